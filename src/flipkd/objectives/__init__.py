@@ -1,0 +1,42 @@
+"""What "learned from the teacher" means: functions from one MatchBatch to one number, found by name in OBJECTIVES."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from flipkd.objectives.answer import answer_cross_entropy
+    from flipkd.objectives.batch import MatchBatch
+    from flipkd.objectives.in_batch import in_batch_kl
+    from flipkd.objectives.margin import margin_angular, margin_hinge
+    from flipkd.objectives.selection import dual_threshold
+
+__all__ = [
+    "OBJECTIVES",
+    "MatchBatch",
+    "answer_cross_entropy",
+    "dual_threshold",
+    "in_batch_kl",
+    "margin_angular",
+    "margin_hinge",
+]
+
+OBJECTIVES: dict[str, str] = {
+    "answer_cross_entropy": "flipkd.objectives.answer:answer_cross_entropy",
+    "in_batch_kl": "flipkd.objectives.in_batch:in_batch_kl",
+    "margin_hinge": "flipkd.objectives.margin:margin_hinge",
+    "margin_angular": "flipkd.objectives.margin:margin_angular",
+}
+_PUBLIC = {
+    **OBJECTIVES,
+    "MatchBatch": "flipkd.objectives.batch:MatchBatch",
+    "dual_threshold": "flipkd.objectives.selection:dual_threshold",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, _, attribute = _PUBLIC[name].partition(":")
+    return getattr(import_module(module), attribute)

@@ -1,0 +1,155 @@
+"""The one thing an objective may look at: tensors of a batch of pairs, and what can be derived from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from flipkd.errors import ConfigError
+
+_AXES: dict[str, tuple[str, ...]] = {
+    "answers": ("N", "2"),
+    "label": ("N",),
+    "left": ("N", "D"),
+    "right": ("M", "D"),
+    "teacher_grid": ("N", "M"),
+    "teacher_pair": ("N",),
+    "left_id": ("N",),
+    "right_id": ("M",),
+}
+_HINTS = {
+    "answers": "let the student answer in label words, or set this objective's weight to 0",
+    "label": "give labelled pairs, or set this objective's weight to 0",
+    "left": "give the student a readout, or set this objective's weight to 0",
+    "right": "give the student a readout, or set this objective's weight to 0",
+    "teacher_grid": "use a bi-encoder teacher, a cross-encoder gives pair scores only",
+    "teacher_pair": "score the pairs with a teacher first (flipkd teach), or give them a score column",
+}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MatchBatch:
+    """N pairs as the student and the teacher see them; every tensor may be absent, asking for an absent one raises.
+
+    M right-hand texts: column i < N holds the right-hand text of pair i, columns from N on are further candidates
+    (M = N on one process). D is the width of the student's representation. Shapes are checked: ConfigError.
+    """
+
+    answers: Tensor | None = None
+    """[N, 2] logits of (no, yes)."""
+    label: Tensor | None = None
+    """[N] int64: 1 match, 0 no match, -1 unknown."""
+    left: Tensor | None = None
+    """[N, D] unit length."""
+    right: Tensor | None = None
+    """[M, D] unit length."""
+    teacher_grid: Tensor | None = None
+    """[N, M] the teacher's similarity T_ij of text i on the left and text j on the right."""
+    teacher_pair: Tensor | None = None
+    """[N] the teacher's score of each pair; the diagonal of the grid when only that is given."""
+    left_id: Tensor | None = None
+    """[N] int64, equal for equal texts."""
+    right_id: Tensor | None = None
+    """[M] int64, in the same numbering as left_id."""
+
+    def __post_init__(self) -> None:
+        rows, columns = self.shape
+        if columns < rows:
+            raise ConfigError(f"a MatchBatch of {rows} pairs has {columns} right-hand texts: each pair needs its own")
+        if (self.left_id is None) != (self.right_id is None):
+            raise ConfigError("a MatchBatch has ids for one side only: give left_id and right_id, or neither")
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """N and M; M is N when nothing in the batch says otherwise. Raises ConfigError when two tensors disagree."""
+        sizes = {"2": 2}
+        for name, axes in _AXES.items():
+            tensor = getattr(self, name)
+            if tensor is None:
+                continue
+            given = tuple(tensor.shape)
+            if len(given) != len(axes) or any(
+                sizes.setdefault(axis, size) != size for axis, size in zip(axes, given, strict=True)
+            ):
+                known = ", ".join(f"{axis}={size}" for axis, size in sizes.items() if axis != "2")
+                raise ConfigError(
+                    f"MatchBatch.{name} has shape {list(given)}, allowed is [{', '.join(axes)}] ({known})"
+                )
+        if "N" not in sizes:
+            raise ConfigError(
+                f"a MatchBatch needs a tensor that counts its pairs, such as left or label; got {self.given}"
+            )
+        return sizes["N"], sizes.get("M", sizes["N"])
+
+    @property
+    def given(self) -> list[str]:
+        """Names of the tensors that are there."""
+        return [field.name for field in fields(self) if getattr(self, field.name) is not None]
+
+    def require(self, name: str) -> Tensor:
+        """The tensor of that name. Raises ConfigError saying what to do when the batch lacks it."""
+        tensor: Tensor | None = getattr(self, name)
+        if tensor is None:
+            raise ConfigError(
+                f"this objective needs {name}, which the batch lacks ({_HINTS[name]}); it has {self.given}"
+            )
+        return tensor
+
+    @property
+    def similarity(self) -> Tensor:
+        """[N, M] the student's similarities S_ij, float32 even under autocast."""
+        left, right = self.require("left"), self.require("right")
+        with torch.autocast(left.device.type, enabled=False):  # it would round the product back to bfloat16
+            return left.float() @ right.float().T
+
+    @property
+    def pair_similarity(self) -> Tensor:
+        """[N] the student's similarity of each pair: the diagonal of `similarity`, without the grid."""
+        left, right = self.require("left"), self.require("right")
+        return (left.float() * right[: len(left)].float()).sum(dim=1)
+
+    @property
+    def teacher_similarity(self) -> Tensor:
+        """[N, M] the teacher's similarities T_ij, float32 constants."""
+        return self.require("teacher_grid").detach().float()
+
+    @property
+    def teacher(self) -> Tensor:
+        """[N] the teacher's score of each pair, float32 constants; the grid's diagonal when no scores are given."""
+        if self.teacher_pair is None and self.teacher_grid is not None:
+            return self.teacher_similarity.diagonal()
+        return self.require("teacher_pair").detach().float()
+
+    @property
+    def score(self) -> Tensor:
+        """[N] logit(yes) - logit(no), float32."""
+        answers = self.require("answers").float()
+        return answers[:, 1] - answers[:, 0]
+
+    @property
+    def own(self) -> Tensor:
+        """[N, M] bool, the diagonal: the cell of each pair itself."""
+        device = getattr(self, self.given[0]).device
+        return torch.eye(*self.shape, dtype=torch.bool, device=device)
+
+    @property
+    def comparable(self) -> Tensor:
+        """[N, M] bool: the diagonal, and the cells (a_i, b_j) whose texts stand in no pair of the batch by repetition.
+
+        Off the diagonal a cell falls out when b_j equals b_i, a_j equals a_i or b_j equals a_i: two questions of one
+        answer are not negatives of each other. Without ids every cell is comparable.
+        """
+        own = self.own
+        if self.left_id is None or self.right_id is None:
+            return torch.ones_like(own)
+        rows = len(self.left_id)
+        repeated = (self.right_id[:rows, None] == self.right_id) | (self.left_id[:, None] == self.right_id)
+        repeated[:, :rows] |= self.left_id[:, None] == self.left_id
+        return own | ~repeated
+
+
+def mean_or_zero(terms: Tensor) -> Tensor:
+    """The mean of any number of terms; of none it is 0 and still carries its graph, so that backward works."""
+    return terms.sum() / max(terms.numel(), 1)

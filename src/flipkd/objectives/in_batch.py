@@ -1,0 +1,49 @@
+"""Learning the teacher's view of the whole batch: whom each text resembles, and how much more than the others."""
+
+from __future__ import annotations
+
+from torch import Tensor, where
+from torch.nn.functional import log_softmax
+
+from flipkd.errors import ConfigError
+from flipkd.objectives.batch import MatchBatch, mean_or_zero
+
+
+def in_batch_kl(
+    batch: MatchBatch,
+    *,
+    temperature_student: float = 0.05,
+    temperature_teacher: float = 0.05,
+    symmetric: bool = True,
+) -> Tensor:
+    """L_dist = mean over rows i of KL( softmax_j(T_ij / tau_t) || softmax_j(S_ij / tau_s) ); columns alike, averaged.
+
+    S [N, M] student's, T [N, M] teacher's similarities; needs left, right and teacher_grid. Cells that are not
+    `comparable` are in neither softmax. A row with fewer than two cells is left out, since a softmax over one
+    candidate is constant; a direction without rows counts as 0. It is the true divergence, 0 at a perfect match, and
+    takes no factor tau^2: that suits temperatures above 1, and at 0.05 it would shrink the gradient 400 times.
+    Cosines need temperatures of about 0.02 to 0.1; at 1 their softmax is almost flat.
+    Raises ConfigError for a temperature that is not above 0.
+
+    Aligning the in-batch similarity distributions is the paper's (Li et al., ACL 2025, arXiv 2507.05617); its formula
+    is not public, so this form (listwise distillation, as used for dense retrieval) is ours.
+    """
+    if not (temperature_student > 0 and temperature_teacher > 0):
+        raise ConfigError(
+            f"temperature_student={temperature_student}, temperature_teacher={temperature_teacher}: "
+            "both must be above 0; 0.02 to 0.1 suits cosines"
+        )
+    student = batch.similarity / temperature_student
+    teacher = batch.teacher_similarity / temperature_teacher
+    comparable = batch.comparable
+    rows = _row_kl(student, teacher, comparable)
+    return (rows + _row_kl(student.T, teacher.T, comparable.T)) / 2 if symmetric else rows
+
+
+def _row_kl(student: Tensor, teacher: Tensor, usable: Tensor) -> Tensor:
+    chosen = usable.sum(dim=1) > 1  # before the softmax: a row without any cell would give NaN
+    student, teacher, usable = student[chosen], teacher[chosen], usable[chosen]
+    log_student = log_softmax(student.masked_fill(~usable, -float("inf")), dim=1)
+    log_teacher = log_softmax(teacher.masked_fill(~usable, -float("inf")), dim=1)
+    gap = where(usable, log_teacher - log_student, 0.0)  # -inf minus -inf in the masked cells
+    return mean_or_zero((log_teacher.exp() * gap).sum(dim=1))

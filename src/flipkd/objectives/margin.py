@@ -1,0 +1,135 @@
+"""Learning from pairs the teacher is sure of: apart between the classes, in the teacher's order inside each (L_MCL).
+
+Two margin zones, between and inside the classes, adaptive to the teacher's scores, are the paper's (Li et al., ACL
+2025, arXiv 2507.05617). Its formula is not public: both forms here are ours, the default is for an ablation to settle.
+S [N, M] are the student's similarities, T [N, M] the teacher's; P and Q the positive and negative cells of
+`dual_threshold`, P_i and Q_i those of row i.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from flipkd.errors import ConfigError
+from flipkd.objectives.batch import MatchBatch, mean_or_zero
+from flipkd.objectives.selection import dual_threshold, scored_cells
+
+
+def margin_hinge(
+    batch: MatchBatch,
+    *,
+    theta_pos: float | None,
+    theta_neg: float | None,
+    margin: float = 0.2,
+    gamma: float = 0.5,
+    epsilon: float = 0.05,
+    max_comparisons: int = 65536,
+) -> Tensor:
+    """Hinge form: classes apart by `margin`, and inside each the teacher's gaps kept to a share of `gamma`.
+
+    mean over p in P, q in Q of [margin - (S_p - S_q)]_+
+    + mean over (u, v) in P x P and Q x Q with T_u - T_v > epsilon of [gamma (T_u - T_v) - (S_u - S_v)]_+
+
+    Needs left, right and the teacher's grid or pair scores, the latter in about the range of cosines. A near-tie of
+    the teacher asks nothing of the student. A mean over nothing is 0. Each mean takes all its comparisons or, above
+    `max_comparisons`, that many drawn evenly with torch's default CPU generator: memory is O(N M + max_comparisons).
+    Raises ConfigError for epsilon below 0 or max_comparisons below 1. Source: ours, see the head of this file.
+    """
+    if not epsilon >= 0 or max_comparisons < 1:
+        raise ConfigError(f"epsilon={epsilon} must be at least 0, max_comparisons={max_comparisons} at least 1")
+    positive, negative = dual_threshold(batch, theta_pos=theta_pos, theta_neg=theta_neg)
+    teacher = scored_cells(batch)[0].flatten()
+    similarity = batch.similarity.flatten()
+    classes = [mask.flatten().nonzero().squeeze(1) for mask in (positive, negative)]
+
+    higher, lower = _between(*classes, limit=max_comparisons)
+    between = mean_or_zero((margin - (similarity[higher] - similarity[lower])).relu())
+    higher, lower = _within(classes, teacher, epsilon=epsilon, limit=max_comparisons)
+    asked = gamma * (teacher[higher] - teacher[lower])
+    return between + mean_or_zero((asked - (similarity[higher] - similarity[lower])).relu())
+
+
+def _between(positives: Tensor, negatives: Tensor, *, limit: int) -> tuple[Tensor, Tensor]:
+    """Comparisons (p, q) of a positive with a negative cell, as two index vectors."""
+    count = max(len(negatives), 1)
+    flat = _take(len(positives) * len(negatives), limit=limit).to(positives.device)
+    return positives[flat // count], negatives[flat % count]
+
+
+def _within(classes: list[Tensor], teacher: Tensor, *, epsilon: float, limit: int) -> tuple[Tensor, Tensor]:
+    """Comparisons (u, v) inside a class with T_v < T_u - epsilon, as two index vectors.
+
+    There can be N^4 of them, so they are numbered without being listed: sorted by T, the cells that u is compared
+    with are the first `counts[u]` of its class.
+    """
+    ordered = [cells[teacher[cells].argsort()] for cells in classes]
+    counts = torch.cat([torch.searchsorted(teacher[cells], teacher[cells] - epsilon) for cells in ordered])
+    starts = torch.cat([torch.full_like(ordered[0], 0), torch.full_like(ordered[1], len(ordered[0]))])
+    cells, ends = torch.cat(ordered), counts.cumsum(0)
+    flat = _take(int(counts.sum()), limit=limit).to(cells.device)
+    higher = torch.searchsorted(ends, flat, right=True)
+    lower = starts[higher] + flat - (ends - counts)[higher]
+    return cells[higher], cells[lower]
+
+
+def _take(count: int, *, limit: int) -> Tensor:
+    """Numbers of the comparisons to make: all of `count`, or `limit` drawn with replacement."""
+    return torch.arange(count) if count <= limit else torch.randint(count, (limit,))
+
+
+def margin_angular(
+    batch: MatchBatch,
+    *,
+    theta_pos: float | None,
+    theta_neg: float | None,
+    margin_pos: float = 0.1,
+    margin_neg: float = 0.1,
+    temperature: float = 0.05,
+) -> Tensor:
+    """Angular form: InfoNCE over each text's P and Q, made harder by an angle that grows with the teacher's certainty.
+
+    mean over i and p in P_i of -log( e^{z_ip / tau} / (e^{z_ip / tau} + sum over q in Q_i of e^{z_iq / tau}) ), the
+    same over columns, then averaged. With theta = arccos S, positives pay z = cos(theta + margin_pos g), negatives
+    z = cos(theta - margin_neg g), margins in radians; g, the certainty, is linear from 0 at the threshold (at T = 0
+    without the filter) to 1 at the extreme (T = 1 for positives, T = -1 for negatives). Margins of 0 give InfoNCE.
+
+    Rows without P or without Q are left out, and a direction without rows counts as 0. Needs left, right and
+    teacher_grid: with pair scores only, no row could hold both classes and the loss would always be 0.
+    Raises ConfigError for a temperature that is not above 0.
+
+    Source: ours, after the angular margins of ArcCSE (Zhang et al., ACL 2022) and KDMCSE (arXiv 2403.17486).
+    """
+    if not temperature > 0:
+        raise ConfigError(f"temperature={temperature}: must be above 0; 0.02 to 0.1 suits cosines")
+    teacher, similarity = batch.teacher_similarity, batch.similarity
+    positive, negative = dual_threshold(batch, theta_pos=theta_pos, theta_neg=theta_neg)
+    sure_positive = _certainty(teacher, threshold=theta_pos or 0.0)
+    sure_negative = _certainty(-teacher, threshold=-(theta_neg or 0.0))
+    pull = _lowered(similarity, margin_pos * sure_positive) / temperature
+    push = -_lowered(-similarity, margin_neg * sure_negative) / temperature  # cos(x - m) = -cos((pi - x) + m)
+    rows = _row_contrast(pull, push, positive, negative)
+    return (rows + _row_contrast(pull.T, push.T, positive.T, negative.T)) / 2
+
+
+def _certainty(teacher: Tensor, *, threshold: float) -> Tensor:
+    """0 at the threshold and below, 1 at T = 1, linear between."""
+    return ((teacher - threshold) / max(1 - threshold, 1e-6)).clamp(0, 1)
+
+
+def _lowered(cosine: Tensor, angle: Tensor) -> Tensor:
+    """cos(arccos(cosine) + angle), continued with slope 1 where the sum passes pi.
+
+    Holding the sum at pi instead would take all gradient from the pairs that are most wrong; the cosines of an
+    untrained language model lie near 1, so every negative could be one.
+    """
+    sine = (1 - cosine.square()).clamp(min=1e-6).sqrt()  # the root's slope at 0 is infinite
+    turned = cosine * angle.cos() - sine * angle.sin()
+    return torch.where(cosine > -angle.cos(), turned, cosine + angle.cos() - 1)
+
+
+def _row_contrast(pull: Tensor, push: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+    chosen = negative.any(dim=1)  # first: the log-sum-exp of nothing has no gradient but NaN
+    against = push[chosen].masked_fill(~negative[chosen], -float("inf")).logsumexp(dim=1, keepdim=True)
+    return mean_or_zero(softplus(against - pull[chosen])[positive[chosen]])

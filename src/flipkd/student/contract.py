@@ -1,0 +1,52 @@
+"""The score contract: all that a score depends on besides weights, in one file (`matcher.json`) that every runtime reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from flipkd import __version__
+from flipkd.errors import ArtefactError
+from flipkd.files import read_json, write_json
+
+FORMAT = 1
+CONTRACT = "matcher.json"
+
+
+class ScoreContract(BaseModel):
+    """Prompt, label tokens, readout, truncation, base model, calibration and threshold of one matcher."""
+
+    model_config = ConfigDict(extra="forbid", protected_namespaces=(), allow_inf_nan=False)
+
+    format: Literal[1] = FORMAT
+    flipkd_version: str = __version__
+    base_model_name_or_path: str
+    base_model_hash: str
+    dtype: str
+    template: dict[str, str]
+    label_ids: tuple[int, int]
+    reading: Literal["joint", "separate", "blocked"]
+    max_text_length: int
+    pooling: Literal["mean"] = "mean"
+    readout_places: list[str]
+    calibration: dict[str, Any] | None = None
+    threshold: float | None = None
+
+    def save(self, folder: Path) -> None:
+        """Write `matcher.json` into `folder`."""
+        write_json(folder / CONTRACT, self.model_dump(mode="json"))
+
+
+def read_contract(folder: Path) -> ScoreContract:
+    """The contract in `folder`. Raises ArtefactError when it is missing, malformed or of a newer format."""
+    values = read_json(folder / CONTRACT)
+    if isinstance(values, dict) and isinstance(values.get("format"), int) and values["format"] > FORMAT:
+        raise ArtefactError(f"{folder / CONTRACT}: format {values['format']} needs a newer flipkd than {__version__}")
+    try:
+        return ScoreContract.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the whole file"
+        raise ArtefactError(f"{folder / CONTRACT}: {where}: {first['msg']}") from None

@@ -1,0 +1,130 @@
+"""Any causal LM of transformers, with LoRA from peft: loading, hashing, adapters in and out of a folder."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from flipkd.errors import ArtefactError, ConfigError, ResourceError, nearest
+from flipkd.models import model_path
+from flipkd.student.readout import find_places, linear_modules
+
+DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32, "float16": torch.float16}
+ADAPTER = "adapter"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoraSettings:
+    """Where LoRA goes and how wide it is; the places that are read may be wider than the rest."""
+
+    r: int = 16
+    alpha: int = 32
+    dropout: float = 0.0
+    target_modules: str | Sequence[str] = "all-linear"
+    layers: Sequence[int] | None = None
+    readout_r: int = 128
+    readout_layers: Sequence[int] = (-1,)
+    readout_modules: Sequence[str] = ("q_proj",)
+
+
+def load_language_model(
+    name_or_path: str, *, dtype: str = "bfloat16", attn_implementation: str = "sdpa"
+) -> tuple[Any, Any]:
+    """(model, tokenizer) by packaged name, hub id or folder; nothing remote is executed.
+
+    Raises ArtefactError when it is no causal LM that transformers can load, ResourceError when memory runs out.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    if dtype not in DTYPES:
+        raise ConfigError(f"no dtype is called {dtype!r}; {nearest(dtype, list(DTYPES))}")
+    path = model_path(name_or_path)
+    if Path(path).is_dir() and not (Path(path) / "config.json").is_file():
+        raise ArtefactError(f"{name_or_path}: the folder has no config.json, so it is not a model of transformers")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+        model = AutoModelForCausalLM.from_pretrained(
+            path, dtype=DTYPES[dtype], attn_implementation=attn_implementation, trust_remote_code=False
+        )
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise ResourceError(f"{name_or_path}: does not fit into memory as {dtype}; try a smaller model") from error
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ArtefactError(f"{name_or_path}: not a causal LM that transformers can load ({reason})") from error
+    model.config.use_cache = False
+    return model.eval().requires_grad_(False), tokenizer
+
+
+def weights_hash(model: nn.Module, *, dtype: str) -> str:
+    """Hash of all parameters as they are in `dtype`, so that it is the same however the model was loaded afterwards."""
+    import xxhash
+
+    digest = xxhash.xxh3_128()
+    for name, parameter in sorted(model.named_parameters()):
+        digest.update(f"{name}{tuple(parameter.shape)}".encode())
+        data = parameter.detach().to("cpu", DTYPES[dtype]).contiguous()
+        digest.update(data.view(-1).view(torch.uint8).numpy())
+    return f"xxh3_128:{dtype}:{digest.hexdigest()}"
+
+
+def add_lora(model: Any, settings: LoraSettings) -> tuple[Any, list[str]]:
+    """(model with fresh float32 adapters, the places that are read). Raises ConfigError for places that do not exist."""
+    from peft import LoraConfig, TaskType, get_peft_model
+
+    places = find_places(model, layers=settings.readout_layers, modules=settings.readout_modules)
+    pattern = {re.escape(place): settings.readout_r for place in places}
+    scaling = settings.alpha / settings.r
+    config = LoraConfig(
+        task_type=TaskType.CAUSAL_LM,
+        r=settings.r,
+        lora_alpha=settings.alpha,
+        lora_dropout=settings.dropout,
+        target_modules=_targets(model, settings, places),
+        rank_pattern=pattern,
+        alpha_pattern={place: scaling * rank for place, rank in pattern.items()},
+    )
+    return get_peft_model(model, config), places
+
+
+def _targets(model: Any, settings: LoraSettings, places: Sequence[str]) -> list[str]:
+    """Full names of all modules that get LoRA: chosen modules of chosen layers, and always the places that are read."""
+    linear = linear_modules(model)
+    count = max(linear.values()) + 1
+    names = sorted({name.rsplit(".", 1)[-1] for name in linear})
+    modules = names if settings.target_modules == "all-linear" else list(settings.target_modules)
+    for module in modules:
+        if module not in names:
+            raise ConfigError(f"lora_target_modules names {module!r}; {nearest(module, names)}, or the word all-linear")
+    layers = range(count) if settings.layers is None else [layer % count for layer in settings.layers]
+    chosen = {name for name, layer in linear.items() if layer in layers and name.rsplit(".", 1)[-1] in modules}
+    return sorted(chosen | set(places))
+
+
+def load_adapter(model: Any, folder: Path) -> Any:
+    """`model` with the adapter of `folder`; a missing or unexpected tensor is an ArtefactError, not a warning."""
+    from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
+    from safetensors.torch import load_file
+
+    try:
+        config = LoraConfig.from_pretrained(str(folder / ADAPTER))
+        state = load_file(folder / ADAPTER / "adapter_model.safetensors")
+    except Exception as error:  # safetensors raises its own type, peft several
+        raise ArtefactError(f"{folder / ADAPTER}: not a readable LoRA adapter ({error})") from error
+    peft_model = get_peft_model(model, config)
+    try:
+        result = set_peft_model_state_dict(peft_model, state)
+    except RuntimeError as error:
+        raise ArtefactError(f"{folder / ADAPTER}: its shapes do not fit the base model ({error})") from error
+    missing = [key for key in result.missing_keys if "lora_" in key]
+    if missing or result.unexpected_keys:
+        raise ArtefactError(
+            f"{folder / ADAPTER}: does not fit the base model: {len(missing)} tensors missing, "
+            f"{len(result.unexpected_keys)} unexpected ({(missing + list(result.unexpected_keys))[0]})"
+        )
+    return peft_model

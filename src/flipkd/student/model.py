@@ -1,0 +1,235 @@
+"""The student: one causal LM with LoRA that answers yes or no about a pair and gives vectors of its texts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from flipkd.errors import ArtefactError, ConfigError
+from flipkd.files import check_manifest
+from flipkd.student.contract import ScoreContract, read_contract
+from flipkd.student.language_model import (
+    ADAPTER,
+    LoraSettings,
+    add_lora,
+    load_adapter,
+    load_language_model,
+    weights_hash,
+)
+from flipkd.student.prompt import LEFT_TEXT, RIGHT_TEXT, Prompt, Template, attention_mask, pad, template_from
+from flipkd.student.readout import Readout, down_projections
+
+READOUT = "readout.safetensors"
+TOKENIZER = "tokenizer"
+BLOCKED_ATTENTION = ("sdpa", "eager")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What one pass gives: answers [N, 2] (no, yes) and, when asked for, unit vectors of both texts [N, D]; float32."""
+
+    answers: Tensor
+    left: Tensor | None = None
+    right: Tensor | None = None
+
+
+class Student(nn.Module):
+    """A causal LM, its prompt and its readout; `forward` reads a padded batch of pairs."""
+
+    def __init__(self, model: Any, prompt: Prompt, readout: Readout) -> None:
+        super().__init__()
+        self.model, self.prompt, self.readout = model, prompt, readout
+
+    @property
+    def language_model(self) -> Any:
+        """The causal LM itself, with LoRA layers in it but without peft's wrapper."""
+        return self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        device: torch.device = next(self.model.parameters()).device
+        return device
+
+    def forward(self, batch: Mapping[str, Tensor], *, represent: bool = True) -> Reading:
+        """Read pairs: input_ids, segment, position_ids [N, T]; for separate reading also the texts alone, `text_*` [2N, T].
+
+        `represent=False` skips all work for the vectors.
+        """
+        separate = self.prompt.reading == "separate"
+        if represent and not separate:
+            self.readout.start()
+        answers = self._answer(self._hidden(batch, "")[:, -1])
+        if not represent:
+            return Reading(answers)
+        if separate:
+            left, right = self.read_texts(batch, prefix="text_").chunk(2)
+        else:
+            left, right = self.readout.pooled(batch["segment"] == LEFT_TEXT, batch["segment"] == RIGHT_TEXT)
+        return Reading(answers, left, right)
+
+    def read_texts(self, batch: Mapping[str, Tensor], *, prefix: str = "") -> Tensor:
+        """Unit vectors [n, D] of texts read alone, from a padded batch [n, T]."""
+        self.readout.start()
+        self._hidden(batch, prefix)
+        return self.readout.pooled(batch[prefix + "segment"] == LEFT_TEXT)[0]
+
+    def collate(self, left: Sequence[str], right: Sequence[str], *, represent: bool) -> dict[str, Tensor]:
+        """The padded batch that `forward` reads, on the CPU."""
+        batch = pad(self.prompt.pair_rows(left, right), padding_id=self.prompt.padding_id)
+        if represent and self.prompt.reading == "separate":
+            batch |= {f"text_{name}": value for name, value in self.collate_texts([*left, *right]).items()}
+        return batch
+
+    def collate_texts(self, texts: Sequence[str]) -> dict[str, Tensor]:
+        """The padded batch that `read_texts` reads, on the CPU."""
+        return pad(self.prompt.text_rows(texts), padding_id=self.prompt.padding_id)
+
+    def _hidden(self, batch: Mapping[str, Tensor], prefix: str) -> Tensor:
+        """Last hidden states [N, T, hidden]; the LM head is not run."""
+        language_model, segment = self.language_model, batch[prefix + "segment"]
+        blocked = self.prompt.reading == "blocked" and prefix == ""
+        output = language_model.get_decoder()(
+            input_ids=batch[prefix + "input_ids"],
+            attention_mask=attention_mask(segment, blocked=blocked, dtype=language_model.dtype),
+            position_ids=batch[prefix + "position_ids"],
+            use_cache=False,
+        )
+        hidden: Tensor = output.last_hidden_state
+        return hidden
+
+    def _answer(self, hidden: Tensor) -> Tensor:
+        """Logits [N, 2] of the two label words: two rows of the LM head, in float32, softcapped as the model does."""
+        head = self.language_model.get_output_embeddings()
+        rows = torch.tensor(self.prompt.label_ids, device=hidden.device)
+        bias = None if getattr(head, "bias", None) is None else head.bias[rows].float()
+        logits = nn.functional.linear(hidden.float(), head.weight[rows].float(), bias)
+        cap = getattr(self.language_model.config, "final_logit_softcapping", None)
+        return logits if cap is None else torch.tanh(logits / cap) * cap
+
+    def save(self, folder: Path, contract: ScoreContract) -> None:
+        """Write adapter, readout, tokenizer and contract into `folder` (which the caller makes atomic)."""
+        from safetensors.torch import save_file
+
+        self.model.save_pretrained(str(folder / ADAPTER), save_embedding_layers=False)
+        (folder / ADAPTER / "README.md").unlink(missing_ok=True)
+        save_file(down_projections(self.language_model, self.readout.places), folder / READOUT)
+        self.prompt.tokenizer.save_pretrained(str(folder / TOKENIZER))
+        contract.save(folder)
+
+    @torch.no_grad()
+    def check(self) -> None:
+        """Refuse a model whose two-row answer is not its own logits, or whose blocked reading leaks; one short pass each."""
+        batch = {name: value.to(self.device) for name, value in self.collate(["a b"], ["c"], represent=False).items()}
+        if self.prompt.reading == "blocked":
+            self._check_blocked()
+        hidden = self._hidden(batch, "")[:, -1]
+        own = self.language_model(
+            input_ids=batch["input_ids"], position_ids=batch["position_ids"], logits_to_keep=1, use_cache=False
+        ).logits[:, -1, list(self.prompt.label_ids)]
+        if self.prompt.reading != "blocked" and not torch.allclose(self._answer(hidden), own.float(), rtol=0.02, atol=0.05):
+            raise ConfigError(
+                f"{type(self.language_model).__name__} computes its logits otherwise than as rows of its LM head times "
+                "the last hidden state, which flipkd reads; this model is not supported"
+            )
+
+    def _check_blocked(self) -> None:
+        config = self.language_model.config
+        if config._attn_implementation not in BLOCKED_ATTENTION:
+            raise ConfigError(
+                f"blocked reading needs a free attention mask, which {config._attn_implementation!r} does not take; "
+                f"set attn_implementation to {' or '.join(BLOCKED_ATTENTION)}, or reading to joint or separate"
+            )
+        longest = 2 * self.prompt.max_text_length + sum(
+            len(piece) for piece in (self.prompt.instruction, *[self.prompt.left_head] * 2, self.prompt.question)
+        )
+        window = getattr(config, "sliding_window", None)
+        if window is not None and longest > window:
+            raise ConfigError(
+                f"blocked reading of up to {longest} tokens exceeds the model's sliding window of {window}; "
+                "lower max_text_length, or set reading to joint or separate"
+            )
+        right = []
+        for left in ("a b", "x y"):
+            batch = self.collate([left], ["c d"], represent=True)
+            right.append(self({name: value.to(self.device) for name, value in batch.items()}).right)
+        if not torch.allclose(right[0], right[1], atol=1e-2):
+            raise ConfigError(
+                f"blocked reading does not work with {type(self.language_model).__name__}: its right-hand text still "
+                "sees the left-hand one; set reading to joint or separate"
+            )
+
+
+def new_student(
+    name_or_path: str,
+    *,
+    template: Template,
+    reading: str,
+    max_text_length: int,
+    lora: LoraSettings,
+    dtype: str = "bfloat16",
+    attn_implementation: str = "sdpa",
+    seed: int = 0,
+) -> tuple[Student, ScoreContract]:
+    """A fresh student (B = 0, so it answers as its base does) and its contract, without calibration yet."""
+    model, tokenizer = load_language_model(name_or_path, dtype=dtype, attn_implementation=attn_implementation)
+    base_hash = weights_hash(model, dtype=dtype)
+    prompt = Prompt(tokenizer, template, reading=reading, max_text_length=max_text_length)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        peft_model, places = add_lora(model, lora)
+    student = Student(peft_model, prompt, Readout(peft_model.get_base_model(), places))
+    student.check()
+    contract = ScoreContract(
+        base_model_name_or_path=name_or_path,
+        base_model_hash=base_hash,
+        dtype=dtype,
+        template={name: getattr(template, name) for name in Template.__dataclass_fields__},
+        label_ids=prompt.label_ids,
+        reading=reading,
+        max_text_length=max_text_length,
+        readout_places=places,
+    )
+    return student, contract
+
+
+def load_student(
+    folder: Path, *, base_model: str | None = None, merge: bool = False, attn_implementation: str = "sdpa"
+) -> tuple[Student, ScoreContract]:
+    """A finished student from its folder, over `base_model` (default: the one it names). Raises ArtefactError.
+
+    With `merge` LoRA is folded into the weights: faster, and the vectors come from the stored copy of A.
+    """
+    from safetensors.torch import load_file
+    from transformers import AutoTokenizer
+
+    check_manifest(folder)
+    contract = read_contract(folder)
+    name = base_model or contract.base_model_name_or_path
+    model, _ = load_language_model(name, dtype=contract.dtype, attn_implementation=attn_implementation)
+    found = weights_hash(model, dtype=contract.dtype)
+    if found != contract.base_model_hash:
+        raise ArtefactError(
+            f"{folder}: was trained on a base model with hash {contract.base_model_hash}, but {name} has {found}; "
+            "give the base model that it was trained on"
+        )
+    tokenizer = AutoTokenizer.from_pretrained(str(folder / TOKENIZER), trust_remote_code=False)
+    prompt = Prompt(
+        tokenizer,
+        template_from(contract.template),
+        reading=contract.reading,
+        max_text_length=contract.max_text_length,
+    )
+    if prompt.label_ids != tuple(contract.label_ids):
+        raise ArtefactError(f"{folder}: its tokenizer gives label ids {prompt.label_ids}, matcher.json says {contract.label_ids}")
+    peft_model = load_adapter(model, folder).eval().requires_grad_(False)
+    if not merge:
+        return Student(peft_model, prompt, Readout(peft_model.get_base_model(), contract.readout_places)), contract
+    merged = peft_model.merge_and_unload()
+    weights = load_file(folder / READOUT)
+    return Student(merged, prompt, Readout(merged, contract.readout_places, weights=weights)), contract

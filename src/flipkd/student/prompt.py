@@ -1,0 +1,206 @@
+"""From two texts to one row of token ids: template, label words in context, truncation of the texts only.
+
+Every piece (instruction, heads, texts, question) is tokenised alone and joined as ids. So a text's ids never depend on
+its neighbours, spans are known exactly, each unique text is tokenised once, and the template is never cut.
+
+`segment` tells what a token is, and carries all that masks, spans and positions are made from:
+    0 padding   1 instruction   2 left head   3 left text   4 right head   5 right text   6 question
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from flipkd.errors import ConfigError, DataError, shorten
+
+PADDING, INSTRUCTION, LEFT_HEAD, LEFT_TEXT, RIGHT_HEAD, RIGHT_TEXT, QUESTION = range(7)
+READINGS = ("joint", "separate", "blocked")
+CHARACTERS_PER_TOKEN = 16  # texts are cut here before tokenising: truncation by the tokenizer does not bound its work
+
+
+@dataclass(frozen=True)
+class Template:
+    """The words around the two texts, and the two words that may be answered."""
+
+    instruction: str = "Decide whether two texts ask or say the same thing.\n"
+    left: str = "Text 1: "
+    right: str = "\nText 2: "
+    question: str = "\nDo text 1 and text 2 match? Answer yes or no:"
+    no: str = " no"
+    yes: str = " yes"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One sequence before padding: ids, segments and positions of equal length T."""
+
+    ids: list[int]
+    segment: list[int]
+    position: list[int]
+    truncated: bool = False
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+class Prompt:
+    """Turns pairs and single texts into rows of token ids for one tokenizer, template and reading."""
+
+    def __init__(self, tokenizer: Any, template: Template, *, reading: str = "joint", max_text_length: int = 128) -> None:
+        if reading not in READINGS:
+            raise ConfigError(f"reading is {reading!r}; allowed: {', '.join(READINGS)}")
+        if max_text_length < 1:
+            raise ConfigError(f"max_text_length is {max_text_length}; at least 1 token of each text must stay")
+        self.tokenizer, self.template, self.reading, self.max_text_length = tokenizer, template, reading, max_text_length
+        added = {token.content: id_ for id_, token in tokenizer.added_tokens_decoder.items() if not token.content.isspace()}
+        self._control = frozenset(added.values())
+        # A lookahead, so that spellings which overlap are all found.
+        self._control_spelling = re.compile("|".join(f"(?={re.escape(word)})" for word in added) or "(?!)")
+        begin = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+        self.instruction = begin + self._plain(template.instruction)
+        self.left_head = self._plain(template.left)
+        # A text read alone must look the same on either side, so blocked reading gives both the left head.
+        self.right_head = self.left_head if reading == "blocked" else self._plain(template.right)
+        self.question = self._plain(template.question)
+        self.label_ids = (self._label_id(template.no), self._label_id(template.yes))
+        if self.label_ids[0] == self.label_ids[1]:
+            raise ConfigError(f"the label words {template.no!r} and {template.yes!r} begin with the same token; choose others")
+        self._texts: dict[str, tuple[list[int], bool]] = {}
+
+    @property
+    def padding_id(self) -> int:
+        """An id to fill with; padding is masked, so any id of the vocabulary will do."""
+        for candidate in (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id):
+            if candidate is not None:
+                return int(candidate)
+        return 0
+
+    def text_ids(self, texts: Sequence[str]) -> list[tuple[list[int], bool]]:
+        """(ids, truncated) of each text; a text is tokenised once, and never becomes a control token.
+
+        Raises DataError for a text that leaves no token (empty, or only characters the tokenizer drops).
+        """
+        missing = [text for text in dict.fromkeys(texts) if text not in self._texts]
+        if missing:
+            cut = [text[: self.max_text_length * CHARACTERS_PER_TOKEN] for text in missing]
+            for text, shown, ids in zip(missing, cut, self._ids(cut), strict=True):
+                if not text.strip() or not ids:
+                    raise DataError(f"text {shorten(text)} is empty; every text needs at least one visible character")
+                truncated = len(ids) > self.max_text_length or len(shown) < len(text)
+                self._texts[text] = (ids[: self.max_text_length], truncated)
+        return [self._texts[text] for text in texts]
+
+    def pair_rows(self, left: Sequence[str], right: Sequence[str]) -> list[Row]:
+        """One row per pair, ending in the question, so that the answer stands at the last position."""
+        sides = zip(self.text_ids(left), self.text_ids(right), strict=True)
+        return [self._pair_row(a, b, truncated=cut_a or cut_b) for (a, cut_a), (b, cut_b) in sides]
+
+    def text_rows(self, texts: Sequence[str]) -> list[Row]:
+        """One row per text read alone: instruction, left head, text."""
+        head = [INSTRUCTION] * len(self.instruction) + [LEFT_HEAD] * len(self.left_head)
+        rows = []
+        for ids, truncated in self.text_ids(texts):
+            row = self.instruction + self.left_head + ids
+            rows.append(Row(row, head + [LEFT_TEXT] * len(ids), list(range(len(row))), truncated))
+        return rows
+
+    def _pair_row(self, left: list[int], right: list[int], *, truncated: bool) -> Row:
+        pieces = (
+            (self.instruction, INSTRUCTION),
+            (self.left_head, LEFT_HEAD),
+            (left, LEFT_TEXT),
+            (self.right_head, RIGHT_HEAD),
+            (right, RIGHT_TEXT),
+            (self.question, QUESTION),
+        )
+        ids = [token for piece, _ in pieces for token in piece]
+        segment = [kind for piece, kind in pieces for _ in piece]
+        if self.reading != "blocked":
+            return Row(ids, segment, list(range(len(ids))), truncated)
+        start = len(self.instruction)
+        left_end = start + len(self.left_head) + len(left)
+        right_end = start + len(self.right_head) + len(right)
+        end = max(left_end, right_end)
+        position = [*range(left_end), *range(start, right_end), *range(end, end + len(self.question))]
+        return Row(ids, segment, position, truncated)
+
+    def _plain(self, text: str) -> list[int]:
+        return self._ids([text])[0]
+
+    def _ids(self, texts: list[str]) -> list[list[int]]:
+        encoded = self.tokenizer(texts, add_special_tokens=False, split_special_tokens=True, return_attention_mask=False)
+        return [
+            list(ids) if self._control.isdisjoint(ids) else self._without_control(text)
+            for text, ids in zip(texts, encoded["input_ids"], strict=True)
+        ]
+
+    def _without_control(self, text: str) -> list[int]:
+        """Tokenise text that spells an added token (`<think>`, ...) which `split_special_tokens` lets through.
+
+        The text is cut behind the first character of each such spelling and the parts are tokenised alone.
+        """
+        parts, start = [], 0
+        for found in self._control_spelling.finditer(text):
+            parts.append(text[start : found.start() + 1])
+            start = found.start() + 1
+        parts = [part for part in [*parts, text[start:]] if part]
+        encoded = self.tokenizer(parts, add_special_tokens=False, split_special_tokens=True, return_attention_mask=False)
+        return [token for ids in encoded["input_ids"] for token in ids if token not in self._control]
+
+    def _label_id(self, word: str) -> int:
+        """The one token that `word` adds after the question; refused unless it is exactly one."""
+        with_word = self._plain(self.template.question + word)
+        before = len(self.question)
+        if with_word[:before] != self.question or len(with_word) != before + 1:
+            added = self.tokenizer.convert_ids_to_tokens(with_word[before:])
+            raise ConfigError(
+                f"the label word {word!r} adds {added} after the question {self.template.question!r}; it must add "
+                f"exactly one token and change none before it: try another word, or another space before it"
+            )
+        return with_word[-1]
+
+
+def pad(rows: Sequence[Row], *, padding_id: int) -> dict[str, Tensor]:
+    """Rows as left-padded tensors input_ids, segment, position_ids [N, T], so that the last position is real in every row."""
+    longest = max(len(row) for row in rows)
+
+    def column(values: list[list[int]], fill: int) -> Tensor:
+        return torch.tensor([[fill] * (longest - len(value)) + value for value in values], dtype=torch.long)
+
+    return {
+        "input_ids": column([row.ids for row in rows], padding_id),
+        "segment": column([row.segment for row in rows], PADDING),
+        "position_ids": column([row.position for row in rows], 0),
+    }
+
+
+def attention_mask(segment: Tensor, *, blocked: bool, dtype: torch.dtype) -> Tensor:
+    """What may attend to what: [N, T] for a causal pass, [N, 1, T, T] (0 or the dtype's minimum) for blocked reading.
+
+    Blocked: the right block (head and text) does not see the left block; the question sees both.
+    """
+    real = segment != PADDING
+    if not blocked:
+        return real.long()
+    length = segment.shape[1]
+    causal = torch.ones(length, length, dtype=torch.bool, device=segment.device).tril()
+    in_left = (segment == LEFT_HEAD) | (segment == LEFT_TEXT)
+    in_right = (segment == RIGHT_HEAD) | (segment == RIGHT_TEXT)
+    allowed = causal & real[:, None, :] & ~(in_right[:, :, None] & in_left[:, None, :])
+    allowed |= torch.eye(length, dtype=torch.bool, device=segment.device)  # a padding row with nothing to see gives NaN
+    mask = torch.zeros(allowed.shape, dtype=dtype, device=segment.device)
+    return mask.masked_fill(~allowed, torch.finfo(dtype).min)[:, None]
+
+
+def template_from(values: Mapping[str, str]) -> Template:
+    """A template from its fields, as matcher.json and YAML hold them. Raises ConfigError for a field it does not have."""
+    unknown = set(values) - set(Template.__dataclass_fields__)
+    if unknown:
+        raise ConfigError(f"template has no field {sorted(unknown)[0]!r}; it has {', '.join(Template.__dataclass_fields__)}")
+    return Template(**dict(values))

@@ -1,0 +1,105 @@
+"""LoRA's down-projection read as an encoder: u = A x at chosen places, pooled over a text's tokens, unit length.
+
+In `h = W x + B A x` the r numbers `A x` are the compressed representation of a token (Li et al., ACL 2025, arXiv
+2507.05617); which layers and modules are read and how tokens are pooled is not public, so both are settings (*ours*).
+The vectors come out of the ordinary forward pass. Merging LoRA into the base deletes A: `MergedReadout` keeps it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from flipkd.errors import ConfigError, nearest
+
+LAYER = re.compile(r"(?:^|\.)(\d+)\.")
+
+
+def linear_modules(model: nn.Module) -> dict[str, int]:
+    """Name -> layer number of every linear module inside the numbered layers of `model`; no family is special."""
+    from transformers.pytorch_utils import Conv1D
+
+    found = {}
+    for name, module in model.named_modules():
+        layer = LAYER.search(name)
+        if layer and isinstance(module, nn.Linear | Conv1D):
+            found[name] = int(layer.group(1))
+    return found
+
+
+def find_places(model: nn.Module, *, layers: Sequence[int], modules: Sequence[str]) -> list[str]:
+    """Full names of the modules to read, in the order of `layers` then `modules`; negative layers count from the end.
+
+    Raises ConfigError for a layer or module that the model does not have.
+    """
+    linear = linear_modules(model)
+    count = max(linear.values(), default=-1) + 1
+    known = sorted({name.rsplit(".", 1)[-1] for name in linear})
+    places = []
+    for layer in layers:
+        if not -count <= layer < count:
+            raise ConfigError(f"readout layer {layer} does not exist; this model has layers 0 to {count - 1} (or -1 to -{count})")
+        for module in modules:
+            if module not in known:
+                raise ConfigError(f"no module is called {module!r} in this model; {nearest(module, known)}")
+            places += [n for n, at in linear.items() if at == layer % count and n.rsplit(".", 1)[-1] == module]
+    return places
+
+
+class Readout(nn.Module):
+    """Catches A x at each place while the model runs; `pooled` turns what was caught into unit vectors.
+
+    `weights` maps a place to its own copy of A [r, inputs] when LoRA has been merged away; else the adapters are read.
+    """
+
+    def __init__(self, model: nn.Module, places: Sequence[str], *, weights: Mapping[str, Tensor] | None = None) -> None:
+        super().__init__()
+        self.places = list(places)
+        self._caught: dict[str, Tensor] | None = None
+        for place in self.places:
+            module = model.get_submodule(place)
+            if weights is None:
+                down = getattr(module, "lora_A", None)
+                if down is None:
+                    raise ConfigError(f"{place} is to be read but has no LoRA; add it to lora_target_modules and lora_layers")
+                down["default"].register_forward_hook(self._catch_output(place))
+            else:
+                self.register_buffer(place.replace(".", "_"), weights[place].float(), persistent=False)
+                module.register_forward_pre_hook(self._catch_input(place))
+
+    def start(self) -> None:
+        """Catch the next forward pass."""
+        self._caught = {}
+
+    def pooled(self, *masks: Tensor) -> list[Tensor]:
+        """[N, D] float32 unit vectors for each mask [N, T]: mean over the masked tokens, places side by side."""
+        caught, self._caught = self._caught or {}, None
+        pooled = []
+        for mask in masks:
+            share = mask.float() / mask.sum(1, keepdim=True).clamp_min(1)
+            parts = [torch.bmm(share[:, None], caught[place].float())[:, 0] for place in self.places]
+            pooled.append(nn.functional.normalize(torch.cat(parts, dim=1), dim=1, eps=1e-8))
+        return pooled
+
+    def _catch_output(self, place: str):  # type: ignore[no-untyped-def]  # torch's hook types are not public
+        def hook(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            if self._caught is not None:
+                self._caught[place] = output
+
+        return hook
+
+    def _catch_input(self, place: str):  # type: ignore[no-untyped-def]
+        def hook(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            if self._caught is not None:
+                down = self.get_buffer(place.replace(".", "_"))
+                self._caught[place] = nn.functional.linear(inputs[0].float(), down)
+
+        return hook
+
+
+def down_projections(model: nn.Module, places: Sequence[str]) -> dict[str, Tensor]:
+    """A [r, inputs] of each place in float32, to be stored beside a model whose LoRA will be merged."""
+    return {place: model.get_submodule(place).lora_A["default"].weight.detach().float().cpu() for place in places}

@@ -1,0 +1,81 @@
+"""The one way from pairs to scores: training, evaluation, matching and service all come through here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from flipkd.student.model import Student
+
+Floats = NDArray[np.float32]
+WINDOW = 4096  # pairs that are tokenised and sorted by length at once: bounds memory whatever the input's size
+
+
+@dataclass(frozen=True)
+class Scores:
+    """One value per pair: `answer` = logit(yes) - logit(no); `cosine` of the two texts' vectors, when asked for."""
+
+    answer: Floats
+    cosine: Floats | None = None
+
+
+@torch.no_grad()
+def score_pairs(
+    student: Student,
+    left: Sequence[str],
+    right: Sequence[str],
+    *,
+    batch_size: int = 32,
+    represent: bool = False,
+    progress: str | None = None,
+) -> Scores:
+    """Scores [N] in the order of the pairs, whatever the batch size; `progress` is the label of a progress bar."""
+    answer = np.empty(len(left), np.float32)
+    cosine = np.empty(len(left), np.float32) if represent else None
+    student.eval()
+    with _bar(len(left), progress) as bar:
+        for rows in _batches([len(a) + len(b) for a, b in zip(left, right, strict=True)], batch_size):
+            batch = student.collate([left[i] for i in rows], [right[i] for i in rows], represent=represent)
+            reading = student({k: v.to(student.device) for k, v in batch.items()}, represent=represent)
+            answer[rows] = (reading.answers[:, 1] - reading.answers[:, 0]).cpu().numpy()
+            if cosine is not None and reading.left is not None and reading.right is not None:
+                cosine[rows] = (reading.left * reading.right).sum(1).cpu().numpy()
+            bar.update(len(rows))
+    return Scores(answer, cosine)
+
+
+@torch.no_grad()
+def encode_texts(
+    student: Student, texts: Sequence[str], *, batch_size: int = 32, progress: str | None = None
+) -> Floats:
+    """Unit vectors [n, D] of texts read alone, in the order given."""
+    student.eval()
+    vectors: Floats | None = None
+    with _bar(len(texts), progress) as bar:
+        for rows in _batches([len(text) for text in texts], batch_size):
+            batch = student.collate_texts([texts[i] for i in rows])
+            found = student.read_texts({k: v.to(student.device) for k, v in batch.items()}).cpu().numpy()
+            vectors = np.empty((len(texts), found.shape[1]), np.float32) if vectors is None else vectors
+            vectors[rows] = found
+            bar.update(len(rows))
+    return np.empty((0, 0), np.float32) if vectors is None else vectors
+
+
+def _batches(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
+    """Row numbers in batches of like length, longest first, so that padding is rare and memory peaks at once."""
+    for start in range(0, len(lengths), WINDOW):
+        rows = range(start, min(start + WINDOW, len(lengths)))
+        ordered = sorted(rows, key=lambda row: -lengths[row])
+        for first in range(0, len(ordered), batch_size):
+            yield ordered[first : first + batch_size]
+
+
+def _bar(total: int, label: str | None) -> Any:
+    from tqdm.auto import tqdm
+
+    return tqdm(total=total, desc=label, unit="pair", disable=label is None, dynamic_ncols=True)

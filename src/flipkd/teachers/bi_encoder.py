@@ -1,0 +1,53 @@
+"""A SentenceTransformer as teacher: one unit vector per text, the cosine is the score."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from flipkd.teachers.teacher import default_prompt, describe_model, fingerprint_of, load_model
+
+
+def load_bi_encoder(
+    name_or_path: str | Path,
+    *,
+    max_length: int | None = None,
+    prompt: str | None = None,
+    dtype: str = "float32",
+    device: str | None = None,
+    batch_size: int = 32,
+) -> BiEncoderTeacher:
+    """Load a SentenceTransformer as teacher; arguments and errors as in `load_teacher`."""
+    from sentence_transformers import SentenceTransformer
+
+    model = load_model(SentenceTransformer, name_or_path, max_length=max_length, dtype=dtype, device=device)
+    return BiEncoderTeacher(model, name=str(name_or_path), prompt=prompt, batch_size=batch_size)
+
+
+class BiEncoderTeacher:
+    """A VectorTeacher around a loaded SentenceTransformer; `prompt` None is the model's default prompt, "" is none."""
+
+    def __init__(self, model: Any, *, name: str, prompt: str | None = None, batch_size: int = 32) -> None:
+        self.model = model
+        self.prompt = default_prompt(model) if prompt is None else prompt
+        self.batch_size = batch_size
+        self._description = describe_model(model, kind="bi_encoder", name=name, prompt=self.prompt, scale="cosine")
+        self.fingerprint = fingerprint_of(self._description)
+
+    def describe(self) -> dict[str, Any]:
+        """What the teacher is, ready for JSON; scale "cosine"."""
+        return dict(self._description)
+
+    def embed(self, texts: Sequence[str], *, progress: bool = False) -> np.ndarray:
+        """Vectors [n, d], float32, unit length; a vector without length comes back as NaN."""
+        if not texts:
+            return np.zeros((0, self.model.get_embedding_dimension()), dtype=np.float32)
+        vectors = self.model.encode(
+            list(texts), prompt=self.prompt, batch_size=self.batch_size, show_progress_bar=progress
+        ).astype(np.float32)
+        with np.errstate(invalid="ignore", over="ignore"):
+            unit: np.ndarray = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        return unit

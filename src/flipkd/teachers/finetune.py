@@ -1,0 +1,222 @@
+"""Fine-tuning of a teacher on labelled pairs, through the trainers and losses of sentence-transformers."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+from sentence_transformers import CrossEncoder, SentenceTransformer
+from sentence_transformers.base.sampler import BatchSamplers
+from sentence_transformers.cross_encoder import CrossEncoderTrainer, CrossEncoderTrainingArguments
+from sentence_transformers.cross_encoder.losses import BinaryCrossEntropyLoss
+from sentence_transformers.sentence_transformer.trainer import SentenceTransformerTrainer
+from sentence_transformers.sentence_transformer.training_args import SentenceTransformerTrainingArguments
+from tqdm import tqdm
+from transformers import PrinterCallback, TrainerCallback, set_seed
+
+from flipkd.errors import DataError, NumbersError
+from flipkd.evaluate.metrics import measure
+from flipkd.files import new_folder, write_json
+from flipkd.tables import pick
+from flipkd.teachers.bi_encoder import BiEncoderTeacher
+from flipkd.teachers.cross_encoder import CrossEncoderTeacher
+from flipkd.teachers.teacher import default_prompt, load_model
+
+LOSSES = {
+    "cosent": "sentence_transformers.sentence_transformer.losses:CoSENTLoss",
+    "contrastive": "sentence_transformers.sentence_transformer.losses:OnlineContrastiveLoss",
+    "cosine": "sentence_transformers.sentence_transformer.losses:CosineSimilarityLoss",
+    "mnrl": "sentence_transformers.sentence_transformer.losses:MultipleNegativesRankingLoss",
+}
+POSITIVES_ONLY = "mnrl"
+
+
+def finetune_bi_encoder(
+    name_or_path: str | Path,
+    dataset: Dataset,
+    *,
+    output_dir: str | Path,
+    validation: Dataset | None = None,
+    loss: str = "cosent",
+    num_train_epochs: float = 3,
+    per_device_train_batch_size: int = 32,
+    learning_rate: float = 2e-5,
+    warmup_steps: float = 0.1,
+    max_length: int = 128,
+    seed: int = 0,
+    prompt: str | None = None,
+) -> Path:
+    """Fine-tune a SentenceTransformer on `text1`, `text2`, `label` and save it, whole or not at all, to `output_dir`.
+
+    `loss` is a row of LOSSES or `package.module:class`; "mnrl" trains on positives only, against the other texts of
+    the batch. `warmup_steps` below 1 is a share of all steps. `prompt` (None: the model's own) stands before each text
+    and is saved with the model. `finetune.json` beside it holds settings and validation metrics before and after.
+    Raises DataError (columns, labels), NumbersError (loss not finite) and what `load_teacher` and `new_folder` raise.
+    """
+    settings = {
+        "kind": "bi_encoder",
+        "base": str(name_or_path),
+        "loss": loss,
+        "num_train_epochs": num_train_epochs,
+        "per_device_train_batch_size": per_device_train_batch_size,
+        "learning_rate": learning_rate,
+        "warmup_steps": warmup_steps,
+        "max_length": max_length,
+        "seed": seed,
+        "prompt": prompt,
+    }
+    return _finetune(settings, dataset, validation, Path(output_dir))
+
+
+def finetune_cross_encoder(
+    name_or_path: str | Path,
+    dataset: Dataset,
+    *,
+    output_dir: str | Path,
+    validation: Dataset | None = None,
+    num_train_epochs: float = 3,
+    per_device_train_batch_size: int = 32,
+    learning_rate: float = 2e-5,
+    warmup_steps: float = 0.1,
+    max_length: int = 128,
+    seed: int = 0,
+    prompt: str | None = None,
+) -> Path:
+    """Fine-tune a CrossEncoder with one label by binary cross-entropy; `max_length` holds both texts together.
+
+    An encoder without a scoring head gets one, drawn with `seed`. Otherwise as `finetune_bi_encoder`.
+    """
+    settings = {
+        "kind": "cross_encoder",
+        "base": str(name_or_path),
+        "loss": "binary_cross_entropy",
+        "num_train_epochs": num_train_epochs,
+        "per_device_train_batch_size": per_device_train_batch_size,
+        "learning_rate": learning_rate,
+        "warmup_steps": warmup_steps,
+        "max_length": max_length,
+        "seed": seed,
+        "prompt": prompt,
+    }
+    return _finetune(settings, dataset, validation, Path(output_dir))
+
+
+def _finetune(settings: dict[str, Any], dataset: Dataset, validation: Dataset | None, output_dir: Path) -> Path:
+    """Load, measure, train, measure, save."""
+    pairs = _pairs(dataset, "training")
+    checked = None if validation is None else _pairs(validation, "validation")
+    set_seed(settings["seed"])  # before loading: a cross-encoder's new head is drawn there
+    with new_folder(output_dir) as folder, tempfile.TemporaryDirectory() as scratch:
+        model = _load(settings)
+        before = _metrics(model, checked)
+        trainer = _trainer(model, pairs, settings, scratch)  # the trainer wants a folder; nothing is kept there
+        trainer.remove_callback(PrinterCallback)
+        trainer.add_callback(_Progress())
+        train_loss = float(trainer.train().training_loss)
+        if not np.isfinite(train_loss):
+            raise NumbersError(
+                f"the loss became {train_loss}; use a lower learning_rate (now {settings['learning_rate']:g})"
+            )
+        # Its card would quote users' texts and ask the hub for the base model.
+        model.save_pretrained(str(folder), create_model_card=False)
+        used = {"prompt": default_prompt(model), "max_length": model.max_seq_length, "pairs": len(pairs)}
+        result = {"train_loss": train_loss, "before": before, "after": _metrics(model, checked)}
+        write_json(folder / "finetune.json", {**settings, **used, **result})
+    return output_dir
+
+
+def _load(settings: dict[str, Any]) -> Any:
+    model: Any
+    if settings["kind"] == "cross_encoder":
+        model = load_model(CrossEncoder, settings["base"], max_length=settings["max_length"], num_labels=1)
+    else:
+        model = load_model(SentenceTransformer, settings["base"], max_length=settings["max_length"])
+    if settings["prompt"] is not None:
+        model.prompts["default"] = settings["prompt"]
+        model.default_prompt_name = "default"
+    return model
+
+
+def _metrics(model: Any, pairs: Dataset | None) -> dict[str, float] | None:
+    if pairs is None:
+        return None
+    left, right = pairs["text1"][:], pairs["text2"][:]
+    if isinstance(model, CrossEncoder):
+        scores = CrossEncoderTeacher(model, name="").score(left, right)
+    else:
+        teacher = BiEncoderTeacher(model, name="")
+        scores = np.einsum("nd,nd->n", teacher.embed(left), teacher.embed(right))
+    return measure(scores, np.array(pairs["label"][:], dtype=np.int64))
+
+
+def _trainer(model: Any, pairs: Dataset, settings: dict[str, Any], scratch: str) -> Any:
+    passed = ("num_train_epochs", "per_device_train_batch_size", "learning_rate", "warmup_steps", "seed")
+    arguments: dict[str, Any] = {
+        **{name: settings[name] for name in passed},
+        "output_dir": scratch,
+        "prompts": default_prompt(model) or None,  # the trainer itself does not look at the model's default prompt
+        "save_strategy": "no",
+        "logging_strategy": "no",
+        "logging_nan_inf_filter": False,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "dataloader_pin_memory": torch.accelerator.is_available(),
+    }
+    if settings["kind"] == "cross_encoder":
+        return _CrossTrainer(
+            model=model,
+            args=CrossEncoderTrainingArguments(**arguments),
+            train_dataset=pairs,
+            loss=BinaryCrossEntropyLoss(model),
+        )
+    if settings["loss"] == POSITIVES_ONLY:
+        pairs = pairs.select([row for row, label in enumerate(pairs["label"][:]) if label]).remove_columns("label")
+        arguments["batch_sampler"] = BatchSamplers.NO_DUPLICATES
+    loss = pick(LOSSES, settings["loss"], what="loss")(model)
+    return _BiEncoderTrainer(
+        model=model, args=SentenceTransformerTrainingArguments(**arguments), train_dataset=pairs, loss=loss
+    )
+
+
+def _pairs(dataset: Dataset, what: str) -> Dataset:
+    """The three columns by name and in order, label as float."""
+    missing = {"text1", "text2", "label"} - set(dataset.column_names)
+    if missing:
+        raise DataError(f"the {what} pairs have no column {sorted(missing)}; there are {dataset.column_names}")
+    labels = dataset["label"][:]
+    odd = [row for row, label in enumerate(labels) if label not in (0, 1)]
+    if odd:
+        raise DataError(f"{what} row {odd[0]} has the label {labels[odd[0]]!r} ({len(odd)} such rows): must be 0 or 1")
+    if len(set(labels)) < 2:
+        raise DataError(
+            f"the {len(labels)} {what} pairs hold only the labels {sorted(set(labels))}: both 0 and 1 are needed"
+        )
+    columns = {"text1": dataset["text1"][:], "text2": dataset["text2"][:]}
+    return Dataset.from_dict({**columns, "label": [float(label) for label in labels]})
+
+
+class _Progress(TrainerCallback):  # type: ignore[misc]
+    """Steps done and time left on stderr, in terminals only."""
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **unused: Any) -> None:
+        self.bar = tqdm(total=state.max_steps, desc="fine-tune", unit="step", disable=None)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **unused: Any) -> None:
+        self.bar.update(state.global_step - self.bar.n)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **unused: Any) -> None:
+        self.bar.close()
+
+
+class _BiEncoderTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
+    def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
+        """No card is written, so nothing needs to be gathered for it."""
+
+
+class _CrossTrainer(CrossEncoderTrainer):  # type: ignore[misc]
+    def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
+        """No card is written, so nothing needs to be gathered for it."""

@@ -1,0 +1,120 @@
+"""Has the teacher anything to teach? Teacher against untrained student on validation pairs, before any training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from flipkd.errors import DataError, NumbersError
+from flipkd.evaluate.metrics import measure
+
+# Below these numbers a difference between teacher and student is mostly chance.
+FEWEST_PAIRS, FEWEST_PER_CLASS = 100, 20
+LEAST_AUC, LEAST_AP_GAIN = 0.55, 0.05
+# A score this near to the lowest or highest one, as a share of the range, counts as saturated.
+SATURATED_WITHIN, MOST_SATURATED = 1e-3, 0.5
+KEPT = ("f1", "average_precision", "roc_auc")
+
+
+def preflight(
+    *,
+    teacher_scores: Sequence[float] | np.ndarray,
+    student_scores: Sequence[float] | np.ndarray,
+    labels: Sequence[int | None] | np.ndarray,
+) -> dict[str, Any]:
+    """What teacher and untrained student know about the same validation pairs, and warnings in plain words.
+
+    All arguments are [N]; a label of None or NaN is unknown and its pair is left out. F1 is at the best threshold on
+    these pairs, so it flatters both alike. Metrics are None where they are not defined. `agreement` is the Spearman
+    rank correlation of the two. Raises DataError (lengths), NumbersError (scores that are not finite).
+    """
+    truth = np.array(labels, dtype=np.float64)
+    known = ~np.isnan(truth)
+    scores = {
+        "teacher": _checked(teacher_scores, truth, "teacher"),
+        "student": _checked(student_scores, truth, "student"),
+    }
+    kept = {name: values[known] for name, values in scores.items()}
+    label = truth[known].astype(np.int64)
+    report: dict[str, Any] = {
+        "n": len(label),
+        "positive_share": float(label.mean()) if len(label) else None,
+        **{name: _profile(values, label) for name, values in kept.items()},
+        "agreement": _agreement(kept["teacher"], kept["student"]),
+    }
+    report["warnings"] = _warnings(report, label)
+    return report
+
+
+def _checked(scores: Sequence[float] | np.ndarray, truth: np.ndarray, who: str) -> np.ndarray:
+    values = np.asarray(scores, dtype=np.float64)
+    if values.shape != truth.shape or values.ndim != 1:
+        raise DataError(f"{who} scores have shape {values.shape}, labels {truth.shape}: must be one number per pair")
+    bad = np.flatnonzero(~np.isfinite(values))
+    if len(bad):
+        raise NumbersError(
+            f"{len(bad)} of {len(values)} {who} scores are NaN or infinite, first is row {bad[0]} (from 0)"
+        )
+    return values
+
+
+def _profile(scores: np.ndarray, label: np.ndarray) -> dict[str, float | None]:
+    """Metrics and shape of one side's scores."""
+    metrics = measure(scores, label) if 0 < label.sum() < len(label) else {}
+    profile: dict[str, float | None] = {name: metrics.get(name) for name in KEPT}
+    if not len(scores):
+        return {**profile, "min": None, "max": None, "std": None, "saturated": None}
+    low, high = float(scores.min()), float(scores.max())
+    within = SATURATED_WITHIN * (high - low)
+    saturated = float(((scores <= low + within) | (scores >= high - within)).mean())
+    return {**profile, "min": low, "max": high, "std": float(scores.std()), "saturated": saturated}
+
+
+def _agreement(teacher: np.ndarray, student: np.ndarray) -> float | None:
+    from scipy.stats import spearmanr
+
+    if len(teacher) < 2 or np.ptp(teacher) == 0 or np.ptp(student) == 0:
+        return None
+    return float(spearmanr(teacher, student).statistic)
+
+
+def _warnings(report: dict[str, Any], label: np.ndarray) -> list[str]:
+    teacher, student, share = report["teacher"], report["student"], report["positive_share"]
+    positive, negative = int(label.sum()), int((1 - label).sum())
+    if positive == 0 or negative == 0:
+        return [
+            f"the {len(label)} labelled validation pairs hold only one class, so nothing can be told about the teacher"
+        ]
+    found = []
+    if len(label) < FEWEST_PAIRS or min(positive, negative) < FEWEST_PER_CLASS:
+        found.append(
+            f"too few labelled validation pairs to tell: {positive} positive, {negative} negative; "
+            f"have at least {FEWEST_PAIRS}, and {FEWEST_PER_CLASS} of each class"
+        )
+    if teacher["min"] == teacher["max"]:
+        return [*found, f"the teacher has nothing to teach: it gives every pair the score {teacher['min']:g}"]
+    precision, area = teacher["average_precision"], teacher["roc_auc"]
+    if area < 1 - LEAST_AUC:
+        found.append(
+            f"the teacher ranks the wrong way round (AUC {area:.3f}): are these distances rather than similarities?"
+        )
+    elif area < LEAST_AUC:
+        found.append(f"the teacher has nothing to teach: AUC {area:.3f}, where guessing gives 0.5")
+    # At a high share of positives the fixed gain could never be reached: ask for a tenth of what is left at most.
+    if precision < share + min(LEAST_AP_GAIN, (1 - share) / 10):
+        found.append(
+            f"the teacher has nothing to teach: average precision {precision:.3f}, where guessing gives {share:.3f}"
+        )
+    if precision <= student["average_precision"]:
+        found.append(
+            f"the teacher is no better than the untrained student (average precision {precision:.3f} against "
+            f"{student['average_precision']:.3f}); fine-tune it on these pairs first"
+        )
+    if teacher["saturated"] > MOST_SATURATED:
+        found.append(
+            f"{teacher['saturated']:.0%} of the teacher's scores stand at the end of their range: "
+            "take raw logits instead of probabilities"
+        )
+    return found

@@ -1,0 +1,183 @@
+"""What a teacher is: a small model that scores text pairs, known by a fingerprint of all its numbers depend on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from flipkd.errors import ArtefactError, ConfigError, RefusedError, nearest, shorten
+from flipkd.tables import pick
+
+TEACHERS = {
+    "bi_encoder": "flipkd.teachers.bi_encoder:load_bi_encoder",
+    "cross_encoder": "flipkd.teachers.cross_encoder:load_cross_encoder",
+}
+DTYPES = ["float32", "bfloat16", "float16"]
+PICKLED = "pytorch_model.bin"
+
+
+class Teacher(Protocol):
+    """What every teacher has, whatever kind of number it gives."""
+
+    fingerprint: str
+
+    def describe(self) -> dict[str, Any]:
+        """What the teacher is, ready for JSON: kind, name, prompt, length, precision, hashes."""
+        ...
+
+
+@runtime_checkable
+class VectorTeacher(Teacher, Protocol):
+    """A teacher with one vector per text; the score of a pair is the dot product of its two vectors."""
+
+    def embed(self, texts: Sequence[str], *, progress: bool = False) -> np.ndarray:
+        """Vectors [n, d], float32, unit length."""
+        ...
+
+
+class ScoreTeacher(Teacher, Protocol):
+    """A teacher with one score per pair; higher means a better match."""
+
+    def score(self, left: Sequence[str], right: Sequence[str], *, progress: bool = False) -> np.ndarray:
+        """Scores [N], float32."""
+        ...
+
+
+def load_teacher(
+    name_or_path: str | Path,
+    *,
+    kind: str = "bi_encoder",
+    max_length: int | None = None,
+    prompt: str | None = None,
+    dtype: str = "float32",
+    device: str | None = None,
+    batch_size: int = 32,
+) -> VectorTeacher | ScoreTeacher:
+    """Load a teacher from a folder, a packaged name or the hub; nothing remote is executed.
+
+    `kind` is a row of TEACHERS or `package.module:function` with this function's other arguments. `max_length` is in
+    tokens, cut to what the model can read; None is the model's own. `prompt` None is the model's default prompt,
+    "" is none. Raises ArtefactError (no such model), ConfigError (kind, dtype), RefusedError (needs remote code).
+    """
+    load = pick(TEACHERS, kind, what="teacher kind")
+    teacher: VectorTeacher | ScoreTeacher = load(
+        name_or_path, max_length=max_length, prompt=prompt, dtype=dtype, device=device, batch_size=batch_size
+    )
+    return teacher
+
+
+def load_model(
+    model_class: Any,
+    name_or_path: str | Path,
+    *,
+    max_length: int | None,
+    dtype: str = "float32",
+    device: str | None = None,
+    num_labels: int | None = None,
+) -> Any:
+    """A SentenceTransformer or CrossEncoder (`model_class`) with its length limit set; errors as in `load_teacher`."""
+    from flipkd.models import model_path
+
+    if dtype not in DTYPES:
+        raise ConfigError(f"no dtype is called {dtype!r}; {nearest(dtype, DTYPES)}")
+    path = str(model_path(str(name_or_path)))
+    local = Path(path).is_dir()
+    if local:
+        _refuse_pickles(Path(path))
+    # A local folder asks the hub for nothing; without safetensors, transformers would unpickle.
+    settings: dict[str, Any] = {
+        "device": device,
+        "local_files_only": local,
+        "trust_remote_code": False,
+        "model_kwargs": {"dtype": dtype, "use_safetensors": True},
+    }
+    if num_labels is not None:
+        settings["num_labels"] = num_labels
+    try:
+        model = model_class(path, **settings)
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, ImportError) as error:
+        reason = shorten(" ".join(str(error).split()), 200)
+        if "trust_remote_code" in str(error):
+            raise RefusedError(
+                f"{name_or_path}: wants to run its own code, which flipkd does not do ({reason})"
+            ) from error
+        what = "folder that does not hold a usable model" if local else "model that cannot be had"
+        raise ArtefactError(f"{name_or_path}: a {what} for {model_class.__name__} ({reason})") from error
+    if max_length is not None:
+        model.max_seq_length = min(max_length, model.max_seq_length or max_length)
+    return model
+
+
+def _refuse_pickles(folder: Path) -> None:
+    for file in folder.rglob(PICKLED):
+        if not any(file.parent.glob("*.safetensors")):
+            raise RefusedError(f"{file}: pickled weights are not read; save the model again as safetensors")
+
+
+def default_prompt(model: Any) -> str:
+    """The prompt that a sentence-transformers model puts before each text by itself; "" if it has none."""
+    name = model.default_prompt_name
+    return "" if name is None else str(model.prompts.get(name) or "")
+
+
+def describe_model(model: Any, *, kind: str, name: str, prompt: str, scale: str) -> dict[str, Any]:
+    """All that the numbers of a sentence-transformers model depend on, ready for JSON and for `fingerprint_of`."""
+    network = model.transformers_model
+    config = network.config.to_diff_dict() if network is not None else {}
+    for unrelated in ("_name_or_path", "transformers_version", "dtype"):
+        config.pop(unrelated, None)
+    modules: list[Any] = [[type(module).__name__, getattr(module, "get_config_dict", dict)()] for module in model]
+    return {
+        "name": name,
+        "kind": kind,
+        "scale": scale,
+        "prompt": prompt,
+        "max_length": model.max_seq_length,
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "weights": weights_hash(model),
+        "tokenizer": tokenizer_hash(model.tokenizer),
+        "modules": hashlib.sha256(canonical([modules, config])).hexdigest(),
+    }
+
+
+def fingerprint_of(description: dict[str, Any]) -> str:
+    """The sha256 (hex) of a description without its `name`: a moved or renamed model stays the same teacher."""
+    return hashlib.sha256(canonical({key: value for key, value in description.items() if key != "name"})).hexdigest()
+
+
+def canonical(value: Any) -> bytes:
+    """One byte string per JSON value, whatever the order of its keys."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), default=str).encode("ascii")
+
+
+def weights_hash(model: Any) -> str:
+    """The xxh3-128 (hex) of every parameter's and buffer's name, shape, dtype and bytes."""
+    import torch
+    import xxhash
+
+    digest = xxhash.xxh3_128()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(canonical([name, list(tensor.shape), str(tensor.dtype)]))
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return str(digest.hexdigest())
+
+
+def tokenizer_hash(tokenizer: Any) -> str:
+    """The sha256 (hex) of what a tokenizer does to a text."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None:
+        state = json.loads(backend.to_str())
+        # Left over from the last call (how that batch was cut and padded), not part of the tokenizer.
+        state["truncation"] = state["padding"] = None
+        sides = [getattr(tokenizer, name, None) for name in ("truncation_side", "padding_side", "chat_template")]
+        return hashlib.sha256(canonical([state, sides])).hexdigest()
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer.save_pretrained(folder)
+        files = sorted(file for file in Path(folder).rglob("*") if file.is_file())
+        return hashlib.sha256(canonical([[file.name, file.read_bytes().hex()] for file in files])).hexdigest()

@@ -1,0 +1,87 @@
+"""The model card of a matcher folder, in the field's format."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from flipkd import __version__
+from flipkd.config import TrainConfig
+from flipkd.student.contract import ScoreContract
+
+BODY = """
+# {name}
+
+A text matcher: given two texts it answers whether they match, as a probability and a decision.
+Trained with flipkd {version}: a small encoder taught the language model
+`{base}` by flipped knowledge distillation (Li et al., ACL 2025, arXiv 2507.05617).
+
+## Use
+
+```python
+from flipkd import Matcher
+
+matcher = Matcher.from_pretrained("path/to/this/folder")
+matcher.predict_proba([("I lost my card", "My card is missing")])
+matcher.decide([("I lost my card", "My card is missing")])
+```
+
+On the command line: `flipkd match --matcher path/to/this/folder pairs.csv`.
+
+## Measured on the {n} validation pairs
+
+These pairs chose the threshold and the calibration, so the figures flatter; measure on pairs of your own.
+
+| metric | value |
+| --- | --- |
+{rows}
+
+## How it scores
+
+score = logit({yes!r}) - logit({no!r}) at the position after the prompt; a match is a score of at least {threshold:.4f}.
+Reading: {reading}; each text is cut to {length} tokens. Everything a score depends on stands in `matcher.json`; the base
+model must have the hash that is written there.
+
+## Training
+
+Objectives: {objectives}. {epochs:g} epochs, {batch} pairs per step, learning rate {rate:g}, seed {seed}, LoRA rank {rank}
+(rank {wide} where it is read: {places}).
+"""
+
+
+def model_card(
+    config: TrainConfig, contract: ScoreContract, *, metrics: Mapping[str, float], training: Mapping[str, float]
+) -> str:
+    """README.md with the hub's metadata block; every figure comes from this run."""
+    from huggingface_hub import ModelCardData
+
+    data = ModelCardData(
+        library_name="flipkd",
+        base_model=config.model_name_or_path,
+        base_model_relation="adapter",
+        pipeline_tag="text-ranking",
+        tags=["text-matching", "distillation", "lora", *(f"loss:{name}" for name in config.objectives)],
+    )
+    rows = "\n".join(f"| {name} | {value:.4f} |" for name, value in metrics.items())
+    body = BODY.format(
+        name="Matcher",
+        version=__version__,
+        base=config.model_name_or_path,
+        n=int(metrics["n"]),
+        rows=rows,
+        yes=contract.template["yes"],
+        no=contract.template["no"],
+        threshold=contract.threshold,
+        reading=contract.reading,
+        length=contract.max_text_length,
+        objectives=", ".join(f"{name} ({weight})" for name, weight in config.objectives.items()),
+        epochs=config.num_train_epochs,
+        batch=config.per_device_train_batch_size,
+        rate=config.learning_rate,
+        seed=config.seed,
+        rank=config.lora_r,
+        wide=config.readout_r,
+        places=", ".join(contract.readout_places),
+    )
+    runtime = training.get("train_runtime")
+    cost = f"Training took {runtime:.0f} seconds.\n" if runtime else ""
+    return f"---\n{data.to_yaml()}\n---\n{body}{cost}"

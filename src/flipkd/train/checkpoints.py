@@ -1,0 +1,41 @@
+"""Checkpoints that count only when complete: a manifest is written last, and resuming checks it."""
+
+from __future__ import annotations
+
+import logging
+import re
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback
+
+from flipkd.errors import ArtefactError
+from flipkd.files import check_manifest, write_manifest
+
+logger = logging.getLogger(__name__)
+NAME = re.compile(r"^checkpoint-(\d+)$")
+
+
+class Manifests(TrainerCallback):  # type: ignore[misc]  # transformers has no types here
+    """Seals each checkpoint once transformers has written all of it."""
+
+    def on_save(self, args: Any, state: Any, control: Any, **_unused: Any) -> None:
+        """Write the manifest of the checkpoint that was just saved."""
+        if state.is_world_process_zero:
+            write_manifest(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+
+
+def last_valid_checkpoint(output_dir: Path) -> Path | None:
+    """The newest checkpoint whose manifest matches; transformers itself takes the highest number and checks nothing.
+
+    Every checkpoint that is passed over is logged with its reason.
+    """
+    numbered = [(int(found.group(1)), p) for p in output_dir.glob("checkpoint-*") if (found := NAME.match(p.name))]
+    for _, folder in sorted(numbered, reverse=True):
+        try:
+            check_manifest(folder)
+        except ArtefactError as error:
+            logger.warning("skipped %s (%s)", folder.name, error)
+        else:
+            return folder
+    return None

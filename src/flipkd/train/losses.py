@@ -1,0 +1,115 @@
+"""A run's loss: a list of (weight, objective), resolved from names; each objective is asked what it needs."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from flipkd.errors import ConfigError, nearest
+from flipkd.objectives import OBJECTIVES, MatchBatch
+from flipkd.tables import pick
+
+Objective = Callable[[MatchBatch], Tensor]
+THRESHOLDS = ("theta_pos", "theta_neg")
+
+
+@dataclass(frozen=True)
+class WeightedObjective:
+    """One term of the loss, and which parts of a MatchBatch it reads."""
+
+    name: str
+    weight: float
+    function: Objective
+    needs: frozenset[str]
+
+
+def resolve_objectives(
+    objectives: Mapping[str, float | Mapping[str, Any]], *, thresholds: tuple[float, float] | None
+) -> list[WeightedObjective]:
+    """The terms with a weight other than 0; `thresholds` (theta_pos, theta_neg) go to those that take them and name none.
+
+    Raises ConfigError for a name, weight or knob that does not exist, and when nothing is left.
+    """
+    terms = []
+    for name, setting in objectives.items():
+        knobs = dict(setting) if isinstance(setting, Mapping) else {"weight": setting}
+        weight = knobs.pop("weight", 1.0)
+        if not isinstance(weight, int | float) or weight < 0:
+            raise ConfigError(f"objectives.{name}: the weight is {weight!r}; it must be a number of at least 0")
+        function = pick(OBJECTIVES, name, what="objective")
+        allowed = [p.name for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
+        for knob in knobs:
+            if knob not in allowed:
+                raise ConfigError(f"objectives.{name} has no knob {knob!r}; {nearest(knob, ['weight', *allowed])}")
+        if weight == 0:
+            continue
+        if set(THRESHOLDS) <= set(allowed):
+            given = thresholds or (None, None)
+            knobs = dict(zip(THRESHOLDS, given, strict=True)) | knobs
+        bound = partial(function, **knobs)
+        terms.append(WeightedObjective(name, float(weight), bound, needs_of(bound)))
+    if not terms:
+        raise ConfigError("every objective has weight 0; nothing would be learnt")
+    return terms
+
+
+def needs_of(objective: Objective) -> frozenset[str]:
+    """Which of answers, vectors, teacher, grid an objective reads: each is taken away in turn to see whether it asks."""
+    unit = torch.nn.functional.normalize(torch.arange(12.0).reshape(4, 3) + 1, dim=1)
+    full = MatchBatch(
+        answers=torch.zeros(4, 2),
+        label=torch.tensor([1, 0, 1, 0]),
+        left=unit,
+        right=unit.flip(0),
+        teacher_grid=unit @ unit.T,
+        teacher_pair=torch.ones(4),
+    )
+    without = {
+        "answers": replace(full, answers=None),
+        "vectors": replace(full, left=None, right=None),
+        "teacher": replace(full, teacher_grid=None, teacher_pair=None),
+        "grid": replace(full, teacher_grid=None),
+    }
+    state = torch.get_rng_state()
+    try:
+        return frozenset(part for part, batch in without.items() if _asks(objective, batch))
+    finally:
+        torch.set_rng_state(state)
+
+
+def _asks(objective: Objective, batch: MatchBatch) -> bool:
+    try:
+        with torch.no_grad():
+            objective(batch)
+    except ConfigError as error:
+        if "which the batch lacks" in str(error):
+            return True
+        raise
+    return False
+
+
+def teacher_thresholds(
+    scores: NDArray[np.float32], label: NDArray[np.int64], *, quantile: float
+) -> tuple[float, float]:
+    """(theta_pos, theta_neg): the teacher's scores that all but a share of `quantile` of each class lies beyond.
+
+    scores, label: [N], labels below 0 are unknown. When the classes overlap so far that the bounds cross, both move to
+    just beside their middle: the teacher's doubts then fill no band, but no cell is in both classes.
+    """
+    positive, negative = scores[label == 1], scores[label == 0]
+    if not len(positive) or not len(negative):
+        raise ConfigError("the filter's thresholds need labelled pairs of both classes; or set filter_quantile to null")
+    theta_pos, theta_neg = float(np.quantile(positive, quantile)), float(np.quantile(negative, 1 - quantile))
+    if theta_neg >= theta_pos:
+        middle = (theta_pos + theta_neg) / 2
+        gap = 1e-3 * max(float(np.std(scores)), 1e-3)
+        theta_pos, theta_neg = middle + gap, middle - gap
+    return theta_pos, theta_neg

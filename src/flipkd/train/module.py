@@ -1,0 +1,103 @@
+"""The nn.Module that transformers.Trainer runs: its forward reads a batch with the student and returns the loss."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from flipkd.errors import NumbersError
+from flipkd.objectives import MatchBatch
+from flipkd.student.model import Student
+from flipkd.train.losses import WeightedObjective
+
+
+class DistillationModule(nn.Module):
+    """Student plus loss; only what trains (the adapters) is in its state, so a checkpoint is as small as they are."""
+
+    _keys_to_ignore_on_save = None  # transformers.Trainer asks for it
+
+    def __init__(self, student: Student, objectives: Sequence[WeightedObjective]) -> None:
+        super().__init__()
+        self.student, self.objectives = student, list(objectives)
+        self.represent = any("vectors" in term.needs for term in objectives)
+        self.scores: list[float] = []
+        self.last_loss = float("nan")
+        self._sums: dict[str, Tensor] = {}
+        self._steps = 0
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        segment: Tensor,
+        position_ids: Tensor,
+        label: Tensor,
+        text_input_ids: Tensor | None = None,
+        text_segment: Tensor | None = None,
+        text_position_ids: Tensor | None = None,
+        teacher_left: Tensor | None = None,
+        teacher_right: Tensor | None = None,
+        teacher_pair: Tensor | None = None,
+        left_id: Tensor | None = None,
+        right_id: Tensor | None = None,
+    ) -> dict[str, Tensor | None]:
+        """One batch of N pairs -> loss [], logits [N, 2], similarity [N, N] or None. Raises NumbersError when not finite."""
+        batch = {"input_ids": input_ids, "segment": segment, "position_ids": position_ids}
+        if text_input_ids is not None and text_segment is not None and text_position_ids is not None:
+            batch |= {
+                "text_input_ids": text_input_ids,
+                "text_segment": text_segment,
+                "text_position_ids": text_position_ids,
+            }
+        reading = self.student(batch, represent=self.represent)
+        grid = None if teacher_left is None or teacher_right is None else teacher_left @ teacher_right.T
+        match = MatchBatch(
+            answers=reading.answers,
+            label=label,
+            left=reading.left,
+            right=reading.right,
+            teacher_grid=grid,
+            teacher_pair=teacher_pair,
+            left_id=left_id,
+            right_id=right_id,
+        )
+        similarity = match.similarity.detach() if self.represent else None
+        return {"loss": self._loss(match), "logits": reading.answers, "similarity": similarity}
+
+    def _loss(self, match: MatchBatch) -> Tensor:
+        parts = {term.name: term.function(match) for term in self.objectives}
+        loss = torch.stack([term.weight * parts[term.name] for term in self.objectives]).sum()
+        if not torch.isfinite(loss):
+            shown = ", ".join(f"{name} {float(value.detach()):g}" for name, value in parts.items())
+            raise NumbersError(f"the loss is not finite ({shown}); the last checkpoint is untouched: lower learning_rate")
+        if self.training:
+            for name, value in parts.items():
+                self._sums[name] = self._sums.get(name, torch.zeros_like(value)) + value.detach()
+            self._steps += 1
+            self.scores, self.last_loss = match.score.detach().tolist(), float(loss.detach())
+        return loss
+
+    def drain(self) -> dict[str, float]:
+        """Mean of each objective since the last call, for the log."""
+        means = {name: float(value) / max(self._steps, 1) for name, value in self._sums.items()}
+        self._sums, self._steps = {}, 0
+        return means
+
+    def state_dict(self, *_args: Any, **_kwargs: Any) -> dict[str, Any]:
+        """The trainable tensors only: the base model is where it came from, and its hash is in the contract."""
+        trainable = ((n, p.detach()) for n, p in self.named_parameters() if p.requires_grad)
+        return OrderedDict(trainable)
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Put saved trainable tensors back; all of them must be there, whatever `strict` says."""
+        own = self.state_dict()
+        if set(own) != set(state_dict):
+            odd = sorted(set(own) ^ set(state_dict))[0]
+            raise ValueError(f"the checkpoint's tensors are not those that train here, for example {odd}")
+        with torch.no_grad():
+            for name, tensor in own.items():
+                tensor.copy_(state_dict[name])
+        return torch.nn.modules.module._IncompatibleKeys([], [])

@@ -1,0 +1,162 @@
+"""One training run from tables to a finished matcher folder, resumable at every point."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from flipkd import __version__
+from flipkd.config import TrainConfig
+from flipkd.errors import ConfigError
+from flipkd.evaluate.calibration import fit_calibration
+from flipkd.evaluate.metrics import measure
+from flipkd.evaluate.thresholds import best_threshold
+from flipkd.files import check_manifest, new_folder
+from flipkd.student.contract import ScoreContract
+from flipkd.student.language_model import LoraSettings
+from flipkd.student.model import Student, new_student
+from flipkd.student.prompt import template_from
+from flipkd.student.scoring import score_pairs
+from flipkd.train.batches import PairTable
+from flipkd.train.card import model_card
+from flipkd.train.losses import WeightedObjective, resolve_objectives, teacher_thresholds
+from flipkd.train.module import DistillationModule
+from flipkd.train.trainer import fit
+
+MATCHER = "matcher"
+FREE_TO_CHANGE = frozenset(
+    {"save_steps", "save_total_limit", "logging_steps", "report_to", "per_device_eval_batch_size", "output_dir"}
+)
+PASSED_ON = (
+    "num_train_epochs",
+    "per_device_train_batch_size",
+    "per_device_eval_batch_size",
+    "gradient_accumulation_steps",
+    "learning_rate",
+    "lr_scheduler_type",
+    "warmup_steps",
+    "weight_decay",
+    "max_grad_norm",
+    "logging_steps",
+    "save_steps",
+    "save_total_limit",
+    "report_to",
+    "seed",
+)
+
+
+def fresh_student(config: TrainConfig) -> tuple[Student, ScoreContract]:
+    """The untrained student that `config` describes, on the best device there is."""
+    student, contract = new_student(
+        config.model_name_or_path,
+        template=template_from(config.template),
+        reading=config.reading,
+        max_text_length=config.max_text_length,
+        lora=LoraSettings(
+            r=config.lora_r,
+            alpha=config.lora_alpha,
+            dropout=config.lora_dropout,
+            target_modules=config.lora_target_modules,
+            layers=config.lora_layers,
+            readout_r=config.readout_r,
+            readout_layers=config.readout_layers,
+            readout_modules=config.readout_modules,
+        ),
+        dtype=config.dtype,
+        attn_implementation=config.attn_implementation,
+        seed=config.seed,
+    )
+    return student.to("cuda" if torch.cuda.is_available() else "cpu"), contract
+
+
+def run_objectives(config: TrainConfig, table: PairTable) -> list[WeightedObjective]:
+    """The run's loss. Raises ConfigError when an objective needs what the teacher did not give."""
+    thresholds = None
+    if config.filter_quantile is not None and table.teacher is not None:
+        thresholds = teacher_thresholds(table.teacher.pair_scores(), table.label, quantile=config.filter_quantile)
+    terms = resolve_objectives(config.objectives, thresholds=thresholds)
+    for term in terms:
+        if "teacher" in term.needs and table.teacher is None:
+            raise ConfigError(
+                f"{term.name} needs a teacher: give --teacher FOLDER (made by flipkd teach), "
+                f"or --set objectives.{term.name}=0"
+            )
+        if "grid" in term.needs and table.teacher is not None and table.teacher.left is None:
+            raise ConfigError(
+                f"{term.name} compares all texts of a batch, which needs a bi-encoder's vectors; this teacher gave "
+                f"scores of pairs only: --set objectives.{term.name}=0"
+            )
+    return terms
+
+
+def identity_of(config: TrainConfig, *, data: Mapping[str, str]) -> dict[str, Any]:
+    """All that must not change while a run is resumed: settings, data, versions, threads."""
+    import transformers
+
+    return {
+        "config": config.model_dump(mode="json"),
+        "data": dict(data),
+        "environment": {
+            "flipkd": __version__,
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+            "threads": torch.get_num_threads(),
+            "device": "cuda" if torch.cuda.is_available() else "cpu",
+            "machine": platform.machine(),
+        },
+    }
+
+
+def train(
+    student: Student, contract: ScoreContract, config: TrainConfig, *, table: PairTable, validation: PairTable
+) -> Path:
+    """Train `student`, calibrate it on `validation`, and save the matcher folder, whose path is returned."""
+    output_dir = Path(config.output_dir)
+    module = DistillationModule(student, run_objectives(config, table))
+    arguments = {name: getattr(config, name) for name in PASSED_ON} | config.training_arguments
+    metrics = fit(module, table, output_dir=output_dir, arguments=arguments)
+    return finish(student, contract, config, validation=validation, training=metrics)
+
+
+def finish(
+    student: Student,
+    contract: ScoreContract,
+    config: TrainConfig,
+    *,
+    validation: PairTable,
+    training: Mapping[str, float],
+) -> Path:
+    """Calibration and threshold from validation, then the matcher folder, whole or not at all."""
+    labelled = np.flatnonzero(validation.label >= 0)
+    labels = validation.label[labelled]
+    scores = score_pairs(
+        student,
+        [validation.left[i] for i in labelled],
+        [validation.right[i] for i in labelled],
+        batch_size=config.per_device_eval_batch_size,
+        progress="validation",
+    ).answer
+    calibration = fit_calibration(scores, labels)
+    threshold = best_threshold(scores, labels).value
+    contract = contract.model_copy(update={"calibration": asdict(calibration), "threshold": threshold})
+    metrics = measure(scores, labels, threshold=threshold, probabilities=calibration.apply(scores))
+    folder = Path(config.output_dir) / MATCHER
+    with new_folder(folder, replace=True) as temporary:
+        student.save(temporary, contract)
+        (temporary / "README.md").write_text(model_card(config, contract, metrics=metrics, training=training))
+    return folder
+
+
+def finished(config: TrainConfig) -> Path | None:
+    """The matcher folder when this run has been finished before."""
+    folder = Path(config.output_dir) / MATCHER
+    if not folder.exists():
+        return None
+    check_manifest(folder)
+    return folder

@@ -1,0 +1,159 @@
+"""transformers.Trainer with three changes: a resumable length-grouped order, the objectives in the log, an orderly stop."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import signal
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from transformers import Trainer, TrainerCallback, TrainingArguments
+
+from flipkd.errors import ConfigError, ResourceError, StoppedError, nearest
+from flipkd.files import resource_errors
+from flipkd.train.batches import Collator, LengthGroupedRows, PairTable
+from flipkd.train.checkpoints import Manifests, last_valid_checkpoint
+from flipkd.train.module import DistillationModule
+from flipkd.train.sentinels import Sentinels
+
+logger = logging.getLogger(__name__)
+METRICS = "metrics.jsonl"
+
+
+class DistillationTrainer(Trainer):  # type: ignore[misc]  # transformers has no types here
+    """A Trainer whose order of rows depends on seed and epoch alone and whose log shows each objective."""
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> LengthGroupedRows:
+        table = self.data_collator.table
+        lengths = [len(a) + len(b) for a, b in zip(table.left, table.right, strict=True)]
+        return LengthGroupedRows(lengths, batch_size=self.args.train_batch_size, seed=self.args.seed)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add the mean of each objective since the last line."""
+        if "loss" in logs:
+            logs |= self.model.drain()
+        super().log(logs, start_time)
+
+
+class MetricsFile(TrainerCallback):  # type: ignore[misc]
+    """Every logged line also goes to `metrics.jsonl`; lines beyond the resumed step are dropped, so none stands twice."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_unused: Any) -> None:
+        """Keep what the resumed checkpoint has seen."""
+        lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
+        kept = [line for line in lines if _step(line) <= state.global_step]
+        self.path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, float] | None = None, **_unused: Any) -> None:
+        """Append one line."""
+        if state.is_world_process_zero and logs is not None:
+            with resource_errors(self.path), self.path.open("a", encoding="utf-8") as handle:
+                handle.write(json.dumps({"step": state.global_step, **logs}) + "\n")
+
+
+class OrderlyStop(TrainerCallback):  # type: ignore[misc]
+    """SIGTERM or SIGINT: finish the step, save, stop. A second signal stops at once."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[None]:
+        """Listen while the run lasts; in a thread other than the main one signals cannot be caught, and are not."""
+        before: dict[int, Any] = {}
+
+        def ask(number: int, _frame: FrameType | None) -> None:
+            self.asked = True
+            signal.signal(number, before[number])
+            logger.warning("stopping after this step and saving; send the signal again to stop at once")
+
+        with contextlib.suppress(ValueError):
+            for number in (signal.SIGTERM, signal.SIGINT):
+                before[number] = signal.signal(number, ask)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_unused: Any) -> None:
+        """Ask the Trainer to save and stop."""
+        if self.asked and state.global_step < state.max_steps:
+            control.should_save = control.should_training_stop = True
+
+
+def fit(
+    module: DistillationModule, table: PairTable, *, output_dir: Path, arguments: Mapping[str, Any]
+) -> dict[str, float]:
+    """Train `module` on `table`; goes on from the newest valid checkpoint in `output_dir`. Returns the Trainer's metrics.
+
+    `arguments` are fields of transformers' TrainingArguments. Raises StoppedError after an orderly stop.
+    """
+    collator = Collator(module.student, table, represent=module.represent)
+    stop = OrderlyStop()
+    trainer = DistillationTrainer(
+        model=module,
+        args=training_arguments(output_dir, arguments),
+        data_collator=collator,
+        train_dataset=range(len(table)),
+        callbacks=[Sentinels(module), Manifests(), MetricsFile(output_dir / METRICS), stop],
+    )
+    checkpoint = last_valid_checkpoint(output_dir)
+    if checkpoint:
+        logger.warning("resuming at %s", checkpoint.name)
+    with stop.listening(), _explained(output_dir):
+        result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    if stop.asked and trainer.state.global_step < trainer.state.max_steps:
+        raise StoppedError(f"stopped at step {trainer.state.global_step} and saved; the same command goes on from there")
+    return {name: float(value) for name, value in result.metrics.items()}
+
+
+def training_arguments(output_dir: Path, arguments: Mapping[str, Any]) -> TrainingArguments:
+    """TrainingArguments with what flipkd fixes. Raises ConfigError for a field that transformers does not have."""
+    fields = sorted(TrainingArguments.__dataclass_fields__)
+    for name in arguments:
+        if name not in fields:
+            raise ConfigError(f"training_arguments has no field {name!r}; {nearest(name, fields)[:400]}")
+    cuda = torch.cuda.is_available()
+    fixed = {
+        "output_dir": str(output_dir),
+        "remove_unused_columns": False,
+        "label_names": ["label"],
+        "logging_nan_inf_filter": False,
+        "dataloader_pin_memory": cuda,
+        "save_strategy": "steps",
+    }
+    try:
+        return TrainingArguments(**fixed | dict(arguments))
+    except (ValueError, TypeError, ImportError) as error:
+        raise ConfigError(f"transformers refuses the training arguments: {error}") from None
+
+
+@contextlib.contextmanager
+def _explained(output_dir: Path) -> Iterator[None]:
+    """A full disk shows as an OSError, as safetensors' own error, or as a RuntimeError of torch's zip writer."""
+    try:
+        with resource_errors(output_dir):
+            yield
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise ResourceError("memory ran out; halve per_device_train_batch_size and double gradient_accumulation_steps") from error
+    except Exception as error:
+        words = f"{type(error).__name__} {error}"
+        if any(sign in words for sign in ("No space left", "inline_container", "PytorchStreamWriter", "Disk quota")):
+            raise ResourceError(f"{output_dir}: the disk is full; free some space, then run the same command") from error
+        raise
+
+
+def _step(line: str) -> int:
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return 2**62  # a torn last line of a killed run

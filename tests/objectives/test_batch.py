@@ -1,0 +1,111 @@
+"""MatchBatch: derived views, what is masked, what is refused."""
+
+import pytest
+import torch
+
+from flipkd.errors import ConfigError
+from flipkd.objectives.batch import MatchBatch, mean_or_zero
+
+
+def test_similarity_is_the_float32_product_for_bfloat16_too(make_batch):
+    batch = make_batch(4, columns=6)
+    expected = [
+        [sum(x * y for x, y in zip(a, b, strict=True)) for b in batch.right.tolist()] for a in batch.left.tolist()
+    ]
+    torch.testing.assert_close(batch.similarity, torch.tensor(expected))
+    half = MatchBatch(left=batch.left.bfloat16(), right=batch.right.bfloat16())
+    assert half.similarity.dtype == torch.float32
+    torch.testing.assert_close(half.similarity, half.left.float() @ half.right.float().T, rtol=0, atol=0)
+
+
+def test_autocast_does_not_round_the_similarity(make_batch):
+    batch = make_batch(4)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = batch.similarity
+    assert inside.dtype == torch.float32
+    assert torch.equal(inside, batch.similarity)
+
+
+@pytest.mark.parametrize("columns", [4, 7])
+def test_pair_similarity_is_the_diagonal(make_batch, columns):
+    batch = make_batch(4, columns=columns)
+    torch.testing.assert_close(batch.pair_similarity, batch.similarity.diagonal())
+
+
+def test_teacher_is_the_given_pair_score_else_the_diagonal_and_constant(make_batch):
+    grid = torch.rand(3, 5, requires_grad=True)
+    batch = make_batch(3, columns=5, teacher_grid=grid)
+    assert batch.teacher.tolist() == [grid[i, i].item() for i in range(3)]
+    assert not batch.teacher.requires_grad
+    assert not batch.teacher_similarity.requires_grad
+    pair = torch.tensor([0.5, 0.25, 0.125], dtype=torch.bfloat16, requires_grad=True)
+    given = make_batch(3, columns=5, teacher_grid=grid, teacher_pair=pair)
+    assert given.teacher.tolist() == [0.5, 0.25, 0.125]
+    assert given.teacher.dtype == torch.float32
+    assert not given.teacher.requires_grad
+
+
+def test_score_is_yes_minus_no():
+    batch = MatchBatch(answers=torch.tensor([[1.0, 3.0], [2.0, -1.0]], dtype=torch.bfloat16))
+    assert batch.score.tolist() == [2.0, -3.0]
+    assert batch.score.dtype == torch.float32
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("columns", [6, 9])
+def test_comparable_leaves_out_repeated_texts(seed, columns):
+    random = torch.Generator().manual_seed(seed)
+    left = torch.randint(0, 8, (6,), generator=random)
+    right = torch.randint(0, 8, (columns,), generator=random)
+    a, b = left.tolist(), right.tolist()
+    expected = [
+        [i == j or not (b[j] == b[i] or (j < 6 and a[j] == a[i]) or b[j] == a[i]) for j in range(columns)]
+        for i in range(6)
+    ]
+    assert MatchBatch(left_id=left, right_id=right).comparable.tolist() == expected
+
+
+def test_without_ids_everything_is_comparable():
+    assert MatchBatch(label=torch.zeros(3)).comparable.all()
+
+
+@pytest.mark.parametrize(
+    "view, name, hint",
+    [
+        ("similarity", "left", "readout"),
+        ("pair_similarity", "left", "readout"),
+        ("teacher_similarity", "teacher_grid", "bi-encoder"),
+        ("teacher", "teacher_pair", "flipkd teach"),
+        ("score", "answers", "label words"),
+    ],
+)
+def test_asking_for_what_is_absent_says_what_to_do(view, name, hint):
+    with pytest.raises(ConfigError, match=rf"needs {name}.*{hint}.*it has \['label'\]"):
+        getattr(MatchBatch(label=torch.zeros(2)), view)
+
+
+@pytest.mark.parametrize(
+    "tensors, message",
+    [
+        ({"label": torch.zeros(3), "teacher_pair": torch.zeros(3, 1)}, r"teacher_pair has shape \[3, 1\].*\[N\].*N=3"),
+        ({"label": torch.zeros(3), "answers": torch.zeros(2, 2)}, r"label has shape \[3\].*N=2"),
+        ({"answers": torch.zeros(3, 5)}, r"answers has shape \[3, 5\]"),
+        ({"left": torch.zeros(3, 4), "right": torch.zeros(3, 5)}, r"right has shape.*D=4"),
+        ({"left": torch.zeros(3, 4), "right": torch.zeros(2, 4)}, "each pair needs its own"),
+        ({"left_id": torch.zeros(3)}, "one side only"),
+        ({}, "counts its pairs"),
+        ({"right": torch.zeros(3, 4)}, r"counts its pairs.*\['right'\]"),
+    ],
+)
+def test_shapes_that_disagree_are_refused(tensors, message):
+    with pytest.raises(ConfigError, match=message):
+        MatchBatch(**tensors)
+
+
+def test_mean_of_nothing_is_zero_with_a_graph():
+    source = torch.tensor([float("inf"), 1.0], requires_grad=True)
+    loss = mean_or_zero(source[torch.tensor([False, False])])
+    loss.backward()
+    assert loss.item() == 0
+    assert source.grad.tolist() == [0, 0]
+    assert mean_or_zero(torch.tensor([1.0, 2.0, 6.0])).item() == 3

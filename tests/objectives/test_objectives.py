@@ -1,0 +1,105 @@
+"""What holds for every objective of the table."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from inspect import signature
+
+import pytest
+import torch
+
+from flipkd import objectives
+from flipkd.objectives import OBJECTIVES
+from flipkd.objectives.batch import MatchBatch
+from flipkd.tables import pick
+
+KNOBS = {name: {"theta_pos": 0.3, "theta_neg": -0.3} if "margin" in name else {} for name in OBJECTIVES}
+each_objective = pytest.mark.parametrize("name", OBJECTIVES)
+
+
+def value(name, batch):
+    return pick(OBJECTIVES, name, what="objective")(batch, **KNOBS[name])
+
+
+def trained(batch):
+    return [tensor for tensor in (batch.answers, batch.left, batch.right) if tensor is not None]
+
+
+@each_objective
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_one_float32_number_with_finite_gradients(make_batch, name, dtype):
+    batch = make_batch()
+    given = {part: getattr(batch, part).detach().to(dtype) for part in ("answers", "left", "right", "teacher_grid")}
+    batch = make_batch(**given, teacher_pair=None)
+    loss = value(name, batch)
+    assert loss.shape == ()
+    assert loss.dtype == torch.float32
+    loss.backward()
+    gradients = [tensor.grad for tensor in trained(batch) if tensor.grad is not None]
+    assert gradients
+    assert all(gradient.isfinite().all() and gradient.any() for gradient in gradients)
+    assert all(gradient.dtype == dtype for gradient in gradients)
+
+
+@each_objective
+def test_extreme_similarities_have_finite_gradients(make_batch, name):
+    same = torch.zeros(6, 5)
+    same[:, 0] = 1
+    left = same * torch.tensor([1.0, 1.0, 1.0, -1.0, -1.0, -1.0])[:, None]
+    batch = make_batch(6, left=left, right=same.clone(), answers=torch.tensor([[1e4, -1e4]] * 6))
+    loss = value(name, batch)
+    loss.backward()
+    assert loss.isfinite()
+    assert all(tensor.grad.isfinite().all() for tensor in trained(batch) if tensor.grad is not None)
+
+
+@each_objective
+def test_the_teacher_gets_no_gradient(make_batch, name):
+    grid = torch.rand(8, 8, requires_grad=True)
+    value(name, make_batch(teacher_grid=grid)).backward()
+    assert grid.grad is None
+
+
+@each_objective
+@pytest.mark.parametrize("seed", range(3))
+def test_the_order_of_the_pairs_does_not_matter(make_batch, name, seed):
+    batch = make_batch(seed=seed)
+    order = torch.randperm(8, generator=torch.Generator().manual_seed(seed))
+    shuffled = {part: getattr(batch, part)[order] for part in batch.given if part != "teacher_grid"}
+    grid = batch.teacher_grid[order][:, order]
+    torch.testing.assert_close(value(name, MatchBatch(**shuffled, teacher_grid=grid)), value(name, batch))
+
+
+@each_objective
+def test_autocast_changes_nothing(make_batch, name):
+    batch = make_batch()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = value(name, batch)
+    torch.testing.assert_close(inside, value(name, batch), rtol=0, atol=0)
+
+
+@each_objective
+def test_one_unlabelled_pair_is_zero_and_backward_works(make_batch, name):
+    batch = replace(make_batch(1), label=torch.tensor([-1]))
+    loss = value(name, batch)
+    loss.backward()
+    assert loss.item() == 0
+    assert all(not tensor.grad.any() for tensor in trained(batch) if tensor.grad is not None)
+
+
+@each_objective
+def test_knobs_are_keyword_only_and_described(name):
+    function = pick(OBJECTIVES, name, what="objective")
+    first, *knobs = signature(function).parameters.values()
+    assert first.name == "batch"
+    assert all(knob.kind is knob.KEYWORD_ONLY for knob in knobs)
+    assert "2507.05617" in (function.__doc__ + sys.modules[function.__module__].__doc__)
+
+
+def test_the_room_opens_without_torch_and_every_name_is_there():
+    command = "import sys, flipkd.objectives; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", command], check=False).returncode == 0
+    for name in objectives.__all__:
+        assert getattr(objectives, name) is not None
+    with pytest.raises(AttributeError, match="no_such_name"):
+        _ = objectives.no_such_name

@@ -1,0 +1,189 @@
+"""Student: one pass gives answers and vectors; families, readings, padding, saving, merging, wrong bases."""
+
+import json
+import shutil
+
+import pytest
+import torch
+
+from flipkd.errors import ArtefactError, ConfigError
+from flipkd.files import new_folder, write_manifest
+from flipkd.student.language_model import LoraSettings
+from flipkd.student.model import load_student
+from flipkd.student.scoring import encode_texts, score_pairs
+
+LEFT = ["my card was stolen yesterday", "pin", "where is my transfer"]
+RIGHT = ["the machine kept my card", "can I change the pin of my card", "fee"]
+
+
+def randomise(student, seed=1):
+    """Give B values, as training would: at B = 0 adapters change nothing and half of the tests would be empty."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in student.named_parameters():
+            if "lora_B" in name:
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.1)
+    return student
+
+
+def save(student, contract, folder):
+    with new_folder(folder) as temporary:
+        student.save(temporary, contract)
+    return folder
+
+
+@pytest.mark.parametrize("family", ["qwen2", "llama", "gemma3"])
+@pytest.mark.parametrize("reading", ["joint", "separate", "blocked"])
+def test_batch_size_padding_and_order_change_nothing(make_student, family, reading):
+    student, _ = make_student(family, reading=reading)
+    randomise(student)
+    together = score_pairs(student, LEFT, RIGHT, represent=True, batch_size=3)
+    alone = [score_pairs(student, [a], [b], represent=True) for a, b in zip(LEFT, RIGHT, strict=True)]
+    backwards = score_pairs(student, LEFT[::-1], RIGHT[::-1], represent=True, batch_size=2)
+    for i in range(3):
+        assert together.answer[i] == pytest.approx(alone[i].answer[0], abs=1e-5)
+        assert together.cosine[i] == pytest.approx(alone[i].cosine[0], abs=1e-5)
+        assert together.answer[i] == pytest.approx(backwards.answer[2 - i], abs=1e-5)
+    assert len({round(float(x), 4) for x in together.answer}) == 3, "scores must tell pairs apart for this to mean anything"
+
+
+@pytest.mark.parametrize("family", ["qwen2", "llama", "gemma3"])
+def test_answer_is_the_models_own_logits_for_the_label_words(make_student, family):
+    student, _ = make_student(family)
+    randomise(student)
+    row = student.prompt.pair_rows(LEFT[:1], RIGHT[:1])[0]
+    with torch.no_grad():
+        own = student.model(input_ids=torch.tensor([row.ids])).logits[0, -1, list(student.prompt.label_ids)]
+    assert score_pairs(student, LEFT[:1], RIGHT[:1]).answer[0] == pytest.approx(float(own[1] - own[0]), abs=1e-5)
+
+
+def test_no_logits_of_the_whole_vocabulary_exist(make_student):
+    student, _ = make_student()
+    seen = []
+    head = student.language_model.get_output_embeddings()
+    head.register_forward_hook(lambda *_: seen.append(1))
+    score_pairs(student, LEFT, RIGHT, represent=True)
+    assert seen == []
+
+
+@pytest.mark.parametrize("family", ["qwen2", "llama", "gemma3"])
+def test_blocked_vectors_equal_those_of_the_texts_alone(make_student, family):
+    student, _ = make_student(family, reading="blocked")
+    randomise(student)
+    with torch.no_grad():
+        reading = student(student.collate(LEFT, RIGHT, represent=True))
+    torch.testing.assert_close(reading.left, torch.from_numpy(encode_texts(student, LEFT)), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(reading.right, torch.from_numpy(encode_texts(student, RIGHT)), atol=1e-5, rtol=1e-4)
+
+
+def test_joint_right_vector_depends_on_the_left_text_and_separate_does_not(make_student):
+    for reading, same in (("joint", False), ("separate", True), ("blocked", True)):
+        student, _ = make_student(reading=reading)
+        randomise(student)
+        batch = student.collate(["my card", "please close it"], ["fee", "fee"], represent=True)
+        with torch.no_grad():
+            right = student(batch).right
+        assert torch.allclose(right[0], right[1], atol=1e-5) is same
+
+
+def test_blocked_reading_is_refused_where_it_cannot_work(make_student):
+    with pytest.raises(ConfigError, match="sliding window"):
+        make_student("gemma3", reading="blocked", max_text_length=300)
+
+
+@pytest.mark.parametrize("family", ["qwen2", "llama", "gemma3"])
+@pytest.mark.parametrize("merge", [False, True])
+def test_a_saved_student_scores_the_same(make_student, tmp_path, family, merge):
+    student, contract = make_student(family)
+    randomise(student)
+    before = score_pairs(student, LEFT, RIGHT, represent=True)
+    vectors = encode_texts(student, LEFT)
+    folder = save(student, contract, tmp_path / "m")
+    loaded, read = load_student(folder, merge=merge)
+    after = score_pairs(loaded, LEFT, RIGHT, represent=True)
+    assert after.answer == pytest.approx(before.answer, abs=1e-5)
+    assert after.cosine == pytest.approx(before.cosine, abs=1e-5)
+    assert encode_texts(loaded, LEFT) == pytest.approx(vectors, abs=1e-5)
+    assert read == contract
+    if merge:
+        assert not any("lora" in name for name, _ in loaded.named_parameters())
+
+
+def test_another_base_model_is_refused(make_student, base_models, tmp_path):
+    from tiny import build_model, build_tokenizer
+
+    student, contract = make_student("llama")
+    folder = save(student, contract, tmp_path / "m")
+    tokenizer = build_tokenizer()
+    for name, other in {
+        "same shape": build_model("llama", vocabulary=len(tokenizer), seed=5),
+        "deeper": build_model("llama", vocabulary=len(tokenizer), layers=4),
+        "shallower": build_model("llama", vocabulary=len(tokenizer), layers=2),
+    }.items():
+        other.save_pretrained(tmp_path / name)
+        tokenizer.save_pretrained(tmp_path / name)
+        with pytest.raises(ArtefactError, match="hash"):
+            load_student(folder, base_model=str(tmp_path / name))
+    load_student(folder, base_model=str(base_models["llama"]))
+
+
+def test_a_damaged_folder_is_refused_whichever_file_it_is(make_student, tmp_path):
+    student, contract = make_student()
+    folder = save(student, contract, tmp_path / "m")
+    for file in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != "manifest.json"):
+        broken = tmp_path / "broken"
+        shutil.copytree(folder, broken)
+        content = bytearray(file.read_bytes())
+        content[len(content) // 2] ^= 1
+        (broken / file.relative_to(folder)).write_bytes(bytes(content))
+        with pytest.raises(ArtefactError, match="sha256 mismatch"):
+            load_student(broken)
+        shutil.rmtree(broken)
+
+
+def test_another_adapter_or_template_is_refused(make_student, tmp_path):
+    student, contract = make_student()
+    folder = save(student, contract, tmp_path / "m")
+    state = folder / "adapter" / "adapter_config.json"
+    config = json.loads(state.read_text())
+    config["target_modules"] = [m for m in config["target_modules"] if "v_proj" not in m]
+    state.write_text(json.dumps(config))
+    write_manifest(folder)
+    with pytest.raises(ArtefactError, match="does not fit the base model"):
+        load_student(folder)
+
+
+def test_a_newer_format_says_so(make_student, tmp_path):
+    student, contract = make_student()
+    folder = save(student, contract, tmp_path / "m")
+    values = json.loads((folder / "matcher.json").read_text())
+    (folder / "matcher.json").write_text(json.dumps(values | {"format": 2}))
+    write_manifest(folder)
+    with pytest.raises(ArtefactError, match="needs a newer flipkd"):
+        load_student(folder)
+
+
+def test_a_folder_that_is_no_model_is_refused(tmp_path):
+    from flipkd.student.language_model import load_language_model
+
+    with pytest.raises(ArtefactError, match=r"no config\.json"):
+        load_language_model(str(tmp_path))
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ArtefactError, match="not a causal LM"):
+        load_language_model(str(tmp_path))
+
+
+def test_unknown_dtype_and_modules_name_the_nearest(base_models, make_student):
+    with pytest.raises(ConfigError, match="did you mean 'bfloat16'"):
+        make_student(dtype="bfloat")
+    with pytest.raises(ConfigError, match="all-linear"):
+        make_student(lora=LoraSettings(target_modules=["q_projj"]))
+
+
+def test_bfloat16_base_keeps_float32_adapters_and_float32_results(make_student):
+    student, _ = make_student(dtype="bfloat16")
+    dtypes = {name.split(".")[-3] if "lora" in name else "base": p.dtype for name, p in student.named_parameters()}
+    assert dtypes["lora_A"] == dtypes["lora_B"] == torch.float32
+    assert dtypes["base"] == torch.bfloat16
+    reading = student(student.collate(LEFT, RIGHT, represent=True))
+    assert reading.answers.dtype == reading.left.dtype == torch.float32

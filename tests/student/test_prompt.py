@@ -1,0 +1,146 @@
+"""Prompt: spans, truncation of texts only, label words in context, user text that stays text."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flipkd.errors import ConfigError, DataError
+from flipkd.student.prompt import (
+    INSTRUCTION,
+    LEFT_TEXT,
+    PADDING,
+    QUESTION,
+    RIGHT_TEXT,
+    Prompt,
+    Template,
+    attention_mask,
+    pad,
+    template_from,
+)
+
+
+@pytest.fixture(scope="module")
+def prompt(tokenizer):
+    return Prompt(tokenizer, Template(), max_text_length=16)
+
+
+def span(row, kind):
+    return [token for token, at in zip(row.ids, row.segment, strict=True) if at == kind]
+
+
+def test_row_is_the_template_with_the_texts_in_it(prompt, tokenizer):
+    row = prompt.pair_rows(["my card"], ["the pin"])[0]
+    template = prompt.template
+    text = template.instruction + template.left + "my card" + template.right + "the pin" + template.question
+    assert tokenizer.decode(row.ids) == "<bos>" + text
+    assert tokenizer.decode(span(row, LEFT_TEXT)) == "my card"
+    assert tokenizer.decode(span(row, RIGHT_TEXT)) == "the pin"
+    assert row.position == list(range(len(row)))
+
+
+def test_label_words_are_one_token_after_the_question(prompt, tokenizer):
+    no, yes = prompt.label_ids
+    assert (tokenizer.decode([no]), tokenizer.decode([yes])) == (" no", " yes")
+
+
+@pytest.mark.parametrize(
+    "words", [{"yes": " yes indeed"}, {"yes": ""}, {"yes": " no"}, {"yes": " antidisestablishmentarianism"}]
+)
+def test_label_words_that_are_not_one_token_are_refused(tokenizer, words):
+    with pytest.raises(ConfigError, match="label word"):
+        Prompt(tokenizer, Template(**words))
+
+
+def test_truncation_keeps_both_texts_and_the_template(prompt):
+    long, short = "card " * 500, "pin"
+    for left, right in ((long, short), (short, long), (long, long)):
+        row = prompt.pair_rows([left], [right])[0]
+        assert row.truncated
+        assert 0 < len(span(row, LEFT_TEXT)) <= 16
+        assert 0 < len(span(row, RIGHT_TEXT)) <= 16
+        assert row.ids[-len(prompt.question) :] == prompt.question
+        assert row.ids[: len(prompt.instruction)] == prompt.instruction
+    assert not prompt.pair_rows([short], [short])[0].truncated
+
+
+@pytest.mark.parametrize("empty", ["", "  ", "\t\n"])
+def test_empty_text_is_refused(prompt, empty):
+    with pytest.raises(DataError, match="empty"):
+        prompt.pair_rows(["card"], [empty])
+
+
+@pytest.mark.parametrize("forged", ["<bos>", "a<eos>b", "<pad><pad>", "<think>", "x<think><think>y", "<<bos>bos>"])
+def test_text_never_becomes_a_control_token(prompt, tokenizer, forged):
+    row = prompt.pair_rows([forged], ["pin"])[0]
+    control = set(tokenizer.added_tokens_decoder)
+    assert control.isdisjoint(span(row, LEFT_TEXT))
+    assert tokenizer.decode(span(row, LEFT_TEXT)) == forged
+    assert sum(token in control for token in row.ids) == 1, "the only control token is the bos at the beginning"
+
+
+@given(st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=12), st.sampled_from(["", "<bos>", "<think>"]))
+@settings(deadline=None, max_examples=60)
+def test_spans_decode_to_the_input(text, extra):
+    from tiny import build_tokenizer
+
+    tokenizer = _cached(build_tokenizer)
+    prompt = Prompt(tokenizer, Template(), max_text_length=500)
+    text = text + extra
+    if not text.strip():
+        return
+    row = prompt.pair_rows([text], [text])[0]
+    assert tokenizer.decode(span(row, LEFT_TEXT)) == text
+    assert span(row, LEFT_TEXT) == span(row, RIGHT_TEXT)
+
+
+def _cached(build, _kept={}):  # noqa: B006  # a tokenizer per example would take minutes
+    if "value" not in _kept:
+        _kept["value"] = build()
+    return _kept["value"]
+
+
+def test_blocked_positions_restart_and_the_question_follows_the_longer_text(tokenizer):
+    prompt = Prompt(tokenizer, Template(), reading="blocked", max_text_length=16)
+    row = prompt.pair_rows(["my card was stolen"], ["pin"])[0]
+    alone_left, alone_right = prompt.text_rows(["my card was stolen", "pin"])
+
+    def block(kinds):
+        return [(t, p) for t, s, p in zip(row.ids, row.segment, row.position, strict=True) if s in kinds]
+
+    start = len(prompt.instruction)
+    assert block((2, 3)) == list(zip(alone_left.ids, alone_left.position, strict=True))[start:]
+    assert block((4, 5)) == list(zip(alone_right.ids, alone_right.position, strict=True))[start:]
+    first_of_question = row.position[row.segment.index(QUESTION)]
+    assert first_of_question == len(alone_left)
+
+
+def test_padding_is_on_the_left(prompt):
+    rows = prompt.pair_rows(["card", "my card was stolen yesterday"], ["pin", "please close my account"])
+    batch = pad(rows, padding_id=0)
+    assert batch["segment"][:, -1].tolist() == [QUESTION, QUESTION]
+    short = min(range(2), key=lambda i: len(rows[i]))
+    missing = batch["segment"].shape[1] - len(rows[short])
+    assert (batch["segment"][short, :missing] == PADDING).all()
+    assert batch["segment"][short, missing] == INSTRUCTION
+
+
+def test_blocked_mask_says_who_sees_whom():
+    segment = torch.tensor([[0, 1, 2, 3, 4, 5, 6]])
+    mask = attention_mask(segment, blocked=True, dtype=torch.float32)[0, 0] == 0
+    expected = [
+        [1, 0, 0, 0, 0, 0, 0],  # padding sees itself only, so that no row is empty
+        [0, 1, 0, 0, 0, 0, 0],
+        [0, 1, 1, 0, 0, 0, 0],
+        [0, 1, 1, 1, 0, 0, 0],
+        [0, 1, 0, 0, 1, 0, 0],
+        [0, 1, 0, 0, 1, 1, 0],
+        [0, 1, 1, 1, 1, 1, 1],
+    ]
+    assert mask.int().tolist() == expected
+
+
+def test_template_from_refuses_a_field_it_does_not_have():
+    assert template_from({"yes": " true"}).yes == " true"
+    with pytest.raises(ConfigError, match="no field 'answer'"):
+        template_from({"answer": "x"})

@@ -1,0 +1,65 @@
+"""Readout: u = A x from the ordinary pass, pooled over a text's own tokens."""
+
+import pytest
+import torch
+
+from flipkd.errors import ConfigError
+from flipkd.student.language_model import LoraSettings
+from flipkd.student.prompt import LEFT_TEXT, RIGHT_TEXT
+from flipkd.student.readout import find_places, linear_modules
+
+
+def test_places_are_found_in_any_family(base_model):
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(base_model)
+    assert find_places(model, layers=[0, -1], modules=["q_proj", "down_proj"]) == [
+        "model.layers.0.self_attn.q_proj",
+        "model.layers.0.mlp.down_proj",
+        "model.layers.2.self_attn.q_proj",
+        "model.layers.2.mlp.down_proj",
+    ]
+    assert set(linear_modules(model).values()) == {0, 1, 2}
+    with pytest.raises(ConfigError, match="layers 0 to 2"):
+        find_places(model, layers=[3], modules=["q_proj"])
+    with pytest.raises(ConfigError, match="did you mean 'q_proj'"):
+        find_places(model, layers=[0], modules=["q_porj"])
+
+
+def test_vectors_are_the_mean_of_A_times_x_computed_by_hand(make_student):
+    student, contract = make_student(lora=LoraSettings(r=4, alpha=8, readout_r=12, readout_layers=(0, -1)))
+    left, right = ["my card was stolen", "pin"], ["where is my transfer", "please close my account today"]
+    batch = student.collate(left, right, represent=True)
+    inputs = {}
+    for place in contract.readout_places:
+        layer = student.language_model.get_submodule(place)
+        layer.register_forward_pre_hook(lambda _m, args, place=place: inputs.__setitem__(place, args[0].detach()))
+    with torch.no_grad():
+        reading = student(batch)
+    for vectors, kind in ((reading.left, LEFT_TEXT), (reading.right, RIGHT_TEXT)):
+        for row in range(2):
+            tokens = (batch["segment"][row] == kind).nonzero()[:, 0].tolist()
+            parts = []
+            for place in contract.readout_places:
+                down = student.language_model.get_submodule(place).lora_A["default"].weight
+                parts.append(sum(down @ inputs[place][row, token] for token in tokens) / len(tokens))
+            expected = torch.cat(parts)
+            torch.testing.assert_close(vectors[row], expected / expected.norm(), atol=1e-5, rtol=1e-4)
+    assert reading.left.shape == (2, 24)
+
+
+def test_a_place_without_lora_is_refused(make_student):
+    from flipkd.student.readout import Readout
+
+    student, _ = make_student(lora=LoraSettings(r=4, alpha=8, layers=(0,), readout_r=12, readout_layers=(0,)))
+    with pytest.raises(ConfigError, match="has no LoRA"):
+        Readout(student.language_model, ["model.layers.1.self_attn.q_proj"])
+
+
+def test_readout_rank_is_wide_while_the_rest_stays_slim(make_student):
+    student, contract = make_student(lora=LoraSettings(r=2, alpha=8, readout_r=20))
+    ranks = {n: m.r["default"] for n, m in student.language_model.named_modules() if hasattr(m, "lora_A")}
+    scalings = {m.scaling["default"] for m in student.language_model.modules() if hasattr(m, "lora_A")}
+    assert {n for n, r in ranks.items() if r == 20} == set(contract.readout_places)
+    assert set(ranks.values()) == {2, 20}
+    assert scalings == {4.0}

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from flipkd.errors import ConfigError, DataError, NumbersError, ResourceError
+from flipkd.evaluate.metrics import measure
+from flipkd.files import check_manifest
+from flipkd.teachers.finetune import LOSSES, finetune_bi_encoder, finetune_cross_encoder
+from flipkd.teachers.teacher import load_teacher
+
+FAST = {"num_train_epochs": 8, "learning_rate": 1e-2, "per_device_train_batch_size": 16}
+# In a bigger batch nearly every "other" text would be of the same kind as the anchor: a false negative.
+FITTING = {"mnrl": {**FAST, "per_device_train_batch_size": 4, "num_train_epochs": 12}}
+
+
+def record(folder):
+    return json.loads((folder / "finetune.json").read_text())
+
+
+@pytest.mark.parametrize("loss", list(LOSSES))
+def test_bi_encoder_learns_what_is_learnable(make_bi_encoder, learnable, tmp_path, loss, capfd):
+    folder = finetune_bi_encoder(
+        make_bi_encoder(),
+        learnable,
+        output_dir=tmp_path / "out",
+        validation=learnable,
+        loss=loss,
+        **FITTING.get(loss, FAST),
+    )
+    check_manifest(folder)
+    told = record(folder)
+    assert told["after"]["average_precision"] > max(0.9, told["before"]["average_precision"])
+    assert (told["loss"], told["pairs"], told["max_length"], told["seed"]) == (loss, 96, 32, 0)
+    teacher = load_teacher(folder, device="cpu")
+    scores = (teacher.embed(learnable["text1"][:]) * teacher.embed(learnable["text2"][:])).sum(axis=1)
+    again = measure(scores, np.array(learnable["label"][:]))["average_precision"]
+    assert again == pytest.approx(told["after"]["average_precision"]), "what was saved is what was measured"
+    assert capfd.readouterr().out == ""
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
+    assert not list(folder.glob("checkpoint-*"))
+    assert not (folder / "README.md").exists(), "a card would quote training texts"
+
+
+def test_cross_encoder_learns_and_gets_a_head(make_bi_encoder, learnable, tmp_path):
+    folder = finetune_cross_encoder(
+        make_bi_encoder(),
+        learnable,
+        output_dir=tmp_path / "out",
+        validation=learnable,
+        **{**FAST, "num_train_epochs": 25},
+    )
+    told = record(folder)
+    assert told["after"]["average_precision"] > max(0.9, told["before"]["average_precision"])
+    teacher = load_teacher(folder, kind="cross_encoder", device="cpu")
+    scores = teacher.score(learnable["text1"][:], learnable["text2"][:])
+    assert scores.min() < 0 < 1 < scores.max()
+
+
+@pytest.mark.parametrize("kind", ["bi_encoder", "cross_encoder"])
+def test_a_seed_gives_the_same_weights_and_another_gives_others(make_bi_encoder, learnable, tmp_path, kind):
+    train = {"bi_encoder": finetune_bi_encoder, "cross_encoder": finetune_cross_encoder}[kind]
+    weights = [
+        load_teacher(
+            train(make_bi_encoder(), learnable, output_dir=tmp_path / name, seed=seed, num_train_epochs=1),
+            kind=kind,
+            device="cpu",
+        ).describe()["weights"]
+        for name, seed in (("a", 0), ("b", 0), ("c", 1))
+    ]
+    assert weights[0] == weights[1] != weights[2]
+
+
+def prompts_seen(monkeypatch) -> list[str | None]:
+    from sentence_transformers import SentenceTransformer
+
+    seen, plain = [], SentenceTransformer.preprocess
+
+    def preprocess(self, inputs, prompt=None, **rest):
+        if self.training:
+            seen.append(prompt)
+        return plain(self, inputs, prompt=prompt, **rest)
+
+    monkeypatch.setattr(SentenceTransformer, "preprocess", preprocess)
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("own", "given", "used"), [("query: ", None, "query: "), (None, "query: ", "query: "), ("query: ", "", "")]
+)
+def test_prompt_is_applied_in_training_and_saved(make_bi_encoder, learnable, tmp_path, monkeypatch, own, given, used):
+    seen = prompts_seen(monkeypatch)
+    folder = finetune_bi_encoder(
+        make_bi_encoder(prompt=own), learnable, output_dir=tmp_path / "out", num_train_epochs=1, prompt=given
+    )
+    assert {prompt or "" for prompt in seen} == {used}
+    assert load_teacher(folder, device="cpu").describe()["prompt"] == used
+    assert (record(folder)["prompt"], record(folder)["before"]) == (used, None)
+
+
+def test_what_cannot_be_trained_is_refused_before_training(make_bi_encoder, learnable, tmp_path):
+    out = {"output_dir": tmp_path / "out"}
+    with pytest.raises(DataError, match=r"no column \['label'\]"):
+        finetune_bi_encoder("x", learnable.remove_columns("label"), **out)
+    with pytest.raises(DataError, match=r"row 0 has the label None \(96 such rows\)"):
+        finetune_bi_encoder("x", learnable.map(lambda _: {"label": None}), **out)
+    with pytest.raises(DataError, match=r"only the labels \[1\]"):
+        finetune_cross_encoder("x", learnable.filter(lambda row: row["label"] == 1), **out)
+    with pytest.raises(ConfigError, match="no loss is called 'cosnet'; did you mean"):
+        finetune_bi_encoder(make_bi_encoder(), learnable, loss="cosnet", **out)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "out").mkdir()
+    with pytest.raises(ResourceError, match="exists already"):
+        finetune_bi_encoder(make_bi_encoder(), learnable, **out)
+
+
+def test_a_loss_that_is_not_finite_leaves_no_model_behind(make_bi_encoder, learnable, tmp_path):
+    with pytest.raises(NumbersError, match="use a lower learning_rate"):
+        finetune_bi_encoder(make_bi_encoder(), learnable, output_dir=tmp_path / "out", learning_rate=1e38)
+    assert list(tmp_path.iterdir()) == []

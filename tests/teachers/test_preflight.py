@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from flipkd.errors import DataError, NumbersError
+from flipkd.evaluate.metrics import measure
+from flipkd.teachers.preflight import preflight
+
+N = 400
+LABEL = np.random.default_rng(0).integers(0, 2, N)
+NOISE = np.random.default_rng(1).normal(size=N)
+GOOD, GUESS = LABEL * 2 + NOISE, np.random.default_rng(2).normal(size=N)
+
+
+def warned(**changes) -> str:
+    settings = {"teacher_scores": GOOD, "student_scores": GUESS, "labels": LABEL, **changes}
+    return " | ".join(preflight(**settings)["warnings"])
+
+
+def test_a_good_teacher_gives_no_warning_and_its_numbers():
+    report = preflight(teacher_scores=GOOD, student_scores=GUESS, labels=LABEL)
+    assert report["warnings"] == []
+    assert json.loads(json.dumps(report, allow_nan=False)) == report
+    assert (report["n"], report["positive_share"]) == (N, LABEL.mean())
+    expected = measure(GOOD, LABEL)
+    assert {key: report["teacher"][key] for key in ("f1", "average_precision", "roc_auc")} == {
+        key: expected[key] for key in ("f1", "average_precision", "roc_auc")
+    }
+    assert report["teacher"]["min"] == GOOD.min()
+    assert report["teacher"]["max"] == GOOD.max()
+    assert report["teacher"]["std"] == pytest.approx(GOOD.std())
+    assert 2 / N <= report["teacher"]["saturated"] < 0.02
+    assert abs(report["agreement"]) < 0.2
+    assert preflight(teacher_scores=GOOD, student_scores=GOOD**3, labels=LABEL)["agreement"] == pytest.approx(1)
+
+
+def test_pairs_without_a_label_are_left_out():
+    labels = [None if i % 2 else int(label) for i, label in enumerate(LABEL)]
+    report = preflight(teacher_scores=GOOD, student_scores=GUESS, labels=labels)
+    assert report["n"] == N // 2
+    assert report["teacher"]["roc_auc"] == measure(GOOD[::2], LABEL[::2])["roc_auc"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"teacher_scores": GUESS, "student_scores": NOISE}, "nothing to teach: AUC"),
+        ({"teacher_scores": GUESS, "student_scores": NOISE}, "nothing to teach: average precision"),
+        ({"teacher_scores": -GOOD}, "wrong way round"),
+        ({"teacher_scores": np.full(N, 0.5)}, "gives every pair the score 0.5"),
+        ({"student_scores": LABEL * 3 + NOISE}, "no better than the untrained student"),
+        ({"teacher_scores": np.clip(GOOD, 0.9, 1.1)}, "stand at the end of their range"),
+        ({"labels": np.ones(N, dtype=int)}, "only one class"),
+        ({"labels": [None] * N}, "0 labelled validation pairs hold only one class"),
+        ({"labels": [int(label) if i < 60 else None for i, label in enumerate(LABEL)]}, "too few labelled"),
+        ({"labels": np.arange(N) < 10}, "too few labelled validation pairs to tell: 10 positive, 390 negative"),
+    ],
+)
+def test_each_trouble_has_its_words(changes, said):
+    assert said in warned(**changes)
+
+
+def test_undefined_numbers_are_none():
+    report = preflight(teacher_scores=GOOD, student_scores=np.zeros(N), labels=np.zeros(N, dtype=int))
+    assert report["teacher"]["f1"] is report["student"]["roc_auc"] is report["agreement"] is None
+    empty = preflight(teacher_scores=[], student_scores=[], labels=[])
+    assert empty["positive_share"] is empty["teacher"]["std"] is None
+    assert len(empty["warnings"]) == 1
+
+
+def test_scores_that_cannot_be_compared_are_refused():
+    with pytest.raises(DataError, match=r"student scores have shape \(3,\), labels \(400,\)"):
+        warned(student_scores=GUESS[:3])
+    with pytest.raises(NumbersError, match="1 of 400 teacher scores are NaN or infinite, first is row 7"):
+        warned(teacher_scores=np.where(np.arange(N) == 7, np.nan, GOOD))

@@ -1,0 +1,351 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+import unicodedata
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flipkd.errors import ArtefactError, DataError, NumbersError, ResourceError
+from flipkd.teachers.store import ScoreStore, pair_key, text_key
+
+PRINT = "f" * 64
+
+
+class Fake:
+    """A teacher with vectors that depend on the text alone, and a count of what it was asked."""
+
+    def __init__(self, fingerprint: str = PRINT, width: int = 4) -> None:
+        self.fingerprint = fingerprint
+        self.width = width
+        self.asked: list[str] = []
+
+    def describe(self) -> dict:
+        return {"kind": "fake"}
+
+    def embed(self, texts, *, progress=False):
+        self.asked += texts
+        raw = [hashlib.sha256(text.encode()).digest()[: self.width] for text in texts]
+        return np.array([[byte / 255 for byte in row] for row in raw], dtype=np.float32).reshape(-1, self.width)
+
+
+class FakePairs:
+    """A teacher with scores that depend on the pair alone."""
+
+    fingerprint = PRINT
+
+    def describe(self) -> dict:
+        return {}
+
+    def score(self, left, right, *, progress=False):
+        return np.array(
+            [int(pair_key(a, b)[:3].hex(), 16) / 7 for a, b in zip(left, right, strict=True)], dtype=np.float32
+        )
+
+
+def open_store(folder, fingerprint: str = PRINT) -> ScoreStore:
+    return ScoreStore(folder, fingerprint=fingerprint, describe={"kind": "fake"})
+
+
+def parts(folder) -> list[Path]:
+    return sorted(Path(folder, PRINT[:16]).glob("part-*"))
+
+
+def test_vectors_come_back_in_order_and_only_misses_are_asked(tmp_path):
+    teacher, store = Fake(), open_store(tmp_path)
+    texts = ["b", "a", "b", "c"]
+    np.testing.assert_array_equal(store.vectors(texts, teacher), Fake().embed(texts))
+    assert sorted(teacher.asked) == ["a", "b", "c"]
+    assert (store.hits, store.misses, len(store)) == (0, 3, 3)
+    again = open_store(tmp_path)
+    np.testing.assert_array_equal(again.vectors(["d", "c", "a"], teacher), Fake().embed(["d", "c", "a"]))
+    assert (again.hits, again.misses, len(again)) == (2, 1, 4)
+    assert teacher.asked.count("c") == 1
+    assert again.vectors([], teacher).shape == (0, 4)
+    description = json.loads((tmp_path / PRINT[:16] / "teacher.json").read_text())
+    assert description == {"fingerprint": PRINT, "kind": "fake"}
+
+
+def test_pair_scores_and_the_dot_products_of_a_vector_teacher(tmp_path):
+    left, right = ["a", "b", "a"], ["x", "y", "x"]
+    store = open_store(tmp_path / "pairs")
+    np.testing.assert_array_equal(store.scores(left, right, FakePairs()), FakePairs().score(left, right))
+    assert (len(store), store.misses) == (2, 2)
+    assert store.scores([], [], FakePairs()).shape == (0,)
+    vectors = open_store(tmp_path / "vectors")
+    expected = (Fake().embed(left) * Fake().embed(right)).sum(axis=1)
+    np.testing.assert_allclose(vectors.scores(left, right, Fake()), expected, rtol=1e-6)
+    assert len(vectors) == 4
+    with pytest.raises(DataError, match="1 left texts but 2 right"):
+        store.scores(["a"], ["x", "y"], FakePairs())
+
+
+def test_a_part_is_on_disk_before_the_next_chunk_is_computed(tmp_path):
+    counts = []
+
+    class Watching(Fake):
+        def embed(self, texts, *, progress=False):
+            counts.append((len(texts), len(parts(tmp_path))))
+            return super().embed(texts)
+
+    open_store(tmp_path).vectors([str(i) for i in range(10)], Watching(), chunk_size=4)
+    assert counts == [(4, 0), (4, 1), (2, 2)]
+
+
+def test_another_fingerprint_reuses_nothing_and_says_so(tmp_path, caplog):
+    open_store(tmp_path).vectors(["a"], Fake())
+    other = Fake("e" * 64)
+    with caplog.at_level(logging.WARNING, logger="flipkd.teachers.store"):
+        store = open_store(tmp_path, other.fingerprint)
+    assert "0 reused" in caplog.text
+    store.vectors(["a"], other)
+    assert (store.hits, other.asked) == (0, ["a"])
+    with pytest.raises(ArtefactError, match="belongs to teacher eeee"):
+        store.vectors(["a"], Fake())
+
+
+def test_parts_of_another_teacher_are_not_believed_even_in_this_folder(tmp_path):
+    other = Fake("e" * 64)
+    open_store(tmp_path, other.fingerprint).vectors(["a"], other)
+    open_store(tmp_path).vectors(["b"], Fake())
+    [foreign] = (tmp_path / other.fingerprint[:16]).glob("part-*")
+    foreign.rename(tmp_path / PRINT[:16] / foreign.name)
+    assert len(open_store(tmp_path)) == 1
+
+
+def test_float32_is_stored_exactly(tmp_path):
+    values = np.nextafter(np.float32(0.9), np.float32(1), dtype=np.float32) + np.arange(
+        1000, dtype=np.float32
+    ) * np.float32(1e-7)
+    values[:2] = [np.finfo(np.float32).tiny, np.finfo(np.float32).max]
+
+    class Exact(Fake):
+        def embed(self, texts, *, progress=False):
+            return np.array([[values[int(text)]] for text in texts])
+
+    texts = [str(i) for i in range(1000)]
+    open_store(tmp_path).vectors(texts, Exact(), chunk_size=300)
+    np.testing.assert_array_equal(
+        open_store(tmp_path).vectors(texts, Exact())[:, 0].view(np.uint32), values.view(np.uint32)
+    )
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_not_finite_names_the_first_row_and_the_count_and_stores_nothing_of_that_chunk(tmp_path, bad):
+    class Bad(Fake):
+        def embed(self, texts, *, progress=False):
+            values = super().embed(texts)
+            values[[text in ("37", "39") for text in texts], 2] = bad
+            return values
+
+    texts = ["0", *[str(i) for i in range(50)]]
+    store = open_store(tmp_path)
+    with pytest.raises(NumbersError, match=r"for 2 of the 10 .*first is row 38 \(from 0\): '37'"):
+        store.vectors(texts, Bad(), chunk_size=10)
+    assert len(open_store(tmp_path)) == 30
+    np.testing.assert_array_equal(store.vectors(texts, Fake()), Fake().embed(texts))
+
+
+def test_a_teacher_that_gives_another_shape_is_refused(tmp_path):
+    store = open_store(tmp_path)
+    store.vectors(["a"], Fake())
+    with pytest.raises(ArtefactError, match=r"shape \(1, 5\) where \(1, 4\) was due"):
+        store.vectors(["b"], Fake(width=5))
+
+
+# --- what is on disk -------------------------------------------------------------------------------------------------
+
+
+def test_a_flip_of_any_byte_never_gives_a_wrong_value(tmp_path, caplog):
+    texts = ["a", "b", "c"]
+    expected = Fake().embed(texts)
+    open_store(tmp_path).vectors(texts, Fake())
+    [part] = parts(tmp_path)
+    content = part.read_bytes()
+    for place in range(len(content)):
+        part.write_bytes(content[:place] + bytes([content[place] ^ (1 << place % 8)]) + content[place + 1 :])
+        assert len(open_store(tmp_path)) == 0, place
+    assert "3 entries dropped, will be recomputed" in caplog.text
+    for damaged in (b"", content[:100], content[:-1], content + b"\0", b"garbage" * 99):
+        part.write_bytes(damaged)
+        store = open_store(tmp_path)
+        np.testing.assert_array_equal(store.vectors(texts, Fake()), expected)
+        assert store.misses == 3
+    assert len(open_store(tmp_path)) == 3, "the damaged part made room for a whole one"
+
+
+def test_the_rest_survives_a_damaged_part(tmp_path):
+    texts = [str(i) for i in range(12)]
+    open_store(tmp_path).vectors(texts, Fake(), chunk_size=4)
+    parts(tmp_path)[1].write_bytes(b"torn")
+    store, teacher = open_store(tmp_path), Fake()
+    assert len(store) == 8
+    np.testing.assert_array_equal(store.vectors(texts, teacher), Fake().embed(texts))
+    assert len(teacher.asked) == 4
+    assert len(parts(tmp_path)) == 3
+
+
+def test_well_named_nonsense_is_dropped(tmp_path):
+    open_store(tmp_path).vectors(["a"], Fake())
+    for content in (b"", b"x" * 50, (8).to_bytes(8, "little") + b"{}      "):
+        digest = hashlib.sha256(content).hexdigest()
+        (tmp_path / PRINT[:16] / f"part-1-{digest}.safetensors").write_bytes(content)
+    (tmp_path / PRINT[:16] / "part-.safetensors").write_bytes(b"")
+    assert len(open_store(tmp_path)) == 1
+
+
+CHILD = """
+import sys, time
+sys.path.insert(0, {here!r})
+import test_store
+from test_store import Fake, open_store, PRINT
+class Slow(Fake):
+    def embed(self, texts, *, progress=False):
+        print(self.done, flush=True)
+        self.done += len(texts)
+        time.sleep({nap})
+        return super().embed(texts)
+teacher = Slow()
+store = open_store({folder!r})
+teacher.done = len(store)
+store.vectors([str(i) for i in range({start}, {stop})], teacher, chunk_size={chunk})
+"""
+
+
+def child(folder: Path, *, nap: float, start: int, stop: int, chunk: int) -> subprocess.Popen:
+    code = CHILD.format(
+        here=str(Path(__file__).parent), folder=str(folder), nap=nap, start=start, stop=stop, chunk=chunk
+    )
+    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_kill_9_loses_nothing_acknowledged(tmp_path):
+    chance, texts = random.Random(0), [str(i) for i in range(4000)]
+    stored = 0
+    for _ in range(4):
+        process = child(tmp_path, nap=0.002, start=0, stop=4000, chunk=5)
+        process.stdout.readline()
+        time.sleep(chance.uniform(0.0, 0.1))
+        os.kill(process.pid, signal.SIGKILL)
+        said = [int(line) for line in process.communicate()[0].split()]  # what was on disk when a chunk was begun
+        stored, before = len(open_store(tmp_path)), stored
+        assert stored >= max([before, *said])
+    assert 0 < stored < 4000
+    store, teacher = open_store(tmp_path), Fake()
+    np.testing.assert_array_equal(store.vectors(texts, teacher), Fake().embed(texts))
+    assert len(teacher.asked) == 4000 - stored
+
+
+def test_writers_side_by_side_lose_nothing(tmp_path):
+    texts = [str(i) for i in range(300)]
+    ranges = [(0, 150), (100, 250), (150, 300)]
+    writers = [child(tmp_path, nap=0.001, start=start, stop=stop, chunk=7) for start, stop in ranges]
+    for writer in writers:
+        _, error = writer.communicate(timeout=60)
+        assert writer.returncode == 0, error
+    store, teacher = open_store(tmp_path), Fake()
+    assert len(store) == 300
+    np.testing.assert_array_equal(store.vectors(texts, teacher), Fake().embed(texts))
+    assert teacher.asked == []
+
+
+def test_an_open_store_sees_what_others_wrote_since(tmp_path):
+    early = open_store(tmp_path)
+    open_store(tmp_path).vectors(["a", "b"], Fake())
+    teacher = Fake()
+    early.vectors(["a", "b"], teacher)
+    assert teacher.asked == []
+
+
+class Never(Fake):
+    def embed(self, texts, *, progress=False):
+        pytest.fail("scoring began although the folder cannot be written")
+
+
+def test_a_file_in_place_of_the_folder_is_told_before_scoring(tmp_path):
+    (tmp_path / "store").write_text("")
+    with pytest.raises(ResourceError, match="store"):
+        open_store(tmp_path / "store").vectors(["a"], Never())
+
+
+def test_a_full_disk_is_told_before_scoring(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(ResourceError, match="disk is full"):
+        open_store(tmp_path).vectors(["a"], Never())
+
+
+@pytest.mark.skipif(os.name != "posix", reason="drops privileges")
+def test_a_read_only_folder_serves_hits_and_is_told_before_scoring(tmp_path):
+    folder = tmp_path / "store"
+    open_store(folder).vectors(["a"], Fake())
+    for path in [folder, *folder.rglob("*")]:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    for path in [tmp_path, *tmp_path.parents[:2]]:
+        path.chmod(path.stat().st_mode | 0o055)
+    reader, writer = os.pipe()
+    process = os.fork()
+    if process == 0:
+        found = "?"
+        try:
+            if os.geteuid() == 0:
+                os.setgid(65534)
+                os.setuid(65534)
+            served = open_store(folder).vectors(["a"], Never())
+            found = "served" if (served == Fake().embed(["a"])).all() else "wrong"
+            open_store(folder).vectors(["a", "b"], Never())
+        except ResourceError as error:
+            found += f" ResourceError {error.exit_code}"
+        except BaseException as error:
+            found += repr(error)
+        os.write(writer, found.encode())
+        os._exit(0)
+    os.close(writer)
+    os.waitpid(process, 0)
+    assert os.read(reader, 1000).decode() == "served ResourceError 5"
+    os.close(reader)
+    for path in [folder, *folder.rglob("*")]:
+        path.chmod(0o755 if path.is_dir() else 0o644)
+
+
+# --- keys ------------------------------------------------------------------------------------------------------------
+
+PIECES = st.sampled_from(["a", "b", "\0", "\x01", ",", " ", "\u00e9", "e\u0301", "\ud800", "中", "😀"])
+TEXT = st.lists(PIECES, max_size=5).map("".join)
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.tuples(TEXT, TEXT), st.tuples(TEXT, TEXT))
+def test_two_pairs_share_a_key_only_if_they_are_the_same(first, second):
+    assert (pair_key(*first) == pair_key(*second)) == (first == second)
+    assert (text_key(first[0]) == text_key(second[0])) == (first[0] == second[0])
+
+
+def test_keys_are_the_same_in_every_process_and_version():
+    assert pair_key("ab", "c") != pair_key("a", "bc")
+    assert pair_key("a", "b") != pair_key("b", "a")
+    composed = unicodedata.normalize("NFC", "é")
+    assert text_key(composed) != text_key(unicodedata.normalize("NFD", composed))
+    assert text_key("a") == hashlib.sha256(b"\x01" + b"\0" * 7 + b"a").digest()
+    assert len(pair_key("", "")) == 32
+
+
+def test_the_store_needs_no_torch():
+    code = "import sys; from flipkd.teachers import store, scores, teacher; print('torch' in sys.modules)"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+        == "False"
+    )

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from flipkd.errors import ArtefactError, ConfigError, RefusedError
+from flipkd.teachers.teacher import canonical, fingerprint_of, load_teacher, tokenizer_hash, weights_hash
+
+
+def fingerprint(folder, **settings) -> str:
+    return load_teacher(folder, device="cpu", **settings).fingerprint
+
+
+def test_fingerprint_changes_with_each_input_of_the_numbers(make_bi_encoder):
+    plain = make_bi_encoder()
+    prints = {
+        "plain": fingerprint(plain),
+        "weights": fingerprint(make_bi_encoder(seed=1)),
+        "tokenizer": fingerprint(make_bi_encoder(extra="mortgage")),
+        "prompt": fingerprint(plain, prompt="query: "),
+        "max_length": fingerprint(plain, max_length=8),
+        "dtype": fingerprint(plain, dtype="bfloat16"),
+        "pooling": fingerprint(make_bi_encoder(pooling="cls")),
+    }
+    assert len(set(prints.values())) == len(prints), prints
+
+
+def test_fingerprint_does_not_change_with_what_the_numbers_do_not_depend_on(make_bi_encoder, tmp_path):
+    import shutil
+
+    plain = make_bi_encoder()
+    moved = shutil.copytree(plain, tmp_path / "moved")
+    teacher = load_teacher(moved, device="cpu", batch_size=3)
+    assert teacher.fingerprint == fingerprint(plain)
+    teacher.embed(["loan1 card2"])  # leaves padding and truncation behind in the tokenizer
+    assert tokenizer_hash(teacher.model.tokenizer) == teacher.describe()["tokenizer"]
+    assert fingerprint(plain, max_length=1000) == fingerprint(plain), (
+        "a length that the model cannot read is cut to its own"
+    )
+
+
+def test_describe_is_json_and_gives_the_fingerprint(make_bi_encoder):
+    teacher = load_teacher(make_bi_encoder(prompt="query: "), device="cpu")
+    described = json.loads(json.dumps(teacher.describe(), allow_nan=False))
+    assert fingerprint_of(described) == teacher.fingerprint
+    assert described["prompt"] == "query: "
+    assert (described["kind"], described["dtype"], described["max_length"]) == ("bi_encoder", "float32", 32)
+
+
+def test_fingerprint_leaves_out_only_the_name():
+    assert fingerprint_of({"name": "a", "kind": "x"}) == fingerprint_of({"kind": "x", "name": "b"})
+    assert fingerprint_of({"name": "a", "kind": "x"}) != fingerprint_of({"name": "a", "kind": "y"})
+    assert canonical({"b": 1, "a": "é"}) == canonical({"a": "é", "b": 1})
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int64", "bool"])
+def test_weights_hash_sees_one_changed_bit_and_the_shape(dtype):
+    import torch
+
+    module = torch.nn.Module()
+    module.register_buffer("x", torch.zeros(2, 3, dtype=getattr(torch, dtype)))
+    before = weights_hash(module)
+    assert weights_hash(module) == before
+    module.x[1, 2] = 1
+    changed = weights_hash(module)
+    module.x = torch.zeros(3, 2, dtype=getattr(torch, dtype))
+    assert len({before, changed, weights_hash(module)}) == 3
+
+
+def test_tokenizer_hash_works_without_a_rust_backend():
+    class Slow:
+        def __init__(self, text: str) -> None:
+            self.text = text
+
+        def save_pretrained(self, folder) -> None:
+            from pathlib import Path
+
+            Path(folder, "vocabulary.txt").write_text(self.text)
+
+    assert tokenizer_hash(Slow("a")) == tokenizer_hash(Slow("a")) != tokenizer_hash(Slow("b"))
+
+
+def test_unknown_kind_and_dtype_name_what_is_allowed(make_bi_encoder):
+    with pytest.raises(ConfigError, match=r"bi_encoder.*allowed: bi_encoder, cross_encoder"):
+        load_teacher("x", kind="biencoder")
+    with pytest.raises(ConfigError, match="allowed: float32, bfloat16, float16"):
+        load_teacher(make_bi_encoder(), dtype="fp32")
+
+
+@pytest.mark.parametrize("content", [{}, {"config.json": "{}"}, {"config.json": "{"}, {"modules.json": "[]"}])
+@pytest.mark.parametrize("kind", ["bi_encoder", "cross_encoder"])
+def test_folder_that_is_no_model_gives_one_sentence(tmp_path, content, kind):
+    for name, text in content.items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises(ArtefactError) as caught:
+        load_teacher(tmp_path, kind=kind)
+    message = str(caught.value)
+    assert str(tmp_path) in message
+    assert "\n" not in message
+    assert len(message) < 500
+
+
+def test_pickled_weights_and_foreign_code_are_refused(make_bi_encoder, tmp_path):
+    import shutil
+
+    folder = shutil.copytree(make_bi_encoder(), tmp_path / "pickled")
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with pytest.raises(RefusedError, match="save the model again as safetensors"):
+        load_teacher(folder)
+    folder = shutil.copytree(make_bi_encoder(), tmp_path / "code")
+    modules = json.loads((folder / "modules.json").read_text())
+    modules[1]["type"] = "os.path.join"
+    (folder / "modules.json").write_text(json.dumps(modules))
+    with pytest.raises(RefusedError, match="own code"):
+        load_teacher(folder)

@@ -1,0 +1,70 @@
+"""Tiny random decoders of three families and a real byte-level tokenizer, built in a second."""
+
+from __future__ import annotations
+
+FAMILIES = ("qwen2", "llama", "gemma3")
+SENTENCES = [
+    "how do I reset my card pin",
+    "my card was stolen yesterday",
+    "where is my transfer",
+    "please close my account",
+    "what is the exchange rate today",
+    "the machine kept my card",
+    "I was charged a fee twice",
+    "can I change the pin of my card",
+]
+
+
+def build_tokenizer():
+    """A byte-level BPE trained on a handful of sentences; every text round-trips, ` yes` and ` no` are one token each."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=420,
+        special_tokens=["<pad>", "<bos>", "<eos>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(SENTENCES * 3 + ["answer yes or no: yes no yes no"] * 20, trainer)
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<bos>", eos_token="<eos>", pad_token="<pad>")
+    fast.add_tokens(["<think>"])  # an added token that is not special, as Qwen has
+    return fast
+
+
+def build_model(family: str, *, vocabulary: int, layers: int = 3, seed: int = 0):
+    """A random decoder of width 32 with untied scales large enough that its answers differ between pairs."""
+    import torch
+    from transformers import (
+        Gemma3ForCausalLM,
+        Gemma3TextConfig,
+        LlamaConfig,
+        LlamaForCausalLM,
+        Qwen2Config,
+        Qwen2ForCausalLM,
+    )
+
+    shape = {
+        "vocab_size": vocabulary,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": layers,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 512,
+        "initializer_range": 0.15,
+        "pad_token_id": 0,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+    }
+    torch.manual_seed(seed)
+    if family == "qwen2":
+        model = Qwen2ForCausalLM(Qwen2Config(**shape))
+    elif family == "llama":
+        model = LlamaForCausalLM(LlamaConfig(**shape))
+    else:
+        model = Gemma3ForCausalLM(Gemma3TextConfig(**shape, head_dim=8, sliding_window=384, query_pre_attn_scalar=8))
+    return model.eval()
