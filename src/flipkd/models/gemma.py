@@ -1,4 +1,4 @@
-"""The student gemma-3-270m, from the 4-bit GGUF file of a package: written once as bfloat16 weights with its tokenizer.
+"""The student gemma-3-270m, from the 4-bit GGUF file of a package: written once as bfloat16 with its tokenizer.
 
 The weights fall under the Gemma terms of use, https://ai.google.dev/gemma/terms: using them means agreeing to these.
 """
@@ -23,8 +23,8 @@ TERMS = "https://ai.google.dev/gemma/terms"
 SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
 PARTS = 4
 
-# Of google/gemma-3-270m; what is not named here is the default of transformers' Gemma3TextConfig. The GGUF file holds only
-# a part of it: neither the local rope theta, nor which layers slide, nor the attention scale.
+# Of google/gemma-3-270m; what is not named here is as transformers' Gemma3TextConfig has it by default. The GGUF file
+# lacks some of it: the local rope theta, which layers slide, the attention scale.
 CONFIG = {
     "vocab_size": 262_144,
     "hidden_size": 640,
@@ -65,7 +65,7 @@ INNER = {
     "post_ffw_norm": "post_feedforward_layernorm",
 }
 
-# The file calls these user text; unless they are marked special, `split_special_tokens` lets a user's text become them.
+# The file does not mark these as control tokens; unmarked, `split_special_tokens` would let a user's text become them.
 CONTROL_TOKENS = ("[multimodal]", "<start_of_image>", "<end_of_image>")
 
 # The file lists no merges, so transformers rebuilds them: a version of it that does so otherwise is caught by these.
@@ -111,13 +111,14 @@ def _write_weights(source: Path, folder: Path, report: Callable[[str], None]) ->
     from safetensors.torch import save_file
     from transformers import Gemma3TextConfig
 
-    weights = dict(_weights(source, report))
+    weights = dict(read_weights(source, report))
     report("writing the weights")
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     Gemma3TextConfig(architectures=["Gemma3ForCausalLM"], dtype="bfloat16", **CONFIG).save_pretrained(folder)
 
 
-def _weights(source: Path, report: Callable[[str], None]) -> Iterator[tuple[str, torch.Tensor]]:
+def read_weights(source: Path, report: Callable[[str], None]) -> Iterator[tuple[str, torch.Tensor]]:
+    """Each tensor of a GGUF file of Gemma 3: its name in transformers, its values unpacked and rounded to bfloat16."""
     import torch
     from gguf import GGUFReader, dequantize
 
@@ -128,11 +129,11 @@ def _weights(source: Path, report: Callable[[str], None]) -> Iterator[tuple[str,
         values = dequantize(tensor.data, tensor.tensor_type)
         if "norm" in tensor.name:
             values = values - 1  # llama.cpp keeps RMSNorm's factor, transformers its distance from 1
-        yield hub_name(tensor.name), torch.from_numpy(values).to(torch.bfloat16)
+        yield hub_name(tensor.name), torch.tensor(values, dtype=torch.bfloat16)
 
 
 def hub_name(name: str) -> str:
-    """The name that transformers gives a tensor of a GGUF file. Raises ArtefactError on one that Gemma 3 does not have."""
+    """What transformers calls a tensor of a GGUF file. Raises ArtefactError on one that is none of Gemma 3's."""
     place, _, tensor = name.removesuffix(".weight").rpartition(".")
     block, _, number = place.partition(".")
     if not place and tensor in OUTER:
@@ -152,7 +153,7 @@ def _write_tokenizer(source: Path, folder: Path) -> None:
         found = tokenizer(text)["input_ids"]
         if found != expected:
             raise ArtefactError(
-                f"transformers {transformers.__version__} reads the tokenizer of gemma-3-270m wrongly: {ascii(text)} became "
-                f"{found}, not {expected}; install transformers 5.23"
+                f"transformers {transformers.__version__} misreads the tokenizer of gemma-3-270m: "
+                f"{text!a} became {found}, not {expected}; install transformers 5.23"
             )
     tokenizer.save_pretrained(folder)

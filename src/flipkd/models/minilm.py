@@ -11,7 +11,7 @@ SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 
 def minilm_folder() -> Path:
-    """The SentenceTransformer folder inside the package (width 384, at most 256 tokens), its weights checked by sha256.
+    """The SentenceTransformer folder inside the package (width 384, 256 tokens), its weights checked by sha256.
 
     Raises ConfigError when the package is missing, ArtefactError when its weights are not those of all-MiniLM-L6-v2.
     """

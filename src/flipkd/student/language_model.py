@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,7 +76,7 @@ def weights_hash(model: nn.Module, *, dtype: str) -> str:
 
 def add_lora(model: Any, settings: LoraSettings) -> tuple[Any, list[str]]:
     """(model with fresh float32 adapters, the places that are read). Raises ConfigError for places that do not exist."""
-    from peft import LoraConfig, TaskType, get_peft_model
+    from peft import LoraConfig, TaskType
 
     places = find_places(model, layers=settings.readout_layers, modules=settings.readout_modules)
     pattern = {re.escape(place): settings.readout_r for place in places}
@@ -89,7 +90,16 @@ def add_lora(model: Any, settings: LoraSettings) -> tuple[Any, list[str]]:
         rank_pattern=pattern,
         alpha_pattern={place: scaling * rank for place, rank in pattern.items()},
     )
-    return get_peft_model(model, config), places
+    return _with_adapters(model, config), places
+
+
+def _with_adapters(model: Any, config: Any) -> Any:
+    from peft import get_peft_model
+
+    with warnings.catch_warnings():
+        # peft 0.21 asks transformers 5.23 for gradient checkpointing by its old name
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        return get_peft_model(model, config)
 
 
 def _targets(model: Any, settings: LoraSettings, places: Sequence[str]) -> list[str]:
@@ -108,7 +118,7 @@ def _targets(model: Any, settings: LoraSettings, places: Sequence[str]) -> list[
 
 def load_adapter(model: Any, folder: Path) -> Any:
     """`model` with the adapter of `folder`; a missing or unexpected tensor is an ArtefactError, not a warning."""
-    from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
+    from peft import LoraConfig, set_peft_model_state_dict
     from safetensors.torch import load_file
 
     try:
@@ -116,7 +126,7 @@ def load_adapter(model: Any, folder: Path) -> Any:
         state = load_file(folder / ADAPTER / "adapter_model.safetensors")
     except Exception as error:  # safetensors raises its own type, peft several
         raise ArtefactError(f"{folder / ADAPTER}: not a readable LoRA adapter ({error})") from error
-    peft_model = get_peft_model(model, config)
+    peft_model = _with_adapters(model, config)
     try:
         result = set_peft_model_state_dict(peft_model, state)
     except RuntimeError as error:

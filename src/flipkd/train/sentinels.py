@@ -26,7 +26,19 @@ class Sentinels(TrainerCallback):  # type: ignore[misc]  # transformers has no t
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_unused: Any) -> None:
         """After backward, before the weights move."""
         self.steps += 1
+        self._zero_loss()
+        self._constant_scores()
         self._gradients()
+
+    def _zero_loss(self) -> None:
+        self.zero_losses = self.zero_losses + 1 if self.module.last_loss == 0.0 else 0
+        if self.zero_losses >= PATIENCE:
+            raise NumbersError(
+                f"the loss was exactly 0 for {PATIENCE} steps: no pair is labelled, the filter drops all pairs, or "
+                "there is nothing left to learn; check the labels, filter_quantile and num_train_epochs"
+            )
+
+    def _constant_scores(self) -> None:
         scores = self.module.scores
         constant = len(scores) > 1 and max(scores) - min(scores) == 0.0
         self.constant_scores = self.constant_scores + 1 if constant else 0
@@ -34,15 +46,6 @@ class Sentinels(TrainerCallback):  # type: ignore[misc]  # transformers has no t
             raise NumbersError(
                 f"all scores of a batch were equal for {PATIENCE} steps ({scores[0]:g}): the answer does not depend on "
                 "the texts; check the template, the label words and learning_rate"
-            )
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_unused: Any) -> None:
-        """Count losses of exactly 0."""
-        self.zero_losses = self.zero_losses + 1 if self.module.last_loss == 0.0 else 0
-        if self.zero_losses >= PATIENCE:
-            raise NumbersError(
-                f"the loss was exactly 0 for {PATIENCE} steps: no pair is labelled, the filter drops all pairs, or "
-                "there is nothing left to learn; check the labels, filter_quantile and num_train_epochs"
             )
 
     def _gradients(self) -> None:

@@ -1,0 +1,5 @@
+"""`python -m flipkd`."""
+
+from flipkd.cli import main
+
+main()

@@ -1,0 +1,29 @@
+"""TEXT PAIRS IN, CLEAN SPLITS OUT: read pairs, check them, cut them so that no text stands on two sides."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from flipkd.data.check import CheckReport, check_pairs, require_trainable
+    from flipkd.data.pairs import read_pairs
+    from flipkd.data.split import leaks, split_pairs
+
+__all__ = ["CheckReport", "check_pairs", "leaks", "read_pairs", "require_trainable", "split_pairs"]
+
+_HOMES = {
+    "CheckReport": "check",
+    "check_pairs": "check",
+    "leaks": "split",
+    "read_pairs": "pairs",
+    "require_trainable": "check",
+    "split_pairs": "split",
+}
+
+
+def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,134 @@
+"""Pairs that already stand in columns: Parquet files, and data sets of the hub."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from flipkd.data.readers import BATCH_ROWS, Batch, Source, refuse_repeats
+from flipkd.errors import DataError, ResourceError, shorten
+
+DECODE_LIMIT = 4 * 2**30  # bytes of all columns used; a Parquet file of 49 KB can hold 20 TB of repeated text
+_PROBE_BYTES = 2 * 2**30
+_PROBE_ROWS = 16
+_NOT_DAMAGE = (pa.ArrowMemoryError, ResourceError, PermissionError)
+
+
+def open_parquet(path: Path) -> Source:
+    """A Parquet file with its page checksums verified. Raises DataError; beyond DECODE_LIMIT ResourceError."""
+    try:
+        schema = pq.read_schema(path)
+        columns = schema.names
+    except _NOT_DAMAGE:
+        raise
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise _damaged(path, error) from None
+    refuse_repeats(str(path), columns)
+    return Source(str(path), columns, partial(_parquet_batches, path, schema), "has columns but no rows")
+
+
+def _parquet_batches(path: Path, schema: Any, wanted: list[str]) -> Iterator[Batch]:
+    _check_types(str(path), schema, wanted)
+    try:
+        _check_size(path, schema, wanted)
+        yield from _batched(_record_batches(path, wanted, BATCH_ROWS), wanted)
+    except _NOT_DAMAGE:
+        raise
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: a text column holds bytes that are not UTF-8; write it anew as UTF-8") from None
+    except (pa.ArrowException, OSError) as error:
+        raise _damaged(path, error) from None
+
+
+def open_hub(name: str, split: str | None) -> Source:
+    """A data set of the hub, or of its local cache. Raises DataError when it cannot be had or needs a split."""
+    import datasets
+
+    try:
+        found = datasets.load_dataset(name, split=split)
+    except Exception as error:  # many libraries raise here, each with its own tree
+        raise DataError(
+            f"{name!r} is no file here and could not be loaded as a hub data set "
+            f"({type(error).__name__}: {shorten(str(error), 200)}); a file ends in .csv, .tsv, .jsonl or .parquet; "
+            "a hub data set needs the right owner/name and split, and a network or a copy in the local cache"
+        ) from error
+    if isinstance(found, dict):
+        if len(found) != 1:
+            raise DataError(f"{name}: has the splits {', '.join(found)}; choose one with split")
+        found = next(iter(found.values()))
+
+    def batches(wanted: list[str]) -> Iterator[Batch]:
+        _check_types(name, found.features.arrow_schema, wanted)
+        return _batched(found.select_columns(wanted).with_format("arrow").iter(BATCH_ROWS), wanted)
+
+    return Source(name, list(found.column_names), batches, "has no rows")
+
+
+def _check_types(name: str, schema: Any, wanted: list[str]) -> None:
+    """The first two columns wanted are the texts, which must be typed as such; the others are parsed by value."""
+    for column in wanted[:2]:
+        kind = schema.field(column).type
+        inner = kind.value_type if pa.types.is_dictionary(kind) else kind
+        if not (pa.types.is_string(inner) or pa.types.is_large_string(inner) or pa.types.is_string_view(inner)):
+            raise DataError(
+                f"{name}: column {shorten(column)} has type {kind}, but a text column has type string; "
+                "write it as string, or choose another column"
+            )
+
+
+def _record_batches(path: Path, wanted: list[str], rows: int) -> Iterator[Any]:
+    # pre_buffer would read whole row groups ahead; ours is to hold little
+    with pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False) as file:
+        yield from file.iter_batches(batch_size=rows, columns=wanted, use_threads=False)
+
+
+def _check_size(path: Path, schema: Any, wanted: list[str]) -> None:
+    """Decode the file once in small steps and stop when it grows beyond DECODE_LIMIT; what was decoded is let go."""
+    size = 0
+    for batch in _record_batches(path, wanted, _probe_rows(path, schema, wanted)):
+        size += sum(_decoded_bytes(column) for column in batch.columns)
+        if size > DECODE_LIMIT:
+            raise ResourceError(
+                f"{path}: decodes to more than {DECODE_LIMIT:,} bytes ({path.stat().st_size:,} on disk); "
+                "cut it into smaller files, unless it comes from a stranger"
+            )
+
+
+def _probe_rows(path: Path, schema: Any, wanted: list[str]) -> int:
+    """Rows per step of the size check: no value outgrows its row group, so a step stays near _PROBE_BYTES."""
+    if any(pa.types.is_dictionary(schema.field(column).type) for column in wanted):
+        return BATCH_ROWS  # a value stands once per step, and small steps would rebuild a large dictionary each time
+    metadata = pq.read_metadata(path)
+    # Asking a damaged footer for its column chunks would abort the process (pyarrow 26), so row groups must do.
+    largest = max((metadata.row_group(index).total_byte_size for index in range(metadata.num_row_groups)), default=1)
+    return max(1, min(_PROBE_ROWS, _PROBE_BYTES // max(largest, 1)))
+
+
+def _decoded_bytes(column: Any) -> int:
+    if not pa.types.is_dictionary(column.type):
+        return int(column.nbytes)
+    counts = column.indices.value_counts()
+    taken = column.dictionary.take(counts.field("values"))
+    total = int(column.indices.nbytes)
+    if not (pa.types.is_string(taken.type) or pa.types.is_large_string(taken.type)):
+        return total
+    return total + (pc.sum(pc.multiply(pc.binary_length(taken).cast(pa.int64()), counts.field("counts"))).as_py() or 0)
+
+
+def _batched(tables: Iterator[Any], wanted: list[str]) -> Iterator[Batch]:
+    first_row = 1
+    for table in tables:
+        yield Batch([table.column(name).to_pylist() for name in wanted], first_row, [])
+        first_row += table.num_rows
+
+
+def _damaged(path: Path, error: Exception) -> DataError:
+    return DataError(
+        f"{path}: not a whole, undamaged Parquet file ({shorten(str(error), 160)}); write or copy it anew"
+    )

@@ -1,0 +1,89 @@
+"""Which column of a file is which of ours: by name and alias, never by order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from flipkd.errors import DataError, UsageError, nearest, shorten
+
+TEXT_ALIASES = (
+    ("text1", "text2"),
+    ("text_a", "text_b"),
+    ("sentence1", "sentence2"),
+    ("question1", "question2"),
+    ("query", "document"),
+)
+OTHER_ALIASES = {
+    "label": ("label", "labels", "is_duplicate", "match", "gold"),
+    "score": ("score", "teacher_score", "similarity"),
+    "group": ("group", "cluster", "answer_id"),
+}
+_OURS = ["text1", "text2", *OTHER_ALIASES]
+_SHOWN = 20
+
+
+def find_columns(present: list[str], columns: Mapping[str, str] | None, name: str) -> dict[str, str]:
+    """Our column name -> the file's, text1 and text2 first, then those of label, score and group that there are.
+
+    `columns` wins over the aliases, which are compared without regard to case. Raises UsageError for a name that is
+    not ours, DataError when a column is missing or two could be meant; `name` is the file's.
+    """
+    chosen = _mapped(present, dict(columns or {}), name)
+    for ours, theirs in _text_columns(present, chosen, name).items():
+        chosen[ours] = theirs
+    for ours, aliases in OTHER_ALIASES.items():
+        if ours in chosen:
+            continue
+        found = [column for alias in aliases for column in _named(alias, present, chosen)]
+        if len(found) > 1:
+            raise DataError(f"{name}: {_listed(found)} could all be the {ours}; {_choose(ours)}")
+        if found:
+            chosen[ours] = found[0]
+    return {ours: chosen[ours] for ours in _OURS if ours in chosen}
+
+
+def _mapped(present: list[str], columns: dict[str, str], name: str) -> dict[str, str]:
+    for ours, theirs in columns.items():
+        if ours not in _OURS:
+            raise UsageError(f"--columns: no column of ours is called {shorten(ours)}; {nearest(ours, _OURS)}")
+        if theirs not in present:
+            raise DataError(
+                f"{name}: has no column {shorten(theirs)}, which --columns names as {ours}; it has {_listed(present)}"
+            )
+        if list(columns.values()).count(theirs) > 1:
+            raise UsageError(f"--columns: {shorten(theirs)} is named twice; each of ours needs its own column")
+    return columns
+
+
+def _text_columns(present: list[str], chosen: dict[str, str], name: str) -> dict[str, str]:
+    found = {
+        (left, right): None
+        for first, second in TEXT_ALIASES
+        for left in ([chosen["text1"]] if "text1" in chosen else _named(first, present, chosen))
+        for right in ([chosen["text2"]] if "text2" in chosen else _named(second, present, chosen))
+    }
+    if not found:
+        known = ", ".join("/".join(aliases) for aliases in TEXT_ALIASES)
+        raise DataError(
+            f"{name}: the two text columns were not found; it has {_listed(present)}; known names: {known}; "
+            f"{_choose('text1', 'text2')} (a csv or tsv file needs a header line)"
+        )
+    if len(found) > 1:
+        both = " and ".join(_listed(list(columns), between="/") for columns in found)
+        raise DataError(f"{name}: {both} could all be the two texts; {_choose('text1', 'text2')}")
+    left, right = next(iter(found))
+    return {"text1": left, "text2": right}
+
+
+def _named(alias: str, present: list[str], chosen: dict[str, str]) -> list[str]:
+    taken = set(chosen.values())
+    return [column for column in present if column.strip().casefold() == alias and column not in taken]
+
+
+def _choose(*ours: str) -> str:
+    return "choose with --columns " + " ".join(f"{name}=NAME" for name in ours)
+
+
+def _listed(columns: list[str], *, between: str = ", ") -> str:
+    rest = f" and {len(columns) - _SHOWN} more" if len(columns) > _SHOWN else ""
+    return between.join(shorten(column) for column in columns[:_SHOWN]) + rest

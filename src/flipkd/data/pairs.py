@@ -1,0 +1,147 @@
+"""read_pairs: any table of text pairs as a datasets.Dataset with our column names, or an error that says where."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from flipkd.data.arrow import open_hub, open_parquet
+from flipkd.data.columns import find_columns
+from flipkd.data.labels import PARSERS
+from flipkd.data.readers import CELL_LIMIT, Batch, Source, open_json_lines, open_separated
+from flipkd.errors import DataError, ResourceError, UsageError, shorten
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+_FORMATS: dict[str, Callable[[Path], Source]] = {
+    ".csv": lambda path: open_separated(path, ","),
+    ".tsv": lambda path: open_separated(path, "\t"),
+    ".jsonl": open_json_lines,
+    ".ndjson": open_json_lines,
+    ".parquet": open_parquet,
+}
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+_HALF_PAIR = re.compile("[\ud800-\udfff]")
+_SCHEMA = pa.schema(
+    [
+        ("text1", pa.string()),
+        ("text2", pa.string()),
+        ("label", pa.int64()),
+        ("score", pa.float64()),
+        ("group", pa.string()),
+    ]
+)
+
+
+def read_pairs(path: str | Path, *, columns: Mapping[str, str] | None = None, split: str | None = None) -> Dataset:
+    """Pairs of a csv, tsv, jsonl or parquet file, or of a data set of the hub, one row each, in their order.
+
+    Columns: text1, text2 (string, byte for byte as written); label (int64, 1 match, 0 none, null unlabelled), score
+    (float64, a teacher's) and group (string) where the file has them. Found by name; `columns` (ours -> the file's)
+    wins. `split` is for data sets of the hub.
+    Raises DataError naming file, row, column and value, ResourceError when it cannot be read or held in memory.
+    """
+    try:
+        source = _open(path, split)
+        wanted = find_columns(source.columns, columns, source.name)
+        table = _table(source, wanted)
+    except MemoryError:
+        raise ResourceError(f"{path}: not enough memory to hold the pairs; cut the file into smaller ones") from None
+    except OSError as error:
+        if isinstance(error, ResourceError):
+            raise
+        raise ResourceError(f"{path}: cannot be read ({error.strerror or error})") from error
+    if not table.num_rows:
+        raise DataError(f"{source.name}: {source.empty}")
+    from datasets import Dataset
+
+    return Dataset(table)
+
+
+def _open(path: str | Path, split: str | None) -> Source:
+    file = Path(path)
+    if "\0" in str(path) or not str(path).strip():
+        raise DataError(f"{shorten(str(path))}: not a file name")
+    is_hub_id = isinstance(path, str) and _HUB_ID.fullmatch(path) and file.suffix.lower() not in _FORMATS
+    if is_hub_id and not file.exists():
+        return open_hub(str(path), split)
+    if split is not None:
+        raise UsageError(f"{path}: split={split!r} is for data sets of the hub, but this is a file; leave it out")
+    _check_file(file)
+    return _FORMATS[file.suffix.lower()](file)
+
+
+def _check_file(file: Path) -> None:
+    if not file.exists():
+        raise DataError(f"{file}: no such file{_nearest_file(file)}")
+    if not file.is_file():
+        kind = "a folder" if file.is_dir() else "no regular file"
+        raise DataError(f"{file}: is {kind}; name one file that ends in {', '.join(_FORMATS)}")
+    if file.suffix.lower() not in _FORMATS:
+        raise DataError(f"{file}: cannot read files that end in {file.suffix!r}; allowed: {', '.join(_FORMATS)}")
+    if not file.stat().st_size:
+        raise DataError(f"{file}: the file is empty (0 bytes)")
+
+
+def _nearest_file(file: Path) -> str:
+    if not file.parent.is_dir():
+        return f", and no folder {file.parent} either"
+    close = get_close_matches(file.name, [entry.name for entry in file.parent.iterdir()], n=1)
+    return f"; did you mean {file.with_name(close[0])}?" if close else f" in the folder {file.parent.absolute()}"
+
+
+def _table(source: Source, wanted: dict[str, str]) -> Any:
+    schema = pa.schema([_SCHEMA.field(name) for name in wanted])
+    chunks: dict[str, list[Any]] = {name: [] for name in wanted}
+    for batch in source.batches(list(wanted.values())):
+        for (name, column), values in zip(wanted.items(), batch.values, strict=True):
+            place = partial(_place, source.name, batch, column)
+            parsed = _texts(values, place) if name in ("text1", "text2") else _parsed(values, PARSERS[name], place)
+            array = _array(parsed, schema.field(name).type, place)
+            chunks[name].extend(array.chunks if isinstance(array, pa.ChunkedArray) else [array])
+    return pa.table([pa.chunked_array(chunks[field.name], field.type) for field in schema], schema=schema)
+
+
+def _place(name: str, batch: Batch, column: str, index: int) -> str:
+    return f"{name}: {batch.place(index)}, column {shorten(column)}"
+
+
+def _texts(values: list[Any], place: Callable[[int], str]) -> list[Any]:
+    for index, value in enumerate(values):
+        if type(value) is str and "\0" not in value and len(value) <= CELL_LIMIT:
+            continue
+        if value is None:
+            raise DataError(f"{place(index)}: the text is missing (null or absent); every row needs both texts")
+        if not isinstance(value, str):
+            kind = type(value).__name__
+            raise DataError(f"{place(index)}: {shorten(value)} is a {kind}, but a text must be a string; quote it")
+        if len(value) > CELL_LIMIT:
+            raise DataError(f"{place(index)}: the text has {len(value):,} characters; allowed: {CELL_LIMIT:,}")
+        position = value.index("\0") + 1
+        raise DataError(f"{place(index)}: NUL at character {position}; remove it (is the file UTF-16 or binary?)")
+    return values
+
+
+def _parsed(values: list[Any], parse: Callable[[Any], Any], place: Callable[[int], str]) -> list[Any]:
+    parsed = []
+    for index, value in enumerate(values):
+        try:
+            parsed.append(parse(value))
+        except ValueError as error:
+            raise DataError(f"{place(index)}: got {shorten(value)}; {error}") from None
+    return parsed
+
+
+def _array(values: list[Any], kind: Any, place: Callable[[int], str]) -> Any:
+    try:
+        return pa.array(values, kind)
+    except UnicodeEncodeError:  # JSON can spell half of a surrogate pair, which UTF-8 cannot hold
+        index = next(i for i, value in enumerate(values) if _HALF_PAIR.search(value or ""))
+        raise DataError(f"{place(index)}: half of a surrogate pair (\\ud800 to \\udfff) is no character") from None

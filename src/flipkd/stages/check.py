@@ -1,0 +1,95 @@
+"""check and split: what is in a file of pairs, whether it can be used, and three files in which no text is shared."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flipkd.data import CheckReport, check_pairs, leaks, read_pairs, require_trainable, split_pairs
+from flipkd.files import write_text
+from flipkd.stages.results import text_table
+
+
+@dataclass(frozen=True)
+class CheckedFiles:
+    """Reports of one or more files, and how many rows of a later one hold a text of an earlier one."""
+
+    reports: dict[str, CheckReport]
+    leaks: dict[str, int]
+
+    def as_json(self) -> str:
+        """All counts, problems and warnings."""
+        files = {
+            name: {"counts": report.counts, "problems": report.problems, "warnings": report.warnings}
+            for name, report in self.reports.items()
+        }
+        return json.dumps({"files": files, "leaks": self.leaks}, indent=2, ensure_ascii=False, default=str)
+
+    def text(self) -> str:
+        """A table per file, with what stops training and what merely ought to be known."""
+        parts = []
+        for name, report in self.reports.items():
+            lines = [text_table(["", name], [list(row) for row in report.table()])]
+            lines += [f"problem: {problem}" for problem in report.problems]
+            lines += [f"warning: {warning}" for warning in report.warnings]
+            parts.append("\n".join(lines))
+        parts += [f"leak: {n} rows of {names} hold a text of both sides" for names, n in self.leaks.items() if n]
+        return "\n\n".join(parts)
+
+    def require(self) -> None:
+        """Raise DataError when any file cannot be trained on."""
+        for report in self.reports.values():
+            require_trainable(report)
+
+
+def check(files: Sequence[str], *, columns: Mapping[str, str] | None, tokenizer: str | None) -> CheckedFiles:
+    """Read and check files of pairs; `tokenizer` names a model in whose tokens lengths are counted."""
+    counter = _tokenizer(tokenizer) if tokenizer else None
+    sets = {name: read_pairs(name, columns=columns) for name in dict.fromkeys(files)}
+    reports = {name: check_pairs(dataset, name=name, tokenizer=counter) for name, dataset in sets.items()}
+    return CheckedFiles(reports, leaks(sets) if len(sets) > 1 else {})
+
+
+def split(
+    pairs: str,
+    *,
+    columns: Mapping[str, str] | None,
+    output_dir: str,
+    validation: float,
+    test: float,
+    seed: int,
+) -> dict[str, int]:
+    """Cut a file into `output_dir/{train,validation,test}.csv` by connected texts; returns rows by path."""
+    dataset = read_pairs(pairs, columns=columns)
+    parts = split_pairs(dataset, validation=validation, test=test, seed=seed)
+    sizes = {}
+    for name, part in parts.items():
+        path = write_text(Path(output_dir) / f"{name}.csv", _csv(part))
+        sizes[str(path)] = len(part)
+    return sizes
+
+
+def _csv(dataset: Any) -> str:
+    out = io.StringIO(newline="")
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(dataset.column_names)
+    columns = [dataset[name][:] for name in dataset.column_names]
+    writer.writerows(["" if value is None else value for value in row] for row in zip(*columns, strict=True))
+    return out.getvalue()
+
+
+def _tokenizer(name: str) -> Any:
+    from transformers import AutoTokenizer
+
+    from flipkd.errors import ArtefactError
+    from flipkd.models import model_path
+
+    try:
+        return AutoTokenizer.from_pretrained(model_path(name), trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise ArtefactError(f"{name}: no tokenizer that transformers can load ({error})") from error

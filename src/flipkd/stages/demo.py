@@ -1,0 +1,29 @@
+"""demo: the main job on the project's own bank questions, with models that packages ship, offline."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+from flipkd.config import CompareConfig
+from flipkd.demo.bank import bank_pairs
+from flipkd.files import write_text
+from flipkd.stages.compare import compare
+
+SIZES = {"train": 800, "validation": 300, "test": 500}
+
+
+def demo(output_dir: str = "demo", *, seed: int = 0) -> tuple[list[dict[str, Any]], Path]:
+    """Results of teacher, untrained, plainly tuned and flipped student on the same test pairs, and the matcher folder."""
+    folder = Path(output_dir)
+    files = {}
+    for name, rows in bank_pairs(**SIZES, seed=seed).items():
+        out = io.StringIO(newline="")
+        writer = csv.DictWriter(out, fieldnames=["text1", "text2", "label"], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        files[f"{name}_file"] = str(write_text(folder / "data" / f"{name}.csv", out.getvalue()))
+    config = CompareConfig.check({**files, "output_dir": output_dir, "data": "bank", "seeds": [seed]})
+    return compare(config), folder / "runs" / f"flipped-seed{seed}" / "matcher"

@@ -1,0 +1,33 @@
+"""evaluate: a matcher's metrics on labelled pairs, at the threshold that validation chose."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from flipkd.evaluate.metrics import measure
+from flipkd.files import write_json
+from flipkd.matcher import Matcher
+from flipkd.stages.pairs import labelled, labels_of, trainable_pairs
+
+
+def evaluate(
+    matcher: str,
+    test_file: str,
+    *,
+    columns: dict[str, str] | None = None,
+    base_model: str | None = None,
+    output: str | None = None,
+    batch_size: int = 32,
+) -> dict[str, Any]:
+    """Metrics of a matcher folder on a file of labelled pairs; also written to `output` as JSON when it is given."""
+    dataset = labelled(trainable_pairs(test_file, columns=columns, name="test"), name="test")
+    loaded = Matcher.from_pretrained(matcher, base_model=base_model)
+    pairs = list(zip(dataset["text1"][:], dataset["text2"][:], strict=True))
+    scores = loaded.predict(pairs, batch_size=batch_size, show_progress_bar=True)
+    metrics = measure(
+        scores, labels_of(dataset), threshold=loaded.threshold, probabilities=loaded.calibration.apply(scores)
+    )
+    if output:
+        write_json(Path(output), {"matcher": matcher, "test_file": test_file, "metrics": metrics})
+    return metrics

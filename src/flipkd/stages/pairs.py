@@ -1,0 +1,64 @@
+"""Files of pairs into checked data sets, and data sets into the tables that training and scoring take."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from flipkd.data import check_pairs, leaks, read_pairs, require_trainable
+from flipkd.errors import DataError
+from flipkd.train.batches import PairTable, TeacherSignal
+
+logger = logging.getLogger(__name__)
+
+
+def trainable_pairs(path: str, *, columns: Mapping[str, str] | None, name: str) -> Any:
+    """Pairs that were read and checked; warnings are logged. Raises DataError for what stops training."""
+    dataset = read_pairs(path, columns=columns)
+    report = check_pairs(dataset, name=name)
+    for warning in report.warnings:
+        logger.warning("%s: %s", name, warning)
+    require_trainable(report)
+    return dataset
+
+
+def warn_of_leaks(splits: Mapping[str, Any]) -> dict[str, int]:
+    """How many rows of a later split hold a text of an earlier one; logged when there are any."""
+    found = leaks(splits)
+    for names, rows in found.items():
+        if rows:
+            logger.warning("%s: %d rows hold a text that stands on both sides; figures will flatter", names, rows)
+    return found
+
+
+def labels_of(dataset: Any) -> np.ndarray:
+    """Labels as int64 [N], -1 where unknown."""
+    if "label" not in dataset.column_names:
+        return np.full(len(dataset), -1, np.int64)
+    return np.array([-1 if label is None else label for label in dataset["label"][:]], np.int64)
+
+
+def pair_table(dataset: Any, teacher: TeacherSignal | None = None) -> PairTable:
+    """The table that training and scoring take."""
+    return PairTable(left=dataset["text1"][:], right=dataset["text2"][:], label=labels_of(dataset), teacher=teacher)
+
+
+def labelled(dataset: Any, *, name: str) -> Any:
+    """The rows with a label. Raises DataError when there is none."""
+    known = np.flatnonzero(labels_of(dataset) >= 0)
+    if not len(known):
+        raise DataError(f"{name}: no row has a label; labels are needed here")
+    return dataset if len(known) == len(dataset) else dataset.select(known)
+
+
+def content_hash(dataset: Any) -> str:
+    """The sha256 of texts and labels in their order."""
+    digest = hashlib.sha256()
+    for left, right, label in zip(dataset["text1"][:], dataset["text2"][:], labels_of(dataset).tolist(), strict=True):
+        for part in (left.encode(), right.encode(), str(label).encode()):
+            digest.update(len(part).to_bytes(8, "little") + part)
+    return digest.hexdigest()

@@ -1,0 +1,55 @@
+"""Results of a comparison as a table: mean over seeds on the test pairs, spread, cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from flipkd.evaluate.compare import mean_interval
+
+SHOWN = {
+    "f1": "F1",
+    "average_precision": "AP",
+    "accuracy": "accuracy",
+    "roc_auc": "AUC",
+    "ece": "ECE",
+}
+
+
+def results_table(results: Sequence[dict[str, Any]]) -> str:
+    """One row per (data, system, kind of score) on test; with several seeds, means and the 95 % interval's half width."""
+    rows = []
+    for key in dict.fromkeys((r["data"], r["system"], _overrides(r), s) for r in results for s in r["by_score"]):
+        data, system, overrides, score = key
+        units = [r for r in results if (r["data"], r["system"], _overrides(r)) == key[:3] and score in r["by_score"]]
+        cells = [_cell([u["by_score"][score]["test"][name] for u in units]) for name in SHOWN]
+        seconds = f"{np.mean([u['seconds'] for u in units]):.0f}"
+        memory = f"{max(u['peak_memory_bytes'] for u in units) / 2**30:.1f}"
+        chosen = "*" if all(u["score"] == score for u in units) and len(units[0]["by_score"]) > 1 else ""
+        rows.append([data, system, score + chosen, *cells, str(len(units)), seconds, memory])
+    header = ["data", "system", "score", *SHOWN.values(), "seeds", "seconds", "GiB"]
+    note = "\n* chosen on validation" if any("*" in row[2] for row in rows) else ""
+    return text_table(header, rows) + note
+
+
+def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table with aligned columns, which reads well in a terminal too."""
+    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)) + " |"
+
+    return "\n".join([line(header), "|" + "|".join("-" * (w + 2) for w in widths) + "|", *map(line, rows)])
+
+
+def _overrides(result: dict[str, Any]) -> str:
+    return " ".join(f"{key}={value}" for key, value in sorted(result["overrides"].items()))
+
+
+def _cell(values: Sequence[float]) -> str:
+    if len(values) == 1:
+        return f"{values[0]:.3f}"
+    interval = mean_interval(values)
+    return f"{interval['mean']:.3f} ± {(interval['high'] - interval['low']) / 2:.3f}"

@@ -1,0 +1,149 @@
+"""teach: a small model is fine-tuned on the training pairs, measured, and its values of all texts are stored."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from flipkd.config import TeachConfig
+from flipkd.errors import ArtefactError, DataError
+from flipkd.evaluate.metrics import measure
+from flipkd.files import check_manifest, claimed, read_json, write_json
+from flipkd.stages.pairs import content_hash, labelled, labels_of, trainable_pairs, warn_of_leaks
+from flipkd.teachers.scores import ColumnTeacher
+from flipkd.teachers.store import ScoreStore
+from flipkd.teachers.teacher import load_teacher
+from flipkd.train.batches import TeacherSignal
+
+TEACHER = "teacher.json"
+
+
+def teach(config: TeachConfig) -> dict[str, Any]:
+    """Make the folder `config.output_dir` that `flipkd train --teacher` takes; returns what `teacher.json` holds.
+
+    A stopped run goes on: a finished model is kept, stored values are never computed again.
+    """
+    train_set = trainable_pairs(config.train_file, columns=config.columns, name="train")
+    sets = {"train": train_set}
+    if config.validation_file:
+        sets["validation"] = trainable_pairs(config.validation_file, columns=config.columns, name="validation")
+        warn_of_leaks(sets)
+    output_dir = Path(config.output_dir)
+    identity = {
+        "config": config.model_dump(mode="json", exclude={"train_file", "validation_file", "output_dir"}),
+        "data": {name: content_hash(dataset) for name, dataset in sets.items()},
+    }
+    with claimed(output_dir, identity):
+        teacher = _teacher(config, sets, output_dir)
+        summary = {"fingerprint": teacher.fingerprint, "teacher": teacher.describe(), "max_length": config.max_length}
+        store = ScoreStore(output_dir / "store", fingerprint=teacher.fingerprint, describe=teacher.describe())
+        for name, dataset in sets.items():
+            scores = store.scores(dataset["text1"][:], dataset["text2"][:], teacher)
+            known = np.flatnonzero(labels_of(dataset) >= 0)
+            summary[name] = measure(scores[known], labels_of(dataset)[known])
+        write_json(output_dir / TEACHER, summary)
+    return summary
+
+
+def _teacher(config: TeachConfig, sets: dict[str, Any], output_dir: Path) -> Any:
+    if config.teacher_type == "scores":
+        missing = [name for name, dataset in sets.items() if "score" not in dataset.column_names]
+        if missing:
+            raise DataError(f"{missing[0]}: has no score column, which teacher_type scores needs; map it with columns")
+        columns = [[row for d in sets.values() for row in d[name][:]] for name in ("text1", "text2", "score")]
+        return ColumnTeacher(*columns)
+    name = config.teacher_name_or_path
+    if config.fine_tune:
+        name = str(_finetuned(config, sets, output_dir / "model"))
+    return load_teacher(name, kind=config.teacher_type, max_length=config.max_length, prompt=config.prompt)
+
+
+def _finetuned(config: TeachConfig, sets: dict[str, Any], folder: Path) -> Path:
+    """The fine-tuned model's folder; one that was finished before is kept."""
+    from flipkd.teachers import finetune
+
+    if folder.exists():
+        check_manifest(folder)
+        return folder
+    settings = {
+        "output_dir": folder,
+        "validation": labelled(sets["validation"], name="validation") if "validation" in sets else None,
+        "num_train_epochs": config.num_train_epochs,
+        "per_device_train_batch_size": config.per_device_train_batch_size,
+        "learning_rate": config.learning_rate,
+        "warmup_steps": config.warmup_steps,
+        "max_length": config.max_length,
+        "seed": config.seed,
+        "prompt": config.prompt,
+    }
+    train_set = labelled(sets["train"], name="train")
+    if config.teacher_type == "cross_encoder":
+        return finetune.finetune_cross_encoder(config.teacher_name_or_path, train_set, **settings)
+    return finetune.finetune_bi_encoder(config.teacher_name_or_path, train_set, loss=config.loss, **settings)
+
+
+class StoredTeacher:
+    """The teacher of a folder that `teach` made; its model is loaded only for texts that are not stored yet."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        values = read_json(self.folder / TEACHER)
+        try:
+            self.fingerprint, self._describe = values["fingerprint"], values["teacher"]
+            self.max_length = values["max_length"]
+        except (KeyError, TypeError):
+            raise ArtefactError(f"{self.folder / TEACHER}: not a teacher of flipkd; make one with flipkd teach") from None
+        self.kind = self._describe["kind"]
+        self.store = ScoreStore(self.folder / "store", fingerprint=self.fingerprint, describe=self._describe)
+        self._loaded: Any = None
+
+    def describe(self) -> dict[str, Any]:
+        """What `teach` recorded of the teacher."""
+        return dict(self._describe)
+
+    def signal(self, dataset: Any) -> TeacherSignal:
+        """The stored values of a data set's pairs: vectors of both sides from a bi-encoder, else scores."""
+        left, right = dataset["text1"][:], dataset["text2"][:]
+        if self.kind == "bi_encoder":
+            both = self.store.vectors([*left, *right], _Vectors(self))
+            return TeacherSignal(left=both[: len(left)], right=both[len(left) :])
+        return TeacherSignal(score=self.store.scores(left, right, _Scores(self)))
+
+    def model(self) -> Any:
+        """The teacher itself. Raises ArtefactError when it is not the one whose values are stored."""
+        if self._loaded is None:
+            if self.kind not in ("bi_encoder", "cross_encoder"):
+                raise DataError(
+                    f"{self.folder}: holds given scores only, and these pairs are not among them; "
+                    "run flipkd teach on the files that you train with"
+                )
+            tuned = self.folder / "model"
+            self._loaded = load_teacher(
+                tuned if tuned.exists() else self._describe["name"],
+                kind=self.kind,
+                max_length=self.max_length,
+                prompt=self._describe["prompt"],
+            )
+            if self._loaded.fingerprint != self.fingerprint:
+                raise ArtefactError(f"{self.folder}: its model is no longer the one whose values are stored; teach again")
+        return self._loaded
+
+
+class _Vectors:
+    def __init__(self, teacher: StoredTeacher) -> None:
+        self.teacher, self.fingerprint, self.describe = teacher, teacher.fingerprint, teacher.describe
+
+    def embed(self, texts: Any, *, progress: bool = False) -> np.ndarray:
+        vectors: np.ndarray = self.teacher.model().embed(texts, progress=progress)
+        return vectors
+
+
+class _Scores:
+    def __init__(self, teacher: StoredTeacher) -> None:
+        self.teacher, self.fingerprint, self.describe = teacher, teacher.fingerprint, teacher.describe
+
+    def score(self, left: Any, right: Any, *, progress: bool = False) -> np.ndarray:
+        scores: np.ndarray = self.teacher.model().score(left, right, progress=progress)
+        return scores

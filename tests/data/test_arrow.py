@@ -1,0 +1,218 @@
+"""Parquet and hub data sets: strings come through, damage and bombs are refused."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+
+import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flipkd.data import read_pairs
+from flipkd.data.readers import BATCH_ROWS
+from flipkd.errors import DataError, FlipkdError
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30)
+
+
+@pytest.fixture
+def pairs_file(tmp_path):
+    """`pairs_file(columns, **options)` -> path of a Parquet file."""
+
+    def write(columns, **options):
+        path = tmp_path / "pairs.parquet"
+        pq.write_table(pa.table(columns), path, **options)
+        return path
+
+    return write
+
+
+def refused(path) -> str:
+    with pytest.raises(DataError) as caught:
+        read_pairs(path)
+    assert str(path) in str(caught.value)
+    return str(caught.value)
+
+
+def test_round_trip(tmp_path_factory):
+    path = tmp_path_factory.mktemp("round") / "pairs.parquet"
+
+    @settings(deadline=None, max_examples=40)
+    @given(st.lists(st.tuples(TEXT, TEXT, st.sampled_from([0, 1, None])), min_size=1, max_size=5))
+    def check(rows):
+        left, right, label = (list(column) for column in zip(*rows, strict=True))
+        pq.write_table(pa.table({"text1": left, "text2": right, "label": pa.array(label, pa.int8())}), path)
+        dataset = read_pairs(path)
+        assert dataset["text1"][:] == left
+        assert dataset["text2"][:] == right
+        assert dataset["label"][:] == label
+
+    check()
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int8(), pa.string())], ids=str
+)
+@pytest.mark.parametrize("store_schema", [True, False])
+def test_every_type_of_string(pairs_file, kind, store_schema):
+    texts = ["NA", "007", "", "\u00e9\u0301 \u200b"] * (BATCH_ROWS // 2)
+    path = pairs_file({"text_b": pa.array(texts, kind), "text_a": texts}, store_schema=store_schema)
+    dataset = read_pairs(path)
+    assert dataset["text1"][:] == dataset["text2"][:] == texts
+    assert dataset.features == datasets.Features(text1=datasets.Value("string"), text2=datasets.Value("string"))
+
+
+@pytest.mark.parametrize("encoding", ["DELTA_BYTE_ARRAY", "DELTA_LENGTH_BYTE_ARRAY", "PLAIN"])
+def test_every_encoding_of_strings(pairs_file, encoding):
+    columns = {"text1": ["prefix a", "prefix b"], "text2": ["c", "d"]}
+    path = pairs_file(columns, use_dictionary=False, column_encoding=dict.fromkeys(columns, encoding))
+    assert read_pairs(path)["text1"][:] == ["prefix a", "prefix b"]
+
+
+@pytest.mark.parametrize(
+    "label",
+    [
+        pa.array([1, 0, None], pa.int8()),
+        pa.array([1.0, 0.0, float("nan")]),
+        pa.array([True, False, None]),
+        pa.array(["yes", "no", ""]),
+        pa.array(["match", "nomatch", None]).dictionary_encode(),
+    ],
+    ids=lambda column: str(column.type),
+)
+def test_labels_of_every_type(pairs_file, label):
+    dataset = read_pairs(pairs_file({"text1": ["a", "b", "c"], "text2": ["d", "e", "f"], "label": label}))
+    assert dataset["label"][:] == [1, 0, None]
+    assert dataset.features["label"] == datasets.Value("int64")
+
+
+@pytest.mark.parametrize(
+    "column",
+    [pa.array([b"a"]), pa.array([7]), pa.array([["a"]]), pa.array([b"a"]).dictionary_encode()],
+    ids=lambda c: str(c.type),
+)
+def test_texts_must_be_typed_as_strings(pairs_file, column):
+    message = refused(pairs_file({"text1": ["a"], "text2": column}))
+    assert f"column 'text2' has type {str(column.type).split('<')[0]}" in message
+
+
+@pytest.mark.parametrize(
+    "column, said",
+    [
+        (["a", None], "row 2, column 'text2': the text is missing"),
+        (["a", "b\0"], "row 2, column 'text2': NUL at character 2"),
+    ],
+)
+def test_bad_texts_are_placed(pairs_file, column, said):
+    assert said in refused(pairs_file({"text1": ["a", "b"], "text2": column}))
+
+
+def test_bad_labels_are_placed_beyond_one_batch(pairs_file):
+    label = [0] * 2 * BATCH_ROWS
+    label[BATCH_ROWS + 1] = -1
+    message = refused(pairs_file({"text1": ["a"] * len(label), "text2": ["b"] * len(label), "label": label}))
+    assert f"row {BATCH_ROWS + 2}, column 'label': got -1" in message
+
+
+def test_no_rows_no_bytes_and_repeated_columns(tmp_path, pairs_file):
+    assert "has columns but no rows" in refused(
+        pairs_file({"text1": pa.array([], pa.string()), "text2": pa.array([], pa.string())})
+    )
+    (tmp_path / "none.parquet").write_bytes(b"")
+    assert "empty (0 bytes)" in refused(tmp_path / "none.parquet")
+    path = tmp_path / "twice.parquet"
+    pq.write_table(pa.Table.from_arrays([pa.array(["a"])] * 3, names=["text1", "text2", "text2"]), path)
+    assert "'text2' stands there 2 times" in refused(path)
+
+
+def test_bytes_that_are_not_utf8_in_a_string_column(pairs_file):
+    column = pa.Array.from_buffers(pa.string(), 1, pa.array([b"caf\xe9"]).buffers())
+    assert "not UTF-8" in refused(pairs_file({"text1": column, "text2": ["b"]}))
+
+
+def test_damage_is_never_read_as_text(tmp_path):
+    columns = {"text1": ["left text one", "left two"], "text2": ["right one", "right two"], "label": [0, 1]}
+    out = io.BytesIO()
+    pq.write_table(pa.table(columns), out, write_page_checksum=True, compression="none")
+    whole = out.getvalue()
+    path = tmp_path / "pairs.parquet"
+    path.write_bytes(whole)
+    good = read_pairs(path).to_dict()
+    for end in (3, 20, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:end])
+        assert "not a whole, undamaged Parquet file" in refused(path)
+    position = whole.index(b"right two")
+    path.write_bytes(whole[:position] + b"s" + whole[position + 1 :])
+    assert "not a whole, undamaged Parquet file" in refused(path)
+    for position in range(0, len(whole), 7):
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ 4]) + whole[position + 1 :])
+        try:
+            read = read_pairs(path).to_dict()
+        except FlipkdError:
+            continue
+        assert read == good or set(read) != set(good)  # a flip in a column's name hides that column
+
+
+BOMB = """
+import resource, sys
+import numpy as np, pyarrow as pa, pyarrow.parquet as pq
+rows = 20_000
+zeros = pa.array(np.zeros(rows, np.int32))
+table = pa.table({
+    "text1": pa.DictionaryArray.from_arrays(zeros, pa.array(["x" * 1_000_000])),
+    "text2": pa.DictionaryArray.from_arrays(zeros, pa.array(["y"])),
+})
+options = {"store_schema": sys.argv[2] == "1", "dictionary_pagesize_limit": 2**24}
+pq.write_table(table, sys.argv[1], compression="zstd", **options)
+resource.setrlimit(resource.RLIMIT_AS, (2 * 2**30, 2 * 2**30))
+from flipkd.data import read_pairs
+from flipkd.errors import FlipkdError
+try:
+    read_pairs(sys.argv[1])
+except FlipkdError as error:
+    print(error)
+    sys.exit(error.exit_code)
+"""
+
+
+@pytest.mark.parametrize("store_schema", ["0", "1"])
+def test_a_bomb_does_not_kill_the_machine(tmp_path, store_schema):
+    path = tmp_path / "bomb.parquet"
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", BOMB, str(path), store_schema]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
+    assert done.returncode == 5, done.stderr
+    assert "decodes to more than 4,294,967,296 bytes" in done.stdout
+    assert path.stat().st_size < 100_000
+
+
+def hub(monkeypatch, answer):
+    def load_dataset(path, split=None):
+        assert path == "someone/pairs"
+        return answer if split is None else answer[split]
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+
+
+def test_a_hub_data_set(monkeypatch):
+    labels = datasets.ClassLabel(names=["no", "yes"])
+    features = datasets.Features(sentence1=datasets.Value("string"), sentence2=datasets.Value("string"), label=labels)
+    part = datasets.Dataset.from_dict({"sentence1": ["a", "b"], "sentence2": ["c", "d"], "label": [1, 0]}, features)
+    hub(monkeypatch, datasets.DatasetDict(train=part.select([1, 0]), test=part))
+    with pytest.raises(DataError, match="has the splits train, test"):
+        read_pairs("someone/pairs")
+    dataset = read_pairs("someone/pairs", split="train")
+    assert dataset.to_dict() == {"text1": ["b", "a"], "text2": ["d", "c"], "label": [0, 1]}
+    hub(monkeypatch, datasets.DatasetDict(test=part))
+    assert read_pairs("someone/pairs")["text1"][:] == ["a", "b"]
+
+
+def test_a_hub_data_set_that_cannot_be_had():
+    with pytest.raises(DataError, match="could not be loaded as a hub data set"):
+        read_pairs("nobody-at-all/no-such-pairs")

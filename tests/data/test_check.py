@@ -1,0 +1,146 @@
+"""check_pairs: each fault planted by hand is counted, named by row and ranked as problem or warning."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+from datasets import Dataset
+
+from flipkd.data import check_pairs, require_trainable
+from flipkd.errors import DataError
+
+GOOD = [("a", "b", 1), ("c", "d", 0), ("e", "f", 1), ("g", "h", 0)]
+
+
+def data(rows, **more):
+    left, right, label = ([row[i] for row in rows] for i in range(3))
+    return Dataset.from_dict({"text1": left, "text2": right, "label": label} | more)
+
+
+def test_clean_pairs():
+    report = check_pairs(data([*GOOD, ("i", "jkl", None)]))
+    assert report.problems == report.warnings == []
+    assert report.counts == {
+        "rows": 5,
+        "labelled": 4,
+        "unlabelled": 1,
+        "positive": 2,
+        "negative": 2,
+        "positive_share": 0.5,
+        "empty_texts": 0,
+        "duplicate_pairs": 0,
+        "conflicting_pairs": 0,
+        "identical_sides": 0,
+        "text1_characters_mean": 1.0,
+        "text1_characters_p95": 1,
+        "text1_characters_max": 1,
+        "text2_characters_mean": 1.4,
+        "text2_characters_p95": 3,
+        "text2_characters_max": 3,
+    }
+    require_trainable(report)
+
+
+def test_counts_are_json_and_table_is_text():
+    report = check_pairs(data(GOOD * 400))
+    assert json.loads(json.dumps(report.counts)) == report.counts
+    assert ("rows", "1,600") in report.table()
+    assert ("positive share", "0.5") in report.table()
+    assert all(isinstance(cell, str) for row in report.table() for cell in row)
+
+
+@pytest.mark.parametrize(
+    "rows, said",
+    [
+        ([], "there are no rows"),
+        ([("a", "b", None)], "no row is labelled"),
+        ([("a", "b", 1), ("c", "d", 1), ("e", "f", None)], "only one class: all 2 labelled rows are 1 (match)"),
+        ([("a", "b", 0), ("c", "d", 0)], "only one class: all 2 labelled rows are 0 (no match)"),
+        ([("a", "b", 0), ("c", "d", 0), ("e", "f", 1)], "1 rows are 1 (match) and 2 are 0 (no match)"),
+    ],
+)
+def test_too_little_to_learn_from(rows, said):
+    report = check_pairs(data(rows), name="train.csv")
+    assert len(report.problems) == 1
+    assert said in report.problems[0]
+    with pytest.raises(DataError, match=r"^train\.csv: cannot be used for training: "):
+        require_trainable(report)
+
+
+def test_no_label_column():
+    report = check_pairs(Dataset.from_dict({"text1": ["a"], "text2": ["b"]}))
+    assert report.counts["unlabelled"] == 1
+    assert report.counts["positive_share"] is None
+    assert ("positive share", "-") in report.table()
+
+
+@pytest.mark.parametrize("empty", ["", " ", "\t\r\n", "\u200b", "\u00a0\u3000", "\ufeff\u200d", "\u202e\x01"])
+def test_empty_texts(empty):
+    report = check_pairs(data([*GOOD, (empty, "x", 1), ("y", empty, 0), (empty, empty, 1)]))
+    assert report.counts["empty_texts"] == 4
+    assert report.problems == ["4 texts are empty (row 5, 6, 7); fill or remove these rows"]
+
+
+@pytest.mark.parametrize("text", ["?", "👍", "\u0301", "\ufdd0x", "_", "字"])
+def test_texts_without_letters_are_not_empty(text):
+    assert check_pairs(data([*GOOD, (text, "x", 1)])).counts["empty_texts"] == 0
+
+
+@pytest.mark.parametrize("again", [("a b", "c"), ("c", "a b"), ("A  B", "C"), ("\uff41\u3000b ", "c"), ("c", "a\nb")])
+def test_duplicates_in_either_order_are_warned_of(again):
+    report = check_pairs(data([("a b", "c", 1), *GOOD, (*again, 1), (*again, None)]))
+    assert report.counts["duplicate_pairs"] == 2
+    assert report.counts["conflicting_pairs"] == 0
+    assert report.problems == []
+    assert report.warnings == ["2 rows repeat an earlier pair (row 6, 7)"]
+
+
+def test_pairs_that_share_one_text_are_no_duplicates():
+    assert check_pairs(data([*GOOD, ("a", "d", 1), ("b", "c", 0)])).counts["duplicate_pairs"] == 0
+
+
+def test_conflicting_labels():
+    rows = [(f"left {i}", f"right {i}", i % 2) for i in range(100)]
+    rows += [(f"Right {i}", f"left {i}", 1 - i % 2) for i in range(10)]
+    report = check_pairs(data(rows))
+    assert report.counts["conflicting_pairs"] == 10
+    assert report.counts["duplicate_pairs"] == 10
+    problem = report.problems[0]
+    assert problem.startswith("10 pairs stand there with both labels (rows 1 and 101, ")
+    assert problem.count(" and ") == 5
+    assert problem.endswith(", ...); keep one label each")
+
+
+def test_identical_sides():
+    report = check_pairs(data([*GOOD, ("Same", "same ", 1)]))
+    assert report.counts["identical_sides"] == 1
+    assert report.warnings == ["1 rows have the same text on both sides (row 5)"]
+
+
+def test_lengths_in_tokens():
+    def tokenizer(texts, add_special_tokens):
+        assert add_special_tokens is False
+        assert len(set(texts)) == len(texts)
+        return {"input_ids": [text.split() for text in texts]}
+
+    rows = [("one two", "one", i % 2) for i in range(95)] + [("one " * 7, "one two three", i % 2) for i in range(5)]
+    counts = check_pairs(data(rows), tokenizer=tokenizer).counts
+    assert counts["text1_tokens_mean"] == 2.2  # (95 * 2 + 5 * 7) / 100 = 2.25, to one digit
+    assert counts["text1_tokens_p95"] == 7
+    assert counts["text1_tokens_max"] == 7
+    assert counts["text2_tokens_max"] == 3
+
+
+def test_an_empty_data_set_has_no_lengths():
+    assert check_pairs(data([])).counts["text1_characters_mean"] is None
+
+
+def test_a_hundred_thousand_pairs_take_seconds():
+    rows = [(f"how do i do thing {i} à la carte", f"what about {i % 5000}", i % 2) for i in range(100_000)]
+    dataset = data(rows)
+    start = time.monotonic()
+    report = check_pairs(dataset)
+    assert time.monotonic() - start < 10
+    assert report.counts["duplicate_pairs"] == 0

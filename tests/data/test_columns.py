@@ -1,0 +1,89 @@
+"""Columns by name: aliases in any case, the user's mapping above them, doubt refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from flipkd.data.columns import TEXT_ALIASES, find_columns
+from flipkd.errors import DataError, UsageError
+
+
+@pytest.mark.parametrize("first, second", TEXT_ALIASES)
+@pytest.mark.parametrize("spell", [str, str.upper, str.title, " {}".format])
+def test_aliases_in_any_order_and_case(first, second, spell):
+    present = ["id", spell(second), spell("is_duplicate"), spell(first), spell("similarity"), spell("cluster")]
+    assert find_columns(present, None, "f") == {
+        "text1": spell(first),
+        "text2": spell(second),
+        "label": spell("is_duplicate"),
+        "score": spell("similarity"),
+        "group": spell("cluster"),
+    }
+
+
+def test_only_the_texts_are_needed():
+    assert list(find_columns(["text2", "text1"], None, "f")) == ["text1", "text2"]
+
+
+def test_a_mapping_wins_over_aliases():
+    present = ["text1", "text2", "label", "title", "gold"]
+    assert find_columns(present, {"text1": "title", "label": "gold"}, "f") == {
+        "text1": "title",
+        "text2": "text2",
+        "label": "gold",
+    }
+    assert find_columns(["a", "b"], {"text1": "b", "text2": "a"}, "f") == {"text1": "b", "text2": "a"}
+
+
+def test_a_mapped_column_serves_once():
+    # `label` is taken as a text, so it is not the label as well
+    assert find_columns(["label", "x"], {"text1": "label", "text2": "x"}, "f") == {"text1": "label", "text2": "x"}
+
+
+def test_half_a_pair_does_not_count():
+    assert find_columns(["query", "text1", "text2"], None, "f")["text1"] == "text1"
+    with pytest.raises(DataError, match="not found"):
+        find_columns(["query", "text1"], None, "f")
+
+
+@pytest.mark.parametrize(
+    "present, columns, said",
+    [
+        (
+            ["query", "document", "text1", "text2"],
+            None,
+            "'text1'/'text2' and 'query'/'document' could all be the two texts",
+        ),
+        (["text1", "Text1", "text2"], None, "could all be the two texts"),
+        (["text1", "text2", "label", "gold"], None, "'label', 'gold' could all be the label"),
+        (["text1", "text2", "score", "teacher_score"], None, "could all be the score"),
+        (["text1", "text2", "group", "cluster"], None, "could all be the group"),
+        (["left", "right"], None, "it has 'left', 'right'"),
+        (["left", "right"], {"text1": "lift", "text2": "right"}, "no column 'lift', which --columns names as text1"),
+    ],
+)
+def test_doubt_and_absence_name_the_file_and_its_columns(present, columns, said):
+    with pytest.raises(DataError) as caught:
+        find_columns(present, columns, "pairs.csv")
+    assert str(caught.value).startswith("pairs.csv: ")
+    assert said in str(caught.value)
+    assert "--columns" in str(caught.value)
+
+
+def test_a_mapping_settles_the_doubt():
+    present = ["query", "document", "text1", "text2", "label", "gold"]
+    found = find_columns(present, {"text1": "query", "text2": "document", "label": "gold"}, "f")
+    assert found == {"text1": "query", "text2": "document", "label": "gold"}
+
+
+def test_names_that_are_not_ours_and_columns_named_twice():
+    with pytest.raises(UsageError, match="did you mean 'label'"):
+        find_columns(["text1", "text2"], {"lable": "text1"}, "f")
+    with pytest.raises(UsageError, match="named twice"):
+        find_columns(["a"], {"text1": "a", "text2": "a"}, "f")
+
+
+def test_a_wide_file_is_not_listed_whole():
+    with pytest.raises(DataError, match="and 980 more") as caught:
+        find_columns([f"column {i}" for i in range(1000)], None, "f")
+    assert len(str(caught.value)) < 1000

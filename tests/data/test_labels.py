@@ -1,0 +1,64 @@
+"""Labels, scores and groups: what each spelling means, and that nothing is guessed."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+
+from flipkd.data.labels import parse_group, parse_label, parse_score
+
+YES = ["1", "1.0", "yes", "YES", " Yes ", "true", "TRUE", "match", "Match", 1, 1.0, True, Decimal("1.0")]
+NO = ["0", "0.0", "no", "No", "false", "no match", "no_match", "no-match", "nomatch", " NO MATCH", 0, 0.0, False]
+BLANK = ["", "  ", "\t", None, float("nan"), "NaN", "nan", "None"]
+UNKNOWN = ["maybe", "2", "-1", -1, 2, 0.5, "0.5", "y", "n/a", "1,0", [], {}, [1], b"1", float("inf"), "x" * 10_000]
+
+
+@pytest.mark.parametrize("values, label", [(YES, 1), (NO, 0), (BLANK, None)])
+def test_labels(values, label):
+    parsed = [parse_label(value) for value in values]
+    assert parsed == [label] * len(values)
+    assert all(type(value) is type(label) for value in parsed)
+
+
+@pytest.mark.parametrize("value", UNKNOWN)
+def test_unknown_labels_are_refused(value):
+    with pytest.raises(ValueError, match="1 or 0, yes or no"):
+        parse_label(value)
+
+
+@pytest.mark.parametrize(
+    "value, score",
+    [
+        ("0.25", 0.25),
+        (" -3e2 ", -300.0),
+        (1, 1.0),
+        (0.1, 0.1),
+        (Decimal("0.5"), 0.5),
+        *[(blank, None) for blank in BLANK],
+    ],
+)
+def test_scores(value, score):
+    assert parse_score(value) == score
+
+
+@pytest.mark.parametrize(
+    "value", ["high", "1_0", "inf", float("inf"), "-inf", True, [], "1,5", "9" * 400, 10**400, "yes", "no"]
+)
+def test_scores_that_are_no_finite_number(value):
+    with pytest.raises(ValueError, match="finite number"):
+        parse_score(value)
+
+
+@pytest.mark.parametrize(
+    "value, group",
+    [("a ", "a "), ("007", "007"), (3, "3"), (3.0, "3"), ("NA", "NA"), ("", None), (" ", None), (None, None)],
+)
+def test_groups(value, group):
+    assert parse_group(value) == group
+
+
+@pytest.mark.parametrize("value", [[1], {}, 0.5, "a\0b"])
+def test_groups_that_are_no_name(value):
+    with pytest.raises(ValueError, match="group"):
+        parse_group(value)

@@ -1,0 +1,137 @@
+"""read_pairs: the table it gives, and what it says about paths."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import datasets
+import pytest
+
+from flipkd.data import read_pairs
+from flipkd.errors import DataError, UsageError
+
+COLUMNS = "Question1,id,question2,is_duplicate,teacher_score,cluster\n"
+
+
+@pytest.fixture
+def pairs_file(tmp_path):
+    def write(content, name="pairs.csv"):
+        path = tmp_path / name
+        path.write_text(content, encoding="utf-8", newline="")
+        return path
+
+    return write
+
+
+def test_names_order_and_types(pairs_file):
+    dataset = read_pairs(pairs_file(COLUMNS + "a,1,b,yes,0.5,g\nc,2,d,,,\ne,3,f,0.0,-1e-3,007\n"))
+    assert dataset.to_dict() == {
+        "text1": ["a", "c", "e"],
+        "text2": ["b", "d", "f"],
+        "label": [1, None, 0],
+        "score": [0.5, None, -0.001],
+        "group": ["g", None, "007"],
+    }
+    assert [feature.dtype for feature in dataset.features.values()] == [
+        "string",
+        "string",
+        "int64",
+        "float64",
+        "string",
+    ]
+
+
+def test_columns_that_are_not_there_are_absent(pairs_file):
+    assert read_pairs(pairs_file("text1,text2\na,b\n")).column_names == ["text1", "text2"]
+    unlabelled = read_pairs(pairs_file("text1,text2,label\na,b,\n"))
+    assert unlabelled["label"][:] == [None]
+    assert unlabelled.features["label"] == datasets.Value("int64")
+
+
+def test_columns_are_mapped(pairs_file):
+    path = pairs_file("left,right,text1\na,b,c\n")
+    assert read_pairs(path, columns={"text1": "right", "text2": "left"}).to_dict() == {"text1": ["b"], "text2": ["a"]}
+
+
+def test_empty_texts_stay_so_that_row_numbers_do(pairs_file):
+    assert read_pairs(pairs_file("text1,text2\n,b\n  ,\u200b\n"))["text1"][:] == ["", "  "]
+
+
+def test_the_same_file_gives_the_same_fingerprint(pairs_file):
+    path = pairs_file(COLUMNS + "a,1,b,yes,0.5,g\n")
+    assert read_pairs(path)._fingerprint == read_pairs(str(path))._fingerprint
+
+
+@pytest.mark.parametrize(
+    "row, said",
+    [
+        ("a,1,b,perhaps,,", "row 2 (line 3), column 'is_duplicate': got 'perhaps'; a label is 1 or 0"),
+        ("a,1,b,-1,,", "column 'is_duplicate': got '-1'"),
+        ("a,1,b,1,high,", "row 2 (line 3), column 'teacher_score': got 'high'; a score is a finite number"),
+        ("a,1,b,1,,g\0", "row 2 (line 3), column 'cluster'"),
+    ],
+)
+def test_bad_cells_are_placed(pairs_file, row, said):
+    path = pairs_file(COLUMNS + "a,1,b,1,,\n" + row + "\n")
+    with pytest.raises(DataError) as caught:
+        read_pairs(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert said in str(caught.value)
+
+
+def test_names_with_braces_and_long_values_in_errors(pairs_file):
+    path = pairs_file("text1,text2,{0}\na,b," + "secret " * 1000 + "\n", name="{pairs}.csv")
+    with pytest.raises(DataError) as caught:
+        read_pairs(path, columns={"label": "{0}"})
+    assert "{pairs}.csv: row 1 (line 2), column '{0}': got 'secret" in str(caught.value)
+    assert len(str(caught.value)) < 400
+
+
+def test_paths_that_are_no_file_to_read(tmp_path, pairs_file):
+    path = pairs_file("text1,text2\na,b\n")
+    for name, said in {
+        tmp_path / "pears.csv": f"no such file; did you mean {path}",
+        tmp_path / "zzzzzz.tsv": "no such file in the folder",
+        tmp_path / "nowhere" / "pairs.csv": "and no folder",
+        str(tmp_path / "pairs"): "no such file; did you mean",
+        tmp_path: "is a folder",
+        pairs_file("x", name="pairs.xlsx"): "cannot read files that end in '.xlsx'; allowed: .csv, .tsv",
+        "/dev/null": "no regular file",
+        "": "not a file name",
+        "a\0b.csv": "not a file name",
+    }.items():
+        with pytest.raises(DataError) as caught:
+            read_pairs(name)
+        assert said in str(caught.value), name
+
+
+def test_the_suffix_may_be_in_capitals(pairs_file):
+    assert len(read_pairs(pairs_file("text1\ttext2\na\tb\n", name="PAIRS.TSV"))) == 1
+
+
+def test_split_is_for_the_hub(pairs_file):
+    with pytest.raises(UsageError, match="leave it out"):
+        read_pairs(pairs_file("text1,text2\na,b\n"), split="train")
+
+
+ONE_CLASS = """
+import sys
+import flipkd.data
+assert not {"datasets", "pyarrow", "numpy"} & set(sys.modules)
+from flipkd.data import check_pairs, read_pairs, require_trainable
+try:
+    require_trainable(check_pairs(read_pairs(sys.argv[1])))
+except ValueError as error:
+    print(error)
+assert "torch" not in sys.modules
+assert "transformers" not in sys.modules
+"""
+
+
+def test_reading_and_checking_need_no_torch(pairs_file):
+    path = pairs_file("text1,text2,label\na,b,1\nc,d,1\n")
+    command = [sys.executable, "-c", ONE_CLASS, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "only one class: all 2 labelled rows are 1" in done.stdout

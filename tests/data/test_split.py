@@ -1,0 +1,155 @@
+"""split_pairs: no text on two sides, sizes and classes near what was asked; leaks: what a user's cut lets through."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from datasets import Dataset
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flipkd.data import leaks, split_pairs
+from flipkd.errors import DataError, UsageError
+
+NOTHING = {"train/validation": 0, "train/test": 0, "validation/test": 0}
+
+
+def data(rows, **more):
+    columns = {"text1": [row[0] for row in rows], "text2": [row[1] for row in rows]}
+    return Dataset.from_dict(columns | more)
+
+
+def chain(blocks, rows_per_block):
+    """Blocks of rows, each tied into one chain by shared texts."""
+    rows = [(f"b{block} t{i}", f"b{block} t{i + 1}") for block in range(blocks) for i in range(rows_per_block)]
+    random.Random(0).shuffle(rows)
+    return data(rows, label=[i % 4 == 0 for i in range(len(rows))])
+
+
+def test_sizes_classes_and_completeness():
+    dataset = data([(f"l {i}", f"r {i}") for i in range(1000)], label=[int(i % 5 == 0) for i in range(1000)])
+    splits = split_pairs(dataset)
+    assert {part: len(rows) for part, rows in splits.items()} == {"train": 700, "validation": 100, "test": 200}
+    assert {part: sum(rows["label"]) for part, rows in splits.items()} == {"train": 140, "validation": 20, "test": 40}
+    assert sorted(text for rows in splits.values() for text in rows["text1"]) == sorted(dataset["text1"])
+    assert leaks(splits) == NOTHING
+
+
+def test_rows_keep_their_order():
+    splits = split_pairs(data([(f"l {i:03}", f"r {i}") for i in range(100)]))
+    for rows in splits.values():
+        assert rows["text1"][:] == sorted(rows["text1"][:])
+
+
+def test_shared_texts_stay_together():
+    splits = split_pairs(chain(100, 7))
+    assert leaks(splits) == NOTHING
+    blocks = [{text.split()[0] for text in rows["text1"]} for rows in splits.values()]
+    assert sum(map(len, blocks)) == len(set.union(*blocks)) == 100
+    assert [len(rows) for rows in splits.values()] == pytest.approx([490, 70, 140], abs=14)
+
+
+def test_texts_that_only_look_different_stay_together():
+    variants = ["{} a?", "{}A", "\uff5b{}\uff5d  a!", "{}-a"]
+    rows = [(variant.format(f"text{i}"), f"other {i} {j}") for i in range(40) for j, variant in enumerate(variants)]
+    splits = split_pairs(data(rows))
+    assert leaks(splits) == NOTHING
+    homes = [{int(text.split()[1]) for text in rows["text2"]} for rows in splits.values()]
+    assert not homes[0] & homes[1]
+    assert not homes[0] & homes[2]
+    assert not homes[1] & homes[2]
+
+
+def test_texts_without_letters_are_told_apart():
+    rows = [(chr(0x1F600 + i), "!" * (i + 1)) for i in range(60)]
+    assert [len(part) for part in split_pairs(data(rows)).values()] == [42, 6, 12]
+
+
+def test_groups_stay_together_and_blank_groups_tie_nothing():
+    rows = [(f"l {i}", f"r {i}") for i in range(100)]
+    group = [str(i // 5) if i < 50 else None for i in range(100)]
+    splits = split_pairs(data(rows, group=group))
+    homes = [{name for name in part["group"] if name is not None} for part in splits.values()]
+    assert sum(map(len, homes)) == len(set.union(*homes)) == 10
+    assert [len(part) for part in splits.values()] == pytest.approx([70, 10, 20], abs=2)
+
+
+def test_a_group_is_no_text():
+    rows = [(f"l {i}", f"r {i}") for i in range(30)]
+    group = [f"l {(i + 1) % 30}" for i in range(30)]  # would tie all rows together if it were one
+    assert len(split_pairs(data(rows, group=group))["train"]) == 21
+
+
+def test_the_seed_decides_and_nothing_else():
+    dataset = chain(200, 2)
+    first, second, other = (split_pairs(dataset, seed=seed) for seed in (3, 3, 4))
+    assert first["test"]["text1"][:] == second["test"]["text1"][:]
+    assert first["test"]["text1"][:] != other["test"]["text1"][:]
+
+
+def test_unlabelled_rows_are_spread_too():
+    dataset = data([(f"l {i}", f"r {i}") for i in range(100)], label=[None if i < 50 else i % 2 for i in range(100)])
+    assert [part["label"][:].count(None) for part in split_pairs(dataset).values()] == [35, 5, 10]
+
+
+def test_a_share_of_nothing_leaves_the_part_out():
+    dataset = data([(f"l {i}", f"r {i}") for i in range(10)])
+    assert {part: len(rows) for part, rows in split_pairs(dataset, validation=0, test=0.3).items()} == {
+        "train": 7,
+        "test": 3,
+    }
+    assert list(split_pairs(dataset, validation=0, test=0)) == ["train"]
+
+
+@pytest.mark.parametrize("validation, test", [(-0.1, 0.2), (0.5, 0.5), (0.1, 1.0), (float("nan"), 0.1)])
+def test_impossible_shares(validation, test):
+    with pytest.raises(UsageError, match="shares are 0 or more"):
+        split_pairs(data([("a", "b")] * 9), validation=validation, test=test)
+
+
+def test_one_block_too_large():
+    rows = [("the same", f"r {i}") for i in range(90)] + [(f"l {i}", f"s {i}") for i in range(10)]
+    with pytest.raises(DataError, match=r"form 11 blocks, the largest of 90 rows \(90%\)"):
+        split_pairs(data(rows))
+
+
+def test_a_large_block_that_fits_the_training_part():
+    rows = [("the same", f"r {i}") for i in range(65)] + [(f"l {i}", f"s {i}") for i in range(35)]
+    splits = split_pairs(data(rows))
+    assert [len(part) for part in splits.values()] == [70, 10, 20]
+    assert splits["train"]["text1"][:].count("the same") == 65
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3])
+def test_too_few_rows(rows):
+    with pytest.raises(DataError, match="cannot be cut"):
+        split_pairs(data([(f"l {i}", f"r {i}") for i in range(rows)]))
+
+
+def test_no_rows():
+    with pytest.raises(DataError, match="no rows to split"):
+        split_pairs(data([]))
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.lists(st.tuples(st.text("abcAB1?! é", max_size=4), st.text("abcAB1?! é", max_size=4)), min_size=1, max_size=60)
+)
+def test_no_text_stands_on_two_sides(rows):
+    try:
+        splits = split_pairs(data(rows, label=[i % 2 for i in range(len(rows))]), validation=0.2, test=0.2)
+    except DataError:
+        return
+    assert leaks(splits) == NOTHING
+    assert sum(map(len, splits.values())) == len(rows)
+
+
+def test_leaks_count_rows_of_the_later_split():
+    splits = {
+        "train": data([("a b", "x"), ("c", "y")]),
+        "test": data([("X!", "new"), ("new", "A-B"), ("C", "Y"), ("z", "w"), ("z", "v")]),
+        "other": data([("z", "a b")]),
+    }
+    assert leaks(splits) == {"train/test": 3, "train/other": 1, "test/other": 1}
+    assert leaks({"train": splits["train"]}) == {}

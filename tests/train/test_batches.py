@@ -1,0 +1,62 @@
+"""Collator and order of rows."""
+
+import numpy as np
+import pytest
+
+from flipkd.train.batches import Collator, LengthGroupedRows, PairTable, TeacherSignal
+
+
+def test_collator_gives_equal_texts_equal_ids_on_either_side(make_student):
+    student, _ = make_student()
+    signal = TeacherSignal(left=np.eye(4, dtype=np.float32), right=np.eye(4, dtype=np.float32)[::-1].copy())
+    table = PairTable(
+        left=["pin", "fee", "pin", "card"],
+        right=["card", "pin", "fee", "fee"],
+        label=np.array([1, 0, -1, 1]),
+        teacher=signal,
+    )
+    batch = Collator(student, table, represent=True)([3, 0, 2])
+    ids = {**dict(zip(["card", "pin", "pin"], batch["left_id"].tolist(), strict=True))}
+    assert batch["left_id"][1] == batch["left_id"][2]
+    assert batch["right_id"].tolist() == [batch["right_id"][2], ids["card"], batch["right_id"][2]]
+    assert batch["label"].tolist() == [1, 1, -1]
+    assert batch["teacher_left"].tolist() == signal.left[[3, 0, 2]].tolist()
+    assert "teacher_left" not in Collator(student, table, represent=False)([0])
+
+
+def test_separate_reading_brings_the_texts_alone(make_student, table):
+    student, _ = make_student(reading="separate")
+    batch = Collator(student, table, represent=True)([0, 1, 2])
+    assert batch["text_input_ids"].shape[0] == 6
+    assert "text_input_ids" not in Collator(student, table, represent=False)([0, 1, 2])
+
+
+def test_pair_scores_are_dot_products_or_the_given_scores():
+    left = np.array([[1, 0], [0.6, 0.8]], np.float32)
+    assert TeacherSignal(left=left, right=left[::-1].copy()).pair_scores() == pytest.approx([0.6, 0.6])
+    assert TeacherSignal(score=np.array([3.0], np.float32)).pair_scores() == [3.0]
+    with pytest.raises(ValueError, match="either"):
+        TeacherSignal().pair_scores()
+
+
+def test_order_is_a_function_of_seed_and_epoch_and_visits_every_row_once():
+    lengths = np.random.default_rng(0).integers(5, 200, 103).tolist()
+
+    def order(seed, epoch):
+        rows = LengthGroupedRows(lengths, batch_size=8, seed=seed)
+        rows.set_epoch(epoch)
+        return list(rows)
+
+    assert sorted(order(0, 0)) == list(range(103))
+    assert order(0, 3) == order(0, 3)
+    assert order(0, 0) != order(0, 1)
+    assert order(0, 0) != order(1, 0)
+
+
+def test_batches_hold_rows_of_like_length():
+    lengths = np.random.default_rng(0).integers(5, 200, 512).tolist()
+    rows = list(LengthGroupedRows(lengths, batch_size=16, seed=0))
+    spread = [np.ptp([lengths[r] for r in rows[i : i + 16]]) for i in range(0, 512, 16)]
+    shuffled = np.random.default_rng(1).permutation(512)
+    by_chance = [np.ptp([lengths[r] for r in shuffled[i : i + 16]]) for i in range(0, 512, 16)]
+    assert np.mean(spread) < np.mean(by_chance) / 8

@@ -1,0 +1,105 @@
+"""DistillationModule: who gets gradients, what weight 0 skips, what is saved."""
+
+import numpy as np
+import pytest
+import torch
+
+from flipkd.errors import NumbersError
+from flipkd.train.batches import Collator
+from flipkd.train.losses import resolve_objectives
+from flipkd.train.module import DistillationModule
+
+FLIPPED = {"answer_cross_entropy": 1.0, "margin_hinge": 1.0, "in_batch_kl": 1.0}
+
+
+def build(make_student, table, objectives, **settings):
+    student, _ = make_student(**settings)
+    module = DistillationModule(student, resolve_objectives(objectives, thresholds=(0.5, 0.0)))
+    return module, Collator(student, table, represent=module.represent)(list(range(12)))
+
+
+@pytest.mark.parametrize("reading", ["joint", "separate", "blocked"])
+def test_gradients_reach_adapters_only_and_the_teacher_none(make_student, table, reading):
+    module, batch = build(make_student, table, FLIPPED, reading=reading)
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(std=0.1)
+    batch["teacher_left"].requires_grad_(True)
+    out = module(**batch)
+    out["loss"].backward()
+    assert batch["teacher_left"].grad is None
+    for name, parameter in module.named_parameters():
+        if "lora_" in name:
+            assert parameter.grad is not None, name
+            assert parameter.grad.any(), name
+        else:
+            assert parameter.grad is None, name
+    assert out["similarity"].shape == (12, 12)
+    assert out["logits"].shape == (12, 2)
+
+
+def test_loss_is_the_weighted_sum_of_its_parts(make_student, table):
+    weights = {"answer_cross_entropy": 0.5, "margin_hinge": 2.0, "in_batch_kl": 0.25}
+    module, batch = build(make_student, table, weights)
+    loss = float(module(**batch)["loss"].detach())
+    parts = module.drain()
+    assert loss == pytest.approx(sum(weights[name] * parts[name] for name in weights), rel=1e-6)
+    assert module.drain() == {}
+
+
+def test_weight_zero_skips_the_readout(make_student, table):
+    module, batch = build(make_student, table, {"answer_cross_entropy": 1.0, "margin_hinge": 0, "in_batch_kl": 0})
+    assert not module.represent
+    assert "teacher_left" not in batch
+    assert module(**batch)["similarity"] is None
+
+
+def test_weight_zero_is_bit_equal_to_plain_lora(make_student, table):
+    """The same three steps by hand on the peft model alone, from the same beginning."""
+    module, batch = build(make_student, table, {"answer_cross_entropy": 1.0, "margin_hinge": 0, "in_batch_kl": 0})
+    optimiser = torch.optim.AdamW([p for p in module.parameters() if p.requires_grad], lr=1e-2)
+    for _ in range(3):
+        optimiser.zero_grad()
+        module(**batch)["loss"].backward()
+        optimiser.step()
+    student, _ = make_student()
+    model = student.model
+    optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-2)
+    for _ in range(3):
+        optimiser.zero_grad()
+        hidden = model.get_base_model().model(
+            input_ids=batch["input_ids"],
+            attention_mask=(batch["segment"] > 0).long(),
+            position_ids=batch["position_ids"],
+            use_cache=False,
+        ).last_hidden_state[:, -1]
+        logits = hidden @ model.get_base_model().lm_head.weight[list(student.prompt.label_ids)].T
+        torch.nn.functional.cross_entropy(logits, batch["label"]).backward()
+        optimiser.step()
+    ours = dict(module.student.model.named_parameters())
+    for name, parameter in model.named_parameters():
+        assert torch.equal(parameter, ours[name]), name
+
+
+def test_state_is_the_adapters_and_comes_back(make_student, table):
+    module, _ = build(make_student, table, FLIPPED)
+    state = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    assert state
+    assert all("lora_" in name for name in state)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            if parameter.requires_grad:
+                parameter.add_(1)
+    module.load_state_dict(state)
+    assert all(torch.equal(tensor, state[name]) for name, tensor in module.state_dict().items())
+    state.popitem()
+    with pytest.raises(ValueError, match="not those that train here"):
+        module.load_state_dict(state)
+
+
+def test_a_loss_that_is_not_finite_is_named(make_student, table):
+    module, batch = build(make_student, table, FLIPPED)
+    batch["teacher_left"] = torch.from_numpy(np.full((12, 8), np.nan, np.float32))
+    with pytest.raises(NumbersError, match="in_batch_kl nan"):
+        module(**batch)

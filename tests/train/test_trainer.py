@@ -1,0 +1,124 @@
+"""A killed run goes on and ends bit for bit where an unbroken one ends; damaged checkpoints are passed over."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from flipkd.errors import ConfigError
+from flipkd.train.checkpoints import last_valid_checkpoint
+from flipkd.train.trainer import METRICS, training_arguments
+
+CHILD = Path(__file__).parent / "run_child.py"
+TESTS = CHILD.parents[1]
+
+
+def run(config, *, step=0, place="step", number=signal.SIGKILL) -> int:
+    """Exit code of a run in a process of its own, killed at `step` unless that is 0."""
+    arguments = [json.dumps(config.model_dump(mode="json")), str(step), place, str(int(number))]
+    environment = {**os.environ, "PYTHONPATH": str(TESTS), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run([sys.executable, CHILD, *arguments], env=environment, capture_output=True, text=True)
+    assert done.returncode in (0, 75, -9), done.stderr[-3000:]
+    return done.returncode
+
+
+def losses(folder: Path) -> list[tuple[int, float]]:
+    lines = [json.loads(line) for line in (folder / METRICS).read_text().splitlines()]
+    return [(line["step"], line["loss"]) for line in lines if "loss" in line]
+
+
+def adapter(folder: Path):
+    return load_file(folder / "matcher" / "adapter" / "adapter_model.safetensors")
+
+
+@pytest.fixture(scope="module")
+def unbroken(base_models, tmp_path_factory):
+    from flipkd.config import TrainConfig
+
+    folder = tmp_path_factory.mktemp("unbroken") / "run"
+    config = TrainConfig.check(
+        {
+            "train_file": "train.csv",
+            "validation_file": "validation.csv",
+            "output_dir": str(folder),
+            "model_name_or_path": str(base_models["llama"]),
+            "dtype": "float32",
+            "max_text_length": 16,
+            "lora_r": 4,
+            "lora_dropout": 0.1,  # so that the state of the random generator matters
+            "readout_r": 8,
+            "learning_rate": 1e-2,
+            "num_train_epochs": 3,
+            "per_device_train_batch_size": 4,
+            "gradient_accumulation_steps": 2,
+            "logging_steps": 1,
+            "save_steps": 4,  # 6 updates an epoch: checkpoints fall inside epochs
+            "save_total_limit": 5,
+        }
+    )
+    assert run(config) == 0
+    return config
+
+
+def test_killed_runs_end_bit_for_bit_where_an_unbroken_one_ends(unbroken, tmp_path):
+    config = unbroken.model_copy(update={"output_dir": str(tmp_path / "run")})
+    assert run(config, step=3) == -9, "before the first checkpoint"
+    assert run(config, step=10) == -9, "inside the second epoch"
+    assert run(config, step=12, place="before manifest") == -9, "with a checkpoint that was not sealed"
+    assert last_valid_checkpoint(Path(config.output_dir)).name == "checkpoint-8"
+    assert run(config) == 0
+    ours, theirs = adapter(Path(config.output_dir)), adapter(Path(unbroken.output_dir))
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert losses(Path(config.output_dir)) == losses(Path(unbroken.output_dir))
+    assert [step for step, _ in losses(Path(config.output_dir))] == list(range(1, 19))
+
+
+def test_a_signal_saves_and_stops_with_75_and_the_run_goes_on(unbroken, tmp_path):
+    config = unbroken.model_copy(update={"output_dir": str(tmp_path / "run")})
+    assert run(config, step=6, number=signal.SIGTERM) == 75
+    assert last_valid_checkpoint(Path(config.output_dir)).name == "checkpoint-7"
+    assert run(config) == 0
+    ours, theirs = adapter(Path(config.output_dir)), adapter(Path(unbroken.output_dir))
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_every_damaged_file_makes_the_newest_checkpoint_pass_over(unbroken, tmp_path, caplog):
+    for file in sorted((Path(unbroken.output_dir) / "checkpoint-18").iterdir()):
+        for damage in ("missing", "cut", "flipped", "empty"):
+            copy = tmp_path / "copy"
+            shutil.copytree(unbroken.output_dir, copy)
+            target, content = copy / "checkpoint-18" / file.name, file.read_bytes()
+            target.unlink()
+            if damage == "cut":
+                target.write_bytes(content[:-1])
+            elif damage == "flipped":
+                target.write_bytes(content[:-3] + bytes([content[-3] ^ 1]) + content[-2:])
+            elif damage == "empty":
+                target.write_bytes(b"")
+            caplog.clear()
+            assert last_valid_checkpoint(copy).name == "checkpoint-16", (file.name, damage)
+            assert "skipped checkpoint-18" in caplog.text
+            shutil.rmtree(copy)
+
+
+def test_metrics_hold_every_objective(unbroken):
+    lines = [json.loads(line) for line in (Path(unbroken.output_dir) / METRICS).read_text().splitlines()]
+    for line in lines[:-1]:
+        parts = line["answer_cross_entropy"] + line["margin_hinge"] + line["in_batch_kl"]
+        assert line["loss"] == pytest.approx(parts, rel=1e-4)
+
+
+def test_training_arguments_are_transformers_own(tmp_path):
+    assert training_arguments(tmp_path, {"optim": "sgd", "report_to": "none"}).optim == "sgd"
+    with pytest.raises(ConfigError, match="did you mean 'learning_rate'"):
+        training_arguments(tmp_path, {"learning_rat": 1})
+    with pytest.raises(ConfigError, match="transformers refuses"):
+        training_arguments(tmp_path, {"eval_strategy": "sometimes"})
