@@ -1,15 +1,15 @@
 """Flipped knowledge distillation for text matching, from end to end, on transformers and peft alone.
 
-A small encoder that knows the domain (the teacher) tells a large language model (the student) how alike texts are, while
-the student learns to answer yes or no. Files are csv with the columns text1, text2, label (1, 0, or empty: unknown).
+A small encoder that knows the domain (the teacher) tells a large language model (the student) how alike texts are,
+while the student learns to answer yes or no. Pairs are csv: text1, text2, label (1, 0, or empty for unknown).
 
     python recipes/minimal.py --train train.csv --validation validation.csv --model LLM --teacher ENCODER
 
-The method is that of Li et al., ACL 2025 (arXiv 2507.05617). Comments say "paper" for what is published and "ours" for
-what fills a gap. The losses are those of `flipkd train` with its default settings: tests/recipes/test_minimal.py holds
-the two together. Left out: fine-tuning the teacher (do it first, the method rests on it), saving, resuming, calibration,
-grouping by length, limits for batches above 64, LM heads with a bias or a softcap, and added tokens that the tokenizer
-does not call special, which a text may spell here.
+The method is that of Li et al., ACL 2025 (arXiv 2507.05617). In comments "paper" is what is published and "ours" what
+fills a gap. The losses are those of `flipkd train` at its defaults; tests/recipes/test_minimal.py holds both together.
+Left out: fine-tuning the teacher (do it first), saving, resuming, calibration, grouping by length, a limit on the
+comparisons of large batches (keep --batch at 64 or below), LM heads with a bias or a softcap, and refusing text that
+spells an added token which the tokenizer does not call special.
 """
 
 import argparse
@@ -31,7 +31,7 @@ LEFT, RIGHT = "Text 1: ", "\nText 2: "
 QUESTION = "\nDo text 1 and text 2 match? Answer yes or no:"
 NO, YES = " no", " yes"
 MAX_TEXT_TOKENS = 128
-RANK, READ_RANK, READ_MODULE = 16, 128, "q_proj"  # ours: wide where it is read, at the last layer's query projection
+RANK, READ_RANK, READ_MODULE = 16, 128, "q_proj"  # ours: wide only where it is read, in the last layer
 QUANTILE = 0.2  # of the teacher's scores: the dual threshold
 MARGIN, GAMMA, EPSILON, TEMPERATURE = 0.2, 0.5, 0.05, 0.05
 
@@ -66,7 +66,7 @@ def load_student(name, *, dtype, device, seed):
     model = AutoModelForCausalLM.from_pretrained(name, dtype=dtype)
     place = [module for module, _ in model.named_modules() if module.endswith(READ_MODULE)][-1]
     torch.manual_seed(seed)
-    config = LoraConfig(  # paper: only LoRA trains, with a large rank
+    config = LoraConfig(  # paper: only LoRA trains
         task_type="CAUSAL_LM",
         r=RANK,
         lora_alpha=2 * RANK,
@@ -118,7 +118,7 @@ def read(student, pairs):
     position = (real.cumsum(1) - 1).clamp_min(0)
     decoder = language_model.get_decoder()
     hidden = decoder(ids, attention_mask=real.long(), position_ids=position, use_cache=False).last_hidden_state
-    # Paper: the student still answers in words. Two rows of the LM head at the last position, not the whole vocabulary.
+    # Paper: the student still answers in words. Two rows of the LM head at the last position are all that it needs.
     rows = language_model.get_output_embeddings().weight[student.label_ids]
     answers = F.linear(hidden[:, -1].float(), rows.float())
     return answers, *(pool(student.caught["A x"], kind == side) for side in (1, 2))
@@ -131,9 +131,11 @@ def pool(vectors, span):
 
 
 def dual_threshold(teacher, pairs):
-    """(theta_pos, theta_neg). Paper: a lower bound for positives and an upper one for negatives; ours: as quantiles."""
+    """(theta_pos, theta_neg). Paper: a lower bound for positives, an upper one for negatives; ours: by quantile."""
     score = np.array([float(teacher[left] @ teacher[right]) for left, right, _ in pairs])
     label = np.array([label for _, _, label in pairs])
+    if not {0, 1} <= set(label.tolist()):
+        raise SystemExit("the dual threshold needs labelled pairs of both classes")
     theta_pos = np.quantile(score[label == 1], QUANTILE)
     theta_neg = np.quantile(score[label == 0], 1 - QUANTILE)
     if theta_neg >= theta_pos:  # a weak teacher's classes overlap: split them at the middle
@@ -149,9 +151,10 @@ def losses(student, teacher, pairs, thresholds):
     S = left @ right.T
     T = torch.stack([teacher[a] for a, _, _ in pairs]) @ torch.stack([teacher[b] for _, b, _ in pairs]).T
     own, usable = cells(pairs, answers.device)
-    # On its own cell a pair must not contradict its label: 1 may not be negative, 0 may not be positive.
-    positive = usable & (thresholds[0] <= T) & ~(own & (label == 0)[:, None])
-    negative = usable & (thresholds[1] >= T) & ~(own & (label == 1)[:, None])
+    # Paper: pairs on which the teacher is unsure are dropped; and a labelled pair that it contradicts.
+    theta_pos, theta_neg = thresholds
+    positive = usable & (theta_pos <= T) & ~(own & (label == 0)[:, None])
+    negative = usable & (theta_neg >= T) & ~(own & (label == 1)[:, None])
     return {
         "answer_cross_entropy": mean(F.cross_entropy(answers[label >= 0], label[label >= 0], reduction="none")),
         "margin_hinge": margin_hinge(S, T, positive, negative),
@@ -173,9 +176,9 @@ def margin_hinge(S, T, positive, negative):
     between = (MARGIN - (S[positive][:, None] - S[negative])).relu().flatten()
     within = []
     for mask in (positive, negative):
-        asked, given = (X[mask][:, None] - X[mask] for X in (T, S))
+        gap_T, gap_S = (X[mask][:, None] - X[mask] for X in (T, S))
         # Paper: adaptive to the teacher's scores. Ours: a share of its gap is asked for, and nothing for a near-tie.
-        within.append((GAMMA * asked - given).relu()[asked > EPSILON])
+        within.append((GAMMA * gap_T - gap_S).relu()[gap_T > EPSILON])
     return mean(between) + mean(torch.cat(within))
 
 
@@ -215,13 +218,13 @@ def train(student, teacher, pairs, batches, *, lr):
         optimizer.zero_grad()
         history.append(loss.item())
         if step % 10 == 0:
-            print(f"step {step}/{len(batches)}", *(f"{name} {float(part):.4f}" for name, part in parts.items()))
+            print(f"step {step}/{len(batches)}", *(f"{name} {part.item():.4f}" for name, part in parts.items()))
     return history
 
 
 @torch.no_grad()
 def evaluate(student, pairs, *, batch):
-    """F1 at the best threshold on these very pairs (so it flatters), and average precision, of logit(yes) - logit(no)."""
+    """F1 at the threshold that is best on these very pairs (so it flatters), and average precision."""
     student.model.eval()
     pairs = [pair for pair in pairs if pair[2] >= 0]
     answers = torch.cat([read(student, pairs[start : start + batch])[0] for start in range(0, len(pairs), batch)])

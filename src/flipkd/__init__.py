@@ -35,7 +35,7 @@ _PUBLIC = {
     "teach": "flipkd.stages.teach",
     "train": "flipkd.stages.train",
 }
-__all__ = [  # noqa: RUF022  # a literal copy of the table's names, which type checkers need
+__all__ = [  # a literal copy of the table's names, which type checkers need
     "FlipkdError",
     "MatchBatch",
     "Matcher",

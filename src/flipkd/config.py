@@ -6,6 +6,7 @@ names the nearest spelling. Precedence: defaults, then the YAML file, then the c
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -44,7 +45,7 @@ class Settings(BaseModel):
         try:
             return cls.model_validate(dict(values))
         except ValidationError as error:
-            raise ConfigError(cls._explain(error.errors()[0])) from None
+            raise ConfigError(cls._explain(error.errors(), values)) from None
 
     @classmethod
     def _assign(cls, values: dict[str, Any], path: list[str], value: Any) -> None:
@@ -61,21 +62,44 @@ class Settings(BaseModel):
         values[path[-1]] = value
 
     @classmethod
-    def _explain(cls, problem: Mapping[str, Any]) -> str:
-        where = ".".join(str(part) for part in problem["loc"])
-        if problem["type"] == "extra_forbidden":
+    def _explain(cls, problems: Sequence[Mapping[str, Any]], values: Mapping[str, Any]) -> str:
+        kind, where = problems[0]["type"], str(problems[0]["loc"][0])
+        if kind == "extra_forbidden":
             return f"no setting is called {where!r}; {nearest(where, list(cls.model_fields))}"
-        if problem["type"] == "missing":
+        if kind == "missing":
             return f"{where} is missing; give it as an option, in the YAML file or by --set {where}=..."
-        return f"{where} is {shorten(problem['input'])}: {problem['msg'].removeprefix('Value error, ')}"
+        # A place is followed as far as the values go: for `float | dict` pydantic adds the name of each branch.
+        depth, value = 0, values
+        for part in problems[0]["loc"]:
+            inside = part in value if isinstance(value, dict) else isinstance(value, list) and isinstance(part, int)
+            if not inside:
+                break
+            depth, value = depth + 1, value[part]
+        path = problems[0]["loc"][:depth]
+        allowed = dict.fromkeys(problem["msg"] for problem in problems if problem["loc"][:depth] == path)
+        return f"{'.'.join(map(str, path))} is {shorten(value)}: {', or '.join(allowed)}"
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML without two traps of its version 1.1: `no` and `yes` as keys are words, and `1e-8` is a number."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        for key, _ in node.value:
+            if key.tag == "tag:yaml.org,2002:bool":
+                key.tag = "tag:yaml.org,2002:str"
+        return super().construct_mapping(node, deep)
+
+
+_EXPONENT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+\.?[0-9]*)[eE][-+]?[0-9]+$")
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("+-.0123456789"))
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = _Loader(path.read_text(encoding="utf-8")).get_single_data()
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise ConfigError(f"{path}: not readable as YAML ({' '.join(str(error).split())})") from None
     if values is None:
         return {}
@@ -86,10 +110,9 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 def _read_value(text: str, key: str) -> Any:
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
+        return _Loader(text).get_single_data()
+    except (ValueError, RecursionError, yaml.YAMLError):
         raise ConfigError(f"--set {key}: {shorten(text)} is not a YAML value; quote it") from None
-    return value
 
 
 class TeachConfig(Settings):
@@ -99,7 +122,9 @@ class TeachConfig(Settings):
     validation_file: str | None = Field(None, description="pairs on which the teacher is measured")
     columns: dict[str, str] | None = Field(None, description="our column name -> the file's, e.g. text1: title")
     output_dir: str = Field("teacher", description="folder for the teacher and its stored values")
-    teacher_name_or_path: str = Field("all-MiniLM-L6-v2", description="sentence-transformers model: name, hub id, folder")
+    teacher_name_or_path: str = Field(
+        "all-MiniLM-L6-v2", description="sentence-transformers model: name, hub id, folder"
+    )
     teacher_type: Literal["bi_encoder", "cross_encoder", "scores"] = Field(
         "bi_encoder", description="a bi-encoder, a cross-encoder, or the `score` column of the files"
     )
@@ -120,10 +145,14 @@ class TrainConfig(Settings):
     train_file: str = Field(description="training pairs: csv, tsv, jsonl, parquet or a hub id")
     validation_file: str = Field(description="pairs for pre-flight, calibration and threshold")
     columns: dict[str, str] | None = Field(None, description="our column name -> the file's, e.g. text1: title")
-    teacher: str | None = Field(None, description="folder that `flipkd teach` made; needed unless all teacher weights are 0")
+    teacher: str | None = Field(
+        None, description="folder that `flipkd teach` made; needed unless all teacher weights are 0"
+    )
     output_dir: str = Field("run", description="folder for checkpoints, metrics and the finished matcher")
     model_name_or_path: str = Field("gemma-3-270m", description="causal LM: packaged name, hub id or folder")
-    dtype: Literal["bfloat16", "float32", "float16"] = Field("bfloat16", description="of the base model; adapters are float32")
+    dtype: Literal["bfloat16", "float32", "float16"] = Field(
+        "bfloat16", description="of the base model; adapters are float32"
+    )
     attn_implementation: str = Field("sdpa", description="attention of transformers")
     template: dict[str, str] = Field({}, description="fields that differ: instruction, left, right, question, no, yes")
     max_text_length: int = Field(128, ge=1, description="tokens kept of each text")

@@ -21,13 +21,13 @@ from flipkd.errors import ArtefactError, FlipkdError, ResourceError, shorten
 
 MANIFEST = "manifest.json"
 TEMPORARY = ".partial-"
-OUTGOING = ".old-"
+OUTGOING = f"{TEMPORARY}old-"
 RUN = "run.json"
 
 
 @contextmanager
 def resource_errors(path: Path) -> Iterator[None]:
-    """Turn the operating system's refusals (full disk, no rights, read-only) into one ResourceError naming the path."""
+    """Turn the operating system's refusals (full disk, no rights, read-only) into a ResourceError naming the path."""
     try:
         yield
     except OSError as error:
@@ -40,7 +40,9 @@ def _explained(error: OSError, path: Path) -> ResourceError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         here = next((p for p in (path, *path.parents) if p.exists()), Path("."))
         free = shutil.disk_usage(here).free
-        return ResourceError(f"{path}: the disk is full ({free:,} bytes free); free some space, then run the same command")
+        return ResourceError(
+            f"{path}: the disk is full ({free:,} bytes free); free some space, then run the same command"
+        )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return ResourceError(f"{path}: cannot be written ({error.strerror}); choose a folder that you may write to")
     return ResourceError(f"{path}: {error.strerror or error}")
@@ -90,7 +92,7 @@ def new_folder(path: str | Path, *, replace: bool = False) -> Iterator[Path]:
     """Fill a folder under a temporary name; on a clean exit it gets its manifest and its name, else it vanishes.
 
     With `replace` an existing folder of that name is swapped out, and deleted only after the new one stands; a process
-    killed between the two renames leaves it as `.old-NAME`, which the next call for that name puts back first.
+    killed between the two renames leaves it as `.partial-old-NAME`, and the next call or `claimed` puts it back.
     """
     path = Path(path)
     temporary = path.with_name(f"{TEMPORARY}{uuid.uuid4().hex[:8]}-{path.name}")
@@ -122,25 +124,32 @@ def _put_back(outgoing: Path, path: Path) -> None:
 
 
 def write_manifest(folder: str | Path) -> None:
-    """Fix modes, fsync every file below `folder`, then write the manifest: from here on the folder counts as complete."""
+    """Fix modes, fsync all below `folder`, then write the manifest: from here on the folder counts as complete."""
     folder = Path(folder)
     umask = os.umask(0)
     os.umask(umask)
     entries = {}
     with resource_errors(folder):
-        for file in _files(folder):
+        files = _files(folder)
+        for file in files:
             with open(file, "rb+") as handle:
                 os.fchmod(handle.fileno(), 0o666 & ~umask)  # safetensors 0.8 writes 0600 whatever the umask, unsynced
                 os.fsync(handle.fileno())
             entries[file.relative_to(folder).as_posix()] = {"sha256": sha256(file), "bytes": file.stat().st_size}
-        for parent in {file.parent for file in _files(folder)}:
+        for parent in {file.parent for file in files}:
             _sync_folder(parent)
     write_json(folder / MANIFEST, {"files": entries})
 
 
 def check_manifest(folder: str | Path) -> None:
     """Raise ArtefactError unless `folder` has its manifest and every file in it is there, whole and unchanged."""
-    folder = Path(folder)
+    try:
+        _check_manifest(Path(folder))
+    except OSError as error:
+        raise ArtefactError(f"{folder}: cannot be read ({error})") from None
+
+
+def _check_manifest(folder: Path) -> None:
     if not folder.is_dir():
         raise ArtefactError(f"{folder}: no such folder")
     if not (folder / MANIFEST).exists():
@@ -174,21 +183,41 @@ def claimed(folder: str | Path, identity: Mapping[str, Any], *, free: frozenset[
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            raise ArtefactError(f"{folder}: another run is writing here; wait for it, or choose another folder") from None
+            raise ArtefactError(
+                f"{folder}: another run is writing here; wait for it, or choose another folder"
+            ) from None
     try:
+        _clear(folder)
         _same_identity(folder, json.loads(json.dumps(identity)), free)
         yield
     finally:
         lock.release()
 
 
+def _clear(folder: Path) -> None:
+    """Put right what killed runs left: only the lock's holder makes folders here, so none of these is being filled."""
+    with resource_errors(folder):
+        for left in folder.glob(f"{TEMPORARY}*/"):
+            if left.name.startswith(OUTGOING):
+                _put_back(left, left.with_name(left.name.removeprefix(OUTGOING)))
+            else:
+                shutil.rmtree(left, ignore_errors=True)
+
+
 def _same_identity(folder: Path, identity: dict[str, Any], free: frozenset[str]) -> None:
     if not (folder / RUN).exists():
         write_json(folder / RUN, identity)
         return
-    before, now = _flat(read_json(folder / RUN)), _flat(identity)
+    recorded = read_json(folder / RUN)
+    if not isinstance(recorded, dict):
+        raise ArtefactError(f"{folder / RUN}: not the settings of a run")
+    before, now = _flat(recorded), _flat(identity)
     keys = sorted(key for key in before.keys() | now.keys() if key.split(".")[-1] not in free)
-    changes = [f"{key} was {before.get(key)!r}, now {now.get(key)!r}" for key in keys if before.get(key) != now.get(key)]
+    changes = [
+        f"{key} was {shorten(before.get(key))}, now {shorten(now.get(key))}"
+        for key in keys
+        if before.get(key) != now.get(key)
+    ]
     if changes:
         raise ArtefactError(
             f"{folder}: holds a run that was begun differently ({'; '.join(changes)}); run with the same settings "
@@ -210,7 +239,8 @@ def sha256(path: str | Path) -> str:
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.rglob("*") if p.is_file() and p != folder / MANIFEST)
+    everything = (p for p in folder.rglob("*") if p.is_file() and p != folder / MANIFEST)
+    return sorted(p for p in everything if not p.name.startswith(TEMPORARY))
 
 
 def _sync_folder(folder: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,9 @@ from flipkd.evaluate.calibration import Calibration
 from flipkd.student.contract import CONTRACT, ScoreContract
 from flipkd.student.model import Student, load_student
 from flipkd.student.scoring import Floats, encode_texts, score_pairs
+from flipkd.text import is_empty
 
-Pairs = Sequence[tuple[str, str]] | Sequence[Sequence[str]]
+Pairs = Iterable[Sequence[str]]
 
 
 class Matcher:
@@ -75,15 +76,15 @@ class Matcher:
 
     def decisions(self, scores: Floats) -> list[str]:
         """`match` or `no_match` for scores that `predict` gave."""
-        return ["match" if score >= self.threshold else "no_match" for score in scores]
+        # In float64: NumPy would round the threshold to float32, which moves it by up to half a step of the scores.
+        return ["match" if matches else "no_match" for matches in np.asarray(scores, np.float64) >= self.threshold]
 
     def encode(self, texts: Sequence[str], *, batch_size: int = 32, show_progress_bar: bool = False) -> Floats:
         """Unit vectors [n, D] of texts read alone; cosines of them are meant for separate and blocked reading.
 
         After joint reading a right-hand text was trained after its left-hand one, and alone it is a stranger.
         """
-        for position, text in enumerate(texts):
-            _check_text(text, f"text {position}")
+        texts = _checked_texts(texts, "text")
         return encode_texts(
             self.student, texts, batch_size=batch_size, progress="texts" if show_progress_bar else None
         )
@@ -103,6 +104,8 @@ class Matcher:
         """
         if top_k is not None and top_k < 1:
             raise UsageError(f"top_k is {top_k}; it must be at least 1, or None for all documents")
+        _check_text(query, "the query")
+        documents = _checked_texts(documents, "document")
         scores = self.predict([(query, document) for document in documents], batch_size=batch_size)
         ranked: list[dict[str, Any]] = []
         for position in np.argsort(-scores, kind="stable")[:top_k].tolist():
@@ -112,22 +115,38 @@ class Matcher:
 
 
 def _sides(pairs: Pairs) -> tuple[list[str], list[str]]:
-    if isinstance(pairs, str) or (len(pairs) == 2 and all(isinstance(pair, str) for pair in pairs)):
+    rows = _listed(pairs, "pairs")
+    if len(rows) == 2 and all(isinstance(row, str) for row in rows):
         raise DataError("got one pair of texts where a list of pairs is needed: write [(text1, text2)]")
-    for position, pair in enumerate(pairs):
-        if isinstance(pair, str) or len(pair) != 2:
-            raise DataError(f"pair {position} is {shorten(pair)}; a pair is two texts")
-        for side, text in enumerate(pair):
+    for position, row in enumerate(rows):
+        if isinstance(row, str) or not isinstance(row, Sequence | np.ndarray) or len(row) != 2:
+            raise DataError(f"pair {position} is {shorten(row)}; a pair is two texts")
+        for side, text in enumerate(row):
             _check_text(text, f"pair {position}, text {side + 1},")
-    return [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    return [row[0] for row in rows], [row[1] for row in rows]
+
+
+def _checked_texts(texts: Any, what: str) -> list[str]:
+    rows = _listed(texts, f"{what}s")
+    for position, text in enumerate(rows):
+        _check_text(text, f"{what} {position}")
+    return rows
+
+
+def _listed(values: Any, what: str) -> list[Any]:
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise DataError(f"got {shorten(values)} where a list of {what} is needed")
+    return list(values)
 
 
 def _check_text(text: Any, where: str) -> None:
     if not isinstance(text, str):
         raise DataError(f"{where} is {shorten(text)}, a {type(text).__name__}; it must be a text")
-    if not text.strip():
+    if is_empty(text):
         raise DataError(f"{where} is empty; every text needs at least one visible character")
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise DataError(f"{where} holds half a surrogate pair at character {error.start}; it is not valid Unicode") from None
+        raise DataError(
+            f"{where} holds half a surrogate pair at character {error.start}; it is not valid Unicode"
+        ) from None

@@ -18,8 +18,10 @@ def pick(table: Mapping[str, str], name: str, *, what: str) -> Any:
     path = table.get(name, name)
     module_name, _, attribute = path.partition(":")
     if not attribute:
-        raise ConfigError(f"no {what} is called {name!r}; {nearest(name, list(table))}, or your own as package.module:name")
+        raise ConfigError(
+            f"no {what} is called {name!r}; {nearest(name, list(table))}, or your own as package.module:name"
+        )
     try:
         return getattr(import_module(module_name), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"{what} {name!r} cannot be imported: {error}") from error
+    except Exception as error:  # whatever a user's own module raises while it is imported
+        raise ConfigError(f"{what} {name!r} cannot be imported ({type(error).__name__}: {error})") from error

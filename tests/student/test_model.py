@@ -44,7 +44,9 @@ def test_batch_size_padding_and_order_change_nothing(make_student, family, readi
         assert together.answer[i] == pytest.approx(alone[i].answer[0], abs=1e-5)
         assert together.cosine[i] == pytest.approx(alone[i].cosine[0], abs=1e-5)
         assert together.answer[i] == pytest.approx(backwards.answer[2 - i], abs=1e-5)
-    assert len({round(float(x), 4) for x in together.answer}) == 3, "scores must tell pairs apart for this to mean anything"
+    assert len({round(float(x), 4) for x in together.answer}) == 3, (
+        "scores must tell pairs apart for this to mean anything"
+    )
 
 
 @pytest.mark.parametrize("family", ["qwen2", "llama", "gemma3"])

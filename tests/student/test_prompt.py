@@ -79,7 +79,10 @@ def test_text_never_becomes_a_control_token(prompt, tokenizer, forged):
     assert sum(token in control for token in row.ids) == 1, "the only control token is the bos at the beginning"
 
 
-@given(st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=12), st.sampled_from(["", "<bos>", "<think>"]))
+@given(
+    st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=12),
+    st.sampled_from(["", "<bos>", "<think>"]),
+)
 @settings(deadline=None, max_examples=60)
 def test_spans_decode_to_the_input(text, extra):
     from tiny import build_tokenizer

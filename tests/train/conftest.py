@@ -6,6 +6,7 @@ from tiny import make_table
 from flipkd.config import TrainConfig
 from flipkd.train.batches import PairTable
 
+
 @pytest.fixture
 def table() -> PairTable:
     return make_table()

@@ -68,12 +68,16 @@ def test_weight_zero_is_bit_equal_to_plain_lora(make_student, table):
     optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-2)
     for _ in range(3):
         optimiser.zero_grad()
-        hidden = model.get_base_model().model(
-            input_ids=batch["input_ids"],
-            attention_mask=(batch["segment"] > 0).long(),
-            position_ids=batch["position_ids"],
-            use_cache=False,
-        ).last_hidden_state[:, -1]
+        hidden = (
+            model.get_base_model()
+            .model(
+                input_ids=batch["input_ids"],
+                attention_mask=(batch["segment"] > 0).long(),
+                position_ids=batch["position_ids"],
+                use_cache=False,
+            )
+            .last_hidden_state[:, -1]
+        )
         logits = hidden @ model.get_base_model().lm_head.weight[list(student.prompt.label_ids)].T
         torch.nn.functional.cross_entropy(logits, batch["label"]).backward()
         optimiser.step()

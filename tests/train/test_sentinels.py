@@ -6,8 +6,8 @@ import torch
 
 from flipkd.errors import NumbersError
 from flipkd.train.batches import PairTable
-from flipkd.train.run import fresh_student, run_objectives
 from flipkd.train.module import DistillationModule
+from flipkd.train.run import fresh_student, run_objectives
 from flipkd.train.trainer import fit
 
 PLAIN = {"answer_cross_entropy": 1.0}
@@ -48,7 +48,7 @@ def test_a_trainable_tensor_without_gradient(make_config, table, tmp_path):
     def spoil(module):
         module.student.forgotten = torch.nn.Parameter(torch.ones(3))
 
-    with pytest.raises(NumbersError, match="student.forgotten"):
+    with pytest.raises(NumbersError, match=r"student\.forgotten"):
         run(make_config(objectives=PLAIN), table, tmp_path, spoil)
 
 

@@ -98,9 +98,10 @@ def test_every_damaged_file_makes_the_newest_checkpoint_pass_over(unbroken, tmp_
             target, content = copy / "checkpoint-18" / file.name, file.read_bytes()
             target.unlink()
             if damage == "cut":
-                target.write_bytes(content[:-1])
+                target.write_bytes(content[: len(content) // 2])
             elif damage == "flipped":
-                target.write_bytes(content[:-3] + bytes([content[-3] ^ 1]) + content[-2:])
+                middle = len(content) // 2
+                target.write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
             elif damage == "empty":
                 target.write_bytes(b"")
             caplog.clear()

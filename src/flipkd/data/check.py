@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from flipkd.errors import DataError
+from flipkd.text import is_empty
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 EXAMPLES = 5
 FEWEST_PER_CLASS = 2
-_LETTER_OR_DIGIT = re.compile(r"[^\W_]")
-_INVISIBLE = ("Z", "Cc", "Cf", "Cs")  # separators, control, format (zero width), half surrogates
 _CHUNK = 1000
 
 
@@ -95,16 +93,11 @@ def _class_counts(label: np.ndarray) -> tuple[dict[str, Any], list[str], list[st
 
 
 def _empty_texts(left: list[str], right: list[str]) -> tuple[dict[str, Any], list[str], list[str]]:
-    empty = np.array([[_is_empty(text) for text in left], [_is_empty(text) for text in right]], bool)
+    empty = np.array([[is_empty(text) for text in left], [is_empty(text) for text in right]], bool)
     count = int(empty.sum())
     rows = (np.flatnonzero(empty.any(axis=0)) + 1).tolist()
     problems = [f"{count} texts are empty (row {_examples(rows)}); fill or remove these rows"] if count else []
     return {"empty_texts": count}, problems, []
-
-
-def _is_empty(text: str) -> bool:
-    """Nothing is left but white space, control and zero-width characters."""
-    return not _LETTER_OR_DIGIT.search(text) and all(unicodedata.category(c).startswith(_INVISIBLE) for c in text)
 
 
 def _repeats(left: list[str], right: list[str], label: np.ndarray) -> tuple[dict[str, Any], list[str], list[str]]:

@@ -11,7 +11,7 @@ from flipkd import __version__
 from flipkd.errors import ArtefactError
 from flipkd.files import read_json, write_json
 
-FORMAT = 1
+FORMAT: Literal[1] = 1
 CONTRACT = "matcher.json"
 
 

@@ -70,7 +70,7 @@ def weights_hash(model: nn.Module, *, dtype: str) -> str:
     for name, parameter in sorted(model.named_parameters()):
         digest.update(f"{name}{tuple(parameter.shape)}".encode())
         data = parameter.detach().to("cpu", DTYPES[dtype]).contiguous()
-        digest.update(data.view(-1).view(torch.uint8).numpy())
+        digest.update(data.view(-1).view(torch.uint8).numpy().data)
     return f"xxh3_128:{dtype}:{digest.hexdigest()}"
 
 
@@ -110,7 +110,9 @@ def _targets(model: Any, settings: LoraSettings, places: Sequence[str]) -> list[
     modules = names if settings.target_modules == "all-linear" else list(settings.target_modules)
     for module in modules:
         if module not in names:
-            raise ConfigError(f"lora_target_modules names {module!r}; {nearest(module, names)}, or the word all-linear")
+            raise ConfigError(
+                f"lora_target_modules names {module!r}; {nearest(module, names)}, or the word all-linear"
+            )
     layers = range(count) if settings.layers is None else [layer % count for layer in settings.layers]
     chosen = {name for name, layer in linear.items() if layer in layers and name.rsplit(".", 1)[-1] in modules}
     return sorted(chosen | set(places))

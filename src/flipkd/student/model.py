@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -132,7 +132,9 @@ class Student(nn.Module):
         own = self.language_model(
             input_ids=batch["input_ids"], position_ids=batch["position_ids"], logits_to_keep=1, use_cache=False
         ).logits[:, -1, list(self.prompt.label_ids)]
-        if self.prompt.reading != "blocked" and not torch.allclose(self._answer(hidden), own.float(), rtol=0.02, atol=0.05):
+        if self.prompt.reading != "blocked" and not torch.allclose(
+            self._answer(hidden), own.float(), rtol=0.02, atol=0.05
+        ):
             raise ConfigError(
                 f"{type(self.language_model).__name__} computes its logits otherwise than as rows of its LM head times "
                 "the last hidden state, which flipkd reads; this model is not supported"
@@ -169,7 +171,7 @@ def new_student(
     name_or_path: str,
     *,
     template: Template,
-    reading: str,
+    reading: Literal["joint", "separate", "blocked"],
     max_text_length: int,
     lora: LoraSettings,
     dtype: str = "bfloat16",
@@ -226,7 +228,9 @@ def load_student(
         max_text_length=contract.max_text_length,
     )
     if prompt.label_ids != tuple(contract.label_ids):
-        raise ArtefactError(f"{folder}: its tokenizer gives label ids {prompt.label_ids}, matcher.json says {contract.label_ids}")
+        raise ArtefactError(
+            f"{folder}: its tokenizer gives label ids {prompt.label_ids}, matcher.json says {contract.label_ids}"
+        )
     peft_model = load_adapter(model, folder).eval().requires_grad_(False)
     if not merge:
         return Student(peft_model, prompt, Readout(peft_model.get_base_model(), contract.readout_places)), contract

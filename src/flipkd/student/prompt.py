@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from flipkd.errors import ConfigError, DataError, shorten
+from flipkd.text import is_empty
 
 PADDING, INSTRUCTION, LEFT_HEAD, LEFT_TEXT, RIGHT_HEAD, RIGHT_TEXT, QUESTION = range(7)
 READINGS = ("joint", "separate", "blocked")
@@ -52,13 +53,22 @@ class Row:
 class Prompt:
     """Turns pairs and single texts into rows of token ids for one tokenizer, template and reading."""
 
-    def __init__(self, tokenizer: Any, template: Template, *, reading: str = "joint", max_text_length: int = 128) -> None:
+    def __init__(
+        self, tokenizer: Any, template: Template, *, reading: str = "joint", max_text_length: int = 128
+    ) -> None:
         if reading not in READINGS:
             raise ConfigError(f"reading is {reading!r}; allowed: {', '.join(READINGS)}")
         if max_text_length < 1:
             raise ConfigError(f"max_text_length is {max_text_length}; at least 1 token of each text must stay")
-        self.tokenizer, self.template, self.reading, self.max_text_length = tokenizer, template, reading, max_text_length
-        added = {token.content: id_ for id_, token in tokenizer.added_tokens_decoder.items() if not token.content.isspace()}
+        self.tokenizer, self.template, self.reading, self.max_text_length = (
+            tokenizer,
+            template,
+            reading,
+            max_text_length,
+        )
+        added = {
+            token.content: id_ for id_, token in tokenizer.added_tokens_decoder.items() if not token.content.isspace()
+        }
         self._control = frozenset(added.values())
         # A lookahead, so that spellings which overlap are all found.
         self._control_spelling = re.compile("|".join(f"(?={re.escape(word)})" for word in added) or "(?!)")
@@ -70,7 +80,9 @@ class Prompt:
         self.question = self._plain(template.question)
         self.label_ids = (self._label_id(template.no), self._label_id(template.yes))
         if self.label_ids[0] == self.label_ids[1]:
-            raise ConfigError(f"the label words {template.no!r} and {template.yes!r} begin with the same token; choose others")
+            raise ConfigError(
+                f"the label words {template.no!r} and {template.yes!r} begin with the same token; choose others"
+            )
         self._texts: dict[str, tuple[list[int], bool]] = {}
 
     @property
@@ -90,7 +102,7 @@ class Prompt:
         if missing:
             cut = [text[: self.max_text_length * CHARACTERS_PER_TOKEN] for text in missing]
             for text, shown, ids in zip(missing, cut, self._ids(cut), strict=True):
-                if not text.strip() or not ids:
+                if is_empty(text) or not ids:
                     raise DataError(f"text {shorten(text)} is empty; every text needs at least one visible character")
                 truncated = len(ids) > self.max_text_length or len(shown) < len(text)
                 self._texts[text] = (ids[: self.max_text_length], truncated)
@@ -134,7 +146,9 @@ class Prompt:
         return self._ids([text])[0]
 
     def _ids(self, texts: list[str]) -> list[list[int]]:
-        encoded = self.tokenizer(texts, add_special_tokens=False, split_special_tokens=True, return_attention_mask=False)
+        encoded = self.tokenizer(
+            texts, add_special_tokens=False, split_special_tokens=True, return_attention_mask=False
+        )
         return [
             list(ids) if self._control.isdisjoint(ids) else self._without_control(text)
             for text, ids in zip(texts, encoded["input_ids"], strict=True)
@@ -150,7 +164,9 @@ class Prompt:
             parts.append(text[start : found.start() + 1])
             start = found.start() + 1
         parts = [part for part in [*parts, text[start:]] if part]
-        encoded = self.tokenizer(parts, add_special_tokens=False, split_special_tokens=True, return_attention_mask=False)
+        encoded = self.tokenizer(
+            parts, add_special_tokens=False, split_special_tokens=True, return_attention_mask=False
+        )
         return [token for ids in encoded["input_ids"] for token in ids if token not in self._control]
 
     def _label_id(self, word: str) -> int:
@@ -193,7 +209,9 @@ def attention_mask(segment: Tensor, *, blocked: bool, dtype: torch.dtype) -> Ten
     in_left = (segment == LEFT_HEAD) | (segment == LEFT_TEXT)
     in_right = (segment == RIGHT_HEAD) | (segment == RIGHT_TEXT)
     allowed = causal & real[:, None, :] & ~(in_right[:, :, None] & in_left[:, None, :])
-    allowed |= torch.eye(length, dtype=torch.bool, device=segment.device)  # a padding row with nothing to see gives NaN
+    allowed |= torch.eye(
+        length, dtype=torch.bool, device=segment.device
+    )  # a padding row with nothing to see gives NaN
     mask = torch.zeros(allowed.shape, dtype=dtype, device=segment.device)
     return mask.masked_fill(~allowed, torch.finfo(dtype).min)[:, None]
 
@@ -202,5 +220,7 @@ def template_from(values: Mapping[str, str]) -> Template:
     """A template from its fields, as matcher.json and YAML hold them. Raises ConfigError for a field it does not have."""
     unknown = set(values) - set(Template.__dataclass_fields__)
     if unknown:
-        raise ConfigError(f"template has no field {sorted(unknown)[0]!r}; it has {', '.join(Template.__dataclass_fields__)}")
+        raise ConfigError(
+            f"template has no field {sorted(unknown)[0]!r}; it has {', '.join(Template.__dataclass_fields__)}"
+        )
     return Template(**dict(values))

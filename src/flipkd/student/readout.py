@@ -8,7 +8,8 @@ The vectors come out of the ordinary forward pass. Merging LoRA into the base de
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -41,7 +42,9 @@ def find_places(model: nn.Module, *, layers: Sequence[int], modules: Sequence[st
     places = []
     for layer in layers:
         if not -count <= layer < count:
-            raise ConfigError(f"readout layer {layer} does not exist; this model has layers 0 to {count - 1} (or -1 to -{count})")
+            raise ConfigError(
+                f"readout layer {layer} does not exist; this model has layers 0 to {count - 1} (or -1 to -{count})"
+            )
         for module in modules:
             if module not in known:
                 raise ConfigError(f"no module is called {module!r} in this model; {nearest(module, known)}")
@@ -55,16 +58,20 @@ class Readout(nn.Module):
     `weights` maps a place to its own copy of A [r, inputs] when LoRA has been merged away; else the adapters are read.
     """
 
-    def __init__(self, model: nn.Module, places: Sequence[str], *, weights: Mapping[str, Tensor] | None = None) -> None:
+    def __init__(
+        self, model: nn.Module, places: Sequence[str], *, weights: Mapping[str, Tensor] | None = None
+    ) -> None:
         super().__init__()
         self.places = list(places)
         self._caught: dict[str, Tensor] | None = None
         for place in self.places:
-            module = model.get_submodule(place)
+            module: Any = model.get_submodule(place)
             if weights is None:
                 down = getattr(module, "lora_A", None)
                 if down is None:
-                    raise ConfigError(f"{place} is to be read but has no LoRA; add it to lora_target_modules and lora_layers")
+                    raise ConfigError(
+                        f"{place} is to be read but has no LoRA; add it to lora_target_modules and lora_layers"
+                    )
                 down["default"].register_forward_hook(self._catch_output(place))
             else:
                 self.register_buffer(place.replace(".", "_"), weights[place].float(), persistent=False)
@@ -84,14 +91,14 @@ class Readout(nn.Module):
             pooled.append(nn.functional.normalize(torch.cat(parts, dim=1), dim=1, eps=1e-8))
         return pooled
 
-    def _catch_output(self, place: str):  # type: ignore[no-untyped-def]  # torch's hook types are not public
+    def _catch_output(self, place: str) -> Callable[..., None]:
         def hook(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
             if self._caught is not None:
                 self._caught[place] = output
 
         return hook
 
-    def _catch_input(self, place: str):  # type: ignore[no-untyped-def]
+    def _catch_input(self, place: str) -> Callable[..., None]:
         def hook(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             if self._caught is not None:
                 down = self.get_buffer(place.replace(".", "_"))
@@ -102,4 +109,8 @@ class Readout(nn.Module):
 
 def down_projections(model: nn.Module, places: Sequence[str]) -> dict[str, Tensor]:
     """A [r, inputs] of each place in float32, to be stored beside a model whose LoRA will be merged."""
-    return {place: model.get_submodule(place).lora_A["default"].weight.detach().float().cpu() for place in places}
+    found = {}
+    for place in places:
+        layer: Any = model.get_submodule(place)
+        found[place] = layer.lora_A["default"].weight.detach().float().cpu()
+    return found

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from flipkd.errors import UsageError
 from flipkd.student.model import Student
 
 Floats = NDArray[np.float32]
@@ -38,7 +39,7 @@ def score_pairs(
     answer = np.empty(len(left), np.float32)
     cosine = np.empty(len(left), np.float32) if represent else None
     student.eval()
-    with _bar(len(left), progress) as bar:
+    with _bar(len(left), progress, unit="pair") as bar:
         for rows in _batches([len(a) + len(b) for a, b in zip(left, right, strict=True)], batch_size):
             batch = student.collate([left[i] for i in rows], [right[i] for i in rows], represent=represent)
             reading = student({k: v.to(student.device) for k, v in batch.items()}, represent=represent)
@@ -56,7 +57,7 @@ def encode_texts(
     """Unit vectors [n, D] of texts read alone, in the order given."""
     student.eval()
     vectors: Floats | None = None
-    with _bar(len(texts), progress) as bar:
+    with _bar(len(texts), progress, unit="text") as bar:
         for rows in _batches([len(text) for text in texts], batch_size):
             batch = student.collate_texts([texts[i] for i in rows])
             found = student.read_texts({k: v.to(student.device) for k, v in batch.items()}).cpu().numpy()
@@ -68,6 +69,8 @@ def encode_texts(
 
 def _batches(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
     """Row numbers in batches of like length, longest first, so that padding is rare and memory peaks at once."""
+    if batch_size < 1:
+        raise UsageError(f"batch_size is {batch_size}; it must be at least 1")
     for start in range(0, len(lengths), WINDOW):
         rows = range(start, min(start + WINDOW, len(lengths)))
         ordered = sorted(rows, key=lambda row: -lengths[row])
@@ -75,7 +78,8 @@ def _batches(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
             yield ordered[first : first + batch_size]
 
 
-def _bar(total: int, label: str | None) -> Any:
+def _bar(total: int, label: str | None, *, unit: str) -> Any:
     from tqdm.auto import tqdm
 
-    return tqdm(total=total, desc=label, unit="pair", disable=label is None, dynamic_ncols=True)
+    hidden = True if label is None else None  # None: shown in terminals, not in log files
+    return tqdm(total=total, desc=label, unit=unit, disable=hidden, dynamic_ncols=True)

@@ -28,7 +28,8 @@ class TeacherSignal:
             return self.score
         if self.left is None or self.right is None:
             raise ValueError("a teacher's signal has either vectors of both sides or pair scores")
-        return np.einsum("nd,nd->n", self.left, self.right)
+        products: NDArray[np.float32] = np.einsum("nd,nd->n", self.left, self.right)
+        return products
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -106,7 +106,9 @@ def teacher_thresholds(
     """
     positive, negative = scores[label == 1], scores[label == 0]
     if not len(positive) or not len(negative):
-        raise ConfigError("the filter's thresholds need labelled pairs of both classes; or set filter_quantile to null")
+        raise ConfigError(
+            "the filter's thresholds need labelled pairs of both classes; or set filter_quantile to null"
+        )
     theta_pos, theta_neg = float(np.quantile(positive, quantile)), float(np.quantile(negative, 1 - quantile))
     if theta_neg >= theta_pos:
         middle = (theta_pos + theta_neg) / 2

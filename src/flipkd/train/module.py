@@ -72,7 +72,9 @@ class DistillationModule(nn.Module):
         loss = torch.stack([term.weight * parts[term.name] for term in self.objectives]).sum()
         if not torch.isfinite(loss):
             shown = ", ".join(f"{name} {float(value.detach()):g}" for name, value in parts.items())
-            raise NumbersError(f"the loss is not finite ({shown}); the last checkpoint is untouched: lower learning_rate")
+            raise NumbersError(
+                f"the loss is not finite ({shown}); the last checkpoint is untouched: lower learning_rate"
+            )
         if self.training:
             for name, value in parts.items():
                 self._sums[name] = self._sums.get(name, torch.zeros_like(value)) + value.detach()
@@ -86,7 +88,7 @@ class DistillationModule(nn.Module):
         self._sums, self._steps = {}, 0
         return means
 
-    def state_dict(self, *_args: Any, **_kwargs: Any) -> dict[str, Any]:
+    def state_dict(self, *, destination: Any = None, prefix: str = "", keep_vars: bool = False) -> Any:
         """The trainable tensors only: the base model is where it came from, and its hash is in the contract."""
         trainable = ((n, p.detach()) for n, p in self.named_parameters() if p.requires_grad)
         return OrderedDict(trainable)

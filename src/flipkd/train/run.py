@@ -133,7 +133,7 @@ def finish(
     training: Mapping[str, float],
 ) -> Path:
     """Calibration and threshold from validation, then the matcher folder, whole or not at all."""
-    labelled = np.flatnonzero(validation.label >= 0)
+    labelled = np.flatnonzero(validation.label >= 0).tolist()
     labels = validation.label[labelled]
     scores = score_pairs(
         student,

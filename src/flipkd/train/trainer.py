@@ -52,7 +52,9 @@ class MetricsFile(TrainerCallback):  # type: ignore[misc]
         kept = [line for line in lines if _step(line) <= state.global_step]
         self.path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, float] | None = None, **_unused: Any) -> None:
+    def on_log(
+        self, args: Any, state: Any, control: Any, logs: Mapping[str, float] | None = None, **_unused: Any
+    ) -> None:
         """Append one line."""
         if state.is_world_process_zero and logs is not None:
             with resource_errors(self.path), self.path.open("a", encoding="utf-8") as handle:
@@ -77,12 +79,12 @@ class OrderlyStop(TrainerCallback):  # type: ignore[misc]
 
         with contextlib.suppress(ValueError):
             for number in (signal.SIGTERM, signal.SIGINT):
-                before[number] = signal.signal(number, ask)
+                before[int(number)] = signal.signal(number, ask)
         try:
             yield
         finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+            for caught, handler in before.items():
+                signal.signal(caught, handler)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_unused: Any) -> None:
         """Ask the Trainer to save and stop."""
@@ -112,7 +114,9 @@ def fit(
     with stop.listening(), _explained(output_dir):
         result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if stop.asked and trainer.state.global_step < trainer.state.max_steps:
-        raise StoppedError(f"stopped at step {trainer.state.global_step} and saved; the same command goes on from there")
+        raise StoppedError(
+            f"stopped at step {trainer.state.global_step} and saved; the same command goes on from there"
+        )
     return {name: float(value) for name, value in result.metrics.items()}
 
 
@@ -144,11 +148,15 @@ def _explained(output_dir: Path) -> Iterator[None]:
         with resource_errors(output_dir):
             yield
     except (MemoryError, torch.OutOfMemoryError) as error:
-        raise ResourceError("memory ran out; halve per_device_train_batch_size and double gradient_accumulation_steps") from error
+        raise ResourceError(
+            "memory ran out; halve per_device_train_batch_size and double gradient_accumulation_steps"
+        ) from error
     except Exception as error:
         words = f"{type(error).__name__} {error}"
         if any(sign in words for sign in ("No space left", "inline_container", "PytorchStreamWriter", "Disk quota")):
-            raise ResourceError(f"{output_dir}: the disk is full; free some space, then run the same command") from error
+            raise ResourceError(
+                f"{output_dir}: the disk is full; free some space, then run the same command"
+            ) from error
         raise
 
 

@@ -1,0 +1,117 @@
+"""What a user's terminal sees: results on stdout, one sentence and an exit code for an error, libraries kept quiet."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import sys
+import traceback
+import typing
+import warnings
+from typing import Any
+
+import typer
+from typer.core import TyperCommand
+
+from flipkd.errors import FlipkdError
+
+ANYWHERE = ("--debug", "--verbose")  # options of flipkd itself, which may also stand behind the verb
+
+
+def run(app: typer.Typer) -> None:
+    """Run a command line on sys.argv; an error is one sentence and its exit code, a bug of ours is exit code 1."""
+    words = sorted(sys.argv[1:], key=lambda word: word not in ANYWHERE) or ["--help"]
+    try:
+        # Typer's own way of running would turn Ctrl-C and a closed pipe into exit codes of its own.
+        command = typer.main.get_command(app)
+        with command.make_context("flipkd", words) as context:
+            command.invoke(context)
+        sys.stdout.flush()
+    except typer.Exit as done:
+        raise SystemExit(done.exit_code) from None
+    except typer.TyperException as error:
+        _stop(f"flipkd: {error.format_message()}{_hint(getattr(error, 'ctx', None))}", 2)
+    except (typer.Abort, KeyboardInterrupt):
+        _stop("flipkd: stopped; run the same command to go on", 75)
+    except FlipkdError as error:
+        _fail(error, f"flipkd: {error}", error.exit_code, debug="--debug" in words)
+    except MemoryError as error:
+        _fail(error, "flipkd: memory ran out; use a smaller batch size or model", 5, debug="--debug" in words)
+    except BrokenPipeError:
+        # The reader left, for example `head`; what is still buffered would make Python complain at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except Exception as error:
+        text = (
+            f"flipkd: this is a bug in flipkd: {type(error).__name__}: {error} (run again with --debug and report it)"
+        )
+        _fail(error, text, 1, debug="--debug" in words)
+
+
+def _hint(context: Any) -> str:
+    if context is None:
+        return ""
+    settings = "settings are given by --set KEY=VALUE, " if hasattr(context.command, "settings") else ""
+    return f" ({settings}see: {context.command_path} --help)"
+
+
+def _fail(error: BaseException, text: str, code: int, *, debug: bool) -> None:
+    if debug:
+        traceback.print_exception(error)
+    _stop(text, code)
+
+
+def _stop(text: str, code: int) -> None:
+    sys.stderr.write(text.rstrip() + "\n")
+    raise SystemExit(code)
+
+
+def quieten_libraries() -> None:
+    """Leave stderr to flipkd's own words and to progress bars of steps that last; called before any library is there.
+
+    The variables are those that tqdm and transformers read when they are imported; what the user has set stays.
+    """
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TQDM_DELAY", "2")  # seconds before a bar shows: loading 23 small tensors needs none
+    if not sys.stderr.isatty():
+        os.environ.setdefault("TQDM_DISABLE", "1")  # bars make a log file unreadable
+    for name in ("sentence_transformers", "huggingface_hub", "peft"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+
+
+def prints_on_stderr() -> contextlib.AbstractContextManager[Any]:
+    """What libraries print while a stage runs is no result: stdout stays fit for a pipe."""
+    return contextlib.redirect_stdout(sys.stderr)
+
+
+def show(text: str) -> None:
+    """A result, on stdout."""
+    sys.stdout.write(text + "\n")
+
+
+def with_settings(config_name: str) -> type[TyperCommand]:
+    """A command whose --help also lists every setting of a config model with its default."""
+
+    class SettingsCommand(TyperCommand):
+        settings = config_name
+
+        def format_epilog(self, ctx: Any, formatter: Any) -> None:
+            import flipkd.config
+
+            fields = getattr(flipkd.config, config_name).model_fields
+            rows = []
+            for name, field in fields.items():
+                default = "required" if field.is_required() else json.dumps(field.get_default())
+                rows.append((name, f"{field.description}{_choices(field.annotation)} [{default}]"))
+            with formatter.section("Settings, for --config FILE and --set KEY=VALUE [default]"):
+                formatter.write_dl(rows)
+
+    return SettingsCommand
+
+
+def _choices(annotation: Any) -> str:
+    is_choice = typing.get_origin(annotation) is typing.Literal
+    return f": {', '.join(typing.get_args(annotation))}" if is_choice else ""

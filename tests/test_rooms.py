@@ -1,0 +1,211 @@
+"""Who may import whom: the source is read, and what it names must stand in the table of design.md."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import flipkd
+
+ROOT = Path(flipkd.__file__).parent
+SOURCES = sorted(ROOT.rglob("*.py"))
+
+OPEN_TO_ALL = {"flipkd", "errors", "config", "tables", "files", "models"}  # "flipkd" itself: its version
+ROOMS = {
+    "data": set(),
+    "objectives": set(),
+    "evaluate": set(),
+    "student": set(),
+    "demo": set(),
+    "teachers": {"data", "evaluate"},
+    "train": {"data", "objectives", "student", "evaluate"},
+    "matcher": {"student", "evaluate"},
+    "stages": {"data", "objectives", "evaluate", "student", "demo", "teachers", "train", "matcher"},
+    "cli": {"stages"},
+    "__main__": {"cli"},
+    "models": set(),
+    "errors": set(),
+    "config": set(),
+    "tables": set(),
+    "files": set(),
+}
+EVERYTHING = set(ROOMS)
+INSIDE_VERBS = {"cli": EVERYTHING - {"__main__"}}  # imports inside a function
+NO_SUBJECT = {"utils", "common", "helpers", "base", "misc", "types"}
+
+
+def room_of(path: Path) -> str:
+    """The room that a source file is part of; `flipkd/__init__.py` is the package itself."""
+    first = path.relative_to(ROOT).parts[0].removesuffix(".py")
+    return "flipkd" if first == "__init__" else first
+
+
+def target(module: str) -> str:
+    return module.split(".")[1] if "." in module else module
+
+
+def imported(node: ast.AST, package: list[str]) -> Iterator[str]:
+    """What one node imports of ours, as `flipkd` or `flipkd.<room>...`; a string with such a path counts as well."""
+    if isinstance(node, ast.Import):
+        names = [alias.name for alias in node.names]
+    elif isinstance(node, ast.ImportFrom):
+        start = package[: len(package) - node.level + 1] if node.level else []
+        module = ".".join(start + ([node.module] if node.module else []))
+        names = [f"{module}.{alias.name}" for alias in node.names] if module == "flipkd" else [module]
+    elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+        names = [node.value.partition(":")[0]] if re.fullmatch(r"flipkd(\.\w+)+(:\w+)?", node.value) else []
+    else:
+        names = []
+    yield from (name for name in names if name.split(".")[0] == "flipkd")
+
+
+def edges(text: str, path: Path) -> Iterator[tuple[int, str, bool]]:
+    """(line, room, inside a function) of all that a file imports of ours."""
+    package = ["flipkd", *path.relative_to(ROOT).parts[:-1]]
+
+    def walk(node: ast.AST, inside: bool) -> Iterator[tuple[int, str, bool]]:
+        for child in ast.iter_child_nodes(node):
+            for name in imported(child, package):
+                room = target(name)
+                yield child.lineno, room if room in ROOMS else "flipkd", inside
+            yield from walk(child, inside or isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda))
+
+    yield from walk(ast.parse(text), False)
+
+
+def forbidden(text: str, path: Path) -> list[str]:
+    """The imports of a file that the table does not have."""
+    room = room_of(path)
+    if room == "flipkd":  # its public names come from every room
+        return []
+    found = []
+    for line, other, inside in edges(text, path):
+        allowed = {room} | ROOMS[room] | OPEN_TO_ALL | (INSIDE_VERBS.get(room, set()) if inside else set())
+        if room in OPEN_TO_ALL and room != "models":
+            allowed -= {"models"}
+        if other not in allowed:
+            found.append(f"{path.relative_to(ROOT)}:{line}: {room} imports {other}")
+    return found
+
+
+def test_every_room_stands_in_the_table():
+    on_disk = {room_of(path) for path in SOURCES} - {"flipkd"}
+    assert on_disk == set(ROOMS)
+
+
+def test_the_table_only_goes_down():
+    done: set[str] = set()
+    while len(done) < len(ROOMS):
+        free = {room for room, below in ROOMS.items() if room not in done and below <= done}
+        assert free, f"a circle among {sorted(EVERYTHING - done)}"
+        done |= free
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_a_file_imports_only_what_its_room_may(path):
+    assert forbidden(path.read_text(encoding="utf-8"), path) == []
+
+
+@pytest.mark.parametrize(
+    "room, text",
+    [
+        ("data/pairs.py", "from flipkd.student.model import Student"),
+        ("data/pairs.py", "import flipkd.student.model as model"),
+        ("data/pairs.py", "from flipkd import teachers"),
+        ("data/pairs.py", "from ..teachers import store"),
+        ("data/pairs.py", "from .. import teachers"),
+        ("objectives/batch.py", "def f():\n    from flipkd.data import read_pairs"),
+        ("objectives/batch.py", "if TYPE_CHECKING:\n    from flipkd.student.model import Student"),
+        ("teachers/store.py", "class A:\n    async def f(self):\n        import flipkd.student"),
+        ("student/model.py", "ROWS = {'a': 'flipkd.train.losses:resolve'}"),
+        ("student/model.py", "import_module('flipkd.matcher')"),
+        ("matcher.py", "from flipkd.train.run import train"),
+        ("train/run.py", "from flipkd.teachers.store import ScoreStore"),
+        ("cli.py", "from flipkd.train.run import train"),
+        ("files.py", "from flipkd.models import model_path"),
+        ("models/e5.py", "from flipkd.student import model"),
+        ("stages/train.py", "from flipkd.cli import main"),
+    ],
+)
+def test_a_forbidden_import_is_seen(room, text):
+    assert len(forbidden(text, ROOT / room)) == 1
+
+
+@pytest.mark.parametrize(
+    "room, text",
+    [
+        ("data/pairs.py", "from flipkd import __version__\nfrom flipkd.errors import DataError\nimport flipkd.files"),
+        ("data/pairs.py", "from flipkd.data.labels import PARSERS\nfrom .labels import PARSERS\nfrom . import labels"),
+        ("cli.py", "from flipkd.errors import UsageError\ndef verb():\n    from flipkd.train.run import train"),
+        ("student/model.py", "import flipkd_of_others.train\nTEXT = 'see flipkd.train for more'"),
+        ("__init__.py", "if TYPE_CHECKING:\n    from flipkd.matcher import Matcher"),
+    ],
+)
+def test_an_allowed_import_is_let_through(room, text):
+    assert forbidden(text, ROOT / room) == []
+
+
+# What no file may hold
+
+
+def calls(tree: ast.AST) -> Iterator[str]:
+    yield from (ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call))
+
+
+def breaches(text: str) -> list[str]:
+    """Statements that unpickle, run foreign code or are no way to talk to a user."""
+    tree = ast.parse(text)
+    found = [name for name in calls(tree) if name in {"print", "torch.load", "yaml.load", "eval", "exec"}]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assert):
+            found.append("assert")
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            modules = [alias.name for alias in node.names] + [getattr(node, "module", None) or ""]
+            found += [name for name in modules if name.split(".")[0] in {"pickle", "dill", "cloudpickle", "joblib"}]
+        if isinstance(node, ast.keyword) and node.arg in {"trust_remote_code", "allow_pickle"}:
+            found += [node.arg] * (not isinstance(node.value, ast.Constant) or node.value.value is not False)
+        if isinstance(node, ast.ImportFrom) and (node.module, "load") in {("torch", a.name) for a in node.names}:
+            found.append("torch.load")
+    return found
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_no_file_unpickles_prints_or_asserts(path):
+    assert breaches(path.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "print(3)",
+        "assert x",
+        "torch.load(path)",
+        "from torch import load",
+        "yaml.load(text, Loader)",
+        "import pickle",
+        "from pickle import loads",
+        "import a, pickle",
+        "f(trust_remote_code=True)",
+        "f(trust_remote_code=given)",
+        "numpy.load(path, allow_pickle=True)",
+        "eval(text)",
+    ],
+)
+def test_a_breach_is_seen(text):
+    assert len(breaches(text)) == 1
+
+
+def test_no_breach_is_seen_where_there_is_none():
+    assert breaches("console.print(3)\nyaml.safe_load(x)\nf(trust_remote_code=False)\n'torch.load('\n# assert") == []
+
+
+def test_every_file_has_a_subject():
+    assert {path.stem for path in SOURCES} & NO_SUBJECT == set()
+    assert {path.name for path in ROOT.rglob("*") if path.is_dir()} & NO_SUBJECT == set()
+    for path in SOURCES:
+        text = path.read_text(encoding="utf-8")
+        assert ast.get_docstring(ast.parse(text)) or not text, f"{path}: no first line that says what the file is for"
