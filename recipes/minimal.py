@@ -26,9 +26,9 @@ from sklearn.metrics import average_precision_score, precision_recall_curve
 from torch.nn import functional as F
 from transformers import AutoModelForCausalLM, AutoTokenizer, get_linear_schedule_with_warmup
 
-INSTRUCTION = "Decide whether two texts ask or say the same thing.\n"
-LEFT, RIGHT = "Text 1: ", "\nText 2: "
-QUESTION = "\nDo text 1 and text 2 match? Answer yes or no:"
+INSTRUCTION = "Do two texts match?\n"
+LEFT, RIGHT = "A:\n", "\nB:\n"
+QUESTION = "\nMatch, yes or no:"
 NO, YES = " no", " yes"
 MAX_TEXT_TOKENS = 128
 RANK, READ_RANK, READ_MODULE = 16, 128, "q_proj"  # ours: wide only where it is read, in the last layer

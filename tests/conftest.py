@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 
 import pytest
-from tiny import FAMILIES, build_model, build_tokenizer
+from commands import flipkd, given, student
+from tiny import FAMILIES, build_encoders, build_model, build_tokenizer, make_table, write_pairs
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # a test that would reach for the network fails instead
 
@@ -47,3 +48,41 @@ def make_student(base_models):
         return new_student(str(base_models[family]), lora=lora, **(defaults | settings))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def encoders(tmp_path_factory) -> Path:
+    """Folder with a tiny SentenceTransformer `bi` and a tiny CrossEncoder `cross`."""
+    folder = tmp_path_factory.mktemp("encoders")
+    build_encoders(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pair_files(tmp_path_factory) -> dict[str, str]:
+    """train, validation and test as csv files with a score column: 48, 24 and 24 pairs."""
+    folder = tmp_path_factory.mktemp("pairs")
+    sizes = {"train": 48, "validation": 24, "test": 24}
+    return {
+        name: str(write_pairs(folder / f"{name}.csv", make_table(n, seed=seed)))
+        for seed, (name, n) in enumerate(sizes.items())
+    }
+
+
+@pytest.fixture(scope="session")
+def taught(tmp_path_factory, encoders, pair_files) -> str:
+    """The folder of a teacher: the tiny bi-encoder, fine-tuned for an epoch."""
+    folder = str(tmp_path_factory.mktemp("taught") / "teacher")
+    done = flipkd("teach", *given(pair_files), "--teacher_name_or_path", encoders / "bi", "--output_dir", folder)
+    assert done.code == 0, done.err
+    return folder
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory, base_models, pair_files, taught) -> str:
+    """The folder of a finished run of a tiny llama."""
+    folder = str(tmp_path_factory.mktemp("trained") / "run")
+    words = (*given(pair_files), *student(base_models["llama"]), "--teacher", taught, "--output_dir", folder)
+    done = flipkd("train", *words)
+    assert done.code == 0, done.err
+    return folder

@@ -1,4 +1,4 @@
-"""Tiny random decoders of three families and a real byte-level tokenizer, built in a second."""
+"""Tiny random models (decoders of three families, encoders) with a real byte-level tokenizer, and pairs; in a second."""
 
 from __future__ import annotations
 
@@ -92,3 +92,45 @@ def make_table(n: int = 48, seed: int = 0):
         label.append(int(i == j))
     signal = TeacherSignal(left=np.array(vectors[0], np.float32), right=np.array(vectors[1], np.float32))
     return PairTable(left=left, right=right, label=np.array(label, np.int64), teacher=signal)
+
+
+def build_encoders(folder):
+    """A SentenceTransformer in `folder/bi` and a CrossEncoder in `folder/cross`, with the same random BERT inside."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.base.modules import Transformer
+    from sentence_transformers.sentence_transformer.modules import Pooling
+    from transformers import BertConfig, BertForSequenceClassification, BertModel
+
+    tokenizer = build_tokenizer()
+    tokenizer.model_max_length = 64
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=64,
+        initializer_range=0.3,
+        pad_token_id=0,
+        num_labels=1,
+    )
+    torch.manual_seed(0)
+    for name, model in (("bert", BertModel(config)), ("cross", BertForSequenceClassification(config))):
+        model.save_pretrained(folder / name)
+        tokenizer.save_pretrained(folder / name)
+    modules = [Transformer(str(folder / "bert")), Pooling(16, pooling_mode="mean")]
+    model = SentenceTransformer(modules=modules, device="cpu", prompts={"query": "q: "}, default_prompt_name="query")
+    model.save_pretrained(str(folder / "bi"), create_model_card=False)
+
+
+def write_pairs(path, table):
+    """A csv of the pairs of `make_table`, with a score that knows the label and is a function of the pair."""
+    import csv
+
+    score = [0.7 * y + 0.01 * (len(a) - len(b)) for a, b, y in zip(table.left, table.right, table.label, strict=True)]
+    with open(path, "w", newline="", encoding="utf-8") as handle:
+        writer = csv.writer(handle)
+        writer.writerow(["text1", "text2", "label", "score"])
+        writer.writerows(zip(table.left, table.right, table.label, score, strict=True))
+    return path

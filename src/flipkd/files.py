@@ -183,9 +183,7 @@ def claimed(folder: str | Path, identity: Mapping[str, Any], *, free: frozenset[
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            raise ArtefactError(
-                f"{folder}: another run is writing here; wait for it, or choose another folder"
-            ) from None
+            raise ArtefactError(f"{folder}: another run is writing here; wait, or choose another folder") from None
     try:
         _clear(folder)
         _same_identity(folder, json.loads(json.dumps(identity)), free)

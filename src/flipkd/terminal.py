@@ -23,6 +23,7 @@ ANYWHERE = ("--debug", "--verbose")  # options of flipkd itself, which may also 
 def run(app: typer.Typer) -> None:
     """Run a command line on sys.argv; an error is one sentence and its exit code, a bug of ours is exit code 1."""
     words = sorted(sys.argv[1:], key=lambda word: word not in ANYWHERE) or ["--help"]
+    debug = "--debug" in words
     try:
         # Typer's own way of running would turn Ctrl-C and a closed pipe into exit codes of its own.
         command = typer.main.get_command(app)
@@ -36,9 +37,9 @@ def run(app: typer.Typer) -> None:
     except (typer.Abort, KeyboardInterrupt):
         _stop("flipkd: stopped; run the same command to go on", 75)
     except FlipkdError as error:
-        _fail(error, f"flipkd: {error}", error.exit_code, debug="--debug" in words)
+        _fail(error, f"flipkd: {error}", error.exit_code, debug=debug)
     except MemoryError as error:
-        _fail(error, "flipkd: memory ran out; use a smaller batch size or model", 5, debug="--debug" in words)
+        _fail(error, "flipkd: memory ran out; use a smaller batch size or model", 5, debug=debug)
     except BrokenPipeError:
         # The reader left, for example `head`; what is still buffered would make Python complain at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -46,7 +47,7 @@ def run(app: typer.Typer) -> None:
         text = (
             f"flipkd: this is a bug in flipkd: {type(error).__name__}: {error} (run again with --debug and report it)"
         )
-        _fail(error, text, 1, debug="--debug" in words)
+        _fail(error, text, 1, debug=debug)
 
 
 def _hint(context: Any) -> str:

@@ -107,3 +107,17 @@ def test_a_loss_that_is_not_finite_is_named(make_student, table):
     batch["teacher_left"] = torch.from_numpy(np.full((12, 8), np.nan, np.float32))
     with pytest.raises(NumbersError, match="in_batch_kl nan"):
         module(**batch)
+
+
+def test_under_autocast_the_objectives_still_see_float32(make_student, table):
+    seen = []
+    module, batch = build(make_student, table, FLIPPED, dtype="bfloat16")
+    inner = module._loss
+    module._loss = lambda match: (seen.append(match), inner(match))[1]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        module(**batch)
+    match = seen[0]
+    for name in ("answers", "left", "right", "teacher_grid"):
+        assert getattr(match, name).dtype == torch.float32, name
+    exact = batch["teacher_left"] @ batch["teacher_right"].T
+    assert torch.equal(match.teacher_grid, exact)

@@ -6,21 +6,32 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from flipkd.data import CheckReport, check_pairs, leaks, read_pairs, require_trainable, split_pairs
-from flipkd.files import write_text
+from flipkd.errors import ResourceError
+from flipkd.files import resource_errors, write_text
 from flipkd.stages.results import text_table
 
 
 @dataclass(frozen=True)
+class Leak:
+    """How many rows of the file `later` hold a text that stands in `earlier` too."""
+
+    earlier: str
+    later: str
+    rows: int
+
+
+@dataclass(frozen=True)
 class CheckedFiles:
-    """Reports of one or more files, and how many rows of a later one hold a text of an earlier one."""
+    """Reports of one or more files, and the texts that two of them share."""
 
     reports: dict[str, CheckReport]
-    leaks: dict[str, int]
+    leaks: list[Leak]
 
     def as_json(self) -> str:
         """All counts, problems and warnings."""
@@ -28,7 +39,8 @@ class CheckedFiles:
             name: {"counts": report.counts, "problems": report.problems, "warnings": report.warnings}
             for name, report in self.reports.items()
         }
-        return json.dumps({"files": files, "leaks": self.leaks}, indent=2, ensure_ascii=False, default=str)
+        leaks = [asdict(leak) for leak in self.leaks]
+        return json.dumps({"files": files, "leaks": leaks}, indent=2, ensure_ascii=False)
 
     def text(self) -> str:
         """A table per file, with what stops training and what merely ought to be known."""
@@ -38,8 +50,8 @@ class CheckedFiles:
             lines += [f"problem: {problem}" for problem in report.problems]
             lines += [f"warning: {warning}" for warning in report.warnings]
             parts.append("\n".join(lines))
-        parts += [f"leak: {n} rows of {names} hold a text of both sides" for names, n in self.leaks.items() if n]
-        return "\n\n".join(parts)
+        lines = [f"leak: {leak.rows} rows of {leak.later} hold a text of {leak.earlier}" for leak in self.leaks]
+        return "\n\n".join([*parts, *(["\n".join(lines)] if lines else [])])
 
     def require(self) -> None:
         """Raise DataError when any file cannot be trained on."""
@@ -52,7 +64,12 @@ def check(files: Sequence[str], *, columns: Mapping[str, str] | None, tokenizer:
     counter = _tokenizer(tokenizer) if tokenizer else None
     sets = {name: read_pairs(name, columns=columns) for name in dict.fromkeys(files)}
     reports = {name: check_pairs(dataset, name=name, tokenizer=counter) for name, dataset in sets.items()}
-    return CheckedFiles(reports, leaks(sets) if len(sets) > 1 else {})
+    return CheckedFiles(reports, [leak for pair in combinations(sets, 2) for leak in _leak(sets, *pair)])
+
+
+def _leak(sets: Mapping[str, Any], earlier: str, later: str) -> list[Leak]:
+    (rows,) = leaks({"earlier": sets[earlier], "later": sets[later]}).values()
+    return [Leak(earlier, later, rows)] if rows else []
 
 
 def split(
@@ -64,14 +81,20 @@ def split(
     test: float,
     seed: int,
 ) -> dict[str, int]:
-    """Cut a file into `output_dir/{train,validation,test}.csv` by connected texts; returns rows by path."""
+    """Cut a file into `output_dir/{train,validation,test}.csv` by connected texts; returns rows by path.
+
+    Raises ResourceError rather than write over a file that holds something else.
+    """
     dataset = read_pairs(pairs, columns=columns)
     parts = split_pairs(dataset, validation=validation, test=test, seed=seed)
-    sizes = {}
-    for name, part in parts.items():
-        path = write_text(Path(output_dir) / f"{name}.csv", _csv(part))
-        sizes[str(path)] = len(part)
-    return sizes
+    files = {Path(output_dir) / f"{name}.csv": _csv(part) for name, part in parts.items()}
+    for path, content in files.items():
+        with resource_errors(path):
+            if path.exists() and path.read_bytes() != content.encode("utf-8"):
+                raise ResourceError(f"{path}: exists already and holds other rows; choose another --output_dir")
+    for path, content in files.items():
+        write_text(path, content)
+    return {str(path): len(part) for path, part in zip(files, parts.values(), strict=True)}
 
 
 def _csv(dataset: Any) -> str:

@@ -7,8 +7,8 @@ from typing import Any
 
 from flipkd.evaluate.metrics import measure
 from flipkd.files import write_json
-from flipkd.matcher import Matcher
 from flipkd.stages.pairs import labelled, labels_of, trainable_pairs
+from flipkd.stages.results import require_writable
 
 
 def evaluate(
@@ -21,7 +21,11 @@ def evaluate(
     batch_size: int = 32,
 ) -> dict[str, Any]:
     """Metrics of a matcher folder on a file of labelled pairs; also written to `output` as JSON when it is given."""
+    if output:
+        require_writable(output)
     dataset = labelled(trainable_pairs(test_file, columns=columns, name="test"), name="test")
+    from flipkd.matcher import Matcher  # brings torch: only once the pairs are known to be good
+
     loaded = Matcher.from_pretrained(matcher, base_model=base_model)
     pairs = list(zip(dataset["text1"][:], dataset["text2"][:], strict=True))
     scores = loaded.predict(pairs, batch_size=batch_size, show_progress_bar=True)

@@ -6,14 +6,20 @@ import csv
 import io
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from flipkd.data import check_pairs, read_pairs
+from flipkd.data import read_pairs
 from flipkd.errors import DataError, UsageError
 from flipkd.files import write_text
-from flipkd.matcher import Matcher
+from flipkd.stages.results import require_writable
+from flipkd.text import is_empty
+
+if TYPE_CHECKING:
+    from flipkd.matcher import Matcher
 
 FORMATS = (".csv", ".jsonl")
+COLUMNS = ("text1", "text2", "score", "probability", "decision")
+SHOWN_ROWS = 5
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
@@ -30,23 +36,39 @@ def match(
 
     Raises DataError for empty texts (naming rows) before any model is loaded, UsageError for another ending of `output`.
     """
-    if output and Path(output).suffix not in FORMATS:
-        raise UsageError(f"{output}: results are written as {' or '.join(FORMATS)}; give it one of these endings")
+    if output:
+        if Path(output).suffix not in FORMATS:
+            raise UsageError(f"{output}: results are written as {' or '.join(FORMATS)}; give it one of these endings")
+        require_writable(output)
     dataset = read_pairs(pairs_file, columns=columns)
-    counts = check_pairs(dataset, name=pairs_file).counts
-    if counts["empty_texts"]:
-        raise DataError(f"{pairs_file}: {counts['empty_texts']} texts are empty; run flipkd check to see where")
-    loaded = Matcher.from_pretrained(matcher, base_model=base_model)
     pairs = list(zip(dataset["text1"][:], dataset["text2"][:], strict=True))
-    scores = loaded.predict(pairs, batch_size=batch_size, show_progress_bar=True)
-    columns_out = zip(pairs, scores, loaded.calibration.apply(scores), loaded.decisions(scores), strict=True)
-    rows = [
-        {"text1": a, "text2": b, "score": float(s), "probability": float(p), "decision": d}
-        for (a, b), s, p, d in columns_out
-    ]
+    _refuse_empty(pairs, pairs_file)
+    from flipkd.matcher import Matcher  # brings torch: only once the pairs are known to be good
+
+    rows = _rows(Matcher.from_pretrained(matcher, base_model=base_model), pairs, batch_size=batch_size)
     if output:
         write_text(output, to_csv(rows) if output.endswith(".csv") else to_jsonl(rows))
     return rows
+
+
+def match_one(matcher: str, text1: str, text2: str, *, base_model: str | None = None) -> list[dict[str, Any]]:
+    """The row of one pair given as words."""
+    from flipkd.matcher import Matcher
+
+    return _rows(Matcher.from_pretrained(matcher, base_model=base_model), [(text1, text2)], batch_size=1)
+
+
+def _refuse_empty(pairs: list[tuple[str, str]], name: str) -> None:
+    empty = [number for number, pair in enumerate(pairs, 1) if any(map(is_empty, pair))]
+    if empty:
+        shown = ", ".join(map(str, empty[:SHOWN_ROWS])) + (", ..." if len(empty) > SHOWN_ROWS else "")
+        raise DataError(f"{name}: {len(empty)} rows have an empty text (row {shown}); fill or remove them")
+
+
+def _rows(matcher: Matcher, pairs: list[tuple[str, str]], *, batch_size: int) -> list[dict[str, Any]]:
+    scores = matcher.predict(pairs, batch_size=batch_size, show_progress_bar=len(pairs) > 1)
+    values = scores.tolist(), matcher.calibration.apply(scores).tolist(), matcher.decisions(scores)
+    return [dict(zip(COLUMNS, (*pair, *row), strict=True)) for pair, *row in zip(pairs, *values, strict=True)]
 
 
 def to_jsonl(rows: list[dict[str, Any]]) -> str:
@@ -57,7 +79,7 @@ def to_jsonl(rows: list[dict[str, Any]]) -> str:
 def to_csv(rows: list[dict[str, Any]]) -> str:
     """CSV in which a text that a spreadsheet would run as a formula gets a leading apostrophe; numbers are untouched."""
     out = io.StringIO(newline="")
-    writer = csv.DictWriter(out, fieldnames=list(rows[0]) if rows else ["text1", "text2", "score"], lineterminator="\n")
+    writer = csv.DictWriter(out, fieldnames=COLUMNS, lineterminator="\n")
     writer.writeheader()
     for row in rows:
         texts = {name: _guarded(row[name]) for name in ("text1", "text2")}
@@ -67,18 +89,3 @@ def to_csv(rows: list[dict[str, Any]]) -> str:
 
 def _guarded(text: str) -> str:
     return "'" + text if text.startswith(FORMULA) else text
-
-
-def match_one(matcher: str, text1: str, text2: str, *, base_model: str | None = None) -> list[dict[str, Any]]:
-    """The row of one pair given as words."""
-    loaded = Matcher.from_pretrained(matcher, base_model=base_model)
-    score = loaded.predict([(text1, text2)])
-    return [
-        {
-            "text1": text1,
-            "text2": text2,
-            "score": float(score[0]),
-            "probability": float(loaded.calibration.apply(score)[0]),
-            "decision": loaded.decisions(score)[0],
-        }
-    ]

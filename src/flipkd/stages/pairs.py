@@ -1,4 +1,4 @@
-"""Files of pairs into checked data sets, and data sets into the tables that training and scoring take."""
+"""Files of pairs into checked data sets; needs no torch, so that what is wrong with pairs is said at once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import numpy as np
 
 from flipkd.data import check_pairs, leaks, read_pairs, require_trainable
 from flipkd.errors import DataError
-from flipkd.train.batches import PairTable, TeacherSignal
 
 logger = logging.getLogger(__name__)
 
@@ -40,11 +39,6 @@ def labels_of(dataset: Any) -> np.ndarray:
     if "label" not in dataset.column_names:
         return np.full(len(dataset), -1, np.int64)
     return np.array([-1 if label is None else label for label in dataset["label"][:]], np.int64)
-
-
-def pair_table(dataset: Any, teacher: TeacherSignal | None = None) -> PairTable:
-    """The table that training and scoring take."""
-    return PairTable(left=dataset["text1"][:], right=dataset["text2"][:], label=labels_of(dataset), teacher=teacher)
 
 
 def labelled(dataset: Any, *, name: str) -> Any:

@@ -1,13 +1,17 @@
-"""Results of a comparison as a table: mean over seeds on the test pairs, spread, cost."""
+"""Results for people: a comparison as a table (mean over seeds on the test pairs, spread, cost), any table as text."""
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from flipkd.evaluate.compare import mean_interval
+from flipkd.files import resource_errors
 
 SHOWN = {
     "f1": "F1",
@@ -22,7 +26,7 @@ def results_table(results: Sequence[dict[str, Any]]) -> str:
     """One row per (data, system, kind of score) on test; with several seeds, means and the 95 % interval's half width."""
     rows = []
     for key in dict.fromkeys((r["data"], r["system"], _overrides(r), s) for r in results for s in r["by_score"]):
-        data, system, overrides, score = key
+        data, system, _, score = key
         units = [r for r in results if (r["data"], r["system"], _overrides(r)) == key[:3] and score in r["by_score"]]
         cells = [_cell([u["by_score"][score]["test"][name] for u in units]) for name in SHOWN]
         seconds = f"{np.mean([u['seconds'] for u in units]):.0f}"
@@ -42,6 +46,17 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         return "| " + " | ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)) + " |"
 
     return "\n".join([line(header), "|" + "|".join("-" * (w + 2) for w in widths) + "|", *map(line, rows)])
+
+
+def require_writable(path: str | Path) -> None:
+    """Raise ResourceError before the work rather than after it when a result cannot be written to `path`."""
+    folder = Path(path).parent
+    with resource_errors(Path(path)):
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+        if Path(path).is_dir():
+            raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
 
 
 def _overrides(result: dict[str, Any]) -> str:

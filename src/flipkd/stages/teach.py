@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,7 +15,9 @@ from flipkd.stages.pairs import content_hash, labelled, labels_of, trainable_pai
 from flipkd.teachers.scores import ColumnTeacher
 from flipkd.teachers.store import ScoreStore
 from flipkd.teachers.teacher import load_teacher
-from flipkd.train.batches import TeacherSignal
+
+if TYPE_CHECKING:
+    from flipkd.train.batches import TeacherSignal
 
 TEACHER = "teacher.json"
 
@@ -49,15 +51,27 @@ def teach(config: TeachConfig) -> dict[str, Any]:
 
 def _teacher(config: TeachConfig, sets: dict[str, Any], output_dir: Path) -> Any:
     if config.teacher_type == "scores":
-        missing = [name for name, dataset in sets.items() if "score" not in dataset.column_names]
-        if missing:
-            raise DataError(f"{missing[0]}: has no score column, which teacher_type scores needs; map it with columns")
-        columns = [[row for d in sets.values() for row in d[name][:]] for name in ("text1", "text2", "score")]
-        return ColumnTeacher(*columns)
+        return _given_scores(sets)
     name = config.teacher_name_or_path
     if config.fine_tune:
         name = str(_finetuned(config, sets, output_dir / "model"))
     return load_teacher(name, kind=config.teacher_type, max_length=config.max_length, prompt=config.prompt)
+
+
+def _given_scores(sets: dict[str, Any]) -> ColumnTeacher:
+    """The score columns of all files as one teacher; what is wrong is said of the file it stands in."""
+    columns: list[list[Any]] = [[], [], []]
+    for name, dataset in sets.items():
+        if "score" not in dataset.column_names:
+            raise DataError(f"{name}: has no score column, which teacher_type scores needs; map it with columns")
+        own = [dataset[column][:] for column in ("text1", "text2", "score")]
+        try:
+            ColumnTeacher(*own).score(own[0], own[1])
+        except DataError as error:
+            raise DataError(f"{name}: {error}") from None
+        for column, values in zip(columns, own, strict=True):
+            column += values
+    return ColumnTeacher(*columns)
 
 
 def _finetuned(config: TeachConfig, sets: dict[str, Any], folder: Path) -> Path:
@@ -67,7 +81,7 @@ def _finetuned(config: TeachConfig, sets: dict[str, Any], folder: Path) -> Path:
     if folder.exists():
         check_manifest(folder)
         return folder
-    settings = {
+    settings: dict[str, Any] = {
         "output_dir": folder,
         "validation": labelled(sets["validation"], name="validation") if "validation" in sets else None,
         "num_train_epochs": config.num_train_epochs,
@@ -94,7 +108,9 @@ class StoredTeacher:
             self.fingerprint, self._describe = values["fingerprint"], values["teacher"]
             self.max_length = values["max_length"]
         except (KeyError, TypeError):
-            raise ArtefactError(f"{self.folder / TEACHER}: not a teacher of flipkd; make one with flipkd teach") from None
+            raise ArtefactError(
+                f"{self.folder / TEACHER}: not a teacher of flipkd; make one with flipkd teach"
+            ) from None
         self.kind = self._describe["kind"]
         self.store = ScoreStore(self.folder / "store", fingerprint=self.fingerprint, describe=self._describe)
         self._loaded: Any = None
@@ -105,6 +121,8 @@ class StoredTeacher:
 
     def signal(self, dataset: Any) -> TeacherSignal:
         """The stored values of a data set's pairs: vectors of both sides from a bi-encoder, else scores."""
+        from flipkd.train.batches import TeacherSignal
+
         left, right = dataset["text1"][:], dataset["text2"][:]
         if self.kind == "bi_encoder":
             both = self.store.vectors([*left, *right], _Vectors(self))
@@ -127,7 +145,9 @@ class StoredTeacher:
                 prompt=self._describe["prompt"],
             )
             if self._loaded.fingerprint != self.fingerprint:
-                raise ArtefactError(f"{self.folder}: its model is no longer the one whose values are stored; teach again")
+                raise ArtefactError(
+                    f"{self.folder}: its model is no longer the one whose values are stored; teach again"
+                )
         return self._loaded
 
 

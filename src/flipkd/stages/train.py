@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from flipkd.config import TrainConfig
 from flipkd.files import claimed, write_json
-from flipkd.stages.pairs import content_hash, pair_table, trainable_pairs, warn_of_leaks
+from flipkd.stages.pairs import content_hash, labels_of, trainable_pairs, warn_of_leaks
 from flipkd.stages.teach import StoredTeacher
-from flipkd.student.model import Student
-from flipkd.student.scoring import score_pairs
 from flipkd.teachers.preflight import preflight
-from flipkd.train import run
-from flipkd.train.batches import PairTable
+
+if TYPE_CHECKING:
+    from flipkd.student.model import Student
+    from flipkd.train.batches import PairTable
 
 logger = logging.getLogger(__name__)
 PREFLIGHT_PAIRS = 400  # enough to tell a teacher from a coin, few enough to score in seconds
@@ -35,8 +35,14 @@ def train(config: TrainConfig) -> Path:
     warn_of_leaks(sets)
     data = {name: content_hash(dataset) for name, dataset in sets.items()}
     teacher = StoredTeacher(config.teacher) if config.teacher else None
+    from flipkd.train import run  # brings torch, which takes seconds: only once the files are known to be good
+
     if teacher:
         data["teacher"] = teacher.fingerprint
+    tables = {name: _table(dataset, teacher) for name, dataset in sets.items()}
+    run.run_objectives(
+        config, tables["train"]
+    )  # refuses before the folder is claimed, so the mended command may use it
     # The files' paths may change between two starts of one run; what they hold may not, and is hashed.
     free = run.FREE_TO_CHANGE | {"train_file", "validation_file"}
     with claimed(config.output_dir, run.identity_of(config, data=data), free=free):
@@ -44,21 +50,31 @@ def train(config: TrainConfig) -> Path:
         if finished:
             logger.warning("%s: finished before; nothing to do", finished)
             return finished
-        tables = {name: pair_table(d, teacher.signal(d) if teacher else None) for name, d in sets.items()}
-        run.run_objectives(config, tables["train"])
         student, contract = run.fresh_student(config)
         if teacher:
             _preflight(student, tables["validation"], Path(config.output_dir))
         return run.train(student, contract, config, table=tables["train"], validation=tables["validation"])
 
 
-def _preflight(student: Student, validation: PairTable, output_dir: Path) -> dict[str, Any]:
+def _table(dataset: Any, teacher: StoredTeacher | None) -> PairTable:
+    from flipkd.train.batches import PairTable
+
+    signal = teacher.signal(dataset) if teacher else None
+    return PairTable(left=dataset["text1"][:], right=dataset["text2"][:], label=labels_of(dataset), teacher=signal)
+
+
+def _preflight(student: Student, validation: PairTable, output_dir: Path) -> None:
     """Teacher against untrained student on validation pairs, written to preflight.json; warnings are logged."""
+    from flipkd.student.scoring import score_pairs
+
     rows = np.flatnonzero(validation.label >= 0)
     if len(rows) > PREFLIGHT_PAIRS:
         rows = np.sort(np.random.default_rng(0).choice(rows, PREFLIGHT_PAIRS, replace=False))
     untrained = score_pairs(
-        student, [validation.left[i] for i in rows], [validation.right[i] for i in rows], progress="pre-flight"
+        student,
+        [validation.left[i] for i in rows.tolist()],
+        [validation.right[i] for i in rows.tolist()],
+        progress="pre-flight",
     )
     if validation.teacher is None:
         raise ValueError("pre-flight without a teacher")
@@ -71,4 +87,3 @@ def _preflight(student: Student, validation: PairTable, output_dir: Path) -> dic
     for warning in report["warnings"]:
         logger.warning("pre-flight: %s", warning)
     logger.info("pre-flight: teacher %s, untrained student %s", report["teacher"], report["student"])
-    return report

@@ -51,7 +51,11 @@ def load_language_model(
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
         model = AutoModelForCausalLM.from_pretrained(
-            path, dtype=DTYPES[dtype], attn_implementation=attn_implementation, trust_remote_code=False
+            path,
+            dtype=DTYPES[dtype],
+            attn_implementation=attn_implementation,
+            trust_remote_code=False,
+            use_safetensors=True,  # without it transformers would unpickle a pytorch_model.bin
         )
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise ResourceError(f"{name_or_path}: does not fit into memory as {dtype}; try a smaller model") from error
@@ -99,7 +103,13 @@ def _with_adapters(model: Any, config: Any) -> Any:
     with warnings.catch_warnings():
         # peft 0.21 asks transformers 5.23 for gradient checkpointing by its old name
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
-        return get_peft_model(model, config)
+        peft_model = get_peft_model(model, config)
+    for module in peft_model.modules():
+        if hasattr(module, "lora_A"):
+            # Autocast runs the adapters' products in the base model's dtype (Student.precision); peft would first
+            # make a float32 copy of every input, which costs more than the products themselves.
+            module.cast_input_dtype_enabled = False
+    return peft_model
 
 
 def _targets(model: Any, settings: LoraSettings, places: Sequence[str]) -> list[str]:

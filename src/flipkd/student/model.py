@@ -56,6 +56,11 @@ class Student(nn.Module):
         device: torch.device = next(self.model.parameters()).device
         return device
 
+    def precision(self) -> torch.autocast:
+        """The backbone's products run in the base model's dtype, whatever dtype the adapters are kept in."""
+        dtype = self.language_model.dtype
+        return torch.autocast(self.device.type, dtype=dtype, enabled=dtype != torch.float32)
+
     def forward(self, batch: Mapping[str, Tensor], *, represent: bool = True) -> Reading:
         """Read pairs: input_ids, segment, position_ids [N, T]; for separate reading also the texts alone, `text_*` [2N, T].
 
@@ -94,12 +99,13 @@ class Student(nn.Module):
         """Last hidden states [N, T, hidden]; the LM head is not run."""
         language_model, segment = self.language_model, batch[prefix + "segment"]
         blocked = self.prompt.reading == "blocked" and prefix == ""
-        output = language_model.get_decoder()(
-            input_ids=batch[prefix + "input_ids"],
-            attention_mask=attention_mask(segment, blocked=blocked, dtype=language_model.dtype),
-            position_ids=batch[prefix + "position_ids"],
-            use_cache=False,
-        )
+        with self.precision():
+            output = language_model.get_decoder()(
+                input_ids=batch[prefix + "input_ids"],
+                attention_mask=attention_mask(segment, blocked=blocked, dtype=language_model.dtype),
+                position_ids=batch[prefix + "position_ids"],
+                use_cache=False,
+            )
         hidden: Tensor = output.last_hidden_state
         return hidden
 
@@ -108,7 +114,8 @@ class Student(nn.Module):
         head = self.language_model.get_output_embeddings()
         rows = torch.tensor(self.prompt.label_ids, device=hidden.device)
         bias = None if getattr(head, "bias", None) is None else head.bias[rows].float()
-        logits = nn.functional.linear(hidden.float(), head.weight[rows].float(), bias)
+        with torch.autocast(hidden.device.type, enabled=False):  # it would round the product back to bfloat16
+            logits = nn.functional.linear(hidden.float(), head.weight[rows].float(), bias)
         cap = getattr(self.language_model.config, "final_logit_softcapping", None)
         return logits if cap is None else torch.tanh(logits / cap) * cap
 
@@ -129,9 +136,10 @@ class Student(nn.Module):
         if self.prompt.reading == "blocked":
             self._check_blocked()
         hidden = self._hidden(batch, "")[:, -1]
-        own = self.language_model(
-            input_ids=batch["input_ids"], position_ids=batch["position_ids"], logits_to_keep=1, use_cache=False
-        ).logits[:, -1, list(self.prompt.label_ids)]
+        with self.precision():
+            own = self.language_model(
+                input_ids=batch["input_ids"], position_ids=batch["position_ids"], logits_to_keep=1, use_cache=False
+            ).logits[:, -1, list(self.prompt.label_ids)]
         if self.prompt.reading != "blocked" and not torch.allclose(
             self._answer(hidden), own.float(), rtol=0.02, atol=0.05
         ):

@@ -29,10 +29,10 @@ CHARACTERS_PER_TOKEN = 16  # texts are cut here before tokenising: truncation by
 class Template:
     """The words around the two texts, and the two words that may be answered."""
 
-    instruction: str = "Decide whether two texts ask or say the same thing.\n"
-    left: str = "Text 1: "
-    right: str = "\nText 2: "
-    question: str = "\nDo text 1 and text 2 match? Answer yes or no:"
+    instruction: str = "Do two texts match?\n"
+    left: str = "A:\n"  # a head that ends a line leaves the text its natural first token
+    right: str = "\nB:\n"
+    question: str = "\nMatch, yes or no:"
     no: str = " no"
     yes: str = " yes"
 

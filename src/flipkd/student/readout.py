@@ -87,14 +87,15 @@ class Readout(nn.Module):
         pooled = []
         for mask in masks:
             share = mask.float() / mask.sum(1, keepdim=True).clamp_min(1)
-            parts = [torch.bmm(share[:, None], caught[place].float())[:, 0] for place in self.places]
+            with torch.autocast(mask.device.type, enabled=False):  # it would round the product back to bfloat16
+                parts = [torch.bmm(share[:, None], caught[place].float())[:, 0] for place in self.places]
             pooled.append(nn.functional.normalize(torch.cat(parts, dim=1), dim=1, eps=1e-8))
         return pooled
 
     def _catch_output(self, place: str) -> Callable[..., None]:
-        def hook(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        def hook(module: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
             if self._caught is not None:
-                self._caught[place] = output
+                self._caught[place] = output if output.dtype == torch.float32 else _product(inputs[0], module.weight)
 
         return hook
 
@@ -102,9 +103,15 @@ class Readout(nn.Module):
         def hook(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             if self._caught is not None:
                 down = self.get_buffer(place.replace(".", "_"))
-                self._caught[place] = nn.functional.linear(inputs[0].float(), down)
+                self._caught[place] = _product(inputs[0], down)
 
         return hook
+
+
+def _product(inputs: Tensor, down: Tensor) -> Tensor:
+    """A x in float32, whatever precision the rest of the model runs in."""
+    with torch.autocast(inputs.device.type, enabled=False):
+        return nn.functional.linear(inputs.float(), down.float())
 
 
 def down_projections(model: nn.Module, places: Sequence[str]) -> dict[str, Tensor]:

@@ -55,16 +55,18 @@ def encode_texts(
     student: Student, texts: Sequence[str], *, batch_size: int = 32, progress: str | None = None
 ) -> Floats:
     """Unit vectors [n, D] of texts read alone, in the order given."""
+    if not texts:
+        return encode_texts(student, ["a"])[:0]  # no rows, but as wide as ever
     student.eval()
-    vectors: Floats | None = None
+    order: list[int] = []
+    parts: list[Floats] = []
     with _bar(len(texts), progress, unit="text") as bar:
         for rows in _batches([len(text) for text in texts], batch_size):
             batch = student.collate_texts([texts[i] for i in rows])
-            found = student.read_texts({k: v.to(student.device) for k, v in batch.items()}).cpu().numpy()
-            vectors = np.empty((len(texts), found.shape[1]), np.float32) if vectors is None else vectors
-            vectors[rows] = found
+            parts.append(student.read_texts({k: v.to(student.device) for k, v in batch.items()}).cpu().numpy())
+            order += rows
             bar.update(len(rows))
-    return np.empty((0, 0), np.float32) if vectors is None else vectors
+    return np.concatenate(parts)[np.argsort(order)]
 
 
 def _batches(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:

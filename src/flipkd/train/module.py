@@ -53,7 +53,10 @@ class DistillationModule(nn.Module):
                 "text_position_ids": text_position_ids,
             }
         reading = self.student(batch, represent=self.represent)
-        grid = None if teacher_left is None or teacher_right is None else teacher_left @ teacher_right.T
+        grid = None
+        if teacher_left is not None and teacher_right is not None:
+            with torch.autocast(label.device.type, enabled=False):  # it would round the teacher's cosines
+                grid = teacher_left @ teacher_right.T
         match = MatchBatch(
             answers=reading.answers,
             label=label,

@@ -1,0 +1,105 @@
+"""compare as a command: every system on the same pairs, one result file each, nothing computed twice."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from commands import flipkd, given
+
+SYSTEMS = ["tfidf", "teacher", "teacher_finetuned", "cross_encoder", "untrained", "plain", "flipped"]
+
+
+@pytest.fixture
+def words(base_models, encoders, pair_files, tmp_path):
+    config = {
+        "train_file": pair_files["train"],
+        "validation_file": pair_files["validation"],
+        "test_file": pair_files["test"],
+        "output_dir": str(tmp_path / "c"),
+        "data": "tiny",
+        "systems": ["tfidf", "untrained", "plain"],
+        "teach": {"teacher_name_or_path": str(encoders / "bi"), "num_train_epochs": 1},
+        "train": {
+            "model_name_or_path": str(base_models["llama"]),
+            "dtype": "float32",
+            "max_text_length": 16,
+            "lora_r": 4,
+            "readout_r": 8,
+            "num_train_epochs": 1,
+        },
+    }
+    (tmp_path / "compare.yaml").write_text(json.dumps(config))  # JSON is YAML
+    return ["compare", "--config", str(tmp_path / "compare.yaml")]
+
+
+def test_every_system_gives_scores_and_a_stopped_comparison_goes_on(words, tmp_path):
+    every = [*words, "--set", f"systems=[{','.join(SYSTEMS)}]"]
+    done = flipkd(*every)
+    assert done.code == 0, done.err
+    names = [line.split("|")[2].strip() for line in done.out.splitlines()[2:] if line.startswith("|")]
+    assert names == [*SYSTEMS, "flipped", "flipped"]  # by its answer, its cosine, and both together
+    assert "* chosen on validation" in done.out
+    files = {path.name: path for path in (tmp_path / "c" / "results").iterdir()}
+    assert sorted(files) == sorted(f"tiny-{name}-seed0.json" for name in SYSTEMS)
+    for path in files.values():
+        result = json.loads(path.read_text())
+        assert set(result["metrics"]) == {"validation", "test"}
+        assert result["metrics"]["test"]["n"] == 24
+        assert result["metrics"]["test"]["threshold"] == result["metrics"]["validation"]["threshold"]
+        assert result["seconds"] >= 0
+        assert result["peak_memory_bytes"] > 10**7
+        assert result["command"].startswith("flipkd compare --config")
+    flipped = json.loads(files["tiny-flipped-seed0.json"].read_text())
+    on_validation = {name: part["validation"]["average_precision"] for name, part in flipped["by_score"].items()}
+    assert sorted(on_validation) == ["answer", "combined", "cosine"]
+    assert on_validation[flipped["score"]] == max(on_validation.values())
+    times = {path: path.stat().st_mtime_ns for path in files.values()}
+    again = flipkd(*every)
+    assert (again.code, again.out) == (0, done.out)
+    assert {path: path.stat().st_mtime_ns for path in files.values()} == times
+
+
+def test_changed_settings_are_computed_anew_and_seeds_are_averaged(words, tmp_path):
+    few = [*words, "--set", "systems=[tfidf, untrained]"]
+    assert flipkd(*few).code == 0
+    path = tmp_path / "c" / "results" / "tiny-untrained-seed0.json"
+    before = json.loads(path.read_text())
+    template = "train.template={question: 'Same?'}"
+    done = flipkd(*few, "--set", template, "--set", "seeds=[0, 1]")
+    assert done.code == 0, done.err
+    after = json.loads(path.read_text())
+    assert before["by_score"] != after["by_score"]
+    assert after["overrides"]["template"] == {"question": "Same?"}
+    assert "±" in done.out
+    assert (tmp_path / "c" / "results" / "tiny-untrained-seed1.json").exists()
+
+
+def test_a_run_of_a_system_with_other_settings_is_refused_and_says_what_to_do(words):
+    one = [*words, "--set", "systems=[plain]"]
+    assert flipkd(*one).code == 0
+    done = flipkd(*one, "--set", "train.learning_rate=0.03")
+    assert done.code == 4
+    assert "config.learning_rate was 0.0002, now 0.03" in done.err
+
+
+def test_what_cannot_be_compared(words, pair_files, tmp_path):
+    done = flipkd(*words, "--set", "systems=[tfidff]")
+    assert done.code == 4
+    assert "no system is called 'tfidff'; did you mean 'tfidf'?" in done.err
+    unlabelled = tmp_path / "unlabelled.csv"
+    unlabelled.write_text(Path(pair_files["test"]).read_text(encoding="utf-8") + "one more,without a label,,\n")
+    done = flipkd(*words, "--test_file", unlabelled)
+    assert done.code == 3
+    assert "test: some rows have no label" in done.err
+    done = flipkd(*words, "--set", "train.lora_rr=3", "--set", "systems=[plain]")
+    assert done.code == 4
+    assert "no setting is called 'lora_rr'; did you mean 'lora_r'?" in done.err
+
+
+def test_given_on_the_command_line_alone(pair_files, tmp_path):
+    files = [*given(pair_files), "--test_file", pair_files["test"], "--output_dir", tmp_path / "c"]
+    done = flipkd("compare", *files, "--set", "systems=[tfidf]")
+    assert done.code == 0, done.err
+    assert [path.name for path in (tmp_path / "c").iterdir()] == ["results"]

@@ -1,0 +1,25 @@
+"""demo: the files that it writes and the comparison that it asks for; the run itself is the README's `make demo`."""
+
+from __future__ import annotations
+
+from flipkd.data import check_pairs, leaks, read_pairs
+from flipkd.stages import demo as stage
+
+
+def test_demo_compares_the_systems_on_its_own_pairs(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(stage, "compare", lambda config: asked.append(config) or ["results"])
+    results, matcher = stage.demo(str(tmp_path), seed=3)
+    assert results == ["results"]
+    (config,) = asked
+    assert config.seeds == [3]
+    assert config.output_dir == str(tmp_path)
+    assert "flipped" in config.systems
+    assert matcher == tmp_path / "runs" / "flipped-seed3" / "matcher"  # where compare keeps it
+    sets = {name: read_pairs(getattr(config, f"{name}_file")) for name in ("train", "validation", "test")}
+    assert {name: len(dataset) for name, dataset in sets.items()} == stage.SIZES
+    assert all(check_pairs(dataset).problems == [] for dataset in sets.values())
+    assert set(leaks(sets).values()) == {0}
+    before = {path.name: path.read_bytes() for path in (tmp_path / "data").iterdir()}
+    stage.demo(str(tmp_path), seed=3)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "data").iterdir()} == before

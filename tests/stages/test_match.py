@@ -1,0 +1,86 @@
+"""match as a command: csv and JSON lines out, odd texts as they are, formulas guarded, empty rows named."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import pytest
+from commands import flipkd
+
+from flipkd.stages.match import to_csv, to_jsonl
+
+ODD = [
+    "=1+1",
+    "+1",
+    "-1",
+    "@x",
+    "\tx",
+    "{{7*7}}",
+    "%s %d",
+    "<bos><eos>",
+    "<think>",
+    "two\nlines",
+    'a "b", c',
+    "日本 😀",
+]
+
+
+@pytest.fixture
+def odd_pairs(tmp_path):
+    with (tmp_path / "odd.csv").open("w", newline="", encoding="utf-8") as handle:
+        csv.writer(handle).writerows([("text1", "text2"), *((text, "my card") for text in ODD)])
+    return tmp_path / "odd.csv"
+
+
+def test_odd_texts_are_plain_text_and_come_back_as_they_were(trained, odd_pairs, tmp_path):
+    done = flipkd("match", "--matcher", trained, odd_pairs)
+    assert done.code == 0, done.err
+    rows = [json.loads(line) for line in done.out.splitlines()]
+    assert [row["text1"] for row in rows] == ODD
+    assert len({row["score"] for row in rows}) > len(ODD) / 2
+    for name in ("o.jsonl", "deep/er/o.csv"):
+        told = flipkd("match", "--matcher", trained, odd_pairs, "--output", tmp_path / name)
+        matches = sum(row["decision"] == "match" for row in rows)
+        assert (told.code, told.out) == (0, f"{tmp_path / name}: {len(ODD)} pairs, {matches} match\n"), told.err
+    assert (tmp_path / "o.jsonl").read_text(encoding="utf-8") == done.out
+    with (tmp_path / "deep/er/o.csv").open(newline="", encoding="utf-8") as handle:
+        written = list(csv.DictReader(handle))
+    guarded = {"=1+1", "+1", "-1", "@x", "\tx"}
+    assert [row["text1"] for row in written] == ["'" + text if text in guarded else text for text in ODD]
+    assert [float(row["score"]) for row in written] == [row["score"] for row in rows]
+
+
+def test_one_pair_is_the_same_row_as_in_a_file(trained, odd_pairs):
+    rows = flipkd("match", "--matcher", trained, odd_pairs, "--batch_size", 1).out.splitlines()
+    done = flipkd("match", "--matcher", f"{trained}/matcher", "--text1", ODD[0], "--text2", "my card")
+    assert done.code == 0, done.err
+    assert json.loads(done.out) == json.loads(rows[0])
+
+
+def test_empty_texts_are_named_by_row_before_any_model_is_looked_for(tmp_path):
+    rows = ["text1,text2", *["a,b"] * 2, ",b", "a, ", "\u200b,b", *["a,"] * 4]
+    (tmp_path / "e.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    done = flipkd("match", "--matcher", tmp_path / "none", tmp_path / "e.csv")
+    assert (done.code, done.out) == (3, "")
+    assert "7 rows have an empty text (row 3, 4, 5, 6, 7, ...); fill or remove them" in done.err
+
+
+def test_an_output_that_cannot_be_written_is_said_before_the_work(odd_pairs, tmp_path):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder.csv").mkdir()
+    for output in (tmp_path / "file" / "o.csv", tmp_path / "folder.csv"):
+        done = flipkd("match", "--matcher", tmp_path / "none", odd_pairs, "--output", output)
+        assert done.code == 5
+        assert done.err.startswith(f"flipkd: {output}: ")
+
+
+def test_json_lines_hold_one_row_a_line_whatever_the_text():
+    rows = [{"text1": "a\u2028b\nc", "text2": "\x00", "score": 0.1}]
+    assert to_jsonl(rows).count("\n") == 1
+    assert json.loads(to_jsonl(rows)) == rows[0]
+
+
+def test_csv_of_no_rows_has_a_header():
+    assert list(csv.reader(io.StringIO(to_csv([])))) == [["text1", "text2", "score", "probability", "decision"]]

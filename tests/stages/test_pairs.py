@@ -1,0 +1,53 @@
+"""Pairs for the stages: labels with their gaps, hashes that change with what they cover, warnings in the log."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from datasets import Dataset
+
+from flipkd.errors import DataError
+from flipkd.stages.pairs import content_hash, labelled, labels_of, trainable_pairs, warn_of_leaks
+
+ROWS = {"text1": ["a", "b", "c"], "text2": ["d", "e", "f"], "label": [1, None, 0]}
+
+
+def test_labels_have_minus_one_for_unknown():
+    assert labels_of(Dataset.from_dict(ROWS)).tolist() == [1, -1, 0]
+    without = labels_of(Dataset.from_dict({"text1": ["a"], "text2": ["b"]}))
+    assert without.tolist() == [-1]
+    assert without.dtype == np.int64
+
+
+def test_labelled_keeps_the_labelled_rows_in_their_order():
+    assert labelled(Dataset.from_dict(ROWS), name="x")["text1"][:] == ["a", "c"]
+    whole = Dataset.from_dict(ROWS).select([0, 2])
+    assert labelled(whole, name="x") is whole
+    with pytest.raises(DataError, match="x: no row has a label"):
+        labelled(Dataset.from_dict(ROWS).select([1]), name="x")
+
+
+def test_content_hash_changes_with_texts_labels_and_order_only():
+    base = content_hash(Dataset.from_dict(ROWS))
+    assert content_hash(Dataset.from_dict(ROWS | {"score": [0.1, 0.2, 0.3]})) == base
+    for changed in (
+        ROWS | {"label": [1, 0, 0]},
+        ROWS | {"text1": ["a", "b", "C"]},
+        {name: values[::-1] for name, values in ROWS.items()},
+        ROWS | {"text1": ["ad", "b", "c"], "text2": ["", "e", "f"]},
+    ):
+        assert content_hash(Dataset.from_dict(changed)) != base
+
+
+def test_warnings_go_to_the_log_and_problems_are_raised(tmp_path, caplog):
+    path = tmp_path / "p.csv"
+    path.write_text("text1,text2,label\na,b,1\nc,d,0\ne,f,1\ng,h,0\ng,h,0\n")
+    dataset = trainable_pairs(str(path), columns=None, name="train")
+    assert len(dataset) == 5
+    assert caplog.messages == ["train: 1 rows repeat an earlier pair (row 5)"]
+    caplog.clear()
+    assert warn_of_leaks({"train": dataset, "test": dataset.select([0])}) == {"train/test": 1}
+    assert "1 rows hold a text that stands on both sides" in caplog.text
+    path.write_text("text1,text2,label\na,b,1\nc,d,1\n")
+    with pytest.raises(DataError, match=r"train: cannot be used for training: only one class"):
+        trainable_pairs(str(path), columns=None, name="train")

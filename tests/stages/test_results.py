@@ -1,0 +1,71 @@
+"""Tables of results: means over seeds, the chosen score, columns that line up."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+import pytest
+
+from flipkd.errors import ResourceError
+from flipkd.stages.results import require_writable, results_table, text_table
+
+
+def result(system: str, f1: float, seed: int = 0, *, score: str = "answer", overrides=None):
+    metrics = dict.fromkeys(("f1", "average_precision", "accuracy", "roc_auc", "ece"), f1)
+    by_score = (
+        {"answer": {"test": metrics}, "cosine": {"test": metrics}}
+        if system == "flipped"
+        else {"answer": {"test": metrics}}
+    )
+    return {
+        "data": "d",
+        "system": system,
+        "seed": seed,
+        "overrides": overrides or {},
+        "score": score,
+        "by_score": by_score,
+        "seconds": 10.0 * (seed + 1),
+        "peak_memory_bytes": 2**30 * (seed + 1),
+    }
+
+
+def cells(table: str) -> list[list[str]]:
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines() if line[0] == "|"]
+
+
+def test_one_seed_is_a_figure_and_several_are_a_mean_with_half_an_interval():
+    table = results_table([result("plain", 0.5)])
+    assert cells(table)[2] == ["d", "plain", "answer", *["0.500"] * 5, "1", "10", "1.0"]
+    table = results_table([result("plain", 0.5), result("plain", 0.7, 1)])
+    assert cells(table)[2] == ["d", "plain", "answer", *["0.600 ± 1.271"] * 5, "2", "15", "2.0"]  # t(1) = 12.706
+
+
+def test_the_chosen_score_has_a_star_and_settings_are_kept_apart():
+    table = results_table([result("flipped", 0.5, score="cosine"), result("plain", 0.1, overrides={"lora_r": 2})])
+    assert [row[2] for row in cells(table)[2:]] == ["answer", "cosine*", "answer"]
+    assert table.endswith("* chosen on validation")
+    two = results_table([result("plain", 0.1), result("plain", 0.3, overrides={"lora_r": 2})])
+    assert [row[3] for row in cells(two)[2:]] == ["0.100", "0.300"]
+
+
+def test_columns_line_up():
+    lines = text_table(["a", "long"], [["xxx", "1"], ["y", "22"]]).splitlines()
+    assert lines == ["| a   | long |", "|-----|------|", "| xxx | 1    |", "| y   | 22   |"]
+    assert text_table(["a"], []).splitlines() == ["| a |", "|---|"]
+
+
+def test_what_cannot_be_written_is_refused_and_nothing_is_left(tmp_path):
+    require_writable(tmp_path / "new" / "o.csv")
+    assert list((tmp_path / "new").iterdir()) == []
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path / "file" / "o.csv", tmp_path / "new"):
+        with pytest.raises(ResourceError):
+            require_writable(path)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_folder_is_refused(tmp_path):
+    tmp_path.chmod(stat.S_IRUSR | stat.S_IXUSR)
+    with pytest.raises(ResourceError, match="choose a folder that you may write to"):
+        require_writable(tmp_path / "o.csv")

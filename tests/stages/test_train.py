@@ -1,0 +1,29 @@
+"""train as a stage: pre-flight, and what may change between two starts of one run."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from commands import flipkd, given, student
+
+
+def test_pre_flight_is_written_and_warns(trained):
+    report = json.loads((Path(trained) / "preflight.json").read_text())
+    assert {"teacher", "student", "warnings"} <= set(report)
+    assert "too few labelled validation pairs to tell" in report["warnings"][0]
+
+
+def test_files_may_move_but_not_change(trained, base_models, pair_files, taught, tmp_path):
+    run = shutil.copytree(trained, tmp_path / "run")
+    moved = {name: str(shutil.copy(path, tmp_path / f"moved-{name}.csv")) for name, path in pair_files.items()}
+    words = (*given(moved), *student(base_models["llama"]), "--teacher", taught, "--output_dir", run)
+    done = flipkd("train", *words, "--set", "save_steps=7")
+    assert (done.code, done.out) == (0, f"matcher: {run}/matcher\n"), done.err
+    with open(moved["validation"], "a", encoding="utf-8") as handle:
+        handle.write("one row,more,1,0.5\n")
+    done = flipkd("train", *words)
+    assert done.code == 4
+    assert "data.validation was" in done.err
+    assert "data.train" not in done.err

@@ -1,0 +1,331 @@
+"""The words of the project against the project: links, commands, settings, knobs, names and tables of README and docs."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import inspect
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import test_rooms
+import typer
+import yaml
+
+import flipkd
+from flipkd import config, errors
+from flipkd.cli import _mapping, app
+from flipkd.data.columns import OTHER_ALIASES, TEXT_ALIASES
+from flipkd.models import packaged_models
+from flipkd.objectives import OBJECTIVES
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+VERBS = typer.main.get_command(app).commands
+SETTINGS = {"teach": config.TeachConfig, "train": config.TrainConfig, "compare": config.CompareConfig}
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+THRESHOLDS = ("theta_pos", "theta_neg")
+
+
+@dataclass(frozen=True)
+class Fence:
+    """One block of code in a page."""
+
+    page: str
+    language: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.page}:{self.text.strip().splitlines()[0][:50]}"
+
+
+def text_of(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def fences(*languages: str) -> list[Fence]:
+    found = []
+    for page in PAGES:
+        for language, text in FENCE.findall(page.read_text(encoding="utf-8")):
+            if language in languages:
+                found.append(Fence(page.relative_to(ROOT).as_posix(), language, text))
+    return found
+
+
+def commands() -> list[tuple[Fence, list[str]]]:
+    """Every `flipkd ...` command of the shell fences, as words."""
+    found = []
+    for fence in fences("sh"):
+        for line in fence.text.replace("\\\n", " ").splitlines():
+            words = shlex.split(line, comments=True)
+            words = words[2:] if words[:2] == ["python", "-m"] else words
+            if words[:1] == ["flipkd"]:
+                end = next((i for i, word in enumerate(words) if word in (">", "|", "&&")), len(words))
+                found.append((fence, words[1:end]))
+    return found
+
+
+def top_level(module: str) -> dict[str, ast.stmt]:
+    """Names of a module and the statement that makes each, read without importing it."""
+    spec = importlib.util.find_spec(module)
+    assert spec is not None, f"no module {module}"
+    assert spec.origin is not None
+    names: dict[str, ast.stmt] = {}
+    for node in ast.parse(Path(spec.origin).read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names[node.name] = node
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names |= {target.id: node for target in targets if isinstance(target, ast.Name)}
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names |= {alias.asname or alias.name: node for alias in node.names}
+    if "__all__" in names:
+        names |= dict.fromkeys(ast.literal_eval(names["__all__"].value), names["__all__"])
+    return names
+
+
+def knobs_of(objective: str) -> dict[str, Any]:
+    """Keyword-only arguments of an objective and their defaults (None: no default)."""
+    module, _, name = OBJECTIVES[objective].partition(":")
+    arguments = top_level(module)[name].args
+    values = [None if node is None else ast.literal_eval(node) for node in arguments.kw_defaults]
+    return dict(zip([argument.arg for argument in arguments.kwonlyargs], values, strict=True))
+
+
+def section(page: str, heading: str) -> str:
+    found = re.search(rf"^## {re.escape(heading)}\n(.*?)(?=^## |\Z)", text_of(page), re.MULTILINE | re.DOTALL)
+    assert found, f"{page} has no section {heading}"
+    return found[1]
+
+
+def slugs(text: str) -> set[str]:
+    titles = re.findall(r"^#+ (.+)$", FENCE.sub("", text), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def links(page: Path) -> Iterator[tuple[Path, str]]:
+    for target in re.findall(r"\]\(([^)\s]+)\)", FENCE.sub("", page.read_text(encoding="utf-8"))):
+        if not re.match(r"[a-z]+:", target):
+            name, _, anchor = target.partition("#")
+            yield (page.parent / name if name else page), anchor
+
+
+# Links and pages
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_relative_link_leads_somewhere(page):
+    for target, anchor in links(page):
+        assert target.exists(), f"{page.name}: {target} is not there"
+        assert not anchor or anchor in slugs(target.read_text(encoding="utf-8")), f"{page.name}: no {anchor}"
+
+
+def test_the_index_links_every_page():
+    linked = {target.name for target, _ in links(ROOT / "docs" / "index.md")}
+    assert {page.name for page in (ROOT / "docs").glob("*.md")} - linked == {"index.md"}
+
+
+def test_the_help_of_the_verbs_is_up_to_date():
+    spec = importlib.util.spec_from_file_location("cli_page", ROOT / "docs" / "cli_page.py")
+    page = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(page)
+    assert text_of("docs/cli.md") == page.page(), "run: python docs/cli_page.py"
+    assert all(f"\n## flipkd {verb}\n" in text_of("docs/cli.md") for verb in VERBS)
+
+
+# Commands and settings
+
+
+@pytest.mark.parametrize("fence, words", commands(), ids=str)
+def test_a_command_is_one_that_flipkd_takes(fence, words):
+    verb, *arguments = [word for word in words if word not in ("--debug", "--verbose")]
+    if verb == "VERB":
+        assert arguments == ["--help"]
+        return
+    with VERBS[verb].make_context(f"flipkd {verb}", arguments) as context:
+        given = dict(context.params)
+    settings = SETTINGS.get(verb)
+    if settings is None:
+        return
+    assignments = given.pop("assignments") or ()
+    if given.pop("config"):  # the file is not here, and may hold what the command leaves out
+        given |= {name: name for name, field in settings.model_fields.items() if field.is_required()}
+    given["columns"] = _mapping(given["columns"])
+    built = settings.build(None, assignments, given)
+    check_objectives(built.objectives if verb == "train" else {})
+
+
+def check_objectives(chosen: dict[str, Any]) -> None:
+    for name, knobs in chosen.items():
+        if ":" in name:
+            continue
+        assert name in OBJECTIVES
+        assert not isinstance(knobs, dict) or set(knobs) <= {"weight", *knobs_of(name)}
+
+
+def test_commands_are_found():
+    shown = {words[0] for _, words in commands()}
+    assert shown >= set(VERBS) - {"demo"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_assignment_names_a_setting(page):
+    stages = {name: set(model.model_fields) for name, model in SETTINGS.items()}
+    for key in re.findall(r"--set '?([\w.:]+)=", page.read_text(encoding="utf-8")):
+        if key == "KEY":  # the help's own word
+            continue
+        first, _, rest = key.partition(".")
+        allowed = stages[first] if first in ("teach", "train") else set().union(*stages.values())
+        name, _, rest = rest.partition(".") if first in ("teach", "train") else (first, "", rest)
+        assert name in allowed, f"{page.name}: --set {key}="
+        if name == "objectives" and rest:
+            objective, _, knob = rest.partition(".")
+            assert not knob or knob in {"weight", *knobs_of(objective)}, f"{page.name}: --set {key}="
+
+
+@pytest.mark.parametrize("fence", fences("yaml"), ids=str)
+def test_a_yaml_block_holds_settings_of_the_verb_in_its_first_line(fence, tmp_path):
+    verb = re.match(r"# (\w+)\.yaml\n", fence.text)[1]
+    (tmp_path / "settings.yaml").write_text(fence.text, encoding="utf-8")
+    built = SETTINGS[verb].build(tmp_path / "settings.yaml")
+    check_objectives(getattr(built, "objectives", {}))
+    assert yaml.safe_load(fence.text)
+
+
+# Python
+
+
+@pytest.mark.parametrize("fence", fences("python"), ids=str)
+def test_a_python_block_compiles_and_its_names_exist(fence):
+    for node in ast.walk(ast.parse(fence.text)):
+        if isinstance(node, ast.ImportFrom) and node.module.split(".")[0] == "flipkd":
+            missing = {alias.name for alias in node.names} - set(top_level(node.module))
+            assert not missing, f"{node.module} has no {missing}"
+
+
+def test_the_python_of_the_readme_runs(make_student, tmp_path, monkeypatch):
+    from flipkd.files import new_folder
+
+    student, contract = make_student()
+    with new_folder(tmp_path / "run" / "matcher") as folder:
+        student.save(folder, contract)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    (block,) = [fence for fence in fences("python") if fence.page == "README.md"]
+    exec(compile(block.text, "README.md", "exec"), names)
+    assert names["scores"].shape == names["probabilities"].shape == (2,)
+    assert set(names["decisions"]) <= {"match", "no_match"}
+    assert [set(row) for row in names["ranking"]] == [{"corpus_id", "score"}]
+    assert names["vectors"].shape == (1, 12)
+
+
+def test_the_objective_of_the_docs_runs():
+    import torch
+
+    from flipkd.train.losses import resolve_objectives
+
+    (block,) = [fence for fence in fences("python") if "def mean_squared_gap" in fence.text]
+    names: dict[str, Any] = {}
+    exec(compile(block.text, "objectives.md", "exec"), names)
+    unit = torch.eye(2)
+    batch = flipkd.MatchBatch(left=unit, right=unit, teacher_grid=unit)
+    assert names["mean_squared_gap"](batch, scale=0.5) == pytest.approx(0.25)
+    assert resolve_objectives({"in_batch_kl": 1.0}, thresholds=None)
+
+
+# Tables that say what the code says
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_every_objective_and_knob_stands_in_its_section(objective):
+    text = section("docs/objectives.md", objective)
+    assert "Source:" in text
+    for knob, default in knobs_of(objective).items():
+        cell = "from `filter_quantile`" if knob in THRESHOLDS else f"`{default}`"
+        assert f"| `{knob}` | {cell} |" in text
+    assert len(re.findall(r"^\| `", text, re.MULTILINE)) == len(knobs_of(objective))
+
+
+def test_the_table_of_exit_codes():
+    text = text_of("docs/errors.md")
+    leaves = [e for e in vars(errors).values() if inspect.isclass(e) and issubclass(e, errors.FlipkdError)]
+    for leaf in leaves:
+        also = leaf.__bases__[-1] if len(leaf.__bases__) > 1 else Exception
+        assert f"| {leaf.exit_code} | `{leaf.__name__}` | `{also.__name__}` |" in text
+    assert len(re.findall(r"^\| \d+ \| `", text, re.MULTILINE)) == len(leaves)
+
+
+def test_the_table_of_rooms():
+    rows = re.findall(r"^\| `(\w+)` \| ?(.*?) ?\|$", text_of("CONTRIBUTING.md"), re.MULTILINE)
+    written = {room: set(re.findall(r"`(\w+)`", allowed)) for room, allowed in rows}
+    assert written == {room: set(below) for room, below in test_rooms.ROOMS.items() if room not in test_rooms.LOWEST}
+
+
+def test_the_table_of_packaged_models():
+    rows = dict(re.findall(r"^\| `([\w.-]+)` \| (.*?) \|", text_of("docs/models.md"), re.MULTILINE))
+    assert rows == packaged_models()
+
+
+def test_the_fields_of_matcher_json():
+    from flipkd.student.contract import ScoreContract
+
+    rows = re.findall(r"^\| `(\w+)` \|", section("docs/matcher.md", "matcher.json"), re.MULTILINE)
+    assert rows == list(ScoreContract.model_fields)
+
+
+def test_the_fields_of_the_template():
+    fields = {
+        n.target.id: n.value for n in top_level("flipkd.student.prompt")["Template"].body if hasattr(n, "target")
+    }
+    rows = dict(re.findall(r"^\| `(\w+)` \| `(\".*\")` \|$", section("docs/student.md", "The prompt"), re.MULTILINE))
+    assert {name: ast.literal_eval(value) for name, value in rows.items()} == {
+        name: ast.literal_eval(value) for name, value in fields.items()
+    }
+
+
+@pytest.mark.parametrize(
+    "page, module, table",
+    [
+        ("docs/teachers.md", "flipkd.teachers.finetune", "LOSSES"),
+        ("docs/teachers.md", "flipkd.teachers.teacher", "TEACHERS"),
+        ("docs/evaluate.md", "flipkd.stages.systems", "SYSTEMS"),
+    ],
+)
+def test_every_row_of_a_table_is_explained(page, module, table):
+    rows = ast.literal_eval(top_level(module)[table].value)
+    assert [row for row in rows if f"| `{row}` |" not in text_of(page)] == []
+
+
+def test_every_metric_is_explained():
+    scores = [0.1, 0.2, 0.8, 0.9]
+    measured = flipkd.measure(scores, [0, 0, 1, 1], probabilities=scores)
+    assert [name for name in measured if f"`{name}`" not in section("docs/evaluate.md", "Metrics")] == []
+
+
+def test_every_alias_of_a_column_is_named():
+    text = section("docs/data.md", "Columns")
+    assert [f"{a}/{b}" for a, b in TEXT_ALIASES if f"`{a}`/`{b}`" not in text] == []
+    assert [name for aliases in OTHER_ALIASES.values() for name in aliases if f"`{name}`" not in text] == []
+
+
+def test_the_readme_shows_every_room_of_the_tree():
+    tree = section("README.md", "The tree")
+    package = Path(flipkd.__file__).parent
+    rooms = {f"{path.name}/" if path.is_dir() else path.name for path in package.iterdir() if path.name[0] != "_"}
+    assert [room for room in rooms - {"py.typed"} if room not in tree] == []
+    folders = {path.name for path in ROOT.iterdir() if path.is_dir() and any(path.glob("*.*"))}
+    known = folders & {"tests", "recipes", "docs", "benchmarks", ".ci"}
+    assert [name for name in known if f"\n{name}/" not in tree] == []
+
+
+def test_the_readme_has_its_table_once():
+    assert len(re.findall(r"^<!-- table: \w+ -->\n.+?^<!-- /table -->$", text_of("README.md"), re.M | re.S)) == 1
+
+
+def test_the_changelog_tells_of_this_version():
+    assert re.search(r"^## \[(.+?)\] - ", text_of("CHANGELOG.md"), re.MULTILINE)[1] == flipkd.__version__
