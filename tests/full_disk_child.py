@@ -34,7 +34,7 @@ def left_behind() -> list[str]:
 
 disk.mkdir()
 mount()
-outcomes, reached, free = {}, 0, 0
+outcomes, free = {}, 0
 while True:
     run = disk / "run"
     leave(free)
@@ -44,7 +44,7 @@ while True:
     if "the disk is full" not in done.err:
         sys.exit(done.err)
     outcomes[free] = [done.code, left_behind()]
-    free += 15_000
+    free += 30_000
 ballast.unlink()
 again = flipkd("train", *words, "--output_dir", run)
 if again.code or "finished before" not in again.err:

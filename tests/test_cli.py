@@ -103,7 +103,7 @@ def test_a_yaml_file_with_set_and_options_over_it(base_models, pair_files, tmp_p
     assert done.code == 0, done.err
     recorded = json.loads((run / "run.json").read_text())["config"]
     assert (recorded["lora_r"], recorded["readout_r"], recorded["seed"]) == (2, 8, 5)
-    (tmp_path / "run.yaml").write_text("train_file: a\nvalidation_file: b\nlerning_rate: 1\n")
+    (tmp_path / "run.yaml").write_text("lerning_rate: 1\n")
     done = flipkd(*words)
     assert done.code == 4
     assert "no setting is called 'lerning_rate'; did you mean 'learning_rate'?" in done.err
@@ -122,6 +122,22 @@ def test_a_finished_run_returns_at_once_and_another_is_not_mixed_in(trained, bas
     assert done.code == 4
     assert "config.model_name_or_path" in done.err
     assert Path(trained, "matcher", "manifest.json").stat().st_mtime_ns == before
+
+
+def test_a_run_that_never_began_does_not_bind_its_folder(base_models, encoders, pair_files, tmp_path):
+    train = ("train", *given(pair_files), "--output_dir", tmp_path / "run")
+    for words in (student("no-such-model", **PLAIN), student(base_models["llama"])):  # a typo; a teacher forgotten
+        done = flipkd(*train, *words)
+        assert done.code == 4
+        assert "begun differently" not in done.err
+    done = flipkd(*train, *student(base_models["llama"], **PLAIN, report_to="tensorboard", num_train_epochs=1))
+    assert (done.code == 0) or "requires tensorboard to be installed" in done.err
+    done = flipkd(*train, *student(base_models["llama"], **PLAIN, num_train_epochs=1))
+    assert done.code == 0, done.err
+    teach = ("teach", *given(pair_files), "--output_dir", tmp_path / "t", "--set", "fine_tune=false")
+    assert flipkd(*teach, "--teacher_name_or_path", tmp_path / "typo").code == 4
+    done = flipkd(*teach, "--teacher_name_or_path", encoders / "bi")
+    assert done.code == 0, done.err
 
 
 def test_two_runs_at_once(base_models, pair_files, tmp_path):
@@ -296,14 +312,15 @@ def test_bad_pairs_are_refused_before_torch_is_imported(verb, pair_files, tmp_pa
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one.csv"]
 
 
-def test_a_process_of_its_own_keeps_stdout_for_results_and_stderr_for_what_matters(trained, pair_files, tmp_path):
-    main = "from flipkd.cli import main; main()"
-    words = [sys.executable, "-c", main, "match", "--matcher", trained, pair_files["test"]]
-    done = subprocess.run(words, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert len(rows_of(done.stdout)) == 24
-    reader, writer = os.pipe()
-    os.close(reader)  # as `| head -0` would
-    done = subprocess.run(words, stdout=writer, stderr=subprocess.PIPE, text=True)
-    os.close(writer)
-    assert (done.returncode, done.stderr) == (0, "")
+def test_a_process_of_its_own_keeps_stdout_for_results_and_stderr_for_what_matters(
+    trained, encoders, pair_files, tmp_path
+):
+    teach = ["teach", *given(pair_files), "--teacher_name_or_path", encoders / "bi", "--output_dir", tmp_path / "t"]
+    match = ["match", "--matcher", trained, pair_files["test"]]
+    code = "import json, sys; from flipkd.cli import main\nfor words in json.loads(sys.argv[1]): sys.argv[1:] = words; main()"
+    done = child(code, json.dumps([list(map(str, words)) for words in (teach, match)]))
+    assert done.returncode == 0, done.stderr
+    told, rows = done.stdout.split(f"teacher: {tmp_path / 't'}\n")
+    assert told.startswith("| metric")
+    assert len(rows_of(rows)) == 24
+    assert all(line.startswith(("train", "validation")) for line in done.stderr.splitlines()), done.stderr

@@ -227,7 +227,7 @@ def test_the_python_of_the_readme_runs(make_student, tmp_path, monkeypatch):
 def test_the_objective_of_the_docs_runs():
     import torch
 
-    from flipkd.train.losses import resolve_objectives
+    from flipkd.training.losses import resolve_objectives
 
     (block,) = [fence for fence in fences("python") if "def mean_squared_gap" in fence.text]
     names: dict[str, Any] = {}

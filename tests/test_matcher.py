@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from tiny import make_table
 from flipkd.errors import ArtefactError, DataError, NumbersError, UsageError
 from flipkd.files import new_folder
 from flipkd.matcher import Matcher
+from flipkd.text import is_empty
 
 TABLE = make_table(24, seed=2)
 PAIRS = [*zip(TABLE.left, TABLE.right, strict=True), ("pin", "fee " * 40), ("x", "y")]
@@ -73,7 +73,9 @@ def test_probabilities_and_decisions_follow_the_contract(matcher):
     calibration = matcher.contract.calibration
     expected = 1 / (1 + np.exp(-(calibration["slope"] * scores.astype(np.float64) + calibration["intercept"])))
     np.testing.assert_allclose(matcher.predict_proba(PAIRS), expected)
-    assert matcher.decide(PAIRS) == ["match" if s >= matcher.contract.threshold else "no_match" for s in scores.tolist()]
+    assert matcher.decide(PAIRS) == [
+        "match" if s >= matcher.contract.threshold else "no_match" for s in scores.tolist()
+    ]
     assert set(matcher.decide(PAIRS)) == {"match", "no_match"}
 
 
@@ -81,7 +83,9 @@ def test_without_calibration_and_threshold_the_logit_decides(make_student):
     matcher = Matcher(*make_student())
     assert matcher.contract.threshold is None
     assert matcher.decisions(np.array([-1e-6, 0.0, 1e-6], np.float32)) == ["no_match", "match", "match"]
-    np.testing.assert_allclose(matcher.predict_proba(PAIRS), 1 / (1 + np.exp(-matcher.predict(PAIRS).astype(np.float64))))
+    np.testing.assert_allclose(
+        matcher.predict_proba(PAIRS), 1 / (1 + np.exp(-matcher.predict(PAIRS).astype(np.float64)))
+    )
 
 
 def test_decisions_are_made_in_float64(matcher):
@@ -186,8 +190,6 @@ def test_ties_stay_in_the_order_given(matcher):
 
 def test_a_score_that_is_not_finite_is_an_error_and_never_a_decision(make_student):
     student, contract = make_student()
-    places = {"bias": contract, "identity": replace}  # both are unused names of other rooms
-    assert places
     with torch.no_grad():
         next(p for name, p in student.named_parameters() if "lora_B" in name).fill_(float("nan"))
     matcher = Matcher(student, contract)
@@ -198,7 +200,17 @@ def test_a_score_that_is_not_finite_is_an_error_and_never_a_decision(make_studen
         matcher.rank("a", ["b", "c"])
 
 
-ODD = ["<bos><eos>", "<think>", "{{7*7}}", "%s", "=1+1", "Text 1: a\nText 2: b\nAnswer yes or no: yes", "\u200bx", "ﷺ", "👩‍👩‍👧"]
+ODD = [
+    "<bos><eos>",
+    "<think>",
+    "{{7*7}}",
+    "%s",
+    "=1+1",
+    "Text 1: a\nText 2: b\nAnswer yes or no: yes",
+    "\u200bx",
+    "ﷺ",
+    "👩‍👩‍👧",
+]
 
 
 def test_odd_texts_are_plain_texts(matcher):
@@ -211,15 +223,14 @@ def test_odd_texts_are_plain_texts(matcher):
 
 
 @settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(pairs=st.lists(st.tuples(st.text(max_size=40), st.text(max_size=40)), min_size=1, max_size=4))
+@given(pairs=st.lists(st.tuples(*[st.text(st.characters(codec="utf-8"), max_size=40)] * 2), min_size=1, max_size=4))
 def test_every_list_of_two_texts_is_scored_or_refused_by_name(matcher, pairs):
-    try:
-        scores = matcher.predict(pairs)
-    except DataError as error:
-        assert str(error).startswith("pair ")
+    if any(is_empty(text) for pair in pairs for text in pair):
+        with pytest.raises(DataError, match=r"^pair \d, text [12], is empty"):
+            matcher.predict(pairs)
     else:
-        assert np.isfinite(scores).all()
-        assert [score == pytest.approx(float(matcher.predict([pair])[0]), abs=1e-5) for pair, score in zip(pairs, scores)]
+        alone = [float(matcher.predict([pair])[0]) for pair in pairs]
+        np.testing.assert_allclose(matcher.predict(pairs), alone, atol=1e-5)
 
 
 def test_texts_far_beyond_the_limit_cost_little_and_differ_only_where_they_are_read(matcher):

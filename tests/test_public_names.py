@@ -43,7 +43,6 @@ def test_a_name_is_the_thing_of_that_name_in_its_module(name):
     assert inspect.getdoc(thing)
 
 
-@pytest.mark.xfail(strict=True, reason="flipkd.train is a function at first and the room once that is loaded")
 def test_a_name_stays_what_it_is_whatever_was_imported_before():
     # `import flipkd.x` sets the attribute x of the package: a public name must not be a room's name too.
     rooms = {path.stem for path in Path(flipkd.__file__).parent.iterdir() if not path.name.startswith("_")}

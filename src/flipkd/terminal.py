@@ -77,8 +77,8 @@ def quieten_libraries() -> None:
     os.environ.setdefault("TQDM_DELAY", "2")  # seconds before a bar shows: loading 23 small tensors needs none
     if not sys.stderr.isatty():
         os.environ.setdefault("TQDM_DISABLE", "1")  # bars make a log file unreadable
-    for name in ("sentence_transformers", "huggingface_hub", "peft"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("sentence_transformers").setLevel(logging.ERROR)
+    logging.getLogger("huggingface_hub").propagate = False  # it prints by itself; here all would stand twice
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
 

@@ -14,11 +14,11 @@ from flipkd.config import TrainConfig
 from flipkd.evaluate.metrics import measure
 from flipkd.student.prompt import pad
 from flipkd.student.scoring import score_pairs
-from flipkd.train.batches import Collator, LengthGroupedRows, PairTable, TeacherSignal
-from flipkd.train.losses import teacher_thresholds
-from flipkd.train.module import DistillationModule
-from flipkd.train.run import PASSED_ON, fresh_student, run_objectives
-from flipkd.train.trainer import fit
+from flipkd.training.batches import Collator, LengthGroupedRows, PairTable, TeacherSignal
+from flipkd.training.losses import teacher_thresholds
+from flipkd.training.module import DistillationModule
+from flipkd.training.run import PASSED_ON, fresh_student, run_objectives
+from flipkd.training.trainer import fit
 
 # peft 0.21 asks transformers 5.23 by its old name; the package silences that, a script need not
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")

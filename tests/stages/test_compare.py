@@ -81,7 +81,7 @@ def test_a_run_of_a_system_with_other_settings_is_refused_and_says_what_to_do(wo
     assert flipkd(*one).code == 0
     done = flipkd(*one, "--set", "train.learning_rate=0.03")
     assert done.code == 4
-    assert "config.learning_rate was 0.0002, now 0.03" in done.err
+    assert "config.learning_rate was 0.0005, now 0.03" in done.err
 
 
 def test_what_cannot_be_compared(words, pair_files, tmp_path):

@@ -6,7 +6,6 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from flipkd.errors import ConfigError, DataError
-from flipkd.text import is_empty
 from flipkd.student.prompt import (
     INSTRUCTION,
     LEFT_TEXT,
@@ -19,6 +18,7 @@ from flipkd.student.prompt import (
     pad,
     template_from,
 )
+from flipkd.text import is_empty
 
 
 @pytest.fixture(scope="module")

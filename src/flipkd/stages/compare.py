@@ -47,7 +47,12 @@ def compare(config: CompareConfig) -> list[dict[str, Any]]:
             raise DataError(f"{name}: some rows have no label; a comparison needs all of them")
     bench = Bench(config, sets)
     hashes = {name: content_hash(dataset) for name, dataset in sets.items()}
-    return [_unit(bench, system, seed, hashes) for seed in config.seeds for system in config.systems]
+    units = [(system, seed) for seed in config.seeds for system in config.systems]
+    results = []
+    for number, (system, seed) in enumerate(units, 1):
+        logger.warning("[%d/%d] %s: %s, seed %d", number, len(units), config.data, system, seed)
+        results.append(_unit(bench, system, seed, hashes))
+    return results
 
 
 def _unit(bench: Bench, system: str, seed: int, hashes: Mapping[str, str]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from flipkd.stages.teach import StoredTeacher, teach
 from flipkd.stages.train import train
 from flipkd.student.model import Student, load_student
 from flipkd.student.scoring import score_pairs
-from flipkd.train.run import fresh_student
+from flipkd.training.run import fresh_student
 
 SYSTEMS = {
     "tfidf": "flipkd.stages.systems:tfidf",

@@ -17,7 +17,7 @@ from flipkd.teachers.store import ScoreStore
 from flipkd.teachers.teacher import load_teacher
 
 if TYPE_CHECKING:
-    from flipkd.train.batches import TeacherSignal
+    from flipkd.training.batches import TeacherSignal
 
 TEACHER = "teacher.json"
 
@@ -121,7 +121,7 @@ class StoredTeacher:
 
     def signal(self, dataset: Any) -> TeacherSignal:
         """The stored values of a data set's pairs: vectors of both sides from a bi-encoder, else scores."""
-        from flipkd.train.batches import TeacherSignal
+        from flipkd.training.batches import TeacherSignal
 
         left, right = dataset["text1"][:], dataset["text2"][:]
         if self.kind == "bi_encoder":

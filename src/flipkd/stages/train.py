@@ -16,7 +16,7 @@ from flipkd.teachers.preflight import preflight
 
 if TYPE_CHECKING:
     from flipkd.student.model import Student
-    from flipkd.train.batches import PairTable
+    from flipkd.training.batches import PairTable
 
 logger = logging.getLogger(__name__)
 PREFLIGHT_PAIRS = 400  # enough to tell a teacher from a coin, few enough to score in seconds
@@ -35,7 +35,7 @@ def train(config: TrainConfig) -> Path:
     warn_of_leaks(sets)
     data = {name: content_hash(dataset) for name, dataset in sets.items()}
     teacher = StoredTeacher(config.teacher) if config.teacher else None
-    from flipkd.train import run  # brings torch, which takes seconds: only once the files are known to be good
+    from flipkd.training import run  # brings torch, which takes seconds: only once the files are known to be good
 
     if teacher:
         data["teacher"] = teacher.fingerprint
@@ -57,7 +57,7 @@ def train(config: TrainConfig) -> Path:
 
 
 def _table(dataset: Any, teacher: StoredTeacher | None) -> PairTable:
-    from flipkd.train.batches import PairTable
+    from flipkd.training.batches import PairTable
 
     signal = teacher.signal(dataset) if teacher else None
     return PairTable(left=dataset["text1"][:], right=dataset["text2"][:], label=labels_of(dataset), teacher=signal)

@@ -23,11 +23,11 @@ from flipkd.student.language_model import LoraSettings
 from flipkd.student.model import Student, new_student
 from flipkd.student.prompt import template_from
 from flipkd.student.scoring import score_pairs
-from flipkd.train.batches import PairTable
-from flipkd.train.card import model_card
-from flipkd.train.losses import WeightedObjective, resolve_objectives, teacher_thresholds
-from flipkd.train.module import DistillationModule
-from flipkd.train.trainer import fit
+from flipkd.training.batches import PairTable
+from flipkd.training.card import model_card
+from flipkd.training.losses import WeightedObjective, resolve_objectives, teacher_thresholds
+from flipkd.training.module import DistillationModule
+from flipkd.training.trainer import fit
 
 MATCHER = "matcher"
 FREE_TO_CHANGE = frozenset(

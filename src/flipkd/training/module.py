@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from flipkd.errors import NumbersError
 from flipkd.objectives import MatchBatch
 from flipkd.student.model import Student
-from flipkd.train.losses import WeightedObjective
+from flipkd.training.losses import WeightedObjective
 
 
 class DistillationModule(nn.Module):

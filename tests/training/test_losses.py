@@ -8,7 +8,7 @@ from flipkd.errors import ConfigError
 from flipkd.objectives.answer import answer_cross_entropy
 from flipkd.objectives.in_batch import in_batch_kl
 from flipkd.objectives.margin import margin_hinge
-from flipkd.train.losses import needs_of, resolve_objectives, teacher_thresholds
+from flipkd.training.losses import needs_of, resolve_objectives, teacher_thresholds
 
 
 def test_weights_knobs_and_thresholds_are_bound():

@@ -4,7 +4,7 @@ import pytest
 from tiny import make_table
 
 from flipkd.config import TrainConfig
-from flipkd.train.batches import PairTable
+from flipkd.training.batches import PairTable
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from flipkd.errors import NumbersError
-from flipkd.train.module import DistillationModule
+from flipkd.training.module import DistillationModule
 
 PATIENCE = 10  # steps: one batch may be odd, ten in a row are a fault
 

@@ -9,7 +9,7 @@ from tiny import make_table
 
 from flipkd.config import TrainConfig
 from flipkd.errors import FlipkdError
-from flipkd.train import checkpoints, run
+from flipkd.training import checkpoints, run
 
 settings, step, place, number = json.loads(sys.argv[1]), int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
 torch.set_num_threads(1)
@@ -30,7 +30,7 @@ class AtStep(checkpoints.TrainerCallback):
 
 
 if step:
-    from flipkd.train import trainer
+    from flipkd.training import trainer
 
     class Killed(trainer.DistillationTrainer):
         def __init__(self, **arguments):

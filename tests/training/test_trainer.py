@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import load_file
 
 from flipkd.errors import ConfigError
-from flipkd.train.checkpoints import last_valid_checkpoint
-from flipkd.train.trainer import METRICS, training_arguments
+from flipkd.training.checkpoints import last_valid_checkpoint
+from flipkd.training.trainer import METRICS, training_arguments
 
 CHILD = Path(__file__).parent / "run_child.py"
 TESTS = CHILD.parents[1]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from flipkd.train.batches import Collator, LengthGroupedRows, PairTable, TeacherSignal
+from flipkd.training.batches import Collator, LengthGroupedRows, PairTable, TeacherSignal
 
 
 def test_collator_gives_equal_texts_equal_ids_on_either_side(make_student):

@@ -16,10 +16,10 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from flipkd.errors import ConfigError, ResourceError, StoppedError, nearest
 from flipkd.files import resource_errors
-from flipkd.train.batches import Collator, LengthGroupedRows, PairTable
-from flipkd.train.checkpoints import Manifests, last_valid_checkpoint
-from flipkd.train.module import DistillationModule
-from flipkd.train.sentinels import Sentinels
+from flipkd.training.batches import Collator, LengthGroupedRows, PairTable
+from flipkd.training.checkpoints import Manifests, last_valid_checkpoint
+from flipkd.training.module import DistillationModule
+from flipkd.training.sentinels import Sentinels
 
 logger = logging.getLogger(__name__)
 METRICS = "metrics.jsonl"

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from flipkd.errors import NumbersError
-from flipkd.train.batches import Collator
-from flipkd.train.losses import resolve_objectives
-from flipkd.train.module import DistillationModule
+from flipkd.training.batches import Collator
+from flipkd.training.losses import resolve_objectives
+from flipkd.training.module import DistillationModule
 
 FLIPPED = {"answer_cross_entropy": 1.0, "margin_hinge": 1.0, "in_batch_kl": 1.0}
 

@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from flipkd.errors import NumbersError
-from flipkd.train.batches import PairTable
-from flipkd.train.module import DistillationModule
-from flipkd.train.run import fresh_student, run_objectives
-from flipkd.train.trainer import fit
+from flipkd.training.batches import PairTable
+from flipkd.training.module import DistillationModule
+from flipkd.training.run import fresh_student, run_objectives
+from flipkd.training.trainer import fit
 
 PLAIN = {"answer_cross_entropy": 1.0}
 

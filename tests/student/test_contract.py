@@ -1,0 +1,67 @@
+"""matcher.json: written and read the same, and every way it can be wrong names the file and the field."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from flipkd.errors import ArtefactError
+from flipkd.student.contract import CONTRACT, ScoreContract, read_contract
+
+VALUES = {
+    "base_model_name_or_path": "m",
+    "base_model_hash": "xxh3_128:float32:00",
+    "dtype": "float32",
+    "template": {"no": " no", "yes": " ja\n"},
+    "label_ids": [3, 7],
+    "reading": "joint",
+    "max_text_length": 16,
+    "readout_places": ["model.layers.1.self_attn.q_proj"],
+}
+
+
+def write(folder, values):
+    (folder / CONTRACT).write_text(values if isinstance(values, str) else json.dumps(values))
+
+
+def test_what_is_saved_is_what_is_read(tmp_path):
+    calibration = {"method": "temperature", "slope": 0.1 + 0.2, "intercept": 0.0}
+    contract = ScoreContract.model_validate(VALUES | {"calibration": calibration, "threshold": -1e-17})
+    contract.save(tmp_path)
+    assert read_contract(tmp_path) == contract
+    assert read_contract(tmp_path).threshold == -1e-17
+    assert (contract.format, contract.pooling, contract.label_ids) == (1, "mean", (3, 7))
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        ({"format": 2}, "format 2 needs a newer flipkd"),
+        ({"format": 0}, "format: "),
+        ({"reading": "both"}, "reading: "),
+        ({"pooling": "max"}, "pooling: "),
+        ({"label_ids": [1]}, "label_ids"),
+        ({"threshold": "high"}, "threshold: "),
+        ({"surprise": 1}, "surprise: "),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path, change, said):
+    write(tmp_path, VALUES | change)
+    with pytest.raises(ArtefactError) as raised:
+        read_contract(tmp_path)
+    assert str(tmp_path / CONTRACT) in str(raised.value)
+    assert said in str(raised.value)
+
+
+def test_files_that_are_no_contract(tmp_path):
+    with pytest.raises(ArtefactError, match="no such file"):
+        read_contract(tmp_path)
+    for content, said in (("{", "not readable as JSON"), ("[]", "the whole file"), ("{}", "base_model_name_or_path")):
+        write(tmp_path, content)
+        with pytest.raises(ArtefactError, match=said):
+            read_contract(tmp_path)
+    for number in ("NaN", "Infinity"):
+        write(tmp_path, json.dumps(VALUES | {"threshold": 0}).replace('"threshold": 0', f'"threshold": {number}'))
+        with pytest.raises(ArtefactError, match="threshold"):
+            read_contract(tmp_path)

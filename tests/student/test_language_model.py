@@ -1,0 +1,94 @@
+"""Loading and hashing a causal LM, and where LoRA goes; adapters in a folder are tested with the student."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+import torch
+
+from flipkd.errors import ArtefactError, ConfigError
+from flipkd.student.language_model import DTYPES, LoraSettings, add_lora, load_language_model, weights_hash
+
+
+def test_a_loaded_model_is_frozen_and_in_the_dtype_asked_for(base_model):
+    for name, dtype in DTYPES.items():
+        model, tokenizer = load_language_model(str(base_model), dtype=name)
+        assert {p.dtype for p in model.parameters()} == {dtype}
+        assert not any(p.requires_grad for p in model.parameters())
+        assert not model.training
+        assert tokenizer("a")["input_ids"]
+
+
+def test_the_hash_is_of_the_weights_in_that_dtype_and_of_nothing_else(base_models, tmp_path):
+    model, _ = load_language_model(str(base_models["llama"]), dtype="float32")
+    known = weights_hash(model, dtype="float32")
+    assert known.startswith("xxh3_128:float32:")
+    copy, _ = load_language_model(str(shutil.copytree(base_models["llama"], tmp_path / "moved")), dtype="float32")
+    assert weights_hash(copy, dtype="float32") == known
+    half, _ = load_language_model(str(base_models["llama"]), dtype="bfloat16")
+    assert weights_hash(half, dtype="bfloat16") == weights_hash(model, dtype="bfloat16") != known
+    with torch.no_grad():
+        next(copy.parameters())[0, 0] += 1e-3
+    assert weights_hash(copy, dtype="float32") != known
+
+
+@pytest.mark.parametrize(
+    "settings, layers, modules",
+    [
+        (LoraSettings(r=4, readout_r=6), {0, 1, 2}, 7),
+        (LoraSettings(r=4, readout_r=6, layers=(0,)), {0, 2}, 7),  # and always the place that is read
+        (LoraSettings(r=4, readout_r=6, target_modules=["v_proj"], layers=(-1,)), {2}, 2),
+    ],
+)
+def test_lora_goes_where_it_is_told_and_is_wide_where_it_is_read(base_models, settings, layers, modules):
+    model, _ = load_language_model(str(base_models["qwen2"]), dtype="bfloat16")
+    model, places = add_lora(model, settings)
+    assert len(places) == 1
+    assert places[0].endswith("layers.2.self_attn.q_proj")
+    trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    assert all("lora_" in name and p.dtype == torch.float32 for name, p in trainable.items())
+    found = {name.split("layers.")[1].split(".lora_")[0] for name in trainable}
+    assert {int(name.split(".")[0]) for name in found} == layers
+    assert len({name.rsplit(".", 1)[1] for name in found}) == modules
+    ranks = {name: p.shape[0] for name, p in trainable.items() if "lora_A" in name}
+    assert {rank for name, rank in ranks.items() if places[0] in name} == {6}
+    assert {rank for name, rank in ranks.items() if places[0] not in name} == {4}
+    down = model.get_submodule(f"base_model.model.{places[0]}")
+    assert down.scaling["default"] == settings.alpha / settings.r  # the same everywhere, whatever the rank
+
+
+def test_places_that_do_not_exist_are_named(base_models):
+    for settings, said in (
+        (LoraSettings(readout_layers=(3,)), "readout layer 3 does not exist; this model has layers 0 to 2"),
+        (LoraSettings(readout_modules=("q_pro",)), "did you mean 'q_proj'"),
+        (LoraSettings(target_modules=["qproj"]), "did you mean 'q_proj'"),
+    ):
+        model, _ = load_language_model(str(base_models["llama"]), dtype="float32")
+        with pytest.raises(ConfigError, match=said):
+            add_lora(model, settings)
+
+
+def test_weights_that_are_cut_off_missing_or_pickled_are_refused(base_models, tmp_path):
+    for name in ("cut", "none", "pickled"):
+        folder = shutil.copytree(base_models["llama"], tmp_path / name)
+        weights = folder / "model.safetensors"
+        if name == "cut":
+            weights.write_bytes(weights.read_bytes()[:1000])
+        else:
+            weights.unlink()
+        if name == "pickled":
+            torch.save({}, folder / "pytorch_model.bin")
+        with pytest.raises(ArtefactError, match=f"{folder}: not a causal LM that transformers can load"):
+            load_language_model(str(folder), dtype="float32")
+
+
+def test_weights_that_lack_a_tensor_are_refused(base_models, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    folder = shutil.copytree(base_models["llama"], tmp_path / "lacking")
+    state = load_file(folder / "model.safetensors")
+    del state["model.layers.1.mlp.up_proj.weight"]
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ArtefactError, match=r"1 tensors of the model are missing .*layers\.1\.mlp\.up_proj"):
+        load_language_model(str(folder), dtype="float32")

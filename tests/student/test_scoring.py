@@ -1,0 +1,65 @@
+"""score_pairs and encode_texts: results stand in the order of the input, whatever is batched with what."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from flipkd.errors import UsageError
+from flipkd.student import scoring
+from flipkd.student.scoring import _batches, encode_texts, score_pairs
+
+
+@pytest.mark.parametrize("window", [3, 4096])
+def test_every_row_is_in_one_batch_and_like_lengths_are_together(monkeypatch, window):
+    monkeypatch.setattr(scoring, "WINDOW", window)
+    lengths = [5, 1, 9, 3, 3, 8, 2]
+    batches = list(_batches(lengths, 2))
+    assert sorted(row for batch in batches for row in batch) == list(range(7))
+    assert all(len(batch) <= 2 for batch in batches)
+    for batch in batches:
+        assert [lengths[row] for row in batch] == sorted((lengths[row] for row in batch), reverse=True)
+    if window == 4096:
+        assert [lengths[row] for batch in batches for row in batch] == sorted(lengths, reverse=True)
+    assert list(_batches([], 2)) == []
+
+
+def test_no_batch_is_smaller_than_one():
+    for size in (0, -3):
+        with pytest.raises(UsageError, match=f"batch_size is {size}; it must be at least 1"):
+            list(_batches([1], size))
+
+
+def test_windows_change_no_score(make_student, monkeypatch):
+    student, _ = make_student()
+    left = ["my card", "pin", "where is my transfer", "a", "fee today"]
+    right = ["b", "my card was stolen", "c", "please close my account", "d"]
+    whole, vectors = score_pairs(student, left, right, represent=True), encode_texts(student, left)
+    monkeypatch.setattr(scoring, "WINDOW", 2)
+    cut = score_pairs(student, left, right, represent=True, batch_size=1)
+    np.testing.assert_allclose(cut.answer, whole.answer, atol=1e-5)
+    np.testing.assert_allclose(cut.cosine, whole.cosine, atol=1e-5)
+    np.testing.assert_allclose(encode_texts(student, left), vectors, atol=1e-5)
+    assert score_pairs(student, left, right).cosine is None
+
+
+def test_nothing_in_gives_nothing_out(make_student):
+    student, _ = make_student()
+    scores = score_pairs(student, [], [], represent=True)
+    assert scores.answer.shape == scores.cosine.shape == (0,)
+    assert encode_texts(student, []).shape == (0, 12)
+
+
+def test_sides_of_unequal_length_are_an_error(make_student):
+    with pytest.raises(ValueError):
+        score_pairs(make_student()[0], ["a"], ["b", "c"])
+
+
+def test_scoring_leaves_training_mode_and_dropout(make_student):
+    from flipkd.student.language_model import LoraSettings
+
+    student, _ = make_student(lora=LoraSettings(r=4, readout_r=4, dropout=0.9))
+    student.train()
+    first = score_pairs(student, ["my card"], ["my pin"]).answer
+    assert not student.training
+    assert score_pairs(student, ["my card"], ["my pin"]).answer.tolist() == first.tolist()

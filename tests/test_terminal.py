@@ -1,0 +1,129 @@
+"""terminal: every way to end is one sentence and an exit code; results go to stdout, all else to stderr."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import warnings
+
+import pytest
+import typer
+
+from flipkd import errors
+from flipkd.terminal import prints_on_stderr, quieten_libraries, run, show
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False, pretty_exceptions_enable=False)
+ENDINGS = {
+    "data": (errors.DataError("row 3: bad"), 3, "flipkd: row 3: bad"),
+    "resource": (errors.ResourceError("disk full"), 5, "flipkd: disk full"),
+    "refused": (errors.RefusedError("not run"), 7, "flipkd: not run"),
+    "stopped": (errors.StoppedError("saved"), 75, "flipkd: saved"),
+    "memory": (MemoryError(), 5, "flipkd: memory ran out"),
+    "interrupt": (KeyboardInterrupt(), 75, "flipkd: stopped; run the same command to go on"),
+    "bug": (
+        ZeroDivisionError("x / 0"),
+        1,
+        "flipkd: this is a bug in flipkd: ZeroDivisionError: x / 0 (run again with --debug",
+    ),
+    "missing": (FileNotFoundError(2, "No such file"), 1, "flipkd: this is a bug in flipkd: FileNotFoundError"),
+}
+
+
+@app.callback()
+def options(debug: bool = False, verbose: bool = False) -> None:
+    """Both may stand anywhere."""
+
+
+@app.command()
+def end(how: str) -> None:
+    """End in one of many ways."""
+    raise ENDINGS[how][0]
+
+
+@app.command()
+def talk() -> None:
+    """A library that prints."""
+    with prints_on_stderr():
+        print("a line of a library")
+    show("the result")
+
+
+def call(monkeypatch, capsys, *words: str) -> tuple[int, str, str]:
+    monkeypatch.setattr(sys, "argv", ["flipkd", *words])
+    try:
+        run(app)
+        code = 0
+    except SystemExit as stop:
+        code = stop.code
+    return code, *capsys.readouterr()
+
+
+@pytest.mark.parametrize("how", ENDINGS)
+def test_every_ending_has_its_code_and_one_sentence(how, monkeypatch, capsys):
+    _, code, said = ENDINGS[how]
+    found, out, err = call(monkeypatch, capsys, "end", how)
+    assert (found, out) == (code, "")
+    assert err.startswith(said)
+    assert err.count("\n") == 1
+
+
+def test_debug_adds_the_traceback_wherever_it_stands(monkeypatch, capsys):
+    for words in (("--debug", "end", "bug"), ("end", "--debug", "bug"), ("end", "bug", "--verbose", "--debug")):
+        code, out, err = call(monkeypatch, capsys, *words)
+        assert (code, out) == (1, "")
+        assert "Traceback" in err
+        assert "ZeroDivisionError" in err
+
+
+def test_help_is_shown_when_nothing_is_asked(monkeypatch, capsys):
+    for words in ((), ("--help",)):
+        code, out, err = call(monkeypatch, capsys, *words)
+        assert (code, err) == (0, "")
+        assert out.startswith("Usage: flipkd")
+
+
+def test_usage_errors_name_the_help(monkeypatch, capsys):
+    for words, said in (
+        (("nope",), "flipkd: No such command 'nope'. (see: flipkd --help)\n"),
+        (("end",), "flipkd: Missing argument 'how'. (see: flipkd end --help)\n"),
+        (("end", "data", "--x"), "flipkd: No such option: --x (see: flipkd end --help)\n"),
+    ):
+        code, out, err = call(monkeypatch, capsys, *words)
+        assert (code, out) == (2, "")
+        assert err.lower() == said.lower()
+
+
+def test_prints_of_libraries_are_no_results(monkeypatch, capsys):
+    assert call(monkeypatch, capsys, "talk") == (0, "the result\n", "a line of a library\n")
+
+
+def test_a_reader_that_leaves_is_no_error():
+    code = "import typer\nfrom flipkd.terminal import run, show\napp = typer.Typer()\n"
+    code += "@app.command()\ndef much(n: int) -> None:\n  for _ in range(n): show('line')\nrun(app)\n"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, "100000"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout.readline() == b"line\n"
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
+
+
+def test_quiet_keeps_what_the_user_set(monkeypatch):
+    for name in ("TRANSFORMERS_VERBOSITY", "TQDM_DELAY", "TQDM_DISABLE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TQDM_DELAY", "0")
+    library, hub = logging.getLogger("sentence_transformers"), logging.getLogger("huggingface_hub")
+    before = library.level, hub.propagate
+    try:
+        with warnings.catch_warnings():
+            quieten_libraries()
+            warnings.warn("of a library", FutureWarning, stacklevel=1)
+    finally:
+        library.level, hub.propagate = before
+    assert os.environ["TQDM_DELAY"] == "0"
+    assert os.environ["TRANSFORMERS_VERBOSITY"] == "error"
+    for name in ("TRANSFORMERS_VERBOSITY", "TQDM_DISABLE"):
+        monkeypatch.delenv(name, raising=False)
