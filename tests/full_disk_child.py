@@ -44,7 +44,7 @@ while True:
     if "the disk is full" not in done.err:
         sys.exit(done.err)
     outcomes[free] = [done.code, left_behind()]
-    free += 30_000
+    free += 20_000
 ballast.unlink()
 again = flipkd("train", *words, "--output_dir", run)
 if again.code or "finished before" not in again.err:

@@ -100,6 +100,8 @@ def with_settings(config_name: str) -> type[TyperCommand]:
         settings = config_name
 
         def format_epilog(self, ctx: Any, formatter: Any) -> None:
+            """The settings, below the options."""
+            """The settings under the options; click calls it."""
             import flipkd.config
 
             fields = getattr(flipkd.config, config_name).model_fields

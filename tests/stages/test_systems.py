@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from flipkd.config import CompareConfig
 from flipkd.data import read_pairs
 from flipkd.errors import ConfigError
-from flipkd.stages.systems import SYSTEMS, Bench, Split, _combined, teacher_folder, tfidf
+from flipkd.stages.systems import SYSTEMS, Bench, Split, _combined, tfidf
 from flipkd.tables import pick
 
 
@@ -27,14 +27,14 @@ def test_every_row_of_the_table_can_be_imported():
 
 
 def test_settings_of_the_comparison_reach_teacher_and_student(bench, tmp_path):
-    teach = bench.teach_config(4, output_dir="x")
+    teach = bench.teach_config("teacher", 4, {"output_dir": "x"})
     assert (teach.num_train_epochs, teach.seed, teach.output_dir) == (7, 4, "x")
-    train = bench.train_config("plain", 4, teacher=None)
+    train = bench.train_config("plain", 4, {"teacher": None})
     assert (train.lora_r, train.seed, train.output_dir) == (3, 4, str(tmp_path / "runs" / "plain-seed4"))
     assert train.train_file == teach.train_file == bench.config.train_file
-    assert teacher_folder(bench, 4) == tmp_path / "runs" / "teacher_finetuned-seed4"
+    assert bench.folder("teacher_finetuned", 4) == tmp_path / "runs" / "teacher_finetuned-seed4"
     with pytest.raises(ConfigError, match="did you mean 'loss'"):
-        bench.teach_config(4, los="cosent")
+        bench.teach_config("teacher", 4, {"los": "cosent"})
 
 
 def test_tfidf_is_a_cosine_that_knows_nothing_of_the_test_pairs(bench):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,21 +53,21 @@ class Bench:
         """Left and right texts of one split."""
         return self.sets[name]["text1"][:], self.sets[name]["text2"][:]
 
-    def teach_config(self, seed: int, **changes: Any) -> TeachConfig:
+    def teach_config(self, name: str, seed: int, changes: Mapping[str, Any] | None = None) -> TeachConfig:
         """Settings of the teacher of this comparison."""
-        return TeachConfig.check(self._files(seed) | self.config.teach | changes)
+        return TeachConfig.check(self._shared(name, seed) | self.config.teach | dict(changes or {}))
 
-    def train_config(self, name: str, seed: int, **changes: Any) -> TrainConfig:
+    def train_config(self, name: str, seed: int, changes: Mapping[str, Any] | None = None) -> TrainConfig:
         """Settings of a student of this comparison."""
-        values = self._files(seed) | {"output_dir": str(self.folder(name, seed))} | self.config.train | changes
-        return TrainConfig.check(values)
+        return TrainConfig.check(self._shared(name, seed) | self.config.train | dict(changes or {}))
 
-    def _files(self, seed: int) -> dict[str, Any]:
+    def _shared(self, name: str, seed: int) -> dict[str, Any]:
         config = self.config
         return {
             "train_file": config.train_file,
             "validation_file": config.validation_file,
             "columns": config.columns,
+            "output_dir": str(self.folder(name, seed)),
             "seed": seed,
         }
 
@@ -87,18 +88,17 @@ def tfidf(bench: Bench, seed: int) -> dict[str, Split]:
 
 def teacher_as_it_comes(bench: Bench, seed: int) -> dict[str, Split]:
     """The small encoder without fine-tuning."""
-    return _teacher(bench, bench.teach_config(seed, fine_tune=False, output_dir=str(bench.folder("teacher", seed))))
+    return _teacher(bench, bench.teach_config("teacher", seed, {"fine_tune": False}))
 
 
 def teacher_finetuned(bench: Bench, seed: int) -> dict[str, Split]:
     """The small encoder fine-tuned on the training pairs: what flips its knowledge into the student."""
-    return _teacher(bench, bench.teach_config(seed, output_dir=str(teacher_folder(bench, seed))))
+    return _teacher(bench, bench.teach_config("teacher_finetuned", seed))
 
 
 def cross_encoder(bench: Bench, seed: int) -> dict[str, Split]:
     """A cross-encoder of the same size, fine-tuned on the same pairs: what one would pick instead."""
-    folder = bench.folder("cross_encoder", seed)
-    return _teacher(bench, bench.teach_config(seed, teacher_type="cross_encoder", output_dir=str(folder)))
+    return _teacher(bench, bench.teach_config("cross_encoder", seed, {"teacher_type": "cross_encoder"}))
 
 
 def untrained(bench: Bench, seed: int) -> dict[str, Split]:
@@ -109,21 +109,17 @@ def untrained(bench: Bench, seed: int) -> dict[str, Split]:
 
 def plain(bench: Bench, seed: int) -> dict[str, Split]:
     """The student with LoRA on the labels alone."""
-    config = bench.train_config("plain", seed, objectives={"answer_cross_entropy": 1.0}, teacher=None)
+    config = bench.train_config("plain", seed, {"objectives": {"answer_cross_entropy": 1.0}, "teacher": None})
     return _student_scores(bench, load_student(train(config))[0], represent=False)
 
 
 def flipped(bench: Bench, seed: int) -> dict[str, Split]:
     """The student that also learns from the fine-tuned teacher."""
-    teach(bench.teach_config(seed, output_dir=str(teacher_folder(bench, seed))))
-    config = bench.train_config("flipped", seed, teacher=str(teacher_folder(bench, seed)))
+    teacher = bench.teach_config("teacher_finetuned", seed)  # shared by all systems of this seed that learn from it
+    teach(teacher)
+    config = bench.train_config("flipped", seed, {"teacher": teacher.output_dir})
     scores = _student_scores(bench, load_student(train(config))[0], represent=True)
     return scores | {"combined": _combined(scores, labels_of(bench.sets["validation"]))}
-
-
-def teacher_folder(bench: Bench, seed: int) -> Path:
-    """Where the fine-tuned teacher of a seed lies, shared by all systems that learn from it."""
-    return bench.folder("teacher_finetuned", seed)
 
 
 def _teacher(bench: Bench, config: TeachConfig) -> dict[str, Split]:
