@@ -63,6 +63,8 @@ class Settings(BaseModel):
 
     @classmethod
     def _explain(cls, problems: Sequence[Mapping[str, Any]], values: Mapping[str, Any]) -> str:
+        # An unknown key first: `train_fil` is why train_file is missing.
+        problems = sorted(problems, key=lambda problem: problem["type"] != "extra_forbidden")
         kind, where = problems[0]["type"], str(problems[0]["loc"][0])
         if kind == "extra_forbidden":
             return f"no setting is called {where!r}; {nearest(where, list(cls.model_fields))}"

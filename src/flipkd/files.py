@@ -23,6 +23,8 @@ MANIFEST = "manifest.json"
 TEMPORARY = ".partial-"
 OUTGOING = f"{TEMPORARY}old-"
 RUN = "run.json"
+# How safetensors, tokenizers and torch's zip writer tell of a full disk: by errors of their own, without an errno.
+DISK_FULL = ("No space left", "Disk quota", "inline_container", "PytorchStreamWriter")
 
 
 @contextmanager
@@ -30,10 +32,14 @@ def resource_errors(path: Path) -> Iterator[None]:
     """Turn the operating system's refusals (full disk, no rights, read-only) into a ResourceError naming the path."""
     try:
         yield
+    except FlipkdError:  # ResourceError and RefusedError are OSErrors too
+        raise
     except OSError as error:
-        if isinstance(error, FlipkdError):  # ResourceError and RefusedError are OSErrors too
-            raise
         raise _explained(error, path) from error
+    except Exception as error:
+        if any(sign in str(error) for sign in DISK_FULL):
+            raise _explained(OSError(errno.ENOSPC, str(error)), path) from error
+        raise
 
 
 def _explained(error: OSError, path: Path) -> ResourceError:
@@ -187,7 +193,12 @@ def claimed(folder: str | Path, identity: Mapping[str, Any], *, free: frozenset[
     try:
         _clear(folder)
         _same_identity(folder, json.loads(json.dumps(identity)), free)
-        yield
+        try:
+            yield
+        except BaseException:
+            if {path.name for path in folder.iterdir()} == {RUN, ".lock"}:
+                (folder / RUN).unlink()  # nothing was made under these settings, so they bind nobody
+            raise
     finally:
         lock.release()
 

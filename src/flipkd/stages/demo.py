@@ -12,7 +12,7 @@ from flipkd.demo.bank import bank_pairs
 from flipkd.files import write_text
 from flipkd.stages.compare import compare
 
-SIZES = {"train": 1500, "validation": 200, "test": 400}
+SIZES = {"train": 800, "validation": 300, "test": 500}
 UPPER_HALF = range(9, 18)  # of the 18 layers of gemma-3-270m: the backward pass stops halfway, which a laptop feels
 
 

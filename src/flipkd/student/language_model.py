@@ -41,6 +41,7 @@ def load_language_model(
 
     Raises ArtefactError when it is no causal LM that transformers can load, ResourceError when memory runs out.
     """
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     if dtype not in DTYPES:
@@ -50,8 +51,9 @@ def load_language_model(
         raise ArtefactError(f"{name_or_path}: the folder has no config.json, so it is not a model of transformers")
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
-        model = AutoModelForCausalLM.from_pretrained(
+        model, loading = AutoModelForCausalLM.from_pretrained(
             path,
+            output_loading_info=True,
             dtype=DTYPES[dtype],
             attn_implementation=attn_implementation,
             trust_remote_code=False,
@@ -59,9 +61,14 @@ def load_language_model(
         )
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise ResourceError(f"{name_or_path}: does not fit into memory as {dtype}; try a smaller model") from error
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ArtefactError(f"{name_or_path}: not a causal LM that transformers can load ({reason})") from error
+    if missing := sorted(loading["missing_keys"]):  # transformers would fill them with random numbers
+        raise ArtefactError(
+            f"{name_or_path}: not a causal LM: {len(missing)} tensors of the model are missing from it, "
+            f"for example {missing[0]}"
+        )
     model.config.use_cache = False
     return model.eval().requires_grad_(False), tokenizer
 

@@ -82,6 +82,8 @@ def load_model(
     num_labels: int | None = None,
 ) -> Any:
     """A SentenceTransformer or CrossEncoder (`model_class`) with its length limit set; errors as in `load_teacher`."""
+    from safetensors import SafetensorError
+
     from flipkd.models import model_path
 
     if dtype not in DTYPES:
@@ -101,7 +103,16 @@ def load_model(
         settings["num_labels"] = num_labels
     try:
         model = model_class(path, **settings)
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, ImportError) as error:
+    except (
+        OSError,
+        ValueError,
+        RuntimeError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        ImportError,
+        SafetensorError,
+    ) as error:
         reason = shorten(" ".join(str(error).split()), 200)
         if "trust_remote_code" in str(error):
             raise RefusedError(

@@ -101,13 +101,16 @@ def fit(
     """
     collator = Collator(module.student, table, represent=module.represent)
     stop = OrderlyStop()
-    trainer = DistillationTrainer(
-        model=module,
-        args=training_arguments(output_dir, arguments),
-        data_collator=collator,
-        train_dataset=range(len(table)),
-        callbacks=[Sentinels(module), Manifests(), MetricsFile(output_dir / METRICS), stop],
-    )
+    try:
+        trainer = DistillationTrainer(
+            model=module,
+            args=training_arguments(output_dir, arguments),
+            data_collator=collator,
+            train_dataset=range(len(table)),
+            callbacks=[Sentinels(module), Manifests(), MetricsFile(output_dir / METRICS), stop],
+        )
+    except (ImportError, RuntimeError) as error:  # a tracker of report_to that is not installed
+        raise ConfigError(f"transformers refuses the training arguments: {error}") from error
     checkpoint = last_valid_checkpoint(output_dir)
     if checkpoint:
         logger.warning("resuming at %s", checkpoint.name)
@@ -134,6 +137,7 @@ def training_arguments(output_dir: Path, arguments: Mapping[str, Any]) -> Traini
         "logging_nan_inf_filter": False,
         "dataloader_pin_memory": cuda,
         "save_strategy": "steps",
+        "disable_tqdm": False,  # transformers would tie the progress bar to its log level
     }
     try:
         return TrainingArguments(**fixed | dict(arguments))
@@ -143,7 +147,6 @@ def training_arguments(output_dir: Path, arguments: Mapping[str, Any]) -> Traini
 
 @contextlib.contextmanager
 def _explained(output_dir: Path) -> Iterator[None]:
-    """A full disk shows as an OSError, as safetensors' own error, or as a RuntimeError of torch's zip writer."""
     try:
         with resource_errors(output_dir):
             yield
@@ -151,13 +154,6 @@ def _explained(output_dir: Path) -> Iterator[None]:
         raise ResourceError(
             "memory ran out; halve per_device_train_batch_size and double gradient_accumulation_steps"
         ) from error
-    except Exception as error:
-        words = f"{type(error).__name__} {error}"
-        if any(sign in words for sign in ("No space left", "inline_container", "PytorchStreamWriter", "Disk quota")):
-            raise ResourceError(
-                f"{output_dir}: the disk is full; free some space, then run the same command"
-            ) from error
-        raise
 
 
 def _step(line: str) -> int:
