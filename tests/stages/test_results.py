@@ -44,7 +44,7 @@ def test_one_seed_is_a_figure_and_several_are_a_mean_with_half_an_interval():
 def test_the_chosen_score_has_a_star_and_settings_are_kept_apart():
     table = results_table([result("flipped", 0.5, score="cosine"), result("plain", 0.1, overrides={"lora_r": 2})])
     assert [row[2] for row in cells(table)[2:]] == ["answer", "cosine*", "answer"]
-    assert table.endswith("* chosen on validation")
+    assert table.endswith("(* chosen on validation)")
     two = results_table([result("plain", 0.1), result("plain", 0.3, overrides={"lora_r": 2})])
     assert [row[3] for row in cells(two)[2:]] == ["0.100", "0.300"]
 

@@ -34,7 +34,7 @@ def results_table(results: Sequence[dict[str, Any]]) -> str:
         chosen = "*" if all(u["score"] == score for u in units) and len(units[0]["by_score"]) > 1 else ""
         rows.append([data, system, score + chosen, *cells, str(len(units)), seconds, memory])
     header = ["data", "system", "score", *SHOWN.values(), "seeds", "seconds", "GiB"]
-    note = "\n\n`*` chosen on validation" if any("*" in row[2] for row in rows) else ""
+    note = "\n\n(* chosen on validation)" if any("*" in row[2] for row in rows) else ""
     return text_table(header, rows) + note
 
 
