@@ -31,7 +31,9 @@ def result(system: str, f1: float, seed: int = 0, *, score: str = "answer", over
 
 
 def cells(table: str) -> list[list[str]]:
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines() if line.startswith("|")]
+    return [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines() if line.startswith("|")
+    ]
 
 
 def test_one_seed_is_a_figure_and_several_are_a_mean_with_half_an_interval():

@@ -15,7 +15,7 @@ import torch
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from flipkd.errors import ConfigError, ResourceError, StoppedError, nearest
-from flipkd.files import resource_errors
+from flipkd.files import resource_errors, write_text
 from flipkd.training.batches import Collator, LengthGroupedRows, PairTable
 from flipkd.training.checkpoints import Manifests, last_valid_checkpoint
 from flipkd.training.module import DistillationModule
@@ -50,7 +50,7 @@ class MetricsFile(TrainerCallback):  # type: ignore[misc]
         """Keep what the resumed checkpoint has seen."""
         lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
         kept = [line for line in lines if _step(line) <= state.global_step]
-        self.path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+        write_text(self.path, "".join(line + "\n" for line in kept))
 
     def on_log(
         self, args: Any, state: Any, control: Any, logs: Mapping[str, float] | None = None, **_unused: Any
