@@ -155,7 +155,7 @@ class TrainConfig(Settings):
     dtype: Literal["bfloat16", "float32", "float16"] = Field(
         "bfloat16", description="of the base model; adapters are float32"
     )
-    attn_implementation: str = Field("sdpa", description="attention of transformers")
+    attn_implementation: str = Field("auto", description="attention of transformers; auto: the fastest for the device")
     template: dict[str, str] = Field({}, description="fields that differ: instruction, left, right, question, no, yes")
     max_text_length: int = Field(128, ge=1, description="tokens kept of each text")
     reading: Literal["joint", "separate", "blocked"] = Field("joint", description="how the texts' vectors are read")

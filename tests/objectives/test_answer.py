@@ -1,4 +1,4 @@
-"""answer_cross_entropy against plain loops, closed forms and the empty case."""
+"""The answer objectives against plain loops, closed forms and the empty case."""
 
 import math
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from flipkd.errors import ConfigError
-from flipkd.objectives.answer import answer_cross_entropy
+from flipkd.objectives.answer import answer_cross_entropy, bernoulli_kd, margin_mse
 from flipkd.objectives.batch import MatchBatch
 
 
@@ -45,3 +45,62 @@ def test_no_labelled_pair_gives_zero_and_backward_works():
 def test_needs_answers_and_labels(make_batch, absent):
     with pytest.raises(ConfigError, match=f"needs {absent}"):
         answer_cross_entropy(make_batch(**{absent: None}))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_bernoulli_kd_equals_plain_loops(make_batch, seed):
+    batch = make_batch(9, seed=seed)
+    terms = []
+    for (no, yes), cosine in zip(batch.answers.tolist(), batch.teacher.tolist(), strict=True):
+        p, q = 1 / (1 + math.exp(no - yes)), 1 / (1 + math.exp(-(4 * cosine - 1)))
+        terms.append(q * math.log(q / p) + (1 - q) * math.log((1 - q) / (1 - p)))
+    ours = bernoulli_kd(batch, teacher_slope=4, teacher_intercept=-1)
+    assert ours.item() == pytest.approx(sum(terms) / len(terms), abs=1e-5)
+
+
+def test_bernoulli_kd_is_0_at_a_match_and_its_gradient_is_p_minus_q():
+    log_odds = torch.tensor([-2.0, 0.0, 90.0])
+    same = MatchBatch(answers=torch.stack([torch.zeros(3), log_odds], dim=1), teacher_pair=log_odds)
+    assert bernoulli_kd(same).item() == pytest.approx(0, abs=1e-6)
+    answers = torch.zeros(3, 2, requires_grad=True)
+    bernoulli_kd(MatchBatch(answers=answers, teacher_pair=log_odds)).backward()
+    torch.testing.assert_close(answers.grad[:, 1], (0.5 - log_odds.sigmoid()) / 3)
+    torch.testing.assert_close(answers.grad[:, 0], -answers.grad[:, 1])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_margin_mse_equals_plain_loops(make_batch, seed):
+    batch = make_batch(9, seed=seed)
+    rows = list(zip(batch.score.tolist(), batch.teacher.tolist(), batch.label.tolist(), strict=True))
+    terms = [
+        ((s - s_other) - 3 * (t - t_other)) ** 2
+        for s, t, label in rows
+        for s_other, t_other, other in rows
+        if label == 1 and other == 0
+    ]
+    ours = margin_mse(batch, teacher_slope=3, teacher_intercept=5)
+    assert ours.item() == pytest.approx(sum(terms) / len(terms), rel=1e-5)
+
+
+def test_margin_mse_asks_for_gaps_alone():
+    log_odds, label = torch.tensor([2.0, -1.0, 0.5]), torch.tensor([1, 0, 0])
+    shifted = torch.stack([torch.zeros(3), log_odds + 7], dim=1)
+    assert margin_mse(MatchBatch(answers=shifted, label=label, teacher_pair=log_odds)).item() == pytest.approx(0)
+    stretched = torch.stack([torch.zeros(3), 2 * log_odds], dim=1)
+    loss = margin_mse(MatchBatch(answers=stretched, label=label, teacher_pair=log_odds))
+    assert loss.item() == pytest.approx((3**2 + 1.5**2) / 2)
+
+
+@pytest.mark.parametrize("objective", [bernoulli_kd, margin_mse])
+def test_the_teachers_scores_become_log_odds(make_batch, objective):
+    with pytest.raises(ConfigError, match="needs teacher_pair"):
+        objective(make_batch(teacher_grid=None))
+    with pytest.raises(ConfigError, match=r"teacher_slope=0\.0: must be above 0"):
+        objective(make_batch(), teacher_slope=0.0)
+    alone = make_batch(3, label=torch.ones(3, dtype=torch.long))
+    objective(alone).backward()
+    assert torch.isfinite(alone.answers.grad).all()
+
+
+def test_margin_mse_without_both_classes_is_0(make_batch):
+    assert margin_mse(make_batch(4, label=torch.tensor([1, 1, -1, -1]))).item() == 0

@@ -146,7 +146,7 @@ def test_losses_and_gradients_are_the_packages(recipe, base_model, sure):
     )
     assert (thresholds[0] - thresholds[1] > 0.1) is sure
 
-    module = DistillationModule(theirs, run_objectives(config, table)).train()
+    module = DistillationModule(theirs, run_objectives(config, table, table)).train()
     parts = assert_same_losses(recipe, ours, module, PAIRS, teacher, thresholds)
     assert all(part > 0.01 for part in parts.values()), "each part must be at work for this to mean anything"
     target = trainable(theirs.model)
@@ -158,7 +158,9 @@ def test_losses_and_gradients_are_the_packages(recipe, base_model, sure):
 def test_odd_batches_give_the_packages_losses(recipe, base_models):
     teacher, config = vectors(sure=True), config_for(base_models["llama"])
     ours, theirs = both(recipe, base_models["llama"], config=config)
-    module = DistillationModule(theirs, run_objectives(config, table_of(PAIRS, teacher))).train()
+    module = DistillationModule(
+        theirs, run_objectives(config, table_of(PAIRS, teacher), table_of(PAIRS, teacher))
+    ).train()
     thresholds = recipe.dual_threshold(teacher, PAIRS)
     shared = PAIRS[1]  # both of its texts stand in other pairs too, so that its row has no cell but its own
     lonely = [shared, (shared[0], "fee", 0), ("close it", shared[1], 0)]
@@ -186,10 +188,10 @@ def test_the_loop_is_the_trainers(recipe, base_models, tmp_path):
     config = config_for(model, per_device_train_batch_size=5, learning_rate=1e-2, num_train_epochs=2)
     table = table_of(PAIRS, teacher)
     ours, theirs = both(recipe, model, config=config)
-    module = DistillationModule(theirs, run_objectives(config, table))
+    module = DistillationModule(theirs, run_objectives(config, table, table))
     fit(module, table, output_dir=tmp_path, arguments={name: getattr(config, name) for name in PASSED_ON})
 
-    lengths = [len(a) + len(b) for a, b, _ in PAIRS]
+    lengths = theirs.prompt.pair_lengths([a for a, _, _ in PAIRS], [b for _, b, _ in PAIRS])
     sampler = LengthGroupedRows(lengths, batch_size=5, seed=config.seed)
     batches = []
     for epoch in range(2):

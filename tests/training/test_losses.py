@@ -13,20 +13,22 @@ from flipkd.training.losses import needs_of, resolve_objectives, teacher_thresho
 
 def test_weights_knobs_and_thresholds_are_bound():
     objectives = {"answer_cross_entropy": 1, "margin_hinge": {"weight": 0.5, "margin": 0.3}, "in_batch_kl": 0}
-    terms = resolve_objectives(objectives, thresholds=(0.7, 0.2))
+    terms = resolve_objectives(objectives, teacher_facts={"theta_pos": 0.7, "theta_neg": 0.2})
     assert [(t.name, t.weight) for t in terms] == [("answer_cross_entropy", 1.0), ("margin_hinge", 0.5)]
     assert terms[1].function.keywords == {"theta_pos": 0.7, "theta_neg": 0.2, "margin": 0.3}
 
 
 def test_given_thresholds_win_and_no_filter_is_none():
-    own = resolve_objectives({"margin_hinge": {"theta_pos": 0.9, "theta_neg": 0.1}}, thresholds=(0.7, 0.2))
+    own = resolve_objectives(
+        {"margin_hinge": {"theta_pos": 0.9, "theta_neg": 0.1}}, teacher_facts={"theta_pos": 0.7, "theta_neg": 0.2}
+    )
     assert own[0].function.keywords == {"theta_pos": 0.9, "theta_neg": 0.1}
-    none = resolve_objectives({"margin_hinge": 1.0}, thresholds=None)
+    none = resolve_objectives({"margin_hinge": 1.0}, teacher_facts={})
     assert none[0].function.keywords == {"theta_pos": None, "theta_neg": None}
 
 
 def test_an_objective_of_ones_own_by_import_path():
-    term = resolve_objectives({"flipkd.objectives.answer:answer_cross_entropy": 2.0}, thresholds=None)[0]
+    term = resolve_objectives({"flipkd.objectives.answer:answer_cross_entropy": 2.0}, teacher_facts={})[0]
     assert term.weight == 2.0
     assert term.needs == {"answers"}
 
@@ -45,7 +47,7 @@ def test_an_objective_of_ones_own_by_import_path():
 )
 def test_what_cannot_be_meant_is_refused(objectives, message):
     with pytest.raises(ConfigError, match=message):
-        resolve_objectives(objectives, thresholds=(0.7, 0.2))
+        resolve_objectives(objectives, teacher_facts={"theta_pos": 0.7, "theta_neg": 0.2})
 
 
 def test_needs_are_found_by_asking():

@@ -14,7 +14,9 @@ FLIPPED = {"answer_cross_entropy": 1.0, "margin_hinge": 1.0, "in_batch_kl": 1.0}
 
 def build(make_student, table, objectives, **settings):
     student, _ = make_student(**settings)
-    module = DistillationModule(student, resolve_objectives(objectives, thresholds=(0.5, 0.0)))
+    module = DistillationModule(
+        student, resolve_objectives(objectives, teacher_facts={"theta_pos": 0.5, "theta_neg": 0.0})
+    )
     return module, Collator(student, table, represent=module.represent)(list(range(12)))
 
 

@@ -43,12 +43,12 @@ def test_unlabelled_validation_pairs_are_left_out(make_config, table):
 def test_objectives_that_need_what_the_teacher_did_not_give_are_refused(make_config, table):
     none = PairTable(left=table.left, right=table.right, label=table.label)
     with pytest.raises(ConfigError, match="needs a teacher"):
-        run_objectives(make_config(), none)
+        run_objectives(make_config(), none, none)
     scores = TeacherSignal(score=table.teacher.pair_scores())
     pairs = PairTable(left=table.left, right=table.right, label=table.label, teacher=scores)
     with pytest.raises(ConfigError, match="needs a bi-encoder's vectors"):
-        run_objectives(make_config(), pairs)
-    kept = run_objectives(make_config(objectives={"answer_cross_entropy": 1.0, "margin_hinge": 1.0}), pairs)
+        run_objectives(make_config(), pairs, pairs)
+    kept = run_objectives(make_config(objectives={"answer_cross_entropy": 1.0, "margin_hinge": 1.0}), pairs, pairs)
     assert [term.name for term in kept] == ["answer_cross_entropy", "margin_hinge"]
 
 

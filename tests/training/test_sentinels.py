@@ -15,7 +15,7 @@ PLAIN = {"answer_cross_entropy": 1.0}
 
 def run(config, table, tmp_path, spoil=None):
     student, _ = fresh_student(config)
-    module = DistillationModule(student, run_objectives(config, table))
+    module = DistillationModule(student, run_objectives(config, table, table))
     if spoil:
         spoil(module)
     arguments = {

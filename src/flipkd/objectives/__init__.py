@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from flipkd.objectives.answer import answer_cross_entropy
+    from flipkd.objectives.answer import answer_cross_entropy, bernoulli_kd, margin_mse
     from flipkd.objectives.batch import MatchBatch
     from flipkd.objectives.in_batch import in_batch_kl
     from flipkd.objectives.margin import margin_angular, margin_hinge
@@ -16,14 +16,18 @@ __all__ = [
     "OBJECTIVES",
     "MatchBatch",
     "answer_cross_entropy",
+    "bernoulli_kd",
     "dual_threshold",
     "in_batch_kl",
     "margin_angular",
     "margin_hinge",
+    "margin_mse",
 ]
 
 OBJECTIVES: dict[str, str] = {
     "answer_cross_entropy": "flipkd.objectives.answer:answer_cross_entropy",
+    "bernoulli_kd": "flipkd.objectives.answer:bernoulli_kd",
+    "margin_mse": "flipkd.objectives.answer:margin_mse",
     "in_batch_kl": "flipkd.objectives.in_batch:in_batch_kl",
     "margin_hinge": "flipkd.objectives.margin:margin_hinge",
     "margin_angular": "flipkd.objectives.margin:margin_angular",

@@ -1,10 +1,11 @@
-"""Learning from the labels: the student says the right label word."""
+"""Learning what to answer: from the labels, and from the teacher's probability of a match."""
 
 from __future__ import annotations
 
 from torch import Tensor
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, logsigmoid
 
+from flipkd.errors import ConfigError
 from flipkd.objectives.batch import MatchBatch, mean_or_zero
 
 
@@ -17,3 +18,40 @@ def answer_cross_entropy(batch: MatchBatch) -> Tensor:
     answers, label = batch.require("answers"), batch.require("label")
     labelled = label >= 0
     return mean_or_zero(cross_entropy(answers[labelled].float(), label[labelled], reduction="none"))
+
+
+def bernoulli_kd(batch: MatchBatch, *, teacher_slope: float = 1.0, teacher_intercept: float = 0.0) -> Tensor:
+    """L = mean over pairs of KL( Bernoulli(q_i) || Bernoulli(p_i) ), p_i = sigmoid(s_i), q_i = sigmoid(teacher's log-odds).
+
+    s_i = logit(yes) - logit(no), so p_i is the answer's own softmax; the teacher's log-odds are
+    teacher_slope T_ii + teacher_intercept, its calibration, which a run fits on validation. Needs answers and the
+    teacher's pair scores or grid; labels are not looked at, so pairs without one teach too. 0 at a perfect match.
+    Raises ConfigError for a slope that is not above 0.
+
+    Source: per-label binary distillation (Yang et al., ICCV 2023, arXiv 2308.06453), on the one label of a match.
+    """
+    target = _teacher_log_odds(batch, slope=teacher_slope, intercept=teacher_intercept)
+    probability = target.sigmoid()
+    entropy = -(probability * logsigmoid(target) + (1 - probability) * logsigmoid(-target))
+    return mean_or_zero(binary_cross_entropy_with_logits(batch.score, probability, reduction="none") - entropy)
+
+
+def margin_mse(batch: MatchBatch, *, teacher_slope: float = 1.0, teacher_intercept: float = 0.0) -> Tensor:
+    """L = mean over a positive i and a negative j of [ (s_i - s_j) - (t_i - t_j) ]^2, t the teacher's log-odds.
+
+    Positives and negatives are by label; s and t as in `bernoulli_kd`. Only gaps count: a constant added to all of s
+    changes nothing. A batch without both classes gives 0. Needs answers, label and the teacher's pair scores or grid.
+    Raises ConfigError for a slope that is not above 0.
+
+    Source: margin-MSE (Hofstaetter et al., arXiv 2010.02666); comparing across the pairs of a batch, where it compares
+    the documents of one query, and log-odds instead of raw scores are ours.
+    """
+    gap = batch.score - _teacher_log_odds(batch, slope=teacher_slope, intercept=teacher_intercept)
+    label = batch.require("label")
+    return mean_or_zero((gap[label == 1][:, None] - gap[label == 0]).square())
+
+
+def _teacher_log_odds(batch: MatchBatch, *, slope: float, intercept: float) -> Tensor:
+    if not slope > 0:
+        raise ConfigError(f"teacher_slope={slope}: must be above 0, or a higher score would mean less of a match")
+    return slope * batch.teacher + intercept

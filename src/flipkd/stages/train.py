@@ -41,7 +41,7 @@ def train(config: TrainConfig) -> Path:
         data["teacher"] = teacher.fingerprint
     tables = {name: _table(dataset, teacher) for name, dataset in sets.items()}
     run.run_objectives(
-        config, tables["train"]
+        config, tables["train"], tables["validation"]
     )  # refuses before the folder is claimed, so the mended command may use it
     # The files' paths may change between two starts of one run; what they hold may not, and is hashed.
     free = run.FREE_TO_CHANGE | {"train_file", "validation_file"}

@@ -14,6 +14,7 @@ from torch import nn
 
 from flipkd.errors import ArtefactError, ConfigError, ResourceError, nearest
 from flipkd.models import model_path
+from flipkd.student.attention import AUTO, GROUPED, choose_attention
 from flipkd.student.readout import find_places, linear_modules
 
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32, "float16": torch.float16}
@@ -35,7 +36,7 @@ class LoraSettings:
 
 
 def load_language_model(
-    name_or_path: str, *, dtype: str = "bfloat16", attn_implementation: str = "sdpa"
+    name_or_path: str, *, dtype: str = "bfloat16", attn_implementation: str = AUTO
 ) -> tuple[Any, Any]:
     """(model, tokenizer) by packaged name, hub id or folder; nothing remote is executed.
 
@@ -55,7 +56,7 @@ def load_language_model(
             path,
             output_loading_info=True,
             dtype=DTYPES[dtype],
-            attn_implementation=attn_implementation,
+            attn_implementation=None if attn_implementation in (AUTO, GROUPED) else attn_implementation,
             trust_remote_code=False,
             use_safetensors=True,  # without it transformers would unpickle a pytorch_model.bin
         )
@@ -70,6 +71,7 @@ def load_language_model(
             f"for example {missing[0]}"
         )
     model.config.use_cache = False
+    choose_attention(model, attn_implementation)
     return model.eval().requires_grad_(False), tokenizer
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from flipkd.errors import ArtefactError, ConfigError
 from flipkd.files import check_manifest
+from flipkd.student.attention import AUTO, GROUPED
 from flipkd.student.contract import ScoreContract, read_contract
 from flipkd.student.language_model import (
     ADAPTER,
@@ -26,7 +27,7 @@ from flipkd.student.readout import Readout, down_projections
 
 READOUT = "readout.safetensors"
 TOKENIZER = "tokenizer"
-BLOCKED_ATTENTION = ("sdpa", "eager")
+BLOCKED_ATTENTION = (GROUPED, "sdpa", "eager")
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,7 @@ class Student(nn.Module):
         if config._attn_implementation not in BLOCKED_ATTENTION:
             raise ConfigError(
                 f"blocked reading needs a free attention mask, which {config._attn_implementation!r} does not take; "
-                f"set attn_implementation to {' or '.join(BLOCKED_ATTENTION)}, or reading to joint or separate"
+                f"set attn_implementation to sdpa or eager, or reading to joint or separate"
             )
         longest = 2 * self.prompt.max_text_length + sum(
             len(piece) for piece in (self.prompt.instruction, *[self.prompt.left_head] * 2, self.prompt.question)
@@ -183,7 +184,7 @@ def new_student(
     max_text_length: int,
     lora: LoraSettings,
     dtype: str = "bfloat16",
-    attn_implementation: str = "sdpa",
+    attn_implementation: str = AUTO,
     seed: int = 0,
 ) -> tuple[Student, ScoreContract]:
     """A fresh student (B = 0, so it answers as its base does) and its contract, without calibration yet."""
@@ -209,7 +210,7 @@ def new_student(
 
 
 def load_student(
-    folder: Path, *, base_model: str | None = None, merge: bool = False, attn_implementation: str = "sdpa"
+    folder: Path, *, base_model: str | None = None, merge: bool = False, attn_implementation: str = AUTO
 ) -> tuple[Student, ScoreContract]:
     """A finished student from its folder, over `base_model` (default: the one it names). Raises ArtefactError.
 

@@ -113,6 +113,10 @@ class Prompt:
         sides = zip(self.text_ids(left), self.text_ids(right), strict=True)
         return [self._pair_row(a, b, truncated=cut_a or cut_b) for (a, cut_a), (b, cut_b) in sides]
 
+    def pair_lengths(self, left: Sequence[str], right: Sequence[str]) -> list[int]:
+        """Tokens of both texts of each pair: what rows of one batch should have in common, the template being the same."""
+        return [len(a) + len(b) for (a, _), (b, _) in zip(self.text_ids(left), self.text_ids(right), strict=True)]
+
     def text_rows(self, texts: Sequence[str]) -> list[Row]:
         """One row per text read alone: instruction, left head, text."""
         head = [INSTRUCTION] * len(self.instruction) + [LEFT_HEAD] * len(self.left_head)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,7 +40,7 @@ def score_pairs(
     cosine = np.empty(len(left), np.float32) if represent else None
     student.eval()
     with _bar(len(left), progress, unit="pair") as bar:
-        for rows in _batches([len(a) + len(b) for a, b in zip(left, right, strict=True)], batch_size):
+        for rows in _batches(len(left), batch_size, lambda at: student.prompt.pair_lengths(left[at], right[at])):
             batch = student.collate([left[i] for i in rows], [right[i] for i in rows], represent=represent)
             reading = student({k: v.to(student.device) for k, v in batch.items()}, represent=represent)
             answer[rows] = (reading.answers[:, 1] - reading.answers[:, 0]).cpu().numpy()
@@ -61,7 +61,9 @@ def encode_texts(
     order: list[int] = []
     parts: list[Floats] = []
     with _bar(len(texts), progress, unit="text") as bar:
-        for rows in _batches([len(text) for text in texts], batch_size):
+        for rows in _batches(
+            len(texts), batch_size, lambda at: [len(i) for i, _ in student.prompt.text_ids(texts[at])]
+        ):
             batch = student.collate_texts([texts[i] for i in rows])
             parts.append(student.read_texts({k: v.to(student.device) for k, v in batch.items()}).cpu().numpy())
             order += rows
@@ -69,13 +71,16 @@ def encode_texts(
     return np.concatenate(parts)[np.argsort(order)]
 
 
-def _batches(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
-    """Row numbers in batches of like length, longest first, so that padding is rare and memory peaks at once."""
+def _batches(count: int, batch_size: int, lengths: Callable[[slice], Sequence[int]]) -> Iterator[list[int]]:
+    """Row numbers in batches of like length, longest first, so that padding is rare and memory peaks at once.
+
+    `lengths` is asked for one window of rows at a time.
+    """
     if batch_size < 1:
         raise UsageError(f"batch_size is {batch_size}; it must be at least 1")
-    for start in range(0, len(lengths), WINDOW):
-        rows = range(start, min(start + WINDOW, len(lengths)))
-        ordered = sorted(rows, key=lambda row: -lengths[row])
+    for start in range(0, count, WINDOW):
+        found = lengths(slice(start, start + WINDOW))
+        ordered = sorted(range(start, start + len(found)), key=lambda row: -found[row - start])
         for first in range(0, len(ordered), batch_size):
             yield ordered[first : first + batch_size]
 

@@ -18,7 +18,7 @@ from flipkd.objectives import OBJECTIVES, MatchBatch
 from flipkd.tables import pick
 
 Objective = Callable[[MatchBatch], Tensor]
-THRESHOLDS = ("theta_pos", "theta_neg")
+NO_FILTER = {"theta_pos": None, "theta_neg": None}
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,9 @@ class WeightedObjective:
 
 
 def resolve_objectives(
-    objectives: Mapping[str, float | Mapping[str, Any]], *, thresholds: tuple[float, float] | None
+    objectives: Mapping[str, float | Mapping[str, Any]], *, teacher_facts: Mapping[str, float]
 ) -> list[WeightedObjective]:
-    """The terms with a weight other than 0; `thresholds` (theta_pos, theta_neg) go to those that take them and name none.
+    """The terms with a weight other than 0; each gets those `teacher_facts` that it takes and does not name itself.
 
     Raises ConfigError for a name, weight or knob that does not exist, and when nothing is left.
     """
@@ -51,9 +51,7 @@ def resolve_objectives(
                 raise ConfigError(f"objectives.{name} has no knob {knob!r}; {nearest(knob, ['weight', *allowed])}")
         if weight == 0:
             continue
-        if set(THRESHOLDS) <= set(allowed):
-            given = thresholds or (None, None)
-            knobs = dict(zip(THRESHOLDS, given, strict=True)) | knobs
+        knobs = {name: fact for name, fact in (NO_FILTER | dict(teacher_facts)).items() if name in allowed} | knobs
         bound = partial(function, **knobs)
         terms.append(WeightedObjective(name, float(weight), bound, needs_of(bound)))
     if not terms:

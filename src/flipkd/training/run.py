@@ -75,12 +75,9 @@ def fresh_student(config: TrainConfig) -> tuple[Student, ScoreContract]:
     return student.to("cuda" if torch.cuda.is_available() else "cpu"), contract
 
 
-def run_objectives(config: TrainConfig, table: PairTable) -> list[WeightedObjective]:
+def run_objectives(config: TrainConfig, table: PairTable, validation: PairTable) -> list[WeightedObjective]:
     """The run's loss. Raises ConfigError when an objective needs what the teacher did not give."""
-    thresholds = None
-    if config.filter_quantile is not None and table.teacher is not None:
-        thresholds = teacher_thresholds(table.teacher.pair_scores(), table.label, quantile=config.filter_quantile)
-    terms = resolve_objectives(config.objectives, thresholds=thresholds)
+    terms = resolve_objectives(config.objectives, teacher_facts=teacher_facts(config, table, validation))
     for term in terms:
         if "teacher" in term.needs and table.teacher is None:
             raise ConfigError(
@@ -93,6 +90,26 @@ def run_objectives(config: TrainConfig, table: PairTable) -> list[WeightedObject
                 f"scores of pairs only: --set objectives.{term.name}=0"
             )
     return terms
+
+
+def teacher_facts(config: TrainConfig, table: PairTable, validation: PairTable) -> dict[str, float]:
+    """What objectives are told of the teacher: the filter's thresholds from training, its calibration from validation.
+
+    The calibration is not from training pairs, on which a fine-tuned teacher is surer than it has a right to be.
+    """
+    if table.teacher is None or validation.teacher is None:
+        return {}
+    facts = {}
+    if config.filter_quantile is not None:
+        scores = table.teacher.pair_scores()
+        facts["theta_pos"], facts["theta_neg"] = teacher_thresholds(
+            scores, table.label, quantile=config.filter_quantile
+        )
+    labelled = validation.label >= 0
+    calibration = fit_calibration(
+        validation.teacher.pair_scores()[labelled], validation.label[labelled], method="sigmoid"
+    )
+    return facts | {"teacher_slope": calibration.slope, "teacher_intercept": calibration.intercept}
 
 
 def identity_of(config: TrainConfig, *, data: Mapping[str, str]) -> dict[str, Any]:
@@ -118,7 +135,7 @@ def train(
 ) -> Path:
     """Train `student`, calibrate it on `validation`, and save the matcher folder, whose path is returned."""
     output_dir = Path(config.output_dir)
-    module = DistillationModule(student, run_objectives(config, table))
+    module = DistillationModule(student, run_objectives(config, table, validation))
     arguments = {name: getattr(config, name) for name in PASSED_ON} | config.training_arguments
     metrics = fit(module, table, output_dir=output_dir, arguments=arguments)
     return finish(student, contract, config, validation=validation, training=metrics)

@@ -30,7 +30,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]  # transformers has no
 
     def _get_train_sampler(self, train_dataset: Any = None) -> LengthGroupedRows:
         table = self.data_collator.table
-        lengths = [len(a) + len(b) for a, b in zip(table.left, table.right, strict=True)]
+        lengths = self.data_collator.student.prompt.pair_lengths(table.left, table.right)
         return LengthGroupedRows(lengths, batch_size=self.args.train_batch_size, seed=self.args.seed)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
