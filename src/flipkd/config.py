@@ -32,12 +32,18 @@ class Settings(BaseModel):
         """
         values = _read_yaml(config) if config else {}
         values |= {key: value for key, value in (given or {}).items() if value is not None}
+        return cls.check(cls.changed(values, assignments))
+
+    @classmethod
+    def changed(cls, values: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
+        """Plain values with `key=value` words applied, as `--set` does. Raises ConfigError for a word that is none."""
+        values = dict(values)
         for assignment in assignments:
             key, equals, text = assignment.partition("=")
             if not equals:
                 raise ConfigError(f"--set {shorten(assignment)} has no '='; write --set key=value")
             cls._assign(values, key.strip().split("."), _read_value(text, key))
-        return cls.check(values)
+        return values
 
     @classmethod
     def check(cls, values: Mapping[str, Any]) -> Self:
@@ -174,6 +180,9 @@ class TrainConfig(Settings):
     filter_quantile: float | None = Field(
         0.2, ge=0, lt=0.5, description="dual threshold at this quantile of the teacher's scores; null: no filter"
     )
+    score: Literal["auto", "answer", "cosine"] = Field(
+        "auto", description="what decides; auto: whichever of answer, cosine or both is best on validation"
+    )
     num_train_epochs: float = Field(2, gt=0, description="passes over the training pairs")
     per_device_train_batch_size: int = Field(16, ge=1, description="pairs per step")
     per_device_eval_batch_size: int = Field(32, ge=1, description="pairs per pass when scoring")
@@ -200,7 +209,14 @@ class CompareConfig(Settings):
     columns: dict[str, str] | None = Field(None, description="our column name -> the file's")
     output_dir: str = Field("comparison", description="folder for results, teachers and runs")
     data: str = Field("pairs", description="name of the data in the results")
-    systems: list[str] = Field(["teacher_finetuned", "untrained", "plain", "flipped"], description="what is compared")
+    systems: list[str] = Field(
+        ["teacher_finetuned", "untrained", "plain", "flipped"], description="what is compared: systems and variants"
+    )
+    variants: dict[str, list[str]] = Field(
+        {},
+        description="name -> words as for --set that differ from the flipped system: key=value, teach.key=value, "
+        "system=plain",
+    )
     seeds: list[int] = Field([0], min_length=1, description="one run of each system per seed")
     teach: dict[str, Any] = Field({}, description="settings of `flipkd teach` that differ")
     train: dict[str, Any] = Field({}, description="settings of `flipkd train` that differ")

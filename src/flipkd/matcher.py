@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from flipkd.errors import DataError, NumbersError, UsageError, shorten
 from flipkd.evaluate.calibration import Calibration
+from flipkd.evaluate.combine import weighted_sum
 from flipkd.student.contract import CONTRACT, ScoreContract
 from flipkd.student.model import Student, load_student
 from flipkd.student.scoring import Floats, encode_texts, score_pairs
@@ -51,13 +52,17 @@ class Matcher:
         return cls(student.to(chosen), contract)
 
     def predict(self, pairs: Pairs, *, batch_size: int = 32, show_progress_bar: bool = False) -> Floats:
-        """Scores [N], float32: logit(yes) - logit(no) of each pair, in the order given.
+        """Scores [N], float32, in the order given: logit(yes) - logit(no), the cosine of the two texts' vectors, or both.
 
+        Which it is was chosen on validation and stands in `matcher.json` as `score`: weights of a sum.
         Raises DataError for a pair that is not two texts, NumbersError for a score that is not finite.
         """
         left, right = _sides(pairs)
         label = "pairs" if show_progress_bar else None
-        scores = score_pairs(self.student, left, right, batch_size=batch_size, progress=label).answer
+        weights = {str(kind): weight for kind, weight in self.contract.score.items()}
+        represent = "cosine" in weights
+        found = score_pairs(self.student, left, right, batch_size=batch_size, represent=represent, progress=label)
+        scores = weighted_sum(found.kinds, weights).astype(np.float32)
         bad = np.flatnonzero(~np.isfinite(scores))
         if len(bad):
             raise NumbersError(f"{len(bad)} of {len(scores)} scores are not finite, first is pair {bad[0]}")

@@ -88,6 +88,52 @@ def test_swapping_the_systems_flips_the_signs(rows, metric):
     assert (back["a"], back["b"]) == (there["b"], there["a"])
 
 
+def seeds_of(count=3, n=120, *, a=1.3, b=0.7):
+    """Scores [S, N] of two systems, each seed with noise of its own, and the labels."""
+    generator = np.random.default_rng(7)
+    label = generator.integers(0, 2, n)
+    return generator.normal(size=(count, n)) + a * label, generator.normal(size=(count, n)) + b * label, label
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_several_seeds_are_averaged_on_the_same_rows_as_a_loop_does(metric):
+    a, b, label = seeds_of(2)
+    generator = np.random.default_rng(5)
+    differences = []
+    for _ in range(400):
+        rows = generator.integers(0, len(label), len(label))
+        means = [np.mean([value(s[rows], label[rows], metric) for s in scores]) for scores in (a, b)]
+        differences.append(means[0] - means[1])
+    low, high = np.quantile(differences, [0.025, 0.975])
+    found = paired_bootstrap(a, b, label, metric=metric, resamples=2000, **CUTS)
+    assert found["a"] == pytest.approx(np.mean([value(s, label, metric) for s in a]))
+    assert found["b"] == pytest.approx(np.mean([value(s, label, metric) for s in b]))
+    assert found["low"] == pytest.approx(low, abs=0.2 * (high - low))
+    assert found["high"] == pytest.approx(high, abs=0.2 * (high - low))
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_several_seeds_swapped_flip_the_signs_and_one_seed_is_the_plain_call(metric):
+    a, b, label = seeds_of()
+    cuts = {"threshold_a": [0.5, 0.6, 0.7], "threshold_b": 0.4}
+    there = paired_bootstrap(a, b, label, metric=metric, resamples=200, **cuts)
+    back = paired_bootstrap(b, a, label, metric=metric, resamples=200, threshold_a=0.4, threshold_b=[0.5, 0.6, 0.7])
+    assert back["difference"] == pytest.approx(-there["difference"])
+    assert (back["low"], back["p_value"]) == (pytest.approx(-there["high"]), there["p_value"])
+    one = paired_bootstrap(a[:1], b[:1], label, metric=metric, resamples=200, threshold_a=[0.5], threshold_b=[0.5])
+    assert one == paired_bootstrap(a[0], b[0], label, metric=metric, resamples=200, **CUTS)
+
+
+def test_seeds_and_thresholds_that_do_not_fit_are_refused():
+    a, b, label = seeds_of()
+    with pytest.raises(DataError, match="scores of 3 and of 2 seeds"):
+        paired_bootstrap(a, b[:2], label, **CUTS)
+    with pytest.raises(DataError, match="no seeds"):
+        paired_bootstrap(a[:0], b[:0], label, **CUTS)
+    with pytest.raises(ConfigError, match=r"one per seed \(3\) of each; got \[0\.5, 0\.5\]"):
+        paired_bootstrap(a, b, label, threshold_a=[0.5, 0.5], threshold_b=0.5)
+
+
 def test_the_seed_decides_and_nothing_else():
     a, b, label = systems(60)
     first, again, other = (paired_bootstrap(a, b, label, seed=seed, resamples=500, **CUTS) for seed in (1, 1, 2))
@@ -113,10 +159,10 @@ def test_the_interval_covers_the_truth_and_equal_systems_rarely_look_different()
 @given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1), st.integers(0, 1)), min_size=1, max_size=20))
 def test_metrics_of_counts_agree_with_scikit_learn(rows):
     label, a, b = (np.array(column) for column in zip(*rows, strict=True))
-    counts = np.bincount(4 * label + 2 * a + b, minlength=8)[np.newaxis]
+    once, decided = np.ones((1, len(rows)), dtype=int), np.array([[a], [b]])
     expected = [accuracy_score(label, a), accuracy_score(label, b)]
-    assert _metric_of_counts(counts, metric="accuracy")[0] == pytest.approx(expected)
-    found = _metric_of_counts(counts, metric="f1")[0]
+    assert _metric_of_counts(once, label, decided, metric="accuracy")[0] == pytest.approx(expected)
+    found = _metric_of_counts(once, label, decided, metric="f1")[0]
     if label.any():
         assert found == pytest.approx([f1_score(label, a), f1_score(label, b)])
     else:
@@ -161,7 +207,7 @@ def test_bad_settings_and_numbers_are_refused():
     a, b, label = systems(10)
     with pytest.raises(ConfigError, match="allowed: f1, accuracy, average_precision"):
         paired_bootstrap(a, b, label, metric="auc", **CUTS)
-    with pytest.raises(ConfigError, match=r"needs two finite thresholds, got 0\.5 and None"):
+    with pytest.raises(ConfigError, match=r"needs two finite thresholds.*; got None"):
         paired_bootstrap(a, b, label, threshold_a=0.5)
     with pytest.raises(ConfigError, match="needs two finite thresholds"):
         paired_bootstrap(a, b, label, threshold_a=0.5, threshold_b=float("nan"))

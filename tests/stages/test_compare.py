@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from commands import flipkd, given
 
+NAMES = ["plain", "loud", "raw"]
 SYSTEMS = ["tfidf", "teacher", "teacher_finetuned", "cross_encoder", "untrained", "plain", "flipped"]
 
 
@@ -72,16 +73,45 @@ def test_changed_settings_are_computed_anew_and_seeds_are_averaged(words, tmp_pa
     after = json.loads(path.read_text())
     assert before["by_score"] != after["by_score"]
     assert after["overrides"]["template"] == {"question": "Same?"}
+    assert (tmp_path / "c" / "scores" / "tiny-untrained-seed1.safetensors").exists()
     assert "±" in done.out
     assert (tmp_path / "c" / "results" / "tiny-untrained-seed1.json").exists()
 
 
-def test_a_run_of_a_system_with_other_settings_is_refused_and_says_what_to_do(words):
-    one = [*words, "--set", "systems=[plain]"]
+def test_variants_are_words_as_for_set(words, tmp_path):
+    variants = (
+        'variants={loud: ["learning_rate=0.03", "objectives.margin_hinge=0"], raw: ["system=plain", "lora_r=2"]}'
+    )
+    done = flipkd(*words, "--set", "systems=[plain, loud, raw]", "--set", variants)
+    assert done.code == 0, done.err
+    results = {
+        name: json.loads((tmp_path / "c" / "results" / f"tiny-{name}-seed0.json").read_text()) for name in NAMES
+    }
+    assert [results[name]["system"] for name in NAMES] == ["plain", "flipped", "plain"]
+    assert results["loud"]["overrides"]["learning_rate"] == 0.03
+    assert results["loud"]["overrides"]["objectives"]["margin_hinge"] == 0
+    assert results["raw"]["identity"]["train"]["lora_r"] == 2
+    assert results["raw"]["identity"]["train"]["objectives"] == {"answer_cross_entropy": 1.0}
+    assert (tmp_path / "c" / results["loud"]["matcher"] / "matcher.json").exists()
+    whole = json.loads((tmp_path / "c" / "results.json").read_text())
+    assert [row["name"] for row in whole["summary"]] == NAMES
+    assert [row["name"] for row in whole["differences"]["plain"]] == ["loud", "raw"]
+    page = (tmp_path / "c" / "report.html").read_text()
+    assert all(name in page for name in NAMES)
+
+
+def test_a_result_without_its_scores_is_computed_anew(words, tmp_path):
+    one = [*words, "--set", "systems=[tfidf]"]
     assert flipkd(*one).code == 0
-    done = flipkd(*one, "--set", "train.learning_rate=0.03")
+    (scores,) = (tmp_path / "c" / "scores").iterdir()
+    before = scores.read_bytes()
+    scores.unlink()
+    assert flipkd(*one).code == 0
+    assert scores.read_bytes() == before
+    scores.write_bytes(before[:40])
+    done = flipkd(*one)
     assert done.code == 4
-    assert "config.learning_rate was 0.0005, now 0.03" in done.err
+    assert "delete it, and it is computed anew" in done.err
 
 
 def test_what_cannot_be_compared(words, pair_files, tmp_path):
@@ -93,6 +123,12 @@ def test_what_cannot_be_compared(words, pair_files, tmp_path):
     done = flipkd(*words, "--test_file", unlabelled)
     assert done.code == 3
     assert "test: some rows have no label" in done.err
+    done = flipkd(*words, "--set", "variants={tfidf: []}")
+    assert "variants.tfidf: tfidf is a system already" in done.err
+    done = flipkd(*words, "--set", 'variants={mine: ["system=plane"]}', "--set", "systems=[mine]")
+    assert "variants.mine: no system is called 'plane'; did you mean 'plain'?" in done.err
+    done = flipkd(*words, "--set", 'variants={mine: ["lora_r"]}', "--set", "systems=[mine]")
+    assert "has no '='" in done.err
     done = flipkd(*words, "--set", "train.lora_rr=3", "--set", "systems=[plain]")
     assert done.code == 4
     assert "no setting is called 'lora_rr'; did you mean 'lora_r'?" in done.err
@@ -102,4 +138,9 @@ def test_given_on_the_command_line_alone(pair_files, tmp_path):
     files = [*given(pair_files), "--test_file", pair_files["test"], "--output_dir", tmp_path / "c"]
     done = flipkd("compare", *files, "--set", "systems=[tfidf]")
     assert done.code == 0, done.err
-    assert [path.name for path in (tmp_path / "c").iterdir()] == ["results"]
+    assert sorted(path.name for path in (tmp_path / "c").iterdir()) == [
+        "report.html",
+        "results",
+        "results.json",
+        "scores",
+    ]

@@ -7,15 +7,15 @@ from flipkd.stages import demo as stage
 
 
 def test_demo_compares_the_systems_on_its_own_pairs(tmp_path, monkeypatch):
-    asked = []
-    monkeypatch.setattr(stage, "compare", lambda config: asked.append(config) or ["results"])
+    asked, found = [], [{"system": "plain"}, {"system": "flipped", "matcher": "runs/x/matcher"}]
+    monkeypatch.setattr(stage, "compare", lambda config: asked.append(config) or found)
     results, matcher = stage.demo(str(tmp_path), seed=3)
-    assert results == ["results"]
+    assert results == found
     (config,) = asked
     assert config.seeds == [3]
     assert config.output_dir == str(tmp_path)
     assert "flipped" in config.systems
-    assert matcher == tmp_path / "runs" / "flipped-seed3" / "matcher"  # where compare keeps it
+    assert matcher == tmp_path / "runs" / "x" / "matcher"
     sets = {name: read_pairs(getattr(config, f"{name}_file")) for name in ("train", "validation", "test")}
     assert {name: len(dataset) for name, dataset in sets.items()} == stage.SIZES
     assert all(check_pairs(dataset).problems == [] for dataset in sets.values())

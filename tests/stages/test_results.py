@@ -20,6 +20,7 @@ def result(system: str, f1: float, seed: int = 0, *, score: str = "answer", over
     )
     return {
         "data": "d",
+        "name": system,
         "system": system,
         "seed": seed,
         "overrides": overrides or {},

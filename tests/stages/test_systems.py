@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
 from flipkd.config import CompareConfig
 from flipkd.data import read_pairs
-from flipkd.errors import ConfigError
-from flipkd.stages.systems import SYSTEMS, Bench, Split, _combined, tfidf
+from flipkd.stages.entries import Entry
+from flipkd.stages.systems import SYSTEMS, Bench, _combined, tfidf
+from flipkd.stages.units import Split
 from flipkd.tables import pick
 
 
@@ -19,7 +23,8 @@ def bench(pair_files, tmp_path) -> Bench:
     config = CompareConfig.check(
         {**files, "output_dir": str(tmp_path), "teach": {"num_train_epochs": 7}, "train": {"lora_r": 3}}
     )
-    return Bench(config, {name: read_pairs(path) for name, path in pair_files.items()})
+    sets = {name: read_pairs(path) for name, path in pair_files.items()}
+    return Bench(config, sets, Entry("mine", "flipped", config.teach, config.train), 4)
 
 
 def test_every_row_of_the_table_can_be_imported():
@@ -27,25 +32,33 @@ def test_every_row_of_the_table_can_be_imported():
 
 
 def test_settings_of_the_comparison_reach_teacher_and_student(bench, tmp_path):
-    teach = bench.teach_config("teacher", 4, {"output_dir": "x"})
-    assert (teach.num_train_epochs, teach.seed, teach.output_dir) == (7, 4, "x")
-    train = bench.train_config("plain", 4, {"teacher": None})
-    assert (train.lora_r, train.seed, train.output_dir) == (3, 4, str(tmp_path / "runs" / "plain-seed4"))
-    assert train.train_file == teach.train_file == bench.config.train_file
-    assert bench.folder("teacher_finetuned", 4) == tmp_path / "runs" / "teacher_finetuned-seed4"
-    with pytest.raises(ConfigError, match="did you mean 'loss'"):
-        bench.teach_config("teacher", 4, {"los": "cosent"})
+    teach = bench.teach_config()
+    assert (teach.num_train_epochs, teach.seed, teach.train_file) == (7, 4, bench.config.train_file)
+    train = bench.train_config(teach.output_dir)
+    assert (train.lora_r, train.seed, train.teacher) == (3, 4, teach.output_dir)
+    assert Path(train.output_dir).parent == Path(teach.output_dir).parent == tmp_path / "runs"
+    assert Path(train.output_dir).name.startswith("mine-")
+
+
+def test_equal_settings_share_a_folder_and_other_settings_do_not(bench):
+    same = replace(bench, entry=Entry("other", "flipped", bench.entry.teach, {"lora_r": 9}))
+    assert same.teach_config().output_dir == bench.teach_config().output_dir
+    other = replace(bench, entry=Entry("mine", "flipped", {"num_train_epochs": 8}, bench.entry.train))
+    assert other.teach_config().output_dir != bench.teach_config().output_dir
+    students = [b.train_config(b.teach_config().output_dir).output_dir for b in (bench, same, other)]
+    assert len(set(students)) == 3, "a student of another teacher is another student"
+    assert replace(bench, seed=5).teach_config().output_dir != bench.teach_config().output_dir
 
 
 def test_tfidf_is_a_cosine_that_knows_nothing_of_the_test_pairs(bench):
-    split = tfidf(bench, 0)["cosine"]
+    split = tfidf(bench)["cosine"]
     assert split.validation.shape == split.test.shape == (24,)
     assert split.test.min() >= 0
     assert split.test.max() <= 1 + 1e-9
     same = [i for i, (a, b) in enumerate(zip(*bench.texts("test"), strict=True)) if a == b]
     assert split.test[same] == pytest.approx(1)
-    changed = Bench(bench.config, bench.sets | {"test": bench.sets["test"].select([5])})
-    assert tfidf(changed, 0)["cosine"].test == pytest.approx(split.test[[5]])
+    changed = replace(bench, sets=bench.sets | {"test": bench.sets["test"].select([5])})
+    assert tfidf(changed)["cosine"].test == pytest.approx(split.test[[5]])
 
 
 def test_combined_is_a_logistic_fit_on_validation_alone():
@@ -57,6 +70,5 @@ def test_combined_is_a_logistic_fit_on_validation_alone():
     assert found.test == pytest.approx(found.validation[:5])
     columns = np.column_stack([answer, cosine])
     columns = (columns - columns.mean(0)) / columns.std(0)
-    assert found.validation == pytest.approx(
-        LogisticRegression().fit(columns, label).decision_function(columns), abs=1e-3
-    )
+    expected = LogisticRegression().fit(columns, label).decision_function(columns)
+    assert np.diff(found.validation) == pytest.approx(np.diff(expected), abs=1e-3)  # all but the intercept

@@ -34,9 +34,17 @@ def test_what_is_saved_is_what_is_read(tmp_path):
     assert (contract.format, contract.pooling, contract.label_ids) == (1, "mean", (3, 7))
 
 
+def test_the_score_is_the_answer_unless_it_says_otherwise(tmp_path):
+    assert ScoreContract.model_validate(VALUES).score == {"answer": 1.0}
+    ScoreContract.model_validate(VALUES | {"score": {"answer": 0.1 + 0.2, "cosine": -7.5}}).save(tmp_path)
+    assert read_contract(tmp_path).score == {"answer": 0.1 + 0.2, "cosine": -7.5}
+
+
 @pytest.mark.parametrize(
     "change, said",
     [
+        ({"score": {}}, "score"),
+        ({"score": {"length": 1.0}}, "score"),
         ({"format": 2}, "format 2 needs a newer flipkd"),
         ({"format": 0}, "format: "),
         ({"reading": "both"}, "reading: "),

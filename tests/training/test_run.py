@@ -4,7 +4,9 @@ import pytest
 
 from flipkd.config import TrainConfig
 from flipkd.errors import ArtefactError, ConfigError
+from flipkd.evaluate import choose_score, weighted_sum
 from flipkd.files import check_manifest
+from flipkd.matcher import Matcher
 from flipkd.student.contract import read_contract
 from flipkd.student.model import load_student
 from flipkd.student.scoring import score_pairs
@@ -28,6 +30,36 @@ def test_a_run_leaves_a_sealed_folder_that_scores(make_config, table):
     (folder / "README.md").write_text("changed")
     with pytest.raises(ArtefactError, match="sha256"):
         finished(config)
+
+
+@pytest.mark.parametrize("score, kinds", [("answer", {"answer"}), ("cosine", {"cosine"})])
+def test_the_score_that_was_asked_for_decides(make_config, table, score, kinds):
+    config = make_config(num_train_epochs=1, score=score)
+    student, contract = fresh_student(config)
+    folder = train(student, contract, config, table=table, validation=table)
+    assert set(read_contract(folder).score) == kinds
+    found = score_pairs(student, table.left, table.right, represent=True).kinds[score]
+    assert Matcher.from_pretrained(folder).predict(list(zip(table.left, table.right, strict=True))) == pytest.approx(
+        found, abs=1e-4
+    )
+
+
+def test_by_itself_the_best_score_on_validation_decides(make_config, table):
+    config = make_config(num_train_epochs=1)
+    student, contract = fresh_student(config)
+    folder = train(student, contract, config, table=table, validation=table)
+    found = score_pairs(student, table.left, table.right, represent=True).kinds
+    _, weights = choose_score(found, table.label)
+    assert read_contract(folder).score == pytest.approx(weights, rel=1e-3)
+    predicted = Matcher.from_pretrained(folder).predict(list(zip(table.left, table.right, strict=True)))
+    assert predicted == pytest.approx(weighted_sum(found, weights), rel=1e-3, abs=1e-3)
+    assert "score = " in (folder / "README.md").read_text()
+
+
+def test_vectors_that_nothing_trains_cannot_decide(make_config, table):
+    config = make_config(score="cosine", objectives={"answer_cross_entropy": 1.0})
+    with pytest.raises(ConfigError, match="no objective trains the vectors"):
+        run_objectives(config, table, table)
 
 
 def test_unlabelled_validation_pairs_are_left_out(make_config, table):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -10,7 +12,7 @@ from flipkd.evaluate.thresholds import checked_rows, finite_column
 
 METRICS = ["f1", "accuracy", "average_precision"]
 LEAST_RESAMPLES = 100  # below, a 2.5 % tail is a guess
-BLOCK = 2_000_000  # numbers held at once while resampling rows: 16 MB each
+BLOCK = 2_000_000  # numbers held at once while resampling: 16 MB each
 
 
 def paired_bootstrap(
@@ -18,17 +20,18 @@ def paired_bootstrap(
     scores_b: ArrayLike,
     labels: ArrayLike,
     *,
-    threshold_a: float | None = None,
-    threshold_b: float | None = None,
+    threshold_a: ArrayLike | None = None,
+    threshold_b: ArrayLike | None = None,
     metric: str = "f1",
     resamples: int = 10_000,
     seed: int = 0,
 ) -> dict[str, float]:
     """Metric of system a minus that of b on the same rows, with its 95 % interval and two-sided p value.
 
-    scores_a, scores_b, labels: [N]; metric: "f1" or "accuracy" (both need the two thresholds, fitted elsewhere) or
-    "average_precision" (reads none). Returns a, b, difference, low, high (2.5 and 97.5 % percentiles), p_value and
-    resamples. p = 2 (1 + resamples on the rarer side of 0) / (1 + resamples), at most 1: it turns the percentile
+    scores_a, scores_b: [N], or [S, N] for S seeds, whose metrics are averaged on the same resampled rows; labels: [N].
+    metric: "f1" or "accuracy" (both need the two thresholds, a number or [S], fitted elsewhere) or "average_precision"
+    (reads none). Returns a, b, difference, low, high (2.5 and 97.5 % percentiles), p_value and resamples.
+    p = 2 (1 + resamples on the rarer side of 0) / (1 + resamples), at most 1: it turns the percentile
     interval round, below 0.05 where that leaves 0 out (Efron and Tibshirani, An Introduction to the Bootstrap, 1993).
     A resample without a positive row, where F1 and AP are undefined, is left out and not counted in `resamples`.
     Swapping a and b flips the signs. Raises DataError and NumbersError as `measure` does, ConfigError for an unknown
@@ -38,16 +41,18 @@ def paired_bootstrap(
         raise ConfigError(f"no comparison is made by metric {shorten(metric)}; {nearest(str(metric), METRICS)}")
     if resamples < LEAST_RESAMPLES:
         raise ConfigError(f"resamples is {resamples}, must be at least {LEAST_RESAMPLES}")
-    score_a, label = checked_rows(scores_a, labels)
-    score_b, _ = checked_rows(scores_b, labels)
-    generator = np.random.default_rng(seed)
+    score_a, score_b, label = _checked_systems(scores_a, scores_b, labels)
     if metric == "average_precision":
-        observed, drawn = _draw_rows(score_a, score_b, label, resamples=resamples, generator=generator)
+        counts = np.ones(len(label), dtype=np.int64)
+
+        def values(times: NDArray[np.int64]) -> NDArray[np.float64]:
+            found = [[_average_precision(s, label, times) for s in scores] for scores in (score_a, score_b)]
+            return np.asarray(np.mean(found, axis=1).T)
+
+        observed, drawn = _drawn(counts, values, resamples=resamples, seed=seed)
     else:
-        if threshold_a is None or threshold_b is None or not np.isfinite([threshold_a, threshold_b]).all():
-            raise ConfigError(f"metric {metric} needs two finite thresholds, got {threshold_a} and {threshold_b}")
-        decided = score_a >= threshold_a, score_b >= threshold_b
-        observed, drawn = _draw_outcomes(*decided, label, metric=metric, resamples=resamples, generator=generator)
+        decided = _decided(score_a, threshold_a, metric), _decided(score_b, threshold_b, metric)
+        observed, drawn = _draw_outcomes(*decided, label, metric=metric, resamples=resamples, seed=seed)
     return _summary(observed, drawn[np.isfinite(drawn).all(axis=1)])
 
 
@@ -85,6 +90,53 @@ def _summary(observed: NDArray[np.float64], drawn: NDArray[np.float64]) -> dict[
     }
 
 
+def _checked_systems(
+    scores_a: ArrayLike, scores_b: ArrayLike, labels: ArrayLike
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+    """Scores of both systems as [S, N] and the labels [N], or an error."""
+    systems = []
+    for scores in (scores_a, scores_b):
+        rows = scores if np.ndim(scores) == 2 else [scores]
+        checked = [checked_rows(row, labels) for row in np.asarray(rows)]
+        if not checked:
+            raise DataError("no seeds: a comparison needs the scores of at least one")
+        systems.append(np.stack([score for score, _ in checked]))
+        label = checked[0][1]
+    if systems[0].shape != systems[1].shape:
+        raise DataError(f"scores of {len(systems[0])} and of {len(systems[1])} seeds; both systems need the same ones")
+    return systems[0], systems[1], label
+
+
+def _decided(score: NDArray[np.float64], threshold: ArrayLike | None, metric: str) -> NDArray[np.bool_]:
+    """Which rows match [S, N], at one threshold for all seeds or at one for each."""
+    values = np.asarray(np.nan if threshold is None else threshold, dtype=np.float64)
+    if values.shape not in [(), (len(score),)] or not np.isfinite(values).all():
+        raise ConfigError(
+            f"metric {metric} needs two finite thresholds, or one per seed ({len(score)}) of each; got {shorten(threshold)}"
+        )
+    return score >= values.reshape(-1, 1)
+
+
+def _drawn(
+    counts: NDArray[np.int64],
+    values: Callable[[NDArray[np.int64]], NDArray[np.float64]],
+    *,
+    resamples: int,
+    seed: int,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Values of both systems: on the rows [2], on the resamples [R, 2], in blocks of bounded memory.
+
+    counts: how often each kind of row occurs [K]; `values` takes such counts [r, K] to the two metrics [r, 2].
+    """
+    generator = np.random.default_rng(seed)
+    n = int(counts.sum())
+    drawn = []
+    for start in range(0, resamples, size := max(1, BLOCK // len(counts))):
+        rows = min(size, resamples - start)
+        drawn.append(values(generator.multinomial(n, counts / n, size=rows)))
+    return values(counts[np.newaxis])[0], np.concatenate(drawn)
+
+
 def _draw_outcomes(
     a: NDArray[np.bool_],
     b: NDArray[np.bool_],
@@ -92,53 +144,40 @@ def _draw_outcomes(
     *,
     metric: str,
     resamples: int,
-    generator: np.random.Generator,
+    seed: int,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Metric of both systems: on the rows [2], on the resamples [R, 2].
+    """Metric of both systems, decided [S, N] each: on the rows [2], on the resamples [R, 2].
 
-    Of a row F1 and accuracy see only label and the two decisions: drawing eight counts replaces drawing rows.
+    Of a row F1 and accuracy see only label and decisions: drawing the counts of such outcomes (eight for one seed)
+    replaces drawing rows.
     """
     first = int(np.argmax(a != b))
-    if b[first] and not a[first]:  # the draws depend on the order of the counts: one order for (a, b) and (b, a)
-        observed, drawn = _draw_outcomes(b, a, label, metric=metric, resamples=resamples, generator=generator)
+    if b.flat[first] and not a.flat[first]:  # the draws depend on the order of the outcomes: one order for both calls
+        observed, drawn = _draw_outcomes(b, a, label, metric=metric, resamples=resamples, seed=seed)
         return observed[::-1], drawn[:, ::-1]
-    counts = np.bincount(4 * label + 2 * a + b, minlength=8)
-    resampled = generator.multinomial(len(label), counts / len(label), size=resamples)
-    values = _metric_of_counts(np.concatenate([counts[np.newaxis], resampled]), metric=metric)
-    return values[0], values[1:]
+    outcomes, counts = np.unique(np.vstack([label, a, b]), axis=1, return_counts=True)
+
+    def values(times: NDArray[np.int64]) -> NDArray[np.float64]:
+        return _metric_of_counts(times, outcomes[0], outcomes[1:].reshape(2, *a.shape[:1], -1), metric=metric)
+
+    return _drawn(counts, values, resamples=resamples, seed=seed)
 
 
-def _metric_of_counts(counts: NDArray[np.int64], *, metric: str) -> NDArray[np.float64]:
-    """[R, 8] counts by (label, a, b) -> [R, 2] values of a and of b; F1 is NaN where no row is positive."""
-    cells = counts.reshape(-1, 2, 2, 2)
-    n = cells.sum(axis=(1, 2, 3))[:, np.newaxis]
-    positives = cells[:, 1].sum(axis=(1, 2))[:, np.newaxis]
-    matches = np.stack([cells[:, :, 1, :].sum(axis=(1, 2)), cells[:, :, :, 1].sum(axis=(1, 2))], axis=1)
-    hits = np.stack([cells[:, 1, 1, :].sum(axis=1), cells[:, 1, :, 1].sum(axis=1)], axis=1)
+def _metric_of_counts(
+    times: NDArray[np.int64], label: NDArray[np.int64], decided: NDArray[np.int64], *, metric: str
+) -> NDArray[np.float64]:
+    """Metric of both systems, averaged over seeds [R, 2], when outcome k occurs times[r, k] times.
+
+    label: [K]; decided: [2, S, K], all 0 or 1. F1 is NaN where no row is positive.
+    """
+    weights = times.astype(np.float64)  # float64 counts exactly, and its product runs in BLAS
+    n, positives = weights.sum(axis=1), weights @ label
+    matches, hits = np.tensordot(np.stack([decided, decided * label]), weights, axes=(3, 1))  # [2, S, R] each
     if metric == "accuracy":
-        return np.asarray((n - matches - positives + 2 * hits) / n)
-    return np.where(positives > 0, 2 * hits / np.maximum(matches + positives, 1), np.nan)
-
-
-def _draw_rows(
-    score_a: NDArray[np.float64],
-    score_b: NDArray[np.float64],
-    label: NDArray[np.int64],
-    *,
-    resamples: int,
-    generator: np.random.Generator,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Average precision of both systems: on the rows [2], on the resamples [R, 2]; memory is bounded by BLOCK."""
-    n = len(label)
-
-    def both(times: NDArray[np.int64]) -> NDArray[np.float64]:
-        return np.stack([_average_precision(score, label, times) for score in (score_a, score_b)], axis=1)
-
-    drawn = []
-    for start in range(0, resamples, size := max(1, BLOCK // n)):
-        rows = min(size, resamples - start)
-        drawn.append(both(generator.multinomial(n, np.full(n, 1 / n), size=rows)))
-    return both(np.ones((1, n), dtype=np.int64))[0], np.concatenate(drawn)
+        value = (n - matches - positives + 2 * hits) / n
+    else:
+        value = np.where(positives > 0, 2 * hits / np.maximum(matches + positives, 1), np.nan)
+    return np.asarray(value.mean(axis=1).T)
 
 
 def _average_precision(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import platform
 import shlex
@@ -10,19 +9,28 @@ import sys
 import time
 from collections.abc import Mapping
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from flipkd.config import CompareConfig
-from flipkd.errors import ConfigError, DataError, nearest
+from flipkd.errors import DataError
 from flipkd.evaluate.calibration import fit_calibration
 from flipkd.evaluate.metrics import measure
 from flipkd.evaluate.thresholds import best_threshold
 from flipkd.files import read_json, write_json
+from flipkd.stages.entries import entries
 from flipkd.stages.pairs import content_hash, labels_of, trainable_pairs, warn_of_leaks
-from flipkd.stages.systems import SYSTEMS, Bench, Split
+from flipkd.stages.summary import write_summary
+from flipkd.stages.systems import SYSTEMS, Bench
+from flipkd.stages.units import (
+    Split,
+    peak_memory,
+    reset_peak_memory,
+    result_path,
+    save_scores,
+    scores_path,
+)
 from flipkd.tables import pick
 
 logger = logging.getLogger(__name__)
@@ -36,56 +44,56 @@ def compare(config: CompareConfig) -> list[dict[str, Any]]:
     Test pairs are read once per unit; thresholds, calibration and the choice among a student's scores come from
     validation. Raises ConfigError for an unknown system, DataError for unlabelled validation or test pairs.
     """
-    for system in config.systems:
-        if system not in SYSTEMS:
-            raise ConfigError(f"no system is called {system!r}; {nearest(system, list(SYSTEMS))}")
+    chosen = entries(config)
     files = {"train": config.train_file, "validation": config.validation_file, "test": config.test_file}
     sets = {name: trainable_pairs(path, columns=config.columns, name=name) for name, path in files.items()}
     warn_of_leaks(sets)
     for name in ("validation", "test"):
         if (labels_of(sets[name]) < 0).any():
             raise DataError(f"{name}: some rows have no label; a comparison needs all of them")
-    bench = Bench(config, sets)
     hashes = {name: content_hash(dataset) for name, dataset in sets.items()}
-    units = [(system, seed) for seed in config.seeds for system in config.systems]
+    units = [Bench(config, sets, entry, seed) for seed in config.seeds for entry in chosen]
     results = []
-    for number, (system, seed) in enumerate(units, 1):
-        logger.warning("[%d/%d] %s: %s, seed %d", number, len(units), config.data, system, seed)
-        results.append(_unit(bench, system, seed, hashes))
+    for number, bench in enumerate(units, 1):
+        logger.warning("[%d/%d] %s: %s, seed %d", number, len(units), config.data, bench.entry.name, bench.seed)
+        results.append(_unit(bench, hashes))
+    write_summary(config, sets, results)
     return results
 
 
-def _unit(bench: Bench, system: str, seed: int, hashes: Mapping[str, str]) -> dict[str, Any]:
-    config = bench.config
-    path = Path(config.output_dir) / "results" / f"{config.data}-{system}-seed{seed}.json"
-    identity = {"teach": config.teach, "train": config.train, "data_hash": dict(hashes)}
+def _unit(bench: Bench, hashes: Mapping[str, str]) -> dict[str, Any]:
+    path = result_path(bench.config.output_dir, bench.config.data, bench.entry.name, bench.seed)
+    identity = bench.identity() | {"data_hash": dict(hashes)}
     if path.exists():
         before: dict[str, Any] = read_json(path)
-        if before.get("identity") == identity:
+        if before.get("identity") == identity and scores_path(path).exists():
             logger.info("%s: found, not computed again", path)
             return before
-    _reset_peak_memory()
+    reset_peak_memory()
     start = time.perf_counter()
-    scores = pick(SYSTEMS, system, what="system")(bench, seed)
+    scores = pick(SYSTEMS, bench.entry.system, what="system")(bench)
     seconds = time.perf_counter() - start
     by_score = {name: _measured(split, bench.sets) for name, split in scores.items()}
     chosen = max(by_score, key=lambda name: by_score[name]["validation"][CHOSEN_BY])
     result = {
-        "data": config.data,
-        "system": system,
-        "seed": seed,
-        "overrides": config.train if system in ("untrained", "plain", "flipped") else config.teach,
+        "data": bench.config.data,
+        "name": bench.entry.name,
+        "system": bench.entry.system,
+        "seed": bench.seed,
+        "overrides": bench.entry.overrides,
         "score": chosen,
         "metrics": by_score[chosen],
         "by_score": by_score,
         "seconds": round(seconds, 1),
-        "peak_memory_bytes": _peak_memory(),
+        "cost": bench.cost,
+        "matcher": bench.matcher,
+        "peak_memory_bytes": peak_memory(),
         "versions": {package: version(package) for package in PACKAGES} | {"python": platform.python_version()},
         "command": shlex.join(["flipkd", *sys.argv[1:]]),
         "identity": identity,
     }
+    save_scores(scores_path(path), scores)
     write_json(path, result)
-    gc.collect()
     return result
 
 
@@ -99,24 +107,3 @@ def _measured(split: Split, sets: Mapping[str, Any]) -> dict[str, dict[str, floa
         return measure(scores, labels[name], threshold=threshold, probabilities=calibration.apply(scores))
 
     return {"validation": measured(split.validation, "validation"), "test": measured(split.test, "test")}
-
-
-def _reset_peak_memory() -> None:
-    """Linux forgets the peak on request; elsewhere the peak of the whole process is reported."""
-    gc.collect()
-    reset = Path("/proc/self/clear_refs")
-    try:
-        reset.write_text("5", encoding="ascii")
-    except OSError as error:
-        logger.debug("peak memory is that of the whole process: %s", error)
-
-
-def _peak_memory() -> int:
-    import resource
-
-    status = Path("/proc/self/status")
-    if status.exists():
-        for line in status.read_text(encoding="ascii").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -28,4 +28,6 @@ def demo(output_dir: str = "demo", *, seed: int = 0) -> tuple[list[dict[str, Any
         files[f"{name}_file"] = str(write_text(folder / "data" / f"{name}.csv", out.getvalue()))
     train = {"lora_layers": list(UPPER_HALF)}
     config = CompareConfig.check({**files, "output_dir": output_dir, "data": "bank", "seeds": [seed], "train": train})
-    return compare(config), folder / "runs" / f"flipped-seed{seed}" / "matcher"
+    results = compare(config)
+    flipped = next(result for result in results if result["system"] == "flipped")
+    return results, folder / flipped["matcher"]

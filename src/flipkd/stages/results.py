@@ -25,14 +25,14 @@ SHOWN = {
 def results_table(results: Sequence[dict[str, Any]]) -> str:
     """One row per (data, system, kind of score) on test; with several seeds, means and the 95 % interval's half width."""
     rows = []
-    for key in dict.fromkeys((r["data"], r["system"], _overrides(r), s) for r in results for s in r["by_score"]):
-        data, system, _, score = key
-        units = [r for r in results if (r["data"], r["system"], _overrides(r)) == key[:3] and score in r["by_score"]]
-        cells = [_cell([u["by_score"][score]["test"][name] for u in units]) for name in SHOWN]
+    for key in dict.fromkeys((r["data"], r["name"], _overrides(r), s) for r in results for s in r["by_score"]):
+        data, name, _, score = key
+        units = [r for r in results if (r["data"], r["name"], _overrides(r)) == key[:3] and score in r["by_score"]]
+        cells = [_cell([u["by_score"][score]["test"][metric] for u in units]) for metric in SHOWN]
         seconds = f"{np.mean([u['seconds'] for u in units]):.0f}"
         memory = f"{max(u['peak_memory_bytes'] for u in units) / 2**30:.1f}"
         chosen = "*" if all(u["score"] == score for u in units) and len(units[0]["by_score"]) > 1 else ""
-        rows.append([data, system, score + chosen, *cells, str(len(units)), seconds, memory])
+        rows.append([data, name, score + chosen, *cells, str(len(units)), seconds, memory])
     header = ["data", "system", "score", *SHOWN.values(), "seeds", "seconds", "GiB"]
     note = "\n\n(* chosen on validation)" if any("*" in row[2] for row in rows) else ""
     return text_table(header, rows) + note

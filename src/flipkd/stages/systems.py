@@ -2,77 +2,83 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import json
+import time
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from flipkd.config import CompareConfig, TeachConfig, TrainConfig
 from flipkd.errors import ArtefactError
+from flipkd.evaluate.combine import COMBINED, fit_weights, weighted_sum
+from flipkd.stages.entries import Entry, short_hash
 from flipkd.stages.pairs import labels_of
 from flipkd.stages.teach import StoredTeacher, teach
 from flipkd.stages.train import train
+from flipkd.stages.units import Split
 from flipkd.student.model import Student, load_student
 from flipkd.student.scoring import score_pairs
 from flipkd.training.run import fresh_student
+from flipkd.training.trainer import METRICS
 
+Placed = TypeVar("Placed", TeachConfig, TrainConfig)
 SYSTEMS = {
     "tfidf": "flipkd.stages.systems:tfidf",
-    "teacher": "flipkd.stages.systems:teacher_as_it_comes",
-    "teacher_finetuned": "flipkd.stages.systems:teacher_finetuned",
-    "cross_encoder": "flipkd.stages.systems:cross_encoder",
+    "teacher": "flipkd.stages.systems:teacher",
+    "teacher_finetuned": "flipkd.stages.systems:teacher",
+    "cross_encoder": "flipkd.stages.systems:teacher",
     "untrained": "flipkd.stages.systems:untrained",
     "plain": "flipkd.stages.systems:plain",
     "flipped": "flipkd.stages.systems:flipped",
 }
 
 
-@dataclass(frozen=True)
-class Split:
-    """Scores of one kind on validation and on test."""
-
-    validation: NDArray[np.float64]
-    test: NDArray[np.float64]
-
-
-@dataclass(frozen=True)
+@dataclass
 class Bench:
-    """The pairs and settings that all systems of a comparison share."""
+    """One unit's work place: the pairs of the comparison, the entry and the seed; and what the unit leaves behind."""
 
     config: CompareConfig
     sets: dict[str, Any]
-
-    def folder(self, name: str, seed: int) -> Path:
-        """Where a system keeps what it trained."""
-        return Path(self.config.output_dir) / "runs" / f"{name}-seed{seed}"
+    entry: Entry
+    seed: int
+    cost: dict[str, float] = field(default_factory=dict)
+    """Pairs a second in training and in scoring."""
+    matcher: str | None = None
+    """The trained student's folder, as seen from the output folder."""
 
     def texts(self, name: str) -> tuple[list[str], list[str]]:
         """Left and right texts of one split."""
         return self.sets[name]["text1"][:], self.sets[name]["text2"][:]
 
-    def teach_config(self, name: str, seed: int, changes: Mapping[str, Any] | None = None) -> TeachConfig:
-        """Settings of the teacher of this comparison."""
-        return TeachConfig.check(self._shared(name, seed) | self.config.teach | dict(changes or {}))
+    @property
+    def shared(self) -> dict[str, Any]:
+        """Settings that every teacher and student of this unit has."""
+        names = ("train_file", "validation_file", "columns")
+        return {name: getattr(self.config, name) for name in names} | {"seed": self.seed}
 
-    def train_config(self, name: str, seed: int, changes: Mapping[str, Any] | None = None) -> TrainConfig:
-        """Settings of a student of this comparison."""
-        return TrainConfig.check(self._shared(name, seed) | self.config.train | dict(changes or {}))
+    def identity(self) -> dict[str, Any]:
+        """All settings that this unit's scores depend on."""
+        return self.entry.identity(self.shared)
 
-    def _shared(self, name: str, seed: int) -> dict[str, Any]:
-        config = self.config
-        return {
-            "train_file": config.train_file,
-            "validation_file": config.validation_file,
-            "columns": config.columns,
-            "output_dir": str(self.folder(name, seed)),
-            "seed": seed,
-        }
+    def teach_config(self) -> TeachConfig:
+        """Settings of the unit's teacher; equal settings have one folder, whichever systems use it."""
+        return self._placed(self.entry.teach_config(self.shared), "teacher")
+
+    def train_config(self, teacher: str | None) -> TrainConfig:
+        """Settings of the unit's student, which learns from the teacher in that folder."""
+        return self._placed(self.entry.train_config({**self.shared, "teacher": teacher}), self.entry.name)
+
+    def _placed(self, settings: Placed, name: str) -> Placed:
+        values = settings.model_dump(mode="json", exclude={"output_dir", "seed"})
+        digest = short_hash(values | {"teacher": Path(values.get("teacher") or "").name})
+        folder = Path(self.config.output_dir) / "runs" / f"{name}-{digest}-seed{self.seed}"
+        return settings.model_copy(update={"output_dir": str(folder)})
 
 
-def tfidf(bench: Bench, seed: int) -> dict[str, Split]:
+def tfidf(bench: Bench) -> dict[str, Split]:
     """Cosine of character n-grams, fitted on the training texts: the floor."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
@@ -86,53 +92,49 @@ def tfidf(bench: Bench, seed: int) -> dict[str, Split]:
     return {"cosine": Split(cosine("validation"), cosine("test"))}
 
 
-def teacher_as_it_comes(bench: Bench, seed: int) -> dict[str, Split]:
-    """The small encoder without fine-tuning."""
-    return _teacher(bench, bench.teach_config("teacher", seed, {"fine_tune": False}))
-
-
-def teacher_finetuned(bench: Bench, seed: int) -> dict[str, Split]:
-    """The small encoder fine-tuned on the training pairs: what flips its knowledge into the student."""
-    return _teacher(bench, bench.teach_config("teacher_finetuned", seed))
-
-
-def cross_encoder(bench: Bench, seed: int) -> dict[str, Split]:
-    """A cross-encoder of the same size, fine-tuned on the same pairs: what one would pick instead."""
-    return _teacher(bench, bench.teach_config("cross_encoder", seed, {"teacher_type": "cross_encoder"}))
-
-
-def untrained(bench: Bench, seed: int) -> dict[str, Split]:
-    """The student's answer before any training."""
-    student, _ = fresh_student(bench.train_config("untrained", seed))
-    return _student_scores(bench, student, represent=False)
-
-
-def plain(bench: Bench, seed: int) -> dict[str, Split]:
-    """The student with LoRA on the labels alone."""
-    config = bench.train_config("plain", seed, {"objectives": {"answer_cross_entropy": 1.0}, "teacher": None})
-    return _student_scores(bench, load_student(train(config))[0], represent=False)
-
-
-def flipped(bench: Bench, seed: int) -> dict[str, Split]:
-    """The student that also learns from the fine-tuned teacher."""
-    teacher = bench.teach_config("teacher_finetuned", seed)  # shared by all systems of this seed that learn from it
-    teach(teacher)
-    config = bench.train_config("flipped", seed, {"teacher": teacher.output_dir})
-    scores = _student_scores(bench, load_student(train(config))[0], represent=True)
-    return scores | {"combined": _combined(scores, labels_of(bench.sets["validation"]))}
-
-
-def _teacher(bench: Bench, config: TeachConfig) -> dict[str, Split]:
+def teacher(bench: Bench) -> dict[str, Split]:
+    """A small encoder: as it comes, fine-tuned on the training pairs, or a cross-encoder fine-tuned on them."""
+    config = bench.teach_config()
     teach(config)
     stored = StoredTeacher(config.output_dir)
     scores = [stored.signal(bench.sets[name]).pair_scores().astype(np.float64) for name in ("validation", "test")]
     return {"score": Split(*scores)}
 
 
+def untrained(bench: Bench) -> dict[str, Split]:
+    """The student's answer before any training."""
+    student, _ = fresh_student(bench.train_config(None))
+    return _student_scores(bench, student, represent=False)
+
+
+def plain(bench: Bench) -> dict[str, Split]:
+    """The student with LoRA on the labels alone."""
+    return _student_scores(bench, _trained(bench, None), represent=False)
+
+
+def flipped(bench: Bench) -> dict[str, Split]:
+    """The student that also learns from a teacher."""
+    settings = bench.teach_config()
+    teach(settings)
+    scores = _student_scores(bench, _trained(bench, settings.output_dir), represent=True)
+    return scores | {COMBINED: _combined(scores, labels_of(bench.sets["validation"]))}
+
+
+def _trained(bench: Bench, teacher_folder: str | None) -> Student:
+    config = bench.train_config(teacher_folder)
+    folder = train(config)
+    bench.matcher = folder.relative_to(bench.config.output_dir).as_posix()
+    last = (Path(config.output_dir) / METRICS).read_text(encoding="utf-8").splitlines()[-1]
+    bench.cost["train_pairs_per_second"] = json.loads(last)["train_samples_per_second"]
+    return load_student(folder)[0]
+
+
 def _student_scores(bench: Bench, student: Student, *, represent: bool) -> dict[str, Split]:
+    start, pairs = time.perf_counter(), sum(len(bench.sets[name]) for name in ("validation", "test"))
     found = [
         score_pairs(student, *bench.texts(name), represent=represent, progress=name) for name in ("validation", "test")
     ]
+    bench.cost["score_pairs_per_second"] = round(pairs / (time.perf_counter() - start), 1)
     scores = {"answer": Split(*(f.answer.astype(np.float64) for f in found))}
     if represent:
         cosines = [f.cosine for f in found]
@@ -143,11 +145,7 @@ def _student_scores(bench: Bench, student: Student, *, represent: bool) -> dict[
 
 
 def _combined(scores: dict[str, Split], labels: NDArray[np.int64]) -> Split:
-    """Log-odds of a logistic fit on answer and cosine, fitted on validation."""
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    columns = {name: np.column_stack([getattr(s, name) for s in scores.values()]) for name in ("validation", "test")}
-    fit = make_pipeline(StandardScaler(), LogisticRegression()).fit(columns["validation"], labels)
-    return Split(*(fit.decision_function(columns[name]) for name in ("validation", "test")))
+    """The sum of answer and cosine with weights that validation fits."""
+    columns = {name: {kind: getattr(s, name) for kind, s in scores.items()} for name in ("validation", "test")}
+    weights = fit_weights(columns["validation"], labels)
+    return Split(*(weighted_sum(columns[name], weights) for name in ("validation", "test")))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from flipkd import __version__
 from flipkd.errors import ArtefactError
@@ -31,6 +31,8 @@ class ScoreContract(BaseModel):
     max_text_length: int
     pooling: Literal["mean"] = "mean"
     readout_places: list[str]
+    score: dict[Literal["answer", "cosine"], float] = Field(default={"answer": 1.0}, min_length=1)
+    """Weights of the sum that is the pair's score."""
     calibration: dict[str, Any] | None = None
     threshold: float | None = None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +11,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from flipkd.errors import ArtefactError, ConfigError
+from flipkd.errors import ArtefactError
 from flipkd.files import check_manifest
-from flipkd.student.attention import AUTO, GROUPED
+from flipkd.student.attention import AUTO
+from flipkd.student.checks import check_student
 from flipkd.student.contract import ScoreContract, read_contract
 from flipkd.student.language_model import (
     ADAPTER,
@@ -22,12 +24,12 @@ from flipkd.student.language_model import (
     load_language_model,
     weights_hash,
 )
-from flipkd.student.prompt import LEFT_TEXT, RIGHT_TEXT, Prompt, Template, attention_mask, pad, template_from
+from flipkd.student.prefix import Prefix
+from flipkd.student.prompt import LEFT_TEXT, RIGHT_TEXT, Prompt, Row, Template, attention_mask, pad, template_from
 from flipkd.student.readout import Readout, down_projections
 
 READOUT = "readout.safetensors"
 TOKENIZER = "tokenizer"
-BLOCKED_ATTENTION = (GROUPED, "sdpa", "eager")
 
 
 @dataclass(frozen=True)
@@ -57,60 +59,89 @@ class Student(nn.Module):
         device: torch.device = next(self.model.parameters()).device
         return device
 
+    def window(self) -> int:
+        """Tokens that every layer sees at once: its sliding window, or any number."""
+        return getattr(self.language_model.config, "sliding_window", None) or sys.maxsize
+
     def precision(self) -> torch.autocast:
         """The backbone's products run in the base model's dtype, whatever dtype the adapters are kept in."""
         dtype = self.language_model.dtype
         return torch.autocast(self.device.type, dtype=dtype, enabled=dtype != torch.float32)
 
-    def forward(self, batch: Mapping[str, Tensor], *, represent: bool = True) -> Reading:
+    def forward(self, batch: Mapping[str, Tensor], *, represent: bool = True, prefix: Prefix | None = None) -> Reading:
         """Read pairs: input_ids, segment, position_ids [N, T]; for separate reading also the texts alone, `text_*` [2N, T].
 
-        `represent=False` skips all work for the vectors.
+        `represent=False` skips all work for the vectors. With `prefix` the rows hold what comes behind it.
         """
         separate = self.prompt.reading == "separate"
         if represent and not separate:
             self.readout.start()
-        answers = self._answer(self._hidden(batch, "")[:, -1])
+        answers = self.answer(self.hidden(batch, prefix=prefix)[:, -1])
         if not represent:
             return Reading(answers)
         if separate:
-            left, right = self.read_texts(batch, prefix="text_").chunk(2)
+            left, right = self.read_texts(batch, columns="text_").chunk(2)
         else:
             left, right = self.readout.pooled(batch["segment"] == LEFT_TEXT, batch["segment"] == RIGHT_TEXT)
+            if prefix is not None and prefix.left is not None:
+                left = prefix.left.expand(len(right), -1)
         return Reading(answers, left, right)
 
-    def read_texts(self, batch: Mapping[str, Tensor], *, prefix: str = "") -> Tensor:
+    def read_texts(self, batch: Mapping[str, Tensor], *, columns: str = "") -> Tensor:
         """Unit vectors [n, D] of texts read alone, from a padded batch [n, T]."""
         self.readout.start()
-        self._hidden(batch, prefix)
-        return self.readout.pooled(batch[prefix + "segment"] == LEFT_TEXT)[0]
+        self.hidden(batch, columns)
+        return self.readout.pooled(batch[columns + "segment"] == LEFT_TEXT)[0]
+
+    @torch.no_grad()
+    def read_prefix(self, row: Row) -> Prefix:
+        """Keys and values of what all rows of a batch begin with, and the left text's vector if it is in there."""
+        from transformers import DynamicCache
+
+        batch = {name: value.to(self.device) for name, value in pad([row], padding_id=self.prompt.padding_id).items()}
+        cache = DynamicCache(config=self.language_model.config)
+        self.readout.start()
+        self.hidden(batch, cache=cache)
+        is_left = batch["segment"] == LEFT_TEXT
+        left = self.readout.pooled(is_left)[0] if is_left.any() else None
+        return Prefix(batch["segment"][0], cache, left)
 
     def collate(self, left: Sequence[str], right: Sequence[str], *, represent: bool) -> dict[str, Tensor]:
         """The padded batch that `forward` reads, on the CPU."""
         batch = pad(self.prompt.pair_rows(left, right), padding_id=self.prompt.padding_id)
-        if represent and self.prompt.reading == "separate":
-            batch |= {f"text_{name}": value for name, value in self.collate_texts([*left, *right]).items()}
-        return batch
+        return batch | self.collate_alone(left, right) if represent and self.prompt.reading == "separate" else batch
+
+    def collate_alone(self, left: Sequence[str], right: Sequence[str]) -> dict[str, Tensor]:
+        """What separate reading adds to a batch: all texts alone, left ones first, as `text_*` [2N, T]."""
+        return {f"text_{name}": value for name, value in self.collate_texts([*left, *right]).items()}
 
     def collate_texts(self, texts: Sequence[str]) -> dict[str, Tensor]:
         """The padded batch that `read_texts` reads, on the CPU."""
         return pad(self.prompt.text_rows(texts), padding_id=self.prompt.padding_id)
 
-    def _hidden(self, batch: Mapping[str, Tensor], prefix: str) -> Tensor:
-        """Last hidden states [N, T, hidden]; the LM head is not run."""
-        language_model, segment = self.language_model, batch[prefix + "segment"]
-        blocked = self.prompt.reading == "blocked" and prefix == ""
+    def hidden(
+        self, batch: Mapping[str, Tensor], columns: str = "", *, prefix: Prefix | None = None, cache: Any = None
+    ) -> Tensor:
+        """Last hidden states [N, T, hidden]; the LM head is not run. An empty `cache` is filled with keys and values."""
+        language_model, segment = self.language_model, batch[columns + "segment"]
+        rows, length = segment.shape
+        if prefix is not None:
+            cache = prefix.repeated(rows)
+            segment = torch.cat([prefix.segment.expand(rows, -1), segment], dim=1)
+        blocked = self.prompt.reading == "blocked" and columns == ""
+        mask = attention_mask(segment, blocked=blocked, dtype=language_model.dtype)
         with self.precision():
             output = language_model.get_decoder()(
-                input_ids=batch[prefix + "input_ids"],
-                attention_mask=attention_mask(segment, blocked=blocked, dtype=language_model.dtype),
-                position_ids=batch[prefix + "position_ids"],
-                use_cache=False,
+                input_ids=batch[columns + "input_ids"],
+                attention_mask=mask[:, :, -length:] if blocked else mask,
+                position_ids=batch[columns + "position_ids"],
+                past_key_values=cache,
+                use_cache=cache is not None,
             )
         hidden: Tensor = output.last_hidden_state
         return hidden
 
-    def _answer(self, hidden: Tensor) -> Tensor:
+    def answer(self, hidden: Tensor) -> Tensor:
         """Logits [N, 2] of the two label words: two rows of the LM head, in float32, softcapped as the model does."""
         head = self.language_model.get_output_embeddings()
         rows = torch.tensor(self.prompt.label_ids, device=hidden.device)
@@ -129,51 +160,6 @@ class Student(nn.Module):
         save_file(down_projections(self.language_model, self.readout.places), folder / READOUT)
         self.prompt.tokenizer.save_pretrained(str(folder / TOKENIZER))
         contract.save(folder)
-
-    @torch.no_grad()
-    def check(self) -> None:
-        """Refuse a model whose two-row answer is not its own logits, or whose blocked reading leaks; one short pass each."""
-        batch = {name: value.to(self.device) for name, value in self.collate(["a b"], ["c"], represent=False).items()}
-        if self.prompt.reading == "blocked":
-            self._check_blocked()
-        hidden = self._hidden(batch, "")[:, -1]
-        with self.precision():
-            own = self.language_model(
-                input_ids=batch["input_ids"], position_ids=batch["position_ids"], logits_to_keep=1, use_cache=False
-            ).logits[:, -1, list(self.prompt.label_ids)]
-        if self.prompt.reading != "blocked" and not torch.allclose(
-            self._answer(hidden), own.float(), rtol=0.02, atol=0.05
-        ):
-            raise ConfigError(
-                f"{type(self.language_model).__name__} computes its logits otherwise than as rows of its LM head times "
-                "the last hidden state, which flipkd reads; this model is not supported"
-            )
-
-    def _check_blocked(self) -> None:
-        config = self.language_model.config
-        if config._attn_implementation not in BLOCKED_ATTENTION:
-            raise ConfigError(
-                f"blocked reading needs a free attention mask, which {config._attn_implementation!r} does not take; "
-                f"set attn_implementation to sdpa or eager, or reading to joint or separate"
-            )
-        longest = 2 * self.prompt.max_text_length + sum(
-            len(piece) for piece in (self.prompt.instruction, *[self.prompt.left_head] * 2, self.prompt.question)
-        )
-        window = getattr(config, "sliding_window", None)
-        if window is not None and longest > window:
-            raise ConfigError(
-                f"blocked reading of up to {longest} tokens exceeds the model's sliding window of {window}; "
-                "lower max_text_length, or set reading to joint or separate"
-            )
-        right = []
-        for left in ("a b", "x y"):
-            batch = self.collate([left], ["c d"], represent=True)
-            right.append(self({name: value.to(self.device) for name, value in batch.items()}).right)
-        if not torch.allclose(right[0], right[1], atol=1e-2):
-            raise ConfigError(
-                f"blocked reading does not work with {type(self.language_model).__name__}: its right-hand text still "
-                "sees the left-hand one; set reading to joint or separate"
-            )
 
 
 def new_student(
@@ -195,7 +181,7 @@ def new_student(
         torch.manual_seed(seed)
         peft_model, places = add_lora(model, lora)
     student = Student(peft_model, prompt, Readout(peft_model.get_base_model(), places))
-    student.check()
+    check_student(student)
     contract = ScoreContract(
         base_model_name_or_path=name_or_path,
         base_model_hash=base_hash,

@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from flipkd.errors import UsageError
 from flipkd.student.model import Student
+from flipkd.student.prefix import Prefix, Prefixes, shared_prefix, without
+from flipkd.student.prompt import pad
 
 Floats = NDArray[np.float32]
 WINDOW = 4096  # pairs that are tokenised and sorted by length at once: bounds memory whatever the input's size
@@ -23,6 +26,11 @@ class Scores:
 
     answer: Floats
     cosine: Floats | None = None
+
+    @property
+    def kinds(self) -> dict[str, Floats]:
+        """Name -> values of those that are there."""
+        return {"answer": self.answer} | ({} if self.cosine is None else {"cosine": self.cosine})
 
 
 @torch.no_grad()
@@ -38,16 +46,36 @@ def score_pairs(
     """Scores [N] in the order of the pairs, whatever the batch size; `progress` is the label of a progress bar."""
     answer = np.empty(len(left), np.float32)
     cosine = np.empty(len(left), np.float32) if represent else None
+    kept = Prefixes()  # of this call only: the weights may change before the next
     student.eval()
     with _bar(len(left), progress, unit="pair") as bar:
         for rows in _batches(len(left), batch_size, lambda at: student.prompt.pair_lengths(left[at], right[at])):
-            batch = student.collate([left[i] for i in rows], [right[i] for i in rows], represent=represent)
-            reading = student({k: v.to(student.device) for k, v in batch.items()}, represent=represent)
+            batch, prefix = _behind_prefix(
+                student, [left[i] for i in rows], [right[i] for i in rows], represent=represent, kept=kept
+            )
+            reading = student(batch, represent=represent, prefix=prefix)
             answer[rows] = (reading.answers[:, 1] - reading.answers[:, 0]).cpu().numpy()
             if cosine is not None and reading.left is not None and reading.right is not None:
                 cosine[rows] = (reading.left * reading.right).sum(1).cpu().numpy()
             bar.update(len(rows))
     return Scores(answer, cosine)
+
+
+def _behind_prefix(
+    student: Student, left: Sequence[str], right: Sequence[str], *, represent: bool, kept: Prefixes
+) -> tuple[dict[str, Tensor], Prefix | None]:
+    """The batch without what its rows begin with, and that prefix read once, on the student's device."""
+    rows = student.prompt.pair_rows(left, right)
+    shared = shared_prefix(rows)
+    prefix = None
+    if len(shared) and max(len(row) for row in rows) <= student.window():
+        ids = tuple(shared.ids)
+        prefix = kept.get(ids) or kept.put(ids, student.read_prefix(shared))
+        rows = [without(row, len(shared)) for row in rows]
+    batch = pad(rows, padding_id=student.prompt.padding_id)
+    if represent and student.prompt.reading == "separate":
+        batch |= student.collate_alone(left, right)
+    return {name: value.to(student.device) for name, value in batch.items()}, prefix
 
 
 @torch.no_grad()

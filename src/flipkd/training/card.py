@@ -37,7 +37,8 @@ These pairs chose the threshold and the calibration, so the figures flatter; mea
 
 ## How it scores
 
-score = logit({yes!r}) - logit({no!r}) at the position after the prompt; a match is a score of at least {threshold:.4f}.
+score = {score}; a match is a score of at least {threshold:.4f}. answer = logit({yes!r}) - logit({no!r}) at the position
+after the prompt; cosine = that of the two texts' vectors, read from LoRA's A.
 Reading: {reading}; each text is cut to {length} tokens. Everything a score depends on stands in `matcher.json`; the base
 model must have the hash that is written there.
 
@@ -70,6 +71,7 @@ def model_card(
         rows=rows,
         yes=contract.template["yes"],
         no=contract.template["no"],
+        score=" + ".join(f"{weight:.4g} {kind}" for kind, weight in contract.score.items()),
         threshold=contract.threshold,
         reading=contract.reading,
         length=contract.max_text_length,

@@ -15,6 +15,7 @@ from flipkd import __version__
 from flipkd.config import TrainConfig
 from flipkd.errors import ConfigError
 from flipkd.evaluate.calibration import fit_calibration
+from flipkd.evaluate.combine import choose_score, weighted_sum
 from flipkd.evaluate.metrics import measure
 from flipkd.evaluate.thresholds import best_threshold
 from flipkd.files import check_manifest, new_folder
@@ -89,6 +90,8 @@ def run_objectives(config: TrainConfig, table: PairTable, validation: PairTable)
                 f"{term.name} compares all texts of a batch, which needs a bi-encoder's vectors; this teacher gave "
                 f"scores of pairs only: --set objectives.{term.name}=0"
             )
+    if config.score == "cosine" and not any("vectors" in term.needs for term in terms):
+        raise ConfigError("score is cosine, but no objective trains the vectors; set score to auto or answer")
     return terms
 
 
@@ -138,7 +141,7 @@ def train(
     module = DistillationModule(student, run_objectives(config, table, validation))
     arguments = {name: getattr(config, name) for name in PASSED_ON} | config.training_arguments
     metrics = fit(module, table, output_dir=output_dir, arguments=arguments)
-    return finish(student, contract, config, validation=validation, training=metrics)
+    return finish(student, contract, config, validation=validation, represent=module.represent, training=metrics)
 
 
 def finish(
@@ -147,21 +150,27 @@ def finish(
     config: TrainConfig,
     *,
     validation: PairTable,
+    represent: bool,
     training: Mapping[str, float],
 ) -> Path:
-    """Calibration and threshold from validation, then the matcher folder, whole or not at all."""
+    """Score, calibration and threshold from validation, then the matcher folder, whole or not at all."""
     labelled = np.flatnonzero(validation.label >= 0).tolist()
     labels = validation.label[labelled]
-    scores = score_pairs(
+    found = score_pairs(
         student,
         [validation.left[i] for i in labelled],
         [validation.right[i] for i in labelled],
         batch_size=config.per_device_eval_batch_size,
+        represent=represent,
         progress="validation",
-    ).answer
-    calibration = fit_calibration(scores, labels)
+    ).kinds
+    name, weights = choose_score(found if config.score == "auto" else {config.score: found[config.score]}, labels)
+    scores = weighted_sum(found, weights).astype(np.float32)  # as a matcher gives them
+    calibration = fit_calibration(scores, labels, method="temperature" if name == "answer" else "sigmoid")
     threshold = best_threshold(scores, labels).value
-    contract = contract.model_copy(update={"calibration": asdict(calibration), "threshold": threshold})
+    contract = contract.model_copy(
+        update={"score": weights, "calibration": asdict(calibration), "threshold": threshold}
+    )
     metrics = measure(scores, labels, threshold=threshold, probabilities=calibration.apply(scores))
     folder = Path(config.output_dir) / MATCHER
     with new_folder(folder, replace=True) as temporary:

@@ -1,0 +1,209 @@
+"""The charts as Vega-Lite specs, drawn by altair from plain rows; one colour per system wherever it appears."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from flipkd.report.comparison import Comparison
+from flipkd.report.curves import CLASSES, Rows
+from flipkd.report.words import visible
+
+if TYPE_CHECKING:
+    import altair as alt
+
+# Okabe and Ito's colours, told apart by colour-blind readers, and two that differ from them in lightness.
+COLOURS = {
+    "tfidf": "#8c8c8c",
+    "teacher": "#56b4e9",
+    "teacher_finetuned": "#0072b2",
+    "cross_encoder": "#cc79a7",
+    "untrained": "#7a2048",
+    "plain": "#e69f00",
+    "flipped": "#009e73",
+}
+OTHER = "#444444"
+UNTRAINED = ("tfidf", "teacher", "untrained")  # dashed: they learned nothing from these pairs
+CLASS_COLOURS = {CLASSES[0]: "#d98b5f", CLASSES[1]: "#37306b"}
+DASH = [5, 3]
+INK, GRID = "#3b3b3b", "#e4e4e0"
+FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+
+
+def colour(system: str) -> str:
+    """The colour of a system."""
+    return COLOURS.get(system, OTHER)
+
+
+def forest(rows: Sequence[dict[str, Any]], systems: dict[str, str]) -> dict[str, Any]:
+    """Differences of F1 in points with their intervals, one line per name; 0 is the reference."""
+    import altair as alt
+
+    values = [
+        {"name": visible(row["name"])} | {key: 100 * row["f1"][key] for key in ("difference", "low", "high")}
+        for row in rows
+    ]
+    names = [value["name"] for value in values]
+    y = alt.Y("name:N", sort=names, title=None, axis=alt.Axis(labelLimit=130, grid=False, ticks=False, domain=False))
+    x = alt.X("low:Q", title="difference of F1, in points", axis=alt.Axis(tickCount=6))
+    base = alt.Chart(alt.InlineData(values=values)).encode(
+        color=_colour({n: systems[n] for n in systems if n in names})
+    )
+    zero = alt.Chart(alt.InlineData(values=[{"zero": 0}])).mark_rule(color=INK).encode(x="zero:Q")
+    bars = base.mark_rule(strokeWidth=3).encode(y=y, x=x, x2="high:Q")
+    dots = base.mark_point(filled=True, size=90, opacity=1).encode(y=y, x=alt.X("difference:Q"))
+    return _spec(zero + bars + dots, height=30 * len(names) + 10)
+
+
+def precision_recall(curve: Rows, operating: Rows, systems: dict[str, str], *, base_rate: float) -> dict[str, Any]:
+    """Curves with the operating points on them and the precision of guessing as a dashed line."""
+    import altair as alt
+
+    x = _share(alt.X, "recall", "recall: share of the matches that are found")
+    y = _share(alt.Y, "precision", "precision: share of the finds that are right")
+    chance = _rule([{"recall": 0, "precision": base_rate}, {"recall": 1, "precision": base_rate}])
+    lines = alt.Chart(alt.InlineData(values=_shown(curve))).mark_line(strokeWidth=1.8)
+    dots = alt.Chart(alt.InlineData(values=_shown(operating))).mark_point(
+        filled=True, size=80, opacity=1, stroke="white"
+    )
+    return _spec(
+        chance.encode(x=x, y=y)
+        + lines.encode(x=x, y=y, order="recall:Q", color=_colour(systems), strokeDash=_dash(systems))
+        + dots.encode(x=x, y=y, color=_colour(systems)),
+        height=340,
+    )
+
+
+def reliability(rows: Rows, systems: dict[str, str]) -> dict[str, Any]:
+    """Share of matches by predicted probability; on the diagonal a probability means what it says."""
+    import altair as alt
+
+    x = _share(alt.X, "predicted", "probability of a match that was predicted")
+    y = _share(alt.Y, "observed", "share that really match")
+    diagonal = _rule([{"predicted": 0, "observed": 0}, {"predicted": 1, "observed": 1}])
+    base = alt.Chart(alt.InlineData(values=_shown(rows))).encode(x=x, y=y, color=_colour(systems))
+    lines = base.mark_line(strokeWidth=1.4, opacity=0.8).encode(order="predicted:Q")
+    size = alt.Size("pairs:Q", legend=None, scale=alt.Scale(range=[15, 160]))
+    return _spec(
+        diagonal.encode(x=x, y=y) + lines + base.mark_point(filled=True, opacity=0.9).encode(size=size), height=340
+    )
+
+
+def distribution(rows: Rows, threshold: float) -> dict[str, Any]:
+    """Histograms of matches and of non-matches over each other, and where the threshold stands."""
+    import altair as alt
+
+    title, scale = "score, in standard deviations from the mean", alt.Scale(domain=[-3, 3])
+    axis = alt.Axis(values=list(range(-3, 4)), grid=False)
+    x = alt.X("start:Q", bin="binned", title=title, scale=scale, axis=axis)
+    y = alt.Y("share:Q", title="share of the pairs", stack=None, axis=alt.Axis(format="%", tickCount=4))
+    bars = alt.Chart(alt.InlineData(values=rows)).mark_bar(opacity=0.62)
+    cut = alt.Chart(alt.InlineData(values=[{"start": threshold}]))
+    cut = cut.mark_rule(color=INK, strokeDash=DASH, strokeWidth=1.5).encode(x=alt.X("start:Q", title=title))
+    return _spec(bars.encode(x=x, x2="end:Q", y=y, color=_classes("color")) + cut, height=180)
+
+
+def agreement(rows: Rows) -> dict[str, Any]:
+    """The student's cosine over the teacher's score, a point per pair."""
+    import altair as alt
+
+    points = alt.Chart(alt.InlineData(values=rows)).mark_point(filled=True, size=22, opacity=0.55)
+    chart = points.encode(
+        x=alt.X("teacher:Q", title="the teacher's score", scale=alt.Scale(zero=False)),
+        y=alt.Y("student:Q", title="the flipped student's cosine", scale=alt.Scale(zero=False)),
+        color=_classes("color"),
+        shape=_classes("shape"),
+    )
+    return _spec(chart, height=360)
+
+
+def by_length(quarters: Sequence[str], rows: Sequence[dict[str, Any]], systems: dict[str, str]) -> dict[str, Any]:
+    """F1 from the shortest to the longest quarter of the pairs, a line per name."""
+    import altair as alt
+
+    values = [
+        {"name": visible(row["name"]), "quarter": quarter, "f1": round(cell["f1"], 4)}
+        for row in rows
+        for quarter, cell in zip(quarters, row["cells"], strict=True)
+        if cell["f1"] is not None
+    ]
+    x = alt.X(
+        "quarter:O", sort=list(quarters), title="characters of both texts", axis=alt.Axis(labelAngle=0, grid=False)
+    )
+    y = alt.Y("f1:Q", title="F1", scale=alt.Scale(zero=False))
+    base = alt.Chart(alt.InlineData(values=values)).encode(x=x, y=y, color=_colour(systems))
+    lines = base.mark_line(strokeWidth=1.8).encode(strokeDash=_dash(systems))
+    return _spec(lines + base.mark_point(filled=True, size=50, opacity=1), height=300)
+
+
+def systems_of(comparison: Comparison, names: Sequence[str]) -> dict[str, str]:
+    """Name as it is shown -> system, for the colours."""
+    return {visible(name): comparison.units_of(name)[0].system for name in names}
+
+
+def as_json(spec: dict[str, Any]) -> str:
+    """A spec that may stand inside a script element: no `<`, no `&` and nothing beyond ASCII."""
+    text = json.dumps(spec, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _share(channel: Any, field: str, title: str) -> Any:
+    """An axis from 0 to 1."""
+    import altair as alt
+
+    return channel(f"{field}:Q", title=title, scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(tickCount=5))
+
+
+def _shown(rows: Rows) -> Rows:
+    return [row | {"name": visible(row["name"])} for row in rows]
+
+
+def _colour(systems: dict[str, str]) -> alt.Color:
+    import altair as alt
+
+    scale = alt.Scale(domain=list(systems), range=[colour(system) for system in systems.values()])
+    return alt.Color("name:N", scale=scale, legend=None)
+
+
+def _dash(systems: dict[str, str]) -> alt.StrokeDash:
+    import altair as alt
+
+    dashes = [DASH if system in UNTRAINED else [1, 0] for system in systems.values()]
+    return alt.StrokeDash("name:N", scale=alt.Scale(domain=list(systems), range=dashes), legend=None)
+
+
+def _classes(channel: str) -> Any:
+    import altair as alt
+
+    kind, values = (alt.Color, CLASS_COLOURS.values()) if channel == "color" else (alt.Shape, ("cross", "circle"))
+    return kind("class:N", scale=alt.Scale(domain=list(CLASSES), range=list(values)), legend=None)
+
+
+def _rule(ends: Rows) -> alt.Chart:
+    import altair as alt
+
+    chart: alt.Chart = alt.Chart(alt.InlineData(values=ends)).mark_line(color=INK, strokeDash=[2, 3], strokeWidth=1)
+    return chart
+
+
+def _spec(chart: Any, *, height: Any) -> dict[str, Any]:
+    import altair as alt
+
+    chart = chart.properties(
+        width="container", height=height, autosize=alt.AutoSizeParams(type="fit-x", contains="padding")
+    )
+    chart = chart.configure(font=FONT, aria=False, background="transparent").configure_view(stroke=None)
+    chart = chart.configure_axis(
+        gridColor=GRID,
+        domainColor=INK,
+        tickColor=INK,
+        labelColor=INK,
+        titleColor=INK,
+        labelFontSize=12,
+        titleFontSize=12,
+        titleFontWeight="normal",
+        titlePadding=8,
+    )
+    spec: dict[str, Any] = chart.to_dict()
+    return spec

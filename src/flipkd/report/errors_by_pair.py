@@ -1,0 +1,84 @@
+"""Which pairs the systems decide differently and who is right; how each does on short and on long texts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flipkd.report.comparison import Comparison, UnitScores
+from flipkd.report.curves import probabilities
+
+LARGEST_EXAMPLES = 30
+QUARTERS = 4
+
+
+def who_is_right(comparison: Comparison, units: Sequence[UnitScores]) -> list[dict[str, Any]]:
+    """For every two units: on how many test pairs both, only the first, only the second or neither is right."""
+    right = [unit.matches == (comparison.label == 1) for unit in units]
+    return [
+        {
+            "first": units[a].name,
+            "second": units[b].name,
+            "both": int((right[a] & right[b]).sum()),
+            "only_first": int((right[a] & ~right[b]).sum()),
+            "only_second": int((~right[a] & right[b]).sum()),
+            "neither": int((~right[a] & ~right[b]).sum()),
+        }
+        for a, b in combinations(range(len(units)), 2)
+    ]
+
+
+def disagreements(comparison: Comparison, units: Sequence[UnitScores]) -> list[dict[str, Any]]:
+    """Test pairs that the units do not all decide alike, the widest spread of calibrated probabilities first."""
+    matches = np.stack([unit.matches for unit in units])
+    probability = np.stack([probabilities(comparison, unit) for unit in units])
+    rows = np.flatnonzero(matches.any(axis=0) & ~matches.all(axis=0))
+    spread = np.ptp(probability[:, rows], axis=0)
+    found = []
+    for row in rows[np.argsort(-spread, kind="stable")][:LARGEST_EXAMPLES]:
+        label = bool(comparison.label[row])
+        opinions = [
+            {"match": bool(match), "right": bool(match) == label, "probability": float(value)}
+            for match, value in zip(matches[:, row], probability[:, row], strict=True)
+        ]
+        texts = {"text1": comparison.text1[row], "text2": comparison.text2[row]}
+        found.append(texts | {"label": label, "opinions": opinions})
+    return found
+
+
+def by_length(comparison: Comparison) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Quarters of the test pairs by characters of both texts, and per name F1 and accuracy in each, mean over seeds.
+
+    Quarters: from, to, pairs, positives; equal lengths stay together, so that there may be fewer than four. F1 is None
+    where no pair of a quarter is a match.
+    """
+    length = np.array([len(a) + len(b) for a, b in zip(comparison.text1, comparison.text2, strict=True)])
+    cuts = np.unique(np.quantile(length, np.arange(1, QUARTERS) / QUARTERS, method="higher"))
+    place = np.searchsorted(cuts, length, side="right")
+    groups = [place == k for k in np.unique(place)]
+    quarters = [
+        {
+            "from": int(length[group].min()),
+            "to": int(length[group].max()),
+            "pairs": int(group.sum()),
+            "positives": int(comparison.label[group].sum()),
+        }
+        for group in groups
+    ]
+    rows = [
+        {"name": name, "cells": [_quality(comparison, comparison.units_of(name), group) for group in groups]}
+        for name in comparison.names
+    ]
+    return quarters, rows
+
+
+def _quality(comparison: Comparison, units: Sequence[UnitScores], group: NDArray[np.bool_]) -> dict[str, float | None]:
+    label = comparison.label[group]
+    matches = np.stack([unit.matches[group] for unit in units])
+    positives = int(label.sum())
+    f1 = 2 * (matches @ label) / np.maximum(matches.sum(axis=1) + positives, 1)
+    return {"f1": float(f1.mean()) if positives else None, "accuracy": float((matches == (label == 1)).mean())}

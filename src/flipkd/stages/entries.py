@@ -1,0 +1,85 @@
+"""What stands side by side in a comparison: built-in systems, and variants of them with other settings."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from flipkd.config import CompareConfig, TeachConfig, TrainConfig
+from flipkd.errors import ConfigError, nearest
+
+STUDENTS = ("untrained", "plain", "flipped")
+TEACHERS = ("teacher", "teacher_finetuned", "cross_encoder")
+SYSTEM_NAMES = ("tfidf", *TEACHERS, *STUDENTS)
+PATHS = frozenset({"train_file", "validation_file", "output_dir", "teacher", "columns"})
+PER_SYSTEM: dict[str, dict[str, Any]] = {
+    "teacher": {"fine_tune": False},
+    "cross_encoder": {"teacher_type": "cross_encoder"},
+    "plain": {"objectives": {"answer_cross_entropy": 1.0}},
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One name of a comparison: its system, and the settings of teacher and student that differ from the defaults."""
+
+    name: str
+    system: str
+    teach: Mapping[str, Any] = field(default_factory=dict)
+    train: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def overrides(self) -> dict[str, Any]:
+        """What differs from the defaults, as a result file records it; the teacher's settings with `teach.` before."""
+        train = dict(self.train) if self.system in STUDENTS else {}
+        uses_teacher = self.system in TEACHERS or self.system == "flipped"
+        return train | ({f"teach.{key}": value for key, value in self.teach.items()} if uses_teacher else {})
+
+    def teach_config(self, shared: Mapping[str, Any]) -> TeachConfig:
+        """Settings of the teacher: this system's own, or the one that the flipped student learns from."""
+        own = PER_SYSTEM.get(self.system, {}) if self.system in TEACHERS else {}
+        return TeachConfig.check({**shared, **self.teach, **own})
+
+    def train_config(self, shared: Mapping[str, Any]) -> TrainConfig:
+        """Settings of the student."""
+        return TrainConfig.check({**shared, **self.train, **PER_SYSTEM.get(self.system, {})})
+
+    def identity(self, shared: Mapping[str, Any]) -> dict[str, Any]:
+        """All settings that the scores depend on, defaults and all; no paths."""
+        found: dict[str, Any] = {"system": self.system, "overrides": self.overrides}
+        if self.system in TEACHERS or self.system == "flipped":
+            found["teach"] = self.teach_config(shared).model_dump(mode="json", exclude=set(PATHS))
+        if self.system in STUDENTS:
+            found["train"] = self.train_config(shared).model_dump(mode="json", exclude=set(PATHS))
+        return found
+
+
+def entries(config: CompareConfig) -> list[Entry]:
+    """The systems and variants that `config` names, in its order. Raises ConfigError for a name that is neither."""
+    for name in config.variants:
+        if name in SYSTEM_NAMES:
+            raise ConfigError(f"variants.{name}: {name} is a system already; choose another name")
+    known = [*SYSTEM_NAMES, *config.variants]
+    for name in config.systems:
+        if name not in known:
+            raise ConfigError(f"no system is called {name!r}; {nearest(name, known)}")
+    return [_entry(config, name) for name in dict.fromkeys(config.systems)]
+
+
+def _entry(config: CompareConfig, name: str) -> Entry:
+    words = list(config.variants.get(name, []))
+    picked = [word.partition("=")[2] for word in words if word.startswith("system=")]
+    system = picked[-1] if picked else ("flipped" if name in config.variants else name)
+    if system not in SYSTEM_NAMES:
+        raise ConfigError(f"variants.{name}: no system is called {system!r}; {nearest(system, list(SYSTEM_NAMES))}")
+    teach = [word.removeprefix("teach.") for word in words if word.startswith("teach.")]
+    train = [word for word in words if not word.startswith(("teach.", "system="))]
+    return Entry(name, system, TeachConfig.changed(config.teach, teach), TrainConfig.changed(config.train, train))
+
+
+def short_hash(values: Mapping[str, Any]) -> str:
+    """Eight hexadecimal digits that differ when the settings do."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]

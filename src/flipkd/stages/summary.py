@@ -1,0 +1,70 @@
+"""What a comparison leaves for people and programs: results.json with all figures, report.html to read."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from flipkd.config import CompareConfig
+from flipkd.errors import ConfigError
+from flipkd.files import write_json, write_text
+from flipkd.report.comparison import Comparison, UnitScores, paired_differences, references, summary_rows
+from flipkd.stages.pairs import labels_of
+from flipkd.stages.units import read_scores, result_path, scores_path
+
+logger = logging.getLogger(__name__)
+
+
+def write_summary(config: CompareConfig, sets: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> None:
+    """Write `results.json` (summary, paired differences, every unit) and `report.html` into the output folder."""
+    comparison = _comparison(config, sets, results)
+    differences = {name: paired_differences(comparison, against=name) for name in references(comparison)}
+    output_dir = Path(config.output_dir)
+    whole = {
+        "data": config.data,
+        "command": comparison.command,
+        "pairs": comparison.counts,
+        "summary": summary_rows(comparison),
+        "differences": differences,
+        "units": list(results),
+    }
+    write_json(output_dir / "results.json", whole)
+    try:
+        from flipkd.report.page import render
+
+        page = render(comparison)
+    except ConfigError as error:  # the drawing libraries are an extra
+        logger.warning("no report.html: %s", error)
+        return
+    logger.warning("report: %s", write_text(output_dir / "report.html", page))
+
+
+def _comparison(config: CompareConfig, sets: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> Comparison:
+    units = []
+    for result in results:
+        scores = read_scores(scores_path(result_path(config.output_dir, config.data, result["name"], result["seed"])))
+        units.append(
+            UnitScores(
+                name=result["name"],
+                system=result["system"],
+                seed=result["seed"],
+                result=result,
+                validation={kind: split.validation for kind, split in scores.items()},
+                test={kind: split.test for kind, split in scores.items()},
+            )
+        )
+    labels = {name: labels_of(dataset) for name, dataset in sets.items()}
+    return Comparison(
+        data=config.data,
+        units=units,
+        text1=sets["test"]["text1"][:],
+        text2=sets["test"]["text2"][:],
+        label=labels["test"],
+        validation_label=labels["validation"],
+        counts={name: {"pairs": len(label), "positives": int((label == 1).sum())} for name, label in labels.items()},
+        command=shlex.join(["flipkd", *sys.argv[1:]]),
+    )

@@ -1,0 +1,85 @@
+"""One unit (system, seed) of a comparison on disk and in memory: its result, its scores, the memory it took."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import logging
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flipkd.errors import ArtefactError
+from flipkd.files import write_bytes
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Split:
+    """Scores of one kind on validation and on test."""
+
+    validation: NDArray[np.float64]
+    test: NDArray[np.float64]
+
+
+def result_path(output_dir: str | Path, data: str, name: str, seed: int) -> Path:
+    """Where the result of a unit is kept."""
+    return Path(output_dir) / "results" / f"{data}-{name}-seed{seed}.json"
+
+
+def scores_path(result: Path) -> Path:
+    """Where the scores behind a result file are kept."""
+    return result.parents[1] / "scores" / f"{result.stem}.safetensors"
+
+
+def save_scores(path: Path, scores: Mapping[str, Split]) -> None:
+    """Write the scores of validation and test pairs by kind, so that any figure can be made again without a model."""
+    from safetensors.numpy import save
+
+    tensors = {
+        f"{kind}/{name}": np.ascontiguousarray(getattr(split, name), np.float64)
+        for kind, split in scores.items()
+        for name in ("validation", "test")
+    }
+    write_bytes(path, save(tensors))
+
+
+def read_scores(path: Path) -> dict[str, Split]:
+    """The scores that `save_scores` wrote. Raises ArtefactError for a file that is not whole."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        tensors = load_file(path)
+        kinds = dict.fromkeys(key.rpartition("/")[0] for key in sorted(tensors))
+        return {kind: Split(tensors[f"{kind}/validation"], tensors[f"{kind}/test"]) for kind in kinds}
+    except (OSError, SafetensorError, KeyError) as error:
+        raise ArtefactError(f"{path}: not readable ({error}); delete it, and it is computed anew") from None
+
+
+def reset_peak_memory() -> None:
+    """Start counting anew. Linux forgets the peak on request; elsewhere the peak of the whole process is reported."""
+    gc.collect()
+    if sys.platform == "linux":
+        try:
+            ctypes.CDLL("libc.so.6").malloc_trim(0)  # glibc keeps freed weights: 1.5 GB after one small student
+            Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+        except (OSError, AttributeError) as error:
+            logger.debug("peak memory is that of the whole process: %s", error)
+
+
+def peak_memory() -> int:
+    """Peak resident memory in bytes since the last reset."""
+    import resource
+
+    status = Path("/proc/self/status")
+    if status.exists():
+        for line in status.read_text(encoding="ascii").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -1,0 +1,64 @@
+"""What a new student is checked for before any work: that its answer is the model's own, and that blocked reading blocks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from flipkd.errors import ConfigError
+from flipkd.student.attention import GROUPED
+
+if TYPE_CHECKING:
+    from flipkd.student.model import Student
+
+BLOCKED_ATTENTION = (GROUPED, "sdpa", "eager")
+
+
+@torch.no_grad()
+def check_student(student: Student) -> None:
+    """Refuse a model whose two-row answer is not its own logits, or whose blocked reading leaks; one short pass each."""
+    batch = {
+        name: value.to(student.device) for name, value in student.collate(["a b"], ["c"], represent=False).items()
+    }
+    if student.prompt.reading == "blocked":
+        _check_blocked(student)
+    last = student.hidden(batch)[:, -1]
+    with student.precision():
+        own = student.language_model(
+            input_ids=batch["input_ids"], position_ids=batch["position_ids"], logits_to_keep=1, use_cache=False
+        ).logits[:, -1, list(student.prompt.label_ids)]
+    if student.prompt.reading != "blocked" and not torch.allclose(
+        student.answer(last), own.float(), rtol=0.02, atol=0.05
+    ):
+        raise ConfigError(
+            f"{type(student.language_model).__name__} computes its logits otherwise than as rows of its LM head times "
+            "the last hidden state, which flipkd reads; this model is not supported"
+        )
+
+
+def _check_blocked(student: Student) -> None:
+    config = student.language_model.config
+    if config._attn_implementation not in BLOCKED_ATTENTION:
+        raise ConfigError(
+            f"blocked reading needs a free attention mask, which {config._attn_implementation!r} does not take; "
+            "set attn_implementation to sdpa or eager, or reading to joint or separate"
+        )
+    longest = 2 * student.prompt.max_text_length + sum(
+        len(piece) for piece in (student.prompt.instruction, *[student.prompt.left_head] * 2, student.prompt.question)
+    )
+    window = student.window()
+    if longest > window:
+        raise ConfigError(
+            f"blocked reading of up to {longest} tokens exceeds the model's sliding window of {window}; "
+            "lower max_text_length, or set reading to joint or separate"
+        )
+    right = []
+    for left in ("a b", "x y"):
+        batch = student.collate([left], ["c d"], represent=True)
+        right.append(student({name: value.to(student.device) for name, value in batch.items()}).right)
+    if not torch.allclose(right[0], right[1], atol=1e-2):
+        raise ConfigError(
+            f"blocked reading does not work with {type(student.language_model).__name__}: its right-hand text still "
+            "sees the left-hand one; set reading to joint or separate"
+        )

@@ -1,0 +1,82 @@
+"""Specs that say what they should, in the same colours everywhere, and that cannot leave their script element."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+pytest.importorskip("altair")
+
+from flipkd.report import charts, curves, paired_differences
+
+
+def layers(spec):
+    return spec.get("layer", [spec])
+
+
+def data(spec):
+    """All rows of a spec, whichever layer they belong to."""
+    return [row for values in spec["datasets"].values() for row in values]
+
+
+def scale(spec, channel):
+    found = [layer["encoding"][channel]["scale"] for layer in layers(spec) if channel in layer["encoding"]]
+    assert all(one == found[0] for one in found)
+    return dict(zip(found[0]["domain"], found[0]["range"], strict=True))
+
+
+def test_forest_has_a_line_per_name_in_points(make_comparison):
+    comparison = make_comparison(["plain", "teacher", ("minus_mcl", "flipped"), "flipped"])
+    rows = paired_differences(comparison, against="plain")
+    spec = charts.forest(rows, charts.systems_of(comparison, comparison.names))
+    shown = [row for row in data(spec) if "name" in row]
+    assert [row["name"] for row in shown] == ["teacher", "minus_mcl", "flipped"]
+    assert shown[2]["difference"] == pytest.approx(100 * rows[2]["f1"]["difference"])
+    assert shown[2]["low"] < shown[2]["difference"] < shown[2]["high"]
+    colours = scale(spec, "color")
+    assert colours["minus_mcl"] == colours["flipped"] == charts.COLOURS["flipped"]
+    assert spec["width"] == "container"
+
+
+def test_a_system_has_one_colour_in_all_charts(make_comparison):
+    comparison = make_comparison(["tfidf", "plain"], n=100)
+    units = comparison.units[:2]
+    systems = charts.systems_of(comparison, ["tfidf", "plain"])
+    curve, operating = curves.precision_recall(comparison, units)
+    rows = [{"name": name, "cells": [{"f1": 0.5}, {"f1": None}]} for name in systems]
+    specs = [
+        charts.precision_recall(curve, operating, systems, base_rate=0.5),
+        charts.reliability(curves.reliability(comparison, units), systems),
+        charts.by_length(["1–2", "3–4"], rows, systems),
+    ]
+    expected = {name: charts.COLOURS[name] for name in systems}
+    assert [scale(spec, "color") for spec in specs] == [expected] * 3
+    assert scale(specs[0], "strokeDash") == {"tfidf": charts.DASH, "plain": [1, 0]}
+    assert [row["quarter"] for row in data(specs[2])] == ["1–2", "1–2"]
+
+
+def test_colours_are_all_different():
+    assert len(set(charts.COLOURS.values()) | {charts.OTHER}) == len(charts.COLOURS) + 1
+    assert charts.colour("anything else") == charts.OTHER
+
+
+def test_distribution_marks_the_threshold_and_agreement_both_classes(make_comparison):
+    comparison = make_comparison(["teacher_finetuned", "flipped"])
+    teacher, student = comparison.units[:2]
+    spec = charts.distribution(*curves.distribution(comparison, student))
+    assert [row for row in data(spec) if "class" not in row] == [
+        {"start": curves.distribution(comparison, student)[1]}
+    ]
+    spec = charts.agreement(curves.agreement(comparison, student, teacher)[0])
+    assert set(scale(spec, "color")) == set(scale(spec, "shape")) == {row["class"] for row in data(spec)}
+
+
+def test_json_cannot_end_its_element_and_says_the_same():
+    spec = {"name": "</script><script>alert(1)</script><!-- & \u2028 é"}
+    text = charts.as_json(spec)
+    assert json.loads(text) == spec
+    assert text.isascii()
+    assert not set(text) & set("<>&")
+    with pytest.raises(ValueError, match="Out of range float"):
+        charts.as_json({"a": float("nan")})

@@ -1,0 +1,79 @@
+"""Who is right, on which pairs, and at which length: by hand."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from flipkd.report.errors_by_pair import LARGEST_EXAMPLES, by_length, disagreements, who_is_right
+
+
+def decided(comparison, *decisions):
+    """The comparison with its units' test scores replaced, so that they decide as told (threshold in between)."""
+    units = []
+    for unit, matches in zip(comparison.units, decisions, strict=True):
+        scores = unit.threshold + np.where(np.array(matches) == 1, 1.0, -1.0)
+        units.append(dataclasses.replace(unit, test={"score": scores}))
+    return dataclasses.replace(comparison, units=units)
+
+
+@pytest.fixture
+def two(make_comparison):
+    """plain and teacher on six pairs with the labels 0 1 0 1 0 1."""
+    return decided(make_comparison(["plain", "teacher"], seeds=(0,), n=6), [0, 1, 1, 1, 0, 0], [0, 1, 0, 0, 1, 0])
+
+
+def test_counts_of_right_and_wrong(two):
+    assert who_is_right(two, two.units) == [
+        {"first": "plain", "second": "teacher", "both": 2, "only_first": 2, "only_second": 1, "neither": 1}
+    ]
+
+
+def test_pairs_that_are_not_decided_alike(two):
+    found = disagreements(two, two.units)
+    assert sorted(row["text1"] for row in found) == [two.text1[2], two.text1[3], two.text1[4]]
+    (third,) = [row for row in found if row["text1"] == two.text1[3]]
+    assert third["label"] is True
+    assert [(o["match"], o["right"]) for o in third["opinions"]] == [(True, True), (False, False)]
+    assert third["opinions"][0]["probability"] > third["opinions"][1]["probability"]
+
+
+def test_the_strongest_disagreements_come_first(make_comparison):
+    comparison = make_comparison(["untrained", "flipped", "plain"], seeds=(0,), n=200)
+    found = disagreements(comparison, comparison.units)
+    spreads = [np.ptp([opinion["probability"] for opinion in row["opinions"]]) for row in found]
+    assert len(found) == LARGEST_EXAMPLES
+    assert spreads == sorted(spreads, reverse=True)
+
+
+def test_lengths_by_hand(two):
+    texts = ["a" * n for n in (1, 1, 2, 2, 9, 9)]
+    comparison = dataclasses.replace(two, text1=texts, text2=[""] * 6)
+    quarters, rows = by_length(comparison)
+    assert quarters == [
+        {"from": 1, "to": 1, "pairs": 2, "positives": 1},
+        {"from": 2, "to": 2, "pairs": 2, "positives": 1},
+        {"from": 9, "to": 9, "pairs": 2, "positives": 1},
+    ]
+    assert [cell["accuracy"] for cell in rows[0]["cells"]] == [1, 0.5, 0.5]
+    assert [cell["f1"] for cell in rows[0]["cells"]] == [1, pytest.approx(2 / 3), 0]
+    assert [row["name"] for row in rows] == ["plain", "teacher"]
+
+
+def test_f1_is_absent_where_nothing_matches_and_equal_lengths_make_one_part(two):
+    comparison = dataclasses.replace(two, text1=["a", "bb"] * 3, text2=[""] * 6)  # the labels are 0, 1, 0, 1, ...
+    quarters, rows = by_length(comparison)
+    assert [quarter["positives"] for quarter in quarters] == [0, 3]
+    assert rows[0]["cells"][0] == {"f1": None, "accuracy": pytest.approx(2 / 3)}
+    assert len(by_length(dataclasses.replace(two, text1=["a"] * 6, text2=["b"] * 6))[0]) == 1
+
+
+def test_quarters_hold_about_a_quarter_and_seeds_are_averaged(make_comparison):
+    comparison = make_comparison(["plain"], seeds=(0, 1), n=400)
+    quarters, (row,) = by_length(comparison)
+    assert len(quarters) == 4
+    assert sum(quarter["pairs"] for quarter in quarters) == 400
+    weighted = sum(c["accuracy"] * q["pairs"] for c, q in zip(row["cells"], quarters, strict=True)) / 400
+    assert weighted == pytest.approx(np.mean([(u.matches == comparison.label).mean() for u in comparison.units]))

@@ -1,0 +1,218 @@
+"""The page: what stands on it by input, that no text can become markup, that it is one file, and that it is drawn."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import pytest
+
+pytest.importorskip("altair")
+pytest.importorskip("jinja2")
+pytest.importorskip("vl_convert")
+
+from flipkd.errors import ConfigError
+from flipkd.report import render
+
+CHROMIUM = shutil.which("chromium")
+HOSTILE = [
+    "<script>document.title = 'owned'</script>",
+    '"><img src=x onerror="document.title = \'owned\'">',
+    "</script></title></style><!--<script>",
+    "' onmouseover=alert(1) x='",
+    "{{ 7 * 7 }}{% raw %}&lt;b&gt;<b>",
+    "\x00\x1b[31mred\x1b[0m\u202egnp.exe\u2066\u200f\ud800",
+]
+
+
+class Elements(HTMLParser):
+    """Every element with the names of its attributes; the text; the scripts by kind; what links and loads."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.shape, self.words, self.scripts, self.policy, self.addresses = [], [], [], "", []
+        self.open = None
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag, attributes):
+        values = dict(attributes)
+        self.shape.append((tag, tuple(sorted(values))))
+        self.open = tag
+        self.words += [" "] * (tag in ("td", "th", "tr", "p"))
+        if tag == "script":
+            self.scripts.append([values.get("type"), ""])
+        if values.get("http-equiv") == "Content-Security-Policy":
+            self.policy = values["content"]
+        self.addresses += [values[name] for name in ("src", "href", "action", "data", "srcset") if name in values]
+
+    def handle_endtag(self, tag):
+        self.open = None
+
+    def handle_data(self, data):
+        if self.open == "script":
+            self.scripts[-1][1] += data
+        elif self.open != "style":
+            self.words.append(data)
+
+    @property
+    def text(self):
+        return re.sub(r"\s+", " ", "".join(self.words))
+
+
+@pytest.fixture
+def hostile(make_comparison):
+    """The comparison of `tame` with every text that comes from outside replaced by a hostile one."""
+    comparison = make_comparison(seeds=(0, 1), n=120)
+    names = {name: HOSTILE[place % 6] + str(place) for place, name in enumerate(comparison.names)}
+    versions = {HOSTILE[3]: HOSTILE[0]}
+    overrides = {HOSTILE[1]: HOSTILE[4]}
+    units = [
+        dataclasses.replace(
+            unit, name=names[unit.name], result={**unit.result, "versions": versions, "overrides": overrides}
+        )
+        for unit in comparison.units
+    ]
+    texts = [HOSTILE[row % 6] + text for row, text in enumerate(comparison.text1)]
+    counts = {
+        HOSTILE[1]: {"pairs": 3, "positives": 1},
+        "b": {"pairs": 0, "positives": 0},
+        "c": {"pairs": 1, "positives": 1},
+    }
+    return dataclasses.replace(
+        comparison, data=HOSTILE[0], units=units, text1=texts, text2=texts[::-1], counts=counts, command=HOSTILE[2]
+    )
+
+
+def tamed(comparison):
+    """The same numbers under names and texts without a special character, each as long as before."""
+    letters = {name: chr(ord("a") + place) for place, name in enumerate(comparison.names)}
+    units = [
+        dataclasses.replace(
+            unit, name=letters[unit.name], result={**unit.result, "versions": {"v": "1"}, "overrides": {"o": 1}}
+        )
+        for unit in comparison.units
+    ]
+    plain = [re.sub("[^a-z]", "_", text) for text in comparison.text1]
+    counts = dict(zip("abc", comparison.counts.values(), strict=True))
+    return dataclasses.replace(
+        comparison, data="d", units=units, text1=plain, text2=plain[::-1], counts=counts, command="c"
+    )
+
+
+def test_hostile_texts_add_no_element_and_no_attribute(hostile):
+    page = render(hostile)
+    expected, found = Elements(render(tamed(hostile))), Elements(page)
+    assert found.shape == expected.shape
+    assert [kind for kind, _ in found.scripts] == [kind for kind, _ in expected.scripts]
+    assert HOSTILE[0] in found.text
+    assert "{{ 7 * 7 }}" in found.text
+    assert "\\u0000\\u001b[31mred\\u001b[0m\\u202egnp.exe\\u2066\\u200f\\ud800" in found.text
+    assert not set("\x00\x1b\u202e\u2066\u200f") & set(page)
+    page.encode("utf-8")
+
+
+def test_only_the_two_scripts_may_run_and_nothing_is_loaded(make_comparison):
+    found = Elements(render(make_comparison()))
+    running = [text for kind, text in found.scripts if kind is None]
+    digests = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in running]
+    assert len(running) == 2
+    sources = " ".join(f"'sha256-{digest}'" for digest in digests)
+    assert f"script-src {sources};" in found.policy
+    assert found.policy.startswith("default-src 'none';")
+    assert "eval" not in found.policy
+    assert all(address.startswith("#") for address in found.addresses)
+    assert {kind for kind, _ in found.scripts} == {None, "application/json"}
+    for kind, text in found.scripts:
+        if kind:
+            assert "vega-lite" in json.loads(text)["$schema"]
+
+
+def test_links_lead_to_sections_that_are_there(make_comparison):
+    for systems in (["tfidf"], ["plain", "flipped"]):
+        page = render(make_comparison(systems))
+        for address in Elements(page).addresses:
+            assert f'id="{address[1:]}"' in page
+
+
+def test_a_full_page_says_what_came_out(make_comparison):
+    comparison = make_comparison(n=120)
+    text = Elements(render(comparison)).text
+    assert "Which system matches texts best on faq?" in text
+    assert re.search(
+        r"The flipped student beats the same language model .* by \+\d+\.\d points of F1 \(95 % int", text
+    )
+    assert "It was ahead in 2 of 2 runs with different seeds." in text
+    assert "cosine ✓ chosen in 2 of 2" in text
+    assert "Spearman’s rank correlation" in text
+    assert "teacher_finetuned flipped" in text
+    assert comparison.command in text
+    assert "torch 2.13" in text
+    assert "undefined" not in text.lower()
+
+
+def test_what_is_absent_is_left_out(make_comparison):
+    text = Elements(render(make_comparison(["tfidf", "plain"], seeds=(0,)))).text
+    assert "one seed only" in text
+    for words in ("flipped student", "Spearman", "Who is right", "±", "runs with different seeds", "✓"):
+        assert words not in text
+    assert "Against plain" in text
+    bare = make_comparison(["tfidf"], seeds=(0,))
+    result = {key: bare.units[0].result[key] for key in ("score", "by_score")}  # no cost, versions, seconds, memory
+    bare = dataclasses.replace(bare, units=[dataclasses.replace(bare.units[0], result=result)])
+    text = Elements(render(bare)).text
+    assert "Differences" not in text
+    assert "tfidf – – – –" in text
+
+
+def test_the_same_bytes_again_and_a_modest_size(make_comparison):
+    systems = ["teacher_finetuned", "flipped"]
+    page = render(make_comparison(systems, n=2000, seeds=(0,)))
+    assert page == render(make_comparison(systems, n=2000, seeds=(0,)))
+    assert len(page.encode()) < 3_000_000
+
+
+def test_a_missing_package_is_told_with_what_to_install(make_comparison, monkeypatch):
+    monkeypatch.setitem(sys.modules, "vl_convert", None)
+    with pytest.raises(ConfigError, match=r'the report needs vl_convert .*pip install "flipkd\[report\]"'):
+        render(make_comparison(["plain"]))
+
+
+def browsed(page, folder):
+    """The page as headless Chromium has it after its scripts have run, and what the console was told."""
+    file = folder / "page.html"
+    file.write_text(page, encoding="utf-8")
+    words = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=10000", "--enable-logging=stderr"]
+    words += [f"--user-data-dir={folder / 'profile'}", "--dump-dom", file.as_uri()]
+    done = subprocess.run([CHROMIUM, *words], capture_output=True, timeout=100, check=True)
+    told = [line for line in done.stderr.decode(errors="replace").splitlines() if "CONSOLE" in line]
+    return done.stdout.decode(), told
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH")
+def test_a_browser_draws_every_chart_and_runs_no_hostile_text(hostile, tmp_path):
+    page = render(hostile)
+    dom, told = browsed(page, tmp_path)
+    assert re.findall(r'data-drawn="(\w+)"', dom) == ["yes"] * 9
+    assert len(re.findall(r'<div class="chart[^>]*>(?:<div[^>]*>)?<svg', dom)) == 9
+    assert told == []  # no warning of a chart, no error, nothing that the policy had to refuse
+    before, after = ([tag for tag, _ in Elements(html).shape] for html in (page, dom))
+    assert "img" not in after
+    assert before.count("script") == after.count("script")
+    assert "<title>&lt;script&gt;" in dom
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH")
+def test_a_browser_refuses_a_script_that_is_not_ours(make_comparison, tmp_path):
+    page = render(make_comparison(["plain"], seeds=(0,)))
+    dom, told = browsed(page.replace("<main>", f"<main>{HOSTILE[0]}"), tmp_path)
+    assert "<title>owned" not in dom
+    assert len(told) == 1
+    assert "Content Security Policy" in told[0]

@@ -1,0 +1,102 @@
+"""Which sections there are, by what was compared, and what they hold."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+pytest.importorskip("altair")
+
+from flipkd.report.sections import compared, contents
+
+OPTIONAL = ("differences", "distributions", "agreement", "errors", "lengths")
+
+
+def present(comparison):
+    values, _ = contents(comparison)
+    return {name for name in OPTIONAL if values[name]}
+
+
+def test_everything_is_there_for_everything(make_comparison):
+    values, found = contents(make_comparison(n=120))
+    assert {name for name in OPTIONAL if values[name]} == set(OPTIONAL)
+    assert list(found) == [
+        "forest-0",
+        "forest-1",
+        "precision-recall",
+        "reliability",
+        "distribution-untrained",
+        "distribution-plain",
+        "distribution-flipped",
+        "agreement",
+        "lengths",
+    ]
+
+
+@pytest.mark.parametrize(
+    "systems, expected",
+    [
+        (["tfidf"], {"lengths"}),
+        (["plain"], {"lengths", "distributions"}),
+        (["tfidf", "plain"], {"lengths", "distributions", "differences"}),
+        (["tfidf", "teacher_finetuned"], {"lengths", "differences"}),
+        (["plain", "flipped"], {"lengths", "distributions", "differences", "errors"}),
+        (["teacher_finetuned", ("a", "flipped")], set(OPTIONAL)),
+    ],
+)
+def test_a_section_needs_its_systems(make_comparison, systems, expected):
+    assert present(make_comparison(systems, seeds=(0,))) == expected
+
+
+def test_agreement_needs_a_cosine_and_a_shared_seed(make_comparison):
+    comparison = make_comparison(["teacher_finetuned", "flipped"], seeds=(0, 1))
+    units = [u for u in comparison.units if (u.system, u.seed) in [("flipped", 0), ("teacher_finetuned", 1)]]
+    assert not {"agreement", "errors", "differences"} & present(dataclasses.replace(comparison, units=units))
+    units = [dataclasses.replace(u, test={u.score: u.test[u.score]}) for u in comparison.units]
+    assert "agreement" in present(dataclasses.replace(comparison, units=units))
+    answer = [
+        dataclasses.replace(u, test={"answer": u.test["answer"]}, result={**u.result, "score": "answer"})
+        if u.system == "flipped"
+        else u
+        for u in comparison.units
+    ]
+    assert "agreement" not in present(dataclasses.replace(comparison, units=answer))
+
+
+def test_texts_of_one_length_have_no_section(make_comparison):
+    comparison = make_comparison(["plain"], text1=["a"] * 60, text2=["b"] * 60)
+    assert "lengths" not in present(comparison)
+
+
+def test_a_headline_speaks_of_the_flipped_student_only(make_comparison):
+    headline = contents(make_comparison(["tfidf", "teacher_finetuned", "plain", "flipped"], n=100))[0]["headline"]
+    assert [verdict["seeds"] for verdict in headline["verdicts"]] == [2, 2]
+    assert headline["verdicts"][0]["sentence"].startswith("The flipped student beats the same language model")
+    assert [row["name"] for row in headline["costs"]] == ["teacher_finetuned", "plain", "flipped"]
+    means = [row["f1"]["mean"] for row in headline["ranked"]]
+    assert means == sorted(means, reverse=True)
+    headline = contents(make_comparison(["tfidf", "plain"]))[0]["headline"]
+    assert (headline["verdicts"], headline["costs"]) == ([], [])
+
+
+def test_a_variant_tells_the_settings_that_differ(make_comparison):
+    comparison = make_comparison(["flipped", ("no_filter", "flipped")], seeds=(0,))
+    main, variant = comparison.units
+    main = dataclasses.replace(main, result={**main.result, "overrides": {"reading": "joint", "seed": 1}})
+    variant = dataclasses.replace(
+        variant, result={**variant.result, "overrides": {"filter": None, "reading": "joint"}}
+    )
+    rows = compared(dataclasses.replace(comparison, units=[main, variant]))
+    assert [row["changed"] for row in rows] == ["", '{"seed": "default", "filter": null}']
+    variant = dataclasses.replace(variant, result={**variant.result, "overrides": {"reading": "a" * 500}})
+    rows = compared(dataclasses.replace(comparison, units=[main, variant]))
+    assert len(rows[1]["changed"]) == 200
+
+
+def test_versions_of_all_units_are_told(make_comparison):
+    comparison = make_comparison(["plain"], seeds=(0, 1))
+    first, second = comparison.units
+    second = dataclasses.replace(second, result={**second.result, "versions": {"torch": "2.14", "peft": "0.2"}})
+    versions = contents(dataclasses.replace(comparison, units=[first, second]))[0]["versions"]
+    assert versions == {"torch": "2.13, 2.14", "peft": "0.2"}

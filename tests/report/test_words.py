@@ -1,0 +1,75 @@
+"""Plain words: verdicts say what the figures say, and no text hides anything."""
+
+from __future__ import annotations
+
+import pytest
+
+from flipkd.report import words
+
+
+def difference(value, p_value, *, low=-0.01, high=0.05):
+    return {"difference": value, "low": low, "high": high, "p_value": p_value, "resamples": 10_000}
+
+
+def say(**fields):
+    return words.verdict(difference(**fields), of="the flipped student", reference="plain LoRA")
+
+
+def test_a_verdict_follows_sign_and_p_value():
+    assert say(value=0.021, p_value=0.012, low=0.004, high=0.037) == (
+        "The flipped student beats plain LoRA by +2.1 points of F1 (95 % interval +0.4 to +3.7; p = 0.012). "
+        "So large a difference is hard to explain by chance alone."
+    )
+    assert "falls behind plain LoRA by 2.1 points of F1 (95 %" in say(value=-0.021, p_value=0.0002)
+    assert say(value=0.021, p_value=0.05).startswith(
+        "The difference between the flipped student and plain LoRA cannot be told apart from chance on these test "
+        "pairs: +2.1 points"
+    )
+
+
+@pytest.mark.parametrize(
+    "value, resamples, told",
+    [
+        (0.0002, 10_000, "p < 0.001"),
+        (0.0123, 10_000, "p = 0.012"),
+        (0.3456, 500, "p = 0.35"),
+        (2 / 501, 500, "p ≤ 0.004"),
+        (1.0, 500, "p = 1.00"),
+    ],
+)
+def test_p_values_claim_no_more_than_the_resamples_allow(value, resamples, told):
+    assert words.p_value({"p_value": value, "resamples": resamples}) == told
+
+
+def test_figures():
+    assert (words.points(-0.0123), words.points(0.0)) == ("−1.2", "+0.0")
+    assert [words.duration(s) for s in (None, 3.21, 45, 600, 9000)] == ["–", "3.2 s", "45 s", "10 min", "2.5 h"]
+    assert [words.memory(peak) for peak in (None, 3 * 2**30)] == ["–", "3.0 GiB"]
+    assert [words.speed(pairs) for pairs in (None, 3.21, 1234.5)] == ["–", "3.2", "1,234"]
+    assert (words.figure(None), words.figure(0.12345)) == ("–", "0.123")
+
+
+def test_a_verdict_of_nothing_at_all_is_no_difference():
+    assert "cannot be told apart" in say(value=0.0, p_value=1.0, low=0.0, high=0.0)
+
+
+@pytest.mark.parametrize(
+    "text, shown",
+    [
+        ("\x00\x1b[31mred", "\\u0000\\u001b[31mred"),
+        ("a\u202egnp.exe", "a\\u202egnp.exe"),
+        ("\u200fx\u2067y\ufeff", "\\u200fx\\u2067y\\ufeff"),
+        ("half \ud800 pair", "half \\ud800 pair"),
+        ("two\r\nlines\tand a tab", "two  lines and a tab"),
+        ("\u2028", "\\u2028"),
+        ("👩‍👧 naïve 日本 \u0645\u0631\u062d\u0628\u0627", "👩‍👧 naïve 日本 \u0645\u0631\u062d\u0628\u0627"),
+        (7, "7"),
+    ],
+)
+def test_what_cannot_be_seen_is_shown(text, shown):
+    assert words.visible(text) == shown
+
+
+def test_long_texts_are_cut():
+    assert words.shortened("a" * 200) == "a" * 200
+    assert words.shortened("a" * 201) == "a" * 199 + "…"

@@ -1,0 +1,63 @@
+"""Systems and variants as settings: what a word changes, what a result file says of it, what is refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from flipkd.config import CompareConfig
+from flipkd.errors import ConfigError
+from flipkd.stages.entries import PER_SYSTEM, SYSTEM_NAMES, entries, short_hash
+from flipkd.stages.systems import SYSTEMS
+
+FILES = {f"{name}_file": f"{name}.csv" for name in ("train", "validation", "test")}
+SHARED = {"train_file": "train.csv", "validation_file": "validation.csv", "seed": 3}
+
+
+def listed(**settings):
+    return entries(CompareConfig.check(FILES | settings))
+
+
+def test_the_names_are_those_of_the_table():
+    assert set(SYSTEM_NAMES) == set(SYSTEMS)
+    assert set(PER_SYSTEM) <= set(SYSTEMS)
+
+
+def test_each_system_has_its_own_settings():
+    plain, flipped, teacher, cross = listed(systems=["plain", "flipped", "teacher", "cross_encoder", "plain"])
+    assert plain.train_config(SHARED).objectives == {"answer_cross_entropy": 1.0}
+    assert len(flipped.train_config(SHARED).objectives) > 1
+    assert not teacher.teach_config(SHARED).fine_tune
+    assert flipped.teach_config(SHARED).fine_tune
+    assert cross.teach_config(SHARED).teacher_type == "cross_encoder"
+    assert plain.overrides == flipped.overrides == {}
+
+
+def test_a_variant_changes_what_its_words_say():
+    words = ["teach.loss=contrastive", "lora_r=4", "objectives.margin_hinge=0"]
+    (mine,) = listed(systems=["mine"], variants={"mine": words}, train={"lora_r": 8, "lora_alpha": 8})
+    assert (mine.name, mine.system) == ("mine", "flipped")
+    config = mine.train_config(SHARED)
+    assert (config.lora_r, config.lora_alpha, config.seed) == (4, 8, 3)
+    assert config.objectives["margin_hinge"] == 0
+    assert config.objectives["answer_cross_entropy"] == 1
+    assert mine.teach_config(SHARED).loss == "contrastive"
+    assert mine.overrides["teach.loss"] == "contrastive"
+
+
+def test_identity_holds_defaults_and_no_paths():
+    (flipped,) = listed(systems=["flipped"])
+    (plain,) = listed(systems=["plain"])
+    one, other = flipped.identity(SHARED), flipped.identity(SHARED | {"train_file": "elsewhere/train.csv"})
+    assert one == other
+    assert one["train"]["learning_rate"] > 0
+    assert "teach" not in plain.identity(SHARED)
+    assert short_hash(one) == short_hash(dict(reversed(one.items()))) != short_hash(plain.identity(SHARED))
+
+
+def test_what_is_refused():
+    with pytest.raises(ConfigError, match="no system is called 'flip'; did you mean 'flipped'"):
+        listed(systems=["flip"])
+    with pytest.raises(ConfigError, match=r"variants\.plain: plain is a system already"):
+        listed(variants={"plain": []})
+    with pytest.raises(ConfigError, match="no setting is called 'lora_q'"):
+        listed(systems=["mine"], variants={"mine": ["lora_q=4"]})[0].train_config(SHARED)

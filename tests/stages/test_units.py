@@ -1,0 +1,61 @@
+"""Scores of a unit on disk: read as they were written, refused when torn; memory that was given back is not counted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from flipkd.errors import ArtefactError
+from flipkd.stages.units import (
+    Split,
+    peak_memory,
+    read_scores,
+    reset_peak_memory,
+    result_path,
+    save_scores,
+    scores_path,
+)
+
+columns = arrays(np.float64, st.integers(0, 9), elements=st.floats(allow_nan=False))
+
+
+@given(
+    kinds=st.dictionaries(st.sampled_from(["answer", "cosine", "combined"]), st.tuples(columns, columns), min_size=1)
+)
+@settings(deadline=None, max_examples=30)
+def test_scores_are_read_as_they_were_written(tmp_path_factory, kinds):
+    path = tmp_path_factory.mktemp("scores") / "a.safetensors"
+    save_scores(path, {name: Split(*pair) for name, pair in kinds.items()})
+    found = read_scores(path)
+    assert set(found) == set(kinds)
+    for name, (validation, test) in kinds.items():
+        np.testing.assert_array_equal(found[name].validation, validation)
+        np.testing.assert_array_equal(found[name].test, test)
+
+
+@pytest.mark.parametrize("length", [0, 7, 40, -1])
+def test_a_torn_file_is_refused(tmp_path, length):
+    path = tmp_path / "a.safetensors"
+    save_scores(path, {"answer": Split(np.arange(3.0), np.arange(2.0))})
+    path.write_bytes(path.read_bytes()[:length])
+    with pytest.raises(ArtefactError, match="delete it, and it is computed anew"):
+        read_scores(path)
+
+
+def test_scores_stand_beside_results():
+    path = result_path("c", "pairs", "minus_mcl", 2)
+    assert path == Path("c/results/pairs-minus_mcl-seed2.json")
+    assert scores_path(path) == Path("c/scores/pairs-minus_mcl-seed2.safetensors")
+
+
+def test_memory_that_was_given_back_is_not_counted():
+    block = np.ones(40_000_000)
+    high = peak_memory()
+    del block
+    reset_peak_memory()
+    assert peak_memory() < high - 200_000_000
