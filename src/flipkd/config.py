@@ -144,6 +144,7 @@ class TeachConfig(Settings):
     warmup_steps: float = Field(0.1, ge=0, description="steps, or a share of all steps below 1")
     max_length: int = Field(128, ge=8, description="tokens of a text that the teacher reads")
     prompt: str | None = Field(None, description="words before each text; default: the model's own")
+    bf16: bool | None = Field(None, description="fine-tune in mixed precision; default: where the machine has it")
     seed: int = Field(0, ge=0, description="seed of everything random")
 
 
@@ -174,7 +175,7 @@ class TrainConfig(Settings):
     readout_layers: list[int] = Field([-1], min_length=1, description="layers whose A is read")
     readout_modules: list[str] = Field(["q_proj"], min_length=1, description="modules whose A is read")
     objectives: dict[str, float | dict[str, Any]] = Field(
-        {"answer_cross_entropy": 1.0, "margin_hinge": 1.0, "in_batch_kl": 1.0},
+        {"answer_cross_entropy": 1.0, "bernoulli_kd": 1.0, "margin_hinge": 1.0, "in_batch_kl": 1.0},
         description="objective -> weight, or {weight, its knobs}; weight 0 skips the work",
     )
     filter_quantile: float | None = Field(

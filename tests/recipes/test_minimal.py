@@ -76,6 +76,7 @@ def config_for(model, **changes):
         model_name_or_path=str(model),
         dtype="float32",
         report_to="none",
+        objectives={"answer_cross_entropy": 1.0, "margin_hinge": 1.0, "in_batch_kl": 1.0},
         **changes,
     )
 

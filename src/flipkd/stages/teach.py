@@ -91,6 +91,7 @@ def _finetuned(config: TeachConfig, sets: dict[str, Any], folder: Path) -> Path:
         "max_length": config.max_length,
         "seed": config.seed,
         "prompt": config.prompt,
+        "bf16": config.bf16,
     }
     train_set = labelled(sets["train"], name="train")
     if config.teacher_type == "cross_encoder":

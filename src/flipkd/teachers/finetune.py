@@ -22,6 +22,7 @@ from flipkd.errors import DataError, NumbersError
 from flipkd.evaluate.metrics import measure
 from flipkd.files import new_folder, write_json
 from flipkd.tables import pick
+from flipkd.teachers.batching import LengthGroupedBatches, multiplies_bfloat16
 from flipkd.teachers.bi_encoder import BiEncoderTeacher
 from flipkd.teachers.cross_encoder import CrossEncoderTeacher
 from flipkd.teachers.teacher import default_prompt, load_model
@@ -49,12 +50,14 @@ def finetune_bi_encoder(
     max_length: int = 128,
     seed: int = 0,
     prompt: str | None = None,
+    bf16: bool | None = None,
 ) -> Path:
     """Fine-tune a SentenceTransformer on `text1`, `text2`, `label` and save it, whole or not at all, to `output_dir`.
 
     `loss` is a row of LOSSES or `package.module:class`; "mnrl" trains on positives only, against the other texts of
     the batch. `warmup_steps` below 1 is a share of all steps. `prompt` (None: the model's own) stands before each text
-    and is saved with the model. `finetune.json` beside it holds settings and validation metrics before and after.
+    and is saved with the model. `bf16` None: mixed precision where the machine has it. `finetune.json` beside the model
+    holds settings and validation metrics before and after.
     Raises DataError (columns, labels), NumbersError (loss not finite) and what `load_teacher` and `new_folder` raise.
     """
     settings = {
@@ -68,6 +71,7 @@ def finetune_bi_encoder(
         "max_length": max_length,
         "seed": seed,
         "prompt": prompt,
+        "bf16": multiplies_bfloat16() if bf16 is None else bf16,
     }
     return _finetune(settings, dataset, validation, Path(output_dir))
 
@@ -85,6 +89,7 @@ def finetune_cross_encoder(
     max_length: int = 128,
     seed: int = 0,
     prompt: str | None = None,
+    bf16: bool | None = None,
 ) -> Path:
     """Fine-tune a CrossEncoder with one label by binary cross-entropy; `max_length` holds both texts together.
 
@@ -101,6 +106,7 @@ def finetune_cross_encoder(
         "max_length": max_length,
         "seed": seed,
         "prompt": prompt,
+        "bf16": multiplies_bfloat16() if bf16 is None else bf16,
     }
     return _finetune(settings, dataset, validation, Path(output_dir))
 
@@ -154,10 +160,12 @@ def _metrics(model: Any, pairs: Dataset | None) -> dict[str, float] | None:
 
 
 def _trainer(model: Any, pairs: Dataset, settings: dict[str, Any], scratch: str) -> Any:
-    passed = ("num_train_epochs", "per_device_train_batch_size", "learning_rate", "warmup_steps", "seed")
+    passed = ("num_train_epochs", "per_device_train_batch_size", "learning_rate", "warmup_steps", "seed", "bf16")
     arguments: dict[str, Any] = {
         **{name: settings[name] for name in passed},
         "output_dir": scratch,
+        "batch_sampler": LengthGroupedBatches,
+        "use_cpu": not torch.accelerator.is_available(),  # asked for before bf16 may be set
         "prompts": default_prompt(model) or None,  # the trainer itself does not look at the model's default prompt
         "save_strategy": "no",
         "logging_strategy": "no",

@@ -1,0 +1,47 @@
+"""Batches for fine-tuning a teacher: rows of like length together, so that little of a step is padding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from sentence_transformers.base.sampler import DefaultBatchSampler
+
+SPREAD = 32  # batches that are sorted together: enough for like lengths, few enough to leave their rows to chance
+
+
+class LengthGroupedBatches(DefaultBatchSampler):  # type: ignore[misc]
+    """Shuffled batches whose rows are of like length in characters, from `seed` and the epoch alone."""
+
+    epoch = 0
+
+    def __init__(self, dataset: Any, **settings: Any) -> None:
+        super().__init__(dataset, **settings)
+        columns = [name for name in ("text1", "text2") if name in dataset.column_names]
+        self.lengths = [sum(map(len, texts)) for texts in zip(*(dataset[name][:] for name in columns), strict=True)]
+
+    def __len__(self) -> int:
+        whole, rest = divmod(len(self.lengths), self.batch_size)
+        return int(whole) + (1 if rest and not self.drop_last else 0)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        random = torch.Generator().manual_seed(self.seed + self.epoch)
+        order = torch.randperm(len(self.lengths), generator=random).tolist()
+        window = self.batch_size * SPREAD
+        batches = []
+        for start in range(0, len(order), window):
+            rows = sorted(order[start : start + window], key=lambda row: -self.lengths[row])
+            batches += [rows[at : at + self.batch_size] for at in range(0, len(rows), self.batch_size)]
+        if self.drop_last:
+            batches = [batch for batch in batches if len(batch) == self.batch_size]
+        for at in torch.randperm(len(batches), generator=random).tolist():
+            yield batches[at]
+
+
+def multiplies_bfloat16() -> bool:
+    """Whether bfloat16 is fast here: an accelerator that has it, or a processor with instructions for it."""
+    if torch.cuda.is_available():
+        return bool(torch.cuda.is_bf16_supported())
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return any(capabilities.get(name) for name in ("amx_bf16", "avx512_bf16", "bf16"))

@@ -1,0 +1,44 @@
+"""Batches of like length: every row once, a function of seed and epoch, less padding; and where bfloat16 is fast."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from datasets import Dataset
+
+from flipkd.teachers.batching import LengthGroupedBatches, multiplies_bfloat16
+
+LENGTHS = torch.randint(1, 200, (103,), generator=torch.Generator().manual_seed(0)).tolist()
+DATA = Dataset.from_dict({"text1": ["a" * n for n in LENGTHS], "text2": ["b"] * 103, "label": [1.0] * 103})
+
+
+def batches(*, seed=0, epoch=0, drop_last=False):
+    sampler = LengthGroupedBatches(DATA, batch_size=8, drop_last=drop_last, seed=seed)
+    sampler.set_epoch(epoch)
+    found = list(sampler)
+    assert len(found) == len(sampler)
+    return found
+
+
+def test_every_row_is_in_one_batch():
+    assert sorted(row for batch in batches() for row in batch) == list(range(103))
+    assert all(len(batch) == 8 for batch in batches(drop_last=True))
+    assert len(batches(drop_last=True)) == 12
+
+
+def test_the_order_is_a_function_of_seed_and_epoch():
+    assert batches() == batches()
+    assert batches() != batches(seed=1)
+    assert batches() != batches(epoch=1)
+
+
+def test_rows_of_a_batch_are_of_like_length():
+    padded = sum(max(LENGTHS[row] for row in batch) * len(batch) for batch in batches())
+    assert padded < 1.15 * sum(LENGTHS)
+
+
+@pytest.mark.parametrize("has", [True, False])
+def test_bfloat16_where_the_processor_has_it(monkeypatch, has):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": has, "avx2": True})
+    assert multiplies_bfloat16() is has
