@@ -3,7 +3,8 @@
     python benchmarks/quality/tables.py            write
     python benchmarks/quality/tables.py --check    exit 1 when a page is not what the results say
 
-A page holds `<!-- table: NAME -->` and `<!-- /table -->`; NAME is a data set of results/, and what stands between is made here.
+A page holds `<!-- table: NAME -->` and `<!-- /table -->`, and what stands between is made here. NAME is a data set of
+results/, or `main` for all sets at a glance.
 """
 
 from __future__ import annotations
@@ -15,29 +16,66 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from flipkd.stages.results import results_table
+import numpy as np
+
+from flipkd.stages.results import results_table, text_table
 
 ROOT = Path(__file__).parents[2]
 RESULTS = Path(__file__).parent / "results"
+DIFFERENCES = Path(__file__).parent / "differences"
+MAIN_SETS = ("atec_finance", "mqp_medical", "nfcorpus_medical", "banking77_faq", "mrpc")
+MAIN_SYSTEMS = ("tfidf", "teacher", "teacher_finetuned", "cross_encoder", "untrained", "plain", "flipped")
 PAGES = ("README.md", "docs/results.md")
 BLOCK = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- /table -->)", re.DOTALL)
 
 
 def block(name: str) -> str:
-    """The table of one data set, the command that made it and the packages it ran on."""
+    """The table of one data set, the command that made it and the packages it ran on; or the main table."""
     results = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"))]
+    if name == "main":
+        return main_table(results)
     chosen = sorted((r for r in results if r["data"] == name), key=_place)
     if not chosen:
-        raise SystemExit(f"{RESULTS}: no result of {name!r}")
+        return "No result yet.\n"
     commands = "\n".join(dict.fromkeys(r["command"] for r in chosen))
     versions = ", ".join(f"{package} {number}" for package, number in chosen[0]["versions"].items())
     return f"{results_table(chosen)}\n\n```sh\n{commands}\n```\n\n{versions}\n"
 
 
+def main_table(results: list[dict[str, Any]]) -> str:
+    """F1 and AP on test of the systems that matter, a row per set; then flipped against plain and the teacher."""
+    rows, differences = [], []
+    for data in MAIN_SETS:
+        cells = []
+        for system in MAIN_SYSTEMS:
+            units = [r["metrics"]["test"] for r in results if (r["data"], r["name"]) == (data, system)]
+            metrics = ("f1", "average_precision") if units else ()
+            cells.append(" / ".join(f"{np.mean([unit[m] for unit in units]):.3f}" for m in metrics) or "-")
+        seeds = sum((r["data"], r["name"]) == (data, "flipped") for r in results)
+        rows.append([data, *cells, str(seeds)])
+        path = DIFFERENCES / f"{data}.json"
+        found = json.loads(path.read_text(encoding="utf-8"))["differences"] if path.exists() else {}
+        differences.append(
+            [data, *(_difference(found.get(against, [])) for against in ("plain", "teacher_finetuned"))]
+        )
+    header = ["data (F1 / AP on test)", *MAIN_SYSTEMS, "seeds"]
+    told = text_table(["data", "flipped - plain", "flipped - teacher_finetuned"], differences)
+    return f"{text_table(header, rows)}\n\nPoints of F1, with the 95 % interval of a paired bootstrap:\n\n{told}\n"
+
+
+def _difference(rows: list[dict[str, Any]]) -> str:
+    for row in rows:
+        if row["name"] == "flipped":
+            low, high, p = (row["f1"][key] for key in ("low", "high", "p_value"))
+            return f"{100 * row['f1']['difference']:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}], p = {p:.3f}"
+    return "-"
+
+
 def _place(result: dict[str, Any]) -> tuple[int, str, int]:
     from flipkd.stages.systems import SYSTEMS
 
-    return list(SYSTEMS).index(result["system"]), json.dumps(result["overrides"], sort_keys=True), result["seed"]
+    rank = list(SYSTEMS).index(result["system"]) + (result["name"] not in SYSTEMS) * len(SYSTEMS)
+    return rank, json.dumps(result["overrides"], sort_keys=True), result["seed"]
 
 
 def filled(page: str) -> str:

@@ -50,9 +50,9 @@ def test_scores_are_those_of_torchs_attention(make_student, base_model, reading)
 
 def test_auto_is_grouped_on_a_cpu(base_model, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    model, _ = load_language_model(str(base_model), dtype="float32")
+    model = load_language_model(str(base_model), dtype="float32")
     assert model.config._attn_implementation == GROUPED
-    model, _ = load_language_model(str(base_model), dtype="float32", attn_implementation="sdpa")
+    model = load_language_model(str(base_model), dtype="float32", attn_implementation="sdpa")
     assert model.config._attn_implementation == "sdpa"
 
 

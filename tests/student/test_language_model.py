@@ -8,25 +8,34 @@ import pytest
 import torch
 
 from flipkd.errors import ArtefactError, ConfigError
-from flipkd.student.language_model import DTYPES, LoraSettings, add_lora, load_language_model, weights_hash
+from flipkd.student.language_model import (
+    DTYPES,
+    LoraSettings,
+    add_lora,
+    load_language_model,
+    load_tokenizer,
+    weights_hash,
+)
 
 
 def test_a_loaded_model_is_frozen_and_in_the_dtype_asked_for(base_model):
     for name, dtype in DTYPES.items():
-        model, tokenizer = load_language_model(str(base_model), dtype=name)
+        model = load_language_model(str(base_model), dtype=name)
         assert {p.dtype for p in model.parameters()} == {dtype}
         assert not any(p.requires_grad for p in model.parameters())
         assert not model.training
-        assert tokenizer("a")["input_ids"]
+    assert load_tokenizer(str(base_model))("a")["input_ids"]
+    with pytest.raises(ArtefactError, match="not a causal LM that transformers can load"):
+        load_tokenizer(str(base_model.parent))
 
 
 def test_the_hash_is_of_the_weights_in_that_dtype_and_of_nothing_else(base_models, tmp_path):
-    model, _ = load_language_model(str(base_models["llama"]), dtype="float32")
+    model = load_language_model(str(base_models["llama"]), dtype="float32")
     known = weights_hash(model, dtype="float32")
     assert known.startswith("xxh3_128:float32:")
-    copy, _ = load_language_model(str(shutil.copytree(base_models["llama"], tmp_path / "moved")), dtype="float32")
+    copy = load_language_model(str(shutil.copytree(base_models["llama"], tmp_path / "moved")), dtype="float32")
     assert weights_hash(copy, dtype="float32") == known
-    half, _ = load_language_model(str(base_models["llama"]), dtype="bfloat16")
+    half = load_language_model(str(base_models["llama"]), dtype="bfloat16")
     assert weights_hash(half, dtype="bfloat16") == weights_hash(model, dtype="bfloat16") != known
     with torch.no_grad():
         next(copy.parameters())[0, 0] += 1e-3
@@ -42,7 +51,7 @@ def test_the_hash_is_of_the_weights_in_that_dtype_and_of_nothing_else(base_model
     ],
 )
 def test_lora_goes_where_it_is_told_and_is_wide_where_it_is_read(base_models, settings, layers, modules):
-    model, _ = load_language_model(str(base_models["qwen2"]), dtype="bfloat16")
+    model = load_language_model(str(base_models["qwen2"]), dtype="bfloat16")
     model, places = add_lora(model, settings)
     assert len(places) == 1
     assert places[0].endswith("layers.2.self_attn.q_proj")
@@ -64,7 +73,7 @@ def test_places_that_do_not_exist_are_named(base_models):
         (LoraSettings(readout_modules=("q_pro",)), "did you mean 'q_proj'"),
         (LoraSettings(target_modules=["qproj"]), "did you mean 'q_proj'"),
     ):
-        model, _ = load_language_model(str(base_models["llama"]), dtype="float32")
+        model = load_language_model(str(base_models["llama"]), dtype="float32")
         with pytest.raises(ConfigError, match=said):
             add_lora(model, settings)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,23 +36,19 @@ class LoraSettings:
     readout_modules: Sequence[str] = ("q_proj",)
 
 
-def load_language_model(
-    name_or_path: str, *, dtype: str = "bfloat16", attn_implementation: str = AUTO
-) -> tuple[Any, Any]:
-    """(model, tokenizer) by packaged name, hub id or folder; nothing remote is executed.
+def load_language_model(name_or_path: str, *, dtype: str = "bfloat16", attn_implementation: str = AUTO) -> Any:
+    """A frozen causal LM by packaged name, hub id or folder; nothing remote is executed.
 
     Raises ArtefactError when it is no causal LM that transformers can load, ResourceError when memory runs out.
     """
-    from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
     if dtype not in DTYPES:
         raise ConfigError(f"no dtype is called {dtype!r}; {nearest(dtype, list(DTYPES))}")
     path = model_path(name_or_path)
     if Path(path).is_dir() and not (Path(path) / "config.json").is_file():
         raise ArtefactError(f"{name_or_path}: the folder has no config.json, so it is not a model of transformers")
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+    with _explained(name_or_path, dtype=dtype):
         model, loading = AutoModelForCausalLM.from_pretrained(
             path,
             output_loading_info=True,
@@ -60,11 +57,6 @@ def load_language_model(
             trust_remote_code=False,
             use_safetensors=True,  # without it transformers would unpickle a pytorch_model.bin
         )
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        raise ResourceError(f"{name_or_path}: does not fit into memory as {dtype}; try a smaller model") from error
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ArtefactError(f"{name_or_path}: not a causal LM that transformers can load ({reason})") from error
     if missing := sorted(loading["missing_keys"]):  # transformers would fill them with random numbers
         raise ArtefactError(
             f"{name_or_path}: not a causal LM: {len(missing)} tensors of the model are missing from it, "
@@ -72,7 +64,29 @@ def load_language_model(
         )
     model.config.use_cache = False
     choose_attention(model, attn_implementation)
-    return model.eval().requires_grad_(False), tokenizer
+    return model.eval().requires_grad_(False)
+
+
+def load_tokenizer(name_or_path: str) -> Any:
+    """The tokenizer of a model by packaged name, hub id or folder. Raises ArtefactError when there is none to load."""
+    from transformers import AutoTokenizer
+
+    with _explained(name_or_path):
+        return AutoTokenizer.from_pretrained(model_path(name_or_path), trust_remote_code=False)
+
+
+@contextlib.contextmanager
+def _explained(name_or_path: str, *, dtype: str = "") -> Iterator[None]:
+    """What loading raises, as an error of ours that names the model."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise ResourceError(f"{name_or_path}: does not fit into memory as {dtype}; try a smaller model") from error
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ArtefactError(f"{name_or_path}: not a causal LM that transformers can load ({reason})") from error
 
 
 def weights_hash(model: nn.Module, *, dtype: str) -> str:

@@ -22,6 +22,7 @@ from flipkd.student.language_model import (
     add_lora,
     load_adapter,
     load_language_model,
+    load_tokenizer,
     weights_hash,
 )
 from flipkd.student.prefix import Prefix
@@ -174,7 +175,8 @@ def new_student(
     seed: int = 0,
 ) -> tuple[Student, ScoreContract]:
     """A fresh student (B = 0, so it answers as its base does) and its contract, without calibration yet."""
-    model, tokenizer = load_language_model(name_or_path, dtype=dtype, attn_implementation=attn_implementation)
+    model = load_language_model(name_or_path, dtype=dtype, attn_implementation=attn_implementation)
+    tokenizer = load_tokenizer(name_or_path)
     base_hash = weights_hash(model, dtype=dtype)
     prompt = Prompt(tokenizer, template, reading=reading, max_text_length=max_text_length)
     with torch.random.fork_rng():
@@ -203,19 +205,18 @@ def load_student(
     With `merge` LoRA is folded into the weights: faster, and the vectors come from the stored copy of A.
     """
     from safetensors.torch import load_file
-    from transformers import AutoTokenizer
 
     check_manifest(folder)
     contract = read_contract(folder)
     name = base_model or contract.base_model_name_or_path
-    model, _ = load_language_model(name, dtype=contract.dtype, attn_implementation=attn_implementation)
+    model = load_language_model(name, dtype=contract.dtype, attn_implementation=attn_implementation)
     found = weights_hash(model, dtype=contract.dtype)
     if found != contract.base_model_hash:
         raise ArtefactError(
             f"{folder}: was trained on a base model with hash {contract.base_model_hash}, but {name} has {found}; "
             "give the base model that it was trained on"
         )
-    tokenizer = AutoTokenizer.from_pretrained(str(folder / TOKENIZER), trust_remote_code=False)
+    tokenizer = load_tokenizer(str(folder / TOKENIZER))
     prompt = Prompt(
         tokenizer,
         template_from(contract.template),
