@@ -184,6 +184,9 @@ class TrainConfig(Settings):
     score: Literal["auto", "answer", "cosine"] = Field(
         "auto", description="what decides; auto: whichever of answer, cosine or both is best on validation"
     )
+    queue_size: int = Field(
+        0, ge=0, description="right-hand texts of earlier steps that each text is compared with as well"
+    )
     num_train_epochs: float = Field(2, gt=0, description="passes over the training pairs")
     per_device_train_batch_size: int = Field(16, ge=1, description="pairs per step")
     per_device_eval_batch_size: int = Field(32, ge=1, description="pairs per pass when scoring")

@@ -57,6 +57,7 @@ def test_every_system_gives_scores_and_a_stopped_comparison_goes_on(words, tmp_p
     assert sorted(on_validation) == ["answer", "combined", "cosine"]
     assert on_validation[flipped["score"]] == max(on_validation.values())
     times = {path: path.stat().st_mtime_ns for path in files.values()}
+    assert done.err.count("rows repeat an earlier pair") == 1, "said once, though each system reads the pairs again"
     again = flipkd(*every)
     assert (again.code, again.out) == (0, done.out)
     assert {path: path.stat().st_mtime_ns for path in files.values()} == times

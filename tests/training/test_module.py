@@ -123,3 +123,31 @@ def test_under_autocast_the_objectives_still_see_float32(make_student, table):
         assert getattr(match, name).dtype == torch.float32, name
     exact = batch["teacher_left"] @ batch["teacher_right"].T
     assert torch.equal(match.teacher_grid, exact)
+
+
+def test_the_queue_adds_columns_of_earlier_steps_and_is_kept_in_checkpoints(make_student, table):
+    student, _ = make_student()
+    objectives = resolve_objectives(FLIPPED, teacher_facts={"theta_pos": 0.5, "theta_neg": 0.0})
+    module = DistillationModule(student, objectives, queue_size=20).train()
+    collator = Collator(student, table, represent=True)
+    first, second, third = (collator(list(range(start, start + 8))) for start in (0, 8, 16))
+    assert module(**first)["similarity"].shape == (8, 8)
+    assert module(**second)["similarity"].shape == (8, 16)
+    state = {name: value.clone() for name, value in module.state_dict().items()}
+    out = module(**third)
+    assert out["similarity"].shape == (8, 24)
+    with torch.no_grad():
+        reading = student(first)
+    torch.testing.assert_close(module.queue.state()["queue.right"][16:], reading.right[:4])
+    out["loss"].backward()
+    assert not module.queue.state()["queue.right"].requires_grad
+    other = DistillationModule(student, objectives, queue_size=20).train()
+    other.load_state_dict(state)
+    torch.testing.assert_close(other(**third)["loss"], out["loss"], rtol=0, atol=0)
+    assert module.eval()(**third)["similarity"].shape == (8, 8), "a measurement is of its own batch alone"
+
+
+def test_without_a_queue_nothing_is_kept(make_student, table):
+    module, batch = build(make_student, table, FLIPPED)
+    module.train()(**batch)
+    assert not [name for name in module.state_dict() if name.startswith("queue")]

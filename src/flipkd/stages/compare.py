@@ -20,7 +20,7 @@ from flipkd.evaluate.metrics import measure
 from flipkd.evaluate.thresholds import best_threshold
 from flipkd.files import read_json, write_json
 from flipkd.stages.entries import entries
-from flipkd.stages.pairs import content_hash, labels_of, trainable_pairs, warn_of_leaks
+from flipkd.stages.pairs import content_hash, labels_of, trainable_pairs, warn_of_leaks, warned_once
 from flipkd.stages.summary import write_summary
 from flipkd.stages.systems import SYSTEMS, Bench
 from flipkd.stages.units import (
@@ -45,20 +45,26 @@ def compare(config: CompareConfig) -> list[dict[str, Any]]:
     validation. Raises ConfigError for an unknown system, DataError for unlabelled validation or test pairs.
     """
     chosen = entries(config)
+    with warned_once():
+        sets = _labelled_sets(config)
+        hashes = {name: content_hash(dataset) for name, dataset in sets.items()}
+        units = [Bench(config, sets, entry, seed) for seed in config.seeds for entry in chosen]
+        results = []
+        for number, bench in enumerate(units, 1):
+            logger.warning("[%d/%d] %s: %s, seed %d", number, len(units), config.data, bench.entry.name, bench.seed)
+            results.append(_unit(bench, hashes))
+    write_summary(config, sets, results)
+    return results
+
+
+def _labelled_sets(config: CompareConfig) -> dict[str, Any]:
     files = {"train": config.train_file, "validation": config.validation_file, "test": config.test_file}
     sets = {name: trainable_pairs(path, columns=config.columns, name=name) for name, path in files.items()}
     warn_of_leaks(sets)
     for name in ("validation", "test"):
         if (labels_of(sets[name]) < 0).any():
             raise DataError(f"{name}: some rows have no label; a comparison needs all of them")
-    hashes = {name: content_hash(dataset) for name, dataset in sets.items()}
-    units = [Bench(config, sets, entry, seed) for seed in config.seeds for entry in chosen]
-    results = []
-    for number, bench in enumerate(units, 1):
-        logger.warning("[%d/%d] %s: %s, seed %d", number, len(units), config.data, bench.entry.name, bench.seed)
-        results.append(_unit(bench, hashes))
-    write_summary(config, sets, results)
-    return results
+    return sets
 
 
 def _unit(bench: Bench, hashes: Mapping[str, str]) -> dict[str, Any]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,23 @@ def trainable_pairs(path: str, *, columns: Mapping[str, str] | None, name: str) 
         logger.warning("%s: %s", name, warning)
     require_trainable(report)
     return dataset
+
+
+@contextmanager
+def warned_once() -> Iterator[None]:
+    """While it lasts, what is wrong with the same pairs is said only once, however often they are read."""
+    said: set[str] = set()
+
+    def is_new(record: logging.LogRecord) -> bool:
+        new = record.getMessage() not in said
+        said.add(record.getMessage())
+        return new
+
+    logger.addFilter(is_new)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_new)
 
 
 def warn_of_leaks(splits: Mapping[str, Any]) -> dict[str, int]:

@@ -13,17 +13,19 @@ from flipkd.errors import NumbersError
 from flipkd.objectives import MatchBatch
 from flipkd.student.model import Student
 from flipkd.training.losses import WeightedObjective
+from flipkd.training.queue import PREFIX, Queue
 
 
 class DistillationModule(nn.Module):
-    """Student plus loss; only what trains (the adapters) is in its state, so a checkpoint is as small as they are."""
+    """Student plus loss; only what trains (the adapters) and the queue are in its state, so a checkpoint is small."""
 
     _keys_to_ignore_on_save = None  # transformers.Trainer asks for it
 
-    def __init__(self, student: Student, objectives: Sequence[WeightedObjective]) -> None:
+    def __init__(self, student: Student, objectives: Sequence[WeightedObjective], *, queue_size: int = 0) -> None:
         super().__init__()
         self.student, self.objectives = student, list(objectives)
         self.represent = any("vectors" in term.needs for term in objectives)
+        self.queue = Queue(queue_size)
         self.scores: list[float] = []
         self.last_loss = float("nan")
         self._sums: dict[str, Tensor] = {}
@@ -53,15 +55,18 @@ class DistillationModule(nn.Module):
                 "text_position_ids": text_position_ids,
             }
         reading = self.student(batch, represent=self.represent)
-        grid = None
+        grid, right = None, reading.right
         if teacher_left is not None and teacher_right is not None:
+            if self.training and self.queue.size and right is not None and right_id is not None:
+                wider = self.queue.extended(right=right, teacher_right=teacher_right, right_id=right_id)
+                right, teacher_right, right_id = wider["right"], wider["teacher_right"], wider["right_id"]
             with torch.autocast(label.device.type, enabled=False):  # it would round the teacher's cosines
                 grid = teacher_left @ teacher_right.T
         match = MatchBatch(
             answers=reading.answers,
             label=label,
             left=reading.left,
-            right=reading.right,
+            right=right,
             teacher_grid=grid,
             teacher_pair=teacher_pair,
             left_id=left_id,
@@ -92,12 +97,13 @@ class DistillationModule(nn.Module):
         return means
 
     def state_dict(self, *, destination: Any = None, prefix: str = "", keep_vars: bool = False) -> Any:
-        """The trainable tensors only: the base model is where it came from, and its hash is in the contract."""
+        """The trainable tensors and the queue: the base model is where it came from, and its hash is in the contract."""
         trainable = ((n, p.detach()) for n, p in self.named_parameters() if p.requires_grad)
-        return OrderedDict(trainable)
+        return OrderedDict(trainable) | self.queue.state()
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """Put saved trainable tensors back; all of them must be there, whatever `strict` says."""
+        self.queue.restore({name: value for name, value in state_dict.items() if name.startswith(PREFIX)})
         own = self.state_dict()
         if set(own) != set(state_dict):
             odd = sorted(set(own) ^ set(state_dict))[0]

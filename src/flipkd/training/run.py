@@ -138,7 +138,8 @@ def train(
 ) -> Path:
     """Train `student`, calibrate it on `validation`, and save the matcher folder, whose path is returned."""
     output_dir = Path(config.output_dir)
-    module = DistillationModule(student, run_objectives(config, table, validation))
+    objectives = run_objectives(config, table, validation)
+    module = DistillationModule(student, objectives, queue_size=config.queue_size)
     arguments = {name: getattr(config, name) for name in PASSED_ON} | config.training_arguments
     metrics = fit(module, table, output_dir=output_dir, arguments=arguments)
     return finish(student, contract, config, validation=validation, represent=module.represent, training=metrics)
