@@ -16,6 +16,7 @@ from flipkd.evaluate.combine import weighted_sum
 from flipkd.student.contract import CONTRACT, ScoreContract
 from flipkd.student.model import Student, load_student
 from flipkd.student.scoring import Floats, encode_texts, score_pairs
+from flipkd.student.text_states import text_states
 from flipkd.text import is_empty
 
 Pairs = Iterable[Sequence[str]]
@@ -29,6 +30,7 @@ class Matcher:
         calibration = contract.calibration
         self.calibration = Calibration(**calibration) if calibration else Calibration.identity()
         self.threshold = 0.0 if contract.threshold is None else contract.threshold
+        self._states = text_states(student)  # texts that were read before
 
     @classmethod
     def from_pretrained(
@@ -61,7 +63,15 @@ class Matcher:
         label = "pairs" if show_progress_bar else None
         weights = {str(kind): weight for kind, weight in self.contract.score.items()}
         represent = "cosine" in weights
-        found = score_pairs(self.student, left, right, batch_size=batch_size, represent=represent, progress=label)
+        found = score_pairs(
+            self.student,
+            left,
+            right,
+            batch_size=batch_size,
+            represent=represent,
+            states=self._states,
+            progress=label,
+        )
         scores = weighted_sum(found.kinds, weights).astype(np.float32)
         bad = np.flatnonzero(~np.isfinite(scores))
         if len(bad):

@@ -77,7 +77,8 @@ class Student(nn.Module):
         separate = self.prompt.reading == "separate"
         if represent and not separate:
             self.readout.start()
-        answers = self.answer(self.hidden(batch, prefix=prefix)[:, -1])
+        held = {} if prefix is None else {"cache": prefix.repeated(len(batch["segment"])), "before": prefix.segment}
+        answers = self.answer(self.hidden(batch, **held)[:, -1])
         if not represent:
             return Reading(answers)
         if separate:
@@ -121,14 +122,16 @@ class Student(nn.Module):
         return pad(self.prompt.text_rows(texts), padding_id=self.prompt.padding_id)
 
     def hidden(
-        self, batch: Mapping[str, Tensor], columns: str = "", *, prefix: Prefix | None = None, cache: Any = None
+        self, batch: Mapping[str, Tensor], columns: str = "", *, cache: Any = None, before: Tensor | None = None
     ) -> Tensor:
-        """Last hidden states [N, T, hidden]; the LM head is not run. An empty `cache` is filled with keys and values."""
+        """Last hidden states [N, T, hidden]; the LM head is not run.
+
+        `cache` takes up keys and values; it may hold those of earlier tokens, whose segments [N or 1, S] are `before`.
+        """
         language_model, segment = self.language_model, batch[columns + "segment"]
         rows, length = segment.shape
-        if prefix is not None:
-            cache = prefix.repeated(rows)
-            segment = torch.cat([prefix.segment.expand(rows, -1), segment], dim=1)
+        if before is not None:
+            segment = torch.cat([before.expand(rows, -1), segment], dim=1)
         blocked = self.prompt.reading == "blocked" and columns == ""
         mask = attention_mask(segment, blocked=blocked, dtype=language_model.dtype)
         with self.precision():

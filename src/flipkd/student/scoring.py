@@ -15,6 +15,7 @@ from flipkd.errors import UsageError
 from flipkd.student.model import Student
 from flipkd.student.prefix import Prefix, Prefixes, shared_prefix, without
 from flipkd.student.prompt import pad
+from flipkd.student.text_states import TextStates, text_states
 
 Floats = NDArray[np.float32]
 WINDOW = 4096  # pairs that are tokenised and sorted by length at once: bounds memory whatever the input's size
@@ -41,19 +42,26 @@ def score_pairs(
     *,
     batch_size: int = 32,
     represent: bool = False,
+    states: TextStates | None = None,
     progress: str | None = None,
 ) -> Scores:
-    """Scores [N] in the order of the pairs, whatever the batch size; `progress` is the label of a progress bar."""
+    """Scores [N] in the order of the pairs, whatever the batch size; `progress` is the label of a progress bar.
+
+    `states`: texts that blocked reading has read before, for a student whose weights stay as they are.
+    """
     answer = np.empty(len(left), np.float32)
     cosine = np.empty(len(left), np.float32) if represent else None
     kept = Prefixes()  # of this call only: the weights may change before the next
+    states = states or text_states(student)
     student.eval()
     with _bar(len(left), progress, unit="pair") as bar:
         for rows in _batches(len(left), batch_size, lambda at: student.prompt.pair_lengths(left[at], right[at])):
-            batch, prefix = _behind_prefix(
-                student, [left[i] for i in rows], [right[i] for i in rows], represent=represent, kept=kept
-            )
-            reading = student(batch, represent=represent, prefix=prefix)
+            sides = [left[i] for i in rows], [right[i] for i in rows]
+            if states is not None:
+                reading = states.read(*sides, batch_size=batch_size)
+            else:
+                batch, prefix = _behind_prefix(student, *sides, represent=represent, kept=kept)
+                reading = student(batch, represent=represent, prefix=prefix)
             answer[rows] = (reading.answers[:, 1] - reading.answers[:, 0]).cpu().numpy()
             if cosine is not None and reading.left is not None and reading.right is not None:
                 cosine[rows] = (reading.left * reading.right).sum(1).cpu().numpy()

@@ -1,0 +1,149 @@
+"""Blocked reading in two parts: a text's keys and values are computed once, and per pair only the question is read.
+
+In blocked reading neither text sees the other and both begin at the same position, so what the model makes of a text is
+the same in every pair and on either side (*ours*). Where texts repeat (a query and its candidates, questions of an FAQ)
+most of the work falls away; the scores are those of reading each pair whole.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from flipkd.student.model import Reading, Student
+from flipkd.student.prefix import Prefix, without
+from flipkd.student.prompt import INSTRUCTION, LEFT_TEXT, PADDING, QUESTION, RIGHT_TEXT, Row, pad
+
+LIMIT = 2**28  # bytes of keys and values that are kept: about 900 short texts of a model of 270 million parameters
+
+
+@dataclass(frozen=True)
+class TextState:
+    """Keys and values of a text behind the instruction, [2, layers, heads, T, d], and its unit vector [D]."""
+
+    keys_values: Tensor
+    vector: Tensor
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.keys_values.numel() * self.keys_values.element_size()
+
+
+class TextStates:
+    """What a student with blocked reading makes of texts; the least recently used are forgotten beyond `limit` bytes."""
+
+    def __init__(self, student: Student, *, limit: int = LIMIT) -> None:
+        self.student, self.limit = student, limit
+        self._kept: OrderedDict[str, TextState] = OrderedDict()
+        self._size = 0
+        self._instruction: Prefix | None = None
+
+    @torch.no_grad()
+    def read(self, left: Sequence[str], right: Sequence[str], *, batch_size: int = 32) -> Reading:
+        """Answers [N, 2] and vectors [N, D] of N pairs."""
+        states = self._states([*left, *right], batch_size=batch_size)
+        ours, theirs = [states[text] for text in left], [states[text] for text in right]
+        cache, before = self._cache(ours, theirs)
+        question = self.student.prompt.question
+        lengths = torch.tensor(
+            [max(a.keys_values.shape[3], b.keys_values.shape[3]) for a, b in zip(ours, theirs, strict=True)]
+        )
+        start = len(self.student.prompt.instruction) + lengths
+        batch = {
+            "input_ids": torch.tensor([question]).expand(len(left), -1),
+            "segment": torch.full((len(left), len(question)), QUESTION),
+            "position_ids": start[:, None] + torch.arange(len(question)),
+        }
+        hidden = self.student.hidden(
+            {name: value.to(self.student.device) for name, value in batch.items()}, cache=cache, before=before
+        )
+        answers = self.student.answer(hidden[:, -1])
+        return Reading(answers, *(torch.stack([state.vector for state in side]) for side in (ours, theirs)))
+
+    def _states(self, texts: Sequence[str], *, batch_size: int) -> dict[str, TextState]:
+        wanted = list(dict.fromkeys(texts))
+        found = {text: self._kept[text] for text in wanted if text in self._kept}
+        rows = {
+            text: row
+            for text, row in zip(wanted, self.student.prompt.text_rows(wanted), strict=True)
+            if text not in found
+        }
+        missing = sorted(rows, key=lambda text: -len(rows[text]))
+        for at in range(0, len(missing), batch_size):
+            chunk = missing[at : at + batch_size]
+            found |= dict(zip(chunk, self._read_alone([rows[text] for text in chunk]), strict=True))
+        for text in wanted:
+            self._keep(text, found[text])
+        return found
+
+    def _keep(self, text: str, state: TextState) -> None:
+        if text not in self._kept:
+            self._size += state.size
+        self._kept[text] = state
+        self._kept.move_to_end(text)
+        while self._size > self.limit and self._kept:
+            self._size -= self._kept.popitem(last=False)[1].size
+
+    def _read_alone(self, rows: Sequence[Row]) -> list[TextState]:
+        student, instruction = self.student, self._read_instruction(rows[0])
+        rest = [without(row, len(instruction.segment)) for row in rows]
+        batch = pad(rest, padding_id=student.prompt.padding_id)
+        batch = {name: value.to(student.device) for name, value in batch.items()}
+        cache = instruction.repeated(len(rows))
+        student.readout.start()
+        student.hidden(batch, cache=cache, before=instruction.segment)
+        vectors = student.readout.pooled(batch["segment"] == LEFT_TEXT)[0]
+        both = _stacked(cache)
+        return [
+            TextState(both[:, :, at, :, both.shape[4] - len(row) :].clone(), vectors[at])
+            for at, row in enumerate(rest)
+        ]
+
+    def _read_instruction(self, row: Row) -> Prefix:
+        if self._instruction is None:
+            length = len(self.student.prompt.instruction)
+            self._instruction = self.student.read_prefix(
+                Row(row.ids[:length], row.segment[:length], row.position[:length])
+            )
+        return self._instruction
+
+    def _cache(self, left: Sequence[TextState], right: Sequence[TextState]) -> tuple[Any, Tensor]:
+        """Instruction, left and right texts of each pair side by side as the model's cache, and their segments [N, S]."""
+        from transformers import DynamicCache
+
+        if self._instruction is None:
+            raise ValueError("the instruction is read with the first text")
+        head = _stacked(self._instruction.cache)[:, :, 0]
+        sides = [(LEFT_TEXT, left), (RIGHT_TEXT, right)]
+        longest = [max(state.keys_values.shape[3] for state in states) for _, states in sides]
+        _, layers, heads, length, width = head.shape
+        whole = head.new_zeros(2, layers, len(left), heads, length + sum(longest), width)
+        segment = torch.full((len(left), whole.shape[4]), PADDING, device=whole.device)
+        whole[:, :, :, :, :length], segment[:, :length] = head[:, :, None], INSTRUCTION
+        end = length
+        for room, (kind, states) in zip(longest, sides, strict=True):
+            end += room
+            for at, state in enumerate(states):
+                start = end - state.keys_values.shape[3]
+                whole[:, :, at, :, start:end], segment[at, start:end] = state.keys_values, kind
+        cache = DynamicCache(config=self.student.language_model.config)
+        for layer in range(layers):
+            cache.update(whole[0, layer], whole[1, layer], layer)
+        return cache, segment
+
+
+def text_states(student: Student) -> TextStates | None:
+    """States for a student that reads blocked; None for another reading, or when no token stands before the texts."""
+    blocked = student.prompt.reading == "blocked" and len(student.prompt.instruction) > 0
+    return TextStates(student) if blocked else None
+
+
+def _stacked(cache: Any) -> Tensor:
+    """Keys and values of all layers, [2, layers, N, heads, T, d]."""
+    return torch.stack([torch.stack([getattr(layer, part) for layer in cache.layers]) for part in ("keys", "values")])
