@@ -191,7 +191,7 @@ class TrainConfig(Settings):
     per_device_train_batch_size: int = Field(16, ge=1, description="pairs per step")
     per_device_eval_batch_size: int = Field(32, ge=1, description="pairs per pass when scoring")
     gradient_accumulation_steps: int = Field(1, ge=1, description="steps per update; adds no in-batch comparisons")
-    learning_rate: float = Field(5e-4, gt=0, description="peak learning rate")
+    learning_rate: float = Field(2e-4, gt=0, description="peak learning rate")
     lr_scheduler_type: str = Field("linear", description="scheduler of transformers")
     warmup_steps: float = Field(0.06, ge=0, description="steps, or a share of all steps below 1")
     weight_decay: float = Field(0.0, ge=0, description="weight decay of AdamW")

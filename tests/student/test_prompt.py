@@ -147,3 +147,14 @@ def test_template_from_refuses_a_field_it_does_not_have():
     assert template_from({"yes": " true"}).yes == " true"
     with pytest.raises(ConfigError, match="no field 'answer'"):
         template_from({"answer": "x"})
+
+
+def test_tokenised_texts_are_forgotten_when_there_are_many(make_student, monkeypatch):
+    from flipkd.student import prompt as module
+
+    prompt = make_student()[0].prompt
+    monkeypatch.setattr(module, "TEXTS_KEPT", 2)
+    before = prompt.text_ids(["my card", "my pin", "a fee"])
+    assert prompt.text_ids(["my card"]) == before[:1]
+    assert len(prompt._texts) == 1
+    assert prompt.text_ids(["a fee", "my card"]) == [before[2], before[0]]

@@ -56,6 +56,16 @@ def test_by_itself_the_best_score_on_validation_decides(make_config, table):
     assert "score = " in (folder / "README.md").read_text()
 
 
+def test_a_run_that_broke_down_says_so(make_config, table, caplog):
+    swapped = PairTable(left=table.left, right=table.right, label=1 - table.label, teacher=table.teacher)
+    for validation, said in ((table, False), (swapped, True)):
+        config = make_config(num_train_epochs=2, score="answer", output_dir=f"{make_config().output_dir}-{said}")
+        student, contract = fresh_student(config)
+        caplog.clear()
+        train(student, contract, config, table=table, validation=validation)
+        assert ("no better than chance on validation" in caplog.text) is said
+
+
 def test_vectors_that_nothing_trains_cannot_decide(make_config, table):
     config = make_config(score="cosine", objectives={"answer_cross_entropy": 1.0})
     with pytest.raises(ConfigError, match="no objective trains the vectors"):

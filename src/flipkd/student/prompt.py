@@ -22,6 +22,9 @@ from flipkd.text import is_empty
 
 PADDING, INSTRUCTION, LEFT_HEAD, LEFT_TEXT, RIGHT_HEAD, RIGHT_TEXT, QUESTION = range(7)
 READINGS = ("joint", "separate", "blocked")
+TEXTS_KEPT = (
+    2**16
+)  # tokenised texts that are remembered; beyond, all are forgotten and tokenised anew when they return
 CHARACTERS_PER_TOKEN = 16  # texts are cut here before tokenising: truncation by the tokenizer does not bound its work
 
 
@@ -98,6 +101,8 @@ class Prompt:
 
         Raises DataError for a text that leaves no token (empty, or only characters the tokenizer drops).
         """
+        if len(self._texts) > TEXTS_KEPT:
+            self._texts = {}
         missing = [text for text in dict.fromkeys(texts) if text not in self._texts]
         if missing:
             cut = [text[: self.max_text_length * CHARACTERS_PER_TOKEN] for text in missing]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -28,9 +29,11 @@ from flipkd.training.batches import PairTable
 from flipkd.training.card import model_card
 from flipkd.training.losses import WeightedObjective, resolve_objectives, teacher_thresholds
 from flipkd.training.module import DistillationModule
-from flipkd.training.trainer import fit
+from flipkd.training.trainer import METRICS, fit
 
+logger = logging.getLogger(__name__)
 MATCHER = "matcher"
+CHANCE = 0.55  # of ROC AUC, where a coin has 0.5
 FREE_TO_CHANGE = frozenset(
     {"save_steps", "save_total_limit", "logging_steps", "report_to", "per_device_eval_batch_size", "output_dir"}
 )
@@ -173,6 +176,14 @@ def finish(
         update={"score": weights, "calibration": asdict(calibration), "threshold": threshold}
     )
     metrics = measure(scores, labels, threshold=threshold, probabilities=calibration.apply(scores))
+    if metrics["roc_auc"] < CHANCE:
+        logger.warning(
+            "the trained student is no better than chance on validation (ROC AUC %.2f): the training broke down; "
+            "lower learning_rate (now %g) and see the losses in %s",
+            metrics["roc_auc"],
+            config.learning_rate,
+            Path(config.output_dir) / METRICS,
+        )
     folder = Path(config.output_dir) / MATCHER
     with new_folder(folder, replace=True) as temporary:
         student.save(temporary, contract)

@@ -1,0 +1,228 @@
+"""Our contenders: training plain and flipped, scoring merged and int8, ranking with and without reuse, memory.
+
+Each is a function of the task that loads what it needs and returns `repetition(count) -> Work`. A repetition begins
+with nothing cached: the student is fresh, or its prompt has not seen the texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from machine import Work, scoring_flops, timed, training_flops
+from workload import (
+    BATCH,
+    LEARNING_RATE,
+    LORA_ALPHA,
+    LORA_R,
+    MAX_TEXT_LENGTH,
+    SCORE_BATCH,
+    SEED,
+    Task,
+    real_tokens,
+    unused,
+)
+
+if TYPE_CHECKING:
+    from flipkd.config import TrainConfig
+    from flipkd.matcher import Matcher
+    from flipkd.training.batches import TeacherSignal
+
+Repetition = Callable[[int], Work]
+PLAIN = {"answer_cross_entropy": 1.0}
+TEACHER_WIDTH = 384  # of all-MiniLM-L6-v2; a teacher's values cost a student nothing but the N x N grid
+
+
+def settings(task: Task, **changes: Any) -> TrainConfig:
+    """Settings of `flipkd train` with the same LoRA everywhere, one pass, and no files that are not needed."""
+    from flipkd.config import TrainConfig
+
+    values = {
+        "train_file": "train",
+        "validation_file": "validation",
+        "model_name_or_path": task.model,
+        "max_text_length": MAX_TEXT_LENGTH,
+        "lora_r": LORA_R,
+        "lora_alpha": LORA_ALPHA,
+        "readout_r": LORA_R,
+        "num_train_epochs": 1,
+        "per_device_train_batch_size": BATCH,
+        "learning_rate": LEARNING_RATE,
+    }
+    return TrainConfig.check(values | changes)
+
+
+def train(task: Task, **changes: Any) -> Repetition:
+    """`fit` of a fresh student; its time is the Trainer's own `train_runtime`."""
+    from flipkd.training.batches import PairTable
+    from flipkd.training.module import DistillationModule
+    from flipkd.training.run import PASSED_ON, fresh_student, run_objectives
+    from flipkd.training.trainer import fit
+
+    config = settings(task, **changes)
+    arguments = {name: getattr(config, name) for name in PASSED_ON} | {"save_strategy": "no", "disable_tqdm": True}
+
+    def repetition(count: int) -> Work:
+        part = task.first(count)
+        table = PairTable(
+            left=part.left, right=part.right, label=np.array(part.label, np.int64), teacher=random_teacher(part)
+        )
+        student, _ = fresh_student(config)
+        module = DistillationModule(student, run_objectives(config, table, table))
+        with TemporaryDirectory() as folder:
+            seconds = fit(module, table, output_dir=Path(folder), arguments=arguments)["train_runtime"]
+        tokens = real_tokens(student.prompt, part)
+        if config.reading == "separate" and module.represent:
+            tokens += sum(len(row) for row in student.prompt.text_rows([*part.left, *part.right]))
+        return Work(seconds, count, tokens, training_flops(student.language_model, tokens=tokens, pairs=count))
+
+    return repetition
+
+
+def train_plain(task: Task) -> Repetition:
+    """The label words' cross-entropy alone."""
+    return train(task, objectives=PLAIN)
+
+
+def train_flipped_joint(task: Task) -> Repetition:
+    """The default objectives with a bi-encoder's vectors, read from the pass that answers."""
+    return train(task, reading="joint")
+
+
+def train_flipped_separate(task: Task) -> Repetition:
+    """The default objectives with a bi-encoder's vectors, read from a pass over each text alone."""
+    return train(task, reading="separate")
+
+
+def random_teacher(task: Task) -> TeacherSignal:
+    """A unit vector per text, the same for equal texts: what the store would give, from no model."""
+    from flipkd.training.batches import TeacherSignal
+
+    texts = {text: row for row, text in enumerate(dict.fromkeys([*task.left, *task.right]))}
+    vectors = np.random.default_rng(SEED).normal(size=(len(texts), TEACHER_WIDTH)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    left, right = (vectors[[texts[text] for text in side]] for side in (task.left, task.right))
+    return TeacherSignal(left=left, right=right)
+
+
+def merged_matcher(task: Task, *, reading: str = "joint") -> Matcher:
+    """A matcher as a user loads it for speed: saved, loaded, LoRA folded into the weights (untrained: B is 0)."""
+    from flipkd.files import new_folder
+    from flipkd.matcher import Matcher
+    from flipkd.training.run import fresh_student
+
+    with TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "matcher"
+        student, contract = fresh_student(settings(task, reading=reading))
+        with new_folder(folder) as unfinished:
+            student.save(unfinished, contract)
+        return Matcher.from_pretrained(folder, merge=True)
+
+
+def score(task: Task, *, int8: bool = False) -> Repetition:
+    """`Matcher.predict`."""
+    matcher = merged_matcher(task)
+    model = matcher.student.language_model
+    flops = scoring_flops(model, tokens=1, pairs=0), scoring_flops(model, tokens=0, pairs=1)
+    if int8:
+        quantize(model)
+
+    def repetition(count: int) -> Work:
+        part = task.first(count)
+        matcher.student.prompt = unused(matcher.student.prompt)
+        pairs = list(zip(part.left, part.right, strict=True))
+        seconds, scores = timed(lambda: matcher.predict(pairs, batch_size=SCORE_BATCH))
+        tokens = real_tokens(matcher.student.prompt, part)
+        computed = real_tokens(matcher.student.prompt, part, shared_once=True)
+        return Work(seconds, count, tokens, flops[0] * computed + flops[1] * count, scores.tolist())
+
+    return repetition
+
+
+def score_int8(task: Task) -> Repetition:
+    """`Matcher.predict` with the body's linear layers in int8, activations quantised as they come."""
+    return score(task, int8=True)
+
+
+def quantize(model: Any) -> None:
+    """Put int8 layers in place of the body's linear ones; torch's take and give float32, so the rest becomes that."""
+    import warnings
+
+    from torch.ao.quantization import per_channel_dynamic_qconfig, quantize_dynamic
+
+    model.float()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch announces that the function will move to torchao
+        convert: Any = quantize_dynamic  # torch has no types here
+        convert(model.get_decoder(), {torch.nn.Linear: per_channel_dynamic_qconfig}, inplace=True)
+
+
+def rank(task: Task) -> Repetition:
+    """`Matcher.rank` with blocked reading: a new query each time, against documents that the matcher has met."""
+    return _ranking(task, reading="blocked")
+
+
+def rank_joint(task: Task) -> Repetition:
+    """`Matcher.rank` with joint reading of the same pairs: the query is read once, each document anew."""
+    return _ranking(task, reading="joint")
+
+
+def _ranking(task: Task, *, reading: str) -> Repetition:
+    matcher = merged_matcher(task, reading=reading)
+    queries = iter(list(dict.fromkeys(task.left)))
+    met: set[int] = set()
+
+    def repetition(count: int) -> Work:
+        documents = task.first(count).right
+        if count not in met:
+            matcher.rank(next(queries), documents, batch_size=SCORE_BATCH)
+            met.add(count)
+        query = next(queries)
+        seconds, found = timed(lambda: matcher.rank(query, documents, batch_size=SCORE_BATCH))
+        part = Task(task.model, [query] * count, documents, [0] * count)
+        scores = {row["corpus_id"]: row["score"] for row in found}
+        return Work(
+            seconds, count, real_tokens(matcher.student.prompt, part), 0.0, [scores[row] for row in range(count)]
+        )
+
+    return repetition
+
+
+def memory(task: Task) -> Repetition:
+    """Scoring through a tiny random model, so that what is left of the memory is our bookkeeping; all texts differ."""
+    from flipkd.student.language_model import LoraSettings
+    from flipkd.student.model import new_student
+    from flipkd.student.prompt import Template
+    from flipkd.student.scoring import score_pairs
+
+    with TemporaryDirectory() as folder:
+        save_tiny_model(task.model, folder)
+        lora = LoraSettings(r=2, alpha=4, readout_r=2)
+        student, _ = new_student(
+            folder, template=Template(), reading="joint", max_text_length=MAX_TEXT_LENGTH, lora=lora, dtype="float32"
+        )
+
+    def repetition(count: int) -> Work:
+        part = task.first(count)
+        left, right = ([f"{text} {row}" for row, text in enumerate(side)] for side in (part.left, part.right))
+        seconds, found = timed(lambda: score_pairs(student, left, right, batch_size=SCORE_BATCH))
+        return Work(seconds, len(found.answer), 0, 0.0)
+
+    return repetition
+
+
+def save_tiny_model(model: str, folder: str) -> None:
+    """A random llama of one layer with the tokenizer of `model`."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from flipkd.student.language_model import load_tokenizer
+
+    tokenizer = load_tokenizer(model)
+    torch.manual_seed(SEED)
+    shape = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **shape)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)

@@ -1,0 +1,242 @@
+"""Speed and memory, ours against what a user would run instead: ratios within one run, one JSON per ratio.
+
+    python benchmarks/speed/run.py --pairs benchmarks/quality/pairs/banking77_faq/test.parquet
+    python benchmarks/speed/run.py --pairs FILE.parquet --only score_gemm_share rank_reuse_vs_joint --repeats 5
+
+Every contender is a process of its own. After a warm-up they take turns (A B C A B C ...), so that a slow minute of the
+machine falls on all; a ratio is the median of the ratios of the turns. A contender that is not installed is named and
+its ratios are left out; no file is written for them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from processes import Failed, Worker, about_this_run, threads
+
+RESULTS = Path(__file__).parent / "results"
+REPEATS = 3
+WARM_UP = 16  # pairs
+COUNTS = {"gemm": 0, "train": 48, "score": 256, "rank": 100, "memory_10k": 10_000, "memory_100k": 100_000}
+SMALLER_IS_BETTER = ("seconds", "bytes")
+MOST_PRECISION_LOST, MOST_DECISIONS_FLIPPED = 0.002, 0.005  # parity, as issue 4 asks for
+
+Line = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """ratio = ours / peer, both in `unit`; the bar is a least value, or a most for seconds and bytes.
+
+    With `same_as` the ratio counts only if ours scores as that contender does.
+    """
+
+    name: str
+    ours: str
+    peer: str
+    unit: str
+    bar: float | None
+    same_as: str | None = None
+
+    @property
+    def contenders(self) -> list[str]:
+        """All that must run for it."""
+        return [name for name in (self.ours, self.peer, self.same_as) if name]
+
+    @property
+    def bar_text(self) -> str:
+        """The bar in words."""
+        which = "at most" if self.unit in SMALLER_IS_BETTER else "at least"
+        return "-" if self.bar is None else f"{which} {self.bar:g}"
+
+
+RATIOS = (
+    Ratio("train_plain_vs_trl", "train_plain", "train_trl", "pairs/s", 15),
+    Ratio("train_plain_vs_sentence_transformers", "train_plain", "train_sentence_transformers", "pairs/s", 15),
+    Ratio("train_gemm_share", "train_plain", "gemm", "FLOP/s", 0.6),
+    Ratio("flipped_joint_cost", "train_flipped_joint", "train_plain", "seconds", 1.15),
+    Ratio("flipped_separate_cost", "train_flipped_separate", "train_plain", "seconds", 1.8),
+    Ratio("score_vs_sentence_transformers", "score", "score_sentence_transformers", "pairs/s", 1.15),
+    Ratio("score_vs_generate", "score", "score_generate", "pairs/s", 4),
+    Ratio("score_vs_llama_cpp", "score", "score_llama_cpp", "pairs/s", 1),
+    Ratio(
+        "score_int8_vs_sentence_transformers",
+        "score_int8",
+        "score_sentence_transformers",
+        "pairs/s",
+        1.6,
+        same_as="score",
+    ),
+    Ratio("score_gemm_share", "score", "gemm", "FLOP/s", 0.75),
+    Ratio("rank_reuse_vs_joint", "rank", "rank_joint", "pairs/s", 4),
+    Ratio("memory_100k_vs_10k", "memory_100k", "memory_10k", "bytes", 1.2),
+)
+
+
+def value(line: Line, unit: str) -> float:
+    """What one repetition reached, in a ratio's unit."""
+    if unit == "bytes":
+        return float(line["peak_memory_bytes"])
+    seconds = float(line["seconds"])
+    return seconds if unit == "seconds" else line["pairs" if unit == "pairs/s" else "flops"] / seconds
+
+
+def result_of(ratio: Ratio, ours: Sequence[Line], peer: Sequence[Line], label: Sequence[int]) -> dict[str, Any]:
+    """The figures of one ratio from the turns of both contenders."""
+    each = [value(a, ratio.unit) / value(b, ratio.unit) for a, b in zip(ours, peer, strict=True)]
+    result = {
+        "name": ratio.name,
+        "ratio": median(each),
+        "ours": median(value(line, ratio.unit) for line in ours),
+        "peer": median(value(line, ratio.unit) for line in peer),
+        "unit": ratio.unit,
+        "bar": ratio.bar_text,
+        "ratios": each,
+        "contenders": {
+            side: {
+                "name": name,
+                "pairs": lines[0]["pairs"],
+                "tokens": lines[0]["tokens"],
+                "seconds": [line["seconds"] for line in lines],
+                "peak_memory_bytes": max(line["peak_memory_bytes"] for line in lines),
+            }
+            for side, name, lines in (("ours", ratio.ours, ours), ("peer", ratio.peer, peer))
+        },
+    }
+    both = ours[0]["scores"], peer[0]["scores"]
+    return result if None in both else result | agreement(*both, label)
+
+
+def agreement(ours: Sequence[float], peer: Sequence[float], label: Sequence[int]) -> dict[str, Any]:
+    """Average precision of both, and on which share of the pairs they decide differently, each at its own median."""
+    import numpy as np
+
+    from flipkd import measure
+
+    decisions = [np.asarray(scores) > np.median(scores) for scores in (ours, peer)]
+    return {
+        "average_precision": {
+            side: float(measure(np.asarray(scores), np.asarray(label))["average_precision"])
+            for side, scores in (("ours", ours), ("peer", peer))
+        },
+        "decisions_differ": float((decisions[0] != decisions[1]).mean()),
+    }
+
+
+def broken_parity(found: Mapping[str, Any]) -> str | None:
+    """Why scores that should be the same are not, from what `agreement` found; None where they are."""
+    lost = abs(found["average_precision"]["ours"] - found["average_precision"]["peer"])
+    if lost <= MOST_PRECISION_LOST and found["decisions_differ"] <= MOST_DECISIONS_FLIPPED:
+        return None
+    return f"average precision differs by {lost:.3f}, {100 * found['decisions_differ']:.1f} % of the decisions flip"
+
+
+def count_of(contender: str, counts: Mapping[str, int]) -> int:
+    """Pairs of one repetition: by the contender's name, else by its first word."""
+    return counts.get(contender, counts.get(contender.partition("_")[0], 0))
+
+
+def take_turns(
+    names: Sequence[str], *, pairs: str, model: str, repeats: int, counts: Mapping[str, int]
+) -> dict[str, list[Line]]:
+    """Each contender's repetitions, in turns; one that is missing or fails is named and left out."""
+    workers: dict[str, Worker] = {}
+    found: dict[str, list[Line]] = {name: [] for name in names}
+    try:
+        for name in names:
+            try:
+                workers[name] = Worker(name, pairs=pairs, model=model)
+                workers[name].repeat(min(WARM_UP, count_of(name, counts)))
+            except Failed as failed:
+                say(f"{name}: {failed}; its ratios are left out")
+                workers.pop(name, None)
+        for turn in range(repeats):
+            for name, worker in list(workers.items()):
+                try:
+                    line = worker.repeat(count_of(name, counts))
+                except Failed as failed:
+                    say(f"{name}: {failed}; its ratios are left out")
+                    workers.pop(name).close()
+                    continue
+                found[name].append(line)
+                gib = line["peak_memory_bytes"] / 2**30
+                say(f"{name}, turn {turn + 1}: {line['pairs']} pairs in {line['seconds']:.2f} s, {gib:.2f} GiB")
+    finally:
+        for worker in workers.values():
+            worker.close()
+    return {name: found[name] for name in workers}
+
+
+def groups(ratios: Sequence[Ratio]) -> dict[str, list[Ratio]]:
+    """Ratios whose contenders take turns together: training, scoring, ranking, memory."""
+    found: dict[str, list[Ratio]] = {}
+    for ratio in ratios:
+        found.setdefault(ratio.ours.partition("_")[0], []).append(ratio)
+    return found
+
+
+def measure_group(group: Sequence[Ratio], given: argparse.Namespace, counts: Mapping[str, int]) -> None:
+    """Run the contenders of a group and write its ratios."""
+    from workload import read_task
+
+    from flipkd.files import write_json
+
+    names = list(dict.fromkeys(name for ratio in group for name in ratio.contenders))
+    repeats = 1 if group[0].unit == "bytes" else given.repeats  # memory is the same every time, and 100,000 are many
+    found = take_turns(names, pairs=given.pairs, model=given.model, repeats=repeats, counts=counts)
+    task = read_task(given.pairs, given.model)
+    words = ["python", "benchmarks/speed/run.py", *sys.argv[1:]]
+    for ratio in group:
+        label = task.first(count_of(ratio.ours, counts)).label
+        if why := left_out(ratio, found, label):
+            say(f"{ratio.name}: left out, {why}", final=True)
+            continue
+        result = result_of(ratio, found[ratio.ours], found[ratio.peer], label)
+        given.results.mkdir(parents=True, exist_ok=True)
+        told = about_this_run() | {"command": shlex.join(words), "model": given.model, "repeats": repeats}
+        write_json(given.results / f"{ratio.name}.json", result | told)
+        say(f"{ratio.name}: {result['ratio']:.3g} ({ratio.bar_text})", final=True)
+
+
+def left_out(ratio: Ratio, found: Mapping[str, Sequence[Line]], label: Sequence[int]) -> str | None:
+    """Why a ratio cannot be told from what was found; None when it can."""
+    lacking = [name for name in ratio.contenders if name not in found]
+    if lacking:
+        return f"{lacking[0]} did not run"
+    if ratio.same_as is None:
+        return None
+    reason = broken_parity(agreement(found[ratio.ours][0]["scores"], found[ratio.same_as][0]["scores"], label))
+    return reason and f"{ratio.ours} is not {ratio.same_as}: {reason}"
+
+
+def say(words: str, *, final: bool = False) -> None:
+    """A result goes to stdout, the way to it to stderr."""
+    print(words, file=sys.stdout if final else sys.stderr, flush=True)
+
+
+def main() -> None:
+    """Measure the ratios that were asked for, all if none were named."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", required=True, help="file of labelled pairs")
+    parser.add_argument("--only", nargs="+", metavar="NAME", choices=[ratio.name for ratio in RATIOS])
+    parser.add_argument("--repeats", type=int, default=REPEATS, help="turns after the warm-up")
+    parser.add_argument("--model", default="gemma-3-270m")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder for the JSON files")
+    parser.add_argument("--counts", default="", help="fewer pairs for a trial, for example train=16,score=32")
+    given = parser.parse_args()
+    fewer = (word.partition("=") for word in given.counts.split(",") if word)
+    counts = COUNTS | {name: int(number) for name, _, number in fewer}
+    say(f"{threads()} threads for each contender")
+    for group in groups([ratio for ratio in RATIOS if not given.only or ratio.name in given.only]).values():
+        measure_group(group, given, counts)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,201 @@
+"""The speed benchmark on tiny models: what contenders report, how FLOPs and ratios are counted, what the page says."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from tiny import build_model, make_table, write_pairs
+
+FOLDER = Path(__file__).parents[2] / "benchmarks" / "speed"
+OURS = ["train_plain", "train_flipped_joint", "train_flipped_separate", "score", "rank", "rank_joint", "memory"]
+PEERS = ["train_trl", "train_sentence_transformers", "score_sentence_transformers", "score_generate"]
+COUNT = 12
+
+
+@pytest.fixture(scope="module")
+def speed():
+    """The benchmark's files as one namespace; they find each other because a script's folder is on the path."""
+    names = ("machine", "ours", "page", "peers", "processes", "run", "worker", "workload")
+    sys.path.insert(0, str(FOLDER))
+    try:
+        modules = {name: __import__(name) for name in names}
+        yield SimpleNamespace(**modules)
+    finally:
+        sys.path.remove(str(FOLDER))
+        for name in (*names, "llama_cpp_peer"):
+            sys.modules.pop(name, None)
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory):
+    return str(write_pairs(tmp_path_factory.mktemp("speed") / "pairs.csv", make_table(20)))
+
+
+@pytest.fixture
+def task(speed, pairs, base_models):
+    return speed.workload.read_task(pairs, str(base_models["gemma3"]))
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_contender_of_ours_reports_what_it_did(speed, task, name):
+    work = getattr(speed.ours, name)(task)(COUNT)
+    assert work.pairs == COUNT
+    assert work.seconds > 0
+    assert (work.flops > 0) == name.startswith(("train", "score"))
+    assert (work.scores is None) == name.startswith(("train", "memory"))
+    if name.startswith("train_flipped"):
+        plain = speed.workload.real_tokens(speed.workload.load_prompt(task.model), task.first(COUNT))
+        assert (work.tokens > plain) == (name == "train_flipped_separate")
+
+
+def test_ranking_knows_its_documents_and_meets_a_new_query_each_time(speed, task):
+    for name in ("rank", "rank_joint"):
+        repetition = getattr(speed.ours, name)(task)
+        first, second = repetition(COUNT), repetition(COUNT)
+        assert len(first.scores) == len(second.scores) == COUNT
+        assert first.scores != second.scores
+
+
+def test_a_repetition_starts_with_nothing_tokenised(speed, task):
+    prompt = speed.workload.load_prompt(task.model)
+    prompt.text_ids(task.left)
+    assert prompt._texts
+    assert not speed.workload.unused(prompt)._texts
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", PEERS)
+def test_a_peer_works_on_the_same_pairs(speed, task, name):
+    if name == "train_trl":
+        pytest.importorskip("trl")
+    work = getattr(speed.peers, name)(task)(COUNT)
+    assert work.pairs == COUNT
+    assert work.seconds > 0
+    prompt = speed.workload.load_prompt(task.model)
+    assert work.tokens == speed.workload.real_tokens(prompt, task.first(COUNT))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_peer_reads_our_prompt(speed, task):
+    theirs = speed.peers.score_sentence_transformers(task)(COUNT).scores
+    assert theirs == pytest.approx(speed.ours.score(task)(COUNT).scores, abs=0.05)
+    prompt = speed.workload.load_prompt(task.model)
+    whole = speed.workload.prompt_texts(prompt, task)[0]
+    features = speed.peers.cross_encoder(task).preprocess([(task.left[0], task.right[0])])
+    assert prompt.tokenizer.decode(features["input_ids"][0]) == prompt.tokenizer.bos_token + whole
+
+
+def test_a_peer_that_is_not_installed_is_named(speed):
+    with pytest.raises(speed.workload.MissingError, match="no_such_package is not installed"):
+        speed.peers.need("no_such_package")
+    with pytest.raises(speed.workload.MissingError, match="no GGUF file"):
+        speed.worker.pick({}, "llama_cpp_peer:join_gguf", what="function")("another", Path("never"))
+
+
+# Counting
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
+def test_flops_against_a_count_by_hand(speed):
+    model = build_model("llama", vocabulary=300, layers=2)
+    # width 32, 4 heads and 2 groups of 8: q 32x32, k and v 32x16 each, o 32x32; gate, up and down 32x48 each
+    base = 2 * (32 * 32 + 2 * 32 * 16 + 32 * 32 + 3 * 32 * 48)
+    assert speed.machine.body_parameters(model) == (base, 0)
+    assert speed.machine.scoring_flops(model, tokens=10, pairs=3) == 2 * base * 10 + 2 * 2 * 32 * 3
+    from peft import get_peft_model
+
+    get_peft_model(model, speed.workload.lora_config(model))
+    lora = 2 * 16 * (2 * (32 + 32) + 2 * (32 + 16) + 3 * (32 + 48))
+    assert speed.machine.body_parameters(model) == (base, lora)
+    assert speed.machine.training_flops(model, tokens=10, pairs=3) == (4 * base + 6 * lora) * 10 + 4 * 2 * 32 * 3
+
+
+def test_a_shared_prefix_counts_once(speed, task):
+    prompt = speed.workload.load_prompt(task.model)
+    part = task.first(COUNT)
+    rows = prompt.pair_rows(part.left, part.right)
+    shared = len(prompt.instruction) + len(prompt.left_head)
+    assert speed.workload.real_tokens(prompt, part) == sum(map(len, rows))
+    assert speed.workload.real_tokens(prompt, part, shared_once=True) == sum(map(len, rows)) - shared * (COUNT - 1)
+
+
+def test_pairs_start_again_when_there_are_too_few(speed, task):
+    part = task.first(45)
+    assert len(part.left) == 45
+    assert part.left[20:40] == part.left[:20]
+
+
+def line(seconds, *, pairs=10, flops=100.0, peak=2**30, scores=None):
+    work = {"seconds": seconds, "pairs": pairs, "flops": flops, "tokens": 5, "scores": scores}
+    return work | {"peak_memory_bytes": peak}
+
+
+@pytest.mark.parametrize(
+    "unit, expected", [("pairs/s", 1 / 0.6), ("FLOP/s", 1 / 0.6), ("seconds", 0.6), ("bytes", 2.0)]
+)
+def test_a_ratio_is_the_median_of_paired_ratios(speed, unit, expected):
+    ratio = speed.run.Ratio("name", "score", "score_generate", unit, 1)
+    ours = [line(1.0, peak=2**31), line(3.0, peak=2**31), line(9.0, peak=2**31)]
+    peer = [line(4.0), line(5.0), line(6.0)]  # ours take 0.25, 0.6 and 1.5 of their time
+    result = speed.run.result_of(ratio, ours, peer, [0, 1])
+    assert result["ratio"] == pytest.approx(expected)
+    assert result["contenders"]["peer"]["seconds"] == [4.0, 5.0, 6.0]
+    assert {"name", "ratio", "ours", "peer", "unit"} <= result.keys()
+
+
+def test_scores_that_differ_break_parity(speed):
+    label = np.arange(400) % 2
+    scores = (label + np.linspace(0, 0.5, 400)).tolist()
+    found = speed.run.agreement(scores, scores, label)
+    assert found["average_precision"] == {"ours": 1.0, "peer": 1.0}
+    assert speed.run.broken_parity(found) is None
+    found = speed.run.agreement(scores[::-1], scores, label)
+    assert "flip" in speed.run.broken_parity(found)
+    ratio = next(ratio for ratio in speed.run.RATIOS if ratio.same_as)
+    lines = {"score": [line(1.0, scores=scores)], "score_sentence_transformers": [line(1.0, scores=scores)]}
+    assert speed.run.left_out(ratio, lines, label) == "score_int8 did not run"
+    assert speed.run.left_out(ratio, lines | {"score_int8": [line(1.0, scores=scores)]}, label) is None
+    assert "is not score" in speed.run.left_out(ratio, lines | {"score_int8": [line(1.0, scores=scores[::-1])]}, label)
+
+
+def test_every_contender_of_a_ratio_is_in_the_table_and_has_pairs(speed):
+    named = {name for ratio in speed.run.RATIOS for name in ratio.contenders}
+    assert named == set(speed.worker.CONTENDERS)
+    assert all(speed.run.count_of(name, speed.run.COUNTS) > 0 for name in named - {"gemm"})
+
+
+# Processes and pages
+
+
+def test_a_worker_takes_turns_and_its_end_is_told(speed, pairs):
+    worker = speed.processes.Worker("gemm", pairs=pairs, model="none")
+    found = worker.repeat(0)
+    worker.close()
+    assert found["flops"] / found["seconds"] > 0
+    assert found["threads"] == speed.processes.threads()
+    with pytest.raises(speed.processes.Failed, match="no such file"):
+        speed.processes.Worker("gemm", pairs=pairs + ".csv", model="none")
+
+
+def test_the_page_says_what_the_results_say():
+    done = subprocess.run([sys.executable, FOLDER / "page.py", "--check"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_table_of_the_page(speed, tmp_path):
+    assert speed.page.table({}).count("not measured yet") == len(speed.run.RATIOS)
+    ratio = speed.run.RATIOS[0]
+    result = speed.run.result_of(ratio, [line(1.0)], [line(20.0)], [])
+    told = {"command": "the command", "versions": {"torch": "2"}, "model": "m", "processor": "cpu", "threads": 2}
+    (tmp_path / f"{ratio.name}.json").write_text(json.dumps(result | told))
+    text = speed.page.table(speed.page.read_results(tmp_path))
+    first = next(row for row in text.splitlines() if ratio.name in row)
+    assert [cell.strip() for cell in first.split("|")[2:7]] == ["20.00", "at least 15", "yes", "10", "0.5"]
+    assert "the command" in text
+    page = "before\n<!-- speed -->\nold\n<!-- /speed -->\nafter"
+    assert "old" not in speed.page.filled(page, {})
+    assert speed.page.reached(next(r for r in speed.run.RATIOS if r.unit == "bytes"), 1.3) == "no"
