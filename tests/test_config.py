@@ -65,6 +65,7 @@ def test_a_value_may_hold_an_equals_sign():
 def test_one_weight_can_be_changed_and_the_others_stay():
     assert build("objectives.in_batch_kl=0").objectives == {
         "answer_cross_entropy": 1.0,
+        "bernoulli_kd": 1.0,
         "margin_hinge": 1.0,
         "in_batch_kl": 0.0,
     }

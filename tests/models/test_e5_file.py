@@ -135,3 +135,16 @@ def test_a_wrong_byte_is_read_or_refused(tiny_e5, file, at, value):
     file.write_bytes(content)
     with suppress(ArtefactError):
         assert len(read_e5(file).weights) == len(tiny_e5.tensors)
+
+
+def test_numbers_that_are_not_finite_are_refused(tiny_e5, file):
+    content = bytearray(tiny_e5.content())
+    found = []
+    for value in range(256):
+        content[645] = value  # part of a block's scale; some values make it infinite
+        file.write_bytes(content)
+        try:
+            found.append(all(np.isfinite(tensor).all() for tensor in read_e5(file).weights.values()))
+        except ArtefactError as error:
+            found.append("not finite" in str(error))
+    assert all(found)

@@ -181,7 +181,10 @@ def _tensor(
             f"tensor {name!r} of shape {shape} cannot be {values:,} values of kind {kind} in {length:,} bytes", start
         )
     raw = cursor.data[start : start + length]
-    return (np.frombuffer(raw, "<f4").astype(np.float32) if kind == FLOAT32 else _unpack(raw)).reshape(shape)
+    numbers = np.frombuffer(raw, "<f4").astype(np.float32) if kind == FLOAT32 else _unpack(raw)
+    if not np.isfinite(numbers).all():
+        raise cursor.error(f"tensor {name!r} holds numbers that are not finite", start)
+    return numbers.reshape(shape)
 
 
 def _unpack(raw: bytes) -> np.ndarray[Any, np.dtype[np.float32]]:
@@ -190,4 +193,5 @@ def _unpack(raw: bytes) -> np.ndarray[Any, np.dtype[np.float32]]:
 
     blocks = np.frombuffer(raw, np.dtype([("scale", "<f2"), ("halves", "u1", BLOCK // 2)]))
     numbers = np.concatenate([blocks["halves"] & 15, blocks["halves"] >> 4], axis=1).astype(np.float32) - 8
-    return numbers * blocks["scale"].astype(np.float32)[:, None]
+    with np.errstate(invalid="ignore"):  # 0 times an infinite scale, which is refused with the rest
+        return numbers * blocks["scale"].astype(np.float32)[:, None]
