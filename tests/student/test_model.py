@@ -88,11 +88,6 @@ def test_joint_right_vector_depends_on_the_left_text_and_separate_does_not(make_
         assert torch.allclose(right[0], right[1], atol=1e-5) is same
 
 
-def test_blocked_reading_is_refused_where_it_cannot_work(make_student):
-    with pytest.raises(ConfigError, match="sliding window"):
-        make_student("gemma3", reading="blocked", max_text_length=300)
-
-
 @pytest.mark.parametrize("family", ["qwen2", "llama", "gemma3"])
 @pytest.mark.parametrize("merge", [False, True])
 def test_a_saved_student_scores_the_same(make_student, tmp_path, family, merge):

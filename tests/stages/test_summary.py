@@ -1,0 +1,52 @@
+"""results.json and report.html of a comparison from its units on disk; the figures do not need the drawing libraries."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from flipkd.config import CompareConfig
+from flipkd.data import read_pairs
+from flipkd.stages.pairs import labels_of
+from flipkd.stages.summary import write_summary
+from flipkd.stages.units import Split, result_path, save_scores, scores_path
+
+
+@pytest.fixture
+def comparison(pair_files, tmp_path):
+    """(config, sets, results) of two systems, one of them right everywhere."""
+    files = {f"{name}_file": path for name, path in pair_files.items()}
+    config = CompareConfig.check({**files, "output_dir": str(tmp_path), "data": "tiny"})
+    sets = {name: read_pairs(path) for name, path in pair_files.items()}
+    labels = [labels_of(sets[name]).astype(float) for name in ("validation", "test")]
+    metrics = dict.fromkeys(("f1", "average_precision", "accuracy", "roc_auc", "precision", "recall"), 0.5)
+    split = {"validation": metrics | {"threshold": 0.5}, "test": metrics | {"threshold": 0.5}}
+    results = []
+    for name, columns in (("plain", [np.zeros(len(label)) for label in labels]), ("flipped", labels)):
+        save_scores(scores_path(result_path(tmp_path, "tiny", name, 0)), {"answer": Split(*columns)})
+        common = {"seconds": 1.0, "peak_memory_bytes": 1, "cost": {}, "overrides": {}, "versions": {}, "command": "c"}
+        result = {"name": name, "system": name, "seed": 0, "score": "answer", "by_score": {"answer": split}}
+        results.append(common | result | {"metrics": split})
+    return config, sets, results
+
+
+def test_figures_and_page_are_written(comparison, tmp_path):
+    write_summary(*comparison)
+    whole = json.loads((tmp_path / "results.json").read_text())
+    assert [row["name"] for row in whole["summary"]] == ["plain", "flipped"]
+    (difference,) = whole["differences"]["plain"]
+    assert difference["f1"]["difference"] == 1
+    assert whole["pairs"]["test"]["pairs"] == 24
+    assert len(whole["units"]) == 2
+    assert "flipped" in (tmp_path / "report.html").read_text()
+
+
+def test_without_the_drawing_libraries_the_figures_are_there(comparison, tmp_path, monkeypatch, caplog):
+    monkeypatch.setitem(sys.modules, "altair", None)
+    write_summary(*comparison)
+    assert (tmp_path / "results.json").exists()
+    assert not (tmp_path / "report.html").exists()
+    assert "flipkd[report]" in caplog.text

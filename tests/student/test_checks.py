@@ -1,0 +1,40 @@
+"""What is found out of a student before any work: another way to its logits, blocked reading that does not block."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from flipkd.errors import ConfigError
+from flipkd.student.checks import check_student
+
+
+def test_blocked_reading_is_refused_where_it_cannot_work(make_student):
+    with pytest.raises(ConfigError, match="sliding window"):
+        make_student("gemma3", reading="blocked", max_text_length=300)
+
+
+def test_a_model_whose_logits_are_made_otherwise_is_refused(make_student, base_model, monkeypatch):
+    student, _ = make_student(base_model.name)
+    check_student(student)
+    answer = student.answer
+    monkeypatch.setattr(student, "answer", lambda hidden: answer(hidden) + torch.tensor([0.0, 1.0]))
+    with pytest.raises(ConfigError, match="computes its logits otherwise"):
+        check_student(student)
+
+
+def test_blocked_reading_that_leaks_is_refused(make_student, base_model, monkeypatch):
+    student, _ = make_student(base_model.name, reading="blocked")
+    check_student(student)
+    hidden = student.hidden
+
+    def leaking(batch, columns="", **held):
+        student.prompt.reading = "joint"  # the mask of another reading: the right text sees the left one
+        try:
+            return hidden(batch, columns, **held)
+        finally:
+            student.prompt.reading = "blocked"
+
+    monkeypatch.setattr(student, "hidden", leaking)
+    with pytest.raises(ConfigError, match="still sees the left-hand one"):
+        check_student(student)
