@@ -8,7 +8,8 @@ import pytest
 
 pytest.importorskip("altair")
 
-from flipkd.report import charts, curves, paired_differences
+from flipkd.report import charts, curves
+from flipkd.report.comparison import paired_differences
 
 
 def layers(spec):

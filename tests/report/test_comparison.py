@@ -10,8 +10,7 @@ import pytest
 from sklearn.metrics import f1_score
 
 from flipkd.errors import ConfigError, DataError
-from flipkd.report import Comparison, UnitScores, paired_differences, references, summary_rows
-from flipkd.report.comparison import score_rows
+from flipkd.report.comparison import Comparison, UnitScores, paired_differences, references, score_rows, summary_rows
 
 
 def unit(seed, f1, *, name="plain", scores=(1.0, 0.0), chosen="answer", **result):

@@ -19,7 +19,7 @@ pytest.importorskip("jinja2")
 pytest.importorskip("vl_convert")
 
 from flipkd.errors import ConfigError
-from flipkd.report import render
+from flipkd.report.page import render
 
 CHROMIUM = shutil.which("chromium")
 HOSTILE = [

@@ -11,6 +11,7 @@ from flipkd.evaluate.metrics import measure
 from flipkd.evaluate.thresholds import checked_rows
 
 COMBINED = "combined"
+CHOSEN_BY = "average_precision"  # on validation: a threshold's luck weighs less on it than on F1
 
 
 def fit_weights(scores: Mapping[str, ArrayLike], labels: ArrayLike) -> dict[str, float]:
@@ -40,14 +41,11 @@ def weighted_sum(scores: Mapping[str, ArrayLike], weights: Mapping[str, float]) 
 def choose_score(scores: Mapping[str, ArrayLike], labels: ArrayLike) -> tuple[str, dict[str, float]]:
     """(name, weights) of the score with the best average precision: one of `scores` alone, or COMBINED.
 
-    Average precision, for a threshold's luck weighs less on it than on F1. A tie goes to the first. With one score
-    there is nothing to choose. Raises as `fit_weights`.
+    A tie goes to the first. With one score there is nothing to choose. Raises as `fit_weights`.
     """
     options = {name: {name: 1.0} for name in scores}
     if len(scores) > 1:
         options[COMBINED] = fit_weights(scores, labels)
-    precision = {
-        name: measure(weighted_sum(scores, weights), labels)["average_precision"] for name, weights in options.items()
-    }
+    precision = {name: measure(weighted_sum(scores, weights), labels)[CHOSEN_BY] for name, weights in options.items()}
     best = max(precision, key=lambda name: precision[name])
     return best, options[best]

@@ -16,6 +16,7 @@ import numpy as np
 from flipkd.config import CompareConfig
 from flipkd.errors import DataError
 from flipkd.evaluate.calibration import fit_calibration
+from flipkd.evaluate.combine import CHOSEN_BY
 from flipkd.evaluate.metrics import measure
 from flipkd.evaluate.thresholds import best_threshold
 from flipkd.files import read_json, write_json
@@ -35,7 +36,6 @@ from flipkd.tables import pick
 
 logger = logging.getLogger(__name__)
 PACKAGES = ("torch", "transformers", "peft", "sentence-transformers", "scikit-learn", "flipkd")
-CHOSEN_BY = "average_precision"  # on validation: a threshold's luck weighs less on it than on F1
 
 
 def compare(config: CompareConfig) -> list[dict[str, Any]]:
