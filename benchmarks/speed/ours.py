@@ -88,6 +88,11 @@ def train_plain(task: Task) -> Repetition:
     return train(task, objectives=PLAIN)
 
 
+def train_compiled(task: Task) -> Repetition:
+    """The same with compiled layers; the warm-up compiles them."""
+    return train(task, objectives=PLAIN, torch_compile=True)
+
+
 def train_flipped_joint(task: Task) -> Repetition:
     """The default objectives with a bi-encoder's vectors, read from the pass that answers."""
     return train(task, reading="joint")
@@ -109,23 +114,29 @@ def random_teacher(task: Task) -> TeacherSignal:
     return TeacherSignal(left=left, right=right)
 
 
-def merged_matcher(task: Task, *, reading: str = "joint") -> Matcher:
-    """A matcher as a user loads it for speed: saved, loaded, LoRA folded into the weights (untrained: B is 0)."""
+def save_matcher(task: Task, folder: Path, **changes: Any) -> None:
+    """The folder of an untrained matcher (B is 0)."""
     from flipkd.files import new_folder
-    from flipkd.matcher import Matcher
     from flipkd.training.run import fresh_student
+
+    student, contract = fresh_student(settings(task, **changes))
+    with new_folder(folder) as unfinished:
+        student.save(unfinished, contract)
+
+
+def merged_matcher(task: Task, *, torch_compile: bool = False, **changes: Any) -> Matcher:
+    """A matcher as a user loads it for speed: saved, loaded, LoRA folded into the weights."""
+    from flipkd.matcher import Matcher
 
     with TemporaryDirectory() as scratch:
         folder = Path(scratch) / "matcher"
-        student, contract = fresh_student(settings(task, reading=reading))
-        with new_folder(folder) as unfinished:
-            student.save(unfinished, contract)
-        return Matcher.from_pretrained(folder, merge=True)
+        save_matcher(task, folder, **changes)
+        return Matcher.from_pretrained(folder, merge=True, torch_compile=torch_compile)
 
 
-def score(task: Task, *, int8: bool = False) -> Repetition:
+def score(task: Task, *, int8: bool = False, torch_compile: bool = False, **changes: Any) -> Repetition:
     """`Matcher.predict`."""
-    matcher = merged_matcher(task)
+    matcher = merged_matcher(task, torch_compile=torch_compile, **changes)
     model = matcher.student.language_model
     flops = scoring_flops(model, tokens=1, pairs=0), scoring_flops(model, tokens=0, pairs=1)
     if int8:
@@ -141,6 +152,11 @@ def score(task: Task, *, int8: bool = False) -> Repetition:
         return Work(seconds, count, tokens, flops[0] * computed + flops[1] * count, scores.tolist())
 
     return repetition
+
+
+def score_compiled(task: Task) -> Repetition:
+    """`Matcher.predict` with compiled layers; the warm-up compiles them."""
+    return score(task, torch_compile=True)
 
 
 def score_int8(task: Task) -> Repetition:

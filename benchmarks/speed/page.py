@@ -13,7 +13,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from run import RATIOS, RESULTS, SMALLER_IS_BETTER, Ratio
+from ratios import RATIOS, SMALLER_IS_BETTER, Ratio
+from run import RESULTS
 
 from flipkd.stages.results import text_table
 

@@ -36,6 +36,15 @@ CONTENDERS = {
     "rank_joint": "ours:rank_joint",
     "memory_10k": "ours:memory",
     "memory_100k": "ours:memory",
+    "score_compiled": "ours:score_compiled",
+    "train_compiled": "ours:train_compiled",
+    "score_double": "ours:score",
+    "score_short": "growth:score_short",
+    "score_long": "growth:score_long",
+    "train_short": "growth:train_short",
+    "train_long": "growth:train_long",
+    "startup_match": "growth:startup_match",
+    "startup_load": "growth:startup_load",
 }
 
 

@@ -163,6 +163,9 @@ class TrainConfig(Settings):
         "bfloat16", description="of the base model; adapters are float32"
     )
     attn_implementation: str = Field("auto", description="attention of transformers; auto: the fastest for the device")
+    torch_compile: bool = Field(
+        False, description="compile the layers: faster steps after a minute or more; needs a C++ compiler on a CPU"
+    )
     template: dict[str, str] = Field({}, description="fields that differ: instruction, left, right, question, no, yes")
     max_text_length: int = Field(128, ge=1, description="tokens kept of each text")
     reading: Literal["joint", "separate", "blocked"] = Field("joint", description="how the texts' vectors are read")
@@ -187,11 +190,17 @@ class TrainConfig(Settings):
     queue_size: int = Field(
         0, ge=0, description="right-hand texts of earlier steps that each text is compared with as well"
     )
+    mined_ratio: float = Field(
+        0, ge=0, description="unlabelled pairs per training pair, mined from its texts and graded by the teacher"
+    )
     num_train_epochs: float = Field(2, gt=0, description="passes over the training pairs")
     per_device_train_batch_size: int = Field(16, ge=1, description="pairs per step")
     per_device_eval_batch_size: int = Field(32, ge=1, description="pairs per pass when scoring")
     gradient_accumulation_steps: int = Field(1, ge=1, description="steps per update; adds no in-batch comparisons")
     learning_rate: float = Field(2e-4, gt=0, description="peak learning rate")
+    readout_learning_rate: float | None = Field(
+        None, gt=0, description="peak learning rate of A where it is read; default: learning_rate"
+    )
     lr_scheduler_type: str = Field("linear", description="scheduler of transformers")
     warmup_steps: float = Field(0.06, ge=0, description="steps, or a share of all steps below 1")
     weight_decay: float = Field(0.0, ge=0, description="weight decay of AdamW")

@@ -19,7 +19,7 @@ COUNT = 12
 @pytest.fixture(scope="module")
 def speed():
     """The benchmark's files as one namespace; they find each other because a script's folder is on the path."""
-    names = ("machine", "ours", "page", "peers", "processes", "run", "worker", "workload")
+    names = ("growth", "machine", "ours", "page", "peers", "processes", "ratios", "run", "worker", "workload")
     sys.path.insert(0, str(FOLDER))
     try:
         modules = {name: __import__(name) for name in names}
@@ -50,6 +50,25 @@ def test_a_contender_of_ours_reports_what_it_did(speed, task, name):
     if name.startswith("train_flipped"):
         plain = speed.workload.real_tokens(speed.workload.load_prompt(task.model), task.first(COUNT))
         assert (work.tokens > plain) == (name == "train_flipped_separate")
+
+
+@pytest.mark.parametrize("kind", ["score", "train"])
+def test_texts_of_one_length_cost_what_their_tokens_cost(speed, task, kind):
+    short, long = (getattr(speed.growth, f"{kind}_{length}")(task)(COUNT) for length in ("short", "long"))
+    template = speed.workload.real_tokens(
+        speed.workload.load_prompt(task.model), speed.workload.Task("", ["a"], ["a"], [1])
+    )
+    assert short.tokens == pytest.approx(COUNT * (2 * speed.growth.SHORT + template), abs=4 * COUNT)
+    assert long.tokens - short.tokens == COUNT * 2 * (speed.growth.LONG - speed.growth.SHORT)
+    assert long.flops > short.flops
+
+
+def test_start_up_is_a_process_of_its_own(speed, task):
+    work = speed.growth.startup_match(task)(1)
+    assert len(work.scores) == 1
+    assert speed.growth.startup_load(task)(1).seconds > 0
+    with pytest.raises(subprocess.CalledProcessError):
+        speed.growth.run("raise SystemExit(3)")
 
 
 def test_ranking_knows_its_documents_and_meets_a_new_query_each_time(speed, task):

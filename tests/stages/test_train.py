@@ -27,3 +27,18 @@ def test_files_may_move_but_not_change(trained, base_models, pair_files, taught,
     assert done.code == 4
     assert "data.validation was" in done.err
     assert "data.train" not in done.err
+
+
+def test_mined_pairs_make_more_steps_and_need_a_bi_encoder(base_models, pair_files, taught, tmp_path, encoders):
+    words = (*given(pair_files), *student(base_models["llama"]), "--set", "mined_ratio=0.5")
+    done = flipkd("train", *words, "--teacher", taught, "--output_dir", tmp_path / "run")
+    assert done.code == 0, done.err
+    steps = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert max(step["step"] for step in steps) == 2 * 5  # epochs of 48 + 24 pairs, 16 a step
+    crossed = tmp_path / "crossed"
+    words_of_teacher = ("--teacher_name_or_path", encoders / "cross", "--set", "teacher_type=cross_encoder")
+    done = flipkd("teach", *given(pair_files), *words_of_teacher, "--output_dir", crossed)
+    assert done.code == 0, done.err
+    done = flipkd("train", *words, "--teacher", crossed, "--output_dir", tmp_path / "other")
+    assert done.code == 2
+    assert "mined_ratio needs the vectors of a bi-encoder" in done.err

@@ -106,6 +106,27 @@ def test_a_saved_student_scores_the_same(make_student, tmp_path, family, merge):
         assert not any("lora" in name for name, _ in loaded.named_parameters())
 
 
+@pytest.mark.filterwarnings("ignore")  # of inductor and dynamo, about themselves
+def test_compiled_layers_read_and_learn_as_the_plain_ones(make_student):
+    found = []
+    for torch_compile in (False, True):
+        student = randomise(make_student("llama", torch_compile=torch_compile)[0])
+        reading = student(student.collate(LEFT, RIGHT, represent=True))
+        (reading.answers.sum() + (reading.left * reading.right).sum()).backward()
+        gradients = [p.grad for p in student.parameters() if p.requires_grad]
+        found.append([reading.answers, reading.left, reading.right, *gradients])
+    assert len(found[0]) > 20
+    assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(*found, strict=True))
+
+
+def test_compiling_needs_a_compiler(make_student, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match="torch_compile needs a C"):
+        make_student("llama", torch_compile=True)
+
+
 def test_another_base_model_is_refused(make_student, base_models, tmp_path):
     from tiny import build_model, build_tokenizer
 

@@ -39,6 +39,23 @@ def test_pair_scores_are_dot_products_or_the_given_scores():
         TeacherSignal().pair_scores()
 
 
+def test_pairs_of_other_rows_stand_behind_the_table_without_labels():
+    left, right = np.eye(3, dtype=np.float32), np.eye(3, dtype=np.float32)[[1, 2, 0]]
+    table = PairTable(
+        left=["a", "b", "c"],
+        right=["x", "y", "z"],
+        label=np.array([1, 0, 1]),
+        teacher=TeacherSignal(left=left, right=right),
+    )
+    wider = table.with_pairs(np.array([2, 0]), np.array([1, 1]))
+    assert list(zip(wider.left, wider.right, wider.label.tolist(), strict=True)) == [
+        ("a", "x", 1), ("b", "y", 0), ("c", "z", 1), ("c", "y", -1), ("a", "y", -1)
+    ]  # fmt: skip
+    assert wider.teacher.pair_scores().tolist() == [0, 0, 0, left[2] @ right[1], left[0] @ right[1]]
+    with pytest.raises(ValueError, match="vectors"):
+        PairTable(left=["a"], right=["x"], label=np.array([1])).with_pairs(np.array([0]), np.array([0]))
+
+
 def test_order_is_a_function_of_seed_and_epoch_and_visits_every_row_once():
     lengths = np.random.default_rng(0).integers(5, 200, 103).tolist()
 

@@ -56,6 +56,7 @@ def unbroken(base_models, tmp_path_factory):
             "lora_dropout": 0.1,  # so that the state of the random generator matters
             "readout_r": 8,
             "learning_rate": 1e-2,
+            "readout_learning_rate": 2e-2,
             "num_train_epochs": 3,
             "per_device_train_batch_size": 4,
             "gradient_accumulation_steps": 2,
@@ -66,6 +67,21 @@ def unbroken(base_models, tmp_path_factory):
     )
     assert run(config) == 0
     return config
+
+
+def test_what_is_read_learns_at_its_own_rate(unbroken, tmp_path):
+    from flipkd.training.run import fresh_student
+
+    still = unbroken.model_copy(update={"output_dir": str(tmp_path / "run"), "readout_learning_rate": 1e-20})
+    assert run(still) == 0
+    student, contract = fresh_student(still)
+    start = {name: p for name, p in student.model.named_parameters() if "lora_A" in name}
+    end = {name.replace("weight", "default.weight"): tensor for name, tensor in adapter(tmp_path / "run").items()}
+    unmoved = {name for name, parameter in start.items() if torch.equal(parameter, end[name])}
+    assert len(contract.readout_places) == 1
+    assert {name.partition(".lora_A")[0].removeprefix("base_model.model.") for name in unmoved} == set(
+        contract.readout_places
+    )
 
 
 def test_killed_runs_end_bit_for_bit_where_an_unbroken_one_ends(unbroken, tmp_path):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from flipkd.config import TrainConfig
+from flipkd.errors import ConfigError
 from flipkd.files import claimed, write_json
 from flipkd.stages.pairs import content_hash, labels_of, trainable_pairs, warn_of_leaks
 from flipkd.stages.teach import StoredTeacher
@@ -40,6 +41,7 @@ def train(config: TrainConfig) -> Path:
     if teacher:
         data["teacher"] = teacher.fingerprint
     tables = {name: _table(dataset, teacher) for name, dataset in sets.items()}
+    tables["train"] = _with_mined(tables["train"], config)
     run.run_objectives(
         config, tables["train"], tables["validation"]
     )  # refuses before the folder is claimed, so the mended command may use it
@@ -61,6 +63,22 @@ def _table(dataset: Any, teacher: StoredTeacher | None) -> PairTable:
 
     signal = teacher.signal(dataset) if teacher else None
     return PairTable(left=dataset["text1"][:], right=dataset["text2"][:], label=labels_of(dataset), teacher=signal)
+
+
+def _with_mined(table: PairTable, config: TrainConfig) -> PairTable:
+    """`table` and behind its rows the pairs that `config.mined_ratio` asks for, without labels."""
+    if not config.mined_ratio:
+        return table
+    from flipkd.teachers.mining import mine_pairs
+
+    signal = table.teacher
+    if signal is None or signal.left is None or signal.right is None:
+        raise ConfigError("mined_ratio needs the vectors of a bi-encoder teacher; set it to 0 for any other")
+    count = round(config.mined_ratio * len(table))
+    rows = mine_pairs(table.left, table.right, signal.left, signal.right, count=count, seed=config.seed)
+    if len(rows[0]) < count:
+        logger.warning("mined %d pairs of the %d asked for: the training texts have no more", len(rows[0]), count)
+    return table.with_pairs(*rows)
 
 
 def _preflight(student: Student, validation: PairTable, output_dir: Path) -> None:

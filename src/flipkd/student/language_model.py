@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
+import shutil
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -118,6 +120,24 @@ def add_lora(model: Any, settings: LoraSettings) -> tuple[Any, list[str]]:
         alpha_pattern={place: scaling * rank for place, rank in pattern.items()},
     )
     return _with_adapters(model, config), places
+
+
+def compile_layers(model: Any) -> None:
+    """Have torch.compile fuse what stands between the products of each layer; the first steps then take a minute or more.
+
+    The layers are alike, so one of them is compiled for all, for any batch size and length. Raises ConfigError on a CPU
+    without a C++ compiler.
+    """
+    from transformers.modeling_layers import GradientCheckpointingLayer
+
+    compilers = (os.environ.get("CXX", "g++"), "clang++")
+    if not torch.cuda.is_available() and not any(map(shutil.which, compilers)):
+        raise ConfigError(
+            "torch_compile needs a C++ compiler (g++ or clang++) on the PATH; install one or set it to false"
+        )
+    for module in model.modules():
+        if isinstance(module, GradientCheckpointingLayer):  # transformers' class of the layers of every model
+            module.compile(dynamic=True)
 
 
 def _with_adapters(model: Any, config: Any) -> Any:

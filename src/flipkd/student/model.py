@@ -20,6 +20,7 @@ from flipkd.student.language_model import (
     ADAPTER,
     LoraSettings,
     add_lora,
+    compile_layers,
     load_adapter,
     load_language_model,
     load_tokenizer,
@@ -175,6 +176,7 @@ def new_student(
     lora: LoraSettings,
     dtype: str = "bfloat16",
     attn_implementation: str = AUTO,
+    torch_compile: bool = False,
     seed: int = 0,
 ) -> tuple[Student, ScoreContract]:
     """A fresh student (B = 0, so it answers as its base does) and its contract, without calibration yet."""
@@ -187,6 +189,8 @@ def new_student(
         peft_model, places = add_lora(model, lora)
     student = Student(peft_model, prompt, Readout(peft_model.get_base_model(), places))
     check_student(student)
+    if torch_compile:
+        compile_layers(peft_model)
     contract = ScoreContract(
         base_model_name_or_path=name_or_path,
         base_model_hash=base_hash,
@@ -201,7 +205,12 @@ def new_student(
 
 
 def load_student(
-    folder: Path, *, base_model: str | None = None, merge: bool = False, attn_implementation: str = AUTO
+    folder: Path,
+    *,
+    base_model: str | None = None,
+    merge: bool = False,
+    attn_implementation: str = AUTO,
+    torch_compile: bool = False,
 ) -> tuple[Student, ScoreContract]:
     """A finished student from its folder, over `base_model` (default: the one it names). Raises ArtefactError.
 
@@ -230,9 +239,12 @@ def load_student(
         raise ArtefactError(
             f"{folder}: its tokenizer gives label ids {prompt.label_ids}, matcher.json says {contract.label_ids}"
         )
-    peft_model = load_adapter(model, folder).eval().requires_grad_(False)
-    if not merge:
-        return Student(peft_model, prompt, Readout(peft_model.get_base_model(), contract.readout_places)), contract
-    merged = peft_model.merge_and_unload()
-    weights = load_file(folder / READOUT)
-    return Student(merged, prompt, Readout(merged, contract.readout_places, weights=weights)), contract
+    loaded = load_adapter(model, folder).eval().requires_grad_(False)
+    if merge:
+        loaded = loaded.merge_and_unload()
+        readout = Readout(loaded, contract.readout_places, weights=load_file(folder / READOUT))
+    else:
+        readout = Readout(loaded.get_base_model(), contract.readout_places)
+    if torch_compile:
+        compile_layers(loaded)
+    return Student(loaded, prompt, readout), contract

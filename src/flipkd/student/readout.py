@@ -114,10 +114,12 @@ def _product(inputs: Tensor, down: Tensor) -> Tensor:
         return nn.functional.linear(inputs.float(), down.float())
 
 
+def down_parameters(model: nn.Module, places: Sequence[str]) -> dict[str, nn.Parameter]:
+    """A [r, inputs] of each place as it trains, before LoRA is merged."""
+    layers: dict[str, Any] = {place: model.get_submodule(place) for place in places}
+    return {place: layer.lora_A["default"].weight for place, layer in layers.items()}
+
+
 def down_projections(model: nn.Module, places: Sequence[str]) -> dict[str, Tensor]:
     """A [r, inputs] of each place in float32, to be stored beside a model whose LoRA will be merged."""
-    found = {}
-    for place in places:
-        layer: Any = model.get_submodule(place)
-        found[place] = layer.lora_A["default"].weight.detach().float().cpu()
-    return found
+    return {place: weight.detach().float().cpu() for place, weight in down_parameters(model, places).items()}

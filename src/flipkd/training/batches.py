@@ -44,6 +44,21 @@ class PairTable:
     def __len__(self) -> int:
         return len(self.left)
 
+    def with_pairs(self, left_rows: NDArray[np.int64], right_rows: NDArray[np.int64]) -> PairTable:
+        """This table and behind it unlabelled pairs of its texts, given by rows; the teacher must have given vectors."""
+        signal = self.teacher
+        if signal is None or signal.left is None or signal.right is None:
+            raise ValueError("pairs of other rows need the teacher's vectors")
+        return PairTable(
+            left=[*self.left, *(self.left[row] for row in left_rows.tolist())],
+            right=[*self.right, *(self.right[row] for row in right_rows.tolist())],
+            label=np.concatenate([self.label, np.full(len(left_rows), -1, np.int64)]),
+            teacher=TeacherSignal(
+                left=np.concatenate([signal.left, signal.left[left_rows]]),
+                right=np.concatenate([signal.right, signal.right[right_rows]]),
+            ),
+        )
+
 
 class Collator:
     """Row numbers -> the batch that DistillationModule.forward takes; texts that are equal get equal ids."""

@@ -74,6 +74,7 @@ def fresh_student(config: TrainConfig) -> tuple[Student, ScoreContract]:
         ),
         dtype=config.dtype,
         attn_implementation=config.attn_implementation,
+        torch_compile=config.torch_compile,
         seed=config.seed,
     )
     return student.to("cuda" if torch.cuda.is_available() else "cpu"), contract
@@ -144,7 +145,13 @@ def train(
     objectives = run_objectives(config, table, validation)
     module = DistillationModule(student, objectives, queue_size=config.queue_size)
     arguments = {name: getattr(config, name) for name in PASSED_ON} | config.training_arguments
-    metrics = fit(module, table, output_dir=output_dir, arguments=arguments)
+    metrics = fit(
+        module,
+        table,
+        output_dir=output_dir,
+        arguments=arguments,
+        readout_learning_rate=config.readout_learning_rate,
+    )
     return finish(student, contract, config, validation=validation, represent=module.represent, training=metrics)
 
 

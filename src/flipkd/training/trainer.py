@@ -1,4 +1,6 @@
-"""transformers.Trainer with three changes: a resumable length-grouped order, the objectives in the log, an orderly stop."""
+"""transformers.Trainer with four changes: a resumable length-grouped order, the readout's own learning rate, the objectives
+in the log, an orderly stop.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +18,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from flipkd.errors import ConfigError, ResourceError, StoppedError, nearest
 from flipkd.files import resource_errors, write_text
+from flipkd.student.readout import down_parameters
 from flipkd.training.batches import Collator, LengthGroupedRows, PairTable
 from flipkd.training.checkpoints import Manifests, last_valid_checkpoint
 from flipkd.training.module import DistillationModule
@@ -27,6 +30,21 @@ METRICS = "metrics.jsonl"
 
 class DistillationTrainer(Trainer):  # type: ignore[misc]  # transformers has no types here
     """A Trainer whose order of rows depends on seed and epoch alone and whose log shows each objective."""
+
+    readout_learning_rate: float | None = None
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """Transformers' optimizer; what is read learns at a rate of its own, with the same schedule."""
+        fresh = self.optimizer is None
+        optimizer: torch.optim.Optimizer = super().create_optimizer(model)
+        if fresh and self.readout_learning_rate is not None:
+            student = self.model.student
+            read = list(down_parameters(student.language_model, student.readout.places).values())
+            for group in optimizer.param_groups:
+                group["params"] = [p for p in group["params"] if not any(p is other for other in read)]
+            own = {"params": read, "lr": self.readout_learning_rate, "weight_decay": self.args.weight_decay}
+            optimizer.add_param_group(own)
+        return optimizer
 
     def _get_train_sampler(self, train_dataset: Any = None) -> LengthGroupedRows:
         table = self.data_collator.table
@@ -93,11 +111,16 @@ class OrderlyStop(TrainerCallback):  # type: ignore[misc]
 
 
 def fit(
-    module: DistillationModule, table: PairTable, *, output_dir: Path, arguments: Mapping[str, Any]
+    module: DistillationModule,
+    table: PairTable,
+    *,
+    output_dir: Path,
+    arguments: Mapping[str, Any],
+    readout_learning_rate: float | None = None,
 ) -> dict[str, float]:
     """Train `module` on `table`; goes on from the newest valid checkpoint in `output_dir`. Returns the Trainer's metrics.
 
-    `arguments` are fields of transformers' TrainingArguments. Raises StoppedError after an orderly stop.
+    `arguments` are fields of transformers' TrainingArguments; None leaves the readout at their learning rate. Raises StoppedError after an orderly stop.
     """
     collator = Collator(module.student, table, represent=module.represent)
     stop = OrderlyStop()
@@ -111,6 +134,7 @@ def fit(
         )
     except (ImportError, RuntimeError) as error:  # a tracker of report_to that is not installed
         raise ConfigError(f"transformers refuses the training arguments: {error}") from error
+    trainer.readout_learning_rate = readout_learning_rate
     checkpoint = last_valid_checkpoint(output_dir)
     if checkpoint:
         logger.warning("resuming at %s", checkpoint.name)

@@ -1,0 +1,82 @@
+"""How cost grows: texts of 16 and of 128 tokens, and the time from a command to its first score."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from machine import Work, timed
+from ours import PLAIN, save_matcher, score, train
+from workload import Task, load_prompt
+
+SHORT, LONG = 16, 128  # tokens of each text
+LOADING = """
+import sys
+import torch
+from transformers import AutoModelForCausalLM
+AutoModelForCausalLM.from_pretrained(sys.argv[1], dtype=torch.bfloat16)
+"""
+
+Repetition = Callable[[int], Work]
+
+
+def score_short(task: Task) -> Repetition:
+    """`Matcher.predict` of texts of SHORT tokens."""
+    return score(lengthened(task), max_text_length=SHORT)
+
+
+def score_long(task: Task) -> Repetition:
+    """`Matcher.predict` of texts of LONG tokens."""
+    return score(lengthened(task), max_text_length=LONG)
+
+
+def train_short(task: Task) -> Repetition:
+    """Plain training on texts of SHORT tokens."""
+    return train(lengthened(task), objectives=PLAIN, max_text_length=SHORT)
+
+
+def train_long(task: Task) -> Repetition:
+    """Plain training on texts of LONG tokens."""
+    return train(lengthened(task), objectives=PLAIN, max_text_length=LONG)
+
+
+def lengthened(task: Task) -> Task:
+    """Each text repeated until it has LONG tokens, so that truncation gives texts of one length."""
+    prompt = load_prompt(task.model)
+
+    def longer(text: str) -> str:
+        ids, _ = prompt.text_ids([text])[0]
+        return " ".join([text] * (LONG // max(len(ids) - 1, 1) + 1))
+
+    left, right = ([longer(text) for text in side] for side in (task.left, task.right))
+    return Task(task.model, left, right, task.label)
+
+
+def startup_match(task: Task) -> Repetition:
+    """`flipkd match` of one pair as a process of its own, from its start to its end."""
+    code, texts = "from flipkd.cli import main; main()", ["--text1", task.left[0], "--text2", task.right[0]]
+
+    def repetition(_count: int) -> Work:
+        with TemporaryDirectory() as scratch:
+            save_matcher(task, Path(scratch) / "matcher")
+            seconds, said = timed(lambda: run(code, "match", "--matcher", f"{scratch}/matcher", *texts))
+        return Work(seconds, 1, 0, 0.0, [json.loads(said)["score"]])
+
+    return repetition
+
+
+def startup_load(task: Task) -> Repetition:
+    """A process that loads the same weights through transformers and ends."""
+    from flipkd.models import model_path
+
+    path = str(model_path(task.model))
+    return lambda _count: Work(timed(lambda: run(LOADING, path))[0], 1, 0, 0.0)
+
+
+def run(code: str, *words: str) -> str:
+    """What Python code prints as a process of its own; raises when it fails."""
+    return subprocess.run([sys.executable, "-c", code, *words], check=True, capture_output=True, text=True).stdout
