@@ -4,7 +4,7 @@
     python benchmarks/quality/tables.py --check    exit 1 when a page is not what the results say
 
 A page holds `<!-- table: NAME -->` and `<!-- /table -->`, and what stands between is made here. NAME is a data set of
-results/, or `main` for all sets at a glance.
+results/, `main` for all sets at a glance, or `choices` for the runs of choices/, on which defaults were decided.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from flipkd.stages.results import results_table, text_table
 
 ROOT = Path(__file__).parents[2]
 RESULTS = Path(__file__).parent / "results"
+CHOICES = Path(__file__).parent / "choices"
 DIFFERENCES = Path(__file__).parent / "differences"
 MAIN_SETS = ("atec_finance", "mqp_medical", "nfcorpus_medical", "banking77_faq", "mrpc")
 MAIN_SYSTEMS = ("tfidf", "teacher", "teacher_finetuned", "cross_encoder", "untrained", "plain", "flipped")
@@ -31,7 +32,9 @@ BLOCK = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- /table -->)", re.DOTALL)
 
 def block(name: str) -> str:
     """The table of one data set, the command that made it and the packages it ran on; or the main table."""
-    results = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"))]
+    if name == "choices":
+        return choices_table(_read(CHOICES))
+    results = _read(RESULTS)
     if name == "main":
         return main_table(results)
     chosen = sorted((r for r in results if r["data"] == name), key=_place)
@@ -40,6 +43,26 @@ def block(name: str) -> str:
     commands = "\n".join(dict.fromkeys(r["command"] for r in chosen))
     versions = ", ".join(f"{package} {number}" for package, number in chosen[0]["versions"].items())
     return f"{results_table(chosen)}\n\n```sh\n{commands}\n```\n\n{versions}\n"
+
+
+def _read(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
+
+
+def choices_table(results: list[dict[str, Any]]) -> str:
+    """F1 and AP on validation of runs that differ in what was to be decided."""
+    kinds = ("answer", "cosine", "combined")
+    rows = []
+    for result in sorted(results, key=lambda r: (r["data"], _place(r))):
+        found = {kind: scores["validation"] for kind, scores in result["by_score"].items()}
+        cells = (
+            f"{found[kind]['f1']:.3f} / {found[kind]['average_precision']:.3f}" if kind in found else "-"
+            for kind in kinds
+        )
+        overrides = ", ".join(f"{name}={value}" for name, value in result["overrides"].items()) or "-"
+        rows.append([result["data"], result["system"], overrides, *cells])
+    commands = "\n".join(dict.fromkeys(r["command"] for r in results))
+    return f"{text_table(['data', 'system', 'differs by', *kinds], rows)}\n\n```sh\n{commands}\n```\n"
 
 
 def main_table(results: list[dict[str, Any]]) -> str:

@@ -190,8 +190,11 @@ class TrainConfig(Settings):
     queue_size: int = Field(
         0, ge=0, description="right-hand texts of earlier steps that each text is compared with as well"
     )
-    mined_ratio: float = Field(
-        0, ge=0, description="unlabelled pairs per training pair, mined from its texts and graded by the teacher"
+    mined_ratio: float | None = Field(
+        None,
+        ge=0,
+        description="unlabelled pairs per training pair, mined from its texts and graded by the teacher; "
+        "default: 1 with a bi-encoder teacher",
     )
     num_train_epochs: float = Field(2, gt=0, description="passes over the training pairs")
     per_device_train_batch_size: int = Field(16, ge=1, description="pairs per step")
@@ -199,7 +202,7 @@ class TrainConfig(Settings):
     gradient_accumulation_steps: int = Field(1, ge=1, description="steps per update; adds no in-batch comparisons")
     learning_rate: float = Field(2e-4, gt=0, description="peak learning rate")
     readout_learning_rate: float | None = Field(
-        None, gt=0, description="peak learning rate of A where it is read; default: learning_rate"
+        3e-3, gt=0, description="peak learning rate of A where it is read; null: learning_rate"
     )
     lr_scheduler_type: str = Field("linear", description="scheduler of transformers")
     warmup_steps: float = Field(0.06, ge=0, description="steps, or a share of all steps below 1")

@@ -32,6 +32,32 @@ def test_each_system_has_its_own_settings():
     assert plain.overrides == flipped.overrides == {}
 
 
+def test_the_plain_student_makes_as_many_steps_as_the_flipped_one():
+    def epochs(variant=(), **settings) -> tuple[float, float]:
+        (plain,) = listed(systems=["mine"], variants={"mine": ["system=plain", *variant]}, **settings)
+        config = plain.train_config(SHARED)
+        return config.num_train_epochs, config.mined_ratio
+
+    assert epochs() == (4, 0)
+    assert epochs(["num_train_epochs=1", "mined_ratio=0.5"]) == (1.5, 0)
+    assert epochs(["mined_ratio=0"]) == (2, 0)
+    assert epochs(teach={"teacher_type": "cross_encoder"}) == (2, 0)  # gives no vectors, so nothing is mined
+    (flipped,) = listed(systems=["flipped"])
+    assert flipped.train_config(SHARED).num_train_epochs == 2
+
+
+def test_overrides_are_what_a_variant_changes_of_the_comparison_s_own_settings():
+    own = {"train": {"max_text_length": 64}, "teach": {"max_length": 64}}
+    (flipped,) = listed(systems=["flipped"], **own)
+    assert flipped.overrides == {}
+    assert flipped.train_config(SHARED).max_text_length == 64
+    words = ["max_text_length=64", "lora_r=4", "teach.max_length=32"]
+    (mine,) = listed(systems=["mine"], variants={"mine": words}, **own)
+    assert mine.overrides == {"lora_r": 4, "teach.max_length": 32}
+    (plain,) = listed(systems=["mine"], variants={"mine": [*words, "system=plain"]}, **own)
+    assert plain.overrides == {"lora_r": 4}
+
+
 def test_a_variant_changes_what_its_words_say():
     words = ["teach.loss=contrastive", "lora_r=4", "objectives.margin_hinge=0"]
     (mine,) = listed(systems=["mine"], variants={"mine": words}, train={"lora_r": 8, "lora_alpha": 8})

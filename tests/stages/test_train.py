@@ -40,5 +40,5 @@ def test_mined_pairs_make_more_steps_and_need_a_bi_encoder(base_models, pair_fil
     done = flipkd("teach", *given(pair_files), *words_of_teacher, "--output_dir", crossed)
     assert done.code == 0, done.err
     done = flipkd("train", *words, "--teacher", crossed, "--output_dir", tmp_path / "other")
-    assert done.code == 2
+    assert done.code == 4
     assert "mined_ratio needs the vectors of a bi-encoder" in done.err

@@ -30,13 +30,15 @@ class Entry:
     system: str
     teach: Mapping[str, Any] = field(default_factory=dict)
     train: Mapping[str, Any] = field(default_factory=dict)
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    """What a variant changes of the comparison's own settings; the teacher's with `teach.` before."""
 
     @property
     def overrides(self) -> dict[str, Any]:
-        """What differs from the defaults, as a result file records it; the teacher's settings with `teach.` before."""
-        train = dict(self.train) if self.system in STUDENTS else {}
+        """The changes that this system's scores depend on, as a result file records them."""
         uses_teacher = self.system in TEACHERS or self.system == "flipped"
-        return train | ({f"teach.{key}": value for key, value in self.teach.items()} if uses_teacher else {})
+        counts = {True: uses_teacher, False: self.system in STUDENTS}
+        return {name: value for name, value in self.changes.items() if counts[name.startswith("teach.")]}
 
     def teach_config(self, shared: Mapping[str, Any]) -> TeachConfig:
         """Settings of the teacher: this system's own, or the one that the flipped student learns from."""
@@ -44,8 +46,13 @@ class Entry:
         return TeachConfig.check({**shared, **self.teach, **own})
 
     def train_config(self, shared: Mapping[str, Any]) -> TrainConfig:
-        """Settings of the student."""
-        return TrainConfig.check({**shared, **self.train, **PER_SYSTEM.get(self.system, {})})
+        """Settings of the student; a plain one makes as many steps as mined pairs give the flipped one."""
+        config = TrainConfig.check({**shared, **self.train, **PER_SYSTEM.get(self.system, {})})
+        if self.system != "plain":
+            return config
+        by_default = 1.0 if self.teach.get("teacher_type", "bi_encoder") == "bi_encoder" else 0.0
+        ratio = by_default if config.mined_ratio is None else config.mined_ratio
+        return config.model_copy(update={"num_train_epochs": config.num_train_epochs * (1 + ratio), "mined_ratio": 0.0})
 
     def identity(self, shared: Mapping[str, Any]) -> dict[str, Any]:
         """All settings that the scores depend on, defaults and all; no paths."""
@@ -75,9 +82,17 @@ def _entry(config: CompareConfig, name: str) -> Entry:
     system = picked[-1] if picked else ("flipped" if name in config.variants else name)
     if system not in SYSTEM_NAMES:
         raise ConfigError(f"variants.{name}: no system is called {system!r}; {nearest(system, list(SYSTEM_NAMES))}")
-    teach = [word.removeprefix("teach.") for word in words if word.startswith("teach.")]
-    train = [word for word in words if not word.startswith(("teach.", "system="))]
-    return Entry(name, system, TeachConfig.changed(config.teach, teach), TrainConfig.changed(config.train, train))
+    teach_words = [word.removeprefix("teach.") for word in words if word.startswith("teach.")]
+    train_words = [word for word in words if not word.startswith(("teach.", "system="))]
+    teach, train = TeachConfig.changed(config.teach, teach_words), TrainConfig.changed(config.train, train_words)
+    changes = _differing(train, config.train) | {
+        f"teach.{name}": value for name, value in _differing(teach, config.teach).items()
+    }
+    return Entry(name, system, teach, train, changes)
+
+
+def _differing(settings: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if name not in base or base[name] != value}
 
 
 def short_hash(values: Mapping[str, Any]) -> str:

@@ -67,17 +67,18 @@ def _table(dataset: Any, teacher: StoredTeacher | None) -> PairTable:
 
 def _with_mined(table: PairTable, config: TrainConfig) -> PairTable:
     """`table` and behind its rows the pairs that `config.mined_ratio` asks for, without labels."""
-    if not config.mined_ratio:
+    signal = table.teacher
+    if signal is None or signal.left is None or signal.right is None:
+        if config.mined_ratio:
+            raise ConfigError("mined_ratio needs the vectors of a bi-encoder teacher; set it to 0 for any other")
+        return table
+    count = round((1 if config.mined_ratio is None else config.mined_ratio) * len(table))
+    if not count:
         return table
     from flipkd.teachers.mining import mine_pairs
 
-    signal = table.teacher
-    if signal is None or signal.left is None or signal.right is None:
-        raise ConfigError("mined_ratio needs the vectors of a bi-encoder teacher; set it to 0 for any other")
-    count = round(config.mined_ratio * len(table))
     rows = mine_pairs(table.left, table.right, signal.left, signal.right, count=count, seed=config.seed)
-    if len(rows[0]) < count:
-        logger.warning("mined %d pairs of the %d asked for: the training texts have no more", len(rows[0]), count)
+    logger.info("mined %d of %d unlabelled pairs from the training texts", len(rows[0]), count)
     return table.with_pairs(*rows)
 
 

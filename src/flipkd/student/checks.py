@@ -8,6 +8,7 @@ import torch
 
 from flipkd.errors import ConfigError
 from flipkd.student.attention import GROUPED
+from flipkd.student.prompt import to_device
 
 if TYPE_CHECKING:
     from flipkd.student.model import Student
@@ -18,9 +19,7 @@ BLOCKED_ATTENTION = (GROUPED, "sdpa", "eager")
 @torch.no_grad()
 def check_student(student: Student) -> None:
     """Refuse a model whose two-row answer is not its own logits, or whose blocked reading leaks; one short pass each."""
-    batch = {
-        name: value.to(student.device) for name, value in student.collate(["a b"], ["c"], represent=False).items()
-    }
+    batch = to_device(student.collate(["a b"], ["c"], represent=False), student.device)
     if student.prompt.reading == "blocked":
         _check_blocked(student)
     last = student.hidden(batch)[:, -1]
@@ -56,7 +55,7 @@ def _check_blocked(student: Student) -> None:
     right = []
     for left in ("a b", "x y"):
         batch = student.collate([left], ["c d"], represent=True)
-        right.append(student({name: value.to(student.device) for name, value in batch.items()}).right)
+        right.append(student(to_device(batch, student.device)).right)
     if not torch.allclose(right[0], right[1], atol=1e-2):
         raise ConfigError(
             f"blocked reading does not work with {type(student.language_model).__name__}: its right-hand text still "

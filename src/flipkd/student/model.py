@@ -27,7 +27,17 @@ from flipkd.student.language_model import (
     weights_hash,
 )
 from flipkd.student.prefix import Prefix
-from flipkd.student.prompt import LEFT_TEXT, RIGHT_TEXT, Prompt, Row, Template, attention_mask, pad, template_from
+from flipkd.student.prompt import (
+    LEFT_TEXT,
+    RIGHT_TEXT,
+    Prompt,
+    Row,
+    Template,
+    attention_mask,
+    pad,
+    template_from,
+    to_device,
+)
 from flipkd.student.readout import Readout, down_projections
 
 READOUT = "readout.safetensors"
@@ -101,7 +111,7 @@ class Student(nn.Module):
         """Keys and values of what all rows of a batch begin with, and the left text's vector if it is in there."""
         from transformers import DynamicCache
 
-        batch = {name: value.to(self.device) for name, value in pad([row], padding_id=self.prompt.padding_id).items()}
+        batch = to_device(pad([row], padding_id=self.prompt.padding_id), self.device)
         cache = DynamicCache(config=self.language_model.config)
         self.readout.start()
         self.hidden(batch, cache=cache)

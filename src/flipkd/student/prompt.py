@@ -205,6 +205,11 @@ def pad(rows: Sequence[Row], *, padding_id: int) -> dict[str, Tensor]:
     }
 
 
+def to_device(batch: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+    """The same batch on another device."""
+    return {name: value.to(device) for name, value in batch.items()}
+
+
 def attention_mask(segment: Tensor, *, blocked: bool, dtype: torch.dtype) -> Tensor:
     """What may attend to what: [N, T] for a causal pass, [N, 1, T, T] (0 or the dtype's minimum) for blocked reading.
 

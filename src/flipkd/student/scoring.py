@@ -14,10 +14,11 @@ from torch import Tensor
 from flipkd.errors import UsageError
 from flipkd.student.model import Student
 from flipkd.student.prefix import Prefix, Prefixes, shared_prefix, without
-from flipkd.student.prompt import pad
+from flipkd.student.prompt import pad, to_device
 from flipkd.student.text_states import TextStates, text_states
 
 Floats = NDArray[np.float32]
+QUESTIONS = 4  # times more pairs at once where texts are known and only the question behind them is computed
 WINDOW = 4096  # pairs that are tokenised and sorted by length at once: bounds memory whatever the input's size
 
 
@@ -55,7 +56,8 @@ def score_pairs(
     states = states or text_states(student)
     student.eval()
     with _bar(len(left), progress, unit="pair") as bar:
-        for rows in _batches(len(left), batch_size, lambda at: student.prompt.pair_lengths(left[at], right[at])):
+        at_once = batch_size if states is None else batch_size * QUESTIONS
+        for rows in _batches(len(left), at_once, lambda at: student.prompt.pair_lengths(left[at], right[at])):
             sides = [left[i] for i in rows], [right[i] for i in rows]
             if states is not None:
                 reading = states.read(*sides, batch_size=batch_size)
@@ -83,7 +85,7 @@ def _behind_prefix(
     batch = pad(rows, padding_id=student.prompt.padding_id)
     if represent and student.prompt.reading == "separate":
         batch |= student.collate_alone(left, right)
-    return {name: value.to(student.device) for name, value in batch.items()}, prefix
+    return to_device(batch, student.device), prefix
 
 
 @torch.no_grad()
@@ -101,7 +103,7 @@ def encode_texts(
             len(texts), batch_size, lambda at: [len(i) for i, _ in student.prompt.text_ids(texts[at])]
         ):
             batch = student.collate_texts([texts[i] for i in rows])
-            parts.append(student.read_texts({k: v.to(student.device) for k, v in batch.items()}).cpu().numpy())
+            parts.append(student.read_texts(to_device(batch, student.device)).cpu().numpy())
             order += rows
             bar.update(len(rows))
     return np.concatenate(parts)[np.argsort(order)]

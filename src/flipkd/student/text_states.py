@@ -17,7 +17,7 @@ from torch import Tensor
 
 from flipkd.student.model import Reading, Student
 from flipkd.student.prefix import Prefix, without
-from flipkd.student.prompt import INSTRUCTION, LEFT_TEXT, PADDING, QUESTION, RIGHT_TEXT, Row, pad
+from flipkd.student.prompt import INSTRUCTION, LEFT_TEXT, PADDING, QUESTION, RIGHT_TEXT, Row, pad, to_device
 
 LIMIT = 2**28  # bytes of keys and values that are kept: about 900 short texts of a model of 270 million parameters
 
@@ -60,9 +60,7 @@ class TextStates:
             "segment": torch.full((len(left), len(question)), QUESTION),
             "position_ids": start[:, None] + torch.arange(len(question)),
         }
-        hidden = self.student.hidden(
-            {name: value.to(self.student.device) for name, value in batch.items()}, cache=cache, before=before
-        )
+        hidden = self.student.hidden(to_device(batch, self.student.device), cache=cache, before=before)
         answers = self.student.answer(hidden[:, -1])
         return Reading(answers, *(torch.stack([state.vector for state in side]) for side in (ours, theirs)))
 
@@ -93,8 +91,7 @@ class TextStates:
     def _read_alone(self, rows: Sequence[Row]) -> list[TextState]:
         student, instruction = self.student, self._read_instruction(rows[0])
         rest = [without(row, len(instruction.segment)) for row in rows]
-        batch = pad(rest, padding_id=student.prompt.padding_id)
-        batch = {name: value.to(student.device) for name, value in batch.items()}
+        batch = to_device(pad(rest, padding_id=student.prompt.padding_id), student.device)
         cache = instruction.repeated(len(rows))
         student.readout.start()
         student.hidden(batch, cache=cache, before=instruction.segment)

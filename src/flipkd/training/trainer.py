@@ -120,7 +120,8 @@ def fit(
 ) -> dict[str, float]:
     """Train `module` on `table`; goes on from the newest valid checkpoint in `output_dir`. Returns the Trainer's metrics.
 
-    `arguments` are fields of transformers' TrainingArguments; None leaves the readout at their learning rate. Raises StoppedError after an orderly stop.
+    `arguments` are fields of transformers' TrainingArguments; without `readout_learning_rate` their rate is A's as well.
+    Raises StoppedError after an orderly stop.
     """
     collator = Collator(module.student, table, represent=module.represent)
     stop = OrderlyStop()
