@@ -39,6 +39,19 @@ def test_mined_pairs_make_more_steps_and_need_a_bi_encoder(base_models, pair_fil
     words_of_teacher = ("--teacher_name_or_path", encoders / "cross", "--set", "teacher_type=cross_encoder")
     done = flipkd("teach", *given(pair_files), *words_of_teacher, "--output_dir", crossed)
     assert done.code == 0, done.err
-    done = flipkd("train", *words, "--teacher", crossed, "--output_dir", tmp_path / "other")
+    words += ("--set", "objectives.in_batch_kl=0", "--teacher", crossed)
+    done = flipkd("train", *words, "--output_dir", tmp_path / "other")
     assert done.code == 4
     assert "mined_ratio needs the vectors of a bi-encoder" in done.err
+
+
+def test_without_a_teacher_s_objective_nothing_is_mined(base_models, pair_files, taught, tmp_path):
+    weights = [f"objectives.{name}=0" for name in ("bernoulli_kd", "margin_hinge", "in_batch_kl")]
+    words = [word for weight in weights for word in ("--set", weight)]
+    done = flipkd(
+        *("train", *given(pair_files), *student(base_models["llama"]), *words),
+        *("--teacher", taught, "--output_dir", tmp_path / "run"),
+    )
+    assert done.code == 0, done.err
+    last = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
+    assert last["step"] == 2 * 3  # epochs of 48 pairs, 16 a step

@@ -41,10 +41,10 @@ def train(config: TrainConfig) -> Path:
     if teacher:
         data["teacher"] = teacher.fingerprint
     tables = {name: _table(dataset, teacher) for name, dataset in sets.items()}
-    tables["train"] = _with_mined(tables["train"], config)
-    run.run_objectives(
-        config, tables["train"], tables["validation"]
-    )  # refuses before the folder is claimed, so the mended command may use it
+    # Refuses before the folder is claimed, so the mended command may use it.
+    objectives = run.run_objectives(config, tables["train"], tables["validation"])
+    if any("teacher" in term.needs for term in objectives):
+        tables["train"] = _with_mined(tables["train"], config)
     # The files' paths may change between two starts of one run; what they hold may not, and is hashed.
     free = run.FREE_TO_CHANGE | {"train_file", "validation_file"}
     with claimed(config.output_dir, run.identity_of(config, data=data), free=free):
