@@ -8,7 +8,7 @@ from torch.nn.functional import kl_div
 
 from flipkd.errors import ConfigError
 from flipkd.objectives.batch import MatchBatch
-from flipkd.objectives.in_batch import in_batch_kl
+from flipkd.objectives.in_batch import in_batch_kl, score_mse
 
 
 def loop_kl(student, teacher, usable, tau_student, tau_teacher):
@@ -118,3 +118,36 @@ def test_temperature_must_be_above_zero(make_batch, knob, value):
 def test_pair_scores_do_not_suffice(make_batch):
     with pytest.raises(ConfigError, match=r"needs teacher_grid.*bi-encoder"):
         in_batch_kl(make_batch(teacher_grid=None, teacher_pair=torch.rand(8)))
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("columns", [7, 10])
+def test_score_mse_equals_plain_loops(make_batch, seed, columns):
+    batch = make_batch(7, columns=columns, seed=seed)
+    own, other = [], []
+    for i, row in enumerate(batch.comparable.tolist()):
+        for j, usable in enumerate(row):
+            if usable:
+                gap = batch.similarity[i, j].item() - batch.teacher_similarity[i, j].item()
+                (own if i == j else other).append(gap**2)
+    assert score_mse(batch).item() == pytest.approx(sum(own) / len(own) + sum(other) / len(other), rel=1e-5)
+
+
+def test_score_mse_in_closed_form():
+    teacher = torch.tensor([[0.5, 0.0], [0.2, 0.5]])
+    assert score_mse(grid_batch(torch.zeros(2, 2), teacher)).item() == pytest.approx(0.25 + 0.02)
+    assert score_mse(grid_batch(teacher, teacher)).item() == 0
+    pairs_only = MatchBatch(left=torch.eye(2), right=torch.eye(2), teacher_pair=torch.tensor([0.5, 1.0]))
+    assert score_mse(pairs_only).item() == pytest.approx(0.125)
+
+
+def test_gradient_of_score_mse_is_the_gap_and_labels_change_nothing(make_batch):
+    student = torch.randn(4, 4, generator=torch.Generator().manual_seed(2), requires_grad=True)
+    teacher = torch.randn(4, 4, generator=torch.Generator().manual_seed(3), requires_grad=True)
+    batch = grid_batch(student, teacher)
+    score_mse(batch).backward()
+    share = torch.where(batch.own, 1 / 4, 1 / 12)
+    torch.testing.assert_close(student.grad, 2 * share * (student - teacher).detach())
+    assert teacher.grad is None
+    one = make_batch(6)
+    assert score_mse(one).item() == score_mse(make_batch(6, label=None)).item()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from flipkd.objectives.answer import answer_cross_entropy, bernoulli_kd, margin_mse
     from flipkd.objectives.batch import MatchBatch
-    from flipkd.objectives.in_batch import in_batch_kl
+    from flipkd.objectives.in_batch import in_batch_kl, score_mse
     from flipkd.objectives.margin import margin_angular, margin_hinge
     from flipkd.objectives.selection import dual_threshold
 
@@ -22,6 +22,7 @@ __all__ = [
     "margin_angular",
     "margin_hinge",
     "margin_mse",
+    "score_mse",
 ]
 
 OBJECTIVES: dict[str, str] = {
@@ -29,6 +30,7 @@ OBJECTIVES: dict[str, str] = {
     "bernoulli_kd": "flipkd.objectives.answer:bernoulli_kd",
     "margin_mse": "flipkd.objectives.answer:margin_mse",
     "in_batch_kl": "flipkd.objectives.in_batch:in_batch_kl",
+    "score_mse": "flipkd.objectives.in_batch:score_mse",
     "margin_hinge": "flipkd.objectives.margin:margin_hinge",
     "margin_angular": "flipkd.objectives.margin:margin_angular",
 }

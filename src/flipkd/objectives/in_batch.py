@@ -7,6 +7,7 @@ from torch.nn.functional import log_softmax
 
 from flipkd.errors import ConfigError
 from flipkd.objectives.batch import MatchBatch, mean_or_zero
+from flipkd.objectives.selection import scored_cells
 
 
 def in_batch_kl(
@@ -38,6 +39,22 @@ def in_batch_kl(
     comparable = batch.comparable
     rows = _row_kl(student, teacher, comparable)
     return (rows + _row_kl(student.T, teacher.T, comparable.T)) / 2 if symmetric else rows
+
+
+def score_mse(batch: MatchBatch) -> Tensor:
+    """L = mean over pairs of (S_ii - T_ii)^2 + mean over the other cells of (S_ij - T_ij)^2.
+
+    S [N, M] student's, T [N, M] teacher's similarities; needs left, right and the teacher's grid or pair scores, in the
+    range of cosines. The two means are apart because a pair is one cell of M in its row. Only `comparable` cells count;
+    with pair scores alone the second mean is 0. Unlike `in_batch_kl` it teaches how close two texts are, not only which
+    of several is closest: a constant added to S costs.
+
+    Source: regression of the teacher's score on the student's dot product (Barkan et al., AAAI 2020, arXiv 1908.05161);
+    the cells off the diagonal are ours.
+    """
+    teacher, usable = scored_cells(batch)
+    gap = (batch.similarity - teacher).square()
+    return mean_or_zero(gap[usable & batch.own]) + mean_or_zero(gap[usable & ~batch.own])
 
 
 def _row_kl(student: Tensor, teacher: Tensor, usable: Tensor) -> Tensor:

@@ -52,7 +52,9 @@ class Entry:
             return config
         by_default = 1.0 if self.teach.get("teacher_type", "bi_encoder") == "bi_encoder" else 0.0
         ratio = by_default if config.mined_ratio is None else config.mined_ratio
-        return config.model_copy(update={"num_train_epochs": config.num_train_epochs * (1 + ratio), "mined_ratio": 0.0})
+        return config.model_copy(
+            update={"num_train_epochs": config.num_train_epochs * (1 + ratio), "mined_ratio": 0.0}
+        )
 
     def identity(self, shared: Mapping[str, Any]) -> dict[str, Any]:
         """All settings that the scores depend on, defaults and all; no paths."""
