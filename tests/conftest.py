@@ -39,7 +39,7 @@ def base_model(request, base_models) -> Path:
 def make_student(base_models):
     """`make_student(family, **settings)` -> (student, contract) in float32 with small LoRA."""
     from flipkd.student.language_model import LoraSettings
-    from flipkd.student.model import new_student
+    from flipkd.student.loading import new_student
     from flipkd.student.prompt import Template
 
     def make(family: str = "llama", **settings):

@@ -211,7 +211,7 @@ def _ranking(task: Task, *, reading: str) -> Repetition:
 def memory(task: Task) -> Repetition:
     """Scoring through a tiny random model, so that what is left of the memory is our bookkeeping; all texts differ."""
     from flipkd.student.language_model import LoraSettings
-    from flipkd.student.model import new_student
+    from flipkd.student.loading import new_student
     from flipkd.student.prompt import Template
     from flipkd.student.scoring import score_pairs
 

@@ -14,7 +14,8 @@ from flipkd.errors import DataError, NumbersError, UsageError, shorten
 from flipkd.evaluate.calibration import Calibration
 from flipkd.evaluate.combine import weighted_sum
 from flipkd.student.contract import CONTRACT, ScoreContract
-from flipkd.student.model import Student, load_student
+from flipkd.student.loading import load_student
+from flipkd.student.model import Student
 from flipkd.student.scoring import Floats, encode_texts, score_pairs
 from flipkd.student.text_states import text_states
 from flipkd.text import is_empty

@@ -1,35 +1,13 @@
-"""Student: one pass gives answers and vectors; families, readings, padding, saving, merging, wrong bases."""
-
-import json
-import shutil
+"""Student: one pass gives answers and vectors; families, readings, padding, precision."""
 
 import pytest
 import torch
+from tiny import randomise
 
-from flipkd.errors import ArtefactError, ConfigError
-from flipkd.files import new_folder, write_manifest
-from flipkd.student.language_model import LoraSettings
-from flipkd.student.model import load_student
 from flipkd.student.scoring import encode_texts, score_pairs
 
 LEFT = ["my card was stolen yesterday", "pin", "where is my transfer"]
 RIGHT = ["the machine kept my card", "can I change the pin of my card", "fee"]
-
-
-def randomise(student, seed=1):
-    """Give B values, as training would: at B = 0 adapters change nothing and half of the tests would be empty."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for name, parameter in student.named_parameters():
-            if "lora_B" in name:
-                parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.1)
-    return student
-
-
-def save(student, contract, folder):
-    with new_folder(folder) as temporary:
-        student.save(temporary, contract)
-    return folder
 
 
 @pytest.mark.parametrize("family", ["qwen2", "llama", "gemma3"])
@@ -86,116 +64,6 @@ def test_joint_right_vector_depends_on_the_left_text_and_separate_does_not(make_
         with torch.no_grad():
             right = student(batch).right
         assert torch.allclose(right[0], right[1], atol=1e-5) is same
-
-
-@pytest.mark.parametrize("family", ["qwen2", "llama", "gemma3"])
-@pytest.mark.parametrize("merge", [False, True])
-def test_a_saved_student_scores_the_same(make_student, tmp_path, family, merge):
-    student, contract = make_student(family)
-    randomise(student)
-    before = score_pairs(student, LEFT, RIGHT, represent=True)
-    vectors = encode_texts(student, LEFT)
-    folder = save(student, contract, tmp_path / "m")
-    loaded, read = load_student(folder, merge=merge)
-    after = score_pairs(loaded, LEFT, RIGHT, represent=True)
-    assert after.answer == pytest.approx(before.answer, abs=1e-5)
-    assert after.cosine == pytest.approx(before.cosine, abs=1e-5)
-    assert encode_texts(loaded, LEFT) == pytest.approx(vectors, abs=1e-5)
-    assert read == contract
-    if merge:
-        assert not any("lora" in name for name, _ in loaded.named_parameters())
-
-
-@pytest.mark.filterwarnings("ignore")  # of inductor and dynamo, about themselves
-def test_compiled_layers_read_and_learn_as_the_plain_ones(make_student):
-    found = []
-    for torch_compile in (False, True):
-        student = randomise(make_student("llama", torch_compile=torch_compile)[0])
-        reading = student(student.collate(LEFT, RIGHT, represent=True))
-        (reading.answers.sum() + (reading.left * reading.right).sum()).backward()
-        gradients = [p.grad for p in student.parameters() if p.requires_grad]
-        found.append([reading.answers, reading.left, reading.right, *gradients])
-    assert len(found[0]) > 20
-    assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(*found, strict=True))
-
-
-def test_compiling_needs_a_compiler(make_student, monkeypatch):
-    monkeypatch.setenv("PATH", "")
-    monkeypatch.delenv("CXX", raising=False)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ConfigError, match="torch_compile needs a C"):
-        make_student("llama", torch_compile=True)
-
-
-def test_another_base_model_is_refused(make_student, base_models, tmp_path):
-    from tiny import build_model, build_tokenizer
-
-    student, contract = make_student("llama")
-    folder = save(student, contract, tmp_path / "m")
-    tokenizer = build_tokenizer()
-    for name, other in {
-        "same shape": build_model("llama", vocabulary=len(tokenizer), seed=5),
-        "deeper": build_model("llama", vocabulary=len(tokenizer), layers=4),
-        "shallower": build_model("llama", vocabulary=len(tokenizer), layers=2),
-    }.items():
-        other.save_pretrained(tmp_path / name)
-        tokenizer.save_pretrained(tmp_path / name)
-        with pytest.raises(ArtefactError, match="hash"):
-            load_student(folder, base_model=str(tmp_path / name))
-    load_student(folder, base_model=str(base_models["llama"]))
-
-
-def test_a_damaged_folder_is_refused_whichever_file_it_is(make_student, tmp_path):
-    student, contract = make_student()
-    folder = save(student, contract, tmp_path / "m")
-    for file in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != "manifest.json"):
-        broken = tmp_path / "broken"
-        shutil.copytree(folder, broken)
-        content = bytearray(file.read_bytes())
-        content[len(content) // 2] ^= 1
-        (broken / file.relative_to(folder)).write_bytes(bytes(content))
-        with pytest.raises(ArtefactError, match="sha256 mismatch"):
-            load_student(broken)
-        shutil.rmtree(broken)
-
-
-def test_another_adapter_or_template_is_refused(make_student, tmp_path):
-    student, contract = make_student()
-    folder = save(student, contract, tmp_path / "m")
-    state = folder / "adapter" / "adapter_config.json"
-    config = json.loads(state.read_text())
-    config["target_modules"] = [m for m in config["target_modules"] if "v_proj" not in m]
-    state.write_text(json.dumps(config))
-    write_manifest(folder)
-    with pytest.raises(ArtefactError, match="does not fit the base model"):
-        load_student(folder)
-
-
-def test_a_newer_format_says_so(make_student, tmp_path):
-    student, contract = make_student()
-    folder = save(student, contract, tmp_path / "m")
-    values = json.loads((folder / "matcher.json").read_text())
-    (folder / "matcher.json").write_text(json.dumps(values | {"format": 2}))
-    write_manifest(folder)
-    with pytest.raises(ArtefactError, match="needs a newer flipkd"):
-        load_student(folder)
-
-
-def test_a_folder_that_is_no_model_is_refused(tmp_path):
-    from flipkd.student.language_model import load_language_model
-
-    with pytest.raises(ArtefactError, match=r"no config\.json"):
-        load_language_model(str(tmp_path))
-    (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(ArtefactError, match="not a causal LM"):
-        load_language_model(str(tmp_path))
-
-
-def test_unknown_dtype_and_modules_name_the_nearest(base_models, make_student):
-    with pytest.raises(ConfigError, match="did you mean 'bfloat16'"):
-        make_student(dtype="bfloat")
-    with pytest.raises(ConfigError, match="all-linear"):
-        make_student(lora=LoraSettings(target_modules=["q_projj"]))
 
 
 def test_bfloat16_base_keeps_float32_adapters_and_float32_results(make_student):

@@ -8,7 +8,7 @@ from flipkd.evaluate import choose_score, weighted_sum
 from flipkd.files import check_manifest
 from flipkd.matcher import Matcher
 from flipkd.student.contract import read_contract
-from flipkd.student.model import load_student
+from flipkd.student.loading import load_student
 from flipkd.student.scoring import score_pairs
 from flipkd.training.batches import PairTable, TeacherSignal
 from flipkd.training.run import PASSED_ON, finished, fresh_student, identity_of, run_objectives, train

@@ -19,7 +19,8 @@ from flipkd.stages.pairs import labels_of
 from flipkd.stages.teach import StoredTeacher, teach
 from flipkd.stages.train import train
 from flipkd.stages.units import Split
-from flipkd.student.model import Student, load_student
+from flipkd.student.loading import load_student
+from flipkd.student.model import Student
 from flipkd.student.scoring import score_pairs
 from flipkd.training.run import fresh_student
 from flipkd.training.trainer import METRICS

@@ -22,7 +22,8 @@ from flipkd.evaluate.thresholds import best_threshold
 from flipkd.files import check_manifest, new_folder
 from flipkd.student.contract import ScoreContract
 from flipkd.student.language_model import LoraSettings
-from flipkd.student.model import Student, new_student
+from flipkd.student.loading import new_student
+from flipkd.student.model import Student
 from flipkd.student.prompt import template_from
 from flipkd.student.scoring import score_pairs
 from flipkd.training.batches import PairTable

@@ -1,0 +1,109 @@
+"""Students made and read back: a fresh one over a base model, and a finished one from its folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from flipkd.errors import ArtefactError
+from flipkd.files import check_manifest
+from flipkd.student.attention import AUTO
+from flipkd.student.checks import check_student
+from flipkd.student.contract import ScoreContract, read_contract
+from flipkd.student.language_model import (
+    LoraSettings,
+    add_lora,
+    compile_layers,
+    load_adapter,
+    load_language_model,
+    load_tokenizer,
+    weights_hash,
+)
+from flipkd.student.model import READOUT, TOKENIZER, Student
+from flipkd.student.prompt import Prompt, Template, template_from
+from flipkd.student.readout import Readout
+
+
+def new_student(
+    name_or_path: str,
+    *,
+    template: Template,
+    reading: Literal["joint", "separate", "blocked"],
+    max_text_length: int,
+    lora: LoraSettings,
+    dtype: str = "bfloat16",
+    attn_implementation: str = AUTO,
+    torch_compile: bool = False,
+    seed: int = 0,
+) -> tuple[Student, ScoreContract]:
+    """A fresh student (B = 0, so it answers as its base does) and its contract, without calibration yet."""
+    model = load_language_model(name_or_path, dtype=dtype, attn_implementation=attn_implementation)
+    tokenizer = load_tokenizer(name_or_path)
+    base_hash = weights_hash(model, dtype=dtype)
+    prompt = Prompt(tokenizer, template, reading=reading, max_text_length=max_text_length)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        peft_model, places = add_lora(model, lora)
+    student = Student(peft_model, prompt, Readout(peft_model.get_base_model(), places))
+    check_student(student)
+    if torch_compile:
+        compile_layers(peft_model)
+    contract = ScoreContract(
+        base_model_name_or_path=name_or_path,
+        base_model_hash=base_hash,
+        dtype=dtype,
+        template={name: getattr(template, name) for name in Template.__dataclass_fields__},
+        label_ids=prompt.label_ids,
+        reading=reading,
+        max_text_length=max_text_length,
+        readout_places=places,
+    )
+    return student, contract
+
+
+def load_student(
+    folder: Path,
+    *,
+    base_model: str | None = None,
+    merge: bool = False,
+    attn_implementation: str = AUTO,
+    torch_compile: bool = False,
+) -> tuple[Student, ScoreContract]:
+    """A finished student from its folder, over `base_model` (default: the one it names). Raises ArtefactError.
+
+    With `merge` LoRA is folded into the weights: faster, and the vectors come from the stored copy of A.
+    """
+    from safetensors.torch import load_file
+
+    check_manifest(folder)
+    contract = read_contract(folder)
+    name = base_model or contract.base_model_name_or_path
+    model = load_language_model(name, dtype=contract.dtype, attn_implementation=attn_implementation)
+    found = weights_hash(model, dtype=contract.dtype)
+    if found != contract.base_model_hash:
+        raise ArtefactError(
+            f"{folder}: was trained on a base model with hash {contract.base_model_hash}, but {name} has {found}; "
+            "give the base model that it was trained on"
+        )
+    tokenizer = load_tokenizer(str(folder / TOKENIZER))
+    prompt = Prompt(
+        tokenizer,
+        template_from(contract.template),
+        reading=contract.reading,
+        max_text_length=contract.max_text_length,
+    )
+    if prompt.label_ids != tuple(contract.label_ids):
+        raise ArtefactError(
+            f"{folder}: its tokenizer gives label ids {prompt.label_ids}, matcher.json says {contract.label_ids}"
+        )
+    loaded = load_adapter(model, folder).eval().requires_grad_(False)
+    if merge:
+        loaded = loaded.merge_and_unload()
+        readout = Readout(loaded, contract.readout_places, weights=load_file(folder / READOUT))
+    else:
+        readout = Readout(loaded.get_base_model(), contract.readout_places)
+    if torch_compile:
+        compile_layers(loaded)
+    return Student(loaded, prompt, readout), contract
