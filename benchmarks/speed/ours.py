@@ -124,19 +124,19 @@ def save_matcher(task: Task, folder: Path, **changes: Any) -> None:
         student.save(unfinished, contract)
 
 
-def merged_matcher(task: Task, *, torch_compile: bool = False, **changes: Any) -> Matcher:
+def merged_matcher(task: Task, **changes: Any) -> Matcher:
     """A matcher as a user loads it for speed: saved, loaded, LoRA folded into the weights."""
     from flipkd.matcher import Matcher
 
     with TemporaryDirectory() as scratch:
         folder = Path(scratch) / "matcher"
         save_matcher(task, folder, **changes)
-        return Matcher.from_pretrained(folder, merge=True, torch_compile=torch_compile)
+        return Matcher.from_pretrained(folder, merge=True)
 
 
-def score(task: Task, *, int8: bool = False, torch_compile: bool = False, **changes: Any) -> Repetition:
+def score(task: Task, *, int8: bool = False, **changes: Any) -> Repetition:
     """`Matcher.predict`."""
-    matcher = merged_matcher(task, torch_compile=torch_compile, **changes)
+    matcher = merged_matcher(task, **changes)
     model = matcher.student.language_model
     flops = scoring_flops(model, tokens=1, pairs=0), scoring_flops(model, tokens=0, pairs=1)
     if int8:
@@ -152,11 +152,6 @@ def score(task: Task, *, int8: bool = False, torch_compile: bool = False, **chan
         return Work(seconds, count, tokens, flops[0] * computed + flops[1] * count, scores.tolist())
 
     return repetition
-
-
-def score_compiled(task: Task) -> Repetition:
-    """`Matcher.predict` with compiled layers; the warm-up compiles them."""
-    return score(task, torch_compile=True)
 
 
 def score_int8(task: Task) -> Repetition:

@@ -58,8 +58,6 @@ RATIOS = (
     Ratio("memory_100k_vs_10k", "memory_100k", "memory_10k", "bytes", 1.2),
     Ratio("train_compiled_vs_trl", "train_compiled", "train_trl", "pairs/s", 15),
     Ratio("train_compiled_gemm_share", "train_compiled", "gemm", "FLOP/s", 0.6),
-    Ratio("score_compiled_vs_sentence_transformers", "score_compiled", "score_sentence_transformers", "pairs/s", 1.15),
-    Ratio("score_compiled_gemm_share", "score_compiled", "gemm", "FLOP/s", 0.75),
     Ratio("score_512_vs_256_pairs", "score_double", "score", "pairs/s", 0.9),
     Ratio("score_128_vs_16_tokens", "score_long", "score_short", "FLOP/s", 0.9),
     Ratio("train_128_vs_16_tokens", "train_long", "train_short", "FLOP/s", 0.9),

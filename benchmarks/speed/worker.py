@@ -36,7 +36,6 @@ CONTENDERS = {
     "rank_joint": "ours:rank_joint",
     "memory_10k": "ours:memory",
     "memory_100k": "ours:memory",
-    "score_compiled": "ours:score_compiled",
     "train_compiled": "ours:train_compiled",
     "score_double": "ours:score",
     "score_short": "growth:score_short",

@@ -41,18 +41,16 @@ class Matcher:
         base_model: str | None = None,
         device: str | None = None,
         merge: bool = False,
-        torch_compile: bool = False,
     ) -> Matcher:
         """Load a matcher folder, or the run folder that holds one.
 
-        `base_model` is where the base model lies if not where it was at training; `merge` folds LoRA into the weights;
-        `torch_compile` compiles the layers at the first scores, which pays when thousands of pairs follow.
+        `base_model` is where the base model lies if not where it was at training; `merge` folds LoRA into the weights.
         Raises ArtefactError when the folder is damaged or the base model is not the one it was trained on.
         """
         path = Path(folder)
         if not (path / CONTRACT).exists() and (path / "matcher" / CONTRACT).exists():
             path = path / "matcher"
-        student, contract = load_student(path, base_model=base_model, merge=merge, torch_compile=torch_compile)
+        student, contract = load_student(path, base_model=base_model, merge=merge)
         chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
         return cls(student.to(chosen), contract)
 

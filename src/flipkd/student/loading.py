@@ -69,7 +69,6 @@ def load_student(
     base_model: str | None = None,
     merge: bool = False,
     attn_implementation: str = AUTO,
-    torch_compile: bool = False,
 ) -> tuple[Student, ScoreContract]:
     """A finished student from its folder, over `base_model` (default: the one it names). Raises ArtefactError.
 
@@ -104,6 +103,4 @@ def load_student(
         readout = Readout(loaded, contract.readout_places, weights=load_file(folder / READOUT))
     else:
         readout = Readout(loaded.get_base_model(), contract.readout_places)
-    if torch_compile:
-        compile_layers(loaded)
     return Student(loaded, prompt, readout), contract
