@@ -73,7 +73,8 @@ def test_changed_settings_are_computed_anew_and_seeds_are_averaged(words, tmp_pa
     assert done.code == 0, done.err
     after = json.loads(path.read_text())
     assert before["by_score"] != after["by_score"]
-    assert after["overrides"]["template"] == {"question": "Same?"}
+    assert after["identity"]["train"]["template"] == {"question": "Same?"}
+    assert after["overrides"] == {}  # the comparison's own setting, not a variant's
     assert (tmp_path / "c" / "scores" / "tiny-untrained-seed1.safetensors").exists()
     assert "±" in done.out
     assert (tmp_path / "c" / "results" / "tiny-untrained-seed1.json").exists()
