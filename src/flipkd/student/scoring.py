@@ -18,7 +18,6 @@ from flipkd.student.prompt import pad, to_device
 from flipkd.student.text_states import TextStates, text_states
 
 Floats = NDArray[np.float32]
-QUESTIONS = 4  # times more pairs at once where texts are known and only the question behind them is computed
 WINDOW = 4096  # pairs that are tokenised and sorted by length at once: bounds memory whatever the input's size
 
 
@@ -56,8 +55,7 @@ def score_pairs(
     states = states or text_states(student)
     student.eval()
     with _bar(len(left), progress, unit="pair") as bar:
-        at_once = batch_size if states is None else batch_size * QUESTIONS
-        for rows in _batches(len(left), at_once, lambda at: student.prompt.pair_lengths(left[at], right[at])):
+        for rows in _batches(len(left), batch_size, lambda at: student.prompt.pair_lengths(left[at], right[at])):
             sides = [left[i] for i in rows], [right[i] for i in rows]
             if states is not None:
                 reading = states.read(*sides, batch_size=batch_size)
