@@ -148,6 +148,9 @@ class TeachConfig(Settings):
     seed: int = Field(0, ge=0, description="seed of everything random")
 
 
+MINED_BY_DEFAULT = 1.0  # per training pair, where the teacher gives vectors
+
+
 class TrainConfig(Settings):
     """Settings of `flipkd train`: the student, what it reads, what it learns from, and transformers' own arguments."""
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from flipkd.config import CompareConfig, TeachConfig, TrainConfig
+from flipkd.config import MINED_BY_DEFAULT, CompareConfig, TeachConfig, TrainConfig
 from flipkd.errors import ConfigError, nearest
 
 STUDENTS = ("untrained", "plain", "flipped")
@@ -50,7 +50,7 @@ class Entry:
         config = TrainConfig.check({**shared, **self.train, **PER_SYSTEM.get(self.system, {})})
         if self.system != "plain":
             return config
-        by_default = 1.0 if self.teach.get("teacher_type", "bi_encoder") == "bi_encoder" else 0.0
+        by_default = MINED_BY_DEFAULT if self.teach.get("teacher_type", "bi_encoder") == "bi_encoder" else 0.0
         ratio = by_default if config.mined_ratio is None else config.mined_ratio
         return config.model_copy(
             update={"num_train_epochs": config.num_train_epochs * (1 + ratio), "mined_ratio": 0.0}

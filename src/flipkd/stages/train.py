@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from flipkd.config import TrainConfig
+from flipkd.config import MINED_BY_DEFAULT, TrainConfig
 from flipkd.errors import ConfigError
 from flipkd.files import claimed, write_json
 from flipkd.stages.pairs import content_hash, labels_of, trainable_pairs, warn_of_leaks
@@ -72,7 +72,7 @@ def _with_mined(table: PairTable, config: TrainConfig) -> PairTable:
         if config.mined_ratio:
             raise ConfigError("mined_ratio needs the vectors of a bi-encoder teacher; set it to 0 for any other")
         return table
-    count = round((1 if config.mined_ratio is None else config.mined_ratio) * len(table))
+    count = round((MINED_BY_DEFAULT if config.mined_ratio is None else config.mined_ratio) * len(table))
     if not count:
         return table
     from flipkd.teachers.mining import mine_pairs
