@@ -7,8 +7,8 @@ them with L parameters, and a width of `hidden`:
     training, LoRA      (4 P + 6 L) tokens + 8 hidden pairs    forward and activation gradients of the frozen base;
                                                                LoRA also has gradients of its own weights
 
-A multiplication and an addition are two. `tokens` are real ones: padding counts nothing. In scoring a prefix that all
-rows share counts once. Attention's own products, norms and the optimiser count nothing, so a share is a lower bound
+A multiplication and an addition are two. `tokens` are real ones: padding counts nothing, and what is read once for all
+rows of a batch counts once. Attention's own products, norms and the optimiser count nothing, so a share is a lower bound
 (of the first layer's activation gradients a part is not needed, which is well below 1 % the other way).
 """
 

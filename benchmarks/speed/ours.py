@@ -7,6 +7,7 @@ with nothing cached: the student is fresh, or its prompt has not seen the texts.
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import ceil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -75,10 +76,13 @@ def train(task: Task, **changes: Any) -> Repetition:
         module = DistillationModule(student, run_objectives(config, table, table))
         with TemporaryDirectory() as folder:
             seconds = fit(module, table, output_dir=Path(folder), arguments=arguments)["train_runtime"]
-        tokens = real_tokens(student.prompt, part)
+        tokens, rows = real_tokens(student.prompt, part), count
         if config.reading == "separate" and module.represent:
             tokens += sum(len(row) for row in student.prompt.text_rows([*part.left, *part.right]))
-        return Work(seconds, count, tokens, training_flops(student.language_model, tokens=tokens, pairs=count))
+            rows += 2 * count
+        repeated = len(student.prompt.head) * (rows - ceil(count / BATCH)) if module.behind_head else 0
+        flops = training_flops(student.language_model, tokens=tokens - repeated, pairs=count)
+        return Work(seconds, count, tokens, flops)
 
     return repetition
 

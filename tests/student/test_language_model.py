@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import shutil
 
+import hypothesis
 import pytest
 import torch
+from hypothesis import strategies as st
 
 from flipkd.errors import ArtefactError, ConfigError
 from flipkd.student.language_model import (
@@ -13,9 +15,17 @@ from flipkd.student.language_model import (
     LoraSettings,
     add_lora,
     load_language_model,
+    load_saved_tokenizer,
     load_tokenizer,
     weights_hash,
 )
+
+
+@pytest.fixture(scope="module", params=["llama", "gemma3"])
+def saved_tokenizers(request, base_models):
+    """One folder's tokenizer as we load it and as AutoTokenizer does."""
+    folder = base_models[request.param]
+    return load_saved_tokenizer(folder), load_tokenizer(str(folder))
 
 
 def test_a_loaded_model_is_frozen_and_in_the_dtype_asked_for(base_model):
@@ -101,3 +111,25 @@ def test_weights_that_lack_a_tensor_are_refused(base_models, tmp_path):
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ArtefactError, match=r"1 tensors of the model are missing .*layers\.1\.mlp\.up_proj"):
         load_language_model(str(folder), dtype="float32")
+
+
+@hypothesis.given(st.text(max_size=40) | st.sampled_from(["<think>", "a<bos>b", "<eos><pad>", "\u3000 NA\n"]))
+@hypothesis.settings(deadline=None)
+def test_a_saved_tokenizer_is_the_one_that_transformers_loads(saved_tokenizers, text):
+    ours, theirs = saved_tokenizers
+    for split in (False, True):
+        found, expected = (t([text], add_special_tokens=False, split_special_tokens=split) for t in (ours, theirs))
+        assert found["input_ids"] == expected["input_ids"]
+
+
+def test_a_saved_tokenizer_knows_its_special_tokens(saved_tokenizers, tmp_path):
+    ours, theirs = saved_tokenizers
+    for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
+        assert getattr(ours, name) == getattr(theirs, name) is not None
+    assert {i: str(t) for i, t in ours.added_tokens_decoder.items()} == {
+        i: str(t) for i, t in theirs.added_tokens_decoder.items()
+    }
+    with pytest.raises(ArtefactError, match="not a causal LM that transformers can load"):
+        load_saved_tokenizer(tmp_path)
+    ours.save_pretrained(tmp_path)
+    assert load_saved_tokenizer(tmp_path)("my card")["input_ids"] == ours("my card")["input_ids"]

@@ -41,6 +41,13 @@ def test_a_saved_student_scores_the_same(make_student, tmp_path, family, merge):
         assert not any("lora" in name for name, _ in loaded.named_parameters())
 
 
+def unique_graphs() -> int:
+    """How many graphs torch.compile has made in this process."""
+    from torch._dynamo.utils import counters
+
+    return counters["stats"]["unique_graphs"]
+
+
 @pytest.mark.filterwarnings("ignore")  # of inductor and dynamo, about themselves
 def test_compiled_layers_read_and_learn_as_the_plain_ones(make_student):
     found = []
@@ -50,6 +57,9 @@ def test_compiled_layers_read_and_learn_as_the_plain_ones(make_student):
         (reading.answers.sum() + (reading.left * reading.right).sum()).backward()
         gradients = [p.grad for p in student.parameters() if p.requires_grad]
         found.append([reading.answers, reading.left, reading.right, *gradients])
+        compiled = unique_graphs()
+        found[-1].append(torch.from_numpy(score_pairs(student, LEFT, RIGHT).answer))
+        assert unique_graphs() == compiled  # scoring reads behind a prefix, through layers as they are written
     assert len(found[0]) > 20
     assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(*found, strict=True))
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from tiny import randomise
 
 from flipkd.errors import NumbersError
 from flipkd.training.batches import Collator
@@ -151,3 +152,30 @@ def test_without_a_queue_nothing_is_kept(make_student, table):
     module, batch = build(make_student, table, FLIPPED)
     module.train()(**batch)
     assert not [name for name in module.state_dict() if name.startswith("queue")]
+
+
+@pytest.mark.parametrize("family", ["qwen2", "llama", "gemma3"])
+@pytest.mark.parametrize("reading", ["joint", "separate", "blocked"])
+def test_a_head_that_is_read_once_gives_the_loss_and_gradients_of_rows_read_whole(
+    make_student, table, family, reading
+):
+    module, whole = build(make_student, table, FLIPPED, family=family, reading=reading)
+    randomise(module.student)
+    module.train()
+    assert module.student.head_fits
+    short = Collator(module.student, table, represent=True, behind_head=True)(list(range(12)))
+    assert short["input_ids"].shape[1] == whole["input_ids"].shape[1] - len(module.student.prompt.head)
+
+    def gradients(batch):
+        module.zero_grad()
+        loss = module(**batch)["loss"]
+        loss.backward()
+        found = {name: p.grad.clone() for name, p in module.named_parameters() if p.requires_grad}
+        return float(loss.detach()), found
+
+    expected_loss, expected = gradients(whole)
+    module.behind_head = True
+    loss, found = gradients(short)
+    assert loss == pytest.approx(expected_loss, abs=1e-4)
+    for name, gradient in expected.items():
+        torch.testing.assert_close(found[name], gradient, atol=1e-4 * float(gradient.abs().max()), rtol=1e-3)

@@ -140,3 +140,38 @@ def test_training_arguments_are_transformers_own(tmp_path):
         training_arguments(tmp_path, {"learning_rat": 1})
     with pytest.raises(ConfigError, match="transformers refuses"):
         training_arguments(tmp_path, {"eval_strategy": "sometimes"})
+
+
+@pytest.mark.parametrize(
+    ("changes", "more", "passes"),
+    [
+        ({}, {}, 4),
+        ({"reading": "separate"}, {}, 3 * 4),  # the head, the pairs, the texts
+        ({"reading": "separate"}, {"activation_checkpointing": True}, 2 * 2 * 4),  # the pairs, the texts, both again
+        ({"reading": "separate", "objectives": {"answer_cross_entropy": 1.0}}, {}, 4),
+    ],
+)
+def test_head_and_checkpointing_change_no_loss_but_what_is_computed(
+    make_config, table, tmp_path, changes, more, passes
+):
+    from flipkd.training import trainer
+    from flipkd.training.module import DistillationModule
+    from flipkd.training.run import fresh_student, run_objectives
+
+    config, seen = make_config("gemma3", lora_dropout=0.0, **changes), []
+
+    def fit(name, **more):
+        student, _ = fresh_student(config)
+        student.language_model.model.layers[0].mlp.register_forward_pre_hook(lambda *_: seen.append(name))
+        module = DistillationModule(student, run_objectives(config, table, table))
+        arguments = {"max_steps": 4, "logging_steps": 1, "save_strategy": "no", "report_to": "none"} | more
+        trainer.fit(module, table, output_dir=tmp_path / name, arguments=arguments)
+        return [value for _, value in losses(tmp_path / name)]
+
+    found = fit("found", **more)
+    assert seen.count("found") == passes
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer, "_shares_head", lambda *_: False)
+        whole = fit("whole")
+    assert found == pytest.approx(whole, abs=1e-3)
+    assert len(found) == 4

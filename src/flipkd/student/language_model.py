@@ -16,12 +16,14 @@ import torch
 from torch import nn
 
 from flipkd.errors import ArtefactError, ConfigError, ResourceError, nearest
+from flipkd.files import read_json
 from flipkd.models import model_path
 from flipkd.student.attention import AUTO, GROUPED, choose_attention
 from flipkd.student.readout import find_places, linear_modules
 
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32, "float16": torch.float16}
 ADAPTER = "adapter"
+SPECIAL_TOKENS = ("bos_token", "eos_token", "pad_token", "unk_token")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +77,22 @@ def load_tokenizer(name_or_path: str) -> Any:
 
     with _explained(name_or_path):
         return AutoTokenizer.from_pretrained(model_path(name_or_path), trust_remote_code=False)
+
+
+def load_saved_tokenizer(folder: Path) -> Any:
+    """The tokenizer that a matcher's folder holds, straight from its tokenizer.json.
+
+    AutoTokenizer reads that file up to five times over, which for Gemma's 33 MB is most of a matcher's start.
+    """
+    from transformers import PreTrainedTokenizerFast
+
+    file, settings = folder / "tokenizer.json", folder / "tokenizer_config.json"
+    given = read_json(settings) if file.is_file() and settings.is_file() else {}
+    named = {name: given[name] for name in SPECIAL_TOKENS if given.get(name) is not None}
+    if not given or not all(isinstance(token, str) for token in named.values()):
+        return load_tokenizer(str(folder))  # of a format of its own, or with special tokens that are more than a word
+    with _explained(str(folder)):
+        return PreTrainedTokenizerFast(tokenizer_file=str(file), **named)
 
 
 @contextlib.contextmanager

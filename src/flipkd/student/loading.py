@@ -18,6 +18,7 @@ from flipkd.student.language_model import (
     compile_layers,
     load_adapter,
     load_language_model,
+    load_saved_tokenizer,
     load_tokenizer,
     weights_hash,
 )
@@ -50,6 +51,7 @@ def new_student(
     check_student(student)
     if torch_compile:
         compile_layers(peft_model)
+        student.compiled = True
     contract = ScoreContract(
         base_model_name_or_path=name_or_path,
         base_model_hash=base_hash,
@@ -86,7 +88,7 @@ def load_student(
             f"{folder}: was trained on a base model with hash {contract.base_model_hash}, but {name} has {found}; "
             "give the base model that it was trained on"
         )
-    tokenizer = load_tokenizer(str(folder / TOKENIZER))
+    tokenizer = load_saved_tokenizer(folder / TOKENIZER)
     prompt = Prompt(
         tokenizer,
         template_from(contract.template),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from flipkd.student.contract import ScoreContract
 from flipkd.student.language_model import ADAPTER
-from flipkd.student.prefix import Prefix
+from flipkd.student.prefix import Prefix, behind, without
 from flipkd.student.prompt import LEFT_TEXT, RIGHT_TEXT, Prompt, Row, attention_mask, pad, to_device
 from flipkd.student.readout import Readout, down_projections
 
@@ -36,6 +37,7 @@ class Student(nn.Module):
     def __init__(self, model: Any, prompt: Prompt, readout: Readout) -> None:
         super().__init__()
         self.model, self.prompt, self.readout = model, prompt, readout
+        self.compiled = False  # whether the model's layers are
 
     @property
     def language_model(self) -> Any:
@@ -48,6 +50,10 @@ class Student(nn.Module):
         device: torch.device = next(self.model.parameters()).device
         return device
 
+    def uncompiled(self) -> contextlib.AbstractContextManager[Any]:
+        """A block in which layers run as written: behind a prefix each compiled one would be compiled for itself."""
+        return torch.compiler.set_stance("force_eager") if self.compiled else contextlib.nullcontext()
+
     def window(self) -> int:
         """Tokens that every layer sees at once: its sliding window, or any number."""
         return getattr(self.language_model.config, "sliding_window", None) or sys.maxsize
@@ -57,33 +63,49 @@ class Student(nn.Module):
         dtype = self.language_model.dtype
         return torch.autocast(self.device.type, dtype=dtype, enabled=dtype != torch.float32)
 
-    def forward(self, batch: Mapping[str, Tensor], *, represent: bool = True, prefix: Prefix | None = None) -> Reading:
+    def forward(
+        self,
+        batch: Mapping[str, Tensor],
+        *,
+        represent: bool = True,
+        prefix: Prefix | None = None,
+        text_prefix: Prefix | None = None,
+    ) -> Reading:
         """Read pairs: input_ids, segment, position_ids [N, T]; for separate reading also the texts alone, `text_*` [2N, T].
 
-        `represent=False` skips all work for the vectors. With `prefix` the rows hold what comes behind it.
+        `represent=False` skips all work for the vectors. With `prefix` (for the texts alone: `text_prefix`) the rows hold
+        what comes behind it.
         """
         separate = self.prompt.reading == "separate"
         if represent and not separate:
             self.readout.start()
-        held = {} if prefix is None else {"cache": prefix.repeated(len(batch["segment"])), "before": prefix.segment}
-        answers = self.answer(self.hidden(batch, **held)[:, -1])
+        answers = self.answer(self.hidden(batch, **behind(prefix, len(batch["segment"])))[:, -1])
         if not represent:
             return Reading(answers)
         if separate:
-            left, right = self.read_texts(batch, columns="text_").chunk(2)
+            left, right = self.read_texts(batch, columns="text_", prefix=text_prefix).chunk(2)
         else:
             left, right = self.readout.pooled(batch["segment"] == LEFT_TEXT, batch["segment"] == RIGHT_TEXT)
             if prefix is not None and prefix.left is not None:
                 left = prefix.left.expand(len(right), -1)
         return Reading(answers, left, right)
 
-    def read_texts(self, batch: Mapping[str, Tensor], *, columns: str = "") -> Tensor:
+    def read_texts(self, batch: Mapping[str, Tensor], *, columns: str = "", prefix: Prefix | None = None) -> Tensor:
         """Unit vectors [n, D] of texts read alone, from a padded batch [n, T]."""
         self.readout.start()
-        self.hidden(batch, columns)
-        return self.readout.pooled(batch[columns + "segment"] == LEFT_TEXT)[0]
+        is_text = batch[columns + "segment"] == LEFT_TEXT
+        self.hidden(batch, columns, **behind(prefix, len(is_text)))
+        return self.readout.pooled(is_text)[0]
 
-    @torch.no_grad()
+    @property
+    def head_fits(self) -> bool:
+        """Whether every layer sees the head from the end of the longest row, so that rows may stand behind a head read once."""
+        return len(self.prompt.head) > 0 and self.prompt.longest <= self.window()
+
+    def read_head(self) -> Prefix:
+        """What all rows begin with, for rows that were collated `behind_head`."""
+        return self.read_prefix(self.prompt.head)
+
     def read_prefix(self, row: Row) -> Prefix:
         """Keys and values of what all rows of a batch begin with, and the left text's vector if it is in there."""
         from transformers import DynamicCache
@@ -96,18 +118,24 @@ class Student(nn.Module):
         left = self.readout.pooled(is_left)[0] if is_left.any() else None
         return Prefix(batch["segment"][0], cache, left)
 
-    def collate(self, left: Sequence[str], right: Sequence[str], *, represent: bool) -> dict[str, Tensor]:
-        """The padded batch that `forward` reads, on the CPU."""
-        batch = pad(self.prompt.pair_rows(left, right), padding_id=self.prompt.padding_id)
-        return batch | self.collate_alone(left, right) if represent and self.prompt.reading == "separate" else batch
+    def collate(
+        self, left: Sequence[str], right: Sequence[str], *, represent: bool, behind_head: bool = False
+    ) -> dict[str, Tensor]:
+        """The padded batch that `forward` reads, on the CPU; `behind_head` without what `read_head` reads.
 
-    def collate_alone(self, left: Sequence[str], right: Sequence[str]) -> dict[str, Tensor]:
-        """What separate reading adds to a batch: all texts alone, left ones first, as `text_*` [2N, T]."""
-        return {f"text_{name}": value for name, value in self.collate_texts([*left, *right]).items()}
-
-    def collate_texts(self, texts: Sequence[str]) -> dict[str, Tensor]:
-        """The padded batch that `read_texts` reads, on the CPU."""
-        return pad(self.prompt.text_rows(texts), padding_id=self.prompt.padding_id)
+        For separate reading also all texts alone, left ones first, as `text_*` [2N, T].
+        """
+        rows = {"": self.prompt.pair_rows(left, right)}
+        if represent and self.prompt.reading == "separate":
+            rows["text_"] = self.prompt.text_rows([*left, *right])
+        skipped = len(self.prompt.head) if behind_head else 0
+        return {
+            kind + name: column
+            for kind, whole in rows.items()
+            for name, column in pad(
+                [without(row, skipped) for row in whole], padding_id=self.prompt.padding_id
+            ).items()
+        }
 
     def hidden(
         self, batch: Mapping[str, Tensor], columns: str = "", *, cache: Any = None, before: Tensor | None = None

@@ -1,6 +1,7 @@
 """The tokens that all rows of a batch begin with, read once: template, and in ranking also the query.
 
 A causal model's keys and values of a prefix do not depend on what follows, so they are computed for one row and repeated.
+In training they carry gradients: those of all rows meet in the one row that was read.
 """
 
 from __future__ import annotations
@@ -27,10 +28,17 @@ class Prefix:
     left: Tensor | None = None
 
     def repeated(self, rows: int) -> Any:
-        """Keys and values for a batch of that many rows; the model appends to them."""
-        cache = copy.deepcopy(self.cache)
-        cache.batch_repeat_interleave(rows)
+        """Keys and values for a batch of that many rows; the model appends to a copy of them."""
+        cache = copy.copy(self.cache)
+        cache.layers = [copy.copy(layer) for layer in self.cache.layers]
+        for layer in cache.layers:
+            layer.keys, layer.values = (part.expand(rows, -1, -1, -1) for part in (layer.keys, layer.values))
         return cache
+
+
+def behind(prefix: Prefix | None, rows: int) -> dict[str, Any]:
+    """What `Student.hidden` needs to read that many rows behind a prefix; nothing where there is none."""
+    return {} if prefix is None else {"cache": prefix.repeated(rows), "before": prefix.segment}
 
 
 class Prefixes:

@@ -122,13 +122,24 @@ class Prompt:
         """Tokens of both texts of each pair: what rows of one batch should have in common, the template being the same."""
         return [len(a) + len(b) for (a, _), (b, _) in zip(self.text_ids(left), self.text_ids(right), strict=True)]
 
+    @property
+    def head(self) -> Row:
+        """What every row begins with, of a pair as of a text alone: instruction and left head."""
+        ids = self.instruction + self.left_head
+        segment = [INSTRUCTION] * len(self.instruction) + [LEFT_HEAD] * len(self.left_head)
+        return Row(ids, segment, list(range(len(ids))))
+
+    @property
+    def longest(self) -> int:
+        """Tokens that a row can have at most."""
+        return len(self.head) + len(self.right_head) + len(self.question) + 2 * self.max_text_length
+
     def text_rows(self, texts: Sequence[str]) -> list[Row]:
         """One row per text read alone: instruction, left head, text."""
-        head = [INSTRUCTION] * len(self.instruction) + [LEFT_HEAD] * len(self.left_head)
-        rows = []
+        head, rows = self.head, []
         for ids, truncated in self.text_ids(texts):
-            row = self.instruction + self.left_head + ids
-            rows.append(Row(row, head + [LEFT_TEXT] * len(ids), list(range(len(row))), truncated))
+            row = head.ids + ids
+            rows.append(Row(row, head.segment + [LEFT_TEXT] * len(ids), list(range(len(row))), truncated))
         return rows
 
     def _pair_row(self, left: list[int], right: list[int], *, truncated: bool) -> Row:

@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from flipkd.errors import UsageError
-from flipkd.student.model import Student
+from flipkd.student.batching import batches_by_length
+from flipkd.student.model import Reading, Student
 from flipkd.student.prefix import Prefix, Prefixes, shared_prefix, without
-from flipkd.student.prompt import pad, to_device
+from flipkd.student.prompt import Row, pad, to_device
 from flipkd.student.text_states import TextStates, text_states
 
 Floats = NDArray[np.float32]
@@ -54,14 +54,13 @@ def score_pairs(
     kept = Prefixes()  # of this call only: the weights may change before the next
     states = states or text_states(student)
     student.eval()
-    with _bar(len(left), progress, unit="pair") as bar:
+    with student.uncompiled(), _bar(len(left), progress, unit="pair") as bar:
         for rows in _batches(len(left), batch_size, lambda at: student.prompt.pair_lengths(left[at], right[at])):
             sides = [left[i] for i in rows], [right[i] for i in rows]
             if states is not None:
                 reading = states.read(*sides, batch_size=batch_size)
             else:
-                batch, prefix = _behind_prefix(student, *sides, represent=represent, kept=kept)
-                reading = student(batch, represent=represent, prefix=prefix)
+                reading = _read(student, *sides, represent=represent, kept=kept)
             answer[rows] = (reading.answers[:, 1] - reading.answers[:, 0]).cpu().numpy()
             if cosine is not None and reading.left is not None and reading.right is not None:
                 cosine[rows] = (reading.left * reading.right).sum(1).cpu().numpy()
@@ -69,21 +68,26 @@ def score_pairs(
     return Scores(answer, cosine)
 
 
-def _behind_prefix(
-    student: Student, left: Sequence[str], right: Sequence[str], *, represent: bool, kept: Prefixes
-) -> tuple[dict[str, Tensor], Prefix | None]:
-    """The batch without what its rows begin with, and that prefix read once, on the student's device."""
-    rows = student.prompt.pair_rows(left, right)
+def _read(student: Student, left: Sequence[str], right: Sequence[str], *, represent: bool, kept: Prefixes) -> Reading:
+    """A batch of pairs; what its rows begin with is read once."""
+    batch, prefix = _behind_prefix(student, student.prompt.pair_rows(left, right), kept)
+    text_prefix = None
+    if represent and student.prompt.reading == "separate":
+        texts, text_prefix = _behind_prefix(student, student.prompt.text_rows([*left, *right]), kept)
+        batch |= {f"text_{name}": value for name, value in texts.items()}
+    reading: Reading = student(batch, represent=represent, prefix=prefix, text_prefix=text_prefix)
+    return reading
+
+
+def _behind_prefix(student: Student, rows: Sequence[Row], kept: Prefixes) -> tuple[dict[str, Tensor], Prefix | None]:
+    """The rows without what they begin with, padded, and that prefix, on the student's device."""
     shared = shared_prefix(rows)
     prefix = None
     if len(shared) and max(len(row) for row in rows) <= student.window():
         ids = tuple(shared.ids)
         prefix = kept.get(ids) or kept.put(ids, student.read_prefix(shared))
         rows = [without(row, len(shared)) for row in rows]
-    batch = pad(rows, padding_id=student.prompt.padding_id)
-    if represent and student.prompt.reading == "separate":
-        batch |= student.collate_alone(left, right)
-    return to_device(batch, student.device), prefix
+    return to_device(pad(rows, padding_id=student.prompt.padding_id), student.device), prefix
 
 
 @torch.no_grad()
@@ -94,31 +98,24 @@ def encode_texts(
     if not texts:
         return encode_texts(student, ["a"])[:0]  # no rows, but as wide as ever
     student.eval()
-    order: list[int] = []
-    parts: list[Floats] = []
-    with _bar(len(texts), progress, unit="text") as bar:
+    kept, order, parts = Prefixes(), list[int](), list[Floats]()
+    with student.uncompiled(), _bar(len(texts), progress, unit="text") as bar:
         for rows in _batches(
             len(texts), batch_size, lambda at: [len(i) for i, _ in student.prompt.text_ids(texts[at])]
         ):
-            batch = student.collate_texts([texts[i] for i in rows])
-            parts.append(student.read_texts(to_device(batch, student.device)).cpu().numpy())
+            batch, prefix = _behind_prefix(student, student.prompt.text_rows([texts[i] for i in rows]), kept)
+            parts.append(student.read_texts(batch, prefix=prefix).cpu().numpy())
             order += rows
             bar.update(len(rows))
     return np.concatenate(parts)[np.argsort(order)]
 
 
 def _batches(count: int, batch_size: int, lengths: Callable[[slice], Sequence[int]]) -> Iterator[list[int]]:
-    """Row numbers in batches of like length, longest first, so that padding is rare and memory peaks at once.
-
-    `lengths` is asked for one window of rows at a time.
-    """
-    if batch_size < 1:
-        raise UsageError(f"batch_size is {batch_size}; it must be at least 1")
+    """Row numbers in batches of like length; `lengths` is asked for one window of rows at a time."""
     for start in range(0, count, WINDOW):
         found = lengths(slice(start, start + WINDOW))
-        ordered = sorted(range(start, start + len(found)), key=lambda row: -found[row - start])
-        for first in range(0, len(ordered), batch_size):
-            yield ordered[first : first + batch_size]
+        for rows in batches_by_length(found, batch_size):
+            yield [start + row for row in rows]
 
 
 def _bar(total: int, label: str | None, *, unit: str) -> Any:

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from flipkd.student.batching import batches_by_length
 from flipkd.student.model import Reading, Student
 from flipkd.student.prefix import Prefix, without
 from flipkd.student.prompt import INSTRUCTION, LEFT_TEXT, PADDING, QUESTION, RIGHT_TEXT, Row, pad, to_device
@@ -72,9 +73,9 @@ class TextStates:
             for text, row in zip(wanted, self.student.prompt.text_rows(wanted), strict=True)
             if text not in found
         }
-        missing = sorted(rows, key=lambda text: -len(rows[text]))
-        for at in range(0, len(missing), batch_size):
-            chunk = missing[at : at + batch_size]
+        missing = list(rows)
+        for batch in batches_by_length([len(row) for row in rows.values()], batch_size):
+            chunk = [missing[at] for at in batch]
             found |= dict(zip(chunk, self._read_alone([rows[text] for text in chunk]), strict=True))
         for text in wanted:
             self._keep(text, found[text])

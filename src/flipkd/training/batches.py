@@ -63,8 +63,8 @@ class PairTable:
 class Collator:
     """Row numbers -> the batch that DistillationModule.forward takes; texts that are equal get equal ids."""
 
-    def __init__(self, student: Student, table: PairTable, *, represent: bool) -> None:
-        self.student, self.table, self.represent = student, table, represent
+    def __init__(self, student: Student, table: PairTable, *, represent: bool, behind_head: bool = False) -> None:
+        self.student, self.table, self.represent, self.behind_head = student, table, represent, behind_head
         numbers: dict[str, int] = {}
         self.left_id = np.array([numbers.setdefault(text, len(numbers)) for text in table.left])
         self.right_id = np.array([numbers.setdefault(text, len(numbers)) for text in table.right])
@@ -72,7 +72,10 @@ class Collator:
     def __call__(self, rows: Sequence[int]) -> dict[str, Tensor]:
         table = self.table
         batch = self.student.collate(
-            [table.left[row] for row in rows], [table.right[row] for row in rows], represent=self.represent
+            [table.left[row] for row in rows],
+            [table.right[row] for row in rows],
+            represent=self.represent,
+            behind_head=self.behind_head,
         )
         batch["label"] = torch.from_numpy(table.label[rows])
         if not self.represent or table.teacher is None:

@@ -25,6 +25,7 @@ class DistillationModule(nn.Module):
         super().__init__()
         self.student, self.objectives = student, list(objectives)
         self.represent = any("vectors" in term.needs for term in objectives)
+        self.behind_head = False  # whether batches are collated so
         self.queue = Queue(queue_size)
         self.scores: list[float] = []
         self.last_loss = float("nan")
@@ -54,7 +55,8 @@ class DistillationModule(nn.Module):
                 "text_segment": text_segment,
                 "text_position_ids": text_position_ids,
             }
-        reading = self.student(batch, represent=self.represent)
+        head = self.student.read_head() if self.behind_head else None
+        reading = self.student(batch, represent=self.represent, prefix=head, text_prefix=head)
         grid, right = None, reading.right
         if teacher_left is not None and teacher_right is not None:
             if self.training and self.queue.size and right is not None and right_id is not None:
@@ -89,6 +91,10 @@ class DistillationModule(nn.Module):
             self._steps += 1
             self.scores, self.last_loss = match.score.detach().tolist(), float(loss.detach())
         return loss
+
+    def activation_checkpointing_enable(self, **settings: Any) -> None:
+        """What the Trainer calls when `activation_checkpointing` is among the training arguments."""
+        self.student.language_model.activation_checkpointing_enable(**settings)
 
     def drain(self) -> dict[str, float]:
         """Mean of each objective since the last call, for the log."""
