@@ -36,6 +36,16 @@ class Prefix:
         return cache
 
 
+    def replaced(self, keys_values: Tensor) -> Any:
+        """A cache of the same kind that holds [2, layers, N, heads, S, d] instead, as it is and not as a copy."""
+        cache = self.repeated(keys_values.shape[2])
+        for layer, (keys, values) in zip(cache.layers, keys_values.transpose(0, 1), strict=True):
+            layer.keys, layer.values = keys, values
+            if hasattr(layer, "cumulative_length"):  # of a sliding window, which is known to be longer
+                layer.cumulative_length = keys.shape[2]
+        return cache
+
+
 def behind(prefix: Prefix | None, rows: int) -> dict[str, Any]:
     """What `Student.hidden` needs to read that many rows behind a prefix; nothing where there is none."""
     return {} if prefix is None else {"cache": prefix.repeated(rows), "before": prefix.segment}

@@ -113,8 +113,6 @@ class TextStates:
 
     def _cache(self, left: Sequence[TextState], right: Sequence[TextState]) -> tuple[Any, Tensor]:
         """Instruction, left and right texts of each pair side by side as the model's cache, and their segments [N, S]."""
-        from transformers import DynamicCache
-
         if self._instruction is None:
             raise ValueError("the instruction is read with the first text")
         head = _stacked(self._instruction.cache)[:, :, 0]
@@ -130,10 +128,7 @@ class TextStates:
             for at, state in enumerate(states):
                 start = end - state.keys_values.shape[3]
                 whole[:, :, at, :, start:end], segment[at, start:end] = state.keys_values, kind
-        cache = DynamicCache(config=self.student.language_model.config)
-        for layer in range(layers):
-            cache.update(whole[0, layer], whole[1, layer], layer)
-        return cache, segment
+        return self._instruction.replaced(whole), segment
 
 
 def text_states(student: Student) -> TextStates | None:
