@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 from commands import flipkd, given, student
 
-from flipkd.files import claimed, write_manifest
+from flipkd.claims import claimed
+from flipkd.files import write_manifest
 
 PLAIN = {"objectives": "{answer_cross_entropy: 1}"}
 PAIRS_ONLY = {"objectives.in_batch_kl": 0}  # what a teacher without vectors can teach

@@ -19,10 +19,11 @@ import yaml
 
 import flipkd
 from flipkd import config, errors
-from flipkd.cli import _mapping, app
+from flipkd.cli import app
 from flipkd.data.columns import OTHER_ALIASES, TEXT_ALIASES
 from flipkd.models import packaged_models
 from flipkd.objectives import OBJECTIVES
+from flipkd.options import mapping_of
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -160,7 +161,7 @@ def test_a_command_is_one_that_flipkd_takes(fence, words):
     assignments = given.pop("assignments") or ()
     if given.pop("config"):  # the file is not here, and may hold what the command leaves out
         given |= {name: name for name, field in settings.model_fields.items() if field.is_required()}
-    given["columns"] = _mapping(given["columns"])
+    given["columns"] = mapping_of(given["columns"])
     built = settings.build(None, assignments, given)
     check_objectives(built.objectives if verb == "train" else {})
 

@@ -5,12 +5,25 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from flipkd.errors import UsageError
+from flipkd.options import (
+    AsJson,
+    Assignments,
+    BaseModel,
+    BatchSize,
+    Columns,
+    ConfigFile,
+    MatcherFolder,
+    OutputDir,
+    Seed,
+    Train,
+    Validation,
+    mapping_of,
+)
 from flipkd.terminal import prints_on_stderr, quieten_libraries, run, show, with_settings
 
 app = typer.Typer(
@@ -20,35 +33,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-ConfigFile = Annotated[
-    Path | None, typer.Option("--config", metavar="FILE", help="YAML file of settings", show_default=False)
-]
-Assignments = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set", metavar="KEY=VALUE", help="one setting, wins over --config; may be repeated", show_default=False
-    ),
-]
-Columns = Annotated[
-    list[str] | None,
-    typer.Option("--columns", metavar="OURS=THEIRS", help="e.g. text1=title; may be repeated", show_default=False),
-]
-OutputDir = Annotated[
-    str | None, typer.Option("--output_dir", metavar="FOLDER", help="folder to write", show_default=False)
-]
-Train = Annotated[str | None, typer.Option("--train_file", metavar="FILE", help="training pairs", show_default=False)]
-Validation = Annotated[
-    str | None, typer.Option("--validation_file", metavar="FILE", help="validation pairs", show_default=False)
-]
-Seed = Annotated[int | None, typer.Option("--seed", metavar="N", help="seed of everything random", show_default=False)]
-AsJson = Annotated[bool, typer.Option("--json", help="print JSON instead of a table")]
-MatcherFolder = Annotated[str, typer.Option("--matcher", metavar="FOLDER", help="folder that flipkd train made")]
-BaseModel = Annotated[
-    str | None,
-    typer.Option("--base_model", metavar="NAME", help="where the base model is now, if it moved", show_default=False),
-]
-BatchSize = Annotated[int, typer.Option("--batch_size", metavar="N", min=1, help="pairs per pass")]
 
 
 @app.callback()
@@ -74,7 +58,7 @@ def check(
     """Look at pairs before training: balance, lengths, repeats, leaks."""
     from flipkd.stages.check import check as stage
 
-    report = stage(files, columns=_mapping(columns), tokenizer=tokenizer)
+    report = stage(files, columns=mapping_of(columns), tokenizer=tokenizer)
     show(report.as_json() if as_json else report.text())
     report.require()
 
@@ -91,7 +75,9 @@ def split(
     """Cut pairs into train, validation and test that share no text."""
     from flipkd.stages.check import split as stage
 
-    sizes = stage(pairs, columns=_mapping(columns), output_dir=output_dir, validation=validation, test=test, seed=seed)
+    sizes = stage(
+        pairs, columns=mapping_of(columns), output_dir=output_dir, validation=validation, test=test, seed=seed
+    )
     show("\n".join(f"{path}: {rows} pairs" for path, rows in sizes.items()))
 
 
@@ -110,12 +96,13 @@ def teach(
 ) -> None:
     """Fine-tune a small model and store what it says of every text."""
     from flipkd.config import TeachConfig
+    from flipkd.stages.results import metrics_table
     from flipkd.stages.teach import teach as stage
 
     given = {
         "train_file": train_file,
         "validation_file": validation_file,
-        "columns": _mapping(columns),
+        "columns": mapping_of(columns),
         "teacher_name_or_path": teacher_name_or_path,
         "output_dir": output_dir,
         "seed": seed,
@@ -124,7 +111,7 @@ def teach(
     with prints_on_stderr():
         summary = stage(settings)
     measured: dict[str, Any] = {name: summary[name] for name in ("train", "validation") if name in summary}
-    show(_metrics_table(measured) + f"\nteacher: {settings.output_dir}")
+    show(metrics_table(measured) + f"\nteacher: {settings.output_dir}")
 
 
 @app.command(cls=with_settings("TrainConfig"))
@@ -153,7 +140,7 @@ def train(
     given = {
         "train_file": train_file,
         "validation_file": validation_file,
-        "columns": _mapping(columns),
+        "columns": mapping_of(columns),
         "teacher": teacher,
         "model_name_or_path": model_name_or_path,
         "output_dir": output_dir,
@@ -177,13 +164,14 @@ def evaluate(
 ) -> None:
     """Measure a matcher on labelled pairs."""
     from flipkd.stages.evaluate import evaluate as stage
+    from flipkd.stages.results import metrics_table
 
-    mapping = _mapping(columns)
+    mapping = mapping_of(columns)
     with prints_on_stderr():
         metrics = stage(
             matcher, test_file, columns=mapping, base_model=base_model, output=output, batch_size=batch_size
         )
-    show(json.dumps(metrics, indent=2) if as_json else _metrics_table({"test": metrics}))
+    show(json.dumps(metrics, indent=2) if as_json else metrics_table({"test": metrics}))
 
 
 @app.command()
@@ -210,7 +198,7 @@ def match(
         raise UsageError("give a file of pairs, or one pair as --text1 and --text2")
     if pairs is None and output is not None:
         raise UsageError("--output is for a file of pairs; the row of one pair goes to stdout")
-    mapping = _mapping(columns)
+    mapping = mapping_of(columns)
     with prints_on_stderr():
         if pairs is None:
             rows = match_one(matcher, *texts, base_model=base_model)
@@ -245,7 +233,7 @@ def compare(
         "train_file": train_file,
         "validation_file": validation_file,
         "test_file": test_file,
-        "columns": _mapping(columns),
+        "columns": mapping_of(columns),
         "output_dir": output_dir,
     }
     settings = CompareConfig.build(config, assignments or (), given)
@@ -275,27 +263,6 @@ def demo(
 def main() -> None:
     """Run the command line."""
     run(app)
-
-
-def _mapping(words: list[str] | None) -> dict[str, str] | None:
-    """`ours=theirs` words as a mapping. Raises UsageError for a word without '='."""
-    if not words:
-        return None
-    mapping = {}
-    for word in words:
-        ours, equals, theirs = word.partition("=")
-        if not equals or not ours or not theirs:
-            raise UsageError(f"--columns {word!r}: write ours=theirs, for example --columns text1=title")
-        mapping[ours] = theirs
-    return mapping
-
-
-def _metrics_table(measured: dict[str, dict[str, Any]]) -> str:
-    from flipkd.stages.results import text_table
-
-    names = list(next(iter(measured.values())))
-    rows = [[name, *(f"{metrics[name]:.4g}" for metrics in measured.values())] for name in names]
-    return text_table(["metric", *measured], rows)
 
 
 if __name__ == "__main__":

@@ -12,17 +12,16 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from flipkd.errors import ArtefactError, FlipkdError, ResourceError, shorten
+from flipkd.errors import ArtefactError, FlipkdError, ResourceError
 
 MANIFEST = "manifest.json"
 TEMPORARY = ".partial-"
 OUTGOING = f"{TEMPORARY}old-"
-RUN = "run.json"
 # How safetensors, tokenizers and torch's zip writer tell of a full disk: by errors of their own, without an errno.
 DISK_FULL = ("No space left", "Disk quota", "inline_container", "PytorchStreamWriter")
 
@@ -98,13 +97,13 @@ def new_folder(path: str | Path, *, replace: bool = False) -> Iterator[Path]:
     """Fill a folder under a temporary name; on a clean exit it gets its manifest and its name, else it vanishes.
 
     With `replace` an existing folder of that name is swapped out, and deleted only after the new one stands; a process
-    killed between the two renames leaves it as `.partial-old-NAME`, and the next call or `claimed` puts it back.
+    killed between the two renames leaves it as `.partial-old-NAME`, and the next call or `claims.claimed` puts it back.
     """
     path = Path(path)
     temporary = path.with_name(f"{TEMPORARY}{uuid.uuid4().hex[:8]}-{path.name}")
     outgoing = path.with_name(f"{OUTGOING}{path.name}")
     with resource_errors(path):
-        _put_back(outgoing, path)
+        put_back(outgoing, path)
         if path.exists() and not (replace and path.is_dir()):
             raise ResourceError(f"{path}: exists already; delete it or choose another name")
         try:
@@ -119,10 +118,10 @@ def new_folder(path: str | Path, *, replace: bool = False) -> Iterator[Path]:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
         finally:
-            _put_back(outgoing, path)
+            put_back(outgoing, path)
 
 
-def _put_back(outgoing: Path, path: Path) -> None:
+def put_back(outgoing: Path, path: Path) -> None:
     """End a swap that was begun: the earlier folder gets its name again, or goes if the new one stands."""
     if outgoing.exists() and not path.exists():
         os.replace(outgoing, path)
@@ -171,74 +170,6 @@ def _check_manifest(folder: Path) -> None:
             raise ArtefactError(f"{file}: named in the manifest but missing")
         if file.stat().st_size != size or sha256(file) != digest:
             raise ArtefactError(f"{file}: sha256 mismatch, the file was changed or damaged after it was saved")
-
-
-@contextmanager
-def claimed(folder: str | Path, identity: Mapping[str, Any], *, free: frozenset[str] = frozenset()) -> Iterator[None]:
-    """Hold `folder` for one run, whose settings stand in `run.json`; a later run must have the same to go on in it.
-
-    `free` are keys that may change in between. Raises ArtefactError when another process holds the folder or the
-    settings differ, ResourceError when it cannot be written. The lock goes with its process.
-    """
-    from filelock import FileLock, Timeout
-
-    folder = Path(folder)
-    with resource_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise ArtefactError(f"{folder}: another run is writing here; wait, or choose another folder") from None
-    try:
-        _clear(folder)
-        _same_identity(folder, json.loads(json.dumps(identity)), free)
-        try:
-            yield
-        except BaseException:
-            if {path.name for path in folder.iterdir()} == {RUN, ".lock"}:
-                (folder / RUN).unlink()  # nothing was made under these settings, so they bind nobody
-            raise
-    finally:
-        lock.release()
-
-
-def _clear(folder: Path) -> None:
-    """Put right what killed runs left: only the lock's holder makes folders here, so none of these is being filled."""
-    with resource_errors(folder):
-        for left in folder.glob(f"{TEMPORARY}*/"):
-            if left.name.startswith(OUTGOING):
-                _put_back(left, left.with_name(left.name.removeprefix(OUTGOING)))
-            else:
-                shutil.rmtree(left, ignore_errors=True)
-
-
-def _same_identity(folder: Path, identity: dict[str, Any], free: frozenset[str]) -> None:
-    if not (folder / RUN).exists():
-        write_json(folder / RUN, identity)
-        return
-    recorded = read_json(folder / RUN)
-    if not isinstance(recorded, dict):
-        raise ArtefactError(f"{folder / RUN}: not the settings of a run")
-    before, now = _flat(recorded), _flat(identity)
-    keys = sorted(key for key in before.keys() | now.keys() if key.split(".")[-1] not in free)
-    changes = [
-        f"{key} was {shorten(before.get(key))}, now {shorten(now.get(key))}"
-        for key in keys
-        if before.get(key) != now.get(key)
-    ]
-    if changes:
-        raise ArtefactError(
-            f"{folder}: holds a run that was begun differently ({'; '.join(changes)}); run with the same settings "
-            "to go on, or choose another output_dir"
-        )
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return flat
 
 
 def sha256(path: str | Path) -> str:

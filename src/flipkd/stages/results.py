@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,3 +68,10 @@ def _cell(values: Sequence[float]) -> str:
         return f"{values[0]:.3f}"
     interval = mean_interval(values)
     return f"{interval['mean']:.3f} ± {(interval['high'] - interval['low']) / 2:.3f}"
+
+
+def metrics_table(measured: Mapping[str, Mapping[str, Any]]) -> str:
+    """Metrics as rows, one column per kind of pairs."""
+    names = list(next(iter(measured.values())))
+    rows = [[name, *(f"{metrics[name]:.4g}" for metrics in measured.values())] for name in names]
+    return text_table(["metric", *measured], rows)

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from flipkd.claims import claimed
 from flipkd.config import TeachConfig
 from flipkd.errors import ArtefactError, DataError
 from flipkd.evaluate.metrics import measure
-from flipkd.files import check_manifest, claimed, read_json, write_json
+from flipkd.files import check_manifest, read_json, write_json
 from flipkd.stages.pairs import content_hash, labelled, labels_of, trainable_pairs, warn_of_leaks
 from flipkd.teachers.scores import ColumnTeacher
 from flipkd.teachers.store import ScoreStore

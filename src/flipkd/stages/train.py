@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from flipkd.claims import claimed
 from flipkd.config import MINED_BY_DEFAULT, TrainConfig
 from flipkd.errors import ConfigError
-from flipkd.files import claimed, write_json
+from flipkd.files import write_json
 from flipkd.stages.pairs import content_hash, labels_of, trainable_pairs, warn_of_leaks
 from flipkd.stages.teach import StoredTeacher
 from flipkd.teachers.preflight import preflight

@@ -35,7 +35,6 @@ class Prefix:
             layer.keys, layer.values = (part.expand(rows, -1, -1, -1) for part in (layer.keys, layer.values))
         return cache
 
-
     def replaced(self, keys_values: Tensor) -> Any:
         """A cache of the same kind that holds [2, layers, N, heads, S, d] instead, as it is and not as a copy."""
         cache = self.repeated(keys_values.shape[2])

@@ -1,0 +1,83 @@
+"""A folder belongs to one run: one process at a time writes in it, always under the settings it was begun with."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from flipkd.errors import ArtefactError, shorten
+from flipkd.files import OUTGOING, TEMPORARY, put_back, read_json, resource_errors, write_json
+
+RUN = "run.json"
+
+
+@contextmanager
+def claimed(folder: str | Path, identity: Mapping[str, Any], *, free: frozenset[str] = frozenset()) -> Iterator[None]:
+    """Hold `folder` for one run, whose settings stand in `run.json`; a later run must have the same to go on in it.
+
+    `free` are keys that may change in between. Raises ArtefactError when another process holds the folder or the
+    settings differ, ResourceError when it cannot be written. The lock goes with its process.
+    """
+    from filelock import FileLock, Timeout
+
+    folder = Path(folder)
+    with resource_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise ArtefactError(f"{folder}: another run is writing here; wait, or choose another folder") from None
+    try:
+        _clear(folder)
+        _same_identity(folder, json.loads(json.dumps(identity)), free)
+        try:
+            yield
+        except BaseException:
+            if {path.name for path in folder.iterdir()} == {RUN, ".lock"}:
+                (folder / RUN).unlink()  # nothing was made under these settings, so they bind nobody
+            raise
+    finally:
+        lock.release()
+
+
+def _clear(folder: Path) -> None:
+    """Put right what killed runs left: only the lock's holder makes folders here, so none of these is being filled."""
+    with resource_errors(folder):
+        for left in folder.glob(f"{TEMPORARY}*/"):
+            if left.name.startswith(OUTGOING):
+                put_back(left, left.with_name(left.name.removeprefix(OUTGOING)))
+            else:
+                shutil.rmtree(left, ignore_errors=True)
+
+
+def _same_identity(folder: Path, identity: dict[str, Any], free: frozenset[str]) -> None:
+    if not (folder / RUN).exists():
+        write_json(folder / RUN, identity)
+        return
+    recorded = read_json(folder / RUN)
+    if not isinstance(recorded, dict):
+        raise ArtefactError(f"{folder / RUN}: not the settings of a run")
+    before, now = _flat(recorded), _flat(identity)
+    keys = sorted(key for key in before.keys() | now.keys() if key.split(".")[-1] not in free)
+    changes = [
+        f"{key} was {shorten(before.get(key))}, now {shorten(now.get(key))}"
+        for key in keys
+        if before.get(key) != now.get(key)
+    ]
+    if changes:
+        raise ArtefactError(
+            f"{folder}: holds a run that was begun differently ({'; '.join(changes)}); run with the same settings "
+            "to go on, or choose another output_dir"
+        )
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat
