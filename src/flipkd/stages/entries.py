@@ -36,9 +36,14 @@ class Entry:
     @property
     def overrides(self) -> dict[str, Any]:
         """The changes that this system's scores depend on, as a result file records them."""
-        uses_teacher = self.system in TEACHERS or self.system == "flipped"
-        counts = {True: uses_teacher, False: self.system in STUDENTS}
-        return {name: value for name, value in self.changes.items() if counts[name.startswith("teach.")]}
+        of_teacher = {name: value for name, value in self.changes.items() if name.startswith("teach.")}
+        of_student = {name: value for name, value in self.changes.items() if name not in of_teacher}
+        return (of_student if self.system in STUDENTS else {}) | (of_teacher if self.has_teacher else {})
+
+    @property
+    def has_teacher(self) -> bool:
+        """Whether the system is a small model or learns from one."""
+        return self.system in TEACHERS or self.system == "flipped"
 
     def teach_config(self, shared: Mapping[str, Any]) -> TeachConfig:
         """Settings of the teacher: this system's own, or the one that the flipped student learns from."""
@@ -59,7 +64,7 @@ class Entry:
     def identity(self, shared: Mapping[str, Any]) -> dict[str, Any]:
         """All settings that the scores depend on, defaults and all; no paths."""
         found: dict[str, Any] = {"system": self.system, "overrides": self.overrides}
-        if self.system in TEACHERS or self.system == "flipped":
+        if self.has_teacher:
             found["teach"] = self.teach_config(shared).model_dump(mode="json", exclude=set(PATHS))
         if self.system in STUDENTS:
             found["train"] = self.train_config(shared).model_dump(mode="json", exclude=set(PATHS))

@@ -60,7 +60,7 @@ class DistillationModule(nn.Module):
         grid, right = None, reading.right
         if teacher_left is not None and teacher_right is not None:
             if self.training and self.queue.size and right is not None and right_id is not None:
-                wider = self.queue.extended(right=right, teacher_right=teacher_right, right_id=right_id)
+                wider = self.queue.extended({"right": right, "teacher_right": teacher_right, "right_id": right_id})
                 right, teacher_right, right_id = wider["right"], wider["teacher_right"], wider["right_id"]
             with torch.autocast(label.device.type, enabled=False):  # it would round the teacher's cosines
                 grid = teacher_left @ teacher_right.T

@@ -21,7 +21,7 @@ class Queue:
         self.size = size
         self._columns: dict[str, Tensor] = {}
 
-    def extended(self, **columns: Tensor) -> dict[str, Tensor]:
+    def extended(self, columns: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Each column with what the queue holds behind it; the batch itself then joins the queue, the oldest leave."""
         before = self._columns
         whole = {name: torch.cat([own, before[name]]) if before else own for name, own in columns.items()}
