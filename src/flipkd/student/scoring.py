@@ -55,7 +55,9 @@ def score_pairs(
     states = states or text_states(student)
     student.eval()
     with student.uncompiled(), _bar(len(left), progress, unit="pair") as bar:
-        for rows in _batches(len(left), batch_size, lambda at: student.prompt.pair_lengths(left[at], right[at])):
+        for rows in _batches(
+            len(left), batch_size, student.device, lambda at: student.prompt.pair_lengths(left[at], right[at])
+        ):
             sides = [left[i] for i in rows], [right[i] for i in rows]
             if states is not None:
                 reading = states.read(*sides, batch_size=batch_size)
@@ -101,7 +103,10 @@ def encode_texts(
     kept, order, parts = Prefixes(), list[int](), list[Floats]()
     with student.uncompiled(), _bar(len(texts), progress, unit="text") as bar:
         for rows in _batches(
-            len(texts), batch_size, lambda at: [len(i) for i, _ in student.prompt.text_ids(texts[at])]
+            len(texts),
+            batch_size,
+            student.device,
+            lambda at: [len(ids) for ids, _ in student.prompt.text_ids(texts[at])],
         ):
             batch, prefix = _behind_prefix(student, student.prompt.text_rows([texts[i] for i in rows]), kept)
             parts.append(student.read_texts(batch, prefix=prefix).cpu().numpy())
@@ -110,11 +115,13 @@ def encode_texts(
     return np.concatenate(parts)[np.argsort(order)]
 
 
-def _batches(count: int, batch_size: int, lengths: Callable[[slice], Sequence[int]]) -> Iterator[list[int]]:
+def _batches(
+    count: int, batch_size: int, device: torch.device, lengths: Callable[[slice], Sequence[int]]
+) -> Iterator[list[int]]:
     """Row numbers in batches of like length; `lengths` is asked for one window of rows at a time."""
     for start in range(0, count, WINDOW):
         found = lengths(slice(start, start + WINDOW))
-        for rows in batches_by_length(found, batch_size):
+        for rows in batches_by_length(found, batch_size, device=device.type):
             yield [start + row for row in rows]
 
 

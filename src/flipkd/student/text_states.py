@@ -74,7 +74,8 @@ class TextStates:
             if text not in found
         }
         missing = list(rows)
-        for batch in batches_by_length([len(row) for row in rows.values()], batch_size):
+        lengths = [len(row) for row in rows.values()]
+        for batch in batches_by_length(lengths, batch_size, device=self.student.device.type):
             chunk = [missing[at] for at in batch]
             found |= dict(zip(chunk, self._read_alone([rows[text] for text in chunk]), strict=True))
         for text in wanted:
