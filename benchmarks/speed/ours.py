@@ -194,10 +194,10 @@ def _ranking(task: Task, *, reading: str) -> Repetition:
     def repetition(count: int) -> Work:
         documents = task.first(count).right
         if count not in met:
-            matcher.rank(next(queries), documents, batch_size=SCORE_BATCH)
+            matcher.rank(next(queries), documents)
             met.add(count)
         query = next(queries)
-        seconds, found = timed(lambda: matcher.rank(query, documents, batch_size=SCORE_BATCH))
+        seconds, found = timed(lambda: matcher.rank(query, documents))
         part = Task(task.model, [query] * count, documents, [0] * count)
         scores = {row["corpus_id"]: row["score"] for row in found}
         return Work(

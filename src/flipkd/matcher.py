@@ -112,7 +112,7 @@ class Matcher:
         *,
         top_k: int | None = None,
         return_documents: bool = False,
-        batch_size: int = 32,
+        batch_size: int = 64,
     ) -> list[dict[str, Any]]:
         """Documents by falling score: [{"corpus_id", "score", "text" if asked for}], ties in the order given.
 

@@ -6,20 +6,20 @@ from collections.abc import Iterator, Sequence
 
 from flipkd.errors import UsageError
 
-# On average at most. A batch that outgrows a CPU's cache is slower per token (docs/performance.md); for an accelerator
-# the bound is there for memory alone.
-TOKENS_PER_ROW = {"cpu": 48}
-TOKENS_PER_ROW_ELSEWHERE = 512
+# Of texts in one pass, padding counted. What outgrows a CPU's cache is slower per token (docs/performance.md); for an
+# accelerator the bound is there for memory alone.
+MOST_TOKENS = {"cpu": 1024}
+MOST_TOKENS_ELSEWHERE = 2**16
 
 
 def batches_by_length(lengths: Sequence[int], batch_size: int, *, device: str = "cpu") -> Iterator[list[int]]:
-    """Row numbers in batches of at most `batch_size` rows and, padding counted, so many tokens a row as `device` likes.
+    """Row numbers in batches of at most `batch_size` rows, fewer where their tokens are more than `device` likes.
 
     Raises UsageError for a batch_size below 1.
     """
     if batch_size < 1:
         raise UsageError(f"batch_size is {batch_size}; it must be at least 1")
-    most = batch_size * TOKENS_PER_ROW.get(device, TOKENS_PER_ROW_ELSEWHERE)
+    most = MOST_TOKENS.get(device, MOST_TOKENS_ELSEWHERE)
     ordered = sorted(range(len(lengths)), key=lambda row: -lengths[row])
     first = 0
     while first < len(ordered):
