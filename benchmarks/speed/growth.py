@@ -10,10 +10,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from machine import Work, timed
-from ours import PLAIN, save_matcher, score, train
+from ours import PLAIN, ranking, save_matcher, score, train
 from workload import Task, load_prompt
 
-SHORT, LONG = 16, 128  # tokens of each text
+SHORT, PASSAGE, LONG = 16, 64, 128  # tokens of each text
 LOADING = """
 import sys
 import torch
@@ -42,6 +42,16 @@ def train_short(task: Task) -> Repetition:
 def train_long(task: Task) -> Repetition:
     """Plain training on texts of LONG tokens."""
     return train(lengthened(task), objectives=PLAIN, max_text_length=LONG)
+
+
+def rank_long(task: Task) -> Repetition:
+    """`Matcher.rank` with blocked reading of documents of PASSAGE tokens that it has met."""
+    return ranking(lengthened(task), reading="blocked", max_text_length=PASSAGE)
+
+
+def rank_joint_long(task: Task) -> Repetition:
+    """The same with joint reading."""
+    return ranking(lengthened(task), reading="joint", max_text_length=PASSAGE)
 
 
 def lengthened(task: Task) -> Task:

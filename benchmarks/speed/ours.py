@@ -178,16 +178,17 @@ def quantize(model: Any) -> None:
 
 def rank(task: Task) -> Repetition:
     """`Matcher.rank` with blocked reading: a new query each time, against documents that the matcher has met."""
-    return _ranking(task, reading="blocked")
+    return ranking(task, reading="blocked")
 
 
 def rank_joint(task: Task) -> Repetition:
     """`Matcher.rank` with joint reading of the same pairs: the query is read once, each document anew."""
-    return _ranking(task, reading="joint")
+    return ranking(task, reading="joint")
 
 
-def _ranking(task: Task, *, reading: str) -> Repetition:
-    matcher = merged_matcher(task, reading=reading)
+def ranking(task: Task, **changes: Any) -> Repetition:
+    """`Matcher.rank` of the right texts for a left one; the documents were met before, the query is new each time."""
+    matcher = merged_matcher(task, **changes)
     queries = iter(list(dict.fromkeys(task.left)))
     met: set[int] = set()
 
@@ -198,11 +199,12 @@ def _ranking(task: Task, *, reading: str) -> Repetition:
             met.add(count)
         query = next(queries)
         seconds, found = timed(lambda: matcher.rank(query, documents))
-        part = Task(task.model, [query] * count, documents, [0] * count)
         scores = {row["corpus_id"]: row["score"] for row in found}
-        return Work(
-            seconds, count, real_tokens(matcher.student.prompt, part), 0.0, [scores[row] for row in range(count)]
-        )
+        prompt, part = matcher.student.prompt, Task(task.model, [query] * count, documents, [0] * count)
+        tokens = real_tokens(prompt, part, shared_once=True)
+        if prompt.reading == "blocked":  # the query alone, and the question for each document
+            tokens = len(prompt.text_rows([query])[0]) - len(prompt.instruction) + count * len(prompt.question)
+        return Work(seconds, count, tokens, 0.0, [scores[row] for row in range(count)])
 
     return repetition
 

@@ -55,6 +55,7 @@ RATIOS = (
     ),
     Ratio("score_gemm_share", "score", "gemm", "FLOP/s", 0.75),
     Ratio("rank_reuse_vs_joint", "rank", "rank_joint", "pairs/s", 4),
+    Ratio("rank_reuse_vs_joint_64_tokens", "rank_long", "rank_joint_long", "pairs/s", 4),
     Ratio("memory_100k_vs_10k", "memory_100k", "memory_10k", "bytes", 1.2),
     Ratio("train_compiled_vs_trl", "train_compiled", "train_trl", "pairs/s", 15),
     Ratio("train_compiled_gemm_share", "train_compiled", "gemm", "FLOP/s", 0.6),

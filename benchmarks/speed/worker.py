@@ -34,6 +34,8 @@ CONTENDERS = {
     "score_llama_cpp": "llama_cpp_peer:score_llama_cpp",
     "rank": "ours:rank",
     "rank_joint": "ours:rank_joint",
+    "rank_long": "growth:rank_long",
+    "rank_joint_long": "growth:rank_joint_long",
     "memory_10k": "ours:memory",
     "memory_100k": "ours:memory",
     "train_compiled": "ours:train_compiled",

@@ -72,11 +72,19 @@ def test_start_up_is_a_process_of_its_own(speed, task):
 
 
 def test_ranking_knows_its_documents_and_meets_a_new_query_each_time(speed, task):
-    for name in ("rank", "rank_joint"):
-        repetition = getattr(speed.ours, name)(task)
+    tokens = {}
+    for room, name in (
+        ("ours", "rank"),
+        ("ours", "rank_joint"),
+        ("growth", "rank_long"),
+        ("growth", "rank_joint_long"),
+    ):
+        repetition = getattr(getattr(speed, room), name)(task)
         first, second = repetition(COUNT), repetition(COUNT)
         assert len(first.scores) == len(second.scores) == COUNT
         assert first.scores != second.scores
+        tokens[name] = second.tokens
+    assert tokens["rank_joint_long"] - tokens["rank_long"] > tokens["rank_joint"] - tokens["rank"] > 0
 
 
 def test_a_repetition_starts_with_nothing_tokenised(speed, task):
