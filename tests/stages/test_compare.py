@@ -102,6 +102,24 @@ def test_variants_are_words_as_for_set(words, tmp_path):
     assert all(name in page for name in NAMES)
 
 
+def test_equal_settings_under_another_name_are_not_computed_again(words, tmp_path):
+    question = "template={question: 'Same?'}"
+    asked = f'variants={{asked: ["system=untrained", "{question}"]}}'
+    assert flipkd(*words, "--set", "systems=[asked]", "--set", asked).code == 0
+    done = flipkd(*words, "--set", "systems=[untrained]", "--set", f"train.{question}")  # now the comparison's own
+    assert done.code == 0, done.err
+    before, after = (
+        json.loads((tmp_path / "c" / "results" / f"tiny-{name}-seed0.json").read_text())
+        for name in ("asked", "untrained")
+    )
+    assert before["seconds"] == after["seconds"]
+    assert before["by_score"] == after["by_score"]
+    assert (before["name"], after["name"]) == ("asked", "untrained")
+    assert (list(before["overrides"]), after["overrides"]) == (["template"], {})
+    first, second = (tmp_path / "c" / "scores" / f"tiny-{name}-seed0.safetensors" for name in ("asked", "untrained"))
+    assert first.read_bytes() == second.read_bytes()
+
+
 def test_a_result_without_its_scores_is_computed_anew(words, tmp_path):
     one = [*words, "--set", "systems=[tfidf]"]
     assert flipkd(*one).code == 0
