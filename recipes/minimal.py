@@ -242,7 +242,7 @@ def main(argv=None):
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--lr", type=float, default=2e-4)
+    parser.add_argument("--lr", type=float, default=5e-4)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--dtype", default="bfloat16", help="of the LLM; the adapters are float32")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")

@@ -4,7 +4,7 @@
     python benchmarks/quality/tables.py --check    exit 1 when a page is not what the results say
 
 A page holds `<!-- table: NAME -->` and `<!-- /table -->`, and what stands between is made here. NAME is a data set of
-results/, `main` for all sets at a glance, or `choices` for the runs of choices/, on which defaults were decided.
+results/, `main` for all sets at a glance, or `choices/...` for the runs of that folder, on which a default was decided.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ import numpy as np
 from flipkd.stages.results import results_table, text_table
 
 ROOT = Path(__file__).parents[2]
-RESULTS = Path(__file__).parent / "results"
-CHOICES = Path(__file__).parent / "choices"
-DIFFERENCES = Path(__file__).parent / "differences"
+HERE = Path(__file__).parent
+RESULTS = HERE / "results"
+DIFFERENCES = HERE / "differences"
 MAIN_SETS = ("atec_finance", "mqp_medical", "nfcorpus_medical", "banking77_faq", "mrpc")
 MAIN_SYSTEMS = ("tfidf", "teacher", "teacher_finetuned", "cross_encoder", "untrained", "plain", "flipped")
 PAGES = ("README.md", "docs/results.md")
@@ -32,8 +32,8 @@ BLOCK = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- /table -->)", re.DOTALL)
 
 def block(name: str) -> str:
     """The table of one data set, the command that made it and the packages it ran on; or the main table."""
-    if name == "choices":
-        return choices_table(_read(CHOICES))
+    if name.startswith("choices/"):
+        return choices_table(_read(HERE / name))
     results = _read(RESULTS)
     if name == "main":
         return main_table(results)

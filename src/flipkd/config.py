@@ -203,7 +203,7 @@ class TrainConfig(Settings):
     per_device_train_batch_size: int = Field(16, ge=1, description="pairs per step")
     per_device_eval_batch_size: int = Field(32, ge=1, description="pairs per pass when scoring")
     gradient_accumulation_steps: int = Field(1, ge=1, description="steps per update; adds no in-batch comparisons")
-    learning_rate: float = Field(2e-4, gt=0, description="peak learning rate")
+    learning_rate: float = Field(5e-4, gt=0, description="peak learning rate")
     readout_learning_rate: float | None = Field(
         3e-3, gt=0, description="peak learning rate of A where it is read; null: learning_rate"
     )

@@ -94,7 +94,7 @@ def _unit(bench: Bench, hashes: Mapping[str, str]) -> dict[str, Any]:
         "matcher": bench.matcher,
         "peak_memory_bytes": peak_memory(),
         "versions": {package: version(package) for package in PACKAGES} | {"python": platform.python_version()},
-        "command": shlex.join(["flipkd", *sys.argv[1:]]),
+        "command": _command(),
         "identity": identity,
     }
     save_scores(scores_path(path), scores)
@@ -114,10 +114,15 @@ def _found(path: Path, identity: Mapping[str, Any], bench: Bench) -> dict[str, A
         logger.info("%s: found, not computed again", place)
         if place != path:
             before |= {"name": bench.entry.name, "overrides": bench.entry.overrides, "identity": identity}
+            before["command"] = _command()  # the earlier one may ask for something else by now
             save_scores(scores_path(path), read_scores(scores_path(place)))
             write_json(path, before)
         return before
     return None
+
+
+def _command() -> str:
+    return shlex.join(["flipkd", *sys.argv[1:]])
 
 
 def _settings(identity: Mapping[str, Any]) -> dict[str, Any]:
