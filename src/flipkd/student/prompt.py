@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -72,9 +73,7 @@ class Prompt:
         added = {
             token.content: id_ for id_, token in tokenizer.added_tokens_decoder.items() if not token.content.isspace()
         }
-        self._control = frozenset(added.values())
-        # A lookahead, so that spellings which overlap are all found.
-        self._control_spelling = re.compile("|".join(f"(?={re.escape(word)})" for word in added) or "(?!)")
+        self._control_words, self._control = list(added), frozenset(added.values())
         begin = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
         self.instruction = begin + self._plain(template.instruction)
         self.left_head = self._plain(template.left)
@@ -161,6 +160,12 @@ class Prompt:
         end = max(left_end, right_end)
         position = [*range(left_end), *range(start, right_end), *range(end, end + len(self.question))]
         return Row(ids, segment, position, truncated)
+
+    @cached_property
+    def _control_spelling(self) -> re.Pattern[str]:
+        """Where a control token is spelt; made when it is needed, since Gemma has 6,000 of them and few texts any."""
+        # A lookahead, so that spellings which overlap are all found.
+        return re.compile("|".join(f"(?={re.escape(word)})" for word in self._control_words) or "(?!)")
 
     def _plain(self, text: str) -> list[int]:
         return self._ids([text])[0]
