@@ -92,9 +92,16 @@ class DistillationModule(nn.Module):
             self.scores, self.last_loss = match.score.detach().tolist(), float(loss.detach())
         return loss
 
-    def activation_checkpointing_enable(self, **settings: Any) -> None:
+    def activation_checkpointing_enable(
+        self,
+        activation_checkpointing_kwargs: dict[str, Any] | None = None,
+        every_n_layers: int = 1,
+        offload: bool = False,
+    ) -> None:
         """What the Trainer calls when `activation_checkpointing` is among the training arguments."""
-        self.student.language_model.activation_checkpointing_enable(**settings)
+        self.student.language_model.activation_checkpointing_enable(
+            activation_checkpointing_kwargs, every_n_layers=every_n_layers, offload=offload
+        )
 
     def drain(self) -> dict[str, float]:
         """Mean of each objective since the last call, for the log."""
