@@ -265,7 +265,7 @@ def demo(
 def main() -> None:
     """Run the command line."""
     # Imports and models are a million objects that stay; looking for garbage among them, again and again while they load
-    # and once more at the end, would take a third of the time of a short command.
+    # and once more at the end, would be a large part of a short command's time.
     gc.set_threshold(100_000)
     atexit.register(gc.freeze)
     run(app)

@@ -105,7 +105,7 @@ def _unit(bench: Bench, hashes: Mapping[str, str]) -> dict[str, Any]:
 def _found(path: Path, identity: Mapping[str, Any], bench: Bench) -> dict[str, Any] | None:
     """The result of these very settings, whatever it was called when it was computed: a variant may have become the default."""
     others = path.parent.glob(f"{bench.config.data}-*-seed{bench.seed}.json")
-    for place in [path, *sorted(others)]:
+    for place in dict.fromkeys([path, *sorted(others)]):
         if not place.exists() or not scores_path(place).exists():
             continue
         before: dict[str, Any] = read_json(place)

@@ -153,7 +153,7 @@ def fit(
 def _shares_head(module: DistillationModule, arguments: TrainingArguments) -> bool:
     """Whether the template's head is read once a step for all rows.
 
-    It pays where texts are read alone as well (a third faster); in other readings it costs what it saves. Compiled
+    It pays where texts are read alone as well (docs/performance.md); in other readings it costs what it saves. Compiled
     layers would each be compiled for themselves, and checkpointed ones keep no keys and values.
     """
     student = module.student
