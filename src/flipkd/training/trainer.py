@@ -123,11 +123,11 @@ def fit(
     `arguments` are fields of transformers' TrainingArguments; without `readout_learning_rate` their rate is A's as well.
     Raises StoppedError after an orderly stop.
     """
-    given = training_arguments(output_dir, arguments)
-    module.behind_head = _shares_head(module, given)
-    collator = Collator(module.student, table, represent=module.represent, behind_head=module.behind_head)
     stop = OrderlyStop()
     try:
+        given = training_arguments(output_dir, arguments)
+        module.behind_head = _shares_head(module, given)
+        collator = Collator(module.student, table, represent=module.represent, behind_head=module.behind_head)
         trainer = DistillationTrainer(
             model=module,
             args=given,
