@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ratios import RATIOS, SMALLER_IS_BETTER, Ratio
-from run import RESULTS
+from run import RESULTS, differs
 
 from flipkd.stages.results import text_table
 
@@ -49,7 +49,7 @@ def row(ratio: Ratio, result: dict[str, Any] | None) -> list[str]:
         ratio.name,
         f"{result['ratio']:.2f}",
         ratio.bar_text,
-        reached(ratio, result["ratio"]),
+        "no parity" if differs(result) else reached(ratio, result["ratio"]),
         short(result["ours"]),
         short(result["peer"]),
         ratio.unit,

@@ -38,8 +38,9 @@ COUNTS = {
 MOST_PRECISION_LOST, MOST_DECISIONS_FLIPPED = 0.002, 0.005  # parity, as issue 4 asks for
 
 
-def result_of(ratio: Ratio, ours: Sequence[Line], peer: Sequence[Line], label: Sequence[int]) -> dict[str, Any]:
-    """The figures of one ratio from the turns of both contenders."""
+def result_of(ratio: Ratio, found: Mapping[str, Sequence[Line]], label: Sequence[int]) -> dict[str, Any]:
+    """The figures of one ratio from the turns of its contenders."""
+    ours, peer = found[ratio.ours], found[ratio.peer]
     each = [value(a, ratio.unit) / value(b, ratio.unit) for a, b in zip(ours, peer, strict=True)]
     result = {
         "name": ratio.name,
@@ -61,9 +62,11 @@ def result_of(ratio: Ratio, ours: Sequence[Line], peer: Sequence[Line], label: S
         },
     }
     both = ours[0]["scores"], peer[0]["scores"]
-    if None in both or len(both[0]) != len(both[1]):
-        return result
-    return result | agreement(*both, label)
+    if None not in both and len(both[0]) == len(both[1]):
+        result |= agreement(*both, label)
+    if ratio.same_as:
+        result["parity"] = parity(agreement(both[0], found[ratio.same_as][0]["scores"], label))
+    return result
 
 
 def agreement(ours: Sequence[float], peer: Sequence[float], label: Sequence[int]) -> dict[str, Any]:
@@ -82,12 +85,15 @@ def agreement(ours: Sequence[float], peer: Sequence[float], label: Sequence[int]
     }
 
 
-def broken_parity(found: Mapping[str, Any]) -> str | None:
-    """Why scores that should be the same are not, from what `agreement` found; None where they are."""
+def parity(found: Mapping[str, Any]) -> dict[str, Any]:
+    """What `agreement` found of scores that should be the same, and whether they are within the bounds."""
     lost = abs(found["average_precision"]["ours"] - found["average_precision"]["peer"])
-    if lost <= MOST_PRECISION_LOST and found["decisions_differ"] <= MOST_DECISIONS_FLIPPED:
-        return None
-    return f"average precision differs by {lost:.3f}, {100 * found['decisions_differ']:.1f} % of the decisions flip"
+    return {**found, "holds": lost <= MOST_PRECISION_LOST and found["decisions_differ"] <= MOST_DECISIONS_FLIPPED}
+
+
+def differs(result: Mapping[str, Any]) -> bool:
+    """Whether a ratio does not count because its scores are not those that they should be."""
+    return not result.get("parity", {"holds": True})["holds"]
 
 
 def count_of(contender: str, counts: Mapping[str, int]) -> int:
@@ -147,25 +153,17 @@ def measure_group(group: Sequence[Ratio], given: argparse.Namespace, counts: Map
     words = ["python", "benchmarks/speed/run.py", *sys.argv[1:]]
     for ratio in group:
         label = task.first(count_of(ratio.ours, counts)).label
-        if why := left_out(ratio, found, label):
-            say(f"{ratio.name}: left out, {why}", final=True)
+        if lacking := [name for name in ratio.contenders if name not in found]:
+            say(f"{ratio.name}: left out, {lacking[0]} did not run", final=True)
             continue
-        result = result_of(ratio, found[ratio.ours], found[ratio.peer], label)
+        result = result_of(ratio, found, label)
         given.results.mkdir(parents=True, exist_ok=True)
         told = about_this_run() | {"command": shlex.join(words), "model": given.model, "repeats": repeats}
         write_json(given.results / f"{ratio.name}.json", result | told)
-        say(f"{ratio.name}: {result['ratio']:.3g} ({ratio.bar_text})", final=True)
-
-
-def left_out(ratio: Ratio, found: Mapping[str, Sequence[Line]], label: Sequence[int]) -> str | None:
-    """Why a ratio cannot be told from what was found; None when it can."""
-    lacking = [name for name in ratio.contenders if name not in found]
-    if lacking:
-        return f"{lacking[0]} did not run"
-    if ratio.same_as is None:
-        return None
-    reason = broken_parity(agreement(found[ratio.ours][0]["scores"], found[ratio.same_as][0]["scores"], label))
-    return reason and f"{ratio.ours} is not {ratio.same_as}: {reason}"
+        say(
+            f"{ratio.name}: {result['ratio']:.3g} ({ratio.bar_text})" + (" without parity" if differs(result) else ""),
+            final=True,
+        )
 
 
 def say(words: str, *, final: bool = False) -> None:

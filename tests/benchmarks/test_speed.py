@@ -168,7 +168,7 @@ def test_a_ratio_is_the_median_of_paired_ratios(speed, unit, expected):
     ratio = speed.run.Ratio("name", "score", "score_generate", unit, 1)
     ours = [line(1.0, peak=2**31), line(3.0, peak=2**31), line(9.0, peak=2**31)]
     peer = [line(4.0), line(5.0), line(6.0)]  # ours take 0.25, 0.6 and 1.5 of their time
-    result = speed.run.result_of(ratio, ours, peer, [0, 1])
+    result = speed.run.result_of(ratio, {"score": ours, "score_generate": peer}, [0, 1])
     assert result["ratio"] == pytest.approx(expected)
     assert result["contenders"]["peer"]["seconds"] == [4.0, 5.0, 6.0]
     assert {"name", "ratio", "ours", "peer", "unit"} <= result.keys()
@@ -179,14 +179,16 @@ def test_scores_that_differ_break_parity(speed):
     scores = (label + np.linspace(0, 0.5, 400)).tolist()
     found = speed.run.agreement(scores, scores, label)
     assert found["average_precision"] == {"ours": 1.0, "peer": 1.0}
-    assert speed.run.broken_parity(found) is None
-    found = speed.run.agreement(scores[::-1], scores, label)
-    assert "flip" in speed.run.broken_parity(found)
     ratio = next(ratio for ratio in speed.run.RATIOS if ratio.same_as)
-    lines = {"score": [line(1.0, scores=scores)], "score_sentence_transformers": [line(1.0, scores=scores)]}
-    assert speed.run.left_out(ratio, lines, label) == "score_int8 did not run"
-    assert speed.run.left_out(ratio, lines | {"score_int8": [line(1.0, scores=scores)]}, label) is None
-    assert "is not score" in speed.run.left_out(ratio, lines | {"score_int8": [line(1.0, scores=scores[::-1])]}, label)
+    lines = {name: [line(1.0, scores=scores)] for name in ratio.contenders}
+    same = speed.run.result_of(ratio, lines, label)
+    assert not speed.run.differs(same)
+    told = {"command": "the command", "versions": {"torch": "2"}, "model": "m", "processor": "cpu", "threads": 2}
+    assert "no parity" not in speed.page.table({ratio.name: same | told})
+    other = speed.run.result_of(ratio, lines | {ratio.ours: [line(1.0, scores=scores[::-1])]}, label)
+    assert speed.run.differs(other)
+    assert other["parity"]["decisions_differ"] > 0.9
+    assert "no parity" in speed.page.table({ratio.name: other | told})
 
 
 def test_every_contender_of_a_ratio_is_in_the_table_and_has_pairs(speed):
@@ -216,7 +218,7 @@ def test_the_page_says_what_the_results_say():
 def test_the_table_of_the_page(speed, tmp_path):
     assert speed.page.table({}).count("not measured yet") == len(speed.run.RATIOS)
     ratio = speed.run.RATIOS[0]
-    result = speed.run.result_of(ratio, [line(1.0)], [line(20.0)], [])
+    result = speed.run.result_of(ratio, {ratio.ours: [line(1.0)], ratio.peer: [line(20.0)]}, [])
     told = {"command": "the command", "versions": {"torch": "2"}, "model": "m", "processor": "cpu", "threads": 2}
     (tmp_path / f"{ratio.name}.json").write_text(json.dumps(result | told))
     text = speed.page.table(speed.page.read_results(tmp_path))
