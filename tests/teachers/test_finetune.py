@@ -8,7 +8,7 @@ import pytest
 from flipkd.errors import ConfigError, DataError, NumbersError, ResourceError
 from flipkd.evaluate.metrics import measure
 from flipkd.files import check_manifest
-from flipkd.teachers.finetune import LOSSES, finetune_bi_encoder, finetune_cross_encoder
+from flipkd.teachers.finetune import LOSSES, finetune_teacher
 from flipkd.teachers.teacher import load_teacher
 
 FAST = {"num_train_epochs": 8, "learning_rate": 1e-2, "per_device_train_batch_size": 16}
@@ -22,7 +22,7 @@ def record(folder):
 
 @pytest.mark.parametrize("loss", list(LOSSES))
 def test_bi_encoder_learns_what_is_learnable(make_bi_encoder, learnable, tmp_path, loss, capfd):
-    folder = finetune_bi_encoder(
+    folder = finetune_teacher(
         make_bi_encoder(),
         learnable,
         output_dir=tmp_path / "out",
@@ -45,10 +45,11 @@ def test_bi_encoder_learns_what_is_learnable(make_bi_encoder, learnable, tmp_pat
 
 
 def test_cross_encoder_learns_and_gets_a_head(make_bi_encoder, learnable, tmp_path):
-    folder = finetune_cross_encoder(
+    folder = finetune_teacher(
         make_bi_encoder(),
         learnable,
         output_dir=tmp_path / "out",
+        kind="cross_encoder",
         validation=learnable,
         **{**FAST, "num_train_epochs": 25},
     )
@@ -61,10 +62,11 @@ def test_cross_encoder_learns_and_gets_a_head(make_bi_encoder, learnable, tmp_pa
 
 @pytest.mark.parametrize("kind", ["bi_encoder", "cross_encoder"])
 def test_a_seed_gives_the_same_weights_and_another_gives_others(make_bi_encoder, learnable, tmp_path, kind):
-    train = {"bi_encoder": finetune_bi_encoder, "cross_encoder": finetune_cross_encoder}[kind]
     weights = [
         load_teacher(
-            train(make_bi_encoder(), learnable, output_dir=tmp_path / name, seed=seed, num_train_epochs=1),
+            finetune_teacher(
+                make_bi_encoder(), learnable, output_dir=tmp_path / name, kind=kind, seed=seed, num_train_epochs=1
+            ),
             kind=kind,
             device="cpu",
         ).describe()["weights"]
@@ -92,7 +94,7 @@ def prompts_seen(monkeypatch) -> list[str | None]:
 )
 def test_prompt_is_applied_in_training_and_saved(make_bi_encoder, learnable, tmp_path, monkeypatch, own, given, used):
     seen = prompts_seen(monkeypatch)
-    folder = finetune_bi_encoder(
+    folder = finetune_teacher(
         make_bi_encoder(prompt=own), learnable, output_dir=tmp_path / "out", num_train_epochs=1, prompt=given
     )
     assert {prompt or "" for prompt in seen} == {used}
@@ -103,20 +105,22 @@ def test_prompt_is_applied_in_training_and_saved(make_bi_encoder, learnable, tmp
 def test_what_cannot_be_trained_is_refused_before_training(make_bi_encoder, learnable, tmp_path):
     out = {"output_dir": tmp_path / "out"}
     with pytest.raises(DataError, match=r"no column \['label'\]"):
-        finetune_bi_encoder("x", learnable.remove_columns("label"), **out)
+        finetune_teacher("x", learnable.remove_columns("label"), **out)
     with pytest.raises(DataError, match=r"row 0 has the label None \(96 such rows\)"):
-        finetune_bi_encoder("x", learnable.map(lambda _: {"label": None}), **out)
+        finetune_teacher("x", learnable.map(lambda _: {"label": None}), **out)
     with pytest.raises(DataError, match=r"only the labels \[1\]"):
-        finetune_cross_encoder("x", learnable.filter(lambda row: row["label"] == 1), **out)
+        finetune_teacher("x", learnable.filter(lambda row: row["label"] == 1), kind="cross_encoder", **out)
+    with pytest.raises(ConfigError, match="called 'cross-encoder'; did you mean 'cross_encoder'"):
+        finetune_teacher("x", learnable, kind="cross-encoder", **out)
     with pytest.raises(ConfigError, match="no loss is called 'cosnet'; did you mean"):
-        finetune_bi_encoder(make_bi_encoder(), learnable, loss="cosnet", **out)
+        finetune_teacher(make_bi_encoder(), learnable, loss="cosnet", **out)
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "out").mkdir()
     with pytest.raises(ResourceError, match="exists already"):
-        finetune_bi_encoder(make_bi_encoder(), learnable, **out)
+        finetune_teacher(make_bi_encoder(), learnable, **out)
 
 
 def test_a_loss_that_is_not_finite_leaves_no_model_behind(make_bi_encoder, learnable, tmp_path):
     with pytest.raises(NumbersError, match="use a lower learning_rate"):
-        finetune_bi_encoder(make_bi_encoder(), learnable, output_dir=tmp_path / "out", learning_rate=1e38)
+        finetune_teacher(make_bi_encoder(), learnable, output_dir=tmp_path / "out", learning_rate=1e38)
     assert list(tmp_path.iterdir()) == []

@@ -21,6 +21,17 @@ if TYPE_CHECKING:
     from flipkd.training.batches import TeacherSignal
 
 TEACHER = "teacher.json"
+PASSED_ON = (
+    "loss",
+    "num_train_epochs",
+    "per_device_train_batch_size",
+    "learning_rate",
+    "warmup_steps",
+    "max_length",
+    "seed",
+    "prompt",
+    "bf16",
+)
 
 
 def teach(config: TeachConfig) -> dict[str, Any]:
@@ -77,27 +88,19 @@ def _given_scores(sets: dict[str, Any]) -> ColumnTeacher:
 
 def _finetuned(config: TeachConfig, sets: dict[str, Any], folder: Path) -> Path:
     """The fine-tuned model's folder; one that was finished before is kept."""
-    from flipkd.teachers import finetune
+    from flipkd.teachers.finetune import finetune_teacher
 
     if folder.exists():
         check_manifest(folder)
         return folder
-    settings: dict[str, Any] = {
-        "output_dir": folder,
-        "validation": labelled(sets["validation"], name="validation") if "validation" in sets else None,
-        "num_train_epochs": config.num_train_epochs,
-        "per_device_train_batch_size": config.per_device_train_batch_size,
-        "learning_rate": config.learning_rate,
-        "warmup_steps": config.warmup_steps,
-        "max_length": config.max_length,
-        "seed": config.seed,
-        "prompt": config.prompt,
-        "bf16": config.bf16,
-    }
-    train_set = labelled(sets["train"], name="train")
-    if config.teacher_type == "cross_encoder":
-        return finetune.finetune_cross_encoder(config.teacher_name_or_path, train_set, **settings)
-    return finetune.finetune_bi_encoder(config.teacher_name_or_path, train_set, loss=config.loss, **settings)
+    return finetune_teacher(
+        config.teacher_name_or_path,
+        labelled(sets["train"], name="train"),
+        output_dir=folder,
+        validation=labelled(sets["validation"], name="validation") if "validation" in sets else None,
+        kind=config.teacher_type,
+        **{name: getattr(config, name) for name in PASSED_ON},
+    )
 
 
 class StoredTeacher:

@@ -18,7 +18,7 @@ from sentence_transformers.sentence_transformer.training_args import SentenceTra
 from tqdm import tqdm
 from transformers import PrinterCallback, TrainerCallback, set_seed
 
-from flipkd.errors import DataError, NumbersError
+from flipkd.errors import ConfigError, DataError, NumbersError, nearest
 from flipkd.evaluate.metrics import measure
 from flipkd.files import new_folder, write_json
 from flipkd.tables import pick
@@ -34,14 +34,16 @@ LOSSES = {
     "mnrl": "sentence_transformers.sentence_transformer.losses:MultipleNegativesRankingLoss",
 }
 POSITIVES_ONLY = "mnrl"
+KINDS = ["bi_encoder", "cross_encoder"]
 
 
-def finetune_bi_encoder(
+def finetune_teacher(
     name_or_path: str | Path,
     dataset: Dataset,
     *,
     output_dir: str | Path,
     validation: Dataset | None = None,
+    kind: str = "bi_encoder",
     loss: str = "cosent",
     num_train_epochs: float = 3,
     per_device_train_batch_size: int = 32,
@@ -52,53 +54,22 @@ def finetune_bi_encoder(
     prompt: str | None = None,
     bf16: bool | None = None,
 ) -> Path:
-    """Fine-tune a SentenceTransformer on `text1`, `text2`, `label` and save it, whole or not at all, to `output_dir`.
+    """Fine-tune a small model on `text1`, `text2`, `label` and save it, whole or not at all, to `output_dir`.
 
-    `loss` is a row of LOSSES or `package.module:class`; "mnrl" trains on positives only, against the other texts of
-    the batch. `warmup_steps` below 1 is a share of all steps. `prompt` (None: the model's own) stands before each text
-    and is saved with the model. `bf16` None: mixed precision where the machine has it. `finetune.json` beside the model
-    holds settings and validation metrics before and after.
-    Raises DataError (columns, labels), NumbersError (loss not finite) and what `load_teacher` and `new_folder` raise.
+    A bi-encoder's `loss` is a row of LOSSES or `package.module:class`; "mnrl" trains on positives only, against the other
+    texts of the batch. A cross-encoder learns by binary cross-entropy; an encoder without a scoring head gets one, drawn
+    with `seed`. `warmup_steps` below 1 is a share of all steps. `max_length` counts the tokens of one text, of both for a
+    cross-encoder. `prompt` (None: the model's own) stands before each text and is saved with the model. `bf16` None: mixed
+    precision where the machine has it. `finetune.json` beside the model holds settings and validation metrics before and
+    after. Raises DataError (columns, labels), ConfigError (kind, loss), NumbersError (loss not finite) and what
+    `load_teacher` and `new_folder` raise.
     """
+    if kind not in KINDS:
+        raise ConfigError(f"no kind of teacher that can be fine-tuned is called {kind!r}; {nearest(kind, KINDS)}")
     settings = {
-        "kind": "bi_encoder",
+        "kind": kind,
         "base": str(name_or_path),
-        "loss": loss,
-        "num_train_epochs": num_train_epochs,
-        "per_device_train_batch_size": per_device_train_batch_size,
-        "learning_rate": learning_rate,
-        "warmup_steps": warmup_steps,
-        "max_length": max_length,
-        "seed": seed,
-        "prompt": prompt,
-        "bf16": multiplies_bfloat16() if bf16 is None else bf16,
-    }
-    return _finetune(settings, dataset, validation, Path(output_dir))
-
-
-def finetune_cross_encoder(
-    name_or_path: str | Path,
-    dataset: Dataset,
-    *,
-    output_dir: str | Path,
-    validation: Dataset | None = None,
-    num_train_epochs: float = 3,
-    per_device_train_batch_size: int = 32,
-    learning_rate: float = 2e-5,
-    warmup_steps: float = 0.1,
-    max_length: int = 128,
-    seed: int = 0,
-    prompt: str | None = None,
-    bf16: bool | None = None,
-) -> Path:
-    """Fine-tune a CrossEncoder with one label by binary cross-entropy; `max_length` holds both texts together.
-
-    An encoder without a scoring head gets one, drawn with `seed`. Otherwise as `finetune_bi_encoder`.
-    """
-    settings = {
-        "kind": "cross_encoder",
-        "base": str(name_or_path),
-        "loss": "binary_cross_entropy",
+        "loss": loss if kind == "bi_encoder" else "binary_cross_entropy",
         "num_train_epochs": num_train_epochs,
         "per_device_train_batch_size": per_device_train_batch_size,
         "learning_rate": learning_rate,
