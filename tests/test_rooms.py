@@ -21,6 +21,7 @@ LOWEST = {
     "tables",
     "files",
     "claims",
+    "batching",
     "text",
 }  # open to all; "flipkd" itself: its version
 ROOMS = {
@@ -44,6 +45,7 @@ ROOMS = {
     "tables": set(),
     "files": set(),
     "claims": set(),
+    "batching": set(),
     "text": set(),
 }
 EVERYTHING = set(ROOMS)

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from flipkd.student.batching import batches_by_length
+from flipkd.batching import batches_by_length
 from flipkd.student.model import Reading, Student
 from flipkd.student.prefix import Prefix, Prefixes, shared_prefix, without
 from flipkd.student.prompt import Row, pad, to_device

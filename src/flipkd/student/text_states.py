@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flipkd.student.batching import batches_by_length
+from flipkd.batching import batches_by_length
 from flipkd.student.model import Reading, Student
 from flipkd.student.prefix import Prefix, without
 from flipkd.student.prompt import INSTRUCTION, LEFT_TEXT, PADDING, QUESTION, RIGHT_TEXT, Row, pad, to_device

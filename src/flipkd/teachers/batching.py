@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from sentence_transformers.base.sampler import DefaultBatchSampler
 
-SPREAD = 32  # batches that are sorted together: enough for like lengths, few enough to leave their rows to chance
+from flipkd.batching import batches_near
 
 
 class LengthGroupedBatches(DefaultBatchSampler):  # type: ignore[misc]
@@ -28,11 +28,7 @@ class LengthGroupedBatches(DefaultBatchSampler):  # type: ignore[misc]
     def __iter__(self) -> Iterator[list[int]]:
         random = torch.Generator().manual_seed(self.seed + self.epoch)
         order = torch.randperm(len(self.lengths), generator=random).tolist()
-        window = self.batch_size * SPREAD
-        batches = []
-        for start in range(0, len(order), window):
-            rows = sorted(order[start : start + window], key=lambda row: -self.lengths[row])
-            batches += [rows[at : at + self.batch_size] for at in range(0, len(rows), self.batch_size)]
+        batches = batches_near(order, self.lengths, self.batch_size)
         if self.drop_last:
             batches = [batch for batch in batches if len(batch) == self.batch_size]
         for at in torch.randperm(len(batches), generator=random).tolist():

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Sampler
 
+from flipkd.batching import batches_near
 from flipkd.student.model import Student
 
 
@@ -97,9 +98,8 @@ class LengthGroupedRows(Sampler[int]):
     resumed run does not have.
     """
 
-    def __init__(self, lengths: Sequence[int], *, batch_size: int, seed: int, spread: int = 32) -> None:
-        self.lengths, self.batch_size, self.seed, self.spread = lengths, batch_size, seed, spread
-        self.epoch = 0
+    def __init__(self, lengths: Sequence[int], *, batch_size: int, seed: int) -> None:
+        self.lengths, self.batch_size, self.seed, self.epoch = lengths, batch_size, seed, 0
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the order of this epoch; accelerate calls it."""
@@ -110,15 +110,11 @@ class LengthGroupedRows(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         random = np.random.default_rng((self.seed, self.epoch))
-        order = random.permutation(len(self.lengths))
-        window = self.batch_size * self.spread
-        batches: list[NDArray[np.int64]] = []
-        for start in range(0, len(order), window):
-            rows = np.array(sorted(order[start : start + window], key=lambda row: -self.lengths[row]))
-            batches += [rows[at : at + self.batch_size] for at in range(0, len(rows), self.batch_size)]
+        order = random.permutation(len(self.lengths)).tolist()
+        batches = batches_near(order, self.lengths, self.batch_size)
         short = [batch for batch in batches if len(batch) < self.batch_size]
         whole = [batch for batch in batches if len(batch) == self.batch_size]
         for at in random.permutation(len(whole)):
-            yield from whole[at].tolist()
+            yield from whole[at]
         for batch in short:
-            yield from batch.tolist()
+            yield from batch

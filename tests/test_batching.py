@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flipkd.batching import MOST_TOKENS, MOST_TOKENS_ELSEWHERE, SPREAD, batches_by_length, batches_near
 from flipkd.errors import UsageError
-from flipkd.student.batching import MOST_TOKENS, MOST_TOKENS_ELSEWHERE, batches_by_length
 
 
 @given(st.lists(st.integers(0, 700), max_size=60), st.integers(1, 40), st.sampled_from(["cpu", "cuda"]))
@@ -32,3 +32,15 @@ def test_no_batch_is_smaller_than_one():
     for size in (0, -3):
         with pytest.raises(UsageError, match=f"batch_size is {size}; it must be at least 1"):
             list(batches_by_length([1], size))
+
+
+@given(st.lists(st.integers(0, 9), max_size=400), st.integers(1, 5), st.randoms(use_true_random=False))
+def test_rows_stay_in_their_window_of_the_order_and_are_sorted_there(lengths, batch_size, random):
+    order = random.sample(range(len(lengths)), len(lengths))
+    batches = batches_near(order, lengths, batch_size)
+    rows, window = [row for batch in batches for row in batch], batch_size * SPREAD
+    for start in range(0, len(order), window):
+        assert sorted(rows[start : start + window]) == sorted(order[start : start + window])
+        found = [lengths[row] for row in rows[start : start + window]]
+        assert found == sorted(found, reverse=True)
+    assert all(len(batch) == batch_size for batch in batches[:-1])
