@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -88,6 +89,11 @@ class Comparison:
     def names(self) -> list[str]:
         """Each name once, in order of first appearance."""
         return list(dict.fromkeys(unit.name for unit in self.units))
+
+    @cached_property
+    def differences(self) -> dict[str, list[dict[str, Any]]]:
+        """Reference -> its rows of `paired_differences`; its thousands of resamples are drawn once for all readers."""
+        return {name: paired_differences(self, against=name) for name in references(self)}
 
     def units_of(self, name: str) -> list[UnitScores]:
         """The units of one name, one per seed, in the order given."""

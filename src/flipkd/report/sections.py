@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flipkd.report import charts, curves, errors_by_pair, words
-from flipkd.report.comparison import Comparison, UnitScores, paired_differences, references, score_rows, summary_rows
+from flipkd.report.comparison import Comparison, UnitScores, score_rows, summary_rows
 
 Charts = dict[str, dict[str, Any]]  # name of a place on the page -> its spec; filled as the sections are made
 JUDGES = ("teacher_finetuned", "plain", "flipped")
@@ -17,7 +17,7 @@ def contents(comparison: Comparison) -> tuple[dict[str, Any], Charts]:
     """All that the template needs, and the charts by name."""
     found: Charts = {}
     summary = summary_rows(comparison)
-    differences = [difference_section(comparison, name, found) for name in references(comparison)]
+    differences = [difference_section(comparison, name, found) for name in comparison.differences]
     drawn = _first_units(comparison)
     values = {
         "comparison": comparison,
@@ -83,7 +83,7 @@ def headline(
 
 def difference_section(comparison: Comparison, against: str, found: Charts) -> dict[str, Any]:
     """All names against one reference, as a table and as a forest plot."""
-    rows = paired_differences(comparison, against=against)
+    rows = comparison.differences[against]
     place = f"forest-{len(found)}"
     if rows:
         found[place] = charts.forest(rows, charts.systems_of(comparison, comparison.names))

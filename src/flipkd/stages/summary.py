@@ -12,7 +12,7 @@ from typing import Any
 from flipkd.config import CompareConfig
 from flipkd.errors import ConfigError
 from flipkd.files import write_json, write_text
-from flipkd.report.comparison import Comparison, UnitScores, paired_differences, references, summary_rows
+from flipkd.report.comparison import Comparison, UnitScores, summary_rows
 from flipkd.stages.pairs import labels_of
 from flipkd.stages.units import read_scores, result_path, scores_path
 
@@ -22,14 +22,13 @@ logger = logging.getLogger(__name__)
 def write_summary(config: CompareConfig, sets: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> None:
     """Write `results.json` (summary, paired differences, every unit) and `report.html` into the output folder."""
     comparison = _comparison(config, sets, results)
-    differences = {name: paired_differences(comparison, against=name) for name in references(comparison)}
     output_dir = Path(config.output_dir)
     whole = {
         "data": config.data,
         "command": comparison.command,
         "pairs": comparison.counts,
         "summary": summary_rows(comparison),
-        "differences": differences,
+        "differences": comparison.differences,
         "units": list(results),
     }
     write_json(output_dir / "results.json", whole)
