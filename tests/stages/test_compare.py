@@ -120,6 +120,24 @@ def test_equal_settings_under_another_name_are_not_computed_again(words, tmp_pat
     assert first.read_bytes() == second.read_bytes()
 
 
+def test_a_variant_on_other_pairs_is_not_the_system_itself_and_follows_its_file(words, pair_files, tmp_path):
+    rows = Path(pair_files["train"]).read_text(encoding="utf-8").splitlines()
+    fewer = tmp_path / "fewer.csv"
+    fewer.write_text("\n".join(rows[: len(rows) // 2]) + "\n", encoding="utf-8")
+    variant = f'variants={{half: ["system=cross_encoder", "teach.train_file={fewer}"]}}'
+    asked = [*words, "--set", "systems=[cross_encoder, half]", "--set", variant]
+    results = [tmp_path / "c" / "results" / f"tiny-{name}-seed0.json" for name in ("cross_encoder", "half")]
+    for _ in range(2):  # computed, and found again
+        done = flipkd(*asked)
+        assert done.code == 0, done.err
+        whole, half = (json.loads(path.read_text()) for path in results)
+        assert whole["by_score"] != half["by_score"]
+    fewer.write_text("\n".join(rows[: len(rows) // 4]) + "\n", encoding="utf-8")
+    done = flipkd(*asked)
+    assert done.code == 4
+    assert "holds a run that was begun differently (data.train was" in done.err
+
+
 def test_a_result_without_its_scores_is_computed_anew(words, tmp_path):
     one = [*words, "--set", "systems=[tfidf]"]
     assert flipkd(*one).code == 0

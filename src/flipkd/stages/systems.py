@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from flipkd.config import CompareConfig, TeachConfig, TrainConfig
 from flipkd.errors import ArtefactError
 from flipkd.evaluate.combine import COMBINED, fit_weights, weighted_sum
-from flipkd.stages.entries import Entry, short_hash
-from flipkd.stages.pairs import labels_of
+from flipkd.stages.entries import PATHS, Entry, short_hash
+from flipkd.stages.pairs import content_hash, labels_of, trainable_pairs
 from flipkd.stages.teach import StoredTeacher, teach
 from flipkd.stages.train import train
 from flipkd.stages.units import Split
@@ -61,8 +61,17 @@ class Bench:
         return {name: getattr(self.config, name) for name in names} | {"seed": self.seed}
 
     def identity(self) -> dict[str, Any]:
-        """All settings that this unit's scores depend on."""
-        return self.entry.identity(self.shared)
+        """All settings that this unit's scores depend on, and what is in the files that it has for itself."""
+        own = {name: self._content(name) for name in self.entry.overrides if name.rpartition(".")[2] in PATHS}
+        return self.entry.identity(self.shared) | ({"own_files": own} if own else {})
+
+    def _content(self, name: str) -> Any:
+        """What a path among the overrides stands for: the hash of a file of pairs, else the path itself."""
+        room, _, key = name.rpartition(".")
+        settings = self.entry.teach_config(self.shared) if room else self.entry.train_config(self.shared)
+        if key not in ("train_file", "validation_file"):
+            return getattr(settings, key)
+        return content_hash(trainable_pairs(getattr(settings, key), columns=settings.columns, name=name))
 
     def teach_config(self) -> TeachConfig:
         """Settings of the unit's teacher; equal settings have one folder, whichever systems use it."""
