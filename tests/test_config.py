@@ -246,6 +246,22 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
     assert refusal(config=tmp_path).startswith(f"{tmp_path}: not readable as YAML (")
 
 
+def test_a_comparison_starts_from_the_defaults_of_the_stage_it_changes():
+    words = [
+        "train.objectives.margin_hinge=0.5",
+        "train.objectives.in_batch_kl.temperature=0.1",
+        "teach.max_length=64",
+    ]
+    config = CompareConfig.build(None, words, FILES | {"test_file": "c.csv"})
+    train = TrainConfig.check({**FILES, **config.train})
+    assert train.objectives == TrainConfig.build(None, ["objectives.margin_hinge=0.5", words[1][6:]], FILES).objectives
+    assert train.objectives["answer_cross_entropy"] == 1
+    assert config.teach == {"max_length": 64}
+    assert CompareConfig.check(FILES | {"test_file": "c.csv"}).train == {}
+    with pytest.raises(ConfigError, match="data is 'a/b'"):
+        CompareConfig.build(None, ["data=a/b"], FILES | {"test_file": "c.csv"})
+
+
 # All settings
 
 

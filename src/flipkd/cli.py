@@ -72,7 +72,7 @@ def split(
     output_dir: Annotated[str, typer.Option("--output_dir", help="folder for the three files")] = "data",
     validation: Annotated[float, typer.Option("--validation", min=0, max=1, help="share of validation pairs")] = 0.1,
     test: Annotated[float, typer.Option("--test", min=0, max=1, help="share of test pairs")] = 0.2,
-    seed: Annotated[int, typer.Option("--seed", help="seed of the split")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="seed of the split")] = 0,
 ) -> None:
     """Cut pairs into train, validation and test that share no text."""
     from flipkd.stages.check import split as stage

@@ -219,6 +219,9 @@ class TrainConfig(Settings):
     training_arguments: dict[str, Any] = Field({}, description="any other field of transformers' TrainingArguments")
 
 
+NAME = r"^[\w.-]+$"  # what may be part of a file's name
+
+
 class CompareConfig(Settings):
     """Settings of a comparison: the same pairs, several systems, several seeds."""
 
@@ -227,7 +230,7 @@ class CompareConfig(Settings):
     test_file: str = Field(description="pairs that are read once")
     columns: dict[str, str] | None = Field(None, description="our column name -> the file's")
     output_dir: str = Field("comparison", description="folder for results, teachers and runs")
-    data: str = Field("pairs", description="name of the data in the results")
+    data: str = Field("pairs", pattern=NAME, description="name of the data in the results")
     systems: list[str] = Field(
         ["teacher_finetuned", "untrained", "plain", "flipped"], description="what is compared: systems and variants"
     )
@@ -239,3 +242,14 @@ class CompareConfig(Settings):
     seeds: list[int] = Field([0], min_length=1, description="one run of each system per seed")
     teach: dict[str, Any] = Field({}, description="settings of `flipkd teach` that differ")
     train: dict[str, Any] = Field({}, description="settings of `flipkd train` that differ")
+
+    @classmethod
+    def _assign(cls, values: dict[str, Any], path: list[str], value: Any) -> None:
+        """As for any stage; below `teach` and `train` a mapping starts from that stage's default."""
+        stages: dict[str, type[Settings]] = {"teach": TeachConfig, "train": TrainConfig}
+        stage = stages.get(path[0])
+        if stage is None or len(path) == 1 or not isinstance(values.get(path[0], {}), dict):
+            super()._assign(values, path, value)
+            return
+        values[path[0]] = dict(values.get(path[0], {}))
+        stage._assign(values[path[0]], path[1:], value)

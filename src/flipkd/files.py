@@ -14,6 +14,7 @@ import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +177,23 @@ def sha256(path: str | Path) -> str:
     """The sha256 of a file's bytes, as hex."""
     with open(path, "rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def folder_hash(folder: str | Path) -> str:
+    """One sha256 of the names and the bytes of all files below `folder`, as hex."""
+    folder = Path(folder)
+    with resource_errors(folder):
+        stats = [(file, file.stat()) for file in _files(folder)]
+        return _folder_hash(folder, tuple((file, stat.st_size, stat.st_mtime_ns) for file, stat in stats))
+
+
+@lru_cache(maxsize=64)
+def _folder_hash(folder: Path, files: tuple[tuple[Path, int, int], ...]) -> str:
+    """Sizes and times are there to tell when to read again: a comparison asks for the same models over and over."""
+    digest = hashlib.sha256()
+    for file, _, _ in files:
+        digest.update(f"{file.relative_to(folder).as_posix()}\0{sha256(file)}\n".encode())
+    return digest.hexdigest()
 
 
 def _files(folder: Path) -> list[Path]:

@@ -17,6 +17,7 @@ from typer.core import TyperCommand
 
 from flipkd.errors import FlipkdError
 
+MEMORY = "flipkd: memory ran out; use a smaller batch size or model"
 ANYWHERE = ("--debug", "--verbose")  # options of flipkd itself, which may also stand behind the verb
 
 
@@ -39,11 +40,13 @@ def run(app: typer.Typer) -> None:
     except FlipkdError as error:
         _fail(error, f"flipkd: {error}", error.exit_code, debug=debug)
     except MemoryError as error:
-        _fail(error, "flipkd: memory ran out; use a smaller batch size or model", 5, debug=debug)
+        _fail(error, MEMORY, 5, debug=debug)
     except BrokenPipeError:
         # The reader left, for example `head`; what is still buffered would make Python complain at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception as error:
+        if type(error).__name__ == "OutOfMemoryError":  # torch's, which a verb may not have imported
+            _fail(error, MEMORY, 5, debug=debug)
         text = (
             f"flipkd: this is a bug in flipkd: {type(error).__name__}: {error} (run again with --debug and report it)"
         )
@@ -100,7 +103,6 @@ def with_settings(config_name: str) -> type[TyperCommand]:
         settings = config_name
 
         def format_epilog(self, ctx: Any, formatter: Any) -> None:
-            """The settings, below the options."""
             """The settings under the options; click calls it."""
             import flipkd.config
 

@@ -65,7 +65,7 @@ def test_too_little_to_learn_from(rows, said):
     report = check_pairs(data(rows), name="train.csv")
     assert len(report.problems) == 1
     assert said in report.problems[0]
-    with pytest.raises(DataError, match=r"^train\.csv: cannot be used for training: "):
+    with pytest.raises(DataError, match=r"^train\.csv: cannot be used: "):
         require_trainable(report)
 
 

@@ -152,6 +152,20 @@ def test_a_result_without_its_scores_is_computed_anew(words, tmp_path):
     assert "delete it, and it is computed anew" in done.err
 
 
+def test_the_score_is_the_one_that_the_matcher_decides_by(words, tmp_path):
+    done = flipkd(*words, "--set", "systems=[plain, flipped]", "--set", "train.score=cosine", "--set", "seeds=[0, 0]")
+    assert done.code == 0, done.err
+    results = {path.stem: json.loads(path.read_text()) for path in (tmp_path / "c" / "results").glob("*.json")}
+    assert {name: result["score"] for name, result in results.items()} == {
+        "tiny-plain-seed0": "answer",
+        "tiny-flipped-seed0": "cosine",
+    }
+    flipped = results["tiny-flipped-seed0"]
+    contract = json.loads((tmp_path / "c" / flipped["matcher"] / "matcher.json").read_text())
+    assert list(contract["score"]) == ["cosine"]
+    assert flipped["metrics"] == flipped["by_score"]["cosine"]
+
+
 def test_what_cannot_be_compared(words, pair_files, tmp_path):
     done = flipkd(*words, "--set", "systems=[tfidff]")
     assert done.code == 4

@@ -27,6 +27,8 @@ def test_each_system_has_its_own_settings():
     assert plain.train_config(SHARED).objectives == {"answer_cross_entropy": 1.0}
     assert len(flipped.train_config(SHARED).objectives) > 1
     assert not teacher.teach_config(SHARED).fine_tune
+    (tuned,) = listed(systems=["teacher_finetuned"], teach={"fine_tune": False})
+    assert tuned.teach_config(SHARED).fine_tune, "the name says what it is"
     assert flipped.teach_config(SHARED).fine_tune
     assert cross.teach_config(SHARED).teacher_type == "cross_encoder"
     assert plain.overrides == flipped.overrides == {}
@@ -85,5 +87,11 @@ def test_what_is_refused():
         listed(systems=["flip"])
     with pytest.raises(ConfigError, match=r"variants\.plain: plain is a system already"):
         listed(variants={"plain": []})
+    with pytest.raises(ConfigError, match="variants: 'lr/1e-4' is part of files' names"):
+        listed(variants={"lr/1e-4": []})
+    with pytest.raises(ConfigError, match=r"train\.seed cannot be set here.*see seeds"):
+        listed(train={"seed": 5})
+    with pytest.raises(ConfigError, match=r"teach\.output_dir cannot be set here"):
+        listed(systems=["mine"], variants={"mine": ["teach.output_dir=x"]})
     with pytest.raises(ConfigError, match="no setting is called 'lora_q'"):
         listed(systems=["mine"], variants={"mine": ["lora_q=4"]})[0].train_config(SHARED)

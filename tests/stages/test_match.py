@@ -22,6 +22,7 @@ ODD = [
     "<bos><eos>",
     "<think>",
     "two\nlines",
+    "two\rlines",
     'a "b", c',
     "日本 😀",
 ]

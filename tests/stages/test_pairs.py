@@ -27,10 +27,13 @@ def test_labelled_keeps_the_labelled_rows_in_their_order():
         labelled(Dataset.from_dict(ROWS).select([1]), name="x")
 
 
-def test_content_hash_changes_with_texts_labels_and_order_only():
+def test_content_hash_changes_with_texts_labels_scores_and_order_only():
     base = content_hash(Dataset.from_dict(ROWS))
-    assert content_hash(Dataset.from_dict(ROWS | {"score": [0.1, 0.2, 0.3]})) == base
+    assert content_hash(Dataset.from_dict(ROWS | {"group": [1, 2, 3]})) == base
+    scored = content_hash(Dataset.from_dict(ROWS | {"score": [0.1, 0.2, 0.3]}))
+    assert scored != content_hash(Dataset.from_dict(ROWS | {"score": [0.1, 0.2, 0.9]}))
     for changed in (
+        ROWS | {"score": [0.1, 0.2, 0.3]},
         ROWS | {"label": [1, 0, 0]},
         ROWS | {"text1": ["a", "b", "C"]},
         {name: values[::-1] for name, values in ROWS.items()},
@@ -49,5 +52,5 @@ def test_warnings_go_to_the_log_and_problems_are_raised(tmp_path, caplog):
     assert warn_of_leaks({"train": dataset, "test": dataset.select([0])}) == {"train/test": 1}
     assert "1 rows hold a text that stands on both sides" in caplog.text
     path.write_text("text1,text2,label\na,b,1\nc,d,1\n")
-    with pytest.raises(DataError, match=r"train: cannot be used for training: only one class"):
+    with pytest.raises(DataError, match=r"train: cannot be used: only one class"):
         trainable_pairs(str(path), columns=None, name="train")

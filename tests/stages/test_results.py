@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 import stat
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from flipkd.errors import ResourceError
-from flipkd.stages.results import require_writable, results_table, text_table
+from flipkd.stages.results import csv_text, require_writable, results_table, text_table
 
 
 def result(system: str, f1: float, seed: int = 0, *, score: str = "answer", overrides=None):
@@ -50,6 +54,24 @@ def test_the_chosen_score_has_a_star_and_settings_are_kept_apart():
     assert table.endswith("(* chosen on validation)")
     two = results_table([result("plain", 0.1), result("plain", 0.3, overrides={"lora_r": 2})])
     assert [row[3] for row in cells(two)[2:]] == ["0.100", "0.300"]
+
+
+def test_seeds_that_chose_differently_have_a_row_of_what_each_chose():
+    units = [result("flipped", 0.4, score="cosine"), result("flipped", 0.6, 1, score="answer")]
+    units[0]["by_score"]["answer"] = {"test": dict.fromkeys(units[0]["by_score"]["answer"]["test"], 0.1)}
+    rows = cells(results_table(units))[2:]
+    assert [row[2] for row in rows] == ["answer", "cosine", "chosen*"]
+    assert [row[3].split()[0] for row in rows] == ["0.350", "0.500", "0.500"]
+
+
+@given(st.lists(st.tuples(st.text(), st.none() | st.integers()), max_size=20))
+def test_any_cells_read_back_as_they_were(rows):
+    read = list(csv.reader(io.StringIO(csv_text(["a\rb", "c"], rows), newline=""), strict=True))
+    assert read == [["a\rb", "c"], *([text, "" if number is None else str(number)] for text, number in rows)]
+
+
+def test_a_lone_carriage_return_is_quoted():
+    assert csv_text(["a", "b"], [["x\ry", 1], ["z", 2]]) == 'a,b\n"x\ry","1"\nz,2\n'
 
 
 def test_columns_line_up():

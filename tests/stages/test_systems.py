@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,8 +12,9 @@ from sklearn.linear_model import LogisticRegression
 
 from flipkd.config import CompareConfig
 from flipkd.data import read_pairs
+from flipkd.errors import DataError
 from flipkd.stages.entries import Entry
-from flipkd.stages.systems import SYSTEMS, Bench, _combined, tfidf
+from flipkd.stages.systems import SYSTEMS, Bench, _combined, teacher, tfidf
 from flipkd.stages.units import Split
 from flipkd.tables import pick
 
@@ -48,6 +50,52 @@ def test_equal_settings_share_a_folder_and_other_settings_do_not(bench):
     students = [b.train_config(b.teach_config().output_dir).output_dir for b in (bench, same, other)]
     assert len(set(students)) == 3, "a student of another teacher is another student"
     assert replace(bench, seed=5).teach_config().output_dir != bench.teach_config().output_dir
+
+
+def test_what_is_in_files_of_its_own_is_part_of_a_unit(bench, pair_files, tmp_path):
+    assert "own_files" not in bench.identity()
+    mine = tmp_path / "mine.csv"
+    train = replace(bench, entry=Entry("mine", "flipped", {}, {"train_file": str(mine)}))
+    teach = replace(bench, entry=Entry("mine", "flipped", {"train_file": str(mine)}, {}))
+    plain = replace(bench, entry=Entry("mine", "plain", {"train_file": "never read.csv"}, {}))  # has no teacher
+    assert "own_files" not in plain.identity()
+    rows = Path(pair_files["train"]).read_text(encoding="utf-8").splitlines(keepends=True)
+    found = []
+    for kept in (rows, rows[:-1]):
+        mine.write_text("".join(kept), encoding="utf-8")
+        found += [train.identity(), teach.identity()]
+    assert len({json.dumps(identity, sort_keys=True) for identity in found}) == 4
+    assert list(found[0]["own_files"]) == ["train_file"]
+    assert list(found[1]["own_files"]) == ["teach.train_file"]
+
+
+def test_a_model_in_a_folder_counts_by_what_is_in_it(bench, tmp_path):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    unit = replace(bench, entry=Entry("mine", "flipped", {"teacher_name_or_path": str(folder)}, {}))
+    (folder / "weights").write_bytes(b"one")
+    before = unit.identity()
+    assert before == unit.identity()
+    (folder / "weights").write_bytes(b"another")
+    assert before["own_files"].keys() == unit.identity()["own_files"].keys() == {"teach.model"}
+    assert before != unit.identity()
+
+
+def test_pairs_of_a_variant_are_held_against_the_test_pairs(bench, pair_files, caplog):
+    own = replace(bench, entry=Entry("mine", "plain", {}, {"train_file": pair_files["test"]}))
+    own.identity()
+    assert "mine: train_file/test: 24 rows hold a text that stands on both sides" in caplog.text
+
+
+def test_given_scores_are_those_of_the_files(bench, tmp_path):
+    rows = [("a", "b", 1, 0.9), ("c", "d", 0, 0.2)]
+    (tmp_path / "s.csv").write_text("text1,text2,label,score\n" + "".join(f"{a},{b},{y},{s}\n" for a, b, y, s in rows))
+    scored = read_pairs(str(tmp_path / "s.csv"))
+    unit = replace(bench, entry=Entry("t", "teacher_finetuned", {"teacher_type": "scores"}, {}))
+    split = teacher(replace(unit, sets=dict.fromkeys(("train", "validation", "test"), scored)))["score"]
+    assert split.test.tolist() == pytest.approx([0.9, 0.2])
+    with pytest.raises(DataError, match="validation: has no score column"):
+        teacher(replace(unit, sets=dict.fromkeys(("validation", "test"), scored.remove_columns("score"))))
 
 
 def test_tfidf_is_a_cosine_that_knows_nothing_of_the_test_pairs(bench):

@@ -58,7 +58,7 @@ def require_trainable(report: CheckReport) -> None:
     """Raise DataError listing every problem, unless there is none."""
     if report.problems:
         listed = "; ".join(report.problems)
-        raise DataError(f"{report.name}: cannot be used for training: {listed}")
+        raise DataError(f"{report.name}: cannot be used: {listed}")
 
 
 def _labels(dataset: Dataset) -> np.ndarray:

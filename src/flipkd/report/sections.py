@@ -141,9 +141,17 @@ def agreement_section(comparison: Comparison, found: Charts) -> dict[str, Any] |
     if len(units) < 2 or "cosine" not in units[1].test:
         return None
     teacher, student = units
+    if _teacher_settings(teacher) != _teacher_settings(student):
+        return None  # it learnt from another one
     rows, rho = curves.agreement(comparison, student, teacher)
     found["agreement"] = charts.agreement(rows)
     return {"rho": rho, "points": len(rows), "seed": student.seed}
+
+
+def _teacher_settings(unit: UnitScores) -> tuple[Any, dict[str, Any]]:
+    identity = unit.result.get("identity", {})
+    own = {name: value for name, value in identity.get("own_files", {}).items() if name.startswith("teach.")}
+    return identity.get("teach"), own
 
 
 def error_section(comparison: Comparison) -> dict[str, Any] | None:

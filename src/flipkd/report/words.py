@@ -13,7 +13,7 @@ MARKS = "\u200e\u200f\u061c\ufeff"
 WHAT_IT_IS = {
     "tfidf": "Counts the letter sequences that two texts share. Knows nothing about meaning: the floor.",
     "teacher": "The small encoder as it comes, without training on these pairs.",
-    "teacher_finetuned": "The small encoder, trained on these pairs. It is the teacher of the flipped student.",
+    "teacher_finetuned": "The small encoder, trained on these pairs. The flipped student's teacher unless it has another.",
     "cross_encoder": "A small model that reads both texts at once, trained on these pairs: what one might pick instead.",
     "untrained": "The large language model asked for yes or no, before any training.",
     "plain": "The large language model trained on the labels of these pairs alone, with LoRA.",
@@ -21,7 +21,7 @@ WHAT_IT_IS = {
 }
 IN_A_SENTENCE = {
     "plain": "the same language model trained on labels alone (plain LoRA)",
-    "teacher_finetuned": "its own fine-tuned teacher",
+    "teacher_finetuned": "the fine-tuned teacher",
 }
 SCORES = {
     "answer": "the language model's yes or no",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -14,7 +12,7 @@ from typing import Any
 from flipkd.data import CheckReport, check_pairs, leaks, read_pairs, require_trainable, split_pairs
 from flipkd.errors import ResourceError
 from flipkd.files import resource_errors, write_text
-from flipkd.stages.results import text_table
+from flipkd.stages.results import csv_text, text_table
 
 
 @dataclass(frozen=True)
@@ -98,12 +96,8 @@ def split(
 
 
 def _csv(dataset: Any) -> str:
-    out = io.StringIO(newline="")
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(dataset.column_names)
     columns = [dataset[name][:] for name in dataset.column_names]
-    writer.writerows(["" if value is None else value for value in row] for row in zip(*columns, strict=True))
-    return out.getvalue()
+    return csv_text(dataset.column_names, zip(*columns, strict=True))
 
 
 def _tokenizer(name: str) -> Any:

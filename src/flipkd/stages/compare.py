@@ -50,11 +50,13 @@ def compare(config: CompareConfig) -> list[dict[str, Any]]:
     with warned_once():
         sets = _labelled_sets(config)
         hashes = {name: content_hash(dataset) for name, dataset in sets.items()}
-        units = [Bench(config, sets, entry, seed) for seed in config.seeds for entry in chosen]
+        units = [Bench(config, sets, entry, seed) for seed in dict.fromkeys(config.seeds) for entry in chosen]
+        # All of them before the first unit runs: a fault of the last one is said now and not in some hours.
+        identities = [bench.identity() | {"data_hash": hashes} for bench in units]
         results = []
-        for number, bench in enumerate(units, 1):
+        for number, (bench, identity) in enumerate(zip(units, identities, strict=True), 1):
             logger.warning("[%d/%d] %s: %s, seed %d", number, len(units), config.data, bench.entry.name, bench.seed)
-            results.append(_unit(bench, hashes))
+            results.append(_unit(bench, identity))
     write_summary(config, sets, results)
     return results
 
@@ -69,9 +71,8 @@ def _labelled_sets(config: CompareConfig) -> dict[str, Any]:
     return sets
 
 
-def _unit(bench: Bench, hashes: Mapping[str, str]) -> dict[str, Any]:
+def _unit(bench: Bench, identity: Mapping[str, Any]) -> dict[str, Any]:
     path = result_path(bench.config.output_dir, bench.config.data, bench.entry.name, bench.seed)
-    identity = bench.identity() | {"data_hash": dict(hashes)}
     if found := _found(path, identity, bench):
         return found
     reset_peak_memory()
@@ -79,7 +80,7 @@ def _unit(bench: Bench, hashes: Mapping[str, str]) -> dict[str, Any]:
     scores = pick(SYSTEMS, bench.entry.system, what="system")(bench)
     seconds = time.perf_counter() - start
     by_score = {name: _measured(split, bench.sets) for name, split in scores.items()}
-    chosen = max(by_score, key=lambda name: by_score[name]["validation"][CHOSEN_BY])
+    chosen = bench.decides_by or max(by_score, key=lambda name: by_score[name]["validation"][CHOSEN_BY])
     result = {
         "data": bench.config.data,
         "name": bench.entry.name,
@@ -112,10 +113,11 @@ def _found(path: Path, identity: Mapping[str, Any], bench: Bench) -> dict[str, A
         if _settings(before.get("identity", {})) != _settings(identity):
             continue
         logger.info("%s: found, not computed again", place)
-        if place != path:
+        if place != path or before["identity"] != identity:
             before |= {"name": bench.entry.name, "overrides": bench.entry.overrides, "identity": identity}
             before["command"] = _command()  # the earlier one may ask for something else by now
-            save_scores(scores_path(path), read_scores(scores_path(place)))
+            if place != path:
+                save_scores(scores_path(path), read_scores(scores_path(place)))
             write_json(path, before)
         return before
     return None

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from flipkd.config import MINED_BY_DEFAULT, CompareConfig, TeachConfig, TrainConfig
+from flipkd.config import MINED_BY_DEFAULT, NAME, CompareConfig, TeachConfig, TrainConfig
 from flipkd.errors import ConfigError, nearest
 
 STUDENTS = ("untrained", "plain", "flipped")
 TEACHERS = ("teacher", "teacher_finetuned", "cross_encoder")
 SYSTEM_NAMES = ("tfidf", *TEACHERS, *STUDENTS)
 PATHS = frozenset({"train_file", "validation_file", "output_dir", "teacher", "columns"})
+OF_THE_COMPARISON = ("seed", "output_dir", "teacher")  # it gives each unit its own
 PER_SYSTEM: dict[str, dict[str, Any]] = {
     "teacher": {"fine_tune": False},
+    "teacher_finetuned": {"fine_tune": True},
     "cross_encoder": {"teacher_type": "cross_encoder"},
-    "plain": {"objectives": {"answer_cross_entropy": 1.0}},
+    "plain": {"objectives": {"answer_cross_entropy": 1.0}, "score": "auto"},
 }
 
 
@@ -74,6 +77,8 @@ class Entry:
 def entries(config: CompareConfig) -> list[Entry]:
     """The systems and variants that `config` names, in its order. Raises ConfigError for a name that is neither."""
     for name in config.variants:
+        if not re.fullmatch(NAME, name):
+            raise ConfigError(f"variants: {name!r} is part of files' names; use letters, digits, '.', '_' and '-'")
         if name in SYSTEM_NAMES:
             raise ConfigError(f"variants.{name}: {name} is a system already; choose another name")
     known = [*SYSTEM_NAMES, *config.variants]
@@ -92,6 +97,9 @@ def _entry(config: CompareConfig, name: str) -> Entry:
     teach_words = [word.removeprefix("teach.") for word in words if word.startswith("teach.")]
     train_words = [word for word in words if not word.startswith(("teach.", "system="))]
     teach, train = TeachConfig.changed(config.teach, teach_words), TrainConfig.changed(config.train, train_words)
+    for stage, settings in (("teach", teach), ("train", train)):
+        if own := [key for key in OF_THE_COMPARISON if key in settings]:
+            raise ConfigError(f"{stage}.{own[0]} cannot be set here: a comparison gives each unit its own (see seeds)")
     changes = _differing(train, config.train) | {
         f"teach.{name}": value for name, value in _differing(teach, config.teach).items()
     }

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from flipkd.data import read_pairs
 from flipkd.errors import DataError, UsageError
 from flipkd.files import write_text
-from flipkd.stages.results import require_writable
+from flipkd.stages.results import csv_text, require_writable
 from flipkd.text import is_empty
 
 if TYPE_CHECKING:
@@ -78,13 +76,8 @@ def to_jsonl(rows: list[dict[str, Any]]) -> str:
 
 def to_csv(rows: list[dict[str, Any]]) -> str:
     """CSV in which a text that a spreadsheet would run as a formula gets a leading apostrophe; numbers are untouched."""
-    out = io.StringIO(newline="")
-    writer = csv.DictWriter(out, fieldnames=COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        texts = {name: _guarded(row[name]) for name in ("text1", "text2")}
-        writer.writerow(row | texts)
-    return out.getvalue()
+    guarded = (row | {name: _guarded(row[name]) for name in ("text1", "text2")} for row in rows)
+    return csv_text(COLUMNS, ([row[name] for name in COLUMNS] for row in guarded))
 
 
 def _guarded(text: str) -> str:

@@ -68,9 +68,12 @@ def labelled(dataset: Any, *, name: str) -> Any:
 
 
 def content_hash(dataset: Any) -> str:
-    """The sha256 of texts and labels in their order."""
+    """The sha256 of texts, labels and scores, where there are any, in their order."""
     digest = hashlib.sha256()
-    for left, right, label in zip(dataset["text1"][:], dataset["text2"][:], labels_of(dataset).tolist(), strict=True):
-        for part in (left.encode(), right.encode(), str(label).encode()):
+    columns = [dataset["text1"][:], dataset["text2"][:], labels_of(dataset).tolist()]
+    if "score" in dataset.column_names:
+        columns.append(dataset["score"][:])
+    for row in zip(*columns, strict=True):
+        for part in (str(value).encode() for value in row):
             digest.update(len(part).to_bytes(8, "little") + part)
     return digest.hexdigest()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import errno
+import io
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,22 +22,34 @@ SHOWN = {
     "roc_auc": "AUC",
     "ece": "ECE",
 }
+EACH_ITS_OWN = "chosen"
 
 
 def results_table(results: Sequence[dict[str, Any]]) -> str:
     """One row per (data, system, kind of score) on test; with several seeds, means and the 95 % interval's half width."""
     rows = []
-    for key in dict.fromkeys((r["data"], r["name"], _overrides(r), s) for r in results for s in r["by_score"]):
-        data, name, _, score = key
-        units = [r for r in results if (r["data"], r["name"], _overrides(r)) == key[:3] and score in r["by_score"]]
-        cells = [_cell([u["by_score"][score]["test"][metric] for u in units]) for metric in SHOWN]
-        seconds = f"{np.mean([u['seconds'] for u in units]):.0f}"
-        memory = f"{max(u['peak_memory_bytes'] for u in units) / 2**30:.1f}"
-        chosen = "*" if all(u["score"] == score for u in units) and len(units[0]["by_score"]) > 1 else ""
-        rows.append([data, name, score + chosen, *cells, str(len(units)), seconds, memory])
+    for key in dict.fromkeys((r["data"], r["name"], _overrides(r)) for r in results):
+        units = [r for r in results if (r["data"], r["name"], _overrides(r)) == key]
+        kinds = {kind: kind for r in units for kind in r["by_score"]}
+        chosen = {r["score"] for r in units}
+        if len(chosen) == 1 < len(kinds):
+            kinds = {kind: f"{kind}*" if kind in chosen else kind for kind in kinds}
+        elif len(chosen) > 1:  # each seed by the score that was chosen for it: the system's own figure
+            kinds[EACH_ITS_OWN] = f"{EACH_ITS_OWN}*"
+        rows += [_row(units, kind, [*key[:2], shown]) for kind, shown in kinds.items()]
     header = ["data", "system", "score", *SHOWN.values(), "seeds", "seconds", "GiB"]
     note = "\n\n(* chosen on validation)" if any("*" in row[2] for row in rows) else ""
     return text_table(header, rows) + note
+
+
+def _row(results: Sequence[dict[str, Any]], kind: str, begin: list[str]) -> list[str]:
+    """One kind of score over the seeds that have it, behind the first cells."""
+    kinds = [result["score"] if kind == EACH_ITS_OWN else kind for result in results]
+    units = [(result, own) for result, own in zip(results, kinds, strict=True) if own in result["by_score"]]
+    cells = [_cell([unit["by_score"][own]["test"][metric] for unit, own in units]) for metric in SHOWN]
+    seconds = f"{np.mean([unit['seconds'] for unit, _ in units]):.0f}"
+    memory = f"{max(unit['peak_memory_bytes'] for unit, _ in units) / 2**30:.1f}"
+    return [*begin, *cells, str(len(units)), seconds, memory]
 
 
 def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -46,6 +60,18 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         return "| " + " | ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)) + " |"
 
     return "\n".join([line(header), "|" + "|".join("-" * (w + 2) for w in widths) + "|", *map(line, rows)])
+
+
+def csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A CSV file that reads back as it was, whatever is in the cells; None is an empty cell."""
+    out = io.StringIO(newline="")
+    plain = csv.writer(out, lineterminator="\n")
+    quoting = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    for row in [header, *rows]:
+        # With this line end Python 3.11 leaves a lone \r without quotes, and readers take it for the end of the line.
+        has_return = any("\r" in cell for cell in row if isinstance(cell, str))
+        (quoting if has_return else plain).writerow(row)
+    return out.getvalue()
 
 
 def require_writable(path: str | Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,9 +15,9 @@ from numpy.typing import NDArray
 from flipkd.config import CompareConfig, TeachConfig, TrainConfig
 from flipkd.errors import ArtefactError
 from flipkd.evaluate.combine import COMBINED, fit_weights, weighted_sum
-from flipkd.stages.entries import PATHS, Entry, short_hash
-from flipkd.stages.pairs import content_hash, labels_of, trainable_pairs
-from flipkd.stages.teach import StoredTeacher, teach
+from flipkd.stages.entries import PATHS, STUDENTS, Entry, short_hash
+from flipkd.stages.pairs import content_hash, labels_of, trainable_pairs, warn_of_leaks
+from flipkd.stages.teach import StoredTeacher, given_scores, local_model, teach
 from flipkd.stages.train import train
 from flipkd.stages.units import Split
 from flipkd.student.loading import load_student
@@ -49,6 +50,8 @@ class Bench:
     """Pairs a second in training and in scoring."""
     matcher: str | None = None
     """The trained student's folder, as seen from the output folder."""
+    decides_by: str | None = None
+    """The kind of score that the matcher in that folder decides by."""
 
     def texts(self, name: str) -> tuple[list[str], list[str]]:
         """Left and right texts of one split."""
@@ -61,17 +64,26 @@ class Bench:
         return {name: getattr(self.config, name) for name in names} | {"seed": self.seed}
 
     def identity(self) -> dict[str, Any]:
-        """All settings that this unit's scores depend on, and what is in the files that it has for itself."""
-        own = {name: self._content(name) for name in self.entry.overrides if name.rpartition(".")[2] in PATHS}
-        return self.entry.identity(self.shared) | ({"own_files": own} if own else {})
+        """All settings that this unit's scores depend on, and what is in files that may change under the same name."""
+        found, entry = self.entry.identity(self.shared), self.entry
+        own: dict[str, Any] = {}
+        if entry.has_teacher:
+            teach = self.teach_config()
+            own |= {f"teach.{name}": value for name, value in self._own(teach, entry.teach).items()}
+            own |= {f"teach.{name}": value for name, value in local_model(teach.teacher_name_or_path).items()}
+        if entry.system in STUDENTS:
+            train = self.train_config(None)
+            own |= self._own(train, entry.train) | local_model(train.model_name_or_path)
+        return found | ({"own_files": own} if own else {})
 
-    def _content(self, name: str) -> Any:
-        """What a path among the overrides stands for: the hash of a file of pairs, else the path itself."""
-        room, _, key = name.rpartition(".")
-        settings = self.entry.teach_config(self.shared) if room else self.entry.train_config(self.shared)
-        if key not in ("train_file", "validation_file"):
-            return getattr(settings, key)
-        return content_hash(trainable_pairs(getattr(settings, key), columns=settings.columns, name=name))
+    def _own(self, settings: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Paths that this entry does not share with the comparison: of files of pairs the hash of what they hold."""
+        own: dict[str, Any] = {name: given[name] for name in PATHS if name in given}
+        for name in own.keys() & {"train_file", "validation_file"}:
+            dataset = trainable_pairs(own[name], columns=settings.columns, name=f"{self.entry.name}: {name}")
+            warn_of_leaks({f"{self.entry.name}: {name}": dataset, "test": self.sets["test"]})
+            own[name] = content_hash(dataset)
+        return own
 
     def teach_config(self) -> TeachConfig:
         """Settings of the unit's teacher; equal settings have one folder, whichever systems use it."""
@@ -103,8 +115,12 @@ def tfidf(bench: Bench) -> dict[str, Split]:
 
 
 def teacher(bench: Bench) -> dict[str, Split]:
-    """A small encoder: as it comes, fine-tuned on the training pairs, or a cross-encoder fine-tuned on them."""
+    """A small encoder: as it comes, fine-tuned on the training pairs, or a cross-encoder; or the files' own scores."""
     config = bench.teach_config()
+    if config.teacher_type == "scores":
+        held_out = {name: bench.sets[name] for name in ("validation", "test")}
+        given = given_scores(held_out)
+        return {"score": Split(*(given.score(*bench.texts(name)).astype(np.float64) for name in held_out))}
     teach(config)
     stored = StoredTeacher(config.output_dir)
     scores = [stored.signal(bench.sets[name]).pair_scores().astype(np.float64) for name in ("validation", "test")]
@@ -136,7 +152,9 @@ def _trained(bench: Bench, teacher_folder: str | None) -> Student:
     bench.matcher = folder.relative_to(bench.config.output_dir).as_posix()
     last = (Path(config.output_dir) / METRICS).read_text(encoding="utf-8").splitlines()[-1]
     bench.cost["train_pairs_per_second"] = json.loads(last)["train_samples_per_second"]
-    return load_student(folder)[0]
+    student, contract = load_student(folder)
+    bench.decides_by = COMBINED if len(contract.score) > 1 else next(iter(contract.score))
+    return student
 
 
 def _student_scores(bench: Bench, student: Student, *, represent: bool) -> dict[str, Split]:

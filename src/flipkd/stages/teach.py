@@ -11,7 +11,7 @@ from flipkd.claims import claimed
 from flipkd.config import TeachConfig
 from flipkd.errors import ArtefactError, DataError
 from flipkd.evaluate.metrics import measure
-from flipkd.files import check_manifest, read_json, write_json
+from flipkd.files import check_manifest, folder_hash, read_json, write_json
 from flipkd.stages.pairs import content_hash, labelled, labels_of, trainable_pairs, warn_of_leaks
 from flipkd.teachers.scores import ColumnTeacher
 from flipkd.teachers.store import ScoreStore
@@ -48,6 +48,7 @@ def teach(config: TeachConfig) -> dict[str, Any]:
     identity = {
         "config": config.model_dump(mode="json", exclude={"train_file", "validation_file", "output_dir"}),
         "data": {name: content_hash(dataset) for name, dataset in sets.items()},
+        **local_model(config.teacher_name_or_path),
     }
     with claimed(output_dir, identity):
         teacher = _teacher(config, sets, output_dir)
@@ -61,16 +62,21 @@ def teach(config: TeachConfig) -> dict[str, Any]:
     return summary
 
 
+def local_model(name: str) -> dict[str, str]:
+    """{"model": hash of its files} for a model in a folder, where it may change under the same name; else nothing."""
+    return {"model": folder_hash(name)} if Path(name).is_dir() else {}
+
+
 def _teacher(config: TeachConfig, sets: dict[str, Any], output_dir: Path) -> Any:
     if config.teacher_type == "scores":
-        return _given_scores(sets)
+        return given_scores(sets)
     name = config.teacher_name_or_path
     if config.fine_tune:
         name = str(_finetuned(config, sets, output_dir / "model"))
     return load_teacher(name, kind=config.teacher_type, max_length=config.max_length, prompt=config.prompt)
 
 
-def _given_scores(sets: dict[str, Any]) -> ColumnTeacher:
+def given_scores(sets: dict[str, Any]) -> ColumnTeacher:
     """The score columns of all files as one teacher; what is wrong is said of the file it stands in."""
     columns: list[list[Any]] = [[], [], []]
     for name, dataset in sets.items():

@@ -13,7 +13,7 @@ from flipkd.config import MINED_BY_DEFAULT, TrainConfig
 from flipkd.errors import ConfigError
 from flipkd.files import write_json
 from flipkd.stages.pairs import content_hash, labels_of, trainable_pairs, warn_of_leaks
-from flipkd.stages.teach import StoredTeacher
+from flipkd.stages.teach import StoredTeacher, local_model
 from flipkd.teachers.preflight import preflight
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def train(config: TrainConfig) -> Path:
         "validation": trainable_pairs(config.validation_file, columns=config.columns, name="validation"),
     }
     warn_of_leaks(sets)
-    data = {name: content_hash(dataset) for name, dataset in sets.items()}
+    data = {name: content_hash(dataset) for name, dataset in sets.items()} | local_model(config.model_name_or_path)
     teacher = StoredTeacher(config.teacher) if config.teacher else None
     from flipkd.training import run  # brings torch, which takes seconds: only once the files are known to be good
 
