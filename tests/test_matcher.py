@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +67,20 @@ def test_saved_loaded_and_merged_give_the_same(make_student, tmp_path, family, r
     assert not any("lora" in name for name, _ in merged.student.named_parameters())
     np.testing.assert_allclose(merged.predict(PAIRS), scores, atol=1e-4)
     np.testing.assert_allclose(merged.encode(TABLE.left), vectors, atol=1e-4)
+
+
+@pytest.mark.parametrize("reading", ["joint", "separate", "blocked"])
+def test_threads_may_share_a_matcher(make_student, reading):
+    student, contract = make_student(reading=reading)
+    shared = Matcher(student, contract.model_copy(update={"score": {"answer": 1.0, "cosine": 2.0}}))
+    texts = ["my card", "where is my transfer", "a fee", "please close my account"]
+    chunks = [[(a, b) for b in texts] for a in texts] * 4
+    expected = [shared.predict(chunk) for chunk in chunks]
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(shared.predict, chunks))
+        vectors = list(threads.map(shared.encode, [texts[:2], texts] * 4))
+    assert np.array(found) == pytest.approx(np.array(expected), abs=1e-5)
+    assert [len(v) for v in vectors] == [2, 4] * 4
 
 
 def test_probabilities_and_decisions_follow_the_contract(matcher):

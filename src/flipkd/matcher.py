@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ Pairs = Iterable[Sequence[str]]
 
 
 class Matcher:
-    """A trained student under its score contract. Make one with `from_pretrained`."""
+    """A trained student under its score contract; threads may share one. Make one with `from_pretrained`."""
 
     def __init__(self, student: Student, contract: ScoreContract) -> None:
         self.student, self.contract = student, contract
@@ -32,6 +33,7 @@ class Matcher:
         self.calibration = Calibration(**calibration) if calibration else Calibration.identity()
         self.threshold = 0.0 if contract.threshold is None else contract.threshold
         self._states = text_states(student)  # texts that were read before
+        self._alone = Lock()  # a pass leaves what it read at the student, so passes of two threads must not mix
 
     @classmethod
     def from_pretrained(
@@ -64,15 +66,16 @@ class Matcher:
         label = "pairs" if show_progress_bar else None
         weights = {str(kind): weight for kind, weight in self.contract.score.items()}
         represent = "cosine" in weights
-        found = score_pairs(
-            self.student,
-            left,
-            right,
-            batch_size=batch_size,
-            represent=represent,
-            states=self._states,
-            progress=label,
-        )
+        with self._alone:
+            found = score_pairs(
+                self.student,
+                left,
+                right,
+                batch_size=batch_size,
+                represent=represent,
+                states=self._states,
+                progress=label,
+            )
         scores = weighted_sum(found.kinds, weights).astype(np.float32)
         bad = np.flatnonzero(~np.isfinite(scores))
         if len(bad):
@@ -101,9 +104,9 @@ class Matcher:
         After joint reading a right-hand text was trained after its left-hand one, and alone it is a stranger.
         """
         texts = _checked_texts(texts, "text")
-        return encode_texts(
-            self.student, texts, batch_size=batch_size, progress="texts" if show_progress_bar else None
-        )
+        label = "texts" if show_progress_bar else None
+        with self._alone:
+            return encode_texts(self.student, texts, batch_size=batch_size, progress=label)
 
     def rank(
         self,

@@ -21,6 +21,15 @@ def test_a_model_whose_logits_are_made_otherwise_is_refused(make_student, base_m
     monkeypatch.setattr(student, "answer", lambda hidden: answer(hidden) + torch.tensor([0.0, 1.0]))
     with pytest.raises(ConfigError, match="computes its logits otherwise"):
         check_student(student)
+    blocked, _ = make_student(base_model.name, reading="blocked")
+    monkeypatch.setattr(blocked, "answer", student.answer)
+    with pytest.raises(ConfigError, match="computes its logits otherwise"):
+        check_student(blocked)
+
+
+def test_rows_that_the_model_has_no_positions_for_are_refused(make_student):
+    with pytest.raises(ConfigError, match=r"rows of up to 6\d\d tokens exceed the model's 512 positions"):
+        make_student("llama", max_text_length=300)
 
 
 def test_blocked_reading_that_leaks_is_refused(make_student, base_model, monkeypatch):

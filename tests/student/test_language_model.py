@@ -82,6 +82,7 @@ def test_places_that_do_not_exist_are_named(base_models):
         (LoraSettings(readout_layers=(3,)), "readout layer 3 does not exist; this model has layers 0 to 2"),
         (LoraSettings(readout_modules=("q_pro",)), "did you mean 'q_proj'"),
         (LoraSettings(target_modules=["qproj"]), "did you mean 'q_proj'"),
+        (LoraSettings(layers=(0, 22)), "lora_layers names layer 22; this model has layers 0 to 2"),
     ):
         model = load_language_model(str(base_models["llama"]), dtype="float32")
         with pytest.raises(ConfigError, match=said):

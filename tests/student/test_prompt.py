@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from flipkd.errors import ConfigError, DataError
 from flipkd.student.prompt import (
+    CHARACTERS_PER_TOKEN,
     INSTRUCTION,
     LEFT_TEXT,
     PADDING,
@@ -158,3 +159,18 @@ def test_tokenised_texts_are_forgotten_when_there_are_many(make_student, monkeyp
     assert prompt.text_ids(["my card"]) == before[:1]
     assert len(prompt._texts) == 1
     assert prompt.text_ids(["a fee", "my card"]) == [before[2], before[0]]
+    monkeypatch.setattr(module, "TEXTS_KEPT", 100)
+    monkeypatch.setattr(module, "BYTES_KEPT", 300)
+    prompt.text_ids(["my pin", "a fee twice", "the machine kept my card"])
+    assert prompt.text_ids(["my card"]) == before[:1]
+    assert len(prompt._texts) == 1, "few texts, but many bytes"
+
+
+def test_what_is_beyond_the_cut_is_not_kept(make_student):
+    prompt = make_student(max_text_length=4)[0].prompt
+    shown = "my card " * 8  # just what 4 tokens can need
+    whole, longer, longer_yet = prompt.text_ids([shown, shown + "x", shown + "y" * 10_000])
+    assert whole == longer == longer_yet
+    assert max(map(len, prompt._texts)) == len(shown)
+    short = "é" * (4 * CHARACTERS_PER_TOKEN)
+    assert [cut for _, cut in prompt.text_ids(["pin", short, short + "e"])] == [False, True, True]

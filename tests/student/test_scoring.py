@@ -34,6 +34,39 @@ def test_windows_change_no_score(make_student, monkeypatch):
     assert score_pairs(student, left, right).cosine is None
 
 
+def test_layers_that_keep_more_than_keys_and_values_are_read_whole(tmp_path, tokenizer):
+    """A hybrid of convolutions and attention: its state behind a prefix is not in keys and values alone."""
+    from transformers import Lfm2Config, Lfm2ForCausalLM
+
+    from flipkd.student.language_model import LoraSettings
+    from flipkd.student.loading import new_student
+    from flipkd.student.prompt import Template
+
+    shape = {"hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 4, "num_key_value_heads": 2}
+    layers = {"num_hidden_layers": 2, "layer_types": ["conv", "full_attention"], "block_auto_adjust_ff_dim": False}
+    torch.manual_seed(0)
+    Lfm2ForCausalLM(Lfm2Config(vocab_size=len(tokenizer), initializer_range=0.15, **shape, **layers)).save_pretrained(
+        tmp_path
+    )
+    tokenizer.save_pretrained(tmp_path)
+    student, _ = new_student(
+        str(tmp_path),
+        template=Template(),
+        reading="separate",
+        max_text_length=16,
+        dtype="float32",
+        lora=LoraSettings(r=2),
+    )
+    assert not student.keeps_prefixes
+    assert not student.head_fits
+    left, right = ["my card", "where is my transfer"], ["my card was stolen", "pin"]
+    both = score_pairs(student, left, right, represent=True)
+    for row in range(2):
+        alone = score_pairs(student, left[row : row + 1], right[row : row + 1], represent=True)
+        assert both.answer[row] == pytest.approx(alone.answer[0], abs=1e-4)
+        assert both.cosine[row] == pytest.approx(alone.cosine[0], abs=1e-4)
+
+
 def test_nothing_in_gives_nothing_out(make_student):
     student, _ = make_student()
     scores = score_pairs(student, [], [], represent=True)

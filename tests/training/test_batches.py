@@ -21,7 +21,12 @@ def test_collator_gives_equal_texts_equal_ids_on_either_side(make_student):
     assert batch["right_id"].tolist() == [batch["right_id"][2], ids["card"], batch["right_id"][2]]
     assert batch["label"].tolist() == [1, 1, -1]
     assert batch["teacher_left"].tolist() == signal.left[[3, 0, 2]].tolist()
-    assert "teacher_left" not in Collator(student, table, represent=False)([0])
+    answers = Collator(student, table, represent=False)([3, 0, 2])
+    assert "teacher_left" not in answers
+    assert answers["teacher_pair"].tolist() == signal.pair_scores()[[3, 0, 2]].tolist()
+    alone = PairTable(left=table.left, right=table.right, label=table.label)
+    assert Collator(student, alone, represent=True)([0])["left_id"].tolist() == batch["left_id"][1:2].tolist()
+    assert "teacher_pair" not in Collator(student, alone, represent=False)([0])
 
 
 def test_separate_reading_brings_the_texts_alone(make_student, table):

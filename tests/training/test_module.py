@@ -58,6 +58,16 @@ def test_weight_zero_skips_the_readout(make_student, table):
     assert module(**batch)["similarity"] is None
 
 
+def test_a_teacher_of_the_answer_alone_needs_no_vectors(make_student, table):
+    module, batch = build(make_student, table, {"answer_cross_entropy": 1.0, "bernoulli_kd": 1.0})
+    with_vectors, whole = build(make_student, table, {"bernoulli_kd": 1.0, "margin_hinge": 1e-9})
+    assert not module.represent
+    assert with_vectors.represent
+    module(**batch)
+    with_vectors(**whole)
+    assert module.drain()["bernoulli_kd"] == pytest.approx(with_vectors.drain()["bernoulli_kd"], rel=1e-5)
+
+
 def test_weight_zero_is_bit_equal_to_plain_lora(make_student, table):
     """The same three steps by hand on the peft model alone, from the same beginning."""
     module, batch = build(make_student, table, {"answer_cross_entropy": 1.0, "margin_hinge": 0, "in_batch_kl": 0})

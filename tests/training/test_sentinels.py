@@ -52,6 +52,12 @@ def test_a_trainable_tensor_without_gradient(make_config, table, tmp_path):
         run(make_config(objectives=PLAIN), table, tmp_path, spoil)
 
 
+@pytest.mark.parametrize("reading", ["joint", "separate"])
+def test_what_only_the_answer_reads_may_stand_still_where_none_is_learnt(make_config, table, tmp_path, reading):
+    config = make_config(objectives={"in_batch_kl": 1.0}, score="cosine", reading=reading)
+    assert run(config, table, tmp_path)["train_loss"] > 0
+
+
 def test_a_loss_that_is_not_finite_stops_before_the_weights_move(make_config, table, tmp_path):
     kept = {}
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import TrainingArguments
 
 from flipkd.config import TrainConfig
 from flipkd.errors import ConfigError
@@ -142,6 +143,14 @@ def test_training_arguments_are_transformers_own(tmp_path):
         training_arguments(tmp_path, {"eval_strategy": "sometimes"})
 
 
+def test_several_gpus_do_not_make_several_modules(tmp_path, monkeypatch):
+    monkeypatch.setattr(TrainingArguments, "_setup_devices", property(lambda self: setattr(self, "_n_gpu", 4)))
+    assert TrainingArguments(output_dir=str(tmp_path)).n_gpu == 4
+    arguments = training_arguments(tmp_path, {})
+    monkeypatch.undo()
+    assert arguments._n_gpu == 1
+
+
 @pytest.mark.parametrize(
     ("changes", "more", "passes"),
     [
@@ -149,6 +158,12 @@ def test_training_arguments_are_transformers_own(tmp_path):
         ({"reading": "separate"}, {}, 3 * 4),  # the head, the pairs, the texts
         ({"reading": "separate"}, {"activation_checkpointing": True}, 2 * 2 * 4),  # the pairs, the texts, both again
         ({"reading": "separate", "objectives": {"answer_cross_entropy": 1.0}}, {}, 4),
+        ({"dtype": "bfloat16", "learning_rate": 1e-3}, {"activation_checkpointing": True}, 2 * 4),
+        (
+            {"dtype": "bfloat16", "learning_rate": 1e-3, "reading": "blocked"},
+            {"activation_checkpointing": True},
+            2 * 4,
+        ),
     ],
 )
 def test_head_and_checkpointing_change_no_loss_but_what_is_computed(

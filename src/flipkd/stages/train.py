@@ -12,7 +12,7 @@ from flipkd.claims import claimed
 from flipkd.config import MINED_BY_DEFAULT, TrainConfig
 from flipkd.errors import ConfigError
 from flipkd.files import write_json
-from flipkd.stages.pairs import content_hash, labels_of, trainable_pairs, warn_of_leaks
+from flipkd.stages.pairs import content_hash, labelled, labels_of, trainable_pairs, warn_of_leaks
 from flipkd.stages.teach import StoredTeacher, local_model
 from flipkd.teachers.preflight import preflight
 
@@ -46,6 +46,8 @@ def train(config: TrainConfig) -> Path:
     objectives = run.run_objectives(config, tables["train"], tables["validation"])
     if any("teacher" in term.needs for term in objectives):
         tables["train"] = _with_mined(tables["train"], config)
+    else:  # nothing is to be learnt from a pair without a label
+        tables["train"] = _table(labelled(sets["train"], name="train"), teacher)
     # The files' paths may change between two starts of one run; what they hold may not, and is hashed.
     free = run.FREE_TO_CHANGE | {"train_file", "validation_file"}
     with claimed(config.output_dir, run.identity_of(config, data=data), free=free):

@@ -8,7 +8,7 @@ import torch
 
 from flipkd.errors import ConfigError
 from flipkd.student.attention import GROUPED
-from flipkd.student.prompt import to_device
+from flipkd.student.prompt import attention_mask, to_device
 
 if TYPE_CHECKING:
     from flipkd.student.model import Student
@@ -20,16 +20,25 @@ BLOCKED_ATTENTION = (GROUPED, "sdpa", "eager")
 def check_student(student: Student) -> None:
     """Refuse a model whose two-row answer is not its own logits, or whose blocked reading leaks; one short pass each."""
     batch = to_device(student.collate(["a b"], ["c"], represent=False), student.device)
-    if student.prompt.reading == "blocked":
+    blocked = student.prompt.reading == "blocked"
+    if blocked:
         _check_blocked(student)
+    positions = getattr(student.language_model.config, "max_position_embeddings", None)
+    if positions is not None and student.prompt.longest > positions:
+        raise ConfigError(
+            f"rows of up to {student.prompt.longest} tokens exceed the model's {positions} positions; "
+            "lower max_text_length"
+        )
     last = student.hidden(batch)[:, -1]
     with student.precision():
         own = student.language_model(
-            input_ids=batch["input_ids"], position_ids=batch["position_ids"], logits_to_keep=1, use_cache=False
+            input_ids=batch["input_ids"],
+            attention_mask=attention_mask(batch["segment"], blocked=blocked, dtype=student.language_model.dtype),
+            position_ids=batch["position_ids"],
+            logits_to_keep=1,
+            use_cache=False,
         ).logits[:, -1, list(student.prompt.label_ids)]
-    if student.prompt.reading != "blocked" and not torch.allclose(
-        student.answer(last), own.float(), rtol=0.02, atol=0.05
-    ):
+    if not torch.allclose(student.answer(last), own.float(), rtol=0.02, atol=0.05):
         raise ConfigError(
             f"{type(student.language_model).__name__} computes its logits otherwise than as rows of its LM head times "
             "the last hidden state, which flipkd reads; this model is not supported"
@@ -43,10 +52,7 @@ def _check_blocked(student: Student) -> None:
             f"blocked reading needs a free attention mask, which {config._attn_implementation!r} does not take; "
             "set attn_implementation to sdpa or eager, or reading to joint or separate"
         )
-    longest = 2 * student.prompt.max_text_length + sum(
-        len(piece) for piece in (student.prompt.instruction, *[student.prompt.left_head] * 2, student.prompt.question)
-    )
-    window = student.window()
+    longest, window = student.prompt.longest, student.window()
     if longest > window:
         raise ConfigError(
             f"blocked reading of up to {longest} tokens exceeds the model's sliding window of {window}; "

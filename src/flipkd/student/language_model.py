@@ -184,6 +184,11 @@ def _targets(model: Any, settings: LoraSettings, places: Sequence[str]) -> list[
             raise ConfigError(
                 f"lora_target_modules names {module!r}; {nearest(module, names)}, or the word all-linear"
             )
+    for layer in settings.layers or ():
+        if not -count <= layer < count:
+            raise ConfigError(
+                f"lora_layers names layer {layer}; this model has layers 0 to {count - 1} (or -1 to -{count})"
+            )
     layers = range(count) if settings.layers is None else [layer % count for layer in settings.layers]
     chosen = {name for name, layer in linear.items() if layer in layers and name.rsplit(".", 1)[-1] in modules}
     return sorted(chosen | set(places))

@@ -6,6 +6,7 @@ import contextlib
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,15 @@ class Student(nn.Module):
         """A block in which layers run as written: behind a prefix each compiled one would be compiled for itself."""
         return torch.compiler.set_stance("force_eager") if self.compiled else contextlib.nullcontext()
 
+    @cached_property
+    def keeps_prefixes(self) -> bool:
+        """Whether all that a later token needs of earlier ones are their keys and values; a state-space layer has more."""
+        from transformers import DynamicCache
+        from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+
+        layers = DynamicCache(config=self.language_model.config).layers
+        return all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in layers)
+
     def window(self) -> int:
         """Tokens that every layer sees at once: its sliding window, or any number."""
         return getattr(self.language_model.config, "sliding_window", None) or sys.maxsize
@@ -100,7 +110,7 @@ class Student(nn.Module):
     @property
     def head_fits(self) -> bool:
         """Whether every layer sees the head from the end of the longest row, so that rows may stand behind a head read once."""
-        return len(self.prompt.head) > 0 and self.prompt.longest <= self.window()
+        return self.keeps_prefixes and len(self.prompt.head) > 0 and self.prompt.longest <= self.window()
 
     def read_head(self) -> Prefix:
         """What all rows begin with, for rows that were collated `behind_head`."""
@@ -112,10 +122,11 @@ class Student(nn.Module):
 
         batch = to_device(pad([row], padding_id=self.prompt.padding_id), self.device)
         cache = DynamicCache(config=self.language_model.config)
-        self.readout.start()
+        with_left = LEFT_TEXT in row.segment
+        if with_left:
+            self.readout.start()
         self.hidden(batch, cache=cache)
-        is_left = batch["segment"] == LEFT_TEXT
-        left = self.readout.pooled(is_left)[0] if is_left.any() else None
+        left = self.readout.pooled(batch["segment"] == LEFT_TEXT)[0] if with_left else None
         return Prefix(batch["segment"][0], cache, left)
 
     def collate(

@@ -10,6 +10,7 @@ its neighbours, spans are known exactly, each unique text is tokenised once, and
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,9 +24,9 @@ from flipkd.text import is_empty
 
 PADDING, INSTRUCTION, LEFT_HEAD, LEFT_TEXT, RIGHT_HEAD, RIGHT_TEXT, QUESTION = range(7)
 READINGS = ("joint", "separate", "blocked")
-TEXTS_KEPT = (
-    2**16
-)  # tokenised texts that are remembered; beyond, all are forgotten and tokenised anew when they return
+# Tokenised texts that are remembered, by number and in bytes; beyond, all are forgotten and tokenised when they return.
+TEXTS_KEPT, BYTES_KEPT = 2**16, 2**28
+BYTES_PER_TOKEN = 40  # of a list of Python's numbers
 CHARACTERS_PER_TOKEN = 16  # texts are cut here before tokenising: truncation by the tokenizer does not bound its work
 
 
@@ -86,6 +87,7 @@ class Prompt:
                 f"the label words {template.no!r} and {template.yes!r} begin with the same token; choose others"
             )
         self._texts: dict[str, tuple[list[int], bool]] = {}
+        self._bytes = 0
 
     @property
     def padding_id(self) -> int:
@@ -100,17 +102,19 @@ class Prompt:
 
         Raises DataError for a text that leaves no token (empty, or only characters the tokenizer drops).
         """
-        if len(self._texts) > TEXTS_KEPT:
-            self._texts = {}
-        missing = [text for text in dict.fromkeys(texts) if text not in self._texts]
-        if missing:
-            cut = [text[: self.max_text_length * CHARACTERS_PER_TOKEN] for text in missing]
-            for text, shown, ids in zip(missing, cut, self._ids(cut), strict=True):
-                if is_empty(text) or not ids:
-                    raise DataError(f"text {shorten(text)} is empty; every text needs at least one visible character")
-                truncated = len(ids) > self.max_text_length or len(shown) < len(text)
-                self._texts[text] = (ids[: self.max_text_length], truncated)
-        return [self._texts[text] for text in texts]
+        if len(self._texts) > TEXTS_KEPT or self._bytes > BYTES_KEPT:
+            self._texts, self._bytes = {}, 0
+        most = self.max_text_length * CHARACTERS_PER_TOKEN
+        cut = [text[:most] for text in texts]
+        missing = [text for text in dict.fromkeys(cut) if text not in self._texts]
+        for text, ids in zip(missing, self._ids(missing) if missing else [], strict=True):
+            if is_empty(text) or not ids:
+                raise DataError(f"text {shorten(text)} is empty; every text needs at least one visible character")
+            kept = ids[: self.max_text_length]
+            self._texts[text] = (kept, len(ids) > len(kept))
+            self._bytes += sys.getsizeof(text) + BYTES_PER_TOKEN * len(kept)
+        found = ((*self._texts[shown], len(text) > most) for text, shown in zip(texts, cut, strict=True))
+        return [(ids, longer or longer_yet) for ids, longer, longer_yet in found]
 
     def pair_rows(self, left: Sequence[str], right: Sequence[str]) -> list[Row]:
         """One row per pair, ending in the question, so that the answer stands at the last position."""
@@ -165,7 +169,8 @@ class Prompt:
     def _control_spelling(self) -> re.Pattern[str]:
         """Where a control token is spelt; made when it is needed, since Gemma has 6,000 of them and few texts any."""
         # A lookahead, so that spellings which overlap are all found.
-        return re.compile("|".join(f"(?={re.escape(word)})" for word in self._control_words) or "(?!)")
+        words = "|".join(map(re.escape, self._control_words))
+        return re.compile(f"(?={words})" if words else "(?!)")
 
     def _plain(self, text: str) -> list[int]:
         return self._ids([text])[0]

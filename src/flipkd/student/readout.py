@@ -2,7 +2,8 @@
 
 In `h = W x + B A x` the r numbers `A x` are the compressed representation of a token (Li et al., ACL 2025, arXiv
 2507.05617); which layers and modules are read and how tokens are pooled is not public, so both are settings (*ours*).
-The vectors come out of the ordinary forward pass. Merging LoRA into the base deletes A: `MergedReadout` keeps it.
+The vectors come out of the ordinary forward pass. Merging LoRA into the base deletes A, so that a
+matcher's folder holds it once more.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def find_places(model: nn.Module, *, layers: Sequence[int], modules: Sequence[st
 
 
 class Readout(nn.Module):
-    """Catches A x at each place while the model runs; `pooled` turns what was caught into unit vectors.
+    """Catches x at each place while the model runs; `pooled` makes unit vectors of A x from what was caught.
 
     `weights` maps a place to its own copy of A [r, inputs] when LoRA has been merged away; else the adapters are read.
     """
@@ -63,7 +64,7 @@ class Readout(nn.Module):
     ) -> None:
         super().__init__()
         self.places = list(places)
-        self._caught: dict[str, Tensor] | None = None
+        self._caught: dict[str, tuple[Tensor, Tensor]] | None = None
         for place in self.places:
             module: Any = model.get_submodule(place)
             if weights is None:
@@ -72,10 +73,10 @@ class Readout(nn.Module):
                     raise ConfigError(
                         f"{place} is to be read but has no LoRA; add it to lora_target_modules and lora_layers"
                     )
-                down["default"].register_forward_hook(self._catch_output(place))
+                down["default"].register_forward_pre_hook(self._catch(place))
             else:
                 self.register_buffer(place.replace(".", "_"), weights[place].float(), persistent=False)
-                module.register_forward_pre_hook(self._catch_input(place))
+                module.register_forward_pre_hook(self._catch(place))
 
     def start(self) -> None:
         """Catch the next forward pass."""
@@ -84,34 +85,26 @@ class Readout(nn.Module):
     def pooled(self, *masks: Tensor) -> list[Tensor]:
         """[N, D] float32 unit vectors for each mask [N, T]: mean over the masked tokens, places side by side."""
         caught, self._caught = self._caught or {}, None
-        pooled = []
-        for mask in masks:
-            share = mask.float() / mask.sum(1, keepdim=True).clamp_min(1)
-            with torch.autocast(mask.device.type, enabled=False):  # it would round the product back to bfloat16
-                parts = [torch.bmm(share[:, None], caught[place].float())[:, 0] for place in self.places]
-            pooled.append(nn.functional.normalize(torch.cat(parts, dim=1), dim=1, eps=1e-8))
-        return pooled
+        shares = torch.stack([mask.float() / mask.sum(1, keepdim=True).clamp_min(1) for mask in masks], dim=1)
+        with torch.autocast(shares.device.type, enabled=False):  # it would round the products to bfloat16
+            # A is linear: the mean goes first, which leaves one product a text, and A x of no token is ever kept.
+            means = [(torch.bmm(shares, caught[place][0].float()), caught[place][1].float()) for place in self.places]
+            vectors = torch.cat([nn.functional.linear(mean, down) for mean, down in means], dim=2)
+        return list(nn.functional.normalize(vectors, dim=2, eps=1e-8).unbind(1))
 
-    def _catch_output(self, place: str) -> Callable[..., None]:
-        def hook(module: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    def _catch(self, place: str) -> Callable[..., None]:
+        """A hook that keeps what A reads at `place`, and A itself; the product is made outside of the layer.
+
+        Inside, activation checkpointing would find another number of tensors when it runs the layer again.
+        """
+
+        def hook(module: Any, inputs: tuple[Tensor, ...]) -> None:
             if self._caught is not None:
-                self._caught[place] = output if output.dtype == torch.float32 else _product(inputs[0], module.weight)
+                name = place.replace(".", "_")
+                down = self.get_buffer(name) if name in self._buffers else module.weight
+                self._caught[place] = inputs[0], down
 
         return hook
-
-    def _catch_input(self, place: str) -> Callable[..., None]:
-        def hook(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            if self._caught is not None:
-                down = self.get_buffer(place.replace(".", "_"))
-                self._caught[place] = _product(inputs[0], down)
-
-        return hook
-
-
-def _product(inputs: Tensor, down: Tensor) -> Tensor:
-    """A x in float32, whatever precision the rest of the model runs in."""
-    with torch.autocast(inputs.device.type, enabled=False):
-        return nn.functional.linear(inputs.float(), down.float())
 
 
 def down_parameters(model: nn.Module, places: Sequence[str]) -> dict[str, nn.Parameter]:

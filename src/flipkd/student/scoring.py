@@ -85,7 +85,7 @@ def _behind_prefix(student: Student, rows: Sequence[Row], kept: Prefixes) -> tup
     """The rows without what they begin with, padded, and that prefix, on the student's device."""
     shared = shared_prefix(rows)
     prefix = None
-    if len(shared) and max(len(row) for row in rows) <= student.window():
+    if student.keeps_prefixes and len(shared) and max(len(row) for row in rows) <= student.window():
         ids = tuple(shared.ids)
         prefix = kept.get(ids) or kept.put(ids, student.read_prefix(shared))
         rows = [without(row, len(shared)) for row in rows]

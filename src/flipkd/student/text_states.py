@@ -133,9 +133,18 @@ class TextStates:
 
 
 def text_states(student: Student) -> TextStates | None:
-    """States for a student that reads blocked; None for another reading, or when no token stands before the texts."""
-    blocked = student.prompt.reading == "blocked" and len(student.prompt.instruction) > 0
-    return TextStates(student) if blocked else None
+    """States for a student that reads blocked; None for another reading, or where there is nothing to build them on.
+
+    That is when no token stands before the texts, or when the model's layers keep unlike things of a token.
+    """
+    instruction = student.prompt.instruction
+    if student.prompt.reading != "blocked" or not instruction or not student.keeps_prefixes:
+        return None
+    row = Row(instruction, [INSTRUCTION] * len(instruction), list(range(len(instruction))))
+    with torch.no_grad(), student.uncompiled():
+        read = student.read_prefix(row)
+    alike = len({layer.keys.shape for layer in read.cache.layers}) == 1
+    return TextStates(student) if alike else None
 
 
 def _stacked(cache: Any) -> Tensor:

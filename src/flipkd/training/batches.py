@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -66,6 +67,7 @@ class Collator:
 
     def __init__(self, student: Student, table: PairTable, *, represent: bool, behind_head: bool = False) -> None:
         self.student, self.table, self.represent, self.behind_head = student, table, represent, behind_head
+        self.teacher_pair = None if represent or table.teacher is None else table.teacher.pair_scores()
         numbers: dict[str, int] = {}
         self.left_id = np.array([numbers.setdefault(text, len(numbers)) for text in table.left])
         self.right_id = np.array([numbers.setdefault(text, len(numbers)) for text in table.right])
@@ -79,15 +81,18 @@ class Collator:
             behind_head=self.behind_head,
         )
         batch["label"] = torch.from_numpy(table.label[rows])
-        if not self.represent or table.teacher is None:
-            return batch
-        columns = {
-            "teacher_left": table.teacher.left,
-            "teacher_right": table.teacher.right,
-            "teacher_pair": table.teacher.score,
-            "left_id": self.left_id,
-            "right_id": self.right_id,
-        }
+        columns: dict[str, NDArray[Any] | None] = {}
+        if self.represent:
+            columns |= {"left_id": self.left_id, "right_id": self.right_id}
+            if table.teacher is not None:
+                teacher = table.teacher
+                columns |= {
+                    "teacher_left": teacher.left,
+                    "teacher_right": teacher.right,
+                    "teacher_pair": teacher.score,
+                }
+        elif table.teacher is not None:  # objectives of the answer read nothing but the pairs' own scores
+            columns["teacher_pair"] = self.teacher_pair
         return batch | {name: torch.from_numpy(column[rows]) for name, column in columns.items() if column is not None}
 
 

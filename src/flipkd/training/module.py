@@ -116,7 +116,8 @@ class DistillationModule(nn.Module):
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """Put saved trainable tensors back; all of them must be there, whatever `strict` says."""
-        self.queue.restore({name: value for name, value in state_dict.items() if name.startswith(PREFIX)})
+        device = self.student.device  # transformers reads a checkpoint on the CPU
+        self.queue.restore({name: t.to(device) for name, t in state_dict.items() if name.startswith(PREFIX)})
         own = self.state_dict()
         if set(own) != set(state_dict):
             odd = sorted(set(own) ^ set(state_dict))[0]

@@ -7,6 +7,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from flipkd.errors import NumbersError
+from flipkd.student.readout import down_parameters
 from flipkd.training.module import DistillationModule
 
 PATIENCE = 10  # steps: one batch may be odd, ten in a row are a fault
@@ -21,7 +22,14 @@ class Sentinels(TrainerCallback):  # type: ignore[misc]  # transformers has no t
     def __init__(self, module: DistillationModule) -> None:
         self.module = module
         self.steps = self.zero_losses = self.constant_scores = 0
-        self.without_gradient = {name for name, p in module.named_parameters() if p.requires_grad}
+        # Without an objective of the answer nothing reaches what only the answer reads: all but A where it is read.
+        student, answers = module.student, any("answers" in term.needs for term in module.objectives)
+        read = list(down_parameters(student.language_model, student.readout.places).values())
+        self.without_gradient = {
+            name
+            for name, p in module.named_parameters()
+            if p.requires_grad and (answers or any(p is other for other in read))
+        }
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_unused: Any) -> None:
         """After backward, before the weights move."""

@@ -178,9 +178,11 @@ def training_arguments(output_dir: Path, arguments: Mapping[str, Any]) -> Traini
         "disable_tqdm": False,  # transformers would tie the progress bar to its log level
     }
     try:
-        return TrainingArguments(**fixed | dict(arguments))
+        checked = TrainingArguments(**fixed | dict(arguments))
     except (ValueError, TypeError, ImportError) as error:
         raise ConfigError(f"transformers refuses the training arguments: {error}") from None
+    checked._n_gpu = min(checked.n_gpu, 1)  # with more the Trainer would copy the module, whose hooks stay behind
+    return checked
 
 
 @contextlib.contextmanager
