@@ -143,7 +143,9 @@ class TeachConfig(Settings):
     learning_rate: float = Field(2e-5, gt=0, description="peak learning rate")
     warmup_steps: float = Field(0.1, ge=0, description="steps, or a share of all steps below 1")
     max_length: int = Field(128, ge=8, description="tokens of a text that the teacher reads")
-    prompt: str | None = Field(None, description="words before each text; default: the model's own")
+    prompt: str | None = Field(
+        None, description="words before each text (a cross-encoder's first); default: the model's own"
+    )
     bf16: bool | None = Field(None, description="fine-tune in mixed precision; default: where the machine has it")
     seed: int = Field(0, ge=0, description="seed of everything random")
 

@@ -165,6 +165,14 @@ def test_ragged_rows_and_quotes(pairs_file, row, said):
     assert said in refused(pairs_file("p.csv", "text1,text2,label\na,b,1\n" + row))
 
 
+def test_quotes_of_a_tsv_file_that_knows_none_join_no_rows(pairs_file):
+    rows = 'foo\t"Stop him\t1\nx\ty said"\t0\np\tq\t1\n'
+    said = refused(pairs_file("p.tsv", "text1\ttext2\tlabel\n" + rows))
+    assert "row 1 (line 2): double quotes join 2 lines, each of which has 3 fields by itself" in said
+    quoted = pairs_file("q.tsv", 'text1\ttext2\tlabel\nfoo\t"two\nlines"\t1\n')
+    assert texts(read_pairs(quoted)) == [("foo", "two\nlines")]
+
+
 def test_repeated_columns(pairs_file):
     assert "column 'text2' stands there 2 times" in refused(pairs_file("p.csv", "text1,text2,text2\na,b,c\n"))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -36,3 +37,5 @@ def test_check_sha256(tmp_path):
     check_sha256(file, hashlib.sha256(b"weights").hexdigest())
     with pytest.raises(ArtefactError, match="expected 00"):
         check_sha256(file, "00" * 32)
+    with pytest.raises(ArtefactError, match=r"pip install --force-reinstall --no-deps pytest==\d"):
+        check_sha256(Path(pytest.__file__), "00" * 32)

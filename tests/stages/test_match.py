@@ -60,6 +60,13 @@ def test_one_pair_is_the_same_row_as_in_a_file(trained, odd_pairs):
     assert json.loads(done.out) == json.loads(rows[0])
 
 
+def test_a_label_that_is_none_is_no_concern_of_match(trained, tmp_path):
+    (tmp_path / "p.csv").write_text("text1,text2,label,score\npin,my card,graded 3,high\n")
+    done = flipkd("match", "--matcher", trained, tmp_path / "p.csv")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["text1"] == "pin"
+
+
 def test_empty_texts_are_named_by_row_before_any_model_is_looked_for(tmp_path):
     rows = ["text1,text2", *["a,b"] * 2, ",b", "a, ", "\u200b,b", *["a,"] * 4]
     (tmp_path / "e.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")

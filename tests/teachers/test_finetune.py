@@ -60,6 +60,18 @@ def test_cross_encoder_learns_and_gets_a_head(make_bi_encoder, learnable, tmp_pa
     assert scores.min() < 0 < 1 < scores.max()
 
 
+def test_a_loss_that_reads_no_labels_gets_positives_only_by_whatever_name(make_bi_encoder, learnable, tmp_path):
+    settings = {**FITTING["mnrl"], "num_train_epochs": 1}
+    weights = [
+        load_teacher(
+            finetune_teacher(make_bi_encoder(), learnable, output_dir=tmp_path / str(at), loss=loss, **settings),
+            device="cpu",
+        ).describe()["weights"]
+        for at, loss in enumerate(["mnrl", LOSSES["mnrl"]])
+    ]
+    assert weights[0] == weights[1]
+
+
 @pytest.mark.parametrize("kind", ["bi_encoder", "cross_encoder"])
 def test_a_seed_gives_the_same_weights_and_another_gives_others(make_bi_encoder, learnable, tmp_path, kind):
     weights = [

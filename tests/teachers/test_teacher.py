@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 
@@ -24,6 +25,31 @@ def test_fingerprint_changes_with_each_input_of_the_numbers(make_bi_encoder):
         "pooling": fingerprint(make_bi_encoder(pooling="cls")),
     }
     assert len(set(prints.values())) == len(prints), prints
+
+
+def test_vectors_that_are_cut_are_another_teacher_s(make_bi_encoder, tmp_path):
+    folder = shutil.copytree(make_bi_encoder(), tmp_path / "cut")
+    before = load_teacher(folder, device="cpu")
+    settings = json.loads((folder / "config_sentence_transformers.json").read_text())
+    (folder / "config_sentence_transformers.json").write_text(json.dumps(settings | {"truncate_dim": 4}))
+    cut = load_teacher(folder, device="cpu")
+    assert (before.embed(["pin"]).shape, cut.embed(["pin"]).shape) == ((1, 16), (1, 4))
+    assert before.fingerprint != cut.fingerprint
+    assert before.describe().keys() == cut.describe().keys() - {"truncate_dim"}
+
+
+def test_static_embeddings_are_teachers_too(tmp_path):
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+    from tiny import build_tokenizer
+
+    words = StaticEmbedding(build_tokenizer().backend_tokenizer, embedding_dim=8)
+    SentenceTransformer(modules=[words], device="cpu").save_pretrained(str(tmp_path), create_model_card=False)
+    for length in (None, 128):
+        teacher = load_teacher(tmp_path, max_length=length, device="cpu")
+        assert teacher.embed(["my card", "pin"]).shape == (2, 8)
+        assert json.loads(json.dumps(teacher.describe()))["max_length"] is None
+        assert teacher.fingerprint == load_teacher(tmp_path, device="cpu").fingerprint
 
 
 def test_fingerprint_does_not_change_with_what_the_numbers_do_not_depend_on(make_bi_encoder, tmp_path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
@@ -40,17 +40,24 @@ _SCHEMA = pa.schema(
 )
 
 
-def read_pairs(path: str | Path, *, columns: Mapping[str, str] | None = None, split: str | None = None) -> Dataset:
+def read_pairs(
+    path: str | Path,
+    *,
+    columns: Mapping[str, str] | None = None,
+    split: str | None = None,
+    only: Collection[str] | None = None,
+) -> Dataset:
     """Pairs of a csv, tsv, jsonl or parquet file, or of a data set of the hub, one row each, in their order.
 
     Columns: text1, text2 (string, byte for byte as written); label (int64, 1 match, 0 none, null unlabelled), score
     (float64, a teacher's) and group (string) where the file has them. Found by name; `columns` (ours -> the file's)
-    wins. `split` is for data sets of the hub.
+    wins. `split` is for data sets of the hub. `only`: those of our columns that are read at all.
     Raises DataError naming file, row, column and value, ResourceError when it cannot be read or held in memory.
     """
     try:
         source = _open(path, split)
-        wanted = find_columns(source.columns, columns, source.name)
+        found = find_columns(source.columns, columns, source.name)
+        wanted = {name: column for name, column in found.items() if only is None or name in only}
         table = _table(source, wanted)
     except MemoryError:
         raise ResourceError(f"{path}: not enough memory to hold the pairs; cut the file into smaller ones") from None

@@ -52,13 +52,14 @@ class _Lines:
         self.row = 0
         self.start = 1
         self.number = 0
+        self.seen: list[str] = []  # of the current row
 
     def place(self) -> str:
         row = f"row {self.row}" if self.row else "header"
         return f"{self.path}: {row} (line {self.start})"
 
     def begin(self, row: int) -> None:
-        self.row, self.start = row, self.number + 1
+        self.row, self.start, self.seen = row, self.number + 1, []
 
     def __iter__(self) -> Iterator[str]:
         offset = 0
@@ -71,6 +72,7 @@ class _Lines:
                 # A lone carriage return ends a line too, as in files of old spreadsheets.
                 for part in filter(None, _LONE_RETURN.split(self._decoded(raw, offset))):
                     self.number += 1
+                    self.seen.append(part)
                     yield part
                 offset += len(raw)
 
@@ -130,6 +132,11 @@ def _records(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
         if not cells:
             continue
         width = width or len(cells)
+        if delimiter == "\t" and _joined(lines.seen, width):
+            raise DataError(
+                f"{lines.place()}: double quotes join {len(lines.seen)} lines, each of which has {width} fields by "
+                'itself; if quotes mean nothing in this file, put such fields in double quotes and write theirs twice ("")'
+            )
         if len(cells) != width:
             raise DataError(
                 f"{lines.place()}: {len(cells)} fields where the header has {width}; "
@@ -137,6 +144,12 @@ def _records(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
             )
         yield lines.start, cells
         row += 1
+
+
+def _joined(seen: list[str], width: int) -> bool:
+    """Whether these lines look like rows of their own, of a tsv file that knows no quotes, and not like one quoted row."""
+    rows = len(seen) > 1 and all(line.count("\t") == width - 1 for line in seen)
+    return rows and not seen[0].startswith('"')  # a writer that quotes all fields begins so
 
 
 def _next_cells(reader: Any, lines: _Lines) -> list[str] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 
 from flipkd import files
@@ -23,7 +24,7 @@ def package_file(package: str, name: str) -> Path:
     """A file inside an installed package. Raises ConfigError without the package, ArtefactError without the file."""
     file = package_folder(package) / name
     if not file.is_file():
-        raise ArtefactError(f"{file}: missing although {package} is installed; {INSTALL} --force-reinstall")
+        raise ArtefactError(f"{file}: missing although {package} is installed; {_repair(file)}")
     return file
 
 
@@ -31,4 +32,11 @@ def check_sha256(file: Path, expected: str) -> None:
     """Raise ArtefactError unless `file` has exactly the bytes that flipkd was written for."""
     found = files.sha256(file)
     if found != expected:
-        raise ArtefactError(f"{file}: sha256 is {found}, expected {expected}; {INSTALL} --force-reinstall")
+        raise ArtefactError(f"{file}: sha256 is {found}, expected {expected}; {_repair(file)}")
+
+
+def _repair(file: Path) -> str:
+    """The command that puts back the package which a file is part of, and nothing else."""
+    known = packages_distributions()
+    names = [known[folder.name][0] for folder in file.parents if folder.name in known]
+    return f"pip install --force-reinstall --no-deps {names[0]}=={version(names[0])}" if names else INSTALL

@@ -38,7 +38,7 @@ def match(
         if Path(output).suffix not in FORMATS:
             raise UsageError(f"{output}: results are written as {' or '.join(FORMATS)}; give it one of these endings")
         require_writable(output)
-    dataset = read_pairs(pairs_file, columns=columns)
+    dataset = read_pairs(pairs_file, columns=columns, only=("text1", "text2"))  # a label may be anything
     pairs = list(zip(dataset["text1"][:], dataset["text2"][:], strict=True))
     _refuse_empty(pairs, pairs_file)
     from flipkd.matcher import Matcher  # brings torch: only once the pairs are known to be good

@@ -33,7 +33,14 @@ LOSSES = {
     "cosine": "sentence_transformers.sentence_transformer.losses:CosineSimilarityLoss",
     "mnrl": "sentence_transformers.sentence_transformer.losses:MultipleNegativesRankingLoss",
 }
-POSITIVES_ONLY = "mnrl"
+# Classes that take any pair for a match and the other texts of its batch for non-matches; they read no label.
+POSITIVES_ONLY = {
+    "MultipleNegativesRankingLoss",
+    "CachedMultipleNegativesRankingLoss",
+    "MultipleNegativesSymmetricRankingLoss",
+    "CachedMultipleNegativesSymmetricRankingLoss",
+    "MegaBatchMarginLoss",
+}
 KINDS = ["bi_encoder", "cross_encoder"]
 
 
@@ -56,13 +63,13 @@ def finetune_teacher(
 ) -> Path:
     """Fine-tune a small model on `text1`, `text2`, `label` and save it, whole or not at all, to `output_dir`.
 
-    A bi-encoder's `loss` is a row of LOSSES or `package.module:class`; "mnrl" trains on positives only, against the other
-    texts of the batch. A cross-encoder learns by binary cross-entropy; an encoder without a scoring head gets one, drawn
-    with `seed`. `warmup_steps` below 1 is a share of all steps. `max_length` counts the tokens of one text, of both for a
-    cross-encoder. `prompt` (None: the model's own) stands before each text and is saved with the model. `bf16` None: mixed
-    precision where the machine has it. `finetune.json` beside the model holds settings and validation metrics before and
-    after. Raises DataError (columns, labels), ConfigError (kind, loss), NumbersError (loss not finite) and what
-    `load_teacher` and `new_folder` raise.
+    A bi-encoder's `loss` is a row of LOSSES or `package.module:class`; one that reads no labels (POSITIVES_ONLY) trains on
+    positives, against the other texts of the batch. A cross-encoder learns by binary cross-entropy; an encoder without a
+    scoring head gets one, drawn with `seed`. `warmup_steps` below 1 is a share of all steps. `max_length` counts the tokens
+    of one text, of both for a cross-encoder. `prompt` (None: the model's own) stands before each text, for a cross-encoder
+    before the first, and is saved with the model. `bf16` None: mixed precision where the machine has it. `finetune.json`
+    beside the model holds settings and validation metrics before and after. Raises DataError (columns, labels),
+    ConfigError (kind, loss), NumbersError (loss not finite) and what `load_teacher` and `new_folder` raise.
     """
     if kind not in KINDS:
         raise ConfigError(f"no kind of teacher that can be fine-tuned is called {kind!r}; {nearest(kind, KINDS)}")
@@ -152,12 +159,15 @@ def _trainer(model: Any, pairs: Dataset, settings: dict[str, Any], scratch: str)
             train_dataset=pairs,
             loss=BinaryCrossEntropyLoss(model),
         )
-    if settings["loss"] == POSITIVES_ONLY:
+    loss_class = pick(LOSSES, settings["loss"], what="loss")
+    if POSITIVES_ONLY & {base.__name__ for base in getattr(loss_class, "__mro__", ())}:
         pairs = pairs.select([row for row, label in enumerate(pairs["label"][:]) if label]).remove_columns("label")
         arguments["batch_sampler"] = BatchSamplers.NO_DUPLICATES
-    loss = pick(LOSSES, settings["loss"], what="loss")(model)
     return _BiEncoderTrainer(
-        model=model, args=SentenceTransformerTrainingArguments(**arguments), train_dataset=pairs, loss=loss
+        model=model,
+        args=SentenceTransformerTrainingArguments(**arguments),
+        train_dataset=pairs,
+        loss=loss_class(model),
     )
 
 

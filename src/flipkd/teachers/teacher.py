@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from flipkd.errors import ArtefactError, ConfigError, RefusedError, nearest, shorten
+from flipkd.errors import ArtefactError, ConfigError, RefusedError, ResourceError, nearest, shorten
 from flipkd.tables import pick
 
 TEACHERS = {
@@ -82,6 +83,7 @@ def load_model(
     num_labels: int | None = None,
 ) -> Any:
     """A SentenceTransformer or CrossEncoder (`model_class`) with its length limit set; errors as in `load_teacher`."""
+    import torch
     from safetensors import SafetensorError
 
     from flipkd.models import model_path
@@ -103,6 +105,8 @@ def load_model(
         settings["num_labels"] = num_labels
     try:
         model = model_class(path, **settings)
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise ResourceError(f"{name_or_path}: does not fit into memory; use a smaller model") from error
     except (
         OSError,
         ValueError,
@@ -120,7 +124,7 @@ def load_model(
             ) from error
         what = "folder that does not hold a usable model" if local else "model that cannot be had"
         raise ArtefactError(f"{name_or_path}: a {what} for {model_class.__name__} ({reason})") from error
-    if max_length is not None:
+    if max_length is not None and model.max_seq_length != math.inf:  # static embeddings have no limit to set
         model.max_seq_length = min(max_length, model.max_seq_length or max_length)
     return model
 
@@ -144,12 +148,13 @@ def describe_model(model: Any, *, kind: str, name: str, prompt: str, scale: str)
     for unrelated in ("_name_or_path", "transformers_version", "dtype"):
         config.pop(unrelated, None)
     modules: list[Any] = [[type(module).__name__, getattr(module, "get_config_dict", dict)()] for module in model]
-    return {
+    cut = getattr(model, "truncate_dim", None)  # of the vectors; where it is not set the description never had it
+    return ({} if cut is None else {"truncate_dim": cut}) | {
         "name": name,
         "kind": kind,
         "scale": scale,
         "prompt": prompt,
-        "max_length": model.max_seq_length,
+        "max_length": None if model.max_seq_length == math.inf else model.max_seq_length,
         "dtype": str(model.dtype).removeprefix("torch."),
         "weights": weights_hash(model),
         "tokenizer": tokenizer_hash(model.tokenizer),
@@ -181,7 +186,8 @@ def weights_hash(model: Any) -> str:
 
 def tokenizer_hash(tokenizer: Any) -> str:
     """The sha256 (hex) of what a tokenizer does to a text."""
-    backend = getattr(tokenizer, "backend_tokenizer", None)
+    own = tokenizer if hasattr(tokenizer, "to_str") else None  # of static embeddings: the tokenizers library's itself
+    backend = getattr(tokenizer, "backend_tokenizer", own)
     if backend is not None:
         state = json.loads(backend.to_str())
         # Left over from the last call (how that batch was cut and padded), not part of the tokenizer.
