@@ -8,6 +8,7 @@ from flipkd.errors import NumbersError
 from flipkd.training.batches import PairTable
 from flipkd.training.module import DistillationModule
 from flipkd.training.run import fresh_student, run_objectives
+from flipkd.training.sentinels import PATIENCE, Sentinels
 from flipkd.training.trainer import fit
 
 PLAIN = {"answer_cross_entropy": 1.0}
@@ -36,6 +37,19 @@ def test_loss_of_exactly_zero(make_config, table, tmp_path):
     unlabelled = PairTable(left=table.left, right=table.right, label=np.full(len(table), -1))
     with pytest.raises(NumbersError, match="exactly 0"):
         run(make_config(objectives=PLAIN), unlabelled, tmp_path)
+
+
+def test_a_step_of_several_batches_has_a_loss_when_one_of_them_has(make_config, table):
+    config = make_config(objectives=PLAIN)
+    module = DistillationModule(fresh_student(config)[0], run_objectives(config, table, table))
+    sentinels = Sentinels(module)
+    for _ in range(2 * PATIENCE):
+        module.losses += [0.5, 0.0]
+        sentinels._zero_loss()
+    with pytest.raises(NumbersError, match="exactly 0"):
+        for _ in range(PATIENCE):
+            module.losses += [0.0, 0.0]
+            sentinels._zero_loss()
 
 
 def test_constant_scores(make_config, table, tmp_path):

@@ -28,7 +28,7 @@ class DistillationModule(nn.Module):
         self.behind_head = False  # whether batches are collated so
         self.queue = Queue(queue_size)
         self.scores: list[float] = []
-        self.last_loss = float("nan")
+        self.losses: list[float] = []  # of the batches of the step that is being accumulated
         self._sums: dict[str, Tensor] = {}
         self._steps = 0
 
@@ -89,7 +89,8 @@ class DistillationModule(nn.Module):
             for name, value in parts.items():
                 self._sums[name] = self._sums.get(name, torch.zeros_like(value)) + value.detach()
             self._steps += 1
-            self.scores, self.last_loss = match.score.detach().tolist(), float(loss.detach())
+            self.scores = match.score.detach().tolist()
+            self.losses.append(float(loss.detach()))
         return loss
 
     def activation_checkpointing_enable(

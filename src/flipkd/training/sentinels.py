@@ -39,7 +39,8 @@ class Sentinels(TrainerCallback):  # type: ignore[misc]  # transformers has no t
         self._gradients()
 
     def _zero_loss(self) -> None:
-        self.zero_losses = self.zero_losses + 1 if self.module.last_loss == 0.0 else 0
+        self.zero_losses = 0 if any(self.module.losses) else self.zero_losses + 1
+        self.module.losses.clear()
         if self.zero_losses >= PATIENCE:
             raise NumbersError(
                 f"the loss was exactly 0 for {PATIENCE} steps: no pair is labelled, the filter drops all pairs, or "
