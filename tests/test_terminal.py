@@ -9,6 +9,7 @@ import sys
 import warnings
 
 import pytest
+import torch
 import typer
 
 from flipkd import errors
@@ -21,6 +22,7 @@ ENDINGS = {
     "refused": (errors.RefusedError("not run"), 7, "flipkd: not run"),
     "stopped": (errors.StoppedError("saved"), 75, "flipkd: saved"),
     "memory": (MemoryError(), 5, "flipkd: memory ran out"),
+    "gpu memory": (torch.OutOfMemoryError("CUDA out of memory"), 5, "flipkd: memory ran out"),
     "interrupt": (KeyboardInterrupt(), 75, "flipkd: stopped; run the same command to go on"),
     "bug": (
         ZeroDivisionError("x / 0"),
