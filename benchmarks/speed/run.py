@@ -26,7 +26,7 @@ REPEATS = 3
 WARM_UP = 16  # pairs
 COUNTS = {
     "gemm": 0,
-    "train": 48,
+    "train": 32,
     "score": 256,
     "score_double": 512,
     "score_long": 64,
