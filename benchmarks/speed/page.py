@@ -20,6 +20,7 @@ from flipkd.stages.results import text_table
 
 PAGE = Path(__file__).parents[2] / "docs" / "performance.md"
 BLOCK = re.compile(r"(<!-- speed -->\n).*?(<!-- /speed -->)", re.DOTALL)
+BREAKDOWN = re.compile(r"(<!-- breakdown -->\n).*?(<!-- /breakdown -->)", re.DOTALL)
 HEADER = ["ratio", "measured", "bar", "reached", "ours", "against", "unit", "GiB ours", "GiB against"]
 
 
@@ -78,8 +79,28 @@ def machine(result: dict[str, Any]) -> str:
     return f"{versions}; {result['model']}; {result['processor']}, threads: {result['threads']}"
 
 
+def breakdown_rows(found: dict[str, Any]) -> list[list[str]]:
+    """Table rows: a piece and its share in training and scoring, largest in training first; then the products' rate."""
+    kinds = ("train_plain", "score")
+    pieces = sorted(found["train_plain"]["shares"], key=lambda piece: -found["train_plain"]["shares"][piece])
+    rows = [[piece, *(f"{100 * found[kind]['shares'][piece]:.0f} %" for kind in kinds)] for piece in pieces]
+    rates = [f"{100 * found[kind]['product_rate'] / found['gemm']:.0f} %" for kind in kinds]
+    return [*rows, ["rate inside the matrix products, of the large product's", *rates]]
+
+
+def breakdown_table(folder: Path = RESULTS) -> str:
+    """Where the time goes, and the command that found it."""
+    path = folder / "breakdown.json"
+    if not path.exists():
+        return "Not measured yet.\n"
+    found = json.loads(path.read_text(encoding="utf-8"))
+    text = text_table(["operators", "plain training", "scoring"], breakdown_rows(found))
+    return f"{text}\n\n```sh\n{found['command']}\n```\n\n{machine(found)}\n"
+
+
 def filled(page: str, results: dict[str, dict[str, Any]]) -> str:
-    """The page with the table as the results say."""
+    """The page with the tables as the results say."""
+    page = BREAKDOWN.sub(lambda found: found[1] + breakdown_table() + found[2], page)
     return BLOCK.sub(lambda found: found[1] + table(results) + found[2], page)
 
 

@@ -19,7 +19,19 @@ COUNT = 12
 @pytest.fixture(scope="module")
 def speed():
     """The benchmark's files as one namespace; they find each other because a script's folder is on the path."""
-    names = ("growth", "machine", "ours", "page", "peers", "processes", "ratios", "run", "worker", "workload")
+    names = (
+        "breakdown",
+        "growth",
+        "machine",
+        "ours",
+        "page",
+        "peers",
+        "processes",
+        "ratios",
+        "run",
+        "worker",
+        "workload",
+    )
     sys.path.insert(0, str(FOLDER))
     try:
         modules = {name: __import__(name) for name in names}
@@ -69,6 +81,29 @@ def test_start_up_is_a_process_of_its_own(speed, task):
     assert speed.growth.startup_load(task)(1).seconds > 0
     with pytest.raises(subprocess.CalledProcessError):
         speed.growth.run("raise SystemExit(3)")
+
+
+def test_time_is_told_apart_by_operator(speed, task, pairs, tmp_path):
+    kinds = {
+        "aten::mm": "matrix products",
+        "aten::bmm": "attention",
+        "aten::mul_": "elementwise",
+        "aten::gelu_backward": "GELU",
+        "aten::copy_": "casts and copies",
+        "aten::_fused_adamw_": "optimiser",
+        "aten::embedding": "all else",
+    }
+    assert {operator: speed.breakdown.piece_of(operator) for operator in kinds} == kinds
+    speed.breakdown.main(["--pairs", pairs, "--model", task.model, "--results", str(tmp_path)])
+    found = json.loads((tmp_path / "breakdown.json").read_text())
+    for kind in ("train_plain", "score"):
+        assert sum(found[kind]["shares"].values()) == pytest.approx(1)
+        assert found[kind]["shares"]["matrix products"] > 0.05
+        assert found["gemm"] > 0 < found[kind]["product_rate"]
+    assert found["train_plain"]["shares"]["optimiser"] > 0 == found["score"]["shares"]["optimiser"]
+    rows = speed.page.breakdown_rows(found)
+    assert len(rows) == len(speed.breakdown.PIECES) + 2
+    assert all(cell.endswith("%") for row in rows for cell in row[1:])
 
 
 def test_ranking_knows_its_documents_and_meets_a_new_query_each_time(speed, task):
