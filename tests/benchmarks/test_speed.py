@@ -27,6 +27,7 @@ def speed():
         "page",
         "peers",
         "processes",
+        "ranking_peers",
         "ratios",
         "run",
         "worker",
@@ -62,6 +63,16 @@ def test_a_contender_of_ours_reports_what_it_did(speed, task, name):
     if name.startswith("train_flipped"):
         plain = speed.workload.real_tokens(speed.workload.load_prompt(task.model), task.first(COUNT))
         assert (work.tokens > plain) == (name == "train_flipped_separate")
+
+
+def test_a_peer_ranks_a_new_query_each_time(speed, task):
+    asked = speed.ranking_peers.queries(task)
+    first, second = asked.first(COUNT), asked.first(COUNT)
+    assert first.left == [task.left[0]] * COUNT
+    assert len({*first.left, *second.left}) == 2
+    assert first.right == second.right == list(task.right[:COUNT])
+    work = speed.ranking_peers.rank_sentence_transformers(task)(COUNT)
+    assert (work.pairs, work.scores) == (COUNT, None)
 
 
 @pytest.mark.parametrize("kind", ["score", "train"])
