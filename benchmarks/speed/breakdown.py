@@ -28,7 +28,7 @@ PIECES = {
     "attention": ("aten::bmm", "aten::baddbmm", "aten::_softmax", "aten::_softmax_backward_data"),
     "GELU": ("aten::gelu", "aten::gelu_backward"),
     "casts and copies": ("aten::copy_", "aten::cat", "aten::clone", "aten::fill_", "aten::zero_"),
-    "optimiser": ("aten::_foreach", "aten::_fused_adam"),
+    "optimiser": ("aten::_fused_adamw",),
     "elementwise": (
         "aten::mul", "aten::add", "aten::sub", "aten::div", "aten::neg", "aten::pow", "aten::mean", "aten::sum",
         "aten::rsqrt", "aten::sqrt", "aten::tanh", "aten::exp", "aten::lerp", "aten::addcmul", "aten::addcdiv",
@@ -38,18 +38,9 @@ REST = "all else"
 
 
 def piece_of(operator: str) -> str:
-    """The piece that an operator belongs to: by its whole name, in place or not, or by how a family's names begin."""
-    name = operator.removesuffix("_") if operator.removesuffix("_") != "aten::copy" else operator
-    for piece, operators in PIECES.items():
-        if operator in operators or name in operators:
-            return piece
-        if any(
-            operator.startswith(family)
-            for family in operators
-            if family.startswith(("aten::_foreach", "aten::_fused"))
-        ):
-            return piece
-    return REST
+    """The piece that an operator belongs to, in place (`mul_`) or not."""
+    names = {operator, operator.removesuffix("_")}
+    return next((piece for piece, operators in PIECES.items() if names & set(operators)), REST)
 
 
 def breakdown(work: Callable[[], Any]) -> dict[str, Any]:
@@ -57,9 +48,8 @@ def breakdown(work: Callable[[], Any]) -> dict[str, Any]:
     from torch.profiler import ProfilerActivity, profile
     from torch.utils.flop_counter import FlopCounterMode
 
-    with FlopCounterMode(
-        display=False
-    ) as counter:  # apart from the profiler, which recording shapes slows down by half
+    # Counted apart from the profiler, which recording shapes slows down by half.
+    with FlopCounterMode(display=False) as counter:
         work()
     counted = counter.get_flop_counts()["Global"]
     work()

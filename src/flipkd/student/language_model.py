@@ -19,7 +19,7 @@ from flipkd.errors import ArtefactError, ConfigError, ResourceError, nearest
 from flipkd.files import read_json
 from flipkd.models import model_path
 from flipkd.student.attention import AUTO, GROUPED, choose_attention
-from flipkd.student.readout import find_places, linear_modules
+from flipkd.student.readout import find_places, linear_modules, require_layer
 
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32, "float16": torch.float16}
 ADAPTER = "adapter"
@@ -185,10 +185,7 @@ def _targets(model: Any, settings: LoraSettings, places: Sequence[str]) -> list[
                 f"lora_target_modules names {module!r}; {nearest(module, names)}, or the word all-linear"
             )
     for layer in settings.layers or ():
-        if not -count <= layer < count:
-            raise ConfigError(
-                f"lora_layers names layer {layer}; this model has layers 0 to {count - 1} (or -1 to -{count})"
-            )
+        require_layer(layer, count, said=f"lora_layers names layer {layer}")
     layers = range(count) if settings.layers is None else [layer % count for layer in settings.layers]
     chosen = {name for name, layer in linear.items() if layer in layers and name.rsplit(".", 1)[-1] in modules}
     return sorted(chosen | set(places))

@@ -32,6 +32,12 @@ def linear_modules(model: nn.Module) -> dict[str, int]:
     return found
 
 
+def require_layer(layer: int, count: int, *, said: str) -> None:
+    """Raise ConfigError, which begins with what is `said`, for a layer that a model of `count` layers does not have."""
+    if not -count <= layer < count:
+        raise ConfigError(f"{said}; this model has layers 0 to {count - 1} (or -1 to -{count})")
+
+
 def find_places(model: nn.Module, *, layers: Sequence[int], modules: Sequence[str]) -> list[str]:
     """Full names of the modules to read, in the order of `layers` then `modules`; negative layers count from the end.
 
@@ -42,10 +48,7 @@ def find_places(model: nn.Module, *, layers: Sequence[int], modules: Sequence[st
     known = sorted({name.rsplit(".", 1)[-1] for name in linear})
     places = []
     for layer in layers:
-        if not -count <= layer < count:
-            raise ConfigError(
-                f"readout layer {layer} does not exist; this model has layers 0 to {count - 1} (or -1 to -{count})"
-            )
+        require_layer(layer, count, said=f"readout layer {layer} does not exist")
         for module in modules:
             if module not in known:
                 raise ConfigError(f"no module is called {module!r} in this model; {nearest(module, known)}")

@@ -91,7 +91,7 @@ class Collator:
                     "teacher_right": teacher.right,
                     "teacher_pair": teacher.score,
                 }
-        elif table.teacher is not None:  # objectives of the answer read nothing but the pairs' own scores
+        else:  # objectives of the answer read nothing but the pairs' own scores
             columns["teacher_pair"] = self.teacher_pair
         return batch | {name: torch.from_numpy(column[rows]) for name, column in columns.items() if column is not None}
 
