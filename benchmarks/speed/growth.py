@@ -1,17 +1,19 @@
-"""How cost grows: texts of 16 and of 128 tokens, and the time from a command to its first score."""
+"""How cost grows: texts of 16 and of 128 tokens, memory of many pairs, the time from a command to its first score."""
 
 from __future__ import annotations
 
+import atexit
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, mkdtemp
 
 from machine import Work, timed
 from ours import PLAIN, ranking, save_matcher, score, train
-from workload import Task, load_prompt
+from workload import MAX_TEXT_LENGTH, SCORE_BATCH, SEED, Task, load_prompt
 
 SHORT, PASSAGE, LONG = 16, 64, 128  # tokens of each text
 LOADING = """
@@ -66,14 +68,53 @@ def lengthened(task: Task) -> Task:
     return Task(task.model, left, right, task.label)
 
 
+def memory(task: Task) -> Repetition:
+    """Scoring through a tiny random model, so that what is left of the memory is our bookkeeping; all texts differ."""
+    from flipkd.student.language_model import LoraSettings
+    from flipkd.student.loading import new_student
+    from flipkd.student.prompt import Template
+    from flipkd.student.scoring import score_pairs
+
+    with TemporaryDirectory() as folder:
+        save_tiny_model(task.model, folder)
+        lora = LoraSettings(r=2, alpha=4, readout_r=2)
+        student, _ = new_student(
+            folder, template=Template(), reading="joint", max_text_length=MAX_TEXT_LENGTH, lora=lora, dtype="float32"
+        )
+
+    def repetition(count: int) -> Work:
+        part = task.first(count)
+        left, right = ([f"{text} {row}" for row, text in enumerate(side)] for side in (part.left, part.right))
+        seconds, found = timed(lambda: score_pairs(student, left, right, batch_size=SCORE_BATCH))
+        return Work(seconds, len(found.answer), 0, 0.0)
+
+    return repetition
+
+
+def save_tiny_model(model: str, folder: str) -> None:
+    """A random llama of one layer with the tokenizer of `model`."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from flipkd.student.language_model import load_tokenizer
+
+    tokenizer = load_tokenizer(model)
+    torch.manual_seed(SEED)
+    shape = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **shape)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
 def startup_match(task: Task) -> Repetition:
     """`flipkd match` of one pair as a process of its own, from its start to its end."""
     code, texts = "from flipkd.cli import main; main()", ["--text1", task.left[0], "--text2", task.right[0]]
 
+    scratch = mkdtemp()
+    atexit.register(shutil.rmtree, scratch)
+    save_matcher(task, Path(scratch) / "matcher")
+
     def repetition(_count: int) -> Work:
-        with TemporaryDirectory() as scratch:
-            save_matcher(task, Path(scratch) / "matcher")
-            seconds, said = timed(lambda: run(code, "match", "--matcher", f"{scratch}/matcher", *texts))
+        seconds, said = timed(lambda: run(code, "match", "--matcher", f"{scratch}/matcher", *texts))
         return Work(seconds, 1, 0, 0.0, [json.loads(said)["score"]])
 
     return repetition

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -110,11 +111,15 @@ def score_llama_cpp(task: Task) -> Callable[[int], Work]:
         return -timed(lambda: decoder.scores(trial, no=no, yes=yes))[0]
 
     threads = torch.get_num_threads()
-    best = max((Decoder(model, rows=rows, threads=threads) for rows in PROMPTS_PER_BATCH), key=speed)
+
+    @cache
+    def best() -> Decoder:
+        """The fastest, found in the warm-up: while it loads others do too."""
+        return max((Decoder(model, rows=rows, threads=threads) for rows in PROMPTS_PER_BATCH), key=speed)
 
     def repetition(count: int) -> Work:
-        part = task.first(count)
-        seconds, scores = timed(lambda: best.scores(ids(part), no=no, yes=yes))
+        part, decoder = task.first(count), best()
+        seconds, scores = timed(lambda: decoder.scores(ids(part), no=no, yes=yes))
         return Work(seconds, count, real_tokens(prompt, part), 0.0, scores)
 
     return repetition

@@ -1,4 +1,4 @@
-"""Our contenders: training plain and flipped, scoring merged and int8, ranking with and without reuse, memory.
+"""Our contenders: training plain and flipped, scoring merged and int8, ranking with and without reuse.
 
 Each is a function of the task that loads what it needs and returns `repetition(count) -> Work`. A repetition begins
 with nothing cached: the student is fresh, or its prompt has not seen the texts.
@@ -207,39 +207,3 @@ def ranking(task: Task, **changes: Any) -> Repetition:
         return Work(seconds, count, tokens, 0.0, [scores[row] for row in range(count)])
 
     return repetition
-
-
-def memory(task: Task) -> Repetition:
-    """Scoring through a tiny random model, so that what is left of the memory is our bookkeeping; all texts differ."""
-    from flipkd.student.language_model import LoraSettings
-    from flipkd.student.loading import new_student
-    from flipkd.student.prompt import Template
-    from flipkd.student.scoring import score_pairs
-
-    with TemporaryDirectory() as folder:
-        save_tiny_model(task.model, folder)
-        lora = LoraSettings(r=2, alpha=4, readout_r=2)
-        student, _ = new_student(
-            folder, template=Template(), reading="joint", max_text_length=MAX_TEXT_LENGTH, lora=lora, dtype="float32"
-        )
-
-    def repetition(count: int) -> Work:
-        part = task.first(count)
-        left, right = ([f"{text} {row}" for row, text in enumerate(side)] for side in (part.left, part.right))
-        seconds, found = timed(lambda: score_pairs(student, left, right, batch_size=SCORE_BATCH))
-        return Work(seconds, len(found.answer), 0, 0.0)
-
-    return repetition
-
-
-def save_tiny_model(model: str, folder: str) -> None:
-    """A random llama of one layer with the tokenizer of `model`."""
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    from flipkd.student.language_model import load_tokenizer
-
-    tokenizer = load_tokenizer(model)
-    torch.manual_seed(SEED)
-    shape = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
-    LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **shape)).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)

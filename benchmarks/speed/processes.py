@@ -22,7 +22,7 @@ class Failed(Exception):
 
 
 class Worker:
-    """One contender's process; between its turns it waits for a line and costs no time."""
+    """One contender's process, which begins to load at once; between its turns it waits for a line and costs no time."""
 
     def __init__(self, name: str, *, pairs: str, model: str) -> None:
         self.errors = tempfile.TemporaryFile()  # noqa: SIM115  closed with the process
@@ -34,6 +34,9 @@ class Worker:
             env=os.environ | {"OMP_NUM_THREADS": str(threads()), "TOKENIZERS_PARALLELISM": "false"},
             text=True,
         )
+
+    def wait_until_ready(self) -> None:
+        """Return when it has loaded. Raises Failed when it cannot run here."""
         first = self._line()
         if "missing" in first:
             self.close()
@@ -56,8 +59,13 @@ class Worker:
         found: dict[str, Any] = json.loads(line)
         return found
 
+    def dismiss(self) -> None:
+        """Tell the process to end, and do not wait for it."""
+        if self.process.stdin:
+            self.process.stdin.close()
+
     def close(self) -> None:
-        """End the process by closing its stdin."""
+        """End the process; once is enough."""
         for stream in (self.process.stdin, self.process.stdout):
             if stream:
                 stream.close()

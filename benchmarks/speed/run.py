@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -23,13 +23,15 @@ from ratios import RATIOS, Line, Ratio, value
 
 RESULTS = Path(__file__).parent / "results"
 REPEATS = 3
-WARM_UP = 16  # pairs
+WARM_UP, SLOW_WARM_UP = 16, 4  # pairs: a step
+SLOW = ("train_trl", "train_sentence_transformers")  # most of a minute a turn: they sit out the last one
 COUNTS = {
     "gemm": 0,
     "train": 32,
+    "train_long": 16,
     "score": 256,
     "score_double": 512,
-    "score_long": 64,
+    "score_long": 32,
     "rank": 100,
     "memory_10k": 10_000,
     "memory_100k": 100_000,
@@ -41,7 +43,7 @@ MOST_PRECISION_LOST, MOST_DECISIONS_FLIPPED = 0.002, 0.005  # parity, as issue 4
 def result_of(ratio: Ratio, found: Mapping[str, Sequence[Line]], label: Sequence[int]) -> dict[str, Any]:
     """The figures of one ratio from the turns of its contenders."""
     ours, peer = found[ratio.ours], found[ratio.peer]
-    each = [value(a, ratio.unit) / value(b, ratio.unit) for a, b in zip(ours, peer, strict=True)]
+    each = [value(a, ratio.unit) / value(b, ratio.unit) for a, b in zip(ours, peer, strict=False)]
     result = {
         "name": ratio.name,
         "ratio": median(each),
@@ -96,6 +98,16 @@ def differs(result: Mapping[str, Any]) -> bool:
     return not result.get("parity", {"holds": True})["holds"]
 
 
+def warm_up_of(contender: str, counts: Mapping[str, int]) -> int:
+    """Pairs before the first turn."""
+    return min(SLOW_WARM_UP if contender in SLOW else WARM_UP, count_of(contender, counts))
+
+
+def turns_of(contender: str, repeats: int) -> int:
+    """How often it is measured."""
+    return max(1, repeats - (contender in SLOW))
+
+
 def count_of(contender: str, counts: Mapping[str, int]) -> int:
     """Pairs of one repetition: by the contender's name, else by its first word."""
     return counts.get(contender, counts.get(contender.partition("_")[0], 0))
@@ -104,32 +116,38 @@ def count_of(contender: str, counts: Mapping[str, int]) -> int:
 def take_turns(
     names: Sequence[str], *, pairs: str, model: str, repeats: int, counts: Mapping[str, int]
 ) -> dict[str, list[Line]]:
-    """Each contender's repetitions, in turns; one that is missing or fails is named and left out."""
-    workers: dict[str, Worker] = {}
+    """Each contender's repetitions, in turns; all load at once, one that is missing or fails is named and left out."""
     found: dict[str, list[Line]] = {name: [] for name in names}
+    workers = {name: Worker(name, pairs=pairs, model=model) for name in names}
+
+    def one_repetition(name: str, worker: Worker) -> None:
+        if len(found[name]) == turns_of(name, repeats):
+            return
+        found[name].append(worker.repeat(count_of(name, counts)))
+        line, turn = found[name][-1], len(found[name])
+        gib = line["peak_memory_bytes"] / 2**30
+        say(f"{name}, turn {turn}: {line['pairs']} pairs in {line['seconds']:.2f} s, {gib:.2f} GiB")
+
     try:
-        for name in names:
-            try:
-                workers[name] = Worker(name, pairs=pairs, model=model)
-                workers[name].repeat(min(WARM_UP, count_of(name, counts)))
-            except Failed as failed:
-                say(f"{name}: {failed}; its ratios are left out")
-                workers.pop(name, None)
-        for turn in range(repeats):
-            for name, worker in list(workers.items()):
-                try:
-                    line = worker.repeat(count_of(name, counts))
-                except Failed as failed:
-                    say(f"{name}: {failed}; its ratios are left out")
-                    workers.pop(name).close()
-                    continue
-                found[name].append(line)
-                gib = line["peak_memory_bytes"] / 2**30
-                say(f"{name}, turn {turn + 1}: {line['pairs']} pairs in {line['seconds']:.2f} s, {gib:.2f} GiB")
+        for_each(workers, lambda name, worker: worker.wait_until_ready())
+        for_each(workers, lambda name, worker: worker.repeat(warm_up_of(name, counts)))
+        for _ in range(repeats):
+            for_each(workers, one_repetition)
     finally:
-        for worker in workers.values():
-            worker.close()
+        for end in (Worker.dismiss, Worker.close):
+            for worker in workers.values():
+                end(worker)
     return {name: found[name] for name in workers}
+
+
+def for_each(workers: dict[str, Worker], do: Callable[[str, Worker], object]) -> None:
+    """One after another; who fails is named and taken out."""
+    for name, worker in list(workers.items()):
+        try:
+            do(name, worker)
+        except Failed as failed:
+            say(f"{name}: {failed}; its ratios are left out")
+            workers.pop(name).close()
 
 
 def groups(ratios: Sequence[Ratio]) -> dict[str, list[Ratio]]:

@@ -11,7 +11,7 @@ import pytest
 from tiny import build_model, make_table, write_pairs
 
 FOLDER = Path(__file__).parents[2] / "benchmarks" / "speed"
-OURS = ["train_plain", "train_flipped_joint", "train_flipped_separate", "score", "rank", "rank_joint", "memory"]
+OURS = ["train_plain", "train_flipped_joint", "train_flipped_separate", "score", "rank", "rank_joint"]
 PEERS = ["train_trl", "train_sentence_transformers", "score_sentence_transformers", "score_generate"]
 COUNT = 12
 
@@ -59,7 +59,7 @@ def test_a_contender_of_ours_reports_what_it_did(speed, task, name):
     assert work.pairs == COUNT
     assert work.seconds > 0
     assert (work.flops > 0) == name.startswith(("train", "score"))
-    assert (work.scores is None) == name.startswith(("train", "memory"))
+    assert (work.scores is None) == name.startswith("train")
     if name.startswith("train_flipped"):
         plain = speed.workload.real_tokens(speed.workload.load_prompt(task.model), task.first(COUNT))
         assert (work.tokens > plain) == (name == "train_flipped_separate")
@@ -84,6 +84,10 @@ def test_texts_of_one_length_cost_what_their_tokens_cost(speed, task, kind):
     assert short.tokens == pytest.approx(COUNT * (2 * speed.growth.SHORT + template), abs=4 * COUNT)
     assert long.tokens - short.tokens == COUNT * 2 * (speed.growth.LONG - speed.growth.SHORT)
     assert long.flops > short.flops
+
+
+def test_memory_is_that_of_scoring_all_pairs(speed, task):
+    assert speed.growth.memory(task)(3 * COUNT).pairs == 3 * COUNT
 
 
 def test_start_up_is_a_process_of_its_own(speed, task):
@@ -241,6 +245,9 @@ def test_every_contender_of_a_ratio_is_in_the_table_and_has_pairs(speed):
     named = {name for ratio in speed.run.RATIOS for name in ratio.contenders}
     assert named == set(speed.worker.CONTENDERS)
     assert all(speed.run.count_of(name, speed.run.COUNTS) > 0 for name in named - {"gemm"})
+    assert set(speed.run.SLOW) <= named
+    assert [speed.run.turns_of(name, 3) for name in ("train_trl", "train_plain")] == [2, 3]
+    assert speed.run.turns_of("train_trl", 1) == 1
 
 
 # Processes and pages
@@ -248,12 +255,20 @@ def test_every_contender_of_a_ratio_is_in_the_table_and_has_pairs(speed):
 
 def test_a_worker_takes_turns_and_its_end_is_told(speed, pairs):
     worker = speed.processes.Worker("gemm", pairs=pairs, model="none")
+    worker.wait_until_ready()
     found = worker.repeat(0)
     worker.close()
     assert found["flops"] / found["seconds"] > 0
     assert found["threads"] == speed.processes.threads()
     with pytest.raises(speed.processes.Failed, match="no such file"):
-        speed.processes.Worker("gemm", pairs=pairs + ".csv", model="none")
+        speed.processes.Worker("gemm", pairs=pairs + ".csv", model="none").wait_until_ready()
+
+
+def test_who_cannot_run_is_named_and_the_others_take_their_turns(speed, pairs, capsys):
+    found = speed.run.take_turns(["nobody", "gemm"], pairs=pairs, model="none", repeats=2, counts={})
+    assert list(found) == ["gemm"]
+    assert len(found["gemm"]) == 2
+    assert "nobody: its process ended with 2" in capsys.readouterr().err
 
 
 def test_the_page_says_what_the_results_say():

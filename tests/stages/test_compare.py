@@ -186,6 +186,17 @@ def test_what_cannot_be_compared(words, pair_files, tmp_path):
     assert "no setting is called 'lora_rr'; did you mean 'lora_r'?" in done.err
 
 
+def test_a_stop_leaves_figures_and_page_of_what_is_finished(words, tmp_path, monkeypatch):
+    def stop(_bench):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("flipkd.stages.systems.untrained", stop)
+    assert flipkd(*words).code == 75
+    whole = json.loads((tmp_path / "c" / "results.json").read_text())
+    assert [unit["name"] for unit in whole["units"]] == ["tfidf"]
+    assert (tmp_path / "c" / "report.html").exists()
+
+
 def test_given_on_the_command_line_alone(pair_files, tmp_path):
     files = [*given(pair_files), "--test_file", pair_files["test"], "--output_dir", tmp_path / "c"]
     done = flipkd("compare", *files, "--set", "systems=[tfidf]")

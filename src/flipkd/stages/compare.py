@@ -53,11 +53,14 @@ def compare(config: CompareConfig) -> list[dict[str, Any]]:
         units = [Bench(config, sets, entry, seed) for seed in dict.fromkeys(config.seeds) for entry in chosen]
         # All of them before the first unit runs: a fault of the last one is said now and not in some hours.
         identities = [bench.identity() | {"data_hash": hashes} for bench in units]
-        results = []
+        results: list[dict[str, Any]] = []
         for number, (bench, identity) in enumerate(zip(units, identities, strict=True), 1):
             logger.warning("[%d/%d] %s: %s, seed %d", number, len(units), config.data, bench.entry.name, bench.seed)
-            results.append(_unit(bench, identity))
-    write_summary(config, sets, results)
+            found = _found(bench, identity)
+            results.append(found or _computed(bench, identity))
+            if not found or number == len(units):  # one can look while it runs, and a stop leaves what is finished
+                about_page = write_summary(config, sets, results)
+    logger.warning(about_page)
     return results
 
 
@@ -71,10 +74,7 @@ def _labelled_sets(config: CompareConfig) -> dict[str, Any]:
     return sets
 
 
-def _unit(bench: Bench, identity: Mapping[str, Any]) -> dict[str, Any]:
-    path = result_path(bench.config.output_dir, bench.config.data, bench.entry.name, bench.seed)
-    if found := _found(path, identity, bench):
-        return found
+def _computed(bench: Bench, identity: Mapping[str, Any]) -> dict[str, Any]:
     reset_peak_memory()
     start = time.perf_counter()
     scores = pick(SYSTEMS, bench.entry.system, what="system")(bench)
@@ -98,13 +98,19 @@ def _unit(bench: Bench, identity: Mapping[str, Any]) -> dict[str, Any]:
         "command": _command(),
         "identity": identity,
     }
+    path = _path(bench)
     save_scores(scores_path(path), scores)
     write_json(path, result)
     return result
 
 
-def _found(path: Path, identity: Mapping[str, Any], bench: Bench) -> dict[str, Any] | None:
+def _path(bench: Bench) -> Path:
+    return result_path(bench.config.output_dir, bench.config.data, bench.entry.name, bench.seed)
+
+
+def _found(bench: Bench, identity: Mapping[str, Any]) -> dict[str, Any] | None:
     """The result of these very settings, whatever it was called when it was computed: a variant may have become the default."""
+    path = _path(bench)
     others = path.parent.glob(f"{bench.config.data}-*-seed{bench.seed}.json")
     for place in dict.fromkeys([path, *sorted(others)]):
         if not place.exists() or not scores_path(place).exists():

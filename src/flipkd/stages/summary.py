@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -16,11 +15,12 @@ from flipkd.report.comparison import Comparison, UnitScores, summary_rows
 from flipkd.stages.pairs import labels_of
 from flipkd.stages.units import read_scores, result_path, scores_path
 
-logger = logging.getLogger(__name__)
 
+def write_summary(config: CompareConfig, sets: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> str:
+    """Write `results.json` (summary, paired differences, every unit) and `report.html` into the output folder.
 
-def write_summary(config: CompareConfig, sets: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> None:
-    """Write `results.json` (summary, paired differences, every unit) and `report.html` into the output folder."""
+    Returns where the page is, or why there is none: the drawing libraries are an extra.
+    """
     comparison = _comparison(config, sets, results)
     output_dir = Path(config.output_dir)
     whole = {
@@ -36,10 +36,9 @@ def write_summary(config: CompareConfig, sets: Mapping[str, Any], results: Seque
         from flipkd.report.page import render
 
         page = render(comparison)
-    except ConfigError as error:  # the drawing libraries are an extra
-        logger.warning("no report.html: %s", error)
-        return
-    logger.warning("report: %s", write_text(output_dir / "report.html", page))
+    except ConfigError as error:
+        return f"no report.html: {error}"
+    return f"report: {write_text(output_dir / 'report.html', page)}"
 
 
 def _comparison(config: CompareConfig, sets: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> Comparison:
