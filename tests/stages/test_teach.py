@@ -34,6 +34,24 @@ def test_a_second_call_computes_nothing(encoders, pair_files, copy):
     assert "config.teacher_name_or_path was" in done.err
 
 
+@pytest.mark.parametrize("wrong", [True, False])
+def test_a_teacher_that_fine_tuning_made_worse_is_told(encoders, pair_files, tmp_path, wrong):
+    dataset = read_pairs(pair_files["train"])
+    rows = [f"{row['text1']},{row['text2']},{row['label'] ^ wrong}," for row in dataset]  # the other way round
+    files = ["--train_file", write(tmp_path / "train.csv", rows), "--validation_file", pair_files["train"]]
+    settings = ["--set", "num_train_epochs=20", "--set", "learning_rate=1e-3", "--set", "loss=cosine"]
+    done = flipkd(
+        "teach", *files, *settings, "--teacher_name_or_path", encoders / "bi", "--output_dir", tmp_path / "t"
+    )
+    assert done.code == 0, done.err
+    assert ("fine-tuning made the teacher worse on the validation pairs" in done.err) == wrong
+    before, after = (
+        json.loads((tmp_path / "t" / "model" / "finetune.json").read_text())[when]["average_precision"]
+        for when in ("before", "after")
+    )
+    assert (after < before) == wrong
+
+
 def test_stored_values_are_the_models_own(taught, pair_files):
     dataset = read_pairs(pair_files["test"])  # not among the pairs that were taught: the model is asked
     teacher = StoredTeacher(taught)

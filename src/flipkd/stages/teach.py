@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from flipkd.teachers.teacher import load_teacher
 if TYPE_CHECKING:
     from flipkd.training.batches import TeacherSignal
 
+logger = logging.getLogger(__name__)
 TEACHER = "teacher.json"
 PASSED_ON = (
     "loss",
@@ -99,7 +101,7 @@ def _finetuned(config: TeachConfig, sets: dict[str, Any], folder: Path) -> Path:
     if folder.exists():
         check_manifest(folder)
         return folder
-    return finetune_teacher(
+    finetune_teacher(
         config.teacher_name_or_path,
         labelled(sets["train"], name="train"),
         output_dir=folder,
@@ -107,6 +109,20 @@ def _finetuned(config: TeachConfig, sets: dict[str, Any], folder: Path) -> Path:
         kind=config.teacher_type,
         **{name: getattr(config, name) for name in PASSED_ON},
     )
+    _warn_if_worse(folder)
+    return folder
+
+
+def _warn_if_worse(folder: Path) -> None:
+    measured = read_json(folder / "finetune.json")
+    before, after = ((measured[when] or {}).get("average_precision") for when in ("before", "after"))
+    if before is not None and after < before:
+        logger.warning(
+            "fine-tuning made the teacher worse on the validation pairs: average precision %.3f, %.3f before; "
+            "take it as it comes (fine_tune=false), or try a lower learning_rate or another loss",
+            after,
+            before,
+        )
 
 
 class StoredTeacher:
