@@ -61,11 +61,11 @@ def train(task: Task, **changes: Any) -> Repetition:
     """`fit` of a fresh student; its time is the Trainer's own `train_runtime`."""
     from flipkd.training.batches import PairTable
     from flipkd.training.module import DistillationModule
-    from flipkd.training.run import PASSED_ON, fresh_student, run_objectives
+    from flipkd.training.run import fresh_student, passed_on, run_objectives
     from flipkd.training.trainer import fit
 
     config = settings(task, **changes)
-    arguments = {name: getattr(config, name) for name in PASSED_ON} | {"save_strategy": "no", "disable_tqdm": True}
+    arguments = passed_on(config) | {"save_strategy": "no", "disable_tqdm": True}
 
     def repetition(count: int) -> Work:
         part = task.first(count)

@@ -16,11 +16,18 @@ RUN = "run.json"
 
 
 @contextmanager
-def claimed(folder: str | Path, identity: Mapping[str, Any], *, free: frozenset[str] = frozenset()) -> Iterator[None]:
+def claimed(
+    folder: str | Path,
+    identity: Mapping[str, Any],
+    *,
+    free: frozenset[str] = frozenset(),
+    passing: frozenset[str] = frozenset(),
+) -> Iterator[None]:
     """Hold `folder` for one run, whose settings stand in `run.json`; a later run must have the same to go on in it.
 
-    `free` are keys that may change in between. Raises ArtefactError when another process holds the folder or the
-    settings differ, ResourceError when it cannot be written. The lock goes with its process.
+    `free` are keys that may change in between, `passing` files that bind nobody to settings. Raises ArtefactError when
+    another process holds the folder or the settings differ, ResourceError when it cannot be written. The lock goes with
+    its process.
     """
     from filelock import FileLock, Timeout
 
@@ -38,8 +45,8 @@ def claimed(folder: str | Path, identity: Mapping[str, Any], *, free: frozenset[
         try:
             yield
         except BaseException:
-            if {path.name for path in folder.iterdir()} == {RUN, ".lock"}:
-                (folder / RUN).unlink()  # nothing was made under these settings, so they bind nobody
+            if {path.name for path in folder.iterdir()} <= {RUN, ".lock", *passing}:
+                (folder / RUN).unlink(missing_ok=True)  # nothing was made under these settings, so they bind nobody
             raise
     finally:
         lock.release()

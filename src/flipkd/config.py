@@ -234,7 +234,9 @@ class CompareConfig(Settings):
     output_dir: str = Field("comparison", description="folder for results, teachers and runs")
     data: str = Field("pairs", pattern=NAME, description="name of the data in the results")
     systems: list[str] = Field(
-        ["teacher_finetuned", "untrained", "plain", "flipped"], description="what is compared: systems and variants"
+        ["teacher_finetuned", "untrained", "plain", "flipped"],
+        min_length=1,
+        description="what is compared: systems and variants",
     )
     variants: dict[str, list[str]] = Field(
         {},

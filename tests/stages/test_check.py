@@ -54,8 +54,8 @@ def test_problems_stand_in_the_report_and_end_with_exit_code_3(good, tmp_path):
         assert done.code == 3
         assert "only one class" in done.out
         assert done.err == (
-            f"flipkd: {bad}: cannot be used: only one class: all 2 labelled rows are 1 (match); training "
-            "needs at least 2 rows of each class; 1 texts are empty (row 2); fill or remove these rows\n"
+            f"flipkd: {bad}: cannot be used: only one class: all 2 labelled rows are 1 (match); at "
+            "least 2 rows of each class are needed; 1 texts are empty (row 2); fill or remove these rows\n"
         )
 
 

@@ -51,6 +51,8 @@ def test_every_system_gives_scores_and_a_stopped_comparison_goes_on(words, tmp_p
         assert result["metrics"]["test"]["threshold"] == result["metrics"]["validation"]["threshold"]
         assert result["seconds"] >= 0
         assert result["peak_memory_bytes"] > 10**7
+        assert all(value > 0 for value in result["cost"].values())
+        assert ("train_pairs_per_second" in result["cost"]) == (result["system"] in ("plain", "flipped"))
         assert result["command"].startswith("flipkd compare --config")
     flipped = json.loads(files["tiny-flipped-seed0.json"].read_text())
     on_validation = {name: part["validation"]["average_precision"] for name, part in flipped["by_score"].items()}
@@ -181,9 +183,21 @@ def test_what_cannot_be_compared(words, pair_files, tmp_path):
     assert "variants.mine: no system is called 'plane'; did you mean 'plain'?" in done.err
     done = flipkd(*words, "--set", 'variants={mine: ["lora_r"]}', "--set", "systems=[mine]")
     assert "has no '='" in done.err
+    done = flipkd(*words, "--set", "systems=[]")
+    assert (done.code, "systems" in done.err) == (4, True)
     done = flipkd(*words, "--set", "train.lora_rr=3", "--set", "systems=[plain]")
     assert done.code == 4
     assert "no setting is called 'lora_rr'; did you mean 'lora_r'?" in done.err
+
+
+def test_equal_pairs_under_another_name_of_the_data_are_not_computed_again(words, tmp_path):
+    assert flipkd(*words, "--set", "systems=[tfidf]", "--set", "data=a-b").code == 0
+    assert flipkd(*words, "--set", "systems=[tfidf]", "--set", "data=a").code == 0
+    one, other = (
+        json.loads((tmp_path / "c" / "results" / f"{data}-tfidf-seed0.json").read_text()) for data in ("a", "a-b")
+    )
+    assert (one["data"], other["data"]) == ("a", "a-b")
+    assert one["seconds"] == other["seconds"]
 
 
 def test_a_stop_leaves_figures_and_page_of_what_is_finished(words, tmp_path, monkeypatch):

@@ -42,6 +42,23 @@ def test_settings_of_the_comparison_reach_teacher_and_student(bench, tmp_path):
     assert Path(train.output_dir).name.startswith("mine-")
 
 
+def test_the_plain_student_makes_up_for_rows_without_a_label(bench, tmp_path):
+    plain = replace(bench, entry=Entry("plain", "plain", {}, {"num_train_epochs": 3, "mined_ratio": 0}))
+    assert plain.train_config(None).num_train_epochs == 3
+    train = bench.sets["train"]
+    labels = [label if row % 4 else None for row, label in enumerate(train["label"][:])]
+    partly = {**bench.sets, "train": train.remove_columns("label").add_column("label", labels)}
+    assert replace(plain, sets=partly).train_config(None).num_train_epochs == 4  # three of four rows have a label
+    mine = tmp_path / "mine.csv"
+    mine.write_text(
+        "text1,text2,label\n" + "".join(f"a{row},b{row},{row % 2 if row < 4 else ''}\n" for row in range(8))
+    )
+    own = replace(
+        plain, entry=Entry("own", "plain", {}, {"num_train_epochs": 3, "mined_ratio": 0, "train_file": str(mine)})
+    )
+    assert own.train_config(None).num_train_epochs == 6
+
+
 def test_equal_settings_share_a_folder_and_other_settings_do_not(bench):
     same = replace(bench, entry=Entry("other", "flipped", bench.entry.teach, {"lora_r": 9}))
     assert same.teach_config().output_dir == bench.teach_config().output_dir

@@ -29,6 +29,32 @@ def test_files_may_move_but_not_change(trained, base_models, pair_files, taught,
     assert "data.train" not in done.err
 
 
+def test_a_teacher_may_be_named_otherwise_and_move(trained, base_models, pair_files, taught, tmp_path, monkeypatch):
+    run = shutil.copytree(trained, tmp_path / "run")
+    shutil.copytree(taught, tmp_path / "moved")
+    monkeypatch.chdir(tmp_path)
+    words = (*given(pair_files), *student(base_models["llama"]), "--output_dir", run)
+    done = flipkd("train", *words, "--teacher", "./moved")
+    assert (done.code, done.out) == (0, f"matcher: {run}/matcher\n"), done.err
+
+
+def test_a_run_that_never_began_does_not_bind_its_folder_with_a_teacher_either(
+    base_models, pair_files, taught, tmp_path
+):
+    words = (*given(pair_files), "--teacher", taught, "--output_dir", tmp_path / "run")
+    for wrong in (
+        "lr_scheduler_type=cosin",
+        "training_arguments.eval_strategy=epoch",
+        "training_arguments.output_dir=x",
+    ):
+        done = flipkd("train", *words, *student(base_models["llama"], num_train_epochs=1), "--set", wrong)
+        assert done.code == 4, done.err
+        assert "training arguments" in done.err or "training_arguments.output_dir cannot be set" in done.err
+        assert "bug in flipkd" not in done.err
+    done = flipkd("train", *words, *student(base_models["llama"], num_train_epochs=1))
+    assert done.code == 0, done.err
+
+
 def test_mined_pairs_make_more_steps_and_need_a_bi_encoder(base_models, pair_files, taught, tmp_path, encoders):
     words = (*given(pair_files), *student(base_models["llama"]), "--set", "mined_ratio=0.5")
     done = flipkd("train", *words, "--teacher", taught, "--output_dir", tmp_path / "run")

@@ -66,6 +66,12 @@ def test_truncation_keeps_both_texts_and_the_template(prompt):
     assert not prompt.pair_rows([short], [short])[0].truncated
 
 
+def test_a_text_behind_many_blanks_is_that_text(prompt):
+    for blanks in ("\n" * 5000, "\u200b" * 5000):
+        (found,) = prompt.text_ids([f"{blanks}My card is lost"])
+        assert found == (prompt.text_ids(["My card is lost"])[0][0], True)
+
+
 @pytest.mark.parametrize("empty", ["", "  ", "\t\n"])
 def test_empty_text_is_refused(prompt, empty):
     with pytest.raises(DataError, match="empty"):

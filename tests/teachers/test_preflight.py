@@ -71,6 +71,15 @@ def test_undefined_numbers_are_none():
     assert len(empty["warnings"]) == 1
 
 
+def test_one_pair_of_a_class_is_too_few_for_metrics():
+    one = np.zeros(N, dtype=int)
+    one[3] = 1
+    report = preflight(teacher_scores=GOOD, student_scores=np.arange(N), labels=one)
+    assert report["teacher"]["roc_auc"] is report["student"]["average_precision"] is None
+    assert report["agreement"] is not None
+    assert [warning[:50] for warning in report["warnings"]] == ["too few labelled validation pairs to tell: 1 posit"]
+
+
 def test_scores_that_cannot_be_compared_are_refused():
     with pytest.raises(DataError, match=r"student scores have shape \(3,\), labels \(400,\)"):
         warned(student_scores=GUESS[:3])

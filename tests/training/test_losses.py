@@ -58,6 +58,10 @@ def test_needs_are_found_by_asking():
     assert needs_of(partial(margin_hinge, theta_pos=0.7, theta_neg=0.2)) == {"vectors", "teacher"}
 
 
+def test_an_objective_of_ones_own_may_ask_for_ids_of_texts():
+    assert needs_of(lambda batch: batch.require("left_id").float().sum()) == {"vectors"}
+
+
 def test_asking_leaves_the_random_state_alone():
     before = torch.get_rng_state()
     needs_of(lambda batch: torch.rand(3).sum() + batch.score.sum())

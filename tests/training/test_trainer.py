@@ -16,7 +16,7 @@ from transformers import TrainingArguments
 from flipkd.config import TrainConfig
 from flipkd.errors import ConfigError
 from flipkd.training.checkpoints import last_valid_checkpoint
-from flipkd.training.trainer import METRICS, training_arguments
+from flipkd.training.trainer import METRICS, totals, training_arguments
 
 CHILD = Path(__file__).parent / "run_child.py"
 TESTS = CHILD.parents[1]
@@ -97,6 +97,23 @@ def test_killed_runs_end_bit_for_bit_where_an_unbroken_one_ends(unbroken, tmp_pa
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
     assert losses(Path(config.output_dir)) == losses(Path(unbroken.output_dir))
     assert [step for step, _ in losses(Path(config.output_dir))] == list(range(1, 19))
+
+
+@pytest.mark.parametrize("totals_written", [True, False])
+def test_a_run_killed_behind_its_last_step_makes_no_other(unbroken, tmp_path, totals_written):
+    folder = tmp_path / "run"
+    shutil.copytree(unbroken.output_dir, folder)
+    shutil.rmtree(folder / "matcher")
+    if not totals_written:
+        lines = (folder / METRICS).read_text().splitlines(keepends=True)
+        (folder / METRICS).write_text("".join(lines[:-1]) + lines[-1][:20])  # torn
+    before = (folder / METRICS).read_text()
+    assert ("train_runtime" in totals(folder / METRICS)) == totals_written
+    assert run(unbroken.model_copy(update={"output_dir": str(folder)})) == 0
+    ours, theirs = adapter(folder), adapter(Path(unbroken.output_dir))
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert (folder / METRICS).read_text() == before
+    assert ("Training took" in (folder / "matcher" / "README.md").read_text()) == totals_written
 
 
 def test_a_signal_saves_and_stops_with_75_and_the_run_goes_on(unbroken, tmp_path):

@@ -79,7 +79,7 @@ def _class_counts(label: np.ndarray) -> tuple[dict[str, Any], list[str], list[st
         "negative": negative,
         "positive_share": positive / labelled if labelled else None,
     }
-    needed = f"training needs at least {FEWEST_PER_CLASS} rows of each class"
+    needed = f"at least {FEWEST_PER_CLASS} rows of each class are needed"
     if not rows:
         return counts, ["there are no rows"], []
     if not labelled:

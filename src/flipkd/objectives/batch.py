@@ -26,6 +26,8 @@ _HINTS = {
     "right": "give the student a readout, or set this objective's weight to 0",
     "teacher_grid": "use a bi-encoder teacher, a cross-encoder gives pair scores only",
     "teacher_pair": "score the pairs with a teacher first (flipkd teach), or give them a score column",
+    "left_id": "without ids of texts no two are known to be equal",
+    "right_id": "without ids of texts no two are known to be equal",
 }
 
 

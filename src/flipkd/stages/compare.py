@@ -120,7 +120,12 @@ def _found(bench: Bench, identity: Mapping[str, Any]) -> dict[str, Any] | None:
             continue
         logger.info("%s: found, not computed again", place)
         if place != path or before["identity"] != identity:
-            before |= {"name": bench.entry.name, "overrides": bench.entry.overrides, "identity": identity}
+            before |= {
+                "data": bench.config.data,
+                "name": bench.entry.name,
+                "overrides": bench.entry.overrides,
+                "identity": identity,
+            }
             before["command"] = _command()  # the earlier one may ask for something else by now
             if place != path:
                 save_scores(scores_path(path), read_scores(scores_path(place)))

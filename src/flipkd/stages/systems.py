@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,7 +23,7 @@ from flipkd.student.loading import load_student
 from flipkd.student.model import Student
 from flipkd.student.scoring import score_pairs
 from flipkd.training.run import fresh_student
-from flipkd.training.trainer import METRICS
+from flipkd.training.trainer import METRICS, totals
 
 Placed = TypeVar("Placed", TeachConfig, TrainConfig)
 SYSTEMS = {
@@ -91,7 +90,20 @@ class Bench:
 
     def train_config(self, teacher: str | None) -> TrainConfig:
         """Settings of the unit's student, which learns from the teacher in that folder."""
-        return self._placed(self.entry.train_config({**self.shared, "teacher": teacher}), self.entry.name)
+        config = self.entry.train_config({**self.shared, "teacher": teacher})
+        if self.entry.system == "plain":  # it reads labelled rows only, and makes up for the others' steps
+            config = config.model_copy(
+                update={"num_train_epochs": config.num_train_epochs * self._rows_per_label(config)}
+            )
+        return self._placed(config, self.entry.name)
+
+    def _rows_per_label(self, config: TrainConfig) -> float:
+        """All training rows by those with a label, of the comparison's file or of this entry's own."""
+        own = config.train_file != self.config.train_file or config.columns != self.config.columns
+        dataset = (
+            trainable_pairs(config.train_file, columns=config.columns, name="train") if own else self.sets["train"]
+        )
+        return len(dataset) / int((labels_of(dataset) >= 0).sum())
 
     def _placed(self, settings: Placed, name: str) -> Placed:
         values = settings.model_dump(mode="json", exclude={"output_dir", "seed"})
@@ -150,8 +162,8 @@ def _trained(bench: Bench, teacher_folder: str | None) -> Student:
     config = bench.train_config(teacher_folder)
     folder = train(config)
     bench.matcher = folder.relative_to(bench.config.output_dir).as_posix()
-    last = (Path(config.output_dir) / METRICS).read_text(encoding="utf-8").splitlines()[-1]
-    bench.cost["train_pairs_per_second"] = json.loads(last)["train_samples_per_second"]
+    if rate := totals(Path(config.output_dir) / METRICS).get("train_samples_per_second"):
+        bench.cost["train_pairs_per_second"] = rate
     student, contract = load_student(folder)
     bench.decides_by = COMBINED if len(contract.score) > 1 else next(iter(contract.score))
     return student

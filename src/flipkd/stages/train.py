@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from flipkd.training.batches import PairTable
 
 logger = logging.getLogger(__name__)
+PREFLIGHT = "preflight.json"
+PASSING = frozenset({PREFLIGHT, "metrics.jsonl"})  # without a checkpoint they say of no run that it began
 PREFLIGHT_PAIRS = 400  # enough to tell a teacher from a coin, few enough to score in seconds
 
 
@@ -37,20 +39,24 @@ def train(config: TrainConfig) -> Path:
     warn_of_leaks(sets)
     data = {name: content_hash(dataset) for name, dataset in sets.items()} | local_model(config.model_name_or_path)
     teacher = StoredTeacher(config.teacher) if config.teacher else None
-    from flipkd.training import run  # brings torch, which takes seconds: only once the files are known to be good
+    from flipkd.training import (
+        run,
+        trainer,
+    )  # bring torch, which takes seconds: only once the files are known to be good
 
     if teacher:
-        data["teacher"] = teacher.fingerprint
+        data["teacher_fingerprint"] = teacher.fingerprint
     tables = {name: _table(dataset, teacher) for name, dataset in sets.items()}
     # Refuses before the folder is claimed, so the mended command may use it.
     objectives = run.run_objectives(config, tables["train"], tables["validation"])
+    trainer.training_arguments(Path(config.output_dir), run.passed_on(config))
     if any("teacher" in term.needs for term in objectives):
         tables["train"] = _with_mined(tables["train"], config)
     else:  # nothing is to be learnt from a pair without a label
         tables["train"] = _table(labelled(sets["train"], name="train"), teacher)
-    # The files' paths may change between two starts of one run; what they hold may not, and is hashed.
-    free = run.FREE_TO_CHANGE | {"train_file", "validation_file"}
-    with claimed(config.output_dir, run.identity_of(config, data=data), free=free):
+    # Paths may change between two starts of one run; what stands there may not, and is hashed.
+    free = run.FREE_TO_CHANGE | {"train_file", "validation_file", "teacher"}
+    with claimed(config.output_dir, run.identity_of(config, data=data), free=free, passing=PASSING):
         finished = run.finished(config)
         if finished:
             logger.warning("%s: finished before; nothing to do", finished)
@@ -81,7 +87,8 @@ def _with_mined(table: PairTable, config: TrainConfig) -> PairTable:
     from flipkd.teachers.mining import mine_pairs
 
     rows = mine_pairs(table.left, table.right, signal.left, signal.right, count=count, seed=config.seed)
-    logger.info("mined %d of %d unlabelled pairs from the training texts", len(rows[0]), count)
+    level = logging.INFO if len(rows[0]) == count else logging.WARNING
+    logger.log(level, "mined %d of %d unlabelled pairs from the training texts", len(rows[0]), count)
     return table.with_pairs(*rows)
 
 
@@ -105,7 +112,7 @@ def _preflight(student: Student, validation: PairTable, output_dir: Path) -> Non
         student_scores=untrained.answer,
         labels=validation.label[rows],
     )
-    write_json(output_dir / "preflight.json", report)
+    write_json(output_dir / PREFLIGHT, report)
     for warning in report["warnings"]:
         logger.warning("pre-flight: %s", warning)
     logger.info("pre-flight: teacher %s, untrained student %s", report["teacher"], report["student"])

@@ -81,7 +81,10 @@ def load_student(
     check_manifest(folder)
     contract = read_contract(folder)
     name = base_model or contract.base_model_name_or_path
-    model = load_language_model(name, dtype=contract.dtype, attn_implementation=attn_implementation)
+    try:
+        model = load_language_model(name, dtype=contract.dtype, attn_implementation=attn_implementation)
+    except ArtefactError as error:
+        raise ArtefactError(f"{error}; if the base model has moved, say where it is now (base_model)") from error
     found = weights_hash(model, dtype=contract.dtype)
     if found != contract.base_model_hash:
         raise ArtefactError(

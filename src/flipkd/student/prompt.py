@@ -105,7 +105,7 @@ class Prompt:
         if len(self._texts) > TEXTS_KEPT or self._bytes > BYTES_KEPT:
             self._texts, self._bytes = {}, 0
         most = self.max_text_length * CHARACTERS_PER_TOKEN
-        cut = [text[:most] for text in texts]
+        cut = [_beginning(text, most) for text in texts]
         missing = [text for text in dict.fromkeys(cut) if text not in self._texts]
         for text, ids in zip(missing, self._ids(missing) if missing else [], strict=True):
             if is_empty(text) or not ids:
@@ -249,6 +249,15 @@ def attention_mask(segment: Tensor, *, blocked: bool, dtype: torch.dtype) -> Ten
     )  # a padding row with nothing to see gives NaN
     mask = torch.zeros(allowed.shape, dtype=dtype, device=segment.device)
     return mask.masked_fill(~allowed, torch.finfo(dtype).min)[:, None]
+
+
+def _beginning(text: str, most: int) -> str:
+    """At most so many characters, from the first visible one on where blanks alone are more than that."""
+    part = text[:most]
+    if len(text) <= most or not is_empty(part) or is_empty(text):
+        return part
+    start = next(place for place, character in enumerate(text) if not is_empty(character))
+    return text[start : start + most]
 
 
 def template_from(values: Mapping[str, str]) -> Template:

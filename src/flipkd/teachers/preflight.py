@@ -12,6 +12,7 @@ from flipkd.evaluate.metrics import measure
 
 # Below these numbers a difference between teacher and student is mostly chance.
 FEWEST_PAIRS, FEWEST_PER_CLASS = 100, 20
+FEWEST_FOR_METRICS = 2  # of each class, as thresholds need
 LEAST_AUC, LEAST_AP_GAIN = 0.55, 0.05
 # A score this near to the lowest or highest one, as a share of the range, counts as saturated.
 SATURATED_WITHIN, MOST_SATURATED = 1e-3, 0.5
@@ -62,7 +63,8 @@ def _checked(scores: Sequence[float] | np.ndarray, truth: np.ndarray, who: str) 
 
 def _profile(scores: np.ndarray, label: np.ndarray) -> dict[str, float | None]:
     """Metrics and shape of one side's scores."""
-    metrics = measure(scores, label) if 0 < label.sum() < len(label) else {}
+    rarer = min(label.sum(), len(label) - label.sum())
+    metrics = measure(scores, label) if rarer >= FEWEST_FOR_METRICS else {}
     profile: dict[str, float | None] = {name: metrics.get(name) for name in KEPT}
     if not len(scores):
         return {**profile, "min": None, "max": None, "std": None, "saturated": None}
@@ -93,6 +95,8 @@ def _warnings(report: dict[str, Any], label: np.ndarray) -> list[str]:
             f"too few labelled validation pairs to tell: {positive} positive, {negative} negative; "
             f"have at least {FEWEST_PAIRS}, and {FEWEST_PER_CLASS} of each class"
         )
+    if teacher["average_precision"] is None:
+        return found
     if teacher["min"] == teacher["max"]:
         return [*found, f"the teacher has nothing to teach: it gives every pair the score {teacher['min']:g}"]
     precision, area = teacher["average_precision"], teacher["roc_auc"]

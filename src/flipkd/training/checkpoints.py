@@ -10,7 +10,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from flipkd.errors import ArtefactError
-from flipkd.files import check_manifest, write_manifest
+from flipkd.files import check_manifest, read_json, write_manifest
 
 logger = logging.getLogger(__name__)
 NAME = re.compile(r"^checkpoint-(\d+)$")
@@ -23,6 +23,12 @@ class Manifests(TrainerCallback):  # type: ignore[misc]  # transformers has no t
         """Write the manifest of the checkpoint that was just saved."""
         if state.is_world_process_zero:
             write_manifest(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+
+
+def is_last(checkpoint: Path) -> bool:
+    """Whether no step is left after it."""
+    state = read_json(checkpoint / "trainer_state.json")
+    return bool(state["global_step"] >= state["max_steps"])
 
 
 def last_valid_checkpoint(output_dir: Path) -> Path | None:

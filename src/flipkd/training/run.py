@@ -19,7 +19,7 @@ from flipkd.evaluate.calibration import fit_calibration
 from flipkd.evaluate.combine import choose_score, weighted_sum
 from flipkd.evaluate.metrics import measure
 from flipkd.evaluate.thresholds import best_threshold
-from flipkd.files import check_manifest, new_folder
+from flipkd.files import check_manifest, new_folder, write_text
 from flipkd.student.contract import ScoreContract
 from flipkd.student.language_model import LoraSettings
 from flipkd.student.loading import new_student
@@ -79,6 +79,11 @@ def fresh_student(config: TrainConfig) -> tuple[Student, ScoreContract]:
         seed=config.seed,
     )
     return student.to("cuda" if torch.cuda.is_available() else "cpu"), contract
+
+
+def passed_on(config: TrainConfig) -> dict[str, Any]:
+    """Fields of transformers' TrainingArguments as `config` has them."""
+    return {name: getattr(config, name) for name in PASSED_ON} | config.training_arguments
 
 
 def run_objectives(config: TrainConfig, table: PairTable, validation: PairTable) -> list[WeightedObjective]:
@@ -145,12 +150,11 @@ def train(
     output_dir = Path(config.output_dir)
     objectives = run_objectives(config, table, validation)
     module = DistillationModule(student, objectives, queue_size=config.queue_size)
-    arguments = {name: getattr(config, name) for name in PASSED_ON} | config.training_arguments
     metrics = fit(
         module,
         table,
         output_dir=output_dir,
-        arguments=arguments,
+        arguments=passed_on(config),
         readout_learning_rate=config.readout_learning_rate,
     )
     return finish(student, contract, config, validation=validation, represent=module.represent, training=metrics)
@@ -195,7 +199,7 @@ def finish(
     folder = Path(config.output_dir) / MATCHER
     with new_folder(folder, replace=True) as temporary:
         student.save(temporary, contract)
-        (temporary / "README.md").write_text(model_card(config, contract, metrics=metrics, training=training))
+        write_text(temporary / "README.md", model_card(config, contract, metrics=metrics, training=training))
     return folder
 
 

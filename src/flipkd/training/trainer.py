@@ -14,18 +14,21 @@ from types import FrameType
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from flipkd.errors import ConfigError, ResourceError, StoppedError, nearest
 from flipkd.files import resource_errors, write_text
 from flipkd.student.readout import down_parameters
 from flipkd.training.batches import Collator, LengthGroupedRows, PairTable
-from flipkd.training.checkpoints import Manifests, last_valid_checkpoint
+from flipkd.training.checkpoints import Manifests, is_last, last_valid_checkpoint
 from flipkd.training.module import DistillationModule
 from flipkd.training.sentinels import Sentinels
 
 logger = logging.getLogger(__name__)
 METRICS = "metrics.jsonl"
+TORN = 2**62  # beyond all steps: where a killed run's last line counts
+REFUSED = "transformers refuses the training arguments"
 
 
 class DistillationTrainer(Trainer):  # type: ignore[misc]  # transformers has no types here
@@ -124,30 +127,48 @@ def fit(
     Raises StoppedError after an orderly stop.
     """
     stop = OrderlyStop()
-    try:
-        given = training_arguments(output_dir, arguments)
-        module.behind_head = _shares_head(module, given)
-        collator = Collator(module.student, table, represent=module.represent, behind_head=module.behind_head)
-        trainer = DistillationTrainer(
-            model=module,
-            args=given,
-            data_collator=collator,
-            train_dataset=range(len(table)),
-            callbacks=[Sentinels(module), Manifests(), MetricsFile(output_dir / METRICS), stop],
-        )
-    except (ImportError, RuntimeError) as error:  # a tracker of report_to that is not installed
-        raise ConfigError(f"transformers refuses the training arguments: {error}") from error
-    trainer.readout_learning_rate = readout_learning_rate
+    given = training_arguments(output_dir, arguments)
     checkpoint = last_valid_checkpoint(output_dir)
     if checkpoint:
         logger.warning("resuming at %s", checkpoint.name)
-    with stop.listening(), _explained(output_dir):
-        result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        if is_last(
+            checkpoint
+        ):  # a Trainer that goes on from there makes a step too many, or none and says it took no time
+            module.load_state_dict(load_file(checkpoint / "model.safetensors"))
+            return totals(output_dir / METRICS)
+    with _explained(output_dir):
+        trainer = _trainer(module, table, given, callbacks=[MetricsFile(output_dir / METRICS), stop])
+        trainer.readout_learning_rate = readout_learning_rate
+        with stop.listening():
+            result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if stop.asked and trainer.state.global_step < trainer.state.max_steps:
         raise StoppedError(
             f"stopped at step {trainer.state.global_step} and saved; the same command goes on from there"
         )
     return {name: float(value) for name, value in result.metrics.items()}
+
+
+def _trainer(
+    module: DistillationModule, table: PairTable, given: TrainingArguments, *, callbacks: list[TrainerCallback]
+) -> DistillationTrainer:
+    module.behind_head = _shares_head(module, given)
+    collator = Collator(module.student, table, represent=module.represent, behind_head=module.behind_head)
+    try:
+        return DistillationTrainer(
+            model=module,
+            args=given,
+            data_collator=collator,
+            train_dataset=range(len(table)),
+            callbacks=[Sentinels(module), Manifests(), *callbacks],
+        )
+    except torch.OutOfMemoryError:
+        raise
+    except (
+        ImportError,
+        ValueError,
+        RuntimeError,
+    ) as error:  # a tracker that is not installed, an evaluation without data
+        raise ConfigError(f"{REFUSED}: {error}") from error
 
 
 def _shares_head(module: DistillationModule, arguments: TrainingArguments) -> bool:
@@ -167,20 +188,23 @@ def training_arguments(output_dir: Path, arguments: Mapping[str, Any]) -> Traini
     for name in arguments:
         if name not in fields:
             raise ConfigError(f"training_arguments has no field {name!r}; {nearest(name, fields)[:400]}")
-    cuda = torch.cuda.is_available()
     fixed = {
         "output_dir": str(output_dir),
         "remove_unused_columns": False,
         "label_names": ["label"],
         "logging_nan_inf_filter": False,
-        "dataloader_pin_memory": cuda,
+    }
+    if own := sorted(fixed.keys() & arguments.keys()):
+        raise ConfigError(f"training_arguments.{own[0]} cannot be set: flipkd needs it to be {fixed[own[0]]!r}")
+    defaults = {
+        "dataloader_pin_memory": torch.cuda.is_available(),
         "save_strategy": "steps",
         "disable_tqdm": False,  # transformers would tie the progress bar to its log level
     }
     try:
-        checked = TrainingArguments(**fixed | dict(arguments))
+        checked = TrainingArguments(**fixed | defaults | dict(arguments))
     except (ValueError, TypeError, ImportError) as error:
-        raise ConfigError(f"transformers refuses the training arguments: {error}") from None
+        raise ConfigError(f"{REFUSED}: {error}") from None
     checked._n_gpu = min(checked.n_gpu, 1)  # with more the Trainer would copy the module, whose hooks stay behind
     return checked
 
@@ -192,12 +216,24 @@ def _explained(output_dir: Path) -> Iterator[None]:
             yield
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise ResourceError(
-            "memory ran out; halve per_device_train_batch_size and double gradient_accumulation_steps"
+            "memory ran out; halve per_device_train_batch_size and double gradient_accumulation_steps, "
+            "in another output_dir if this one has a checkpoint"
         ) from error
+    except ImportError as error:  # of an optimizer that is a package of its own
+        raise ConfigError(f"{REFUSED}: {error}") from error
+
+
+def totals(path: Path) -> dict[str, float]:
+    """What the Trainer said of the whole run in its `metrics.jsonl`; empty when it was killed before."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    for line in reversed(lines):
+        if _step(line) < TORN and "train_runtime" in (values := json.loads(line)):
+            return {name: float(value) for name, value in values.items() if name != "step"}
+    return {}
 
 
 def _step(line: str) -> int:
     try:
         return int(json.loads(line)["step"])
     except (ValueError, KeyError, TypeError):
-        return 2**62  # a torn last line of a killed run
+        return TORN
