@@ -4,7 +4,8 @@
     python benchmarks/quality/tables.py --check    exit 1 when a page is not what the results say
 
 A page holds `<!-- table: NAME -->` and `<!-- /table -->`, and what stands between is made here. NAME is a data set of
-results/, `main` for all sets at a glance, or `choices/...` for the runs of that folder, on which a default was decided.
+results/, `main` for all sets at a glance, `ablations` for the paper's on the sets that have them, or `choices/...` for the
+runs of that folder, on which a default was decided.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ RESULTS = HERE / "results"
 DIFFERENCES = HERE / "differences"
 MAIN_SETS = ("atec_finance", "mqp_medical", "nfcorpus_medical", "banking77_faq", "mrpc")
 MAIN_SYSTEMS = ("tfidf", "teacher", "teacher_finetuned", "cross_encoder", "untrained", "plain", "flipped")
+ABLATIONS = ("flipped", "minus_dist", "minus_mcl", "plain")  # in the paper's order, the best first
+ABLATION_SETS = ("banking77_faq", "mqp_medical")
 PAGES = ("README.md", "docs/results.md")
 BLOCK = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- /table -->)", re.DOTALL)
 
@@ -37,6 +40,8 @@ def block(name: str) -> str:
     results = _read(RESULTS)
     if name == "main":
         return main_table(results)
+    if name == "ablations":
+        return ablations_table(results)
     chosen = sorted((r for r in results if r["data"] == name), key=_place)
     if not chosen:
         return "No result yet.\n"
@@ -84,6 +89,32 @@ def main_table(results: list[dict[str, Any]]) -> str:
     header = ["data (F1 / AP on test)", *MAIN_SYSTEMS, "seeds"]
     told = text_table(["data", "flipped - plain", "flipped - teacher_finetuned"], differences)
     return f"{text_table(header, rows)}\n\nPoints of F1, with the 95 % interval of a paired bootstrap:\n\n{told}\n"
+
+
+def ablations_table(results: list[dict[str, Any]]) -> str:
+    """F1 and AP on test, of the seeds for which all systems were run, and the mean over the sets."""
+    found = {(r["data"], r["name"], r["seed"]): r["metrics"]["test"] for r in results}
+    seeds = {
+        data: sorted({s for d, _, s in found if d == data and all((data, name, s) in found for name in ABLATIONS)})
+        for data in ABLATION_SETS
+    }
+    rows = []
+    for name in ABLATIONS:
+        by_set = [
+            [
+                np.mean([found[data, name, seed][metric] for seed in seeds[data]])
+                for metric in ("f1", "average_precision")
+            ]
+            for data in ABLATION_SETS
+            if seeds[data]
+        ]
+        rows.append([name, *(f"{f1:.3f} / {precision:.3f}" for f1, precision in (*by_set, np.mean(by_set, axis=0)))])
+    header = [
+        "F1 / AP on test",
+        *(f"{data}, seeds: {len(seeds[data])}" for data in ABLATION_SETS if seeds[data]),
+        "mean",
+    ]
+    return f"{text_table(header, rows)}\n"
 
 
 def _difference(rows: list[dict[str, Any]]) -> str:
