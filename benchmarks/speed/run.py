@@ -28,7 +28,6 @@ SLOW = ("train_trl", "train_sentence_transformers")  # most of a minute a turn: 
 COUNTS = {
     "gemm": 0,
     "train": 32,
-    "train_long": 16,
     "score": 256,
     "score_double": 512,
     "score_long": 32,
