@@ -39,10 +39,8 @@ def train(config: TrainConfig) -> Path:
     warn_of_leaks(sets)
     data = {name: content_hash(dataset) for name, dataset in sets.items()} | local_model(config.model_name_or_path)
     teacher = StoredTeacher(config.teacher) if config.teacher else None
-    from flipkd.training import (
-        run,
-        trainer,
-    )  # bring torch, which takes seconds: only once the files are known to be good
+    # They bring torch, which takes seconds: only once the files are known to be good.
+    from flipkd.training import run, trainer
 
     if teacher:
         data["teacher_fingerprint"] = teacher.fingerprint

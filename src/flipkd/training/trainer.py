@@ -131,9 +131,8 @@ def fit(
     checkpoint = last_valid_checkpoint(output_dir)
     if checkpoint:
         logger.warning("resuming at %s", checkpoint.name)
-        if is_last(
-            checkpoint
-        ):  # a Trainer that goes on from there makes a step too many, or none and says it took no time
+        if is_last(checkpoint):
+            # A Trainer that goes on from here makes a step too many, or makes none and says that it took no time.
             module.load_state_dict(load_file(checkpoint / "model.safetensors"))
             return totals(output_dir / METRICS)
     with _explained(output_dir):
@@ -163,11 +162,8 @@ def _trainer(
         )
     except torch.OutOfMemoryError:
         raise
-    except (
-        ImportError,
-        ValueError,
-        RuntimeError,
-    ) as error:  # a tracker that is not installed, an evaluation without data
+    except (ImportError, ValueError, RuntimeError) as error:
+        # A tracker that is not installed, an evaluation without data.
         raise ConfigError(f"{REFUSED}: {error}") from error
 
 
