@@ -42,7 +42,8 @@ MOST_PRECISION_LOST, MOST_DECISIONS_FLIPPED = 0.002, 0.005  # parity, as issue 4
 def result_of(ratio: Ratio, found: Mapping[str, Sequence[Line]], label: Sequence[int]) -> dict[str, Any]:
     """The figures of one ratio from the turns of its contenders."""
     ours, peer = found[ratio.ours], found[ratio.peer]
-    each = [value(a, ratio.unit) / value(b, ratio.unit) for a, b in zip(ours, peer, strict=False)]
+    shared = zip(ours[: len(peer)], peer, strict=True)  # a slow peer sits out the last turn
+    each = [value(a, ratio.unit) / value(b, ratio.unit) for a, b in shared]
     result = {
         "name": ratio.name,
         "ratio": median(each),

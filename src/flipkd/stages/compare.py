@@ -125,8 +125,8 @@ def _found(bench: Bench, identity: Mapping[str, Any]) -> dict[str, Any] | None:
                 "name": bench.entry.name,
                 "overrides": bench.entry.overrides,
                 "identity": identity,
+                "command": _command(),  # the earlier one may ask for something else by now
             }
-            before["command"] = _command()  # the earlier one may ask for something else by now
             if place != path:
                 save_scores(scores_path(path), read_scores(scores_path(place)))
             write_json(path, before)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -92,13 +93,13 @@ class Bench:
         """Settings of the unit's student, which learns from the teacher in that folder."""
         config = self.entry.train_config({**self.shared, "teacher": teacher})
         if self.entry.system == "plain":  # it reads labelled rows only, and makes up for the others' steps
-            config = config.model_copy(
-                update={"num_train_epochs": config.num_train_epochs * self._rows_per_label(config)}
-            )
+            config = config.model_copy(update={"num_train_epochs": config.num_train_epochs * self._rows_per_label})
         return self._placed(config, self.entry.name)
 
-    def _rows_per_label(self, config: TrainConfig) -> float:
+    @cached_property
+    def _rows_per_label(self) -> float:
         """All training rows by those with a label, of the comparison's file or of this entry's own."""
+        config = self.entry.train_config(self.shared)
         own = config.train_file != self.config.train_file or config.columns != self.config.columns
         dataset = (
             trainable_pairs(config.train_file, columns=config.columns, name="train") if own else self.sets["train"]

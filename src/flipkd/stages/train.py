@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 PREFLIGHT = "preflight.json"
-PASSING = frozenset({PREFLIGHT, "metrics.jsonl"})  # without a checkpoint they say of no run that it began
 PREFLIGHT_PAIRS = 400  # enough to tell a teacher from a coin, few enough to score in seconds
 
 
@@ -54,7 +53,8 @@ def train(config: TrainConfig) -> Path:
         tables["train"] = _table(labelled(sets["train"], name="train"), teacher)
     # Paths may change between two starts of one run; what stands there may not, and is hashed.
     free = run.FREE_TO_CHANGE | {"train_file", "validation_file", "teacher"}
-    with claimed(config.output_dir, run.identity_of(config, data=data), free=free, passing=PASSING):
+    passing = frozenset({PREFLIGHT, trainer.METRICS})  # without a checkpoint they say of no run that it began
+    with claimed(config.output_dir, run.identity_of(config, data=data), free=free, passing=passing):
         finished = run.finished(config)
         if finished:
             logger.warning("%s: finished before; nothing to do", finished)
