@@ -20,10 +20,10 @@ import yaml
 import flipkd
 from flipkd import config, errors
 from flipkd.cli import app
+from flipkd.cli.options import mapping_of
 from flipkd.data.columns import OTHER_ALIASES, TEXT_ALIASES
 from flipkd.models import packaged_models
 from flipkd.objectives import OBJECTIVES
-from flipkd.options import mapping_of
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])

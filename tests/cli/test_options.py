@@ -2,8 +2,8 @@
 
 import pytest
 
+from flipkd.cli.options import mapping_of
 from flipkd.errors import UsageError
-from flipkd.options import mapping_of
 
 
 def test_words_become_a_mapping_and_the_last_of_a_name_wins():

@@ -13,7 +13,7 @@ import torch
 import typer
 
 from flipkd import errors
-from flipkd.terminal import prints_on_stderr, quieten_libraries, run, show
+from flipkd.cli.terminal import prints_on_stderr, quieten_libraries, run, show
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False, pretty_exceptions_enable=False)
 ENDINGS = {
@@ -102,7 +102,7 @@ def test_prints_of_libraries_are_no_results(monkeypatch, capsys):
 
 
 def test_a_reader_that_leaves_is_no_error():
-    code = "import typer\nfrom flipkd.terminal import run, show\napp = typer.Typer()\n"
+    code = "import typer\nfrom flipkd.cli.terminal import run, show\napp = typer.Typer()\n"
     code += "@app.command()\ndef much(n: int) -> None:\n  for _ in range(n): show('line')\nrun(app)\n"
     with subprocess.Popen(
         [sys.executable, "-c", code, "100000"], stdout=subprocess.PIPE, stderr=subprocess.PIPE

@@ -1,0 +1,52 @@
+"""flipkd on the command line: one verb per stage. Nothing heavy is imported before a verb runs."""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import logging
+import sys
+from typing import Annotated
+
+import typer
+
+from flipkd.cli import data, matching, training
+from flipkd.cli.terminal import quieten_libraries, run, with_settings
+
+app = typer.Typer(
+    name="flipkd",
+    help="Small models that know the domain teach a large language model to match text.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="show tracebacks")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="tell more")] = False,
+) -> None:
+    """Small models that know the domain teach a large language model to match text."""
+    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(message)s", stream=sys.stderr)
+    if not verbose:
+        quieten_libraries()
+
+
+app.command()(data.check)
+app.command()(data.split)
+app.command(cls=with_settings("TeachConfig"))(training.teach)
+app.command(cls=with_settings("TrainConfig"))(training.train)
+app.command()(matching.evaluate)
+app.command()(matching.match)
+app.command(cls=with_settings("CompareConfig"))(training.compare)
+app.command()(training.demo)
+
+
+def main() -> None:
+    """Run the command line."""
+    # Imports and models are a million objects that stay; looking for garbage among them, again and again while they load
+    # and once more at the end, would be a large part of a short command's time.
+    gc.set_threshold(100_000)
+    atexit.register(gc.freeze)
+    run(app)

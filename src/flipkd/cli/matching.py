@@ -1,0 +1,69 @@
+"""The verbs that use a finished matcher: evaluate, match."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from flipkd.cli.options import AsJson, BaseModel, BatchSize, Columns, MatcherFolder, mapping_of
+from flipkd.cli.terminal import prints_on_stderr, show
+from flipkd.errors import UsageError
+
+
+def evaluate(
+    matcher: MatcherFolder,
+    test_file: Annotated[str, typer.Option("--test_file", help="labelled pairs")],
+    columns: Columns = None,
+    base_model: BaseModel = None,
+    output: Annotated[str | None, typer.Option("--output", help="JSON file to write too", show_default=False)] = None,
+    batch_size: BatchSize = 32,
+    as_json: AsJson = False,
+) -> None:
+    """Measure a matcher on labelled pairs."""
+    from flipkd.stages.evaluate import evaluate as stage
+    from flipkd.stages.results import metrics_table
+
+    mapping = mapping_of(columns)
+    with prints_on_stderr():
+        metrics = stage(
+            matcher, test_file, columns=mapping, base_model=base_model, output=output, batch_size=batch_size
+        )
+    show(json.dumps(metrics, indent=2) if as_json else metrics_table({"test": metrics}))
+
+
+def match(
+    matcher: MatcherFolder,
+    pairs: Annotated[str | None, typer.Argument(help="file of pairs", show_default=False)] = None,
+    text1: Annotated[
+        str | None, typer.Option("--text1", help="one text, instead of a file", show_default=False)
+    ] = None,
+    text2: Annotated[str | None, typer.Option("--text2", help="the other text", show_default=False)] = None,
+    columns: Columns = None,
+    base_model: BaseModel = None,
+    output: Annotated[
+        str | None, typer.Option("--output", help=".csv or .jsonl to write; default: JSON lines on stdout")
+    ] = None,
+    batch_size: BatchSize = 32,
+) -> None:
+    """Score, probability and decision of every pair, or of one."""
+    from flipkd.stages.match import match as stage
+    from flipkd.stages.match import match_one, to_jsonl
+
+    texts = [text for text in (text1, text2) if text is not None]
+    if len(texts) != (2 if pairs is None else 0):
+        raise UsageError("give a file of pairs, or one pair as --text1 and --text2")
+    if pairs is None and output is not None:
+        raise UsageError("--output is for a file of pairs; the row of one pair goes to stdout")
+    mapping = mapping_of(columns)
+    with prints_on_stderr():
+        if pairs is None:
+            rows = match_one(matcher, *texts, base_model=base_model)
+        else:
+            rows = stage(matcher, pairs, output=output, columns=mapping, base_model=base_model, batch_size=batch_size)
+    if output is None:
+        show(to_jsonl(rows).rstrip("\n"))
+    else:
+        matches = sum(row["decision"] == "match" for row in rows)
+        show(f"{output}: {len(rows)} pairs, {matches} match")
