@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from flipkd.errors import DataError, NumbersError, UsageError, shorten
 from flipkd.evaluate.calibration import Calibration
 from flipkd.evaluate.combine import weighted_sum
+from flipkd.evaluate.decisions import decide
 from flipkd.student.contract import CONTRACT, ScoreContract
 from flipkd.student.loading import load_student
 from flipkd.student.model import Student
@@ -32,6 +33,7 @@ class Matcher:
         calibration = contract.calibration
         self.calibration = Calibration(**calibration) if calibration else Calibration.identity()
         self.threshold = 0.0 if contract.threshold is None else contract.threshold
+        self.review_threshold = contract.review_threshold
         self._states = text_states(student)  # texts that were read before
         self._alone = Lock()  # a pass leaves what it read at the student, so passes of two threads must not mix
 
@@ -49,10 +51,7 @@ class Matcher:
         `base_model` is where the base model lies if not where it was at training; `merge` folds LoRA into the weights.
         Raises ArtefactError when the folder is damaged or the base model is not the one it was trained on.
         """
-        path = Path(folder)
-        if not (path / CONTRACT).exists() and (path / "matcher" / CONTRACT).exists():
-            path = path / "matcher"
-        student, contract = load_student(path, base_model=base_model, merge=merge)
+        student, contract = load_student(matcher_folder(folder), base_model=base_model, merge=merge)
         chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
         return cls(student.to(chosen), contract)
 
@@ -89,14 +88,13 @@ class Matcher:
         return self.calibration.apply(self.predict(pairs, batch_size=batch_size, show_progress_bar=show_progress_bar))
 
     def decide(self, pairs: Pairs, *, batch_size: int = 32, show_progress_bar: bool = False) -> list[str]:
-        """`match` or `no_match` for each pair, by the threshold that validation chose."""
+        """`match`, `no_match` or, in a matcher with a review band, `review` for each pair; validation chose where."""
         scores = self.predict(pairs, batch_size=batch_size, show_progress_bar=show_progress_bar)
         return self.decisions(scores)
 
     def decisions(self, scores: Floats) -> list[str]:
-        """`match` or `no_match` for scores that `predict` gave."""
-        # In float64: NumPy would round the threshold to float32, which moves it by up to half a step of the scores.
-        return ["match" if matches else "no_match" for matches in np.asarray(scores, np.float64) >= self.threshold]
+        """The decisions for scores that `predict` gave."""
+        return decide(scores, threshold=self.threshold, review_threshold=self.review_threshold)
 
     def encode(self, texts: Sequence[str], *, batch_size: int = 32, show_progress_bar: bool = False) -> Floats:
         """Unit vectors [n, D] of texts read alone; cosines of them are meant for separate and blocked reading.
@@ -131,6 +129,13 @@ class Matcher:
             row: dict[str, Any] = {"corpus_id": position, "score": float(scores[position])}
             ranked.append(row | ({"text": documents[position]} if return_documents else {}))
         return ranked
+
+
+def matcher_folder(folder: str | Path) -> Path:
+    """The matcher folder that is meant by a path: it itself, or the one inside a run folder."""
+    path = Path(folder)
+    inside = path / "matcher"
+    return inside if not (path / CONTRACT).exists() and (inside / CONTRACT).exists() else path
 
 
 def _sides(pairs: Pairs) -> tuple[list[str], list[str]]:

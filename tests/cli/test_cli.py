@@ -179,7 +179,7 @@ def test_a_full_disk_leaves_nothing_half_written_and_the_run_goes_on_once_there_
     if shutil.which("unshare") is None or subprocess.run([*unshare, "true"], capture_output=True).returncode:
         pytest.skip("no mount namespaces here")
     words = [*given(pair_files), *student(base_models["llama"], **PLAIN)]
-    child = Path(__file__).with_name("full_disk_child.py")
+    child = Path(__file__).parents[1] / "full_disk_child.py"
     path = os.pathsep.join([str(child.parent), os.environ.get("PYTHONPATH", "")])
     environment = os.environ | {"PYTHONPATH": path}
     done = subprocess.run(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import accuracy_score, f1_score, precision_score
+from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_score
 
 from flipkd.errors import ConfigError, DataError, NumbersError
 from flipkd.evaluate import best_threshold, threshold_for
@@ -63,6 +63,25 @@ def test_threshold_for_precision_is_the_lowest_that_reaches_it(data, precision):
     assert np.count_nonzero(score >= found.value) == np.count_nonzero(score >= min(good))
     assert found.reached == pytest.approx(precision_score(label, score >= found.value))
     assert found.reached >= precision
+
+
+@settings(deadline=None, max_examples=60)
+@given(rows(), st.floats(0.01, 1))
+def test_threshold_for_recall_is_the_highest_that_reaches_it(data, recall):
+    score, label = data
+    found = threshold_for(score, label, recall=recall)
+    assert recall_score(label, score >= found.value) == pytest.approx(found.reached)
+    assert found.reached >= recall
+    above = [
+        cut for cut in np.unique(score) if np.count_nonzero(score >= cut) < np.count_nonzero(score >= found.value)
+    ]
+    assert all(recall_score(label, score >= cut) < recall for cut in above)
+
+
+@pytest.mark.parametrize("given", [{}, {"precision": 0.5, "recall": 0.5}])
+def test_one_of_precision_and_recall(given):
+    with pytest.raises(ConfigError, match="give one of them"):
+        threshold_for([0.0, 1.0, 2.0, 3.0], [0, 0, 1, 1], **given)
 
 
 @settings(deadline=None, max_examples=40)

@@ -3,23 +3,24 @@
 import yaml
 
 from flipkd.student.contract import ScoreContract
-from flipkd.training.card import model_card
+from flipkd.training.card import model_card, with_decisions
+
+CONTRACT = ScoreContract(
+    base_model_name_or_path="base",
+    base_model_hash="hash",
+    dtype="float32",
+    template={"yes": " yes", "no": " no"},
+    label_ids=(1, 2),
+    reading="joint",
+    max_text_length=16,
+    readout_places=["model.layers.2.self_attn.q_proj"],
+    threshold=0.25,
+)
 
 
 def test_card_has_metadata_and_every_figure_of_the_run(make_config):
-    contract = ScoreContract(
-        base_model_name_or_path="base",
-        base_model_hash="hash",
-        dtype="float32",
-        template={"yes": " yes", "no": " no"},
-        label_ids=(1, 2),
-        reading="joint",
-        max_text_length=16,
-        readout_places=["model.layers.2.self_attn.q_proj"],
-        threshold=0.25,
-    )
     card = model_card(
-        make_config(), contract, metrics={"n": 24.0, "f1": 0.8125}, training={"train_runtime": 12.3, "train_loss": 1.0}
+        make_config(), CONTRACT, metrics={"n": 24.0, "f1": 0.8125}, training={"train_runtime": 12.3, "train_loss": 1.0}
     )
     _, head, body = card.split("---\n", 2)
     metadata = yaml.safe_load(head)
@@ -28,3 +29,19 @@ def test_card_has_metadata_and_every_figure_of_the_run(make_config):
     assert "loss:margin_hinge" in metadata["tags"]
     for expected in ("0.8125", "0.2500", "12 seconds", "24 validation pairs", "model.layers.2.self_attn.q_proj"):
         assert expected in body
+
+
+def test_decisions_are_put_anew_and_nothing_else(make_config):
+    card = model_card(make_config(), CONTRACT, metrics={"n": 24.0, "f1": 0.8125}, training={})
+    band = CONTRACT.model_copy(update={"threshold": 1.5, "review_threshold": -0.75})
+    again = with_decisions(card, band, metrics={"n": 30.0, "precision": 0.9375})
+    for expected in ("1.5000 is a match", "from -0.7500 on is for a person", "30 validation pairs", "0.9375"):
+        assert expected in again
+    assert "0.8125" not in again
+    assert with_decisions(again, CONTRACT, metrics={"n": 24.0, "f1": 0.8125}) == card
+
+
+def test_a_card_that_says_nothing_of_decisions_gets_them_at_its_end():
+    card = with_decisions("# Mine", CONTRACT, metrics={"n": 24.0, "f1": 0.5})
+    assert card.startswith("# Mine\n<!-- decisions -->")
+    assert card.endswith("<!-- /decisions -->\n")

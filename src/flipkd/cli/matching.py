@@ -1,8 +1,9 @@
-"""The verbs that use a finished matcher: evaluate, match."""
+"""The verbs that use a finished matcher: evaluate, calibrate, match."""
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import Annotated
 
 import typer
@@ -31,6 +32,51 @@ def evaluate(
             matcher, test_file, columns=mapping, base_model=base_model, output=output, batch_size=batch_size
         )
     show(json.dumps(metrics, indent=2) if as_json else metrics_table({"test": metrics}))
+
+
+def calibrate(
+    matcher: MatcherFolder,
+    validation_file: Annotated[str, typer.Option("--validation_file", metavar="FILE", help="labelled pairs")],
+    output_dir: Annotated[str, typer.Option("--output_dir", metavar="FOLDER", help="folder for the new matcher")],
+    threshold: Annotated[
+        str,
+        typer.Option(
+            "--threshold",
+            metavar="TARGET",
+            help="a match from where this is reached: f1, accuracy, precision=P, recall=R or a number",
+        ),
+    ] = "f1",
+    review: Annotated[
+        str | None,
+        typer.Option(
+            "--review", metavar="TARGET", help="below a match, a pair is for review down to here", show_default=False
+        ),
+    ] = None,
+    columns: Columns = None,
+    base_model: BaseModel = None,
+    batch_size: BatchSize = 32,
+    as_json: AsJson = False,
+) -> None:
+    """Fit a matcher's probabilities and decisions anew.
+
+    Writes a new matcher; its scores are those of the one that it was made from.
+    """
+    from flipkd.stages.calibrate import calibrate as stage
+    from flipkd.stages.results import calibration_text
+
+    mapping = mapping_of(columns)
+    with prints_on_stderr():
+        report = stage(
+            matcher,
+            validation_file,
+            output_dir=output_dir,
+            threshold=threshold,
+            review=review,
+            columns=mapping,
+            base_model=base_model,
+            batch_size=batch_size,
+        )
+    show(json.dumps(report, indent=2) if as_json else f"{calibration_text(report)}\nmatcher: {output_dir}")
 
 
 def match(
@@ -65,5 +111,6 @@ def match(
     if output is None:
         show(to_jsonl(rows).rstrip("\n"))
     else:
-        matches = sum(row["decision"] == "match" for row in rows)
-        show(f"{output}: {len(rows)} pairs, {matches} match")
+        counts = Counter(row["decision"] for row in rows)
+        review = f", {counts['review']} review" if "review" in counts else ""
+        show(f"{output}: {len(rows)} pairs, {counts['match']} match{review}")

@@ -9,35 +9,45 @@ if TYPE_CHECKING:
     from flipkd.evaluate.calibration import Calibration, fit_calibration
     from flipkd.evaluate.combine import choose_score, fit_weights, weighted_sum
     from flipkd.evaluate.compare import mean_interval, paired_bootstrap
+    from flipkd.evaluate.decisions import decide, review_rates, share_interval
     from flipkd.evaluate.metrics import expected_calibration_error, measure
+    from flipkd.evaluate.targets import Target
     from flipkd.evaluate.thresholds import Threshold, best_threshold, threshold_for
 
 __all__ = [
     "Calibration",
+    "Target",
     "Threshold",
     "best_threshold",
     "choose_score",
+    "decide",
     "expected_calibration_error",
     "fit_calibration",
     "fit_weights",
     "mean_interval",
     "measure",
     "paired_bootstrap",
+    "review_rates",
+    "share_interval",
     "threshold_for",
     "weighted_sum",
 ]
 
 _FILES = {
     "Calibration": "calibration",
+    "Target": "targets",
     "Threshold": "thresholds",
     "best_threshold": "thresholds",
     "choose_score": "combine",
+    "decide": "decisions",
     "expected_calibration_error": "metrics",
     "fit_calibration": "calibration",
     "fit_weights": "combine",
     "mean_interval": "compare",
     "measure": "metrics",
     "paired_bootstrap": "compare",
+    "review_rates": "decisions",
+    "share_interval": "decisions",
     "threshold_for": "thresholds",
     "weighted_sum": "combine",
 }

@@ -43,26 +43,35 @@ def best_threshold(scores: ArrayLike, labels: ArrayLike, *, metric: str = "f1") 
     return Threshold(_between(cuts, best), metric, n, positives, float(reached[best]))
 
 
-def threshold_for(scores: ArrayLike, labels: ArrayLike, *, precision: float) -> Threshold:
-    """The lowest threshold whose precision on these rows is at least `precision`, so the one that finds most matches.
+def threshold_for(
+    scores: ArrayLike, labels: ArrayLike, *, precision: float | None = None, recall: float | None = None
+) -> Threshold:
+    """The lowest threshold whose precision on these rows is at least `precision`, so the one that finds most matches;
+    or the highest whose recall is at least `recall`, so the one with the fewest false ones.
 
-    scores, labels: [N]; 0 < precision <= 1. Raises ConfigError for a precision outside, DataError with fewer than 2
-    rows of a class or when no threshold reaches it (the message says what can be reached).
+    scores, labels: [N]; give one of the two, in (0, 1]. Raises ConfigError for any other number, DataError with fewer
+    than 2 rows of a class or when no threshold reaches the precision (the message says what can be reached).
     """
-    if not 0 < precision <= 1:
-        raise ConfigError(f"precision {shorten(precision)} is not in (0, 1]")
+    given = {name: value for name, value in (("precision", precision), ("recall", recall)) if value is not None}
+    if len(given) != 1:
+        raise ConfigError(f"a threshold is for a precision or for a recall, got {shorten(given)}; give one of them")
+    [(metric, wanted)] = given.items()
+    if not 0 < wanted <= 1:
+        raise ConfigError(f"{metric} {shorten(wanted)} is not in (0, 1]")
     score, label = checked_rows(scores, labels, per_class=2)
     cuts, predicted, hits = _sweep(score, label)
-    reached = hits / np.maximum(predicted, 1)  # nothing predicted counts as 0, so the empty cut is never chosen
-    enough = np.flatnonzero(reached >= precision)
+    n, positives = len(label), int(label.sum())
+    # nothing predicted counts as precision 0, so the empty cut is never chosen
+    reached = hits / np.maximum(predicted, 1) if metric == "precision" else hits / positives
+    enough = np.flatnonzero(reached >= wanted)
     if not len(enough):
         top = int(np.argmax(reached))
         raise DataError(
-            f"no threshold reaches precision {precision:g} on these {len(label)} rows; the best is {reached[top]:.4f} "
+            f"no threshold reaches precision {wanted:g} on these {n} rows; the best is {reached[top]:.4f} "
             f"at threshold {_between(cuts, top):g} ({hits[top]} of {predicted[top]} predicted matches are right)"
         )
-    last = int(enough[-1])
-    return Threshold(_between(cuts, last), "precision", len(label), int(label.sum()), float(reached[last]))
+    chosen = int(enough[-1 if metric == "precision" else 0])
+    return Threshold(_between(cuts, chosen), metric, n, positives, float(reached[chosen]))
 
 
 def checked_rows(

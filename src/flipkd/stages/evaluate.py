@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from flipkd.evaluate.decisions import review_rates
 from flipkd.evaluate.metrics import measure
 from flipkd.files import write_json
 from flipkd.stages.pairs import labelled, labels_of, trainable_pairs
@@ -32,6 +33,9 @@ def evaluate(
     metrics = measure(
         scores, labels_of(dataset), threshold=loaded.threshold, probabilities=loaded.calibration.apply(scores)
     )
+    if loaded.review_threshold is not None:
+        band = {"threshold": loaded.threshold, "review_threshold": loaded.review_threshold}
+        metrics |= review_rates(scores, labels_of(dataset), **band)
     if output:
         write_json(Path(output), {"matcher": matcher, "test_file": test_file, "metrics": metrics})
     return metrics

@@ -101,3 +101,27 @@ def metrics_table(measured: Mapping[str, Mapping[str, Any]]) -> str:
     names = list(next(iter(measured.values())))
     rows = [[name, *(f"{metrics[name]:.4g}" for metrics in measured.values())] for name in names]
     return text_table(["metric", *measured], rows)
+
+
+def calibration_text(report: Mapping[str, Any]) -> str:
+    """What a calibration reached on the pairs that it was fitted on, for people."""
+    metrics = report["metrics"]
+    lines = [metrics_table({"validation": metrics}), ""]
+    lines.append(
+        f"of the pairs called a match, {_counted(report['precision'])} are one{_interval(report['precision'])}"
+    )
+    if "reviewed" in metrics:
+        lines.append(f"for review: {metrics['reviewed']:.1%} of the pairs")
+        lines.append(
+            f"of all matches, {_counted(report['kept'])} are called one or go to review{_interval(report['kept'])}"
+        )
+    return "\n".join(lines)
+
+
+def _counted(found: Mapping[str, Any]) -> str:
+    return f"{found['hits']} of {found['n']}"
+
+
+def _interval(found: Mapping[str, Any]) -> str:
+    low, high = found["interval"]
+    return f" (95 % interval {low:.3f} to {high:.3f})"

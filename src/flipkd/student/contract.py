@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from flipkd import __version__
 from flipkd.errors import ArtefactError
 from flipkd.files import read_json, write_json
 
-FORMAT: Literal[1] = 1
+FORMAT: Literal[2] = 2  # 2 added review_threshold
 CONTRACT = "matcher.json"
 
 
@@ -20,7 +20,7 @@ class ScoreContract(BaseModel):
 
     model_config = ConfigDict(extra="forbid", protected_namespaces=(), allow_inf_nan=False)
 
-    format: Literal[1] = FORMAT
+    format: Literal[1, 2] = FORMAT
     flipkd_version: str = __version__
     base_model_name_or_path: str
     base_model_hash: str
@@ -35,6 +35,16 @@ class ScoreContract(BaseModel):
     """Weights of the sum that is the pair's score."""
     calibration: dict[str, Any] | None = None
     threshold: float | None = None
+    """A score of at least this is a match."""
+    review_threshold: float | None = None
+    """A score of at least this and below `threshold` is for a person to look at."""
+
+    @model_validator(mode="after")
+    def _band(self) -> Self:
+        below = self.review_threshold
+        if below is not None and (self.threshold is None or below >= self.threshold):
+            raise ValueError(f"review_threshold {below} must lie below threshold {self.threshold}")
+        return self
 
     def save(self, folder: Path) -> None:
         """Write `matcher.json` into `folder`."""

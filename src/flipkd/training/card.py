@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from flipkd import __version__
@@ -27,17 +28,11 @@ matcher.decide([("I lost my card", "My card is missing")])
 
 On the command line: `flipkd match --matcher path/to/this/folder pairs.csv`.
 
-## Measured on the {n} validation pairs
-
-These pairs chose the threshold and the calibration, so the figures flatter; measure on pairs of your own.
-
-| metric | value |
-| --- | --- |
-{rows}
+{decisions}
 
 ## How it scores
 
-score = {score}; a match is a score of at least {threshold:.4f}. answer = logit({yes!r}) - logit({no!r}) at the position
+score = {score}. answer = logit({yes!r}) - logit({no!r}) at the position
 after the prompt; cosine = that of the two texts' vectors, read from LoRA's A.
 Reading: {reading}; each text is cut to {length} tokens. Everything a score depends on stands in `matcher.json`; the base
 model must have the hash that is written there.
@@ -47,6 +42,36 @@ model must have the hash that is written there.
 Objectives: {objectives}. {epochs:g} epochs, {batch} pairs per step, learning rate {rate:g}, seed {seed}, LoRA rank {rank}
 (rank {wide} where it is read: {places}).
 """
+
+DECISIONS = """<!-- decisions -->
+## How it decides
+
+A score of at least {threshold:.4f} is a match{review}.
+
+Measured on the {n} validation pairs, which chose this and the calibration, so that the figures flatter; measure on pairs
+of your own.
+
+| metric | value |
+| --- | --- |
+{rows}
+<!-- /decisions -->"""
+MARKED = re.compile("<!-- decisions -->.*<!-- /decisions -->", re.DOTALL)
+
+
+def with_decisions(card: str, contract: ScoreContract, *, metrics: Mapping[str, float]) -> str:
+    """The card with what it says of decisions put anew, at its end where it said nothing."""
+    section = _decisions(contract, metrics=metrics)
+    return MARKED.sub(lambda _: section, card) if MARKED.search(card) else f"{card}\n{section}\n"
+
+
+def _decisions(contract: ScoreContract, *, metrics: Mapping[str, float]) -> str:
+    below = contract.review_threshold
+    return DECISIONS.format(
+        n=int(metrics["n"]),
+        rows="\n".join(f"| {name} | {value:.4f} |" for name, value in metrics.items()),
+        threshold=contract.threshold,
+        review="" if below is None else f", one from {below:.4f} on is for a person to review",
+    )
 
 
 def model_card(
@@ -62,17 +87,14 @@ def model_card(
         pipeline_tag="text-ranking",
         tags=["text-matching", "distillation", "lora", *(f"loss:{name}" for name in config.objectives)],
     )
-    rows = "\n".join(f"| {name} | {value:.4f} |" for name, value in metrics.items())
     body = BODY.format(
         name="Matcher",
         version=__version__,
         base=config.model_name_or_path,
-        n=int(metrics["n"]),
-        rows=rows,
+        decisions=_decisions(contract, metrics=metrics),
         yes=contract.template["yes"],
         no=contract.template["no"],
         score=" + ".join(f"{weight:.4g} {kind}" for kind, weight in contract.score.items()),
-        threshold=contract.threshold,
         reading=contract.reading,
         length=contract.max_text_length,
         objectives=", ".join(f"{name} ({weight})" for name, weight in config.objectives.items()),

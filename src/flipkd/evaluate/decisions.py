@@ -1,0 +1,45 @@
+"""From scores to decisions: match, no match, and between them what a person should look at."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from flipkd.evaluate.thresholds import checked_rows
+
+MATCH, REVIEW, NO_MATCH = "match", "review", "no_match"
+
+
+def decide(scores: ArrayLike, *, threshold: float, review_threshold: float | None = None) -> list[str]:
+    """`match` from `threshold` on, `review` from `review_threshold` on where there is one, else `no_match`; [N].
+
+    Compared in float64: NumPy would round the threshold to float32, which moves it by up to half a step of the scores.
+    """
+    score = np.asarray(scores, np.float64)
+    below = np.where(score >= (np.inf if review_threshold is None else review_threshold), REVIEW, NO_MATCH)
+    return [str(decision) for decision in np.where(score >= threshold, MATCH, below)]
+
+
+def review_rates(
+    scores: ArrayLike, labels: ArrayLike, *, threshold: float, review_threshold: float
+) -> dict[str, float]:
+    """`reviewed`: share of the pairs that go to review; `missed`: share of the matches that are decided `no_match`.
+
+    scores, labels: [N]. Raises as `measure` does.
+    """
+    score, label = checked_rows(scores, labels)
+    decided = np.array(decide(score, threshold=threshold, review_threshold=review_threshold))
+    return {
+        "reviewed": float(np.mean(decided == REVIEW)),
+        "missed": float(np.mean(decided[label == 1] == NO_MATCH)),
+    }
+
+
+def share_interval(hits: int, n: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share (JASA 1927), of which `hits` of `n` rows were seen; of no rows it is (0, 1)."""
+    from scipy.stats import binomtest
+
+    if n == 0:
+        return 0.0, 1.0
+    interval = binomtest(hits, n).proportion_ci(method="wilson")
+    return float(interval.low), float(interval.high)

@@ -1,0 +1,94 @@
+"""calibrate: a finished matcher's probabilities and decisions, fitted anew on labelled pairs and to a target of one's own."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from flipkd.evaluate.calibration import Calibration, fit_calibration
+from flipkd.evaluate.decisions import MATCH, NO_MATCH, decide, review_rates, share_interval
+from flipkd.evaluate.metrics import measure
+from flipkd.evaluate.targets import Target
+from flipkd.files import MANIFEST, new_folder, write_text
+from flipkd.stages.pairs import labelled, labels_of, trainable_pairs
+
+if TYPE_CHECKING:
+    from flipkd.student.contract import ScoreContract
+
+logger = logging.getLogger(__name__)
+CARD = "README.md"
+
+
+def calibrate(
+    matcher: str,
+    validation_file: str,
+    *,
+    output_dir: str,
+    threshold: str = "f1",
+    review: str | None = None,
+    columns: dict[str, str] | None = None,
+    base_model: str | None = None,
+    batch_size: int = 32,
+) -> dict[str, Any]:
+    """Write the matcher to `output_dir` with a calibration, a threshold and a review band that these pairs choose.
+
+    `threshold` and `review` are words as `Target.parse` reads them. Returns the metrics on these very pairs and the
+    intervals of precision and recall. The matcher it starts from stays as it is. Raises ConfigError for other words,
+    ResourceError when `output_dir` exists, DataError for too few labels or a target that cannot be reached.
+    """
+    match_target, review_target = Target.parse(threshold), Target.parse(review) if review else None
+    dataset = labelled(trainable_pairs(validation_file, columns=columns, name="validation"), name="validation")
+    labels = labels_of(dataset)
+    with new_folder(output_dir) as temporary:  # refused before the pairs are scored
+        from flipkd.matcher import Matcher, matcher_folder
+        from flipkd.training.card import with_decisions
+
+        loaded = Matcher.from_pretrained(matcher, base_model=base_model)
+        pairs = list(zip(dataset["text1"][:], dataset["text2"][:], strict=True))
+        scores = loaded.predict(pairs, batch_size=batch_size, show_progress_bar=True)
+        contract = fitted(loaded.contract, scores, labels, threshold=match_target, review=review_target)
+        report = figures(contract, scores, labels)
+        folder = matcher_folder(matcher)
+        shutil.copytree(folder, temporary, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST))
+        contract.save(temporary)
+        card = temporary / CARD
+        text = card.read_text(encoding="utf-8") if card.exists() else ""
+        write_text(card, with_decisions(text, contract, metrics=report["metrics"]))
+    return report
+
+
+def fitted(
+    contract: ScoreContract, scores: np.ndarray, labels: np.ndarray, *, threshold: Target, review: Target | None
+) -> ScoreContract:
+    """The contract with calibration, threshold and review threshold from these scores [N] and labels [N]."""
+    # As training does: the answer's zero means even odds, that of a cosine or a sum does not.
+    method = "temperature" if set(contract.score) == {"answer"} else "sigmoid"
+    calibration = fit_calibration(scores, labels, method=method)
+    cut = threshold.fit(scores, labels).value
+    below = review.fit(scores, labels).value if review else None
+    if below is not None and below >= cut:
+        logger.warning("no pair needs review: the threshold of a match, %.4g, reaches that target already", cut)
+        below = None
+    return contract.model_copy(
+        update={"calibration": asdict(calibration), "threshold": cut, "review_threshold": below}
+    )
+
+
+def figures(contract: ScoreContract, scores: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+    """Metrics of these scores under the contract, and 95 % intervals of precision and of recall before review."""
+    threshold, below = contract.threshold or 0.0, contract.review_threshold
+    probabilities = Calibration(**(contract.calibration or {})).apply(scores)
+    metrics = measure(scores, labels, threshold=threshold, probabilities=probabilities)
+    if below is not None:
+        metrics |= review_rates(scores, labels, threshold=threshold, review_threshold=below)
+    decided = np.array(decide(scores, threshold=threshold, review_threshold=below))
+    hit, kept = labels[decided == MATCH], decided[labels == 1] != NO_MATCH
+    return {
+        "metrics": metrics,
+        "precision": {"hits": int(hit.sum()), "n": len(hit), "interval": share_interval(int(hit.sum()), len(hit))},
+        "kept": {"hits": int(kept.sum()), "n": len(kept), "interval": share_interval(int(kept.sum()), len(kept))},
+    }

@@ -1,0 +1,43 @@
+"""Targets of a threshold: the words that are understood, what they fit, and the words that are not."""
+
+import pytest
+
+from flipkd.errors import ConfigError, DataError
+from flipkd.evaluate import Target, best_threshold, threshold_for
+
+SCORES = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]
+LABELS = [0, 0, 1, 0, 1, 0, 1, 1]
+
+
+@pytest.mark.parametrize(
+    "words, same",
+    [
+        ("f1", best_threshold(SCORES, LABELS)),
+        ("accuracy", best_threshold(SCORES, LABELS, metric="accuracy")),
+        ("precision=0.75", threshold_for(SCORES, LABELS, precision=0.75)),
+        (" recall = 0.5 ", threshold_for(SCORES, LABELS, recall=0.5)),
+    ],
+)
+def test_words_are_the_functions(words, same):
+    assert Target.parse(words).fit(SCORES, LABELS) == same
+
+
+def test_a_number_is_the_threshold_itself():
+    found = Target.parse("-1e-3").fit(SCORES, LABELS)
+    assert (found.value, found.metric) == (-0.001, "f1")
+    assert found.reached == pytest.approx(2 * 4 / (8 + 4))  # all predicted
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["", "f2", "f1=0.5", "precision", "precision=", "precision=0", "recall=1.1", "recall=x", "nan", "inf", "=1"],
+)
+def test_other_words_are_refused_with_those_that_are_allowed(words):
+    with pytest.raises(ConfigError, match="allowed: f1, accuracy, precision=P or recall=R"):
+        Target.parse(words)
+
+
+@pytest.mark.parametrize("words", ["f1", "recall=0.9", "0.5"])
+def test_too_little_data_invents_no_threshold(words):
+    with pytest.raises(DataError, match="not enough data"):
+        Target.parse(words).fit([0.1, 0.2], [0, 1])

@@ -1,0 +1,128 @@
+"""calibrate as a command: a new matcher with other decisions and the same scores, and the old one as it was."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from commands import flipkd
+from sklearn.metrics import precision_score, recall_score
+
+from flipkd import Matcher
+from flipkd.evaluate import fit_calibration, threshold_for
+from flipkd.files import check_manifest
+
+
+def labels_in(path):
+    with open(path, encoding="utf-8") as handle:
+        return np.array([int(row["label"]) for row in csv.DictReader(handle)])
+
+
+def rows_of(matcher, pairs):
+    return [json.loads(line) for line in flipkd("match", "--matcher", matcher, pairs).out.splitlines()]
+
+
+def everything(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
+
+
+def words(trained, pair_files, output_dir, *more):
+    pairs = ("--validation_file", pair_files["validation"])
+    return ("calibrate", "--matcher", trained, *pairs, "--output_dir", output_dir, *more)
+
+
+def test_a_target_and_a_band_reach_every_verb(trained, pair_files, tmp_path):
+    before, new = everything(trained), tmp_path / "new"
+    done = flipkd(*words(trained, pair_files, new, "--threshold", "precision=0.9", "--review", "recall=0.9", "--json"))
+    assert done.code == 0, done.err
+    assert everything(trained) == before
+    check_manifest(new)
+
+    label, rows = labels_in(pair_files["validation"]), rows_of(new, pair_files["validation"])
+    score = np.array([row["score"] for row in rows])
+    assert score.tolist() == [row["score"] for row in rows_of(trained, pair_files["validation"])]
+    matcher = Matcher.from_pretrained(new)
+    assert matcher.threshold == threshold_for(score, label, precision=0.9).value
+    assert matcher.review_threshold == threshold_for(score, label, recall=0.9).value
+    decided = np.array([row["decision"] for row in rows])
+    assert decided.tolist() == matcher.decisions(score)
+    assert set(decided) == {"match", "review", "no_match"}
+
+    report = json.loads(done.out)
+    assert report["metrics"]["precision"] == precision_score(label, decided == "match") >= 0.9
+    assert report["metrics"]["reviewed"] == np.mean(decided == "review")
+    missed = np.mean(decided[label == 1] == "no_match")
+    assert report["metrics"]["missed"] == missed <= 0.1
+    assert (report["kept"]["hits"], report["kept"]["n"]) == (np.sum(decided[label == 1] != "no_match"), label.sum())
+    assert report["precision"]["n"] == np.sum(decided == "match")
+
+    metrics = json.loads(flipkd("evaluate", "--matcher", new, "--test_file", pair_files["validation"], "--json").out)
+    assert metrics == report["metrics"]
+    card = (new / "README.md").read_text()
+    assert f"{matcher.threshold:.4f} is a match" in card
+    assert f"{matcher.review_threshold:.4f} on is for a person" in card
+    matched = flipkd("match", "--matcher", new, pair_files["validation"], "--output", tmp_path / "m.csv").out
+    assert f"{sum(decided == 'match')} match, {sum(decided == 'review')} review" in matched
+
+
+def test_other_pairs_give_another_calibration(trained, pair_files, tmp_path):
+    pairs = ("--validation_file", pair_files["test"])
+    done = flipkd("calibrate", "--matcher", trained, *pairs, "--output_dir", tmp_path / "new", "--threshold", "0.25")
+    assert done.code == 0, done.err
+    new, score = (
+        Matcher.from_pretrained(tmp_path / "new"),
+        [row["score"] for row in rows_of(trained, pair_files["test"])],
+    )
+    method = "temperature" if set(new.contract.score) == {"answer"} else "sigmoid"
+    assert new.calibration == fit_calibration(score, labels_in(pair_files["test"]), method=method)
+    assert (new.threshold, new.review_threshold) == (0.25, None)
+    assert "of the pairs called a match, " in done.out
+    assert "for review" not in done.out
+
+
+def test_a_matcher_folder_will_do_and_the_result_can_be_calibrated_again(trained, pair_files, tmp_path):
+    assert (
+        flipkd(*words(Path(trained) / "matcher", pair_files, tmp_path / "one", "--threshold", "recall=0.5")).code == 0
+    )
+    assert flipkd(*words(tmp_path / "one", pair_files, tmp_path / "two")).code == 0
+    label, score = (
+        labels_in(pair_files["validation"]),
+        [r["score"] for r in rows_of(trained, pair_files["validation"])],
+    )
+    one, two = (Matcher.from_pretrained(tmp_path / name) for name in ("one", "two"))
+    assert recall_score(label, np.array(one.decisions(score)) == "match") >= 0.5
+    assert two.threshold == Matcher.from_pretrained(trained).threshold
+
+
+def test_a_band_that_nothing_is_in_is_left_out(trained, pair_files, tmp_path):
+    more = ("--threshold", "recall=1", "--review", "recall=0.5")
+    done = flipkd(*words(trained, pair_files, tmp_path / "new", *more))
+    assert done.code == 0, done.err
+    assert "no pair needs review" in done.err
+    assert Matcher.from_pretrained(tmp_path / "new").review_threshold is None
+
+
+@pytest.mark.parametrize(
+    "more, code, said",
+    [
+        (("--threshold", "best"), 4, "is no target for a threshold"),
+        (("--review", "recall=2"), 4, "is no target for a threshold"),
+    ],
+)
+def test_wrong_targets_leave_nothing(trained, pair_files, tmp_path, more, code, said):
+    done = flipkd(*words(trained, pair_files, tmp_path / "new", *more))
+    assert done.code == code, done.err
+    assert said in done.err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_exists_and_a_matcher_that_does_not(trained, pair_files, tmp_path):
+    done = flipkd(*words(trained, pair_files, tmp_path))
+    assert (done.code, done.out) == (5, "")
+    assert "exists already" in done.err
+    done = flipkd(*words(tmp_path / "none", pair_files, tmp_path / "new"))
+    assert done.code == 4
+    assert not list(tmp_path.iterdir())
