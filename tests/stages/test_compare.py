@@ -154,6 +154,20 @@ def test_a_result_without_its_scores_is_computed_anew(words, tmp_path):
     assert "delete it, and it is computed anew" in done.err
 
 
+def test_figures_are_measured_again_from_the_scores(words, tmp_path):
+    one = [*words, "--set", "systems=[tfidf]"]
+    first = flipkd(*one)
+    assert first.code == 0, first.err
+    path = tmp_path / "c" / "results" / "tiny-tfidf-seed0.json"
+    right = path.read_text()
+    wrong = json.loads(right)
+    wrong["metrics"]["test"]["f1"] = wrong["by_score"]["cosine"]["test"]["f1"] = 2.0
+    path.write_text(json.dumps(wrong))
+    again = flipkd(*one)
+    assert (again.code, again.out) == (0, first.out)
+    assert path.read_text() == right
+
+
 def test_the_score_is_the_one_that_the_matcher_decides_by(words, tmp_path):
     done = flipkd(*words, "--set", "systems=[plain, flipped]", "--set", "train.score=cosine", "--set", "seeds=[0, 0]")
     assert done.code == 0, done.err

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from flipkd.errors import ConfigError, nearest, shorten
-from flipkd.evaluate.thresholds import checked_rows, finite_column
+from flipkd.evaluate.rows import checked_rows, finite_column
 
 METHODS = ["temperature", "sigmoid"]
 LEAST_SLOPE = 1e-4  # per standard deviation of the scores: all but flat, yet the order of the probabilities survives

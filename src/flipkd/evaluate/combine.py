@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from flipkd.evaluate.metrics import measure
-from flipkd.evaluate.thresholds import checked_rows
+from flipkd.evaluate.rows import checked_rows
 
 COMBINED = "combined"
 CHOSEN_BY = "average_precision"  # on validation: a threshold's luck weighs less on it than on F1

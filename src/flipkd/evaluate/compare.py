@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from flipkd.errors import ConfigError, DataError, nearest, shorten
-from flipkd.evaluate.thresholds import checked_rows, finite_column
+from flipkd.evaluate.rows import checked_rows, finite_column
 
 METRICS = ["f1", "accuracy", "average_precision"]
 LEAST_RESAMPLES = 100  # below, a 2.5 % tail is a guess

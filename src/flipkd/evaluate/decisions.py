@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from flipkd.evaluate.thresholds import checked_rows
+from flipkd.evaluate.rows import checked_rows
 
 MATCH, REVIEW, NO_MATCH = "match", "review", "no_match"
 

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from flipkd.errors import ConfigError, DataError, NumbersError, shorten
-from flipkd.evaluate.thresholds import best_threshold, checked_rows, finite_column
+from flipkd.evaluate.rows import checked_rows, finite_column
+from flipkd.evaluate.thresholds import best_threshold
 
 
 def measure(

@@ -19,7 +19,7 @@ from flipkd.errors import DataError
 from flipkd.evaluate.calibration import fit_calibration
 from flipkd.evaluate.combine import CHOSEN_BY
 from flipkd.evaluate.metrics import measure
-from flipkd.evaluate.thresholds import best_threshold
+from flipkd.evaluate.thresholds import expected_threshold
 from flipkd.files import read_json, write_json
 from flipkd.stages.entries import entries
 from flipkd.stages.pairs import content_hash, labels_of, trainable_pairs, warn_of_leaks, warned_once
@@ -79,17 +79,13 @@ def _computed(bench: Bench, identity: Mapping[str, Any]) -> dict[str, Any]:
     start = time.perf_counter()
     scores = pick(SYSTEMS, bench.entry.system, what="system")(bench)
     seconds = time.perf_counter() - start
-    by_score = {name: _measured(split, bench.sets) for name, split in scores.items()}
-    chosen = bench.decides_by or max(by_score, key=lambda name: by_score[name]["validation"][CHOSEN_BY])
     result = {
         "data": bench.config.data,
         "name": bench.entry.name,
         "system": bench.entry.system,
         "seed": bench.seed,
         "overrides": bench.entry.overrides,
-        "score": chosen,
-        "metrics": by_score[chosen],
-        "by_score": by_score,
+        **_figures(scores, bench.sets, chosen=bench.decides_by),
         "seconds": round(seconds, 1),
         "cost": bench.cost,
         "matcher": bench.matcher,
@@ -118,9 +114,15 @@ def _found(bench: Bench, identity: Mapping[str, Any]) -> dict[str, Any] | None:
         before: dict[str, Any] = read_json(place)
         if _settings(before.get("identity", {})) != _settings(identity):
             continue
+        stored = read_scores(scores_path(place))
+        if stored.keys() != before["by_score"].keys():
+            continue
+        scores = {kind: stored[kind] for kind in before["by_score"]}  # a scores file keeps no order
         logger.info("%s: found, not computed again", place)
+        # What costs is the scores; figures are measured again, in case they are measured otherwise by now.
+        after = before | _figures(scores, bench.sets, chosen=before["score"])
         if place != path or before["identity"] != identity:
-            before |= {
+            after |= {
                 "data": bench.config.data,
                 "name": bench.entry.name,
                 "overrides": bench.entry.overrides,
@@ -128,9 +130,10 @@ def _found(bench: Bench, identity: Mapping[str, Any]) -> dict[str, Any] | None:
                 "command": _command(),  # the earlier one may ask for something else by now
             }
             if place != path:
-                save_scores(scores_path(path), read_scores(scores_path(place)))
-            write_json(path, before)
-        return before
+                save_scores(scores_path(path), scores)
+        if after != before:
+            write_json(path, after)
+        return after
     return None
 
 
@@ -143,10 +146,17 @@ def _settings(identity: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in identity.items() if name != "overrides"}
 
 
+def _figures(scores: Mapping[str, Split], sets: Mapping[str, Any], *, chosen: str | None) -> dict[str, Any]:
+    """What a result says of its scores: which kind was chosen, on validation unless it is given, and the metrics."""
+    by_score = {name: _measured(split, sets) for name, split in scores.items()}
+    chosen = chosen or max(by_score, key=lambda name: by_score[name]["validation"][CHOSEN_BY])
+    return {"score": chosen, "metrics": by_score[chosen], "by_score": by_score}
+
+
 def _measured(split: Split, sets: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     """Metrics on validation and test at the threshold and with the calibration that validation gave."""
     labels = {name: labels_of(sets[name]) for name in ("validation", "test")}
-    threshold = best_threshold(split.validation, labels["validation"]).value
+    threshold = expected_threshold(split.validation, labels["validation"]).value
     calibration = fit_calibration(split.validation, labels["validation"], method="sigmoid")
 
     def measured(scores: np.ndarray, name: str) -> dict[str, float]:

@@ -1,0 +1,32 @@
+"""check and split on the command line: options that are wrong are said before any file is read."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from commands import flipkd
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["check"], "Missing argument"),
+        (["check", "none.csv", "--columns", "text1"], "write ours=theirs"),
+        (["split", "none.csv", "--validation", "1.5"], "--validation"),
+        (["split", "none.csv", "--test", "x"], "--test"),
+        (["split", "none.csv", "--seed", "-1"], "--seed"),
+    ],
+)
+def test_wrong_options(words, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = flipkd(*words)
+    assert (done.code, done.out) == (2, "")
+    assert said in done.err
+    assert not list(tmp_path.iterdir())
+
+
+def test_json_is_all_that_stdout_holds(pair_files):
+    done = flipkd("check", pair_files["train"], pair_files["test"], "--json")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)

@@ -1,0 +1,42 @@
+"""What may be measured: finite scores and labels of 0 or 1, whatever they are spelt as; anything else is named."""
+
+import numpy as np
+import pytest
+
+from flipkd.errors import DataError, NumbersError
+from flipkd.evaluate.rows import checked_rows, finite_column
+
+
+@pytest.mark.parametrize("bad", [2, -1, 0.5, None, float("nan"), "1", "a match"])
+def test_labels_other_than_0_and_1_are_refused(bad):
+    with pytest.raises(DataError, match=r"labels: 1 of 5 are neither 0 nor 1, the first at index 2"):
+        checked_rows(np.arange(5.0), np.array([0, 1, bad, 1, 0], dtype=object))
+
+
+@pytest.mark.parametrize("label", [[False, False, True, True], [0.0, 0.0, 1.0, 1.0], np.array([0, 0, 1, 1], np.int8)])
+def test_every_spelling_of_0_and_1_is_read(label):
+    score, found = checked_rows([1, 2, 3, 4], label)
+    assert (score.dtype, found.dtype, found.tolist()) == (np.float64, np.int64, [0, 0, 1, 1])
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_scores_that_are_not_finite_are_refused_with_place_and_count(bad):
+    with pytest.raises(NumbersError, match="scores: 2 of 5 are not finite, the first at index 1"):
+        checked_rows([0, bad, 2, bad, 4], [0, 0, 1, 1, 1])
+
+
+def test_shapes_that_do_not_fit_are_refused():
+    with pytest.raises(DataError, match=r"labels have the shape \(3,\), scores \(4,\)"):
+        checked_rows([1, 2, 3, 4], [0, 0, 1])
+    with pytest.raises(DataError, match=r"got the shape \(4, 1\)"):
+        checked_rows(np.ones((4, 1)), [0, 0, 1, 1])
+    with pytest.raises(DataError, match="must be numbers"):
+        finite_column(["one", "two"], what="scores")
+
+
+def test_the_number_of_rows_that_each_class_needs():
+    assert checked_rows([1.0, 2.0], [1, 1], per_class=0)[1].tolist() == [1, 1]
+    with pytest.raises(DataError, match="needs both classes: n=2, positives=2"):
+        checked_rows([1.0, 2.0], [1, 1])
+    with pytest.raises(DataError, match="each class needs at least 2 rows"):
+        checked_rows([1.0, 2.0, 3.0], [1, 1, 0], per_class=2)
