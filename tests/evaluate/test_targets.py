@@ -3,7 +3,7 @@
 import pytest
 
 from flipkd.errors import ConfigError, DataError
-from flipkd.evaluate import Target, expected_threshold, threshold_for
+from flipkd.evaluate import Target, best_threshold, threshold_for
 
 SCORES = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]
 LABELS = [0, 0, 1, 0, 1, 0, 1, 1]
@@ -12,8 +12,8 @@ LABELS = [0, 0, 1, 0, 1, 0, 1, 1]
 @pytest.mark.parametrize(
     "words, same",
     [
-        ("f1", expected_threshold(SCORES, LABELS)),
-        ("accuracy", expected_threshold(SCORES, LABELS, metric="accuracy")),
+        ("f1", best_threshold(SCORES, LABELS)),
+        ("accuracy", best_threshold(SCORES, LABELS, metric="accuracy")),
         ("precision=0.75", threshold_for(SCORES, LABELS, precision=0.75)),
         (" recall = 0.5 ", threshold_for(SCORES, LABELS, recall=0.5)),
     ],

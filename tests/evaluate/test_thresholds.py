@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_score
 
 from flipkd.errors import ConfigError, DataError
-from flipkd.evaluate import best_threshold, expected_threshold, fit_calibration, threshold_for
+from flipkd.evaluate import best_threshold, threshold_for
 
 SCORERS = {"f1": lambda label, found: f1_score(label, found, zero_division=0), "accuracy": accuracy_score}
 
@@ -48,50 +48,6 @@ def test_ties_go_to_the_higher_threshold(data, metric):
         cut for cut in candidates(score) if np.count_nonzero(score >= cut) < np.count_nonzero(score >= found.value)
     ]
     assert all(SCORERS[metric](label, score >= cut) < found.reached - 1e-12 for cut in above)
-
-
-def expected(score, label, cut, metric):
-    """F1 or accuracy that the calibrated probabilities promise at a cut, row by row."""
-    probability = fit_calibration(score, label, method="sigmoid").apply(score)
-    right = hits = predicted = 0.0
-    for s, p in zip(score, probability, strict=True):
-        right += p if s >= cut else 1 - p
-        hits += p * (s >= cut)
-        predicted += s >= cut
-    return right / len(score) if metric == "accuracy" else 2 * hits / (predicted + sum(probability))
-
-
-@settings(deadline=None, max_examples=60)
-@given(rows(), st.sampled_from(["f1", "accuracy"]))
-def test_no_candidate_promises_more_than_the_expected_threshold(data, metric):
-    score, label = data
-    found = expected_threshold(score, label, metric=metric)
-    best = max(expected(score, label, cut, metric) for cut in candidates(score))
-    assert expected(score, label, found.value, metric) == pytest.approx(best, abs=1e-9)
-    assert SCORERS[metric](label, score >= found.value) == pytest.approx(found.reached)
-    assert (found.n, found.positives, found.metric) == (len(label), label.sum(), metric)
-
-
-@settings(deadline=None, max_examples=60)
-@given(rows())
-def test_the_expected_threshold_stands_where_theory_puts_it(data):
-    score, label = data
-    found = expected_threshold(score, label)
-    probability = fit_calibration(score, label, method="sigmoid").apply(score)
-    half = expected(score, label, found.value, "f1") / 2
-    assert all(probability[score >= found.value] >= half - 1e-9)
-    assert all(probability[score < found.value] <= half + 1e-9)
-
-
-def test_one_lucky_row_moves_the_best_threshold_and_hardly_the_expected_one():
-    generator = np.random.default_rng(0)
-    label = generator.integers(0, 2, 300)
-    score = generator.normal(size=300) + 1.5 * label
-    moved = []
-    for fit in (best_threshold, expected_threshold):
-        cuts = [fit(np.delete(score, row), np.delete(label, row)).value for row in range(100)]
-        moved.append(max(cuts) - min(cuts))
-    assert moved[1] < moved[0] / 3
 
 
 @settings(deadline=None, max_examples=60)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from flipkd.evaluate.decisions import decide, review_rates, share_interval
     from flipkd.evaluate.metrics import expected_calibration_error, measure
     from flipkd.evaluate.targets import Target
-    from flipkd.evaluate.thresholds import Threshold, best_threshold, expected_threshold, threshold_for
+    from flipkd.evaluate.thresholds import Threshold, best_threshold, threshold_for
 
 __all__ = [
     "Calibration",
@@ -22,7 +22,6 @@ __all__ = [
     "choose_score",
     "decide",
     "expected_calibration_error",
-    "expected_threshold",
     "fit_calibration",
     "fit_weights",
     "mean_interval",
@@ -42,7 +41,6 @@ _FILES = {
     "choose_score": "combine",
     "decide": "decisions",
     "expected_calibration_error": "metrics",
-    "expected_threshold": "thresholds",
     "fit_calibration": "calibration",
     "fit_weights": "combine",
     "mean_interval": "compare",

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from flipkd.errors import ConfigError, shorten
 from flipkd.evaluate.metrics import measure
 from flipkd.evaluate.rows import checked_rows
-from flipkd.evaluate.thresholds import METRICS, Threshold, expected_threshold, threshold_for
+from flipkd.evaluate.thresholds import METRICS, Threshold, best_threshold, threshold_for
 
 RATES = ["precision", "recall"]
 NUMBER = "threshold"
@@ -45,7 +45,7 @@ class Target:
         Raises DataError with fewer than 2 rows of a class or for a precision that no threshold reaches.
         """
         if self.value is None:
-            return expected_threshold(scores, labels, metric=self.metric)
+            return best_threshold(scores, labels, metric=self.metric)
         if self.metric == NUMBER:
             score, label = checked_rows(scores, labels, per_class=2)
             reached = measure(score, label, threshold=self.value)["f1"]

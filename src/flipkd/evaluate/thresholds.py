@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from flipkd.errors import ConfigError, DataError, nearest, shorten
-from flipkd.evaluate.calibration import fit_calibration
 from flipkd.evaluate.rows import checked_rows
 
 METRICS = ["f1", "accuracy"]
@@ -36,29 +34,14 @@ def best_threshold(scores: ArrayLike, labels: ArrayLike, *, metric: str = "f1") 
     scores, labels: [N]; metric: "f1" or "accuracy". Fit it on validation data, for on the rows it was fitted on it
     flatters. Raises DataError with fewer than 2 rows of a class, NumbersError for scores that are not finite.
     """
-    _check_metric(metric)
+    if metric not in METRICS:
+        raise ConfigError(f"no threshold can be fitted for metric {shorten(metric)}; {nearest(str(metric), METRICS)}")
     score, label = checked_rows(scores, labels, per_class=2)
-    cuts, reached = _reached(score, label, metric=metric)
+    cuts, predicted, hits = _sweep(score, label)
+    n, positives = len(label), int(label.sum())
+    reached = 2 * hits / (predicted + positives) if metric == "f1" else (n - predicted - positives + 2 * hits) / n
     best = int(np.argmax(reached))  # the first of equals: cuts fall, so the highest threshold
-    return Threshold(_between(cuts, best), metric, len(label), int(label.sum()), float(reached[best]))
-
-
-def expected_threshold(scores: ArrayLike, labels: ArrayLike, *, metric: str = "f1") -> Threshold:
-    """The threshold with the highest F1 or accuracy that calibrated probabilities of these rows lead one to expect.
-
-    scores, labels: [N]. With p Platt's calibration of the scores, sum p_i of the k best rows are expected to match, so
-    that F1 is 2 sum p_i / (k + sum of all p). It has less noise than the best on the labels themselves
-    (`best_threshold`), which follows the luck of a few rows, and keeps to what theory says of the best cut: there p is
-    half of F1 (Lipton, Elkan, Narayanaswamy, arXiv 1402.1892). `reached` is the metric on the labels. Raises as
-    `best_threshold`.
-    """
-    _check_metric(metric)
-    score, label = checked_rows(scores, labels, per_class=2)
-    probability = fit_calibration(score, label, method="sigmoid").apply(score)
-    cuts, expected = _reached(score, probability, metric=metric)
-    best = int(np.argmax(expected))
-    _, reached = _reached(score, label, metric=metric)
-    return Threshold(_between(cuts, best), metric, len(label), int(label.sum()), float(reached[best]))
+    return Threshold(_between(cuts, best), metric, n, positives, float(reached[best]))
 
 
 def threshold_for(
@@ -86,36 +69,20 @@ def threshold_for(
         top = int(np.argmax(reached))
         raise DataError(
             f"no threshold reaches precision {wanted:g} on these {n} rows; the best is {reached[top]:.4f} "
-            f"at threshold {_between(cuts, top):g} ({hits[top]:.0f} of {predicted[top]} predicted matches are right)"
+            f"at threshold {_between(cuts, top):g} ({hits[top]} of {predicted[top]} predicted matches are right)"
         )
     chosen = int(enough[-1 if metric == "precision" else 0])
     return Threshold(_between(cuts, chosen), metric, n, positives, float(reached[chosen]))
 
 
-def _check_metric(metric: str) -> None:
-    if metric not in METRICS:
-        raise ConfigError(f"no threshold can be fitted for metric {shorten(metric)}; {nearest(str(metric), METRICS)}")
-
-
-def _reached(
-    score: NDArray[np.float64], match: NDArray[Any], *, metric: str
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Falling cuts [K], and F1 or accuracy [K + 1] when the first k of them match; `match` [N]: 0/1 or probabilities."""
-    cuts, predicted, hits = _sweep(score, match)
-    n, positives = len(match), float(match.sum())
-    if metric == "f1":
-        return cuts, 2 * hits / (predicted + positives)
-    return cuts, (n - predicted - positives + 2 * hits) / n
-
-
 def _sweep(
-    score: NDArray[np.float64], match: NDArray[Any]
-) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]]:
+    score: NDArray[np.float64], label: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
     """Distinct scores, falling [K]; rows that match, and that match rightly, when the first k of them do [K + 1]."""
     rising, inverse = np.unique(score, return_inverse=True)
     predicted = np.bincount(inverse, minlength=len(rising))[::-1].cumsum()
-    hits = np.bincount(inverse, weights=match, minlength=len(rising))[::-1].cumsum()
-    return rising[::-1], np.concatenate([[0], predicted]), np.concatenate([[0.0], hits])
+    hits = np.bincount(inverse[label == 1], minlength=len(rising))[::-1].cumsum()
+    return rising[::-1], np.concatenate([[0], predicted]), np.concatenate([[0], hits])
 
 
 def _between(cuts: NDArray[np.float64], k: int) -> float:

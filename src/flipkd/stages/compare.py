@@ -19,7 +19,7 @@ from flipkd.errors import DataError
 from flipkd.evaluate.calibration import fit_calibration
 from flipkd.evaluate.combine import CHOSEN_BY
 from flipkd.evaluate.metrics import measure
-from flipkd.evaluate.thresholds import expected_threshold
+from flipkd.evaluate.thresholds import best_threshold
 from flipkd.files import read_json, write_json
 from flipkd.stages.entries import entries
 from flipkd.stages.pairs import content_hash, labels_of, trainable_pairs, warn_of_leaks, warned_once
@@ -156,7 +156,7 @@ def _figures(scores: Mapping[str, Split], sets: Mapping[str, Any], *, chosen: st
 def _measured(split: Split, sets: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     """Metrics on validation and test at the threshold and with the calibration that validation gave."""
     labels = {name: labels_of(sets[name]) for name in ("validation", "test")}
-    threshold = expected_threshold(split.validation, labels["validation"]).value
+    threshold = best_threshold(split.validation, labels["validation"]).value
     calibration = fit_calibration(split.validation, labels["validation"], method="sigmoid")
 
     def measured(scores: np.ndarray, name: str) -> dict[str, float]:

@@ -18,7 +18,7 @@ from flipkd.errors import ConfigError
 from flipkd.evaluate.calibration import fit_calibration
 from flipkd.evaluate.combine import choose_score, weighted_sum
 from flipkd.evaluate.metrics import measure
-from flipkd.evaluate.thresholds import expected_threshold
+from flipkd.evaluate.thresholds import best_threshold
 from flipkd.files import check_manifest, new_folder, write_text
 from flipkd.student.contract import ScoreContract
 from flipkd.student.language_model import LoraSettings
@@ -183,7 +183,7 @@ def finish(
     name, weights = choose_score(found if config.score == "auto" else {config.score: found[config.score]}, labels)
     scores = weighted_sum(found, weights).astype(np.float32)  # as a matcher gives them
     calibration = fit_calibration(scores, labels, method="temperature" if name == "answer" else "sigmoid")
-    threshold = expected_threshold(scores, labels).value
+    threshold = best_threshold(scores, labels).value
     contract = contract.model_copy(
         update={"score": weights, "calibration": asdict(calibration), "threshold": threshold}
     )
