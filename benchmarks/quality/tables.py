@@ -94,7 +94,10 @@ def main_table(results: list[dict[str, Any]]) -> str:
         ],
         differences,
     )
-    return f"{text_table(header, rows)}\n\nIn points, with the 95 % interval of a paired bootstrap. AP reads no threshold, so there is less luck in it:\n\n{told}\n"
+    note = (
+        "In points, with the 95 % interval of a paired bootstrap. AP reads no threshold, so there is less luck in it:"
+    )
+    return f"{text_table(header, rows)}\n\n{note}\n\n{told}\n"
 
 
 def ablations_table(results: list[dict[str, Any]]) -> str:
