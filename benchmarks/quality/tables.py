@@ -4,8 +4,8 @@
     python benchmarks/quality/tables.py --check    exit 1 when a page is not what the results say
 
 A page holds `<!-- table: NAME -->` and `<!-- /table -->`, and what stands between is made here. NAME is a data set of
-results/, `main` for all sets at a glance, `ablations` for the paper's on the sets that have them, or `choices/...` for the
-runs of that folder, on which a default was decided.
+results/, `main` for all sets at a glance, `ablations` for the paper's on the sets that have them, `both_orders` for what
+`both_orders.py` found, or `choices/...` for the runs of that folder, on which a default was decided.
 """
 
 from __future__ import annotations
@@ -43,6 +43,8 @@ def block(name: str) -> str:
         return main_table(results)
     if name == "ablations":
         return ablations_table(results)
+    if name == "both_orders":
+        return both_orders_table(json.loads((HERE / "both_orders.json").read_text(encoding="utf-8")))
     chosen = sorted((r for r in results if r["data"] == name), key=_place)
     if not chosen:
         return "No result yet.\n"
@@ -121,6 +123,17 @@ def ablations_table(results: list[dict[str, Any]]) -> str:
         "mean",
     ]
     return f"{text_table(header, rows)}\n"
+
+
+def both_orders_table(found: dict[str, Any]) -> str:
+    """F1 and AP on validation of pairs as given, turned round, and of the mean of both scores."""
+    rows = [
+        [data, system, *(" / ".join(f"{orders[order][metric]:.3f}" for metric in METRICS) for order in orders)]
+        for data, systems in sorted(found["sets"].items())
+        for system, orders in systems.items()
+    ]
+    header = ["data", "system", "as given", "turned round", "mean of both"]
+    return f"{text_table(header, rows)}\n\n```sh\n{found['command']}\n```\n"
 
 
 def _difference(rows: list[dict[str, Any]], metric: str) -> str:

@@ -58,28 +58,35 @@ class Matcher:
     def predict(self, pairs: Pairs, *, batch_size: int = 32, show_progress_bar: bool = False) -> Floats:
         """Scores [N], float32, in the order given: logit(yes) - logit(no), the cosine of the two texts' vectors, or both.
 
-        Which it is was chosen on validation and stands in `matcher.json` as `score`: weights of a sum.
+        Which it is was chosen on validation and stands in `matcher.json` as `score`: weights of a sum. With `symmetric`
+        there it is the mean over both orders of the two texts.
         Raises DataError for a pair that is not two texts, NumbersError for a score that is not finite.
         """
         left, right = _sides(pairs)
         label = "pairs" if show_progress_bar else None
+        orders = [(left, right), (right, left)] if self.contract.symmetric else [(left, right)]
+        summed = [self._score(*sides, batch_size=batch_size, progress=label) for sides in orders]
+        scores: Floats = np.mean(summed, axis=0).astype(np.float32)
+        bad = np.flatnonzero(~np.isfinite(scores))
+        if len(bad):
+            raise NumbersError(f"{len(bad)} of {len(scores)} scores are not finite, first is pair {bad[0]}")
+        return scores
+
+    def _score(
+        self, left: list[str], right: list[str], *, batch_size: int, progress: str | None
+    ) -> NDArray[np.float64]:
         weights = {str(kind): weight for kind, weight in self.contract.score.items()}
-        represent = "cosine" in weights
         with self._alone:
             found = score_pairs(
                 self.student,
                 left,
                 right,
                 batch_size=batch_size,
-                represent=represent,
+                represent="cosine" in weights,
                 states=self._states,
-                progress=label,
+                progress=progress,
             )
-        scores = weighted_sum(found.kinds, weights).astype(np.float32)
-        bad = np.flatnonzero(~np.isfinite(scores))
-        if len(bad):
-            raise NumbersError(f"{len(bad)} of {len(scores)} scores are not finite, first is pair {bad[0]}")
-        return scores
+        return weighted_sum(found.kinds, weights)
 
     def predict_proba(
         self, pairs: Pairs, *, batch_size: int = 32, show_progress_bar: bool = False

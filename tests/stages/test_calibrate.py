@@ -97,6 +97,25 @@ def test_a_matcher_folder_will_do_and_the_result_can_be_calibrated_again(trained
     assert two.threshold == Matcher.from_pretrained(trained).threshold
 
 
+def test_both_orders_of_a_pair_and_back(trained, pair_files, tmp_path):
+    assert flipkd(*words(trained, pair_files, tmp_path / "both", "--symmetric")).code == 0
+    assert flipkd(*words(tmp_path / "both", pair_files, tmp_path / "kept")).code == 0
+    assert flipkd(*words(tmp_path / "both", pair_files, tmp_path / "back", "--one-order")).code == 0
+    pairs = [(row["text1"], row["text2"]) for row in rows_of(trained, pair_files["test"])]
+    swapped = [(b, a) for a, b in pairs]
+    one, both, kept, back = (
+        Matcher.from_pretrained(f) for f in (trained, *(tmp_path / n for n in ("both", "kept", "back")))
+    )
+    mean = (one.predict(pairs).astype(np.float64) + one.predict(swapped)) / 2
+    assert np.abs(one.predict(pairs) - one.predict(swapped)).max() > 1e-3
+    np.testing.assert_allclose(both.predict(pairs), mean, atol=1e-5)
+    np.testing.assert_allclose(both.predict(swapped), both.predict(pairs), atol=1e-5)
+    assert kept.predict(pairs).tolist() == both.predict(pairs).tolist()
+    assert back.predict(pairs).tolist() == one.predict(pairs).tolist()
+    ranked = both.rank(*pairs[0][:1], [b for _, b in pairs[:5]])
+    assert ranked[0]["score"] == both.predict([(pairs[0][0], b) for _, b in pairs[:5]], batch_size=64).max()
+
+
 def test_a_band_that_nothing_is_in_is_left_out(trained, pair_files, tmp_path):
     more = ("--threshold", "recall=1", "--review", "recall=0.5")
     done = flipkd(*words(trained, pair_files, tmp_path / "new", *more))

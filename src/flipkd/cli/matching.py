@@ -52,6 +52,14 @@ def calibrate(
             "--review", metavar="TARGET", help="below a match, a pair is for review down to here", show_default=False
         ),
     ] = None,
+    symmetric: Annotated[
+        bool | None,
+        typer.Option(
+            "--symmetric/--one-order",
+            help="score both orders of a pair and take the mean; default: as the matcher does",
+            show_default=False,
+        ),
+    ] = None,
     columns: Columns = None,
     base_model: BaseModel = None,
     batch_size: BatchSize = 32,
@@ -59,7 +67,7 @@ def calibrate(
 ) -> None:
     """Fit a matcher's probabilities and decisions anew.
 
-    Writes a new matcher; its scores are those of the one that it was made from.
+    Writes a new matcher. Its scores are those of the one that it was made from, or their mean over both orders.
     """
     from flipkd.stages.calibrate import calibrate as stage
     from flipkd.stages.results import calibration_text
@@ -72,6 +80,7 @@ def calibrate(
             output_dir=output_dir,
             threshold=threshold,
             review=review,
+            symmetric=symmetric,
             columns=mapping,
             base_model=base_model,
             batch_size=batch_size,

@@ -30,13 +30,15 @@ def calibrate(
     output_dir: str,
     threshold: str = "f1",
     review: str | None = None,
+    symmetric: bool | None = None,
     columns: dict[str, str] | None = None,
     base_model: str | None = None,
     batch_size: int = 32,
 ) -> dict[str, Any]:
     """Write the matcher to `output_dir` with a calibration, a threshold and a review band that these pairs choose.
 
-    `threshold` and `review` are words as `Target.parse` reads them. Returns the metrics on these very pairs and the
+    `threshold` and `review` are words as `Target.parse` reads them; `symmetric`: score both orders of a pair and take
+    the mean (None: as the matcher does). Returns the metrics on these very pairs and the
     intervals of precision and recall. The matcher it starts from stays as it is. Raises ConfigError for other words,
     ResourceError when `output_dir` exists, DataError for too few labels or a target that cannot be reached.
     """
@@ -48,6 +50,8 @@ def calibrate(
         from flipkd.training.card import with_decisions
 
         loaded = Matcher.from_pretrained(matcher, base_model=base_model)
+        if symmetric is not None:
+            loaded.contract = loaded.contract.model_copy(update={"symmetric": symmetric})
         pairs = list(zip(dataset["text1"][:], dataset["text2"][:], strict=True))
         scores = loaded.predict(pairs, batch_size=batch_size, show_progress_bar=True)
         contract = fitted(loaded.contract, scores, labels, threshold=match_target, review=review_target)

@@ -11,7 +11,7 @@ from flipkd import __version__
 from flipkd.errors import ArtefactError
 from flipkd.files import read_json, write_json
 
-FORMAT: Literal[2] = 2  # 2 added review_threshold
+FORMAT: Literal[2] = 2  # 2 added symmetric and review_threshold
 CONTRACT = "matcher.json"
 
 
@@ -33,6 +33,8 @@ class ScoreContract(BaseModel):
     readout_places: list[str]
     score: dict[Literal["answer", "cosine"], float] = Field(default={"answer": 1.0}, min_length=1)
     """Weights of the sum that is the pair's score."""
+    symmetric: bool = False
+    """Score (a, b) and (b, a) and take the mean."""
     calibration: dict[str, Any] | None = None
     threshold: float | None = None
     """A score of at least this is a match."""

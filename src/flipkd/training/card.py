@@ -46,7 +46,7 @@ Objectives: {objectives}. {epochs:g} epochs, {batch} pairs per step, learning ra
 DECISIONS = """<!-- decisions -->
 ## How it decides
 
-A score of at least {threshold:.4f} is a match{review}.
+A score of at least {threshold:.4f} is a match{review}. It is that of {orders}.
 
 Measured on the {n} validation pairs, which chose this and the calibration, so that the figures flatter; measure on pairs
 of your own.
@@ -70,6 +70,7 @@ def _decisions(contract: ScoreContract, *, metrics: Mapping[str, float]) -> str:
         n=int(metrics["n"]),
         rows="\n".join(f"| {name} | {value:.4f} |" for name, value in metrics.items()),
         threshold=contract.threshold,
+        orders="both orders of the texts, averaged" if contract.symmetric else "the texts in the order given",
         review="" if below is None else f", one from {below:.4f} on is for a person to review",
     )
 
