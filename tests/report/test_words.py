@@ -27,6 +27,14 @@ def test_a_verdict_follows_sign_and_p_value():
     )
 
 
+def test_the_order_of_pairs_is_told_beside_it():
+    assert words.ranking(difference(0.027, 0.012, low=0.013, high=0.042)) == (
+        "In the order of all pairs, where no threshold is asked, the difference in AP is +2.7 points "
+        "(95 % interval +1.3 to +4.2; p = 0.012), more than chance explains."
+    )
+    assert words.ranking(difference(0.001, 0.6)).endswith("p = 0.60).")
+
+
 @pytest.mark.parametrize(
     "value, resamples, told",
     [

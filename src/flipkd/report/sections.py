@@ -75,7 +75,10 @@ def headline(
             if row["name"] == name:
                 reference = words.IN_A_SENTENCE[section["system"]]
                 sentence = words.verdict(row["f1"], of="the flipped student", reference=reference)
-                verdicts.append({"sentence": sentence, "ahead": row["ahead"], "seeds": len(row["seeds"])})
+                order = words.ranking(row["average_precision"])
+                verdicts.append(
+                    {"sentence": sentence, "order": order, "ahead": row["ahead"], "seeds": len(row["seeds"])}
+                )
     ranked = sorted(summary, key=lambda row: -float(row["f1"]["mean"]))
     told = [name, *(section["against"] for section in differences)] if name else []
     return {"verdicts": verdicts, "ranked": ranked, "costs": [row for row in summary if row["name"] in told]}

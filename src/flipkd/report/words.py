@@ -46,6 +46,13 @@ def verdict(difference: dict[str, float], *, of: str, reference: str) -> str:
     return f"{of[:1].upper()}{of[1:]} {told}. So large a difference is hard to explain by chance alone."
 
 
+def ranking(difference: dict[str, float]) -> str:
+    """What to say of AP beside a verdict on F1."""
+    told = f"{points(difference['difference'])} points ({interval(difference)}; {p_value(difference)})"
+    sure = ", more than chance explains" if difference["p_value"] < SIGNIFICANT else ""
+    return f"In the order of all pairs, where no threshold is asked, the difference in AP is {told}{sure}."
+
+
 def points(value: float) -> str:
     """A difference of metrics in points of 100, with its sign."""
     return f"{100 * value:+.1f}".replace("-", "−")
