@@ -92,9 +92,14 @@ class _Loader(yaml.SafeLoader):
     """YAML without two traps of its version 1.1: `no` and `yes` as keys are words, and `1e-8` is a number."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
         for key, _ in node.value:
             if key.tag == "tag:yaml.org,2002:bool":
                 key.tag = "tag:yaml.org,2002:str"
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} stands twice", key.start_mark)
+                seen.add(key.value)
         return super().construct_mapping(node, deep)
 
 
@@ -147,7 +152,7 @@ class TeachConfig(Settings):
         None, description="words before each text (a cross-encoder's first); default: the model's own"
     )
     bf16: bool | None = Field(None, description="fine-tune in mixed precision; default: where the machine has it")
-    seed: int = Field(0, ge=0, description="seed of everything random")
+    seed: int = Field(0, ge=0, lt=2**32, description="seed of everything random")
 
 
 MINED_BY_DEFAULT = 1.0  # per training pair, where the teacher gives vectors
@@ -217,7 +222,7 @@ class TrainConfig(Settings):
     save_steps: int = Field(100, ge=1, description="steps between two checkpoints")
     save_total_limit: int = Field(2, ge=2, description="checkpoints kept")
     report_to: str | list[str] = Field("none", description="trackers of transformers, e.g. tensorboard")
-    seed: int = Field(0, ge=0, description="seed of everything random")
+    seed: int = Field(0, ge=0, lt=2**32, description="seed of everything random")
     training_arguments: dict[str, Any] = Field({}, description="any other field of transformers' TrainingArguments")
 
 

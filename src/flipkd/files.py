@@ -21,6 +21,7 @@ from typing import Any
 from flipkd.errors import ArtefactError, FlipkdError, ResourceError
 
 MANIFEST = "manifest.json"
+CARD = "README.md"  # people may edit it: nothing depends on what it says
 TEMPORARY = ".partial-"
 OUTGOING = f"{TEMPORARY}old-"
 # How safetensors, tokenizers and torch's zip writer tell of a full disk: by errors of their own, without an errno.
@@ -59,6 +60,7 @@ def write_bytes(path: str | Path, content: bytes) -> Path:
     path = Path(path)
     temporary = path.with_name(f"{TEMPORARY}{uuid.uuid4().hex[:8]}-{path.name}")
     with resource_errors(path):
+        refuse_special(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with open(temporary, "wb") as handle:
@@ -71,6 +73,14 @@ def write_bytes(path: str | Path, content: bytes) -> Path:
             raise
         _sync_folder(path.parent)
     return path
+
+
+def refuse_special(path: Path) -> None:
+    """Raise OSError where a file of that name would take the place of a folder, a device or a pipe."""
+    if path.is_dir():
+        raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "is no regular file; choose another name")
 
 
 def write_text(path: str | Path, content: str) -> Path:
@@ -109,7 +119,10 @@ def new_folder(path: str | Path, *, replace: bool = False) -> Iterator[Path]:
             raise ResourceError(f"{path}: exists already; delete it or choose another name")
         try:
             temporary.mkdir(parents=True)
+            own = temporary.stat().st_ino
             yield temporary
+            if temporary.stat().st_ino != own:
+                raise ResourceError(f"{path}: was cleared away by another process while it was written; run again")
             write_manifest(temporary)
             if replace and path.exists():
                 os.replace(path, outgoing)
@@ -169,6 +182,8 @@ def _check_manifest(folder: Path) -> None:
         file = folder / name
         if not file.is_file():
             raise ArtefactError(f"{file}: named in the manifest but missing")
+        if name == CARD:
+            continue
         if file.stat().st_size != size or sha256(file) != digest:
             raise ArtefactError(f"{file}: sha256 mismatch, the file was changed or damaged after it was saved")
 

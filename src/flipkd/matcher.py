@@ -8,7 +8,6 @@ from threading import Lock
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from flipkd.errors import DataError, NumbersError, UsageError, shorten
@@ -16,6 +15,7 @@ from flipkd.evaluate.calibration import Calibration
 from flipkd.evaluate.combine import weighted_sum
 from flipkd.evaluate.decisions import decide
 from flipkd.student.contract import CONTRACT, ScoreContract
+from flipkd.student.device import best_device
 from flipkd.student.loading import load_student
 from flipkd.student.model import Student
 from flipkd.student.scoring import Floats, encode_texts, score_pairs
@@ -52,8 +52,7 @@ class Matcher:
         Raises ArtefactError when the folder is damaged or the base model is not the one it was trained on.
         """
         student, contract = load_student(matcher_folder(folder), base_model=base_model, merge=merge)
-        chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        return cls(student.to(chosen), contract)
+        return cls(student.to(device or best_device()), contract)
 
     def predict(self, pairs: Pairs, *, batch_size: int = 32, show_progress_bar: bool = False) -> Floats:
         """Scores [N], float32, in the order given: logit(yes) - logit(no), the cosine of the two texts' vectors, or both.

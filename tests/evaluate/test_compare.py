@@ -174,7 +174,7 @@ def test_metrics_of_counts_agree_with_scikit_learn(rows):
 def test_weighted_average_precision_agrees_with_repeated_rows(rows):
     score, label, times = (np.array(column) for column in zip(*rows, (0, 1, 1), (1, 0, 1), strict=True))
     expected = average_precision_score(np.repeat(label, times), np.repeat(score, times))
-    assert _average_precision(score.astype(float), label, times[np.newaxis])[0] == pytest.approx(expected)
+    assert _average_precision(score.astype(float), label)(times[np.newaxis])[0] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("metric", METRICS)

@@ -58,12 +58,11 @@ def test_truncation_keeps_both_texts_and_the_template(prompt):
     long, short = "card " * 500, "pin"
     for left, right in ((long, short), (short, long), (long, long)):
         row = prompt.pair_rows([left], [right])[0]
-        assert row.truncated
         assert 0 < len(span(row, LEFT_TEXT)) <= 16
         assert 0 < len(span(row, RIGHT_TEXT)) <= 16
         assert row.ids[-len(prompt.question) :] == prompt.question
         assert row.ids[: len(prompt.instruction)] == prompt.instruction
-    assert not prompt.pair_rows([short], [short])[0].truncated
+    assert prompt.truncated([long, short, long, "a b"]) == 2
 
 
 def test_a_text_behind_many_blanks_is_that_text(prompt):

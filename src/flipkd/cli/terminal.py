@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import io
 import json
 import logging
 import os
@@ -25,6 +27,7 @@ def run(app: typer.Typer) -> None:
     """Run a command line on sys.argv; an error is one sentence and its exit code, a bug of ours is exit code 1."""
     words = sorted(sys.argv[1:], key=lambda word: word not in ANYWHERE) or ["--help"]
     debug = "--debug" in words
+    _write_any_text()
     try:
         # Typer's own way of running would turn Ctrl-C and a closed pipe into exit codes of its own.
         command = typer.main.get_command(app)
@@ -44,13 +47,27 @@ def run(app: typer.Typer) -> None:
     except BrokenPipeError:
         # The reader left, for example `head`; what is still buffered would make Python complain at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            _fail(error, _bug(error), 1, debug=debug)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _fail(error, "flipkd: the disk that the output goes to is full; free some space", 5, debug=debug)
     except Exception as error:
         if type(error).__name__ == "OutOfMemoryError":  # torch's, which a verb may not have imported
             _fail(error, MEMORY, 5, debug=debug)
-        text = (
-            f"flipkd: this is a bug in flipkd: {type(error).__name__}: {error} (run again with --debug and report it)"
-        )
-        _fail(error, text, 1, debug=debug)
+        _fail(error, _bug(error), 1, debug=debug)
+
+
+def _bug(error: Exception) -> str:
+    return f"flipkd: this is a bug in flipkd: {type(error).__name__}: {error} (run again with --debug and report it)"
+
+
+def _write_any_text() -> None:
+    """Files and pipes get UTF-8 whatever the locale; a terminal that lacks a character shows it escaped."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            encoding = stream.encoding if stream.isatty() else "utf-8"
+            stream.reconfigure(encoding=encoding, errors="backslashreplace")
 
 
 def _hint(context: Any) -> str:

@@ -44,10 +44,10 @@ def paired_bootstrap(
     score_a, score_b, label = _checked_systems(scores_a, scores_b, labels)
     if metric == "average_precision":
         counts = np.ones(len(label), dtype=np.int64)
+        precisions = [[_average_precision(s, label) for s in scores] for scores in (score_a, score_b)]
 
         def values(times: NDArray[np.int64]) -> NDArray[np.float64]:
-            found = [[_average_precision(s, label, times) for s in scores] for scores in (score_a, score_b)]
-            return np.asarray(np.mean(found, axis=1).T)
+            return np.asarray(np.mean([[value(times) for value in system] for system in precisions], axis=1).T)
 
         observed, drawn = _drawn(counts, values, resamples=resamples, seed=seed)
     else:
@@ -181,15 +181,20 @@ def _metric_of_counts(
 
 
 def _average_precision(
-    score: NDArray[np.float64], label: NDArray[np.int64], times: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """Average precision [R] when row i counts times[r, i] times; equal scores enter together, as in scikit-learn."""
+    score: NDArray[np.float64], label: NDArray[np.int64]
+) -> Callable[[NDArray[np.int64]], NDArray[np.float64]]:
+    """How often each row counts [R, N] -> average precision [R]; equal scores enter together, as in scikit-learn."""
     order = np.argsort(-score, kind="stable")
     ends = np.flatnonzero(np.append(np.diff(score[order]) != 0, True))
-    times = times[:, order]
-    seen = times.cumsum(axis=1)[:, ends]
-    hits = (times * label[order]).cumsum(axis=1)[:, ends]
-    gained = np.diff(hits, axis=1, prepend=0)
-    total = hits[:, -1]
-    area = (gained * hits / np.maximum(seen, 1)).sum(axis=1) / np.maximum(total, 1)
-    return np.where(total > 0, area, np.nan)
+    falling = label[order]
+
+    def value(times: NDArray[np.int64]) -> NDArray[np.float64]:
+        times = times[:, order]
+        seen = times.cumsum(axis=1)[:, ends]
+        hits = (times * falling).cumsum(axis=1)[:, ends]
+        gained = np.diff(hits, axis=1, prepend=0)
+        total = hits[:, -1]
+        area = (gained * hits / np.maximum(seen, 1)).sum(axis=1) / np.maximum(total, 1)
+        return np.where(total > 0, area, np.nan)
+
+    return value

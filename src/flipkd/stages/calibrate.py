@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from flipkd import __version__
 from flipkd.evaluate.calibration import Calibration, fit_calibration
 from flipkd.evaluate.decisions import MATCH, NO_MATCH, decide, review_rates, share_interval
 from flipkd.evaluate.metrics import measure
 from flipkd.evaluate.targets import Target
-from flipkd.files import MANIFEST, new_folder, write_text
+from flipkd.files import CARD, MANIFEST, new_folder, write_text
 from flipkd.stages.pairs import labelled, labels_of, trainable_pairs
 
 if TYPE_CHECKING:
     from flipkd.student.contract import ScoreContract
 
 logger = logging.getLogger(__name__)
-CARD = "README.md"
 
 
 def calibrate(
@@ -57,11 +57,14 @@ def calibrate(
         contract = fitted(loaded.contract, scores, labels, threshold=match_target, review=review_target)
         report = figures(contract, scores, labels)
         folder = matcher_folder(matcher)
-        shutil.copytree(folder, temporary, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST))
+        for file in (path for path in folder.rglob("*") if path.is_file() and path.name not in (MANIFEST, CARD)):
+            copy = temporary / file.relative_to(folder)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, copy)  # the bytes alone: the folder it comes from may be read-only
         contract.save(temporary)
-        card = temporary / CARD
+        card = folder / CARD
         text = card.read_text(encoding="utf-8") if card.exists() else ""
-        write_text(card, with_decisions(text, contract, metrics=report["metrics"]))
+        write_text(temporary / CARD, with_decisions(text, contract, metrics=report["metrics"]))
     return report
 
 
@@ -69,6 +72,8 @@ def fitted(
     contract: ScoreContract, scores: np.ndarray, labels: np.ndarray, *, threshold: Target, review: Target | None
 ) -> ScoreContract:
     """The contract with calibration, threshold and review threshold from these scores [N] and labels [N]."""
+    from flipkd.student.contract import FORMAT
+
     # As training does: the answer's zero means even odds, that of a cosine or a sum does not.
     method = "temperature" if set(contract.score) == {"answer"} else "sigmoid"
     calibration = fit_calibration(scores, labels, method=method)
@@ -78,7 +83,13 @@ def fitted(
         logger.warning("no pair needs review: the threshold of a match, %.4g, reaches that target already", cut)
         below = None
     return contract.model_copy(
-        update={"calibration": asdict(calibration), "threshold": cut, "review_threshold": below}
+        update={
+            "format": FORMAT,
+            "flipkd_version": __version__,
+            "calibration": asdict(calibration),
+            "threshold": cut,
+            "review_threshold": below,
+        }
     )
 
 

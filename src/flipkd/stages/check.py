@@ -106,7 +106,8 @@ def _tokenizer(name: str) -> Any:
     from flipkd.errors import ArtefactError
     from flipkd.models import model_path
 
+    path = model_path(name)  # its own errors say more
     try:
-        return AutoTokenizer.from_pretrained(model_path(name), trust_remote_code=False)
+        return AutoTokenizer.from_pretrained(path, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise ArtefactError(f"{name}: no tokenizer that transformers can load ({error})") from error

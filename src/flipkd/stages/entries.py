@@ -100,6 +100,10 @@ def _entry(config: CompareConfig, name: str) -> Entry:
     for stage, settings in (("teach", teach), ("train", train)):
         if own := [key for key in OF_THE_COMPARISON if key in settings]:
             raise ConfigError(f"{stage}.{own[0]} cannot be set here: a comparison gives each unit its own (see seeds)")
+    fixed = PER_SYSTEM.get(system, {})
+    for key, value in (_differing(train, config.train) | _differing(teach, config.teach)).items():
+        if key in fixed and value != fixed[key]:
+            raise ConfigError(f"variants.{name}: {key} is {fixed[key]!r} in the system {system}, which sets it itself")
     changes = _differing(train, config.train) | {
         f"teach.{name}": value for name, value in _differing(teach, config.teach).items()
     }

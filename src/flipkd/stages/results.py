@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from flipkd.evaluate.compare import mean_interval
-from flipkd.files import resource_errors
+from flipkd.files import refuse_special, resource_errors
 
 SHOWN = {
     "f1": "F1",
@@ -81,8 +81,7 @@ def require_writable(path: str | Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK):
             raise OSError(errno.EACCES, os.strerror(errno.EACCES))
-        if Path(path).is_dir():
-            raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
+        refuse_special(Path(path))
 
 
 def _overrides(result: dict[str, Any]) -> str:

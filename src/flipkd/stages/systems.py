@@ -20,6 +20,7 @@ from flipkd.stages.pairs import content_hash, labels_of, trainable_pairs, warn_o
 from flipkd.stages.teach import StoredTeacher, given_scores, local_model, teach
 from flipkd.stages.train import train
 from flipkd.stages.units import Split
+from flipkd.student.device import best_device
 from flipkd.student.loading import load_student
 from flipkd.student.model import Student
 from flipkd.student.scoring import score_pairs
@@ -167,7 +168,7 @@ def _trained(bench: Bench, teacher_folder: str | None) -> Student:
         bench.cost["train_pairs_per_second"] = rate
     student, contract = load_student(folder)
     bench.decides_by = COMBINED if len(contract.score) > 1 else next(iter(contract.score))
-    return student
+    return student.to(best_device())
 
 
 def _student_scores(bench: Bench, student: Student, *, represent: bool) -> dict[str, Split]:

@@ -47,10 +47,10 @@ def train(config: TrainConfig) -> Path:
     # Refuses before the folder is claimed, so the mended command may use it.
     objectives = run.run_objectives(config, tables["train"], tables["validation"])
     trainer.training_arguments(Path(config.output_dir), run.passed_on(config))
-    if any("teacher" in term.needs for term in objectives):
-        tables["train"] = _with_mined(tables["train"], config)
-    else:  # nothing is to be learnt from a pair without a label
+    learns_from_teacher = any("teacher" in term.needs for term in objectives)
+    if not learns_from_teacher:  # nothing is to be learnt from a pair without a label
         tables["train"] = _table(labelled(sets["train"], name="train"), teacher)
+    teacher = None  # the tables hold what is needed of it
     # Paths may change between two starts of one run; what stands there may not, and is hashed.
     free = run.FREE_TO_CHANGE | {"train_file", "validation_file", "teacher"}
     passing = frozenset({PREFLIGHT, trainer.METRICS})  # without a checkpoint they say of no run that it began
@@ -59,10 +59,12 @@ def train(config: TrainConfig) -> Path:
         if finished:
             logger.warning("%s: finished before; nothing to do", finished)
             return finished
+        table = _with_mined(tables["train"], config) if learns_from_teacher else tables["train"]
         student, contract = run.fresh_student(config)
-        if teacher:
+        _tell_of_cut(student, table)
+        if config.teacher:
             _preflight(student, tables["validation"], Path(config.output_dir))
-        return run.train(student, contract, config, table=tables["train"], validation=tables["validation"])
+        return run.train(student, contract, config, table=table, validation=tables["validation"])
 
 
 def _table(dataset: Any, teacher: StoredTeacher | None) -> PairTable:
@@ -88,6 +90,15 @@ def _with_mined(table: PairTable, config: TrainConfig) -> PairTable:
     level = logging.INFO if len(rows[0]) == count else logging.WARNING
     logger.log(level, "mined %d of %d unlabelled pairs from the training texts", len(rows[0]), count)
     return table.with_pairs(*rows)
+
+
+def _tell_of_cut(student: Student, table: PairTable) -> None:
+    texts = list(dict.fromkeys([*table.left, *table.right]))
+    if cut := student.prompt.truncated(texts):
+        most = student.prompt.max_text_length
+        logger.warning(
+            "train: %d of %d texts have more than %d tokens and are cut (max_text_length)", cut, len(texts), most
+        )
 
 
 def _preflight(student: Student, validation: PairTable, output_dir: Path) -> None:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from flipkd.errors import ConfigError
+from flipkd.student.device import best_device
 
 GROUPED = "flipkd_grouped"
 AUTO = "auto"
@@ -62,7 +63,6 @@ def choose_attention(model: Any, wanted: str) -> None:
 
     AttentionInterface.register(GROUPED, grouped_attention)
     AttentionMaskInterface.register(GROUPED, eager_mask)
-    on_cpu = not torch.cuda.is_available() and not torch.backends.mps.is_available()
     fits = model.config._attn_implementation == "sdpa" and model._can_set_attn_implementation()
-    if wanted == GROUPED or (wanted == AUTO and on_cpu and fits):
+    if wanted == GROUPED or (wanted == AUTO and best_device() == "cpu" and fits):
         model.set_attn_implementation(GROUPED)

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from flipkd.errors import ArtefactError, ConfigError, ResourceError, nearest
+from flipkd.errors import ArtefactError, ConfigError, FlipkdError, ResourceError, nearest
 from flipkd.files import read_json
 from flipkd.models import model_path
 from flipkd.student.attention import AUTO, GROUPED, choose_attention
@@ -102,6 +102,8 @@ def _explained(name_or_path: str, *, dtype: str = "") -> Iterator[None]:
 
     try:
         yield
+    except FlipkdError:  # a missing package, a full disk: they say more already
+        raise
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise ResourceError(f"{name_or_path}: does not fit into memory as {dtype}; try a smaller model") from error
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:

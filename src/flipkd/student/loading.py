@@ -38,8 +38,9 @@ def new_student(
     attn_implementation: str = AUTO,
     torch_compile: bool = False,
     seed: int = 0,
+    device: str = "cpu",
 ) -> tuple[Student, ScoreContract]:
-    """A fresh student (B = 0, so it answers as its base does) and its contract, without calibration yet."""
+    """A fresh student (B = 0, so it answers as its base does) on `device`, and its contract, without calibration yet."""
     model = load_language_model(name_or_path, dtype=dtype, attn_implementation=attn_implementation)
     tokenizer = load_tokenizer(name_or_path)
     base_hash = weights_hash(model, dtype=dtype)
@@ -47,8 +48,8 @@ def new_student(
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         peft_model, places = add_lora(model, lora)
-    student = Student(peft_model, prompt, Readout(peft_model.get_base_model(), places))
-    check_student(student)
+    student = Student(peft_model, prompt, Readout(peft_model.get_base_model(), places)).to(device)
+    check_student(student)  # where it will run: some kinds of attention are for a GPU only
     if torch_compile:
         compile_layers(peft_model)
         student.compiled = True

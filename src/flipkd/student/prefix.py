@@ -91,4 +91,4 @@ def _common(lists: Sequence[list[int]]) -> int:
 
 def without(row: Row, length: int) -> Row:
     """What is left of a row behind its prefix."""
-    return Row(row.ids[length:], row.segment[length:], row.position[length:], row.truncated)
+    return Row(row.ids[length:], row.segment[length:], row.position[length:])

@@ -26,6 +26,7 @@ PADDING, INSTRUCTION, LEFT_HEAD, LEFT_TEXT, RIGHT_HEAD, RIGHT_TEXT, QUESTION = r
 READINGS = ("joint", "separate", "blocked")
 # Tokenised texts that are remembered, by number and in bytes; beyond, all are forgotten and tokenised when they return.
 TEXTS_KEPT, BYTES_KEPT = 2**16, 2**28
+WINDOW = 4096  # pairs whose lengths are looked at together
 BYTES_PER_TOKEN = 40  # of a list of Python's numbers
 CHARACTERS_PER_TOKEN = 16  # texts are cut here before tokenising: truncation by the tokenizer does not bound its work
 
@@ -49,7 +50,6 @@ class Row:
     ids: list[int]
     segment: list[int]
     position: list[int]
-    truncated: bool = False
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -119,11 +119,21 @@ class Prompt:
     def pair_rows(self, left: Sequence[str], right: Sequence[str]) -> list[Row]:
         """One row per pair, ending in the question, so that the answer stands at the last position."""
         sides = zip(self.text_ids(left), self.text_ids(right), strict=True)
-        return [self._pair_row(a, b, truncated=cut_a or cut_b) for (a, cut_a), (b, cut_b) in sides]
+        return [self._pair_row(a, b) for (a, _), (b, _) in sides]
 
     def pair_lengths(self, left: Sequence[str], right: Sequence[str]) -> list[int]:
         """Tokens of both texts of each pair: what rows of one batch should have in common, the template being the same."""
-        return [len(a) + len(b) for (a, _), (b, _) in zip(self.text_ids(left), self.text_ids(right), strict=True)]
+        lengths = []
+        for start in range(0, len(left), WINDOW):  # by windows, so that not all texts' ids are in memory at once
+            window = slice(start, start + WINDOW)
+            sides = zip(self.text_ids(left[window]), self.text_ids(right[window]), strict=True)
+            lengths += [len(a) + len(b) for (a, _), (b, _) in sides]
+        return lengths
+
+    def truncated(self, texts: Sequence[str]) -> int:
+        """How many of the texts are longer than `max_text_length` tokens and are cut."""
+        windows = (texts[start : start + WINDOW] for start in range(0, len(texts), WINDOW))
+        return sum(cut for window in windows for _, cut in self.text_ids(window))
 
     @property
     def head(self) -> Row:
@@ -140,12 +150,12 @@ class Prompt:
     def text_rows(self, texts: Sequence[str]) -> list[Row]:
         """One row per text read alone: instruction, left head, text."""
         head, rows = self.head, []
-        for ids, truncated in self.text_ids(texts):
+        for ids, _ in self.text_ids(texts):
             row = head.ids + ids
-            rows.append(Row(row, head.segment + [LEFT_TEXT] * len(ids), list(range(len(row))), truncated))
+            rows.append(Row(row, head.segment + [LEFT_TEXT] * len(ids), list(range(len(row)))))
         return rows
 
-    def _pair_row(self, left: list[int], right: list[int], *, truncated: bool) -> Row:
+    def _pair_row(self, left: list[int], right: list[int]) -> Row:
         pieces = (
             (self.instruction, INSTRUCTION),
             (self.left_head, LEFT_HEAD),
@@ -157,13 +167,13 @@ class Prompt:
         ids = [token for piece, _ in pieces for token in piece]
         segment = [kind for piece, kind in pieces for _ in piece]
         if self.reading != "blocked":
-            return Row(ids, segment, list(range(len(ids))), truncated)
+            return Row(ids, segment, list(range(len(ids))))
         start = len(self.instruction)
         left_end = start + len(self.left_head) + len(left)
         right_end = start + len(self.right_head) + len(right)
         end = max(left_end, right_end)
         position = [*range(left_end), *range(start, right_end), *range(end, end + len(self.question))]
-        return Row(ids, segment, position, truncated)
+        return Row(ids, segment, position)
 
     @cached_property
     def _control_spelling(self) -> re.Pattern[str]:

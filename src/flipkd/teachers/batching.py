@@ -38,6 +38,6 @@ class LengthGroupedBatches(DefaultBatchSampler):  # type: ignore[misc]
 def multiplies_bfloat16() -> bool:
     """Whether bfloat16 is fast here: an accelerator that has it, or a processor with instructions for it."""
     if torch.cuda.is_available():
-        return bool(torch.cuda.is_bf16_supported())
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return any(capabilities.get(name) for name in ("amx_bf16", "avx512_bf16", "bf16"))

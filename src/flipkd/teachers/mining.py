@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 NEIGHBOURS = 8
+LEFT_TEXTS = 2**17  # of more, as many are drawn: the search takes time in proportion
 
 
 def mine_pairs(
@@ -22,7 +23,8 @@ def mine_pairs(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """At most `count` new pairs as rows of the given ones: (rows whose left text, rows whose right text is meant).
 
-    left, right: N pairs; vectors [N, d] of unit length. Candidates are each left text's NEIGHBOURS nearest right texts,
+    left, right: N pairs; vectors [N, d] of unit length. Candidates are each left text's NEIGHBOURS nearest right texts
+    (of LEFT_TEXTS drawn ones where there are more),
     but neither pairs that are given (either way round) nor a text with itself; which of them are kept depends on
     nothing but `seed`. After the augmentation of Thakur et al., NAACL 2021, arXiv 2010.08240, where a slow model grades
     mined pairs for a fast one; here it is the other way round.
@@ -32,16 +34,19 @@ def mine_pairs(
     left_rows, right_rows = _first_rows(left), _first_rows(right)
     if not len(left_rows):
         return left_rows, right_rows
-    hits = semantic_search(
-        torch.from_numpy(left_vectors[left_rows]), torch.from_numpy(right_vectors[right_rows]), top_k=NEIGHBOURS
-    )
+    random = np.random.default_rng(seed)
+    if len(left_rows) > LEFT_TEXTS:
+        left_rows = np.sort(random.choice(left_rows, LEFT_TEXTS, replace=False))
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    queries, corpus = left_vectors[left_rows], right_vectors[right_rows]
+    hits = semantic_search(torch.from_numpy(queries).to(device), torch.from_numpy(corpus).to(device), top_k=NEIGHBOURS)
     given = set(zip(left, right, strict=True)) | set(zip(right, left, strict=True))
     candidates = []
     for i, found in zip(left_rows.tolist(), hits, strict=True):
         for j in right_rows[[int(hit["corpus_id"]) for hit in found]].tolist():
             if left[i] != right[j] and (left[i], right[j]) not in given:
                 candidates.append((i, j))
-    order = np.random.default_rng(seed).permutation(len(candidates))[:count]
+    order = random.permutation(len(candidates))[:count]
     chosen = np.array(candidates, np.int64).reshape(-1, 2)[order]
     return chosen[:, 0], chosen[:, 1]
 

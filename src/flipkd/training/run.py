@@ -21,6 +21,7 @@ from flipkd.evaluate.metrics import measure
 from flipkd.evaluate.thresholds import best_threshold
 from flipkd.files import check_manifest, new_folder, write_text
 from flipkd.student.contract import ScoreContract
+from flipkd.student.device import best_device
 from flipkd.student.language_model import LoraSettings
 from flipkd.student.loading import new_student
 from flipkd.student.model import Student
@@ -58,7 +59,7 @@ PASSED_ON = (
 
 def fresh_student(config: TrainConfig) -> tuple[Student, ScoreContract]:
     """The untrained student that `config` describes, on the best device there is."""
-    student, contract = new_student(
+    return new_student(
         config.model_name_or_path,
         template=template_from(config.template),
         reading=config.reading,
@@ -77,8 +78,8 @@ def fresh_student(config: TrainConfig) -> tuple[Student, ScoreContract]:
         attn_implementation=config.attn_implementation,
         torch_compile=config.torch_compile,
         seed=config.seed,
+        device=best_device(),
     )
-    return student.to("cuda" if torch.cuda.is_available() else "cpu"), contract
 
 
 def passed_on(config: TrainConfig) -> dict[str, Any]:
@@ -137,7 +138,7 @@ def identity_of(config: TrainConfig, *, data: Mapping[str, str]) -> dict[str, An
             "torch": torch.__version__,
             "transformers": transformers.__version__,
             "threads": torch.get_num_threads(),
-            "device": "cuda" if torch.cuda.is_available() else "cpu",
+            "device": best_device(),
             "machine": platform.machine(),
         },
     }
