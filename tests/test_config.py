@@ -282,3 +282,10 @@ def test_every_setting_says_what_it_is_and_its_default_passes_its_own_check(name
 
 def test_the_table_of_models_is_whole():
     assert {model.__name__ for model in Settings.__subclasses__()} == {"TeachConfig", "TrainConfig", "CompareConfig"}
+
+
+@pytest.mark.parametrize("text", ["seed: 1\nseed: 2\n", "train_file: a\ntrain: {lora_r: 1, lora_r: 2}\n"])
+def test_a_key_that_stands_twice_is_refused(tmp_path, text):
+    (tmp_path / "c.yaml").write_text(text)
+    with pytest.raises(ConfigError, match="stands twice"):
+        TrainConfig.build(tmp_path / "c.yaml")

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from flipkd import claims, files
 from flipkd.claims import claimed
 from flipkd.errors import ArtefactError, RefusedError, ResourceError
-from flipkd.files import check_manifest, new_folder, read_json, write_bytes, write_json, write_manifest
+from flipkd.files import check_manifest, new_folder, read_json, write_bytes, write_json, write_manifest, write_text
 
 OLD, NEW = b"old " * 50, b"the new content " * 20
 
@@ -491,3 +491,35 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
         read_json(tmp_path / "nowhere")
     with pytest.raises(ArtefactError, match="not readable as JSON"):
         read_json(tmp_path)
+
+
+def test_no_file_takes_the_place_of_a_pipe_or_a_folder(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    for name, said in (("pipe", "is no regular file"), ("folder", "Is a directory")):
+        with pytest.raises(ResourceError, match=said):
+            write_text(tmp_path / name, "x")
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "pipe"]
+
+
+def test_a_folder_that_was_cleared_away_meanwhile_is_not_called_complete(tmp_path):
+    with (
+        pytest.raises(ResourceError, match="cleared away by another process"),
+        new_folder(tmp_path / "f") as temporary,
+    ):
+        shutil.rmtree(temporary)
+        (temporary.parent / "takes the inode").write_text("")
+        write_text(temporary / "a", "x")
+    assert not (tmp_path / "f").exists()
+
+
+def test_the_card_may_be_edited_and_nothing_else(tmp_path):
+    with new_folder(tmp_path / "f") as temporary:
+        write_text(temporary / "README.md", "card")
+        write_text(temporary / "matcher.json", "{}")
+    (tmp_path / "f" / "README.md").write_text("my own")
+    check_manifest(tmp_path / "f")
+    (tmp_path / "f" / "matcher.json").write_text("[]")
+    with pytest.raises(ArtefactError, match=r"matcher\.json: sha256 mismatch"):
+        check_manifest(tmp_path / "f")

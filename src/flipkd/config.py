@@ -73,7 +73,9 @@ class Settings(BaseModel):
         problems = sorted(problems, key=lambda problem: problem["type"] != "extra_forbidden")
         kind, where = problems[0]["type"], str(problems[0]["loc"][0])
         if kind == "extra_forbidden":
-            return f"no setting is called {where!r}; {nearest(where, list(cls.model_fields))}"
+            stage = cls._stage_of(where)
+            meant = f"it is a setting of flipkd {stage}: --set {stage}.{where}=..." if stage else ""
+            return f"no setting is called {where!r}; {meant or nearest(where, list(cls.model_fields))}"
         if kind == "missing":
             return f"{where} is missing; give it as an option, in the YAML file or by --set {where}=..."
         # A place is followed as far as the values go: for `float | dict` pydantic adds the name of each branch.
@@ -85,7 +87,13 @@ class Settings(BaseModel):
             depth, value = depth + 1, value[part]
         path = problems[0]["loc"][:depth]
         allowed = dict.fromkeys(problem["msg"] for problem in problems if problem["loc"][:depth] == path)
-        return f"{'.'.join(map(str, path))} is {shorten(value)}: {', or '.join(allowed)}"
+        example = f"; write {where}=[a, b]" if kind == "list_type" else ""
+        return f"{'.'.join(map(str, path))} is {shorten(value)}: {', or '.join(allowed)}{example}"
+
+    @classmethod
+    def _stage_of(cls, name: str) -> str | None:
+        """The stage inside this one that has a setting of that name."""
+        return None
 
 
 class _Loader(yaml.SafeLoader):
@@ -262,3 +270,9 @@ class CompareConfig(Settings):
             return
         values[path[0]] = dict(values.get(path[0], {}))
         stage._assign(values[path[0]], path[1:], value)
+
+    @classmethod
+    def _stage_of(cls, name: str) -> str | None:
+        return next(
+            (s for s, model in (("train", TrainConfig), ("teach", TeachConfig)) if name in model.model_fields), None
+        )

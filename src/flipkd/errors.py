@@ -80,6 +80,6 @@ def nearest(name: str, allowed: list[str]) -> str:
     """The end of an error about an unknown name: the nearest spelling, then all that is allowed."""
     from difflib import get_close_matches
 
-    close = get_close_matches(name, allowed, n=1)
+    close = get_close_matches(name, allowed, n=1, cutoff=0.5)
     hint = f"did you mean {close[0]!r}? " if close else ""
     return f"{hint}allowed: {', '.join(allowed)}"

@@ -116,7 +116,7 @@ def new_folder(path: str | Path, *, replace: bool = False) -> Iterator[Path]:
     with resource_errors(path):
         put_back(outgoing, path)
         if path.exists() and not (replace and path.is_dir()):
-            raise ResourceError(f"{path}: exists already; delete it or choose another name")
+            raise ResourceError(f"{path}: exists already; choose another name")
         try:
             temporary.mkdir(parents=True)
             own = temporary.stat().st_ino

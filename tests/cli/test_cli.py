@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
 import pytest
 from commands import flipkd, given
 
-PLAIN = {"objectives": "{answer_cross_entropy: 1}"}
-PAIRS_ONLY = {"objectives.in_batch_kl": 0}  # what a teacher without vectors can teach
+from flipkd import __version__ as flipkd_version
+
+FILES = ["--train_file", "a.csv", "--validation_file", "b.csv", "--test_file", "c.csv"]
 
 
 @pytest.mark.parametrize(
@@ -18,7 +20,8 @@ PAIRS_ONLY = {"objectives.in_batch_kl": 0}  # what a teacher without vectors can
     [
         (["nope"], 2, "No such command 'nope'"),
         (["match", "--nope"], 2, "No such option: --nope (see: flipkd match --help)"),
-        (["train", "--learning_rate", "1"], 2, "settings are given by --set KEY=VALUE, see: flipkd train --help"),
+        (["train", "--learning_rate", "1"], 2, "it is a setting: --set learning_rate=VALUE, see: flipkd train --help"),
+        (["train", "--nope", "1"], 2, "settings are given by --set KEY=VALUE, see: flipkd train --help"),
         (["match", "x.csv"], 2, "Missing option '--matcher'"),
         (["match", "--matcher", "m"], 2, "give a file of pairs, or one pair as --text1 and --text2"),
         (["match", "--matcher", "m", "--text1", "a"], 2, "give a file of pairs, or one pair"),
@@ -33,6 +36,10 @@ PAIRS_ONLY = {"objectives.in_batch_kl": 0}  # what a teacher without vectors can
         (["train", "--config", "nowhere.yaml"], 4, "nowhere.yaml: no such file"),
         (["teach", "--train_file", "x.csv", "--set", "fine_tun=no"], 4, "did you mean 'fine_tune'?"),
         (["compare", "--set", "train.x=1"], 4, "train_file is missing"),
+        (["compare", "--set", "lora_r=4"], 4, "it is a setting of flipkd train: --set train.lora_r=..."),
+        (["compare", *FILES, "--set", "systems=tfidf,plain"], 4, "write systems=[a, b]"),
+        (["train", "--set", "epochs=1"], 4, "did you mean 'num_train_epochs'?"),
+        (["train", "--config", "nowhere.yaml", "--set", "epochs"], 4, "nowhere.yaml: no such file"),
     ],
 )
 def test_what_is_wrong_is_one_sentence_on_stderr_and_an_exit_code(words, code, said, tmp_path, monkeypatch):
@@ -99,3 +106,19 @@ def test_a_process_of_its_own_keeps_stdout_for_results_and_stderr_for_what_matte
     assert told.startswith("| metric")
     assert len(rows.splitlines()) == 24
     assert all(line.startswith(("train", "validation")) for line in done.stderr.splitlines()), done.stderr
+
+
+def test_a_full_disk_behind_stdout_and_a_locale_without_the_letters(tmp_path):
+    (tmp_path / "pé.csv").write_text("text1,text2,label\na,b,1\nc,d,0\ne,f,1\ng,h,0\n")
+    command = [sys.executable, "-m", "flipkd", "check", str(tmp_path / "pé.csv")]
+    with open("/dev/full", "w") as full:  # opened for writing, never replaced
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 5
+    assert done.stderr == "flipkd: the disk that the output goes to is full; free some space\n"
+    done = subprocess.run(command, capture_output=True, env=os.environ | {"PYTHONIOENCODING": "ascii"})
+    assert (done.returncode, "pé.csv" in done.stdout.decode("utf-8")) == (0, True)
+
+
+def test_version_and_short_help():
+    assert flipkd("--version").out == f"flipkd {flipkd_version}\n"
+    assert flipkd("match", "-h").out == flipkd("match", "--help").out

@@ -24,12 +24,12 @@ def test_folders_that_are_no_models(pair_files, base_models, taught, trained, tm
         ([*train, tmp_path / "1", *student(tmp_path / "empty", **PLAIN)], "no config.json"),
         (
             [*train, tmp_path / "2", *student(base_models["llama"]), "--teacher", tmp_path / "empty"],
-            "teacher.json: no such file",
+            "is no folder that flipkd teach made (it holds no teacher.json)",
         ),
         ([*train, tmp_path / "3", *student(base_models["llama"])], "needs a teacher: give --teacher FOLDER"),
-        (["match", "--matcher", tmp_path / "empty", pair_files["test"]], "no manifest.json"),
+        (["match", "--matcher", tmp_path / "empty", pair_files["test"]], "holds no matcher.json; give a folder that"),
         (["match", "--matcher", tmp_path / "nowhere", pair_files["test"]], "no such folder"),
-        (["evaluate", "--matcher", taught, "--test_file", pair_files["test"]], "no manifest.json"),
+        (["evaluate", "--matcher", taught, "--test_file", pair_files["test"]], "holds no matcher.json"),
         (["teach", *given(pair_files), "--teacher_name_or_path", tmp_path / "empty"], "does not hold a usable model"),
         (["match", "--matcher", trained, pair_files["test"], "--base_model", base_models["qwen2"]], "hash"),
         (["match", "--matcher", trained, pair_files["test"], "--base_model", tmp_path / "empty"], "no config.json"),
@@ -58,6 +58,6 @@ def test_a_damaged_matcher_is_refused_and_a_moved_base_model_is_found(trained, b
     done = flipkd(*one)
     assert done.code == 4
     assert "gone" in done.err
-    assert "if the base model has moved, say where it is now (base_model)" in done.err
+    assert "if the base model has moved, say where it is now (--base_model)" in done.err
     done = flipkd(*one, "--base_model", base_models["llama"])
     assert (done.code, len(rows_of(done.out))) == (0, 1), done.err

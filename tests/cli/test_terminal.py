@@ -23,7 +23,7 @@ ENDINGS = {
     "stopped": (errors.StoppedError("saved"), 75, "flipkd: saved"),
     "memory": (MemoryError(), 5, "flipkd: memory ran out"),
     "gpu memory": (torch.OutOfMemoryError("CUDA out of memory"), 5, "flipkd: memory ran out"),
-    "interrupt": (KeyboardInterrupt(), 75, "flipkd: stopped; run the same command to go on"),
+    "interrupt": (KeyboardInterrupt(), 75, "flipkd: stopped; nothing was written"),
     "bug": (
         ZeroDivisionError("x / 0"),
         1,

@@ -205,10 +205,11 @@ def test_a_hub_data_set(monkeypatch):
     features = datasets.Features(sentence1=datasets.Value("string"), sentence2=datasets.Value("string"), label=labels)
     part = datasets.Dataset.from_dict({"sentence1": ["a", "b"], "sentence2": ["c", "d"], "label": [1, 0]}, features)
     hub(monkeypatch, datasets.DatasetDict(train=part.select([1, 0]), test=part))
-    with pytest.raises(DataError, match="has the splits train, test"):
+    with pytest.raises(DataError, match="has the splits train, test; choose one as someone/pairs:train"):
         read_pairs("someone/pairs")
     dataset = read_pairs("someone/pairs", split="train")
     assert dataset.to_dict() == {"text1": ["b", "a"], "text2": ["d", "c"], "label": [0, 1]}
+    assert read_pairs("someone/pairs:train").to_dict() == dataset.to_dict()
     hub(monkeypatch, datasets.DatasetDict(test=part))
     assert read_pairs("someone/pairs")["text1"][:] == ["a", "b"]
 

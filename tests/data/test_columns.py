@@ -87,3 +87,14 @@ def test_a_wide_file_is_not_listed_whole():
     with pytest.raises(DataError, match="and 980 more") as caught:
         find_columns([f"column {i}" for i in range(1000)], None, "f")
     assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize("header", ["text1;text2;label", "text1\ttext2\tlabel", "a|b"])
+def test_another_separator_is_named(header):
+    with pytest.raises(DataError, match="the fields seem to be separated by"):
+        find_columns([header], None, "f.csv")
+
+
+def test_the_advice_is_what_the_command_line_takes():
+    with pytest.raises(DataError, match="choose with --columns text1=NAME --columns text2=NAME"):
+        find_columns(["title", "candidate"], None, "f.csv")

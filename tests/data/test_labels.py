@@ -8,10 +8,10 @@ import pytest
 
 from flipkd.data.labels import parse_group, parse_label, parse_score
 
-YES = ["1", "1.0", "yes", "YES", " Yes ", "true", "TRUE", "match", "Match", 1, 1.0, True, Decimal("1.0")]
-NO = ["0", "0.0", "no", "No", "false", "no match", "no_match", "no-match", "nomatch", " NO MATCH", 0, 0.0, False]
+YES = ["1", "1.0", "yes", "YES", " Yes ", "Y", "true", "TRUE", "match", "Match", 1, 1.0, True, Decimal("1.0")]
+NO = ["0", "0.0", "no", "No", "n", "false", "no match", "no_match", "no-match", "nomatch", " NO MATCH", 0, 0.0, False]
 BLANK = ["", "  ", "\t", None, float("nan"), "NaN", "nan", "None"]
-UNKNOWN = ["maybe", "2", "-1", -1, 2, 0.5, "0.5", "y", "n/a", "1,0", [], {}, [1], b"1", float("inf"), "x" * 10_000]
+UNKNOWN = ["maybe", "2", "-1", -1, 2, 0.5, "0.5", "j", "n/a", "1,0", [], {}, [1], b"1", float("inf"), "x" * 10_000]
 
 
 @pytest.mark.parametrize("values, label", [(YES, 1), (NO, 0), (BLANK, None)])

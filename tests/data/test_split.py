@@ -123,7 +123,7 @@ def test_a_large_block_that_fits_the_training_part():
 
 @pytest.mark.parametrize("rows", [1, 2, 3])
 def test_too_few_rows(rows):
-    with pytest.raises(DataError, match="cannot be cut"):
+    with pytest.raises(DataError, match="too few to be cut"):
         split_pairs(data([(f"l {i}", f"r {i}") for i in range(rows)]))
 
 

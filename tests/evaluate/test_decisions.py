@@ -36,6 +36,7 @@ def test_rates_are_those_of_a_loop(rows, threshold, width):
     for s, y in zip(score, label, strict=True):
         reviewed += threshold - width <= s < threshold
         missed += y == 1 and s < threshold - width
+    assert found.pop("review_threshold") == threshold - width
     assert found == {"reviewed": reviewed / len(score), "missed": missed / sum(label)}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from sklearn.metrics import precision_score, recall_score
 
 from flipkd import Matcher
 from flipkd.evaluate import fit_calibration, threshold_for
-from flipkd.files import check_manifest
+from flipkd.files import check_manifest, write_manifest
 
 
 def labels_in(path):
@@ -127,6 +128,9 @@ def test_a_band_that_nothing_is_in_is_left_out(trained, pair_files, tmp_path):
 @pytest.mark.parametrize(
     "more, code, said",
     [
+        (("--threshold", "precision=95"), 4, "did you mean precision=0.95?"),
+        (("--threshold", "recall=1", "--review", "precision=0.99"), 4, "it must begin below: give --review a recall"),
+        (("--threshold", "1", "--review", "2"), 4, "review would begin at 2, but a score of 1 is a match already"),
         (("--threshold", "best"), 4, "is no target for a threshold"),
         (("--review", "recall=2"), 4, "is no target for a threshold"),
     ],
@@ -145,3 +149,43 @@ def test_a_folder_that_exists_and_a_matcher_that_does_not(trained, pair_files, t
     done = flipkd(*words(tmp_path / "none", pair_files, tmp_path / "new"))
     assert done.code == 4
     assert not list(tmp_path.iterdir())
+
+
+def test_a_read_only_matcher_an_edited_card_and_a_contract_of_format_1(trained, pair_files, tmp_path):
+    old = tmp_path / "old"
+    shutil.copytree(Path(trained) / "matcher", old)
+    contract = json.loads((old / "matcher.json").read_text())
+    for name in ("symmetric", "review_threshold"):
+        del contract[name]
+    (old / "matcher.json").write_text(json.dumps(contract | {"format": 1}))
+    write_manifest(old)
+    (old / "README.md").write_text("# My own words")  # after the manifest, as someone would
+    for path in [old, *old.rglob("*")]:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    done = flipkd(*words(old, pair_files, tmp_path / "new"))
+    assert done.code == 0, done.err
+    new = Matcher.from_pretrained(tmp_path / "new")
+    assert new.contract.format == 2
+    assert (tmp_path / "new" / "README.md").read_text().startswith("# My own words\n<!-- decisions -->")
+    assert all(path.stat().st_mode & 0o200 for path in (tmp_path / "new").rglob("*"))
+
+
+def test_what_is_odd_is_said(trained, pair_files, tmp_path):
+    assert (
+        flipkd(*words(trained, pair_files, tmp_path / "band", "--threshold", "1e9", "--review", "recall=0.5")).code
+        == 0
+    )
+    done = flipkd(*words(tmp_path / "band", pair_files, tmp_path / "all", "--threshold", "-1e9"))
+    assert "every pair is called a match" in done.err
+    assert "the matcher's review band is dropped" in done.err
+
+
+def test_a_result_never_takes_the_place_of_what_is_read(trained, pair_files, tmp_path):
+    source = tmp_path / "p.csv"
+    shutil.copy(pair_files["test"], source)
+    before = source.read_bytes()
+    for verb in (["match", source], ["evaluate", "--test_file", source]):
+        done = flipkd(verb[0], "--matcher", trained, *verb[1:], "--output", source)
+        assert done.code == 2
+        assert "is the file that is read; choose another name" in done.err
+    assert source.read_bytes() == before

@@ -55,7 +55,7 @@ def test_problems_stand_in_the_report_and_end_with_exit_code_3(good, tmp_path):
         assert "only one class" in done.out
         assert done.err == (
             f"flipkd: {bad}: cannot be used: only one class: all 2 labelled rows are 1 (match); at "
-            "least 2 rows of each class are needed; 1 texts are empty (row 2); fill or remove these rows\n"
+            "least 2 rows of each class are needed; 1 text is empty (row 2); fill or remove these rows\n"
         )
 
 
@@ -78,7 +78,9 @@ def test_split_writes_three_files_that_share_no_text(tmp_path):
     assert (done.code, done.err) == (0, "")
     parts = {name: read(tmp_path / "data" / f"{name}.csv") for name in ("train", "validation", "test")}
     assert done.out == "".join(
-        f"{tmp_path / 'data' / name}.csv: {len(part) - 1} pairs\n" for name, part in parts.items()
+        f"{tmp_path / 'data' / name}.csv: {len(part) - 1} pairs ({matches} match, {len(part) - 1 - matches} do not)\n"
+        for name, part in parts.items()
+        for matches in [sum(row[2] == "1" for row in part[1:])]
     )
     kept = [tuple(row) for part in parts.values() for row in part[1:]]
     assert sorted(kept) == sorted((a, b, str(y)) for a, b, y in rows)

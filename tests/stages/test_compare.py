@@ -190,7 +190,7 @@ def test_what_cannot_be_compared(words, pair_files, tmp_path):
     unlabelled.write_text(Path(pair_files["test"]).read_text(encoding="utf-8") + "one more,without a label,,\n")
     done = flipkd(*words, "--test_file", unlabelled)
     assert done.code == 3
-    assert "test: some rows have no label" in done.err
+    assert "rows have no label, the first is row 25; a comparison" in done.err
     done = flipkd(*words, "--set", "variants={tfidf: []}")
     assert "variants.tfidf: tfidf is a system already" in done.err
     done = flipkd(*words, "--set", 'variants={mine: ["system=plane"]}', "--set", "systems=[mine]")

@@ -56,7 +56,7 @@ def test_overrides_are_what_a_variant_changes_of_the_comparison_s_own_settings()
     words = ["max_text_length=64", "lora_r=4", "teach.max_length=32"]
     (mine,) = listed(systems=["mine"], variants={"mine": words}, **own)
     assert mine.overrides == {"lora_r": 4, "teach.max_length": 32}
-    (plain,) = listed(systems=["mine"], variants={"mine": [*words, "system=plain"]}, **own)
+    (plain,) = listed(systems=["mine"], variants={"mine": [*words[:2], "system=plain"]}, **own)
     assert plain.overrides == {"lora_r": 4}
 
 
@@ -89,6 +89,17 @@ def test_what_is_refused():
         listed(variants={"plain": []})
     with pytest.raises(ConfigError, match="variants: 'lr/1e-4' is part of files' names"):
         listed(variants={"lr/1e-4": []})
+    for words, said in (
+        (["system=plain", "teach.max_length=32"], "the system plain has no use for teach.max_length"),
+        (["system=tfidf", "train_file=few.csv"], "the system tfidf has no use for train_file"),
+        (
+            ["system=plain", "objectives.answer_cross_entropy=0.1"],
+            "objectives is .* in the system plain, which sets it",
+        ),
+        (["system=teacher_finetuned", "teach.fine_tune=false"], "fine_tune is True in the system teacher_finetuned"),
+    ):
+        with pytest.raises(ConfigError, match=r"variants\.mine: " + said):
+            listed(systems=["mine"], variants={"mine": words})
     with pytest.raises(ConfigError, match=r"train\.seed cannot be set here.*see seeds"):
         listed(train={"seed": 5})
     with pytest.raises(ConfigError, match=r"teach\.output_dir cannot be set here"):

@@ -80,7 +80,7 @@ def test_a_changed_model_is_refused_when_it_is_asked(copy, encoders, pair_files)
 
 
 def test_folders_that_are_no_teachers(tmp_path):
-    with pytest.raises(ArtefactError, match=r"teacher\.json: no such file"):
+    with pytest.raises(ArtefactError, match=r"is no folder that flipkd teach made \(it holds no teacher\.json\)"):
         StoredTeacher(tmp_path)
     for content in ("{}", "[]", "3"):
         (tmp_path / "teacher.json").write_text(content)

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from flipkd.teachers import mining
 from flipkd.teachers.mining import NEIGHBOURS, mine_pairs
 
 LEFT = ["a", "b", "a", "c"]
@@ -58,3 +59,20 @@ def test_never_a_given_pair_never_twice(pairs, data):
     found = mined(left, right, dict(zip("abcdef", units.tolist(), strict=True)))
     assert len(set(found)) == len(found)
     assert not set(found) & (set(pairs) | {(b, a) for a, b in pairs} | {(a, a) for a, _ in pairs})
+
+
+def test_of_too_many_texts_some_are_drawn(monkeypatch):
+    monkeypatch.setattr(mining, "LEFT_TEXTS", 5)
+    left, right = [f"l{i}" for i in range(20)], [f"r{i}" for i in range(20)]
+    generator = np.random.default_rng(0)
+    vectors = [
+        v / np.linalg.norm(v, axis=1, keepdims=True) for v in generator.normal(size=(2, 20, 4)).astype(np.float32)
+    ]
+    first = mine_pairs(left, right, *vectors, count=100, seed=1)
+    assert 1 < len(set(first[0].tolist())) <= 5
+    again, other = (
+        mine_pairs(left, right, *vectors, count=100, seed=1),
+        mine_pairs(left, right, *vectors, count=100, seed=2),
+    )
+    assert [part.tolist() for part in again] == [part.tolist() for part in first]
+    assert set(other[0].tolist()) != set(first[0].tolist())

@@ -10,8 +10,9 @@ from typing import Annotated
 
 import typer
 
+from flipkd import __version__
 from flipkd.cli import data, matching, training
-from flipkd.cli.terminal import quieten_libraries, run, with_settings
+from flipkd.cli.terminal import quieten_libraries, run, show, with_settings
 
 app = typer.Typer(
     name="flipkd",
@@ -19,13 +20,24 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def show_version(asked: bool) -> None:
+    """Print the version and stop; typer calls it."""
+    if asked:
+        show(f"flipkd {__version__}")
+        raise typer.Exit()
 
 
 @app.callback()
 def options(
     debug: Annotated[bool, typer.Option("--debug", help="show tracebacks")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="tell more")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="show the version", callback=show_version, is_eager=True)
+    ] = False,
 ) -> None:
     """Small models that know the domain teach a large language model to match text."""
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(message)s", stream=sys.stderr)

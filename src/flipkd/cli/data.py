@@ -40,4 +40,6 @@ def split(
     sizes = stage(
         pairs, columns=mapping_of(columns), output_dir=output_dir, validation=validation, test=test, seed=seed
     )
-    show("\n".join(f"{path}: {rows} pairs" for path, rows in sizes.items()))
+    for path, found in sizes.items():
+        unlabelled = f", {found['unlabelled']} unlabelled" if found["unlabelled"] else ""
+        show(f"{path}: {found['rows']} pairs ({found['positive']} match, {found['negative']} do not{unlabelled})")

@@ -20,6 +20,7 @@ from typer.core import TyperCommand
 from flipkd.errors import FlipkdError
 
 MEMORY = "flipkd: memory ran out; use a smaller batch size or model"
+RESUMABLE = ("teach", "train", "compare", "demo")
 ANYWHERE = ("--debug", "--verbose")  # options of flipkd itself, which may also stand behind the verb
 
 
@@ -37,9 +38,10 @@ def run(app: typer.Typer) -> None:
     except typer.Exit as done:
         raise SystemExit(done.exit_code) from None
     except typer.TyperException as error:
-        _stop(f"flipkd: {error.format_message()}{_hint(getattr(error, 'ctx', None))}", 2)
+        _stop(f"flipkd: {error.format_message()}{_hint(error)}", 2)
     except (typer.Abort, KeyboardInterrupt):
-        _stop("flipkd: stopped; run the same command to go on", 75)
+        goes_on = any(word in RESUMABLE for word in words)
+        _stop(f"flipkd: stopped; {'run the same command to go on' if goes_on else 'nothing was written'}", 75)
     except FlipkdError as error:
         _fail(error, f"flipkd: {error}", error.exit_code, debug=debug)
     except MemoryError as error:
@@ -70,10 +72,13 @@ def _write_any_text() -> None:
             stream.reconfigure(encoding=encoding, errors="backslashreplace")
 
 
-def _hint(context: Any) -> str:
+def _hint(error: Exception) -> str:
+    context: Any = getattr(error, "ctx", None)
     if context is None:
         return ""
     settings = "settings are given by --set KEY=VALUE, " if hasattr(context.command, "settings") else ""
+    if settings and (name := str(getattr(error, "option_name", "")).lstrip("-")) in _fields(context.command.settings):
+        settings = f"it is a setting: --set {name}=VALUE, "
     return f" ({settings}see: {context.command_path} --help)"
 
 
@@ -121,9 +126,7 @@ def with_settings(config_name: str) -> type[TyperCommand]:
 
         def format_epilog(self, ctx: Any, formatter: Any) -> None:
             """The settings under the options; click calls it."""
-            import flipkd.config
-
-            fields = getattr(flipkd.config, config_name).model_fields
+            fields = _fields(config_name)
             rows = []
             for name, field in fields.items():
                 default = "required" if field.is_required() else json.dumps(field.get_default())
@@ -132,6 +135,13 @@ def with_settings(config_name: str) -> type[TyperCommand]:
                 formatter.write_dl(rows)
 
     return SettingsCommand
+
+
+def _fields(config_name: str) -> dict[str, Any]:
+    import flipkd.config
+
+    fields: dict[str, Any] = getattr(flipkd.config, config_name).model_fields
+    return fields
 
 
 def _choices(annotation: Any) -> str:

@@ -62,6 +62,8 @@ def train(
     The same command goes on after a stop.
     """
     from flipkd.config import TrainConfig
+    from flipkd.files import read_json
+    from flipkd.stages.results import metrics_table
     from flipkd.stages.train import train as stage
 
     given = {
@@ -76,6 +78,11 @@ def train(
     settings = TrainConfig.build(config, assignments or (), given)
     with prints_on_stderr():
         matcher = stage(settings)
+    from flipkd.training.run import VALIDATION  # brings torch, as the stage did
+
+    validation = matcher.with_name(VALIDATION)
+    if validation.exists():
+        show(metrics_table({"validation": read_json(validation)}))
     show(f"matcher: {matcher}")
 
 

@@ -60,7 +60,7 @@ def open_hub(name: str, split: str | None) -> Source:
         ) from error
     if isinstance(found, dict):
         if len(found) != 1:
-            raise DataError(f"{name}: has the splits {', '.join(found)}; choose one with split")
+            raise DataError(f"{name}: has the splits {', '.join(found)}; choose one as {name}:{next(iter(found))}")
         found = next(iter(found.values()))
 
     def batches(wanted: list[str]) -> Iterator[Batch]:

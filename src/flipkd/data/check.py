@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from flipkd.data.columns import OTHER_ALIASES
 from flipkd.errors import DataError
 from flipkd.text import is_empty
 
@@ -42,6 +43,9 @@ def check_pairs(dataset: Dataset, *, name: str = "data", tokenizer: Any | None =
     left, right = dataset["text1"][:], dataset["text2"][:]
     label = _labels(dataset)
     counts, problems, warnings = _class_counts(label)
+    if "label" not in dataset.column_names:
+        known = ", ".join(OTHER_ALIASES["label"])
+        problems = [f"it has no label column; known names: {known}; choose another with --columns label=NAME"]
     for found in (_empty_texts(left, right), _repeats(left, right, label)):
         counts |= found[0]
         problems += found[1]
@@ -96,7 +100,11 @@ def _empty_texts(left: list[str], right: list[str]) -> tuple[dict[str, Any], lis
     empty = np.array([[is_empty(text) for text in left], [is_empty(text) for text in right]], bool)
     count = int(empty.sum())
     rows = (np.flatnonzero(empty.any(axis=0)) + 1).tolist()
-    problems = [f"{count} texts are empty (row {_examples(rows)}); fill or remove these rows"] if count else []
+    problems = (
+        [f"{_count(count, 'text is', 'texts are')} empty (row {_examples(rows)}); fill or remove these rows"]
+        if count
+        else []
+    )
     return {"empty_texts": count}, problems, []
 
 
@@ -157,6 +165,10 @@ def _lengths(unit: str, sides: dict[str, list[int]]) -> dict[str, Any]:
         counts[f"{side}_{unit}_p95"] = int(np.quantile(lengths, 0.95, method="higher")) if known else None
         counts[f"{side}_{unit}_max"] = max(lengths) if known else None
     return counts
+
+
+def _count(count: int, one: str, several: str) -> str:
+    return f"{count} {one if count == 1 else several}"
 
 
 def _examples(rows: list[Any], *, total: int | None = None) -> str:

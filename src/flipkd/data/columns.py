@@ -62,6 +62,11 @@ def _text_columns(present: list[str], chosen: dict[str, str], name: str) -> dict
         for left in ([chosen["text1"]] if "text1" in chosen else _named(first, present, chosen))
         for right in ([chosen["text2"]] if "text2" in chosen else _named(second, present, chosen))
     }
+    if not found and len(present) == 1 and (mark := next((mark for mark in ";\t|" if mark in present[0]), None)):
+        raise DataError(
+            f"{name}: its header is one column, {shorten(present[0])}: the fields seem to be separated by "
+            f"{shorten(mark)}; save it with commas, or with tabs and a name that ends in .tsv"
+        )
     if not found:
         known = ", ".join("/".join(aliases) for aliases in TEXT_ALIASES)
         raise DataError(
@@ -81,7 +86,7 @@ def _named(alias: str, present: list[str], chosen: dict[str, str]) -> list[str]:
 
 
 def _choose(*ours: str) -> str:
-    return "choose with --columns " + " ".join(f"{name}=NAME" for name in ours)
+    return "choose with " + " ".join(f"--columns {name}=NAME" for name in ours)
 
 
 def _listed(columns: list[str], *, between: str = ", ") -> str:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 _WORDS = {
-    **dict.fromkeys(("1", "1.0", "yes", "true", "match"), 1),
-    **dict.fromkeys(("0", "0.0", "no", "false", "no match", "no_match", "no-match", "nomatch"), 0),
+    **dict.fromkeys(("1", "1.0", "yes", "y", "true", "match"), 1),
+    **dict.fromkeys(("0", "0.0", "no", "n", "false", "no match", "no_match", "no-match", "nomatch"), 0),
     **dict.fromkeys(("", "nan", "none", "null"), None),
 }
 _LONGEST_NUMBER = 40  # characters; a float64 written in full needs 24

@@ -27,7 +27,7 @@ _FORMATS: dict[str, Callable[[Path], Source]] = {
     ".ndjson": open_json_lines,
     ".parquet": open_parquet,
 }
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+_HUB_ID = re.compile(r"([A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)?)(?::([\w.-]+))?")  # owner/name, or owner/name:split
 _HALF_PAIR = re.compile("[\ud800-\udfff]")
 _SCHEMA = pa.schema(
     [
@@ -51,7 +51,8 @@ def read_pairs(
 
     Columns: text1, text2 (string, byte for byte as written); label (int64, 1 match, 0 none, null unlabelled), score
     (float64, a teacher's) and group (string) where the file has them. Found by name; `columns` (ours -> the file's)
-    wins. `split` is for data sets of the hub. `only`: those of our columns that are read at all.
+    wins. `split` is for data sets of the hub, which may also be given as `owner/name:split`. `only`: those of our
+    columns that are read at all.
     Raises DataError naming file, row, column and value, ResourceError when it cannot be read or held in memory.
     """
     try:
@@ -76,9 +77,9 @@ def _open(path: str | Path, split: str | None) -> Source:
     file = Path(path)
     if "\0" in str(path) or not str(path).strip():
         raise DataError(f"{shorten(str(path))}: not a file name")
-    is_hub_id = isinstance(path, str) and _HUB_ID.fullmatch(path) and file.suffix.lower() not in _FORMATS
-    if is_hub_id and not file.exists():
-        return open_hub(str(path), split)
+    hub = _HUB_ID.fullmatch(path) if isinstance(path, str) and file.suffix.lower() not in _FORMATS else None
+    if hub and not file.exists():
+        return open_hub(hub[1], split or hub[2])
     if split is not None:
         raise UsageError(f"{path}: split={split!r} is for data sets of the hub, but this is a file; leave it out")
     _check_file(file)
@@ -92,7 +93,9 @@ def _check_file(file: Path) -> None:
         kind = "a folder" if file.is_dir() else "no regular file"
         raise DataError(f"{file}: is {kind}; name one file that ends in {', '.join(_FORMATS)}")
     if file.suffix.lower() not in _FORMATS:
-        raise DataError(f"{file}: cannot read files that end in {file.suffix!r}; allowed: {', '.join(_FORMATS)}")
+        raise DataError(
+            f"{file}: cannot read files that end in {file.suffix!r}; save it as one of {', '.join(_FORMATS)}"
+        )
     if not file.stat().st_size:
         raise DataError(f"{file}: the file is empty (0 bytes)")
 

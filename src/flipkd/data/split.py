@@ -116,6 +116,8 @@ def _check_sizes(sizes: dict[str, int], shares: dict[str, float], component: np.
         return
     per_component = np.bincount(component)
     largest, count = int(per_component.max()), len(np.unique(component))
+    if largest == 1:
+        raise DataError(f"{total} rows are too few to be cut into {', '.join(shares)}; give more rows")
     asked = ", ".join(f"{part} {share:.0%}" for part, share in shares.items())
     raise DataError(
         f"{total} rows cannot be cut into {asked}: tied by shared texts they form {count} blocks, the largest of "

@@ -23,13 +23,15 @@ def decide(scores: ArrayLike, *, threshold: float, review_threshold: float | Non
 def review_rates(
     scores: ArrayLike, labels: ArrayLike, *, threshold: float, review_threshold: float
 ) -> dict[str, float]:
-    """`reviewed`: share of the pairs that go to review; `missed`: share of the matches that are decided `no_match`.
+    """`review_threshold` as given; `reviewed`: share of the pairs that go to review; `missed`: share of the matches that
+    are decided `no_match`.
 
     scores, labels: [N]. Raises as `measure` does.
     """
     score, label = checked_rows(scores, labels)
     decided = np.array(decide(score, threshold=threshold, review_threshold=review_threshold))
     return {
+        "review_threshold": review_threshold,
         "reviewed": float(np.mean(decided == REVIEW)),
         "missed": float(np.mean(decided[label == 1] == NO_MATCH)),
     }

@@ -1,4 +1,4 @@
-"""What a threshold is to reach, in a user's words: `f1`, `accuracy`, `precision=0.95`, `recall=0.99`, or a number."""
+"""What a threshold is to reach, in a user's words: `f1`, `accuracy`, `precision=0.95`, `recall=0.99`, or a score."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Target:
     @classmethod
     def parse(cls, text: str) -> Target:
         """A target from words as `precision=0.95`. Raises ConfigError saying which words there are."""
-        metric, equals, number = (part.strip() for part in text.partition("="))
+        metric, equals, number = (part.strip().casefold() for part in text.partition("="))
         if not equals and metric in METRICS:
             return cls(metric)
         value = _number(number if equals else metric)
@@ -34,9 +34,10 @@ class Target:
             return cls(NUMBER, value)
         if value is not None and metric in RATES and 0 < value <= 1:
             return cls(metric, value)
+        meant = f"did you mean {metric}={value / 100:g}? " if value and metric in RATES and 1 < value <= 100 else ""
         raise ConfigError(
-            f"{shorten(text)} is no target for a threshold; allowed: {', '.join(METRICS)}, "
-            "precision=P or recall=R with a share above 0 and at most 1, or a number to be the threshold itself"
+            f"{shorten(text)} is no target for a threshold; {meant}allowed: {', '.join(METRICS)}, precision=P or "
+            "recall=R with a share above 0 and at most 1, or a number: the score itself, which is no probability"
         )
 
     def fit(self, scores: ArrayLike, labels: ArrayLike) -> Threshold:

@@ -69,7 +69,8 @@ def threshold_for(
         top = int(np.argmax(reached))
         raise DataError(
             f"no threshold reaches precision {wanted:g} on these {n} rows; the best is {reached[top]:.4f} "
-            f"at threshold {_between(cuts, top):g} ({hits[top]} of {predicted[top]} predicted matches are right)"
+            f"at threshold {_between(cuts, top):g} ({hits[top]} of {predicted[top]} predicted matches are right); "
+            "ask for less, or give more pairs"
         )
     chosen = int(enough[-1 if metric == "precision" else 0])
     return Threshold(_between(cuts, chosen), metric, n, positives, float(reached[chosen]))

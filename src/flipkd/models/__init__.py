@@ -42,6 +42,8 @@ def model_path(name: str, *, cache: Path | None = None, progress: bool = True) -
     if name == "all-MiniLM-L6-v2":
         return str(minilm_folder())
     if name not in SOURCES:
+        if name.startswith(("/", "./", "../")) and not Path(name).exists():
+            raise ArtefactError(f"{name}: no such folder")
         return name
     folder = (cache or default_cache()) / name
     if not _is_complete(folder):

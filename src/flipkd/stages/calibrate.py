@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from flipkd import __version__
+from flipkd.errors import ConfigError
 from flipkd.evaluate.calibration import Calibration, fit_calibration
 from flipkd.evaluate.decisions import MATCH, NO_MATCH, decide, review_rates, share_interval
 from flipkd.evaluate.metrics import measure
@@ -65,7 +66,22 @@ def calibrate(
         card = folder / CARD
         text = card.read_text(encoding="utf-8") if card.exists() else ""
         write_text(temporary / CARD, with_decisions(text, contract, metrics=report["metrics"]))
+    _warn(report, dropped=loaded.review_threshold is not None and review is None)
     return report
+
+
+def _warn(report: dict[str, Any], *, dropped: bool) -> None:
+    metrics, called = report["metrics"], report["precision"]["n"]
+    if metrics["roc_auc"] <= 0.5:
+        logger.warning("these scores rank the pairs no better than a coin (ROC AUC %.2f)", metrics["roc_auc"])
+    if called in (0, metrics["n"]):
+        logger.warning(
+            "%s pair is called a match: all scores lie on one side of the threshold %.4g (a score, no probability)",
+            "every" if called else "no",
+            metrics["threshold"],
+        )
+    if dropped:
+        logger.warning("the matcher's review band is dropped; give --review to keep one")
 
 
 def fitted(
@@ -80,7 +96,12 @@ def fitted(
     cut = threshold.fit(scores, labels).value
     below = review.fit(scores, labels).value if review else None
     if below is not None and below >= cut:
-        logger.warning("no pair needs review: the threshold of a match, %.4g, reaches that target already", cut)
+        if review is None or review.metric != "recall":
+            raise ConfigError(
+                f"review would begin at {below:.4g}, but a score of {cut:.4g} is a match already; it must begin below: "
+                "give --review a recall, as recall=0.99, or a lower score"
+            )
+        logger.warning("no pair needs review: the threshold of a match, %.4g, reaches that recall already", cut)
         below = None
     return contract.model_copy(
         update={
@@ -94,7 +115,7 @@ def fitted(
 
 
 def figures(contract: ScoreContract, scores: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
-    """Metrics of these scores under the contract, and 95 % intervals of precision and of recall before review."""
+    """Metrics of these scores under the contract; intervals of precision, and of the matches that are not lost unseen."""
     threshold, below = contract.threshold or 0.0, contract.review_threshold
     probabilities = Calibration(**(contract.calibration or {})).apply(scores)
     metrics = measure(scores, labels, threshold=threshold, probabilities=probabilities)

@@ -78,8 +78,8 @@ def split(
     validation: float,
     test: float,
     seed: int,
-) -> dict[str, int]:
-    """Cut a file into `output_dir/{train,validation,test}.csv` by connected texts; returns rows by path.
+) -> dict[str, dict[str, int]]:
+    """Cut a file into `output_dir/{train,validation,test}.csv` by connected texts; returns what each holds, by path.
 
     Raises ResourceError rather than write over a file that holds something else.
     """
@@ -92,7 +92,9 @@ def split(
                 raise ResourceError(f"{path}: exists already and holds other rows; choose another --output_dir")
     for path, content in files.items():
         write_text(path, content)
-    return {str(path): len(part) for path, part in zip(files, parts.values(), strict=True)}
+    names = ("rows", "positive", "negative", "unlabelled")
+    counts = [check_pairs(part).counts for part in parts.values()]
+    return {str(path): {name: found[name] for name in names} for path, found in zip(files, counts, strict=True)}
 
 
 def _csv(dataset: Any) -> str:

@@ -55,8 +55,9 @@ def compare(config: CompareConfig) -> list[dict[str, Any]]:
         identities = [bench.identity() | {"data_hash": hashes} for bench in units]
         results: list[dict[str, Any]] = []
         for number, (bench, identity) in enumerate(zip(units, identities, strict=True), 1):
-            logger.warning("[%d/%d] %s: %s, seed %d", number, len(units), config.data, bench.entry.name, bench.seed)
             found = _found(bench, identity)
+            unit = f"{config.data}: {bench.entry.name}, seed {bench.seed}{' (found)' if found else ''}"
+            logger.warning("[%d/%d] %s", number, len(units), unit)
             results.append(found or _computed(bench, identity))
             if not found or number == len(units):  # one can look while it runs, and a stop leaves what is finished
                 about_page = write_summary(config, sets, results)
@@ -69,8 +70,12 @@ def _labelled_sets(config: CompareConfig) -> dict[str, Any]:
     sets = {name: trainable_pairs(path, columns=config.columns, name=name) for name, path in files.items()}
     warn_of_leaks(sets)
     for name in ("validation", "test"):
-        if (labels_of(sets[name]) < 0).any():
-            raise DataError(f"{name}: some rows have no label; a comparison needs all of them")
+        unlabelled = np.flatnonzero(labels_of(sets[name]) < 0) + 1
+        if len(unlabelled):
+            raise DataError(
+                f"{files[name]}: {len(unlabelled)} of {len(sets[name])} rows have no label, the first is row "
+                f"{unlabelled[0]}; a comparison is measured on labelled rows: label or remove them"
+            )
     return sets
 
 

@@ -107,7 +107,10 @@ def _entry(config: CompareConfig, name: str) -> Entry:
     changes = _differing(train, config.train) | {
         f"teach.{name}": value for name, value in _differing(teach, config.teach).items()
     }
-    return Entry(name, system, teach, train, changes)
+    entry = Entry(name, system, teach, train, changes)
+    if idle := sorted(changes.keys() - entry.overrides.keys()):
+        raise ConfigError(f"variants.{name}: the system {system} has no use for {idle[0]}")
+    return entry
 
 
 def _differing(settings: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:

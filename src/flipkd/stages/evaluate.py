@@ -23,7 +23,7 @@ def evaluate(
 ) -> dict[str, Any]:
     """Metrics of a matcher folder on a file of labelled pairs; also written to `output` as JSON when it is given."""
     if output:
-        require_writable(output)
+        require_writable(output, source=test_file)
     dataset = labelled(trainable_pairs(test_file, columns=columns, name="test"), name="test")
     from flipkd.matcher import Matcher  # brings torch: only once the pairs are known to be good
 

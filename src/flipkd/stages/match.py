@@ -37,7 +37,7 @@ def match(
     if output:
         if Path(output).suffix not in FORMATS:
             raise UsageError(f"{output}: results are written as {' or '.join(FORMATS)}; give it one of these endings")
-        require_writable(output)
+        require_writable(output, source=pairs_file)
     dataset = read_pairs(pairs_file, columns=columns, only=("text1", "text2"))  # a label may be anything
     pairs = list(zip(dataset["text1"][:], dataset["text2"][:], strict=True))
     _refuse_empty(pairs, pairs_file)

@@ -64,7 +64,10 @@ def labelled(dataset: Any, *, name: str) -> Any:
     known = np.flatnonzero(labels_of(dataset) >= 0)
     if not len(known):
         raise DataError(f"{name}: no row has a label; labels are needed here")
-    return dataset if len(known) == len(dataset) else dataset.select(known)
+    if len(known) == len(dataset):
+        return dataset
+    logger.warning("%s: %d of %d rows have no label and are left out", name, len(dataset) - len(known), len(dataset))
+    return dataset.select(known)
 
 
 def content_hash(dataset: Any) -> str:

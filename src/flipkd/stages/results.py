@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from flipkd.errors import UsageError
 from flipkd.evaluate.compare import mean_interval
 from flipkd.files import refuse_special, resource_errors
 
@@ -74,8 +75,13 @@ def csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     return out.getvalue()
 
 
-def require_writable(path: str | Path) -> None:
-    """Raise ResourceError before the work rather than after it when a result cannot be written to `path`."""
+def require_writable(path: str | Path, *, source: str | None = None) -> None:
+    """Raise ResourceError before the work rather than after it when a result cannot be written to `path`.
+
+    UsageError when it would take the place of `source`, the file that is read.
+    """
+    if source is not None and Path(path).exists() and Path(source).exists() and Path(path).samefile(source):
+        raise UsageError(f"{path}: is the file that is read; choose another name for the result")
     folder = Path(path).parent
     with resource_errors(Path(path)):
         folder.mkdir(parents=True, exist_ok=True)

@@ -130,6 +130,11 @@ class StoredTeacher:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
+        if not (self.folder / TEACHER).exists():
+            raise ArtefactError(
+                f"{self.folder}: is no folder that flipkd teach made (it holds no {TEACHER}); make one with "
+                "flipkd teach --teacher_name_or_path NAME --output_dir FOLDER"
+            )
         values = read_json(self.folder / TEACHER)
         try:
             self.fingerprint, self._describe = values["fingerprint"], values["teacher"]

@@ -11,7 +11,7 @@ from flipkd.errors import ArtefactError
 from flipkd.files import check_manifest
 from flipkd.student.attention import AUTO
 from flipkd.student.checks import check_student
-from flipkd.student.contract import ScoreContract, read_contract
+from flipkd.student.contract import CONTRACT, ScoreContract, read_contract
 from flipkd.student.language_model import (
     LoraSettings,
     add_lora,
@@ -54,7 +54,8 @@ def new_student(
         compile_layers(peft_model)
         student.compiled = True
     contract = ScoreContract(
-        base_model_name_or_path=name_or_path,
+        # A folder by its whole path: the matcher will be used from other places.
+        base_model_name_or_path=str(Path(name_or_path).resolve()) if Path(name_or_path).is_dir() else name_or_path,
         base_model_hash=base_hash,
         dtype=dtype,
         template={name: getattr(template, name) for name in Template.__dataclass_fields__},
@@ -79,13 +80,17 @@ def load_student(
     """
     from safetensors.torch import load_file
 
+    if folder.is_dir() and not (folder / CONTRACT).exists():
+        raise ArtefactError(
+            f"{folder}: holds no {CONTRACT}; give a folder that flipkd train made, or the matcher in it"
+        )
     check_manifest(folder)
     contract = read_contract(folder)
     name = base_model or contract.base_model_name_or_path
     try:
         model = load_language_model(name, dtype=contract.dtype, attn_implementation=attn_implementation)
     except ArtefactError as error:
-        raise ArtefactError(f"{error}; if the base model has moved, say where it is now (base_model)") from error
+        raise ArtefactError(f"{error}; if the base model has moved, say where it is now (--base_model)") from error
     found = weights_hash(model, dtype=contract.dtype)
     if found != contract.base_model_hash:
         raise ArtefactError(

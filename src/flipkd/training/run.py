@@ -19,7 +19,7 @@ from flipkd.evaluate.calibration import fit_calibration
 from flipkd.evaluate.combine import choose_score, weighted_sum
 from flipkd.evaluate.metrics import measure
 from flipkd.evaluate.thresholds import best_threshold
-from flipkd.files import check_manifest, new_folder, write_text
+from flipkd.files import check_manifest, new_folder, write_json, write_text
 from flipkd.student.contract import ScoreContract
 from flipkd.student.device import best_device
 from flipkd.student.language_model import LoraSettings
@@ -35,6 +35,7 @@ from flipkd.training.trainer import METRICS, fit
 
 logger = logging.getLogger(__name__)
 MATCHER = "matcher"
+VALIDATION = "validation.json"  # metrics of the finished matcher
 CHANCE = 0.55  # of ROC AUC, where a coin has 0.5
 FREE_TO_CHANGE = frozenset(
     {"save_steps", "save_total_limit", "logging_steps", "report_to", "per_device_eval_batch_size", "output_dir"}
@@ -197,6 +198,7 @@ def finish(
             config.learning_rate,
             Path(config.output_dir) / METRICS,
         )
+    write_json(Path(config.output_dir) / VALIDATION, metrics)
     folder = Path(config.output_dir) / MATCHER
     with new_folder(folder, replace=True) as temporary:
         student.save(temporary, contract)
