@@ -12,7 +12,7 @@ import torch
 
 from flipkd.config import TrainConfig
 from flipkd.evaluate.metrics import measure
-from flipkd.student.prompt import pad
+from flipkd.student.rows import pad
 from flipkd.student.scoring import score_pairs
 from flipkd.training.batches import Collator, LengthGroupedRows, PairTable, TeacherSignal
 from flipkd.training.losses import teacher_thresholds

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from hypothesis.extra.numpy import arrays
 from flipkd.errors import ArtefactError
 from flipkd.stages.units import (
     Split,
+    command_line,
     peak_memory,
     read_scores,
     reset_peak_memory,
@@ -59,3 +61,16 @@ def test_memory_that_was_given_back_is_not_counted():
     del block
     reset_peak_memory()
     assert peak_memory() < high - 200_000_000
+
+
+@pytest.mark.parametrize(
+    "words, told",
+    [
+        (["/usr/bin/flipkd", "compare", "--set", "seeds=[0, 1]"], "flipkd compare --set 'seeds=[0, 1]'"),
+        (["/x/flipkd/__main__.py", "compare"], "flipkd compare"),
+        (["mine.py"], "mine.py"),
+    ],
+)
+def test_the_command_is_what_was_started(monkeypatch, words, told):
+    monkeypatch.setattr(sys, "argv", words)
+    assert command_line() == told

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from flipkd.student.prefix import KEPT, Prefix, Prefixes, shared_prefix, without
-from flipkd.student.prompt import LEFT_HEAD, RIGHT_HEAD
+from flipkd.student.rows import LEFT_HEAD, RIGHT_HEAD
 from flipkd.student.scoring import score_pairs
 
 LEFT = ["my card was lost", "fee", "my card is here", "where is my transfer today please"]

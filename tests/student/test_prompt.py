@@ -1,24 +1,12 @@
 """Prompt: spans, truncation of texts only, label words in context, user text that stays text."""
 
 import pytest
-import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from flipkd.errors import ConfigError, DataError
-from flipkd.student.prompt import (
-    CHARACTERS_PER_TOKEN,
-    INSTRUCTION,
-    LEFT_TEXT,
-    PADDING,
-    QUESTION,
-    RIGHT_TEXT,
-    Prompt,
-    Template,
-    attention_mask,
-    pad,
-    template_from,
-)
+from flipkd.student.prompt import CHARACTERS_PER_TOKEN, Prompt, Template, template_from
+from flipkd.student.rows import LEFT_TEXT, QUESTION, RIGHT_TEXT
 from flipkd.text import is_empty
 
 
@@ -122,31 +110,6 @@ def test_blocked_positions_restart_and_the_question_follows_the_longer_text(toke
     assert block((4, 5)) == list(zip(alone_right.ids, alone_right.position, strict=True))[start:]
     first_of_question = row.position[row.segment.index(QUESTION)]
     assert first_of_question == len(alone_left)
-
-
-def test_padding_is_on_the_left(prompt):
-    rows = prompt.pair_rows(["card", "my card was stolen yesterday"], ["pin", "please close my account"])
-    batch = pad(rows, padding_id=0)
-    assert batch["segment"][:, -1].tolist() == [QUESTION, QUESTION]
-    short = min(range(2), key=lambda i: len(rows[i]))
-    missing = batch["segment"].shape[1] - len(rows[short])
-    assert (batch["segment"][short, :missing] == PADDING).all()
-    assert batch["segment"][short, missing] == INSTRUCTION
-
-
-def test_blocked_mask_says_who_sees_whom():
-    segment = torch.tensor([[0, 1, 2, 3, 4, 5, 6]])
-    mask = attention_mask(segment, blocked=True, dtype=torch.float32)[0, 0] == 0
-    expected = [
-        [1, 0, 0, 0, 0, 0, 0],  # padding sees itself only, so that no row is empty
-        [0, 1, 0, 0, 0, 0, 0],
-        [0, 1, 1, 0, 0, 0, 0],
-        [0, 1, 1, 1, 0, 0, 0],
-        [0, 1, 0, 0, 1, 0, 0],
-        [0, 1, 0, 0, 1, 1, 0],
-        [0, 1, 1, 1, 1, 1, 1],
-    ]
-    assert mask.int().tolist() == expected
 
 
 def test_template_from_refuses_a_field_it_does_not_have():

@@ -5,8 +5,8 @@ import torch
 
 from flipkd.errors import ConfigError
 from flipkd.student.language_model import LoraSettings
-from flipkd.student.prompt import LEFT_TEXT, RIGHT_TEXT
 from flipkd.student.readout import find_places, linear_modules
+from flipkd.student.rows import LEFT_TEXT, RIGHT_TEXT
 
 
 def test_places_are_found_in_any_family(base_model):

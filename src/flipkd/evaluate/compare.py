@@ -188,7 +188,8 @@ def _average_precision(
     ends = np.flatnonzero(np.append(np.diff(score[order]) != 0, True))
     falling = label[order]
 
-    def value(times: NDArray[np.int64]) -> NDArray[np.float64]:
+    def precision_of(times: NDArray[np.int64]) -> NDArray[np.float64]:
+        """[R] when row i counts times[r, i] times."""
         times = times[:, order]
         seen = times.cumsum(axis=1)[:, ends]
         hits = (times * falling).cumsum(axis=1)[:, ends]
@@ -197,4 +198,4 @@ def _average_precision(
         area = (gained * hits / np.maximum(seen, 1)).sum(axis=1) / np.maximum(total, 1)
         return np.where(total > 0, area, np.nan)
 
-    return value
+    return precision_of

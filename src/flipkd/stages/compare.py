@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import platform
-import shlex
-import sys
 import time
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -27,6 +25,7 @@ from flipkd.stages.summary import write_summary
 from flipkd.stages.systems import SYSTEMS, Bench
 from flipkd.stages.units import (
     Split,
+    command_line,
     peak_memory,
     read_scores,
     reset_peak_memory,
@@ -96,7 +95,7 @@ def _computed(bench: Bench, identity: Mapping[str, Any]) -> dict[str, Any]:
         "matcher": bench.matcher,
         "peak_memory_bytes": peak_memory(),
         "versions": {package: version(package) for package in PACKAGES} | {"python": platform.python_version()},
-        "command": _command(),
+        "command": command_line(),
         "identity": identity,
     }
     path = _path(bench)
@@ -132,7 +131,7 @@ def _found(bench: Bench, identity: Mapping[str, Any]) -> dict[str, Any] | None:
                 "name": bench.entry.name,
                 "overrides": bench.entry.overrides,
                 "identity": identity,
-                "command": _command(),  # the earlier one may ask for something else by now
+                "command": command_line(),  # the earlier one may ask for something else by now
             }
             if place != path:
                 save_scores(scores_path(path), scores)
@@ -140,10 +139,6 @@ def _found(bench: Bench, identity: Mapping[str, Any]) -> dict[str, Any] | None:
             write_json(path, after)
         return after
     return None
-
-
-def _command() -> str:
-    return shlex.join(["flipkd", *sys.argv[1:]])
 
 
 def _settings(identity: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,7 @@ from flipkd.errors import ConfigError
 from flipkd.files import write_json, write_text
 from flipkd.report.comparison import Comparison, UnitScores, summary_rows
 from flipkd.stages.pairs import labels_of
-from flipkd.stages.units import read_scores, result_path, scores_path
+from flipkd.stages.units import command_line, read_scores, result_path, scores_path
 
 
 def write_summary(config: CompareConfig, sets: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> str:
@@ -64,5 +62,5 @@ def _comparison(config: CompareConfig, sets: Mapping[str, Any], results: Sequenc
         label=labels["test"],
         validation_label=labels["validation"],
         counts={name: {"pairs": len(label), "positives": int((label == 1).sum())} for name, label in labels.items()},
-        command=shlex.join(["flipkd", *sys.argv[1:]]),
+        command=command_line(),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import logging
+import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,6 +26,12 @@ class Split:
 
     validation: NDArray[np.float64]
     test: NDArray[np.float64]
+
+
+def command_line() -> str:
+    """The command that this process was started with; of a script of one's own, the script."""
+    name = Path(sys.argv[0]).name
+    return shlex.join(["flipkd" if name == "__main__.py" else name, *sys.argv[1:]])
 
 
 def result_path(output_dir: str | Path, data: str, name: str, seed: int) -> Path:

@@ -8,7 +8,7 @@ import torch
 
 from flipkd.errors import ConfigError
 from flipkd.student.attention import GROUPED
-from flipkd.student.prompt import attention_mask, to_device
+from flipkd.student.rows import attention_mask, to_device
 
 if TYPE_CHECKING:
     from flipkd.student.model import Student

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from flipkd.student.contract import ScoreContract
 from flipkd.student.language_model import ADAPTER
 from flipkd.student.prefix import Prefix, behind, without
-from flipkd.student.prompt import LEFT_TEXT, RIGHT_TEXT, Prompt, Row, attention_mask, pad, to_device
+from flipkd.student.prompt import Prompt
 from flipkd.student.readout import Readout, down_projections
+from flipkd.student.rows import LEFT_TEXT, RIGHT_TEXT, Row, attention_mask, pad, to_device
 
 READOUT = "readout.safetensors"
 TOKENIZER = "tokenizer"

@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import Tensor
 
-from flipkd.student.prompt import LEFT_TEXT, RIGHT_TEXT, Row
+from flipkd.student.rows import LEFT_TEXT, RIGHT_TEXT, Row
 
 KEPT = 4  # prefixes whose keys and values are kept; a query's is used while its documents last
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from flipkd.batching import batches_by_length
 from flipkd.student.model import Reading, Student
 from flipkd.student.prefix import Prefix, Prefixes, shared_prefix, without
-from flipkd.student.prompt import Row, pad, to_device
+from flipkd.student.rows import Row, pad, to_device
 from flipkd.student.text_states import TextStates, text_states
 
 Floats = NDArray[np.float32]

@@ -18,7 +18,7 @@ from torch import Tensor
 from flipkd.batching import batches_by_length
 from flipkd.student.model import Reading, Student
 from flipkd.student.prefix import Prefix, without
-from flipkd.student.prompt import INSTRUCTION, LEFT_TEXT, PADDING, QUESTION, RIGHT_TEXT, Row, pad, to_device
+from flipkd.student.rows import INSTRUCTION, LEFT_TEXT, PADDING, QUESTION, RIGHT_TEXT, Row, pad, to_device
 
 LIMIT = 2**28  # bytes of keys and values that are kept: about 900 short texts of a model of 270 million parameters
 
