@@ -8,7 +8,7 @@ import sys
 import datasets
 import pytest
 
-from flipkd.data import read_pairs
+from flipkd.data import read_columns, read_pairs
 from flipkd.errors import DataError, UsageError
 
 COLUMNS = "Question1,id,question2,is_duplicate,teacher_score,cluster\n"
@@ -135,3 +135,22 @@ def test_reading_and_checking_need_no_torch(pairs_file):
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert "only one class: all 2 labelled rows are 1" in done.stdout
+
+
+def test_other_columns_as_they_stand_there(tmp_path):
+    import datetime
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.table(
+        {"when": [datetime.date(2026, 1, 2), None], "text1": ["a", "b"], "n": [7, 8], "text2": ["c", "d"]}
+    )
+    pq.write_table(table, tmp_path / "p.parquet")
+    found = read_columns(tmp_path / "p.parquet", ["n", "when", "text2"])
+    assert found == {"n": [7, 8], "when": ["2026-01-02", None], "text2": ["c", "d"]}
+    (tmp_path / "p.jsonl").write_text('{"text1": "a", "text2": "b", "id": "007", "more": [1], "half": "\\ud800"}\n')
+    found = read_columns(tmp_path / "p.jsonl", ["more", "id", "half"])
+    assert found == {"more": ["[1]"], "id": ["007"], "half": ["\\ud800"]}
+    with pytest.raises(DataError, match="has no column 'idd'; did you mean 'id'"):
+        read_columns(tmp_path / "p.jsonl", ["idd"])

@@ -67,6 +67,20 @@ def test_a_label_that_is_none_is_no_concern_of_match(trained, tmp_path):
     assert json.loads(done.out)["text1"] == "pin"
 
 
+def test_kept_columns_come_first_and_as_they_were(trained, tmp_path):
+    (tmp_path / "p.csv").write_text("id,text1,price,text2\n007,my card,=1+1,my pin\n,lost card,2.50,card lost\n")
+    words = ("match", "--matcher", trained, tmp_path / "p.csv", "--keep", "price", "--keep", "id")
+    rows = [json.loads(line) for line in flipkd(*words).out.splitlines()]
+    assert list(rows[0]) == ["price", "id", "text1", "text2", "score", "probability", "decision"]
+    assert [(row["id"], row["price"]) for row in rows] == [("007", "=1+1"), ("", "2.50")]
+    assert flipkd(*words, "--output", tmp_path / "o.csv").code == 0
+    with (tmp_path / "o.csv").open(newline="", encoding="utf-8") as handle:
+        assert [(row["id"], row["price"]) for row in csv.DictReader(handle)] == [("007", "'=1+1"), ("", "2.50")]
+    for name, code, said in (("idd", 3, "did you mean 'id'?"), ("text1", 2, "the result has a column of that name")):
+        done = flipkd("match", "--matcher", "none", tmp_path / "p.csv", "--keep", name)
+        assert (done.code, said in done.err) == (code, True), done.err
+
+
 def test_empty_texts_are_named_by_row_before_any_model_is_looked_for(tmp_path):
     rows = ["text1,text2", *["a,b"] * 2, ",b", "a, ", "\u200b,b", *["a,"] * 4]
     (tmp_path / "e.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")

@@ -96,6 +96,10 @@ def match(
     ] = None,
     text2: Annotated[str | None, typer.Option("--text2", help="the other text", show_default=False)] = None,
     columns: Columns = None,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option("--keep", metavar="NAME", help="column to pass on; may be repeated", show_default=False),
+    ] = None,
     base_model: BaseModel = None,
     output: Annotated[
         str | None, typer.Option("--output", help=".csv or .jsonl to write; default: JSON lines on stdout")
@@ -109,14 +113,22 @@ def match(
     texts = [text for text in (text1, text2) if text is not None]
     if len(texts) != (2 if pairs is None else 0):
         raise UsageError("give a file of pairs, or one pair as --text1 and --text2")
-    if pairs is None and output is not None:
-        raise UsageError("--output is for a file of pairs; the row of one pair goes to stdout")
+    if pairs is None and (output is not None or keep):
+        raise UsageError("--output and --keep are for a file of pairs; the row of one pair goes to stdout")
     mapping = mapping_of(columns)
     with prints_on_stderr():
         if pairs is None:
             rows = match_one(matcher, *texts, base_model=base_model)
         else:
-            rows = stage(matcher, pairs, output=output, columns=mapping, base_model=base_model, batch_size=batch_size)
+            rows = stage(
+                matcher,
+                pairs,
+                output=output,
+                columns=mapping,
+                keep=keep or (),
+                base_model=base_model,
+                batch_size=batch_size,
+            )
     if output is None:
         show(to_jsonl(rows).rstrip("\n"))
     else:

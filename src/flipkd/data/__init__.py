@@ -6,15 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from flipkd.data.check import CheckReport, check_pairs, require_trainable
-    from flipkd.data.pairs import read_pairs
+    from flipkd.data.pairs import read_columns, read_pairs
     from flipkd.data.split import leaks, split_pairs
 
-__all__ = ["CheckReport", "check_pairs", "leaks", "read_pairs", "require_trainable", "split_pairs"]
+__all__ = ["CheckReport", "check_pairs", "leaks", "read_columns", "read_pairs", "require_trainable", "split_pairs"]
 
 _HOMES = {
     "CheckReport": "check",
     "check_pairs": "check",
     "leaks": "split",
+    "read_columns": "pairs",
     "read_pairs": "pairs",
     "require_trainable": "check",
     "split_pairs": "split",

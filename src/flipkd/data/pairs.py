@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Collection, Mapping
 from difflib import get_close_matches
@@ -15,7 +16,7 @@ from flipkd.data.arrow import open_hub, open_parquet
 from flipkd.data.columns import find_columns
 from flipkd.data.labels import PARSERS
 from flipkd.data.readers import CELL_LIMIT, Batch, Source, open_json_lines, open_separated
-from flipkd.errors import DataError, ResourceError, UsageError, shorten
+from flipkd.errors import DataError, ResourceError, UsageError, nearest, shorten
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -71,6 +72,34 @@ def read_pairs(
     from datasets import Dataset
 
     return Dataset(table)
+
+
+def read_columns(
+    path: str | Path, names: Collection[str], *, columns: Mapping[str, str] | None = None
+) -> dict[str, list[Any]]:
+    """Other columns of a file of pairs, row by row as `read_pairs` has them: {the file's name: values as they stand there}.
+
+    What JSON cannot hold (a date of a Parquet file) comes as its text. Raises DataError for a name that the file lacks.
+    """
+    source = _open(path, None)
+    for name in names:
+        if name not in source.columns:
+            raise DataError(f"{source.name}: has no column {shorten(name)}; {nearest(name, source.columns)}")
+    texts = list(find_columns(source.columns, columns, source.name).values())[:2]
+    kept: dict[str, list[Any]] = {name: [] for name in names}
+    wanted = [*texts, *(name for name in kept if name not in texts)]  # a source checks that the first two are texts
+    for batch in source.batches(wanted):
+        found = dict(zip(wanted, batch.values, strict=True))
+        for name, values in kept.items():
+            values += map(_plain, found[name])
+    return kept
+
+
+def _plain(value: Any) -> Any:
+    """A value that JSON and UTF-8 can hold."""
+    if value is None or isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    return str(value).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _open(path: str | Path, split: str | None) -> Source:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flipkd.data import read_pairs
+from flipkd.data import read_columns, read_pairs
 from flipkd.errors import DataError, UsageError
 from flipkd.files import write_text
 from flipkd.stages.results import csv_text, require_writable
@@ -27,12 +28,14 @@ def match(
     *,
     output: str | None = None,
     columns: dict[str, str] | None = None,
+    keep: Sequence[str] = (),
     base_model: str | None = None,
     batch_size: int = 32,
 ) -> list[dict[str, Any]]:
     """Rows {text1, text2, score, probability, decision} in the order of the file; written to `output` when given.
 
-    Raises DataError for empty texts (naming rows) before any model is loaded, UsageError for another ending of `output`.
+    `keep`: columns of the file that come before them, as they are. Raises DataError for empty texts (naming rows) before
+    any model is loaded, UsageError for another ending of `output`.
     """
     if output:
         if Path(output).suffix not in FORMATS:
@@ -41,9 +44,13 @@ def match(
     dataset = read_pairs(pairs_file, columns=columns, only=("text1", "text2"))  # a label may be anything
     pairs = list(zip(dataset["text1"][:], dataset["text2"][:], strict=True))
     _refuse_empty(pairs, pairs_file)
+    if taken := sorted({*keep} & {*COLUMNS}):
+        raise UsageError(f"--keep {taken[0]}: the result has a column of that name; it cannot be kept under it")
+    kept = read_columns(pairs_file, keep, columns=columns) if keep else {}
     from flipkd.matcher import Matcher  # brings torch: only once the pairs are known to be good
 
-    rows = _rows(Matcher.from_pretrained(matcher, base_model=base_model), pairs, batch_size=batch_size)
+    scored = _rows(Matcher.from_pretrained(matcher, base_model=base_model), pairs, batch_size=batch_size)
+    rows = [{name: values[number] for name, values in kept.items()} | row for number, row in enumerate(scored)]
     if output:
         write_text(output, to_csv(rows) if output.endswith(".csv") else to_jsonl(rows))
     return rows
@@ -76,9 +83,9 @@ def to_jsonl(rows: list[dict[str, Any]]) -> str:
 
 def to_csv(rows: list[dict[str, Any]]) -> str:
     """CSV in which a text that a spreadsheet would run as a formula gets a leading apostrophe; numbers are untouched."""
-    guarded = (row | {name: _guarded(row[name]) for name in ("text1", "text2")} for row in rows)
-    return csv_text(COLUMNS, ([row[name] for name in COLUMNS] for row in guarded))
+    header = list(rows[0]) if rows else COLUMNS
+    return csv_text(header, ([_guarded(row[name]) for name in header] for row in rows))
 
 
-def _guarded(text: str) -> str:
-    return "'" + text if text.startswith(FORMULA) else text
+def _guarded(cell: Any) -> Any:
+    return "'" + cell if isinstance(cell, str) and cell.startswith(FORMULA) else cell
