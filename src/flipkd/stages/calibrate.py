@@ -39,8 +39,8 @@ def calibrate(
     """Write the matcher to `output_dir` with a calibration, a threshold and a review band that these pairs choose.
 
     `threshold` and `review` are words as `Target.parse` reads them; `symmetric`: score both orders of a pair and take
-    the mean (None: as the matcher does). Returns the metrics on these very pairs and the
-    intervals of precision and recall. The matcher it starts from stays as it is. Raises ConfigError for other words,
+    the mean (None: as the matcher does). Returns the metrics on these very pairs, and the intervals of precision and of
+    the matches that are not lost. The matcher it starts from stays as it is. Raises ConfigError for other words,
     ResourceError when `output_dir` exists, DataError for too few labels or a target that cannot be reached.
     """
     match_target, review_target = Target.parse(threshold), Target.parse(review) if review else None
