@@ -33,10 +33,20 @@ def folders(cache: Path) -> list[str]:
     return [path.name for path in cache.iterdir() if path.suffix != ".lock"]
 
 
-@pytest.mark.parametrize("name", ["Qwen/Qwen3-0.6B", "./gemma-3-270m", "runs/1/teacher", "Gemma-3-270m", ""])
+@pytest.mark.parametrize("name", ["Qwen/Qwen3-0.6B", "runs/1/teacher", "Gemma-3-270m", ""])
 def test_other_names_come_back_unchanged(name, cache):
     assert model_path(name, cache=cache) == name
     assert not cache.exists()
+
+
+@pytest.mark.parametrize("name", ["./gemma-3-270m", "../model", "/no/such/model"])
+def test_a_path_that_is_not_there_is_not_looked_for_on_the_hub(name, cache):
+    with pytest.raises(ArtefactError, match=f"{name}: no such folder"):
+        model_path(name, cache=cache)
+
+
+def test_a_path_that_is_there_comes_back_unchanged(tmp_path):
+    assert model_path(str(tmp_path)) == str(tmp_path)
 
 
 def test_default_cache(monkeypatch, tmp_path):

@@ -27,7 +27,7 @@ def test_a_run_leaves_a_sealed_folder_that_scores(make_config, table):
     loaded, _ = load_student(folder)
     before = score_pairs(student, table.left[:4], table.right[:4]).answer
     assert score_pairs(loaded, table.left[:4], table.right[:4]).answer == pytest.approx(before, abs=1e-5)
-    (folder / "README.md").write_text("changed")
+    (folder / "readout.safetensors").write_bytes(b"changed")
     with pytest.raises(ArtefactError, match="sha256"):
         finished(config)
 
