@@ -46,6 +46,8 @@ def test_one_seed_is_a_figure_and_several_are_a_mean_with_half_an_interval():
     assert cells(table)[2] == ["d", "plain", "answer", *["0.500"] * 5, "1", "10", "1.0"]
     table = results_table([result("plain", 0.5), result("plain", 0.7, 1)])
     assert cells(table)[2] == ["d", "plain", "answer", *["0.600 ± 1.271"] * 5, "2", "15", "2.0"]  # t(1) = 12.706
+    table = results_table([result("tfidf", 0.5), result("tfidf", 0.5, 1)])
+    assert cells(table)[2][3:8] == ["0.500"] * 5, "a seed changes nothing, so nothing is known of a spread"
 
 
 def test_the_chosen_score_has_a_star_and_settings_are_kept_apart():

@@ -95,7 +95,7 @@ def _overrides(result: dict[str, Any]) -> str:
 
 
 def _cell(values: Sequence[float]) -> str:
-    if len(values) == 1:
+    if len(set(values)) == 1:  # one seed, or a system that has no use for it: there is no spread to tell
         return f"{values[0]:.3f}"
     interval = mean_interval(values)
     return f"{interval['mean']:.3f} ± {(interval['high'] - interval['low']) / 2:.3f}"
