@@ -78,8 +78,10 @@ def test_changed_settings_are_computed_anew_and_seeds_are_averaged(words, tmp_pa
     assert after["identity"]["train"]["template"] == {"question": "Same?"}
     assert after["overrides"] == {}  # the comparison's own setting, not a variant's
     assert (tmp_path / "c" / "scores" / "tiny-untrained-seed1.safetensors").exists()
-    assert "±" in done.out
     assert (tmp_path / "c" / "results" / "tiny-untrained-seed1.json").exists()
+    assert "±" not in done.out, "neither of the two has a use for a seed"
+    both = flipkd(*words, "--set", "systems=[plain]", "--set", "seeds=[0, 1]")
+    assert "±" in both.out, both.err
 
 
 def test_variants_are_words_as_for_set(words, tmp_path):
