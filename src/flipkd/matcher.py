@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from flipkd.device import best_device
 from flipkd.errors import DataError, NumbersError, UsageError, shorten
 from flipkd.evaluate.calibration import Calibration
 from flipkd.evaluate.combine import weighted_sum
 from flipkd.evaluate.decisions import decide
 from flipkd.student.contract import CONTRACT, ScoreContract
-from flipkd.student.device import best_device
 from flipkd.student.loading import load_student
 from flipkd.student.model import Student
 from flipkd.student.scoring import Floats, encode_texts, score_pairs

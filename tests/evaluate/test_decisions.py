@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flipkd.errors import DataError
-from flipkd.evaluate import decide, review_rates, share_interval
+from flipkd.evaluate import decide, measure, review_rates, share_interval
+from flipkd.evaluate.decisions import measure_decisions
 
 
 def test_the_borders_belong_to_the_upper_side():
@@ -38,6 +39,15 @@ def test_rates_are_those_of_a_loop(rows, threshold, width):
         missed += y == 1 and s < threshold - width
     assert found.pop("review_threshold") == threshold - width
     assert found == {"reviewed": reviewed / len(score), "missed": missed / sum(label)}
+
+
+def test_all_of_it_is_both_parts_and_without_a_band_the_first():
+    score, label, cuts = [2.0, 1.0, 0.0, -1.0], [1, 0, 1, 0], {"threshold": 1.5, "review_threshold": -0.5}
+    plain = measure(score, label, threshold=1.5, probabilities=[0.9, 0.6, 0.4, 0.1])
+    whole = measure_decisions(score, label, probabilities=[0.9, 0.6, 0.4, 0.1], **cuts)
+    assert whole == plain | review_rates(score, label, **cuts)
+    without = measure_decisions(score, label, threshold=1.5, review_threshold=None, probabilities=[0.9, 0.6, 0.4, 0.1])
+    assert without == plain
 
 
 def test_rates_need_both_classes():

@@ -47,21 +47,22 @@ def run(app: typer.Typer) -> None:
     except MemoryError as error:
         _fail(error, MEMORY, 5, debug=debug)
     except BrokenPipeError:
-        # The reader left, for example `head`; what is still buffered would make Python complain at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            _fail(error, _bug(error), 1, debug=debug)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        _fail(error, "flipkd: the disk that the output goes to is full; free some space", 5, debug=debug)
+        _drop_output()  # the reader left, for example `head`
     except Exception as error:
+        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+            _drop_output()
+            _fail(error, "flipkd: the disk that the output goes to is full; free some space", 5, debug=debug)
         if type(error).__name__ == "OutOfMemoryError":  # torch's, which a verb may not have imported
             _fail(error, MEMORY, 5, debug=debug)
-        _fail(error, _bug(error), 1, debug=debug)
+        text = (
+            f"flipkd: this is a bug in flipkd: {type(error).__name__}: {error} (run again with --debug and report it)"
+        )
+        _fail(error, text, 1, debug=debug)
 
 
-def _bug(error: Exception) -> str:
-    return f"flipkd: this is a bug in flipkd: {type(error).__name__}: {error} (run again with --debug and report it)"
+def _drop_output() -> None:
+    """What is still buffered for stdout would make Python complain at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _write_any_text() -> None:

@@ -100,11 +100,10 @@ def _empty_texts(left: list[str], right: list[str]) -> tuple[dict[str, Any], lis
     empty = np.array([[is_empty(text) for text in left], [is_empty(text) for text in right]], bool)
     count = int(empty.sum())
     rows = (np.flatnonzero(empty.any(axis=0)) + 1).tolist()
-    problems = (
-        [f"{_count(count, 'text is', 'texts are')} empty (row {_examples(rows)}); fill or remove these rows"]
-        if count
-        else []
+    told = (
+        f"{count} {'text is' if count == 1 else 'texts are'} empty (row {_examples(rows)}); fill or remove these rows"
     )
+    problems = [told] if count else []
     return {"empty_texts": count}, problems, []
 
 
@@ -165,10 +164,6 @@ def _lengths(unit: str, sides: dict[str, list[int]]) -> dict[str, Any]:
         counts[f"{side}_{unit}_p95"] = int(np.quantile(lengths, 0.95, method="higher")) if known else None
         counts[f"{side}_{unit}_max"] = max(lengths) if known else None
     return counts
-
-
-def _count(count: int, one: str, several: str) -> str:
-    return f"{count} {one if count == 1 else several}"
 
 
 def _examples(rows: list[Any], *, total: int | None = None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from flipkd.evaluate.metrics import measure
 from flipkd.evaluate.rows import checked_rows
 
 MATCH, REVIEW, NO_MATCH = "match", "review", "no_match"
@@ -35,6 +36,21 @@ def review_rates(
         "reviewed": float(np.mean(decided == REVIEW)),
         "missed": float(np.mean(decided[label == 1] == NO_MATCH)),
     }
+
+
+def measure_decisions(
+    scores: ArrayLike,
+    labels: ArrayLike,
+    *,
+    threshold: float,
+    review_threshold: float | None,
+    probabilities: ArrayLike,
+) -> dict[str, float]:
+    """What `measure` says, and where there is a review band what `review_rates` says of it."""
+    metrics = measure(scores, labels, threshold=threshold, probabilities=probabilities)
+    if review_threshold is None:
+        return metrics
+    return metrics | review_rates(scores, labels, threshold=threshold, review_threshold=review_threshold)
 
 
 def share_interval(hits: int, n: int) -> tuple[float, float]:

@@ -12,8 +12,7 @@ import numpy as np
 from flipkd import __version__
 from flipkd.errors import ConfigError
 from flipkd.evaluate.calibration import Calibration, fit_calibration
-from flipkd.evaluate.decisions import MATCH, NO_MATCH, decide, review_rates, share_interval
-from flipkd.evaluate.metrics import measure
+from flipkd.evaluate.decisions import MATCH, NO_MATCH, decide, measure_decisions, share_interval
 from flipkd.evaluate.targets import Target
 from flipkd.files import CARD, MANIFEST, new_folder, write_text
 from flipkd.stages.pairs import labelled, labels_of, trainable_pairs
@@ -118,9 +117,9 @@ def figures(contract: ScoreContract, scores: np.ndarray, labels: np.ndarray) -> 
     """Metrics of these scores under the contract; intervals of precision, and of the matches that are not lost unseen."""
     threshold, below = contract.threshold or 0.0, contract.review_threshold
     probabilities = Calibration(**(contract.calibration or {})).apply(scores)
-    metrics = measure(scores, labels, threshold=threshold, probabilities=probabilities)
-    if below is not None:
-        metrics |= review_rates(scores, labels, threshold=threshold, review_threshold=below)
+    metrics = measure_decisions(
+        scores, labels, threshold=threshold, review_threshold=below, probabilities=probabilities
+    )
     decided = np.array(decide(scores, threshold=threshold, review_threshold=below))
     hit, kept = labels[decided == MATCH], decided[labels == 1] != NO_MATCH
     return {

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from flipkd.evaluate.decisions import review_rates
-from flipkd.evaluate.metrics import measure
+from flipkd.evaluate.decisions import measure_decisions
 from flipkd.files import write_json
 from flipkd.stages.pairs import labelled, labels_of, trainable_pairs
 from flipkd.stages.results import require_writable
@@ -30,12 +29,13 @@ def evaluate(
     loaded = Matcher.from_pretrained(matcher, base_model=base_model)
     pairs = list(zip(dataset["text1"][:], dataset["text2"][:], strict=True))
     scores = loaded.predict(pairs, batch_size=batch_size, show_progress_bar=True)
-    metrics = measure(
-        scores, labels_of(dataset), threshold=loaded.threshold, probabilities=loaded.calibration.apply(scores)
+    metrics = measure_decisions(
+        scores,
+        labels_of(dataset),
+        threshold=loaded.threshold,
+        review_threshold=loaded.review_threshold,
+        probabilities=loaded.calibration.apply(scores),
     )
-    if loaded.review_threshold is not None:
-        band = {"threshold": loaded.threshold, "review_threshold": loaded.review_threshold}
-        metrics |= review_rates(scores, labels_of(dataset), **band)
     if output:
         write_json(Path(output), {"matcher": matcher, "test_file": test_file, "metrics": metrics})
     return metrics

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flipkd.config import CompareConfig, TeachConfig, TrainConfig
+from flipkd.device import best_device
 from flipkd.errors import ArtefactError
 from flipkd.evaluate.combine import COMBINED, fit_weights, weighted_sum
 from flipkd.stages.entries import PATHS, STUDENTS, Entry, short_hash
@@ -20,7 +21,6 @@ from flipkd.stages.pairs import content_hash, labels_of, trainable_pairs, warn_o
 from flipkd.stages.teach import StoredTeacher, given_scores, local_model, teach
 from flipkd.stages.train import train
 from flipkd.stages.units import Split
-from flipkd.student.device import best_device
 from flipkd.student.loading import load_student
 from flipkd.student.model import Student
 from flipkd.student.scoring import score_pairs

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from flipkd.device import best_device
 from flipkd.errors import ConfigError
-from flipkd.student.device import best_device
 
 GROUPED = "flipkd_grouped"
 AUTO = "auto"

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from flipkd.device import best_device
+
 NEIGHBOURS = 8
 LEFT_TEXTS = 2**17  # of more, as many are drawn: the search takes time in proportion
 
@@ -37,7 +39,7 @@ def mine_pairs(
     random = np.random.default_rng(seed)
     if len(left_rows) > LEFT_TEXTS:
         left_rows = np.sort(random.choice(left_rows, LEFT_TEXTS, replace=False))
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = best_device()
     queries, corpus = left_vectors[left_rows], right_vectors[right_rows]
     hits = semantic_search(torch.from_numpy(queries).to(device), torch.from_numpy(corpus).to(device), top_k=NEIGHBOURS)
     given = set(zip(left, right, strict=True)) | set(zip(right, left, strict=True))

@@ -14,6 +14,7 @@ import torch
 
 from flipkd import __version__
 from flipkd.config import TrainConfig
+from flipkd.device import best_device
 from flipkd.errors import ConfigError
 from flipkd.evaluate.calibration import fit_calibration
 from flipkd.evaluate.combine import choose_score, weighted_sum
@@ -21,7 +22,6 @@ from flipkd.evaluate.metrics import measure
 from flipkd.evaluate.thresholds import best_threshold
 from flipkd.files import check_manifest, new_folder, write_json, write_text
 from flipkd.student.contract import ScoreContract
-from flipkd.student.device import best_device
 from flipkd.student.language_model import LoraSettings
 from flipkd.student.loading import new_student
 from flipkd.student.model import Student

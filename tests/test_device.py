@@ -1,8 +1,8 @@
-"""Where a student runs: on CUDA where there is one, else on the processor."""
+"""Where models run: on CUDA where there is one, else on the processor."""
 
 import torch
 
-from flipkd.student.device import best_device
+from flipkd.device import best_device
 
 
 def test_cuda_where_there_is_one(monkeypatch):

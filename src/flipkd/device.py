@@ -1,4 +1,4 @@
-"""Where a student runs."""
+"""Where models run."""
 
 from __future__ import annotations
 
