@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import test_rooms
+import torch
 import typer
 import yaml
 
@@ -23,7 +24,7 @@ from flipkd.cli import app
 from flipkd.cli.options import mapping_of
 from flipkd.data.columns import OTHER_ALIASES, TEXT_ALIASES
 from flipkd.models import packaged_models
-from flipkd.objectives import OBJECTIVES
+from flipkd.objectives import OBJECTIVES, MatchBatch
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -255,6 +256,44 @@ def test_every_objective_and_knob_stands_in_its_section(objective):
         cell = GIVEN_BY_THE_RUN.get(knob, f"`{default}`")
         assert f"| `{knob}` | {cell} |" in text
     assert len(re.findall(r"^\| `", text, re.MULTILINE)) == len(knobs_of(objective))
+
+
+def test_the_table_of_objectives():
+    from flipkd.training.losses import resolve_objectives
+
+    default = config.TrainConfig.model_fields["objectives"].default
+    rows = []
+    for name in OBJECTIVES:
+        [term] = resolve_objectives({name: 1.0}, teacher_facts={"theta_pos": 0.5, "theta_neg": 0.2})
+        trains = "answer" if "answers" in term.needs else "vectors"
+        reads = "vectors" if "grid" in term.needs else "scores" if "teacher" in term.needs else "nothing"
+        looks = "yes" if reads_labels(term.function) else "no"
+        rows.append(f"| [`{name}`](#{name}) | {trains} | {reads} | {looks} | {'yes' if name in default else 'no'} |")
+    written = re.findall(r"^\| \[`.*$", text_of("docs/objectives.md"), re.MULTILINE)
+    assert sorted(written) == sorted(rows)
+
+
+def reads_labels(objective: Any) -> bool:
+    """Whether turning every label round changes the loss of a small batch."""
+    random = torch.Generator().manual_seed(0)
+    left, right = (torch.nn.functional.normalize(torch.randn(8, 3, generator=random), dim=1) for _ in range(2))
+    label = torch.tensor([1, 0, 0, 1, 0, 1, 0, 0])
+    right[label == 1] = left[label == 1]  # the teacher is sure of these, so the filter keeps them
+    losses = [
+        objective(
+            MatchBatch(
+                answers=torch.stack([torch.zeros(8), torch.arange(8.0) ** 2], dim=1),
+                label=labels,
+                left=left.roll(1, dims=1),  # the student thinks otherwise
+                right=right,
+                teacher_grid=left @ right.T,
+                teacher_left=left,
+                teacher_right=right,
+            )
+        ).item()
+        for labels in (label, 1 - label)
+    ]
+    return losses[0] != losses[1]
 
 
 def test_the_table_of_exit_codes():

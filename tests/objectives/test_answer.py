@@ -6,7 +6,13 @@ import pytest
 import torch
 
 from flipkd.errors import ConfigError
-from flipkd.objectives.answer import answer_cross_entropy, bernoulli_kd, margin_mse
+from flipkd.objectives.answer import (
+    answer_cross_entropy,
+    bernoulli_kd,
+    margin_mse,
+    pairwise_pref_kl,
+    ranknet_distill,
+)
 from flipkd.objectives.batch import MatchBatch
 
 
@@ -91,7 +97,7 @@ def test_margin_mse_asks_for_gaps_alone():
     assert loss.item() == pytest.approx((3**2 + 1.5**2) / 2)
 
 
-@pytest.mark.parametrize("objective", [bernoulli_kd, margin_mse])
+@pytest.mark.parametrize("objective", [bernoulli_kd, margin_mse, pairwise_pref_kl])
 def test_the_teachers_scores_become_log_odds(make_batch, objective):
     with pytest.raises(ConfigError, match="needs teacher_pair"):
         objective(make_batch(teacher_grid=None))
@@ -104,3 +110,49 @@ def test_the_teachers_scores_become_log_odds(make_batch, objective):
 
 def test_margin_mse_without_both_classes_is_0(make_batch):
     assert margin_mse(make_batch(4, label=torch.tensor([1, 1, -1, -1]))).item() == 0
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_pairwise_pref_kl_equals_plain_loops(make_batch, seed):
+    batch = make_batch(9, seed=seed)
+    rows = list(zip(batch.score.tolist(), batch.teacher.tolist(), strict=True))
+    terms = []
+    for i, (s, t) in enumerate(rows):
+        for j, (s_other, t_other) in enumerate(rows):
+            if i != j:
+                p, q = 1 / (1 + math.exp(s_other - s)), 1 / (1 + math.exp(-3 * (t - t_other)))
+                terms.append(q * math.log(q / p) + (1 - q) * math.log((1 - q) / (1 - p)))
+    ours = pairwise_pref_kl(batch, teacher_slope=3, teacher_intercept=5)
+    assert ours.item() == pytest.approx(sum(terms) / len(terms), rel=1e-5)
+
+
+def test_pairwise_pref_kl_asks_for_gaps_alone_and_pulls_ties_together():
+    log_odds = torch.tensor([2.0, -1.0, 0.5])
+    shifted = torch.stack([torch.zeros(3), log_odds + 7], dim=1)
+    assert pairwise_pref_kl(MatchBatch(answers=shifted, teacher_pair=log_odds)).item() == pytest.approx(0, abs=1e-6)
+    answers = torch.tensor([[0.0, 1.0], [0.0, -1.0]], requires_grad=True)
+    loss = pairwise_pref_kl(MatchBatch(answers=answers, teacher_pair=torch.zeros(2)))
+    loss.backward()
+    assert loss.item() == pytest.approx(math.log(math.cosh(1)), rel=1e-5)  # BCE(2, 1/2) - log 2
+    assert answers.grad[0, 1] > 0 > answers.grad[1, 1]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_ranknet_distill_equals_plain_loops_and_reads_the_order_alone(make_batch, seed):
+    batch = make_batch(9, seed=seed)
+    rows = list(zip(batch.score.tolist(), batch.teacher.tolist(), strict=True))
+    terms = [math.log(1 + math.exp(other - s)) for s, t in rows for other, t_other in rows if t > t_other]
+    assert len(terms) == 36
+    assert ranknet_distill(batch).item() == pytest.approx(sum(terms) / len(terms), rel=1e-5)
+    stretched = make_batch(9, seed=seed, teacher_grid=(5 * batch.teacher_grid).exp())
+    assert ranknet_distill(stretched).item() == ranknet_distill(batch).item()
+
+
+def test_ranknet_distill_in_closed_form():
+    answers = torch.zeros(3, 2, requires_grad=True)
+    loss = ranknet_distill(MatchBatch(answers=answers, teacher_pair=torch.tensor([0.9, 0.1, 0.5])))
+    loss.backward()
+    assert loss.item() == pytest.approx(math.log(2))
+    torch.testing.assert_close(answers.grad[:, 1], torch.tensor([-1 / 3, 1 / 3, 0.0]))
+    tied = MatchBatch(answers=answers, teacher_pair=torch.full((3,), 0.5))
+    assert ranknet_distill(tied).item() == 0

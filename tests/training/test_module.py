@@ -6,6 +6,7 @@ import torch
 from tiny import randomise
 
 from flipkd.errors import NumbersError
+from flipkd.objectives import OBJECTIVES
 from flipkd.training.batches import Collator
 from flipkd.training.losses import resolve_objectives
 from flipkd.training.module import DistillationModule
@@ -156,6 +157,21 @@ def test_the_queue_adds_columns_of_earlier_steps_and_is_kept_in_checkpoints(make
     other.load_state_dict(state)
     torch.testing.assert_close(other(**third)["loss"], out["loss"], rtol=0, atol=0)
     assert module.eval()(**third)["similarity"].shape == (8, 8), "a measurement is of its own batch alone"
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_every_objective_trains_alone_beside_texts_of_earlier_steps(make_student, table, objective):
+    student, _ = make_student(dtype="bfloat16")
+    randomise(student)
+    terms = resolve_objectives({objective: 1.0}, teacher_facts={"theta_pos": 0.5, "theta_neg": 0.0})
+    module = DistillationModule(student, terms, queue_size=20).train()
+    collator = Collator(student, table, represent=module.represent)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        module(**collator(list(range(8))))
+        loss = module(**collator(list(range(8, 16))))["loss"]
+    loss.backward()
+    assert loss.dtype == torch.float32
+    assert any(p.grad is not None and p.grad.any() for p in module.parameters())
 
 
 def test_without_a_queue_nothing_is_kept(make_student, table):

@@ -6,10 +6,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from flipkd.objectives.answer import answer_cross_entropy, bernoulli_kd, margin_mse
+    from flipkd.objectives.answer import (
+        answer_cross_entropy,
+        bernoulli_kd,
+        margin_mse,
+        pairwise_pref_kl,
+        ranknet_distill,
+    )
     from flipkd.objectives.batch import MatchBatch
     from flipkd.objectives.in_batch import in_batch_kl, score_mse
+    from flipkd.objectives.labels import cosent, info_nce
     from flipkd.objectives.margin import margin_angular, margin_hinge
+    from flipkd.objectives.ranking import list_mle, teacher_rank_hinge
+    from flipkd.objectives.relations import rkd_angle, rkd_distance, similarity_preserving
     from flipkd.objectives.selection import dual_threshold
 
 __all__ = [
@@ -17,22 +26,40 @@ __all__ = [
     "MatchBatch",
     "answer_cross_entropy",
     "bernoulli_kd",
+    "cosent",
     "dual_threshold",
     "in_batch_kl",
+    "info_nce",
+    "list_mle",
     "margin_angular",
     "margin_hinge",
     "margin_mse",
+    "pairwise_pref_kl",
+    "ranknet_distill",
+    "rkd_angle",
+    "rkd_distance",
     "score_mse",
+    "similarity_preserving",
+    "teacher_rank_hinge",
 ]
 
 OBJECTIVES: dict[str, str] = {
     "answer_cross_entropy": "flipkd.objectives.answer:answer_cross_entropy",
     "bernoulli_kd": "flipkd.objectives.answer:bernoulli_kd",
     "margin_mse": "flipkd.objectives.answer:margin_mse",
+    "pairwise_pref_kl": "flipkd.objectives.answer:pairwise_pref_kl",
+    "ranknet_distill": "flipkd.objectives.answer:ranknet_distill",
     "in_batch_kl": "flipkd.objectives.in_batch:in_batch_kl",
     "score_mse": "flipkd.objectives.in_batch:score_mse",
     "margin_hinge": "flipkd.objectives.margin:margin_hinge",
     "margin_angular": "flipkd.objectives.margin:margin_angular",
+    "teacher_rank_hinge": "flipkd.objectives.ranking:teacher_rank_hinge",
+    "list_mle": "flipkd.objectives.ranking:list_mle",
+    "similarity_preserving": "flipkd.objectives.relations:similarity_preserving",
+    "rkd_distance": "flipkd.objectives.relations:rkd_distance",
+    "rkd_angle": "flipkd.objectives.relations:rkd_angle",
+    "cosent": "flipkd.objectives.labels:cosent",
+    "info_nce": "flipkd.objectives.labels:info_nce",
 }
 _PUBLIC = {
     **OBJECTIVES,

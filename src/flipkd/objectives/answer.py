@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, logsigmoid
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, logsigmoid, softplus
 
 from flipkd.errors import ConfigError
 from flipkd.objectives.batch import MatchBatch, mean_or_zero
@@ -30,10 +31,9 @@ def bernoulli_kd(batch: MatchBatch, *, teacher_slope: float = 1.0, teacher_inter
 
     Source: per-label binary distillation (Yang et al., ICCV 2023, arXiv 2308.06453), on the one label of a match.
     """
-    target = _teacher_log_odds(batch, slope=teacher_slope, intercept=teacher_intercept)
-    probability = target.sigmoid()
-    entropy = -(probability * logsigmoid(target) + (1 - probability) * logsigmoid(-target))
-    return mean_or_zero(binary_cross_entropy_with_logits(batch.score, probability, reduction="none") - entropy)
+    return mean_or_zero(
+        _bernoulli_kl(_teacher_log_odds(batch, slope=teacher_slope, intercept=teacher_intercept), batch.score)
+    )
 
 
 def margin_mse(batch: MatchBatch, *, teacher_slope: float = 1.0, teacher_intercept: float = 0.0) -> Tensor:
@@ -49,6 +49,43 @@ def margin_mse(batch: MatchBatch, *, teacher_slope: float = 1.0, teacher_interce
     gap = batch.score - _teacher_log_odds(batch, slope=teacher_slope, intercept=teacher_intercept)
     label = batch.require("label")
     return mean_or_zero((gap[label == 1][:, None] - gap[label == 0]).square())
+
+
+def pairwise_pref_kl(batch: MatchBatch, *, teacher_slope: float = 1.0, teacher_intercept: float = 0.0) -> Tensor:
+    """L = mean over i != j of KL( Bernoulli(sigmoid(t_i - t_j)) || Bernoulli(sigmoid(s_i - s_j)) ), t the teacher's log-odds.
+
+    Which of two pairs is more of a match, and how sure the teacher is of it; s and t as in `bernoulli_kd`. Like
+    `margin_mse` it asks for gaps alone, but no gap that the teacher is sure of anyway dominates, and labels are not
+    looked at. One pair gives 0. Needs answers and the teacher's pair scores or grid. Raises ConfigError for a slope
+    that is not above 0.
+
+    Source: pairwise relevance distillation (Huang and Chen, EMNLP 2024, arXiv 2410.01383), whose two candidates belong
+    to one query; comparing across the pairs of a batch is ours.
+    """
+    teacher = _teacher_log_odds(batch, slope=teacher_slope, intercept=teacher_intercept)
+    student = batch.score
+    other = ~torch.eye(len(student), dtype=torch.bool, device=student.device)
+    return mean_or_zero(_bernoulli_kl(teacher[:, None] - teacher, student[:, None] - student)[other])
+
+
+def ranknet_distill(batch: MatchBatch) -> Tensor:
+    """L = mean over i, j with T_ii > T_jj of log(1 + e^{-(s_i - s_j)}): the teacher's order of the pairs, and no more.
+
+    s as in `bernoulli_kd`; any increasing function of T gives the same loss. log 2 at equal scores; without two pairs
+    that the teacher tells apart it is 0. Needs answers and the teacher's pair scores or grid; labels are not looked at.
+
+    Source: RankNet on a teacher's order for an LLM's yes (Sun et al., arXiv 2311.01555), there over the documents of
+    one query; comparing across the pairs of a batch is ours.
+    """
+    student, teacher = batch.score, batch.teacher
+    return mean_or_zero(softplus(student - student[:, None])[teacher[:, None] > teacher])
+
+
+def _bernoulli_kl(teacher: Tensor, student: Tensor) -> Tensor:
+    """KL( Bernoulli(sigmoid(teacher)) || Bernoulli(sigmoid(student)) ) for each entry of two tensors of log-odds."""
+    probability = teacher.sigmoid()
+    entropy = -(probability * logsigmoid(teacher) + (1 - probability) * logsigmoid(-teacher))
+    return binary_cross_entropy_with_logits(student, probability, reduction="none") - entropy
 
 
 def _teacher_log_odds(batch: MatchBatch, *, slope: float, intercept: float) -> Tensor:

@@ -16,6 +16,8 @@ _AXES: dict[str, tuple[str, ...]] = {
     "right": ("M", "D"),
     "teacher_grid": ("N", "M"),
     "teacher_pair": ("N",),
+    "teacher_left": ("N", "d"),
+    "teacher_right": ("M", "d"),
     "left_id": ("N",),
     "right_id": ("M",),
 }
@@ -25,6 +27,8 @@ _HINTS = {
     "left": "give the student a readout, or set this objective's weight to 0",
     "right": "give the student a readout, or set this objective's weight to 0",
     "teacher_grid": "use a bi-encoder teacher, a cross-encoder gives pair scores only",
+    "teacher_left": "use a bi-encoder teacher, a cross-encoder gives pair scores only",
+    "teacher_right": "use a bi-encoder teacher, a cross-encoder gives pair scores only",
     "teacher_pair": "score the pairs with a teacher first (flipkd teach), or give them a score column",
     "left_id": "without ids of texts no two are known to be equal",
     "right_id": "without ids of texts no two are known to be equal",
@@ -36,7 +40,7 @@ class MatchBatch:
     """N pairs as the student and the teacher see them; every tensor may be absent, asking for an absent one raises.
 
     M right-hand texts: column i < N holds the right-hand text of pair i, columns from N on are further candidates
-    (M = N on one process). D is the width of the student's representation. Shapes are checked: ConfigError.
+    (M = N on one process). D is the width of the student's representation, d of the teacher's. Shapes are checked: ConfigError.
     """
 
     answers: Tensor | None = None
@@ -51,6 +55,10 @@ class MatchBatch:
     """[N, M] the teacher's similarity T_ij of text i on the left and text j on the right."""
     teacher_pair: Tensor | None = None
     """[N] the teacher's score of each pair; the diagonal of the grid when only that is given."""
+    teacher_left: Tensor | None = None
+    """[N, d] the teacher's own vectors, of whatever width, unit length."""
+    teacher_right: Tensor | None = None
+    """[M, d]"""
     left_id: Tensor | None = None
     """[N] int64, equal for equal texts."""
     right_id: Tensor | None = None

@@ -14,6 +14,7 @@ from torch.nn.functional import softplus
 
 from flipkd.errors import ConfigError
 from flipkd.objectives.batch import MatchBatch, mean_or_zero
+from flipkd.objectives.comparisons import across, ordered
 from flipkd.objectives.selection import dual_threshold, scored_cells
 
 
@@ -44,39 +45,11 @@ def margin_hinge(
     similarity = batch.similarity.flatten()
     classes = [mask.flatten().nonzero().squeeze(1) for mask in (positive, negative)]
 
-    higher, lower = _between(*classes, limit=max_comparisons)
+    higher, lower = across(*classes, limit=max_comparisons)
     between = mean_or_zero((margin - (similarity[higher] - similarity[lower])).relu())
-    higher, lower = _within(classes, teacher, epsilon=epsilon, limit=max_comparisons)
+    higher, lower = ordered(classes, teacher, gap=epsilon, limit=max_comparisons)
     asked = gamma * (teacher[higher] - teacher[lower])
     return between + mean_or_zero((asked - (similarity[higher] - similarity[lower])).relu())
-
-
-def _between(positives: Tensor, negatives: Tensor, *, limit: int) -> tuple[Tensor, Tensor]:
-    """Comparisons (p, q) of a positive with a negative cell, as two index vectors."""
-    count = max(len(negatives), 1)
-    flat = _take(len(positives) * len(negatives), limit=limit).to(positives.device)
-    return positives[flat // count], negatives[flat % count]
-
-
-def _within(classes: list[Tensor], teacher: Tensor, *, epsilon: float, limit: int) -> tuple[Tensor, Tensor]:
-    """Comparisons (u, v) inside a class with T_v < T_u - epsilon, as two index vectors.
-
-    There can be N^4 of them, so they are numbered without being listed: sorted by T, the cells that u is compared
-    with are the first `counts[u]` of its class.
-    """
-    ordered = [cells[teacher[cells].argsort()] for cells in classes]
-    counts = torch.cat([torch.searchsorted(teacher[cells], teacher[cells] - epsilon) for cells in ordered])
-    starts = torch.cat([torch.full_like(ordered[0], 0), torch.full_like(ordered[1], len(ordered[0]))])
-    cells, ends = torch.cat(ordered), counts.cumsum(0)
-    flat = _take(int(counts.sum()), limit=limit).to(cells.device)
-    higher = torch.searchsorted(ends, flat, right=True)
-    lower = starts[higher] + flat - (ends - counts)[higher]
-    return cells[higher], cells[lower]
-
-
-def _take(count: int, *, limit: int) -> Tensor:
-    """Numbers of the comparisons to make: all of `count`, or `limit` drawn with replacement."""
-    return torch.arange(count) if count <= limit else torch.randint(count, (limit,))
 
 
 def margin_angular(

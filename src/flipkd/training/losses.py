@@ -69,14 +69,16 @@ def needs_of(objective: Objective) -> frozenset[str]:
         right=unit.flip(0),
         teacher_grid=unit @ unit.T,
         teacher_pair=torch.ones(4),
+        teacher_left=unit,
+        teacher_right=unit,
         left_id=torch.arange(4),
         right_id=torch.arange(4, 8),
     )
     without = {
         "answers": replace(full, answers=None),
         "vectors": replace(full, left=None, right=None, left_id=None, right_id=None),
-        "teacher": replace(full, teacher_grid=None, teacher_pair=None),
-        "grid": replace(full, teacher_grid=None),
+        "teacher": replace(full, teacher_grid=None, teacher_left=None, teacher_right=None, teacher_pair=None),
+        "grid": replace(full, teacher_grid=None, teacher_left=None, teacher_right=None),
     }
     state = torch.get_rng_state()
     try:

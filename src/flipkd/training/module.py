@@ -71,6 +71,8 @@ class DistillationModule(nn.Module):
             right=right,
             teacher_grid=grid,
             teacher_pair=teacher_pair,
+            teacher_left=teacher_left,
+            teacher_right=teacher_right,
             left_id=left_id,
             right_id=right_id,
         )

@@ -1,0 +1,57 @@
+"""Learning similarities from the labels alone: what the readout gains without a teacher, to set against the others.
+
+S [N, M] are the student's similarities. The teacher is not looked at.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import log_softmax
+
+from flipkd.errors import ConfigError
+from flipkd.objectives.batch import MatchBatch, mean_or_zero
+
+
+def cosent(batch: MatchBatch, *, temperature: float = 0.05) -> Tensor:
+    """L = log( 1 + sum over positives i, negatives j of e^{(S_jj - S_ii) / tau} ), positives and negatives by label.
+
+    The loss that fine-tunes the teachers by default, on the student's similarities. Pairs with an unknown label are left
+    out; without both classes it is 0. Needs left, right and label. Raises ConfigError for a temperature that is not
+    above 0.
+
+    Source: CoSENT as in sentence-transformers (its scale of 20 is 1 / tau); discussed in AnglE, arXiv 2309.12871.
+    """
+    _check(temperature)
+    label, similarity = batch.require("label"), batch.pair_similarity / temperature
+    gaps = similarity[label == 0][:, None] - similarity[label == 1]
+    return torch.cat([similarity.new_zeros(1), gaps.flatten()]).logsumexp(dim=0)
+
+
+def info_nce(batch: MatchBatch, *, temperature: float = 0.05) -> Tensor:
+    """L = mean over positives i of -log( e^{S_ii / tau} / sum over j of e^{S_ij / tau} ); columns alike, averaged.
+
+    Positives are by label; only `comparable` cells are in the sum, and a row with fewer than two is left out, as is a
+    column. All other texts of the batch count as negatives, which in questions and answers they often are not: with a
+    teacher, `margin_angular` with margins of 0 leaves out those that it calls close. Needs left, right and label. Raises
+    ConfigError for a temperature that is not above 0.
+
+    Source: van den Oord et al., arXiv 1807.03748; in both directions it is sentence-transformers'
+    MultipleNegativesSymmetricRankingLoss.
+    """
+    _check(temperature)
+    positive, similarity, comparable = batch.require("label") == 1, batch.similarity / temperature, batch.comparable
+    count = len(positive)
+    rows = _own_cross_entropy(similarity, comparable, positive)
+    return (rows + _own_cross_entropy(similarity.T[:count], comparable.T[:count], positive)) / 2
+
+
+def _own_cross_entropy(logits: Tensor, usable: Tensor, positive: Tensor) -> Tensor:
+    chosen = positive & (usable.sum(dim=1) > 1)
+    logs = log_softmax(logits.masked_fill(~usable, -float("inf")), dim=1)  # the own cell is always usable
+    return mean_or_zero(-logs.diagonal()[chosen])
+
+
+def _check(temperature: float) -> None:
+    if not temperature > 0:
+        raise ConfigError(f"temperature={temperature}: must be above 0; 0.02 to 0.1 suits cosines")

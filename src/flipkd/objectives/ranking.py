@@ -1,0 +1,70 @@
+"""Learning the teacher's order of the candidates that each text of the batch has: by gaps, or as a ranking.
+
+Both say which of two texts is closer to a third and leave open how close. S [N, M] are the student's similarities,
+T [N, M] the teacher's; only `comparable` cells count; rows and columns alike, averaged.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from flipkd.errors import ConfigError
+from flipkd.objectives.batch import MatchBatch, mean_or_zero
+from flipkd.objectives.comparisons import ordered
+
+
+def teacher_rank_hinge(batch: MatchBatch, *, margin: float = 0.1, max_comparisons: int = 65536) -> Tensor:
+    """L = mean over i and j, k with T_ij - T_ik > margin of [margin - (S_ij - S_ik)]_+; columns alike, averaged.
+
+    A gap of the teacher up to the margin asks for nothing, a larger one for the margin and no more. Needs left, right
+    and teacher_grid. Each mean takes all its comparisons or, above `max_comparisons`, that many drawn evenly with
+    torch's default CPU generator. A mean over nothing is 0. Raises ConfigError for a margin below 0 or max_comparisons
+    below 1.
+
+    Source: rank-based matching with a dead zone (LLP; Guo et al., ICML 2023, arXiv 2210.05801), there over the
+    neighbours of a node; comparisons without a term are left out of the mean here.
+    """
+    if not margin >= 0 or max_comparisons < 1:
+        raise ConfigError(f"margin={margin} must be at least 0, max_comparisons={max_comparisons} at least 1")
+    student, teacher = batch.similarity.flatten(), batch.teacher_similarity.flatten()
+    comparable = batch.comparable
+    cells = torch.arange(comparable.numel(), device=comparable.device).view_as(comparable)
+    directions = []
+    for numbers, usable in ((cells, comparable), (cells.T, comparable.T)):
+        groups = [row[chosen] for row, chosen in zip(numbers, usable, strict=True)]
+        closer, further = ordered(groups, teacher, gap=margin, limit=max_comparisons)
+        directions.append(mean_or_zero((margin - (student[closer] - student[further])).relu()))
+    return (directions[0] + directions[1]) / 2
+
+
+def list_mle(batch: MatchBatch, *, top: int = 2, temperature: float = 0.05) -> Tensor:
+    """L = mean over rows of -log P(the teacher's first `top` candidates in its order), P of Plackett-Luce over S / tau.
+
+    -log P = sum over places m <= top of -log( e^{s_(m)} / sum over n >= m of e^{s_(n)} ), s = S_i / tau in the order of
+    T_i; columns alike, averaged. Where a row has fewer candidates, all of its places count; the last one costs nothing,
+    and a row of fewer than two is left out. With top=1 it is the cross-entropy of the teacher's nearest text. Needs
+    left, right and teacher_grid. Raises ConfigError for a temperature that is not above 0 or top below 1.
+
+    Source: ListMLE (Xia et al., ICML 2008), cut after two places as in Syntriever's partial Plackett-Luce (Kim and
+    Baek, arXiv 2502.03824); the teacher's order in place of an LLM's preference is ours.
+    """
+    if not temperature > 0 or top < 1:
+        raise ConfigError(
+            f"temperature={temperature} must be above 0, 0.02 to 0.1 suits cosines; top={top} at least 1"
+        )
+    student, teacher, comparable = batch.similarity / temperature, batch.teacher_similarity, batch.comparable
+    rows = _row_mle(student, teacher, comparable, top=top)
+    return (rows + _row_mle(student.T, teacher.T, comparable.T, top=top)) / 2
+
+
+def _row_mle(student: Tensor, teacher: Tensor, usable: Tensor, *, top: int) -> Tensor:
+    chosen = usable.sum(dim=1) > 1
+    student, teacher, usable = student[chosen], teacher[chosen], usable[chosen]
+    order = teacher.masked_fill(~usable, -float("inf")).argsort(dim=1, descending=True)
+    there = usable.gather(1, order)
+    ranked = student.gather(1, order).masked_fill(
+        ~there, -1e30
+    )  # an infinity has no gradient but NaN in a running sum
+    remaining = ranked.flip(1).logcumsumexp(dim=1).flip(1)
+    return mean_or_zero(((remaining - ranked) * there)[:, :top].sum(dim=1))

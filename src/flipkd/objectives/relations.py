@@ -1,0 +1,92 @@
+"""Learning how all texts of the batch lie to each other, left and right alike: similarities, distances, angles.
+
+The 2 N texts of the batch's pairs are stacked, student's vectors e [2N, D] and teacher's f [2N, d]; their widths need not
+agree, since only the Gram matrices e e^T and f f^T are looked at. Labels are not. All need left, right, teacher_left and
+teacher_right; texts of earlier steps (columns from N on) are left out.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize, smooth_l1_loss
+
+from flipkd.errors import ConfigError
+from flipkd.objectives.batch import MatchBatch, mean_or_zero
+from flipkd.objectives.comparisons import take
+
+
+def similarity_preserving(batch: MatchBatch) -> Tensor:
+    """L = |G_s - G_t|^2 / (2N)^2 (Frobenius), G = e e^T with its rows brought to unit length, and the same of f.
+
+    0 for a rotated or scaled copy of the teacher's vectors. The entries are small: its authors use weights in the
+    thousands. Source: Tung and Mori, ICCV 2019, arXiv 1907.09682.
+    """
+    student, teacher = _grams(batch)
+    return (normalize(student, dim=1) - normalize(teacher, dim=1)).square().mean()
+
+
+def rkd_distance(batch: MatchBatch) -> Tensor:
+    """L = mean over i != j of SmoothL1(|e_i - e_j| / mu_s, |f_i - f_j| / mu_t), mu the mean distance of the batch.
+
+    0 for a rotated, scaled or shifted copy of the teacher's vectors.
+    Source: relational distillation (Park et al., CVPR 2019, arXiv 1904.05068), whose weight for it is 1.
+    """
+    student, teacher = (_relative_distances(gram) for gram in _grams(batch))
+    return smooth_l1_loss(student, teacher)
+
+
+def rkd_angle(batch: MatchBatch, *, max_comparisons: int = 65536) -> Tensor:
+    """L = mean over distinct i, j, k of SmoothL1(cos of the angle at e_j between e_i and e_k, the same of f).
+
+    0 for a rotated, scaled or shifted copy of the teacher's vectors, and with fewer than three texts. The mean takes all
+    triples or, above `max_comparisons`, that many drawn evenly with torch's default CPU generator. Raises ConfigError
+    for max_comparisons below 1.
+    Source: relational distillation (Park et al., CVPR 2019, arXiv 1904.05068), whose weight for it is 2.
+    """
+    if max_comparisons < 1:
+        raise ConfigError(f"max_comparisons={max_comparisons} must be at least 1")
+    student, teacher = _grams(batch)
+    triples = _triples(len(student), limit=max_comparisons).to(student.device)
+    return mean_or_zero(smooth_l1_loss(_cosines(student, triples), _cosines(teacher, triples), reduction="none"))
+
+
+def _grams(batch: MatchBatch) -> tuple[Tensor, Tensor]:
+    """Inner products of all 2N texts, of the student's and of the teacher's vectors, float32 even under autocast."""
+    left, right = batch.require("left"), batch.require("right")
+    teacher_left, teacher_right = batch.require("teacher_left"), batch.require("teacher_right")
+    with torch.autocast(left.device.type, enabled=False):
+        student = torch.cat([left, right[: len(left)]]).float()
+        teacher = torch.cat([teacher_left, teacher_right[: len(left)]]).detach().float()
+        return student @ student.T, teacher @ teacher.T
+
+
+def _relative_distances(gram: Tensor) -> Tensor:
+    """All distances between two texts, divided by their mean."""
+    distances = _distances(gram)[~torch.eye(len(gram), dtype=torch.bool, device=gram.device)]
+    return distances / distances.mean()
+
+
+def _distances(gram: Tensor) -> Tensor:
+    length = gram.diagonal()
+    squared = length[:, None] + length - 2 * gram
+    return squared.clamp(min=1e-8).sqrt()  # equal texts; the root's slope at 0 is infinite
+
+
+def _cosines(gram: Tensor, triples: Tensor) -> Tensor:
+    """The cosine at j between i and k, for triples [3, n] of (i, j, k)."""
+    i, j, k = triples
+    distance = _distances(gram)
+    return (gram[i, k] - gram[i, j] - gram[j, k] + gram[j, j]) / (distance[i, j] * distance[j, k])
+
+
+def _triples(count: int, *, limit: int) -> Tensor:
+    """Triples [3, n] of distinct numbers below `count`: all of them, or `limit` drawn with replacement."""
+    flat = take(count * (count - 1) * (count - 2), limit=limit)
+    flat, third = flat // max(count - 2, 1), flat % max(count - 2, 1)
+    first, second = flat // max(count - 1, 1), flat % max(count - 1, 1)
+    second = second + (second >= first)
+    low, high = torch.minimum(first, second), torch.maximum(first, second)
+    third = third + (third >= low)
+    third = third + (third >= high)
+    return torch.stack([second, first, third])

@@ -1,0 +1,118 @@
+"""teacher_rank_hinge and list_mle against plain loops, closed forms and the properties of their sources."""
+
+import math
+
+import pytest
+import torch
+
+from flipkd.errors import ConfigError
+from flipkd.objectives.batch import MatchBatch
+from flipkd.objectives.ranking import list_mle, teacher_rank_hinge
+
+
+def both_directions(batch):
+    cells = [batch.similarity.tolist(), batch.teacher_similarity.tolist(), batch.comparable.tolist()]
+    return cells, [[list(column) for column in zip(*rows, strict=True)] for rows in cells]
+
+
+def loop_hinge(student, teacher, usable, margin):
+    terms = []
+    for s_row, t_row, u_row in zip(student, teacher, usable, strict=True):
+        cells = [j for j, use in enumerate(u_row) if use]
+        terms += [
+            max(0.0, margin - (s_row[j] - s_row[k])) for j in cells for k in cells if t_row[j] - t_row[k] > margin
+        ]
+    return sum(terms) / len(terms) if terms else 0.0
+
+
+def loop_mle(student, teacher, usable, top, tau):
+    terms = []
+    for s_row, t_row, u_row in zip(student, teacher, usable, strict=True):
+        order = sorted((j for j, use in enumerate(u_row) if use), key=lambda j: -t_row[j])
+        if len(order) < 2:
+            continue
+        powers = [math.exp(s_row[j] / tau) for j in order]
+        terms.append(sum(-math.log(powers[m] / sum(powers[m:])) for m in range(min(top, len(powers)))))
+    return sum(terms) / len(terms) if terms else 0.0
+
+
+def grid_batch(student, teacher, **more):
+    return MatchBatch(left=student, right=torch.eye(student.shape[1]), teacher_grid=teacher, **more)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("columns", [7, 10])
+def test_hinge_equals_plain_loops(make_batch, seed, columns):
+    batch = make_batch(7, columns=columns, seed=seed)
+    expected = sum(loop_hinge(*cells, 0.3) for cells in both_directions(batch)) / 2
+    assert teacher_rank_hinge(batch, margin=0.3).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_hinge_asks_for_the_margin_and_no_more():
+    teacher = torch.tensor([[0.9, 0.1], [0.1, 0.9]])
+    assert teacher_rank_hinge(grid_batch(0.1 * teacher, teacher)).item() == pytest.approx(0.02)  # 0.1 - 0.08
+    assert teacher_rank_hinge(grid_batch(teacher, teacher)).item() == 0
+    assert teacher_rank_hinge(grid_batch(-teacher, teacher)).item() == pytest.approx(0.9)
+
+
+def test_gaps_within_the_dead_zone_give_no_gradient_and_no_term():
+    student = torch.randn(3, 3, requires_grad=True)
+    loss = teacher_rank_hinge(grid_batch(student, torch.eye(3) * 0.09))
+    loss.backward()
+    assert loss.item() == 0
+    assert not student.grad.any()
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("columns", [7, 10])
+@pytest.mark.parametrize("top", [1, 2, 20])
+def test_list_mle_equals_plain_loops(make_batch, seed, columns, top):
+    batch = make_batch(7, columns=columns, seed=seed)
+    expected = sum(loop_mle(*cells, top, 0.3) for cells in both_directions(batch)) / 2
+    assert list_mle(batch, top=top, temperature=0.3).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_equal_similarities_make_every_order_as_likely():
+    loss = list_mle(grid_batch(torch.zeros(5, 5), torch.rand(5, 5)))
+    assert loss.item() == pytest.approx(math.log(5) + math.log(4), rel=1e-5)
+
+
+def test_first_place_alone_is_the_cross_entropy_of_the_nearest():
+    random = torch.Generator().manual_seed(0)
+    student, teacher = torch.randn(6, 6, generator=random), torch.rand(6, 6, generator=random)
+    expected = [
+        torch.nn.functional.cross_entropy(s / 0.05, t.argmax(1))
+        for s, t in ((student, teacher), (student.T, teacher.T))
+    ]
+    torch.testing.assert_close(list_mle(grid_batch(student, teacher), top=1), sum(expected) / 2)
+
+
+def test_masked_cells_have_no_say_and_no_gradient():
+    ids = {"left_id": torch.tensor([0, 1, 2, 3]), "right_id": torch.tensor([10, 11, 11, 13])}  # texts 1 and 2 are one
+    for objective in (list_mle, teacher_rank_hinge):
+        student = torch.randn(4, 4, generator=torch.Generator().manual_seed(1), requires_grad=True)
+        teacher = torch.rand(4, 4, generator=torch.Generator().manual_seed(2))
+        loss = objective(grid_batch(student, teacher, **ids))
+        loss.backward()
+        assert student.grad[1, 2] == student.grad[2, 1] == 0
+        changed = teacher.clone()
+        changed[1, 2] = 1e4
+        assert objective(grid_batch(student, changed, **ids)).item() == loss.item()
+
+
+@pytest.mark.parametrize(
+    ("objective", "knob"),
+    [
+        (teacher_rank_hinge, {"margin": -0.1}),
+        (teacher_rank_hinge, {"margin": math.nan}),
+        (teacher_rank_hinge, {"max_comparisons": 0}),
+        (list_mle, {"top": 0}),
+        (list_mle, {"temperature": 0.0}),
+    ],
+)
+def test_impossible_knobs_and_pair_scores_are_refused(make_batch, objective, knob):
+    [(name, value)] = knob.items()
+    with pytest.raises(ConfigError, match=f"{name}={value}"):
+        objective(make_batch(), **knob)
+    with pytest.raises(ConfigError, match=r"needs teacher_grid.*bi-encoder"):
+        objective(make_batch(teacher_grid=None, teacher_pair=torch.rand(8)))

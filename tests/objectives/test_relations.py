@@ -1,0 +1,119 @@
+"""The relational objectives against plain loops, closed forms and their invariances."""
+
+import itertools
+import math
+
+import pytest
+import torch
+
+from flipkd.errors import ConfigError
+from flipkd.objectives.batch import MatchBatch
+from flipkd.objectives.relations import rkd_angle, rkd_distance, similarity_preserving
+
+OBJECTIVES = [similarity_preserving, rkd_distance, rkd_angle]
+
+
+def stacked(batch):
+    """The 2N vectors of each model as nested lists; columns from N on are left out."""
+    count = len(batch.left)
+    student = batch.left.tolist() + batch.right[:count].tolist()
+    return student, batch.teacher_left.tolist() + batch.teacher_right[:count].tolist()
+
+
+def smooth_l1(x, y):
+    gap = abs(x - y)
+    return gap * gap / 2 if gap < 1 else gap - 0.5
+
+
+def loop_similarity(student, teacher):
+    grams = []
+    for vectors in (student, teacher):
+        gram = [[sum(map(float.__mul__, a, b)) for b in vectors] for a in vectors]
+        grams.append([[cell / math.hypot(*row) for cell in row] for row in gram])
+    return (
+        sum((s - t) ** 2 for rows in zip(*grams, strict=True) for s, t in zip(*rows, strict=True)) / len(student) ** 2
+    )
+
+
+def loop_distance(student, teacher):
+    relative = []
+    for vectors in (student, teacher):
+        distances = [math.dist(a, b) for i, a in enumerate(vectors) for j, b in enumerate(vectors) if i != j]
+        relative.append([d / (sum(distances) / len(distances)) for d in distances])
+    return sum(map(smooth_l1, *relative)) / len(relative[0])
+
+
+def loop_angle(student, teacher):
+    def cosine(vectors, i, j, k):
+        one = [x - y for x, y in zip(vectors[i], vectors[j], strict=True)]
+        two = [x - y for x, y in zip(vectors[k], vectors[j], strict=True)]
+        return sum(map(float.__mul__, one, two)) / (math.hypot(*one) * math.hypot(*two))
+
+    triples = list(itertools.permutations(range(len(student)), 3))
+    return sum(smooth_l1(cosine(student, *t), cosine(teacher, *t)) for t in triples) / len(triples)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("columns", [4, 7])
+@pytest.mark.parametrize(
+    ("objective", "loop"),
+    [(similarity_preserving, loop_similarity), (rkd_distance, loop_distance), (rkd_angle, loop_angle)],
+)
+def test_equals_plain_loops(make_batch, objective, loop, seed, columns):
+    batch = make_batch(4, columns=columns, seed=seed)
+    assert objective(batch).item() == pytest.approx(loop(*stacked(batch)), rel=1e-4)
+
+
+def moved(batch, *, scale=1.0, shift=0.0):
+    """A batch whose teacher is a rotated, scaled and shifted copy of its student."""
+    rotation = torch.linalg.qr(torch.randn(5, 5, generator=torch.Generator().manual_seed(9)))[0]
+    sides = {side: scale * getattr(batch, side) @ rotation + shift for side in ("left", "right")}
+    return MatchBatch(left=batch.left, right=batch.right, teacher_left=sides["left"], teacher_right=sides["right"])
+
+
+def test_zero_for_what_each_is_blind_to(make_batch):
+    batch = make_batch(5)
+    for objective in OBJECTIVES:
+        assert objective(moved(batch, scale=3.0)).item() == pytest.approx(0, abs=1e-5)
+    for objective in (rkd_distance, rkd_angle):
+        assert objective(moved(batch, shift=0.7)).item() == pytest.approx(0, abs=1e-5)
+    assert similarity_preserving(moved(batch, shift=0.7)).item() > 1e-3
+
+
+def test_closed_forms():
+    right_angles = {"left": torch.tensor([[1.0, 0.0]]), "right": torch.tensor([[0.0, 1.0]])}
+    same = {"teacher_left": torch.tensor([[1.0]]), "teacher_right": torch.tensor([[1.0]])}
+    one_pair = MatchBatch(**right_angles, **same)  # G_s is the unit matrix, every entry of G_t is 1 / sqrt(2)
+    half = math.sqrt(0.5)
+    assert similarity_preserving(one_pair).item() == pytest.approx(((1 - half) ** 2 + half**2) / 2)
+    assert rkd_distance(one_pair).item() == 0  # one distance is its own mean
+    assert rkd_angle(one_pair).item() == 0  # no three texts
+
+
+def test_drawn_triples_are_some_of_all(make_batch):
+    batch = make_batch(6)
+    whole = rkd_angle(batch).item()
+    torch.manual_seed(0)
+    drawn = [rkd_angle(batch, max_comparisons=200).item() for _ in range(300)]
+    assert len(set(drawn)) > 250
+    assert sum(drawn) / len(drawn) == pytest.approx(whole, rel=0.02)
+    with pytest.raises(ConfigError, match="max_comparisons=0"):
+        rkd_angle(batch, max_comparisons=0)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_equal_texts_and_collapsed_vectors_have_finite_gradients(objective):
+    left = torch.tensor([[1.0, 0.0]] * 3, requires_grad=True)
+    right = torch.tensor([[1.0, 0.0]] * 3, requires_grad=True)
+    teacher = torch.nn.functional.normalize(torch.randn(3, 4, generator=torch.Generator().manual_seed(0)), dim=1)
+    loss = objective(MatchBatch(left=left, right=right, teacher_left=teacher, teacher_right=teacher))
+    loss.backward()
+    assert loss.isfinite()
+    assert left.grad.isfinite().all()
+    assert right.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_scores_of_pairs_do_not_suffice(make_batch, objective):
+    with pytest.raises(ConfigError, match=r"needs teacher_left.*bi-encoder"):
+        objective(make_batch(teacher_left=None, teacher_right=None))
