@@ -61,7 +61,7 @@ class Matcher:
         there it is the mean over both orders of the two texts.
         Raises DataError for a pair that is not two texts, NumbersError for a score that is not finite.
         """
-        left, right = _sides(pairs)
+        left, right = checked_sides(pairs)
         label = "pairs" if show_progress_bar else None
         orders = [(left, right), (right, left)] if self.contract.symmetric else [(left, right)]
         summed = [self._score(*sides, batch_size=batch_size, progress=label) for sides in orders]
@@ -107,7 +107,7 @@ class Matcher:
 
         After joint reading a right-hand text was trained after its left-hand one, and alone it is a stranger.
         """
-        texts = _checked_texts(texts, "text")
+        texts = checked_texts(texts)
         label = "texts" if show_progress_bar else None
         with self._alone:
             return encode_texts(self.student, texts, batch_size=batch_size, progress=label)
@@ -128,7 +128,7 @@ class Matcher:
         if top_k is not None and top_k < 1:
             raise UsageError(f"top_k is {top_k}; it must be at least 1, or None for all documents")
         _check_text(query, "the query")
-        documents = _checked_texts(documents, "document")
+        documents = checked_texts(documents, "document")
         scores = self.predict([(query, document) for document in documents], batch_size=batch_size)
         ranked: list[dict[str, Any]] = []
         for position in np.argsort(-scores, kind="stable")[:top_k].tolist():
@@ -144,7 +144,8 @@ def matcher_folder(folder: str | Path) -> Path:
     return inside if not (path / CONTRACT).exists() and (inside / CONTRACT).exists() else path
 
 
-def _sides(pairs: Pairs) -> tuple[list[str], list[str]]:
+def checked_sides(pairs: Pairs) -> tuple[list[str], list[str]]:
+    """Left and right texts of pairs. Raises DataError naming the first pair that is not two texts to be scored."""
     rows = _listed(pairs, "pairs")
     if len(rows) == 2 and all(isinstance(row, str) for row in rows):
         raise DataError("got one pair of texts where a list of pairs is needed: write [(text1, text2)]")
@@ -156,7 +157,8 @@ def _sides(pairs: Pairs) -> tuple[list[str], list[str]]:
     return [row[0] for row in rows], [row[1] for row in rows]
 
 
-def _checked_texts(texts: Any, what: str) -> list[str]:
+def checked_texts(texts: Any, what: str = "text") -> list[str]:
+    """The texts as a list. Raises DataError naming the first that cannot be read."""
     rows = _listed(texts, f"{what}s")
     for position, text in enumerate(rows):
         _check_text(text, f"{what} {position}")

@@ -119,6 +119,12 @@ def show(text: str) -> None:
     sys.stdout.write(text + "\n")
 
 
+def tell(text: str) -> None:
+    """What goes on while a verb runs, on stderr."""
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
 def with_settings(config_name: str) -> type[TyperCommand]:
     """A command whose --help also lists every setting of a config model with its default."""
 

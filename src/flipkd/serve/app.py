@@ -1,0 +1,86 @@
+"""The application: routes, health, metrics and a page to try it by hand, behind the gate."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response
+
+from flipkd import __version__
+from flipkd.serve.gate import Gate
+from flipkd.serve.metrics import Metrics
+from flipkd.serve.problems import add_handlers, not_ready
+from flipkd.serve.routes import router
+from flipkd.serve.service import Service
+
+HERE = Path(__file__).parent
+POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; frame-ancestors 'none'"
+
+
+def create_app(service: Service, *, api_key: str | None = None, loopback: bool = True) -> Gate:
+    """The ASGI application that serves `service`; it starts and stops with it.
+
+    `loopback`: it listens where only this machine reaches it, so without a key requests must name this machine as host.
+    """
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await service.start()
+        yield
+        await service.stop()
+
+    # Its interactive pages would load scripts from elsewhere; /openapi.json is there.
+    app = FastAPI(title="flipkd", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.state.service = service
+    app.state.metrics = Metrics(service)
+    add_handlers(app)
+    app.include_router(router)
+    _add_health(app, service)
+    _add_page(app)
+    return Gate(app, service=service, api_key=api_key, loopback=loopback, metrics=app.state.metrics)
+
+
+def _add_health(app: FastAPI, service: Service) -> None:
+    started = time.monotonic()
+
+    @app.get("/healthz", tags=["health"])
+    async def healthz() -> dict[str, Any]:
+        """Whether the process answers at all."""
+        return {"status": "ok", "uptime": round(time.monotonic() - started, 1)}
+
+    @app.get("/readyz", tags=["health"])
+    @app.get("/health", tags=["health"])
+    async def readyz() -> Response:
+        """Whether requests are answered: 200 or 503."""
+        state = service.state
+        return JSONResponse({"status": state}) if state == "ready" else not_ready(f"the server is {state}")
+
+    @app.get("/metrics", tags=["health"])
+    async def metrics(request: Request) -> Response:
+        """Counts and times, as Prometheus reads them."""
+        found: Metrics = request.app.state.metrics
+        return found.page()
+
+
+def _add_page(app: FastAPI) -> None:
+    files = {
+        "/": ("page.html", "text/html"),
+        "/page.js": ("page.js", "text/javascript"),
+        "/page.css": ("page.css", "text/css"),
+    }
+
+    def add(path: str, name: str, media: str) -> None:
+        content = (HERE / name).read_text(encoding="utf-8")
+
+        @app.get(path, include_in_schema=False)
+        async def _() -> Response:
+            headers = {"content-security-policy": POLICY, "x-content-type-options": "nosniff"}
+            return Response(content, media_type=media, headers=headers)
+
+    for path, (name, media) in files.items():
+        add(path, name, media)

@@ -1,0 +1,154 @@
+"""What a request must pass before a route sees it: who asks, from where, how much, how fast; and whether they still listen."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from fastapi.responses import Response
+
+from flipkd.serve.limits import Limits
+from flipkd.serve.metrics import Metrics
+from flipkd.serve.problems import not_ready, of_ours, problem
+from flipkd.serve.service import Service
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+OPEN = ("/health", "/healthz", "/readyz")  # need no key, and answer while the server shuts down
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+class Gone(Exception):
+    """The client closed the connection."""
+
+
+class Gate:
+    """ASGI middleware around the whole application."""
+
+    def __init__(self, app: App, *, service: Service, metrics: Metrics, api_key: str | None, loopback: bool) -> None:
+        self.app, self.service, self.metrics, self.loopback = app, service, metrics, loopback
+        self.limits: Limits = service.limits
+        self._key = None if api_key is None else f"Bearer {api_key}".encode()
+        self.busy = 0
+        """Requests that were let in and are not answered yet."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a problem, or hand the request and its whole body on."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        headers = {name.decode("latin-1"): value for name, value in scope["headers"]}
+        refusal = self._refusal(scope, headers)
+        self.busy += refusal is None
+        with self.metrics.request(scope) as counted:
+            counting = counted.listening(send)
+            try:
+                if refusal is None:
+                    await self._let_in(scope, headers, receive, counting)
+                else:
+                    await refusal(scope, receive, counting)
+            except Gone:
+                counted.status = "gone"
+            finally:
+                self.busy -= refusal is None
+
+    def _refusal(self, scope: Scope, headers: dict[str, bytes]) -> Response | None:
+        if not self._from_here(headers):
+            return problem(403, "the Host or Origin of this request is not this server's")
+        if scope["path"] in OPEN:
+            return None
+        if self._key is not None and not hmac.compare_digest(headers.get("authorization", b""), self._key):
+            return problem(401, "give the key: Authorization: Bearer KEY", headers={"www-authenticate": "Bearer"})
+        if self.service.draining:
+            return not_ready("the server is shutting down")
+        return None
+
+    def _from_here(self, headers: dict[str, bytes]) -> bool:
+        """Whether a browser sent this from a page of ours, if a browser sent it.
+
+        Without a key a page of somebody else could otherwise use the server by way of its visitor's browser: by a name
+        that it has pointed at 127.0.0.1, which Host gives away, or directly, which Origin does.
+        """
+        host = headers.get("host", b"").decode("latin-1")
+        try:
+            if self.loopback and self._key is None and urlsplit(f"//{host}").hostname not in LOOPBACK:
+                return False
+            origin = headers.get("origin")
+            return origin is None or urlsplit(origin.decode("latin-1")).netloc == host
+        except ValueError:  # no address at all
+            return False
+
+    async def _let_in(self, scope: Scope, headers: dict[str, bytes], receive: Receive, send: Send) -> None:
+        try:
+            async with asyncio.timeout(self.limits.body_timeout):
+                body = await self._body(headers, receive)
+        except TimeoutError:
+            slow = problem(408, "the body came too slowly", headers={"connection": "close"})
+            await slow(scope, receive, send)
+            return
+        if body is None:
+            most = f"the body has more than {self.limits.max_body_bytes:,} bytes; send fewer texts at a time"
+            await problem(413, most, headers={"connection": "close"})(scope, receive, send)
+            return
+        await self._answer(scope, body, receive, send)
+
+    async def _body(self, headers: dict[str, bytes], receive: Receive) -> bytes | None:
+        """All of it; None when it is too large, which a chunked body says only as it comes."""
+        length = headers.get("content-length", b"0")
+        if length.isdigit() and int(length) > self.limits.max_body_bytes:
+            return None
+        parts, size, more = [], 0, True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise Gone
+            parts.append(message.get("body", b""))
+            size, more = size + len(parts[-1]), message.get("more_body", False)
+            if size > self.limits.max_body_bytes:
+                return None
+        return b"".join(parts)
+
+    async def _answer(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
+        """Run the application until it is done or the client has gone."""
+        given = False
+        started = False
+
+        async def replay() -> MutableMapping[str, Any]:
+            nonlocal given
+            if given:
+                return await receive()
+            given = True
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        async def watched(message: MutableMapping[str, Any]) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        answer = asyncio.ensure_future(self.app(scope, replay, watched))
+        gone = asyncio.ensure_future(_disconnected(receive))
+        try:
+            await asyncio.wait((answer, gone), return_when=asyncio.FIRST_COMPLETED)
+            if not answer.done():
+                raise Gone
+            await answer
+        except Gone:
+            raise
+        except Exception as error:
+            if not started:
+                await of_ours(error)(scope, receive, send)
+        finally:
+            for task in (answer, gone):
+                task.cancel()
+            await asyncio.gather(answer, gone, return_exceptions=True)
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,155 @@
+"""The routes: each reads a body in somebody's shape, asks the service, and answers in the same shape."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+from fastapi import APIRouter, Request
+from starlette.exceptions import HTTPException
+
+from flipkd import __version__
+from flipkd.errors import DataError
+from flipkd.matcher import checked_texts
+from flipkd.serve.service import Match, Service
+from flipkd.serve.shapes import EmbedBody, EmbeddingsBody, MatchBody, RerankBody, ScoreBody
+from flipkd.serve.strict_json import StrictRoute
+
+router = APIRouter(route_class=StrictRoute)
+
+
+@router.post("/match")
+async def match(body: MatchBody, request: Request) -> dict[str, Any]:
+    """Score, calibrated probability and decision of each pair."""
+    pairs = [(left, right) for left, right in body.pairs]
+    found = await _matched(request, pairs)
+    return {
+        "results": [{"index": index, **vars(row)} for index, row in enumerate(found)],
+        "model": _service(request).name,
+        "revision": _service(request).revision,
+    }
+
+
+@router.post("/rerank")
+@router.post("/v1/rerank")
+@router.post("/v2/rerank")
+async def rerank(body: RerankBody, request: Request) -> Any:
+    """Documents by falling probability of matching the query, in the shape of text-embeddings-inference or of Cohere."""
+    if (body.texts is None) == (body.documents is None):
+        raise HTTPException(
+            422, "give texts (as for text-embeddings-inference) or documents (as for Cohere), not both"
+        )
+    checked_texts([body.query], "query")
+    if body.texts is not None:
+        return await _rerank_texts(body, checked_texts(body.texts), request)
+    documents = [document if isinstance(document, str) else document["text"] for document in body.documents or []]
+    found = await _matched(request, [(body.query, document) for document in checked_texts(documents, "document")])
+    results: list[dict[str, Any]] = []
+    for index in _by_score(found)[: body.top_n]:
+        text = {"document": {"text": documents[index]}} if body.return_documents else {}
+        results.append({"index": index, "relevance_score": found[index].probability} | text)
+    return {"id": str(uuid4()), "results": results, "meta": {"api_version": {"version": "2"}}}
+
+
+async def _rerank_texts(body: RerankBody, texts: list[str], request: Request) -> list[dict[str, Any]]:
+    found = await _matched(request, [(body.query, text) for text in texts], may_cut=body.truncate)
+    rows: list[dict[str, Any]] = []
+    for index in _by_score(found):
+        row = {"index": index, "score": found[index].score if body.raw_scores else found[index].probability}
+        rows.append(row | ({"text": texts[index]} if body.return_text else {}))
+    return rows
+
+
+@router.post("/score")
+@router.post("/v1/score")
+async def score(body: ScoreBody, request: Request) -> dict[str, Any]:
+    """Probability of each pair of text_1 and text_2, in the shape of vLLM."""
+    left, right = ([side] if isinstance(side, str) else side for side in (body.text_1, body.text_2))
+    if len(left) == 1:
+        left = left * len(right)
+    if len(left) != len(right):
+        raise HTTPException(
+            422, f"text_1 has {len(left)} texts and text_2 {len(right)}; give as many, or one text_1 for all"
+        )
+    found = await _matched(request, list(zip(left, right, strict=True)))
+    data = [{"index": index, "object": "score", "score": row.probability} for index, row in enumerate(found)]
+    return {"id": f"score-{uuid4()}", "object": "list", "model": _service(request).name, "data": data}
+
+
+@router.post("/embed")
+async def embed(body: EmbedBody, request: Request) -> list[list[float]]:
+    """A unit vector for each text, in the shape of text-embeddings-inference."""
+    return await _encoded(request, body.inputs)
+
+
+@router.post("/v1/embeddings")
+async def embeddings(body: EmbeddingsBody, request: Request) -> dict[str, Any]:
+    """A unit vector for each text, in the shape of OpenAI."""
+    vectors: list[Any] = await _encoded(request, body.input)
+    if body.encoding_format == "base64":
+        vectors = [base64.b64encode(np.array(vector, "<f4").tobytes()).decode() for vector in vectors]
+    data = [{"object": "embedding", "index": index, "embedding": vector} for index, vector in enumerate(vectors)]
+    return {"object": "list", "model": _service(request).name, "data": data}
+
+
+@router.get("/info")
+async def info(request: Request) -> dict[str, Any]:
+    """What is served, and what a request may hold."""
+    service = _service(request)
+    matcher = service.matcher
+    contract = matcher.contract
+    return {
+        "model_id": service.name,
+        "model_sha": service.revision,
+        "base_model": contract.base_model_name_or_path,
+        "reading": contract.reading,
+        "symmetric": contract.symmetric,
+        "threshold": matcher.threshold,
+        "review_threshold": matcher.review_threshold,
+        "max_text_length": contract.max_text_length,
+        "max_client_batch_size": service.limits.max_items,
+        "max_body_bytes": service.limits.max_body_bytes,
+        "max_batch_requests": service.limits.batch_size,
+        "version": __version__,
+    }
+
+
+async def _matched(request: Request, pairs: list[tuple[str, str]], *, may_cut: bool = True) -> list[Match]:
+    service = _service(request)
+    _check_count(service, len(pairs))
+    found = await service.match(pairs)
+    cut = [index for index, row in enumerate(found) if row.truncated]
+    if cut and not may_cut:
+        most = service.matcher.contract.max_text_length
+        raise DataError(f"item {cut[0]} has a text of more than {most} tokens, and truncate is false")
+    return found
+
+
+async def _encoded(request: Request, texts: str | list[str]) -> list[list[float]]:
+    service = _service(request)
+    rows = [texts] if isinstance(texts, str) else texts
+    _check_count(service, len(rows))
+    if service.matcher.contract.reading == "joint":
+        raise HTTPException(
+            422,
+            "this matcher reads both texts together, so it has no vectors of single ones; train with reading=separate",
+        )
+    return await service.encode(rows)
+
+
+def _check_count(service: Service, count: int) -> None:
+    most = service.limits.max_items
+    if count > most:
+        raise HTTPException(422, f"{count} items in one request; at most {most} are allowed, send them in parts")
+
+
+def _by_score(found: list[Match]) -> list[int]:
+    """Positions by falling score; ties as they were given."""
+    return sorted(range(len(found)), key=lambda index: -found[index].score)
+
+
+def _service(request: Request) -> Service:
+    service: Service = request.app.state.service
+    return service

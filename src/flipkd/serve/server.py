@@ -1,0 +1,176 @@
+"""One process that listens: bind, load beside it, answer, and leave in order when asked to."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import logging
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from flipkd.errors import RefusedError, ResourceError, UsageError
+from flipkd.serve.app import create_app
+from flipkd.serve.gate import Gate
+from flipkd.serve.service import Service
+
+logger = logging.getLogger(__name__)
+BACKLOG = 2048
+TICK = 0.02  # seconds between two looks at whether the last request is answered
+
+
+def serve(
+    service: Service,
+    *,
+    host: str,
+    port: int,
+    api_key: str | None = None,
+    insecure: bool = False,
+    listening: Callable[[str], None] = lambda url: None,
+) -> None:
+    """Serve until SIGTERM or SIGINT; a second one does not wait for the requests that were accepted.
+
+    `listening` is told the address once it is bound, which is before the model is loaded. Raises RefusedError for an
+    address that others reach without a key, unless `insecure`; UsageError or ResourceError for one that cannot be bound;
+    whatever loading the model raises.
+    """
+    loopback = is_loopback(host)
+    if not loopback and api_key is None and not insecure:
+        raise RefusedError(
+            f"host {host} can be reached from other machines and there is no key: give --api_key_file, "
+            "listen on 127.0.0.1, or say --insecure"
+        )
+    with bound(host, port) as sock:
+        app = create_app(service, api_key=api_key, loopback=loopback)
+        server = Server(app, service)
+        address, number = sock.getsockname()[:2]
+        listening(f"http://{f'[{address}]' if ':' in address else address}:{number}")
+        server.run(sockets=[sock])
+    if service.error is not None:
+        raise service.error
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches `host`."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+@contextlib.contextmanager
+def bound(host: str, port: int) -> Iterator[socket.socket]:
+    """A socket that listens: who connects from here on waits until there is a loop to answer."""
+    try:
+        [(family, kind, protocol, _, address), *_] = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise UsageError(f"host {host} is no address of this machine ({error.strerror})") from None
+    sock = socket.socket(family, kind, protocol)
+    with sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            sock.bind(address)
+            sock.listen(BACKLOG)
+        except OSError as error:
+            raise ResourceError(
+                f"cannot listen on {host} port {port} ({error.strerror}); choose another --port, or 0 for a free one"
+            ) from None
+        yield sock
+
+
+class PatientProtocol(H11Protocol):
+    """uvicorn's HTTP, but a connection whose headers do not come in time is closed: uvicorn itself waits for ever."""
+
+    header_timeout = 10.0
+    _headers_due: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        """Start the clock."""
+        super().connection_made(transport)
+        self._headers_due = self.loop.call_later(self.header_timeout, self._give_up)
+
+    def handle_events(self) -> None:
+        """Stop it once there is a request."""
+        super().handle_events()
+        if self.cycle is not None and self._headers_due is not None:
+            self._headers_due.cancel()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nothing is left to wait for."""
+        if self._headers_due is not None:
+            self._headers_due.cancel()
+        super().connection_lost(exc)
+
+    def _give_up(self) -> None:
+        if self.cycle is None:
+            self.transport.close()
+
+
+class Server(uvicorn.Server):
+    """uvicorn's, which leaves in two steps: refuse what is new and answer what was accepted, then close."""
+
+    def __init__(self, app: Gate, service: Service) -> None:
+        limits = service.limits
+        protocol = type("Protocol", (PatientProtocol,), {"header_timeout": limits.header_timeout})
+        config = uvicorn.Config(
+            app,
+            http=protocol,
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            limit_concurrency=limits.max_connections,
+            timeout_graceful_shutdown=1,
+        )
+        super().__init__(config)
+        self.gate, self.service = app, service
+
+    async def main_loop(self) -> None:
+        """As uvicorn's, and it ends when the model cannot be loaded."""
+        failed = asyncio.ensure_future(self.service.finished.wait())
+        failed.add_done_callback(lambda _: self._exit())
+        await super().main_loop()
+        failed.cancel()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:  # type: ignore[override]
+        """Signals are ours while it runs; uvicorn would raise them again afterwards and spoil the exit code."""
+        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The first signal drains, the second leaves at once."""
+        if self.service.draining:
+            self._exit()
+            self.force_exit = True
+            return
+        self.service.draining = True
+        logger.warning("shutting down: %d requests are being answered", self.gate.busy)
+        asyncio.run_coroutine_threadsafe(self._drain(), self._loop)
+
+    async def _drain(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.service.limits.grace):
+                while self.gate.busy:
+                    await asyncio.sleep(TICK)
+        self._exit()
+
+    def _exit(self) -> None:
+        self.should_exit = True
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Remember the loop, which signals must reach."""
+        self._loop = asyncio.get_running_loop()
+        await super().startup(sockets=sockets)

@@ -1,0 +1,68 @@
+"""A server over a matcher that does as its texts say, for tests of all that is not the model: argv = JSON of settings.
+
+A pair's score is the number that its first text names. `boom` raises, `nan` is not finite, `slow` takes half a second.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from types import SimpleNamespace
+
+import numpy as np
+
+from flipkd.errors import NumbersError
+from flipkd.evaluate.calibration import Calibration
+from flipkd.serve.limits import Limits
+from flipkd.serve.server import serve
+from flipkd.serve.service import Service
+
+
+class NullMatcher:
+    """What the service uses of a Matcher."""
+
+    threshold, review_threshold = 100.0, None
+    calibration = Calibration.identity()
+    contract = SimpleNamespace(
+        base_model_name_or_path="null", reading="separate", symmetric=False, max_text_length=128
+    )
+
+    def __init__(self):
+        self.student = SimpleNamespace(
+            prompt=SimpleNamespace(text_ids=lambda texts: [([1], "long" in t) for t in texts])
+        )
+
+    def predict(self, pairs, *, batch_size=32):
+        for word, _ in pairs:
+            if word == "boom":
+                raise RuntimeError("secret of the house")
+            if word == "nan":
+                raise NumbersError("1 of 1 scores are not finite")
+            if word == "slow":
+                time.sleep(0.5)
+        return np.array([float(word) if word.isdigit() else 0.0 for word, _ in pairs], np.float32)
+
+    def decisions(self, scores):
+        return ["match" if score >= self.threshold else "no_match" for score in scores]
+
+    def encode(self, texts, *, batch_size):
+        return np.array([[float(len(text)), 0.0] for text in texts], np.float32)
+
+
+def load():
+    time.sleep(settings.pop("loading", 0.0))
+    if settings.pop("broken", False):
+        raise NumbersError("the model is broken")
+    return NullMatcher()
+
+
+settings = json.loads(sys.argv[1])
+outside = {name: settings.pop(name) for name in ("host", "api_key", "insecure") if name in settings}
+held = {name: settings.pop(name) for name in ("loading", "broken") if name in settings}
+service = Service(load, limits=Limits(**settings), name="null", revision="r1")
+settings = held
+try:
+    serve(service, **({"host": "127.0.0.1", "port": 0} | outside), listening=lambda url: print(url, flush=True))
+except NumbersError as error:
+    sys.exit(error.exit_code)

@@ -1,0 +1,85 @@
+"""Servers of their own process on a free port of this machine, and a client that reads what they say."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+HERE = Path(__file__).parent
+PATIENCE = 60.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One response."""
+
+    status: int
+    headers: dict[str, str]
+    text: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.text)
+
+
+@dataclass
+class Running:
+    """A server and its process."""
+
+    process: subprocess.Popen[str]
+    address: tuple[str, int]
+
+    def connect(self, timeout: float = 30) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection(*self.address, timeout=timeout)
+
+    def ask(self, path: str, body: Any = None, *, method: str | None = None, **headers: str) -> Answer:
+        """GET, or POST where there is a body: a string as it is, all else as JSON."""
+        connection = self.connect()
+        sent = None if body is None else (body if isinstance(body, str | bytes) else json.dumps(body))
+        media = {} if body is None else {"content-type": "application/json"}
+        names = {name.replace("_", "-"): value for name, value in headers.items()}
+        try:
+            connection.request(method or ("GET" if body is None else "POST"), path, sent, media | names)
+            response = connection.getresponse()
+            found = {name.lower(): value for name, value in response.getheaders()}
+            return Answer(response.status, found, response.read().decode())
+        finally:
+            connection.close()
+
+    def until_ready(self, **headers: str) -> Running:
+        deadline = time.monotonic() + PATIENCE
+        while self.ask("/readyz", **headers).status != 200:
+            assert time.monotonic() < deadline, "the server did not get ready"
+            time.sleep(0.02)
+        return self
+
+
+@contextmanager
+def running(*words: Any, first_line_on: str = "stdout") -> Iterator[Running]:
+    """A child process that tells its address in the first line of one of its streams."""
+    process = subprocess.Popen(
+        [str(word) for word in words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=HERE
+    )
+    try:
+        line = getattr(process, first_line_on).readline()
+        assert "http://" in line, line + (process.stderr.read() if process.stderr else "")
+        parts = urlsplit(line[line.index("http://") :].split(";")[0].strip())
+        yield Running(process, (parts.hostname, parts.port))
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@contextmanager
+def null_server(**settings: Any) -> Iterator[Running]:
+    with running(sys.executable, HERE / "null_server.py", json.dumps(settings)) as server:
+        yield server
