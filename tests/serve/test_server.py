@@ -1,11 +1,16 @@
 """The server as its clients meet it: whole answers to the right asker, bounds that hold, and an orderly end."""
 
+import html
 import json
+import re
+import shutil
 import signal
 import socket
+import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlencode
 
 import pytest
 from servers import null_server
@@ -322,3 +327,28 @@ def test_a_second_signal_does_not_wait():
 def _long_request():
     body = json.dumps({"pairs": [["slow", "x"]] * 40})
     return f"{HEAD}Content-Length: {len(body)}\r\n\r\n{body}".encode()
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium on PATH")
+def test_a_browser_compares_what_the_link_names_and_runs_none_of_it(null, tmp_path):
+    hostile = "<img src=x onerror=document.title='owned'>"
+    link = urlencode({"text": "150", "candidate": ["fits", hostile]}, doseq=True)
+    address = "http://{}:{}".format(*null.address)
+    flags = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--virtual-time-budget=8000",
+        f"--user-data-dir={tmp_path}",
+    ]
+    done = subprocess.run(
+        ["chromium", *flags, "--dump-dom", f"{address}/?{link}"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    cells = re.findall(r"<td>(.*?)</td>", done.stdout)
+    assert cells == ["fits", "1.000", "150.00", "match", html.escape(hostile, quote=False), "1.000", "150.00", "match"]
+    assert "null, from a score of 100 on it is a match" in done.stdout
+    assert "<title>flipkd: try it</title>" in done.stdout

@@ -21,8 +21,16 @@ function row(text, found) {
   return line;
 }
 
-async function compare(event) {
-  event.preventDefault();
+// A link may name the texts: /?text=...&candidate=...&candidate=...
+function prefill() {
+  const asked = new URLSearchParams(location.search);
+  if (!asked.has("text")) return;
+  byId("query").value = asked.get("text");
+  byId("others").value = asked.getAll("candidate").join("\n");
+  byId("form").requestSubmit();
+}
+
+async function compare() {
   const query = byId("query").value;
   const others = byId("others").value.split("\n").filter((line) => line.trim());
   byId("status").textContent = "…";
@@ -39,5 +47,9 @@ async function compare(event) {
   }
 }
 
-byId("form").addEventListener("submit", compare);
+byId("form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  compare();
+});
+prefill();
 describe().catch((error) => { byId("status").textContent = error.message; });
