@@ -14,9 +14,10 @@ import numpy as np
 
 from flipkd.errors import NumbersError
 from flipkd.evaluate.calibration import Calibration
+from flipkd.index import Index
 from flipkd.serve.limits import Limits
 from flipkd.serve.server import serve
-from flipkd.serve.service import Service
+from flipkd.serve.service import Loaded, Service
 
 
 class NullMatcher:
@@ -54,7 +55,8 @@ def load():
     time.sleep(settings.pop("loading", 0.0))
     if settings.pop("broken", False):
         raise NumbersError("the model is broken")
-    return NullMatcher()
+    index = Index([{"text": f"{n}", "id": n} for n in range(9)], np.eye(9, dtype=np.float32), encoder={})
+    return Loaded(NullMatcher(), index, lambda texts: np.eye(9, dtype=np.float32)[[len(t) for t in texts]])
 
 
 settings = json.loads(sys.argv[1])

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from flipkd.data.split import split_pairs
     from flipkd.errors import FlipkdError
     from flipkd.evaluate.metrics import measure
+    from flipkd.index import Index
     from flipkd.matcher import Matcher
     from flipkd.objectives.batch import MatchBatch
     from flipkd.stages.compare import compare
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 _PUBLIC = {
     "FlipkdError": "flipkd.errors",
+    "Index": "flipkd.index",
     "MatchBatch": "flipkd.objectives.batch",
     "Matcher": "flipkd.matcher",
     "ScoreStore": "flipkd.teachers.store",
@@ -37,6 +39,7 @@ _PUBLIC = {
 }
 __all__ = [  # a literal copy of the table's names, which type checkers need
     "FlipkdError",
+    "Index",
     "MatchBatch",
     "Matcher",
     "ScoreStore",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,9 @@ from flipkd.student.model import Student
 from flipkd.student.scoring import Floats, encode_texts, score_pairs
 from flipkd.student.text_states import text_states
 from flipkd.text import is_empty
+
+if TYPE_CHECKING:
+    from flipkd.index import Index
 
 Pairs = Iterable[Sequence[str]]
 
@@ -135,6 +138,31 @@ class Matcher:
             row: dict[str, Any] = {"corpus_id": position, "score": float(scores[position])}
             ranked.append(row | ({"text": documents[position]} if return_documents else {}))
         return ranked
+
+    def search(
+        self, query: str, index: Index, *, vector: Floats | None = None, top_k: int = 5, candidates: int = 20
+    ) -> list[dict[str, Any]]:
+        """The index's `candidates` nearest entries, judged by this matcher: the `top_k` best, by falling score.
+
+        [{"corpus_id", "similarity", "score", "probability", "decision"} and the entry's own fields]. `vector` [d] is the
+        query's by the model that made the index; None: by this matcher itself, after separate or blocked reading.
+        Raises UsageError for a top_k or candidates below 1, or a vector of another width.
+        """
+        if top_k < 1:
+            raise UsageError(f"top_k is {top_k}; it must be at least 1")
+        _check_text(query, "the query")
+        if vector is None:
+            vector = self.encode([query])[0]
+        near = index.nearest(vector, top_k=max(candidates, top_k)) if len(index) else []
+        ranked = self.rank(query, [index.entries[position]["text"] for position, _ in near], top_k=top_k)
+        scores = np.array([row["score"] for row in ranked], np.float32)
+        judged = zip(ranked, self.calibration.apply(scores).tolist(), self.decisions(scores), strict=True)
+        rows = []
+        for row, probability, decision in judged:
+            position, similarity = near[row["corpus_id"]]
+            found = {"corpus_id": position, "similarity": similarity, "score": row["score"]}
+            rows.append(found | {"probability": probability, "decision": decision} | index.entries[position])
+        return rows
 
 
 def matcher_folder(folder: str | Path) -> Path:

@@ -41,6 +41,24 @@ def test_every_shape_gets_the_same_scores(null):
     assert [row["embedding"] for row in null.ask("/v1/embeddings", {"input": ["a", "bb"]}).json["data"]] == vectors
 
 
+def test_search_judges_the_nearest_and_keeps_their_order_in_ties(null):
+    found = null.ask("/search", {"query": "12", "top_k": 3}).json
+    assert [row["corpus_id"] for row in found["results"]] == [2, 0, 1]
+    assert found["results"][0] == {
+        "corpus_id": 2, "similarity": 1.0, "score": 12.0, "probability": found["results"][0]["probability"],
+        "decision": "no_match", "truncated": False, "text": "2", "id": 2,
+    }  # fmt: skip
+    assert len(null.ask("/search", {"query": "12", "top_k": 40}).json["results"]) == 9
+    for body, word in (
+        ({"query": "12", "top_k": 0}, "top_k"),
+        ({"query": "12", "candidates": 51}, "51 items"),
+        ({"query": " "}, "empty"),
+    ):
+        refused = null.ask("/search", body)
+        assert refused.status == 422
+        assert word in refused.json["detail"]
+
+
 def test_long_texts_are_told_of_or_refused(null):
     assert [
         row["truncated"] for row in null.ask("/match", {"pairs": [["1", "long"], ["1", "b"]]}).json["results"]
@@ -257,7 +275,7 @@ def test_every_route_but_health_asks_for_the_key():
     with null_server(api_key=key) as server:
         server.until_ready()
         paths = server.ask("/openapi.json", authorization=f"Bearer {key}").json["paths"]
-        assert len(paths) >= 13
+        assert len(paths) >= 14
         every = [(path, method.upper()) for path, methods in paths.items() for method in methods]
         for path, method in [
             *every,

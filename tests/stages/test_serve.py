@@ -41,6 +41,8 @@ def test_the_server_says_what_the_matcher_says(trained, tmp_path):
         expected = matcher.rank(query, documents)
         assert [row["index"] for row in found] == [row["corpus_id"] for row in expected]
         assert [row["score"] for row in found] == pytest.approx([row["score"] for row in expected], abs=1e-5)
+        assert info["index_size"] is None
+        assert "no index is served" in server.ask("/search", {"query": "a"}, **bearer).json["detail"]
         assert "no vectors of single ones" in server.ask("/embed", {"inputs": "a"}, **bearer).json["detail"]
         server.process.terminate()
         assert server.process.wait(10) == 0

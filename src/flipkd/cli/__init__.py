@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from flipkd import __version__
-from flipkd.cli import data, matching, serving, training
+from flipkd.cli import data, matching, searching, serving, training
 from flipkd.cli.terminal import quieten_libraries, run, show, with_settings
 
 app = typer.Typer(
@@ -52,6 +52,8 @@ app.command(cls=with_settings("TrainConfig"))(training.train)
 app.command()(matching.evaluate)
 app.command()(matching.calibrate)
 app.command()(matching.match)
+app.command()(searching.index)
+app.command()(searching.search)
 app.command()(serving.serve)
 app.command(cls=with_settings("CompareConfig"))(training.compare)
 app.command()(training.demo)

@@ -36,6 +36,12 @@ BaseModel = Annotated[
     str | None,
     typer.Option("--base_model", metavar="NAME", help="where the base model is now, if it moved", show_default=False),
 ]
+Encoder = Annotated[
+    str | None,
+    typer.Option(
+        "--encoder", metavar="FOLDER", help="where the index's encoder is now, if it moved", show_default=False
+    ),
+]
 BatchSize = Annotated[int, typer.Option("--batch_size", metavar="N", min=1, help="pairs per pass")]
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from flipkd.cli.options import BaseModel, BatchSize, MatcherFolder
+from flipkd.cli.options import BaseModel, BatchSize, Encoder, MatcherFolder
 from flipkd.cli.terminal import prints_on_stderr, tell
 
 OPEN_TO_ALL = "listen where other machines reach it although there is no key"
@@ -22,6 +22,11 @@ def serve(
     ] = None,
     insecure: Annotated[bool, typer.Option("--insecure", help=OPEN_TO_ALL)] = False,
     base_model: BaseModel = None,
+    index: Annotated[
+        str | None,
+        typer.Option("--index", metavar="FOLDER", help="texts that /search chooses from", show_default=False),
+    ] = None,
+    encoder: Encoder = None,
     merge: Annotated[bool, typer.Option("--merge", help="fold LoRA into the weights: faster, more memory")] = False,
     batch_size: BatchSize = 32,
     max_wait: Annotated[float, typer.Option("--max_wait", min=0, help="seconds that a pass waits to fill up")] = 0.0,
@@ -50,6 +55,8 @@ def serve(
             insecure=insecure,
             base_model=base_model,
             merge=merge,
+            index=index,
+            encoder=encoder,
             limits=limits,
             listening=lambda url: tell(f"listening on {url}; the model is loading"),
         )

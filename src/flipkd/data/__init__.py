@@ -8,8 +8,18 @@ if TYPE_CHECKING:
     from flipkd.data.check import CheckReport, check_pairs, require_trainable
     from flipkd.data.pairs import read_columns, read_pairs
     from flipkd.data.split import leaks, split_pairs
+    from flipkd.data.texts import read_texts
 
-__all__ = ["CheckReport", "check_pairs", "leaks", "read_columns", "read_pairs", "require_trainable", "split_pairs"]
+__all__ = [
+    "CheckReport",
+    "check_pairs",
+    "leaks",
+    "read_columns",
+    "read_pairs",
+    "read_texts",
+    "require_trainable",
+    "split_pairs",
+]
 
 _HOMES = {
     "CheckReport": "check",
@@ -17,6 +27,7 @@ _HOMES = {
     "leaks": "split",
     "read_columns": "pairs",
     "read_pairs": "pairs",
+    "read_texts": "texts",
     "require_trainable": "check",
     "split_pairs": "split",
 }

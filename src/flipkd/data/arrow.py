@@ -33,8 +33,9 @@ def open_parquet(path: Path) -> Source:
     return Source(str(path), columns, partial(_parquet_batches, path, schema), "has columns but no rows")
 
 
-def _parquet_batches(path: Path, schema: Any, wanted: list[str]) -> Iterator[Batch]:
-    _check_types(str(path), schema, wanted)
+def _parquet_batches(path: Path, schema: Any, texts: list[str], others: list[str]) -> Iterator[Batch]:
+    _check_types(str(path), schema, texts)
+    wanted = [*texts, *others]
     try:
         _check_size(path, schema, wanted)
         yield from _batched(_record_batches(path, wanted, BATCH_ROWS), wanted)
@@ -63,16 +64,17 @@ def open_hub(name: str, split: str | None) -> Source:
             raise DataError(f"{name}: has the splits {', '.join(found)}; choose one as {name}:{next(iter(found))}")
         found = next(iter(found.values()))
 
-    def batches(wanted: list[str]) -> Iterator[Batch]:
-        _check_types(name, found.features.arrow_schema, wanted)
+    def batches(texts: list[str], others: list[str]) -> Iterator[Batch]:
+        _check_types(name, found.features.arrow_schema, texts)
+        wanted = [*texts, *others]
         return _batched(found.select_columns(wanted).with_format("arrow").iter(BATCH_ROWS), wanted)
 
     return Source(name, list(found.column_names), batches, "has no rows")
 
 
-def _check_types(name: str, schema: Any, wanted: list[str]) -> None:
-    """The first two columns wanted are the texts, which must be typed as such; the others are parsed by value."""
-    for column in wanted[:2]:
+def _check_types(name: str, schema: Any, texts: list[str]) -> None:
+    """Columns of texts must be typed as such; the others are parsed by value."""
+    for column in texts:
         kind = schema.field(column).type
         inner = kind.value_type if pa.types.is_dictionary(kind) else kind
         if not (pa.types.is_string(inner) or pa.types.is_large_string(inner) or pa.types.is_string_view(inner)):

@@ -36,11 +36,14 @@ class Batch:
 
 @dataclass(frozen=True)
 class Source:
-    """A file or data set whose column names are known and whose rows are read when asked: `batches(names)`."""
+    """A file or data set whose column names are known and whose rows are read when asked: `batches(texts, others)`.
+
+    A batch has the columns of texts first, which must be of that type where columns have types, then the others.
+    """
 
     name: str
     columns: list[str]
-    batches: Callable[[list[str]], Iterator[Batch]]
+    batches: Callable[[list[str], list[str]], Iterator[Batch]]
     empty: str  # what to say when there is no row
 
 
@@ -103,10 +106,10 @@ def open_separated(path: Path, delimiter: str) -> Source:
     if any("\0" in name for name in names):
         raise DataError(f"{path}: header holds NUL characters: perhaps UTF-16 without its mark; convert it to UTF-8")
 
-    def batches(wanted: list[str]) -> Iterator[Batch]:
+    def batches(texts: list[str], others: list[str]) -> Iterator[Batch]:
         records = _records(path, delimiter)
         next(records)
-        places = [names.index(name) for name in wanted]
+        places = [names.index(name) for name in [*texts, *others]]
         return _batched((line, [cells[place] for place in places]) for line, cells in records)
 
     return Source(str(path), names, batches, "has a header line but no rows")
@@ -182,7 +185,8 @@ def open_json_lines(path: Path) -> Source:
     if not columns:
         raise DataError(f"{path}: holds no rows, only blank lines or empty objects")
 
-    def batches(wanted: list[str]) -> Iterator[Batch]:
+    def batches(texts: list[str], others: list[str]) -> Iterator[Batch]:
+        wanted = [*texts, *others]
         return _batched((line, [record.get(name) for name in wanted]) for line, record in _objects(path))
 
     return Source(str(path), list(columns), batches, "has no rows")

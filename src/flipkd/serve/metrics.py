@@ -47,7 +47,7 @@ class Metrics:
             buckets=SECONDS,
             registry=self.registry,
         )
-        for name, queue in (("pairs", service.pairs), ("texts", service.texts)):
+        for name, queue in service.queues.items():
             depth = Gauge(f"flipkd_{name}_waiting", f"{name} that wait for the model", registry=self.registry)
             depth.set_function(partial(getattr, queue, "depth"))
             passes = Gauge(f"flipkd_{name}_passes", f"passes of the model over {name}", registry=self.registry)

@@ -14,7 +14,7 @@ from flipkd import __version__
 from flipkd.errors import DataError
 from flipkd.matcher import checked_texts
 from flipkd.serve.service import Match, Service
-from flipkd.serve.shapes import EmbedBody, EmbeddingsBody, MatchBody, RerankBody, ScoreBody
+from flipkd.serve.shapes import EmbedBody, EmbeddingsBody, MatchBody, RerankBody, ScoreBody, SearchBody
 from flipkd.serve.strict_json import StrictRoute
 
 router = APIRouter(route_class=StrictRoute)
@@ -78,6 +78,22 @@ async def score(body: ScoreBody, request: Request) -> dict[str, Any]:
     return {"id": f"score-{uuid4()}", "object": "list", "model": _service(request).name, "data": data}
 
 
+@router.post("/search")
+async def search(body: SearchBody, request: Request) -> dict[str, Any]:
+    """The entries of the index that match a text best: the nearest `candidates`, judged as pairs."""
+    service = _service(request)
+    candidates = max(body.candidates, body.top_k)
+    _check_count(service, candidates)
+    near = await service.nearest(body.query, candidates=candidates)
+    entries = service.loaded.index.entries if service.loaded.index else []
+    found = await service.match([(body.query, entries[position]["text"]) for position, _ in near])
+    results: list[dict[str, Any]] = []
+    for place in _by_score(found)[: body.top_k]:
+        position, similarity = near[place]
+        results.append({"corpus_id": position, "similarity": similarity, **vars(found[place]), **entries[position]})
+    return {"results": results, "model": service.name, "revision": service.revision}
+
+
 @router.post("/embed")
 async def embed(body: EmbedBody, request: Request) -> list[list[float]]:
     """A unit vector for each text, in the shape of text-embeddings-inference."""
@@ -98,7 +114,7 @@ async def embeddings(body: EmbeddingsBody, request: Request) -> dict[str, Any]:
 async def info(request: Request) -> dict[str, Any]:
     """What is served, and what a request may hold."""
     service = _service(request)
-    matcher = service.matcher
+    matcher, index = service.loaded.matcher, service.loaded.index
     contract = matcher.contract
     return {
         "model_id": service.name,
@@ -109,6 +125,7 @@ async def info(request: Request) -> dict[str, Any]:
         "threshold": matcher.threshold,
         "review_threshold": matcher.review_threshold,
         "max_text_length": contract.max_text_length,
+        "index_size": None if index is None else len(index),
         "max_client_batch_size": service.limits.max_items,
         "max_body_bytes": service.limits.max_body_bytes,
         "max_batch_requests": service.limits.batch_size,
@@ -122,7 +139,7 @@ async def _matched(request: Request, pairs: list[tuple[str, str]], *, may_cut: b
     found = await service.match(pairs)
     cut = [index for index, row in enumerate(found) if row.truncated]
     if cut and not may_cut:
-        most = service.matcher.contract.max_text_length
+        most = service.loaded.matcher.contract.max_text_length
         raise DataError(f"item {cut[0]} has a text of more than {most} tokens, and truncate is false")
     return found
 
@@ -131,7 +148,7 @@ async def _encoded(request: Request, texts: str | list[str]) -> list[list[float]
     service = _service(request)
     rows = [texts] if isinstance(texts, str) else texts
     _check_count(service, len(rows))
-    if service.matcher.contract.reading == "joint":
+    if service.loaded.matcher.contract.reading == "joint":
         raise HTTPException(
             422,
             "this matcher reads both texts together, so it has no vectors of single ones; train with reading=separate",

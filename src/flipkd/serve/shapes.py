@@ -45,6 +45,14 @@ class ScoreBody(Body):
     model: str | None = None
 
 
+class SearchBody(Body):
+    """flipkd's own: the best of an index's entries."""
+
+    query: str
+    top_k: Annotated[int, Field(ge=1)] = 5
+    candidates: Annotated[int, Field(ge=1)] = 20
+
+
 class EmbedBody(Body):
     """text-embeddings-inference."""
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from flipkd.errors import ConfigError
 from flipkd.files import MANIFEST, check_manifest, sha256
+from flipkd.index import Index
 
 SHORTEST_KEY = 16  # characters; what can be guessed is no key
 
@@ -21,11 +22,14 @@ def serve(
     insecure: bool = False,
     base_model: str | None = None,
     merge: bool = False,
+    index: str | None = None,
+    encoder: str | None = None,
     limits: Mapping[str, Any],
     listening: Callable[[str], None],
 ) -> None:
     """Serve the matcher until a signal comes; `listening` is told the address. See `flipkd.serve.server.serve`.
 
+    `index`: a folder of flipkd index, whose entries /search chooses from; `encoder`: where its encoder is, if it moved.
     `limits`: fields of `flipkd.serve.limits.Limits` that differ. Raises ConfigError for a key file that holds no key,
     ArtefactError for a folder that holds no whole matcher, both before it listens.
     """
@@ -36,12 +40,20 @@ def serve(
         raise ConfigError(f'flipkd serve needs {error.name}; pip install "flipkd[serve]"') from None
     from flipkd.matcher import Matcher, matcher_folder
     from flipkd.serve.limits import Limits
-    from flipkd.serve.service import Service
+    from flipkd.serve.service import Loaded, Service
+    from flipkd.stages.search import encoder_of
 
     folder = matcher_folder(matcher)
     check_manifest(folder)
+    entries = None if index is None else Index.load(index)
+
+    def load() -> Loaded:
+        loaded = Matcher.from_pretrained(folder, base_model=base_model, merge=merge)
+        encode = None if entries is None else encoder_of(entries, encoder, matcher=loaded)
+        return Loaded(loaded, entries, encode)
+
     service = Service(
-        lambda: Matcher.from_pretrained(folder, base_model=base_model, merge=merge),
+        load,
         limits=Limits(**limits),
         name=_name(folder),
         revision=sha256(folder / MANIFEST)[:12],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -157,9 +158,13 @@ class StoredTeacher:
 
         left, right = dataset["text1"][:], dataset["text2"][:]
         if self.kind == "bi_encoder":
-            both = self.store.vectors([*left, *right], _Vectors(self))
+            both = self.vectors([*left, *right])
             return TeacherSignal(left=both[: len(left)], right=both[len(left) :])
         return TeacherSignal(score=self.store.scores(left, right, _Scores(self)))
+
+    def vectors(self, texts: Sequence[str]) -> np.ndarray:
+        """A bi-encoder's vectors [n, d] of any texts; what is not stored yet is stored."""
+        return self.store.vectors(list(texts), _Vectors(self))
 
     def model(self) -> Any:
         """The teacher itself. Raises ArtefactError when it is not the one whose values are stored."""

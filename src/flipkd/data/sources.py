@@ -1,0 +1,99 @@
+"""Where rows come from: a file by its ending, or a data set of the hub; and what a text in a row must be."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from flipkd.data.arrow import open_hub, open_parquet
+from flipkd.data.readers import CELL_LIMIT, Batch, Source, open_json_lines, open_separated
+from flipkd.errors import DataError, UsageError, shorten
+
+_FORMATS: dict[str, Callable[[Path], Source]] = {
+    ".csv": lambda path: open_separated(path, ","),
+    ".tsv": lambda path: open_separated(path, "\t"),
+    ".jsonl": open_json_lines,
+    ".ndjson": open_json_lines,
+    ".parquet": open_parquet,
+}
+_HUB_ID = re.compile(r"([A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)?)(?::([\w.-]+))?")  # owner/name, or owner/name:split
+_HALF_PAIR = re.compile("[\ud800-\udfff]")
+
+
+def open_source(path: str | Path, split: str | None = None) -> Source:
+    """The file or hub data set of that name. Raises DataError when it cannot be one, UsageError for a file's split."""
+    file = Path(path)
+    if "\0" in str(path) or not str(path).strip():
+        raise DataError(f"{shorten(str(path))}: not a file name")
+    hub = _HUB_ID.fullmatch(path) if isinstance(path, str) and file.suffix.lower() not in _FORMATS else None
+    if hub and not file.exists():
+        return open_hub(hub[1], split or hub[2])
+    if split is not None:
+        raise UsageError(f"{path}: split={split!r} is for data sets of the hub, but this is a file; leave it out")
+    _check_file(file)
+    return _FORMATS[file.suffix.lower()](file)
+
+
+def _check_file(file: Path) -> None:
+    if not file.exists():
+        raise DataError(f"{file}: no such file{_nearest_file(file)}")
+    if not file.is_file():
+        kind = "a folder" if file.is_dir() else "no regular file"
+        raise DataError(f"{file}: is {kind}; name one file that ends in {', '.join(_FORMATS)}")
+    if file.suffix.lower() not in _FORMATS:
+        raise DataError(
+            f"{file}: cannot read files that end in {file.suffix!r}; save it as one of {', '.join(_FORMATS)}"
+        )
+    if not file.stat().st_size:
+        raise DataError(f"{file}: the file is empty (0 bytes)")
+
+
+def _nearest_file(file: Path) -> str:
+    if not file.parent.is_dir():
+        return f", and no folder {file.parent} either"
+    close = get_close_matches(file.name, [entry.name for entry in file.parent.iterdir()], n=1)
+    return f"; did you mean {file.with_name(close[0])}?" if close else f" in the folder {file.parent.absolute()}"
+
+
+def place_of(name: str, batch: Batch, column: str, index: int) -> str:
+    """Where a value stands: file, row and column."""
+    return f"{name}: {batch.place(index)}, column {shorten(column)}"
+
+
+def checked(values: list[Any], place: Callable[[int], str]) -> list[Any]:
+    """The values, which must be texts. Raises DataError with the place of the first that is not."""
+    for index, value in enumerate(values):
+        if type(value) is str and "\0" not in value and len(value) <= CELL_LIMIT:
+            continue
+        if value is None:
+            raise DataError(f"{place(index)}: the text is missing (null or absent); every row needs both texts")
+        if not isinstance(value, str):
+            kind = type(value).__name__
+            raise DataError(f"{place(index)}: {shorten(value)} is a {kind}, but a text must be a string; quote it")
+        if len(value) > CELL_LIMIT:
+            raise DataError(f"{place(index)}: the text has {len(value):,} characters; allowed: {CELL_LIMIT:,}")
+        position = value.index("\0") + 1
+        raise DataError(f"{place(index)}: NUL at character {position}; remove it (is the file UTF-16 or binary?)")
+    return values
+
+
+def as_array(values: list[Any], kind: Any, place: Callable[[int], str]) -> Any:
+    """The values as Arrow holds them. Raises DataError with the place of the first that UTF-8 cannot hold."""
+    try:
+        return pa.array(values, kind)
+    except UnicodeEncodeError:  # JSON can spell half of a surrogate pair, which UTF-8 cannot hold
+        index = next(i for i, value in enumerate(values) if _HALF_PAIR.search(value or ""))
+        raise DataError(f"{place(index)}: half of a surrogate pair (\\ud800 to \\udfff) is no character") from None
+
+
+def plain(value: Any) -> Any:
+    """A value that JSON and UTF-8 can hold."""
+    if value is None or isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    return str(value).encode("utf-8", "backslashreplace").decode("utf-8")

@@ -1,0 +1,55 @@
+"""read_texts: one column of texts and what stands beside them, such as the questions of an FAQ with their answers."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from flipkd.data.sources import checked, open_source, place_of, plain
+from flipkd.errors import DataError, nearest, shorten
+from flipkd.text import is_empty
+
+ALIASES = ("text", "question", "title", "document", "sentence")
+
+
+def read_texts(
+    path: str | Path, *, column: str | None = None, keep: Collection[str] = ()
+) -> tuple[list[str], dict[str, list[Any]]]:
+    """The texts of a file in their order, byte for byte, and its columns `keep` beside them, as JSON can hold them.
+
+    `column` None is the one that is called as in ALIASES, or the only one. Raises DataError naming file, row and column
+    for a text that is empty or none, and for a column that is not there.
+    """
+    source = open_source(path)
+    text = _found(source.columns, column, source.name)
+    for name in keep:
+        if name not in source.columns:
+            raise DataError(f"{source.name}: has no column {shorten(name)}; {nearest(name, source.columns)}")
+    others = [name for name in dict.fromkeys(keep) if name != text]
+    texts: list[str] = []
+    kept: dict[str, list[Any]] = {name: [] for name in others}
+    for batch in source.batches([text], others):
+        place = partial(place_of, source.name, batch, text)
+        found = checked(batch.values[0], place)
+        if empty := [index for index, value in enumerate(found) if is_empty(value)]:
+            raise DataError(f"{place(empty[0])}: the text is empty; fill or remove it")
+        texts += found
+        for name, values in zip(others, batch.values[1:], strict=True):
+            kept[name] += map(plain, values)
+    if not texts:
+        raise DataError(f"{source.name}: {source.empty}")
+    return texts, kept
+
+
+def _found(columns: list[str], column: str | None, name: str) -> str:
+    if column is not None:
+        if column not in columns:
+            raise DataError(f"{name}: has no column {shorten(column)}; {nearest(column, columns)}")
+        return column
+    found = [present for alias in ALIASES for present in columns if present.lower() == alias]
+    if len(found) == 1 or len(columns) == 1:
+        return (found or columns)[0]
+    many = "several columns that could be the text" if found else "no column that is known as the text"
+    raise DataError(f"{name}: has {many}; choose one with --column (it has {', '.join(map(shorten, columns[:20]))})")

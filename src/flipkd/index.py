@@ -1,0 +1,96 @@
+"""Index: the texts that a search chooses from, a unit vector of each, and which model made them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flipkd import __version__
+from flipkd.errors import ArtefactError, DataError, NumbersError, UsageError
+from flipkd.files import check_manifest, new_folder, read_json, write_json, write_text
+
+Floats = NDArray[np.float32]
+FORMAT = 1
+HEADER, ENTRIES, VECTORS = "index.json", "entries.jsonl", "vectors.safetensors"
+
+
+class Index:
+    """n entries, each a text and what stands beside it, with their vectors [n, d]; search is exact."""
+
+    def __init__(self, entries: Sequence[dict[str, Any]], vectors: Floats, *, encoder: dict[str, Any]) -> None:
+        """`entries` have their text under `text`; `encoder` says which model gave the vectors, ready for JSON.
+
+        Raises DataError when there are not as many vectors as entries, NumbersError for one that is no unit vector.
+        """
+        if vectors.ndim != 2 or len(vectors) != len(entries):
+            raise DataError(
+                f"{len(entries)} entries need as many vectors; got an array of shape {list(vectors.shape)}"
+            )
+        odd = np.flatnonzero(~np.isclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3))  # NaN is not close either
+        if len(odd):
+            raise NumbersError(
+                f"the vector of entry {odd[0]} is not of unit length; {len(odd)} of {len(vectors)} are not"
+            )
+        self.entries, self.vectors, self.encoder = list(entries), vectors, encoder
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def nearest(self, vector: Floats, *, top_k: int) -> list[tuple[int, float]]:
+        """(position, cosine) of the `top_k` entries nearest to a unit vector [d], best first, ties by position.
+
+        Raises UsageError for a top_k below 1 or a vector of another width, NumbersError for one that is not finite.
+        """
+        if top_k < 1:
+            raise UsageError(f"top_k is {top_k}; it must be at least 1")
+        if vector.shape != self.vectors.shape[1:]:
+            raise UsageError(f"a vector of shape {list(vector.shape)} in an index of width {self.vectors.shape[1]}")
+        if not np.isfinite(vector).all():
+            raise NumbersError("the query's vector is not finite")
+        cosines = self.vectors @ vector
+        candidates = np.arange(len(cosines))
+        if top_k < len(cosines):
+            candidates = np.flatnonzero(
+                cosines >= np.partition(cosines, -top_k)[-top_k]
+            )  # with all that tie with the last
+        order = candidates[np.argsort(-cosines[candidates], kind="stable")][:top_k]
+        return [(int(position), float(cosines[position])) for position in order]
+
+    def save(self, folder: str | Path, *, replace: bool = False) -> None:
+        """Write a new folder. Raises ResourceError when it is there and `replace` is false."""
+        from safetensors.numpy import save_file
+
+        header = {"format": FORMAT, "flipkd_version": __version__, "entries": len(self), "encoder": self.encoder}
+        with new_folder(folder, replace=replace) as temporary:
+            write_json(temporary / HEADER, header)
+            write_text(temporary / ENTRIES, "".join(json.dumps(e, ensure_ascii=False) + "\n" for e in self.entries))
+            save_file({"vectors": np.ascontiguousarray(self.vectors)}, temporary / VECTORS)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Index:
+        """An index that `save` wrote. Raises ArtefactError when it is damaged or of a newer kind."""
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+
+        folder = Path(folder)
+        if folder.is_dir() and not (folder / HEADER).exists():
+            raise ArtefactError(f"{folder}: holds no {HEADER}; make an index with flipkd index")
+        check_manifest(folder)
+        try:
+            header = read_json(folder / HEADER)
+            if header["format"] != FORMAT:
+                raise ArtefactError(f"{folder}: has format {header['format']}, this flipkd reads {FORMAT}; update it")
+            with open(folder / ENTRIES, encoding="utf-8", newline="\n") as lines:
+                entries = [json.loads(line) for line in lines]
+            return cls(entries, load_file(folder / VECTORS)["vectors"], encoder=header["encoder"])
+        except (KeyError, TypeError, ValueError, SafetensorError, NumbersError) as error:
+            if isinstance(error, ArtefactError):
+                raise
+            raise ArtefactError(
+                f"{folder}: not an index of flipkd ({error}); make it anew with flipkd index"
+            ) from None

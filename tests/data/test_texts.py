@@ -1,0 +1,50 @@
+"""read_texts: the column that is meant, bytes as they are, every fault placed."""
+
+import pytest
+
+from flipkd.data import read_texts
+from flipkd.errors import DataError
+
+
+def write(folder, text, name="faq.csv"):
+    (folder / name).write_text(text, encoding="utf-8", newline="")
+    return folder / name
+
+
+def test_texts_and_what_stands_beside_them(tmp_path):
+    file = write(tmp_path, 'id,Question,answer\n007,"Where, exactly?",NA\n8, NA ,\n')
+    texts, kept = read_texts(file, keep=["id", "answer", "id"])
+    assert texts == ["Where, exactly?", " NA "]
+    assert kept == {"id": ["007", "8"], "answer": ["NA", ""]}
+
+
+def test_the_only_column_needs_no_name_and_a_name_wins(tmp_path):
+    assert read_texts(write(tmp_path, "odd name\na\nb\n"))[0] == ["a", "b"]
+    assert read_texts(write(tmp_path, "text,body\na,b\n"), column="body")[0] == ["b"]
+    assert read_texts(write(tmp_path, "text,body\na,b\n"), column="body", keep=["text"])[1] == {"text": ["a"]}
+
+
+def test_parquet_columns_beside_the_texts_may_be_of_any_type(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table({"number": [3, 4], "text": ["a", "b"]}), tmp_path / "faq.parquet")
+    assert read_texts(tmp_path / "faq.parquet", keep=["number"]) == (["a", "b"], {"number": [3, 4]})
+    with pytest.raises(DataError, match="column 'number' has type int64"):
+        read_texts(tmp_path / "faq.parquet", column="number")
+
+
+@pytest.mark.parametrize(
+    ("content", "settings", "word"),
+    [
+        ("a,b\nx,y\n", {}, "no column that is known as the text; choose one with --column"),
+        ("text,question\nx,y\n", {}, "several columns that could be the text"),
+        ("text,b\nx,y\n", {"column": "texts"}, "did you mean 'text'"),
+        ("text,b\nx,y\n", {"keep": ["c"]}, "has no column 'c'"),
+        ("text,b\nx,y\n \u200b,z\n", {}, r"row 2 \(line 3\), column 'text': the text is empty"),
+        ("text,b\n", {}, "has a header line but no rows"),
+    ],
+)
+def test_faults_are_placed(tmp_path, content, settings, word):
+    with pytest.raises(DataError, match=word):
+        read_texts(write(tmp_path, content), **settings)

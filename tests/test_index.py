@@ -1,0 +1,98 @@
+"""Index: exact nearest neighbours against brute force, ties by position, folders that come back or are refused."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flipkd.errors import ArtefactError, DataError, NumbersError, ResourceError, UsageError
+from flipkd.files import write_manifest
+from flipkd.index import Index
+
+ENCODER = {"kind": "teacher", "folder": "/t", "fingerprint": "f"}
+
+
+def unit(rows):
+    rows = np.asarray(rows, np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def make(count, width=6, *, seed=0, distinct=None):
+    vectors = unit(np.random.default_rng(seed).normal(size=(distinct or count, width)))
+    vectors = vectors[np.arange(count) % len(vectors)]
+    return Index([{"text": f"text {i}", "id": i} for i in range(count)], vectors, encoder=ENCODER)
+
+
+@given(st.integers(1, 60), st.integers(1, 80), st.integers(0, 9), st.integers(1, 60))
+def test_nearest_is_brute_force_with_ties_by_position(count, top_k, seed, distinct):
+    index = make(count, seed=seed, distinct=min(distinct, count))
+    query = unit([np.random.default_rng(seed + 100).normal(size=6)])[0]
+    cosines = (index.vectors @ query).tolist()
+    expected = sorted(range(count), key=lambda i: (-cosines[i], i))[:top_k]
+    found = index.nearest(query, top_k=top_k)
+    assert [position for position, _ in found] == expected
+    assert [cosine for _, cosine in found] == [cosines[i] for i in expected]
+
+
+def test_impossible_questions_are_named():
+    index = make(3)
+    with pytest.raises(UsageError, match="top_k is 0"):
+        index.nearest(index.vectors[0], top_k=0)
+    with pytest.raises(UsageError, match="width 6"):
+        index.nearest(np.ones(5, np.float32), top_k=1)
+    with pytest.raises(NumbersError, match="not finite"):
+        index.nearest(np.full(6, np.nan, np.float32), top_k=1)
+    with pytest.raises(DataError, match="3 entries"):
+        Index(index.entries, index.vectors[:2], encoder=ENCODER)
+    for broken in (np.nan, 0.0, 3.0):
+        vectors = index.vectors.copy()
+        vectors[1] *= broken
+        with pytest.raises(NumbersError, match=r"entry 1 .* 1 of 3"):
+            Index(index.entries, vectors, encoder=ENCODER)
+
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
+
+
+@given(st.lists(st.dictionaries(texts, st.none() | st.integers() | st.booleans() | texts), max_size=8))
+def test_what_was_saved_comes_back(tmp_path_factory, rows):
+    folder = tmp_path_factory.mktemp("index") / "here"
+    entries = [row | {"text": f"line\nbreak\u2028 {i}"} for i, row in enumerate(rows)]
+    vectors = unit(np.random.default_rng(0).normal(size=(len(rows), 4))) if rows else np.zeros((0, 4), np.float32)
+    index = Index(entries, vectors, encoder=ENCODER)
+    index.save(folder)
+    back = Index.load(folder)
+    assert back.entries == entries
+    assert back.encoder == ENCODER
+    np.testing.assert_array_equal(back.vectors, vectors)
+    with pytest.raises(ResourceError, match="exists already"):
+        index.save(folder)
+    Index(entries[:0], vectors[:0], encoder=ENCODER).save(folder, replace=True)
+    assert len(Index.load(folder)) == 0
+
+
+@pytest.mark.parametrize("file", ["index.json", "entries.jsonl", "vectors.safetensors"])
+def test_a_damaged_folder_is_refused_and_so_is_one_that_lies(tmp_path, file):
+    make(4).save(tmp_path / "index")
+    whole = (tmp_path / "index" / file).read_bytes()
+    (tmp_path / "index" / file).write_bytes(whole[:-3])
+    with pytest.raises(ArtefactError, match="sha256 mismatch"):
+        Index.load(tmp_path / "index")
+    write_manifest(tmp_path / "index")  # the manifest agrees, the content is still no index
+    with pytest.raises(ArtefactError, match="not"):
+        Index.load(tmp_path / "index")
+
+
+def test_other_folders_are_refused_with_what_to_do(tmp_path):
+    with pytest.raises(ArtefactError, match="flipkd index"):
+        Index.load(tmp_path)
+    with pytest.raises(ArtefactError, match="no such folder"):
+        Index.load(tmp_path / "nowhere")
+    make(2).save(tmp_path / "index")
+    header = json.loads((tmp_path / "index" / "index.json").read_text())
+    (tmp_path / "index" / "index.json").write_text(json.dumps(header | {"format": 99}))
+    write_manifest(tmp_path / "index")
+    with pytest.raises(ArtefactError, match="format 99"):
+        Index.load(tmp_path / "index")
