@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 import subprocess
 import sys
 import time
@@ -83,3 +84,24 @@ def running(*words: Any, first_line_on: str = "stdout") -> Iterator[Running]:
 def null_server(**settings: Any) -> Iterator[Running]:
     with running(sys.executable, HERE / "null_server.py", json.dumps(settings)) as server:
         yield server
+
+
+HEAD = "POST /match HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+
+
+def sent_raw(server, *parts, pause=0.0, timeout=10):
+    """Bytes as they are, and all that comes back until the server closes."""
+    with socket.create_connection(server.address, timeout=timeout) as raw:
+        for part in parts:
+            try:
+                raw.sendall(part)
+            except OSError:
+                break
+            time.sleep(pause)
+        found = b""
+        try:
+            while more := raw.recv(65536):
+                found += more
+        except ConnectionResetError:
+            pass
+        return found.decode("latin-1")

@@ -9,19 +9,9 @@ import datasets
 import pytest
 
 from flipkd.data import read_columns, read_pairs
-from flipkd.errors import DataError, UsageError
+from flipkd.errors import DataError
 
 COLUMNS = "Question1,id,question2,is_duplicate,teacher_score,cluster\n"
-
-
-@pytest.fixture
-def pairs_file(tmp_path):
-    def write(content, name="pairs.csv"):
-        path = tmp_path / name
-        path.write_text(content, encoding="utf-8", newline="")
-        return path
-
-    return write
 
 
 def test_names_order_and_types(pairs_file):
@@ -86,33 +76,6 @@ def test_names_with_braces_and_long_values_in_errors(pairs_file):
         read_pairs(path, columns={"label": "{0}"})
     assert "{pairs}.csv: row 1 (line 2), column '{0}': got 'secret" in str(caught.value)
     assert len(str(caught.value)) < 400
-
-
-def test_paths_that_are_no_file_to_read(tmp_path, pairs_file):
-    path = pairs_file("text1,text2\na,b\n")
-    for name, said in {
-        tmp_path / "pears.csv": f"no such file; did you mean {path}",
-        tmp_path / "zzzzzz.tsv": "no such file in the folder",
-        tmp_path / "nowhere" / "pairs.csv": "and no folder",
-        str(tmp_path / "pairs"): "no such file; did you mean",
-        tmp_path: "is a folder",
-        pairs_file("x", name="pairs.xlsx"): "cannot read files that end in '.xlsx'; save it as one of .csv, .tsv",
-        "/dev/null": "no regular file",
-        "": "not a file name",
-        "a\0b.csv": "not a file name",
-    }.items():
-        with pytest.raises(DataError) as caught:
-            read_pairs(name)
-        assert said in str(caught.value), name
-
-
-def test_the_suffix_may_be_in_capitals(pairs_file):
-    assert len(read_pairs(pairs_file("text1\ttext2\na\tb\n", name="PAIRS.TSV"))) == 1
-
-
-def test_split_is_for_the_hub(pairs_file):
-    with pytest.raises(UsageError, match="leave it out"):
-        read_pairs(pairs_file("text1,text2\na,b\n"), split="train")
 
 
 ONE_CLASS = """

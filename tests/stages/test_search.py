@@ -96,18 +96,6 @@ def test_the_server_finds_what_the_command_finds(indexed, trained):
         assert row == same
 
 
-def test_what_cannot_be_an_encoder_says_why(faq, trained, indexed, taught, tmp_path):
-    for encoder, word in ((trained, "reading=separate"), (tmp_path, "no folder of flipkd teach or flipkd train")):
-        refused = flipkd("index", faq, "--encoder", encoder, "--output_dir", tmp_path / "x")
-        assert refused.code == 4
-        assert word in refused.err
-        assert not (tmp_path / "x").exists()
-    again = flipkd("index", faq, "--encoder", taught, "--output_dir", indexed)
-    assert (again.code, "exists already" in again.err) == (5, True)
-    taken = flipkd("index", faq, "--encoder", taught, "--output_dir", tmp_path / "x", "--keep", "score")
-    assert (taken.code, "--keep score" in taken.err) == (2, True)
-
-
 def test_another_encoder_than_the_one_that_made_it_is_refused(faq, indexed, trained, apart, taught, tmp_path):
     wrong = flipkd("search", "my card", "--matcher", trained, "--index", indexed, "--encoder", apart)
     assert wrong.code == 4

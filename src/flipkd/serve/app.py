@@ -75,6 +75,7 @@ def _add_page(app: FastAPI) -> None:
     }
 
     def add(path: str, name: str, media: str) -> None:
+        """One file at one path."""
         content = (HERE / name).read_text(encoding="utf-8")
 
         @app.get(path, include_in_schema=False)

@@ -120,6 +120,7 @@ class Gate:
         started = False
 
         async def replay() -> MutableMapping[str, Any]:
+            """The body once more, for the application."""
             nonlocal given
             if given:
                 return await receive()
@@ -127,6 +128,7 @@ class Gate:
             return {"type": "http.request", "body": body, "more_body": False}
 
         async def watched(message: MutableMapping[str, Any]) -> None:
+            """Send, and note that there is an answer."""
             nonlocal started
             started = True
             await send(message)

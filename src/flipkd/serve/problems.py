@@ -25,8 +25,8 @@ TYPES = {401: "unauthorized", 403: "forbidden", 408: "timeout", 429: "overloaded
 DRAINING = 5  # seconds after which another server may have taken over
 
 
-def problem(status: int, detail: str, *, headers: dict[str, str] | None = None, **more: str) -> Response:
-    """The answer to a request that failed; `more` are further members of its body."""
+def problem(status: int, detail: str, *, headers: dict[str, str] | None = None, number: str | None = None) -> Response:
+    """The answer to a request that failed; `number` is where the log tells more."""
     kind = TYPES.get(status, "validation" if status < 500 else "backend")
     body = {
         "title": HTTPStatus(status).phrase,
@@ -35,9 +35,9 @@ def problem(status: int, detail: str, *, headers: dict[str, str] | None = None, 
         "error": detail,
         "error_type": kind,
     }
-    return Response(
-        json.dumps(body | more), status_code=status, headers=headers, media_type="application/problem+json"
-    )
+    if number is not None:
+        body["id"] = number
+    return Response(json.dumps(body), status_code=status, headers=headers, media_type="application/problem+json")
 
 
 def not_ready(detail: str) -> Response:
@@ -85,4 +85,4 @@ def of_ours(error: BaseException) -> Response:
     """500 for a failure that is not the client's; its cause goes to the log under an id."""
     number = uuid4().hex[:12]
     logger.error("request %s failed", number, exc_info=error)
-    return problem(500, f"something failed here; the log has it under {number}", id=number)
+    return problem(500, f"something failed here; the log has it under {number}", number=number)

@@ -1,0 +1,11 @@
+"""One quick server for all tests of what is not the model."""
+
+import pytest
+from servers import null_server
+
+
+@pytest.fixture(scope="package")
+def null():
+    limits = {"max_items": 50, "max_queue": 64, "batch_size": 4, "max_body_bytes": 20_000}
+    with null_server(**limits, timeout=2.0, header_timeout=0.5, body_timeout=0.5) as server:
+        yield server.until_ready()

@@ -1,0 +1,68 @@
+"""The routes: each shape gets the same scores, in its own words."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+
+def test_every_shape_gets_the_same_scores(null):
+    own = null.ask("/match", {"pairs": [["7", "a"], ["150", "b"]]}).json
+    assert [row["score"] for row in own["results"]] == [7, 150]
+    assert [row["decision"] for row in own["results"]] == ["no_match", "match"]
+    assert (own["model"], own["revision"]) == ("null", "r1")
+    probabilities = [row["probability"] for row in own["results"]]
+    vllm = null.ask("/v1/score", {"text_1": ["7", "150"], "text_2": ["a", "b"]}).json
+    assert [row["score"] for row in vllm["data"]] == probabilities
+    tei = null.ask("/rerank", {"query": "7", "texts": ["a", "b"], "raw_scores": True, "return_text": True}).json
+    assert tei == [{"index": 0, "score": 7.0, "text": "a"}, {"index": 1, "score": 7.0, "text": "b"}]
+    cohere = null.ask("/v2/rerank", {"query": "7", "documents": ["a", {"text": "b"}], "top_n": 1}).json
+    assert cohere["results"] == [{"index": 0, "relevance_score": probabilities[0]}]
+    vectors = [[1.0, 0.0], [2.0, 0.0]]
+    assert null.ask("/embed", {"inputs": ["a", "bb"]}).json == vectors
+    assert [row["embedding"] for row in null.ask("/v1/embeddings", {"input": ["a", "bb"]}).json["data"]] == vectors
+
+
+def test_search_judges_the_nearest_and_keeps_their_order_in_ties(null):
+    found = null.ask("/search", {"query": "12", "top_k": 3}).json
+    assert [row["corpus_id"] for row in found["results"]] == [2, 0, 1]
+    assert found["results"][0] == {
+        "corpus_id": 2, "similarity": 1.0, "score": 12.0, "probability": found["results"][0]["probability"],
+        "decision": "no_match", "truncated": False, "text": "2", "id": 2,
+    }  # fmt: skip
+    assert len(null.ask("/search", {"query": "12", "top_k": 40}).json["results"]) == 9
+    for body, word in (
+        ({"query": "12", "top_k": 0}, "top_k"),
+        ({"query": "12", "candidates": 51}, "51 items"),
+        ({"query": " "}, "empty"),
+    ):
+        refused = null.ask("/search", body)
+        assert refused.status == 422
+        assert word in refused.json["detail"]
+
+
+def test_long_texts_are_told_of_or_refused(null):
+    assert [
+        row["truncated"] for row in null.ask("/match", {"pairs": [["1", "long"], ["1", "b"]]}).json["results"]
+    ] == [
+        True,
+        False,
+    ]
+    refused = null.ask("/rerank", {"query": "1", "texts": ["b", "long"], "truncate": False})
+    assert refused.status == 422
+    assert "item 1 has a text of more than 128 tokens" in refused.json["detail"]
+
+
+def test_an_emoji_is_a_text(null):
+    assert null.ask("/match", '{"pairs": [["\\ud83d\\ude00", "😀"]]}'.encode()).status == 200
+
+
+def test_answers_never_cross(null):
+    def ask(number):
+        size = number % 7 + 1
+        rows = null.ask("/match", {"pairs": [[str(number * 10 + k), "x"] for k in range(size)]})
+        while rows.status == 429:
+            time.sleep(0.05)
+            rows = null.ask("/match", {"pairs": [[str(number * 10 + k), "x"] for k in range(size)]})
+        return [row["score"] for row in rows.json["results"]] == [number * 10 + k for k in range(size)]
+
+    with ThreadPoolExecutor(16) as threads:
+        assert all(threads.map(ask, range(200)))
