@@ -45,7 +45,10 @@ def test_f1(folder: Path, data: str) -> dict[tuple[str, int], float]:
 def merged(
     before: dict[str, list[dict[str, Any]]], new: dict[str, list[dict[str, Any]]], f1: dict[tuple[str, int], float]
 ) -> dict[str, list[dict[str, Any]]]:
-    """Reference -> its rows: the new ones, and those of before that no new row replaces and the results still bear out."""
+    """Reference -> its rows: the new ones, and those of before that the results still bear out.
+
+    Where both have a row of one name, the one over more seeds stays.
+    """
 
     def holds(row: dict[str, Any]) -> bool:
         if any((name, seed) not in f1 for name in (row["name"], row["against"]) for seed in row["seeds"]):
@@ -55,10 +58,11 @@ def merged(
 
     rows = {}
     for reference in dict.fromkeys([*before, *new]):
-        fresh = new.get(reference, [])
-        replaced = {row["name"] for row in fresh}
-        old = (row for row in before.get(reference, []) if row["name"] not in replaced)
-        rows[reference] = [*fresh, *(row for row in old if holds(row))]
+        kept = {row["name"]: row for row in before.get(reference, []) if holds(row)}
+        for row in new.get(reference, []):
+            if len(row["seeds"]) >= len(kept.get(row["name"], row)["seeds"]):
+                kept[row["name"]] = row
+        rows[reference] = list(kept.values())
     return rows
 
 

@@ -4,7 +4,8 @@
     python benchmarks/quality/tables.py --check    exit 1 when a page is not what the results say
 
 A page holds `<!-- table: NAME -->` and `<!-- /table -->`, and what stands between is made here. NAME is a data set of
-results/, `main` for all sets at a glance, `ablations` for the paper's on the sets that have them, `both_orders` for what
+results/, `main` for all sets at a glance, `ablations` for the paper's on the sets that have them, `variants` for all that
+change one setting, `labels` for fewer labelled pairs, `both_orders` for what
 `both_orders.py` found, or `choices/...` for the runs of that folder, on which a default was decided.
 """
 
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
 from flipkd.stages.results import results_table, text_table
 
@@ -29,6 +31,7 @@ MAIN_SETS = ("atec_finance", "mqp_medical", "nfcorpus_medical", "banking77_faq",
 MAIN_SYSTEMS = ("tfidf", "teacher", "teacher_finetuned", "cross_encoder", "untrained", "plain", "flipped")
 ABLATIONS = ("flipped", "minus_dist", "minus_mcl", "plain")  # in the paper's order, the best first
 ABLATION_SETS = ("banking77_faq", "mqp_medical")
+BUDGETS = ("100", "300", "1000")
 METRICS = ("f1", "average_precision")
 PAGES = ("README.md", "docs/results.md")
 BLOCK = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- /table -->)", re.DOTALL)
@@ -43,6 +46,10 @@ def block(name: str) -> str:
         return main_table(results)
     if name == "ablations":
         return ablations_table(results)
+    if name == "variants":
+        return variants_table(results)
+    if name == "labels":
+        return labels_table(results)
     if name == "both_orders":
         return both_orders_table(json.loads((HERE / "both_orders.json").read_text(encoding="utf-8")))
     chosen = sorted((r for r in results if r["data"] == name), key=_place)
@@ -123,6 +130,41 @@ def ablations_table(results: list[dict[str, Any]]) -> str:
         "mean",
     ]
     return f"{text_table(header, rows)}\n"
+
+
+def variants_table(results: list[dict[str, Any]]) -> str:
+    """F1 and AP on test of what differs from `flipped` in one thing, seed 0, a column per set."""
+    found = {(r["data"], r["name"]): r for r in results if r["seed"] == 0 and r["system"] == "flipped"}
+    recipe = yaml.safe_load((ROOT / "recipes" / "ablations" / f"{ABLATION_SETS[0]}.yaml").read_text(encoding="utf-8"))
+    names = [n for n in recipe["systems"] if n.rpartition("_")[2] not in BUDGETS and n != "plain"]
+    rows = []
+    for name in names:
+        cells = [_pair(found.get((data, name))) for data in ABLATION_SETS]
+        if set(cells) != {"-"}:
+            words = ", ".join(word.rpartition("/")[2] for word in recipe["variants"].get(name, [])) or "-"
+            rows.append([name, words, *cells])
+    return f"{text_table(['F1 / AP on test', 'differs by', *ABLATION_SETS], rows)}\n"
+
+
+def labels_table(results: list[dict[str, Any]]) -> str:
+    """F1 and AP on test by the number of labelled pairs, for teacher and student alike, of the seeds that all have."""
+    found = {(r["data"], r["name"], r["seed"]): r for r in results}
+    rows = []
+    for data in ABLATION_SETS:
+        for ending in (*(f"_{budget}" for budget in BUDGETS), ""):
+            plain, flipped = (found.get((data, name + ending, 0)) for name in ("plain", "flipped"))
+            if plain and flipped:
+                gains = [flipped["metrics"]["test"][metric] - plain["metrics"]["test"][metric] for metric in METRICS]
+                told = " / ".join(f"{100 * gain:+.1f}" for gain in gains)
+                rows.append([data, ending.removeprefix("_") or "all", _pair(plain), _pair(flipped), told])
+    header = ["F1 / AP on test", "labelled pairs", "plain", "flipped", "difference, points"]
+    return f"{text_table(header, rows)}\n"
+
+
+def _pair(result: dict[str, Any] | None) -> str:
+    if result is None:
+        return "-"
+    return " / ".join(f"{result['metrics']['test'][metric]:.3f}" for metric in METRICS)
 
 
 def both_orders_table(found: dict[str, Any]) -> str:

@@ -67,3 +67,14 @@ def test_nothing_is_taken_over_when_one_comparison_was_stopped(here, tmp_path):
     with pytest.raises(SystemExit, match="stopped; run it to its end"):
         collect.main([folder, tmp_path / "stopped"], here)
     assert list((here / "results").iterdir()) == []
+
+
+def test_a_difference_over_more_seeds_outlives_a_later_run_of_one():
+    def row(seeds, value):
+        return {"name": "flipped", "against": "plain", "seeds": seeds, "f1": {"difference": value}}
+
+    f1 = {("plain", 0): 0.5, ("plain", 1): 0.5, ("flipped", 0): 0.75, ("flipped", 1): 0.625}
+    both, one = {"plain": [row([0, 1], 0.1875)]}, {"plain": [row([0], 0.25)]}
+    assert collect.merged(both, one, f1) == both
+    assert collect.merged(one, both, f1) == both
+    assert collect.merged(both, one, f1 | {("flipped", 1): 0.75}) == one, "the old one is no longer true"
