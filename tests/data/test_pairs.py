@@ -8,7 +8,7 @@ import sys
 import datasets
 import pytest
 
-from flipkd.data import read_columns, read_pairs
+from flipkd.data import read_blocks, read_pairs
 from flipkd.errors import DataError
 
 COLUMNS = "Question1,id,question2,is_duplicate,teacher_score,cluster\n"
@@ -110,10 +110,28 @@ def test_other_columns_as_they_stand_there(tmp_path):
         {"when": [datetime.date(2026, 1, 2), None], "text1": ["a", "b"], "n": [7, 8], "text2": ["c", "d"]}
     )
     pq.write_table(table, tmp_path / "p.parquet")
-    found = read_columns(tmp_path / "p.parquet", ["n", "when", "text2"])
-    assert found == {"n": [7, 8], "when": ["2026-01-02", None], "text2": ["c", "d"]}
+    [block] = read_blocks(tmp_path / "p.parquet", keep=["n", "when", "text2"])
+    assert (block.left, block.right) == (["a", "b"], ["c", "d"])
+    assert block.kept == {"n": [7, 8], "when": ["2026-01-02", None], "text2": ["c", "d"]}
     (tmp_path / "p.jsonl").write_text('{"text1": "a", "text2": "b", "id": "007", "more": [1], "half": "\\ud800"}\n')
-    found = read_columns(tmp_path / "p.jsonl", ["more", "id", "half"])
-    assert found == {"more": ["[1]"], "id": ["007"], "half": ["\\ud800"]}
+    [block] = read_blocks(tmp_path / "p.jsonl", keep=["more", "id", "half"])
+    assert block.kept == {"more": ["[1]"], "id": ["007"], "half": ["\\ud800"]}
     with pytest.raises(DataError, match="has no column 'idd'; did you mean 'id'"):
-        read_columns(tmp_path / "p.jsonl", ["idd"])
+        next(read_blocks(tmp_path / "p.jsonl", keep=["idd"]))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ('{"text1": "a", "text2": 1}', "column 'text2': 1 is a int"),
+        ('{"text1": "a\\u0000", "text2": "b"}', "NUL at character 2"),
+        ('{"text1": "\\ud800", "text2": "b"}', "half of a surrogate pair"),
+        ('{"text1": "a"}', "the two text columns were not found"),
+    ],
+)
+def test_blocks_are_as_strict_as_the_whole(tmp_path, content, said):
+    (tmp_path / "p.jsonl").write_text(content + "\n")
+    for read in (read_pairs, lambda path: list(read_blocks(path))):
+        with pytest.raises(DataError) as caught:
+            read(tmp_path / "p.jsonl")
+        assert said in str(caught.value)

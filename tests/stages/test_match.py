@@ -9,6 +9,8 @@ import json
 import pytest
 from commands import flipkd
 
+from flipkd.matcher import Matcher
+from flipkd.stages import match
 from flipkd.stages.match import to_csv, to_jsonl
 
 ODD = [
@@ -106,3 +108,40 @@ def test_json_lines_hold_one_row_a_line_whatever_the_text():
 
 def test_csv_of_no_rows_has_a_header():
     assert list(csv.reader(io.StringIO(to_csv([])))) == [["text1", "text2", "score", "probability", "decision"]]
+
+
+@pytest.mark.parametrize("name", ["o.csv", "o.jsonl"])
+def test_a_stopped_match_goes_on_and_scores_nothing_twice(trained, odd_pairs, tmp_path, monkeypatch, name):
+    words = ("match", "--matcher", trained, odd_pairs, "--batch_size", 1)
+    whole = tmp_path / f"whole-{name}"
+    assert flipkd(*words, "--output", whole).code == 0
+    monkeypatch.setattr(match, "BLOCK", 4)
+    monkeypatch.setattr("flipkd.data.readers.BATCH_ROWS", 2)
+    predict, scored = Matcher.predict, []
+
+    def twice(self, pairs, **settings):
+        if len(scored) == 8:
+            raise KeyboardInterrupt
+        scored.extend(pairs)
+        return predict(self, pairs, **settings)
+
+    monkeypatch.setattr(Matcher, "predict", twice)
+    stopped = flipkd(*words, "--output", tmp_path / name)
+    assert (stopped.code, "run the same command to go on" in stopped.err) == (75, True)
+    assert not (tmp_path / name).exists()
+    monkeypatch.setattr(
+        Matcher, "predict", lambda self, pairs, **s: (scored.extend(pairs), predict(self, pairs, **s))[1]
+    )
+    done = flipkd(*words, "--output", tmp_path / name)
+    assert (done.code, "8 of 13 pairs" in done.err) == (0, True), done.err
+    assert [left for left, _ in scored] == ODD
+    assert (tmp_path / name).read_text(encoding="utf-8") == whole.read_text(encoding="utf-8")
+    assert done.out.split(": ")[1] == flipkd(*words, "--output", whole).out.split(": ")[1]
+
+
+def test_blocks_give_the_same_rows_as_one_pass(trained, odd_pairs, monkeypatch):
+    words = ("match", "--matcher", trained, odd_pairs, "--batch_size", 1)
+    whole = flipkd(*words)
+    monkeypatch.setattr(match, "BLOCK", 2)
+    monkeypatch.setattr("flipkd.data.readers.BATCH_ROWS", 1)
+    assert flipkd(*words).out == whole.out

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
+import sys
 from typing import Annotated
 
 import typer
@@ -115,23 +115,21 @@ def match(
         raise UsageError("give a file of pairs, or one pair as --text1 and --text2")
     if pairs is None and (output is not None or keep):
         raise UsageError("--output and --keep are for a file of pairs; the row of one pair goes to stdout")
-    mapping = mapping_of(columns)
+    mapping, result = mapping_of(columns), sys.stdout
     with prints_on_stderr():
         if pairs is None:
-            rows = match_one(matcher, *texts, base_model=base_model)
-        else:
-            rows = stage(
-                matcher,
-                pairs,
-                output=output,
-                columns=mapping,
-                keep=keep or (),
-                base_model=base_model,
-                batch_size=batch_size,
-            )
-    if output is None:
-        show(to_jsonl(rows).rstrip("\n"))
-    else:
-        counts = Counter(row["decision"] for row in rows)
+            result.write(to_jsonl(match_one(matcher, *texts, base_model=base_model)))
+            return
+        counts = stage(
+            matcher,
+            pairs,
+            output=output,
+            columns=mapping,
+            keep=keep or (),
+            base_model=base_model,
+            batch_size=batch_size,
+            show=result.write,
+        )
+    if output is not None:
         review = f", {counts['review']} review" if "review" in counts else ""
-        show(f"{output}: {len(rows)} pairs, {counts['match']} match{review}")
+        show(f"{output}: {counts.total()} pairs, {counts['match']} match{review}")

@@ -40,7 +40,7 @@ def run(app: typer.Typer) -> None:
     except typer.TyperException as error:
         _stop(f"flipkd: {error.format_message()}{_hint(error)}", 2)
     except (typer.Abort, KeyboardInterrupt):
-        goes_on = any(word in RESUMABLE for word in words)
+        goes_on = any(word in RESUMABLE for word in words) or {"match", "--output"} <= {*words}
         _stop(f"flipkd: stopped; {'run the same command to go on' if goes_on else 'nothing was written'}", 75)
     except FlipkdError as error:
         _fail(error, f"flipkd: {error}", error.exit_code, debug=debug)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from flipkd.data.check import CheckReport, check_pairs, require_trainable
-    from flipkd.data.pairs import read_columns, read_pairs
+    from flipkd.data.pairs import read_blocks, read_pairs
     from flipkd.data.split import leaks, split_pairs
     from flipkd.data.texts import read_texts
 
@@ -14,7 +14,7 @@ __all__ = [
     "CheckReport",
     "check_pairs",
     "leaks",
-    "read_columns",
+    "read_blocks",
     "read_pairs",
     "read_texts",
     "require_trainable",
@@ -25,7 +25,7 @@ _HOMES = {
     "CheckReport": "check",
     "check_pairs": "check",
     "leaks": "split",
-    "read_columns": "pairs",
+    "read_blocks": "pairs",
     "read_pairs": "pairs",
     "read_texts": "texts",
     "require_trainable": "check",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,25 +64,39 @@ def read_pairs(
     return Dataset(table)
 
 
-def read_columns(
-    path: str | Path, names: Collection[str], *, columns: Mapping[str, str] | None = None
-) -> dict[str, list[Any]]:
-    """Other columns of a file of pairs, row by row as `read_pairs` has them: {the file's name: values as they stand there}.
+@dataclass(frozen=True)
+class PairBlock:
+    """Consecutive rows of a file of pairs: both texts, and the columns kept beside them, as JSON can hold them."""
 
-    What JSON cannot hold (a date of a Parquet file) comes as its text. Raises DataError for a name that the file lacks.
+    left: list[str]
+    right: list[str]
+    kept: dict[str, list[Any]]
+
+
+def read_blocks(
+    path: str | Path, *, columns: Mapping[str, str] | None = None, keep: Collection[str] = ()
+) -> Iterator[PairBlock]:
+    """The texts of a file of pairs in their order, some rows at a time, so that a file of any size can be read.
+
+    `keep` are columns by the file's names. Raises DataError as `read_pairs` does, and for a name that the file lacks.
     """
     source = open_source(path)
-    for name in names:
+    for name in keep:
         if name not in source.columns:
             raise DataError(f"{source.name}: has no column {shorten(name)}; {nearest(name, source.columns)}")
-    texts = list(find_columns(source.columns, columns, source.name).values())[:2]
-    kept: dict[str, list[Any]] = {name: [] for name in names}
-    others = [name for name in kept if name not in texts]
+    texts = [column for name, column in find_columns(source.columns, columns, source.name).items() if name in TEXTS]
+    others = [name for name in dict.fromkeys(keep) if name not in texts]
+    rows = 0
     for batch in source.batches(texts, others):
         found = dict(zip([*texts, *others], batch.values, strict=True))
-        for name, values in kept.items():
-            values += map(plain, found[name])
-    return kept
+        for column in texts:
+            place = partial(place_of, source.name, batch, column)
+            as_array(checked(found[column], place), pa.string(), place)
+        rows += len(batch.values[0])
+        kept = {name: [*map(plain, found[name])] for name in keep}
+        yield PairBlock(found[texts[0]], found[texts[1]], kept)
+    if not rows:
+        raise DataError(f"{source.name}: {source.empty}")
 
 
 def _table(source: Source, wanted: dict[str, str]) -> Any:

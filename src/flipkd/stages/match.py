@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flipkd.data import read_columns, read_pairs
+from flipkd import __version__
+from flipkd.data import read_blocks
 from flipkd.errors import DataError, UsageError
-from flipkd.files import write_text
+from flipkd.files import MANIFEST, sha256
+from flipkd.stages.growing import growing
 from flipkd.stages.results import csv_text, require_writable
 from flipkd.text import is_empty
 
 if TYPE_CHECKING:
+    from flipkd.data.pairs import PairBlock
     from flipkd.matcher import Matcher
+
+logger = logging.getLogger(__name__)
 
 FORMATS = (".csv", ".jsonl")
 COLUMNS = ("text1", "text2", "score", "probability", "decision")
 SHOWN_ROWS = 5
+BLOCK = 8192  # pairs that are scored between two writes
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
@@ -31,29 +39,99 @@ def match(
     keep: Sequence[str] = (),
     base_model: str | None = None,
     batch_size: int = 32,
-) -> list[dict[str, Any]]:
-    """Rows {text1, text2, score, probability, decision} in the order of the file; written to `output` when given.
+    show: Callable[[str], object] = lambda text: None,
+) -> Counter[str]:
+    """How often each decision was made for the pairs of a file, of which only a block is in memory at a time.
 
-    `keep`: columns of the file that come before them, as they are. Raises DataError for empty texts (naming rows) before
-    any model is loaded, UsageError for another ending of `output`.
+    Rows {text1, text2, score, probability, decision} in the order of the file go to `output` when it is given, which
+    goes on where it was stopped, else to `show` as JSON lines. `keep`: columns of the file that come before them, as they are.
+    Raises DataError for empty texts (naming rows) before any model is loaded, UsageError for another ending of `output`.
     """
     if output:
         if Path(output).suffix not in FORMATS:
             raise UsageError(f"{output}: results are written as {' or '.join(FORMATS)}; give it one of these endings")
         require_writable(output, source=pairs_file)
-    dataset = read_pairs(pairs_file, columns=columns, only=("text1", "text2"))  # a label may be anything
-    pairs = list(zip(dataset["text1"][:], dataset["text2"][:], strict=True))
-    _refuse_empty(pairs, pairs_file)
     if taken := sorted({*keep} & {*COLUMNS}):
         raise UsageError(f"--keep {taken[0]}: the result has a column of that name; it cannot be kept under it")
-    kept = read_columns(pairs_file, keep, columns=columns) if keep else {}
-    from flipkd.matcher import Matcher  # brings torch: only once the pairs are known to be good
+    count = _checked_count(pairs_file, columns=columns, keep=keep)
+    from flipkd.matcher import Matcher, matcher_folder  # brings torch: only once the pairs are known to be good
 
-    scored = _rows(Matcher.from_pretrained(matcher, base_model=base_model), pairs, batch_size=batch_size)
-    rows = [{name: values[number] for name, values in kept.items()} | row for number, row in enumerate(scored)]
-    if output:
-        write_text(output, to_csv(rows) if output.endswith(".csv") else to_jsonl(rows))
-    return rows
+    loaded = Matcher.from_pretrained(matcher, base_model=base_model)
+    blocks = _blocks(read_blocks(pairs_file, columns=columns, keep=keep))
+    if output is None:
+        counts = Counter[str]()
+        for rows in _scored(loaded, blocks, count=count, done=0, batch_size=batch_size):
+            counts.update(row["decision"] for row in rows)
+            show(to_jsonl(rows))
+        return counts
+    identity = {
+        "matcher": sha256(matcher_folder(matcher) / MANIFEST),
+        "pairs": sha256(pairs_file) if Path(pairs_file).is_file() else pairs_file,
+        "columns": columns,
+        "keep": list(keep),
+        "flipkd_version": __version__,
+    }
+    with growing(output, identity) as file:
+        if file.rows:
+            logger.warning("%s: going on after %d of %d pairs that were scored before", output, file.rows, count)
+        counts = Counter(file.notes)
+        for rows in _scored(loaded, blocks, count=count, done=file.rows, batch_size=batch_size):
+            counts.update(row["decision"] for row in rows)
+            text = to_csv(rows, header=not file.rows) if output.endswith(".csv") else to_jsonl(rows)
+            file.append(text, rows=len(rows), notes=counts)
+    return counts
+
+
+def _checked_count(pairs_file: str, *, columns: dict[str, str] | None, keep: Sequence[str]) -> int:
+    """How many pairs the file has. Raises DataError naming rows with an empty text."""
+    count, empty = 0, list[int]()
+    for block in read_blocks(pairs_file, columns=columns, keep=keep):
+        pairs = enumerate(zip(block.left, block.right, strict=True), count + 1)
+        empty += [number for number, pair in pairs if any(map(is_empty, pair))]
+        count += len(block.left)
+    if empty:
+        shown = ", ".join(map(str, empty[:SHOWN_ROWS])) + (", ..." if len(empty) > SHOWN_ROWS else "")
+        raise DataError(f"{pairs_file}: {len(empty)} rows have an empty text (row {shown}); fill or remove them")
+    return count
+
+
+def _blocks(parts: Iterator[PairBlock]) -> Iterator[PairBlock]:
+    """The same rows in blocks of about BLOCK: enough for batches of like length."""
+    held: list[PairBlock] = []
+    for part in parts:
+        held.append(part)
+        if sum(len(one.left) for one in held) >= BLOCK:
+            yield _joined(held)
+            held = []
+    if held:
+        yield _joined(held)
+
+
+def _joined(parts: list[PairBlock]) -> PairBlock:
+    from flipkd.data.pairs import PairBlock
+
+    kept = {name: [value for part in parts for value in part.kept[name]] for name in parts[0].kept}
+    return PairBlock([text for p in parts for text in p.left], [text for p in parts for text in p.right], kept)
+
+
+def _scored(
+    matcher: Matcher, blocks: Iterator[PairBlock], *, count: int, done: int, batch_size: int
+) -> Iterator[list[dict[str, Any]]]:
+    """Result rows of each block, without the first `done` rows of the file."""
+    from tqdm.auto import tqdm
+
+    first = 0
+    with tqdm(total=count, initial=done, desc="pairs", unit="pair", disable=None, dynamic_ncols=True) as bar:
+        for block in blocks:
+            skip = min(max(done - first, 0), len(block.left))
+            first += len(block.left)
+            if skip == len(block.left):
+                continue
+            pairs = list(zip(block.left[skip:], block.right[skip:], strict=True))
+            scored = _rows(matcher, pairs, batch_size=batch_size)
+            kept = {name: values[skip:] for name, values in block.kept.items()}
+            yield [{name: values[k] for name, values in kept.items()} | row for k, row in enumerate(scored)]
+            bar.update(len(pairs))
 
 
 def match_one(matcher: str, text1: str, text2: str, *, base_model: str | None = None) -> list[dict[str, Any]]:
@@ -63,15 +141,8 @@ def match_one(matcher: str, text1: str, text2: str, *, base_model: str | None = 
     return _rows(Matcher.from_pretrained(matcher, base_model=base_model), [(text1, text2)], batch_size=1)
 
 
-def _refuse_empty(pairs: list[tuple[str, str]], name: str) -> None:
-    empty = [number for number, pair in enumerate(pairs, 1) if any(map(is_empty, pair))]
-    if empty:
-        shown = ", ".join(map(str, empty[:SHOWN_ROWS])) + (", ..." if len(empty) > SHOWN_ROWS else "")
-        raise DataError(f"{name}: {len(empty)} rows have an empty text (row {shown}); fill or remove them")
-
-
 def _rows(matcher: Matcher, pairs: list[tuple[str, str]], *, batch_size: int) -> list[dict[str, Any]]:
-    scores = matcher.predict(pairs, batch_size=batch_size, show_progress_bar=len(pairs) > 1)
+    scores = matcher.predict(pairs, batch_size=batch_size)
     values = scores.tolist(), matcher.calibration.apply(scores).tolist(), matcher.decisions(scores)
     return [dict(zip(COLUMNS, (*pair, *row), strict=True)) for pair, *row in zip(pairs, *values, strict=True)]
 
@@ -81,10 +152,10 @@ def to_jsonl(rows: list[dict[str, Any]]) -> str:
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
-def to_csv(rows: list[dict[str, Any]]) -> str:
+def to_csv(rows: list[dict[str, Any]], *, header: bool = True) -> str:
     """CSV in which a text that a spreadsheet would run as a formula gets a leading apostrophe; numbers are untouched."""
-    header = list(rows[0]) if rows else COLUMNS
-    return csv_text(header, ([_guarded(row[name]) for name in header] for row in rows))
+    names = list(rows[0]) if rows else COLUMNS
+    return csv_text(names if header else None, ([_guarded(row[name]) for name in names] for row in rows))
 
 
 def _guarded(cell: Any) -> Any:

@@ -63,12 +63,12 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([line(header), "|" + "|".join("-" * (w + 2) for w in widths) + "|", *map(line, rows)])
 
 
-def csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """A CSV file that reads back as it was, whatever is in the cells; None is an empty cell."""
+def csv_text(header: Sequence[str] | None, rows: Iterable[Sequence[Any]]) -> str:
+    """A CSV file that reads back as it was, whatever is in the cells; None is an empty cell. No header: a later part of one."""
     out = io.StringIO(newline="")
     plain = csv.writer(out, lineterminator="\n")
     quoting = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_ALL)
-    for row in [header, *rows]:
+    for row in [*([] if header is None else [header]), *rows]:
         # With this line end Python 3.11 leaves a lone \r without quotes, and readers take it for the end of the line.
         has_return = any("\r" in cell for cell in row if isinstance(cell, str))
         (quoting if has_return else plain).writerow(row)

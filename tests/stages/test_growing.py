@@ -1,0 +1,95 @@
+"""A growing file: whole or not there, gone on with after a stop, never two writers."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from flipkd.errors import ArtefactError, ResourceError
+from flipkd.stages.growing import growing
+
+IDENTITY = {"pairs": "a"}
+
+
+class Stop(Exception):
+    pass
+
+
+def write(path, blocks, *, identity=IDENTITY, stop_after=99):
+    """Append the blocks that are not there yet; the numbers of those that were."""
+    written = []
+    with growing(path, identity) as file:
+        for number, block in enumerate(blocks):
+            if number < file.rows:
+                continue
+            if len(written) == stop_after:
+                raise Stop
+            file.append(block, rows=1, notes={"last": number})
+            written.append(number)
+    return written
+
+
+BLOCKS = ["one\n", "zwei: ü\n", "三\n", "four\n"]
+
+
+@pytest.mark.parametrize("stop_after", range(4))
+def test_a_stopped_file_is_gone_on_with_and_is_the_same(tmp_path, stop_after):
+    path = tmp_path / "o.txt"
+    with pytest.raises(Stop):
+        write(path, BLOCKS, stop_after=stop_after)
+    assert not path.exists()
+    assert write(path, BLOCKS) == list(range(stop_after, 4))
+    assert path.read_text(encoding="utf-8") == "".join(BLOCKS)
+    assert os.listdir(tmp_path) == ["o.txt"]
+
+
+def test_what_was_not_safely_written_is_cut_off(tmp_path):
+    path = tmp_path / "o.txt"
+    with pytest.raises(Stop):
+        write(path, BLOCKS, stop_after=2)
+    with open(tmp_path / ".o.txt.part", "ab") as part:
+        part.write(b"half a li")
+    assert write(path, BLOCKS) == [2, 3]
+    assert path.read_text(encoding="utf-8") == "".join(BLOCKS)
+
+
+@pytest.mark.parametrize("fault", ["other identity", "shorter than it says", "no state", "odd state"])
+def test_what_cannot_be_gone_on_with_is_begun_anew(tmp_path, fault):
+    path, state = tmp_path / "o.txt", tmp_path / ".o.txt.part.json"
+    with pytest.raises(Stop):
+        write(path, BLOCKS, stop_after=2, identity={"pairs": "b"} if fault == "other identity" else IDENTITY)
+    if fault == "shorter than it says":
+        (tmp_path / ".o.txt.part").write_bytes(b"o")
+    if fault == "no state":
+        state.unlink()
+    if fault == "odd state":
+        state.write_text(json.dumps([1]))
+    assert write(path, BLOCKS) == [0, 1, 2, 3]
+    assert path.read_text(encoding="utf-8") == "".join(BLOCKS)
+
+
+def test_the_old_file_stays_until_the_new_one_is_whole(tmp_path):
+    path = tmp_path / "o.txt"
+    path.write_text("old")
+    with pytest.raises(Stop):
+        write(path, BLOCKS, stop_after=3)
+    assert path.read_text() == "old"
+    write(path, BLOCKS)
+    assert path.read_text(encoding="utf-8") == "".join(BLOCKS)
+
+
+def test_a_second_writer_is_refused(tmp_path):
+    path = tmp_path / "o.txt"
+    code = f"from flipkd.stages.growing import growing\nwith growing({str(path)!r}, {{}}): pass"
+    with growing(path, IDENTITY):
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "another process is writing it" in done.stderr
+
+
+def test_where_it_cannot_be_written_is_said(tmp_path):
+    with pytest.raises(ResourceError, match="nowhere"), growing(tmp_path / "nowhere" / "o.txt", IDENTITY):
+        pass
+    with pytest.raises(ArtefactError), growing(tmp_path / "o.txt", IDENTITY):
+        raise ArtefactError("from inside, as it is")
