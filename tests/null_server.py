@@ -42,7 +42,7 @@ class NullMatcher:
                 raise NumbersError("1 of 1 scores are not finite")
             if word == "slow":
                 time.sleep(0.5)
-        return np.array([float(word) if word.isdigit() else 0.0 for word, _ in pairs], np.float32)
+        return np.array([float(word) if word.isascii() and word.isdigit() else 0.0 for word, _ in pairs], np.float32)
 
     def decisions(self, scores):
         return ["match" if score >= self.threshold else "no_match" for score in scores]
@@ -56,7 +56,7 @@ def load():
     if settings.pop("broken", False):
         raise NumbersError("the model is broken")
     index = Index([{"text": f"{n}", "id": n} for n in range(9)], np.eye(9, dtype=np.float32), encoder={})
-    return Loaded(NullMatcher(), index, lambda texts: np.eye(9, dtype=np.float32)[[len(t) for t in texts]])
+    return Loaded(NullMatcher(), index, lambda texts: np.eye(9, dtype=np.float32)[[len(t) % 9 for t in texts]])
 
 
 settings = json.loads(sys.argv[1])

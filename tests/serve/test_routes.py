@@ -1,7 +1,11 @@
 """The routes: each shape gets the same scores, in its own words."""
 
+import json
 import time
 from concurrent.futures import ThreadPoolExecutor
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 
 def test_every_shape_gets_the_same_scores(null):
@@ -66,3 +70,33 @@ def test_answers_never_cross(null):
 
     with ThreadPoolExecutor(16) as threads:
         assert all(threads.map(ask, range(200)))
+
+
+FIELDS = [
+    "pairs",
+    "query",
+    "texts",
+    "documents",
+    "top_n",
+    "top_k",
+    "candidates",
+    "text_1",
+    "text_2",
+    "inputs",
+    "input",
+]
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["text", "x"]), inner, max_size=2),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    path=st.sampled_from(["/match", "/rerank", "/v1/rerank", "/score", "/search", "/embed", "/v1/embeddings"]),
+    body=st.dictionaries(st.sampled_from(FIELDS), anything, max_size=4) | anything,
+)
+def test_no_body_is_a_fault_of_ours(null, path, body):
+    answer = null.ask(path, json.dumps(body))
+    assert answer.status in (200, 400, 422), answer.text

@@ -11,6 +11,8 @@ import pytest
         ("/rerank", {"query": " ", "texts": ["a"]}, "query 0 is empty"),
         ("/rerank", {"query": "1", "documents": ["a", ""]}, "document 1 is empty"),
         ("/rerank", {"query": "1", "documents": ["a"], "top_n": 0}, "top_n"),
+        ("/rerank", {"query": "1", "documents": ["a", {}]}, "documents.1"),
+        ("/rerank", {"query": "1", "documents": [{"text": "a", "title": "b"}]}, "documents.0"),
         ("/rerank", {"query": "1", "texts": ["a"], "truncation_direction": "left"}, "truncation_direction"),
         ("/score", {"text_1": ["1", "2"], "text_2": ["1", "2", "3"]}, "text_1 has 2 texts and text_2 3"),
         ("/embed", {"inputs": ["a", ""]}, "text 1 is empty"),

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
 from flipkd import __version__
 from flipkd.serve.gate import Gate
 from flipkd.serve.metrics import Metrics
-from flipkd.serve.problems import add_handlers, not_ready
+from flipkd.serve.problems import add_handlers, documented, not_ready
 from flipkd.serve.routes import router
 from flipkd.serve.service import Service
 
@@ -53,14 +53,14 @@ def _add_health(app: FastAPI, service: Service) -> None:
         """Whether the process answers at all."""
         return {"status": "ok", "uptime": round(time.monotonic() - started, 1)}
 
-    @app.get("/readyz", tags=["health"])
-    @app.get("/health", tags=["health"])
+    @app.get("/readyz", tags=["health"], responses=documented(403, 503))
+    @app.get("/health", tags=["health"], responses=documented(403, 503))
     async def readyz() -> Response:
         """Whether requests are answered: 200 or 503."""
         state = service.state
         return JSONResponse({"status": state}) if state == "ready" else not_ready(f"the server is {state}")
 
-    @app.get("/metrics", tags=["health"])
+    @app.get("/metrics", tags=["health"], response_class=PlainTextResponse, responses=documented(401, 403, 503))
     async def metrics(request: Request) -> Response:
         """Counts and times, as Prometheus reads them."""
         found: Metrics = request.app.state.metrics

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from http import HTTPStatus
+from typing import Any
 from uuid import uuid4
 
 from fastapi import FastAPI, Request
@@ -22,7 +23,20 @@ from flipkd.serve.service import NotReady
 
 logger = logging.getLogger(__name__)
 TYPES = {401: "unauthorized", 403: "forbidden", 408: "timeout", 429: "overloaded", 503: "unhealthy", 504: "timeout"}
+MEDIA = "application/problem+json"
+TEXTS = ("title", "detail", "error", "error_type")
+SCHEMA = {
+    "type": "object",
+    "properties": {"status": {"type": "integer"}, "id": {"type": "string"}} | {n: {"type": "string"} for n in TEXTS},
+    "required": ["status", *TEXTS],
+}
 DRAINING = 5  # seconds after which another server may have taken over
+
+
+def documented(*codes: int) -> dict[int | str, dict[str, Any]]:
+    """What OpenAPI says of the answers with these codes."""
+    content = {MEDIA: {"schema": SCHEMA}}
+    return {code: {"description": HTTPStatus(code).phrase, "content": content} for code in codes}
 
 
 def problem(status: int, detail: str, *, headers: dict[str, str] | None = None, number: str | None = None) -> Response:
@@ -37,7 +51,7 @@ def problem(status: int, detail: str, *, headers: dict[str, str] | None = None, 
     }
     if number is not None:
         body["id"] = number
-    return Response(json.dumps(body), status_code=status, headers=headers, media_type="application/problem+json")
+    return Response(json.dumps(body), status_code=status, headers=headers, media_type=MEDIA)
 
 
 def not_ready(detail: str) -> Response:

@@ -13,11 +13,14 @@ from starlette.exceptions import HTTPException
 from flipkd import __version__
 from flipkd.errors import DataError
 from flipkd.matcher import checked_texts
+from flipkd.serve.problems import documented
 from flipkd.serve.service import Match, Service
 from flipkd.serve.shapes import EmbedBody, EmbeddingsBody, MatchBody, RerankBody, ScoreBody, SearchBody
 from flipkd.serve.strict_json import StrictRoute
 
-router = APIRouter(route_class=StrictRoute)
+# Each may come from any route, from the gate before it or from the queue behind it.
+CODES = (400, 401, 403, 408, 413, 415, 422, 429, 500, 503, 504)
+router = APIRouter(route_class=StrictRoute, responses=documented(*CODES))
 
 
 @router.post("/match")
@@ -44,7 +47,7 @@ async def rerank(body: RerankBody, request: Request) -> Any:
     checked_texts([body.query], "query")
     if body.texts is not None:
         return await _rerank_texts(body, checked_texts(body.texts), request)
-    documents = [document if isinstance(document, str) else document["text"] for document in body.documents or []]
+    documents = [document if isinstance(document, str) else document.text for document in body.documents or []]
     found = await _matched(request, [(body.query, document) for document in checked_texts(documents, "document")])
     results: list[dict[str, Any]] = []
     for index in _by_score(found)[: body.top_n]:

@@ -21,6 +21,12 @@ class MatchBody(Body):
     pairs: list[Annotated[list[str], Field(min_length=2, max_length=2)]]
 
 
+class Document(Body):
+    """A document as Cohere has it."""
+
+    text: str
+
+
 class RerankBody(Body):
     """text-embeddings-inference (`texts`) and Cohere (`documents`), who share a path and little else."""
 
@@ -31,7 +37,7 @@ class RerankBody(Body):
     truncate: bool = True
     truncation_direction: Literal["right", "Right"] = "right"
     model: str | None = None
-    documents: list[str | dict[Literal["text"], str]] | None = None
+    documents: list[str | Document] | None = None
     top_n: Annotated[int, Field(ge=1)] | None = None
     return_documents: bool = False
     max_tokens_per_doc: Annotated[int, Field(ge=1)] | None = None
