@@ -13,6 +13,19 @@ from starlette.exceptions import HTTPException
 from flipkd import __version__
 from flipkd.errors import DataError
 from flipkd.matcher import checked_texts
+from flipkd.serve.answers import (
+    CohereDocument,
+    CohereRank,
+    CohereRanking,
+    Embedding,
+    Embeddings,
+    Found,
+    Matches,
+    MatchRow,
+    Rank,
+    Score,
+    Scores,
+)
 from flipkd.serve.problems import documented
 from flipkd.serve.service import Match, Service
 from flipkd.serve.shapes import EmbedBody, EmbeddingsBody, MatchBody, RerankBody, ScoreBody, SearchBody
@@ -24,21 +37,18 @@ router = APIRouter(route_class=StrictRoute, responses=documented(*CODES))
 
 
 @router.post("/match")
-async def match(body: MatchBody, request: Request) -> dict[str, Any]:
+async def match(body: MatchBody, request: Request) -> Matches:
     """Score, calibrated probability and decision of each pair."""
-    pairs = [(left, right) for left, right in body.pairs]
-    found = await _matched(request, pairs)
-    return {
-        "results": [{"index": index, **vars(row)} for index, row in enumerate(found)],
-        "model": _service(request).name,
-        "revision": _service(request).revision,
-    }
+    service = _service(request)
+    found = await _matched(request, [(left, right) for left, right in body.pairs])
+    rows = [MatchRow(index=index, **vars(row)) for index, row in enumerate(found)]
+    return Matches(results=rows, model=service.name, revision=service.revision)
 
 
-@router.post("/rerank")
-@router.post("/v1/rerank")
-@router.post("/v2/rerank")
-async def rerank(body: RerankBody, request: Request) -> Any:
+@router.post("/rerank", response_model_exclude_none=True)
+@router.post("/v1/rerank", response_model_exclude_none=True)
+@router.post("/v2/rerank", response_model_exclude_none=True)
+async def rerank(body: RerankBody, request: Request) -> list[Rank] | CohereRanking:
     """Documents by falling probability of matching the query, in the shape of text-embeddings-inference or of Cohere."""
     if (body.texts is None) == (body.documents is None):
         raise HTTPException(
@@ -49,25 +59,32 @@ async def rerank(body: RerankBody, request: Request) -> Any:
         return await _rerank_texts(body, checked_texts(body.texts), request)
     documents = [document if isinstance(document, str) else document.text for document in body.documents or []]
     found = await _matched(request, [(body.query, document) for document in checked_texts(documents, "document")])
-    results: list[dict[str, Any]] = []
-    for index in _by_score(found)[: body.top_n]:
-        text = {"document": {"text": documents[index]}} if body.return_documents else {}
-        results.append({"index": index, "relevance_score": found[index].probability} | text)
-    return {"id": str(uuid4()), "results": results, "meta": {"api_version": {"version": "2"}}}
+    results = [
+        CohereRank(
+            index=index,
+            relevance_score=found[index].probability,
+            document=CohereDocument(text=documents[index]) if body.return_documents else None,
+        )
+        for index in _by_score(found)[: body.top_n]
+    ]
+    return CohereRanking(id=str(uuid4()), results=results)
 
 
-async def _rerank_texts(body: RerankBody, texts: list[str], request: Request) -> list[dict[str, Any]]:
+async def _rerank_texts(body: RerankBody, texts: list[str], request: Request) -> list[Rank]:
     found = await _matched(request, [(body.query, text) for text in texts], may_cut=body.truncate)
-    rows: list[dict[str, Any]] = []
-    for index in _by_score(found):
-        row = {"index": index, "score": found[index].score if body.raw_scores else found[index].probability}
-        rows.append(row | ({"text": texts[index]} if body.return_text else {}))
-    return rows
+    return [
+        Rank(
+            index=index,
+            score=found[index].score if body.raw_scores else found[index].probability,
+            text=texts[index] if body.return_text else None,
+        )
+        for index in _by_score(found)
+    ]
 
 
 @router.post("/score")
 @router.post("/v1/score")
-async def score(body: ScoreBody, request: Request) -> dict[str, Any]:
+async def score(body: ScoreBody, request: Request) -> Scores:
     """Probability of each pair of text_1 and text_2, in the shape of vLLM."""
     left, right = ([side] if isinstance(side, str) else side for side in (body.text_1, body.text_2))
     if len(left) == 1:
@@ -77,12 +94,12 @@ async def score(body: ScoreBody, request: Request) -> dict[str, Any]:
             422, f"text_1 has {len(left)} texts and text_2 {len(right)}; give as many, or one text_1 for all"
         )
     found = await _matched(request, list(zip(left, right, strict=True)))
-    data = [{"index": index, "object": "score", "score": row.probability} for index, row in enumerate(found)]
-    return {"id": f"score-{uuid4()}", "object": "list", "model": _service(request).name, "data": data}
+    data = [Score(index=index, score=row.probability) for index, row in enumerate(found)]
+    return Scores(id=f"score-{uuid4()}", model=_service(request).name, data=data)
 
 
 @router.post("/search")
-async def search(body: SearchBody, request: Request) -> dict[str, Any]:
+async def search(body: SearchBody, request: Request) -> Found:
     """The entries of the index that match a text best: the nearest `candidates`, judged as pairs."""
     service = _service(request)
     candidates = max(body.candidates, body.top_k)
@@ -94,7 +111,7 @@ async def search(body: SearchBody, request: Request) -> dict[str, Any]:
     for place in _by_score(found)[: body.top_k]:
         position, similarity = near[place]
         results.append({"corpus_id": position, "similarity": similarity, **vars(found[place]), **entries[position]})
-    return {"results": results, "model": service.name, "revision": service.revision}
+    return Found(results=results, model=service.name, revision=service.revision)
 
 
 @router.post("/embed")
@@ -104,13 +121,13 @@ async def embed(body: EmbedBody, request: Request) -> list[list[float]]:
 
 
 @router.post("/v1/embeddings")
-async def embeddings(body: EmbeddingsBody, request: Request) -> dict[str, Any]:
+async def embeddings(body: EmbeddingsBody, request: Request) -> Embeddings:
     """A unit vector for each text, in the shape of OpenAI."""
     vectors: list[Any] = await _encoded(request, body.input)
     if body.encoding_format == "base64":
         vectors = [base64.b64encode(np.array(vector, "<f4").tobytes()).decode() for vector in vectors]
-    data = [{"object": "embedding", "index": index, "embedding": vector} for index, vector in enumerate(vectors)]
-    return {"object": "list", "model": _service(request).name, "data": data}
+    data = [Embedding(index=index, embedding=vector) for index, vector in enumerate(vectors)]
+    return Embeddings(model=_service(request).name, data=data)
 
 
 @router.get("/info")
