@@ -6,6 +6,7 @@ A pair's score is the number that its first text names. `boom` raises, `nan` is 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from types import SimpleNamespace
@@ -31,7 +32,7 @@ class NullMatcher:
 
     def __init__(self):
         self.student = SimpleNamespace(
-            prompt=SimpleNamespace(text_ids=lambda texts: [([1], "long" in t) for t in texts])
+            prompt=SimpleNamespace(text_ids=lambda texts: [([1] * len(t.split()), "long" in t) for t in texts])
         )
 
     def predict(self, pairs, *, batch_size=32):
@@ -65,6 +66,7 @@ held = {name: settings.pop(name) for name in ("loading", "broken") if name in se
 service = Service(load, limits=Limits(**settings), name="null", revision="r1")
 settings = held
 try:
-    serve(service, **({"host": "127.0.0.1", "port": 0} | outside), listening=lambda url: print(url, flush=True))
+    if serve(service, **({"host": "127.0.0.1", "port": 0} | outside), listening=lambda url: print(url, flush=True)):
+        os._exit(0)
 except NumbersError as error:
     sys.exit(error.exit_code)

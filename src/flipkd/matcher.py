@@ -15,6 +15,7 @@ from flipkd.errors import DataError, NumbersError, UsageError, shorten
 from flipkd.evaluate.calibration import Calibration
 from flipkd.evaluate.combine import weighted_sum
 from flipkd.evaluate.decisions import decide
+from flipkd.files import MANIFEST, sha256
 from flipkd.student.contract import CONTRACT, ScoreContract
 from flipkd.student.loading import load_student
 from flipkd.student.model import Student
@@ -31,8 +32,9 @@ Pairs = Iterable[Sequence[str]]
 class Matcher:
     """A trained student under its score contract; threads may share one. Make one with `from_pretrained`."""
 
-    def __init__(self, student: Student, contract: ScoreContract) -> None:
-        self.student, self.contract = student, contract
+    def __init__(self, student: Student, contract: ScoreContract, *, fingerprint: str | None = None) -> None:
+        """`fingerprint` is the sha256 of the folder's manifest, by which an index knows the model that made it."""
+        self.student, self.contract, self.fingerprint = student, contract, fingerprint
         calibration = contract.calibration
         self.calibration = Calibration(**calibration) if calibration else Calibration.identity()
         self.threshold = 0.0 if contract.threshold is None else contract.threshold
@@ -54,8 +56,9 @@ class Matcher:
         `base_model` is where the base model lies if not where it was at training; `merge` folds LoRA into the weights.
         Raises ArtefactError when the folder is damaged or the base model is not the one it was trained on.
         """
-        student, contract = load_student(matcher_folder(folder), base_model=base_model, merge=merge)
-        return cls(student.to(device or best_device()), contract)
+        inside = matcher_folder(folder)
+        student, contract = load_student(inside, base_model=base_model, merge=merge)
+        return cls(student.to(device or best_device()), contract, fingerprint=sha256(inside / MANIFEST))
 
     def predict(self, pairs: Pairs, *, batch_size: int = 32, show_progress_bar: bool = False) -> Floats:
         """Scores [N], float32, in the order given: logit(yes) - logit(no), the cosine of the two texts' vectors, or both.
@@ -145,13 +148,19 @@ class Matcher:
         """The index's `candidates` nearest entries, judged by this matcher: the `top_k` best, by falling score.
 
         [{"corpus_id", "similarity", "score", "probability", "decision"} and the entry's own fields]. `vector` [d] is the
-        query's by the model that made the index; None: by this matcher itself, after separate or blocked reading.
-        Raises UsageError for a top_k or candidates below 1, or a vector of another width.
+        query's by the model that made the index; None is for an index that this very matcher made.
+        Raises UsageError for a top_k or candidates below 1, for a vector of another width, and where one is needed.
         """
-        if top_k < 1:
-            raise UsageError(f"top_k is {top_k}; it must be at least 1")
+        for name, count in (("top_k", top_k), ("candidates", candidates)):
+            if count < 1:
+                raise UsageError(f"{name} is {count}; it must be at least 1")
         _check_text(query, "the query")
         if vector is None:
+            if self.fingerprint is None or index.encoder.get("fingerprint") != self.fingerprint:
+                raise UsageError(
+                    f"another model made this index ({index.encoder.get('kind')} {index.encoder.get('folder')}); "
+                    "give the query's vector by that model as vector="
+                )
             vector = self.encode([query])[0]
         near = index.nearest(vector, top_k=max(candidates, top_k)) if len(index) else []
         ranked = self.rank(query, [index.entries[position]["text"] for position, _ in near], top_k=top_k)
@@ -202,11 +211,11 @@ def _listed(values: Any, what: str) -> list[Any]:
 def _check_text(text: Any, where: str) -> None:
     if not isinstance(text, str):
         raise DataError(f"{where} is {shorten(text)}, a {type(text).__name__}; it must be a text")
-    if is_empty(text):
-        raise DataError(f"{where} is empty; every text needs at least one visible character")
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise DataError(
             f"{where} holds half a surrogate pair at character {error.start}; it is not valid Unicode"
         ) from None
+    if is_empty(text):
+        raise DataError(f"{where} is empty; every text needs at least one visible character")

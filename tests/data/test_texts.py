@@ -34,6 +34,20 @@ def test_parquet_columns_beside_the_texts_may_be_of_any_type(tmp_path):
         read_texts(tmp_path / "faq.parquet", column="number")
 
 
+def test_half_a_surrogate_pair_and_a_missing_text_are_placed(tmp_path):
+    for line, word in (
+        ('{"text": "a\\ud800"}', "half of a surrogate pair"),
+        ('{"text": null}', "the text is missing"),
+    ):
+        with pytest.raises(DataError, match=rf"row 1 \(line 1\), column 'text': .*{word}"):
+            read_texts(write(tmp_path, line + "\n", name="faq.jsonl"))
+
+
+def test_what_is_kept_is_json(tmp_path):
+    file = write(tmp_path, '{"text": "a", "tags": ["x", "y"], "more": {"k": true}}\n', name="faq.jsonl")
+    assert read_texts(file, keep=["tags", "more"])[1] == {"tags": ['["x", "y"]'], "more": ['{"k": true}']}
+
+
 @pytest.mark.parametrize(
     ("content", "settings", "word"),
     [

@@ -117,3 +117,24 @@ def test_equal_texts_and_collapsed_vectors_have_finite_gradients(objective):
 def test_scores_of_pairs_do_not_suffice(make_batch, objective):
     with pytest.raises(ConfigError, match=r"needs teacher_left.*bi-encoder"):
         objective(make_batch(teacher_left=None, teacher_right=None))
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_a_text_that_stands_often_in_a_batch_does_not_blow_up_the_gradient(objective):
+    random = torch.Generator().manual_seed(0)
+
+    def vectors(width):
+        rows = torch.nn.functional.normalize(torch.randn(24, width, generator=random), dim=1)
+        rows[12:] = rows[12]  # the same right-hand text in every pair
+        return rows
+
+    def gradient(noise):
+        rows = student.clone()
+        rows[12:] += noise * torch.randn(12, 64, generator=torch.Generator().manual_seed(1))  # as padding leaves it
+        rows.requires_grad_()
+        batch = MatchBatch(left=rows[:12], right=rows[12:], teacher_left=teacher[:12], teacher_right=teacher[12:])
+        objective(batch).backward()
+        return rows.grad.norm().item()
+
+    student, teacher = vectors(64), vectors(32)
+    assert gradient(1e-6) == pytest.approx(gradient(0.0), rel=0.01)

@@ -40,3 +40,9 @@ def test_a_browser_compares_what_the_link_names_and_runs_none_of_it(null, tmp_pa
     assert cells == ["fits", "1.000", "150.00", "match", html.escape(hostile, quote=False), "1.000", "150.00", "match"]
     assert "null, from a score of 100 on it is a match" in done.stdout
     assert "<title>flipkd: try it</title>" in done.stdout
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/health", "/"])
+def test_monitors_may_ask_for_the_head_alone(null, path):
+    answer = null.ask(path, method="HEAD")
+    assert (answer.status, answer.text) == (200, "")

@@ -43,6 +43,7 @@ def test_a_body_that_comes_slowly_is_not_waited_for(null):
     [
         ({}, 200),
         ({"host": "localhost:1234"}, 200),
+        ({"host": "127.0.0.2"}, 200),
         ({"host": "rebound.example"}, 403),
         ({"host": "[::1"}, 403),
         ({"origin": "http://elsewhere.example"}, 403),
@@ -73,5 +74,15 @@ def test_every_route_but_health_asks_for_the_key():
             for given in ({}, {"authorization": "Bearer wrong"}, {"authorization": f"Basic {key}"}):
                 answer = server.ask(path, method=method, **given)
                 assert (answer.status == 401) is closed, (path, method, answer.status)
-        assert server.ask("/match", {"pairs": [["1", "x"]]}, authorization=f"Bearer {key}").status == 200
+        for scheme in ("Bearer", "bearer"):
+            assert server.ask("/match", {"pairs": [["1", "x"]]}, authorization=f"{scheme} {key}").status == 200
+        page = {"origin": "https://elsewhere.example", "authorization": f"Bearer {key}"}
+        assert server.ask("/info", **page).status == 200, "who has the key may ask from any page"
+        unread = f"{HEAD}Content-Length: 100000\r\n\r\n{{".encode()
+        assert " 401 " in sent_raw(server, unread, timeout=5), "and the connection was closed, body or not"
         assert server.ask("/info", authorization=f"Bearer {key}", host="any.example").status == 200
+
+
+def test_a_health_check_without_a_host_is_answered(null):
+    assert " 200 " in sent_raw(null, b"GET /healthz HTTP/1.0\r\n\r\n")
+    assert " 403 " in sent_raw(null, b"GET /info HTTP/1.0\r\n\r\n")

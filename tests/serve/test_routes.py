@@ -35,12 +35,18 @@ def test_search_judges_the_nearest_and_keeps_their_order_in_ties(null):
     assert len(null.ask("/search", {"query": "12", "top_k": 40}).json["results"]) == 9
     for body, word in (
         ({"query": "12", "top_k": 0}, "top_k"),
-        ({"query": "12", "candidates": 51}, "51 items"),
+        ({"query": "12", "candidates": 100_001}, "candidates"),
         ({"query": " "}, "empty"),
     ):
         refused = null.ask("/search", body)
         assert refused.status == 422
         assert word in refused.json["detail"]
+
+
+def test_tokens_are_counted(null):
+    texts = ["one two", "three"]
+    assert null.ask("/v1/embeddings", {"input": texts}).json["usage"] == {"prompt_tokens": 3, "total_tokens": 3}
+    assert null.ask("/score", {"text_1": "one two", "text_2": texts}).json["usage"]["total_tokens"] == 7
 
 
 def test_long_texts_are_told_of_or_refused(null):
@@ -53,6 +59,8 @@ def test_long_texts_are_told_of_or_refused(null):
     refused = null.ask("/rerank", {"query": "1", "texts": ["b", "long"], "truncate": False})
     assert refused.status == 422
     assert "item 1 has a text of more than 128 tokens" in refused.json["detail"]
+    assert null.ask("/embed", {"inputs": "long", "truncate": False}).status == 422
+    assert null.ask("/embed", {"inputs": "long"}).status == 200
 
 
 def test_an_emoji_is_a_text(null):

@@ -17,3 +17,12 @@ def test_a_model_that_cannot_be_loaded_ends_it_with_its_exit_code():
     with null_server(loading=0.5, broken=True) as server:
         assert server.ask("/readyz").status == 503
         assert server.process.wait(10) == 6
+
+
+def test_a_model_that_failed_is_tried_again_by_itself():
+    with null_server(probe_interval=1.0) as server:
+        server.until_ready()
+        for _ in range(3):
+            assert server.ask("/match", {"pairs": [["boom", "x"]] * 40}).status == 500
+        assert server.ask("/readyz").status == 503
+        server.until_ready()

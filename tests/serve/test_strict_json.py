@@ -36,3 +36,4 @@ def test_the_wrong_path_method_or_media_type(null):
     assert null.ask("/nowhere").status == 404
     assert null.ask("/match").status == 405
     assert null.ask("/match", "{}", content_type="text/plain").status == 415
+    assert null.ask("/match", "{}", content_encoding="gzip").status == 415

@@ -10,8 +10,10 @@ from commands import flipkd, given, student
 from servers import running
 from tiny import SENTENCES
 
+from flipkd.errors import UsageError
 from flipkd.index import Index
 from flipkd.matcher import Matcher
+from flipkd.stages.search import encoder_of
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +80,23 @@ def test_a_matcher_that_reads_apart_can_be_the_encoder(faq, apart, tmp_path):
     np.testing.assert_allclose(index.vectors, matcher.encode(SENTENCES), atol=1e-5)
     rows = found("my card", "--matcher", apart, "--index", tmp_path / "own", "--top_k", 8)
     assert rows == matcher.search("my card", index, top_k=8)
+    with pytest.raises(UsageError, match="candidates is 0"):
+        matcher.search("my card", index, candidates=0)
+
+
+def test_the_model_that_made_the_index_encodes_the_question_whoever_judges(faq, apart, trained, indexed, tmp_path):
+    other = tmp_path / "other"  # reads apart as well, with other decisions: another matcher
+    words = ("calibrate", "--matcher", apart, "--validation_file", faq.parent / "pairs.csv", "--threshold", 0.5)
+    (faq.parent / "pairs.csv").write_text("text1,text2,label\n" + "a b,a b,1\nc d,e f,0\n" * 12)
+    assert flipkd(*words, "--output_dir", other).code == 0
+    assert flipkd("index", faq, "--encoder", apart, "--output_dir", tmp_path / "own").code == 0
+    index, judge = Index.load(tmp_path / "own"), Matcher.from_pretrained(other)
+    maker = Matcher.from_pretrained(apart)
+    assert encoder_of(index, None, matcher=maker).__closure__[0].cell_contents is maker
+    assert encoder_of(index, None, matcher=judge).__closure__[0].cell_contents is not judge
+    for matcher, made in ((judge, index), (Matcher.from_pretrained(trained), Index.load(indexed))):
+        with pytest.raises(UsageError, match="another model made this index"):
+            matcher.search("my card", made)
 
 
 def test_the_server_finds_what_the_command_finds(indexed, trained):

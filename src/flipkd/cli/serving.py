@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import Annotated
 
 import typer
@@ -47,7 +49,7 @@ def serve(
         "grace": grace,
     }
     with prints_on_stderr():
-        stage(
+        at_work = stage(
             matcher,
             host=host,
             port=port,
@@ -60,3 +62,6 @@ def serve(
             limits=limits,
             listening=lambda url: tell(f"listening on {url}; the model is loading"),
         )
+    if at_work:  # Python would wait for the model's thread, whose result nobody wants any more
+        sys.stderr.flush()
+        os._exit(0)

@@ -13,8 +13,8 @@ import pyarrow as pa
 from flipkd.data.columns import find_columns
 from flipkd.data.labels import PARSERS
 from flipkd.data.readers import Source
-from flipkd.data.sources import as_array, checked, open_source, place_of, plain
-from flipkd.errors import DataError, ResourceError, nearest, shorten
+from flipkd.data.sources import as_array, checked, open_source, place_of, plain, readable
+from flipkd.errors import DataError, nearest, shorten
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -46,17 +46,11 @@ def read_pairs(
     columns that are read at all.
     Raises DataError naming file, row, column and value, ResourceError when it cannot be read or held in memory.
     """
-    try:
+    with readable(path):
         source = open_source(path, split)
         found = find_columns(source.columns, columns, source.name)
         wanted = {name: column for name, column in found.items() if only is None or name in only}
         table = _table(source, wanted)
-    except MemoryError:
-        raise ResourceError(f"{path}: not enough memory to hold the pairs; cut the file into smaller ones") from None
-    except OSError as error:
-        if isinstance(error, ResourceError):
-            raise
-        raise ResourceError(f"{path}: cannot be read ({error.strerror or error})") from error
     if not table.num_rows:
         raise DataError(f"{source.name}: {source.empty}")
     from datasets import Dataset
@@ -80,21 +74,24 @@ def read_blocks(
 
     `keep` are columns by the file's names. Raises DataError as `read_pairs` does, and for a name that the file lacks.
     """
-    source = open_source(path)
-    for name in keep:
-        if name not in source.columns:
-            raise DataError(f"{source.name}: has no column {shorten(name)}; {nearest(name, source.columns)}")
-    texts = [column for name, column in find_columns(source.columns, columns, source.name).items() if name in TEXTS]
-    others = [name for name in dict.fromkeys(keep) if name not in texts]
-    rows = 0
-    for batch in source.batches(texts, others):
-        found = dict(zip([*texts, *others], batch.values, strict=True))
-        for column in texts:
-            place = partial(place_of, source.name, batch, column)
-            as_array(checked(found[column], place), pa.string(), place)
-        rows += len(batch.values[0])
-        kept = {name: [*map(plain, found[name])] for name in keep}
-        yield PairBlock(found[texts[0]], found[texts[1]], kept)
+    with readable(path):
+        source = open_source(path)
+        for name in keep:
+            if name not in source.columns:
+                raise DataError(f"{source.name}: has no column {shorten(name)}; {nearest(name, source.columns)}")
+        texts = [
+            column for name, column in find_columns(source.columns, columns, source.name).items() if name in TEXTS
+        ]
+        others = [name for name in dict.fromkeys(keep) if name not in texts]
+        rows = 0
+        for batch in source.batches(texts, others):
+            found = dict(zip([*texts, *others], batch.values, strict=True))
+            for column in texts:
+                place = partial(place_of, source.name, batch, column)
+                as_array(checked(found[column], place), pa.string(), place)
+            rows += len(batch.values[0])
+            kept = {name: [*map(plain, found[name])] for name in keep}
+            yield PairBlock(found[texts[0]], found[texts[1]], kept)
     if not rows:
         raise DataError(f"{source.name}: {source.empty}")
 

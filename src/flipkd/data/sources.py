@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import pyarrow as pa
 
 from flipkd.data.arrow import open_hub, open_parquet
 from flipkd.data.readers import CELL_LIMIT, Batch, Source, open_json_lines, open_separated
-from flipkd.errors import DataError, UsageError, shorten
+from flipkd.errors import DataError, ResourceError, UsageError, shorten
 
 _FORMATS: dict[str, Callable[[Path], Source]] = {
     ".csv": lambda path: open_separated(path, ","),
@@ -24,6 +25,26 @@ _FORMATS: dict[str, Callable[[Path], Source]] = {
 }
 _HUB_ID = re.compile(r"([A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)?)(?::([\w.-]+))?")  # owner/name, or owner/name:split
 _HALF_PAIR = re.compile("[\ud800-\udfff]")
+
+
+class readable:
+    """`with readable(path):` says as ResourceError what the system says of a file that cannot be read or held.
+
+    A class, since a generator's frame would keep the exception, and with it the open file, until the next collection.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> None:
+        """Nothing to set up."""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Raise ResourceError in the place of what was raised."""
+        if isinstance(error, MemoryError):
+            raise ResourceError(f"{self.path}: not enough memory to hold it; cut the file into smaller ones") from None
+        if isinstance(error, OSError) and not isinstance(error, ResourceError):
+            raise ResourceError(f"{self.path}: cannot be read ({error.strerror or error})") from error
 
 
 def open_source(path: str | Path, split: str | None = None) -> Source:
@@ -72,7 +93,7 @@ def checked(values: list[Any], place: Callable[[int], str]) -> list[Any]:
         if type(value) is str and "\0" not in value and len(value) <= CELL_LIMIT:
             continue
         if value is None:
-            raise DataError(f"{place(index)}: the text is missing (null or absent); every row needs both texts")
+            raise DataError(f"{place(index)}: the text is missing (null or absent); every row needs it")
         if not isinstance(value, str):
             kind = type(value).__name__
             raise DataError(f"{place(index)}: {shorten(value)} is a {kind}, but a text must be a string; quote it")
@@ -96,4 +117,6 @@ def plain(value: Any) -> Any:
     """A value that JSON and UTF-8 can hold."""
     if value is None or isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
         return value
+    if isinstance(value, list | dict):
+        value = json.dumps(value, ensure_ascii=False, default=str)
     return str(value).encode("utf-8", "backslashreplace").decode("utf-8")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from flipkd.data.sources import checked, open_source, place_of, plain
+import pyarrow as pa
+
+from flipkd.data.sources import as_array, checked, open_source, place_of, plain, readable
 from flipkd.errors import DataError, nearest, shorten
 from flipkd.text import is_empty
 
@@ -22,25 +24,30 @@ def read_texts(
     `column` None is the one that is called as in ALIASES, or the only one. Raises DataError naming file, row and column
     for a text that is empty or none, and for a column that is not there.
     """
-    source = open_source(path)
-    text = _found(source.columns, column, source.name)
-    for name in keep:
-        if name not in source.columns:
-            raise DataError(f"{source.name}: has no column {shorten(name)}; {nearest(name, source.columns)}")
-    others = [name for name in dict.fromkeys(keep) if name != text]
-    texts: list[str] = []
-    kept: dict[str, list[Any]] = {name: [] for name in others}
-    for batch in source.batches([text], others):
-        place = partial(place_of, source.name, batch, text)
-        found = checked(batch.values[0], place)
-        if empty := [index for index, value in enumerate(found) if is_empty(value)]:
-            raise DataError(f"{place(empty[0])}: the text is empty; fill or remove it")
-        texts += found
-        for name, values in zip(others, batch.values[1:], strict=True):
-            kept[name] += map(plain, values)
+    with readable(path):
+        source = open_source(path)
+        text = _found(source.columns, column, source.name)
+        for name in keep:
+            if name not in source.columns:
+                raise DataError(f"{source.name}: has no column {shorten(name)}; {nearest(name, source.columns)}")
+        others = [name for name in dict.fromkeys(keep) if name != text]
+        texts: list[str] = []
+        kept: dict[str, list[Any]] = {name: [] for name in others}
+        for batch in source.batches([text], others):
+            place = partial(place_of, source.name, batch, text)
+            texts += _filled(checked(batch.values[0], place), place)
+            for name, values in zip(others, batch.values[1:], strict=True):
+                kept[name] += map(plain, values)
     if not texts:
         raise DataError(f"{source.name}: {source.empty}")
     return texts, kept
+
+
+def _filled(values: list[str], place: Callable[[int], str]) -> list[str]:
+    as_array(values, pa.string(), place)
+    if empty := [index for index, value in enumerate(values) if is_empty(value)]:
+        raise DataError(f"{place(empty[0])}: the text is empty; fill or remove it")
+    return values
 
 
 def _found(columns: list[str], column: str | None, name: str) -> str:

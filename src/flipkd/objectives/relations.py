@@ -15,6 +15,9 @@ from flipkd.errors import ConfigError
 from flipkd.objectives.batch import MatchBatch, mean_or_zero
 from flipkd.objectives.comparisons import take
 
+SMALLEST = 1e-3  # distance of unit vectors, about that to which float32 tells them apart by their products
+SAME = 2 * SMALLEST  # texts that the teacher puts closer than this are one text
+
 
 def similarity_preserving(batch: MatchBatch) -> Tensor:
     """L = |G_s - G_t|^2 / (2N)^2 (Frobenius), G = e e^T with its rows brought to unit length, and the same of f.
@@ -39,15 +42,17 @@ def rkd_distance(batch: MatchBatch) -> Tensor:
 def rkd_angle(batch: MatchBatch, *, max_comparisons: int = 65536) -> Tensor:
     """L = mean over distinct i, j, k of SmoothL1(cos of the angle at e_j between e_i and e_k, the same of f).
 
-    0 for a rotated, scaled or shifted copy of the teacher's vectors, and with fewer than three texts. The mean takes all
-    triples or, above `max_comparisons`, that many drawn evenly with torch's default CPU generator. Raises ConfigError
-    for max_comparisons below 1.
+    0 for a rotated, scaled or shifted copy of the teacher's vectors, and with fewer than three texts. Triples in which e_j
+    is the same text as one of the others have no angle and are left out. The mean takes all or, above `max_comparisons`,
+    that many drawn evenly with torch's default CPU generator. Raises ConfigError for max_comparisons below 1.
     Source: relational distillation (Park et al., CVPR 2019, arXiv 1904.05068), whose weight for it is 2.
     """
     if max_comparisons < 1:
         raise ConfigError(f"max_comparisons={max_comparisons} must be at least 1")
     student, teacher = _grams(batch)
     triples = _triples(len(student), limit=max_comparisons).to(student.device)
+    apart = _distances(teacher) > SAME
+    triples = triples[:, apart[triples[0], triples[1]] & apart[triples[1], triples[2]]]
     return mean_or_zero(smooth_l1_loss(_cosines(student, triples), _cosines(teacher, triples), reduction="none"))
 
 
@@ -70,14 +75,15 @@ def _relative_distances(gram: Tensor) -> Tensor:
 def _distances(gram: Tensor) -> Tensor:
     length = gram.diagonal()
     squared = length[:, None] + length - 2 * gram
-    return squared.clamp(min=1e-8).sqrt()  # equal texts; the root's slope at 0 is infinite
+    return squared.clamp(min=SMALLEST**2).sqrt()  # equal texts; the root's slope at 0 is infinite
 
 
 def _cosines(gram: Tensor, triples: Tensor) -> Tensor:
     """The cosine at j between i and k, for triples [3, n] of (i, j, k)."""
     i, j, k = triples
     distance = _distances(gram)
-    return (gram[i, k] - gram[i, j] - gram[j, k] + gram[j, j]) / (distance[i, j] * distance[j, k])
+    cosine = (gram[i, k] - gram[i, j] - gram[j, k] + gram[j, j]) / (distance[i, j] * distance[j, k])
+    return cosine.clamp(-1, 1)  # between vectors that all but coincide it is rounding error over little
 
 
 def _triples(count: int, *, limit: int) -> Tensor:

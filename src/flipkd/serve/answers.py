@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Literal
 
 from pydantic import BaseModel
@@ -64,6 +65,7 @@ class CohereRanking(BaseModel):
     """Cohere's answer."""
 
     id: str
+    model: str
     results: list[CohereRank]
     meta: dict[str, Any] = {"api_version": {"version": "2"}}
 
@@ -77,10 +79,16 @@ class Score(BaseModel):
 
 
 class Usage(BaseModel):
-    """Tokens that a client is asked to pay for; flipkd does not count them."""
+    """Tokens of the texts that were read; those of the prompt around them are not counted."""
 
-    prompt_tokens: int = 0
-    total_tokens: int = 0
+    prompt_tokens: int
+    total_tokens: int
+
+
+def usage_of(tokens: Iterable[int]) -> Usage:
+    """The usage of so many tokens."""
+    total = sum(tokens)
+    return Usage(prompt_tokens=total, total_tokens=total)
 
 
 class Scores(BaseModel):
@@ -88,9 +96,10 @@ class Scores(BaseModel):
 
     id: str
     object: Literal["list"] = "list"
+    created: int
     model: str
     data: list[Score]
-    usage: Usage = Usage()
+    usage: Usage
 
 
 class Embedding(BaseModel):
@@ -107,4 +116,4 @@ class Embeddings(BaseModel):
     object: Literal["list"] = "list"
     model: str
     data: list[Embedding]
-    usage: Usage = Usage()
+    usage: Usage

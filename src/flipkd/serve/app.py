@@ -48,11 +48,14 @@ def create_app(service: Service, *, api_key: str | None = None, loopback: bool =
 def _add_health(app: FastAPI, service: Service) -> None:
     started = time.monotonic()
 
+    @app.head("/healthz", include_in_schema=False)
     @app.get("/healthz", tags=["health"])
     async def healthz() -> dict[str, Any]:
         """Whether the process answers at all."""
         return {"status": "ok", "uptime": round(time.monotonic() - started, 1)}
 
+    @app.head("/readyz", include_in_schema=False)
+    @app.head("/health", include_in_schema=False)
     @app.get("/readyz", tags=["health"], responses=documented(403, 503))
     @app.get("/health", tags=["health"], responses=documented(403, 503))
     async def readyz() -> Response:
@@ -78,7 +81,7 @@ def _add_page(app: FastAPI) -> None:
         """One file at one path."""
         content = (HERE / name).read_text(encoding="utf-8")
 
-        @app.get(path, include_in_schema=False)
+        @app.api_route(path, methods=["GET", "HEAD"], include_in_schema=False)
         async def _() -> Response:
             headers = {"content-security-policy": POLICY, "x-content-type-options": "nosniff"}
             return Response(content, media_type=media, headers=headers)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import ipaddress
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,7 +22,15 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 OPEN = ("/health", "/healthz", "/readyz")  # need no key, and answer while the server shuts down
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
+CLOSE = {"connection": "close"}
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches `host`."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 class Gone(Exception):
@@ -34,7 +43,7 @@ class Gate:
     def __init__(self, app: App, *, service: Service, metrics: Metrics, api_key: str | None, loopback: bool) -> None:
         self.app, self.service, self.metrics, self.loopback = app, service, metrics, loopback
         self.limits: Limits = service.limits
-        self._key = None if api_key is None else f"Bearer {api_key}".encode()
+        self._key = None if api_key is None else api_key.encode()
         self.busy = 0
         """Requests that were let in and are not answered yet."""
 
@@ -59,25 +68,32 @@ class Gate:
                 self.busy -= refusal is None
 
     def _refusal(self, scope: Scope, headers: dict[str, bytes]) -> Response | None:
-        if not self._from_here(headers):
-            return problem(403, "the Host or Origin of this request is not this server's")
-        if scope["path"] in OPEN:
+        """Why a request is not let in. Its body is not read, so the connection ends with the answer."""
+        health = scope["path"] in OPEN
+        if self._key is None and not self._from_here(headers, nameless=health):
+            return problem(403, "the Host or Origin of this request is not this server's", headers=CLOSE)
+        if health:
             return None
-        if self._key is not None and not hmac.compare_digest(headers.get("authorization", b""), self._key):
-            return problem(401, "give the key: Authorization: Bearer KEY", headers={"www-authenticate": "Bearer"})
-        if self.service.draining:
-            return not_ready("the server is shutting down")
-        return None
+        if self._key is not None and not self._has_key(headers):
+            asked = CLOSE | {"www-authenticate": "Bearer"}
+            return problem(401, "give the key: Authorization: Bearer KEY", headers=asked)
+        return not_ready("the server is shutting down", headers=CLOSE) if self.service.draining else None
 
-    def _from_here(self, headers: dict[str, bytes]) -> bool:
-        """Whether a browser sent this from a page of ours, if a browser sent it.
+    def _has_key(self, headers: dict[str, bytes]) -> bool:
+        scheme, _, key = headers.get("authorization", b"").partition(b" ")
+        return scheme.lower() == b"bearer" and hmac.compare_digest(key.strip(), self._key or b"")
+
+    def _from_here(self, headers: dict[str, bytes], *, nameless: bool) -> bool:
+        """Whether a browser sent this from a page of ours, if a browser sent it; `nameless` requests have no Host.
 
         Without a key a page of somebody else could otherwise use the server by way of its visitor's browser: by a name
         that it has pointed at 127.0.0.1, which Host gives away, or directly, which Origin does.
         """
         host = headers.get("host", b"").decode("latin-1")
+        if not host and nameless:
+            return True
         try:
-            if self.loopback and self._key is None and urlsplit(f"//{host}").hostname not in LOOPBACK:
+            if self.loopback and not is_loopback(urlsplit(f"//{host}").hostname or ""):
                 return False
             origin = headers.get("origin")
             return origin is None or urlsplit(origin.decode("latin-1")).netloc == host
@@ -89,12 +105,12 @@ class Gate:
             async with asyncio.timeout(self.limits.body_timeout):
                 body = await self._body(headers, receive)
         except TimeoutError:
-            slow = problem(408, "the body came too slowly", headers={"connection": "close"})
+            slow = problem(408, "the body came too slowly", headers=CLOSE)
             await slow(scope, receive, send)
             return
         if body is None:
             most = f"the body has more than {self.limits.max_body_bytes:,} bytes; send fewer texts at a time"
-            await problem(413, most, headers={"connection": "close"})(scope, receive, send)
+            await problem(413, most, headers=CLOSE)(scope, receive, send)
             return
         await self._answer(scope, body, receive, send)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from flipkd.errors import UsageError
+
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
@@ -25,3 +27,12 @@ class Limits:
     max_connections: int = 2048
     grace: float = 30.0
     """After SIGTERM, for requests that were accepted before."""
+    probe_interval: float = 5.0
+    """Between two tries of a model that failed."""
+
+    def __post_init__(self) -> None:
+        if self.max_queue < self.max_items:
+            raise UsageError(
+                f"max_queue is {self.max_queue} and max_items {self.max_items}: a request of that many would never fit; "
+                "raise the one or lower the other"
+            )

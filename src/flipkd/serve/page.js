@@ -14,6 +14,16 @@ async function describe() {
   model.textContent = `${info.model_id}, from a score of ${info.threshold.toPrecision(3)} on it is a match`;
 }
 
+// The server listens before its model is loaded.
+async function introduce() {
+  try {
+    await describe();
+  } catch (error) {
+    byId("model").textContent = error.message;
+    setTimeout(introduce, 1000);
+  }
+}
+
 function row(text, found) {
   const cells = [text, found.probability.toFixed(3), found.score.toFixed(2), found.decision.replace("_", " ")];
   const line = document.createElement("tr");
@@ -52,4 +62,4 @@ byId("form").addEventListener("submit", (event) => {
   compare();
 });
 prefill();
-describe().catch((error) => { byId("status").textContent = error.message; });
+introduce();

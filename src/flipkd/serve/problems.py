@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Any
 from uuid import uuid4
 
@@ -54,9 +56,9 @@ def problem(status: int, detail: str, *, headers: dict[str, str] | None = None, 
     return Response(json.dumps(body), status_code=status, headers=headers, media_type=MEDIA)
 
 
-def not_ready(detail: str) -> Response:
+def not_ready(detail: str, *, headers: Mapping[str, str] = MappingProxyType({})) -> Response:
     """503: the model is loading or gone, or the server shuts down."""
-    return problem(503, detail, headers={"retry-after": str(DRAINING)})
+    return problem(503, detail, headers={**headers, "retry-after": str(DRAINING)})
 
 
 def add_handlers(app: FastAPI) -> None:
@@ -72,7 +74,8 @@ def add_handlers(app: FastAPI) -> None:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"] if part != "body")
         got = f"; got {shorten(first['input'])}" if not isinstance(first.get("input"), dict) else ""
-        return problem(422, f"{where or 'the body'}: {first['msg']}{got}")
+        said = first["msg"].removeprefix("Value error, ")
+        return problem(422, f"{where or 'the body'}: {said}{got}")
 
     @app.exception_handler(DataError)
     def _(_request: Request, error: DataError) -> Response:
@@ -88,7 +91,8 @@ def add_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(TimeoutError)
     def _(_request: Request, _error: TimeoutError) -> Response:
-        return problem(504, "the model did not get to this request in time; send fewer pairs, or try again later")
+        detail = "the model did not get to this request in time; send fewer pairs, or try again later"
+        return problem(504, detail, headers={"retry-after": str(DRAINING)})
 
     @app.exception_handler(Exception)
     def _(_request: Request, error: Exception) -> Response:

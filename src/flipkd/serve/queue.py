@@ -28,9 +28,10 @@ class _Job:
         self.items, self.future, self.taken, self.missing = items, future, 0, len(items)
         self.results: list[Any] = [None] * len(items)
 
-    def take(self, most: int) -> tuple[_Job, int, int]:
-        start, self.taken = self.taken, min(self.taken + most, len(self.items))
-        return self, start, self.taken
+    @property
+    def waiting(self) -> int:
+        """Items that no pass has taken yet."""
+        return len(self.items) - self.taken
 
     def put(self, start: int, results: Sequence[Any]) -> None:
         self.results[start : start + len(results)] = results
@@ -39,20 +40,29 @@ class _Job:
             self.future.set_result(self.results)
 
 
+Part = tuple[_Job, int, int]  # items [start, stop) of a request
+
+
 class BatchQueue:
     """`work` on up to `batch_size` items at a time, in `executor`, for any number of askers in one event loop.
 
     A pass takes from the waiting requests in turn, so a long one does not hold up a short one. An asker that gives up is
     dropped before its items reach the model. When a pass fails, each request of it is tried alone, and only the one at
-    fault gets the error; `failures` counts how many requests in a row have failed.
+    fault gets the error. `ended` is told of each request that reached the model whether it went well.
     """
 
     def __init__(
-        self, work: Work, *, executor: Executor, batch_size: int, max_queue: int, max_wait: float = 0.0
+        self,
+        work: Work,
+        *,
+        executor: Executor,
+        batch_size: int,
+        max_queue: int,
+        max_wait: float = 0.0,
+        ended: Callable[[bool], None] = lambda well: None,
     ) -> None:
-        self.work, self.executor = work, executor
+        self.work, self.executor, self.ended = work, executor, ended
         self.batch_size, self.max_queue, self.max_wait = batch_size, max_queue, max_wait
-        self.failures = 0
         self.passes = 0
         self._waiting: deque[_Job] = deque()
         self._something = asyncio.Event()
@@ -61,7 +71,7 @@ class BatchQueue:
     @property
     def depth(self) -> int:
         """Items that wait for a pass."""
-        return sum(len(job.items) - job.taken for job in self._waiting if not job.future.done())
+        return sum(job.waiting for job in self._waiting if not job.future.done())
 
     async def ask(self, items: Sequence[Any], *, timeout: float) -> list[Any]:
         """What `work` gives for each item, in their order.
@@ -94,22 +104,23 @@ class BatchQueue:
                 continue
             await self._pass(parts)
 
-    def _next(self) -> list[tuple[_Job, int, int]]:
+    def _next(self) -> list[Part]:
         """Parts of waiting requests for one pass, by turns of an equal share."""
-        parts, room = [], self.batch_size
-        share = max(1, room // max(1, len(self._waiting)))
+        starts: dict[_Job, int] = {}
+        room, share = self.batch_size, max(1, self.batch_size // max(1, len(self._waiting)))
         while room and self._waiting:
             job = self._waiting.popleft()
             if job.future.done():
                 continue
-            part = job.take(min(share, room))
-            parts.append(part)
-            room -= part[2] - part[1]
-            if job.taken < len(job.items):
+            starts.setdefault(job, job.taken)
+            taken = min(share, room, job.waiting)
+            job.taken += taken
+            room -= taken
+            if job.waiting:
                 self._waiting.append(job)
-        return parts
+        return [(job, start, job.taken) for job, start in starts.items()]
 
-    async def _pass(self, parts: list[tuple[_Job, int, int]]) -> None:
+    async def _pass(self, parts: list[Part]) -> None:
         items = [item for job, start, stop in parts for item in job.items[start:stop]]
         began = time.monotonic()
         try:
@@ -121,14 +132,14 @@ class BatchQueue:
                 for part in parts:
                     await self._pass([part])
                 return
-            self.failures += 1
+            self.ended(False)
             if not parts[0][0].future.done():
                 parts[0][0].future.set_exception(error)
             return
-        self.failures = 0
         self.passes += 1
         self._seconds_per_item = 0.8 * self._seconds_per_item + 0.2 * (time.monotonic() - began) / len(items)
         done = 0
         for job, start, stop in parts:
             job.put(start, results[done : done + stop - start])
             done += stop - start
+            self.ended(True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import time
+from collections.abc import Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -20,14 +22,16 @@ from flipkd.serve.answers import (
     Embedding,
     Embeddings,
     Found,
+    Judged,
     Matches,
     MatchRow,
     Rank,
     Score,
     Scores,
+    usage_of,
 )
 from flipkd.serve.problems import documented
-from flipkd.serve.service import Match, Service
+from flipkd.serve.service import Encoded, Match, Service
 from flipkd.serve.shapes import EmbedBody, EmbeddingsBody, MatchBody, RerankBody, ScoreBody, SearchBody
 from flipkd.serve.strict_json import StrictRoute
 
@@ -40,8 +44,8 @@ router = APIRouter(route_class=StrictRoute, responses=documented(*CODES))
 async def match(body: MatchBody, request: Request) -> Matches:
     """Score, calibrated probability and decision of each pair."""
     service = _service(request)
-    found = await _matched(request, [(left, right) for left, right in body.pairs])
-    rows = [MatchRow(index=index, **vars(row)) for index, row in enumerate(found)]
+    found = await _matched(service, [(left, right) for left, right in body.pairs])
+    rows = [MatchRow(index=index, **_judged(row)) for index, row in enumerate(found)]
     return Matches(results=rows, model=service.name, revision=service.revision)
 
 
@@ -50,28 +54,25 @@ async def match(body: MatchBody, request: Request) -> Matches:
 @router.post("/v2/rerank", response_model_exclude_none=True)
 async def rerank(body: RerankBody, request: Request) -> list[Rank] | CohereRanking:
     """Documents by falling probability of matching the query, in the shape of text-embeddings-inference or of Cohere."""
-    if (body.texts is None) == (body.documents is None):
-        raise HTTPException(
-            422, "give texts (as for text-embeddings-inference) or documents (as for Cohere), not both"
-        )
+    service = _service(request)
     checked_texts([body.query], "query")
     if body.texts is not None:
-        return await _rerank_texts(body, checked_texts(body.texts), request)
-    documents = [document if isinstance(document, str) else document.text for document in body.documents or []]
-    found = await _matched(request, [(body.query, document) for document in checked_texts(documents, "document")])
+        return await _rerank_texts(body, checked_texts(body.texts), service)
+    documents = checked_texts([document.text for document in body.documents or []], "document")
+    found = await _matched(service, [(body.query, document) for document in documents])
     results = [
         CohereRank(
             index=index,
             relevance_score=found[index].probability,
             document=CohereDocument(text=documents[index]) if body.return_documents else None,
         )
-        for index in _by_score(found)[: body.top_n]
+        for index in _by_score(found)[: body.top_n or None]
     ]
-    return CohereRanking(id=str(uuid4()), results=results)
+    return CohereRanking(id=str(uuid4()), model=service.name, results=results)
 
 
-async def _rerank_texts(body: RerankBody, texts: list[str], request: Request) -> list[Rank]:
-    found = await _matched(request, [(body.query, text) for text in texts], may_cut=body.truncate)
+async def _rerank_texts(body: RerankBody, texts: list[str], service: Service) -> list[Rank]:
+    found = await _matched(service, [(body.query, text) for text in texts], may_cut=body.truncate)
     return [
         Rank(
             index=index,
@@ -86,6 +87,7 @@ async def _rerank_texts(body: RerankBody, texts: list[str], request: Request) ->
 @router.post("/v1/score")
 async def score(body: ScoreBody, request: Request) -> Scores:
     """Probability of each pair of text_1 and text_2, in the shape of vLLM."""
+    service = _service(request)
     left, right = ([side] if isinstance(side, str) else side for side in (body.text_1, body.text_2))
     if len(left) == 1:
         left = left * len(right)
@@ -93,41 +95,55 @@ async def score(body: ScoreBody, request: Request) -> Scores:
         raise HTTPException(
             422, f"text_1 has {len(left)} texts and text_2 {len(right)}; give as many, or one text_1 for all"
         )
-    found = await _matched(request, list(zip(left, right, strict=True)))
+    found = await _matched(service, list(zip(left, right, strict=True)))
     data = [Score(index=index, score=row.probability) for index, row in enumerate(found)]
-    return Scores(id=f"score-{uuid4()}", model=_service(request).name, data=data)
+    usage = usage_of(row.tokens for row in found)
+    return Scores(id=f"score-{uuid4()}", created=int(time.time()), model=service.name, data=data, usage=usage)
 
 
 @router.post("/search")
 async def search(body: SearchBody, request: Request) -> Found:
     """The entries of the index that match a text best: the nearest `candidates`, judged as pairs."""
     service = _service(request)
-    candidates = max(body.candidates, body.top_k)
-    _check_count(service, candidates)
-    near = await service.nearest(body.query, candidates=candidates)
     entries = service.loaded.index.entries if service.loaded.index else []
-    found = await service.match([(body.query, entries[position]["text"]) for position, _ in near])
+    candidates = min(max(body.candidates, body.top_k), len(entries) or 1)
+    if "candidates" not in body.model_fields_set:
+        candidates = min(candidates, max(service.limits.max_items, body.top_k))
+    _check_count(service, candidates)
+    until = service.deadline()
+    near = await service.nearest(body.query, candidates=candidates, until=until)
+    found = await service.match([(body.query, entries[position]["text"]) for position, _ in near], until=until)
     results: list[dict[str, Any]] = []
     for place in _by_score(found)[: body.top_k]:
         position, similarity = near[place]
-        results.append({"corpus_id": position, "similarity": similarity, **vars(found[place]), **entries[position]})
+        own = {"corpus_id": position, "similarity": similarity}
+        results.append(own | _judged(found[place]) | entries[position])
     return Found(results=results, model=service.name, revision=service.revision)
 
 
 @router.post("/embed")
 async def embed(body: EmbedBody, request: Request) -> list[list[float]]:
     """A unit vector for each text, in the shape of text-embeddings-inference."""
-    return await _encoded(request, body.inputs)
+    found = await _encoded(_service(request), body.inputs, may_cut=body.truncate)
+    return [row.vector for row in found]
 
 
 @router.post("/v1/embeddings")
 async def embeddings(body: EmbeddingsBody, request: Request) -> Embeddings:
     """A unit vector for each text, in the shape of OpenAI."""
-    vectors: list[Any] = await _encoded(request, body.input)
-    if body.encoding_format == "base64":
-        vectors = [base64.b64encode(np.array(vector, "<f4").tobytes()).decode() for vector in vectors]
-    data = [Embedding(index=index, embedding=vector) for index, vector in enumerate(vectors)]
-    return Embeddings(model=_service(request).name, data=data)
+    service = _service(request)
+    found = await _encoded(service, body.input)
+    width = len(found[0].vector) if found else 0
+    if found and body.dimensions not in (None, width):
+        raise HTTPException(422, f"dimensions is {body.dimensions}; the vectors have {width} and are not cut")
+    data = [Embedding(index=index, embedding=_written(row, body)) for index, row in enumerate(found)]
+    return Embeddings(model=service.name, data=data, usage=usage_of(row.tokens for row in found))
+
+
+def _written(row: Encoded, body: EmbeddingsBody) -> list[float] | str:
+    if body.encoding_format == "float":
+        return row.vector
+    return base64.b64encode(np.array(row.vector, "<f4").tobytes()).decode()
 
 
 @router.get("/info")
@@ -153,19 +169,14 @@ async def info(request: Request) -> dict[str, Any]:
     }
 
 
-async def _matched(request: Request, pairs: list[tuple[str, str]], *, may_cut: bool = True) -> list[Match]:
-    service = _service(request)
+async def _matched(service: Service, pairs: list[tuple[str, str]], *, may_cut: bool = True) -> list[Match]:
     _check_count(service, len(pairs))
-    found = await service.match(pairs)
-    cut = [index for index, row in enumerate(found) if row.truncated]
-    if cut and not may_cut:
-        most = service.loaded.matcher.contract.max_text_length
-        raise DataError(f"item {cut[0]} has a text of more than {most} tokens, and truncate is false")
+    found = await service.match(pairs, until=service.deadline())
+    _check_cut(service, found, may_cut=may_cut)
     return found
 
 
-async def _encoded(request: Request, texts: str | list[str]) -> list[list[float]]:
-    service = _service(request)
+async def _encoded(service: Service, texts: str | list[str], *, may_cut: bool = True) -> list[Encoded]:
     rows = [texts] if isinstance(texts, str) else texts
     _check_count(service, len(rows))
     if service.loaded.matcher.contract.reading == "joint":
@@ -173,7 +184,20 @@ async def _encoded(request: Request, texts: str | list[str]) -> list[list[float]
             422,
             "this matcher reads both texts together, so it has no vectors of single ones; train with reading=separate",
         )
-    return await service.encode(rows)
+    found = await service.encode(rows, until=service.deadline())
+    _check_cut(service, found, may_cut=may_cut)
+    return found
+
+
+def _check_cut(service: Service, found: Sequence[Match | Encoded], *, may_cut: bool) -> None:
+    cut = [index for index, row in enumerate(found) if row.truncated]
+    if cut and not may_cut:
+        most = service.loaded.matcher.contract.max_text_length
+        raise DataError(f"item {cut[0]} has a text of more than {most} tokens, and truncate is false")
+
+
+def _judged(row: Match) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in Judged.model_fields}
 
 
 def _check_count(service: Service, count: int) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import logging
 import signal
 import socket
@@ -17,7 +16,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from flipkd.errors import RefusedError, ResourceError, UsageError
 from flipkd.serve.app import create_app
-from flipkd.serve.gate import Gate
+from flipkd.serve.gate import Gate, is_loopback
 from flipkd.serve.service import Service
 
 logger = logging.getLogger(__name__)
@@ -33,10 +32,11 @@ def serve(
     api_key: str | None = None,
     insecure: bool = False,
     listening: Callable[[str], None] = lambda url: None,
-) -> None:
+) -> bool:
     """Serve until SIGTERM or SIGINT; a second one does not wait for the requests that were accepted.
 
-    `listening` is told the address once it is bound, which is before the model is loaded. Raises RefusedError for an
+    `listening` is told the address once it is bound, which is before the model is loaded. True when the model's thread is
+    still at work for nobody, so that leaving Python in order would wait for it. Raises RefusedError for an
     address that others reach without a key, unless `insecure`; UsageError or ResourceError for one that cannot be bound;
     whatever loading the model raises.
     """
@@ -54,14 +54,7 @@ def serve(
         server.run(sockets=[sock])
     if service.error is not None:
         raise service.error
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches `host`."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return service.at_work > 0
 
 
 @contextlib.contextmanager
@@ -85,30 +78,47 @@ def bound(host: str, port: int) -> Iterator[socket.socket]:
 
 
 class PatientProtocol(H11Protocol):
-    """uvicorn's HTTP, but a connection whose headers do not come in time is closed: uvicorn itself waits for ever."""
+    """uvicorn's HTTP, but a connection on which headers are begun and not ended is closed: uvicorn waits for ever."""
 
     header_timeout = 10.0
-    _headers_due: asyncio.TimerHandle | None = None
+    _due: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
-        """Start the clock."""
+        """Start the clock: the first headers must come."""
         super().connection_made(transport)
-        self._headers_due = self.loop.call_later(self.header_timeout, self._give_up)
+        self._start_clock()
+
+    def data_received(self, data: bytes) -> None:
+        """Start it for the next headers on the same connection too; stop it once there is a request."""
+        if self._idle and self._due is None:
+            self._start_clock()
+        super().data_received(data)
 
     def handle_events(self) -> None:
-        """Stop it once there is a request."""
+        """Stop the clock once there is a request."""
         super().handle_events()
-        if self.cycle is not None and self._headers_due is not None:
-            self._headers_due.cancel()
+        if not self._idle:
+            self._stop_clock()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing is left to wait for."""
-        if self._headers_due is not None:
-            self._headers_due.cancel()
+        self._stop_clock()
         super().connection_lost(exc)
 
+    @property
+    def _idle(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def _start_clock(self) -> None:
+        self._due = self.loop.call_later(self.header_timeout, self._give_up)
+
+    def _stop_clock(self) -> None:
+        if self._due is not None:
+            self._due.cancel()
+            self._due = None
+
     def _give_up(self) -> None:
-        if self.cycle is None:
+        if self._idle:
             self.transport.close()
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+import contextlib
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -17,10 +18,10 @@ from flipkd.matcher import Matcher, checked_sides, checked_texts
 from flipkd.serve.limits import Limits
 from flipkd.serve.queue import BatchQueue, Work
 
-logger = logging.getLogger(__name__)
 State = Literal["loading", "ready", "draining", "failed"]
 FAILURES = 3  # failed requests in a row, after which the service calls itself unhealthy
 Pair = tuple[str, str]
+WARM: Pair = ("warm", "up")
 
 
 class NotReady(Exception):
@@ -29,12 +30,22 @@ class NotReady(Exception):
 
 @dataclass(frozen=True)
 class Match:
-    """What is known of one pair."""
+    """What is known of one pair; `tokens` are those of both its texts that were read."""
 
     score: float
     probability: float
     decision: str
     truncated: bool
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One text's unit vector; `tokens` are those that were read."""
+
+    vector: list[float]
+    truncated: bool
+    tokens: int
 
 
 @dataclass(frozen=True)
@@ -53,28 +64,47 @@ class Service:
         self.limits, self.name, self.revision = limits, name, revision
         self.error: BaseException | None = None
         self.draining = False
+        self.at_work = 0
+        """Calls that the model's thread has begun and not ended."""
+        self.failures = 0
         self._load = load
         self._loaded: Loaded | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
-        self.pairs = self._queue(self._score)
-        self.texts = self._queue(self._encode)
-        self.searches = self._queue(self._nearest)
+        self.queues = {
+            name: self._queue(work)
+            for name, work in (("pairs", self._score), ("texts", self._encode), ("searches", self._nearest))
+        }
+        """What waits for the model, by what it is."""
         self._tasks: list[asyncio.Task[None]] = []
         self.finished = asyncio.Event()
         """Set when the model could not be loaded."""
 
     def _queue(self, work: Work) -> BatchQueue:
         return BatchQueue(
-            work,
+            self._noted(work),
             executor=self._thread,
             batch_size=self.limits.batch_size,
             max_queue=self.limits.max_queue,
             max_wait=self.limits.max_wait,
+            ended=self._ended,
         )
+
+    def _noted(self, work: Callable[..., Any]) -> Callable[..., Any]:
+        def noted(*arguments: Any) -> Any:
+            self.at_work += 1
+            try:
+                return work(*arguments)
+            finally:
+                self.at_work -= 1
+
+        return noted
+
+    def _ended(self, well: bool) -> None:
+        self.failures = 0 if well else self.failures + 1
 
     async def start(self) -> None:
         """Begin to load; requests are answered once that is done."""
-        work = (self._load_it, *(queue.run for queue in self.queues.values()))
+        work = (self._load_it, self._recover, *(queue.run for queue in self.queues.values()))
         self._tasks = [asyncio.create_task(run()) for run in work]
 
     async def stop(self) -> None:
@@ -86,77 +116,93 @@ class Service:
 
     async def _load_it(self) -> None:
         try:
-            self._loaded = await asyncio.get_running_loop().run_in_executor(self._thread, self._warm)
+            self._loaded = await asyncio.get_running_loop().run_in_executor(self._thread, self._noted(self._warm))
         except Exception as error:
             self.error = error
             self.finished.set()
 
     def _warm(self) -> Loaded:
+        """Load, and do once what sets things up that later requests find."""
         loaded = self._load()
-        loaded.matcher.predict([("warm", "up")])  # the first pass sets things up that later ones find
+        scores = loaded.matcher.predict([WARM])
+        loaded.matcher.calibration.apply(scores)
+        if loaded.encode is not None:
+            loaded.encode([WARM[0]])
         return loaded
+
+    async def _recover(self) -> None:
+        """While it calls itself failed, nobody may send it a request by which it could be seen to work again."""
+        while True:
+            await asyncio.sleep(self.limits.probe_interval)
+            if self.failures >= FAILURES and self._loaded is not None:
+                with contextlib.suppress(Exception):
+                    await self.queues["pairs"].ask([WARM], timeout=self.limits.timeout)
 
     @property
     def state(self) -> State:
         """Whether requests are answered, and if not, why."""
         if self.draining:
             return "draining"
-        if self.error is not None or max(queue.failures for queue in self.queues.values()) >= FAILURES:
+        if self.error is not None or self.failures >= FAILURES:
             return "failed"
         return "loading" if self._loaded is None else "ready"
 
     @property
-    def queues(self) -> dict[str, BatchQueue]:
-        """What waits for the model, by what it is."""
-        return {"pairs": self.pairs, "texts": self.texts, "searches": self.searches}
-
-    @property
     def loaded(self) -> Loaded:
-        """What is served, for a new request. Raises NotReady while it loads or the server shuts down."""
-        if self._loaded is None or self.draining:
+        """What is served. Raises NotReady while it loads."""
+        if self._loaded is None:
             raise NotReady(f"the server is {self.state}")
         return self._loaded
 
-    async def match(self, pairs: Sequence[Pair]) -> list[Match]:
+    def deadline(self) -> float:
+        """When a request that begins now is given up, in the seconds of time.monotonic."""
+        return time.monotonic() + self.limits.timeout
+
+    async def match(self, pairs: Sequence[Pair], *, until: float) -> list[Match]:
         """Each pair's score and what follows from it. Raises DataError for a pair that cannot be scored."""
         matcher = self.loaded.matcher
         checked_sides(pairs)
-        found: list[tuple[float, bool]] = await self.pairs.ask(pairs, timeout=self.limits.timeout)
-        scores = np.array([score for score, _ in found], np.float32)
+        found = await self._ask("pairs", pairs, until=until)
+        scores = np.array([score for score, _, _ in found], np.float32)
         values = scores.tolist(), matcher.calibration.apply(scores).tolist(), matcher.decisions(scores)
         return [
-            Match(score, probability, decision, cut)
-            for score, probability, decision, (_, cut) in zip(*values, found, strict=True)
+            Match(score, probability, decision, cut, tokens)
+            for score, probability, decision, (_, cut, tokens) in zip(*values, found, strict=True)
         ]
 
-    async def encode(self, texts: Sequence[str]) -> list[list[float]]:
+    async def encode(self, texts: Sequence[str], *, until: float) -> list[Encoded]:
         """A unit vector for each text. Raises DataError for a text that cannot be read."""
         _ = self.loaded
-        vectors: list[list[float]] = await self.texts.ask(checked_texts(texts), timeout=self.limits.timeout)
-        return vectors
+        return [Encoded(*row) for row in await self._ask("texts", checked_texts(texts), until=until)]
 
-    async def nearest(self, query: str, *, candidates: int) -> list[tuple[int, float]]:
+    async def nearest(self, query: str, *, candidates: int, until: float) -> list[tuple[int, float]]:
         """(position, cosine) of the index's entries nearest to a query. Raises DataError when there is no index."""
         if self.loaded.index is None:
             raise DataError("no index is served here; start the server with --index")
         checked_texts([query], "query")
-        [found] = await self.searches.ask([(query, candidates)], timeout=self.limits.timeout)
+        [found] = await self._ask("searches", [(query, candidates)], until=until)
         hits: list[tuple[int, float]] = found
         return hits
 
-    def _score(self, pairs: list[Pair]) -> list[tuple[float, bool]]:
-        """Score of each pair, and whether one of its texts was cut; runs in the model's thread."""
-        matcher = self._there().matcher
+    async def _ask(self, queue: str, items: Sequence[Any], *, until: float) -> list[Any]:
+        return await self.queues[queue].ask(items, timeout=max(until - time.monotonic(), 0.0))
+
+    def _score(self, pairs: list[Pair]) -> list[tuple[float, bool, int]]:
+        """Score, whether a text was cut, and tokens, of each pair; runs in the model's thread."""
+        matcher = self.loaded.matcher
         scores = matcher.predict(pairs, batch_size=self.limits.batch_size)
         left, right = (matcher.student.prompt.text_ids(side) for side in zip(*pairs, strict=True))
-        return [(float(score), a or b) for score, (_, a), (_, b) in zip(scores, left, right, strict=True)]
+        sides = zip(scores, left, right, strict=True)
+        return [(float(score), a_cut or b_cut, len(a) + len(b)) for score, (a, a_cut), (b, b_cut) in sides]
 
-    def _encode(self, texts: list[str]) -> list[list[float]]:
-        vectors: list[list[float]] = self._there().matcher.encode(texts, batch_size=self.limits.batch_size).tolist()
-        return vectors
+    def _encode(self, texts: list[str]) -> list[tuple[list[float], bool, int]]:
+        matcher = self.loaded.matcher
+        vectors = matcher.encode(texts, batch_size=self.limits.batch_size).tolist()
+        read = matcher.student.prompt.text_ids(texts)
+        return [(vector, cut, len(ids)) for vector, (ids, cut) in zip(vectors, read, strict=True)]
 
     def _nearest(self, searches: list[tuple[str, int]]) -> list[list[tuple[int, float]]]:
-        loaded = self._there()
+        loaded = self.loaded
         if loaded.index is None or loaded.encode is None:
             raise NotReady("no index is served")
         vectors = loaded.encode([query for query, _ in searches])
@@ -164,8 +210,3 @@ class Service:
             loaded.index.nearest(vector, top_k=top_k) if len(loaded.index) else []
             for vector, (_, top_k) in zip(vectors, searches, strict=True)
         ]
-
-    def _there(self) -> Loaded:
-        if self._loaded is None:
-            raise NotReady(f"the server is {self.state}")
-        return self._loaded

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 Texts = list[str]
+Count = Annotated[int, Field(ge=1, le=100_000)]
+OF_TEXTS = frozenset({"raw_scores", "return_text", "truncate", "truncation_direction"})
+OF_DOCUMENTS = frozenset({"top_n", "return_documents", "max_tokens_per_doc", "max_chunks_per_doc"})
 
 
 class Body(BaseModel):
-    """What all bodies have in common."""
+    """What all bodies have in common: null stands for a field that is left out, as many clients write it."""
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, values: Any) -> Any:
+        return {name: v for name, v in values.items() if v is not None} if isinstance(values, dict) else values
 
 
 class MatchBody(Body):
@@ -21,26 +29,65 @@ class MatchBody(Body):
     pairs: list[Annotated[list[str], Field(min_length=2, max_length=2)]]
 
 
-class Document(Body):
-    """A document as Cohere has it."""
+class SearchBody(Body):
+    """flipkd's own: the best of an index's entries."""
+
+    query: str
+    top_k: Count = 5
+    candidates: Count = 20
+
+
+def _as_document(value: Any) -> Any:
+    return {"text": value} if isinstance(value, str) else value
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(extra="ignore", strict=True)
 
     text: str
 
 
+Document = Annotated[
+    _Document,
+    BeforeValidator(_as_document),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string"},
+                {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]},
+            ]
+        }
+    ),
+]
+
+
 class RerankBody(Body):
-    """text-embeddings-inference (`texts`) and Cohere (`documents`), who share a path and little else."""
+    """text-embeddings-inference (`texts`) and Cohere (`documents`), who share a path and little else.
+
+    `model` and the two limits per document are accepted and not looked at.
+    """
 
     query: str
+    model: str | None = None
     texts: Texts | None = None
     raw_scores: bool = False
     return_text: bool = False
     truncate: bool = True
     truncation_direction: Literal["right", "Right"] = "right"
-    model: str | None = None
-    documents: list[str | Document] | None = None
-    top_n: Annotated[int, Field(ge=1)] | None = None
+    documents: list[Document] | None = None
+    top_n: Annotated[int, Field(ge=0, description="0: all")] = 0
     return_documents: bool = False
-    max_tokens_per_doc: Annotated[int, Field(ge=1)] | None = None
+    max_tokens_per_doc: Count | None = None
+    max_chunks_per_doc: Count | None = None
+
+    @model_validator(mode="after")
+    def _one_shape(self) -> RerankBody:
+        if (self.texts is None) == (self.documents is None):
+            raise ValueError("give texts (as for text-embeddings-inference) or documents (as for Cohere), not both")
+        mine, others = ("documents", OF_TEXTS) if self.texts is None else ("texts", OF_DOCUMENTS)
+        if strange := sorted(self.model_fields_set & others):
+            raise ValueError(f"{strange[0]} does not go with {mine}")
+        return self
 
 
 class ScoreBody(Body):
@@ -49,14 +96,6 @@ class ScoreBody(Body):
     text_1: str | Texts
     text_2: str | Texts
     model: str | None = None
-
-
-class SearchBody(Body):
-    """flipkd's own: the best of an index's entries."""
-
-    query: str
-    top_k: Annotated[int, Field(ge=1)] = 5
-    candidates: Annotated[int, Field(ge=1)] = 20
 
 
 class EmbedBody(Body):
@@ -68,10 +107,17 @@ class EmbedBody(Body):
     truncation_direction: Literal["right", "Right"] = "right"
 
 
+def _no_ids(value: Any) -> Any:
+    if isinstance(value, list) and value and isinstance(value[0], int | list):
+        raise ValueError("send texts, not token ids (in LangChain: check_embedding_ctx_length=False)")
+    return value
+
+
 class EmbeddingsBody(Body):
     """OpenAI."""
 
-    input: str | Texts
+    input: Annotated[str | Texts, BeforeValidator(_no_ids)]
     model: str | None = None
     encoding_format: Literal["float", "base64"] = "float"
+    dimensions: Count | None = None
     user: str | None = None

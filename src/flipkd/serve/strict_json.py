@@ -38,6 +38,8 @@ class StrictRoute(APIRoute):
             media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
             if request.method == "POST" and media != "application/json":
                 raise HTTPException(415, "the body must be JSON: Content-Type: application/json")
+            if request.headers.get("content-encoding", "identity").lower() != "identity":
+                raise HTTPException(415, "the body must not be compressed")
             return await inner(StrictRequest(request.scope, request.receive))
 
         return handler

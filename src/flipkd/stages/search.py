@@ -61,7 +61,7 @@ def search(
 
     found = Index.load(index)
     judge = Matcher.from_pretrained(matcher, base_model=base_model)
-    vector = encoder_of(found, encoder, matcher=judge)([query])[0]
+    vector = encoder_of(found, encoder, matcher=judge, base_model=base_model)([query])[0]
     return judge.search(query, found, vector=vector, top_k=top_k, candidates=candidates)
 
 
@@ -95,8 +95,13 @@ def stored_vectors(folder: str, texts: Sequence[str]) -> NDArray[np.float32]:
     return _encode_of(Matcher.from_pretrained(folder), folder, progress=True)(texts)
 
 
-def encoder_of(index: Index, folder: str | None, *, matcher: Matcher) -> Encode:
-    """The function that turns queries into vectors as the index has them. Raises ArtefactError for another model."""
+def encoder_of(index: Index, folder: str | None, *, matcher: Matcher, base_model: str | None = None) -> Encode:
+    """The function that turns queries into vectors as the index has them. Raises ArtefactError for another model.
+
+    `folder` is where the encoder is, if it moved; `matcher` one that is loaded already, in case it is the encoder itself.
+    """
+    if index.encoder["kind"] == "matcher" and index.encoder["fingerprint"] == matcher.fingerprint:
+        return _encode_of(matcher, index.encoder["folder"])
     place = folder or index.encoder["folder"]
     try:
         now = described(place)
@@ -111,7 +116,7 @@ def encoder_of(index: Index, folder: str | None, *, matcher: Matcher) -> Encode:
         return encode
     from flipkd.matcher import Matcher
 
-    return _encode_of(matcher if matcher.contract.reading != "joint" else Matcher.from_pretrained(place), place)
+    return _encode_of(Matcher.from_pretrained(place, base_model=base_model), place)
 
 
 def _encode_of(matcher: Matcher, folder: str, *, progress: bool = False) -> Encode:

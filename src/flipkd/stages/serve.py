@@ -26,8 +26,8 @@ def serve(
     encoder: str | None = None,
     limits: Mapping[str, Any],
     listening: Callable[[str], None],
-) -> None:
-    """Serve the matcher until a signal comes; `listening` is told the address. See `flipkd.serve.server.serve`.
+) -> bool:
+    """Serve the matcher until a signal comes; `listening` is told the address. See `serve.server.serve`.
 
     `index`: a folder of flipkd index, whose entries /search chooses from; `encoder`: where its encoder is, if it moved.
     `limits`: fields of `flipkd.serve.limits.Limits` that differ. Raises ConfigError for a key file that holds no key,
@@ -49,7 +49,7 @@ def serve(
 
     def load() -> Loaded:
         loaded = Matcher.from_pretrained(folder, base_model=base_model, merge=merge)
-        encode = None if entries is None else encoder_of(entries, encoder, matcher=loaded)
+        encode = None if entries is None else encoder_of(entries, encoder, matcher=loaded, base_model=base_model)
         return Loaded(loaded, entries, encode)
 
     service = Service(
@@ -58,7 +58,7 @@ def serve(
         name=_name(folder),
         revision=sha256(folder / MANIFEST)[:12],
     )
-    server.serve(service, host=host, port=port, api_key=key, insecure=insecure, listening=listening)
+    return server.serve(service, host=host, port=port, api_key=key, insecure=insecure, listening=listening)
 
 
 def _name(folder: Path) -> str:
