@@ -25,7 +25,10 @@ def test_slow_senders_are_sent_away_and_others_do_not_notice(null):
 def test_headers_that_stop_half_way_on_a_used_connection_close_it(null):
     with socket.create_connection(null.address, timeout=5) as raw:
         raw.sendall(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
-        assert b" 200 " in raw.recv(65536)
+        answer = b""
+        while not answer.endswith(b"}"):  # its head and its body may come apart
+            answer += raw.recv(65536)
+        assert b" 200 " in answer
         raw.sendall(b"GET /healthz HTTP/1.1\r\n")
         began = time.monotonic()
         assert raw.recv(65536) == b""

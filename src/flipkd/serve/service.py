@@ -91,6 +91,7 @@ class Service:
 
     def _noted(self, work: Callable[..., Any]) -> Callable[..., Any]:
         def noted(*arguments: Any) -> Any:
+            """The work, counted while it lasts."""
             self.at_work += 1
             try:
                 return work(*arguments)

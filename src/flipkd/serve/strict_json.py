@@ -35,6 +35,7 @@ class StrictRoute(APIRoute):
         inner = super().get_route_handler()
 
         async def handler(request: Request) -> Response:
+            """Check what the headers say, then let FastAPI go on with a strict reader of the body."""
             media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
             if request.method == "POST" and media != "application/json":
                 raise HTTPException(415, "the body must be JSON: Content-Type: application/json")
