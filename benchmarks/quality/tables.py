@@ -156,8 +156,9 @@ def labels_table(results: list[dict[str, Any]]) -> str:
             if plain and flipped:
                 gains = [flipped["metrics"]["test"][metric] - plain["metrics"]["test"][metric] for metric in METRICS]
                 told = " / ".join(f"{100 * gain:+.1f}" for gain in gains)
-                rows.append([data, ending.removeprefix("_") or "all", _pair(plain), _pair(flipped), told])
-    header = ["F1 / AP on test", "labelled pairs", "plain", "flipped", "difference, points"]
+                control = _pair(found.get((data, "no_teacher" + ending, 0)))
+                rows.append([data, ending.removeprefix("_") or "all", _pair(plain), control, _pair(flipped), told])
+    header = ["F1 / AP on test", "labelled pairs", "plain", "no_teacher", "flipped", "flipped - plain, points"]
     return f"{text_table(header, rows)}\n"
 
 
