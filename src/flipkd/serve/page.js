@@ -8,10 +8,15 @@ async function said(response) {
   return body;
 }
 
+async function post(path, body) {
+  const headers = { "content-type": "application/json" };
+  return said(await fetch(path, { method: "POST", headers, body: JSON.stringify(body) }));
+}
+
 async function describe() {
   const info = await said(await fetch("info"));
-  const model = byId("model");
-  model.textContent = `${info.model_id}, from a score of ${info.threshold.toPrecision(3)} on it is a match`;
+  byId("model").textContent = `${info.model_id}, from a score of ${info.threshold.toPrecision(3)} on it is a match`;
+  byId("search").hidden = !info.index_size;
 }
 
 // The server listens before its model is loaded.
@@ -31,25 +36,31 @@ function row(text, found) {
   return line;
 }
 
-// A link may name the texts: /?text=...&candidate=...&candidate=...
+// A link may name the texts: /?text=...&candidate=...&candidate=..., or /?text=... to search the index
 function prefill() {
   const asked = new URLSearchParams(location.search);
   if (!asked.has("text")) return;
   byId("query").value = asked.get("text");
   byId("others").value = asked.getAll("candidate").join("\n");
-  byId("form").requestSubmit();
+  show(asked.has("candidate") ? compared : searched);
 }
 
-async function compare() {
-  const query = byId("query").value;
+async function compared(query) {
   const others = byId("others").value.split("\n").filter((line) => line.trim());
+  const { results } = await post("match", { pairs: others.map((other) => [query, other]) });
+  results.sort((a, b) => b.score - a.score);
+  return results.map((found) => ({ ...found, text: others[found.index] }));
+}
+
+async function searched(query) {
+  return (await post("search", { query, top_k: 10 })).results;
+}
+
+async function show(ask) {
   byId("status").textContent = "…";
   try {
-    const body = JSON.stringify({ pairs: others.map((other) => [query, other]) });
-    const headers = { "content-type": "application/json" };
-    const { results } = await said(await fetch("match", { method: "POST", headers, body }));
-    results.sort((a, b) => b.score - a.score);
-    byId("results").tBodies[0].replaceChildren(...results.map((found) => row(others[found.index], found)));
+    const results = await ask(byId("query").value);
+    byId("results").tBodies[0].replaceChildren(...results.map((found) => row(found.text, found)));
     byId("results").hidden = false;
     byId("status").textContent = results.some((found) => found.truncated) ? "Long texts were cut." : "";
   } catch (error) {
@@ -59,7 +70,8 @@ async function compare() {
 
 byId("form").addEventListener("submit", (event) => {
   event.preventDefault();
-  compare();
+  show(compared);
 });
+byId("search").addEventListener("click", () => show(searched));
 prefill();
 introduce();
