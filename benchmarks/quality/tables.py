@@ -136,7 +136,7 @@ def variants_table(results: list[dict[str, Any]]) -> str:
     """F1 and AP on test of what differs from `flipped` in one thing, seed 0, a column per set."""
     found = {(r["data"], r["name"]): r for r in results if r["seed"] == 0 and r["system"] == "flipped"}
     recipe = yaml.safe_load((ROOT / "recipes" / "ablations" / f"{ABLATION_SETS[0]}.yaml").read_text(encoding="utf-8"))
-    names = [n for n in recipe["systems"] if n.rpartition("_")[2] not in BUDGETS and n != "plain"]
+    names = [n for n in recipe["systems"] if n.rpartition("_")[2] not in BUDGETS and n not in ("plain", "no_teacher")]
     rows = []
     for name in names:
         cells = [_pair(found.get((data, name))) for data in ABLATION_SETS]

@@ -21,6 +21,7 @@ COLOURS = {
     "cross_encoder": "#cc79a7",
     "untrained": "#7a2048",
     "plain": "#e69f00",
+    "no_teacher": "#d55e00",
     "flipped": "#009e73",
 }
 OTHER = "#444444"

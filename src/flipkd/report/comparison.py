@@ -14,7 +14,7 @@ from flipkd.errors import ConfigError, DataError, nearest, shorten
 from flipkd.evaluate.compare import mean_interval, paired_bootstrap
 
 METRICS = ("f1", "average_precision", "accuracy", "roc_auc")
-REFERENCES = ("plain", "teacher_finetuned")  # the systems that the others are held against
+REFERENCES = ("plain", "no_teacher", "teacher_finetuned")  # the systems that the others are held against
 RESAMPLES = {"f1": 10_000, "average_precision": 500}  # the second sorts its rows: about 50 times slower
 SPEEDS = ("train_pairs_per_second", "score_pairs_per_second")
 

@@ -12,7 +12,8 @@ from typing import Any
 from flipkd.config import MINED_BY_DEFAULT, NAME, CompareConfig, TeachConfig, TrainConfig
 from flipkd.errors import ConfigError, nearest
 
-STUDENTS = ("untrained", "plain", "flipped")
+STUDENTS = ("untrained", "plain", "no_teacher", "flipped")
+LABELS_ONLY = ("plain", "no_teacher")  # they read labelled rows, and make as many steps of them as `flipped` of all
 TEACHERS = ("teacher", "teacher_finetuned", "cross_encoder")
 SYSTEM_NAMES = ("tfidf", *TEACHERS, *STUDENTS)
 PATHS = frozenset({"train_file", "validation_file", "output_dir", "teacher", "columns"})
@@ -22,6 +23,7 @@ PER_SYSTEM: dict[str, dict[str, Any]] = {
     "teacher_finetuned": {"fine_tune": True},
     "cross_encoder": {"teacher_type": "cross_encoder"},
     "plain": {"objectives": {"answer_cross_entropy": 1.0}, "score": "auto"},
+    "no_teacher": {"objectives": {"answer_cross_entropy": 1.0, "cosent": 1.0}, "score": "auto"},
 }
 
 
@@ -54,9 +56,9 @@ class Entry:
         return TeachConfig.check({**shared, **self.teach, **own})
 
     def train_config(self, shared: Mapping[str, Any]) -> TrainConfig:
-        """Settings of the student; a plain one makes as many steps as mined pairs give the flipped one."""
+        """Settings of the student; one of labels only makes as many steps as mined pairs give the flipped one."""
         config = TrainConfig.check({**shared, **self.train, **PER_SYSTEM.get(self.system, {})})
-        if self.system != "plain":
+        if self.system not in LABELS_ONLY:
             return config
         by_default = MINED_BY_DEFAULT if self.teach.get("teacher_type", "bi_encoder") == "bi_encoder" else 0.0
         ratio = by_default if config.mined_ratio is None else config.mined_ratio

@@ -16,7 +16,7 @@ from flipkd.config import CompareConfig, TeachConfig, TrainConfig
 from flipkd.device import best_device
 from flipkd.errors import ArtefactError
 from flipkd.evaluate.combine import COMBINED, fit_weights, weighted_sum
-from flipkd.stages.entries import PATHS, STUDENTS, Entry, short_hash
+from flipkd.stages.entries import LABELS_ONLY, PATHS, STUDENTS, Entry, short_hash
 from flipkd.stages.pairs import content_hash, labels_of, trainable_pairs, warn_of_leaks
 from flipkd.stages.teach import StoredTeacher, given_scores, local_model, teach
 from flipkd.stages.train import train
@@ -35,6 +35,7 @@ SYSTEMS = {
     "cross_encoder": "flipkd.stages.systems:teacher",
     "untrained": "flipkd.stages.systems:untrained",
     "plain": "flipkd.stages.systems:plain",
+    "no_teacher": "flipkd.stages.systems:no_teacher",
     "flipped": "flipkd.stages.systems:flipped",
 }
 
@@ -93,7 +94,7 @@ class Bench:
     def train_config(self, teacher: str | None) -> TrainConfig:
         """Settings of the unit's student, which learns from the teacher in that folder."""
         config = self.entry.train_config({**self.shared, "teacher": teacher})
-        if self.entry.system == "plain":  # it reads labelled rows only, and makes up for the others' steps
+        if self.entry.system in LABELS_ONLY:
             config = config.model_copy(update={"num_train_epochs": config.num_train_epochs * self._rows_per_label})
         return self._placed(config, self.entry.name)
 
@@ -152,11 +153,20 @@ def plain(bench: Bench) -> dict[str, Split]:
     return _student_scores(bench, _trained(bench, None), represent=False)
 
 
+def no_teacher(bench: Bench) -> dict[str, Split]:
+    """The student whose answer and vectors both learn from the labels alone: what `flipped` is without its teacher."""
+    return _all_scores(bench, _trained(bench, None))
+
+
 def flipped(bench: Bench) -> dict[str, Split]:
     """The student that also learns from a teacher."""
     settings = bench.teach_config()
     teach(settings)
-    scores = _student_scores(bench, _trained(bench, settings.output_dir), represent=True)
+    return _all_scores(bench, _trained(bench, settings.output_dir))
+
+
+def _all_scores(bench: Bench, student: Student) -> dict[str, Split]:
+    scores = _student_scores(bench, student, represent=True)
     return scores | {COMBINED: _combined(scores, labels_of(bench.sets["validation"]))}
 
 
