@@ -17,7 +17,7 @@ WHAT_IT_IS = {
     "cross_encoder": "A small model that reads both texts at once, trained on these pairs: what one might pick instead.",
     "untrained": "The large language model asked for yes or no, before any training.",
     "plain": "The large language model trained on the labels of these pairs alone, with LoRA.",
-    "no_teacher": "The large language model trained on the labels alone, its vectors too: the flipped student without its teacher.",
+    "no_teacher": "The large language model trained on labels alone, its vectors too: the flipped student without its teacher.",
     "flipped": "The large language model trained on the labels and on what the small teacher thinks of the pairs.",
 }
 IN_A_SENTENCE = {
