@@ -9,7 +9,7 @@ import pytest
 from commands import flipkd, given
 
 NAMES = ["plain", "loud", "raw"]
-SYSTEMS = ["tfidf", "teacher", "teacher_finetuned", "cross_encoder", "untrained", "plain", "flipped"]
+SYSTEMS = ["tfidf", "teacher", "teacher_finetuned", "cross_encoder", "untrained", "plain", "no_teacher", "flipped"]
 
 
 @pytest.fixture
@@ -40,7 +40,8 @@ def test_every_system_gives_scores_and_a_stopped_comparison_goes_on(words, tmp_p
     done = flipkd(*every)
     assert done.code == 0, done.err
     names = [line.split("|")[2].strip() for line in done.out.splitlines()[2:] if line.startswith("|")]
-    assert names == [*SYSTEMS, "flipped", "flipped"]  # by its answer, its cosine, and both together
+    # By its answer, its cosine, and both together.
+    assert names == [*SYSTEMS[:-2], *["no_teacher"] * 3, *["flipped"] * 3]
     assert "* chosen on validation" in done.out
     files = {path.name: path for path in (tmp_path / "c" / "results").iterdir()}
     assert sorted(files) == sorted(f"tiny-{name}-seed0.json" for name in SYSTEMS)
@@ -52,12 +53,20 @@ def test_every_system_gives_scores_and_a_stopped_comparison_goes_on(words, tmp_p
         assert result["seconds"] >= 0
         assert result["peak_memory_bytes"] > 10**7
         assert all(value > 0 for value in result["cost"].values())
-        assert ("train_pairs_per_second" in result["cost"]) == (result["system"] in ("plain", "flipped"))
+        assert ("train_pairs_per_second" in result["cost"]) == (result["system"] in SYSTEMS[5:])
         assert result["command"].startswith("flipkd compare --config")
     flipped = json.loads(files["tiny-flipped-seed0.json"].read_text())
     on_validation = {name: part["validation"]["average_precision"] for name, part in flipped["by_score"].items()}
     assert sorted(on_validation) == ["answer", "combined", "cosine"]
     assert on_validation[flipped["score"]] == max(on_validation.values())
+    runs = {
+        name: tmp_path / "c" / json.loads(files[f"tiny-{name}-seed0.json"].read_text())["matcher"]
+        for name in SYSTEMS[5:]
+    }
+    steps = {
+        name: json.loads((run.parent / "metrics.jsonl").read_text().splitlines()[-1]) for name, run in runs.items()
+    }
+    assert len({line["step"] for line in steps.values()}) == 1, "all three make as many steps"
     times = {path: path.stat().st_mtime_ns for path in files.values()}
     assert done.err.count("rows repeat an earlier pair") == 1, "said once, though each system reads the pairs again"
     again = flipkd(*every)
