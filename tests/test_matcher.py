@@ -256,3 +256,13 @@ def test_texts_far_beyond_the_limit_cost_little_and_differ_only_where_they_are_r
     assert time.perf_counter() - start < 2
     assert scores[0] == pytest.approx(scores[1], abs=1e-5)
     assert scores[0] != pytest.approx(scores[2], abs=1e-5)
+
+
+def test_vectors_that_are_not_finite_are_never_given(make_student):
+    student, contract = make_student("llama", reading="separate")
+    with torch.no_grad():
+        for name, parameter in student.named_parameters():
+            if "lora_A" in name:
+                parameter.fill_(float("nan"))
+    with pytest.raises(NumbersError, match="vectors are not finite, first is text 0"):
+        Matcher(student, contract).encode(["pin"])

@@ -116,7 +116,11 @@ class Matcher:
         texts = checked_texts(texts)
         label = "texts" if show_progress_bar else None
         with self._alone:
-            return encode_texts(self.student, texts, batch_size=batch_size, progress=label)
+            vectors = encode_texts(self.student, texts, batch_size=batch_size, progress=label)
+        bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+        if len(bad):
+            raise NumbersError(f"{len(bad)} of {len(vectors)} vectors are not finite, first is text {bad[0]}")
+        return vectors
 
     def rank(
         self,

@@ -13,6 +13,7 @@ import torch
 import typer
 
 from flipkd import errors
+from flipkd.cli import terminal
 from flipkd.cli.terminal import prints_on_stderr, quieten_libraries, run, show
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False, pretty_exceptions_enable=False)
@@ -129,3 +130,17 @@ def test_quiet_keeps_what_the_user_set(monkeypatch):
     assert os.environ["TRANSFORMERS_VERBOSITY"] == "error"
     for name in ("TRANSFORMERS_VERBOSITY", "TQDM_DISABLE"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["match", "p.csv", "--output", "o.csv"], "; run the same command to go on"),
+        (["match", "p.csv", "--output=o.csv"], "; run the same command to go on"),
+        (["match", "--matcher", "demo", "p.csv"], ""),
+        (["train", "--config", "x"], "; run the same command to go on"),
+        (["evaluate", "--matcher", "train"], "; nothing was written"),
+    ],
+)
+def test_what_an_interrupted_command_leaves_is_said_by_its_verb(words, said):
+    assert terminal._what_stays(words) == said

@@ -78,6 +78,8 @@ def test_every_route_but_health_asks_for_the_key():
             assert server.ask("/match", {"pairs": [["1", "x"]]}, authorization=f"{scheme} {key}").status == 200
         page = {"origin": "https://elsewhere.example", "authorization": f"Bearer {key}"}
         assert server.ask("/info", **page).status == 200, "who has the key may ask from any page"
+        large = {"pairs": [["1", "x" * 1_500_000]]}
+        assert [server.ask("/match", large).status for _ in range(5)] == [401] * 5, "and not a broken pipe"
         unread = f"{HEAD}Content-Length: 100000\r\n\r\n{{".encode()
         assert " 401 " in sent_raw(server, unread, timeout=5), "and the connection was closed, body or not"
         assert server.ask("/info", authorization=f"Bearer {key}", host="any.example").status == 200

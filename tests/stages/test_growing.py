@@ -1,5 +1,7 @@
 """A growing file: whole or not there, gone on with after a stop, never two writers."""
 
+import errno
+import fcntl
 import json
 import os
 import subprocess
@@ -55,7 +57,7 @@ def test_what_was_not_safely_written_is_cut_off(tmp_path):
     assert path.read_text(encoding="utf-8") == "".join(BLOCKS)
 
 
-@pytest.mark.parametrize("fault", ["other identity", "shorter than it says", "no state", "odd state"])
+@pytest.mark.parametrize("fault", ["other identity", "shorter than it says", "no state", "odd state", "half a state"])
 def test_what_cannot_be_gone_on_with_is_begun_anew(tmp_path, fault):
     path, state = tmp_path / "o.txt", tmp_path / ".o.txt.part.json"
     with pytest.raises(Stop):
@@ -64,6 +66,8 @@ def test_what_cannot_be_gone_on_with_is_begun_anew(tmp_path, fault):
         (tmp_path / ".o.txt.part").write_bytes(b"o")
     if fault == "no state":
         state.unlink()
+    if fault == "half a state":
+        state.write_text(json.dumps({"identity": IDENTITY, "bytes": 2}))
     if fault == "odd state":
         state.write_text(json.dumps([1]))
     assert write(path, BLOCKS) == [0, 1, 2, 3]
@@ -86,6 +90,43 @@ def test_a_second_writer_is_refused(tmp_path):
     with growing(path, IDENTITY):
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "another process is writing it" in done.stderr
+
+
+def test_a_file_that_was_finished_between_opening_and_locking_is_left_alone(tmp_path, monkeypatch):
+    path, lock = tmp_path / "o.txt", fcntl.flock
+
+    def late(descriptor, how):
+        monkeypatch.undo()
+        write(path, BLOCKS)  # another process ends in this moment
+        lock(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with pytest.raises(ArtefactError, match="another process"):
+        write(path, ["mine\n"], identity={"pairs": "b"})
+    assert path.read_text(encoding="utf-8") == "".join(BLOCKS)
+
+
+def test_a_link_in_the_place_of_the_part_is_not_followed(tmp_path):
+    (tmp_path / "victim").write_text("precious")
+    (tmp_path / ".o.txt.part").symlink_to(tmp_path / "victim")
+    with pytest.raises(ResourceError):
+        write(tmp_path / "o.txt", BLOCKS)
+    assert (tmp_path / "victim").read_text() == "precious"
+
+
+def test_nothing_is_left_of_a_run_that_wrote_nothing(tmp_path):
+    with pytest.raises(Stop):
+        write(tmp_path / "o.txt", BLOCKS, stop_after=0)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_disk_that_fails_is_told_by_the_name_of_the_result(tmp_path, monkeypatch):
+    path = tmp_path / "o.txt"
+    with pytest.raises(ResourceError, match=r"/o\.txt"), growing(path, IDENTITY) as file:
+        monkeypatch.setattr(
+            os, "fsync", lambda descriptor: (_ for _ in ()).throw(OSError(errno.EIO, "Input/output error"))
+        )
+        file.append("x", rows=1, notes={})
 
 
 def test_where_it_cannot_be_written_is_said(tmp_path):

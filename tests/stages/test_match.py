@@ -139,6 +139,25 @@ def test_a_stopped_match_goes_on_and_scores_nothing_twice(trained, odd_pairs, tm
     assert done.out.split(": ")[1] == flipkd(*words, "--output", whole).out.split(": ")[1]
 
 
+def test_a_file_that_changes_while_it_is_scored_gives_no_result(trained, odd_pairs, tmp_path, monkeypatch):
+    predict = Matcher.predict
+
+    def meddle(self, pairs, **settings):
+        with odd_pairs.open("a", encoding="utf-8") as file:
+            file.write("one,more\n")
+        return predict(self, pairs, **settings)
+
+    monkeypatch.setattr(Matcher, "predict", meddle)
+    done = flipkd("match", "--matcher", trained, odd_pairs, "--output", tmp_path / "o.csv")
+    assert (done.code, "was changed while it was scored" in done.err) == (3, True)
+    assert not (tmp_path / "o.csv").exists()
+
+
+def test_an_ending_is_read_from_the_name(trained, odd_pairs, tmp_path):
+    assert flipkd("match", "--matcher", trained, odd_pairs, "--output", f"{tmp_path}/t.csv/").code == 0
+    assert (tmp_path / "t.csv").read_text(encoding="utf-8").startswith("text1,text2,score")
+
+
 def test_blocks_give_the_same_rows_as_one_pass(trained, odd_pairs, monkeypatch):
     words = ("match", "--matcher", trained, odd_pairs, "--batch_size", 1)
     whole = flipkd(*words)

@@ -26,12 +26,15 @@ def index(
         list[str] | None,
         typer.Option("--keep", metavar="NAME", help="column to pass on; may be repeated", show_default=False),
     ] = None,
+    base_model: BaseModel = None,
 ) -> None:
     """Embed texts once, for search."""
     from flipkd.stages.search import index as stage
 
     with prints_on_stderr():
-        made = stage(texts, encoder=encoder, output_dir=output_dir, column=column, keep=keep or ())
+        made = stage(
+            texts, encoder=encoder, output_dir=output_dir, column=column, keep=keep or (), base_model=base_model
+        )
     show(f"{output_dir}: {len(made)} texts, vectors of width {made.vectors.shape[1]}")
 
 

@@ -40,8 +40,7 @@ def run(app: typer.Typer) -> None:
     except typer.TyperException as error:
         _stop(f"flipkd: {error.format_message()}{_hint(error)}", 2)
     except (typer.Abort, KeyboardInterrupt):
-        goes_on = any(word in RESUMABLE for word in words) or {"match", "--output"} <= {*words}
-        _stop(f"flipkd: stopped; {'run the same command to go on' if goes_on else 'nothing was written'}", 75)
+        _stop(f"flipkd: stopped{_what_stays(words)}", 75)
     except FlipkdError as error:
         _fail(error, f"flipkd: {error}", error.exit_code, debug=debug)
     except MemoryError as error:
@@ -58,6 +57,15 @@ def run(app: typer.Typer) -> None:
             f"flipkd: this is a bug in flipkd: {type(error).__name__}: {error} (run again with --debug and report it)"
         )
         _fail(error, text, 1, debug=debug)
+
+
+def _what_stays(words: list[str]) -> str:
+    """What a command that was interrupted leaves behind."""
+    verb = next((word for word in words if not word.startswith("-")), "")
+    if verb == "match":
+        writes = any(word == "--output" or word.startswith("--output=") for word in words)
+        return "; run the same command to go on" if writes else ""
+    return "; run the same command to go on" if verb in RESUMABLE else "; nothing was written"
 
 
 def _drop_output() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
 import ipaddress
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -22,6 +23,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 OPEN = ("/health", "/healthz", "/readyz")  # need no key, and answer while the server shuts down
+PATIENCE = 1.0  # seconds that a refused request may take to send its body
 CLOSE = {"connection": "close"}
 
 
@@ -61,6 +63,7 @@ class Gate:
                 if refusal is None:
                     await self._let_in(scope, headers, receive, counting)
                 else:
+                    await self._dropped(headers, receive)
                     await refusal(scope, receive, counting)
             except Gone:
                 counted.status = "gone"
@@ -68,7 +71,7 @@ class Gate:
                 self.busy -= refusal is None
 
     def _refusal(self, scope: Scope, headers: dict[str, bytes]) -> Response | None:
-        """Why a request is not let in. Its body is not read, so the connection ends with the answer."""
+        """Why a request is not let in. Its body may not be read, so the connection ends with the answer."""
         health = scope["path"] in OPEN
         if self._key is None and not self._from_here(headers, nameless=health):
             return problem(403, "the Host or Origin of this request is not this server's", headers=CLOSE)
@@ -113,6 +116,13 @@ class Gate:
             await problem(413, most, headers=CLOSE)(scope, receive, send)
             return
         await self._answer(scope, body, receive, send)
+
+    async def _dropped(self, headers: dict[str, bytes], receive: Receive) -> None:
+        """Let what a refused client is sending go by, for a moment: one that is cut off while it sends reads no answer."""
+        if headers.keys() & {"content-length", "transfer-encoding"}:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(PATIENCE):
+                    await self._body(headers, receive)
 
     async def _body(self, headers: dict[str, bytes], receive: Receive) -> bytes | None:
         """All of it; None when it is too large, which a chunked body says only as it comes."""

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -22,6 +23,7 @@ State = Literal["loading", "ready", "draining", "failed"]
 FAILURES = 3  # failed requests in a row, after which the service calls itself unhealthy
 Pair = tuple[str, str]
 WARM: Pair = ("warm", "up")
+PROBES: dict[str, Any] = {"pairs": WARM, "texts": WARM[0], "searches": (WARM[0], 1)}
 
 
 class NotReady(Exception):
@@ -66,27 +68,26 @@ class Service:
         self.draining = False
         self.at_work = 0
         """Calls that the model's thread has begun and not ended."""
-        self.failures = 0
         self._load = load
         self._loaded: Loaded | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
-        self.queues = {
-            name: self._queue(work)
-            for name, work in (("pairs", self._score), ("texts", self._encode), ("searches", self._nearest))
-        }
+        work: dict[str, Work] = {"pairs": self._score, "texts": self._encode, "searches": self._nearest}
+        self.queues = {name: self._queue(name, own) for name, own in work.items()}
         """What waits for the model, by what it is."""
+        self.failures = dict.fromkeys(work, 0)
+        """Failed requests in a row, by queue."""
         self._tasks: list[asyncio.Task[None]] = []
         self.finished = asyncio.Event()
         """Set when the model could not be loaded."""
 
-    def _queue(self, work: Work) -> BatchQueue:
+    def _queue(self, name: str, work: Work) -> BatchQueue:
         return BatchQueue(
             self._noted(work),
             executor=self._thread,
             batch_size=self.limits.batch_size,
             max_queue=self.limits.max_queue,
             max_wait=self.limits.max_wait,
-            ended=self._ended,
+            ended=partial(self._ended, name),
         )
 
     def _noted(self, work: Callable[..., Any]) -> Callable[..., Any]:
@@ -100,8 +101,8 @@ class Service:
 
         return noted
 
-    def _ended(self, well: bool) -> None:
-        self.failures = 0 if well else self.failures + 1
+    def _ended(self, name: str, well: bool) -> None:
+        self.failures[name] = 0 if well else self.failures[name] + 1
 
     async def start(self) -> None:
         """Begin to load; requests are answered once that is done."""
@@ -135,16 +136,17 @@ class Service:
         """While it calls itself failed, nobody may send it a request by which it could be seen to work again."""
         while True:
             await asyncio.sleep(self.limits.probe_interval)
-            if self.failures >= FAILURES and self._loaded is not None:
-                with contextlib.suppress(Exception):
-                    await self.queues["pairs"].ask([WARM], timeout=self.limits.timeout)
+            for name, failures in self.failures.items():
+                if failures >= FAILURES:
+                    with contextlib.suppress(Exception):
+                        await self.queues[name].ask([PROBES[name]], timeout=self.limits.timeout)
 
     @property
     def state(self) -> State:
         """Whether requests are answered, and if not, why."""
         if self.draining:
             return "draining"
-        if self.error is not None or self.failures >= FAILURES:
+        if self.error is not None or max(self.failures.values()) >= FAILURES:
             return "failed"
         return "loading" if self._loaded is None else "ready"
 

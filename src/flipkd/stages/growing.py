@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from flipkd.errors import ArtefactError
 from flipkd.files import read_json, resource_errors, write_json
@@ -17,36 +17,42 @@ from flipkd.files import read_json, resource_errors, write_json
 class GrowingFile:
     """`rows` rows that are safely written, `notes` that were written with them; made by `growing`."""
 
-    def __init__(self, handle: BinaryIO, state: Path, identity: Mapping[str, Any]) -> None:
-        self._handle, self._state, self._identity = handle, state, identity
+    def __init__(self, descriptor: int, path: Path, state: Path, identity: Mapping[str, Any]) -> None:
+        self._descriptor, self._path, self._state, self._identity = descriptor, path, state, identity
         self.rows = 0
         self.notes: dict[str, Any] = {}
+        self._take_up()
 
     def append(self, text: str, *, rows: int, notes: Mapping[str, Any]) -> None:
-        """Add `rows` more rows; once this returns they outlive the process."""
-        with resource_errors(self._state):
-            self._handle.write(text.encode("utf-8"))
-            self._handle.flush()
-            os.fsync(self._handle.fileno())
+        """Add `rows` more rows; once this returns they outlive the process. Raises ResourceError."""
+        with resource_errors(self._path):
+            left = memoryview(text.encode("utf-8"))
+            while left:
+                left = left[os.write(self._descriptor, left) :]
+            os.fsync(self._descriptor)
         self.rows, self.notes = self.rows + rows, dict(notes)
         self._write_state()
 
     def _write_state(self) -> None:
-        size = self._handle.tell()
-        write_json(self._state, {"identity": self._identity, "rows": self.rows, "bytes": size, "notes": self.notes})
+        with resource_errors(self._path):
+            size = os.lseek(self._descriptor, 0, os.SEEK_CUR)
+            state = {"identity": self._identity, "rows": self.rows, "bytes": size, "notes": self.notes}
+            write_json(self._state, state)
 
-    def go_on(self) -> None:
-        """Take up what an earlier process left, if it was writing the same; else begin anew."""
+    def _take_up(self) -> None:
+        """Go on with what an earlier process left, if it was writing the same; else begin anew."""
+        size = 0
         try:
             left = read_json(self._state)
-            same = left["identity"] == json.loads(json.dumps(self._identity))
-            whole = os.fstat(self._handle.fileno()).st_size >= left["bytes"]
-        except (ArtefactError, KeyError, TypeError):
-            same = whole = False
-        if same and whole:
-            self.rows, self.notes = left["rows"], left["notes"]
-        self._handle.truncate(left["bytes"] if same and whole else 0)
-        self._handle.seek(0, os.SEEK_END)
+            if left["identity"] == json.loads(json.dumps(self._identity)):
+                rows, notes, written = int(left["rows"]), dict(left["notes"]), int(left["bytes"])
+                if os.fstat(self._descriptor).st_size >= written:
+                    self.rows, self.notes, size = rows, notes, written
+        except (ArtefactError, KeyError, TypeError, ValueError):
+            pass
+        with resource_errors(self._path):
+            os.ftruncate(self._descriptor, size)
+            os.lseek(self._descriptor, size, os.SEEK_SET)
         self._write_state()
 
 
@@ -59,16 +65,37 @@ def growing(path: str | Path, identity: Mapping[str, Any]) -> Iterator[GrowingFi
     """
     path = Path(path)
     part, state = path.with_name(f".{path.name}.part"), path.with_name(f".{path.name}.part.json")
-    with resource_errors(path):
-        handle = open(part, "r+b" if part.exists() else "w+b")  # noqa: SIM115
-    with handle:
+    descriptor = _opened(path, part)
+    try:
+        grown = GrowingFile(descriptor, path, state, identity)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ArtefactError(f"{path}: another process is writing it; wait, or choose another name") from None
-        grown = GrowingFile(handle, state, identity)
-        grown.go_on()
-        yield grown
+            yield grown
+        except BaseException:
+            if not grown.rows:  # nothing to go on with
+                part.unlink(missing_ok=True)
+                state.unlink(missing_ok=True)
+            raise
         with resource_errors(path):
             os.replace(part, path)
             state.unlink()
+    finally:
+        os.close(descriptor)
+
+
+def _opened(path: Path, part: Path) -> int:
+    """A descriptor of the part, which no other process writes. What is there stays until it is ours."""
+    with resource_errors(path):
+        descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    try:
+        with resource_errors(path):
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                mine = part.exists() and os.path.samestat(os.fstat(descriptor), os.stat(part))
+            except BlockingIOError:
+                mine = False
+        if not mine:  # another holds it, or has just given the file its name
+            raise ArtefactError(f"{path}: another process is writing it; wait, or choose another name")
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor

@@ -67,19 +67,32 @@ def match(
     identity = {
         "matcher": sha256(matcher_folder(matcher) / MANIFEST),
         "pairs": sha256(pairs_file) if Path(pairs_file).is_file() else pairs_file,
+        "count": count,
         "columns": columns,
         "keep": list(keep),
         "flipkd_version": __version__,
     }
+    as_it_was = _stamp(pairs_file)
     with growing(output, identity) as file:
         if file.rows:
             logger.warning("%s: going on after %d of %d pairs that were scored before", output, file.rows, count)
         counts = Counter(file.notes)
         for rows in _scored(loaded, blocks, count=count, done=file.rows, batch_size=batch_size):
             counts.update(row["decision"] for row in rows)
-            text = to_csv(rows, header=not file.rows) if output.endswith(".csv") else to_jsonl(rows)
+            text = to_csv(rows, header=not file.rows) if Path(output).suffix == ".csv" else to_jsonl(rows)
             file.append(text, rows=len(rows), notes=counts)
+        if file.rows != count or _stamp(pairs_file) != as_it_was:
+            raise DataError(f"{pairs_file}: was changed while it was scored; {output} is not written, run again")
     return counts
+
+
+def _stamp(pairs_file: str) -> tuple[int, int] | None:
+    """What tells that a file was written to; None for a data set of the hub."""
+    path = Path(pairs_file)
+    if not path.is_file():
+        return None
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns
 
 
 def _checked_count(pairs_file: str, *, columns: dict[str, str] | None, keep: Sequence[str]) -> int:

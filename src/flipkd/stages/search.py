@@ -13,6 +13,7 @@ from flipkd.data import read_texts
 from flipkd.errors import ArtefactError, ConfigError, ResourceError, UsageError
 from flipkd.files import MANIFEST, sha256
 from flipkd.index import Index
+from flipkd.student.contract import read_contract
 
 if TYPE_CHECKING:
     from flipkd.matcher import Matcher
@@ -23,7 +24,13 @@ RESULT = ("corpus_id", "similarity", "score", "probability", "decision", "trunca
 
 
 def index(
-    texts_file: str, *, encoder: str, output_dir: str, column: str | None = None, keep: Collection[str] = ()
+    texts_file: str,
+    *,
+    encoder: str,
+    output_dir: str,
+    column: str | None = None,
+    keep: Collection[str] = (),
+    base_model: str | None = None,
 ) -> Index:
     """Write an index of a file's texts to `output_dir`, with the columns `keep` beside them.
 
@@ -38,7 +45,7 @@ def index(
     texts, kept = read_texts(texts_file, column=column, keep=keep)
     entries = [{"text": text} | {name: values[row] for name, values in kept.items()} for row, text in enumerate(texts)]
     facts = described(encoder)  # refuses a folder that is none before the texts are embedded
-    made = Index(entries, stored_vectors(encoder, texts), encoder=facts)
+    made = Index(entries, stored_vectors(encoder, texts, base_model=base_model), encoder=facts)
     made.save(output_dir)
     return made
 
@@ -82,7 +89,7 @@ def described(folder: str) -> dict[str, Any]:
     return {"kind": "matcher", "folder": str(inside), "fingerprint": sha256(inside / MANIFEST)}
 
 
-def stored_vectors(folder: str, texts: Sequence[str]) -> NDArray[np.float32]:
+def stored_vectors(folder: str, texts: Sequence[str], *, base_model: str | None = None) -> NDArray[np.float32]:
     """Vectors [n, d] of the texts; a teacher keeps them in its store, so that the next index asks for new texts only."""
     if (Path(folder) / TEACHER).exists():
         from flipkd.stages.teach import StoredTeacher
@@ -92,7 +99,7 @@ def stored_vectors(folder: str, texts: Sequence[str]) -> NDArray[np.float32]:
         return teacher.vectors(texts)
     from flipkd.matcher import Matcher
 
-    return _encode_of(Matcher.from_pretrained(folder), folder, progress=True)(texts)
+    return _encode_of(Matcher.from_pretrained(folder, base_model=base_model), folder, progress=True)(texts)
 
 
 def encoder_of(index: Index, folder: str | None, *, matcher: Matcher, base_model: str | None = None) -> Encode:
@@ -116,7 +123,9 @@ def encoder_of(index: Index, folder: str | None, *, matcher: Matcher, base_model
         return encode
     from flipkd.matcher import Matcher
 
-    return _encode_of(Matcher.from_pretrained(place, base_model=base_model), place)
+    # A base model that has moved is the judge's; another encoder has its own.
+    same_base = read_contract(Path(now["folder"])).base_model_hash == matcher.contract.base_model_hash
+    return _encode_of(Matcher.from_pretrained(place, base_model=base_model if same_base else None), place)
 
 
 def _encode_of(matcher: Matcher, folder: str, *, progress: bool = False) -> Encode:
