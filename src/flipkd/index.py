@@ -55,9 +55,8 @@ class Index:
         cosines = self.vectors @ vector
         candidates = np.arange(len(cosines))
         if top_k < len(cosines):
-            candidates = np.flatnonzero(
-                cosines >= np.partition(cosines, -top_k)[-top_k]
-            )  # with all that tie with the last
+            last = np.partition(cosines, -top_k)[-top_k]
+            candidates = np.flatnonzero(cosines >= last)  # with all that tie with the last
         order = candidates[np.argsort(-cosines[candidates], kind="stable")][:top_k]
         return [(int(position), float(cosines[position])) for position in order]
 

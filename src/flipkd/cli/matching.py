@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from flipkd.cli.options import AsJson, BaseModel, BatchSize, Columns, MatcherFolder, mapping_of
+from flipkd.cli.options import AsJson, BaseModel, BatchSize, Columns, Keep, MatcherFolder, mapping_of
 from flipkd.cli.terminal import prints_on_stderr, show
 from flipkd.errors import UsageError
 
@@ -96,10 +96,7 @@ def match(
     ] = None,
     text2: Annotated[str | None, typer.Option("--text2", help="the other text", show_default=False)] = None,
     columns: Columns = None,
-    keep: Annotated[
-        list[str] | None,
-        typer.Option("--keep", metavar="NAME", help="column to pass on; may be repeated", show_default=False),
-    ] = None,
+    keep: Keep = None,
     base_model: BaseModel = None,
     output: Annotated[
         str | None, typer.Option("--output", help=".csv or .jsonl to write; default: JSON lines on stdout")

@@ -36,6 +36,10 @@ BaseModel = Annotated[
     str | None,
     typer.Option("--base_model", metavar="NAME", help="where the base model is now, if it moved", show_default=False),
 ]
+Keep = Annotated[
+    list[str] | None,
+    typer.Option("--keep", metavar="NAME", help="column to pass on; may be repeated", show_default=False),
+]
 Encoder = Annotated[
     str | None,
     typer.Option(

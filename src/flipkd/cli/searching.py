@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from flipkd.cli.options import BaseModel, Encoder, MatcherFolder
+from flipkd.cli.options import BaseModel, Encoder, Keep, MatcherFolder
 from flipkd.cli.terminal import prints_on_stderr, show
 
 IndexFolder = Annotated[str, typer.Option("--index", metavar="FOLDER", help="folder that flipkd index made")]
@@ -22,10 +22,7 @@ def index(
     column: Annotated[
         str | None, typer.Option("--column", metavar="NAME", help="column of the texts", show_default=False)
     ] = None,
-    keep: Annotated[
-        list[str] | None,
-        typer.Option("--keep", metavar="NAME", help="column to pass on; may be repeated", show_default=False),
-    ] = None,
+    keep: Keep = None,
     base_model: BaseModel = None,
 ) -> None:
     """Embed texts once, for search."""

@@ -13,8 +13,8 @@ import pyarrow as pa
 from flipkd.data.columns import find_columns
 from flipkd.data.labels import PARSERS
 from flipkd.data.readers import Source
-from flipkd.data.sources import as_array, checked, open_source, place_of, plain, readable
-from flipkd.errors import DataError, nearest, shorten
+from flipkd.data.sources import as_array, checked, open_source, place_of, plain, readable, require_columns
+from flipkd.errors import DataError, shorten
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -76,9 +76,7 @@ def read_blocks(
     """
     with readable(path):
         source = open_source(path)
-        for name in keep:
-            if name not in source.columns:
-                raise DataError(f"{source.name}: has no column {shorten(name)}; {nearest(name, source.columns)}")
+        require_columns(source, keep)
         texts = [
             column for name, column in find_columns(source.columns, columns, source.name).items() if name in TEXTS
         ]

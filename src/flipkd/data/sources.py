@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from flipkd.data.arrow import open_hub, open_parquet
 from flipkd.data.readers import CELL_LIMIT, Batch, Source, open_json_lines, open_separated
-from flipkd.errors import DataError, ResourceError, UsageError, shorten
+from flipkd.errors import DataError, ResourceError, UsageError, nearest, shorten
 
 _FORMATS: dict[str, Callable[[Path], Source]] = {
     ".csv": lambda path: open_separated(path, ","),
@@ -80,6 +80,13 @@ def _nearest_file(file: Path) -> str:
         return f", and no folder {file.parent} either"
     close = get_close_matches(file.name, [entry.name for entry in file.parent.iterdir()], n=1)
     return f"; did you mean {file.with_name(close[0])}?" if close else f" in the folder {file.parent.absolute()}"
+
+
+def require_columns(source: Source, names: Iterable[str]) -> None:
+    """Raise DataError for the first name that the source has no column of."""
+    for name in names:
+        if name not in source.columns:
+            raise DataError(f"{source.name}: has no column {shorten(name)}; {nearest(name, source.columns)}")
 
 
 def place_of(name: str, batch: Batch, column: str, index: int) -> str:

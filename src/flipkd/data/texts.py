@@ -9,8 +9,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from flipkd.data.sources import as_array, checked, open_source, place_of, plain, readable
-from flipkd.errors import DataError, nearest, shorten
+from flipkd.data.readers import Source
+from flipkd.data.sources import as_array, checked, open_source, place_of, plain, readable, require_columns
+from flipkd.errors import DataError, shorten
 from flipkd.text import is_empty
 
 ALIASES = ("text", "question", "title", "document", "sentence")
@@ -26,10 +27,8 @@ def read_texts(
     """
     with readable(path):
         source = open_source(path)
-        text = _found(source.columns, column, source.name)
-        for name in keep:
-            if name not in source.columns:
-                raise DataError(f"{source.name}: has no column {shorten(name)}; {nearest(name, source.columns)}")
+        text = _found(source, column)
+        require_columns(source, keep)
         others = [name for name in dict.fromkeys(keep) if name != text]
         texts: list[str] = []
         kept: dict[str, list[Any]] = {name: [] for name in others}
@@ -50,13 +49,15 @@ def _filled(values: list[str], place: Callable[[int], str]) -> list[str]:
     return values
 
 
-def _found(columns: list[str], column: str | None, name: str) -> str:
+def _found(source: Source, column: str | None) -> str:
+    columns = source.columns
     if column is not None:
-        if column not in columns:
-            raise DataError(f"{name}: has no column {shorten(column)}; {nearest(column, columns)}")
+        require_columns(source, [column])
         return column
     found = [present for alias in ALIASES for present in columns if present.lower() == alias]
     if len(found) == 1 or len(columns) == 1:
         return (found or columns)[0]
     many = "several columns that could be the text" if found else "no column that is known as the text"
-    raise DataError(f"{name}: has {many}; choose one with --column (it has {', '.join(map(shorten, columns[:20]))})")
+    raise DataError(
+        f"{source.name}: has {many}; choose one with --column (it has {', '.join(map(shorten, columns[:20]))})"
+    )

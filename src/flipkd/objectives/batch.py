@@ -160,6 +160,12 @@ class MatchBatch:
         return own | ~repeated
 
 
+def require_temperature(temperature: float) -> None:
+    """Raise ConfigError for a temperature that is not above 0."""
+    if not temperature > 0:
+        raise ConfigError(f"temperature={temperature}: must be above 0; 0.02 to 0.1 suits cosines")
+
+
 def mean_or_zero(terms: Tensor) -> Tensor:
     """The mean of any number of terms; of none it is 0 and still carries its graph, so that backward works."""
     return terms.sum() / max(terms.numel(), 1)

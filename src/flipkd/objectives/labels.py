@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import log_softmax
 
-from flipkd.errors import ConfigError
-from flipkd.objectives.batch import MatchBatch, mean_or_zero
+from flipkd.objectives.batch import MatchBatch, mean_or_zero, require_temperature
 
 
 def cosent(batch: MatchBatch, *, temperature: float = 0.05) -> Tensor:
@@ -22,7 +21,7 @@ def cosent(batch: MatchBatch, *, temperature: float = 0.05) -> Tensor:
 
     Source: CoSENT as in sentence-transformers (its scale of 20 is 1 / tau); discussed in AnglE, arXiv 2309.12871.
     """
-    _check(temperature)
+    require_temperature(temperature)
     label, similarity = batch.require("label"), batch.pair_similarity / temperature
     gaps = similarity[label == 0][:, None] - similarity[label == 1]
     return torch.cat([similarity.new_zeros(1), gaps.flatten()]).logsumexp(dim=0)
@@ -39,7 +38,7 @@ def info_nce(batch: MatchBatch, *, temperature: float = 0.05) -> Tensor:
     Source: van den Oord et al., arXiv 1807.03748; in both directions it is sentence-transformers'
     MultipleNegativesSymmetricRankingLoss.
     """
-    _check(temperature)
+    require_temperature(temperature)
     positive, similarity, comparable = batch.require("label") == 1, batch.similarity / temperature, batch.comparable
     count = len(positive)
     rows = _own_cross_entropy(similarity, comparable, positive)
@@ -50,8 +49,3 @@ def _own_cross_entropy(logits: Tensor, usable: Tensor, positive: Tensor) -> Tens
     chosen = positive & (usable.sum(dim=1) > 1)
     logs = log_softmax(logits.masked_fill(~usable, -float("inf")), dim=1)  # the own cell is always usable
     return mean_or_zero(-logs.diagonal()[chosen])
-
-
-def _check(temperature: float) -> None:
-    if not temperature > 0:
-        raise ConfigError(f"temperature={temperature}: must be above 0; 0.02 to 0.1 suits cosines")

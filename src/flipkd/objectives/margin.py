@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from flipkd.errors import ConfigError
-from flipkd.objectives.batch import MatchBatch, mean_or_zero
+from flipkd.objectives.batch import MatchBatch, mean_or_zero, require_temperature
 from flipkd.objectives.comparisons import across, ordered
 from flipkd.objectives.selection import dual_threshold, scored_cells
 
@@ -74,8 +74,7 @@ def margin_angular(
 
     Source: ours, after the angular margins of ArcCSE (Zhang et al., ACL 2022) and KDMCSE (arXiv 2403.17486).
     """
-    if not temperature > 0:
-        raise ConfigError(f"temperature={temperature}: must be above 0; 0.02 to 0.1 suits cosines")
+    require_temperature(temperature)
     teacher, similarity = batch.teacher_similarity, batch.similarity
     positive, negative = dual_threshold(batch, theta_pos=theta_pos, theta_neg=theta_neg)
     sure_positive = _certainty(teacher, threshold=theta_pos or 0.0)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from flipkd.errors import ConfigError
-from flipkd.objectives.batch import MatchBatch, mean_or_zero
+from flipkd.objectives.batch import MatchBatch, mean_or_zero, require_temperature
 from flipkd.objectives.comparisons import ordered
 
 
@@ -49,10 +49,9 @@ def list_mle(batch: MatchBatch, *, top: int = 2, temperature: float = 0.05) -> T
     Source: ListMLE (Xia et al., ICML 2008), cut after two places as in Syntriever's partial Plackett-Luce (Kim and
     Baek, arXiv 2502.03824); the teacher's order in place of an LLM's preference is ours.
     """
-    if not temperature > 0 or top < 1:
-        raise ConfigError(
-            f"temperature={temperature} must be above 0, 0.02 to 0.1 suits cosines; top={top} at least 1"
-        )
+    require_temperature(temperature)
+    if top < 1:
+        raise ConfigError(f"top={top} must be at least 1")
     student, teacher, comparable = batch.similarity / temperature, batch.teacher_similarity, batch.comparable
     rows = _row_mle(student, teacher, comparable, top=top)
     return (rows + _row_mle(student.T, teacher.T, comparable.T, top=top)) / 2
@@ -63,8 +62,7 @@ def _row_mle(student: Tensor, teacher: Tensor, usable: Tensor, *, top: int) -> T
     student, teacher, usable = student[chosen], teacher[chosen], usable[chosen]
     order = teacher.masked_fill(~usable, -float("inf")).argsort(dim=1, descending=True)
     there = usable.gather(1, order)
-    ranked = student.gather(1, order).masked_fill(
-        ~there, -1e30
-    )  # an infinity has no gradient but NaN in a running sum
+    # Not an infinity, which has no gradient but NaN in a running sum.
+    ranked = student.gather(1, order).masked_fill(~there, -1e30)
     remaining = ranked.flip(1).logcumsumexp(dim=1).flip(1)
     return mean_or_zero(((remaining - ranked) * there)[:, :top].sum(dim=1))

@@ -67,6 +67,9 @@ class Gate:
                     await refusal(scope, receive, counting)
             except Gone:
                 counted.status = "gone"
+            except Exception as error:
+                if not counted.begun:
+                    await of_ours(error)(scope, receive, counting)
             finally:
                 self.busy -= refusal is None
 
@@ -143,7 +146,6 @@ class Gate:
     async def _answer(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
         """Run the application until it is done or the client has gone."""
         given = False
-        started = False
 
         async def replay() -> MutableMapping[str, Any]:
             """The body once more, for the application."""
@@ -153,24 +155,13 @@ class Gate:
             given = True
             return {"type": "http.request", "body": body, "more_body": False}
 
-        async def watched(message: MutableMapping[str, Any]) -> None:
-            """Send, and note that there is an answer."""
-            nonlocal started
-            started = True
-            await send(message)
-
-        answer = asyncio.ensure_future(self.app(scope, replay, watched))
+        answer = asyncio.ensure_future(self.app(scope, replay, send))
         gone = asyncio.ensure_future(_disconnected(receive))
         try:
             await asyncio.wait((answer, gone), return_when=asyncio.FIRST_COMPLETED)
             if not answer.done():
                 raise Gone
             await answer
-        except Gone:
-            raise
-        except Exception as error:
-            if not started:
-                await of_ours(error)(scope, receive, send)
         finally:
             for task in (answer, gone):
                 task.cancel()

@@ -22,6 +22,11 @@ class Counted:
 
     status = "none"
 
+    @property
+    def begun(self) -> bool:
+        """Whether an answer is on its way."""
+        return self.status != "none"
+
     def listening(self, send: Send) -> Send:
         """`send` that notes the status on its way."""
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from flipkd import __version__
 from flipkd.data import read_blocks
 from flipkd.errors import DataError, UsageError
-from flipkd.files import MANIFEST, sha256
+from flipkd.files import sha256
 from flipkd.stages.growing import growing
 from flipkd.stages.results import csv_text, require_writable
 from flipkd.text import is_empty
@@ -54,7 +54,7 @@ def match(
     if taken := sorted({*keep} & {*COLUMNS}):
         raise UsageError(f"--keep {taken[0]}: the result has a column of that name; it cannot be kept under it")
     count = _checked_count(pairs_file, columns=columns, keep=keep)
-    from flipkd.matcher import Matcher, matcher_folder  # brings torch: only once the pairs are known to be good
+    from flipkd.matcher import Matcher  # brings torch: only once the pairs are known to be good
 
     loaded = Matcher.from_pretrained(matcher, base_model=base_model)
     blocks = _blocks(read_blocks(pairs_file, columns=columns, keep=keep))
@@ -65,7 +65,7 @@ def match(
             show(to_jsonl(rows))
         return counts
     identity = {
-        "matcher": sha256(matcher_folder(matcher) / MANIFEST),
+        "matcher": loaded.fingerprint,
         "pairs": sha256(pairs_file) if Path(pairs_file).is_file() else pairs_file,
         "count": count,
         "columns": columns,

@@ -13,13 +13,13 @@ from flipkd.data import read_texts
 from flipkd.errors import ArtefactError, ConfigError, ResourceError, UsageError
 from flipkd.files import MANIFEST, sha256
 from flipkd.index import Index
-from flipkd.student.contract import read_contract
+from flipkd.stages.teach import TEACHER, StoredTeacher
+from flipkd.student.contract import CONTRACT, read_contract
 
 if TYPE_CHECKING:
     from flipkd.matcher import Matcher
 
 Encode = Callable[[Sequence[str]], NDArray[np.float32]]
-TEACHER, CONTRACT = "teacher.json", "matcher.json"
 RESULT = ("corpus_id", "similarity", "score", "probability", "decision", "truncated")
 
 
@@ -76,8 +76,6 @@ def described(folder: str) -> dict[str, Any]:
     """Which model an index's vectors are of: its kind, its folder, and a hash that tells whether it is still the same."""
     path = Path(folder).resolve()
     if (path / TEACHER).exists():
-        from flipkd.stages.teach import StoredTeacher
-
         return {"kind": "teacher", "folder": str(path), "fingerprint": StoredTeacher(path).fingerprint}
     from flipkd.matcher import matcher_folder
 
@@ -92,8 +90,6 @@ def described(folder: str) -> dict[str, Any]:
 def stored_vectors(folder: str, texts: Sequence[str], *, base_model: str | None = None) -> NDArray[np.float32]:
     """Vectors [n, d] of the texts; a teacher keeps them in its store, so that the next index asks for new texts only."""
     if (Path(folder) / TEACHER).exists():
-        from flipkd.stages.teach import StoredTeacher
-
         teacher = StoredTeacher(folder)
         _require_vectors(teacher.kind, folder)
         return teacher.vectors(texts)
@@ -117,8 +113,6 @@ def encoder_of(index: Index, folder: str | None, *, matcher: Matcher, base_model
     if now["fingerprint"] != index.encoder["fingerprint"]:
         raise ArtefactError(f"{place}: is not the model that made the index; give that one, or make the index anew")
     if now["kind"] == "teacher":
-        from flipkd.stages.teach import StoredTeacher
-
         encode: Encode = StoredTeacher(place).model().embed
         return encode
     from flipkd.matcher import Matcher
