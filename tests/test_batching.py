@@ -6,14 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flipkd.batching import MOST_TOKENS, MOST_TOKENS_ELSEWHERE, SPREAD, batches_by_length, batches_near
+from flipkd.batching import SPREAD, batches_by_length, batches_near
 from flipkd.errors import UsageError
 
 
-@given(st.lists(st.integers(0, 700), max_size=60), st.integers(1, 40), st.sampled_from(["cpu", "cuda"]))
-def test_every_row_is_in_one_batch_within_rows_and_tokens(lengths, batch_size, device):
-    batches = list(batches_by_length(lengths, batch_size, device=device))
-    most = MOST_TOKENS.get(device, MOST_TOKENS_ELSEWHERE)
+@given(st.lists(st.integers(0, 700), max_size=60), st.integers(1, 40), st.sampled_from([50, 1024]))
+def test_every_row_is_in_one_batch_within_rows_and_tokens(lengths, batch_size, most):
+    batches = list(batches_by_length(lengths, batch_size, most_tokens=most))
     assert sorted(row for batch in batches for row in batch) == list(range(len(lengths)))
     assert [lengths[row] for batch in batches for row in batch] == sorted(lengths, reverse=True)
     for batch in batches:
@@ -24,14 +23,14 @@ def test_every_row_is_in_one_batch_within_rows_and_tokens(lengths, batch_size, d
 
 def test_short_rows_fill_a_batch_and_long_ones_make_smaller_ones():
     lengths = [128] * 8 + [256] * 8 + [5000] * 2
-    assert [len(batch) for batch in batches_by_length(lengths, 8)] == [1, 1, 4, 4, 8]
-    assert [len(batch) for batch in batches_by_length(lengths, 8, device="cuda")] == [8, 8, 2]
+    assert [len(batch) for batch in batches_by_length(lengths, 8, most_tokens=1024)] == [1, 1, 4, 4, 8]
+    assert [len(batch) for batch in batches_by_length(lengths, 8, most_tokens=2**16)] == [8, 8, 2]
 
 
 def test_no_batch_is_smaller_than_one():
     for size in (0, -3):
         with pytest.raises(UsageError, match=f"batch_size is {size}; it must be at least 1"):
-            list(batches_by_length([1], size))
+            list(batches_by_length([1], size, most_tokens=9))
 
 
 @given(st.lists(st.integers(0, 9), max_size=400), st.integers(1, 5), st.randoms(use_true_random=False))

@@ -6,26 +6,21 @@ from collections.abc import Iterator, Sequence
 
 from flipkd.errors import UsageError
 
-# Of texts in one pass, padding counted. What outgrows a CPU's cache is slower per token (docs/performance.md); for an
-# accelerator the bound is there for memory alone.
-MOST_TOKENS = {"cpu": 1024}
-MOST_TOKENS_ELSEWHERE = 2**16
 SPREAD = 32  # batches that are sorted together in training: enough for like lengths, few enough to leave their rows to chance
 
 
-def batches_by_length(lengths: Sequence[int], batch_size: int, *, device: str = "cpu") -> Iterator[list[int]]:
-    """Row numbers in batches of at most `batch_size` rows, fewer where their tokens are more than `device` likes.
+def batches_by_length(lengths: Sequence[int], batch_size: int, *, most_tokens: int) -> Iterator[list[int]]:
+    """Row numbers in batches of at most `batch_size` rows and `most_tokens` tokens, padding counted; at least one row.
 
     The longest come first, so that the memory's peak comes at once. Raises UsageError for a batch_size below 1.
     """
     if batch_size < 1:
         raise UsageError(f"batch_size is {batch_size}; it must be at least 1")
-    most = MOST_TOKENS.get(device, MOST_TOKENS_ELSEWHERE)
     ordered = sorted(range(len(lengths)), key=lambda row: -lengths[row])
     first = 0
     while first < len(ordered):
         longest = max(lengths[ordered[first]], 1)
-        rows = min(batch_size, max(most // longest, 1))
+        rows = min(batch_size, max(most_tokens // longest, 1))
         yield ordered[first : first + rows]
         first += rows
 

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 Pairs = Iterable[Sequence[str]]
 
+RANK_ROWS = 64  # documents in one pass on a CPU, whose query is read once
+
 
 class Matcher:
     """A trained student under its score contract; threads may share one. Make one with `from_pretrained`."""
@@ -60,11 +62,12 @@ class Matcher:
         student, contract = load_student(inside, base_model=base_model, merge=merge)
         return cls(student.to(device or best_device()), contract, fingerprint=sha256(inside / MANIFEST))
 
-    def predict(self, pairs: Pairs, *, batch_size: int = 32, show_progress_bar: bool = False) -> Floats:
+    def predict(self, pairs: Pairs, *, batch_size: int | None = None, show_progress_bar: bool = False) -> Floats:
         """Scores [N], float32, in the order given: logit(yes) - logit(no), the cosine of the two texts' vectors, or both.
 
         Which it is was chosen on validation and stands in `matcher.json` as `score`: weights of a sum. With `symmetric`
         there it is the mean over both orders of the two texts.
+        batch_size: pairs in one pass; default 32 on a CPU, as many as fit on a GPU.
         Raises DataError for a pair that is not two texts, NumbersError for a score that is not finite.
         """
         left, right = checked_sides(pairs)
@@ -78,7 +81,7 @@ class Matcher:
         return scores
 
     def _score(
-        self, left: list[str], right: list[str], *, batch_size: int, progress: str | None
+        self, left: list[str], right: list[str], *, batch_size: int | None, progress: str | None
     ) -> NDArray[np.float64]:
         weights = {str(kind): weight for kind, weight in self.contract.score.items()}
         with self._alone:
@@ -94,12 +97,12 @@ class Matcher:
         return weighted_sum(found.kinds, weights)
 
     def predict_proba(
-        self, pairs: Pairs, *, batch_size: int = 32, show_progress_bar: bool = False
+        self, pairs: Pairs, *, batch_size: int | None = None, show_progress_bar: bool = False
     ) -> NDArray[np.float64]:
         """Calibrated probabilities [N] that the pairs match."""
         return self.calibration.apply(self.predict(pairs, batch_size=batch_size, show_progress_bar=show_progress_bar))
 
-    def decide(self, pairs: Pairs, *, batch_size: int = 32, show_progress_bar: bool = False) -> list[str]:
+    def decide(self, pairs: Pairs, *, batch_size: int | None = None, show_progress_bar: bool = False) -> list[str]:
         """`match`, `no_match` or, in a matcher with a review band, `review` for each pair; validation chose where."""
         scores = self.predict(pairs, batch_size=batch_size, show_progress_bar=show_progress_bar)
         return self.decisions(scores)
@@ -108,7 +111,9 @@ class Matcher:
         """The decisions for scores that `predict` gave."""
         return decide(scores, threshold=self.threshold, review_threshold=self.review_threshold)
 
-    def encode(self, texts: Sequence[str], *, batch_size: int = 32, show_progress_bar: bool = False) -> Floats:
+    def encode(
+        self, texts: Sequence[str], *, batch_size: int | None = None, show_progress_bar: bool = False
+    ) -> Floats:
         """Unit vectors [n, D] of texts read alone; cosines of them are meant for separate and blocked reading.
 
         After joint reading a right-hand text was trained after its left-hand one, and alone it is a stranger.
@@ -129,7 +134,7 @@ class Matcher:
         *,
         top_k: int | None = None,
         return_documents: bool = False,
-        batch_size: int = 64,
+        batch_size: int | None = None,
     ) -> list[dict[str, Any]]:
         """Documents by falling score: [{"corpus_id", "score", "text" if asked for}], ties in the order given.
 
@@ -139,6 +144,8 @@ class Matcher:
             raise UsageError(f"top_k is {top_k}; it must be at least 1, or None for all documents")
         _check_text(query, "the query")
         documents = checked_texts(documents, "document")
+        if batch_size is None and self.student.device.type == "cpu":
+            batch_size = RANK_ROWS
         scores = self.predict([(query, document) for document in documents], batch_size=batch_size)
         ranked: list[dict[str, Any]] = []
         for position in np.argsort(-scores, kind="stable")[:top_k].tolist():

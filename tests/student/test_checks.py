@@ -7,6 +7,7 @@ import torch
 
 from flipkd.errors import ConfigError
 from flipkd.student.checks import check_student
+from flipkd.student.rows import additive
 
 
 def test_blocked_reading_is_refused_where_it_cannot_work(make_student):
@@ -35,15 +36,11 @@ def test_rows_that_the_model_has_no_positions_for_are_refused(make_student):
 def test_blocked_reading_that_leaks_is_refused(make_student, base_model, monkeypatch):
     student, _ = make_student(base_model.name, reading="blocked")
     check_student(student)
-    hidden = student.hidden
 
-    def leaking(batch, columns="", **held):
-        student.prompt.reading = "joint"  # the mask of another reading: the right text sees the left one
-        try:
-            return hidden(batch, columns, **held)
-        finally:
-            student.prompt.reading = "blocked"
+    def causal(batch, columns="", **_):
+        length = batch[columns + "segment"].shape[1]
+        return additive(torch.ones(length, length, dtype=torch.bool).tril()[None, None], torch.float32)
 
-    monkeypatch.setattr(student, "hidden", leaking)
+    monkeypatch.setattr(student, "mask", causal)  # that of another reading: the right text sees the left one
     with pytest.raises(ConfigError, match="still sees the left-hand one"):
         check_student(student)

@@ -1,34 +1,65 @@
-"""Rows as tensors: padding on the left, and who may attend to whom."""
+"""Rows as tensors: padding on the right, rows end to end, and who may attend to whom."""
 
 from __future__ import annotations
 
+import numpy as np
+import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from flipkd.student.prompt import Prompt, Template
-from flipkd.student.rows import INSTRUCTION, PADDING, QUESTION, attention_mask, pad
+from flipkd.student.rows import INSTRUCTION, PADDING, QUESTION, Row, additive, blocked_mask, last_places, pack, pad
 
 
-def test_padding_is_on_the_left(tokenizer):
+@pytest.fixture
+def rows(tokenizer):
     prompt = Prompt(tokenizer, Template(), max_text_length=16)
-    rows = prompt.pair_rows(["card", "my card was stolen yesterday"], ["pin", "please close my account"])
-    batch = pad(rows, padding_id=0)
-    assert batch["segment"][:, -1].tolist() == [QUESTION, QUESTION]
+    return prompt.pair_rows(["card", "my card was stolen yesterday"], ["pin", "please close my account"])
+
+
+def test_padding_is_on_the_right(rows):
+    batch = pad(rows, padding_id=7)
+    assert batch["segment"][:, 0].tolist() == [INSTRUCTION, INSTRUCTION]
     short = min(range(2), key=lambda i: len(rows[i]))
-    missing = batch["segment"].shape[1] - len(rows[short])
-    assert (batch["segment"][short, :missing] == PADDING).all()
-    assert batch["segment"][short, missing] == INSTRUCTION
+    length = len(rows[short])
+    assert batch["input_ids"][short, :length].tolist() == rows[short].ids
+    assert (batch["input_ids"][short, length:] == 7).all()
+    assert (batch["segment"][short, length:] == PADDING).all()
+    assert batch["segment"][short, length - 1] == QUESTION
+    assert last_places(batch["segment"]).tolist() == [len(row) - 1 for row in rows]
+
+
+def test_positions_go_on_counting_in_the_padding(rows):
+    batch = pad(rows, padding_id=0)
+    assert (batch["position_ids"].diff(dim=1) == 1).all(), "a fall would look like a second sequence to transformers"
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=6))
+def test_packed_rows_are_the_padded_ones_without_padding(lengths):
+    random = np.random.default_rng(sum(lengths))
+    rows = [Row(*(random.integers(1, 7, n).tolist() for _ in range(2)), list(range(n))) for n in lengths]
+    padded, packed = pad(rows, padding_id=0), pack(rows)
+    assert packed["input_ids"].shape == packed["position_ids"].shape == (1, sum(lengths))
+    assert torch.equal(packed["segment"], padded["segment"])
+    for name in ("input_ids", "position_ids"):
+        assert torch.equal(padded[name].view(-1)[packed["scatter"]], packed[name][0])
+        again = packed[name][0][packed["gather"]].view(padded[name].shape)
+        assert torch.equal(again[padded["segment"] > 0], padded[name][padded["segment"] > 0])
 
 
 def test_blocked_mask_says_who_sees_whom():
-    segment = torch.tensor([[0, 1, 2, 3, 4, 5, 6]])
-    mask = attention_mask(segment, blocked=True, dtype=torch.float32)[0, 0] == 0
+    mask = blocked_mask(torch.tensor([[1, 2, 3, 4, 5, 6, 0]]))[0, 0]
     expected = [
-        [1, 0, 0, 0, 0, 0, 0],  # padding sees itself only, so that no row is empty
-        [0, 1, 0, 0, 0, 0, 0],
-        [0, 1, 1, 0, 0, 0, 0],
-        [0, 1, 1, 1, 0, 0, 0],
-        [0, 1, 0, 0, 1, 0, 0],
-        [0, 1, 0, 0, 1, 1, 0],
-        [0, 1, 1, 1, 1, 1, 1],
+        [1, 0, 0, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0, 0, 0],
+        [1, 1, 1, 0, 0, 0, 0],
+        [1, 0, 0, 1, 0, 0, 0],
+        [1, 0, 0, 1, 1, 0, 0],
+        [1, 1, 1, 1, 1, 1, 0],
+        [1, 1, 1, 1, 1, 1, 1],
     ]
     assert mask.int().tolist() == expected
+    numbers = additive(mask, torch.bfloat16)
+    assert torch.equal(numbers == 0, mask)
+    assert numbers.min() == torch.finfo(torch.bfloat16).min

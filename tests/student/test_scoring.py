@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from flipkd.student import scoring
+from flipkd.student.limits import BatchLimits
 from flipkd.student.scoring import _batches, encode_texts, score_pairs
 
 
@@ -14,11 +15,11 @@ from flipkd.student.scoring import _batches, encode_texts, score_pairs
 def test_every_row_is_in_one_batch_whatever_the_window(monkeypatch, window):
     monkeypatch.setattr(scoring, "WINDOW", window)
     lengths = [5, 1, 9, 3, 3, 8, 2]
-    batches = list(_batches(7, 2, torch.device("cpu"), lambda rows: lengths[rows]))
+    batches = [batch for found in _batches(7, BatchLimits(2, 99), lambda rows: lengths[rows]) for batch in found]
     assert sorted(row for batch in batches for row in batch) == list(range(7))
     if window == 4096:
         assert [lengths[row] for batch in batches for row in batch] == sorted(lengths, reverse=True)
-    assert list(_batches(0, 2, torch.device("cpu"), lambda rows: lengths[rows])) == []
+    assert list(_batches(0, BatchLimits(2, 99), lambda rows: lengths[rows])) == []
 
 
 def test_windows_change_no_score(make_student, monkeypatch):

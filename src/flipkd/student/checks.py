@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING
 import torch
 
 from flipkd.errors import ConfigError
-from flipkd.student.attention import GROUPED
-from flipkd.student.rows import attention_mask, to_device
+from flipkd.student.attention import GROUPED, PACKED
+from flipkd.student.rows import pad, to_device
 
 if TYPE_CHECKING:
     from flipkd.student.model import Student
 
-BLOCKED_ATTENTION = (GROUPED, "sdpa", "eager")
+BLOCKED_ATTENTION = (GROUPED, PACKED, "sdpa", "eager")
 
 
 @torch.no_grad()
 def check_student(student: Student) -> None:
     """Refuse a model whose two-row answer is not its own logits, or whose blocked reading leaks; one short pass each."""
-    batch = to_device(student.collate(["a b"], ["c"], represent=False), student.device)
-    blocked = student.prompt.reading == "blocked"
-    if blocked:
+    rows = student.prompt.pair_rows(["a b"], ["c"])
+    batch = to_device(pad(rows, padding_id=student.prompt.padding_id), student.device)
+    if student.prompt.reading == "blocked":
         _check_blocked(student)
     positions = getattr(student.language_model.config, "max_position_embeddings", None)
     if positions is not None and student.prompt.longest > positions:
@@ -33,7 +33,7 @@ def check_student(student: Student) -> None:
     with student.precision():
         own = student.language_model(
             input_ids=batch["input_ids"],
-            attention_mask=attention_mask(batch["segment"], blocked=blocked, dtype=student.language_model.dtype),
+            attention_mask=student.mask(batch),
             position_ids=batch["position_ids"],
             logits_to_keep=1,
             use_cache=False,

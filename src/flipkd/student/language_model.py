@@ -18,7 +18,8 @@ from torch import nn
 from flipkd.errors import ArtefactError, ConfigError, FlipkdError, ResourceError, nearest
 from flipkd.files import read_json
 from flipkd.models import model_path
-from flipkd.student.attention import AUTO, GROUPED, choose_attention
+from flipkd.student.attention import AUTO, GROUPED, PACKED, choose_attention
+from flipkd.student.lora import fuse
 from flipkd.student.readout import find_places, linear_modules, require_layer
 
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32, "float16": torch.float16}
@@ -57,7 +58,7 @@ def load_language_model(name_or_path: str, *, dtype: str = "bfloat16", attn_impl
             path,
             output_loading_info=True,
             dtype=DTYPES[dtype],
-            attn_implementation=None if attn_implementation in (AUTO, GROUPED) else attn_implementation,
+            attn_implementation=None if attn_implementation in (AUTO, GROUPED, PACKED) else attn_implementation,
             trust_remote_code=False,
             use_safetensors=True,  # without it transformers would unpickle a pytorch_model.bin
         )
@@ -169,9 +170,10 @@ def _with_adapters(model: Any, config: Any) -> Any:
         peft_model = get_peft_model(model, config)
     for module in peft_model.modules():
         if hasattr(module, "lora_A"):
-            # Autocast runs the adapters' products in the base model's dtype (Student.precision); peft would first
-            # make a float32 copy of every input, which costs more than the products themselves.
+            # Where peft computes the product (lora.py says where not), autocast runs it in the base model's dtype; peft
+            # would first make a float32 copy of every input, which costs more than the products themselves.
             module.cast_input_dtype_enabled = False
+    fuse(peft_model)
     return peft_model
 
 

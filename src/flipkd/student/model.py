@@ -13,12 +13,25 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from flipkd.student.attention import PACKED, only_attention
 from flipkd.student.contract import ScoreContract
 from flipkd.student.language_model import ADAPTER
+from flipkd.student.lora import Adapters
+from flipkd.student.packing import pad_rows
 from flipkd.student.prefix import Prefix, behind, without
 from flipkd.student.prompt import Prompt
 from flipkd.student.readout import Readout, down_projections
-from flipkd.student.rows import LEFT_TEXT, RIGHT_TEXT, Row, attention_mask, pad, to_device
+from flipkd.student.rows import (
+    LEFT_TEXT,
+    RIGHT_TEXT,
+    Row,
+    additive,
+    blocked_mask,
+    last_places,
+    pack,
+    pad,
+    to_device,
+)
 
 READOUT = "readout.safetensors"
 TOKENIZER = "tokenizer"
@@ -34,12 +47,24 @@ class Reading:
 
 
 class Student(nn.Module):
-    """A causal LM, its prompt and its readout; `forward` reads a padded batch of pairs."""
+    """A causal LM, its prompt and its readout; `forward` reads a batch of pairs, padded or packed."""
 
     def __init__(self, model: Any, prompt: Prompt, readout: Readout) -> None:
         super().__init__()
         self.model, self.prompt, self.readout = model, prompt, readout
         self.compiled = False  # whether the model's layers are
+        self.adapters = Adapters(model)
+
+    def train(self, mode: bool = True) -> Student:
+        """As any module; copies of the adapters from an earlier pass are let go."""
+        self.adapters.forget()
+        super().train(mode)
+        return self
+
+    @property
+    def padding_free(self) -> bool:
+        """Whether rows are laid end to end instead of padded."""
+        return bool(self.language_model.config._attn_implementation == PACKED)
 
     @property
     def language_model(self) -> Any:
@@ -58,12 +83,8 @@ class Student(nn.Module):
 
     @cached_property
     def keeps_prefixes(self) -> bool:
-        """Whether all that a later token needs of earlier ones are their keys and values; a state-space layer has more."""
-        from transformers import DynamicCache
-        from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
-
-        layers = DynamicCache(config=self.language_model.config).layers
-        return all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in layers)
+        """Whether what rows begin with can be read once for all of them."""
+        return only_attention(self.language_model.config)
 
     def window(self) -> int:
         """Tokens that every layer sees at once: its sliding window, or any number."""
@@ -82,31 +103,59 @@ class Student(nn.Module):
         prefix: Prefix | None = None,
         text_prefix: Prefix | None = None,
     ) -> Reading:
-        """Read pairs: input_ids, segment, position_ids [N, T]; for separate reading also the texts alone, `text_*` [2N, T].
+        """Read pairs as `collate` gives them: input_ids, segment, position_ids [N, T], or packed rows.
 
+        For separate reading the batch holds the texts alone too: padded as `text_*` [2N, T], packed as further rows.
         `represent=False` skips all work for the vectors. With `prefix` (for the texts alone: `text_prefix`) the rows hold
         what comes behind it.
         """
-        separate = self.prompt.reading == "separate"
-        if represent and not separate:
+        separate = represent and self.prompt.reading == "separate"
+        packed = "gather" in batch
+        if represent and (packed or not separate):
             self.readout.start()
-        answers = self.answer(self.hidden(batch, **behind(prefix, len(batch["segment"])))[:, -1])
+        segment = batch["segment"]
+        hidden = self.hidden(batch, **behind(prefix, len(segment)))
+        pairs = len(segment) // 3 if separate and packed else len(segment)
+        answers = self.answer(self._last(hidden, batch)[:pairs])
         if not represent:
             return Reading(answers)
         if separate:
-            left, right = self.read_texts(batch, columns="text_", prefix=text_prefix).chunk(2)
-        else:
-            left, right = self.readout.pooled(batch["segment"] == LEFT_TEXT, batch["segment"] == RIGHT_TEXT)
-            if prefix is not None and prefix.left is not None:
-                left = prefix.left.expand(len(right), -1)
+            if packed:
+                texts = self.readout.pooled(segment == LEFT_TEXT, pad=self._padding(batch))[0][pairs:]
+            else:
+                texts = self.read_texts(batch, columns="text_", prefix=text_prefix)
+            return Reading(answers, *texts.chunk(2))
+        left, right = self.readout.pooled(segment == LEFT_TEXT, segment == RIGHT_TEXT, pad=self._padding(batch))
+        if prefix is not None and prefix.left is not None:
+            left = prefix.left.expand(len(right), -1)
         return Reading(answers, left, right)
 
     def read_texts(self, batch: Mapping[str, Tensor], *, columns: str = "", prefix: Prefix | None = None) -> Tensor:
-        """Unit vectors [n, D] of texts read alone, from a padded batch [n, T]."""
+        """Unit vectors [n, D] of texts read alone, from a padded batch [n, T] or packed rows."""
         self.readout.start()
         is_text = batch[columns + "segment"] == LEFT_TEXT
         self.hidden(batch, columns, **behind(prefix, len(is_text)))
-        return self.readout.pooled(is_text)[0]
+        return self.readout.pooled(is_text, pad=self._padding(batch))[0]
+
+    def _last(self, hidden: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
+        """The hidden state [N, hidden] of each row's last token, from padded rows [N, T, hidden] or packed ones."""
+        places = last_places(batch["segment"])
+        rows = torch.arange(len(places), device=places.device)
+        if "gather" not in batch:
+            return hidden[rows, places]
+        tokens = batch["gather"].view(batch["segment"].shape)[rows, places]
+        return hidden[0].index_select(0, tokens)
+
+    def _padding(self, batch: Mapping[str, Tensor]) -> Any:
+        """What pads the packed inputs of a layer; None where the rows are padded already."""
+        if "gather" not in batch:
+            return None
+        rows, length = batch["segment"].shape
+
+        def padded(inputs: Tensor) -> Tensor:
+            return pad_rows(inputs[0], batch["gather"], batch["scatter"]).view(rows, length, -1)
+
+        return padded
 
     @property
     def head_fits(self) -> bool:
@@ -133,13 +182,15 @@ class Student(nn.Module):
     def collate(
         self, left: Sequence[str], right: Sequence[str], *, represent: bool, behind_head: bool = False
     ) -> dict[str, Tensor]:
-        """The padded batch that `forward` reads, on the CPU; `behind_head` without what `read_head` reads.
+        """The batch that `forward` reads, on the CPU; `behind_head` without what `read_head` reads.
 
-        For separate reading also all texts alone, left ones first, as `text_*` [2N, T].
+        For separate reading also all texts alone, left ones first: as `text_*` [2N, T], or as further packed rows.
         """
         rows = {"": self.prompt.pair_rows(left, right)}
         if represent and self.prompt.reading == "separate":
             rows["text_"] = self.prompt.text_rows([*left, *right])
+        if self.padding_free:
+            return pack([row for whole in rows.values() for row in whole])
         skipped = len(self.prompt.head) if behind_head else 0
         return {
             kind + name: column
@@ -152,26 +203,40 @@ class Student(nn.Module):
     def hidden(
         self, batch: Mapping[str, Tensor], columns: str = "", *, cache: Any = None, before: Tensor | None = None
     ) -> Tensor:
-        """Last hidden states [N, T, hidden]; the LM head is not run.
+        """Last hidden states [N, T, hidden] of padded rows, [1, total, hidden] of packed ones; the LM head is not run.
 
         `cache` takes up keys and values; it may hold those of earlier tokens, whose segments [N or 1, S] are `before`.
         """
-        language_model, segment = self.language_model, batch[columns + "segment"]
-        rows, length = segment.shape
-        if before is not None:
-            segment = torch.cat([before.expand(rows, -1), segment], dim=1)
-        blocked = self.prompt.reading == "blocked" and columns == ""
-        mask = attention_mask(segment, blocked=blocked, dtype=language_model.dtype)
+        ids, packed = batch[columns + "input_ids"], "gather" in batch
+        rows = (
+            {name: batch[name] for name in ("gather", "scatter")} | {"rows": len(batch["segment"])} if packed else {}
+        )
+        self.adapters.copy()
         with self.precision():
-            output = language_model.get_decoder()(
-                input_ids=batch[columns + "input_ids"],
-                attention_mask=mask[:, :, -length:] if blocked else mask,
+            output = self.language_model.get_decoder()(
+                input_ids=ids,
+                attention_mask=self.mask(batch, columns, before=before),
                 position_ids=batch[columns + "position_ids"],
                 past_key_values=cache,
                 use_cache=cache is not None,
+                **rows,
             )
+        if not torch.is_grad_enabled():
+            self.adapters.forget()
         hidden: Tensor = output.last_hidden_state
         return hidden
+
+    def mask(self, batch: Mapping[str, Tensor], columns: str = "", *, before: Tensor | None = None) -> Tensor | None:
+        """The mask of blocked reading [N, 1, T, S + T]; else None, since a causal pass needs none behind which padding stands."""
+        segment = batch[columns + "segment"]
+        rows, length = segment.shape
+        if self.prompt.reading == "blocked" and columns == "":
+            if before is not None:
+                segment = torch.cat([before.expand(rows, -1), segment], dim=1)
+            mask = blocked_mask(segment)[:, :, -length:]
+            return mask if self.padding_free else additive(mask, self.language_model.dtype)
+        # Four axes, so that transformers leaves it as it is and does not look for sequences in the packed positions.
+        return torch.empty(0, 0, 0, 0, dtype=torch.bool, device=segment.device) if "gather" in batch else None
 
     def answer(self, hidden: Tensor) -> Tensor:
         """Logits [N, 2] of the two label words: two rows of the LM head, in float32, softcapped as the model does."""

@@ -60,6 +60,7 @@ class Readout(nn.Module):
     """Catches x at each place while the model runs; `pooled` makes unit vectors of A x from what was caught.
 
     `weights` maps a place to its own copy of A [r, inputs] when LoRA has been merged away; else the adapters are read.
+    x is what the layer gets, before LoRA's dropout.
     """
 
     def __init__(
@@ -76,18 +77,22 @@ class Readout(nn.Module):
                     raise ConfigError(
                         f"{place} is to be read but has no LoRA; add it to lora_target_modules and lora_layers"
                     )
-                down["default"].register_forward_pre_hook(self._catch(place))
             else:
                 self.register_buffer(place.replace(".", "_"), weights[place].float(), persistent=False)
-                module.register_forward_pre_hook(self._catch(place))
+            module.register_forward_pre_hook(self._catch(place))
 
     def start(self) -> None:
         """Catch the next forward pass."""
         self._caught = {}
 
-    def pooled(self, *masks: Tensor) -> list[Tensor]:
-        """[N, D] float32 unit vectors for each mask [N, T]: mean over the masked tokens, places side by side."""
+    def pooled(self, *masks: Tensor, pad: Callable[[Tensor], Tensor] | None = None) -> list[Tensor]:
+        """[N, D] float32 unit vectors for each mask [N, T]: mean over the masked tokens, places side by side.
+
+        `pad` turns what was caught [1, total, inputs] into [N, T, inputs] when the rows were laid end to end.
+        """
         caught, self._caught = self._caught or {}, None
+        if pad is not None:
+            caught = {place: (pad(inputs), down) for place, (inputs, down) in caught.items()}
         shares = torch.stack([mask.float() / mask.sum(1, keepdim=True).clamp_min(1) for mask in masks], dim=1)
         with torch.autocast(shares.device.type, enabled=False):  # it would round the products to bfloat16
             # A is linear: the mean goes first, which leaves one product a text, and A x of no token is ever kept.
@@ -104,7 +109,7 @@ class Readout(nn.Module):
         def hook(module: Any, inputs: tuple[Tensor, ...]) -> None:
             if self._caught is not None:
                 name = place.replace(".", "_")
-                down = self.get_buffer(name) if name in self._buffers else module.weight
+                down = self.get_buffer(name) if name in self._buffers else module.lora_A["default"].weight
                 self._caught[place] = inputs[0], down
 
         return hook

@@ -1,15 +1,22 @@
-"""Rows of token ids: what each token is, rows padded to tensors, and which token may attend to which.
+"""Rows of token ids as tensors: padded on the right or laid end to end, and which token may attend to which.
 
 `segment` tells what a token is, and carries all that masks, spans and positions are made from:
     0 padding   1 instruction   2 left head   3 left text   4 right head   5 right text   6 question
+
+Padding stands on the right. A causal model then never lets a real token see padding, and a padding token sees the real
+ones before it. With padding on the left the first positions could see nothing at all: for such a query row torch's
+attention kernels on CUDA give NaN.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 PADDING, INSTRUCTION, LEFT_HEAD, LEFT_TEXT, RIGHT_HEAD, RIGHT_TEXT, QUESTION = range(7)
@@ -28,39 +35,85 @@ class Row:
 
 
 def pad(rows: Sequence[Row], *, padding_id: int) -> dict[str, Tensor]:
-    """Rows as left-padded tensors input_ids, segment, position_ids [N, T], so that the last position is real in every row."""
-    longest = max(len(row) for row in rows)
-
-    def column(values: list[list[int]], fill: int) -> Tensor:
-        return torch.tensor([[fill] * (longest - len(value)) + value for value in values], dtype=torch.long)
-
+    """Rows as right-padded tensors input_ids, segment, position_ids [N, T]; positions go on counting in the padding."""
+    lengths = np.array([len(row) for row in rows])
+    ids, segment, position = _columns(rows)
+    real = np.arange(lengths.max()) < lengths[:, None]
+    # Without a mask transformers takes positions that start anew for a second sequence in the same row.
+    last = np.array([row.position[-1] for row in rows])
+    counting = last[:, None] + np.arange(1, lengths.max() + 1) - lengths[:, None]
     return {
-        "input_ids": column([row.ids for row in rows], padding_id),
-        "segment": column([row.segment for row in rows], PADDING),
-        "position_ids": column([row.position for row in rows], 0),
+        "input_ids": _filled(ids, real, np.full(real.shape, padding_id)),
+        "segment": _filled(segment, real, np.full(real.shape, PADDING)),
+        "position_ids": _filled(position, real, counting),
     }
 
 
+def pack(rows: Sequence[Row]) -> dict[str, Tensor]:
+    """Rows laid end to end: input_ids, position_ids [1, total]; and where each token goes when rows are padded again.
+
+    segment [N, T] is that of the padded rows; gather [N * T] the token of each padded place (the row's last one for
+    padding), scatter [total] the padded place of each token.
+    """
+    lengths = np.array([len(row) for row in rows])
+    longest = int(lengths.max())
+    ids, segment, position = _columns(rows)
+    real = np.arange(longest) < lengths[:, None]
+    ends = lengths.cumsum()
+    gather = np.minimum((ends - lengths)[:, None] + np.arange(longest), ends[:, None] - 1)
+    return {
+        "input_ids": torch.from_numpy(ids)[None],
+        "position_ids": torch.from_numpy(position)[None],
+        "segment": _filled(segment, real, np.full(real.shape, PADDING)),
+        "gather": torch.from_numpy(gather.reshape(-1)),
+        "scatter": torch.from_numpy(real.reshape(-1).nonzero()[0]),
+    }
+
+
+def _columns(rows: Sequence[Row]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """ids, segments and positions of all rows one after the other."""
+    total = sum(map(len, rows))
+    parts = ([row.ids for row in rows], [row.segment for row in rows], [row.position for row in rows])
+    ids, segment, position = (np.fromiter(chain.from_iterable(part), np.int64, total) for part in parts)
+    return ids, segment, position
+
+
+def _filled(values: NDArray[np.int64], real: NDArray[np.bool_], fill: NDArray[np.int64]) -> Tensor:
+    whole = fill.astype(np.int64)
+    whole[real] = values
+    return torch.from_numpy(whole)
+
+
+def last_places(segment: Tensor) -> Tensor:
+    """[N] the place of the last real token of each padded row [N, T]: where the answer is."""
+    return (segment != PADDING).sum(dim=1) - 1
+
+
 def to_device(batch: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
-    """The same batch on another device."""
-    return {name: value.to(device) for name, value in batch.items()}
+    """The same batch on another device; to a GPU it goes through pinned memory, so that the host does not wait."""
+    if device.type != "cuda":
+        return {name: value.to(device) for name, value in batch.items()}
+    return {
+        name: value if value.is_cuda else value.pin_memory().to(device, non_blocking=True)
+        for name, value in batch.items()
+    }
 
 
-def attention_mask(segment: Tensor, *, blocked: bool, dtype: torch.dtype) -> Tensor:
-    """What may attend to what: [N, T] for a causal pass, [N, 1, T, T] (0 or the dtype's minimum) for blocked reading.
+def blocked_mask(segment: Tensor) -> Tensor:
+    """[N, 1, T, T] bool, true where a query may see a key: causal, but the right block does not see the left one.
 
-    Blocked: the right block (head and text) does not see the left block; the question sees both.
+    A block is head and text; the question sees both. Every query sees at least itself, padding too.
     """
     real = segment != PADDING
-    if not blocked:
-        return real.long()
     length = segment.shape[1]
     causal = torch.ones(length, length, dtype=torch.bool, device=segment.device).tril()
     in_left = (segment == LEFT_HEAD) | (segment == LEFT_TEXT)
     in_right = (segment == RIGHT_HEAD) | (segment == RIGHT_TEXT)
     allowed = causal & real[:, None, :] & ~(in_right[:, :, None] & in_left[:, None, :])
-    allowed |= torch.eye(
-        length, dtype=torch.bool, device=segment.device
-    )  # a padding row with nothing to see gives NaN
-    mask = torch.zeros(allowed.shape, dtype=dtype, device=segment.device)
-    return mask.masked_fill(~allowed, torch.finfo(dtype).min)[:, None]
+    itself = torch.eye(length, dtype=torch.bool, device=segment.device)
+    return (allowed | itself)[:, None]
+
+
+def additive(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """A bool mask as numbers to add to attention scores: 0 where true, else the smallest of `dtype`."""
+    return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, torch.finfo(dtype).min)

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from flipkd.batching import batches_by_length
+from flipkd.student.limits import BatchLimits
 from flipkd.student.model import Reading, Student
 from flipkd.student.prefix import Prefix, Prefixes, shared_prefix, without
-from flipkd.student.rows import Row, pad, to_device
+from flipkd.student.rows import Row, pack, pad, to_device
 from flipkd.student.text_states import TextStates, text_states
 
 Floats = NDArray[np.float32]
@@ -40,38 +41,50 @@ def score_pairs(
     left: Sequence[str],
     right: Sequence[str],
     *,
-    batch_size: int = 32,
+    batch_size: int | None = None,
     represent: bool = False,
     states: TextStates | None = None,
     progress: str | None = None,
 ) -> Scores:
     """Scores [N] in the order of the pairs, whatever the batch size; `progress` is the label of a progress bar.
 
-    `states`: texts that blocked reading has read before, for a student whose weights stay as they are.
+    batch_size: pairs in one pass; default 32 on a CPU, as many as fit on a GPU. `states`: texts that blocked reading has
+    read before, for a student whose weights stay as they are.
     """
-    answer = np.empty(len(left), np.float32)
-    cosine = np.empty(len(left), np.float32) if represent else None
     kept = Prefixes()  # of this call only: the weights may change before the next
     states = states or text_states(student)
-    student.eval()
-    with student.uncompiled(), _bar(len(left), progress, unit="pair") as bar:
-        for rows in _batches(
-            len(left), batch_size, student.device, lambda at: student.prompt.pair_lengths(left[at], right[at])
-        ):
-            sides = [left[i] for i in rows], [right[i] for i in rows]
-            if states is not None:
-                reading = states.read(*sides, batch_size=batch_size)
-            else:
-                reading = _read(student, *sides, represent=represent, kept=kept)
-            answer[rows] = (reading.answers[:, 1] - reading.answers[:, 0]).cpu().numpy()
-            if cosine is not None and reading.left is not None and reading.right is not None:
-                cosine[rows] = (reading.left * reading.right).sum(1).cpu().numpy()
-            bar.update(len(rows))
-    return Scores(answer, cosine)
+    limits = BatchLimits.of(student, batch_size)
+
+    def read(rows: Sequence[int]) -> Tensor:
+        sides = [left[i] for i in rows], [right[i] for i in rows]
+        if states is not None:
+            reading = states.read(*sides, batch_size=limits.rows)
+        else:
+            reading = _read(student, *sides, represent=represent, kept=kept)
+        columns = [reading.answers[:, 1] - reading.answers[:, 0]]
+        if represent and reading.left is not None and reading.right is not None:
+            columns.append((reading.left * reading.right).sum(1))
+        return torch.stack(columns, dim=1)
+
+    if len(left) != len(right):
+        raise ValueError(f"{len(left)} left texts and {len(right)} right ones")
+    found = _windows(
+        student,
+        len(left),
+        limits,
+        lengths=lambda at: student.prompt.pair_lengths(left[at], right[at]),
+        read=read,
+        bar=(progress, "pair"),
+    )
+    values = found if len(left) else np.empty((0, 1 + represent), np.float32)
+    return Scores(values[:, 0], values[:, 1] if represent else None)
 
 
 def _read(student: Student, left: Sequence[str], right: Sequence[str], *, represent: bool, kept: Prefixes) -> Reading:
-    """A batch of pairs; what its rows begin with is read once."""
+    """A batch of pairs; where rows are padded, what they begin with is read once."""
+    if student.padding_free:
+        batch = to_device(student.collate(left, right, represent=represent), student.device)
+        return student(batch, represent=represent)  # type: ignore[no-any-return]  # of torch's __call__
     batch, prefix = _behind_prefix(student, student.prompt.pair_rows(left, right), kept)
     text_prefix = None
     if represent and student.prompt.reading == "separate":
@@ -94,35 +107,69 @@ def _behind_prefix(student: Student, rows: Sequence[Row], kept: Prefixes) -> tup
 
 @torch.no_grad()
 def encode_texts(
-    student: Student, texts: Sequence[str], *, batch_size: int = 32, progress: str | None = None
+    student: Student, texts: Sequence[str], *, batch_size: int | None = None, progress: str | None = None
 ) -> Floats:
-    """Unit vectors [n, D] of texts read alone, in the order given."""
+    """Unit vectors [n, D] of texts read alone, in the order given; batch_size as for `score_pairs`."""
     if not texts:
         return encode_texts(student, ["a"])[:0]  # no rows, but as wide as ever
+    kept = Prefixes()
+
+    def read(numbers: Sequence[int]) -> Tensor:
+        rows = student.prompt.text_rows([texts[i] for i in numbers])
+        if student.padding_free:
+            return student.read_texts(to_device(pack(rows), student.device))
+        batch, prefix = _behind_prefix(student, rows, kept)
+        return student.read_texts(batch, prefix=prefix)
+
+    return _windows(
+        student,
+        len(texts),
+        BatchLimits.of(student, batch_size),
+        lengths=lambda at: [len(ids) for ids, _ in student.prompt.text_ids(texts[at])],
+        read=read,
+        bar=(progress, "text"),
+    )
+
+
+def _windows(
+    student: Student,
+    count: int,
+    limits: BatchLimits,
+    *,
+    lengths: Callable[[slice], Sequence[int]],
+    read: Callable[[Sequence[int]], Tensor],
+    bar: tuple[str | None, str],
+) -> Floats:
+    """What `read` gives of each row, [count, D], in the rows' order.
+
+    Results are fetched a window late: a GPU works on one window while the texts of the next are tokenised.
+    """
     student.eval()
-    kept, order, parts = Prefixes(), list[int](), list[Floats]()
-    with student.uncompiled(), _bar(len(texts), progress, unit="text") as bar:
-        for rows in _batches(
-            len(texts),
-            batch_size,
-            student.device,
-            lambda at: [len(ids) for ids, _ in student.prompt.text_ids(texts[at])],
-        ):
-            batch, prefix = _behind_prefix(student, student.prompt.text_rows([texts[i] for i in rows]), kept)
-            parts.append(student.read_texts(batch, prefix=prefix).cpu().numpy())
-            order += rows
-            bar.update(len(rows))
-    return np.concatenate(parts)[np.argsort(order)]
+    order, parts, waiting = list[int](), list[Floats](), list[Tensor]()
+    with student.uncompiled(), _bar(count, bar[0], unit=bar[1]) as shown:
+        for window in _batches(count, limits, lengths):
+            started = []
+            for rows in window:
+                started.append(read(rows))
+                order += rows
+                shown.update(len(rows))
+            parts += _fetched(waiting)
+            waiting = started
+        parts += _fetched(waiting)
+    return np.concatenate(parts)[np.argsort(order)] if parts else np.empty((0, 0), np.float32)
 
 
-def _batches(
-    count: int, batch_size: int, device: torch.device, lengths: Callable[[slice], Sequence[int]]
-) -> Iterator[list[int]]:
-    """Row numbers in batches of like length; `lengths` is asked for one window of rows at a time."""
+def _fetched(results: Sequence[Tensor]) -> list[Floats]:
+    """Tensors of one window on the host, by one copy."""
+    return [torch.cat(list(results)).float().cpu().numpy()] if results else []
+
+
+def _batches(count: int, limits: BatchLimits, lengths: Callable[[slice], Sequence[int]]) -> Iterator[list[list[int]]]:
+    """The batches of each window: row numbers of like length; `lengths` is asked for one window of rows at a time."""
     for start in range(0, count, WINDOW):
         found = lengths(slice(start, start + WINDOW))
-        for rows in batches_by_length(found, batch_size, device=device.type):
-            yield [start + row for row in rows]
+        batches = batches_by_length(found, limits.rows, most_tokens=limits.tokens)
+        yield [[start + row for row in rows] for rows in batches]
 
 
 def _bar(total: int, label: str | None, *, unit: str) -> Any:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from flipkd.batching import batches_by_length
+from flipkd.student.limits import BatchLimits
 from flipkd.student.model import Reading, Student
 from flipkd.student.prefix import Prefix, without
 from flipkd.student.rows import INSTRUCTION, LEFT_TEXT, PADDING, QUESTION, RIGHT_TEXT, Row, pad, to_device
@@ -46,7 +47,7 @@ class TextStates:
         self._instruction: Prefix | None = None
 
     @torch.no_grad()
-    def read(self, left: Sequence[str], right: Sequence[str], *, batch_size: int = 32) -> Reading:
+    def read(self, left: Sequence[str], right: Sequence[str], *, batch_size: int | None = None) -> Reading:
         """Answers [N, 2] and vectors [N, D] of N pairs."""
         states = self._states([*left, *right], batch_size=batch_size)
         ours, theirs = [states[text] for text in left], [states[text] for text in right]
@@ -65,7 +66,7 @@ class TextStates:
         answers = self.student.answer(hidden[:, -1])
         return Reading(answers, *(torch.stack([state.vector for state in side]) for side in (ours, theirs)))
 
-    def _states(self, texts: Sequence[str], *, batch_size: int) -> dict[str, TextState]:
+    def _states(self, texts: Sequence[str], *, batch_size: int | None) -> dict[str, TextState]:
         wanted = list(dict.fromkeys(texts))
         found = {text: self._kept[text] for text in wanted if text in self._kept}
         rows = {
@@ -73,9 +74,9 @@ class TextStates:
             for text, row in zip(wanted, self.student.prompt.text_rows(wanted), strict=True)
             if text not in found
         }
-        missing = list(rows)
+        missing, limits = list(rows), BatchLimits.of(self.student, batch_size)
         lengths = [len(row) for row in rows.values()]
-        for batch in batches_by_length(lengths, batch_size, device=self.student.device.type):
+        for batch in batches_by_length(lengths, limits.rows, most_tokens=limits.tokens):
             chunk = [missing[at] for at in batch]
             found |= dict(zip(chunk, self._read_alone([rows[text] for text in chunk]), strict=True))
         for text in wanted:
@@ -99,9 +100,9 @@ class TextStates:
         student.hidden(batch, cache=cache, before=instruction.segment)
         vectors = student.readout.pooled(batch["segment"] == LEFT_TEXT)[0]
         both = _stacked(cache)
+        start = len(instruction.segment)
         return [
-            TextState(both[:, :, at, :, both.shape[4] - len(row) :].clone(), vectors[at])
-            for at, row in enumerate(rest)
+            TextState(both[:, :, at, :, start : start + len(row)].clone(), vectors[at]) for at, row in enumerate(rest)
         ]
 
     def _read_instruction(self, row: Row) -> Prefix:

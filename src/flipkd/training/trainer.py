@@ -174,7 +174,7 @@ def _shares_head(module: DistillationModule, arguments: TrainingArguments) -> bo
     layers would each be compiled for themselves, and checkpointed ones keep no keys and values.
     """
     student = module.student
-    pays = module.represent and student.prompt.reading == "separate"
+    pays = module.represent and student.prompt.reading == "separate" and not student.padding_free
     return pays and student.head_fits and not student.compiled and not arguments.activation_checkpointing
 
 

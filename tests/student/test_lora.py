@@ -1,0 +1,109 @@
+"""The fused LoRA layer against peft's own: outputs, gradients, and when it steps aside."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from peft.tuners.lora import layer as peft_layer
+from tiny import randomise
+
+from flipkd.student.language_model import LoraSettings
+from flipkd.student.lora import CopyAdapters, FusedLinear, LoraProduct
+
+LEFT, RIGHT = ["my card was stolen", "pin"], ["where is my transfer", "fee"]
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_product_and_gradients_are_those_of_the_formula(bias):
+    random = torch.Generator().manual_seed(0)
+
+    def number(*shape):
+        return torch.randn(*shape, generator=random, dtype=torch.float64)
+
+    x, down, up = (number(*shape).requires_grad_() for shape in ((5, 7), (3, 7), (4, 3)))
+    weight, offset = number(4, 7), number(4) if bias else None
+    expected = torch.nn.functional.linear(x, weight, offset) + 0.5 * (x @ down.T) @ up.T
+    found = LoraProduct.apply(x, weight, offset, down, up, 0.5)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(
+        torch.autograd.grad(found.square().sum(), (x, down, up)),
+        torch.autograd.grad(expected.square().sum(), (x, down, up)),
+    )
+    assert torch.autograd.gradcheck(lambda *t: LoraProduct.apply(t[0], weight, offset, t[1], t[2], 0.5), (x, down, up))
+
+
+def test_copies_take_gradients_back_in_the_adapters_dtype():
+    tensors = [
+        torch.randn(2, 3, requires_grad=True),
+        torch.randn(4, requires_grad=True),
+        torch.ones(1).requires_grad_(),
+    ]
+    first, second, _unused = CopyAdapters.apply(torch.bfloat16, *tensors)
+    assert first.dtype == torch.bfloat16
+    assert torch.equal(first, tensors[0].bfloat16())
+    ((first * 2).sum() + second.square().sum()).backward()
+    assert tensors[0].grad.dtype == torch.float32
+    assert torch.equal(tensors[0].grad, torch.full((2, 3), 2.0))
+    torch.testing.assert_close(tensors[1].grad, (2 * tensors[1].detach().bfloat16()).float())
+    assert not tensors[2].grad.any()
+
+
+def unfused(student):
+    for layer in student.adapters.layers:
+        layer.__class__ = peft_layer.Linear
+    student.adapters.layers = []
+    return student
+
+
+@pytest.mark.parametrize("dtype,tolerance", [("float32", 1e-5), ("bfloat16", 0.03)])
+def test_student_is_the_same_with_pefts_own_layers(make_student, base_model, dtype, tolerance):
+    found = []
+    for change in (lambda s: s, unfused):
+        student = change(randomise(make_student(base_model.name, dtype=dtype)[0]))
+        reading = student(student.collate(LEFT, RIGHT, represent=True))
+        (reading.answers.sum() + reading.left[:, 0].sum()).backward()
+        gradients = torch.cat([p.grad.flatten() for _, p in sorted(student.named_parameters()) if p.grad is not None])
+        found.append((reading, gradients))
+    (fused, ours), (own, expected) = found
+    torch.testing.assert_close(fused.answers, own.answers, atol=tolerance, rtol=tolerance)
+    torch.testing.assert_close(fused.left, own.left, atol=tolerance, rtol=tolerance)
+    assert ours.shape == expected.shape
+    assert float((ours - expected).norm() / expected.norm()) < tolerance
+
+
+def test_every_linear_layer_is_fused_and_keeps_pefts_names(make_student):
+    student, _ = make_student()
+    lora = [module for module in student.modules() if isinstance(module, peft_layer.LoraLayer)]
+    assert lora
+    assert all(isinstance(module, FusedLinear) for module in lora)
+    assert len(student.adapters.layers) == len(lora)
+
+
+def test_dropout_and_merging_go_pefts_own_way(make_student):
+    student, _ = make_student(lora=LoraSettings(r=4, readout_r=4, dropout=0.5))
+    randomise(student).train()
+    layer, x = student.adapters.layers[0], torch.randn(50, 32)
+    student.adapters.copy()
+    torch.manual_seed(0)
+    first = layer(x)
+    assert not torch.equal(layer(x), first), "dropout is drawn anew"
+    student.eval()
+    student.adapters.copy()
+    expected = layer(x)
+    layer.merge()
+    torch.testing.assert_close(layer(x), expected, atol=1e-5, rtol=1e-4)
+
+
+def test_copies_of_an_earlier_pass_are_never_used_for_changed_weights(make_student):
+    student, _ = make_student(dtype="bfloat16")
+    student.train()
+    batch = student.collate(LEFT, RIGHT, represent=False)
+    student(batch, represent=False)
+    randomise(student)
+    student.eval()
+    fresh = student(batch, represent=False).answers
+    with torch.no_grad():
+        direct = student.language_model(input_ids=batch["input_ids"][:1], use_cache=False).logits[
+            0, len(student.prompt.pair_rows(LEFT, RIGHT)[0].ids) - 1
+        ]
+    torch.testing.assert_close(fresh[0], direct.float()[list(student.prompt.label_ids)], atol=0.05, rtol=0.05)

@@ -1,0 +1,152 @@
+"""Packed rows against padded ones: the same answers, vectors and gradients in every reading, and no query that sees nothing."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tiny import randomise
+
+from flipkd.errors import ConfigError
+from flipkd.student import attention
+from flipkd.student.attention import GROUPED, PACKED, choose_attention
+from flipkd.student.packing import pad_rows, unpad_rows
+from flipkd.student.rows import pack, pad
+from flipkd.student.scoring import encode_texts, score_pairs
+
+LEFT = ["my card was stolen yesterday", "pin", "where is my transfer", "pin"]
+RIGHT = ["the machine kept my card", "can I change the pin of my card", "fee", "pin"]
+FAMILIES = ["qwen2", "llama", "gemma3"]
+READINGS = ["joint", "separate", "blocked"]
+
+
+def gradients(student, batch):
+    student.zero_grad()
+    reading = student(batch)
+    loss = (reading.answers * torch.tensor([1.0, -0.5])).sum() + (reading.left * reading.right.flip(0)).sum()
+    loss.backward()
+    return reading, {name: p.grad for name, p in student.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("reading", READINGS)
+def test_packed_equals_padded_with_gradients(make_student, family, reading):
+    found = {}
+    for name in (GROUPED, PACKED):
+        student, _ = make_student(family, reading=reading, attn_implementation=name)
+        assert student.padding_free is (name == PACKED)
+        found[name] = gradients(randomise(student), student.collate(LEFT, RIGHT, represent=True))
+    (padded, expected), (packed, ours) = found[GROUPED], found[PACKED]
+    for part in ("answers", "left", "right"):
+        torch.testing.assert_close(getattr(packed, part), getattr(padded, part), atol=1e-5, rtol=1e-5)
+    assert ours.keys() == expected.keys()
+    for name, gradient in expected.items():
+        torch.testing.assert_close(ours[name], gradient, atol=1e-5 * float(gradient.abs().max()), rtol=1e-4)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("reading", READINGS)
+def test_scores_and_vectors_are_those_of_padded_rows(make_student, family, reading):
+    scores, vectors = {}, {}
+    for name in (GROUPED, PACKED):
+        student, _ = make_student(family, reading=reading, attn_implementation=name)
+        randomise(student)
+        scores[name] = score_pairs(student, LEFT, RIGHT, represent=True, batch_size=3)
+        vectors[name] = encode_texts(student, LEFT)
+    assert scores[PACKED].answer == pytest.approx(scores[GROUPED].answer, abs=1e-5)
+    assert scores[PACKED].cosine == pytest.approx(scores[GROUPED].cosine, abs=1e-5)
+    assert vectors[PACKED] == pytest.approx(vectors[GROUPED], abs=1e-5)
+
+
+def test_rows_longer_than_a_sliding_window_see_no_further_back(make_student):
+    found = {}
+    for name in (GROUPED, PACKED):
+        student, _ = make_student("gemma3", max_text_length=100, attn_implementation=name)
+        student.language_model.config.sliding_window = 40
+        for layer in student.language_model.model.layers:
+            layer.self_attn.sliding_window = 40 if layer.self_attn.is_sliding else None
+        randomise(student)
+        batch = student.collate([" ".join(LEFT * 8), "pin"], [" ".join(RIGHT * 8), "fee"], represent=True)
+        assert batch["segment"].shape[1] > 80
+        with torch.no_grad():
+            found[name] = student(batch)
+    torch.testing.assert_close(found[PACKED].answers, found[GROUPED].answers, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("reading", READINGS)
+@pytest.mark.parametrize("implementation", [PACKED, GROUPED, "sdpa", "eager"])
+def test_every_query_sees_at_least_one_key(make_student, monkeypatch, family, reading, implementation):
+    """In training and scoring, with and without a prefix: on CUDA a query that sees nothing is NaN."""
+    from transformers import AttentionInterface
+    from transformers.models.gemma3 import modeling_gemma3
+    from transformers.models.llama import modeling_llama
+    from transformers.models.qwen2 import modeling_qwen2
+
+    seen = []
+
+    def watched(inner):
+        def attend(module, query, key, value, mask, *args, **settings):
+            seen.append((query.shape, key.shape, mask))
+            return inner(module, query, key, value, mask, *args, **settings)
+
+        return attend
+
+    student, _ = make_student(family, reading=reading, attn_implementation=implementation)
+    if implementation == "eager":
+        for module in (modeling_gemma3, modeling_llama, modeling_qwen2):
+            monkeypatch.setattr(module, "eager_attention_forward", watched(module.eager_attention_forward))
+    elif implementation == PACKED:
+        monkeypatch.setattr(attention, "grouped_attention", watched(attention.grouped_attention))
+    else:
+        inner = AttentionInterface._global_mapping[implementation]
+        monkeypatch.setitem(AttentionInterface._global_mapping, implementation, watched(inner))
+    student(student.collate(LEFT, RIGHT, represent=True))
+    if student.head_fits and not student.padding_free:
+        head = student.read_head()
+        batch = student.collate(LEFT, RIGHT, represent=True, behind_head=True)
+        student(batch, prefix=head, text_prefix=head)
+    score_pairs(student, LEFT, RIGHT, represent=True)
+    score_pairs(student, ["pin"] * 3, RIGHT[:3])
+    encode_texts(student, LEFT)
+    assert seen
+    for query, key, mask in seen:
+        if mask is None:  # the kernel's own causal mask, of which the first query sees the first key
+            assert query[2] in (key[2], 1)
+            continue
+        sees = mask if mask.dtype == torch.bool else mask > torch.finfo(mask.dtype).min / 2
+        assert sees.any(dim=-1).all(), f"{implementation}: {mask.shape}"
+
+
+def test_the_copies_and_their_gradients_are_each_others_inverse(tokenizer):
+    from flipkd.student.prompt import Prompt, Template
+
+    rows = Prompt(tokenizer, Template(), max_text_length=16).pair_rows(LEFT, RIGHT)
+    packed, padded = pack(rows), pad(rows, padding_id=0)
+    places = packed["gather"], packed["scatter"]
+    x = torch.randn(len(packed["scatter"]), 3, dtype=torch.float64, requires_grad=True)
+    whole = pad_rows(x, *places)
+    assert whole.shape[0] == padded["segment"].numel()
+    assert torch.equal(unpad_rows(whole, *places), x)
+    assert torch.autograd.gradcheck(lambda x: unpad_rows(pad_rows(x, *places) * 2, *places), x)
+    y = torch.randn(whole.shape, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda y: unpad_rows(y, *places), y)
+
+
+def test_packed_rows_are_the_default_on_a_gpu_alone(make_student, monkeypatch):
+    assert not make_student()[0].padding_free
+    monkeypatch.setattr(attention, "best_device", lambda: "cuda")
+    assert make_student()[0].padding_free
+    assert not make_student(attn_implementation="sdpa")[0].padding_free
+
+
+def test_layers_with_a_state_of_their_own_are_never_packed(monkeypatch):
+    from transformers import Lfm2Config, Lfm2ForCausalLM
+
+    shape = {"hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 4, "num_key_value_heads": 2}
+    layers = {"num_hidden_layers": 2, "layer_types": ["conv", "full_attention"], "block_auto_adjust_ff_dim": False}
+    model = Lfm2ForCausalLM(Lfm2Config(vocab_size=50, **shape, **layers))
+    monkeypatch.setattr(attention, "best_device", lambda: "cuda")
+    choose_attention(model, "auto")
+    assert model.config._attn_implementation == "sdpa"
+    with pytest.raises(ConfigError, match="cannot read rows without padding"):
+        choose_attention(model, PACKED)
