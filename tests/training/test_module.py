@@ -1,17 +1,22 @@
 """DistillationModule: who gets gradients, what weight 0 skips, what is saved."""
 
-import numpy as np
 import pytest
 import torch
 from tiny import randomise
 
-from flipkd.errors import NumbersError
 from flipkd.objectives import OBJECTIVES
+from flipkd.student.rows import last_places
 from flipkd.training.batches import Collator
 from flipkd.training.losses import resolve_objectives
 from flipkd.training.module import DistillationModule
 
 FLIPPED = {"answer_cross_entropy": 1.0, "margin_hinge": 1.0, "in_batch_kl": 1.0}
+
+
+def drained(module):
+    """Means of the objectives of one step, as the log shows them."""
+    module.recorder.close(1, torch.tensor(1.0))
+    return module.recorder.drain()
 
 
 def build(make_student, table, objectives, **settings):
@@ -47,9 +52,9 @@ def test_loss_is_the_weighted_sum_of_its_parts(make_student, table):
     weights = {"answer_cross_entropy": 0.5, "margin_hinge": 2.0, "in_batch_kl": 0.25}
     module, batch = build(make_student, table, weights)
     loss = float(module(**batch)["loss"].detach())
-    parts = module.drain()
+    parts = drained(module)
     assert loss == pytest.approx(sum(weights[name] * parts[name] for name in weights), rel=1e-6)
-    assert module.drain() == {}
+    assert drained(module) == {}
 
 
 def test_weight_zero_skips_the_readout(make_student, table):
@@ -66,7 +71,7 @@ def test_a_teacher_of_the_answer_alone_needs_no_vectors(make_student, table):
     assert with_vectors.represent
     module(**batch)
     with_vectors(**whole)
-    assert module.drain()["bernoulli_kd"] == pytest.approx(with_vectors.drain()["bernoulli_kd"], rel=1e-5)
+    assert drained(module)["bernoulli_kd"] == pytest.approx(drained(with_vectors)["bernoulli_kd"], rel=1e-5)
 
 
 def test_weight_zero_is_bit_equal_to_plain_lora(make_student, table):
@@ -82,15 +87,15 @@ def test_weight_zero_is_bit_equal_to_plain_lora(make_student, table):
     optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-2)
     for _ in range(3):
         optimiser.zero_grad()
+        student.adapters.copy()
         hidden = (
             model.get_base_model()
             .model(
                 input_ids=batch["input_ids"],
-                attention_mask=(batch["segment"] > 0).long(),
                 position_ids=batch["position_ids"],
                 use_cache=False,
             )
-            .last_hidden_state[:, -1]
+            .last_hidden_state[range(12), last_places(batch["segment"])]
         )
         logits = hidden @ model.get_base_model().lm_head.weight[list(student.prompt.label_ids)].T
         torch.nn.functional.cross_entropy(logits, batch["label"]).backward()
@@ -116,18 +121,11 @@ def test_state_is_the_adapters_and_comes_back(make_student, table):
         module.load_state_dict(state)
 
 
-def test_a_loss_that_is_not_finite_is_named(make_student, table):
-    module, batch = build(make_student, table, FLIPPED)
-    batch["teacher_left"] = torch.from_numpy(np.full((12, 8), np.nan, np.float32))
-    with pytest.raises(NumbersError, match="in_batch_kl nan"):
-        module(**batch)
-
-
 def test_under_autocast_the_objectives_still_see_float32(make_student, table):
     seen = []
     module, batch = build(make_student, table, FLIPPED, dtype="bfloat16")
     inner = module._loss
-    module._loss = lambda match: (seen.append(match), inner(match))[1]
+    module._loss = lambda match, row: (seen.append(match), inner(match, row))[1]
     with torch.autocast("cpu", dtype=torch.bfloat16):
         module(**batch)
     match = seen[0]

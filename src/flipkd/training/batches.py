@@ -80,7 +80,7 @@ class Collator:
             represent=self.represent,
             behind_head=self.behind_head,
         )
-        batch["label"] = torch.from_numpy(table.label[rows])
+        batch |= {"label": torch.from_numpy(table.label[rows]), "row": torch.tensor(rows)}
         columns: dict[str, NDArray[Any] | None] = {}
         if self.represent:
             columns |= {"left_id": self.left_id, "right_id": self.right_id}

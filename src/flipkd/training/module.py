@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from flipkd.errors import NumbersError
 from flipkd.objectives import MatchBatch
 from flipkd.student.model import Student
 from flipkd.training.losses import WeightedObjective
 from flipkd.training.queue import PREFIX, Queue
+from flipkd.training.record import Recorder
 
 
 class DistillationModule(nn.Module):
@@ -27,10 +27,7 @@ class DistillationModule(nn.Module):
         self.represent = any("vectors" in term.needs for term in objectives)
         self.behind_head = False  # whether batches are collated so
         self.queue = Queue(queue_size)
-        self.scores: list[float] = []
-        self.losses: list[float] = []  # of the batches of the step that is being accumulated
-        self._sums: dict[str, Tensor] = {}
-        self._steps = 0
+        self.recorder = Recorder([term.name for term in objectives])
 
     def forward(
         self,
@@ -46,9 +43,14 @@ class DistillationModule(nn.Module):
         teacher_pair: Tensor | None = None,
         left_id: Tensor | None = None,
         right_id: Tensor | None = None,
+        gather: Tensor | None = None,
+        scatter: Tensor | None = None,
+        row: Tensor | None = None,
     ) -> dict[str, Tensor | None]:
-        """One batch of N pairs -> loss [], logits [N, 2], similarity [N, N] or None. Raises NumbersError when not finite."""
+        """One batch of N pairs -> loss [], logits [N, 2], similarity [N, N] or None; `row` [N] are their numbers."""
         batch = {"input_ids": input_ids, "segment": segment, "position_ids": position_ids}
+        if gather is not None and scatter is not None:
+            batch |= {"gather": gather, "scatter": scatter}
         if text_input_ids is not None and text_segment is not None and text_position_ids is not None:
             batch |= {
                 "text_input_ids": text_input_ids,
@@ -77,22 +79,13 @@ class DistillationModule(nn.Module):
             right_id=right_id,
         )
         similarity = match.similarity.detach() if self.represent else None
-        return {"loss": self._loss(match), "logits": reading.answers, "similarity": similarity}
+        return {"loss": self._loss(match, row), "logits": reading.answers, "similarity": similarity}
 
-    def _loss(self, match: MatchBatch) -> Tensor:
+    def _loss(self, match: MatchBatch, row: Tensor | None = None) -> Tensor:
         parts = {term.name: term.function(match) for term in self.objectives}
         loss = torch.stack([term.weight * parts[term.name] for term in self.objectives]).sum()
-        if not torch.isfinite(loss):
-            shown = ", ".join(f"{name} {float(value.detach()):g}" for name, value in parts.items())
-            raise NumbersError(
-                f"the loss is not finite ({shown}); the last checkpoint is untouched: lower learning_rate"
-            )
         if self.training:
-            for name, value in parts.items():
-                self._sums[name] = self._sums.get(name, torch.zeros_like(value)) + value.detach()
-            self._steps += 1
-            self.scores = match.score.detach().tolist()
-            self.losses.append(float(loss.detach()))
+            self.recorder.batch(loss, parts, match, row)
         return loss
 
     def activation_checkpointing_enable(
@@ -105,12 +98,6 @@ class DistillationModule(nn.Module):
         self.student.language_model.activation_checkpointing_enable(
             activation_checkpointing_kwargs, every_n_layers=every_n_layers, offload=offload
         )
-
-    def drain(self) -> dict[str, float]:
-        """Mean of each objective since the last call, for the log."""
-        means = {name: float(value) / max(self._steps, 1) for name, value in self._sums.items()}
-        self._sums, self._steps = {}, 0
-        return means
 
     def state_dict(self, *, destination: Any = None, prefix: str = "", keep_vars: bool = False) -> Any:
         """The trainable tensors and the queue: the base model is where it came from, and its hash is in the contract."""

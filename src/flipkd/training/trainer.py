@@ -57,7 +57,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]  # transformers has no
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the mean of each objective since the last line."""
         if "loss" in logs:
-            logs |= self.model.drain()
+            logs |= self.model.recorder.drain()
         super().log(logs, start_time)
 
 

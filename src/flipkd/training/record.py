@@ -1,0 +1,130 @@
+"""What each training step leaves behind on the device, read on the host once per logging interval.
+
+Reading one value of a GPU makes the host wait until all that was launched is done; with one read per step the GPU stands
+idle while Python launches the next. So a step only keeps small tensors here, and `read` copies those of many steps at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from flipkd.objectives import MatchBatch
+
+COLUMNS = ("loss", "score_spread", "largest_logit", "finite_rows")
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """One optimizer step in plain numbers; means over its batches, but the largest spread."""
+
+    step: int
+    loss: float
+    any_loss: bool
+    """Whether one of its batches had a loss other than 0."""
+    objectives: Mapping[str, float]
+    score_spread: float
+    """Largest score of a batch minus its smallest, of the batch where that is most."""
+    largest_logit: float
+    finite_rows: bool
+    finite_gradients: bool
+    bad_rows: Sequence[int] = ()
+    """Training rows whose answers or vectors are not finite, where they are known."""
+
+
+@dataclass
+class _Batch:
+    values: Tensor  # COLUMNS, then the objectives
+    finite: Tensor  # [N]
+    rows: Tensor | None
+
+
+@dataclass
+class Recorder:
+    """Values of the batches of each step, as device tensors until they are read."""
+
+    names: Sequence[str]
+    unseen: list[StepReport] = field(default_factory=list)
+    """Reports that were read and that nobody has looked at yet."""
+    _batches: list[_Batch] = field(default_factory=list)
+    _steps: list[tuple[int, list[_Batch], Tensor]] = field(default_factory=list)
+    _sums: dict[str, float] = field(default_factory=dict)
+    _counted: int = 0
+
+    def batch(self, loss: Tensor, parts: Mapping[str, Tensor], match: MatchBatch, rows: Tensor | None) -> None:
+        """Keep what one forward pass gave; `rows` [N] are the numbers of its training rows."""
+        answers = match.answers if match.answers is None else match.answers.detach()
+        vectors = [side.detach() for side in (match.left, match.right) if side is not None]
+        count = match.shape[0]
+        finite = torch.ones(count, dtype=torch.bool, device=loss.device)
+        for tensor in ([] if answers is None else [answers]) + vectors:
+            finite = finite & tensor[:count].isfinite().all(dim=1)
+        zero = loss.detach().new_zeros(())
+        spread, largest = zero, zero
+        if answers is not None:
+            score = answers[:, 1] - answers[:, 0]
+            spread, largest = score.max() - score.min(), answers.abs().max()
+        head = [loss.detach(), spread, largest, finite.all().to(loss.dtype)]
+        values = torch.stack([*head, *(parts[name].detach() for name in self.names)]).float()
+        self._batches.append(_Batch(values, finite, None if rows is None else rows[: len(finite)]))
+
+    def close(self, step: int, gradient_norm: Tensor) -> Tensor:
+        """End this optimizer step, to which the batches since the last call belong; its gradients have that norm.
+
+        Returns whether the losses and the norm are finite, as a bool tensor on the device.
+        """
+        losses = [batch.values[0] for batch in self._batches]
+        if self._batches:
+            self._steps.append((step, self._batches, gradient_norm))
+        self._batches = []
+        return torch.stack([gradient_norm.float(), *losses]).isfinite().all()
+
+    def read(self) -> None:
+        """Copy what the closed steps kept to the host, as `unseen` reports."""
+        if not self._steps:
+            return
+        kept, self._steps = self._steps, []
+        values = torch.stack([batch.values for _, batches, _ in kept for batch in batches]).tolist()
+        norms = torch.stack([norm.float() for _, _, norm in kept]).isfinite().tolist()
+        first = 0
+        for (step, batches, _), finite in zip(kept, norms, strict=True):
+            own = values[first : first + len(batches)]
+            first += len(batches)
+            self.unseen.append(self._report(step, batches, own, finite=finite))
+
+    def _report(
+        self, step: int, batches: Sequence[_Batch], values: Sequence[Sequence[float]], *, finite: bool
+    ) -> StepReport:
+        columns = list(zip(*values, strict=True))
+        named = dict(zip((*COLUMNS, *self.names), columns, strict=True))
+        means = {name: sum(column) / len(column) for name, column in named.items()}
+        for name in self.names:
+            self._sums[name] = self._sums.get(name, 0.0) + means[name]
+        self._counted += 1
+        fine = min(named["finite_rows"]) > 0
+        return StepReport(
+            step=step,
+            loss=means["loss"],
+            any_loss=any(named["loss"]),
+            objectives={name: means[name] for name in self.names},
+            score_spread=max(named["score_spread"]),
+            largest_logit=max(named["largest_logit"]),
+            finite_rows=fine,
+            finite_gradients=finite,
+            bad_rows=() if fine else _bad_rows(batches),
+        )
+
+    def drain(self) -> dict[str, float]:
+        """Mean of each objective over the steps since the last call, for the log."""
+        self.read()
+        means = {name: total / max(self._counted, 1) for name, total in self._sums.items()}
+        self._sums, self._counted = {}, 0
+        return means
+
+
+def _bad_rows(batches: Sequence[_Batch]) -> list[int]:
+    numbers = [batch.rows[~batch.finite].tolist() for batch in batches if batch.rows is not None]
+    return sorted({row for part in numbers for row in part})
