@@ -53,6 +53,7 @@ def new_student(
     if torch_compile:
         compile_layers(peft_model)
         student.compiled = True
+        student.adapters.layers.clear()  # the compiler fuses peft's own products
     contract = ScoreContract(
         # A folder by its whole path: the matcher will be used from other places.
         base_model_name_or_path=str(Path(name_or_path).resolve()) if Path(name_or_path).is_dir() else name_or_path,

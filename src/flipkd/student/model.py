@@ -53,7 +53,9 @@ class Student(nn.Module):
         super().__init__()
         self.model, self.prompt, self.readout = model, prompt, readout
         self.compiled = False  # whether the model's layers are
+        self.few_shapes = False  # whether packed rows are rounded up to few shapes, for CUDA graphs
         self.adapters = Adapters(model)
+        self.register_buffer("label_rows", torch.tensor(prompt.label_ids, device=self.device), persistent=False)
 
     def train(self, mode: bool = True) -> Student:
         """As any module; copies of the adapters from an earlier pass are let go."""
@@ -93,7 +95,9 @@ class Student(nn.Module):
     def precision(self) -> torch.autocast:
         """The backbone's products run in the base model's dtype, whatever dtype the adapters are kept in."""
         dtype = self.language_model.dtype
-        return torch.autocast(self.device.type, dtype=dtype, enabled=dtype != torch.float32)
+        enabled = dtype != torch.float32
+        # Each weight is used once a pass, and a cache would outlive the recording of a CUDA graph.
+        return torch.autocast(self.device.type, dtype=dtype, enabled=enabled, cache_enabled=False)
 
     def forward(
         self,
@@ -115,17 +119,19 @@ class Student(nn.Module):
             self.readout.start()
         segment = batch["segment"]
         hidden = self.hidden(batch, **behind(prefix, len(segment)))
-        pairs = len(segment) // 3 if separate and packed else len(segment)
+        rows = len(batch["last"]) if packed else len(segment)
+        pairs = rows // 3 if separate and packed else rows
         answers = self.answer(self._last(hidden, batch)[:pairs])
         if not represent:
             return Reading(answers)
         if separate:
             if packed:
-                texts = self.readout.pooled(segment == LEFT_TEXT, pad=self._padding(batch))[0][pairs:]
+                texts = self.readout.pooled(segment == LEFT_TEXT, pad=self._padding(batch))[0][pairs:rows]
             else:
                 texts = self.read_texts(batch, columns="text_", prefix=text_prefix)
             return Reading(answers, *texts.chunk(2))
-        left, right = self.readout.pooled(segment == LEFT_TEXT, segment == RIGHT_TEXT, pad=self._padding(batch))
+        sides = self.readout.pooled(segment == LEFT_TEXT, segment == RIGHT_TEXT, pad=self._padding(batch))
+        left, right = (side[:rows] for side in sides)
         if prefix is not None and prefix.left is not None:
             left = prefix.left.expand(len(right), -1)
         return Reading(answers, left, right)
@@ -139,12 +145,10 @@ class Student(nn.Module):
 
     def _last(self, hidden: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
         """The hidden state [N, hidden] of each row's last token, from padded rows [N, T, hidden] or packed ones."""
+        if "last" in batch:
+            return hidden[0].index_select(0, batch["last"])
         places = last_places(batch["segment"])
-        rows = torch.arange(len(places), device=places.device)
-        if "gather" not in batch:
-            return hidden[rows, places]
-        tokens = batch["gather"].view(batch["segment"].shape)[rows, places]
-        return hidden[0].index_select(0, tokens)
+        return hidden[torch.arange(len(places), device=places.device), places]
 
     def _padding(self, batch: Mapping[str, Tensor]) -> Any:
         """What pads the packed inputs of a layer; None where the rows are padded already."""
@@ -190,7 +194,8 @@ class Student(nn.Module):
         if represent and self.prompt.reading == "separate":
             rows["text_"] = self.prompt.text_rows([*left, *right])
         if self.padding_free:
-            return pack([row for whole in rows.values() for row in whole])
+            whole = [row for part in rows.values() for row in part]
+            return pack(whole, padding_id=self.prompt.padding_id, few_shapes=self.few_shapes and self.training)
         skipped = len(self.prompt.head) if behind_head else 0
         return {
             kind + name: column
@@ -241,7 +246,7 @@ class Student(nn.Module):
     def answer(self, hidden: Tensor) -> Tensor:
         """Logits [N, 2] of the two label words: two rows of the LM head, in float32, softcapped as the model does."""
         head = self.language_model.get_output_embeddings()
-        rows = torch.tensor(self.prompt.label_ids, device=hidden.device)
+        rows = self.label_rows
         bias = None if getattr(head, "bias", None) is None else head.bias[rows].float()
         with torch.autocast(hidden.device.type, enabled=False):  # it would round the product back to bfloat16
             logits = nn.functional.linear(hidden.float(), head.weight[rows].float(), bias)

@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+LENGTH_STEP, TOKEN_STEP = 32, 512  # to which lengths and totals are rounded up where shapes should be few
 PADDING, INSTRUCTION, LEFT_HEAD, LEFT_TEXT, RIGHT_HEAD, RIGHT_TEXT, QUESTION = range(7)
 
 
@@ -49,25 +50,43 @@ def pad(rows: Sequence[Row], *, padding_id: int) -> dict[str, Tensor]:
     }
 
 
-def pack(rows: Sequence[Row]) -> dict[str, Tensor]:
+def pack(rows: Sequence[Row], *, padding_id: int = 0, few_shapes: bool = False) -> dict[str, Tensor]:
     """Rows laid end to end: input_ids, position_ids [1, total]; and where each token goes when rows are padded again.
 
-    segment [N, T] is that of the padded rows; gather [N * T] the token of each padded place (the row's last one for
-    padding), scatter [total] the padded place of each token.
+    segment [N, T] is that of the padded rows; gather [N * T] the token of each padded place (some real one for padding),
+    scatter [total] the padded place of each token, last [N] the last token of each row. With `few_shapes` total and T are
+    rounded up, and the tokens that this adds stand in further rows of `segment` that are padding throughout.
     """
     lengths = np.array([len(row) for row in rows])
-    longest = int(lengths.max())
-    ids, segment, position = _columns(rows)
-    real = np.arange(longest) < lengths[:, None]
-    ends = lengths.cumsum()
-    gather = np.minimum((ends - lengths)[:, None] + np.arange(longest), ends[:, None] - 1)
+    columns = list(_columns(rows))
+    ends, longest, width = lengths.cumsum(), int(lengths.max()), int(lengths.max())
+    filled = lengths
+    if few_shapes:
+        width = -(-longest // LENGTH_STEP) * LENGTH_STEP
+        total, extra_rows = _rounded(int(ends[-1]), width)
+        rest = total - int(ends[-1])
+        filled = np.concatenate([lengths, [min(width, max(rest - width * row, 0)) for row in range(extra_rows)]])
+        columns = [
+            np.concatenate([c, np.full(rest, f)]) for c, f in zip(columns, (padding_id, PADDING, 0), strict=True)
+        ]
+    ids, segment, position = columns
+    there = np.arange(width) < filled[:, None]
+    starts = filled.cumsum() - filled
+    gather = np.minimum(starts[:, None] + np.arange(width), np.maximum(filled.cumsum() - 1, 0)[:, None])
     return {
         "input_ids": torch.from_numpy(ids)[None],
         "position_ids": torch.from_numpy(position)[None],
-        "segment": _filled(segment, real, np.full(real.shape, PADDING)),
+        "segment": _filled(segment, there, np.full(there.shape, PADDING)),
         "gather": torch.from_numpy(gather.reshape(-1)),
-        "scatter": torch.from_numpy(real.reshape(-1).nonzero()[0]),
+        "scatter": torch.from_numpy(there.reshape(-1).nonzero()[0]),
+        "last": torch.from_numpy(ends - 1),
     }
+
+
+def _rounded(total: int, width: int) -> tuple[int, int]:
+    """A number of tokens a little above `total`, of few that there are, and how many rows of `width` hold what it adds."""
+    step = max(TOKEN_STEP, 2 ** (total.bit_length() - 5))  # at most 6 % more, half of that on average
+    return -(-total // step) * step, -(-step // width)
 
 
 def _columns(rows: Sequence[Row]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:

@@ -11,15 +11,17 @@ from torch import Tensor, nn
 
 from flipkd.objectives import MatchBatch
 from flipkd.student.model import Student
+from flipkd.training.graphs import GraphedStep
 from flipkd.training.losses import WeightedObjective
 from flipkd.training.queue import PREFIX, Queue
-from flipkd.training.record import Recorder
+from flipkd.training.record import Recorder, measured
 
 
 class DistillationModule(nn.Module):
     """Student plus loss; only what trains (the adapters) and the queue are in its state, so a checkpoint is small."""
 
     _keys_to_ignore_on_save = None  # transformers.Trainer asks for it
+    accepts_loss_kwargs = False  # nor should it think that the batch's names are for its own arguments
 
     def __init__(self, student: Student, objectives: Sequence[WeightedObjective], *, queue_size: int = 0) -> None:
         super().__init__()
@@ -28,65 +30,63 @@ class DistillationModule(nn.Module):
         self.behind_head = False  # whether batches are collated so
         self.queue = Queue(queue_size)
         self.recorder = Recorder([term.name for term in objectives])
+        self.graphed: GraphedStep | None = None
 
-    def forward(
-        self,
-        input_ids: Tensor,
-        segment: Tensor,
-        position_ids: Tensor,
-        label: Tensor,
-        text_input_ids: Tensor | None = None,
-        text_segment: Tensor | None = None,
-        text_position_ids: Tensor | None = None,
-        teacher_left: Tensor | None = None,
-        teacher_right: Tensor | None = None,
-        teacher_pair: Tensor | None = None,
-        left_id: Tensor | None = None,
-        right_id: Tensor | None = None,
-        gather: Tensor | None = None,
-        scatter: Tensor | None = None,
-        row: Tensor | None = None,
-    ) -> dict[str, Tensor | None]:
-        """One batch of N pairs -> loss [], logits [N, 2], similarity [N, N] or None; `row` [N] are their numbers."""
-        batch = {"input_ids": input_ids, "segment": segment, "position_ids": position_ids}
-        if gather is not None and scatter is not None:
-            batch |= {"gather": gather, "scatter": scatter}
-        if text_input_ids is not None and text_segment is not None and text_position_ids is not None:
-            batch |= {
-                "text_input_ids": text_input_ids,
-                "text_segment": text_segment,
-                "text_position_ids": text_position_ids,
-            }
+    def forward(self, **batch: Tensor) -> dict[str, Tensor]:
+        """One batch of N pairs, as Collator makes it -> loss []; where no graph is replayed also logits [N, 2].
+
+        With vectors also similarity [N, M].
+        """
+        rows = batch.pop("row", None)
+        if self.graphed is not None and self.training:
+            loss, values, finite = self.graphed(batch)
+            values, finite = values.clone(), finite.clone()  # the graph's next replay overwrites its outputs
+            outputs = {"loss": loss}
+        else:
+            match = self._match(batch)
+            loss, values, finite = self._loss(match)
+            outputs = {"loss": loss}
+            if match.answers is not None:
+                outputs["logits"] = match.answers
+            if self.represent:
+                outputs["similarity"] = match.similarity.detach()
+        if self.training:
+            self.recorder.batch(values, finite, rows)
+        return outputs
+
+    def step(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """(loss, what the recorder keeps of it, which pairs are finite) of a batch: what a CUDA graph records."""
+        return self._loss(self._match(batch))
+
+    def _match(self, batch: Mapping[str, Tensor]) -> MatchBatch:
+        """What the objectives look at: the student's answers and vectors beside the labels and the teacher's values."""
         head = self.student.read_head() if self.behind_head else None
         reading = self.student(batch, represent=self.represent, prefix=head, text_prefix=head)
-        grid, right = None, reading.right
+        grid, right, right_id = None, reading.right, batch.get("right_id")
+        teacher_left, teacher_right = batch.get("teacher_left"), batch.get("teacher_right")
         if teacher_left is not None and teacher_right is not None:
             if self.training and self.queue.size and right is not None and right_id is not None:
                 wider = self.queue.extended({"right": right, "teacher_right": teacher_right, "right_id": right_id})
                 right, teacher_right, right_id = wider["right"], wider["teacher_right"], wider["right_id"]
-            with torch.autocast(label.device.type, enabled=False):  # it would round the teacher's cosines
+            with torch.autocast(teacher_left.device.type, enabled=False):  # it would round the teacher's cosines
                 grid = teacher_left @ teacher_right.T
-        match = MatchBatch(
+        return MatchBatch(
             answers=reading.answers,
-            label=label,
+            label=batch["label"],
             left=reading.left,
             right=right,
             teacher_grid=grid,
-            teacher_pair=teacher_pair,
+            teacher_pair=batch.get("teacher_pair"),
             teacher_left=teacher_left,
             teacher_right=teacher_right,
-            left_id=left_id,
+            left_id=batch.get("left_id"),
             right_id=right_id,
         )
-        similarity = match.similarity.detach() if self.represent else None
-        return {"loss": self._loss(match, row), "logits": reading.answers, "similarity": similarity}
 
-    def _loss(self, match: MatchBatch, row: Tensor | None = None) -> Tensor:
+    def _loss(self, match: MatchBatch) -> tuple[Tensor, Tensor, Tensor]:
         parts = {term.name: term.function(match) for term in self.objectives}
         loss = torch.stack([term.weight * parts[term.name] for term in self.objectives]).sum()
-        if self.training:
-            self.recorder.batch(loss, parts, match, row)
-        return loss
+        return loss, *measured(loss, parts, match)
 
     def activation_checkpointing_enable(
         self,

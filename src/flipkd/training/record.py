@@ -54,22 +54,9 @@ class Recorder:
     _sums: dict[str, float] = field(default_factory=dict)
     _counted: int = 0
 
-    def batch(self, loss: Tensor, parts: Mapping[str, Tensor], match: MatchBatch, rows: Tensor | None) -> None:
-        """Keep what one forward pass gave; `rows` [N] are the numbers of its training rows."""
-        answers = match.answers if match.answers is None else match.answers.detach()
-        vectors = [side.detach() for side in (match.left, match.right) if side is not None]
-        count = match.shape[0]
-        finite = torch.ones(count, dtype=torch.bool, device=loss.device)
-        for tensor in ([] if answers is None else [answers]) + vectors:
-            finite = finite & tensor[:count].isfinite().all(dim=1)
-        zero = loss.detach().new_zeros(())
-        spread, largest = zero, zero
-        if answers is not None:
-            score = answers[:, 1] - answers[:, 0]
-            spread, largest = score.max() - score.min(), answers.abs().max()
-        head = [loss.detach(), spread, largest, finite.all().to(loss.dtype)]
-        values = torch.stack([*head, *(parts[name].detach() for name in self.names)]).float()
-        self._batches.append(_Batch(values, finite, None if rows is None else rows[: len(finite)]))
+    def batch(self, values: Tensor, finite: Tensor, rows: Tensor | None) -> None:
+        """Keep what `measured` gave of one batch; `rows` [N] are the numbers of its training rows."""
+        self._batches.append(_Batch(values, finite, rows))
 
     def close(self, step: int, gradient_norm: Tensor) -> Tensor:
         """End this optimizer step, to which the batches since the last call belong; its gradients have that norm.
@@ -123,6 +110,20 @@ class Recorder:
         means = {name: total / max(self._counted, 1) for name, total in self._sums.items()}
         self._sums, self._counted = {}, 0
         return means
+
+
+def measured(loss: Tensor, parts: Mapping[str, Tensor], match: MatchBatch) -> tuple[Tensor, Tensor]:
+    """(COLUMNS and the objectives' values, which of the N pairs have finite answers and vectors) of one batch."""
+    count = match.shape[0]
+    answers = None if match.answers is None else match.answers.detach()
+    sides = [side.detach()[:count] for side in (answers, match.left, match.right) if side is not None]
+    finite = torch.stack([side.isfinite().all(dim=1) for side in sides]).all(dim=0)
+    spread = largest = loss.new_zeros(())
+    if answers is not None:
+        score = answers[:, 1] - answers[:, 0]
+        spread, largest = score.max() - score.min(), answers.abs().max()
+    values = [loss, spread, largest, finite.all().to(loss.dtype), *parts.values()]
+    return torch.stack([value.detach().float() for value in values]), finite
 
 
 def _bad_rows(batches: Sequence[_Batch]) -> list[int]:

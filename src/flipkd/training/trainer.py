@@ -22,6 +22,7 @@ from flipkd.files import resource_errors, write_text
 from flipkd.student.readout import down_parameters
 from flipkd.training.batches import Collator, LengthGroupedRows, PairTable
 from flipkd.training.checkpoints import Manifests, is_last, last_valid_checkpoint
+from flipkd.training.graphs import GraphedStep
 from flipkd.training.module import DistillationModule
 from flipkd.training.sentinels import Sentinels
 
@@ -140,6 +141,7 @@ def fit(
         trainer.readout_learning_rate = readout_learning_rate
         with stop.listening():
             result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    module.graphed, module.student.few_shapes = None, False  # their memory is free for scoring
     if stop.asked and trainer.state.global_step < trainer.state.max_steps:
         raise StoppedError(
             f"stopped at step {trainer.state.global_step} and saved; the same command goes on from there"
@@ -151,6 +153,9 @@ def _trainer(
     module: DistillationModule, table: PairTable, given: TrainingArguments, *, callbacks: list[TrainerCallback]
 ) -> DistillationTrainer:
     module.behind_head = _shares_head(module, given)
+    if _replays_graphs(module, given):
+        trainable = [p for p in module.parameters() if p.requires_grad]
+        module.graphed, module.student.few_shapes = GraphedStep(module.step, trainable), True
     collator = Collator(module.student, table, represent=module.represent, behind_head=module.behind_head)
     try:
         return DistillationTrainer(
@@ -176,6 +181,17 @@ def _shares_head(module: DistillationModule, arguments: TrainingArguments) -> bo
     student = module.student
     pays = module.represent and student.prompt.reading == "separate" and not student.padding_free
     return pays and student.head_fits and not student.compiled and not arguments.activation_checkpointing
+
+
+def _replays_graphs(module: DistillationModule, arguments: TrainingArguments) -> bool:
+    """Whether steps run as CUDA graphs: packed rows on one GPU, with nothing that changes from step to step but the batch."""
+    student = module.student
+    return (
+        student.device.type == "cuda"
+        and student.padding_free
+        and arguments.world_size == 1
+        and not (student.compiled or module.queue.size or arguments.activation_checkpointing)
+    )
 
 
 def training_arguments(output_dir: Path, arguments: Mapping[str, Any]) -> TrainingArguments:

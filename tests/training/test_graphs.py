@@ -1,0 +1,169 @@
+"""Graphed steps: few shapes change no number, graphs are recorded for shapes that return, and a step reads no device value."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny import randomise
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from flipkd.student.attention import PACKED
+from flipkd.student.rows import LENGTH_STEP, PADDING, Row, pack
+from flipkd.training.batches import Collator
+from flipkd.training.graphs import GraphedStep
+from flipkd.training.losses import resolve_objectives
+from flipkd.training.module import DistillationModule
+
+FLIPPED = {"answer_cross_entropy": 1.0, "bernoulli_kd": 1.0, "margin_hinge": 1.0, "in_batch_kl": 1.0}
+FACTS = {"theta_pos": 0.5, "theta_neg": 0.0}
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=60), st.lists(st.integers(1, 40), min_size=1, max_size=60))
+def test_rounded_rows_keep_every_token_once(lengths, others):
+    rows = [Row([7] * n, [1] * n, list(range(n))) for n in lengths]
+    exact, rounded = pack(rows), pack(rows, padding_id=3, few_shapes=True)
+    total, extra = len(exact["scatter"]), len(rounded["scatter"]) - len(exact["scatter"])
+    assert 0 <= extra <= max(512, total // 8)
+    assert rounded["segment"].shape[1] % LENGTH_STEP == 0
+    assert torch.equal(rounded["last"], exact["last"])
+    assert torch.equal(rounded["input_ids"][0, :total], exact["input_ids"][0])
+    assert (rounded["input_ids"][0, total:] == 3).all()
+    assert (rounded["segment"][len(rows) :] == PADDING).all()
+    places = rounded["scatter"]
+    assert len(set(places.tolist())) == len(places)
+    assert torch.equal(rounded["gather"][places], torch.arange(len(places)))
+    assert rounded["gather"].max() < len(places)
+    if len(lengths) == len(others):
+        again = pack([Row([7] * n, [1] * n, list(range(n))) for n in others], few_shapes=True)
+        same = again["scatter"].shape == rounded["scatter"].shape and max(others) // 32 == max(lengths) // 32
+        if same and max(others) % 32 and max(lengths) % 32:
+            assert {k: v.shape for k, v in again.items()} == {k: v.shape for k, v in rounded.items()}
+
+
+def build(make_student, table, *, reading="joint", family="llama", few_shapes=False, **settings):
+    student, _ = make_student(family, reading=reading, attn_implementation=PACKED, **settings)
+    module = DistillationModule(randomise(student), resolve_objectives(FLIPPED, teacher_facts=FACTS)).train()
+    student.few_shapes = few_shapes
+    return module, Collator(student, table, represent=True)
+
+
+def gradients(module, batch):
+    module.zero_grad()
+    loss = module(**batch)["loss"]
+    loss.backward()
+    return float(loss.detach()), {n: p.grad.clone() for n, p in module.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("family", ["qwen2", "llama", "gemma3"])
+@pytest.mark.parametrize("reading", ["joint", "separate", "blocked"])
+def test_what_rounding_adds_changes_neither_loss_nor_gradients(make_student, table, reading, family):
+    found = []
+    for few_shapes in (False, True):
+        module, collator = build(make_student, table, reading=reading, family=family, few_shapes=few_shapes)
+        batch = collator(list(range(12)))
+        found.append((batch["segment"].shape, *gradients(module, batch)))
+    (exact_shape, expected_loss, expected), (shape, loss, ours) = found
+    assert shape > exact_shape
+    assert loss == pytest.approx(expected_loss, rel=1e-5)
+    for name, gradient in expected.items():
+        torch.testing.assert_close(ours[name], gradient, atol=1e-5 * float(gradient.abs().max()), rtol=1e-4)
+
+
+def test_a_graph_is_recorded_for_a_shape_that_returns_and_replayed():
+    recorded, weight = [], torch.nn.Parameter(torch.tensor(2.0))
+
+    def record(function, sample, **settings):
+        recorded.append([tuple(tensor.shape) for tensor in sample])
+        assert settings["num_warmup_iters"] == 1
+        return lambda *tensors: function(*tensors)
+
+    step = GraphedStep(lambda batch: (batch["x"].sum() * weight,), [weight], record=record)
+    for size in (3, 4, 3, 3, 4, 5):
+        assert float(step({"x": torch.ones(size)})[0].detach()) == 2.0 * size
+    assert recorded == [[(3,), ()], [(4,), ()]], "5 was there once only"
+
+
+def test_a_step_that_cannot_be_recorded_runs_as_usual(caplog):
+    def record(*_, **__):
+        raise RuntimeError("operation not permitted when stream is capturing\nmore")
+
+    step = GraphedStep(lambda batch: (batch["x"] + 1,), [], record=record)
+    for _ in range(4):
+        assert float(step({"x": torch.tensor(1.0)})[0]) == 2.0
+    assert [r.getMessage() for r in caplog.records] == [
+        "CUDA graphs are off: a step cannot be recorded (operation not permitted when stream is capturing)"
+    ]
+
+
+def test_a_replayed_step_reports_as_an_ordinary_one(make_student, table):
+    module, collator = build(make_student, table)
+    batch = collator(list(range(12)))
+    expected = gradients(module, batch)
+    usual = module.recorder
+    usual.close(1, torch.tensor(1.0))
+    module.recorder = type(usual)(usual.names)
+    trainable = [p for p in module.parameters() if p.requires_grad]
+    module.graphed = GraphedStep(module.step, trainable, record=lambda function, *_, **__: function)
+    for _ in range(3):
+        loss, found = gradients(module, batch)
+    assert loss == expected[0]
+    assert all(torch.equal(found[name], gradient) for name, gradient in expected[1].items())
+    module.recorder.close(1, torch.tensor(1.0))
+    assert module.recorder.drain() == usual.drain()
+    assert module.eval()(**batch)["logits"].shape == (12, 2), "a measurement is never replayed"
+
+
+class NoHostReads(TorchDispatchMode):
+    """Fails on what would make the host wait for a GPU: values that are read, shapes that depend on values."""
+
+    READS = ("_local_scalar_dense", "nonzero", "masked_select", "unique", "equal")
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.overloadpacket.__name__
+        boolean = name in ("index", "index_put", "index_put_", "_unsafe_index") and any(
+            index is not None and index.dtype in (torch.bool, torch.uint8) for index in args[1]
+        )
+        if boolean or any(name.startswith(read) for read in self.READS):
+            raise AssertionError(f"{func} reads a device value")
+        return func(*args, **(kwargs or {}))
+
+
+def test_the_watcher_sees_reads():
+    x = torch.ones(3)
+    for read in (
+        lambda: x.sum().item(),
+        lambda: float(x[0]),
+        lambda: x[x > 0],
+        lambda: x.nonzero(),
+        lambda: bool(x.any()),
+    ):
+        with pytest.raises(AssertionError, match="reads a device value"), NoHostReads():
+            read()
+
+
+@pytest.mark.parametrize("reading", ["joint", "separate", "blocked"])
+def test_no_value_is_read_in_a_training_step(make_config, table, tmp_path, monkeypatch, reading):
+    """Forward, backward, sentinels and optimizer of real Trainer steps, between two logs."""
+    from flipkd.training import trainer
+    from flipkd.training.run import fresh_student, passed_on, run_objectives
+
+    config = make_config(reading=reading, lora_dropout=0.0, attn_implementation=PACKED, logging_steps=50)
+    student, _ = fresh_student(config)
+    module = DistillationModule(student, run_objectives(config, table, table))
+    steps, inner = [], trainer.DistillationTrainer.training_step
+
+    def copied(*_):
+        raise AssertionError("a step copies a tensor to the host")
+
+    def watched(self, *given):
+        steps.append(1)
+        with pytest.MonkeyPatch.context() as patch, NoHostReads():
+            for name in ("tolist", "numpy", "cpu"):
+                patch.setattr(torch.Tensor, name, copied)
+            return inner(self, *given)
+
+    monkeypatch.setattr(trainer.DistillationTrainer, "training_step", watched)
+    trainer.fit(module, table, output_dir=tmp_path / "run", arguments=passed_on(config) | {"max_steps": 4})
+    assert len(steps) == 4
