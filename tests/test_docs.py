@@ -274,7 +274,7 @@ def test_the_table_of_objectives():
 
 
 def reads_labels(objective: Any) -> bool:
-    """Whether turning every label round changes the loss of a small batch."""
+    """Whether other labels change the loss of a small batch; turned round alone, margin_mse has the same gaps."""
     random = torch.Generator().manual_seed(0)
     left, right = (torch.nn.functional.normalize(torch.randn(8, 3, generator=random), dim=1) for _ in range(2))
     label = torch.tensor([1, 0, 0, 1, 0, 1, 0, 0])
@@ -291,9 +291,9 @@ def reads_labels(objective: Any) -> bool:
                 teacher_right=right,
             )
         ).item()
-        for labels in (label, 1 - label)
+        for labels in (label, 1 - label, label.roll(1))
     ]
-    return losses[0] != losses[1]
+    return len(set(losses)) > 1
 
 
 def test_the_table_of_exit_codes():

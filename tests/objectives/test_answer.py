@@ -39,6 +39,14 @@ def test_gradient_is_probability_minus_label_and_nothing_for_unknown():
     assert answers.grad[2].tolist() == [0, 0]
 
 
+def test_an_unlabelled_answer_that_is_no_number_does_no_harm():
+    answers = torch.tensor([[0.0, 1.0], [float("nan"), float("inf")]], requires_grad=True)
+    loss = answer_cross_entropy(MatchBatch(answers=answers, label=torch.tensor([1, -1])))
+    loss.backward()
+    assert loss.item() == pytest.approx(math.log1p(math.exp(-1)))
+    assert answers.grad[1].tolist() == [0, 0]
+
+
 def test_no_labelled_pair_gives_zero_and_backward_works():
     answers = torch.randn(3, 2, requires_grad=True)
     loss = answer_cross_entropy(MatchBatch(answers=answers, label=torch.full((3,), -1)))

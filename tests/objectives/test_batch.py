@@ -109,3 +109,15 @@ def test_mean_of_nothing_is_zero_with_a_graph():
     assert loss.item() == 0
     assert source.grad.tolist() == [0, 0]
     assert mean_or_zero(torch.tensor([1.0, 2.0, 6.0])).item() == 3
+
+
+def test_mean_of_what_is_counted_has_no_gradient_elsewhere():
+    source = torch.tensor([float("inf"), 1.0, 2.0, float("nan")], requires_grad=True)
+    loss = mean_or_zero(source, torch.tensor([False, True, True, False]))
+    loss.backward()
+    assert loss.item() == 1.5
+    assert source.grad.tolist() == [0, 0.5, 0.5, 0]
+    none = mean_or_zero(source, torch.zeros(4, dtype=torch.bool))
+    (gradient,) = torch.autograd.grad(none, source)
+    assert none.item() == 0
+    assert gradient.tolist() == [0, 0, 0, 0]

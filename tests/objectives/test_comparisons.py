@@ -3,11 +3,23 @@
 import pytest
 import torch
 
-from flipkd.objectives.comparisons import across, ordered, take
+from flipkd.objectives.comparisons import across, drawn, ordered, slots
 
 
 def listed(comparisons):
-    return sorted(zip(*(side.tolist() for side in comparisons), strict=True))
+    return sorted(zip(*(side[comparisons.valid].tolist() for side in comparisons[:2]), strict=True))
+
+
+def grouped(members, size):
+    """The group of each cell, -1 for those in none."""
+    group = torch.full((size,), -1)
+    for number, cells in enumerate(members):
+        group[cells] = number
+    return group
+
+
+def masks(size, *members):
+    return [grouped([cells], size) == 0 for cells in members]
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -23,24 +35,60 @@ def test_ordered_lists_what_two_loops_find(seed, gap):
         for v in group
         if teacher[v] < teacher[u] - gap
     )
-    assert listed(ordered(groups, teacher, gap=gap, limit=10**6)) == expected
+    for most, limit in ((190, 190), (190, 10**6), (10**6, 1000)):  # all that sizes allow; room for all that there are
+        found = ordered(grouped(groups, 20), teacher, gap=gap, most=most, limit=limit)
+        assert listed(found) == expected
+        assert len(found.valid) == min(most, limit)
+
+
+def test_ordered_tells_large_groups_of_small_gaps_apart():
+    teacher = 1 - torch.arange(50.0) * 2**-24  # neighbours in float32
+    group = torch.arange(50) % 2 * 10**6
+    assert len(listed(ordered(group, teacher, gap=0.0, most=1225, limit=1225))) == 2 * 25 * 24 // 2
 
 
 def test_across_lists_every_pair_of_both_sides():
     first, second = torch.tensor([3, 5]), torch.tensor([0, 7, 8])
-    assert listed(across(first, second, limit=6)) == [(a, b) for a in (3, 5) for b in (0, 7, 8)]
-    assert listed(across(first, second[:0], limit=6)) == []
+    for limit in (6, 19, 20):  # 9 cells allow 20
+        assert listed(across(*masks(9, first, second), limit=limit)) == [(a, b) for a in (3, 5) for b in (0, 7, 8)]
+    assert listed(across(*masks(9, first, second[:0]), limit=6)) == []
+    everything = torch.ones(9, dtype=torch.bool)
+    assert listed(across(everything, ~everything, limit=6)) == listed(across(~everything, everything, limit=6)) == []
+
+
+def test_empty_slots_name_cells():
+    nothing, teacher = torch.full((4,), -1), torch.rand(4)
+    for limit in (2, 100):
+        for found in (
+            across(nothing > 0, nothing > 0, limit=limit),
+            ordered(nothing, teacher, gap=0, most=6, limit=limit),
+        ):
+            assert not found.valid.any()
+            assert all(((cells >= 0) & (cells < 4)).all() for cells in found[:2])
 
 
 def test_beyond_the_limit_as_many_are_drawn_evenly():
     torch.manual_seed(0)
-    groups = [torch.arange(4), torch.arange(4, 8)]
-    drawn = listed(ordered(groups, torch.arange(8.0), gap=0.0, limit=11))
-    allowed = listed(ordered(groups, torch.arange(8.0), gap=0.0, limit=12))
+    group = torch.arange(8) // 4
+    drawn_ones = listed(ordered(group, torch.arange(8.0), gap=0.0, most=28, limit=11))
+    allowed = listed(ordered(group, torch.arange(8.0), gap=0.0, most=28, limit=12))
     assert len(allowed) == 12
-    assert len(drawn) == 11
-    assert set(drawn) <= set(allowed)
-    counts = take(10, limit=9).new_zeros(10)
+    assert len(drawn_ones) == 11
+    assert set(drawn_ones) <= set(allowed)
+    assert len(listed(across(group == 0, group == 1, limit=11))) == 11
+    counts = torch.zeros(10, dtype=torch.long)
     for _ in range(2000):
-        counts[take(10, limit=9)] += 1  # once a draw, however often it is drawn: 1 - 0.9 ** 9 of the time
+        numbers, valid = slots(torch.tensor(10), most=12, limit=9)
+        assert valid.all()
+        counts[numbers] += 1  # once a draw, however often it is drawn: 1 - 0.9 ** 9 of the time
     assert (counts / 2000 - (1 - 0.9**9)).abs().max() < 0.05
+
+
+def test_numbers_beyond_what_float32_or_int32_hold_are_drawn(monkeypatch):
+    count, device = 2**45 + 1, torch.device("cpu")
+    numbers = drawn(torch.tensor(count), size=10_000, device=device)
+    assert numbers.max() > 0.99 * count
+    assert ((numbers >= 0) & (numbers < count)).all()
+    assert (numbers % 2 == 1).any()
+    monkeypatch.setattr(torch, "rand", lambda size, **_: torch.ones(size, dtype=torch.float64))  # as rounding might
+    assert drawn(torch.tensor(count), size=3, device=device).tolist() == [count - 1] * 3

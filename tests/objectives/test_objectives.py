@@ -95,6 +95,23 @@ def test_one_unlabelled_pair_is_zero_and_backward_works(make_batch, name):
 
 
 @each_objective
+def test_a_column_without_any_comparable_cell_is_as_if_it_were_not_there(make_batch, name):
+    ids = {"left_id": torch.tensor([7, 7, 7, 1, 2, 3]), "right_id": torch.tensor([4, 5, 6, 7, 7, 7, 7])}
+    label = torch.tensor([1, 0, -1, 1, 0, 1])
+    wide = make_batch(6, columns=7, label=label, **ids)  # every pair has text 7, which is the last column
+    assert not wide.comparable[:, 6].any()
+    cut = {part: getattr(wide, part)[:6].detach() for part in ("right", "teacher_right", "right_id")}
+    narrow = replace(wide, **cut, teacher_grid=wide.teacher_grid[:, :6])
+    with torch.autograd.set_detect_anomaly(True):  # nor is there a NaN on the way that a mask happens to hide
+        loss = value(name, wide)
+        loss.backward()
+    torch.testing.assert_close(loss, value(name, narrow))
+    gradients = [tensor.grad for tensor in trained(wide) if tensor.grad is not None]
+    assert all(gradient.isfinite().all() for gradient in gradients)
+    assert wide.right.grad is None or not wide.right.grad[6].any()
+
+
+@each_objective
 def test_knobs_are_keyword_only_and_described(name):
     function = pick(OBJECTIVES, name, what="objective")
     first, *knobs = signature(function).parameters.values()

@@ -18,7 +18,8 @@ def answer_cross_entropy(batch: MatchBatch) -> Tensor:
     """
     answers, label = batch.require("answers"), batch.require("label")
     labelled = label >= 0
-    return mean_or_zero(cross_entropy(answers[labelled].float(), label[labelled], reduction="none"))
+    logits = answers.float().where(labelled[:, None], 0.0)  # what an unlabelled pair is answered has no say at all
+    return mean_or_zero(cross_entropy(logits, label.clamp(min=0), reduction="none"), labelled)
 
 
 def bernoulli_kd(batch: MatchBatch, *, teacher_slope: float = 1.0, teacher_intercept: float = 0.0) -> Tensor:
@@ -48,7 +49,7 @@ def margin_mse(batch: MatchBatch, *, teacher_slope: float = 1.0, teacher_interce
     """
     gap = batch.score - _teacher_log_odds(batch, slope=teacher_slope, intercept=teacher_intercept)
     label = batch.require("label")
-    return mean_or_zero((gap[label == 1][:, None] - gap[label == 0]).square())
+    return mean_or_zero((gap[:, None] - gap).square(), (label == 1)[:, None] & (label == 0))
 
 
 def pairwise_pref_kl(batch: MatchBatch, *, teacher_slope: float = 1.0, teacher_intercept: float = 0.0) -> Tensor:
@@ -65,7 +66,7 @@ def pairwise_pref_kl(batch: MatchBatch, *, teacher_slope: float = 1.0, teacher_i
     teacher = _teacher_log_odds(batch, slope=teacher_slope, intercept=teacher_intercept)
     student = batch.score
     other = ~torch.eye(len(student), dtype=torch.bool, device=student.device)
-    return mean_or_zero(_bernoulli_kl(teacher[:, None] - teacher, student[:, None] - student)[other])
+    return mean_or_zero(_bernoulli_kl(teacher[:, None] - teacher, student[:, None] - student), other)
 
 
 def ranknet_distill(batch: MatchBatch) -> Tensor:
@@ -78,7 +79,7 @@ def ranknet_distill(batch: MatchBatch) -> Tensor:
     one query; comparing across the pairs of a batch is ours.
     """
     student, teacher = batch.score, batch.teacher
-    return mean_or_zero(softplus(student - student[:, None])[teacher[:, None] > teacher])
+    return mean_or_zero(softplus(student - student[:, None]), teacher[:, None] > teacher)
 
 
 def _bernoulli_kl(teacher: Tensor, student: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 import torch
-from torch import Tensor
+from torch import Tensor, where
 
 from flipkd.errors import ConfigError
 
@@ -166,6 +166,12 @@ def require_temperature(temperature: float) -> None:
         raise ConfigError(f"temperature={temperature}: must be above 0; 0.02 to 0.1 suits cosines")
 
 
-def mean_or_zero(terms: Tensor) -> Tensor:
-    """The mean of any number of terms; of none it is 0 and still carries its graph, so that backward works."""
-    return terms.sum() / max(terms.numel(), 1)
+def mean_or_zero(terms: Tensor, counted: Tensor | None = None) -> Tensor:
+    """The mean of the terms, or of those in the mask `counted` of the same shape; of none it is 0, and backward works.
+
+    A term that is not counted gets a gradient of 0, which its own slope must be finite to hand on: mask what goes into a
+    logarithm, root or softmax, not only what comes out.
+    """
+    if counted is None:
+        return terms.sum() / max(terms.numel(), 1)
+    return where(counted, terms, 0.0).sum() / counted.sum().clamp(min=1)

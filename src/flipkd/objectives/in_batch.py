@@ -54,13 +54,13 @@ def score_mse(batch: MatchBatch) -> Tensor:
     """
     teacher, usable = scored_cells(batch)
     gap = (batch.similarity - teacher).square()
-    return mean_or_zero(gap[usable & batch.own]) + mean_or_zero(gap[usable & ~batch.own])
+    return mean_or_zero(gap, usable & batch.own) + mean_or_zero(gap, usable & ~batch.own)
 
 
 def _row_kl(student: Tensor, teacher: Tensor, usable: Tensor) -> Tensor:
-    chosen = usable.sum(dim=1) > 1  # before the softmax: a row without any cell would give NaN
-    student, teacher, usable = student[chosen], teacher[chosen], usable[chosen]
+    chosen = usable.sum(dim=1) > 1
+    usable = usable | ~chosen[:, None]  # the softmax of a row without any cell would be NaN
     log_student = log_softmax(student.masked_fill(~usable, -float("inf")), dim=1)
     log_teacher = log_softmax(teacher.masked_fill(~usable, -float("inf")), dim=1)
     gap = where(usable, log_teacher - log_student, 0.0)  # -inf minus -inf in the masked cells
-    return mean_or_zero((log_teacher.exp() * gap).sum(dim=1))
+    return mean_or_zero((log_teacher.exp() * gap).sum(dim=1), chosen)

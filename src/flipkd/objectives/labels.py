@@ -23,7 +23,7 @@ def cosent(batch: MatchBatch, *, temperature: float = 0.05) -> Tensor:
     """
     require_temperature(temperature)
     label, similarity = batch.require("label"), batch.pair_similarity / temperature
-    gaps = similarity[label == 0][:, None] - similarity[label == 1]
+    gaps = (similarity[:, None] - similarity).masked_fill(~((label == 0)[:, None] & (label == 1)), -float("inf"))
     return torch.cat([similarity.new_zeros(1), gaps.flatten()]).logsumexp(dim=0)
 
 
@@ -48,4 +48,4 @@ def info_nce(batch: MatchBatch, *, temperature: float = 0.05) -> Tensor:
 def _own_cross_entropy(logits: Tensor, usable: Tensor, positive: Tensor) -> Tensor:
     chosen = positive & (usable.sum(dim=1) > 1)
     logs = log_softmax(logits.masked_fill(~usable, -float("inf")), dim=1)  # the own cell is always usable
-    return mean_or_zero(-logs.diagonal()[chosen])
+    return mean_or_zero(-logs.diagonal(), chosen)

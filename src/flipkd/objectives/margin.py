@@ -35,21 +35,24 @@ def margin_hinge(
 
     Needs left, right and the teacher's grid or pair scores, the latter in about the range of cosines. A near-tie of
     the teacher asks nothing of the student. A mean over nothing is 0. Each mean takes all its comparisons or, above
-    `max_comparisons`, that many drawn evenly with torch's default CPU generator: memory is O(N M + max_comparisons).
+    `max_comparisons`, that many drawn evenly by the default generator of the batch's device: memory is
+    O(N M + max_comparisons).
     Raises ConfigError for epsilon below 0 or max_comparisons below 1. Source: ours, see the head of this file.
     """
     if not epsilon >= 0 or max_comparisons < 1:
         raise ConfigError(f"epsilon={epsilon} must be at least 0, max_comparisons={max_comparisons} at least 1")
     positive, negative = dual_threshold(batch, theta_pos=theta_pos, theta_neg=theta_neg)
-    teacher = scored_cells(batch)[0].flatten()
-    similarity = batch.similarity.flatten()
-    classes = [mask.flatten().nonzero().squeeze(1) for mask in (positive, negative)]
+    cells = [positive, negative, scored_cells(batch)[0], batch.similarity]
+    pairs_alone = batch.teacher_grid is None  # no cell off the diagonal is in a class
+    positive, negative, teacher, similarity = (x.diagonal() if pairs_alone else x.flatten() for x in cells)
 
-    higher, lower = across(*classes, limit=max_comparisons)
-    between = mean_or_zero((margin - (similarity[higher] - similarity[lower])).relu())
-    higher, lower = ordered(classes, teacher, gap=epsilon, limit=max_comparisons)
-    asked = gamma * (teacher[higher] - teacher[lower])
-    return between + mean_or_zero((asked - (similarity[higher] - similarity[lower])).relu())
+    higher, lower, valid = across(positive, negative, limit=max_comparisons)
+    between = mean_or_zero((margin - (similarity[higher] - similarity[lower])).relu(), valid)
+    group, size = negative.long() + 2 * positive.long() - 1, len(positive)
+    most = size * (size - 1) // 2
+    higher, lower, valid = ordered(group, teacher, gap=epsilon, most=most, limit=max_comparisons)
+    asked = gamma * teacher - similarity  # the same hinge with half of the look-ups
+    return between + mean_or_zero((asked[higher] - asked[lower]).relu(), valid)
 
 
 def margin_angular(
@@ -102,6 +105,6 @@ def _lowered(cosine: Tensor, angle: Tensor) -> Tensor:
 
 
 def _row_contrast(pull: Tensor, push: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
-    chosen = negative.any(dim=1)  # first: the log-sum-exp of nothing has no gradient but NaN
-    against = push[chosen].masked_fill(~negative[chosen], -float("inf")).logsumexp(dim=1, keepdim=True)
-    return mean_or_zero(softplus(against - pull[chosen])[positive[chosen]])
+    chosen = negative.any(dim=1, keepdim=True)  # the log-sum-exp of nothing has no gradient but NaN
+    against = push.masked_fill(~negative & chosen, -float("inf")).logsumexp(dim=1, keepdim=True)
+    return mean_or_zero(softplus(against - pull), positive & chosen)

@@ -7,7 +7,7 @@ T [N, M] the teacher's; only `comparable` cells count; rows and columns alike, a
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, where
 
 from flipkd.errors import ConfigError
 from flipkd.objectives.batch import MatchBatch, mean_or_zero, require_temperature
@@ -18,24 +18,18 @@ def teacher_rank_hinge(batch: MatchBatch, *, margin: float = 0.1, max_comparison
     """L = mean over i and j, k with T_ij - T_ik > margin of [margin - (S_ij - S_ik)]_+; columns alike, averaged.
 
     A gap of the teacher up to the margin asks for nothing, a larger one for the margin and no more. Needs left, right
-    and teacher_grid. Each mean takes all its comparisons or, above `max_comparisons`, that many drawn evenly with
-    torch's default CPU generator. A mean over nothing is 0. Raises ConfigError for a margin below 0 or max_comparisons
-    below 1.
+    and teacher_grid. Each mean takes all its comparisons or, above `max_comparisons`, that many drawn evenly by
+    the default generator of the batch's device. A mean over nothing is 0. Raises ConfigError for a margin below 0 or
+    max_comparisons below 1.
 
     Source: rank-based matching with a dead zone (LLP; Guo et al., ICML 2023, arXiv 2210.05801), there over the
     neighbours of a node; comparisons without a term are left out of the mean here.
     """
     if not margin >= 0 or max_comparisons < 1:
         raise ConfigError(f"margin={margin} must be at least 0, max_comparisons={max_comparisons} at least 1")
-    student, teacher = batch.similarity.flatten(), batch.teacher_similarity.flatten()
-    comparable = batch.comparable
-    cells = torch.arange(comparable.numel(), device=comparable.device).view_as(comparable)
-    directions = []
-    for numbers, usable in ((cells, comparable), (cells.T, comparable.T)):
-        groups = [row[chosen] for row, chosen in zip(numbers, usable, strict=True)]
-        closer, further = ordered(groups, teacher, gap=margin, limit=max_comparisons)
-        directions.append(mean_or_zero((margin - (student[closer] - student[further])).relu()))
-    return (directions[0] + directions[1]) / 2
+    student, teacher, comparable = batch.similarity, batch.teacher_similarity, batch.comparable
+    rows = _row_hinge(student, teacher, comparable, margin=margin, limit=max_comparisons)
+    return (rows + _row_hinge(student.T, teacher.T, comparable.T, margin=margin, limit=max_comparisons)) / 2
 
 
 def list_mle(batch: MatchBatch, *, top: int = 2, temperature: float = 0.05) -> Tensor:
@@ -57,12 +51,19 @@ def list_mle(batch: MatchBatch, *, top: int = 2, temperature: float = 0.05) -> T
     return (rows + _row_mle(student.T, teacher.T, comparable.T, top=top)) / 2
 
 
+def _row_hinge(student: Tensor, teacher: Tensor, usable: Tensor, *, margin: float, limit: int) -> Tensor:
+    rows, columns = usable.shape
+    row = torch.arange(rows, device=usable.device)[:, None]
+    group, most = where(usable, row, -1).flatten(), rows * (columns * (columns - 1) // 2)
+    closer, further, valid = ordered(group, teacher.flatten(), gap=margin, most=most, limit=limit)
+    student = student.flatten()
+    return mean_or_zero((margin - (student[closer] - student[further])).relu(), valid)
+
+
 def _row_mle(student: Tensor, teacher: Tensor, usable: Tensor, *, top: int) -> Tensor:
-    chosen = usable.sum(dim=1) > 1
-    student, teacher, usable = student[chosen], teacher[chosen], usable[chosen]
     order = teacher.masked_fill(~usable, -float("inf")).argsort(dim=1, descending=True)
     there = usable.gather(1, order)
     # Not an infinity, which has no gradient but NaN in a running sum.
     ranked = student.gather(1, order).masked_fill(~there, -1e30)
     remaining = ranked.flip(1).logcumsumexp(dim=1).flip(1)
-    return mean_or_zero(((remaining - ranked) * there)[:, :top].sum(dim=1))
+    return mean_or_zero(((remaining - ranked) * there)[:, :top].sum(dim=1), usable.sum(dim=1) > 1)

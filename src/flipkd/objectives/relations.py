@@ -13,7 +13,7 @@ from torch.nn.functional import normalize, smooth_l1_loss
 
 from flipkd.errors import ConfigError
 from flipkd.objectives.batch import MatchBatch, mean_or_zero
-from flipkd.objectives.comparisons import take
+from flipkd.objectives.comparisons import drawn
 
 SMALLEST = 1e-3  # distance of unit vectors, about that to which float32 tells them apart by their products
 SAME = 2 * SMALLEST  # texts that the teacher puts closer than this are one text
@@ -36,7 +36,7 @@ def rkd_distance(batch: MatchBatch) -> Tensor:
     Source: relational distillation (Park et al., CVPR 2019, arXiv 1904.05068), whose weight for it is 1.
     """
     student, teacher = (_relative_distances(gram) for gram in _grams(batch))
-    return smooth_l1_loss(student, teacher)
+    return mean_or_zero(smooth_l1_loss(student, teacher, reduction="none"), _other(student))
 
 
 def rkd_angle(batch: MatchBatch, *, max_comparisons: int = 65536) -> Tensor:
@@ -44,16 +44,16 @@ def rkd_angle(batch: MatchBatch, *, max_comparisons: int = 65536) -> Tensor:
 
     0 for a rotated, scaled or shifted copy of the teacher's vectors, and with fewer than three texts. Triples in which e_j
     is the same text as one of the others have no angle and are left out. The mean takes all or, above `max_comparisons`,
-    that many drawn evenly with torch's default CPU generator. Raises ConfigError for max_comparisons below 1.
+    that many drawn evenly by the default generator of the batch's device. Raises ConfigError for max_comparisons below 1.
     Source: relational distillation (Park et al., CVPR 2019, arXiv 1904.05068), whose weight for it is 2.
     """
     if max_comparisons < 1:
         raise ConfigError(f"max_comparisons={max_comparisons} must be at least 1")
     student, teacher = _grams(batch)
-    triples = _triples(len(student), limit=max_comparisons).to(student.device)
+    i, j, k = triples = _triples(len(student), limit=max_comparisons, device=student.device)
     apart = _distances(teacher) > SAME
-    triples = triples[:, apart[triples[0], triples[1]] & apart[triples[1], triples[2]]]
-    return mean_or_zero(smooth_l1_loss(_cosines(student, triples), _cosines(teacher, triples), reduction="none"))
+    gaps = smooth_l1_loss(_cosines(student, triples), _cosines(teacher, triples), reduction="none")
+    return mean_or_zero(gaps, apart[i, j] & apart[j, k])
 
 
 def _grams(batch: MatchBatch) -> tuple[Tensor, Tensor]:
@@ -67,9 +67,14 @@ def _grams(batch: MatchBatch) -> tuple[Tensor, Tensor]:
 
 
 def _relative_distances(gram: Tensor) -> Tensor:
-    """All distances between two texts, divided by their mean."""
-    distances = _distances(gram)[~torch.eye(len(gram), dtype=torch.bool, device=gram.device)]
-    return distances / distances.mean()
+    """All distances, divided by the mean of those between two texts."""
+    distances = _distances(gram)
+    return distances / mean_or_zero(distances, _other(gram))
+
+
+def _other(square: Tensor) -> Tensor:
+    """The cells of two different texts."""
+    return ~torch.eye(len(square), dtype=torch.bool, device=square.device)
 
 
 def _distances(gram: Tensor) -> Tensor:
@@ -86,9 +91,10 @@ def _cosines(gram: Tensor, triples: Tensor) -> Tensor:
     return cosine.clamp(-1, 1)  # between vectors that all but coincide it is rounding error over little
 
 
-def _triples(count: int, *, limit: int) -> Tensor:
+def _triples(count: int, *, limit: int, device: torch.device) -> Tensor:
     """Triples [3, n] of distinct numbers below `count`: all of them, or `limit` drawn with replacement."""
-    flat = take(count * (count - 1) * (count - 2), limit=limit)
+    total = count * (count - 1) * (count - 2)
+    flat = torch.arange(total, device=device) if total <= limit else drawn(total, size=limit, device=device)
     flat, third = flat // max(count - 2, 1), flat % max(count - 2, 1)
     first, second = flat // max(count - 1, 1), flat % max(count - 1, 1)
     second = second + (second >= first)
