@@ -1,0 +1,203 @@
+"""The benchmark for a GPU, run to its end on this machine with tiny models; its clock, and what it does about failures."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+FOLDER = Path(__file__).parents[2] / "benchmarks" / "gpu"
+SPEED = FOLDER.with_name("speed")
+NAMES = ("measurements", "card", "clock", "pairs", "bench", "training", "scoring", "peers_on_card")
+
+
+def run(*words, script="run.py"):
+    command = [sys.executable, str(FOLDER / script), *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ).stdout
+
+
+@pytest.fixture(scope="module")
+def gpu():
+    """The benchmark's files as one namespace."""
+    before = set(sys.modules)
+    sys.path[:0] = [str(FOLDER), str(SPEED)]
+    try:
+        yield SimpleNamespace(**{name: __import__(name) for name in NAMES})
+    finally:
+        for folder in (FOLDER, SPEED):
+            sys.path.remove(str(folder))
+        for name in {path.stem for folder in (FOLDER, SPEED) for path in folder.glob("*.py")} - before:
+            sys.modules.pop(name, None)
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory, base_models):
+    folder = tmp_path_factory.mktemp("gpu")
+    said = run("--tiny", "--model", base_models["gemma3"], "--output_dir", folder)
+    return SimpleNamespace(folder=folder, said=said, **json.loads((folder / "measurements.json").read_text()))
+
+
+def test_everything_is_measured_or_says_why_not(gpu, measured):
+    wanted = gpu.measurements.measurements(gpu.measurements.TINY)
+    assert list(measured.measurements) == [measurement.name for measurement in wanted]
+    missing = {name: found["why"] for name, found in measured.measurements.items() if found["state"] != "measured"}
+    assert all(name.partition("train_")[2].startswith("trl") for name in missing)
+    assert set(missing.values()) <= {"trl is not installed"}
+    assert len(measured.said.splitlines()) == len(wanted)
+
+
+def test_a_measurement_has_a_value_its_unit_and_what_made_it(measured):
+    for name, found in measured.measurements.items():
+        if found["state"] != "measured":
+            continue
+        assert found["value"] > 0, name
+        assert found["unit"] in ("pairs/s", "FLOP/s", "bytes/s")
+        assert found["settings"]
+        assert found["took_seconds"] > 0
+        assert (found["peak_memory_bytes"] is None) == (not torch.cuda.is_available())
+        if found["unit"] == "pairs/s":
+            assert found["settings"]["batch"] > 0
+            assert found["pairs"] / found["seconds"] == pytest.approx(found["value"], rel=0.1)
+        if found["unit"] == "pairs/s" and not name.endswith(("trl", "trl_packed", "sentence_transformers", "_tokens")):
+            product = measured.measurements["product"]["value"]
+            assert found["share_of_product"] == pytest.approx(found["flops_per_second"] / product)
+    assert measured.versions["torch"] == measured.card["torch"] == torch.__version__
+    assert measured.tiny
+
+
+def test_batches_are_those_that_were_asked_for(measured):
+    from flipkd.config import TrainConfig
+
+    batches = {
+        name: found["settings"].get("batch") for name, found in measured.measurements.items() if "settings" in found
+    }
+    assert batches["student_train_flipped_4"] == batches["student_train_plain_4"] == 4
+    assert batches["student_score_8"] == 8
+    assert batches["student_train_sentence_transformers"] == batches["student_train_plain"]
+    default = TrainConfig.model_fields["per_device_train_batch_size"].default
+    assert default in (None, batches["student_train_plain"])
+    tokens = measured.measurements["layers_train_plain_256_tokens"]
+    assert tokens["settings"]["batch"] * tokens["tokens_per_pair"] == pytest.approx(256, rel=0.25)
+
+
+def test_what_there_is_no_time_for_is_named(tmp_path, base_models):
+    words = (
+        "--tiny",
+        "--model",
+        base_models["gemma3"],
+        "--output_dir",
+        tmp_path,
+        "--only",
+        "product",
+        "student_score",
+    )
+    said = run(*words, "--seconds", 0)
+    found = json.loads((tmp_path / "measurements.json").read_text())["measurements"]
+    assert [result["state"] for result in found.values()] == ["skipped", "skipped"]
+    assert said.startswith("product: skipped, ")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["measurements.json", "run.log"]
+
+
+def test_a_failure_is_recorded_and_the_others_go_on(tmp_path):
+    words = ("--tiny", "--model", "/no/such/model", "--output_dir", tmp_path, "--only", "student_score", "product")
+    run(*words)
+    found = json.loads((tmp_path / "measurements.json").read_text())["measurements"]
+    assert found["product"]["state"] == "measured"
+    assert found["student_score"]["state"] == "failed"
+    assert "/no/such/model" in found["student_score"]["why"]
+    assert "Traceback" in (tmp_path / "run.log").read_text()
+
+
+# The clock
+
+
+def stepped(clock, seconds_per_step, *, compiles_until=0):
+    """The step after which the clock stops a training of a hundred steps an epoch; 0 when it does not."""
+    import time
+
+    import torch._dynamo.utils
+
+    clock.on_train_begin(SimpleNamespace(train_batch_size=4, gradient_accumulation_steps=2), None, None)
+    for step in range(1, 200):
+        time.sleep(seconds_per_step)
+        if step <= compiles_until:
+            torch._dynamo.utils.counters["frames"]["total"] += 1
+        control = SimpleNamespace(should_training_stop=False)
+        clock.on_step_end(None, SimpleNamespace(global_step=step, epoch=step / 100), control)
+        if control.should_training_stop:
+            return step
+    return 0
+
+
+def test_the_window_begins_when_nothing_was_compiled_for_some_steps(gpu):
+
+    clock = gpu.clock.Clock(warm_steps=3, window=0.01, patience=60)
+    assert stepped(clock, 0.005, compiles_until=7) == 7 + 3 + gpu.clock.LEAST_STEPS
+    found = clock.result(pairs=800)
+    assert (found["warm_up_steps"], found["steps"], found["pairs"]) == (10, 5, 40)
+    assert found["value"] == pytest.approx(40 / found["seconds"])
+    assert found["seconds"] >= 5 * 0.005
+    assert found["compiled_in_window"] == 0
+    assert clock.batch == 8
+
+
+def test_patience_ends_a_warm_up_that_does_not_end(gpu):
+    clock = gpu.clock.Clock(warm_steps=3, window=0.01, patience=0.02)
+    assert 0 < stepped(clock, 0.005, compiles_until=100) < 20
+    assert clock.result(pairs=800)["compiled_in_window"] > 0
+
+
+def test_a_run_that_ends_too_soon_has_no_result(gpu):
+    clock = gpu.clock.Clock(warm_steps=1, window=60, patience=60)
+    assert stepped(clock, 0) == 0
+    with pytest.raises(RuntimeError, match="before its window"):
+        clock.result(pairs=800)
+
+
+# Memory, pairs
+
+
+def test_half_a_batch_is_tried_where_memory_runs_out(gpu):
+    tried = []
+
+    def work(batch):
+        tried.append(batch)
+        if batch > 20:
+            raise torch.OutOfMemoryError("no")
+        return batch
+
+    assert gpu.bench.fitting(64, work) == 16
+    assert tried == [64, 32, 16]
+    with pytest.raises(torch.OutOfMemoryError):
+        gpu.bench.fitting(10_000, work)
+    with pytest.raises(ZeroDivisionError):
+        gpu.bench.fitting(64, lambda batch: batch / 0)
+
+
+def test_memory_that_runs_out_in_fit_is_known_by_its_cause(gpu):
+    from flipkd.errors import ResourceError
+
+    error = ResourceError("memory ran out")
+    assert not gpu.bench.of_memory(error)
+    error.__cause__ = torch.OutOfMemoryError("no")
+    assert gpu.bench.of_memory(error)
+
+
+def test_made_up_pairs_are_many_and_the_same_each_time(gpu):
+    first, second = (gpu.pairs.made_up(500, words=(6, 17)) for _ in range(2))
+    assert first == second
+    assert len(set(first.left)) == len(set(first.right)) == 500
+    assert {len(text.split()) for text in first.left} == set(range(6, 18))
+    assert sum(first.label) == 250
+
+
+def test_estimates_of_a_full_run_leave_the_bars_within_nine_minutes(gpu):
+    wanted = gpu.measurements.measurements(gpu.measurements.FULL)
+    names = [measurement.name for measurement in wanted]
+    assert len(set(names)) == len(names)
+    last = names.index("student_score_sentence_transformers")
+    assert sum(measurement.estimate for measurement in wanted[: last + 1]) < 400
