@@ -78,8 +78,8 @@ def measure(measurement: Measurement, bench: Bench) -> dict[str, Any]:
 
 def unusable(error: BaseException) -> bool:
     """Whether the GPU takes nothing more from this process: after a fault of a kernel all that follows fails as well."""
-    said = f"{error} {error.__cause__ or ''}"
-    return not of_memory(error) and any(word in said for word in ("CUDA error", "CUBLAS_STATUS", "device-side"))
+    message = f"{error} {error.__cause__ or ''}"
+    return not of_memory(error) and any(word in message for word in ("CUDA error", "CUBLAS_STATUS", "device-side"))
 
 
 def said(name: str, result: dict[str, Any]) -> str:

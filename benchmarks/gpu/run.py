@@ -3,10 +3,12 @@
     python benchmarks/gpu/run.py --output_dir gpu
     python benchmarks/gpu/run.py --output_dir gpu --only product student_train_flipped --pairs FILE.parquet
     python benchmarks/gpu/run.py --output_dir gpu --tiny
+    python benchmarks/gpu/run.py --output_dir gpu --quality --pairs_folder benchmarks/quality/pairs
 
 OUTPUT_DIR/measurements.json holds every finished measurement, run.log what libraries said. A measurement for which too
 little time is left is skipped and says so; one that fails is named with its reason, and the others go on. With `--tiny`
-everything runs on a CPU too, through random models of two layers with the tokenizer of `--model`.
+everything runs on a CPU too, through random models of two layers with the tokenizer of `--model`. What stands behind
+`--quality` is for quality.py, which then has the rest of the time.
 """
 
 from __future__ import annotations
@@ -21,24 +23,19 @@ import time
 from pathlib import Path
 from typing import Any
 
+from harvest import last_lines
 from measurements import AGAIN, FULL, TINY, select
 
 from flipkd.files import read_json, write_json
 
 HERE = Path(__file__).parent
 SECONDS = 520.0
-LAST_LINES = 12
 MOST_DEATHS = 3  # processes in a row that measured nothing at all
 FLOPS = (
     "P weights in the linear layers of the body, L in their LoRA layers: training (4 P + 6 L) tokens + 8 hidden pairs, "
     "scoring 2 P tokens + 4 hidden pairs; tokens without padding, in scoring what all rows begin with counted once "
     "(benchmarks/speed/machine.py)"
 )
-
-
-def last_lines(log: Path) -> str:
-    """The end of what a process said."""
-    return "\n".join(log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-LAST_LINES:])
 
 
 def measure_all(given: argparse.Namespace, scratch: str, until: float) -> None:
@@ -94,6 +91,7 @@ def main() -> None:
     parser.add_argument("--model", default="gemma-3-270m", help="the student: packaged name or folder")
     parser.add_argument("--pairs", help="file of labelled pairs; without it pairs are made up")
     parser.add_argument("--tiny", action="store_true")
+    parser.add_argument("--quality", nargs=argparse.REMAINDER, help="options of quality.py")
     given = parser.parse_args()
     known = [measurement.name for measurement in select(TINY if given.tiny else FULL, None)]
     if unknown := [name for name in given.only or [] if name not in known]:
@@ -101,8 +99,12 @@ def main() -> None:
     given.output_dir.mkdir(parents=True, exist_ok=True)
     (given.output_dir / "run.log").unlink(missing_ok=True)
     write_json(given.output_dir / "measurements.json", about(given))
+    until += given.seconds
     with tempfile.TemporaryDirectory() as scratch:
-        measure_all(given, scratch, until + given.seconds)
+        measure_all(given, scratch, until)
+    if given.quality is not None:
+        words = [*given.quality, "--output_dir", str(given.output_dir), "--seconds", str(until - time.time())]
+        subprocess.run([sys.executable, str(HERE / "quality.py"), *words], check=True)
 
 
 if __name__ == "__main__":

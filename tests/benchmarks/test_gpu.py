@@ -4,15 +4,18 @@ import json
 import os
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from tiny import make_table
 
 FOLDER = Path(__file__).parents[2] / "benchmarks" / "gpu"
 SPEED = FOLDER.with_name("speed")
-NAMES = ("measurements", "card", "clock", "pairs", "bench", "training", "scoring", "peers_on_card")
+NAMES = ("measurements", "card", "clock", "pairs", "bench", "training", "scoring", "peers_on_card", "quality")
+SYSTEMS = ["flipped", "teacher_finetuned", "plain"]
 
 
 def run(*words, script="run.py"):
@@ -201,3 +204,80 @@ def test_estimates_of_a_full_run_leave_the_bars_within_nine_minutes(gpu):
     assert len(set(names)) == len(names)
     last = names.index("student_score_sentence_transformers")
     assert sum(measurement.estimate for measurement in wanted[: last + 1]) < 400
+
+
+# Quality
+
+
+@pytest.fixture(scope="module")
+def pairs_folder(tmp_path_factory):
+    """Pairs of mrpc, and of mqp_medical a folder whose test pairs have no labels."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    folder = tmp_path_factory.mktemp("sets")
+    for name in ("mrpc", "mqp_medical"):
+        (folder / name).mkdir()
+        for seed, (split, n) in enumerate({"train": 48, "validation": 24, "test": 24}.items()):
+            table = make_table(n, seed=seed)
+            columns = {"text_a": table.left, "text_b": table.right, "label": table.label}
+            if (name, split) == ("mqp_medical", "test"):
+                del columns["label"]
+            pq.write_table(pa.table(columns), folder / name / f"{split}.parquet")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory, pairs_folder, base_models, encoders):
+    folder = tmp_path_factory.mktemp("quality")
+    settings = {
+        "train.dtype": "float32",
+        "train.max_text_length": 16,
+        "train.num_train_epochs": 1,
+        "teach.num_train_epochs": 1,
+    }
+    words = ["--pairs_folder", pairs_folder, "--sets", "mqp_medical", "mrpc", "--seeds", 0, "--workers", 2]
+    words += ["--models", f"gemma-3-270m={base_models['llama']}", f"all-MiniLM-L6-v2={encoders / 'bi'}"]
+    words += [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+    given = ("--tiny", "--model", base_models["llama"], "--output_dir", folder, "--only", "product")
+    run(*given, "--seconds", 300, "--quality", *words)
+    return SimpleNamespace(folder=folder, **json.loads((folder / "quality.json").read_text()))
+
+
+def test_units_side_by_side_and_what_became_of_each(compared):
+    assert compared.missing == [f"mqp_medical-{name}-seed0" for name in SYSTEMS]
+    assert sorted(compared.units) == sorted(f"mrpc-{name}-seed0" for name in SYSTEMS)
+    states = {name: job["state"] for name, job in compared.jobs.items()}
+    failed = {"mqp_medical-flipped-seed0": "failed", "mqp_medical-plain-seed0": "failed"}
+    assert states == failed | {"mrpc-flipped-seed0": "finished", "mrpc-plain-seed0": "finished"}
+    assert all("label" in compared.jobs[name]["why"] for name in failed)
+    for name in SYSTEMS:
+        found = compared.sets["mrpc"][name]
+        assert found["seeds"] == [0]
+        assert 0 <= found["f1"] <= 1
+        assert found["average_precision"] == compared.units[f"mrpc-{name}-seed0"]["average_precision"] > 0
+
+
+def test_results_scores_and_logs_are_in_one_archive(compared):
+    with tarfile.open(compared.folder / "quality.tar.gz") as tar:
+        names = tar.getnames()
+        result = json.load(tar.extractfile("results/mrpc-flipped-seed0.json"))
+    assert result["metrics"]["test"]["f1"] == compared.units["mrpc-flipped-seed0"]["f1"]
+    assert {name.partition("/")[0] for name in names} == {"results", "scores", "logs"}
+    assert len([name for name in names if name.startswith("scores/")]) == len(SYSTEMS)
+    assert len(list(compared.folder.iterdir())) <= 8
+
+
+def test_a_comparison_is_stopped_when_the_time_is_up(tmp_path, pairs_folder):
+    words = ("--pairs_folder", pairs_folder, "--sets", "mrpc", "--workers", 1, "--seconds", 0.5, "--seeds", 0)
+    run(*words, "--output_dir", tmp_path, script="quality.py")
+    found = json.loads((tmp_path / "quality.json").read_text())
+    assert found["missing"] == [f"mrpc-{name}-seed0" for name in SYSTEMS]
+    assert found["jobs"]["mrpc-plain-seed0"] == {"state": "waiting"}
+    assert found["jobs"]["mrpc-flipped-seed0"]["state"] == "failed"
+
+
+def test_the_first_jobs_answer_the_main_question(gpu):
+    first = [job.units[0] for job in gpu.quality.jobs(("a", "b"), (0, 1))]
+    assert first[:4] == ["a-flipped-seed0", "b-flipped-seed0", "a-plain-seed0", "b-plain-seed0"]
+    assert len(first) == 8
