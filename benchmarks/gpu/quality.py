@@ -80,6 +80,7 @@ class Crew:
         self.waiting, self.given, self.work_dir = waiting, given, work_dir
         self.running: dict[Job, subprocess.Popen[bytes]] = {}
         self.codes: dict[Job, int] = {}
+        self.stopped: set[Job] = set()
 
     def begin(self) -> None:
         """Start as many as there are workers for."""
@@ -110,6 +111,7 @@ class Crew:
 
     def stop(self) -> None:
         """Ask all that run to save and stop, and end what does not."""
+        self.stopped |= set(self.running)
         for process in self.running.values():
             os.killpg(process.pid, signal.SIGTERM)
         until = time.monotonic() + PATIENCE
@@ -126,7 +128,9 @@ class Crew:
         found |= {job.name: {"state": "waiting"} for job in self.waiting}
         for job, code in self.codes.items():
             failed = {"state": "failed", "code": code, "why": last_lines(self.work_dir / f"{job.name}.log")}
-            found[job.name] = failed if code else {"state": "finished"}
+            found[job.name] = (
+                failed if code and job not in self.stopped else {"state": "stopped" if code else "finished"}
+            )
         return dict(sorted(found.items()))
 
 

@@ -1,7 +1,9 @@
 """The benchmark for a GPU, run to its end on this machine with tiny models; its clock, and what it does about failures."""
 
+import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -274,10 +276,71 @@ def test_a_comparison_is_stopped_when_the_time_is_up(tmp_path, pairs_folder):
     found = json.loads((tmp_path / "quality.json").read_text())
     assert found["missing"] == [f"mrpc-{name}-seed0" for name in SYSTEMS]
     assert found["jobs"]["mrpc-plain-seed0"] == {"state": "waiting"}
-    assert found["jobs"]["mrpc-flipped-seed0"]["state"] == "failed"
+    assert found["jobs"]["mrpc-flipped-seed0"]["state"] == "stopped"
 
 
 def test_the_first_jobs_answer_the_main_question(gpu):
     first = [job.units[0] for job in gpu.quality.jobs(("a", "b"), (0, 1))]
     assert first[:4] == ["a-flipped-seed0", "b-flipped-seed0", "a-plain-seed0", "b-plain-seed0"]
     assert len(first) == 8
+
+
+# The page
+
+
+@pytest.fixture(scope="module")
+def page(gpu):
+    """page.py by its path: benchmarks/speed has one of its own."""
+    spec = importlib.util.spec_from_file_location("gpu_page", FOLDER / "page.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where dataclasses look for it
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules[spec.name]
+
+
+def test_the_page_says_what_the_results_say(page):
+    text = page.PAGE.read_text(encoding="utf-8")
+    assert "<!-- gpu -->" in text
+    assert text == page.filled(text), "run: python benchmarks/gpu/page.py"
+
+
+def test_the_page_of_a_run(page, measured, compared, tmp_path):
+    assert page.section(tmp_path) == page.NOT_RUN
+    shutil.copy(measured.folder / "measurements.json", tmp_path)
+    shutil.copy(compared.folder / "quality.json", tmp_path)
+    text = page.section(tmp_path)
+    rows = {
+        cells[1].strip(): [cell.strip() for cell in cells[2:]]
+        for line in text.splitlines()
+        if (cells := line.split("|"))[1:]
+    }
+    assert set(measured.measurements) <= set(rows)
+    assert rows["gemma-3-270m, scoring, default batch"][1:4] == ["at least 10,000", "no", "pairs/s"]
+    ours, theirs = (
+        measured.measurements[f"student_train_{name}"]["value"] for name in ("plain", "sentence_transformers")
+    )
+    row = rows["gemma-3-270m, plain training against sentence-transformers"]
+    assert row[0] == page.shown(ours / theirs)
+    assert rows["7B-shaped layers, plain training, of the product rate"][0] == "not measured"  # at a full run's sizes
+    assert "2 finished, 2 failed" in text or "2 failed, 2 finished" in text
+    assert measured.command in text
+    assert compared.command in text
+
+
+def test_bars_are_held_against_the_best_of_a_peer(page):
+    found = {"student_train_plain": {"value": 900.0}, "student_train_trl": {"value": 100.0}}
+    found["student_train_trl_packed"] = {"value": 300.0}
+    assert page.times("student", "trl")(found) == 3
+    assert page.times("layers", "trl")(found) is None
+    shares = {
+        f"layers_score_{tokens}_tokens": {"share_of_product": share} for tokens, share in ((8192, 0.5), (32768, 0.7))
+    }
+    assert page.best_share("score")(shares) == pytest.approx(70)
+    (row,) = [line for line in page.bars(shares).splitlines() if "scoring, of the product" in line]
+    assert [cell.strip() for cell in row.split("|")[2:6]] == ["70", "at least 60", "yes", "%"]
+
+
+def test_a_measurement_that_failed_is_told_with_its_reason(page):
+    cells = page.row("a", {"state": "failed", "why": "memory ran out\nmore"})
+    assert cells[:2] == ["a", "failed: memory ran out"]
