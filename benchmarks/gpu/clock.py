@@ -20,25 +20,31 @@ ENDLESS = 1_000_000  # steps: the clock ends the run
 
 
 class Clock(TrainerCallback):
-    """Starts when `warm_steps` steps in a row compiled nothing, or after `patience` seconds; ends the run after `window`."""
+    """Starts when nothing was compiled for a while, or after `patience` seconds; ends the run `window` seconds later.
+
+    A while is `warm_steps` steps, or of slow steps LEAST_STEPS that take as long as a window.
+    """
 
     def __init__(self, *, warm_steps: int, window: float, patience: float) -> None:
         self.warm_steps, self.window, self.patience = warm_steps, window, patience
         self.batch = self.compiled = self.quiet_from = self.first = self.last = 0  # steps, but for the batch
-        self.begun = self.started = self.ended = self.first_epoch = self.last_epoch = 0.0
+        self.begun = self.quiet_since = self.started = self.ended = 0.0
+        self.first_epoch = self.last_epoch = 0.0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_unused: Any) -> None:
         """Note the batch, whoever chose it."""
         self.batch = args.train_batch_size * args.gradient_accumulation_steps
-        self.begun = time.perf_counter()
+        self.begun = self.quiet_since = time.perf_counter()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_unused: Any) -> None:
         """Start the window, or end it and with it the run."""
         step, moment = state.global_step, time.perf_counter()
         if not self.started:
             if (compiled := compiled_frames()) != self.compiled:
-                self.compiled, self.quiet_from = compiled, step
-            if step - self.quiet_from >= self.warm_steps or moment - self.begun > self.patience:
+                self.compiled, self.quiet_from, self.quiet_since = compiled, step, moment
+            quiet, seconds = step - self.quiet_from, moment - self.quiet_since
+            slow = quiet >= LEAST_STEPS and seconds >= self.window
+            if quiet >= self.warm_steps or slow or moment - self.begun > self.patience:
                 self.first, self.first_epoch, self.started = step, state.epoch, now()
         elif moment - self.started >= self.window and step - self.first >= LEAST_STEPS:
             self.last, self.last_epoch, self.ended = step, state.epoch, now()

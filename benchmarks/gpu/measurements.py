@@ -88,14 +88,15 @@ def measurements(size: Size) -> list[Measurement]:
     found += [_trained("student", kind, None) for kind in ("flipped", "plain")]
     found += [_scored("student", None)]
     found += [_trained("layers", kind, size.tokens[0]) for kind in ("plain", "flipped")]
-    found += [_scored("layers", size.tokens[0])]
+    found += [_scored("layers", None)]
     found += [_peer("student", peer, None) for peer in ("trl", "sentence_transformers", "trl_packed")]
     found += [_peer("layers", peer, size.tokens[0]) for peer in ("trl", "sentence_transformers", "trl_packed")]
     found += [Measurement("student_score_sentence_transformers", "peers_on_card:score", 12, {"model": "student"})]
     for tokens in size.tokens[1:]:
-        found += [_trained("layers", kind, tokens) for kind in ("plain", "flipped")] + [_scored("layers", tokens)]
+        found += [_trained("layers", kind, tokens) for kind in ("plain", "flipped")]
     found += [_trained("student", "flipped", batch) for batch in size.batches]
     found += [_scored("student", batch) for batch in size.score_batches]
+    found += [_scored("layers", tokens) for tokens in size.tokens]
     return found + [_trained("student", "plain", batch) for batch in size.batches]
 
 

@@ -44,7 +44,7 @@ def rate(name: str) -> Callable[[Found], float | None]:
 
 def best_share(kind: str) -> Callable[[Found], float | None]:
     """The largest share of the product rate, of all steps of the 7B-shaped layers, in percent."""
-    names = [f"layers_{kind}_{tokens}_tokens" for tokens in FULL.tokens]
+    names = [f"layers_{kind}", *(f"layers_{kind}_{tokens}_tokens" for tokens in FULL.tokens)]
 
     def figure(found: Found) -> float | None:
         shares = [share for name in names if (share := found.get(name, {}).get("share_of_product")) is not None]

@@ -27,7 +27,11 @@ def score(bench: Bench, *, model: str, batch: int | None = None, tokens: int | N
         default = signature(matcher.predict).parameters["batch_size"].default
         language_model = matcher.student.language_model
         return found | {
-            "settings": {"batch": batch or default, "merged": True, "dtype": str(language_model.dtype)},
+            "settings": {
+                "batch": batch or default or "as many as fit",
+                "merged": True,
+                "dtype": str(language_model.dtype),
+            },
             **bench.rate(found.pop("flops") / found["seconds"]),
         }
 

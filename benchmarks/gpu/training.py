@@ -46,7 +46,7 @@ def _trained(bench: Bench, task: Task, *, kind: str, batch: int | None) -> dict[
             "reading": config.reading,
             "lora_r": config.lora_r,
             "dtype": config.dtype,
-            "compiled": bool(module.student.compiled),
+            "compiled": bool(getattr(module.student, "compiled", False)),
         },
         "tokens_per_pair": work.tokens / work.pairs,
         **bench.rate(window["value"] * work.flops / work.pairs),
