@@ -35,6 +35,7 @@ class Clock(TrainerCallback):
         """Note the batch, whoever chose it."""
         self.batch = args.train_batch_size * args.gradient_accumulation_steps
         self.begun = self.quiet_since = time.perf_counter()
+        self.compiled = compiled_frames()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_unused: Any) -> None:
         """Start the window, or end it and with it the run."""
