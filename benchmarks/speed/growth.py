@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
+from typing import Any
 
 from machine import Work, timed
 from ours import PLAIN, ranking, save_matcher, score, train
@@ -93,15 +94,23 @@ def memory(task: Task) -> Repetition:
 
 def save_tiny_model(model: str, folder: str) -> None:
     """A random llama of one layer with the tokenizer of `model`."""
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
+    shape = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    save_random_model(model, folder, kind="llama", dtype="float32", **shape)
 
-    from flipkd.student.language_model import load_tokenizer
+
+def save_random_model(model: str, folder: str, *, kind: str, dtype: str, device: str = "cpu", **shape: Any) -> None:
+    """A random model of transformers' `kind` and a shape, made on `device`, with the tokenizer of `model`."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from flipkd.student.language_model import DTYPES, load_tokenizer
 
     tokenizer = load_tokenizer(model)
+    config = AutoConfig.for_model(kind, vocab_size=len(tokenizer), **shape)
     torch.manual_seed(SEED)
-    shape = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
-    LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **shape)).save_pretrained(folder)
+    with torch.device(device):
+        made = AutoModelForCausalLM.from_config(config, dtype=DTYPES[dtype])
+    made.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 

@@ -31,15 +31,17 @@ from workload import (
 if TYPE_CHECKING:
     from flipkd.config import TrainConfig
     from flipkd.matcher import Matcher
-    from flipkd.training.batches import TeacherSignal
+    from flipkd.training.batches import PairTable, TeacherSignal
+    from flipkd.training.module import DistillationModule
 
 Repetition = Callable[[int], Work]
 PLAIN = {"answer_cross_entropy": 1.0}
+NOTHING_WRITTEN = {"save_strategy": "no", "disable_tqdm": True}  # on top of what a run passes on
 TEACHER_WIDTH = 384  # of all-MiniLM-L6-v2; a teacher's values cost a student nothing but the N x N grid
 
 
 def settings(task: Task, **changes: Any) -> TrainConfig:
-    """Settings of `flipkd train` with the same LoRA everywhere, one pass, and no files that are not needed."""
+    """Settings of `flipkd train` with the same LoRA everywhere and one pass; what is changed to None keeps its default."""
     from flipkd.config import TrainConfig
 
     values = {
@@ -54,37 +56,50 @@ def settings(task: Task, **changes: Any) -> TrainConfig:
         "per_device_train_batch_size": BATCH,
         "learning_rate": LEARNING_RATE,
     }
-    return TrainConfig.check(values | changes)
+    return TrainConfig.check({name: value for name, value in (values | changes).items() if value is not None})
 
 
 def train(task: Task, **changes: Any) -> Repetition:
     """`fit` of a fresh student; its time is the Trainer's own `train_runtime`."""
-    from flipkd.training.batches import PairTable
-    from flipkd.training.module import DistillationModule
-    from flipkd.training.run import fresh_student, passed_on, run_objectives
+    from flipkd.training.run import passed_on
     from flipkd.training.trainer import fit
 
     config = settings(task, **changes)
-    arguments = passed_on(config) | {"save_strategy": "no", "disable_tqdm": True}
+    arguments = passed_on(config) | NOTHING_WRITTEN
 
     def repetition(count: int) -> Work:
         part = task.first(count)
-        table = PairTable(
-            left=part.left, right=part.right, label=np.array(part.label, np.int64), teacher=random_teacher(part)
-        )
-        student, _ = fresh_student(config)
-        module = DistillationModule(student, run_objectives(config, table, table))
+        module, table = learner(config, part)
         with TemporaryDirectory() as folder:
             seconds = fit(module, table, output_dir=Path(folder), arguments=arguments)["train_runtime"]
-        tokens, rows = real_tokens(student.prompt, part), count
-        if config.reading == "separate" and module.represent:
-            tokens += sum(len(row) for row in student.prompt.text_rows([*part.left, *part.right]))
-            rows += 2 * count
-        repeated = len(student.prompt.head) * (rows - ceil(count / BATCH)) if module.behind_head else 0
-        flops = training_flops(student.language_model, tokens=tokens - repeated, pairs=count)
-        return Work(seconds, count, tokens, flops)
+        return training_work(module, part, seconds=seconds, batch=BATCH)
 
     return repetition
+
+
+def learner(config: TrainConfig, part: Task) -> tuple[DistillationModule, PairTable]:
+    """A fresh student with its loss, and the pairs with random vectors of a teacher."""
+    from flipkd.training.batches import PairTable
+    from flipkd.training.module import DistillationModule
+    from flipkd.training.run import fresh_student, run_objectives
+
+    table = PairTable(
+        left=part.left, right=part.right, label=np.array(part.label, np.int64), teacher=random_teacher(part)
+    )
+    student, _ = fresh_student(config)
+    return DistillationModule(student, run_objectives(config, table, table)), table
+
+
+def training_work(module: DistillationModule, part: Task, *, seconds: float, batch: int) -> Work:
+    """What a pass over `part` has done that took so long, in steps of `batch` pairs."""
+    student, count = module.student, len(part.left)
+    tokens, rows = real_tokens(student.prompt, part), count
+    if student.prompt.reading == "separate" and module.represent:
+        tokens += sum(len(row) for row in student.prompt.text_rows([*part.left, *part.right]))
+        rows += 2 * count
+    repeated = len(student.prompt.head) * (rows - ceil(count / batch)) if module.behind_head else 0
+    flops = training_flops(student.language_model, tokens=tokens - repeated, pairs=count)
+    return Work(seconds, count, tokens, flops)
 
 
 def train_plain(task: Task) -> Repetition:
@@ -140,7 +155,11 @@ def merged_matcher(task: Task, **changes: Any) -> Matcher:
 
 def score(task: Task, *, int8: bool = False, **changes: Any) -> Repetition:
     """`Matcher.predict`."""
-    matcher = merged_matcher(task, **changes)
+    return scoring(task, merged_matcher(task, **changes), int8=int8, batch_size=SCORE_BATCH)
+
+
+def scoring(task: Task, matcher: Matcher, *, int8: bool = False, **how: Any) -> Repetition:
+    """`matcher.predict(pairs, **how)`."""
     model = matcher.student.language_model
     flops = scoring_flops(model, tokens=1, pairs=0), scoring_flops(model, tokens=0, pairs=1)
     if int8:
@@ -150,7 +169,7 @@ def score(task: Task, *, int8: bool = False, **changes: Any) -> Repetition:
         part = task.first(count)
         matcher.student.prompt = unused(matcher.student.prompt)
         pairs = list(zip(part.left, part.right, strict=True))
-        seconds, scores = timed(lambda: matcher.predict(pairs, batch_size=SCORE_BATCH))
+        seconds, scores = timed(lambda: matcher.predict(pairs, **how))
         tokens = real_tokens(matcher.student.prompt, part)
         computed = real_tokens(matcher.student.prompt, part, shared_once=True)
         return Work(seconds, count, tokens, flops[0] * computed + flops[1] * count, scores.tolist())

@@ -42,6 +42,9 @@ TRAINING: dict[str, Any] = {
 }
 
 
+GROUPED = {"train_sampling_strategy": "group_by_length"}
+
+
 def need(package: str) -> None:
     """Raise MissingError unless the package is installed."""
     if importlib.util.find_spec(package) is None:
@@ -57,8 +60,11 @@ def base_model(task: Task) -> Any:
     return AutoModelForCausalLM.from_pretrained(model_path(task.model), dtype=torch.bfloat16, trust_remote_code=False)
 
 
-def train_trl(task: Task) -> Repetition:
-    """TRL's SFTTrainer: prompt and label word, loss on the label word, LoRA by peft_config, rows grouped by length."""
+def train_trl(task: Task, **changes: Any) -> Repetition:
+    """TRL's SFTTrainer: prompt and label word, loss on the label word, LoRA by peft_config, rows grouped by length.
+
+    `changes` are fields of its SFTConfig.
+    """
     need("trl")
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer  # type: ignore[attr-defined]  # trl loads its names on first use
@@ -73,12 +79,7 @@ def train_trl(task: Task) -> Repetition:
         with TemporaryDirectory() as folder:
             trainer = SFTTrainer(
                 model=model,
-                args=SFTConfig(
-                    output_dir=folder,
-                    completion_only_loss=True,
-                    train_sampling_strategy="group_by_length",
-                    **TRAINING,
-                ),
+                args=SFTConfig(output_dir=folder, completion_only_loss=True, **TRAINING | GROUPED | changes),
                 train_dataset=Dataset.from_dict(rows),
                 processing_class=prompt.tokenizer,
                 peft_config=lora_config(model),
@@ -89,8 +90,11 @@ def train_trl(task: Task) -> Repetition:
     return repetition
 
 
-def train_sentence_transformers(task: Task) -> Repetition:
-    """CrossEncoderTrainer with binary cross-entropy on the logit-score head, LoRA by `add_adapter`."""
+def train_sentence_transformers(task: Task, **changes: Any) -> Repetition:
+    """CrossEncoderTrainer with binary cross-entropy on the logit-score head, LoRA by `add_adapter`.
+
+    `changes` are fields of its CrossEncoderTrainingArguments.
+    """
     need("sentence_transformers")
     from datasets import Dataset
     from sentence_transformers.cross_encoder import CrossEncoderTrainer, CrossEncoderTrainingArguments
@@ -107,7 +111,7 @@ def train_sentence_transformers(task: Task) -> Repetition:
         with TemporaryDirectory() as folder:
             trainer = CrossEncoderTrainer(
                 model=model,
-                args=CrossEncoderTrainingArguments(output_dir=folder, **TRAINING),
+                args=CrossEncoderTrainingArguments(output_dir=folder, **TRAINING | changes),
                 train_dataset=Dataset.from_dict(rows),
                 loss=BinaryCrossEntropyLoss(model),
             )
@@ -123,6 +127,7 @@ def cross_encoder(task: Task) -> Any:
     from sentence_transformers.base.modules import Transformer
     from sentence_transformers.cross_encoder.modules import LogitScore
 
+    from flipkd.device import best_device
     from flipkd.models import model_path
 
     prompt = load_prompt(task.model)
@@ -134,7 +139,7 @@ def cross_encoder(task: Task) -> Any:
         processor_kwargs={"chat_template": chat_template(prompt)},
     )
     modules = [language_model, LogitScore(true_token_id=yes, false_token_id=no)]
-    return CrossEncoder(modules=modules, activation_fn=torch.nn.Identity(), device="cpu")
+    return CrossEncoder(modules=modules, activation_fn=torch.nn.Identity(), device=best_device())
 
 
 def chat_template(prompt: Any) -> str:
@@ -156,7 +161,7 @@ def chat_template(prompt: Any) -> str:
     return f"{{{{ {before} + {sides[0]} + {between} + {sides[1]} + {after} }}}}"
 
 
-def score_sentence_transformers(task: Task) -> Repetition:
+def score_sentence_transformers(task: Task, *, batch_size: int = SCORE_BATCH) -> Repetition:
     """`CrossEncoder.predict`: bfloat16, no LoRA, as after merging; it sorts by length and keeps one row of logits."""
     need("sentence_transformers")
     model = cross_encoder(task)
@@ -165,7 +170,7 @@ def score_sentence_transformers(task: Task) -> Repetition:
     def repetition(count: int) -> Work:
         part = task.first(count)
         pairs = list(zip(cut_texts(prompt, part.left), cut_texts(prompt, part.right), strict=True))
-        seconds, scores = timed(lambda: model.predict(pairs, batch_size=SCORE_BATCH))
+        seconds, scores = timed(lambda: model.predict(pairs, batch_size=batch_size))
         return Work(seconds, count, real_tokens(prompt, part), 0.0, scores.tolist())
 
     return repetition
