@@ -168,13 +168,21 @@ class Prompt:
         return self._ids([text])[0]
 
     def _ids(self, texts: list[str]) -> list[list[int]]:
-        encoded = self.tokenizer(
-            texts, add_special_tokens=False, split_special_tokens=True, return_attention_mask=False
-        )
         return [
-            list(ids) if self._control.isdisjoint(ids) else self._without_control(text)
-            for text, ids in zip(texts, encoded["input_ids"], strict=True)
+            ids if self._control.isdisjoint(ids) else self._without_control(text)
+            for text, ids in zip(texts, self._encoded(texts), strict=True)
         ]
+
+    def _encoded(self, texts: list[str]) -> list[list[int]]:
+        """Ids of texts without special tokens, spelt-out ones split; straight from a fast tokenizer, in half the time."""
+        backend = getattr(self.tokenizer, "backend_tokenizer", None)
+        if backend is None:
+            found = self.tokenizer(texts, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+            return [list(ids) for ids in found]
+        backend.no_truncation()
+        backend.no_padding()
+        backend.encode_special_tokens = True
+        return [encoding.ids for encoding in backend.encode_batch_fast(texts, add_special_tokens=False)]
 
     def _without_control(self, text: str) -> list[int]:
         """Tokenise text that spells an added token (`<think>`, ...) which `split_special_tokens` lets through.
@@ -186,10 +194,7 @@ class Prompt:
             parts.append(text[start : found.start() + 1])
             start = found.start() + 1
         parts = [part for part in [*parts, text[start:]] if part]
-        encoded = self.tokenizer(
-            parts, add_special_tokens=False, split_special_tokens=True, return_attention_mask=False
-        )
-        return [token for ids in encoded["input_ids"] for token in ids if token not in self._control]
+        return [token for ids in self._encoded(parts) for token in ids if token not in self._control]
 
     def _label_id(self, word: str) -> int:
         """The one token that `word` adds after the question; refused unless it is exactly one."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -31,6 +31,7 @@ class DistillationModule(nn.Module):
         self.queue = Queue(queue_size)
         self.recorder = Recorder([term.name for term in objectives])
         self.graphed: GraphedStep | None = None
+        self._held: list[nn.Parameter] | None = None
 
     def forward(self, **batch: Tensor) -> dict[str, Tensor]:
         """One batch of N pairs, as Collator makes it -> loss []; where no graph is replayed also logits [N, 2].
@@ -53,6 +54,32 @@ class DistillationModule(nn.Module):
         if self.training:
             self.recorder.batch(values, finite, rows)
         return outputs
+
+    def hold_parameters(self) -> None:
+        """Look the parameters up once for all steps; a model that is sharded later must not call it.
+
+        The Trainer asks for all of them several times a step, and walking through the thousand modules of a small model
+        takes longer than its whole step on a GPU.
+        """
+        self._held = list(self.parameters())
+
+    def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]:
+        """As any module's."""
+        return super().parameters(recurse) if self._held is None else iter(self._held)
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """As any module's, over the parameters that are held."""
+        if self._held is None or not set_to_none:
+            super().zero_grad(set_to_none)
+            return
+        for parameter in self._held:
+            parameter.grad = None
+
+    def train(self, mode: bool = True) -> DistillationModule:
+        """As any module, but without a walk through it where nothing changes."""
+        if mode != self.training or mode != self.student.training:
+            super().train(mode)
+        return self
 
     def step(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """(loss, what the recorder keeps of it, which pairs are finite) of a batch: what a CUDA graph records."""

@@ -156,6 +156,8 @@ def _trainer(
     if _replays_graphs(module, given):
         trainable = [p for p in module.parameters() if p.requires_grad]
         module.graphed, module.student.few_shapes = GraphedStep(module.step, trainable), True
+    if not given.fsdp and not given.deepspeed:
+        module.hold_parameters()
     collator = Collator(module.student, table, represent=module.represent, behind_head=module.behind_head)
     try:
         return DistillationTrainer(
