@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from flipkd.cli.launching import Processes, in_processes
 from flipkd.cli.options import Assignments, Columns, ConfigFile, OutputDir, Seed, Train, Validation, mapping_of
 from flipkd.cli.terminal import prints_on_stderr, show
 
@@ -54,12 +55,14 @@ def train(
     ] = None,
     output_dir: OutputDir = None,
     seed: Seed = None,
+    num_processes: Processes = None,
     config: ConfigFile = None,
     assignments: Assignments = None,
 ) -> None:
     """Train the LLM on labels and on what the teacher says.
 
-    The same command goes on after a stop.
+    The same command goes on after a stop. Under torchrun or accelerate launch, or with --num_processes, several GPUs train
+    together.
     """
     from flipkd.config import TrainConfig
     from flipkd.files import read_json
@@ -76,6 +79,7 @@ def train(
         "seed": seed,
     }
     settings = TrainConfig.build(config, assignments or (), given)
+    in_processes(num_processes)
     with prints_on_stderr():
         matcher = stage(settings)
     from flipkd.training.run import VALIDATION  # brings torch, as the stage did

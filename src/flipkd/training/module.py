@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from flipkd.errors import NumbersError
 from flipkd.objectives import MatchBatch
 from flipkd.student.model import Student
+from flipkd.training.gather import gathered
 from flipkd.training.losses import WeightedObjective
 from flipkd.training.queue import PREFIX, Queue
 
@@ -57,27 +59,31 @@ class DistillationModule(nn.Module):
             }
         head = self.student.read_head() if self.behind_head else None
         reading = self.student(batch, represent=self.represent, prefix=head, text_prefix=head)
-        grid, right = None, reading.right
-        if teacher_left is not None and teacher_right is not None:
-            if self.training and self.queue.size and right is not None and right_id is not None:
-                wider = self.queue.extended({"right": right, "teacher_right": teacher_right, "right_id": right_id})
-                right, teacher_right, right_id = wider["right"], wider["teacher_right"], wider["right_id"]
-            with torch.autocast(label.device.type, enabled=False):  # it would round the teacher's cosines
-                grid = teacher_left @ teacher_right.T
         match = MatchBatch(
             answers=reading.answers,
             label=label,
             left=reading.left,
-            right=right,
-            teacher_grid=grid,
+            right=reading.right,
             teacher_pair=teacher_pair,
             teacher_left=teacher_left,
             teacher_right=teacher_right,
             left_id=left_id,
             right_id=right_id,
         )
+        match = self._with_grid(gathered(match) if self.training else match)
         similarity = match.similarity.detach() if self.represent else None
-        return {"loss": self._loss(match), "logits": reading.answers, "similarity": similarity}
+        return {"loss": self._loss(match), "logits": reading.answers.detach(), "similarity": similarity}
+
+    def _with_grid(self, match: MatchBatch) -> MatchBatch:
+        """The batch with the teacher's grid, made of the vectors of all ranks and of what the queue holds."""
+        left = match.teacher_left
+        if left is None or match.teacher_right is None:
+            return match
+        if self.training and self.queue.size and match.right is not None and match.right_id is not None:
+            columns = {name: match.require(name) for name in ("right", "teacher_right", "right_id")}
+            match = replace(match, **self.queue.extended(columns))
+        with torch.autocast(left.device.type, enabled=False):  # it would round the teacher's cosines
+            return replace(match, teacher_grid=left @ match.require("teacher_right").T)
 
     def _loss(self, match: MatchBatch) -> Tensor:
         parts = {term.name: term.function(match) for term in self.objectives}

@@ -1,0 +1,75 @@
+"""`--num_processes N`: the same command in N processes, which torch's elastic launcher starts, watches and ends."""
+
+from __future__ import annotations
+
+import os
+import sys
+import uuid
+from typing import Annotated
+
+import typer
+
+from flipkd import ranks
+from flipkd.errors import ConfigError, StoppedError, UsageError
+
+PATIENCE = 600  # seconds to finish a step and save after a signal
+LOG_LEVEL = "ERROR"  # torch's own launcher tells of every start and end
+Processes = Annotated[
+    int | None,
+    typer.Option("--num_processes", metavar="N", help="processes, each on a GPU of its own", show_default=False),
+]
+
+
+def in_processes(count: int | None) -> None:
+    """Run this command in `count` processes and end with it; return where this process is one of them or the only one.
+
+    The exit code is that of the process that failed first. Raises UsageError and ConfigError for a count that cannot be,
+    StoppedError after a signal, which each process has got by then.
+    """
+    if count is None:
+        return
+    if count < 1:
+        raise UsageError(f"--num_processes is {count}; it must be at least 1")
+    if ranks.launched():
+        if count != ranks.world_size():
+            raise UsageError(
+                f"--num_processes is {count}, but the launcher has started {ranks.world_size()}; leave it out"
+            )
+        return
+    if count > 1:
+        raise SystemExit(_launch(count))
+
+
+def _launch(count: int) -> int:
+    import torch
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    if torch.cuda.is_available() and count > torch.cuda.device_count():
+        raise ConfigError(f"--num_processes is {count}, but there are {torch.cuda.device_count()} GPUs")
+    os.environ.setdefault("OMP_NUM_THREADS", str(max((os.cpu_count() or 1) // count, 1)))
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=count,
+        run_id=uuid.uuid4().hex,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        local_addr="127.0.0.1",
+        max_restarts=0,
+        shutdown_timeout=PATIENCE,
+    )
+    try:
+        elastic_launch(config, sys.executable)("-m", "flipkd", *sys.argv[1:])
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        if failure.exitcode < 0:
+            sys.stderr.write(
+                f"flipkd: rank {rank} was killed by signal {-failure.exitcode}, as the system does when memory runs out; "
+                "the others were ended; run the same command to go on\n"
+            )
+        return failure.exitcode if failure.exitcode > 0 else 5
+    except SignalException:
+        raise StoppedError("stopped; the same command goes on") from None
+    return 0
