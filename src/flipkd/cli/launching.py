@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import signal
 import sys
 import uuid
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
 
 from flipkd import ranks
-from flipkd.errors import ConfigError, StoppedError, UsageError
+from flipkd.errors import ConfigError, PeerError, StoppedError, UsageError
 
 PATIENCE = 600  # seconds to finish a step and save after a signal
-LOG_LEVEL = "ERROR"  # torch's own launcher tells of every start and end
+COMMAND = ("-m", "flipkd")
 Processes = Annotated[
     int | None,
     typer.Option("--num_processes", metavar="N", help="processes, each on a GPU of its own", show_default=False),
@@ -60,16 +63,27 @@ def _launch(count: int) -> int:
         max_restarts=0,
         shutdown_timeout=PATIENCE,
     )
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # it tells of every end at length
     try:
-        elastic_launch(config, sys.executable)("-m", "flipkd", *sys.argv[1:])
+        elastic_launch(config, sys.executable)(*COMMAND, *sys.argv[1:])
     except ChildFailedError as error:
-        rank, failure = error.get_first_failure()
-        if failure.exitcode < 0:
-            sys.stderr.write(
-                f"flipkd: rank {rank} was killed by signal {-failure.exitcode}, as the system does when memory runs out; "
-                "the others were ended; run the same command to go on\n"
-            )
-        return failure.exitcode if failure.exitcode > 0 else 5
+        return _explained(error.failures)
     except SignalException:
         raise StoppedError("stopped; the same command goes on") from None
     return 0
+
+
+def _explained(failures: Mapping[int, Any]) -> int:
+    """The exit code of the rank that failed first; one that was killed could not say so itself.
+
+    The launcher ends the others by SIGTERM, and counts time in seconds.
+    """
+    rank = min(failures, key=lambda rank: (failures[rank].exitcode == -signal.SIGTERM, failures[rank].timestamp))
+    code: int = failures[rank].exitcode
+    if code > 0:
+        return code
+    sys.stderr.write(
+        f"flipkd: rank {rank} was killed by signal {-code}, as the system does when memory runs out, and the others were "
+        "ended; run the same command to go on\n"
+    )
+    return PeerError.exit_code

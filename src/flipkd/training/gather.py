@@ -6,6 +6,8 @@ ranks' gradients where their sum is meant: what comes back to a rank is therefor
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields, replace
 from typing import Any
 
@@ -57,6 +59,20 @@ def gathered(batch: MatchBatch) -> MatchBatch:
         ):
             whole[name] = part.squeeze(1) if given[name].dim() == 1 else part
     return replace(batch, **whole)
+
+
+@contextmanager
+def drawing_alike(seed: int, device: torch.device) -> Iterator[None]:
+    """A block in which all ranks draw the same numbers, so that an objective that draws is one and the same everywhere.
+
+    What a rank draws elsewhere, for dropout, stays its own. Alone nothing changes.
+    """
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        yield
+        return
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
 
 
 def _all_rows(own: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from flipkd.errors import NumbersError
 from flipkd.objectives import MatchBatch
 from flipkd.student.model import Student
-from flipkd.training.gather import gathered
+from flipkd.training.gather import drawing_alike, gathered
 from flipkd.training.losses import WeightedObjective
 from flipkd.training.queue import PREFIX, Queue
 
@@ -28,6 +28,7 @@ class DistillationModule(nn.Module):
         self.student, self.objectives = student, list(objectives)
         self.represent = any("vectors" in term.needs for term in objectives)
         self.behind_head = False  # whether batches are collated so
+        self.draw = 0  # the seed of what objectives draw in this step where several ranks must draw alike
         self.queue = Queue(queue_size)
         self.scores: list[float] = []
         self.losses: list[float] = []  # of the batches of the step that is being accumulated
@@ -72,7 +73,9 @@ class DistillationModule(nn.Module):
         )
         match = self._with_grid(gathered(match) if self.training else match)
         similarity = match.similarity.detach() if self.represent else None
-        return {"loss": self._loss(match), "logits": reading.answers.detach(), "similarity": similarity}
+        with drawing_alike(self.draw, label.device):
+            loss = self._loss(match)
+        return {"loss": loss, "logits": reading.answers.detach(), "similarity": similarity}
 
     def _with_grid(self, match: MatchBatch) -> MatchBatch:
         """The batch with the teacher's grid, made of the vectors of all ranks and of what the queue holds."""

@@ -90,6 +90,17 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]  # transformers has no
         super().log(logs, start_time)
 
 
+class Draws(TrainerCallback):  # type: ignore[misc]
+    """What objectives draw is a function of seed and step alone, where several ranks must draw alike."""
+
+    def __init__(self, module: DistillationModule) -> None:
+        self.module = module
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **_unused: Any) -> None:
+        """Before the batches of a step."""
+        self.module.draw = (args.seed << 31) + state.global_step
+
+
 class MetricsFile(TrainerCallback):  # type: ignore[misc]
     """Every logged line also goes to `metrics.jsonl`; lines beyond the resumed step are dropped, so none stands twice."""
 
@@ -161,7 +172,7 @@ def _trainer(
             args=given,
             data_collator=collator,
             train_dataset=range(len(table)),
-            callbacks=[Sentinels(module), Manifests(), *callbacks],
+            callbacks=[Draws(module), Sentinels(module), Manifests(), *callbacks],
         )
     except torch.OutOfMemoryError:
         raise
