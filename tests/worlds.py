@@ -41,3 +41,38 @@ def _rank(rank: int, size: int, folder: Path, work: Callable[..., Any], argument
     torch.save(work(*arguments), folder / f"{rank}.pt")
     dist.barrier()
     dist.destroy_process_group()
+
+
+def what_ranks_see() -> dict[str, Any]:
+    """What each function of `flipkd.ranks` gives on this rank."""
+    import contextlib
+    import time
+
+    from flipkd import ranks
+    from flipkd.errors import ConfigError, FlipkdError
+
+    def fail() -> None:
+        raise ConfigError("rank 0 cannot")
+
+    def caught(function: Callable[[], Any]) -> list[Any]:
+        try:
+            function()
+        except FlipkdError as error:
+            return [type(error).__name__, error.exit_code]
+        return []
+
+    def lose() -> None:
+        with ranks.together():
+            raise RuntimeError("[pair.cc:534] Connection closed by peer [127.0.0.1]:1")
+
+    entered: list[int] = []
+    found: dict[str, Any] = {"made": ranks.first(lambda: 7)}
+    found["turns"] = ranks.in_turn(time.monotonic)
+    found["same"] = ranks.same(100 + ranks.rank())
+    with ranks.led(lambda: contextlib.nullcontext(entered.append(1))):
+        found["led"] = len(entered)
+    vote = ranks.Vote()
+    found["votes"] = [vote.cast(ranks.rank() == 1 and call == 1) for call in range(4)]
+    found["failed"] = caught(lambda: ranks.first(fail))
+    found["lost"] = caught(lose)
+    return found

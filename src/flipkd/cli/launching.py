@@ -23,6 +23,12 @@ Processes = Annotated[
 ]
 
 
+def in_one_process(verb: str) -> None:
+    """Raise UsageError where a launcher has started several processes for a verb that is for one."""
+    if ranks.launched():
+        raise UsageError(f"flipkd {verb} is for one process; start it without torchrun or accelerate launch")
+
+
 def in_processes(count: int | None) -> None:
     """Run this command in `count` processes and end with it; return where this process is one of them or the only one.
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flipkd.cli.launching import Processes, in_processes
+from flipkd.cli.launching import Processes, in_one_process, in_processes
 from flipkd.cli.options import Assignments, Columns, ConfigFile, OutputDir, Seed, Train, Validation, mapping_of
 from flipkd.cli.terminal import prints_on_stderr, show
 
@@ -24,6 +24,7 @@ def teach(
     assignments: Assignments = None,
 ) -> None:
     """Fine-tune a small model and store what it says of every text."""
+    in_one_process("teach")
     from flipkd.config import TeachConfig
     from flipkd.stages.results import metrics_table
     from flipkd.stages.teach import teach as stage
@@ -103,6 +104,7 @@ def compare(
 
     The same command goes on after a stop, and computes nothing twice.
     """
+    in_one_process("compare")
     from flipkd.config import CompareConfig
     from flipkd.stages.compare import compare as stage
     from flipkd.stages.results import results_table
@@ -128,6 +130,7 @@ def demo(
 
     Bank questions, a teacher of 23 million parameters, a student of 268 million.
     """
+    in_one_process("demo")
     from flipkd.stages.demo import demo as stage
     from flipkd.stages.results import results_table
 

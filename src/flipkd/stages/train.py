@@ -49,7 +49,7 @@ def train(config: TrainConfig) -> Path:
 
 
 def _train(config: TrainConfig, sets: dict[str, Any]) -> Path:
-    from flipkd.training import run, trainer
+    from flipkd.training import processes, run, trainer
 
     data = {name: content_hash(dataset) for name, dataset in sets.items()}
     teacher = StoredTeacher(config.teacher) if config.teacher else None
@@ -69,6 +69,7 @@ def _train(config: TrainConfig, sets: dict[str, Any]) -> Path:
     # Paths may change between two starts of one run; what stands there may not, and is hashed.
     free = run.FREE_TO_CHANGE | {"train_file", "validation_file", "teacher"}
     passing = frozenset({PREFLIGHT, trainer.METRICS})  # without a checkpoint they say of no run that it began
+    processes.tell_of_idle_gpus()
     with ranks.led(claim):
         finished = ranks.first(lambda: run.finished(config))
         if ranks.same(finished is not None):

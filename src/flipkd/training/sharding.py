@@ -1,13 +1,16 @@
-"""Which rows of a step each rank reads."""
+"""Which rows of a step each rank reads, and what all of them draw alike."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import cycle, islice
+from typing import Any
 
 from torch.utils.data import BatchSampler, Sampler
+from transformers import TrainerCallback
 
 from flipkd.training.batches import LengthGroupedRows
+from flipkd.training.module import DistillationModule
 
 
 class OwnBatches(Sampler[list[int]]):
@@ -35,3 +38,14 @@ class OwnBatches(Sampler[list[int]]):
             beginning = beginning or batch
             missing = -len(batch) % self.processes
             yield [*batch, *islice(cycle(beginning), missing)][self.process :: self.processes]
+
+
+class Draws(TrainerCallback):  # type: ignore[misc]
+    """What objectives draw is a function of seed and step alone, where several ranks must draw alike."""
+
+    def __init__(self, module: DistillationModule) -> None:
+        self.module = module
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **_unused: Any) -> None:
+        """Before the batches of a step."""
+        self.module.draw = (args.seed << 31) + state.global_step

@@ -19,15 +19,15 @@ from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import seed_worker
 
-from flipkd import ranks
 from flipkd.errors import ConfigError, ResourceError, StoppedError, nearest
 from flipkd.files import resource_errors, write_text
 from flipkd.student.readout import down_parameters
+from flipkd.training import processes
 from flipkd.training.batches import Collator, LengthGroupedRows, PairTable
 from flipkd.training.checkpoints import Manifests, checkpoint_to_resume, is_last
 from flipkd.training.module import DistillationModule
 from flipkd.training.sentinels import Sentinels
-from flipkd.training.sharding import OwnBatches
+from flipkd.training.sharding import Draws, OwnBatches
 from flipkd.training.stop import OrderlyStop
 
 logger = logging.getLogger(__name__)
@@ -88,17 +88,6 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]  # transformers has no
         if "loss" in logs:
             logs |= self.model.drain()
         super().log(logs, start_time)
-
-
-class Draws(TrainerCallback):  # type: ignore[misc]
-    """What objectives draw is a function of seed and step alone, where several ranks must draw alike."""
-
-    def __init__(self, module: DistillationModule) -> None:
-        self.module = module
-
-    def on_step_begin(self, args: Any, state: Any, control: Any, **_unused: Any) -> None:
-        """Before the batches of a step."""
-        self.module.draw = (args.seed << 31) + state.global_step
 
 
 class MetricsFile(TrainerCallback):  # type: ignore[misc]
@@ -210,21 +199,13 @@ def training_arguments(output_dir: Path, arguments: Mapping[str, Any]) -> Traini
         "dataloader_pin_memory": torch.cuda.is_available(),
         "save_strategy": "steps",
         "disable_tqdm": False,  # transformers would tie the progress bar to its log level
-        "ddp_broadcast_buffers": False,  # none of them changes
-    }
-    if ranks.launched() and not torch.cuda.is_available():
-        defaults["use_cpu"] = True  # without it accelerate starts as many runs as processes, each for itself
+    } | processes.defaults()
+    processes.refuse_sharding(arguments)
     try:
         checked = TrainingArguments(**fixed | defaults | dict(arguments))
     except (ValueError, TypeError, ImportError) as error:
         raise ConfigError(f"{REFUSED}: {error}") from None
-    if checked.world_size != ranks.world_size():
-        raise ConfigError(
-            f"accelerate counts {checked.world_size} processes where RANK, LOCAL_RANK and WORLD_SIZE say "
-            f"{ranks.world_size()}; start with torchrun, accelerate launch or --num_processes"
-        )
-    if ranks.launched() and checked.auto_find_batch_size:
-        raise ConfigError("auto_find_batch_size finds one size per process; set per_device_train_batch_size")
+    processes.require_joined(checked)
     checked._n_gpu = min(checked.n_gpu, 1)  # with more the Trainer would copy the module, whose hooks stay behind
     return checked
 
