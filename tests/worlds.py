@@ -76,3 +76,19 @@ def what_ranks_see() -> dict[str, Any]:
     found["failed"] = caught(lambda: ranks.first(fail))
     found["lost"] = caught(lose)
     return found
+
+
+def seventh_of(number: int) -> float:
+    """Work for `spread`: 7 / number; 13 kills its process."""
+    import signal
+    import time
+
+    if number == 13:
+        time.sleep(1)  # the others are done by then
+        os.kill(os.getpid(), signal.SIGKILL)
+    return 7 / number
+
+
+def card_of(_number: int) -> str:
+    """Work for `spread`: the GPU that this process sees."""
+    return os.environ.get("CUDA_VISIBLE_DEVICES", "")

@@ -21,6 +21,16 @@ Processes = Annotated[
     int | None,
     typer.Option("--num_processes", metavar="N", help="processes, each on a GPU of its own", show_default=False),
 ]
+SideBySide = Annotated[
+    int,
+    typer.Option(
+        "--num_processes",
+        metavar="N",
+        min=1,
+        help="units computed side by side, each on a GPU of its own",
+        show_default=False,
+    ),
+]
 
 
 def in_one_process(verb: str) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flipkd.cli.launching import Processes, in_one_process, in_processes
+from flipkd.cli.launching import Processes, SideBySide, in_one_process, in_processes
 from flipkd.cli.options import Assignments, Columns, ConfigFile, OutputDir, Seed, Train, Validation, mapping_of
 from flipkd.cli.terminal import prints_on_stderr, show
 
@@ -97,6 +97,7 @@ def compare(
     test_file: Annotated[str | None, typer.Option("--test_file", help="test pairs", show_default=False)] = None,
     columns: Columns = None,
     output_dir: OutputDir = None,
+    num_processes: SideBySide = 1,
     config: ConfigFile = None,
     assignments: Assignments = None,
 ) -> None:
@@ -118,7 +119,7 @@ def compare(
     }
     settings = CompareConfig.build(config, assignments or (), given)
     with prints_on_stderr():
-        results = stage(settings)
+        results = stage(settings, processes=num_processes)
     show(results_table(results))
 
 
