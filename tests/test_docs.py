@@ -163,6 +163,7 @@ def test_a_command_is_one_that_flipkd_takes(fence, words):
     if given.pop("config"):  # the file is not here, and may hold what the command leaves out
         given |= {name: name for name, field in settings.model_fields.items() if field.is_required()}
     given["columns"] = mapping_of(given["columns"])
+    given.pop("num_processes", None)  # an option, no setting
     built = settings.build(None, assignments, given)
     check_objectives(built.objectives if verb == "train" else {})
 

@@ -20,6 +20,7 @@ TABLE = {  # reliability: 1 is our own bug, 0 is done
     "ResourceError": (5, OSError),
     "NumbersError": (6, ArithmeticError),
     "RefusedError": (7, PermissionError),
+    "PeerError": (5, Exception),
     "StoppedError": (75, Exception),
 }
 TEXT = "row 3 of pairs.csv: label is 'maybe'; allowed: 0, 1"

@@ -24,6 +24,7 @@ LOWEST = {
     "files",
     "claims",
     "batching",
+    "ranks",
     "text",
 }  # open to all; "flipkd" itself: its version
 ROOMS = {
@@ -62,6 +63,7 @@ ROOMS = {
     "files": set(),
     "claims": set(),
     "batching": set(),
+    "ranks": set(),
     "text": set(),
 }
 EVERYTHING = set(ROOMS)

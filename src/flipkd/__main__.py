@@ -2,4 +2,5 @@
 
 from flipkd.cli import main
 
-main()
+if __name__ == "__main__":  # a process that `compare` starts reads this file too
+    main()

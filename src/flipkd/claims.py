@@ -13,6 +13,7 @@ from flipkd.errors import ArtefactError, shorten
 from flipkd.files import OUTGOING, TEMPORARY, put_back, read_json, resource_errors, write_json
 
 RUN = "run.json"
+PROCESSES = "environment.processes"  # what a run that is trained by several says of them
 
 
 @contextmanager
@@ -77,9 +78,11 @@ def _same_identity(folder: Path, identity: dict[str, Any], free: frozenset[str])
         if before.get(key) != now.get(key)
     ]
     if changes:
+        started = before.get(PROCESSES)
+        again = f" (--num_processes {started})" if started != now.get(PROCESSES) else ""
         raise ArtefactError(
-            f"{folder}: holds a run that was begun differently ({'; '.join(changes)}); run with the same settings "
-            "to go on, or choose another output_dir"
+            f"{folder}: holds a run that was begun differently ({'; '.join(changes)}); run with the same settings"
+            f"{again} to go on, or choose another output_dir"
         )
 
 

@@ -8,6 +8,7 @@
      ├── ResourceError   5   disk, memory, rights                       (also OSError)
      ├── NumbersError    6   a number that is not finite, or a run that learns nothing (also ArithmeticError)
      ├── RefusedError    7   refused for safety                         (also PermissionError)
+     ├── PeerError       5   another process of the same run failed or was killed
      └── StoppedError   75   stopped by a signal after saving; the same command goes on
 
 A message says what was got, where, what is allowed and what to do. Exit code 1 is kept for our own bugs.
@@ -62,6 +63,12 @@ class RefusedError(FlipkdError, PermissionError):
     """Something that would run foreign code or leave the folder it was given."""
 
     exit_code = 7
+
+
+class PeerError(FlipkdError):
+    """Another process of the same run failed, and says why, or was killed; with its exit code where that is known."""
+
+    exit_code = 5
 
 
 class StoppedError(FlipkdError):

@@ -236,6 +236,21 @@ def test_a_stop_leaves_figures_and_page_of_what_is_finished(words, tmp_path, mon
     assert (tmp_path / "c" / "report.html").exists()
 
 
+def test_side_by_side_a_unit_that_fails_is_named_and_the_others_are_kept(words, tmp_path):
+    broken = ["--set", "variants.broken=[system=untrained, 'lora_target_modules=[nonsense]']"]
+    done = flipkd(*words, *broken, "--set", "systems=[broken, tfidf]", "--num_processes", 2)
+    assert done.code == 4, done.err
+    assert "broken, seed 0 failed: lora_target_modules names 'nonsense'" in done.err
+    assert "1 of 2 units failed" in done.err
+    assert done.err.count("rows repeat an earlier pair") == 1
+    path = tmp_path / "c" / "results" / "tiny-tfidf-seed0.json"
+    before = path.read_bytes()
+    whole = json.loads((tmp_path / "c" / "results.json").read_text())
+    assert [unit["name"] for unit in whole["units"]] == ["tfidf"]
+    assert flipkd(*words, "--set", "systems=[tfidf]").code == 0
+    assert path.read_bytes() == before, "the result is the one that a plain comparison finds"
+
+
 def test_given_on_the_command_line_alone(pair_files, tmp_path):
     files = [*given(pair_files), "--test_file", pair_files["test"], "--output_dir", tmp_path / "c"]
     done = flipkd("compare", *files, "--set", "systems=[tfidf]")

@@ -161,7 +161,11 @@ def test_training_arguments_are_transformers_own(tmp_path):
 
 
 def test_several_gpus_do_not_make_several_modules(tmp_path, monkeypatch):
-    monkeypatch.setattr(TrainingArguments, "_setup_devices", property(lambda self: setattr(self, "_n_gpu", 4)))
+    monkeypatch.setattr(
+        TrainingArguments,
+        "_setup_devices",
+        property(lambda self: self.__dict__.update(_n_gpu=4, distributed_state=None)),
+    )
     assert TrainingArguments(output_dir=str(tmp_path)).n_gpu == 4
     arguments = training_arguments(tmp_path, {})
     monkeypatch.undo()

@@ -12,7 +12,7 @@ import typer
 
 from flipkd import __version__
 from flipkd.cli import data, matching, searching, serving, training
-from flipkd.cli.terminal import quieten_libraries, run, show, with_settings
+from flipkd.cli.terminal import one_voice, quieten_libraries, run, show, with_settings
 
 app = typer.Typer(
     name="flipkd",
@@ -43,6 +43,7 @@ def options(
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(message)s", stream=sys.stderr)
     if not verbose:
         quieten_libraries()
+    one_voice()
 
 
 app.command()(data.check)

@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import sys
+import time
 import traceback
 import typing
 import warnings
@@ -17,7 +18,8 @@ from typing import Any
 import typer
 from typer.core import TyperCommand
 
-from flipkd.errors import FlipkdError
+from flipkd import ranks
+from flipkd.errors import FlipkdError, PeerError
 
 MEMORY = "flipkd: memory ran out; use a smaller batch size or model"
 RESUMABLE = ("teach", "train", "compare", "demo")
@@ -41,6 +43,10 @@ def run(app: typer.Typer) -> None:
         _stop(f"flipkd: {error.format_message()}{_hint(error)}", 2)
     except (typer.Abort, KeyboardInterrupt):
         _stop(f"flipkd: stopped{_what_stays(words)}", 75)
+    except PeerError as error:
+        if not ranks.rank():
+            time.sleep(ranks.GRACE)  # the one that failed says why, and the launcher ends this process
+        _fail(error, f"flipkd: {error}", error.exit_code, debug=debug)
     except FlipkdError as error:
         _fail(error, f"flipkd: {error}", error.exit_code, debug=debug)
     except MemoryError as error:
@@ -98,8 +104,18 @@ def _fail(error: BaseException, text: str, code: int, *, debug: bool) -> None:
 
 
 def _stop(text: str, code: int) -> None:
+    if ranks.rank():
+        time.sleep(ranks.GRACE)  # where all ranks fail alike, the first one says it and the launcher ends the others
+        text = f"rank {ranks.rank()}: {text}"
     sys.stderr.write(text.rstrip() + "\n")
     raise SystemExit(code)
+
+
+def one_voice() -> None:
+    """Of several processes the first tells what goes on; the others are heard when they fail."""
+    if ranks.rank():
+        logging.getLogger().setLevel(logging.ERROR)
+        os.environ["TQDM_DISABLE"] = "1"
 
 
 def quieten_libraries() -> None:
@@ -123,8 +139,9 @@ def prints_on_stderr() -> contextlib.AbstractContextManager[Any]:
 
 
 def show(text: str) -> None:
-    """A result, on stdout."""
-    sys.stdout.write(text + "\n")
+    """A result, on stdout; of several processes that made it together the first shows it."""
+    if not ranks.rank():
+        sys.stdout.write(text + "\n")
 
 
 def tell(text: str) -> None:

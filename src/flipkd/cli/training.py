@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from flipkd.cli.launching import Processes, SideBySide, in_one_process, in_processes
 from flipkd.cli.options import Assignments, Columns, ConfigFile, OutputDir, Seed, Train, Validation, mapping_of
 from flipkd.cli.terminal import prints_on_stderr, show
 
@@ -23,6 +24,7 @@ def teach(
     assignments: Assignments = None,
 ) -> None:
     """Fine-tune a small model and store what it says of every text."""
+    in_one_process("teach")
     from flipkd.config import TeachConfig
     from flipkd.stages.results import metrics_table
     from flipkd.stages.teach import teach as stage
@@ -54,12 +56,14 @@ def train(
     ] = None,
     output_dir: OutputDir = None,
     seed: Seed = None,
+    num_processes: Processes = None,
     config: ConfigFile = None,
     assignments: Assignments = None,
 ) -> None:
     """Train the LLM on labels and on what the teacher says.
 
-    The same command goes on after a stop.
+    The same command goes on after a stop. Under torchrun or accelerate launch, or with --num_processes, several GPUs train
+    together.
     """
     from flipkd.config import TrainConfig
     from flipkd.files import read_json
@@ -76,6 +80,7 @@ def train(
         "seed": seed,
     }
     settings = TrainConfig.build(config, assignments or (), given)
+    in_processes(num_processes)
     with prints_on_stderr():
         matcher = stage(settings)
     from flipkd.training.run import VALIDATION  # brings torch, as the stage did
@@ -92,6 +97,7 @@ def compare(
     test_file: Annotated[str | None, typer.Option("--test_file", help="test pairs", show_default=False)] = None,
     columns: Columns = None,
     output_dir: OutputDir = None,
+    num_processes: SideBySide = 1,
     config: ConfigFile = None,
     assignments: Assignments = None,
 ) -> None:
@@ -99,6 +105,7 @@ def compare(
 
     The same command goes on after a stop, and computes nothing twice.
     """
+    in_one_process("compare")
     from flipkd.config import CompareConfig
     from flipkd.stages.compare import compare as stage
     from flipkd.stages.results import results_table
@@ -112,7 +119,7 @@ def compare(
     }
     settings = CompareConfig.build(config, assignments or (), given)
     with prints_on_stderr():
-        results = stage(settings)
+        results = stage(settings, processes=num_processes)
     show(results_table(results))
 
 
@@ -124,6 +131,7 @@ def demo(
 
     Bank questions, a teacher of 23 million parameters, a student of 268 million.
     """
+    in_one_process("demo")
     from flipkd.stages.demo import demo as stage
     from flipkd.stages.results import results_table
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import platform
+import sys
 import time
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from flipkd.config import CompareConfig
-from flipkd.errors import DataError
+from flipkd.errors import DataError, FlipkdError
 from flipkd.evaluate.calibration import fit_calibration
 from flipkd.evaluate.combine import CHOSEN_BY
 from flipkd.evaluate.metrics import measure
@@ -21,6 +25,7 @@ from flipkd.evaluate.thresholds import best_threshold
 from flipkd.files import read_json, write_json
 from flipkd.stages.entries import entries
 from flipkd.stages.pairs import content_hash, labels_of, trainable_pairs, warn_of_leaks, warned_once
+from flipkd.stages.spread import spread
 from flipkd.stages.summary import write_summary
 from flipkd.stages.systems import SYSTEMS, Bench
 from flipkd.stages.units import (
@@ -39,29 +44,82 @@ logger = logging.getLogger(__name__)
 PACKAGES = ("torch", "transformers", "peft", "sentence-transformers", "scikit-learn", "flipkd")
 
 
-def compare(config: CompareConfig) -> list[dict[str, Any]]:
+def compare(config: CompareConfig, *, processes: int = 1) -> list[dict[str, Any]]:
     """One result per (system, seed), computed or read back; each is also a file under `output_dir/results`.
 
     Test pairs are read once per unit; thresholds, calibration and the choice among a student's scores come from
-    validation. Raises ConfigError for an unknown system, DataError for unlabelled validation or test pairs.
+    validation. With several `processes` units are computed side by side; where some fail the others are finished, then
+    the first failure is raised. Raises ConfigError for an unknown system, DataError for unlabelled validation or test pairs.
     """
     chosen = entries(config)
     with warned_once():
         sets = _labelled_sets(config)
-        hashes = {name: content_hash(dataset) for name, dataset in sets.items()}
         units = [Bench(config, sets, entry, seed) for seed in dict.fromkeys(config.seeds) for entry in chosen]
         # All of them before the first unit runs: a fault of the last one is said now and not in some hours.
-        identities = [bench.identity() | {"data_hash": hashes} for bench in units]
+        identities = _identities(units, sets)
         results: list[dict[str, Any]] = []
+        failed = _side_by_side(config, units, identities, processes=processes) if processes > 1 else {}
         for number, (bench, identity) in enumerate(zip(units, identities, strict=True), 1):
+            if number - 1 in failed:
+                continue
             found = _found(bench, identity)
             unit = f"{config.data}: {bench.entry.name}, seed {bench.seed}{' (found)' if found else ''}"
             logger.warning("[%d/%d] %s", number, len(units), unit)
             results.append(found or _computed(bench, identity))
-            if not found or number == len(units):  # one can look while it runs, and a stop leaves what is finished
+            if (
+                not found or number == len(units) or failed
+            ):  # one can look while it runs, and a stop leaves what is finished
                 about_page = write_summary(config, sets, results)
+    if failed:
+        _raise(failed, count=len(units))
     logger.warning(about_page)
     return results
+
+
+def _identities(units: Sequence[Bench], sets: Mapping[str, Any]) -> list[dict[str, Any]]:
+    hashes = {name: content_hash(dataset) for name, dataset in sets.items()}
+    return [bench.identity() | {"data_hash": hashes} for bench in units]
+
+
+def _side_by_side(
+    config: CompareConfig, units: Sequence[Bench], identities: Sequence[dict[str, Any]], *, processes: int
+) -> dict[int, Exception]:
+    """Have what is not there yet computed in several processes; returns the units that failed, and why."""
+    missing: dict[str, int] = {}  # of units with the same settings one is computed
+    for number in reversed(range(len(units))):
+        if not _found(units[number], identities[number]):
+            missing[json.dumps(_settings(identities[number]), sort_keys=True)] = number
+    numbers, failed = sorted(missing.values()), {}
+    for ended, (number, made) in enumerate(spread(partial(_in_own_process, config), numbers, processes=processes), 1):
+        unit = f"[{ended}/{len(numbers)}] {config.data}: {units[number].entry.name}, seed {units[number].seed}"
+        if isinstance(made, Exception):
+            failed[number] = made
+            logger.error("%s failed: %s", unit, made)
+        else:
+            logger.warning("%s (computed)", unit)
+    return failed
+
+
+def _in_own_process(config: CompareConfig, number: int) -> None:
+    """Compute one unit and write its result; what is wrong with the pairs is said by the process that began it."""
+    for name in ("flipkd.stages.pairs", "sentence_transformers"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+    sets = _labelled_sets(config)
+    chosen = entries(config)
+    bench = [Bench(config, sets, entry, seed) for seed in dict.fromkeys(config.seeds) for entry in chosen][number]
+    _computed(bench, _identities([bench], sets)[0])
+
+
+def _raise(failed: Mapping[int, Exception], *, count: int) -> None:
+    first = failed[min(failed)]
+    if not isinstance(first, FlipkdError):
+        raise first
+    raise type(first)(
+        f"{len(failed)} of {count} units failed, the others are there; the same command computes what is missing. The first "
+        f"of them: {first}"
+    ) from first
 
 
 def _labelled_sets(config: CompareConfig) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+from filelock import FileLock
 from numpy.typing import NDArray
 
 from flipkd.config import CompareConfig, TeachConfig, TrainConfig
@@ -136,10 +137,18 @@ def teacher(bench: Bench) -> dict[str, Split]:
         held_out = {name: bench.sets[name] for name in ("validation", "test")}
         given = given_scores(held_out)
         return {"score": Split(*(given.score(*bench.texts(name)).astype(np.float64) for name in held_out))}
-    teach(config)
+    _teach(config)
     stored = StoredTeacher(config.output_dir)
     scores = [stored.signal(bench.sets[name]).pair_scores().astype(np.float64) for name in ("validation", "test")]
     return {"score": Split(*scores)}
+
+
+def _teach(config: TeachConfig) -> None:
+    """Make the teacher's folder, or wait for another unit that makes it and find it made."""
+    folder = Path(config.output_dir)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_name(f".{folder.name}.lock")):
+        teach(config)
 
 
 def untrained(bench: Bench) -> dict[str, Split]:
@@ -161,7 +170,7 @@ def no_teacher(bench: Bench) -> dict[str, Split]:
 def flipped(bench: Bench) -> dict[str, Split]:
     """The student that also learns from a teacher."""
     settings = bench.teach_config()
-    teach(settings)
+    _teach(settings)
     return _all_scores(bench, _trained(bench, settings.output_dir))
 
 

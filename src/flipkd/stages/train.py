@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+import zlib
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from flipkd import ranks
 from flipkd.claims import claimed
 from flipkd.config import MINED_BY_DEFAULT, TrainConfig
-from flipkd.errors import ConfigError
+from flipkd.errors import ConfigError, DataError
 from flipkd.files import write_json
 from flipkd.stages.pairs import content_hash, labelled, labels_of, trainable_pairs, warn_of_leaks
 from flipkd.stages.teach import StoredTeacher, local_model
@@ -36,34 +39,49 @@ def train(config: TrainConfig) -> Path:
         "validation": trainable_pairs(config.validation_file, columns=config.columns, name="validation"),
     }
     warn_of_leaks(sets)
-    data = {name: content_hash(dataset) for name, dataset in sets.items()} | local_model(config.model_name_or_path)
-    teacher = StoredTeacher(config.teacher) if config.teacher else None
     # They bring torch, which takes seconds: only once the files are known to be good.
     from flipkd.training import run, trainer
 
+    with ranks.together():
+        # Refuses before the folder is claimed, so the mended command may use it; and joins the ranks.
+        trainer.training_arguments(Path(config.output_dir), run.passed_on(config))
+        return _train(config, sets)
+
+
+def _train(config: TrainConfig, sets: dict[str, Any]) -> Path:
+    from flipkd.training import processes, run, trainer
+
+    data = {name: content_hash(dataset) for name, dataset in sets.items()}
+    teacher = StoredTeacher(config.teacher) if config.teacher else None
     if teacher:
         data["teacher_fingerprint"] = teacher.fingerprint
-    tables = {name: _table(dataset, teacher) for name, dataset in sets.items()}
-    # Refuses before the folder is claimed, so the mended command may use it.
+    tables = ranks.in_turn(lambda: {name: _table(dataset, teacher) for name, dataset in sets.items()})
     objectives = run.run_objectives(config, tables["train"], tables["validation"])
-    trainer.training_arguments(Path(config.output_dir), run.passed_on(config))
     learns_from_teacher = any("teacher" in term.needs for term in objectives)
     if not learns_from_teacher:  # nothing is to be learnt from a pair without a label
         tables["train"] = _table(labelled(sets["train"], name="train"), teacher)
     teacher = None  # the tables hold what is needed of it
+
+    def claim() -> AbstractContextManager[None]:
+        identity = run.identity_of(config, data=data | local_model(config.model_name_or_path))
+        return claimed(config.output_dir, identity, free=free, passing=passing)
+
     # Paths may change between two starts of one run; what stands there may not, and is hashed.
     free = run.FREE_TO_CHANGE | {"train_file", "validation_file", "teacher"}
     passing = frozenset({PREFLIGHT, trainer.METRICS})  # without a checkpoint they say of no run that it began
-    with claimed(config.output_dir, run.identity_of(config, data=data), free=free, passing=passing):
-        finished = run.finished(config)
-        if finished:
-            logger.warning("%s: finished before; nothing to do", finished)
-            return finished
+    processes.tell_of_idle_gpus()
+    with ranks.led(claim):
+        finished = ranks.first(lambda: run.finished(config))
+        if ranks.same(finished is not None):
+            folder = Path(config.output_dir) / run.MATCHER
+            logger.warning("%s: finished before; nothing to do", folder)
+            return folder
         table = _with_mined(tables["train"], config) if learns_from_teacher else tables["train"]
+        _require_same_rows(table)
         student, contract = run.fresh_student(config)
         _tell_of_cut(student, table)
         if config.teacher:
-            _preflight(student, tables["validation"], Path(config.output_dir))
+            ranks.first(lambda: _preflight(student, tables["validation"], Path(config.output_dir)))
         return run.train(student, contract, config, table=table, validation=tables["validation"])
 
 
@@ -90,6 +108,20 @@ def _with_mined(table: PairTable, config: TrainConfig) -> PairTable:
     level = logging.INFO if len(rows[0]) == count else logging.WARNING
     logger.log(level, "mined %d of %d unlabelled pairs from the training texts", len(rows[0]), count)
     return table.with_pairs(*rows)
+
+
+def _require_same_rows(table: PairTable) -> None:
+    """Ranks that read different rows would take each other's texts for their own."""
+    if not ranks.launched():
+        return
+    number = zlib.crc32(
+        "\0".join([*table.left, *table.right]).encode("utf-8", "surrogatepass") + table.label.tobytes()
+    )
+    if ranks.same(number) != number:
+        raise DataError(
+            f"rank {ranks.rank()} has other training pairs than rank 0; give all of them the same files, teacher and kind "
+            "of GPU"
+        )
 
 
 def _tell_of_cut(student: Student, table: PairTable) -> None:

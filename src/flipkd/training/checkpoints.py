@@ -9,6 +9,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+from flipkd import ranks
 from flipkd.errors import ArtefactError
 from flipkd.files import check_manifest, read_json, write_manifest
 
@@ -21,6 +22,7 @@ class Manifests(TrainerCallback):  # type: ignore[misc]  # transformers has no t
 
     def on_save(self, args: Any, state: Any, control: Any, **_unused: Any) -> None:
         """Write the manifest of the checkpoint that was just saved."""
+        ranks.wait()  # each rank writes the state of its own random generators
         if state.is_world_process_zero:
             write_manifest(Path(args.output_dir) / f"checkpoint-{state.global_step}")
 
@@ -29,6 +31,13 @@ def is_last(checkpoint: Path) -> bool:
     """Whether no step is left after it."""
     state = read_json(checkpoint / "trainer_state.json")
     return bool(state["global_step"] >= state["max_steps"])
+
+
+def checkpoint_to_resume(output_dir: Path) -> Path | None:
+    """The newest valid checkpoint as rank 0 finds it, the same on all ranks."""
+    found = ranks.first(lambda: last_valid_checkpoint(output_dir))
+    step = ranks.same(-1 if found is None else int(found.name.rpartition("-")[2]))
+    return None if step < 0 else output_dir / f"checkpoint-{step}"
 
 
 def last_valid_checkpoint(output_dir: Path) -> Path | None:

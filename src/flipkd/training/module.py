@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from flipkd.objectives import MatchBatch
 from flipkd.student.model import Student
+from flipkd.training.gather import drawing_alike, gathered
 from flipkd.training.graphs import GraphedStep
 from flipkd.training.losses import WeightedObjective
 from flipkd.training.queue import PREFIX, Queue
@@ -28,6 +30,7 @@ class DistillationModule(nn.Module):
         self.student, self.objectives = student, list(objectives)
         self.represent = any("vectors" in term.needs for term in objectives)
         self.behind_head = False  # whether batches are collated so
+        self.draw = 0  # the seed of what objectives draw in this step where several ranks must draw alike
         self.queue = Queue(queue_size)
         self.recorder = Recorder([term.name for term in objectives])
         self.graphed: GraphedStep | None = None
@@ -48,7 +51,7 @@ class DistillationModule(nn.Module):
             loss, values, finite = self._loss(match)
             outputs = {"loss": loss}
             if match.answers is not None:
-                outputs["logits"] = match.answers
+                outputs["logits"] = match.answers.detach()
             if self.represent:
                 outputs["similarity"] = match.similarity.detach()
         if self.training:
@@ -89,29 +92,33 @@ class DistillationModule(nn.Module):
         """What the objectives look at: the student's answers and vectors beside the labels and the teacher's values."""
         head = self.student.read_head() if self.behind_head else None
         reading = self.student(batch, represent=self.represent, prefix=head, text_prefix=head)
-        grid, right, right_id = None, reading.right, batch.get("right_id")
-        teacher_left, teacher_right = batch.get("teacher_left"), batch.get("teacher_right")
-        if teacher_left is not None and teacher_right is not None:
-            if self.training and self.queue.size and right is not None and right_id is not None:
-                wider = self.queue.extended({"right": right, "teacher_right": teacher_right, "right_id": right_id})
-                right, teacher_right, right_id = wider["right"], wider["teacher_right"], wider["right_id"]
-            with torch.autocast(teacher_left.device.type, enabled=False):  # it would round the teacher's cosines
-                grid = teacher_left @ teacher_right.T
-        return MatchBatch(
+        match = MatchBatch(
             answers=reading.answers,
             label=batch["label"],
             left=reading.left,
-            right=right,
-            teacher_grid=grid,
+            right=reading.right,
             teacher_pair=batch.get("teacher_pair"),
-            teacher_left=teacher_left,
-            teacher_right=teacher_right,
+            teacher_left=batch.get("teacher_left"),
+            teacher_right=batch.get("teacher_right"),
             left_id=batch.get("left_id"),
-            right_id=right_id,
+            right_id=batch.get("right_id"),
         )
+        return self._with_grid(gathered(match) if self.training else match)
+
+    def _with_grid(self, match: MatchBatch) -> MatchBatch:
+        """The batch with the teacher's grid, made of the vectors of all ranks and of what the queue holds."""
+        left = match.teacher_left
+        if left is None or match.teacher_right is None:
+            return match
+        if self.training and self.queue.size and match.right is not None and match.right_id is not None:
+            columns = {name: match.require(name) for name in ("right", "teacher_right", "right_id")}
+            match = replace(match, **self.queue.extended(columns))
+        with torch.autocast(left.device.type, enabled=False):  # it would round the teacher's cosines
+            return replace(match, teacher_grid=left @ match.require("teacher_right").T)
 
     def _loss(self, match: MatchBatch) -> tuple[Tensor, Tensor, Tensor]:
-        parts = {term.name: term.function(match) for term in self.objectives}
+        with drawing_alike(self.draw, match.require("label").device):
+            parts = {term.name: term.function(match) for term in self.objectives}
         loss = torch.stack([term.weight * parts[term.name] for term in self.objectives]).sum()
         return loss, *measured(loss, parts, match)
 

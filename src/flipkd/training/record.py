@@ -127,5 +127,7 @@ def measured(loss: Tensor, parts: Mapping[str, Tensor], match: MatchBatch) -> tu
 
 
 def _bad_rows(batches: Sequence[_Batch]) -> list[int]:
-    numbers = [batch.rows[~batch.finite].tolist() for batch in batches if batch.rows is not None]
+    # Of several processes each knows the numbers of its own rows alone, and the pairs are those of all.
+    known = [batch for batch in batches if batch.rows is not None and len(batch.rows) == len(batch.finite)]
+    numbers = [batch.rows[~batch.finite].tolist() for batch in known if batch.rows is not None]
     return sorted({row for part in numbers for row in part})

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from flipkd import __version__
+from flipkd import __version__, ranks
 from flipkd.config import TrainConfig
 from flipkd.device import best_device
 from flipkd.errors import ConfigError
@@ -128,7 +128,7 @@ def teacher_facts(config: TrainConfig, table: PairTable, validation: PairTable) 
 
 
 def identity_of(config: TrainConfig, *, data: Mapping[str, str]) -> dict[str, Any]:
-    """All that must not change while a run is resumed: settings, data, versions, threads."""
+    """All that must not change while a run is resumed: settings, data, versions, threads, processes."""
     import transformers
 
     return {
@@ -139,7 +139,8 @@ def identity_of(config: TrainConfig, *, data: Mapping[str, str]) -> dict[str, An
             "torch": torch.__version__,
             "transformers": transformers.__version__,
             "threads": torch.get_num_threads(),
-            "device": best_device(),
+            "processes": ranks.world_size(),
+            "device": best_device().partition(":")[0],
             "machine": platform.machine(),
         },
     }
@@ -148,7 +149,10 @@ def identity_of(config: TrainConfig, *, data: Mapping[str, str]) -> dict[str, An
 def train(
     student: Student, contract: ScoreContract, config: TrainConfig, *, table: PairTable, validation: PairTable
 ) -> Path:
-    """Train `student`, calibrate it on `validation`, and save the matcher folder, whose path is returned."""
+    """Train `student`, calibrate it on `validation`, and save the matcher folder, whose path is returned.
+
+    Of several ranks the first alone does what comes behind the training; the others wait for it.
+    """
     output_dir = Path(config.output_dir)
     objectives = run_objectives(config, table, validation)
     module = DistillationModule(student, objectives, queue_size=config.queue_size)
@@ -159,7 +163,10 @@ def train(
         arguments=passed_on(config),
         readout_learning_rate=config.readout_learning_rate,
     )
-    return finish(student, contract, config, validation=validation, represent=module.represent, training=metrics)
+    ranks.first(
+        lambda: finish(student, contract, config, validation=validation, represent=module.represent, training=metrics)
+    )
+    return output_dir / MATCHER
 
 
 def finish(

@@ -7,24 +7,29 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import signal
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
+from accelerate.data_loader import prepare_data_loader
 from safetensors.torch import load_file
+from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_utils import seed_worker
 
 from flipkd.errors import ConfigError, ResourceError, StoppedError, nearest
 from flipkd.files import resource_errors, write_text
 from flipkd.student.readout import down_parameters
+from flipkd.training import processes
 from flipkd.training.batches import Collator, LengthGroupedRows, PairTable
-from flipkd.training.checkpoints import Manifests, is_last, last_valid_checkpoint
+from flipkd.training.checkpoints import Manifests, checkpoint_to_resume, is_last
 from flipkd.training.graphs import GraphedStep
 from flipkd.training.module import DistillationModule
 from flipkd.training.sentinels import Sentinels
+from flipkd.training.sharding import Draws, OwnBatches
+from flipkd.training.stop import OrderlyStop
 
 logger = logging.getLogger(__name__)
 METRICS = "metrics.jsonl"
@@ -50,10 +55,34 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]  # transformers has no
             optimizer.add_param_group(own)
         return optimizer
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> LengthGroupedRows:
-        table = self.data_collator.table
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Batches of this rank; accelerate, which would share out whole batches, only moves them to the device."""
+        args, table = self.args, self.data_collator.table
         lengths = self.data_collator.student.prompt.pair_lengths(table.left, table.right)
-        return LengthGroupedRows(lengths, batch_size=self.args.train_batch_size, seed=self.args.seed)
+        rows = LengthGroupedRows(lengths, batch_size=self._train_batch_size * args.world_size, seed=args.seed)
+        loader = DataLoader(
+            self.train_dataset,
+            batch_sampler=OwnBatches(
+                rows, processes=args.world_size, process=args.process_index, drop_last=args.dataloader_drop_last
+            ),
+            collate_fn=self.data_collator,
+            num_workers=args.dataloader_num_workers,
+            pin_memory=args.dataloader_pin_memory,
+            persistent_workers=args.dataloader_persistent_workers,
+            multiprocessing_context=args.dataloader_multiprocessing_context,
+            prefetch_factor=args.dataloader_prefetch_factor,
+            in_order=args.dataloader_in_order,
+            worker_init_fn=partial(seed_worker, num_workers=args.dataloader_num_workers, rank=args.process_index),
+        )
+        prepared: DataLoader[Any] = prepare_data_loader(
+            loader,
+            self.accelerator.device,
+            num_processes=1,
+            process_index=0,
+            put_on_device=True,
+            non_blocking=self.accelerator.non_blocking,
+        )
+        return prepared
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the mean of each objective since the last line."""
@@ -70,6 +99,8 @@ class MetricsFile(TrainerCallback):  # type: ignore[misc]
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_unused: Any) -> None:
         """Keep what the resumed checkpoint has seen."""
+        if not state.is_world_process_zero:
+            return
         lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
         kept = [line for line in lines if _step(line) <= state.global_step]
         write_text(self.path, "".join(line + "\n" for line in kept))
@@ -81,37 +112,6 @@ class MetricsFile(TrainerCallback):  # type: ignore[misc]
         if state.is_world_process_zero and logs is not None:
             with resource_errors(self.path), self.path.open("a", encoding="utf-8") as handle:
                 handle.write(json.dumps({"step": state.global_step, **logs}) + "\n")
-
-
-class OrderlyStop(TrainerCallback):  # type: ignore[misc]
-    """SIGTERM or SIGINT: finish the step, save, stop. A second signal stops at once."""
-
-    def __init__(self) -> None:
-        self.asked = False
-
-    @contextlib.contextmanager
-    def listening(self) -> Iterator[None]:
-        """Listen while the run lasts; in a thread other than the main one signals cannot be caught, and are not."""
-        before: dict[int, Any] = {}
-
-        def ask(number: int, _frame: FrameType | None) -> None:
-            self.asked = True
-            signal.signal(number, before[number])
-            logger.warning("stopping after this step and saving; send the signal again to stop at once")
-
-        with contextlib.suppress(ValueError):
-            for number in (signal.SIGTERM, signal.SIGINT):
-                before[int(number)] = signal.signal(number, ask)
-        try:
-            yield
-        finally:
-            for caught, handler in before.items():
-                signal.signal(caught, handler)
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_unused: Any) -> None:
-        """Ask the Trainer to save and stop."""
-        if self.asked and state.global_step < state.max_steps:
-            control.should_save = control.should_training_stop = True
 
 
 def fit(
@@ -129,7 +129,7 @@ def fit(
     """
     stop = OrderlyStop()
     given = training_arguments(output_dir, arguments)
-    checkpoint = last_valid_checkpoint(output_dir)
+    checkpoint = checkpoint_to_resume(output_dir)
     if checkpoint:
         logger.warning("resuming at %s", checkpoint.name)
         if is_last(checkpoint):
@@ -142,7 +142,7 @@ def fit(
         with stop.listening():
             result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     module.graphed, module.student.few_shapes = None, False  # their memory is free for scoring
-    if stop.asked and trainer.state.global_step < trainer.state.max_steps:
+    if stop.asked_all and trainer.state.global_step < trainer.state.max_steps:
         raise StoppedError(
             f"stopped at step {trainer.state.global_step} and saved; the same command goes on from there"
         )
@@ -158,6 +158,9 @@ def _trainer(
         module.graphed, module.student.few_shapes = GraphedStep(module.step, trainable), True
     if not given.fsdp and not given.deepspeed:
         module.hold_parameters()
+    if given.ddp_find_unused_parameters is None:
+        # Without an objective of the answer nothing reaches the adapters behind the last place that is read.
+        given.ddp_find_unused_parameters = not any("answers" in term.needs for term in module.objectives)
     collator = Collator(module.student, table, represent=module.represent, behind_head=module.behind_head)
     try:
         return DistillationTrainer(
@@ -165,7 +168,7 @@ def _trainer(
             args=given,
             data_collator=collator,
             train_dataset=range(len(table)),
-            callbacks=[Sentinels(module), Manifests(), *callbacks],
+            callbacks=[Draws(module), Sentinels(module), Manifests(), *callbacks],
         )
     except torch.OutOfMemoryError:
         raise
@@ -214,11 +217,13 @@ def training_arguments(output_dir: Path, arguments: Mapping[str, Any]) -> Traini
         "dataloader_pin_memory": torch.cuda.is_available(),
         "save_strategy": "steps",
         "disable_tqdm": False,  # transformers would tie the progress bar to its log level
-    }
+    } | processes.defaults()
+    processes.refuse_sharding(arguments)
     try:
         checked = TrainingArguments(**fixed | defaults | dict(arguments))
     except (ValueError, TypeError, ImportError) as error:
         raise ConfigError(f"{REFUSED}: {error}") from None
+    processes.require_joined(checked)
     checked._n_gpu = min(checked.n_gpu, 1)  # with more the Trainer would copy the module, whose hooks stay behind
     return checked
 

@@ -1,0 +1,86 @@
+"""Loss and gradients of every objective over the same rows, in one process or shared by several."""
+
+from __future__ import annotations
+
+from typing import Any
+
+ROWS = 12
+FACTS = {"theta_pos": 0.5, "theta_neg": 0.0, "teacher_slope": 3.0, "teacher_intercept": -1.0}
+MIXED = "all of the default, with a queue"
+DRAWN = "rkd_angle that draws"
+
+
+def losses_and_gradients(base: str, size: int) -> dict[str, Any]:
+    """Objective -> (loss, parameter -> gradient) of `ROWS` rows, shared by `size` ranks or read in their order by one."""
+    import torch
+    import torch.distributed as dist
+    from tiny import make_table, randomise
+    from torch.nn.parallel import DistributedDataParallel
+
+    from flipkd import ranks
+    from flipkd.config import TrainConfig
+    from flipkd.objectives import OBJECTIVES
+    from flipkd.student.language_model import LoraSettings
+    from flipkd.student.loading import new_student
+    from flipkd.student.prompt import Template
+    from flipkd.training.batches import Collator
+    from flipkd.training.losses import resolve_objectives
+    from flipkd.training.module import DistillationModule
+
+    lora = LoraSettings(r=4, alpha=8, readout_r=12, readout_layers=(-1,))
+    student, _ = new_student(
+        base, template=Template(), reading="joint", max_text_length=16, lora=lora, dtype="float32"
+    )
+    randomise(student)
+    table = make_table()
+    default = TrainConfig.model_fields["objectives"].default
+    chosen = {name: {name: 1.0} for name in OBJECTIVES}
+    chosen |= {MIXED: default, DRAWN: {"rkd_angle": {"max_comparisons": 100}}}
+    found = {}
+    for name, objectives in chosen.items():
+        terms = resolve_objectives(objectives, teacher_facts=FACTS)
+        module = DistillationModule(student, terms, queue_size=ROWS if name == MIXED else 0).train()
+        collate = Collator(student, table, represent=True)
+        answers = any("answers" in term.needs for term in terms)
+        runs = DistributedDataParallel(module, find_unused_parameters=not answers) if dist.is_initialized() else module
+        for start in (0, ROWS) if name == MIXED else (0,):
+            shares = [list(range(start, start + ROWS))[rank::size] for rank in range(size)]
+            rows = shares[ranks.rank()] if ranks.launched() else [row for share in shares for row in share]
+            module.zero_grad()
+            # what a rank has drawn for itself must not matter
+            torch.manual_seed(1000 + ranks.rank() if ranks.launched() else module.draw)
+            loss = runs(**collate(rows))["loss"]
+            loss.backward()
+        gradients = {n: p.grad.clone() for n, p in module.named_parameters() if p.grad is not None and p.grad.any()}
+        found[name] = (torch.tensor(float(loss.detach())), gradients)
+    return found
+
+
+def gathered_batch(rows: int) -> dict[str, Any]:
+    """What `gathered` makes of a batch in which rank r has `rows` rows that hold r; and whose gradient comes back."""
+    import torch
+
+    from flipkd import ranks
+    from flipkd.objectives import MatchBatch
+    from flipkd.training.gather import gathered
+
+    rank = ranks.rank()
+    own = torch.full((rows, 3), float(rank), requires_grad=True)
+    batch = MatchBatch(
+        answers=own[:, :2] * 1.0,
+        label=torch.arange(rows) + 10 * rank,
+        left=own * 1.0,
+        right=own * 2.0,
+        teacher_left=torch.full((rows, 5), rank + 0.5),
+        teacher_right=torch.full((rows, 5), rank + 0.25),
+        teacher_pair=torch.full((rows,), float(rank)),
+        left_id=torch.arange(rows) + 100 * rank,
+        right_id=torch.arange(rows) + 100 * rank + 50,
+    )
+    whole = gathered(batch)
+    weights = torch.arange(1.0, 1 + len(whole.left))
+    (whole.left.sum(1) * weights).sum().backward()
+    return {name: getattr(whole, name).detach() for name in whole.given} | {
+        "gradient": own.grad,
+        "has_gradient": torch.tensor([float(whole.teacher_left.requires_grad), float(whole.right.requires_grad)]),
+    }

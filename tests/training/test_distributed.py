@@ -1,0 +1,116 @@
+"""`flipkd train` in two processes: stopped, killed and resumed it ends where one process with the whole batch ends."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from commands import flipkd, given, student
+
+from flipkd.files import check_manifest
+from flipkd.training.trainer import METRICS
+
+CHILD = Path(__file__).parent / "ranks_child.py"
+STEPS = 24  # of 48 pairs and as many mined ones, in twos of 4, for two epochs
+
+
+class Launches(NamedTuple):
+    folder: Path
+    words: list[str]
+    done: dict[str, subprocess.CompletedProcess[str]]
+    checkpoints: dict[str, set[str]]
+
+
+def words_for(base_models, pair_files, taught, folder, **changes) -> list[str]:
+    settings = {"logging_steps": 1, "save_steps": 7, "save_total_limit": 9, "per_device_train_batch_size": 4}
+    options = ["--teacher", taught, "--output_dir", str(folder)]
+    return ["train", *given(pair_files), *student(base_models["llama"], **(settings | changes)), *options]
+
+
+def launch(*command, **environment) -> subprocess.CompletedProcess[str]:
+    own = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
+    return subprocess.run([sys.executable, *map(str, command)], env=own, capture_output=True, text=True, timeout=240)
+
+
+def losses(folder: Path) -> dict[int, float]:
+    lines = [json.loads(line) for line in (folder / METRICS).read_text().splitlines()]
+    assert len({line["step"] for line in lines if "loss" in line}) == sum("loss" in line for line in lines)
+    return {line["step"]: line["loss"] for line in lines if "loss" in line}
+
+
+@pytest.fixture(scope="module")
+def launches(base_models, pair_files, taught, tmp_path_factory) -> Launches:
+    folder = tmp_path_factory.mktemp("ranks") / "run"
+    words = words_for(base_models, pair_files, taught, folder)
+    done, checkpoints = {}, {}
+
+    def note(name, process):
+        done[name] = process
+        checkpoints[name] = {p.name for p in folder.glob("checkpoint-*") if (p / "manifest.json").exists()}
+
+    twice = ("--num_processes", 2)
+    note("stopped", launch(CHILD, *words, *twice, FLIPKD_TEST=f"9:{int(signal.SIGTERM)}"))
+    note("killed", launch(CHILD, *words, *twice, FLIPKD_TEST=f"17:{int(signal.SIGKILL)}"))
+    accelerate = ("-m", "accelerate.commands.launch", "--multi_gpu", *twice, "--main_process_port", 0)
+    note("finished", launch(*accelerate, "-m", "flipkd", *words))
+    return Launches(folder, words, done, checkpoints)
+
+
+def test_a_signal_to_one_rank_saves_and_stops_all(launches):
+    done = launches.done["stopped"]
+    assert done.returncode == 75, done.stderr
+    assert done.stderr.count("flipkd: stopped at step") == 1
+    # asked in step 10, known to all behind step 11
+    assert launches.checkpoints["stopped"] == {"checkpoint-7", "checkpoint-11"}
+    assert "bug" not in done.stderr
+
+
+def test_a_killed_rank_ends_all_with_one_sentence(launches):
+    done = launches.done["killed"]
+    assert done.returncode == 5, done.stderr
+    assert "flipkd: rank 1 was killed by signal 9" in done.stderr
+    assert done.stderr.count("flipkd:") == 1
+    assert "Traceback" not in done.stderr
+    assert "checkpoint-14" in launches.checkpoints["killed"]
+
+
+def test_it_goes_on_inside_the_second_epoch_and_ends_as_one_process_does(
+    launches, base_models, pair_files, taught, tmp_path
+):
+    done = launches.done["finished"]
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("matcher:") == 1, "rank 0 alone shows the result"
+    assert "resuming at checkpoint-14" in done.stderr
+    check_manifest(launches.folder / "matcher")
+    alone = words_for(base_models, pair_files, taught, tmp_path / "run", per_device_train_batch_size=8)
+    assert flipkd(*alone).code == 0
+    expected = losses(tmp_path / "run")
+    assert list(expected) == list(range(1, STEPS + 1))
+    assert losses(launches.folder) == pytest.approx(expected, rel=1e-3, abs=1e-3)
+
+
+def test_checkpoints_hold_the_state_of_every_rank(launches):
+    for step in (7, 14, 21):
+        entries = json.loads((launches.folder / f"checkpoint-{step}" / "manifest.json").read_text())["files"]
+        assert {"rng_state_0.pth", "rng_state_1.pth", "model.safetensors", "optimizer.pt"} <= entries.keys()
+        check_manifest(launches.folder / f"checkpoint-{step}")
+
+
+def test_another_number_of_processes_is_refused(launches):
+    done = flipkd(*launches.words)
+    assert done.code == 4
+    assert "environment.processes was 2, now 1" in done.err
+    assert "run with the same settings (--num_processes 2) to go on" in done.err
+
+
+@pytest.mark.parametrize("count, code, said", [(0, 2, "at least 1"), (3, 2, "has started 2")])
+def test_a_number_of_processes_that_cannot_be(launches, monkeypatch, count, code, said):
+    if count:
+        for name, value in {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2"}.items():
+            monkeypatch.setenv(name, value)
+    done = flipkd(*launches.words, "--num_processes", count)
+    assert (done.code, said in done.err) == (code, True)

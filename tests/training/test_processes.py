@@ -1,0 +1,57 @@
+"""What several processes cannot do is refused in words, and what they need is set."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from flipkd.errors import ConfigError
+from flipkd.training import processes
+from flipkd.training.trainer import training_arguments
+
+
+def launch(monkeypatch, size=2):
+    for name, value in {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": str(size)}.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.mark.parametrize("variable", processes.BY_LAUNCHER)
+def test_a_model_cut_into_parts_by_the_launcher_is_refused(monkeypatch, tmp_path, variable):
+    monkeypatch.setenv(variable, "true")
+    with pytest.raises(ConfigError, match=r"cuts the model into parts.*MULTI_GPU"):
+        training_arguments(tmp_path, {})
+    monkeypatch.setenv(variable, "false")
+    training_arguments(tmp_path, {})
+
+
+@pytest.mark.parametrize("arguments", [{"fsdp": "full_shard"}, {"deepspeed": {"zero_optimization": {"stage": 3}}}])
+def test_a_model_cut_into_parts_by_an_argument_is_refused(tmp_path, arguments):
+    with pytest.raises(ConfigError, match=f"training_arguments.{next(iter(arguments))} cuts"):
+        training_arguments(tmp_path, arguments)
+
+
+def test_without_gpus_processes_of_one_run_join_over_the_processor(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert "use_cpu" not in processes.defaults()
+    launch(monkeypatch)
+    assert processes.defaults()["use_cpu"] is True
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert "use_cpu" not in processes.defaults()
+
+
+def test_runs_that_have_not_joined_are_refused(monkeypatch):
+    launch(monkeypatch)
+    with pytest.raises(ConfigError, match=r"accelerate counts 1 processes where .* say 2"):
+        processes.require_joined(SimpleNamespace(world_size=1, auto_find_batch_size=False))
+    with pytest.raises(ConfigError, match="auto_find_batch_size"):
+        processes.require_joined(SimpleNamespace(world_size=2, auto_find_batch_size=True))
+    processes.require_joined(SimpleNamespace(world_size=2, auto_find_batch_size=False))
+
+
+@pytest.mark.parametrize("count, launched, said", [(0, False, 0), (1, False, 0), (4, False, 1), (4, True, 0)])
+def test_a_plain_start_says_how_to_use_all_gpus(monkeypatch, caplog, count, launched, said):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    if launched:
+        launch(monkeypatch)
+    processes.tell_of_idle_gpus()
+    assert caplog.text.count("one of 4 GPUs is used; flipkd train --num_processes 4 uses all") == said

@@ -1,0 +1,58 @@
+"""What each rank reads: every row once, as many rows on each rank, and in each step what one process would read."""
+
+import numpy as np
+import pytest
+
+from flipkd.training.batches import LengthGroupedRows
+from flipkd.training.sharding import OwnBatches
+
+BATCH = 4
+
+
+def batches(count, *, processes, epoch=0, drop_last=False):
+    """Per rank the batches of an epoch over `count` rows."""
+    lengths = np.random.default_rng(0).integers(5, 200, count).tolist()
+    found = []
+    for process in range(processes):
+        rows = LengthGroupedRows(lengths, batch_size=BATCH * processes, seed=0)
+        own = OwnBatches(rows, processes=processes, process=process, drop_last=drop_last)
+        own.set_epoch(epoch)
+        found.append(list(own))
+        assert len(own) == len(found[-1])
+    return found, lengths
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3])
+@pytest.mark.parametrize("count", [1, 2, 23, 24, 25, 101])
+def test_no_row_is_lost_and_few_are_read_twice(processes, count):
+    found, _ = batches(count, processes=processes)
+    assert len({tuple(map(len, own)) for own in found}) == 1, "a rank with other numbers of rows would hang the rest"
+    read = [row for own in found for batch in own for row in batch]
+    assert set(read) == set(range(count))
+    assert len(read) - count == -count % processes
+
+
+def test_a_step_is_that_of_one_process_with_the_whole_batch():
+    found, lengths = batches(96, processes=3, epoch=2)
+    alone = LengthGroupedRows(lengths, batch_size=3 * BATCH, seed=0)
+    alone.set_epoch(2)
+    order = list(alone)
+    for step, shares in enumerate(zip(*found, strict=True)):
+        assert {row for share in shares for row in share} == set(order[step * 12 : step * 12 + 12])
+        totals = [sum(lengths[row] for row in share) for share in shares]
+        assert max(totals) - min(totals) <= max(lengths), "ranks have rows of like length"
+
+
+def test_the_order_is_another_in_each_epoch_and_for_another_number_of_processes():
+    assert batches(50, processes=2)[0] == batches(50, processes=2)[0]
+    assert batches(50, processes=2)[0] != batches(50, processes=2, epoch=1)[0]
+
+
+def test_what_is_read_twice_is_of_the_beginning_of_the_epoch():
+    found, _ = batches(25, processes=2)
+    assert found[1][-1][0] in found[0][0] + found[1][0]
+
+
+def test_the_last_rows_can_be_dropped():
+    found, _ = batches(25, processes=2, drop_last=True)
+    assert [len(batch) for own in found for batch in own] == [BATCH] * 6
