@@ -141,7 +141,7 @@ def choose_attention(model: Any, wanted: str) -> None:
         raise ConfigError(
             f"{type(model).__name__} cannot read rows without padding (attn_implementation={PACKED}); set it to auto"
         )
-    if wanted == PACKED or (wanted == AUTO and best_device() == "cuda" and packs):
+    if wanted == PACKED or (wanted == AUTO and best_device().startswith("cuda") and packs):
         model.set_attn_implementation(PACKED)
     elif wanted == GROUPED or (wanted == AUTO and best_device() == "cpu" and fits):
         model.set_attn_implementation(GROUPED)

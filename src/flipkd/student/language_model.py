@@ -15,11 +15,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from flipkd.device import best_device
 from flipkd.errors import ArtefactError, ConfigError, FlipkdError, ResourceError, nearest
 from flipkd.files import read_json
 from flipkd.models import model_path
 from flipkd.student.attention import AUTO, GROUPED, PACKED, choose_attention
 from flipkd.student.lora import fuse
+from flipkd.student.norms import fuse_norms
 from flipkd.student.readout import find_places, linear_modules, require_layer
 
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32, "float16": torch.float16}
@@ -69,7 +71,10 @@ def load_language_model(name_or_path: str, *, dtype: str = "bfloat16", attn_impl
         )
     model.config.use_cache = False
     choose_attention(model, attn_implementation)
-    return model.eval().requires_grad_(False)
+    model.eval().requires_grad_(False)
+    if best_device().startswith("cuda"):
+        fuse_norms(model)
+    return model
 
 
 def load_tokenizer(name_or_path: str) -> Any:

@@ -24,14 +24,19 @@ Step = Callable[[dict[str, Tensor]], tuple[Tensor, ...]]
 class GraphedStep:
     """Calls `step(batch)`, after the first batch of each shape through CUDA graphs; gradients reach `parameters`.
 
-    step: tensors by name -> tensors, of which the first has the gradients. A step that cannot be recorded runs as usual
-    from then on, with one warning.
+    step: tensors by name -> tensors, of which the first has the gradients. `forget` lets go of what an earlier step left
+    behind. A step that cannot be recorded runs as usual from then on, with one warning.
     """
 
     def __init__(
-        self, step: Step, parameters: Sequence[nn.Parameter], *, record: Callable[..., Any] | None = None
+        self,
+        step: Step,
+        parameters: Sequence[nn.Parameter],
+        *,
+        forget: Callable[[], None] = lambda: None,
+        record: Callable[..., Any] | None = None,
     ) -> None:
-        self.step, self.parameters = step, list(parameters)
+        self.step, self.parameters, self._forget = step, list(parameters), forget
         self._record: Callable[..., Any] = record or torch.cuda.make_graphed_callables
         self._seen: Counter[Any] = Counter()
         self._graphs: dict[Any, Callable[..., tuple[Tensor, ...]]] = {}
@@ -62,6 +67,9 @@ class GraphedStep:
         if self._pool is None and torch.cuda.is_available():
             self._pool = torch.cuda.graph_pool_handle()
         own = tuple(batch[name].clone() for name in names)
+        # Autograd keeps a node per parameter as long as some graph uses it, on the stream where it was made. One from a
+        # step on the default stream would make that stream wait for the one that records, which CUDA forbids.
+        self._forget()
         try:
             graph: Callable[..., tuple[Tensor, ...]] = self._record(
                 called, (*own, *self.parameters), num_warmup_iters=1, allow_unused_input=True, pool=self._pool
@@ -69,6 +77,14 @@ class GraphedStep:
         except RuntimeError as error:
             logger.warning("CUDA graphs are off: a step cannot be recorded (%s)", str(error).splitlines()[0])
             self._broken = True
+            _free_generator()
             return None
         self._graphs[shape] = graph
         return graph
+
+
+def _free_generator() -> None:
+    """A recording that failed leaves the GPU's random generator believing that it goes on."""
+    if torch.cuda.is_available():
+        generator = torch.cuda.default_generators[torch.cuda.current_device()]
+        generator.graphsafe_set_state(generator.clone_state())

@@ -155,7 +155,10 @@ def _trainer(
     module.behind_head = _shares_head(module, given)
     if _replays_graphs(module, given):
         trainable = [p for p in module.parameters() if p.requires_grad]
-        module.graphed, module.student.few_shapes = GraphedStep(module.step, trainable), True
+        module.graphed, module.student.few_shapes = (
+            GraphedStep(module.step, trainable, forget=module.student.adapters.forget),
+            True,
+        )
     if not given.fsdp and not given.deepspeed:
         module.hold_parameters()
     if given.ddp_find_unused_parameters is None:

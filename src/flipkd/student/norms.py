@@ -1,0 +1,69 @@
+"""RMS norms by torch's fused kernel on a GPU: two casts and one kernel in place of about nine.
+
+The norms of transformers are written out operation by operation; in a small model they take more of a GPU's time than the
+products do. Families differ in details (Gemma multiplies by 1 + weight), so a norm is exchanged only when the fused one
+gives the same numbers on a trial.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import rms_norm
+
+TRIAL = 8  # rows of random numbers
+
+
+class FusedNorm:
+    """Mixed into a norm's own class: x / rms(x) * scale, in float32, rounded once to the dtype of x."""
+
+    flipkd_scale: Tensor
+    flipkd_eps: float
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The norm over the last axis."""
+        scale = self.flipkd_scale
+        with torch.autocast(x.device.type, enabled=False):
+            return rms_norm(x.float(), scale.shape, scale, self.flipkd_eps).to(x.dtype)
+
+
+def fuse_norms(model: nn.Module) -> int:
+    """Exchange the RMS norms of a frozen model for fused ones where they are the same; returns how many."""
+    fused: dict[type, type] = {}
+    count = 0
+    for module in model.modules():
+        own = type(module)
+        if (
+            issubclass(own, FusedNorm)
+            or not own.__name__.endswith("RMSNorm")
+            or not isinstance(getattr(module, "weight", None), nn.Parameter)
+        ):
+            continue
+        found = _formula(module)
+        if found is None:
+            continue
+        module.register_buffer("flipkd_scale", found[0], persistent=False)
+        module.flipkd_eps = found[1]  # type: ignore[assignment]  # torch types attributes as tensors
+        module.__class__ = fused.setdefault(own, type(f"Fused{own.__name__}", (FusedNorm, own), {}))
+        count += 1
+    return count
+
+
+@torch.no_grad()
+def _formula(module: Any) -> tuple[Tensor, float] | None:
+    """(scale, epsilon) with which the fused kernel gives what the module gives; None when there are none."""
+    weight = module.weight.detach().float()
+    epsilon = next(
+        (float(getattr(module, name)) for name in ("eps", "variance_epsilon") if hasattr(module, name)), None
+    )
+    if epsilon is None or weight.dim() != 1:
+        return None
+    generator = torch.Generator().manual_seed(0)
+    trial = (3 * torch.randn(TRIAL, len(weight), generator=generator)).to(weight.device)
+    expected = module(trial)
+    for scale in (weight, 1 + weight):
+        if torch.allclose(rms_norm(trial, scale.shape, scale, epsilon), expected.float(), rtol=1e-5, atol=1e-5):
+            return scale.clone(), epsilon
+    return None
