@@ -21,9 +21,10 @@ def record(folder):
 
 
 def scores_of(teacher, pairs):
+    """As the product adds them up: equal texts give nearly equal scores, and another order of sums swaps their ranks."""
     left, right = pairs["text1"][:], pairs["text2"][:]
     if isinstance(teacher, VectorTeacher):
-        return (teacher.embed(left) * teacher.embed(right)).sum(axis=1)
+        return np.einsum("nd,nd->n", teacher.embed(left), teacher.embed(right))
     return teacher.score(left, right)
 
 
