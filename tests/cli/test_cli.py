@@ -105,7 +105,9 @@ def test_a_process_of_its_own_keeps_stdout_for_results_and_stderr_for_what_matte
     told, rows = done.stdout.split(f"teacher: {tmp_path / 't'}\n")
     assert told.startswith("| metric")
     assert len(rows.splitlines()) == 24
-    assert all(line.startswith(("train", "validation")) for line in done.stderr.splitlines()), done.stderr
+    # What fine-tuning does to so small a model differs between processors; if it hurts, that matters too.
+    may_be_told = ("train", "validation", "fine-tuning made the teacher worse on the validation pairs")
+    assert all(line.startswith(may_be_told) for line in done.stderr.splitlines()), done.stderr
 
 
 def test_a_full_disk_behind_stdout_and_a_locale_without_the_letters(tmp_path):

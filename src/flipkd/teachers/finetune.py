@@ -90,27 +90,37 @@ def finetune_teacher(
 
 
 def _finetune(settings: dict[str, Any], dataset: Dataset, validation: Dataset | None, output_dir: Path) -> Path:
-    """Load, measure, train, measure, save."""
+    """Load, measure, train, save, measure what was saved."""
     pairs = _pairs(dataset, "training")
     checked = None if validation is None else _pairs(validation, "validation")
     set_seed(settings["seed"])  # before loading: a cross-encoder's new head is drawn there
-    with new_folder(output_dir) as folder, tempfile.TemporaryDirectory() as scratch:
+    with new_folder(output_dir) as folder:
         model = _load(settings)
         before = _metrics(model, checked)
-        trainer = _trainer(model, pairs, settings, scratch)  # the trainer wants a folder; nothing is kept there
-        trainer.remove_callback(PrinterCallback)
-        trainer.add_callback(_Progress())
-        train_loss = float(trainer.train().training_loss)
-        if not np.isfinite(train_loss):
-            raise NumbersError(
-                f"the loss became {train_loss}; use a lower learning_rate (now {settings['learning_rate']:g})"
-            )
+        train_loss = _train(model, pairs, settings)
         # Its card would quote users' texts and ask the hub for the base model.
         model.save_pretrained(str(folder), create_model_card=False)
         used = {"prompt": default_prompt(model), "max_length": model.max_seq_length, "pairs": len(pairs)}
-        result = {"train_loss": train_loss, "before": before, "after": _metrics(model, checked)}
-        write_json(folder / "finetune.json", {**settings, **used, **result})
+        # Mixed precision stays in the trained model's forward: its numbers would not be those of the stored teacher.
+        after = None if checked is None else _metrics(_load({**settings, "base": folder, "prompt": None}), checked)
+        write_json(
+            folder / "finetune.json", {**settings, **used, "train_loss": train_loss, "before": before, "after": after}
+        )
     return output_dir
+
+
+def _train(model: Any, pairs: Dataset, settings: dict[str, Any]) -> float:
+    """Train `model` in place; the mean loss of all steps."""
+    with tempfile.TemporaryDirectory() as scratch:  # the trainer wants a folder; nothing is kept there
+        trainer = _trainer(model, pairs, settings, scratch)
+        trainer.remove_callback(PrinterCallback)
+        trainer.add_callback(_Progress())
+        train_loss = float(trainer.train().training_loss)
+    if not np.isfinite(train_loss):
+        raise NumbersError(
+            f"the loss became {train_loss}; use a lower learning_rate (now {settings['learning_rate']:g})"
+        )
+    return train_loss
 
 
 def _load(settings: dict[str, Any]) -> Any:
