@@ -39,6 +39,7 @@ def train(config: TrainConfig) -> Path:
     data = {name: content_hash(dataset) for name, dataset in sets.items()} | local_model(config.model_name_or_path)
     teacher = StoredTeacher(config.teacher) if config.teacher else None
     # They bring torch, which takes seconds: only once the files are known to be good.
+    from flipkd.student.four_bit import require_bitsandbytes
     from flipkd.training import run, trainer
 
     if teacher:
@@ -47,6 +48,8 @@ def train(config: TrainConfig) -> Path:
     # Refuses before the folder is claimed, so the mended command may use it.
     objectives = run.run_objectives(config, tables["train"], tables["validation"])
     trainer.training_arguments(Path(config.output_dir), run.passed_on(config))
+    if config.load_in_4bit:
+        require_bitsandbytes()
     learns_from_teacher = any("teacher" in term.needs for term in objectives)
     if not learns_from_teacher:  # nothing is to be learnt from a pair without a label
         tables["train"] = _table(labelled(sets["train"], name="train"), teacher)
