@@ -56,7 +56,7 @@ def new_student(
         peft_model, places = add_lora(model, lora)
     with fits_into_memory(name_or_path, dtype=dtype):
         student = Student(peft_model, prompt, Readout(peft_model.get_base_model(), places)).to(device)
-    check_student(student)  # where it will run: some kinds of attention are for a GPU only
+    check_student(student.eval())  # where it will run: some kinds of attention are for a GPU only
     if torch_compile:
         compile_layers(peft_model)
         student.compiled = True
