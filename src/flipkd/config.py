@@ -66,7 +66,7 @@ class TrainConfig(Settings):
     )
     activation_checkpointing: bool = Field(
         False,
-        description="keep no layer's insides for the way back but compute them again: less memory, a third slower",
+        description="keep no layer's insides for the way back but compute them again: less memory, slower steps",
     )
     template: dict[str, str] = Field({}, description="fields that differ: instruction, left, right, question, no, yes")
     max_text_length: int = Field(128, ge=1, description="tokens kept of each text")
