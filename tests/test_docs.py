@@ -145,6 +145,15 @@ def test_the_help_of_the_verbs_is_up_to_date():
     assert all(f"\n## flipkd {verb}\n" in text_of("docs/cli.md") for verb in VERBS)
 
 
+def test_the_memory_table_is_what_the_function_says():
+    spec = importlib.util.spec_from_file_location("gpu_page", ROOT / "docs" / "gpu_page.py")
+    page = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(page)
+    text = text_of("docs/gpu.md")
+    assert page.page(text) == text, "run: python docs/gpu_page.py"
+    assert text.count("| Qwen2.5-7B ") == len(page.SWITCHES)
+
+
 # Commands and settings
 
 

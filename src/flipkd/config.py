@@ -56,9 +56,17 @@ class TrainConfig(Settings):
     dtype: Literal["bfloat16", "float32", "float16"] = Field(
         "bfloat16", description="of the base model; adapters are float32"
     )
+    load_in_4bit: bool = Field(
+        False,
+        description="hold the base's linear layers in 4 bits (NF4): a quarter of their memory; needs flipkd[bnb]",
+    )
     attn_implementation: str = Field("auto", description="attention of transformers; auto: the fastest for the device")
     torch_compile: bool = Field(
         False, description="compile the layers: faster steps after a minute or more; needs a C++ compiler on a CPU"
+    )
+    activation_checkpointing: bool = Field(
+        False,
+        description="keep no layer's insides for the way back but compute them again: less memory, slower steps",
     )
     template: dict[str, str] = Field({}, description="fields that differ: instruction, left, right, question, no, yes")
     max_text_length: int = Field(128, ge=1, description="tokens kept of each text")

@@ -83,3 +83,12 @@ def test_without_a_teacher_s_objective_nothing_is_mined(base_models, pair_files,
     assert done.code == 0, done.err
     last = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
     assert last["step"] == 2 * 3  # epochs of 48 pairs, 16 a step
+
+
+def test_four_bits_without_their_package_bind_no_folder(base_models, pair_files, taught, tmp_path, monkeypatch):
+    monkeypatch.setattr("flipkd.student.four_bit.PACKAGE", "no_such_package_of_ours")
+    words = (*given(pair_files), *student(base_models["llama"]), "--teacher", taught, "--output_dir", tmp_path / "run")
+    done = flipkd("train", *words, "--set", "load_in_4bit=true")
+    assert done.code == 4
+    assert 'pip install "flipkd[bnb]"' in done.err
+    assert not (tmp_path / "run").exists()

@@ -7,6 +7,7 @@ import torch
 
 from flipkd.errors import ConfigError
 from flipkd.student.checks import check_student
+from flipkd.student.language_model import LoraSettings
 from flipkd.student.rows import additive
 
 
@@ -44,3 +45,8 @@ def test_blocked_reading_that_leaks_is_refused(make_student, base_model, monkeyp
     monkeypatch.setattr(student, "mask", causal)  # that of another reading: the right text sees the left one
     with pytest.raises(ConfigError, match="still sees the left-hand one"):
         check_student(student)
+
+
+def test_dropout_is_no_leak(make_student):
+    lora = LoraSettings(r=4, alpha=8, dropout=0.5, readout_r=12)
+    assert make_student("llama", reading="blocked", lora=lora)[1].reading == "blocked"

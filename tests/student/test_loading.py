@@ -120,7 +120,7 @@ def test_a_newer_format_says_so(make_student, tmp_path):
     student, contract = make_student()
     folder = save(student, contract, tmp_path / "m")
     values = json.loads((folder / "matcher.json").read_text())
-    (folder / "matcher.json").write_text(json.dumps(values | {"format": 3}))
+    (folder / "matcher.json").write_text(json.dumps(values | {"format": 4}))
     write_manifest(folder)
     with pytest.raises(ArtefactError, match="needs a newer flipkd"):
         load_student(folder)

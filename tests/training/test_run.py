@@ -1,5 +1,7 @@
 """From settings to a finished folder: what is refused, what may change, what stands in the folder."""
 
+import importlib.util
+
 import pytest
 
 from flipkd.config import TrainConfig
@@ -30,6 +32,21 @@ def test_a_run_leaves_a_sealed_folder_that_scores(make_config, table):
     (folder / "readout.safetensors").write_bytes(b"changed")
     with pytest.raises(ArtefactError, match="sha256"):
         finished(config)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("bitsandbytes") is None, reason="needs bitsandbytes: flipkd[bnb]")
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_a_run_over_a_base_in_4_bits_scores_as_it_trained(make_config, table, checkpointing):
+    config = make_config(num_train_epochs=1, load_in_4bit=True, activation_checkpointing=checkpointing)
+    student, contract = fresh_student(config)
+    folder = train(student, contract, config, table=table, validation=table)
+    assert read_contract(folder).load_in_4bit
+    before = score_pairs(student, table.left[:4], table.right[:4], represent=True)
+    assert before.cosine.std() > 0
+    for merge in (False, True):
+        after = score_pairs(load_student(folder, merge=merge)[0], table.left[:4], table.right[:4], represent=True)
+        assert after.answer == pytest.approx(before.answer, abs=1e-4)
+        assert after.cosine == pytest.approx(before.cosine, abs=1e-4)
 
 
 @pytest.mark.parametrize("score, kinds", [("answer", {"answer"}), ("cosine", {"cosine"})])

@@ -49,6 +49,7 @@ def train(config: TrainConfig) -> Path:
 
 
 def _train(config: TrainConfig, sets: dict[str, Any]) -> Path:
+    from flipkd.student.four_bit import require_bitsandbytes
     from flipkd.training import processes, run, trainer
 
     data = {name: content_hash(dataset) for name, dataset in sets.items()}
@@ -57,6 +58,8 @@ def _train(config: TrainConfig, sets: dict[str, Any]) -> Path:
         data["teacher_fingerprint"] = teacher.fingerprint
     tables = ranks.in_turn(lambda: {name: _table(dataset, teacher) for name, dataset in sets.items()})
     objectives = run.run_objectives(config, tables["train"], tables["validation"])
+    if config.load_in_4bit:
+        require_bitsandbytes()
     learns_from_teacher = any("teacher" in term.needs for term in objectives)
     if not learns_from_teacher:  # nothing is to be learnt from a pair without a label
         tables["train"] = _table(labelled(sets["train"], name="train"), teacher)

@@ -11,7 +11,7 @@ from flipkd import __version__
 from flipkd.errors import ArtefactError
 from flipkd.files import read_json, write_json
 
-FORMAT: Literal[2] = 2  # 2 added symmetric and review_threshold
+FORMAT: Literal[3] = 3  # 2 added symmetric and review_threshold, 3 load_in_4bit
 CONTRACT = "matcher.json"
 
 
@@ -20,11 +20,13 @@ class ScoreContract(BaseModel):
 
     model_config = ConfigDict(extra="forbid", protected_namespaces=(), allow_inf_nan=False)
 
-    format: Literal[1, 2] = FORMAT
+    format: Literal[1, 2, 3] = FORMAT
     flipkd_version: str = __version__
     base_model_name_or_path: str
     base_model_hash: str
     dtype: str
+    load_in_4bit: bool = False
+    """The linear layers of the base hold 4 bits a weight; its hash is that of the weights before."""
     template: dict[str, str]
     label_ids: tuple[int, int]
     reading: Literal["joint", "separate", "blocked"]

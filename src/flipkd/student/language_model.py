@@ -107,14 +107,24 @@ def _explained(name_or_path: str, *, dtype: str = "") -> Iterator[None]:
     from safetensors import SafetensorError
 
     try:
-        yield
+        with fits_into_memory(name_or_path, dtype=dtype):
+            yield
     except FlipkdError:  # a missing package, a full disk: they say more already
         raise
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        raise ResourceError(f"{name_or_path}: does not fit into memory as {dtype}; try a smaller model") from error
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ArtefactError(f"{name_or_path}: not a causal LM that transformers can load ({reason})") from error
+
+
+@contextlib.contextmanager
+def fits_into_memory(name_or_path: str, *, dtype: str) -> Iterator[None]:
+    """A block that loads or moves a model; raises ResourceError when there is no room for it."""
+    try:
+        yield
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise ResourceError(
+            f"{name_or_path}: does not fit into memory as {dtype}; set load_in_4bit on a GPU, or try a smaller model"
+        ) from error
 
 
 def weights_hash(model: nn.Module, *, dtype: str) -> str:
@@ -141,7 +151,7 @@ def add_lora(model: Any, settings: LoraSettings) -> tuple[Any, list[str]]:
         r=settings.r,
         lora_alpha=settings.alpha,
         lora_dropout=settings.dropout,
-        target_modules=_targets(model, settings, places),
+        target_modules=lora_targets(model, settings, places),
         rank_pattern=pattern,
         alpha_pattern={place: scaling * rank for place, rank in pattern.items()},
     )
@@ -182,7 +192,7 @@ def _with_adapters(model: Any, config: Any) -> Any:
     return peft_model
 
 
-def _targets(model: Any, settings: LoraSettings, places: Sequence[str]) -> list[str]:
+def lora_targets(model: Any, settings: LoraSettings, places: Sequence[str]) -> list[str]:
     """Full names of all modules that get LoRA: chosen modules of chosen layers, and always the places that are read."""
     linear = linear_modules(model)
     count = max(linear.values()) + 1

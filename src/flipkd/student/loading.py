@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
+from flipkd.device import best_device
 from flipkd.errors import ArtefactError
 from flipkd.files import check_manifest
 from flipkd.student.attention import AUTO
 from flipkd.student.checks import check_student
 from flipkd.student.contract import CONTRACT, ScoreContract, read_contract
+from flipkd.student.four_bit import hold_in_four_bits, round_to_four_bits
 from flipkd.student.language_model import (
+    DTYPES,
     LoraSettings,
     add_lora,
     compile_layers,
+    fits_into_memory,
     load_adapter,
     load_language_model,
     load_saved_tokenizer,
@@ -35,21 +39,24 @@ def new_student(
     max_text_length: int,
     lora: LoraSettings,
     dtype: str = "bfloat16",
+    load_in_4bit: bool = False,
     attn_implementation: str = AUTO,
     torch_compile: bool = False,
     seed: int = 0,
     device: str = "cpu",
 ) -> tuple[Student, ScoreContract]:
     """A fresh student (B = 0, so it answers as its base does) on `device`, and its contract, without calibration yet."""
-    model = load_language_model(name_or_path, dtype=dtype, attn_implementation=attn_implementation)
+    model, base_hash = _base(
+        name_or_path, dtype=dtype, attn_implementation=attn_implementation, four_bits=load_in_4bit, device=device
+    )
     tokenizer = load_tokenizer(name_or_path)
-    base_hash = weights_hash(model, dtype=dtype)
     prompt = Prompt(tokenizer, template, reading=reading, max_text_length=max_text_length)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         peft_model, places = add_lora(model, lora)
-    student = Student(peft_model, prompt, Readout(peft_model.get_base_model(), places)).to(device)
-    check_student(student)  # where it will run: some kinds of attention are for a GPU only
+    with fits_into_memory(name_or_path, dtype=dtype):
+        student = Student(peft_model, prompt, Readout(peft_model.get_base_model(), places)).to(device)
+    check_student(student.eval())  # where it will run: some kinds of attention are for a GPU only
     if torch_compile:
         compile_layers(peft_model)
         student.compiled = True
@@ -59,6 +66,7 @@ def new_student(
         base_model_name_or_path=str(Path(name_or_path).resolve()) if Path(name_or_path).is_dir() else name_or_path,
         base_model_hash=base_hash,
         dtype=dtype,
+        load_in_4bit=load_in_4bit,
         template={name: getattr(template, name) for name in Template.__dataclass_fields__},
         label_ids=prompt.label_ids,
         reading=reading,
@@ -77,7 +85,8 @@ def load_student(
 ) -> tuple[Student, ScoreContract]:
     """A finished student from its folder, over `base_model` (default: the one it names). Raises ArtefactError.
 
-    With `merge` LoRA is folded into the weights: faster, and the vectors come from the stored copy of A.
+    With `merge` LoRA is folded into the weights: faster, and the vectors come from the stored copy of A. Weights of 4 bits
+    are unpacked for it: they then take as much memory as any.
     """
     from safetensors.torch import load_file
 
@@ -89,10 +98,16 @@ def load_student(
     contract = read_contract(folder)
     name = base_model or contract.base_model_name_or_path
     try:
-        model = load_language_model(name, dtype=contract.dtype, attn_implementation=attn_implementation)
+        model, found = _base(
+            name,
+            dtype=contract.dtype,
+            attn_implementation=attn_implementation,
+            four_bits=contract.load_in_4bit,
+            merge=merge,
+            device=best_device(),
+        )
     except ArtefactError as error:
         raise ArtefactError(f"{error}; if the base model has moved, say where it is now (--base_model)") from error
-    found = weights_hash(model, dtype=contract.dtype)
     if found != contract.base_model_hash:
         raise ArtefactError(
             f"{folder}: was trained on a base model with hash {contract.base_model_hash}, but {name} has {found}; "
@@ -116,3 +131,18 @@ def load_student(
     else:
         readout = Readout(loaded.get_base_model(), contract.readout_places)
     return Student(loaded, prompt, readout), contract
+
+
+def _base(
+    name: str, *, dtype: str, attn_implementation: str, four_bits: bool, device: str, merge: bool = False
+) -> tuple[Any, str]:
+    """The base model and the hash of its weights as they were saved, before 4 bits; `merge` unpacks them again."""
+    model = load_language_model(name, dtype=dtype, attn_implementation=attn_implementation)
+    found = weights_hash(model, dtype=dtype)
+    if four_bits:
+        with fits_into_memory(name, dtype=dtype):
+            if merge:
+                round_to_four_bits(model, device=device)
+            else:
+                hold_in_four_bits(model, dtype=DTYPES[dtype], device=device)
+    return model, found

@@ -27,6 +27,7 @@ from flipkd.student.loading import new_student
 from flipkd.student.model import Student
 from flipkd.student.prompt import template_from
 from flipkd.student.scoring import score_pairs
+from flipkd.training.advice import advised
 from flipkd.training.batches import PairTable
 from flipkd.training.card import model_card
 from flipkd.training.losses import WeightedObjective, resolve_objectives, teacher_thresholds
@@ -50,6 +51,7 @@ PASSED_ON = (
     "warmup_steps",
     "weight_decay",
     "max_grad_norm",
+    "activation_checkpointing",
     "logging_steps",
     "save_steps",
     "save_total_limit",
@@ -65,21 +67,27 @@ def fresh_student(config: TrainConfig) -> tuple[Student, ScoreContract]:
         template=template_from(config.template),
         reading=config.reading,
         max_text_length=config.max_text_length,
-        lora=LoraSettings(
-            r=config.lora_r,
-            alpha=config.lora_alpha,
-            dropout=config.lora_dropout,
-            target_modules=config.lora_target_modules,
-            layers=config.lora_layers,
-            readout_r=config.readout_r,
-            readout_layers=config.readout_layers,
-            readout_modules=config.readout_modules,
-        ),
+        lora=lora_settings(config),
         dtype=config.dtype,
+        load_in_4bit=config.load_in_4bit,
         attn_implementation=config.attn_implementation,
         torch_compile=config.torch_compile,
         seed=config.seed,
         device=best_device(),
+    )
+
+
+def lora_settings(config: TrainConfig) -> LoraSettings:
+    """Where `config` puts adapters and how wide they are."""
+    return LoraSettings(
+        r=config.lora_r,
+        alpha=config.lora_alpha,
+        dropout=config.lora_dropout,
+        target_modules=config.lora_target_modules,
+        layers=config.lora_layers,
+        readout_r=config.readout_r,
+        readout_layers=config.readout_layers,
+        readout_modules=config.readout_modules,
     )
 
 
@@ -156,13 +164,14 @@ def train(
     output_dir = Path(config.output_dir)
     objectives = run_objectives(config, table, validation)
     module = DistillationModule(student, objectives, queue_size=config.queue_size)
-    metrics = fit(
-        module,
-        table,
-        output_dir=output_dir,
-        arguments=passed_on(config),
-        readout_learning_rate=config.readout_learning_rate,
-    )
+    with advised(student, config, lora_settings(config), table):
+        metrics = fit(
+            module,
+            table,
+            output_dir=output_dir,
+            arguments=passed_on(config),
+            readout_learning_rate=config.readout_learning_rate,
+        )
     ranks.first(
         lambda: finish(student, contract, config, validation=validation, represent=module.represent, training=metrics)
     )

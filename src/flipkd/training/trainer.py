@@ -227,6 +227,11 @@ def training_arguments(output_dir: Path, arguments: Mapping[str, Any]) -> Traini
     except (ValueError, TypeError, ImportError) as error:
         raise ConfigError(f"{REFUSED}: {error}") from None
     processes.require_joined(checked)
+    if (checked.activation_checkpointing_kwargs or {}).get("use_reentrant"):
+        raise ConfigError(
+            "training_arguments.activation_checkpointing_kwargs.use_reentrant cannot be true: the gradients of the texts' "
+            "vectors would be lost on the way; leave it out"
+        )
     checked._n_gpu = min(checked.n_gpu, 1)  # with more the Trainer would copy the module, whose hooks stay behind
     return checked
 

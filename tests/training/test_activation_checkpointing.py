@@ -1,0 +1,68 @@
+"""Layers that are computed again on the way back: the same loss and gradients in every reading and family, less memory."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from allocations import Allocations
+from tiny import randomise
+
+from flipkd.errors import ConfigError
+from flipkd.training.batches import Collator
+from flipkd.training.losses import resolve_objectives
+from flipkd.training.module import DistillationModule
+from flipkd.training.run import passed_on
+from flipkd.training.trainer import training_arguments
+
+OBJECTIVES = {"answer_cross_entropy": 1.0, "bernoulli_kd": 1.0, "margin_hinge": 1.0, "in_batch_kl": 1.0}
+FACTS = {"theta_pos": 0.5, "theta_neg": 0.0, "teacher_slope": 1.0, "teacher_intercept": 0.0}
+
+
+def step(make_student, table, *, again, **settings):
+    """Loss, gradients and bytes kept between forward and backward pass of one step."""
+    student = randomise(make_student(**settings)[0])
+    module = DistillationModule(student, resolve_objectives(OBJECTIVES, teacher_facts=FACTS)).train()
+    if again:
+        module.activation_checkpointing_enable()
+    batch = Collator(student, table, represent=True)(list(range(12)))
+    with Allocations([*module.parameters(), *module.buffers(), *batch.values()]) as made:
+        loss = module(**batch)["loss"]
+        kept = made.now
+        loss.backward()
+    return float(loss.detach()), {n: p.grad for n, p in module.named_parameters() if p.requires_grad}, kept
+
+
+@pytest.mark.parametrize("family", ["qwen2", "llama", "gemma3"])
+@pytest.mark.parametrize("reading", ["joint", "separate", "blocked"])
+@pytest.mark.parametrize("places", [{}, {"readout_layers": (0, 1), "readout_modules": ("q_proj", "down_proj")}])
+def test_loss_and_gradients_are_the_same_and_less_is_kept(make_student, table, family, reading, places):
+    from flipkd.student.language_model import LoraSettings
+
+    lora = LoraSettings(r=4, alpha=8, readout_r=12, **places)
+    whole, again = (
+        step(make_student, table, again=on, family=family, reading=reading, lora=lora) for on in (False, True)
+    )
+    assert again[0] == pytest.approx(whole[0], rel=1e-5)
+    assert again[1].keys() == whole[1].keys()
+    for name, gradient in whole[1].items():
+        assert gradient.any(), name
+        torch.testing.assert_close(again[1][name], gradient, atol=1e-5 * float(gradient.abs().max()), rtol=1e-5)
+    assert again[2] < 0.3 * whole[2]
+
+
+def test_it_is_a_setting_that_reaches_the_trainer(make_config, tmp_path):
+    for given, expected in (
+        ({}, False),
+        ({"activation_checkpointing": True}, True),
+        ({"training_arguments": {"activation_checkpointing": True}}, True),
+    ):
+        arguments = training_arguments(tmp_path, passed_on(make_config(**given)))
+        assert arguments.activation_checkpointing is expected
+
+
+def test_a_way_that_would_lose_the_vectors_gradients_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="use_reentrant"):
+        training_arguments(
+            tmp_path,
+            {"activation_checkpointing": True, "activation_checkpointing_kwargs": {"use_reentrant": True}},
+        )
