@@ -23,13 +23,13 @@ def test_product_and_gradients_are_those_of_the_formula(bias):
     x, down, up = (number(*shape).requires_grad_() for shape in ((5, 7), (3, 7), (4, 3)))
     weight, offset = number(4, 7), number(4) if bias else None
     expected = torch.nn.functional.linear(x, weight, offset) + 0.5 * (x @ down.T) @ up.T
-    found = LoraProduct.apply(x, weight, offset, down, up, 0.5)
+    found = LoraProduct.apply(x, weight, offset, down, 0.5 * up)
     torch.testing.assert_close(found, expected)
     torch.testing.assert_close(
         torch.autograd.grad(found.square().sum(), (x, down, up)),
         torch.autograd.grad(expected.square().sum(), (x, down, up)),
     )
-    assert torch.autograd.gradcheck(lambda *t: LoraProduct.apply(t[0], weight, offset, t[1], t[2], 0.5), (x, down, up))
+    assert torch.autograd.gradcheck(lambda *t: LoraProduct.apply(t[0], weight, offset, t[1], t[2]), (x, down, up))
 
 
 def test_copies_take_gradients_back_in_the_adapters_dtype():
@@ -38,13 +38,13 @@ def test_copies_take_gradients_back_in_the_adapters_dtype():
         torch.randn(4, requires_grad=True),
         torch.ones(1).requires_grad_(),
     ]
-    first, second, _unused = CopyAdapters.apply(torch.bfloat16, *tensors)
+    first, second, _unused = CopyAdapters.apply(torch.bfloat16, [1.0, 2.0, 1.0], *tensors)
     assert first.dtype == torch.bfloat16
     assert torch.equal(first, tensors[0].bfloat16())
     ((first * 2).sum() + second.square().sum()).backward()
     assert tensors[0].grad.dtype == torch.float32
     assert torch.equal(tensors[0].grad, torch.full((2, 3), 2.0))
-    torch.testing.assert_close(tensors[1].grad, (2 * tensors[1].detach().bfloat16()).float())
+    torch.testing.assert_close(tensors[1].grad, 2 * (2 * second.detach()).float())
     assert not tensors[2].grad.any()
 
 

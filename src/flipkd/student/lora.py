@@ -2,7 +2,7 @@
 
 peft computes them as written: the base product, two narrow products in the adapters' dtype, a scaling and an addition,
 each a pass over the output. Here the second narrow product is added to the base product where it is (`addmm`), forwards
-as backwards, and the adapters, which train in float32, are copied to the base's dtype once a pass, all in one kernel.
+as backwards, and the adapters, which train in float32, are scaled and copied to the base's dtype once a pass, all at once.
 """
 
 from __future__ import annotations
@@ -17,48 +17,46 @@ NAME = "default"  # of peft's adapter
 
 
 class LoraProduct(torch.autograd.Function):
-    """x [t, inputs], W [outputs, inputs], A [r, inputs], B [outputs, r], all of one dtype -> [t, outputs]; W is frozen."""
+    """x [t, inputs], W [outputs, inputs], A [r, inputs], s B [outputs, r], all of one dtype -> [t, outputs]; W is frozen."""
 
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, down: Tensor, up: Tensor, scaling: float
-    ) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, down: Tensor, up: Tensor) -> Tensor:
         """Three products; the last one adds to the first."""
         inner = x @ down.T
         ctx.save_for_backward(x, inner, weight, down, up)
-        ctx.scaling = scaling
         output = x @ weight.T if bias is None else torch.addmm(bias, x, weight.T)
-        return output.addmm_(inner, up.T, alpha=scaling)
+        return output.addmm_(inner, up.T)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, None, None, Tensor, Tensor, None]:  # type: ignore[override]
-        """Five products, of which two are as wide as the layer."""
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, None, None, Tensor, Tensor]:  # type: ignore[override]
+        """Five products, of which one is as wide as the layer on both sides."""
         x, inner, weight, down, up = ctx.saved_tensors
-        back = (gradient @ up).mul_(ctx.scaling)
-        to_input = torch.addmm(gradient @ weight, back, down) if ctx.needs_input_grad[0] else None
-        return to_input, None, None, back.T @ x, (gradient.T @ inner).mul_(ctx.scaling), None
+        back = gradient @ up
+        to_input = (gradient @ weight).addmm_(back, down) if ctx.needs_input_grad[0] else None
+        return to_input, None, None, back.T @ x, gradient.T @ inner
 
 
 class CopyAdapters(torch.autograd.Function):
-    """Copies of many tensors in another dtype, and their gradients back in the tensors' own: one kernel each way."""
+    """(dtype, factors, tensors) -> copies of many tensors times a factor each, and their gradients back: one kernel each way."""
 
     @staticmethod
-    def forward(ctx: Any, dtype: torch.dtype, *tensors: Tensor) -> tuple[Tensor, ...]:
-        """Each tensor as `dtype`."""
-        ctx.dtypes = [tensor.dtype for tensor in tensors]
+    def forward(ctx: Any, dtype: torch.dtype, factors: list[float], *tensors: Tensor) -> tuple[Tensor, ...]:
+        """Each tensor times its factor as `dtype`."""
+        ctx.dtypes, ctx.factors = [tensor.dtype for tensor in tensors], factors
         copies = [torch.empty_like(tensor, dtype=dtype) for tensor in tensors]
         torch._foreach_copy_(copies, list(tensors))
+        torch._foreach_mul_(copies, factors)
         return tuple(copies)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        """Each gradient in the dtype of its tensor."""
-        given = [gradient for gradient in gradients if gradient is not None]
-        dtypes = [dtype for dtype, gradient in zip(ctx.dtypes, gradients, strict=True) if gradient is not None]
-        whole = [torch.empty_like(gradient, dtype=dtype) for gradient, dtype in zip(given, dtypes, strict=True)]
-        torch._foreach_copy_(whole, given)
-        found = iter(whole)
-        return None, *(None if gradient is None else next(found) for gradient in gradients)
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Any, ...]:  # type: ignore[override]
+        """Each gradient times the factor, in the dtype of its tensor."""
+        given = {at: gradient for at, gradient in enumerate(gradients) if gradient is not None}
+        whole = [torch.empty_like(gradient, dtype=ctx.dtypes[at]) for at, gradient in given.items()]
+        torch._foreach_copy_(whole, list(given.values()))
+        torch._foreach_mul_(whole, [ctx.factors[at] for at in given])
+        found = dict(zip(given, whole, strict=True))
+        return None, None, *(found.get(at) for at in range(len(gradients)))
 
 
 class FusedLinear(peft_layer.Linear):  # type: ignore[misc]  # peft has no types here
@@ -72,7 +70,7 @@ class FusedLinear(peft_layer.Linear):  # type: ignore[misc]  # peft has no types
             return output
         base = self.base_layer
         flat = x.reshape(-1, x.shape[-1])
-        product: Tensor = LoraProduct.apply(flat, base.weight, base.bias, *copies, self.scaling[NAME])  # type: ignore[no-untyped-call]
+        product: Tensor = LoraProduct.apply(flat, base.weight, base.bias, *copies)  # type: ignore[no-untyped-call]
         return product.view(*x.shape[:-1], -1)
 
     def _plain(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
@@ -88,14 +86,13 @@ class Adapters:
         self.layers = [module for module in model.modules() if isinstance(module, FusedLinear)]
 
     def copy(self) -> None:
-        """Before a pass: give each layer A and B in the dtype of its base layer, so that autograd sees one copy of all."""
+        """Before a pass: give each layer A and s B in the dtype of its base layer; for autograd it is one copy of all."""
         if not self.layers:
             return
         tensors = [w for layer in self.layers for w in (layer.lora_A[NAME].weight, layer.lora_B[NAME].weight)]
+        factors = [factor for layer in self.layers for factor in (1.0, float(layer.scaling[NAME]))]
         dtype = self.layers[0].base_layer.weight.dtype
-        copies = tensors
-        if tensors[0].dtype != dtype:
-            copies = CopyAdapters.apply(dtype, *tensors)  # type: ignore[no-untyped-call]
+        copies = CopyAdapters.apply(dtype, factors, *tensors)  # type: ignore[no-untyped-call]
         for layer, down, up in zip(self.layers, copies[::2], copies[1::2], strict=True):
             layer._copies = (down, up)
 
