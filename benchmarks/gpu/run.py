@@ -33,7 +33,7 @@ SECONDS = 520.0
 MOST_DEATHS = 3  # processes in a row that measured nothing at all
 FLOPS = (
     "P weights in the linear layers of the body, L in their LoRA layers: training (4 P + 6 L) tokens + 8 hidden pairs, "
-    "scoring 2 P tokens + 4 hidden pairs; tokens without padding, in scoring what all rows begin with counted once "
+    "scoring 2 P tokens + 4 hidden pairs; tokens without padding, and where rows are padded what all begin with counted once "
     "(benchmarks/speed/machine.py)"
 )
 

@@ -171,7 +171,8 @@ def scoring(task: Task, matcher: Matcher, *, int8: bool = False, **how: Any) -> 
         pairs = list(zip(part.left, part.right, strict=True))
         seconds, scores = timed(lambda: matcher.predict(pairs, **how))
         tokens = real_tokens(matcher.student.prompt, part)
-        computed = real_tokens(matcher.student.prompt, part, shared_once=True)
+        # Packed rows are each read whole; padded ones share what they begin with.
+        computed = real_tokens(matcher.student.prompt, part, shared_once=not matcher.student.padding_free)
         return Work(seconds, count, tokens, flops[0] * computed + flops[1] * count, scores.tolist())
 
     return repetition
