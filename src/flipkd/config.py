@@ -112,7 +112,7 @@ class TrainConfig(Settings):
         gt=0,
         description="peak learning rate; default: 5e-4 for up to 16 pairs per step, above that times the root of their share",
     )
-    readout_learning_rate: float | Literal["auto"] | None = Field(
+    readout_learning_rate: Annotated[float, Field(gt=0)] | Literal["auto"] | None = Field(
         "auto",
         description="peak learning rate of A where it is read; auto: 6 times learning_rate; null: learning_rate",
     )
