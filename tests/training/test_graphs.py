@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import pytest
 import torch
 from hypothesis import given
@@ -71,22 +73,72 @@ def test_what_rounding_adds_changes_neither_loss_nor_gradients(make_student, tab
         torch.testing.assert_close(ours[name], gradient, atol=1e-5 * float(gradient.abs().max()), rtol=1e-4)
 
 
+class Rerun:
+    """What a CUDA graph does, by running the step again: outputs and gradients stay the same tensors."""
+
+    made: ClassVar[list] = []
+
+    def __init__(self, step, batch, parameters, pool):
+        self.step, self.parameters = step, parameters
+        self.outputs, self.gradients = self._run(batch)
+        Rerun.made.append(tuple(batch[name].shape for name in sorted(batch)))
+
+    def _run(self, batch):
+        outputs = self.step(dict(batch))
+        gradients = torch.autograd.grad(outputs[0], self.parameters, allow_unused=True)
+        return tuple(output.detach().clone() for output in outputs), gradients
+
+    def replay(self, batch):
+        outputs, gradients = self._run(batch)
+        for own, new in zip((*self.outputs, *self.gradients), (*outputs, *gradients), strict=True):
+            if own is not None:
+                own.copy_(new)
+
+
+@pytest.fixture(autouse=True)
+def nothing_made():
+    Rerun.made.clear()
+
+
 def test_a_graph_is_recorded_for_a_shape_that_returns_and_replayed():
-    recorded, weight = [], torch.nn.Parameter(torch.tensor(2.0))
-
-    def record(function, sample, **settings):
-        recorded.append([tuple(tensor.shape) for tensor in sample])
-        assert settings["num_warmup_iters"] == 1
-        return lambda *tensors: function(*tensors)
-
-    step = GraphedStep(lambda batch: (batch["x"].sum() * weight,), [weight], record=record)
+    weight, unused = torch.nn.Parameter(torch.tensor(2.0)), torch.nn.Parameter(torch.tensor(1.0))
+    forgotten = []
+    step = GraphedStep(
+        lambda batch: (batch["x"].sum() * weight,),
+        [weight, unused],
+        record=Rerun,
+        forget=lambda: forgotten.append(1),
+    )
     for size in (3, 4, 3, 3, 4, 5):
-        assert float(step({"x": torch.ones(size)})[0].detach()) == 2.0 * size
-    assert recorded == [[(3,), ()], [(4,), ()]], "5 was there once only"
+        loss = step({"x": torch.arange(float(size))})[0]
+        weight.grad = None
+        (loss / 2).backward()
+        assert float(loss.detach()) == 2.0 * sum(range(size))
+        assert float(weight.grad) == sum(range(size)) / 2
+        assert unused.grad is None
+    assert Rerun.made == [((3,),), ((4,),)], "5 was there once only"
+    assert forgotten
+
+
+def test_gradients_of_several_batches_add_up():
+    weight = torch.nn.Parameter(torch.tensor(2.0))
+    step = GraphedStep(lambda batch: (batch["x"].sum() * weight**2,), [weight], record=Rerun)
+    total = 0.0
+    for value in (1.0, 2.0, 3.0):
+        step({"x": torch.tensor([value])})[0].backward()
+        total += 2 * 2.0 * value
+        assert float(weight.grad) == total
+
+
+def test_the_loss_outlives_the_next_replay():
+    weight = torch.nn.Parameter(torch.tensor(1.0))
+    step = GraphedStep(lambda batch: (batch["x"].sum() * weight,), [weight], record=Rerun)
+    losses = [step({"x": torch.tensor([value])})[0] for value in (1.0, 2.0, 3.0)]
+    assert [float(loss.detach()) for loss in losses] == [1.0, 2.0, 3.0]
 
 
 def test_a_step_that_cannot_be_recorded_runs_as_usual(caplog):
-    def record(*_, **__):
+    def record(*_):
         raise RuntimeError("operation not permitted when stream is capturing\nmore")
 
     step = GraphedStep(lambda batch: (batch["x"] + 1,), [], record=record)
@@ -105,9 +157,10 @@ def test_a_replayed_step_reports_as_an_ordinary_one(make_student, table):
     usual.close(1, torch.tensor(1.0))
     module.recorder = type(usual)(usual.names)
     trainable = [p for p in module.parameters() if p.requires_grad]
-    module.graphed = GraphedStep(module.step, trainable, record=lambda function, *_, **__: function)
+    module.graphed = GraphedStep(module.step, trainable, record=Rerun)
     for _ in range(3):
         loss, found = gradients(module, batch)
+    assert len(Rerun.made) == 1
     assert loss == expected[0]
     assert all(torch.equal(found[name], gradient) for name, gradient in expected[1].items())
     module.recorder.close(1, torch.tensor(1.0))

@@ -19,7 +19,7 @@ def evaluate(
     columns: Columns = None,
     base_model: BaseModel = None,
     output: Annotated[str | None, typer.Option("--output", help="JSON file to write too", show_default=False)] = None,
-    batch_size: BatchSize = 32,
+    batch_size: BatchSize = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure a matcher on labelled pairs."""
@@ -62,7 +62,7 @@ def calibrate(
     ] = None,
     columns: Columns = None,
     base_model: BaseModel = None,
-    batch_size: BatchSize = 32,
+    batch_size: BatchSize = None,
     as_json: AsJson = False,
 ) -> None:
     """Fit a matcher's probabilities and decisions anew.
@@ -101,7 +101,7 @@ def match(
     output: Annotated[
         str | None, typer.Option("--output", help=".csv or .jsonl to write; default: JSON lines on stdout")
     ] = None,
-    batch_size: BatchSize = 32,
+    batch_size: BatchSize = None,
 ) -> None:
     """Score, probability and decision of every pair, or of one."""
     from flipkd.stages.match import match as stage

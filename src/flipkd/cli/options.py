@@ -46,7 +46,11 @@ Encoder = Annotated[
         "--encoder", metavar="FOLDER", help="where the index's encoder is now, if it moved", show_default=False
     ),
 ]
-BatchSize = Annotated[int, typer.Option("--batch_size", metavar="N", min=1, help="pairs per pass")]
+PassSize = Annotated[int, typer.Option("--batch_size", metavar="N", min=1, help="pairs per pass")]
+BatchSize = Annotated[
+    int | None,
+    typer.Option("--batch_size", metavar="N", min=1, help="pairs per pass; default: 32 on a CPU, what fits on a GPU"),
+]
 
 
 def mapping_of(words: list[str] | None) -> dict[str, str] | None:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from flipkd.cli.options import BaseModel, BatchSize, Encoder, MatcherFolder
+from flipkd.cli.options import BaseModel, Encoder, MatcherFolder, PassSize
 from flipkd.cli.terminal import prints_on_stderr, tell
 
 OPEN_TO_ALL = "listen where other machines reach it although there is no key"
@@ -30,7 +30,7 @@ def serve(
     ] = None,
     encoder: Encoder = None,
     merge: Annotated[bool, typer.Option("--merge", help="fold LoRA into the weights: faster, more memory")] = False,
-    batch_size: BatchSize = 32,
+    batch_size: PassSize = 32,
     max_wait: Annotated[float, typer.Option("--max_wait", min=0, help="seconds that a pass waits to fill up")] = 0.0,
     max_items: Annotated[int, typer.Option("--max_items", min=1, help="pairs or texts of one request")] = 1000,
     max_queue: Annotated[int, typer.Option("--max_queue", min=1, help="pairs or texts that may wait")] = 4096,

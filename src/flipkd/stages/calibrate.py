@@ -33,7 +33,7 @@ def calibrate(
     symmetric: bool | None = None,
     columns: dict[str, str] | None = None,
     base_model: str | None = None,
-    batch_size: int = 32,
+    batch_size: int | None = None,
 ) -> dict[str, Any]:
     """Write the matcher to `output_dir` with a calibration, a threshold and a review band that these pairs choose.
 

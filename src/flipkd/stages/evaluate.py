@@ -18,7 +18,7 @@ def evaluate(
     columns: dict[str, str] | None = None,
     base_model: str | None = None,
     output: str | None = None,
-    batch_size: int = 32,
+    batch_size: int | None = None,
 ) -> dict[str, Any]:
     """Metrics of a matcher folder on a file of labelled pairs; also written to `output` as JSON when it is given."""
     if output:

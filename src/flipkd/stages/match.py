@@ -38,7 +38,7 @@ def match(
     columns: dict[str, str] | None = None,
     keep: Sequence[str] = (),
     base_model: str | None = None,
-    batch_size: int = 32,
+    batch_size: int | None = None,
     show: Callable[[str], object] = lambda text: None,
 ) -> Counter[str]:
     """How often each decision was made for the pairs of a file, of which only a block is in memory at a time.
@@ -128,7 +128,7 @@ def _joined(parts: list[PairBlock]) -> PairBlock:
 
 
 def _scored(
-    matcher: Matcher, blocks: Iterator[PairBlock], *, count: int, done: int, batch_size: int
+    matcher: Matcher, blocks: Iterator[PairBlock], *, count: int, done: int, batch_size: int | None
 ) -> Iterator[list[dict[str, Any]]]:
     """Result rows of each block, without the first `done` rows of the file."""
     from tqdm.auto import tqdm
@@ -154,7 +154,7 @@ def match_one(matcher: str, text1: str, text2: str, *, base_model: str | None = 
     return _rows(Matcher.from_pretrained(matcher, base_model=base_model), [(text1, text2)], batch_size=1)
 
 
-def _rows(matcher: Matcher, pairs: list[tuple[str, str]], *, batch_size: int) -> list[dict[str, Any]]:
+def _rows(matcher: Matcher, pairs: list[tuple[str, str]], *, batch_size: int | None) -> list[dict[str, Any]]:
     scores = matcher.predict(pairs, batch_size=batch_size)
     values = scores.tolist(), matcher.calibration.apply(scores).tolist(), matcher.decisions(scores)
     return [dict(zip(COLUMNS, (*pair, *row), strict=True)) for pair, *row in zip(pairs, *values, strict=True)]

@@ -19,7 +19,7 @@ from flipkd.student.rows import Row, pack, pad, to_device
 from flipkd.student.text_states import TextStates, text_states
 
 Floats = NDArray[np.float32]
-WINDOW = 4096  # pairs that are tokenised and sorted by length at once: bounds memory whatever the input's size
+WINDOW = 8192  # pairs that are tokenised and sorted by length at once: bounds memory whatever the input's size
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Forward and backward passes of a step replayed as CUDA graphs: one launch each instead of thousands.
+"""The forward and backward pass of a step replayed as a CUDA graph: one launch instead of thousands.
 
 A step of a small model is a few thousand kernels of some microseconds, and launching one costs the host about as long as
 it runs or longer. A graph is recorded once per shape of the batch and replayed for every batch of that shape, so shapes
@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -21,10 +21,48 @@ MOST_GRAPHS = 48  # each holds memory for the gradients of all adapters
 Step = Callable[[dict[str, Tensor]], tuple[Tensor, ...]]
 
 
+class Recording(Protocol):
+    """A recorded step: outputs and gradients are the same tensors after each `replay`, with new values."""
+
+    outputs: tuple[Tensor, ...]
+    gradients: Sequence[Tensor | None]
+
+    def replay(self, batch: Mapping[str, Tensor]) -> None:
+        """Compute outputs and gradients for a batch of the recorded shape."""
+
+
+class GraphRecording:
+    """One CUDA graph of `step` and of the gradients of its first output with respect to `parameters`."""
+
+    def __init__(self, step: Step, batch: Mapping[str, Tensor], parameters: Sequence[nn.Parameter], pool: Any) -> None:
+        self.inputs = {name: tensor.clone() for name, tensor in batch.items()}
+        aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        aside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(aside):  # autograd's nodes of the parameters must not belong to the default stream
+            self._run(step, parameters)
+        torch.cuda.current_stream().wait_stream(aside)
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph, pool=pool):
+            self.outputs, self.gradients = self._run(step, parameters)
+
+    def _run(
+        self, step: Step, parameters: Sequence[nn.Parameter]
+    ) -> tuple[tuple[Tensor, ...], Sequence[Tensor | None]]:
+        outputs = step(dict(self.inputs))
+        gradients = torch.autograd.grad(outputs[0], list(parameters), allow_unused=True)
+        return tuple(output.detach() for output in outputs), gradients
+
+    def replay(self, batch: Mapping[str, Tensor]) -> None:
+        """Copy the batch to where the graph reads, and run it."""
+        for name, own in self.inputs.items():
+            own.copy_(batch[name], non_blocking=True)
+        self.graph.replay()
+
+
 class GraphedStep:
     """Calls `step(batch)`, after the first batch of each shape through CUDA graphs; gradients reach `parameters`.
 
-    step: tensors by name -> tensors, of which the first has the gradients. `forget` lets go of what an earlier step left
+    step: tensors by name -> tensors, of which the first is the loss. `forget` lets go of what an earlier step left
     behind. A step that cannot be recorded runs as usual from then on, with one warning.
     """
 
@@ -34,53 +72,73 @@ class GraphedStep:
         parameters: Sequence[nn.Parameter],
         *,
         forget: Callable[[], None] = lambda: None,
-        record: Callable[..., Any] | None = None,
+        record: Callable[..., Recording] = GraphRecording,
     ) -> None:
-        self.step, self.parameters, self._forget = step, list(parameters), forget
-        self._record: Callable[..., Any] = record or torch.cuda.make_graphed_callables
+        self.step, self.parameters, self._forget, self._record = step, list(parameters), forget, record
         self._seen: Counter[Any] = Counter()
-        self._graphs: dict[Any, Callable[..., tuple[Tensor, ...]]] = {}
+        self._graphs: dict[Any, Recording] = {}
         self._pool: Any = None
         self._broken = False
 
     def __call__(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
-        """What `step` gives; outputs are overwritten by the next batch of the same shape."""
-        names = sorted(batch)
-        shape = tuple((name, tuple(batch[name].shape)) for name in names)
-        graph = self._graphs.get(shape)
-        if graph is None and self._worth_it(shape):
-            graph = self._recorded(shape, names, batch)
-        if graph is None:
+        """What `step` gives; all but the loss is overwritten by the next batch of the same shape."""
+        shape = tuple((name, tuple(batch[name].shape)) for name in sorted(batch))
+        recording = self._graphs.get(shape)
+        if recording is None and self._worth_it(shape):
+            recording = self._recorded(shape, batch)
+        if recording is None:
             return self.step(dict(batch))
-        return graph(*(batch[name] for name in names), *self.parameters)
+        recording.replay(batch)
+        loss: Tensor = _Replayed.apply(self.parameters[0], recording, self.parameters)  # type: ignore[no-untyped-call]
+        return loss, *recording.outputs[1:]
 
     def _worth_it(self, shape: Any) -> bool:
         self._seen[shape] += 1
         return self._seen[shape] > FIRST_EAGER and len(self._graphs) < MOST_GRAPHS and not self._broken
 
-    def _recorded(
-        self, shape: Any, names: Sequence[str], batch: Mapping[str, Tensor]
-    ) -> Callable[..., tuple[Tensor, ...]] | None:
-        def called(*tensors: Tensor) -> tuple[Tensor, ...]:
-            return self.step(dict(zip(names, tensors, strict=False)))
-
+    def _recorded(self, shape: Any, batch: Mapping[str, Tensor]) -> Recording | None:
         if self._pool is None and torch.cuda.is_available():
             self._pool = torch.cuda.graph_pool_handle()
-        own = tuple(batch[name].clone() for name in names)
         # Autograd keeps a node per parameter as long as some graph uses it, on the stream where it was made. One from a
         # step on the default stream would make that stream wait for the one that records, which CUDA forbids.
         self._forget()
         try:
-            graph: Callable[..., tuple[Tensor, ...]] = self._record(
-                called, (*own, *self.parameters), num_warmup_iters=1, allow_unused_input=True, pool=self._pool
-            )
+            recording = self._record(self.step, batch, self.parameters, self._pool)
         except RuntimeError as error:
             logger.warning("CUDA graphs are off: a step cannot be recorded (%s)", str(error).splitlines()[0])
             self._broken = True
             _free_generator()
             return None
-        self._graphs[shape] = graph
-        return graph
+        finally:
+            self._forget()
+        self._graphs[shape] = recording
+        return recording
+
+
+class _Replayed(torch.autograd.Function):
+    """The loss of a replayed step; in backward the gradients, computed by then, go to the parameters all at once."""
+
+    @staticmethod
+    def forward(ctx: Any, _anchor: Tensor, recording: Recording, parameters: Sequence[nn.Parameter]) -> Tensor:
+        """A copy of the loss; `_anchor` makes autograd ask for its gradient."""
+        ctx.recording, ctx.parameters = recording, parameters
+        return recording.outputs[0].clone()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, None, None]:  # type: ignore[override]
+        """Add each parameter's gradient times that of the loss, as autograd would."""
+        pairs = zip(ctx.parameters, ctx.recording.gradients, strict=True)
+        given = [(parameter, found) for parameter, found in pairs if found is not None]
+        scaled = torch._foreach_mul([found for _, found in given], gradient)
+        before = [
+            (parameter, own) for (parameter, _), own in zip(given, scaled, strict=True) if parameter.grad is not None
+        ]
+        if before:
+            torch._foreach_add_([parameter.grad for parameter, _ in before], [own for _, own in before])
+        for (parameter, _), own in zip(given, scaled, strict=True):
+            if parameter.grad is None:
+                parameter.grad = own
+        return None, None, None
 
 
 def _free_generator() -> None:
