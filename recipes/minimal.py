@@ -96,7 +96,7 @@ def label_word_ids(tokenizer):
 
 
 def collate(tokenizer, pairs, device):
-    """Ids [N, T], padded on the left, and their kind [N, T]: -1 padding, 0 template, 1 text 1, 2 text 2."""
+    """Ids [N, T], padded on the right, and their kind [N, T]: -1 padding, 0 template, 1 text 1, 2 text 2."""
     begin = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
     ids, kinds = [], []
     for text1, text2, _ in pairs:
@@ -106,8 +106,8 @@ def collate(tokenizer, pairs, device):
         before = len(begin + head + left)
         kinds.append([0] * before + [1] * len(a) + [0] * len(right) + [2] * len(b) + [0] * len(question))
     longest = max(map(len, ids))
-    padded = [[0] * (longest - len(row)) + row for row in ids]
-    kinds = [[-1] * (longest - len(row)) + row for row in kinds]
+    padded = [row + [0] * (longest - len(row)) for row in ids]
+    kinds = [row + [-1] * (longest - len(row)) for row in kinds]
     return torch.tensor(padded, device=device), torch.tensor(kinds, device=device)
 
 
@@ -115,13 +115,13 @@ def read(student, pairs):
     """One forward pass -> answers [N, 2] (no, yes) and the unit vectors [N, r] of both texts, all float32."""
     language_model = student.model.get_base_model()
     ids, kind = collate(student.tokenizer, pairs, student.model.device)
-    real = kind >= 0
-    position = (real.cumsum(1) - 1).clamp_min(0)
-    decoder = language_model.get_decoder()
-    hidden = decoder(ids, attention_mask=real.long(), position_ids=position, use_cache=False).last_hidden_state
-    # Paper: the student still answers in words. Two rows of the LM head at the last position are all that it needs.
+    # No mask: a causal model sees nothing behind a token, and padding stands there. With padding on the left its first
+    # positions would see nothing at all, for which torch's attention kernels on CUDA give NaN.
+    hidden = language_model.get_decoder()(ids, use_cache=False).last_hidden_state
+    last = hidden[torch.arange(len(pairs), device=ids.device), (kind >= 0).sum(1) - 1]
+    # Paper: the student still answers in words. Two rows of the LM head at the last token are all that it needs.
     rows = language_model.get_output_embeddings().weight[student.label_ids]
-    answers = F.linear(hidden[:, -1].float(), rows.float())
+    answers = F.linear(last.float(), rows.float())
     return answers, *(pool(student.caught["A x"], kind == side) for side in (1, 2))
 
 

@@ -9,7 +9,7 @@ from tiny import randomise
 from flipkd.errors import ConfigError
 from flipkd.student import attention
 from flipkd.student.attention import GROUPED, PACKED, choose_attention
-from flipkd.student.packing import pad_rows, unpad_rows
+from flipkd.student.packing import last_states, pad_rows, padder, unpad_rows
 from flipkd.student.rows import pack, pad
 from flipkd.student.scoring import encode_texts, score_pairs
 
@@ -150,3 +150,27 @@ def test_layers_with_a_state_of_their_own_are_never_packed(monkeypatch):
     assert model.config._attn_implementation == "sdpa"
     with pytest.raises(ConfigError, match="cannot read rows without padding"):
         choose_attention(model, PACKED)
+
+
+def test_packed_inputs_are_padded_and_padded_ones_left_alone(make_student):
+    student, _ = make_student("llama")
+    rows = student.prompt.pair_rows(LEFT, RIGHT)
+    packed, padded = pack(rows), pad(rows, padding_id=0)
+    real = padded["segment"] > 0
+    given = torch.arange(2.0 * int(real.sum())).view(1, -1, 2)
+    found = padder(packed)(given)
+    assert found.shape == (*real.shape, 2)
+    assert torch.equal(found[real], given[0])
+    assert padder(padded) is None
+
+
+def test_the_last_state_is_that_of_the_last_real_token(make_student):
+    student, _ = make_student("llama")
+    rows = student.prompt.pair_rows(LEFT, RIGHT)
+    assert len({len(row) for row in rows}) > 1, "rows must differ in length for this to mean anything"
+    ends = torch.tensor([len(row) for row in rows]).cumsum(0)
+    packed, padded = pack(rows), pad(rows, padding_id=0)
+    states = torch.arange(2.0 * int(ends[-1])).view(1, -1, 2)
+    expected = states[0, ends - 1]
+    assert torch.equal(last_states(states, packed), expected)
+    assert torch.equal(last_states(padder(packed)(states), padded), expected)

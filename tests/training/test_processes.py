@@ -7,7 +7,7 @@ import torch
 
 from flipkd.errors import ConfigError
 from flipkd.training import processes
-from flipkd.training.trainer import training_arguments
+from flipkd.training.arguments import training_arguments
 
 
 def launch(monkeypatch, size=2):

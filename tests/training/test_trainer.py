@@ -11,12 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import TrainingArguments
 
 from flipkd.config import TrainConfig
-from flipkd.errors import ConfigError
 from flipkd.training.checkpoints import last_valid_checkpoint
-from flipkd.training.trainer import METRICS, totals, training_arguments
+from flipkd.training.trainer import METRICS, totals
 
 CHILD = Path(__file__).parent / "run_child.py"
 TESTS = CHILD.parents[1]
@@ -150,26 +148,6 @@ def test_metrics_hold_every_objective(unbroken):
     for line in lines[:-1]:
         parts = sum(line[name] for name in TrainConfig.model_fields["objectives"].default)
         assert line["loss"] == pytest.approx(parts, rel=1e-4)
-
-
-def test_training_arguments_are_transformers_own(tmp_path):
-    assert training_arguments(tmp_path, {"optim": "sgd", "report_to": "none"}).optim == "sgd"
-    with pytest.raises(ConfigError, match="did you mean 'learning_rate'"):
-        training_arguments(tmp_path, {"learning_rat": 1})
-    with pytest.raises(ConfigError, match="transformers refuses"):
-        training_arguments(tmp_path, {"eval_strategy": "sometimes"})
-
-
-def test_several_gpus_do_not_make_several_modules(tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        TrainingArguments,
-        "_setup_devices",
-        property(lambda self: self.__dict__.update(_n_gpu=4, distributed_state=None)),
-    )
-    assert TrainingArguments(output_dir=str(tmp_path)).n_gpu == 4
-    arguments = training_arguments(tmp_path, {})
-    monkeypatch.undo()
-    assert arguments._n_gpu == 1
 
 
 @pytest.mark.parametrize(

@@ -40,11 +40,12 @@ def train(config: TrainConfig) -> Path:
     }
     warn_of_leaks(sets)
     # They bring torch, which takes seconds: only once the files are known to be good.
-    from flipkd.training import run, trainer
+    from flipkd.training import run
+    from flipkd.training.arguments import training_arguments
 
     with ranks.together():
         # Refuses before the folder is claimed, so the mended command may use it; and joins the ranks.
-        trainer.training_arguments(Path(config.output_dir), run.passed_on(config))
+        training_arguments(Path(config.output_dir), run.passed_on(config))
         return _train(config, sets)
 
 

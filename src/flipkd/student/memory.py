@@ -178,6 +178,7 @@ def largest_batch(
     """Pairs of a training step that take at most `budget` bytes; 0 when none fits."""
 
     def total(tokens: int) -> int:
+        """Bytes of a step over so many tokens."""
         return training_memory(
             shape,
             tokens=tokens,

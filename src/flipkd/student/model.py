@@ -17,7 +17,7 @@ from flipkd.student.attention import PACKED, only_attention
 from flipkd.student.contract import ScoreContract
 from flipkd.student.language_model import ADAPTER
 from flipkd.student.lora import Adapters
-from flipkd.student.packing import pad_rows
+from flipkd.student.packing import last_states, padder
 from flipkd.student.prefix import Prefix, behind, without
 from flipkd.student.prompt import Prompt
 from flipkd.student.readout import Readout, down_projections
@@ -27,7 +27,6 @@ from flipkd.student.rows import (
     Row,
     additive,
     blocked_mask,
-    last_places,
     pack,
     pad,
     to_device,
@@ -121,16 +120,16 @@ class Student(nn.Module):
         hidden = self.hidden(batch, **behind(prefix, len(segment)))
         rows = len(batch["last"]) if packed else len(segment)
         pairs = rows // 3 if separate and packed else rows
-        answers = self.answer(self._last(hidden, batch)[:pairs])
+        answers = self.answer(last_states(hidden, batch)[:pairs])
         if not represent:
             return Reading(answers)
         if separate:
             if packed:
-                texts = self.readout.pooled(segment == LEFT_TEXT, pad=self._padding(batch))[0][pairs:rows]
+                texts = self.readout.pooled(segment == LEFT_TEXT, pad=padder(batch))[0][pairs:rows]
             else:
                 texts = self.read_texts(batch, columns="text_", prefix=text_prefix)
             return Reading(answers, *texts.chunk(2))
-        sides = self.readout.pooled(segment == LEFT_TEXT, segment == RIGHT_TEXT, pad=self._padding(batch))
+        sides = self.readout.pooled(segment == LEFT_TEXT, segment == RIGHT_TEXT, pad=padder(batch))
         left, right = (side[:rows] for side in sides)
         if prefix is not None and prefix.left is not None:
             left = prefix.left.expand(len(right), -1)
@@ -141,25 +140,7 @@ class Student(nn.Module):
         self.readout.start()
         is_text = batch[columns + "segment"] == LEFT_TEXT
         self.hidden(batch, columns, **behind(prefix, len(is_text)))
-        return self.readout.pooled(is_text, pad=self._padding(batch))[0]
-
-    def _last(self, hidden: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
-        """The hidden state [N, hidden] of each row's last token, from padded rows [N, T, hidden] or packed ones."""
-        if "last" in batch:
-            return hidden[0].index_select(0, batch["last"])
-        places = last_places(batch["segment"])
-        return hidden[torch.arange(len(places), device=places.device), places]
-
-    def _padding(self, batch: Mapping[str, Tensor]) -> Any:
-        """What pads the packed inputs of a layer; None where the rows are padded already."""
-        if "gather" not in batch:
-            return None
-        rows, length = batch["segment"].shape
-
-        def padded(inputs: Tensor) -> Tensor:
-            return pad_rows(inputs[0], batch["gather"], batch["scatter"]).view(rows, length, -1)
-
-        return padded
+        return self.readout.pooled(is_text, pad=padder(batch))[0]
 
     @property
     def head_fits(self) -> bool:

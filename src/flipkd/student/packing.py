@@ -1,11 +1,17 @@
-"""Between rows laid end to end and padded rows: index copies whose gradients are index copies too."""
+"""Between rows laid end to end and padded rows: index copies whose gradients are index copies too.
+
+A batch is either: `rows.pack` gives `gather`, `scatter` and `last` besides, `rows.pad` does not.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from flipkd.student.rows import last_places
 
 
 class PadRows(torch.autograd.Function):
@@ -56,3 +62,24 @@ def unpad_rows(padded: Tensor, gather: Tensor, scatter: Tensor) -> Tensor:
     """[N * T, ...] -> [total, ...]."""
     packed: Tensor = UnpadRows.apply(padded, gather, scatter)  # type: ignore[no-untyped-call]
     return packed
+
+
+def padder(batch: Mapping[str, Tensor]) -> Callable[[Tensor], Tensor] | None:
+    """What pads a layer's inputs [1, total, D] of a packed batch to [N, T, D]; None where the rows are padded already."""
+    if "gather" not in batch:
+        return None
+    rows, length = batch["segment"].shape
+
+    def padded(inputs: Tensor) -> Tensor:
+        """[1, total, D] -> [N, T, D]."""
+        return pad_rows(inputs[0], batch["gather"], batch["scatter"]).view(rows, length, -1)
+
+    return padded
+
+
+def last_states(hidden: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
+    """The hidden state [N, D] of each row's last token, from padded rows [N, T, D] or packed ones [1, total, D]."""
+    if "last" in batch:
+        return hidden[0].index_select(0, batch["last"])
+    places = last_places(batch["segment"])
+    return hidden[torch.arange(len(places), device=places.device), places]

@@ -56,6 +56,7 @@ def score_pairs(
     limits = BatchLimits.of(student, batch_size)
 
     def read(rows: Sequence[int]) -> Tensor:
+        """Scores [n, 1 or 2] of the pairs with these numbers."""
         sides = [left[i] for i in rows], [right[i] for i in rows]
         if states is not None:
             reading = states.read(*sides, batch_size=limits.rows)
@@ -115,6 +116,7 @@ def encode_texts(
     kept = Prefixes()
 
     def read(numbers: Sequence[int]) -> Tensor:
+        """Vectors [n, D] of the texts with these numbers."""
         rows = student.prompt.text_rows([texts[i] for i in numbers])
         if student.padding_free:
             return student.read_texts(to_device(pack(rows), student.device))

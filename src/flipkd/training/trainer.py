@@ -19,10 +19,10 @@ from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import seed_worker
 
-from flipkd.errors import ConfigError, ResourceError, StoppedError, nearest
+from flipkd.errors import ConfigError, ResourceError, StoppedError
 from flipkd.files import resource_errors, write_text
 from flipkd.student.readout import down_parameters
-from flipkd.training import processes
+from flipkd.training.arguments import REFUSED, training_arguments
 from flipkd.training.batches import Collator, LengthGroupedRows, PairTable
 from flipkd.training.checkpoints import Manifests, checkpoint_to_resume, is_last
 from flipkd.training.graphs import GraphedStep
@@ -34,7 +34,6 @@ from flipkd.training.stop import OrderlyStop
 logger = logging.getLogger(__name__)
 METRICS = "metrics.jsonl"
 TORN = 2**62  # beyond all steps: where a killed run's last line counts
-REFUSED = "transformers refuses the training arguments"
 
 
 class DistillationTrainer(Trainer):  # type: ignore[misc]  # transformers has no types here
@@ -200,40 +199,6 @@ def _replays_graphs(module: DistillationModule, arguments: TrainingArguments) ->
         and arguments.world_size == 1
         and not (student.compiled or module.queue.size or arguments.activation_checkpointing)
     )
-
-
-def training_arguments(output_dir: Path, arguments: Mapping[str, Any]) -> TrainingArguments:
-    """TrainingArguments with what flipkd fixes. Raises ConfigError for a field that transformers does not have."""
-    fields = sorted(TrainingArguments.__dataclass_fields__)
-    for name in arguments:
-        if name not in fields:
-            raise ConfigError(f"training_arguments has no field {name!r}; {nearest(name, fields)[:400]}")
-    fixed = {
-        "output_dir": str(output_dir),
-        "remove_unused_columns": False,
-        "label_names": ["label"],
-        "logging_nan_inf_filter": False,
-    }
-    if own := sorted(fixed.keys() & arguments.keys()):
-        raise ConfigError(f"training_arguments.{own[0]} cannot be set: flipkd needs it to be {fixed[own[0]]!r}")
-    defaults = {
-        "dataloader_pin_memory": torch.cuda.is_available(),
-        "save_strategy": "steps",
-        "disable_tqdm": False,  # transformers would tie the progress bar to its log level
-    } | processes.defaults()
-    processes.refuse_sharding(arguments)
-    try:
-        checked = TrainingArguments(**fixed | defaults | dict(arguments))
-    except (ValueError, TypeError, ImportError) as error:
-        raise ConfigError(f"{REFUSED}: {error}") from None
-    processes.require_joined(checked)
-    if (checked.activation_checkpointing_kwargs or {}).get("use_reentrant"):
-        raise ConfigError(
-            "training_arguments.activation_checkpointing_kwargs.use_reentrant cannot be true: the gradients of the texts' "
-            "vectors would be lost on the way; leave it out"
-        )
-    checked._n_gpu = min(checked.n_gpu, 1)  # with more the Trainer would copy the module, whose hooks stay behind
-    return checked
 
 
 @contextlib.contextmanager

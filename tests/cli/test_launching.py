@@ -1,0 +1,137 @@
+"""--num_processes: when a launcher starts, what it starts, and how its end becomes an exit code."""
+
+import os
+import signal
+import sys
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch.distributed.elastic.multiprocessing.api import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
+from torch.distributed.launcher import api
+
+from flipkd.cli.launching import in_one_process, in_processes
+from flipkd.errors import ConfigError, PeerError, StoppedError, UsageError
+
+
+def failed(code, *, at=100):
+    failure = ProcessFailure(local_rank=0, pid=1, exitcode=code, error_file="none")
+    failure.timestamp = at  # seconds
+    return failure
+
+
+@pytest.fixture
+def launcher(monkeypatch):
+    """What is given to torch's launcher, and what it ends with."""
+    seen = SimpleNamespace(config=None, command=None, end=None)
+
+    def elastic_launch(config, entry):
+        def start(*words):
+            seen.config, seen.command = config, (entry, *words)
+            if seen.end is not None:
+                raise seen.end
+
+        return start
+
+    monkeypatch.setattr(api, "elastic_launch", elastic_launch)
+    monkeypatch.setattr(sys, "argv", ["flipkd", "train", "--num_processes", "3"])
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    yield seen
+    os.environ.pop("OMP_NUM_THREADS", None)
+
+
+@pytest.fixture
+def of_two(monkeypatch):
+    """This process is one of two that a launcher started."""
+    for name, value in {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.mark.parametrize("count", [None, 1])
+def test_one_process_needs_no_launcher(launcher, count):
+    in_processes(count)
+    assert launcher.config is None
+
+
+@pytest.mark.parametrize("count", [0, -2])
+def test_a_count_that_cannot_be(launcher, count):
+    with pytest.raises(UsageError, match=f"--num_processes is {count}; it must be at least 1"):
+        in_processes(count)
+
+
+def test_the_same_command_is_started_so_many_times(launcher, monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    with pytest.raises(SystemExit) as ended:
+        in_processes(3)
+    assert ended.value.code == 0
+    assert launcher.command == (sys.executable, "-m", "flipkd", "train", "--num_processes", "3")
+    config = launcher.config
+    assert (config.nproc_per_node, config.max_nodes, config.max_restarts) == (3, 1, 0)
+    assert os.environ["OMP_NUM_THREADS"] == "2"
+
+
+def test_a_number_of_threads_that_was_given_stays(launcher, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    with pytest.raises(SystemExit):
+        in_processes(3)
+    assert os.environ["OMP_NUM_THREADS"] == "5"
+
+
+def test_more_processes_than_gpus(launcher, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(ConfigError, match="--num_processes is 3, but there are 2 GPUs"):
+        in_processes(3)
+    assert launcher.config is None
+
+
+@pytest.mark.parametrize(
+    "failures, code",
+    [
+        ({0: failed(3, at=101), 1: failed(4, at=100)}, 4),  # the first
+        ({0: failed(-signal.SIGTERM, at=100), 1: failed(6, at=100)}, 6),  # the launcher ended the other
+        ({0: failed(-signal.SIGTERM, at=99), 1: failed(6, at=100)}, 6),
+    ],
+)
+def test_the_exit_code_is_that_of_the_process_that_failed_first(launcher, capsys, failures, code):
+    launcher.end = ChildFailedError("flipkd", failures)
+    with pytest.raises(SystemExit) as ended:
+        in_processes(3)
+    assert ended.value.code == code
+    assert capsys.readouterr().err == "", "the process has said it itself"
+
+
+def test_a_process_that_was_killed_is_named(launcher, capsys):
+    launcher.end = ChildFailedError("flipkd", {0: failed(-signal.SIGTERM), 2: failed(-signal.SIGKILL)})
+    with pytest.raises(SystemExit) as ended:
+        in_processes(3)
+    assert ended.value.code == PeerError.exit_code
+    assert "rank 2 was killed by signal 9" in capsys.readouterr().err
+
+
+def test_a_signal_to_the_launcher(launcher):
+    launcher.end = SignalException("stopped", signal.SIGTERM)
+    with pytest.raises(StoppedError, match="the same command goes on"):
+        in_processes(3)
+
+
+@pytest.mark.parametrize("count", [None, 2])
+def test_a_process_of_a_launcher_starts_no_other(launcher, of_two, count):
+    in_processes(count)
+    assert launcher.config is None
+
+
+def test_another_count_than_the_launchers(launcher, of_two):
+    with pytest.raises(UsageError, match="--num_processes is 3, but the launcher has started 2"):
+        in_processes(3)
+
+
+def test_verbs_for_one_process_refuse_a_launcher(of_two):
+    with pytest.raises(UsageError, match="flipkd teach is for one process"):
+        in_one_process("teach")
+
+
+def test_verbs_for_one_process_run_alone():
+    in_one_process("teach")

@@ -1,0 +1,93 @@
+"""A signal stops a run behind a step, with a checkpoint; a second one, and signals outside a run, do what they always did."""
+
+import os
+import signal
+import threading
+
+import pytest
+from transformers import TrainerControl, TrainerState
+
+from flipkd import ranks
+from flipkd.training.stop import OrderlyStop
+
+
+def step_end(stop, *, step=3, last=10):
+    control = TrainerControl()
+    stop.on_step_end(None, TrainerState(global_step=step, max_steps=last), control)
+    return control
+
+
+@pytest.fixture(autouse=True)
+def own_handlers():
+    """Handlers that a test can tell from others, and that let it live."""
+    caught = []
+    before = {
+        number: signal.signal(number, lambda n, _: caught.append(n)) for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    yield caught
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_asks_to_save_and_stop_behind_the_step(number, caplog, own_handlers):
+    stop = OrderlyStop()
+    with stop.listening():
+        assert not step_end(stop).should_training_stop
+        os.kill(os.getpid(), number)
+        control = step_end(stop)
+    assert (control.should_save, control.should_training_stop) == (True, True)
+    assert (stop.asked, stop.asked_all) == (True, True)
+    assert "send the signal again to stop at once" in caplog.text
+    assert own_handlers == []
+
+
+def test_a_second_signal_is_not_caught(own_handlers):
+    with OrderlyStop().listening():
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert own_handlers == []
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert own_handlers == [signal.SIGTERM]
+
+
+def test_handlers_come_back_when_the_run_ends_or_fails(own_handlers):
+    stop = OrderlyStop()
+    with pytest.raises(ZeroDivisionError), stop.listening():
+        raise ZeroDivisionError
+    for number in (signal.SIGTERM, signal.SIGINT):
+        os.kill(os.getpid(), number)
+    assert own_handlers == [signal.SIGTERM, signal.SIGINT]
+    assert not stop.asked
+
+
+def test_behind_the_last_step_there_is_nothing_to_stop():
+    stop = OrderlyStop()
+    stop.asked = True
+    control = step_end(stop, step=10, last=10)
+    assert (control.should_save, control.should_training_stop) == (False, False)
+
+
+def test_a_thread_other_than_the_main_one_listens_to_nothing(own_handlers):
+    stop, failed = OrderlyStop(), []
+
+    def run():
+        try:
+            with stop.listening():
+                os.kill(os.getpid(), signal.SIGTERM)
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert (failed, own_handlers, stop.asked) == ([], [signal.SIGTERM], False)
+
+
+def test_a_rank_stops_when_another_was_asked(monkeypatch):
+    told = iter([False, True])
+    monkeypatch.setattr(ranks.Vote, "cast", lambda _self, _asked: next(told))
+    stop = OrderlyStop()
+    stop.asked = True
+    assert not step_end(stop).should_training_stop, "the others do not know of it yet"
+    stop.asked = False
+    assert step_end(stop).should_training_stop
