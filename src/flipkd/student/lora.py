@@ -83,7 +83,8 @@ class Adapters:
         found: dict[Any, list[FusedLinear]] = {}
         for name, module in model.named_modules():
             if isinstance(module, FusedLinear):
-                found.setdefault((name.rpartition(".")[0], module.in_features), []).append(module)
+                kind = name.rpartition(".")[0], module.in_features, module.base_layer.weight.dtype
+                found.setdefault(kind, []).append(module)
         self.layers = [layer for layers in found.values() for layer in layers]
         self._siblings = [Siblings([layer]) for layer in self.layers]
         self._watched = [Watch(layers) for layers in found.values() if len(layers) > 1]
