@@ -8,28 +8,9 @@ from peft.tuners.lora import layer as peft_layer
 from tiny import randomise
 
 from flipkd.student.language_model import LoraSettings
-from flipkd.student.lora import CopyAdapters, FusedLinear, LoraProduct
+from flipkd.student.lora import CopyAdapters, FusedLinear
 
 LEFT, RIGHT = ["my card was stolen", "pin"], ["where is my transfer", "fee"]
-
-
-@pytest.mark.parametrize("bias", [True, False])
-def test_product_and_gradients_are_those_of_the_formula(bias):
-    random = torch.Generator().manual_seed(0)
-
-    def number(*shape):
-        return torch.randn(*shape, generator=random, dtype=torch.float64)
-
-    x, down, up = (number(*shape).requires_grad_() for shape in ((5, 7), (3, 7), (4, 3)))
-    weight, offset = number(4, 7), number(4) if bias else None
-    expected = torch.nn.functional.linear(x, weight, offset) + 0.5 * (x @ down.T) @ up.T
-    found = LoraProduct.apply(x, weight, offset, down, 0.5 * up)
-    torch.testing.assert_close(found, expected)
-    torch.testing.assert_close(
-        torch.autograd.grad(found.square().sum(), (x, down, up)),
-        torch.autograd.grad(expected.square().sum(), (x, down, up)),
-    )
-    assert torch.autograd.gradcheck(lambda *t: LoraProduct.apply(t[0], weight, offset, t[1], t[2]), (x, down, up))
 
 
 def test_copies_take_gradients_back_in_the_adapters_dtype():
@@ -38,7 +19,7 @@ def test_copies_take_gradients_back_in_the_adapters_dtype():
         torch.randn(4, requires_grad=True),
         torch.ones(1).requires_grad_(),
     ]
-    first, second, _unused = CopyAdapters.apply(torch.bfloat16, [1.0, 2.0, 1.0], *tensors)
+    first, second, _unused = CopyAdapters.apply(torch.bfloat16, [1.0, 2.0, 1.0], [1, 1, 1], *tensors)
     assert first.dtype == torch.bfloat16
     assert torch.equal(first, tensors[0].bfloat16())
     ((first * 2).sum() + second.square().sum()).backward()
@@ -46,6 +27,18 @@ def test_copies_take_gradients_back_in_the_adapters_dtype():
     assert torch.equal(tensors[0].grad, torch.full((2, 3), 2.0))
     torch.testing.assert_close(tensors[1].grad, 2 * (2 * second.detach()).float())
     assert not tensors[2].grad.any()
+
+
+def test_copies_that_are_joined_take_gradients_back_each_to_its_own():
+    tensors = [torch.randn(rows, 3, requires_grad=True) for rows in (2, 1, 4)]
+    joined, single = CopyAdapters.apply(torch.float32, [1.0, 2.0, 3.0], [2, 1], *tensors)
+    expected = torch.cat([tensors[0], 2 * tensors[1]]), 3 * tensors[2]
+    assert torch.equal(joined, expected[0])
+    assert torch.equal(single, expected[1])
+    torch.testing.assert_close(
+        torch.autograd.grad(joined.square().sum() + single.square().sum(), tensors),
+        torch.autograd.grad(sum(copy.square().sum() for copy in expected), tensors),
+    )
 
 
 def unfused(student):

@@ -45,6 +45,14 @@ def check_student(student: Student) -> None:
         )
 
 
+@torch.no_grad()
+def find_siblings(student: Student) -> None:
+    """One short pass, in which layers that read the same tensor are found: every later pass then rounds in the same way."""
+    if student.adapters.layers:
+        batch = pad(student.prompt.pair_rows(["a"], ["b"]), padding_id=student.prompt.padding_id)
+        student.hidden(to_device(batch, student.device))
+
+
 def _check_blocked(student: Student) -> None:
     config = student.language_model.config
     if config._attn_implementation not in BLOCKED_ATTENTION:

@@ -11,7 +11,7 @@ from flipkd.device import best_device
 from flipkd.errors import ArtefactError
 from flipkd.files import check_manifest
 from flipkd.student.attention import AUTO
-from flipkd.student.checks import check_student
+from flipkd.student.checks import check_student, find_siblings
 from flipkd.student.contract import CONTRACT, ScoreContract, read_contract
 from flipkd.student.four_bit import hold_in_four_bits, round_to_four_bits
 from flipkd.student.language_model import (
@@ -130,7 +130,9 @@ def load_student(
         readout = Readout(loaded, contract.readout_places, weights=load_file(folder / READOUT))
     else:
         readout = Readout(loaded.get_base_model(), contract.readout_places)
-    return Student(loaded, prompt, readout), contract
+    student = Student(loaded, prompt, readout)
+    find_siblings(student)
+    return student, contract
 
 
 def _base(

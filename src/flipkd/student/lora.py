@@ -7,71 +7,68 @@ as backwards, and the adapters, which train in float32, are scaled and copied to
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import torch
 from peft.tuners.lora import layer as peft_layer
 from torch import Tensor, nn
 
+from flipkd.student.shared_lora import Siblings, Watch
+
 NAME = "default"  # of peft's adapter
 
 
-class LoraProduct(torch.autograd.Function):
-    """x [t, inputs], W [outputs, inputs], A [r, inputs], s B [outputs, r], all of one dtype -> [t, outputs]; W is frozen."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, down: Tensor, up: Tensor) -> Tensor:
-        """Three products; the last one adds to the first."""
-        inner = x @ down.T
-        ctx.save_for_backward(x, inner, weight, down, up)
-        output = x @ weight.T if bias is None else torch.addmm(bias, x, weight.T)
-        return output.addmm_(inner, up.T)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, None, None, Tensor, Tensor]:  # type: ignore[override]
-        """Five products, of which one is as wide as the layer on both sides."""
-        x, inner, weight, down, up = ctx.saved_tensors
-        back = gradient @ up
-        to_input = (gradient @ weight).addmm_(back, down) if ctx.needs_input_grad[0] else None
-        return to_input, None, None, back.T @ x, gradient.T @ inner
-
-
 class CopyAdapters(torch.autograd.Function):
-    """(dtype, factors, tensors) -> copies of many tensors times a factor each, and their gradients back: one kernel each way."""
+    """(dtype, factors, counts, tensors) -> copies of tensors times a factor each, and their gradients back: one kernel each way.
+
+    Each copy joins the rows of as many tensors as its count says.
+    """
 
     @staticmethod
-    def forward(ctx: Any, dtype: torch.dtype, factors: list[float], *tensors: Tensor) -> tuple[Tensor, ...]:
+    def forward(
+        ctx: Any, dtype: torch.dtype, factors: list[float], counts: list[int], *tensors: Tensor
+    ) -> tuple[Tensor, ...]:
         """Each tensor times its factor as `dtype`."""
         ctx.dtypes, ctx.factors = [tensor.dtype for tensor in tensors], factors
-        copies = [torch.empty_like(tensor, dtype=dtype) for tensor in tensors]
-        torch._foreach_copy_(copies, list(tensors))
-        torch._foreach_mul_(copies, factors)
+        ctx.rows, given = [], iter(tensors)
+        copies: list[Tensor] = []
+        parts: list[Tensor] = []
+        for count in counts:
+            joined = list(itertools.islice(given, count))
+            rows = [len(tensor) for tensor in joined]
+            copies.append(joined[0].new_empty((sum(rows), *joined[0].shape[1:]), dtype=dtype))
+            parts += torch.split(copies[-1], rows)
+            ctx.rows.append(rows)
+        torch._foreach_copy_(parts, list(tensors))
+        torch._foreach_mul_(parts, factors)
         return tuple(copies)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Any, ...]:  # type: ignore[override]
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
         """Each gradient times the factor, in the dtype of its tensor."""
-        given = {at: gradient for at, gradient in enumerate(gradients) if gradient is not None}
-        whole = [torch.empty_like(gradient, dtype=ctx.dtypes[at]) for at, gradient in given.items()]
-        torch._foreach_copy_(whole, list(given.values()))
-        torch._foreach_mul_(whole, [ctx.factors[at] for at in given])
-        found = dict(zip(given, whole, strict=True))
-        return None, None, *(found.get(at) for at in range(len(gradients)))
+        parts = [
+            part for gradient, rows in zip(gradients, ctx.rows, strict=True) for part in torch.split(gradient, rows)
+        ]
+        whole = [torch.empty_like(part, dtype=dtype) for part, dtype in zip(parts, ctx.dtypes, strict=True)]
+        torch._foreach_copy_(whole, parts)
+        torch._foreach_mul_(whole, ctx.factors)
+        return None, None, None, *whole
 
 
 class FusedLinear(peft_layer.Linear):  # type: ignore[misc]  # peft has no types here
-    """peft's LoRA layer over nn.Linear with the product above; whatever that does not cover goes peft's own way."""
+    """peft's LoRA layer over nn.Linear, computed with its siblings; whatever that does not cover goes peft's own way."""
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """The layer's output [..., outputs]."""
-        copies = self._copies if self._plain(args, kwargs) else None
-        if copies is None or x.dtype != self.base_layer.weight.dtype:
+        ready = self._siblings is not None and self._siblings.copies is not None and self._plain(args, kwargs)
+        if not ready or x.dtype != self.base_layer.weight.dtype:
             output: Tensor = super().forward(x, *args, **kwargs)
-            return output
-        base = self.base_layer
-        flat = x.reshape(-1, x.shape[-1])
-        product: Tensor = LoraProduct.apply(flat, base.weight, base.bias, *copies)  # type: ignore[no-untyped-call]
-        return product.view(*x.shape[:-1], -1)
+        else:
+            if self._watch is not None and not torch.is_grad_enabled():
+                self._watch.see(self, x)
+            output = self._siblings.output(self, x)
+        return output
 
     def _plain(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
         """Whether this call is x W^T + s B A x and nothing else."""
@@ -83,23 +80,50 @@ class Adapters:
     """All fused layers of a model, and the copies of A and B that they use in one pass."""
 
     def __init__(self, model: nn.Module) -> None:
-        self.layers = [module for module in model.modules() if isinstance(module, FusedLinear)]
+        found: dict[Any, list[FusedLinear]] = {}
+        for name, module in model.named_modules():
+            if isinstance(module, FusedLinear):
+                kind = name.rpartition(".")[0], module.in_features, module.base_layer.weight.dtype
+                found.setdefault(kind, []).append(module)
+        self.layers = [layer for layers in found.values() for layer in layers]
+        self._siblings = [Siblings([layer]) for layer in self.layers]
+        self._watched = [Watch(layers) for layers in found.values() if len(layers) > 1]
 
     def copy(self) -> None:
         """Before a pass: give each layer A and s B in the dtype of its base layer; for autograd it is one copy of all."""
         if not self.layers:
             return
-        tensors = [w for layer in self.layers for w in (layer.lora_A[NAME].weight, layer.lora_B[NAME].weight)]
-        factors = [factor for layer in self.layers for factor in (1.0, float(layer.scaling[NAME]))]
+        self.forget()
+        self._join()
+        tensors: list[Tensor] = []
+        factors: list[float] = []
+        counts: list[int] = []
+        for siblings in self._siblings:
+            tensors += [layer.lora_A[NAME].weight for layer in siblings.layers]
+            tensors += [layer.lora_B[NAME].weight for layer in siblings.layers]
+            factors += [1.0] * len(siblings.layers) + [float(layer.scaling[NAME]) for layer in siblings.layers]
+            counts += [len(siblings.layers)] + [1] * len(siblings.layers)
         dtype = self.layers[0].base_layer.weight.dtype
-        copies = CopyAdapters.apply(dtype, factors, *tensors)  # type: ignore[no-untyped-call]
-        for layer, down, up in zip(self.layers, copies[::2], copies[1::2], strict=True):
-            layer._copies = (down, up)
+        copies = iter(CopyAdapters.apply(dtype, factors, counts, *tensors))  # type: ignore[no-untyped-call]
+        for siblings in self._siblings:
+            siblings.copies = tuple(itertools.islice(copies, 1 + len(siblings.layers)))
 
     def forget(self) -> None:
         """Let the copies go: they would be stale after the next step."""
-        for layer in self.layers:
-            layer._copies = None
+        for siblings in self._siblings:
+            siblings.forget()
+
+    def _join(self) -> None:
+        """Layers that were seen to read the same tensor become siblings, from the next pass on.
+
+        Only passes without gradients are looked at: layers that are computed again on the way back must stay as they were.
+        """
+        seen = {watch: groups for watch in self._watched if (groups := watch.groups()) is not None}
+        if seen:
+            self._watched = [watch for watch in self._watched if watch not in seen]
+            for group in itertools.chain(*seen.values()):
+                Siblings(group)
+            self._siblings = list(dict.fromkeys(layer._siblings for layer in self.layers))
 
 
 def fuse(model: nn.Module) -> None:
@@ -108,7 +132,7 @@ def fuse(model: nn.Module) -> None:
     for module in model.modules():
         if type(module) is peft_layer.Linear and _fits(module):
             module.__class__ = FusedLinear
-            module._copies = None
+            module._siblings = module._watch = None
 
 
 def _fits(module: Any) -> bool:
