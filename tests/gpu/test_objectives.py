@@ -1,0 +1,75 @@
+"""Each objective's value and gradients on a device are those of the CPU in float32."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+import pytest
+import torch
+from devices import apart, each_device
+from torch.nn.functional import normalize
+
+from flipkd.objectives import OBJECTIVES, MatchBatch
+from flipkd.tables import pick
+
+KNOBS = {name: {"theta_pos": 0.3, "theta_neg": -0.3} for name in ("margin_hinge", "margin_angular")}
+TRAINED = ("answers", "left", "right")
+each_objective = pytest.mark.parametrize("name", OBJECTIVES)
+each_width = pytest.mark.parametrize("columns", [8, 13])
+
+
+def batch_of(columns, *, nudged=0.0, pairs=8):
+    """Random pairs with labels of all kinds and repeated texts; `nudged` moves every number of the student by so much."""
+    random = torch.Generator().manual_seed(3)
+    vectors = [normalize(torch.randn(count, 5, generator=random), dim=1) for count in (pairs, columns)]
+    teachers = [normalize(torch.randn(count, 3, generator=random), dim=1) for count in (pairs, columns)]
+    batch = MatchBatch(
+        answers=torch.randn(pairs, 2, generator=random),
+        label=torch.tensor([1, 0, -1, 1, 0, 1, 0, -1]),
+        left=vectors[0],
+        right=vectors[1],
+        teacher_grid=teachers[0] @ teachers[1].T,
+        teacher_left=teachers[0],
+        teacher_right=teachers[1],
+        left_id=torch.tensor([0, 1, 2, 3, 0, 4, 5, 6]),
+        right_id=torch.arange(10, 10 + columns) - 8 * (torch.arange(columns) == 6),
+    )
+    moved = {name: getattr(batch, name) for name in TRAINED}
+    noise = {name: nudged * torch.randn(tensor.shape, generator=random) for name, tensor in moved.items()}
+    return replace(batch, **{name: tensor + noise[name] for name, tensor in moved.items()})
+
+
+def differentiated(name, batch, device):
+    """(value, gradient of each trained tensor or None) of the objective on `device`."""
+    placed = {
+        field.name: None if (tensor := getattr(batch, field.name)) is None else tensor.detach().clone().to(device)
+        for field in fields(batch)
+    }
+    for part in TRAINED:
+        placed[part].requires_grad_()
+    loss = pick(OBJECTIVES, name, what="objective")(MatchBatch(**placed), **KNOBS.get(name, {}))
+    loss.backward()
+    assert loss.device.type == device
+    return loss.detach(), [placed[part].grad for part in TRAINED]
+
+
+def assert_alike(found, expected, *, tolerance):
+    (loss, gradients), (own_loss, own) = found, expected
+    assert float(loss) == pytest.approx(float(own_loss), rel=tolerance, abs=tolerance)
+    assert [gradient is None for gradient in gradients] == [gradient is None for gradient in own]
+    given = [
+        (ours, theirs) for ours, theirs in zip(gradients, own, strict=True) if theirs is not None and theirs.any()
+    ]
+    assert given
+    for ours, theirs in given:
+        assert apart(ours, theirs) < tolerance
+
+
+@each_device
+@each_objective
+@each_width
+def test_value_and_gradients_are_the_cpus(device, name, columns):
+    """On the CPU: with numbers that are moved a little, so the batch is away from all thresholds."""
+    batch = batch_of(columns)
+    moved = batch_of(columns, nudged=1e-6) if device == "cpu" else batch
+    assert_alike(differentiated(name, moved, device), differentiated(name, batch, "cpu"), tolerance=1e-4)

@@ -1,0 +1,56 @@
+"""A run that is killed and goes on ends where an unbroken one ends: bit for bit, or with graphs up to rounding."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+import torch
+from device_runs import module_of
+from devices import apart, each_device
+from tiny import make_table
+
+from flipkd.training.checkpoints import last_valid_checkpoint
+
+STEPS, BROKEN = 8, 4
+
+
+def both(student_on, train, device, *, graphs, **settings):
+    """(weights at the start, of the unbroken run, of one that went on from its checkpoint in the middle)."""
+    saved = {"save_strategy": "steps", "save_steps": BROKEN, "steps": STEPS, "graphs": graphs}
+    start = module_of(student_on(device, **settings)).state_dict()
+    unbroken = train(module_of(student_on(device, **settings)), make_table(), "unbroken", **saved)
+    killed = unbroken.folder.with_name("killed")
+    shutil.copytree(unbroken.folder, killed)
+    shutil.rmtree(killed / f"checkpoint-{STEPS}")
+    assert last_valid_checkpoint(killed).name == f"checkpoint-{BROKEN}"
+    resumed = train(module_of(student_on(device, **settings)), make_table(), "killed", **saved)
+    assert len(resumed.gradients) == STEPS - BROKEN, "it went on, and did not start anew"
+    assert len(resumed.losses) == STEPS
+    assert resumed.weights.keys() == unbroken.weights.keys() == start.keys()
+    return {name: tensor.cpu() for name, tensor in start.items()}, unbroken, resumed
+
+
+@each_device
+@pytest.mark.parametrize("reading", ["joint", "separate", "blocked"])
+def test_without_graphs_it_ends_bit_for_bit_where_an_unbroken_one_ends(student_on, train, device, reading):
+    """With dropout, so that the state of the GPU's random generator matters."""
+    settings = {"reading": reading, "dtype": "bfloat16", "dropout": 0.1}
+    _, unbroken, resumed = both(student_on, train, device, graphs=False, **settings)
+    assert resumed.losses == unbroken.losses
+    assert all(torch.equal(resumed.weights[name], tensor) for name, tensor in unbroken.weights.items())
+
+
+@each_device
+def test_with_graphs_it_ends_there_up_to_rounding(student_on, train, device):
+    """A resumed run records each shape anew, so a step that was replayed may run as usual, and the other way round."""
+    start, unbroken, resumed = both(student_on, train, device, graphs=True)
+    assert unbroken.graphs > 0
+    assert resumed.graphs > 0
+    assert resumed.losses == pytest.approx(unbroken.losses, rel=1e-3)
+
+    def moved(run):
+        return torch.cat([(run.weights[name] - tensor).flatten() for name, tensor in start.items()])
+
+    assert moved(unbroken).norm() > 0
+    assert apart(moved(resumed), moved(unbroken)) < 0.02
