@@ -49,7 +49,7 @@ class Bench:
         if not (folder / "tokenizer.json").exists():  # written last
             dtype = "float32" if self.tiny else "bfloat16"
             save_random_model(
-                self.student, str(folder), kind="qwen2", dtype=dtype, device=self.device, **self.size.shape
+                self.student, str(folder), kind="llama", dtype=dtype, device=self.device, **self.size.shape
             )
         return str(folder)
 
