@@ -49,23 +49,3 @@ def test_every_setting_says_what_it_is_and_its_default_passes_its_own_check(name
 
 def test_the_table_of_models_is_whole():
     assert {model.__name__ for model in Settings.__subclasses__()} == {"TeachConfig", "TrainConfig", "CompareConfig"}
-
-
-@pytest.mark.parametrize(
-    "device,given,expected",
-    [
-        ("cpu", {}, (16, 5e-4, 3e-3)),
-        ("cuda", {}, (64, 1e-3, 6e-3)),
-        ("cuda:1", {"per_device_train_batch_size": 16}, (16, 5e-4, 3e-3)),
-        ("cpu", {"per_device_train_batch_size": 4}, (4, 5e-4, 3e-3)),
-        ("cpu", {"per_device_train_batch_size": 144}, (144, 1.5e-3, 9e-3)),
-        ("cuda", {"learning_rate": 1e-4}, (64, 1e-4, 6e-4)),
-        ("cuda", {"readout_learning_rate": None}, (64, 1e-3, None)),
-        ("cpu", {"readout_learning_rate": 2e-2}, (16, 5e-4, 2e-2)),
-    ],
-)
-def test_what_depends_on_the_device_is_settled(device, given, expected):
-    config = TrainConfig.check({"train_file": "a", "validation_file": "b"} | given).settled(device)
-    found = config.per_device_train_batch_size, config.learning_rate, config.readout_learning_rate
-    assert found == expected
-    assert config.settled("cpu") == config

@@ -72,10 +72,12 @@ class Clock(TrainerCallback):
 
 
 def compiled_frames() -> int:
-    """Functions that torch.compile has looked at in this process so far."""
+    """Functions that torch.compile has looked at, and CUDA graphs that our steps have recorded, in this process so far."""
+    graphs = sys.modules.get("flipkd.training.graphs")
+    recorded = 0 if graphs is None else graphs.GraphedStep.recorded
     if "torch._dynamo.utils" not in sys.modules:
-        return 0
-    return sum(sys.modules["torch._dynamo.utils"].counters["frames"].values())
+        return int(recorded)
+    return int(recorded) + sum(sys.modules["torch._dynamo.utils"].counters["frames"].values())
 
 
 @contextmanager

@@ -5,7 +5,7 @@ Names are those of transformers' TrainingArguments, peft and TRL where they have
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -39,7 +39,6 @@ class TeachConfig(Settings):
     seed: int = Field(0, ge=0, lt=2**32, description="seed of everything random")
 
 
-CPU_BATCH, GPU_BATCH = 16, 64  # pairs per step
 MINED_BY_DEFAULT = 1.0  # per training pair, where the teacher gives vectors
 
 
@@ -100,21 +99,14 @@ class TrainConfig(Settings):
         "default: 1 with a bi-encoder teacher",
     )
     num_train_epochs: float = Field(2, gt=0, description="passes over the training pairs")
-    per_device_train_batch_size: int | None = Field(
-        None, ge=1, description="pairs per step; default: 16 on a CPU, 64 on a GPU"
-    )
+    per_device_train_batch_size: int = Field(16, ge=1, description="pairs per step")
     per_device_eval_batch_size: int | None = Field(
         None, ge=1, description="pairs per pass when scoring; default: 32 on a CPU, what fits on a GPU"
     )
     gradient_accumulation_steps: int = Field(1, ge=1, description="steps per update; adds no in-batch comparisons")
-    learning_rate: float | None = Field(
-        None,
-        gt=0,
-        description="peak learning rate; default: 5e-4 for up to 16 pairs per step, above that times the root of their share",
-    )
-    readout_learning_rate: Annotated[float, Field(gt=0)] | Literal["auto"] | None = Field(
-        "auto",
-        description="peak learning rate of A where it is read; auto: 6 times learning_rate; null: learning_rate",
+    learning_rate: float = Field(5e-4, gt=0, description="peak learning rate")
+    readout_learning_rate: float | None = Field(
+        3e-3, gt=0, description="peak learning rate of A where it is read; null: learning_rate"
     )
     lr_scheduler_type: str = Field("linear", description="scheduler of transformers")
     warmup_steps: float = Field(0.06, ge=0, description="steps, or a share of all steps below 1")
@@ -126,20 +118,6 @@ class TrainConfig(Settings):
     report_to: str | list[str] = Field("none", description="trackers of transformers, e.g. tensorboard")
     seed: int = Field(0, ge=0, lt=2**32, description="seed of everything random")
     training_arguments: dict[str, Any] = Field({}, description="any other field of transformers' TrainingArguments")
-
-    def settled(self, device: str) -> Self:
-        """The same settings with numbers where the default depends on the device (`cpu`, `cuda`) or on the batch."""
-        batch = self.per_device_train_batch_size or (GPU_BATCH if device.startswith("cuda") else CPU_BATCH)
-        # A step over more pairs has less noise, which bears a rate larger by the square root; measured in docs/training.md.
-        rate = self.learning_rate or float(f"{5e-4 * max(batch / CPU_BATCH, 1) ** 0.5:.3g}")
-        own = self.readout_learning_rate
-        return self.model_copy(
-            update={
-                "per_device_train_batch_size": batch,
-                "learning_rate": rate,
-                "readout_learning_rate": float(f"{6 * rate:.3g}") if own == "auto" else own,
-            }
-        )
 
 
 NAME = r"^[\w.-]+$"  # what may be part of a file's name

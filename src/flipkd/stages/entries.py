@@ -57,10 +57,7 @@ class Entry:
 
     def train_config(self, shared: Mapping[str, Any]) -> TrainConfig:
         """Settings of the student; one of labels only makes as many steps as mined pairs give the flipped one."""
-        from flipkd.device import best_device  # it brings torch
-
         config = TrainConfig.check({**shared, **self.train, **PER_SYSTEM.get(self.system, {})})
-        config = config.settled(best_device())  # a result says with which numbers it was computed
         if self.system not in LABELS_ONLY:
             return config
         by_default = MINED_BY_DEFAULT if self.teach.get("teacher_type", "bi_encoder") == "bi_encoder" else 0.0

@@ -50,11 +50,9 @@ def train(config: TrainConfig) -> Path:
 
 
 def _train(config: TrainConfig, sets: dict[str, Any]) -> Path:
-    from flipkd.device import best_device
     from flipkd.student.four_bit import require_bitsandbytes
     from flipkd.training import processes, run, trainer
 
-    config = config.settled(best_device())
     data = {name: content_hash(dataset) for name, dataset in sets.items()}
     teacher = StoredTeacher(config.teacher) if config.teacher else None
     if teacher:

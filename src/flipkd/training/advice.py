@@ -41,8 +41,7 @@ def memory_advice(
     """The expected bytes of a step, the largest part of them, and the batch that takes at most `budget` bytes."""
     shape = shape_of(student.language_model.config, lora)
     tokens = tokens_per_pair(student, table)
-    batch = config.settled(student.device.type).per_device_train_batch_size or 1
-    again = config.activation_checkpointing
+    batch, again = config.per_device_train_batch_size, config.activation_checkpointing
     parts = training_memory(
         shape,
         tokens=round(batch * tokens),

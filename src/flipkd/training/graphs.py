@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -66,6 +66,9 @@ class GraphedStep:
     behind. A step that cannot be recorded runs as usual from then on, with one warning.
     """
 
+    recorded: ClassVar[int] = 0
+    """Graphs that were recorded in this process, for who measures time."""
+
     def __init__(
         self,
         step: Step,
@@ -112,6 +115,7 @@ class GraphedStep:
         finally:
             self._forget()
         self._graphs[shape] = recording
+        GraphedStep.recorded += 1
         return recording
 
 

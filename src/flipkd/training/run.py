@@ -92,16 +92,9 @@ def lora_settings(config: TrainConfig) -> LoraSettings:
 
 
 def passed_on(config: TrainConfig) -> dict[str, Any]:
-    """Fields of transformers' TrainingArguments as `config` has them, for the device that is here."""
-    settled = config.settled(best_device())
-    found = {name: getattr(settled, name) for name in PASSED_ON}
+    """Fields of transformers' TrainingArguments as `config` has them."""
+    found = {name: getattr(config, name) for name in PASSED_ON}
     return {name: value for name, value in found.items() if value is not None} | config.training_arguments
-
-
-def readout_rate(config: TrainConfig) -> float | None:
-    """The peak learning rate of A where it is read; None for that of all else."""
-    rate = config.settled(best_device()).readout_learning_rate
-    return None if isinstance(rate, str) else rate
 
 
 def run_objectives(config: TrainConfig, table: PairTable, validation: PairTable) -> list[WeightedObjective]:
@@ -169,7 +162,7 @@ def train(
 
     Of several ranks the first alone does what comes behind the training; the others wait for it.
     """
-    config, output_dir = config.settled(best_device()), Path(config.output_dir)
+    output_dir = Path(config.output_dir)
     objectives = run_objectives(config, table, validation)
     module = DistillationModule(student, objectives, queue_size=config.queue_size)
     with advised(student, config, lora_settings(config), table):
@@ -178,7 +171,7 @@ def train(
             table,
             output_dir=output_dir,
             arguments=passed_on(config),
-            readout_learning_rate=readout_rate(config),
+            readout_learning_rate=config.readout_learning_rate,
         )
     ranks.first(
         lambda: finish(student, contract, config, validation=validation, represent=module.represent, training=metrics)
