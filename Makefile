@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test install clean
+.PHONY: demo test test-gpu install clean
 .DELETE_ON_ERROR:
 
 demo: $(STAMP)
@@ -15,6 +15,10 @@ test: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+# The tests marked `gpu`; where there is no GPU they say that they were skipped.
+test-gpu: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m gpu -rs
 
 install: $(STAMP)
 

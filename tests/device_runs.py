@@ -71,8 +71,8 @@ def run_on_its_device(
         return made[-1]
 
     def noted(self: Any, *given: Any, **more: Any) -> Any:
-        own = [p.grad.flatten().clone() for p in self.trainable.values() if p.grad is not None]
-        kept.gradients.append(torch.cat(own))
+        own = [torch.zeros_like(p) if p.grad is None else p.grad for p in self.trainable.values()]
+        kept.gradients.append(torch.cat([gradient.flatten() for gradient in own]))
         return look(self, *given, **more)
 
     chosen = {

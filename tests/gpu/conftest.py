@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import pytest
-from device_runs import run_on_its_device
-from devices import packed_on
-from tiny import randomise
 
-from flipkd.student.language_model import LoraSettings
-from flipkd.student.loading import new_student
-from flipkd.student.prompt import Template
+# What other versions of Python and torch warn of at import is an error by now, before any mark counts.
+with warnings.catch_warnings(action="ignore"):
+    from device_runs import run_on_its_device
+    from devices import packed_on
+    from tiny import randomise
+
+    from flipkd.student.language_model import LoraSettings
+    from flipkd.student.loading import new_student
+    from flipkd.student.prompt import Template
 
 LORA = {"r": 4, "alpha": 8, "readout_r": 12, "readout_layers": (-1,)}
 

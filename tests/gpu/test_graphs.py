@@ -8,7 +8,7 @@ import math
 import pytest
 import torch
 from device_runs import DEFAULT, FACTS, module_of
-from devices import apart, each_device, on_gpu
+from devices import apart, each_device
 from tiny import make_table
 
 from flipkd.objectives import MatchBatch
@@ -16,7 +16,7 @@ from flipkd.training.losses import WeightedObjective, resolve_objectives
 from flipkd.training.module import DistillationModule
 
 GRAPHS = "flipkd.training.graphs"
-STEPS = 8
+STEPS = 6
 CASES = [
     ("llama", "joint", "float32", 1),
     ("qwen2", "separate", "float32", 2),
@@ -36,16 +36,18 @@ def test_losses_and_gradients_are_those_of_ordinary_steps(
         module = module_of(student_on(device, family, **settings))
         run = {"graphs": graphs, "steps": STEPS, "gradient_accumulation_steps": batches}
         found[graphs] = train(module, make_table(), f"graphs-{graphs}", **run)
+        assert module.graphed is None
+        assert not module.student.few_shapes, "for scoring"
     ours, usual = found[True], found[False]
     assert usual.graphs == 0
     assert ours.graphs > 0, "no step was recorded"
     assert not [record for record in caplog.records if record.name == GRAPHS]
     loose = dtype == "bfloat16"
-    assert ours.losses == pytest.approx(usual.losses, rel=0.03 if loose else 2e-3)
+    assert ours.losses == pytest.approx(usual.losses, rel=0.03 if loose else 1e-4)
     assert len(ours.gradients) == STEPS
     assert usual.gradients[-1].any()
     for number, (gradients, expected) in enumerate(zip(ours.gradients, usual.gradients, strict=True)):
-        assert apart(gradients, expected) < (0.15 if loose else 0.01), f"step {number + 1}"
+        assert apart(gradients, expected) < (0.15 if loose else 1e-3), f"step {number + 1}"
 
 
 def reads_a_value(batch: MatchBatch) -> torch.Tensor:
@@ -70,11 +72,3 @@ def test_a_step_that_cannot_be_recorded_runs_as_usual(student_on, train, caplog,
         first, second = (torch.rand(1000, device=device) for _ in range(2))
         assert not torch.equal(first, second), "the random generator has come back from the recording"
         assert first.isfinite().all()
-
-
-@on_gpu
-def test_graphs_are_the_default_and_let_go_at_the_end(student_on, train):
-    module = module_of(student_on("cuda"))
-    assert train(module, make_table(), "run", graphs=True, steps=4).graphs > 0
-    assert module.graphed is None
-    assert not module.student.few_shapes

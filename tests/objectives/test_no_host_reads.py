@@ -6,6 +6,7 @@ one, which alone can show a `.cpu()`.
 
 import pytest
 import torch
+from devices import GPU, on_gpu
 from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -14,7 +15,6 @@ from flipkd.objectives import OBJECTIVES
 from flipkd.objectives.batch import MatchBatch
 from flipkd.tables import pick
 
-GPU = torch.cuda.is_available()
 DEVICE = "cuda" if GPU else "cpu"  # a build without CUDA cannot differentiate a made-up CUDA tensor
 KNOBS = {name: {"theta_pos": 0.3, "theta_neg": -0.3} for name in ("margin_hinge", "margin_angular")}
 ALL = 10**6  # comparisons: more than there are
@@ -138,8 +138,7 @@ def test_an_objective_that_reads_or_copies_is_found_out(without_values, objectiv
         differentiate(objective, batch_of())
 
 
-@pytest.mark.skipif(not GPU, reason="needs a GPU")
-@pytest.mark.filterwarnings("ignore:Synchronization debug mode")  # it may miss some, it says
+@on_gpu
 @each_width
 def test_a_gpu_is_never_waited_for(columns):
     for name, knobs in CASES:
