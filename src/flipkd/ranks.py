@@ -43,6 +43,11 @@ def local_rank() -> int:
     return int(os.environ["LOCAL_RANK"]) if launched() else 0
 
 
+def share_cores(processes: int) -> None:
+    """Give each of so many processes that start now its part of the cores, unless OMP_NUM_THREADS says otherwise."""
+    os.environ.setdefault("OMP_NUM_THREADS", str(max((os.cpu_count() or 1) // processes, 1)))
+
+
 @contextlib.contextmanager
 def together() -> Iterator[None]:
     """A block that all ranks begin and end together, over the process group that is there or is made in it.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import sys
 import uuid
@@ -67,7 +66,7 @@ def _launch(count: int) -> int:
 
     if torch.cuda.is_available() and count > torch.cuda.device_count():
         raise ConfigError(f"--num_processes is {count}, but there are {torch.cuda.device_count()} GPUs")
-    os.environ.setdefault("OMP_NUM_THREADS", str(max((os.cpu_count() or 1) // count, 1)))
+    ranks.share_cores(count)
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,

@@ -23,7 +23,7 @@ from flipkd.evaluate.combine import CHOSEN_BY
 from flipkd.evaluate.metrics import measure
 from flipkd.evaluate.thresholds import best_threshold
 from flipkd.files import read_json, write_json
-from flipkd.stages.entries import entries
+from flipkd.stages.entries import Entry, entries
 from flipkd.stages.pairs import content_hash, labels_of, trainable_pairs, warn_of_leaks, warned_once
 from flipkd.stages.spread import spread
 from flipkd.stages.summary import write_summary
@@ -54,7 +54,7 @@ def compare(config: CompareConfig, *, processes: int = 1) -> list[dict[str, Any]
     chosen = entries(config)
     with warned_once():
         sets = _labelled_sets(config)
-        units = [Bench(config, sets, entry, seed) for seed in dict.fromkeys(config.seeds) for entry in chosen]
+        units = _units(config, chosen, sets)
         # All of them before the first unit runs: a fault of the last one is said now and not in some hours.
         identities = _identities(units, sets)
         results: list[dict[str, Any]] = []
@@ -74,6 +74,11 @@ def compare(config: CompareConfig, *, processes: int = 1) -> list[dict[str, Any]
         _raise(failed, count=len(units))
     logger.warning(about_page)
     return results
+
+
+def _units(config: CompareConfig, chosen: Sequence[Entry], sets: dict[str, Any]) -> list[Bench]:
+    """One for each seed and entry, in the order in which they are computed."""
+    return [Bench(config, sets, entry, seed) for seed in dict.fromkeys(config.seeds) for entry in chosen]
 
 
 def _identities(units: Sequence[Bench], sets: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -107,8 +112,7 @@ def _in_own_process(config: CompareConfig, number: int) -> None:
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
     sets = _labelled_sets(config)
-    chosen = entries(config)
-    bench = [Bench(config, sets, entry, seed) for seed in dict.fromkeys(config.seeds) for entry in chosen][number]
+    bench = _units(config, entries(config), sets)[number]
     _computed(bench, _identities([bench], sets)[0])
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from typing import Any, TypeVar
 
+from flipkd import ranks
 from flipkd.errors import ConfigError, ResourceError
 
 Made = TypeVar("Made")
@@ -22,7 +23,7 @@ def spread(
     than GPUs.
     """
     cards = _cards(processes)
-    os.environ.setdefault("OMP_NUM_THREADS", str(max((os.cpu_count() or 1) // processes, 1)))
+    ranks.share_cores(processes)
     context = multiprocessing.get_context("spawn")  # a forked process cannot use CUDA
     with (
         context.Manager() as manager,

@@ -59,10 +59,9 @@ def pack(rows: Sequence[Row], *, padding_id: int = 0, few_shapes: bool = False) 
     """
     lengths = np.array([len(row) for row in rows])
     columns = list(_columns(rows))
-    ends, longest, width = lengths.cumsum(), int(lengths.max()), int(lengths.max())
-    filled = lengths
+    ends, width, filled = lengths.cumsum(), int(lengths.max()), lengths
     if few_shapes:
-        width = -(-longest // LENGTH_STEP) * LENGTH_STEP
+        width = -(-width // LENGTH_STEP) * LENGTH_STEP
         total, extra_rows = _rounded(int(ends[-1]), width)
         rest = total - int(ends[-1])
         filled = np.concatenate([lengths, [min(width, max(rest - width * row, 0)) for row in range(extra_rows)]])

@@ -158,8 +158,7 @@ def _trainer(
             GraphedStep(module.step, trainable, forget=module.student.adapters.forget),
             True,
         )
-    if not given.fsdp and not given.deepspeed:
-        module.hold_parameters()
+    module.hold_parameters()
     if given.ddp_find_unused_parameters is None:
         # Without an objective of the answer nothing reaches the adapters behind the last place that is read.
         given.ddp_find_unused_parameters = not any("answers" in term.needs for term in module.objectives)
