@@ -36,6 +36,9 @@ class TeachConfig(Settings):
         None, description="words before each text (a cross-encoder's first); default: the model's own"
     )
     bf16: bool | None = Field(None, description="fine-tune in mixed precision; default: where the machine has it")
+    warm_start_pairs: int = Field(
+        8000, ge=0, description="pairs on which a new cross-encoder first learns the scores of its bi-encoder"
+    )
     seed: int = Field(0, ge=0, lt=2**32, description="seed of everything random")
 
 
