@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from flipkd.evaluate.combine import PLUS, SYMMETRIC
 from flipkd.report import charts, curves, errors_by_pair, words
 from flipkd.report.comparison import Comparison, UnitScores, score_rows, summary_rows
 
@@ -24,6 +25,7 @@ def contents(comparison: Comparison) -> tuple[dict[str, Any], Charts]:
         "compared": compared(comparison),
         "summary": summary,
         "scores": {name: rows for name in comparison.names if len(rows := score_rows(comparison, name)) > 1},
+        "symmetric": any(kind.endswith(SYMMETRIC) for unit in comparison.units for kind in unit.test),
         "several_seeds": any(row["seeds"] > 1 for row in summary),
         "headline": headline(comparison, summary, differences),
         "differences": [section for section in differences if section["rows"]],
@@ -55,7 +57,8 @@ def compared(comparison: Comparison) -> list[dict[str, Any]]:
             {
                 "name": name,
                 "system": unit.system,
-                "words": words.WHAT_IT_IS.get(unit.system, ""),
+                "words": words.WHAT_IT_IS.get(unit.system, words.A_BLEND if PLUS in unit.system else ""),
+                "variant": name != unit.system,
                 "changed": words.shortened(json.dumps(changed, ensure_ascii=False)) if changed else "",
                 "colour": charts.colour(unit.system),
                 "dashed": unit.system in charts.UNTRAINED,
