@@ -114,6 +114,7 @@ def test_blends_and_a_constant_score_are_shown(make_comparison):
     sentence = values["headline"]["verdicts"][1]["sentence"]
     assert "the scores of plain LoRA and of the fine-tuned teacher" in sentence
     assert not values["symmetric"]
+    assert (values["blends"], [row["name"] for row in values["headline"]["costs"]]) == (True, ["plain", "flipped"])
 
 
 def test_kinds_of_both_orders_are_explained_where_they_are(make_comparison):

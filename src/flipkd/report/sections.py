@@ -25,6 +25,7 @@ def contents(comparison: Comparison) -> tuple[dict[str, Any], Charts]:
         "compared": compared(comparison),
         "summary": summary,
         "scores": {name: rows for name in comparison.names if len(rows := score_rows(comparison, name)) > 1},
+        "blends": any(PLUS in unit.system for unit in comparison.units),
         "symmetric": any(kind.endswith(SYMMETRIC) for unit in comparison.units for kind in unit.test),
         "several_seeds": any(row["seeds"] > 1 for row in summary),
         "headline": headline(comparison, summary, differences),
@@ -83,7 +84,9 @@ def headline(
                     {"sentence": sentence, "order": order, "ahead": row["ahead"], "seeds": len(row["seeds"])}
                 )
     ranked = sorted(summary, key=lambda row: -float(row["f1"]["mean"]))
-    told = [name, *(section["against"] for section in differences)] if name else []
+    # A blend's own time is none; its parts are told of.
+    against = [section["against"] for section in differences if PLUS not in section["against"]]
+    told = [name, *against] if name else []
     return {"verdicts": verdicts, "ranked": ranked, "costs": [row for row in summary if row["name"] in told]}
 
 

@@ -30,7 +30,7 @@ IN_A_SENTENCE = {
     "plain": "the same language model trained on labels alone (plain LoRA)",
     "no_teacher": "the same language model whose vectors learn from labels alone (no teacher)",
     "teacher_finetuned": "the fine-tuned teacher",
-    "plain+teacher_finetuned": "the scores of plain LoRA and of the fine-tuned teacher, simply added up with fitted weights",
+    "plain+teacher_finetuned": "the weighted sum of the scores of plain LoRA and of the fine-tuned teacher",
 }
 SCORES = {
     "answer": "the language model's yes or no",
