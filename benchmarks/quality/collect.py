@@ -16,6 +16,8 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from flipkd.report.comparison import adjust
+
 HERE = Path(__file__).parent
 
 
@@ -47,7 +49,7 @@ def merged(
 ) -> dict[str, list[dict[str, Any]]]:
     """Reference -> its rows: the new ones, and those of before that the results still bear out.
 
-    Where both have a row of one name, the one over more seeds stays.
+    Where both have a row of one name, the one over more seeds stays. p is corrected anew, for all rows that stand there.
     """
 
     def holds(row: dict[str, Any]) -> bool:
@@ -63,6 +65,7 @@ def merged(
             if len(row["seeds"]) >= len(kept.get(row["name"], row)["seeds"]):
                 kept[row["name"]] = row
         rows[reference] = list(kept.values())
+        adjust(rows[reference])
     return rows
 
 

@@ -21,6 +21,10 @@ from typing import Any
 import numpy as np
 import yaml
 
+from flipkd.evaluate import holm
+from flipkd.evaluate.combine import PLUS
+from flipkd.report.comparison import REFERENCES
+from flipkd.report.words import p_value
 from flipkd.stages.results import results_table, text_table
 
 ROOT = Path(__file__).parents[2]
@@ -28,7 +32,23 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 DIFFERENCES = HERE / "differences"
 MAIN_SETS = ("atec_finance", "mqp_medical", "nfcorpus_medical", "banking77_faq", "mrpc")
-MAIN_SYSTEMS = ("tfidf", "teacher", "teacher_finetuned", "cross_encoder", "untrained", "plain", "flipped")
+MAIN_SYSTEMS = (
+    "always_match",
+    "tfidf",
+    "teacher",
+    "teacher_finetuned",
+    "cross_encoder",
+    "untrained",
+    "plain",
+    "plain+teacher_finetuned",
+    "no_teacher",
+    "answer_kd",
+    "paper",
+    "shuffled_teacher",
+    "flipped",
+    "flipped+teacher_finetuned",
+)
+CONTROLS = ("plain", "no_teacher", "answer_kd", "paper", "shuffled_teacher")  # of labels, of the teacher
 ABLATIONS = ("flipped", "minus_dist", "minus_mcl", "plain")  # in the paper's order, the best first
 ABLATION_SETS = ("banking77_faq", "mqp_medical")
 BUDGETS = ("100", "300", "1000")
@@ -81,32 +101,51 @@ def choices_table(results: list[dict[str, Any]]) -> str:
 
 
 def main_table(results: list[dict[str, Any]]) -> str:
-    """F1 and AP on test of the systems that matter, a row per set; then flipped against plain and the teacher."""
-    rows, differences = [], []
-    for data in MAIN_SETS:
-        cells = []
-        for system in MAIN_SYSTEMS:
-            units = [r["metrics"]["test"] for r in results if (r["data"], r["name"]) == (data, system)]
-            metrics = METRICS if units else ()
-            cells.append(" / ".join(f"{np.mean([unit[m] for unit in units]):.3f}" for m in metrics) or "-")
-        seeds = sum((r["data"], r["name"]) == (data, "flipped") for r in results)
-        rows.append([data, *cells, str(seeds)])
-        path = DIFFERENCES / f"{data}.json"
-        found = json.loads(path.read_text(encoding="utf-8"))["differences"] if path.exists() else {}
-        against = [found.get(name, []) for name in ("plain", "teacher_finetuned")]
-        differences.append([data, *(_difference(rows, metric) for rows in against for metric in METRICS)])
-    header = ["data (F1 / AP on test)", *MAIN_SYSTEMS, "seeds"]
-    told = text_table(
-        [
-            "data",
-            *(f"flipped - {name}, {metric}" for name in ("plain", "teacher_finetuned") for metric in ("F1", "AP")),
-        ],
-        differences,
-    )
+    """F1 and AP on test, a row per system that has results; then flipped against what it is held against."""
+    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for result in results:
+        found.setdefault((result["name"], result["data"]), []).append(result["metrics"]["test"])
+    rows = []
+    for name in MAIN_SYSTEMS:
+        cells = [_means(found.get((name, data), [])) for data in MAIN_SETS]
+        if set(cells) != {"-"}:
+            rows.append([name, *cells])
+    seeds = [str(len(found.get(("flipped", data), []))) for data in MAIN_SETS]
+    header = ["F1 / AP on test", *MAIN_SETS]
     note = (
-        "In points, with the 95 % interval of a paired bootstrap. AP reads no threshold, so there is less luck in it:"
+        "In points, with the 95 % interval of a paired bootstrap, p, and p after Holm's correction for the sets of a row. AP "
+        "reads no threshold, so there is less luck in it:"
     )
-    return f"{text_table(header, rows)}\n\n{note}\n\n{told}\n"
+    table = text_table(header, [*rows, ["seeds of flipped", *seeds]])
+    return f"{table}\n\n{note}\n\n{text_table(['flipped minus', *MAIN_SETS], _differences())}\n"
+
+
+def _means(units: list[dict[str, float]]) -> str:
+    metrics = METRICS if units else ()
+    return " / ".join(f"{np.mean([unit[m] for unit in units]):.3f}" for m in metrics) or "-"
+
+
+def _differences() -> list[list[str]]:
+    """A row per reference and metric: flipped minus the reference on each set."""
+    pages = {data: DIFFERENCES / f"{data}.json" for data in MAIN_SETS}
+    found = {
+        data: json.loads(path.read_text(encoding="utf-8"))["differences"] if path.exists() else {}
+        for data, path in pages.items()
+    }
+    rows = []
+    for name in REFERENCES:
+        for metric, shown in zip(METRICS, ("F1", "AP"), strict=True):
+            own = {
+                data: dict(row[metric])
+                for data, references in found.items()
+                for row in references.get(name, [])
+                if row["name"] == "flipped"
+            }
+            for difference, value in zip(own.values(), holm([d["p_value"] for d in own.values()]), strict=True):
+                difference["p_adjusted"] = float(value)
+            if own:
+                rows.append([f"{name}, {shown}", *(_difference(own.get(data)) for data in MAIN_SETS)])
+    return rows
 
 
 def ablations_table(results: list[dict[str, Any]]) -> str:
@@ -133,10 +172,11 @@ def ablations_table(results: list[dict[str, Any]]) -> str:
 
 
 def variants_table(results: list[dict[str, Any]]) -> str:
-    """F1 and AP on test of what differs from `flipped` in one thing, seed 0, a column per set."""
-    found = {(r["data"], r["name"]): r for r in results if r["seed"] == 0 and r["system"] == "flipped"}
+    """F1 and AP on test of what differs from `flipped` in one thing, and of its controls; seed 0, a column per set."""
+    systems = {"flipped", *CONTROLS[2:]}
+    found = {(r["data"], r["name"]): r for r in results if r["seed"] == 0 and r["system"] in systems}
     recipe = yaml.safe_load((ROOT / "recipes" / "ablations" / f"{ABLATION_SETS[0]}.yaml").read_text(encoding="utf-8"))
-    names = [n for n in recipe["systems"] if n.rpartition("_")[2] not in BUDGETS and n not in ("plain", "no_teacher")]
+    names = [n for n in recipe["systems"] if n.rpartition("_")[2] not in BUDGETS and n not in CONTROLS[:2]]
     rows = []
     for name in names:
         cells = [_pair(found.get((data, name))) for data in ABLATION_SETS]
@@ -179,18 +219,20 @@ def both_orders_table(found: dict[str, Any]) -> str:
     return f"{text_table(header, rows)}\n\n```sh\n{found['command']}\n```\n"
 
 
-def _difference(rows: list[dict[str, Any]], metric: str) -> str:
-    for row in rows:
-        if row["name"] == "flipped":
-            difference, low, high, p = (row[metric][key] for key in ("difference", "low", "high", "p_value"))
-            return f"{100 * difference:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}], p = {p:.3f}"
-    return "-"
+def _difference(found: dict[str, float] | None) -> str:
+    if found is None:
+        return "-"
+    difference, low, high = (100 * found[key] for key in ("difference", "low", "high"))
+    adjusted = p_value(found, kind="p_adjusted").removeprefix("p ").removeprefix("= ")
+    return f"{difference:+.1f} [{low:+.1f}, {high:+.1f}], {p_value(found)}, Holm {adjusted}"
 
 
 def _place(result: dict[str, Any]) -> tuple[int, str, int]:
     from flipkd.stages.systems import SYSTEMS
 
-    rank = list(SYSTEMS).index(result["system"]) + (result["name"] not in SYSTEMS) * len(SYSTEMS)
+    order = [*SYSTEMS, PLUS]  # blends, whose system is their own name, behind all systems
+    variant = result["name"] != result["system"]
+    rank = order.index(PLUS if PLUS in result["system"] else result["system"]) + variant * len(order)
     return rank, json.dumps(result["overrides"], sort_keys=True), result["seed"]
 
 

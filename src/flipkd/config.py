@@ -36,6 +36,9 @@ class TeachConfig(Settings):
         None, description="words before each text (a cross-encoder's first); default: the model's own"
     )
     bf16: bool | None = Field(None, description="fine-tune in mixed precision; default: where the machine has it")
+    warm_start_pairs: int = Field(
+        8000, ge=0, description="pairs on which a new cross-encoder first learns the scores of its bi-encoder"
+    )
     seed: int = Field(0, ge=0, lt=2**32, description="seed of everything random")
 
 
@@ -133,9 +136,9 @@ class CompareConfig(Settings):
     output_dir: str = Field("comparison", description="folder for results, teachers and runs")
     data: str = Field("pairs", pattern=NAME, description="name of the data in the results")
     systems: list[str] = Field(
-        ["teacher_finetuned", "untrained", "plain", "flipped"],
+        ["always_match", "teacher_finetuned", "untrained", "plain", "flipped", "plain+teacher_finetuned"],
         min_length=1,
-        description="what is compared: systems and variants",
+        description="what is compared: systems, variants, and blends of their scores, e.g. plain+teacher_finetuned",
     )
     variants: dict[str, list[str]] = Field(
         {},
@@ -143,6 +146,9 @@ class CompareConfig(Settings):
         "system=plain",
     )
     seeds: list[int] = Field([0], min_length=1, description="one run of each system per seed")
+    symmetric: bool = Field(
+        False, description="score both orders of each pair by every student and show the means too; twice the time"
+    )
     teach: dict[str, Any] = Field({}, description="settings of `flipkd teach` that differ")
     train: dict[str, Any] = Field({}, description="settings of `flipkd train` that differ")
 

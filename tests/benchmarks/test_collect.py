@@ -30,7 +30,13 @@ def comparison(folder: Path, f1: dict[str, float], differences: dict[str, list[s
     value = {name: unit["metrics"]["test"]["f1"] for name, unit in every.items()}
     rows = {
         against: [
-            {"name": name, "against": against, "seeds": [0], "f1": {"difference": value[name] - value[against]}}
+            {
+                "name": name,
+                "against": against,
+                "seeds": [0],
+                "f1": {"difference": value[name] - value[against], "p_value": 0.01},
+            }
+            | {"average_precision": {"p_value": 0.02}}
             for name in names
         ]
         for against, names in differences.items()
@@ -61,6 +67,15 @@ def test_a_difference_that_is_no_longer_true_is_dropped(here, tmp_path):
     assert collected(here) == {"plain": {"minus_mcl": 0.25}}
 
 
+def test_p_is_corrected_for_the_rows_of_both_runs(here, tmp_path):
+    folder = comparison(tmp_path / "c", {"plain": 0.5, "flipped": 0.75}, {"plain": ["flipped"]})
+    collect.main([folder], here)
+    comparison(folder, {"minus_mcl": 0.75}, {"plain": ["minus_mcl"]})
+    collect.main([folder], here)
+    rows = json.loads((here / "differences" / "d.json").read_text())["differences"]["plain"]
+    assert [row["f1"]["p_adjusted"] for row in rows] == [0.02, 0.02]
+
+
 def test_nothing_is_taken_over_when_one_comparison_was_stopped(here, tmp_path):
     folder = comparison(tmp_path / "c", {"plain": 0.5}, {})
     (tmp_path / "stopped" / "results").mkdir(parents=True)
@@ -71,7 +86,9 @@ def test_nothing_is_taken_over_when_one_comparison_was_stopped(here, tmp_path):
 
 def test_a_difference_over_more_seeds_outlives_a_later_run_of_one():
     def row(seeds, value):
-        return {"name": "flipped", "against": "plain", "seeds": seeds, "f1": {"difference": value}}
+        corrected = {"p_value": 0.01, "p_adjusted": 0.01}
+        row = {"name": "flipped", "against": "plain", "seeds": seeds, "f1": corrected | {"difference": value}}
+        return row | {"average_precision": dict(corrected)}
 
     f1 = {("plain", 0): 0.5, ("plain", 1): 0.5, ("flipped", 0): 0.75, ("flipped", 1): 0.625}
     both, one = {"plain": [row([0, 1], 0.1875)]}, {"plain": [row([0], 0.25)]}

@@ -1,10 +1,17 @@
 """The figures in README and docs are those of the result files."""
 
+import importlib.util
+import json
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "quality" / "tables.py"
+spec = importlib.util.spec_from_file_location("tables", SCRIPT)
+tables = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(tables)
 
 
 def test_every_table_is_what_the_results_say():
@@ -25,3 +32,49 @@ def test_a_changed_figure_is_found(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", source], input=page, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def result(data, name, seed=0):
+    metrics = {"test": {"f1": 0.5 + seed / 10, "average_precision": 0.25}}
+    return {"data": data, "name": name, "system": name, "seed": seed, "metrics": metrics, "overrides": {}}
+
+
+def cells(table):
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines() if line.startswith("| ")]
+
+
+def test_the_main_table_has_a_row_for_each_system_with_results(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "DIFFERENCES", tmp_path)
+    blend = "plain+teacher_finetuned"
+    results = [result("mrpc", "flipped"), result("mrpc", "flipped", 1), result("mqp_medical", blend)]
+    rows = cells(tables.main_table(results))
+    assert rows[0] == ["F1 / AP on test", *tables.MAIN_SETS]
+    assert [row[0] for row in rows[1:4]] == [blend, "flipped", "seeds of flipped"]
+    assert rows[1][1:] == ["-", "0.500 / 0.250", "-", "-", "-"]
+    assert (rows[2][5], rows[3][5]) == ("0.550 / 0.250", "2")
+
+
+def test_differences_are_corrected_for_the_sets_of_a_row(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "DIFFERENCES", tmp_path)
+    for data, p_value in (("mrpc", 2 / 501), ("mqp_medical", 0.03)):
+        difference = {"difference": 0.021, "low": 0.01, "high": 0.04, "p_value": p_value, "resamples": 500}
+        rows = [{"name": name, "f1": difference, "average_precision": difference} for name in ("tfidf", "flipped")]
+        (tmp_path / f"{data}.json").write_text(json.dumps({"differences": {"plain+teacher_finetuned": rows}}))
+    rows = cells(tables.main_table([result("mrpc", "flipped")]))[-2:]
+    assert [row[0] for row in rows] == ["plain+teacher_finetuned, F1", "plain+teacher_finetuned, AP"]
+    assert rows[0][2] == "+2.1 [+1.0, +4.0], p = 0.030, Holm 0.030"
+    assert rows[0][5] == "+2.1 [+1.0, +4.0], p ≤ 0.004, Holm ≤ 0.008"
+    assert rows[0][1] == "-"
+
+
+@pytest.mark.parametrize("name, place", [("tfidf", 1), ("flipped", -2), ("plain+tfidf", -1)])
+def test_blends_stand_behind_the_systems(name, place):
+    names = ["plain+tfidf", "flipped", "untrained", "always_match", "tfidf"]
+    assert sorted((result("d", one) for one in names), key=tables._place)[place]["name"] == name
+
+
+def test_controls_stand_beside_the_variants():
+    rows = cells(
+        tables.variants_table([result("banking77_faq", name) for name in ("flipped", "shuffled_teacher", "plain")])
+    )
+    assert [row[0] for row in rows[1:]] == ["shuffled_teacher", "flipped"]

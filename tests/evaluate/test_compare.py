@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, average_precision_score, f1_score
 
 from flipkd.errors import ConfigError, DataError, NumbersError
-from flipkd.evaluate import mean_interval, paired_bootstrap
+from flipkd.evaluate import holm, mean_interval, paired_bootstrap
 from flipkd.evaluate.compare import _average_precision, _metric_of_counts
 
 METRICS = ["f1", "accuracy", "average_precision"]
@@ -250,3 +250,17 @@ def test_interval_refuses_nan_and_odd_confidence():
         mean_interval([0.5, np.nan])
     with pytest.raises(ConfigError, match="confidence 95"):
         mean_interval([0.5, 0.6], 95)
+
+
+def test_holm_by_hand():
+    # 0.01 x 4, 0.02 x 3, 0.03 x 2 (not below the one before), 0.9 x 1
+    assert holm([0.9, 0.01, 0.03, 0.02]).tolist() == pytest.approx([0.9, 0.04, 0.06, 0.06])
+    assert holm([0.4, 0.6]).tolist() == pytest.approx([0.8, 0.8])
+    assert holm([0.7, 0.7]).tolist() == [1, 1]
+    assert (holm([0.03]).tolist(), holm([]).tolist()) == ([0.03], [])
+
+
+def test_holm_finds_something_in_noise_one_time_in_twenty():
+    noise = np.random.default_rng(0).uniform(size=(4000, 6))
+    assert np.mean([holm(row).min() < 0.05 for row in noise]) == pytest.approx(0.05, abs=0.01)
+    assert np.mean(noise.min(axis=1) < 0.05) > 0.2, "what it is for"

@@ -10,6 +10,7 @@ import pytest
 from sklearn.metrics import f1_score
 
 from flipkd.errors import ConfigError, DataError
+from flipkd.evaluate import holm
 from flipkd.report.comparison import Comparison, UnitScores, paired_differences, references, score_rows, summary_rows
 
 
@@ -90,7 +91,7 @@ def test_differences_are_those_of_the_seed_means(make_comparison):
     }
     assert row["f1"]["difference"] == pytest.approx(means["flipped"] - means["plain"])
     assert (row["name"], row["against"], row["seeds"]) == ("flipped", "plain", [0, 1, 2])
-    assert row["average_precision"]["resamples"] == 500
+    assert row["average_precision"]["resamples"] == 2000
     f1 = [[u.result["by_score"][u.score]["test"]["f1"] for u in comparison.units_of(n)] for n in ("flipped", "plain")]
     assert row["ahead"] == sum(a > b for a, b in zip(*f1, strict=True))
 
@@ -111,6 +112,17 @@ def test_a_clearly_better_system_and_an_identical_one(make_comparison):
     assert (better["ahead"], worse["ahead"], same["ahead"]) == (2, 0, 0)
 
 
+def test_p_values_are_corrected_for_all_rows_of_a_reference(make_comparison):
+    names = ["plain", "tfidf", "teacher", "flipped", "always_match"]
+    rows = paired_differences(make_comparison(names, n=100), against="plain")
+    for metric in ("f1", "average_precision"):
+        found = [(row[metric]["p_value"], row[metric]["p_adjusted"]) for row in rows]
+        assert [adjusted for _, adjusted in found] == pytest.approx(holm([value for value, _ in found]).tolist())
+        assert max(adjusted - value for value, adjusted in found) > 0
+    (alone,) = paired_differences(make_comparison(names[:2]), against="plain")
+    assert alone["f1"]["p_adjusted"] == alone["f1"]["p_value"]
+
+
 def test_only_shared_seeds_are_compared(make_comparison):
     comparison = make_comparison(["plain", "flipped"], seeds=(0, 1))
     units = [u for u in comparison.units if (u.name, u.seed) != ("flipped", 0)]
@@ -123,6 +135,8 @@ def test_only_shared_seeds_are_compared(make_comparison):
 def test_references_are_plain_and_the_finetuned_teacher(make_comparison):
     assert references(make_comparison()) == ["plain", "teacher_finetuned"]
     assert references(make_comparison(["tfidf", "untrained"])) == []
+    blend = "plain+teacher_finetuned"
+    assert references(make_comparison(["tfidf", blend, "plain"])) == ["plain", blend]
     assert references(make_comparison([("minus_mcl", "plain"), "flipped"])) == ["minus_mcl"]
 
 

@@ -9,6 +9,7 @@ import pytest
 pytest.importorskip("altair")
 
 from flipkd.report.sections import compared, contents
+from flipkd.report.words import A_BLEND
 
 OPTIONAL = ("differences", "distributions", "agreement", "errors", "lengths")
 
@@ -101,3 +102,23 @@ def test_versions_of_all_units_are_told(make_comparison):
     second = dataclasses.replace(second, result={**second.result, "versions": {"torch": "2.14", "peft": "0.2"}})
     versions = contents(dataclasses.replace(comparison, units=[first, second]))[0]["versions"]
     assert versions == {"torch": "2.13, 2.14", "peft": "0.2"}
+
+
+def test_blends_and_a_constant_score_are_shown(make_comparison):
+    blend = "plain+teacher_finetuned"
+    values, _ = contents(make_comparison(["always_match", "plain", "flipped", blend], n=100))
+    rows = {row["name"]: row for row in values["compared"]}
+    assert (rows[blend]["variant"], rows[blend]["words"]) == (False, A_BLEND)
+    assert rows["always_match"]["dashed"]
+    assert [section["against"] for section in values["differences"]] == ["plain", blend]
+    sentence = values["headline"]["verdicts"][1]["sentence"]
+    assert "the scores of plain LoRA and of the fine-tuned teacher" in sentence
+    assert not values["symmetric"]
+    assert (values["blends"], [row["name"] for row in values["headline"]["costs"]]) == (True, ["plain", "flipped"])
+
+
+def test_kinds_of_both_orders_are_explained_where_they_are(make_comparison):
+    comparison = make_comparison(["plain"], seeds=(0,))
+    (unit,) = comparison.units
+    both = dataclasses.replace(unit, test={**unit.test, "answer_symmetric": unit.test["score"]})
+    assert contents(dataclasses.replace(comparison, units=[both]))[0]["symmetric"]

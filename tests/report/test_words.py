@@ -7,8 +7,9 @@ import pytest
 from flipkd.report import words
 
 
-def difference(value, p_value, *, low=-0.01, high=0.05):
-    return {"difference": value, "low": low, "high": high, "p_value": p_value, "resamples": 10_000}
+def difference(value, p_value, *, low=-0.01, high=0.05, p_adjusted=None):
+    p_values = {"p_value": p_value, "p_adjusted": p_adjusted or p_value}
+    return {"difference": value, "low": low, "high": high, "resamples": 10_000} | p_values
 
 
 def say(**fields):
@@ -25,6 +26,15 @@ def test_a_verdict_follows_sign_and_p_value():
         "The difference between the flipped student and plain LoRA cannot be told apart from chance on these test "
         "pairs: +2.1 points"
     )
+
+
+def test_a_verdict_goes_by_the_corrected_p():
+    assert say(value=0.021, p_value=0.012, p_adjusted=0.036, low=0.004, high=0.037).startswith(
+        "The flipped student beats plain LoRA by +2.1 points of F1 (95 % interval +0.4 to +3.7; p = 0.012, after Holm's "
+        "correction p = 0.036)."
+    )
+    assert "cannot be told apart from chance" in say(value=0.021, p_value=0.012, p_adjusted=0.06)
+    assert words.ranking(difference(0.027, 0.012, p_adjusted=0.06)).endswith("correction p = 0.060).")
 
 
 def test_the_order_of_pairs_is_told_beside_it():
@@ -47,6 +57,14 @@ def test_the_order_of_pairs_is_told_beside_it():
 )
 def test_p_values_claim_no_more_than_the_resamples_allow(value, resamples, told):
     assert words.p_value({"p_value": value, "resamples": resamples}) == told
+
+
+@pytest.mark.parametrize(
+    "value, adjusted, told", [(2 / 501, 6 / 501, "p ≤ 0.012"), (0.02, 0.06, "p = 0.060"), (2 / 501, 1.0, "p = 1.00")]
+)
+def test_a_corrected_bound_is_a_bound(value, adjusted, told):
+    found = {"p_value": value, "p_adjusted": adjusted, "resamples": 500}
+    assert words.p_value(found, kind="p_adjusted") == told
 
 
 def test_figures():

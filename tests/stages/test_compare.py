@@ -5,11 +5,17 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from commands import flipkd, given
 
+from flipkd import Matcher, read_pairs
+from flipkd.stages.units import Split, read_scores, save_scores, scores_path
+
 NAMES = ["plain", "loud", "raw"]
-SYSTEMS = ["tfidf", "teacher", "teacher_finetuned", "cross_encoder", "untrained", "plain", "no_teacher", "flipped"]
+TRAINED = ["plain", "no_teacher", "answer_kd", "paper", "shuffled_teacher", "flipped"]
+SYSTEMS = ["always_match", "tfidf", "teacher", "teacher_finetuned", "cross_encoder", "untrained", *TRAINED]
+VECTORS = ("no_teacher", "paper", "shuffled_teacher", "flipped")  # they also score by cosine, and by both together
 
 
 @pytest.fixture
@@ -21,7 +27,7 @@ def words(base_models, encoders, pair_files, tmp_path):
         "output_dir": str(tmp_path / "c"),
         "data": "tiny",
         "systems": ["tfidf", "untrained", "plain"],
-        "teach": {"teacher_name_or_path": str(encoders / "bi"), "num_train_epochs": 1},
+        "teach": {"teacher_name_or_path": str(encoders / "bi"), "num_train_epochs": 1, "warm_start_pairs": 32},
         "train": {
             "model_name_or_path": str(base_models["llama"]),
             "dtype": "float32",
@@ -40,8 +46,7 @@ def test_every_system_gives_scores_and_a_stopped_comparison_goes_on(words, tmp_p
     done = flipkd(*every)
     assert done.code == 0, done.err
     names = [line.split("|")[2].strip() for line in done.out.splitlines()[2:] if line.startswith("|")]
-    # By its answer, its cosine, and both together.
-    assert names == [*SYSTEMS[:-2], *["no_teacher"] * 3, *["flipped"] * 3]
+    assert names == [row for name in SYSTEMS for row in [name] * (3 if name in VECTORS else 1)]
     assert "* chosen on validation" in done.out
     files = {path.name: path for path in (tmp_path / "c" / "results").iterdir()}
     assert sorted(files) == sorted(f"tiny-{name}-seed0.json" for name in SYSTEMS)
@@ -53,25 +58,82 @@ def test_every_system_gives_scores_and_a_stopped_comparison_goes_on(words, tmp_p
         assert result["seconds"] >= 0
         assert result["peak_memory_bytes"] > 10**7
         assert all(value > 0 for value in result["cost"].values())
-        assert ("train_pairs_per_second" in result["cost"]) == (result["system"] in SYSTEMS[5:])
+        assert ("train_pairs_per_second" in result["cost"]) == (result["system"] in TRAINED)
         assert result["command"].startswith("flipkd compare --config")
     flipped = json.loads(files["tiny-flipped-seed0.json"].read_text())
     on_validation = {name: part["validation"]["average_precision"] for name, part in flipped["by_score"].items()}
     assert sorted(on_validation) == ["answer", "combined", "cosine"]
     assert on_validation[flipped["score"]] == max(on_validation.values())
     runs = {
-        name: tmp_path / "c" / json.loads(files[f"tiny-{name}-seed0.json"].read_text())["matcher"]
-        for name in SYSTEMS[5:]
+        name: tmp_path / "c" / json.loads(files[f"tiny-{name}-seed0.json"].read_text())["matcher"] for name in TRAINED
     }
     steps = {
         name: json.loads((run.parent / "metrics.jsonl").read_text().splitlines()[-1]) for name, run in runs.items()
     }
-    assert len({line["step"] for line in steps.values()}) == 1, "all three make as many steps"
+    assert len({line["step"] for line in steps.values()}) == 1, "all make as many steps"
+    shuffled = json.loads(files["tiny-shuffled_teacher-seed0.json"].read_text())
+    assert shuffled["by_score"] != flipped["by_score"]
+    # The same path but for the teacher: nothing else of the students' settings differs.
+    configs = [
+        json.loads((runs[name].parent / "run.json").read_text())["config"] for name in ("flipped", "shuffled_teacher")
+    ]
+    assert {key for key in configs[0] if configs[0][key] != configs[1][key]} == {"teacher", "output_dir"}
     times = {path: path.stat().st_mtime_ns for path in files.values()}
     assert done.err.count("rows repeat an earlier pair") == 1, "said once, though each system reads the pairs again"
     again = flipkd(*every)
     assert (again.code, again.out) == (0, done.out)
     assert {path: path.stat().st_mtime_ns for path in files.values()} == times
+
+
+def test_a_blend_is_made_of_its_parts_scores_and_made_anew_with_them(words, tmp_path):
+    asked = [*words, "--set", "systems=[tfidf+untrained, untrained]"]
+    done = flipkd(*asked)
+    assert done.code == 0, done.err
+    assert "computed as well, as parts of a blend: tfidf" in done.err
+    rows = [[cell.strip() for cell in line.split("|")[2:4]] for line in done.out.splitlines()[2:] if "|" in line]
+    assert rows == [["untrained", "answer"], ["tfidf", "cosine"], ["tfidf+untrained", "combined"]]
+    results = tmp_path / "c" / "results"
+    path = results / "tiny-tfidf+untrained-seed0.json"
+    parts = {name: read_scores(scores_path(results / f"tiny-{name}-seed0.json")) for name in ("tfidf", "untrained")}
+    columns = [parts["tfidf"]["cosine"], parts["untrained"]["answer"]]
+    expected = np.linalg.lstsq(
+        np.column_stack([column.validation for column in columns]),
+        (found := read_scores(scores_path(path))["combined"]).validation,
+        rcond=None,
+    )[0]
+    assert found.test == pytest.approx(np.column_stack([column.test for column in columns]) @ expected)
+    before = path.read_bytes()
+    assert flipkd(*asked).code == 0
+    assert path.read_bytes() == before, "found"
+    other = scores_path(results / "tiny-tfidf-seed0.json")
+    turned = {kind: Split(-split.validation, split.test) for kind, split in read_scores(other).items()}
+    save_scores(other, turned)
+    assert flipkd(*asked).code == 0
+    assert path.read_bytes() != before, "its part has other scores now"
+
+
+def test_both_orders_are_shown_and_decide_nothing(words, tmp_path):
+    both = ["--set", "systems=[plain, flipped]", "--set", "symmetric=true"]
+    done = flipkd(*words, *both, "--set", "train.score=cosine")
+    assert done.code == 0, done.err
+    plain, flipped = (
+        json.loads((tmp_path / "c" / "results" / f"tiny-{name}-seed0.json").read_text())
+        for name in ("plain", "flipped")
+    )
+    assert list(plain["by_score"]) == ["answer", "answer_symmetric"]
+    kinds = ["answer", "cosine", "combined"]
+    assert list(flipped["by_score"]) == [*kinds, *(f"{kind}_symmetric" for kind in kinds)]
+    assert (plain["score"], flipped["score"]) == ("answer", "cosine")
+    scores = read_scores(scores_path(tmp_path / "c" / "results" / "tiny-flipped-seed0.json"))
+    matcher = Matcher.from_pretrained(tmp_path / "c" / flipped["matcher"])
+    pairs = read_pairs(json.loads((tmp_path / "compare.yaml").read_text())["test_file"])
+    given = list(zip(pairs["text1"][:], pairs["text2"][:], strict=True))
+    one, other = matcher.predict(given), matcher.predict([(b, a) for a, b in given])
+    assert scores["cosine"].test == pytest.approx(one, abs=1e-5)
+    assert scores["cosine_symmetric"].test == pytest.approx((one + other) / 2, abs=1e-5)
+    assert flipkd(*words, "--set", "systems=[plain]").code == 0
+    path = tmp_path / "c" / "results" / "tiny-plain-seed0.json"
+    assert list(json.loads(path.read_text())["by_score"]) == ["answer"]
 
 
 def test_changed_settings_are_computed_anew_and_seeds_are_averaged(words, tmp_path):
@@ -208,6 +270,8 @@ def test_what_cannot_be_compared(words, pair_files, tmp_path):
     assert "variants.mine: no system is called 'plane'; did you mean 'plain'?" in done.err
     done = flipkd(*words, "--set", 'variants={mine: ["lora_r"]}', "--set", "systems=[mine]")
     assert "has no '='" in done.err
+    done = flipkd(*words, "--set", "systems=[plain+tfidff]")
+    assert "no system is called 'tfidff'; did you mean 'tfidf'?" in done.err
     done = flipkd(*words, "--set", "systems=[]")
     assert (done.code, "systems" in done.err) == (4, True)
     done = flipkd(*words, "--set", "train.lora_rr=3", "--set", "systems=[plain]")
@@ -238,15 +302,17 @@ def test_a_stop_leaves_figures_and_page_of_what_is_finished(words, tmp_path, mon
 
 def test_side_by_side_a_unit_that_fails_is_named_and_the_others_are_kept(words, tmp_path):
     broken = ["--set", "variants.broken=[system=untrained, 'lora_target_modules=[nonsense]']"]
-    done = flipkd(*words, *broken, "--set", "systems=[broken, tfidf]", "--num_processes", 2)
+    assert flipkd(*words, "--set", "systems=[always_match]").code == 0
+    systems = "systems=[broken+tfidf, broken, tfidf, tfidf+always_match]"
+    done = flipkd(*words, *broken, "--set", systems, "--num_processes", 2)
     assert done.code == 4, done.err
     assert "broken, seed 0 failed: lora_target_modules names 'nonsense'" in done.err
-    assert "1 of 2 units failed" in done.err
+    assert "2 of 5 units failed" in done.err, "the unit, and the blend that it is a part of"
     assert done.err.count("rows repeat an earlier pair") == 1
     path = tmp_path / "c" / "results" / "tiny-tfidf-seed0.json"
     before = path.read_bytes()
     whole = json.loads((tmp_path / "c" / "results.json").read_text())
-    assert [unit["name"] for unit in whole["units"]] == ["tfidf"]
+    assert [unit["name"] for unit in whole["units"]] == ["tfidf", "always_match", "tfidf+always_match"]
     assert flipkd(*words, "--set", "systems=[tfidf]").code == 0
     assert path.read_bytes() == before, "the result is the one that a plain comparison finds"
 

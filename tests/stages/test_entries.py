@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flipkd.config import CompareConfig
+from flipkd.config import CompareConfig, TrainConfig
 from flipkd.errors import ConfigError
 from flipkd.stages.entries import PER_SYSTEM, SYSTEM_NAMES, entries, short_hash
 from flipkd.stages.systems import SYSTEMS
@@ -48,6 +48,35 @@ def test_the_plain_student_makes_as_many_steps_as_the_flipped_one():
     assert flipped.train_config(SHARED).num_train_epochs == 2
 
 
+def test_the_controls_with_a_teacher_make_as_many_steps_too():
+    half = {"mined_ratio": 0.5}
+    paper, answer = (entry.train_config(SHARED) for entry in listed(systems=["paper", "answer_kd"], train=half))
+    assert (paper.num_train_epochs, paper.mined_ratio) == (3, 0)  # no mined pairs, so more passes
+    assert (answer.num_train_epochs, answer.mined_ratio) == (2, 0.5)
+    assert (paper.lora_r, paper.readout_r, paper.lora_alpha / paper.lora_r) == (256, 256, 2)
+    assert "bernoulli_kd" not in paper.objectives
+    assert set(answer.objectives) == {"answer_cross_entropy", "bernoulli_kd"}
+
+
+def test_the_shuffled_teacher_is_no_setting_of_training():
+    flipped, shuffled = listed(systems=["flipped", "shuffled_teacher"], train={"lora_r": 4})
+    assert shuffled.train_config(SHARED) == flipped.train_config(SHARED)
+    assert shuffled.teach_config(SHARED) == flipped.teach_config(SHARED)
+    assert shuffled.identity(SHARED) == flipped.identity(SHARED) | {"system": "shuffled_teacher"}
+    assert not [name for name in TrainConfig.model_fields if "shuffle" in name]
+
+
+def test_blends_stand_behind_their_parts():
+    names = ["plain+mine+teacher", "plain", "mine+plain"]
+    found = listed(systems=names, variants={"mine": ["lora_r=4"]})
+    assert [entry.name for entry in found] == ["plain", "mine", "teacher", *names[::2]]
+    assert [part.name for part in found[3].parts] == ["plain", "mine", "teacher"]
+    assert (found[3].system, found[3].overrides) == (found[3].name, {})
+    (changed,) = listed(systems=names[:1], variants={"mine": ["lora_r=5"]})[3:]
+    assert found[3].identity(SHARED) != changed.identity(SHARED)
+    assert found[3].identity(SHARED) == listed(systems=names[:1], variants={"mine": ["lora_r=4"]})[3].identity(SHARED)
+
+
 def test_overrides_are_what_a_variant_changes_of_the_comparison_s_own_settings():
     own = {"train": {"max_text_length": 64}, "teach": {"max_length": 64}}
     (flipped,) = listed(systems=["flipped"], **own)
@@ -85,6 +114,12 @@ def test_identity_holds_defaults_and_no_paths():
 def test_what_is_refused():
     with pytest.raises(ConfigError, match="no system is called 'flip'; did you mean 'flipped'"):
         listed(systems=["flip"])
+    with pytest.raises(ConfigError, match="no system is called ''"):
+        listed(systems=["plain+"])
+    with pytest.raises(ConfigError, match=r"plain\+plain names one part twice"):
+        listed(systems=["plain+plain"])
+    with pytest.raises(ConfigError, match=r"variants: 'a\+b' is part of files' names"):
+        listed(variants={"a+b": []})
     with pytest.raises(ConfigError, match=r"variants\.plain: plain is a system already"):
         listed(variants={"plain": []})
     with pytest.raises(ConfigError, match="variants: 'lr/1e-4' is part of files' names"):

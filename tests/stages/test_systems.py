@@ -6,15 +6,15 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
-from sklearn.linear_model import LogisticRegression
 
 from flipkd.config import CompareConfig
 from flipkd.data import read_pairs
 from flipkd.errors import DataError
+from flipkd.stages.compare import _figures
 from flipkd.stages.entries import Entry
-from flipkd.stages.systems import SYSTEMS, Bench, _combined, teacher, tfidf
+from flipkd.stages.pairs import labels_of
+from flipkd.stages.systems import SYSTEMS, Bench, always_match, teacher, tfidf
 from flipkd.stages.units import Split
 from flipkd.tables import pick
 
@@ -104,6 +104,24 @@ def test_pairs_of_a_variant_are_held_against_the_test_pairs(bench, pair_files, c
     assert "mine: train_file/test: 24 rows hold a text that stands on both sides" in caplog.text
 
 
+def test_both_orders_are_part_of_a_students_unit_only(bench):
+    both = replace(bench, config=bench.config.model_copy(update={"symmetric": True}))
+    assert both.identity() == bench.identity() | {"symmetric": True}
+    teacher = Entry("teacher", "teacher")
+    assert replace(both, entry=teacher).identity() == replace(bench, entry=teacher).identity()
+
+
+def test_a_blend_depends_on_all_that_its_parts_depend_on(bench, tmp_path):
+    model = tmp_path / "model"
+    model.mkdir()
+    part = Entry("mine", "flipped", {"teacher_name_or_path": str(model)}, {})
+    blend = replace(bench, entry=Entry("mine+tfidf", "mine+tfidf", parts=(part, Entry("tfidf", "tfidf"))))
+    before = blend.identity()
+    assert [found["system"] for found in before["parts"]] == ["flipped", "tfidf"]
+    (model / "weights").write_bytes(b"another")
+    assert blend.identity() != before
+
+
 def test_given_scores_are_those_of_the_files(bench, tmp_path):
     rows = [("a", "b", 1, 0.9), ("c", "d", 0, 0.2)]
     (tmp_path / "s.csv").write_text("text1,text2,label,score\n" + "".join(f"{a},{b},{y},{s}\n" for a, b, y, s in rows))
@@ -126,14 +144,19 @@ def test_tfidf_is_a_cosine_that_knows_nothing_of_the_test_pairs(bench):
     assert tfidf(changed)["cosine"].test == pytest.approx(split.test[[5]])
 
 
-def test_combined_is_a_logistic_fit_on_validation_alone():
-    random = np.random.default_rng(0)
-    label = random.integers(0, 2, 60)
-    answer, cosine = random.normal(size=60) + label, random.normal(size=60) * 100 + 50 * label
-    scores = {"answer": Split(answer, answer[:5]), "cosine": Split(cosine, cosine[:5])}
-    found = _combined(scores, label)
-    assert found.test == pytest.approx(found.validation[:5])
-    columns = np.column_stack([answer, cosine])
-    columns = (columns - columns.mean(0)) / columns.std(0)
-    expected = LogisticRegression().fit(columns, label).decision_function(columns)
-    assert np.diff(found.validation) == pytest.approx(np.diff(expected), abs=1e-3)  # all but the intercept
+def test_always_match_says_yes_to_every_pair(bench):
+    label = labels_of(bench.sets["test"])
+    found = _figures(always_match(bench), bench.sets, chosen=None)["metrics"]["test"]
+    share = label.mean()
+    assert (found["recall"], found["precision"], found["roc_auc"]) == (1, share, 0.5)
+    assert found["average_precision"] == pytest.approx(share)
+    assert found["f1"] == pytest.approx(2 * share / (1 + share))
+    assert found["ece"] < 0.1  # of a sigmoid of the share of matches
+
+
+def test_a_mean_over_both_orders_is_chosen_only_where_it_is_named(bench):
+    labels = {name: labels_of(bench.sets[name]).astype(float) for name in ("validation", "test")}
+    right, wrong = (Split(sign * labels["validation"], sign * labels["test"]) for sign in (1, -1))
+    scores = {"answer": wrong, "answer_symmetric": right}
+    assert _figures(scores, bench.sets, chosen=None)["score"] == "answer"
+    assert _figures(scores, bench.sets, chosen="answer_symmetric")["score"] == "answer_symmetric"

@@ -11,7 +11,7 @@ from flipkd.files import check_manifest
 from flipkd.teachers.finetune import KINDS, LOSSES, finetune_teacher
 from flipkd.teachers.teacher import VectorTeacher, load_teacher
 
-FAST = {"num_train_epochs": 8, "learning_rate": 1e-2, "per_device_train_batch_size": 16}
+FAST = {"num_train_epochs": 8, "learning_rate": 1e-2, "per_device_train_batch_size": 16, "warm_start_pairs": 0}
 # In a bigger batch nearly every "other" text would be of the same kind as the anchor: a false negative.
 FITTING = {"mnrl": {**FAST, "per_device_train_batch_size": 4, "num_train_epochs": 12}}
 
@@ -67,6 +67,32 @@ def test_cross_encoder_learns_and_gets_a_head(make_bi_encoder, learnable, tmp_pa
     assert scores.min() < 0 < 1 < scores.max()
 
 
+def test_a_new_cross_encoder_learns_from_its_bi_encoder_first(make_bi_encoder, learnable, tmp_path):
+    base = finetune_teacher(make_bi_encoder(), learnable, output_dir=tmp_path / "bi", **FAST)
+    hardly = {"num_train_epochs": 0.01, "learning_rate": 1e-3, "per_device_train_batch_size": 16}
+
+    def tuned(name_or_path, pairs):
+        folder = tmp_path / f"{name_or_path.name}-{pairs}"
+        return finetune_teacher(
+            name_or_path,
+            learnable,
+            output_dir=folder,
+            kind="cross_encoder",
+            validation=learnable,
+            warm_start_pairs=pairs,
+            **hardly,
+        )
+
+    cold, warm = (record(tuned(base, pairs)) for pairs in (0, 2400))
+    assert (cold["warm_start_pairs"], warm["warm_start_pairs"]) == (0, 2400)
+    assert cold["before"] == warm["before"]
+    assert warm["after"]["average_precision"] > max(0.9, cold["after"]["average_precision"] + 0.2)
+    assert warm["learning_rate"] == 1e-3, "that of the labels"
+    again = record(tuned(tmp_path / "bi-2400", 2400))
+    assert again["warm_start_pairs"] == 0, "it has a head by now"
+    assert again["before"] == pytest.approx(warm["after"], rel=1e-4)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_measured_is_what_is_stored_even_after_mixed_precision(make_bi_encoder, learnable, tmp_path, kind):
     folder = finetune_teacher(
@@ -92,11 +118,10 @@ def test_a_loss_that_reads_no_labels_gets_positives_only_by_whatever_name(make_b
 
 @pytest.mark.parametrize("kind", ["bi_encoder", "cross_encoder"])
 def test_a_seed_gives_the_same_weights_and_another_gives_others(make_bi_encoder, learnable, tmp_path, kind):
+    settings = {"kind": kind, "num_train_epochs": 1, "warm_start_pairs": 32}
     weights = [
         load_teacher(
-            finetune_teacher(
-                make_bi_encoder(), learnable, output_dir=tmp_path / name, kind=kind, seed=seed, num_train_epochs=1
-            ),
+            finetune_teacher(make_bi_encoder(), learnable, output_dir=tmp_path / name, seed=seed, **settings),
             kind=kind,
             device="cpu",
         ).describe()["weights"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from flipkd.evaluate.calibration import Calibration, fit_calibration
     from flipkd.evaluate.combine import choose_score, fit_weights, weighted_sum
-    from flipkd.evaluate.compare import mean_interval, paired_bootstrap
+    from flipkd.evaluate.compare import holm, mean_interval, paired_bootstrap
     from flipkd.evaluate.decisions import decide, review_rates, share_interval
     from flipkd.evaluate.metrics import expected_calibration_error, measure
     from flipkd.evaluate.targets import Target
@@ -24,6 +24,7 @@ __all__ = [
     "expected_calibration_error",
     "fit_calibration",
     "fit_weights",
+    "holm",
     "mean_interval",
     "measure",
     "paired_bootstrap",
@@ -43,6 +44,7 @@ _FILES = {
     "expected_calibration_error": "metrics",
     "fit_calibration": "calibration",
     "fit_weights": "combine",
+    "holm": "compare",
     "mean_interval": "compare",
     "measure": "metrics",
     "paired_bootstrap": "compare",

@@ -11,6 +11,8 @@ from flipkd.evaluate.metrics import measure
 from flipkd.evaluate.rows import checked_rows
 
 COMBINED = "combined"
+SYMMETRIC = "_symmetric"  # behind the name of a kind of score: its mean over both orders of a pair
+PLUS = "+"  # between the names of systems whose scores are added up
 CHOSEN_BY = "average_precision"  # on validation: a threshold's luck weighs less on it than on F1
 
 

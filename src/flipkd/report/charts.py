@@ -13,8 +13,9 @@ from flipkd.report.words import visible
 if TYPE_CHECKING:
     import altair as alt
 
-# Okabe and Ito's colours, told apart by colour-blind readers, and two that differ from them in lightness.
+# Okabe and Ito's colours, told apart by colour-blind readers, and others that differ from them in lightness.
 COLOURS = {
+    "always_match": "#bbbbbb",
     "tfidf": "#8c8c8c",
     "teacher": "#56b4e9",
     "teacher_finetuned": "#0072b2",
@@ -22,10 +23,15 @@ COLOURS = {
     "untrained": "#7a2048",
     "plain": "#e69f00",
     "no_teacher": "#d55e00",
+    "answer_kd": "#a6761d",
+    "paper": "#332288",
+    "shuffled_teacher": "#b3b300",
     "flipped": "#009e73",
+    "plain+teacher_finetuned": "#f0a3c0",
+    "flipped+teacher_finetuned": "#66c2a5",
 }
 OTHER = "#444444"
-UNTRAINED = ("tfidf", "teacher", "untrained")  # dashed: they learned nothing from these pairs
+UNTRAINED = ("always_match", "tfidf", "teacher", "untrained")  # dashed: they learned nothing from these pairs
 CLASS_COLOURS = {CLASSES[0]: "#d98b5f", CLASSES[1]: "#37306b"}
 DASH = [5, 3]
 INK, GRID = "#3b3b3b", "#e4e4e0"

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from flipkd.evaluate.combine import PLUS, SYMMETRIC
 from flipkd.report import charts, curves, errors_by_pair, words
 from flipkd.report.comparison import Comparison, UnitScores, score_rows, summary_rows
 
@@ -24,6 +25,8 @@ def contents(comparison: Comparison) -> tuple[dict[str, Any], Charts]:
         "compared": compared(comparison),
         "summary": summary,
         "scores": {name: rows for name in comparison.names if len(rows := score_rows(comparison, name)) > 1},
+        "blends": any(PLUS in unit.system for unit in comparison.units),
+        "symmetric": any(kind.endswith(SYMMETRIC) for unit in comparison.units for kind in unit.test),
         "several_seeds": any(row["seeds"] > 1 for row in summary),
         "headline": headline(comparison, summary, differences),
         "differences": [section for section in differences if section["rows"]],
@@ -55,7 +58,8 @@ def compared(comparison: Comparison) -> list[dict[str, Any]]:
             {
                 "name": name,
                 "system": unit.system,
-                "words": words.WHAT_IT_IS.get(unit.system, ""),
+                "words": words.WHAT_IT_IS.get(unit.system, words.A_BLEND if PLUS in unit.system else ""),
+                "variant": name != unit.system,
                 "changed": words.shortened(json.dumps(changed, ensure_ascii=False)) if changed else "",
                 "colour": charts.colour(unit.system),
                 "dashed": unit.system in charts.UNTRAINED,
@@ -80,7 +84,9 @@ def headline(
                     {"sentence": sentence, "order": order, "ahead": row["ahead"], "seeds": len(row["seeds"])}
                 )
     ranked = sorted(summary, key=lambda row: -float(row["f1"]["mean"]))
-    told = [name, *(section["against"] for section in differences)] if name else []
+    # A blend's own time is none; its parts are told of.
+    against = [section["against"] for section in differences if PLUS not in section["against"]]
+    told = [name, *against] if name else []
     return {"verdicts": verdicts, "ranked": ranked, "costs": [row for row in summary if row["name"] in told]}
 
 

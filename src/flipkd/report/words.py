@@ -11,6 +11,7 @@ TURNS = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")  # Unico
 MARKS = "\u200e\u200f\u061c\ufeff"
 
 WHAT_IT_IS = {
+    "always_match": "Calls every pair a match. A system that is no better has learned nothing that F1 can see.",
     "tfidf": "Counts the letter sequences that two texts share. Knows nothing about meaning: the floor.",
     "teacher": "The small encoder as it comes, without training on these pairs.",
     "teacher_finetuned": "The small encoder, trained on these pairs. The flipped student's teacher unless it has another.",
@@ -18,25 +19,31 @@ WHAT_IT_IS = {
     "untrained": "The large language model asked for yes or no, before any training.",
     "plain": "The large language model trained on the labels of these pairs alone, with LoRA.",
     "no_teacher": "The large language model trained on labels alone, its vectors too: the flipped student without its teacher.",
+    "answer_kd": "The large language model whose yes or no learns from labels and teacher; its vectors learn nothing.",
+    "paper": "The paper’s recipe: flipped with wide adapters and labelled pairs only, its yes or no taught by labels alone.",
+    "shuffled_teacher": "The flipped student, but each text has another text’s values: what it gains, no teacher gave.",
     "flipped": "The large language model trained on the labels and on what the small teacher thinks of the pairs.",
 }
+A_BLEND = "The scores of its parts, added up with weights that validation fits. No training of its own."
+
 IN_A_SENTENCE = {
     "plain": "the same language model trained on labels alone (plain LoRA)",
     "no_teacher": "the same language model whose vectors learn from labels alone (no teacher)",
     "teacher_finetuned": "the fine-tuned teacher",
+    "plain+teacher_finetuned": "the weighted sum of the scores of plain LoRA and of the fine-tuned teacher",
 }
 SCORES = {
     "answer": "the language model's yes or no",
     "cosine": "the similarity of its two text vectors",
-    "combined": "a logistic fit of both on validation",
+    "combined": "a logistic fit of all of them on validation",
     "score": "the similarity that the small model gives",
 }
 
 
 def verdict(difference: dict[str, float], *, of: str, reference: str) -> str:
     """What to say of F1: which of the two is ahead, by how much, and whether that can be chance."""
-    sure = f"({interval(difference)}; {p_value(difference)})"
-    if difference["p_value"] >= SIGNIFICANT:
+    sure = f"({interval(difference)}; {p_values(difference)})"
+    if difference["p_adjusted"] >= SIGNIFICANT:
         by = f"{points(difference['difference'])} points of F1 {sure}"
         return (
             f"The difference between {of} and {reference} cannot be told apart from chance on these test pairs: {by}."
@@ -50,8 +57,8 @@ def verdict(difference: dict[str, float], *, of: str, reference: str) -> str:
 
 def ranking(difference: dict[str, float]) -> str:
     """What to say of AP beside a verdict on F1."""
-    told = f"{points(difference['difference'])} points ({interval(difference)}; {p_value(difference)})"
-    sure = ", more than chance explains" if difference["p_value"] < SIGNIFICANT else ""
+    told = f"{points(difference['difference'])} points ({interval(difference)}; {p_values(difference)})"
+    sure = ", more than chance explains" if difference["p_adjusted"] < SIGNIFICANT else ""
     return f"In the order of all pairs, where no threshold is asked, the difference in AP is {told}{sure}."
 
 
@@ -65,13 +72,23 @@ def interval(difference: dict[str, float]) -> str:
     return f"95 % interval {points(difference['low'])} to {points(difference['high'])}"
 
 
-def p_value(difference: dict[str, float]) -> str:
-    """A p value with no more digits than it has, and as a bound where the resamples allow no smaller one."""
-    value = difference["p_value"]
+def p_value(difference: dict[str, float], *, kind: str = "p_value") -> str:
+    """p, or by kind `p_adjusted` p after Holm's correction, with no more digits than it has.
+
+    As a bound where the resamples allow no smaller one.
+    """
+    value = difference[kind]
     if value < 0.001:
         return "p < 0.001"
-    sign = "≤" if value <= 2 / difference["resamples"] else "="
+    sign = "≤" if difference["p_value"] <= 2 / difference["resamples"] and value < 1 else "="
     return f"p {sign} {value:.3f}" if value < 0.1 else f"p {sign} {value:.2f}"
+
+
+def p_values(difference: dict[str, float]) -> str:
+    """p, and behind it what Holm's correction makes of it where that is something else."""
+    if difference["p_adjusted"] == difference["p_value"]:
+        return p_value(difference)
+    return f"{p_value(difference)}, after Holm's correction {p_value(difference, kind='p_adjusted')}"
 
 
 def duration(seconds: float | None) -> str:

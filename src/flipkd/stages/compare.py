@@ -19,10 +19,11 @@ import numpy as np
 from flipkd.config import CompareConfig
 from flipkd.errors import DataError, FlipkdError
 from flipkd.evaluate.calibration import fit_calibration
-from flipkd.evaluate.combine import CHOSEN_BY
+from flipkd.evaluate.combine import CHOSEN_BY, SYMMETRIC
 from flipkd.evaluate.metrics import measure
 from flipkd.evaluate.thresholds import best_threshold
 from flipkd.files import read_json, write_json
+from flipkd.stages.blends import blend, is_current
 from flipkd.stages.entries import Entry, entries
 from flipkd.stages.pairs import content_hash, labels_of, trainable_pairs, warn_of_leaks, warned_once
 from flipkd.stages.spread import spread
@@ -52,6 +53,8 @@ def compare(config: CompareConfig, *, processes: int = 1) -> list[dict[str, Any]
     the first failure is raised. Raises ConfigError for an unknown system, DataError for unlabelled validation or test pairs.
     """
     chosen = entries(config)
+    if added := [entry.name for entry in chosen if entry.name not in config.systems]:
+        logger.warning("computed as well, as parts of a blend: %s", ", ".join(added))
     with warned_once():
         sets = _labelled_sets(config)
         units = _units(config, chosen, sets)
@@ -92,7 +95,7 @@ def _side_by_side(
     """Have what is not there yet computed in several processes; returns the units that failed, and why."""
     missing: dict[str, int] = {}  # of units with the same settings one is computed
     for number in reversed(range(len(units))):
-        if not _found(units[number], identities[number]):
+        if not units[number].entry.parts and not _found(units[number], identities[number]):
             missing[json.dumps(_settings(identities[number]), sort_keys=True)] = number
     numbers, failed = sorted(missing.values()), {}
     for ended, (number, made) in enumerate(spread(partial(_in_own_process, config), numbers, processes=processes), 1):
@@ -102,7 +105,18 @@ def _side_by_side(
             logger.error("%s failed: %s", unit, made)
         else:
             logger.warning("%s (computed)", unit)
-    return failed
+    return failed | _without_parts(units, failed)
+
+
+def _without_parts(units: Sequence[Bench], failed: Mapping[int, Exception]) -> dict[int, Exception]:
+    """The blends of units that failed."""
+    lost = {(units[number].entry.name, units[number].seed): error for number, error in failed.items()}
+    found = {}
+    for number, bench in enumerate(units):
+        for part in bench.entry.parts:
+            if error := lost.get((part.name, bench.seed)):
+                found[number] = error
+    return found
 
 
 def _in_own_process(config: CompareConfig, number: int) -> None:
@@ -143,7 +157,7 @@ def _labelled_sets(config: CompareConfig) -> dict[str, Any]:
 def _computed(bench: Bench, identity: Mapping[str, Any]) -> dict[str, Any]:
     reset_peak_memory()
     start = time.perf_counter()
-    scores = pick(SYSTEMS, bench.entry.system, what="system")(bench)
+    scores = blend(bench) if bench.entry.parts else pick(SYSTEMS, bench.entry.system, what="system")(bench)
     seconds = time.perf_counter() - start
     result = {
         "data": bench.config.data,
@@ -184,6 +198,8 @@ def _found(bench: Bench, identity: Mapping[str, Any]) -> dict[str, Any] | None:
         if stored.keys() != before["by_score"].keys():
             continue
         scores = {kind: stored[kind] for kind in before["by_score"]}  # a scores file keeps no order
+        if bench.entry.parts and not is_current(bench, scores):
+            continue
         logger.info("%s: found, not computed again", place)
         # What costs is the scores; figures are measured again, in case they are measured otherwise by now.
         after = before | _figures(scores, bench.sets, chosen=before["score"])
@@ -211,7 +227,8 @@ def _settings(identity: Mapping[str, Any]) -> dict[str, Any]:
 def _figures(scores: Mapping[str, Split], sets: Mapping[str, Any], *, chosen: str | None) -> dict[str, Any]:
     """What a result says of its scores: which kind was chosen, on validation unless it is given, and the metrics."""
     by_score = {name: _measured(split, sets) for name, split in scores.items()}
-    chosen = chosen or max(by_score, key=lambda name: by_score[name]["validation"][CHOSEN_BY])
+    given = [name for name in by_score if not name.endswith(SYMMETRIC)]
+    chosen = chosen or max(given, key=lambda name: by_score[name]["validation"][CHOSEN_BY])
     return {"score": chosen, "metrics": by_score[chosen], "by_score": by_score}
 
 

@@ -17,7 +17,7 @@ EPOCHS = 1  # half of the default: someone is waiting
 
 
 def demo(output_dir: str = "demo", *, seed: int = 0) -> tuple[list[dict[str, Any]], Path]:
-    """Results of teacher, untrained, plainly tuned and flipped student on the same test pairs, and the matcher folder."""
+    """Results of the systems that `compare` takes by default, on the same test pairs, and the matcher folder."""
     folder = Path(output_dir)
     files = {}
     for name, rows in bank_pairs(**SIZES, seed=seed).items():

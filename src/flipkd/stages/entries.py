@@ -11,11 +11,13 @@ from typing import Any
 
 from flipkd.config import MINED_BY_DEFAULT, NAME, CompareConfig, TeachConfig, TrainConfig
 from flipkd.errors import ConfigError, nearest
+from flipkd.evaluate.combine import PLUS
 
-STUDENTS = ("untrained", "plain", "no_teacher", "flipped")
 LABELS_ONLY = ("plain", "no_teacher")  # they read labelled rows, and make as many steps of them as `flipped` of all
+TAUGHT = ("answer_kd", "paper", "shuffled_teacher", "flipped")
+STUDENTS = ("untrained", *LABELS_ONLY, *TAUGHT)
 TEACHERS = ("teacher", "teacher_finetuned", "cross_encoder")
-SYSTEM_NAMES = ("tfidf", *TEACHERS, *STUDENTS)
+SYSTEM_NAMES = ("always_match", "tfidf", *TEACHERS, *STUDENTS)
 PATHS = frozenset({"train_file", "validation_file", "output_dir", "teacher", "columns"})
 OF_THE_COMPARISON = ("seed", "output_dir", "teacher")  # it gives each unit its own
 PER_SYSTEM: dict[str, dict[str, Any]] = {
@@ -24,12 +26,25 @@ PER_SYSTEM: dict[str, dict[str, Any]] = {
     "cross_encoder": {"teacher_type": "cross_encoder"},
     "plain": {"objectives": {"answer_cross_entropy": 1.0}, "score": "auto"},
     "no_teacher": {"objectives": {"answer_cross_entropy": 1.0, "cosent": 1.0}, "score": "auto"},
+    "answer_kd": {"objectives": {"answer_cross_entropy": 1.0, "bernoulli_kd": 1.0}, "score": "auto"},
+    "paper": {
+        "objectives": {"answer_cross_entropy": 1.0, "margin_hinge": 1.0, "in_batch_kl": 1.0},
+        "mined_ratio": 0.0,
+        "lora_r": 256,
+        "lora_alpha": 512,  # the scale lora_alpha / lora_r of our default
+        "lora_target_modules": "all-linear",
+        "lora_layers": None,
+        "readout_r": 256,
+    },
 }
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One name of a comparison: its system, and the settings of teacher and student that differ from the defaults."""
+    """One name of a comparison: its system, and the settings of teacher and student that differ from the defaults.
+
+    The system of a blend is its own name, as `plain+teacher_finetuned`.
+    """
 
     name: str
     system: str
@@ -37,6 +52,8 @@ class Entry:
     train: Mapping[str, Any] = field(default_factory=dict)
     changes: Mapping[str, Any] = field(default_factory=dict)
     """What a variant changes of the comparison's own settings; the teacher's with `teach.` before."""
+    parts: tuple[Entry, ...] = ()
+    """Whose scores a blend adds up."""
 
     @property
     def overrides(self) -> dict[str, Any]:
@@ -48,7 +65,7 @@ class Entry:
     @property
     def has_teacher(self) -> bool:
         """Whether the system is a small model or learns from one."""
-        return self.system in TEACHERS or self.system == "flipped"
+        return self.system in TEACHERS or self.system in TAUGHT
 
     def teach_config(self, shared: Mapping[str, Any]) -> TeachConfig:
         """Settings of the teacher: this system's own, or the one that the flipped student learns from."""
@@ -56,18 +73,22 @@ class Entry:
         return TeachConfig.check({**shared, **self.teach, **own})
 
     def train_config(self, shared: Mapping[str, Any]) -> TrainConfig:
-        """Settings of the student; one of labels only makes as many steps as mined pairs give the flipped one."""
-        config = TrainConfig.check({**shared, **self.train, **PER_SYSTEM.get(self.system, {})})
-        if self.system not in LABELS_ONLY:
+        """Settings of the student; one without mined pairs makes as many steps as they give the flipped one."""
+        own = PER_SYSTEM.get(self.system, {})
+        config = TrainConfig.check({**shared, **self.train, **own})
+        if self.system not in LABELS_ONLY and "mined_ratio" not in own:
             return config
         by_default = MINED_BY_DEFAULT if self.teach.get("teacher_type", "bi_encoder") == "bi_encoder" else 0.0
-        ratio = by_default if config.mined_ratio is None else config.mined_ratio
+        asked = TrainConfig.check({**shared, **self.train}).mined_ratio
+        ratio = by_default if asked is None else asked
         return config.model_copy(
             update={"num_train_epochs": config.num_train_epochs * (1 + ratio), "mined_ratio": 0.0}
         )
 
     def identity(self, shared: Mapping[str, Any]) -> dict[str, Any]:
         """All settings that the scores depend on, defaults and all; no paths."""
+        if self.parts:
+            return {"system": "blend", "overrides": {}, "parts": [part.identity(shared) for part in self.parts]}
         found: dict[str, Any] = {"system": self.system, "overrides": self.overrides}
         if self.has_teacher:
             found["teach"] = self.teach_config(shared).model_dump(mode="json", exclude=set(PATHS))
@@ -77,17 +98,28 @@ class Entry:
 
 
 def entries(config: CompareConfig) -> list[Entry]:
-    """The systems and variants that `config` names, in its order. Raises ConfigError for a name that is neither."""
+    """The systems and variants that `config` names, in its order, and behind them the blends, which need their scores.
+
+    Parts that stand in blends only are added. Raises ConfigError for a name that is neither.
+    """
     for name in config.variants:
         if not re.fullmatch(NAME, name):
             raise ConfigError(f"variants: {name!r} is part of files' names; use letters, digits, '.', '_' and '-'")
         if name in SYSTEM_NAMES:
             raise ConfigError(f"variants.{name}: {name} is a system already; choose another name")
+    blends = {name: name.split(PLUS) for name in config.systems if PLUS in name}
+    alone = [name for name in config.systems if name not in blends]
+    parts = [part for found in blends.values() for part in found]
     known = [*SYSTEM_NAMES, *config.variants]
-    for name in config.systems:
+    for name in [*alone, *parts]:
         if name not in known:
             raise ConfigError(f"no system is called {name!r}; {nearest(name, known)}")
-    return [_entry(config, name) for name in dict.fromkeys(config.systems)]
+    for name, found in blends.items():
+        if len(set(found)) < len(found):
+            raise ConfigError(f"systems: {name} names one part twice; name each part once")
+    made = {name: _entry(config, name) for name in dict.fromkeys([*alone, *parts])}
+    blended = [Entry(name, name, parts=tuple(made[part] for part in found)) for name, found in blends.items()]
+    return [*made.values(), *blended]
 
 
 def _entry(config: CompareConfig, name: str) -> Entry:

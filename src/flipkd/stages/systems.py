@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,21 +15,22 @@ from numpy.typing import NDArray
 
 from flipkd.config import CompareConfig, TeachConfig, TrainConfig
 from flipkd.device import best_device
-from flipkd.errors import ArtefactError
-from flipkd.evaluate.combine import COMBINED, fit_weights, weighted_sum
+from flipkd.evaluate.combine import COMBINED
 from flipkd.stages.entries import LABELS_ONLY, PATHS, STUDENTS, Entry, short_hash
 from flipkd.stages.pairs import content_hash, labels_of, trainable_pairs, warn_of_leaks
+from flipkd.stages.shuffled import shuffled
+from flipkd.stages.student_scores import student_scores
 from flipkd.stages.teach import StoredTeacher, given_scores, local_model, teach
 from flipkd.stages.train import train
 from flipkd.stages.units import Split
 from flipkd.student.loading import load_student
 from flipkd.student.model import Student
-from flipkd.student.scoring import score_pairs
 from flipkd.training.run import fresh_student
 from flipkd.training.trainer import METRICS, totals
 
 Placed = TypeVar("Placed", TeachConfig, TrainConfig)
 SYSTEMS = {
+    "always_match": "flipkd.stages.systems:always_match",
     "tfidf": "flipkd.stages.systems:tfidf",
     "teacher": "flipkd.stages.systems:teacher",
     "teacher_finetuned": "flipkd.stages.systems:teacher",
@@ -37,6 +38,9 @@ SYSTEMS = {
     "untrained": "flipkd.stages.systems:untrained",
     "plain": "flipkd.stages.systems:plain",
     "no_teacher": "flipkd.stages.systems:no_teacher",
+    "answer_kd": "flipkd.stages.systems:answer_kd",
+    "paper": "flipkd.stages.systems:flipped",
+    "shuffled_teacher": "flipkd.stages.systems:shuffled_teacher",
     "flipped": "flipkd.stages.systems:flipped",
 }
 
@@ -69,6 +73,8 @@ class Bench:
     def identity(self) -> dict[str, Any]:
         """All settings that this unit's scores depend on, and what is in files that may change under the same name."""
         found, entry = self.entry.identity(self.shared), self.entry
+        if entry.parts:
+            return found | {"parts": [replace(self, entry=part).identity() for part in entry.parts]}
         own: dict[str, Any] = {}
         if entry.has_teacher:
             teach = self.teach_config()
@@ -77,6 +83,7 @@ class Bench:
         if entry.system in STUDENTS:
             train = self.train_config(None)
             own |= self._own(train, entry.train) | local_model(train.model_name_or_path)
+            found |= {"symmetric": True} if self.config.symmetric else {}
         return found | ({"own_files": own} if own else {})
 
     def _own(self, settings: Any, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -114,6 +121,11 @@ class Bench:
         digest = short_hash(values | {"teacher": Path(values.get("teacher") or "").name})
         folder = Path(self.config.output_dir) / "runs" / f"{name}-{digest}-seed{self.seed}"
         return settings.model_copy(update={"output_dir": str(folder)})
+
+
+def always_match(bench: Bench) -> dict[str, Split]:
+    """The same score for every pair: what saying yes to all of them gives."""
+    return {"score": Split(*(np.ones(len(bench.sets[name])) for name in ("validation", "test")))}
 
 
 def tfidf(bench: Bench) -> dict[str, Split]:
@@ -154,29 +166,43 @@ def _teach(config: TeachConfig) -> None:
 def untrained(bench: Bench) -> dict[str, Split]:
     """The student's answer before any training."""
     student, _ = fresh_student(bench.train_config(None))
-    return _student_scores(bench, student, represent=False)
+    return _scored(bench, student, represent=False)
 
 
 def plain(bench: Bench) -> dict[str, Split]:
     """The student with LoRA on the labels alone."""
-    return _student_scores(bench, _trained(bench, None), represent=False)
+    return _scored(bench, _trained(bench, None), represent=False)
 
 
 def no_teacher(bench: Bench) -> dict[str, Split]:
     """The student whose answer and vectors both learn from the labels alone: what `flipped` is without its teacher."""
-    return _all_scores(bench, _trained(bench, None))
+    return _scored(bench, _trained(bench, None), represent=True)
+
+
+def answer_kd(bench: Bench) -> dict[str, Split]:
+    """The student whose answer learns the teacher's probability, with mined pairs and without vectors."""
+    return _scored(bench, _trained(bench, _taught(bench)), represent=False)
 
 
 def flipped(bench: Bench) -> dict[str, Split]:
     """The student that also learns from a teacher."""
+    return _scored(bench, _trained(bench, _taught(bench)), represent=True)
+
+
+def shuffled_teacher(bench: Bench) -> dict[str, Split]:
+    """The flipped student of a teacher whose values belong to other texts: what it gains is not the teacher's."""
+    config = bench.train_config(None)
+    files = {"train": config.train_file, "validation": config.validation_file}
+    sets = [trainable_pairs(path, columns=config.columns, name=name) for name, path in files.items()]
+    folder = shuffled(_taught(bench), sets, seed=bench.seed)
+    return _scored(bench, _trained(bench, str(folder)), represent=True)
+
+
+def _taught(bench: Bench) -> str:
+    """The folder of the unit's teacher."""
     settings = bench.teach_config()
     _teach(settings)
-    return _all_scores(bench, _trained(bench, settings.output_dir))
-
-
-def _all_scores(bench: Bench, student: Student) -> dict[str, Split]:
-    scores = _student_scores(bench, student, represent=True)
-    return scores | {COMBINED: _combined(scores, labels_of(bench.sets["validation"]))}
+    return settings.output_dir
 
 
 def _trained(bench: Bench, teacher_folder: str | None) -> Student:
@@ -190,23 +216,10 @@ def _trained(bench: Bench, teacher_folder: str | None) -> Student:
     return student.to(best_device())
 
 
-def _student_scores(bench: Bench, student: Student, *, represent: bool) -> dict[str, Split]:
-    start, pairs = time.perf_counter(), sum(len(bench.sets[name]) for name in ("validation", "test"))
-    found = [
-        score_pairs(student, *bench.texts(name), represent=represent, progress=name) for name in ("validation", "test")
-    ]
+def _scored(bench: Bench, student: Student, *, represent: bool) -> dict[str, Split]:
+    """Its scores of the validation and the test pairs, and how many pairs a second it scored."""
+    start, held_out = time.perf_counter(), {name: bench.sets[name] for name in ("validation", "test")}
+    scores = student_scores(student, held_out, represent=represent, symmetric=bench.config.symmetric)
+    pairs = sum(map(len, held_out.values())) * (2 if bench.config.symmetric else 1)
     bench.cost["score_pairs_per_second"] = round(pairs / (time.perf_counter() - start), 1)
-    scores = {"answer": Split(*(f.answer.astype(np.float64) for f in found))}
-    if represent:
-        cosines = [f.cosine for f in found]
-        if any(cosine is None for cosine in cosines):
-            raise ArtefactError("the student gave no vectors; its contract names no readout place")
-        scores["cosine"] = Split(*(np.asarray(cosine, np.float64) for cosine in cosines))
     return scores
-
-
-def _combined(scores: dict[str, Split], labels: NDArray[np.int64]) -> Split:
-    """The sum of answer and cosine with weights that validation fits."""
-    columns = {name: {kind: getattr(s, name) for kind, s in scores.items()} for name in ("validation", "test")}
-    weights = fit_weights(columns["validation"], labels)
-    return Split(*(weighted_sum(columns[name], weights) for name in ("validation", "test")))

@@ -34,6 +34,7 @@ PASSED_ON = (
     "seed",
     "prompt",
     "bf16",
+    "warm_start_pairs",
 )
 
 

@@ -25,15 +25,21 @@ def load_cross_encoder(
     from sentence_transformers import CrossEncoder
 
     model = load_model(CrossEncoder, name_or_path, max_length=max_length, dtype=dtype, device=device)
-    names = model.config.architectures or []
-    if getattr(model[0], "transformer_task", "") == "sequence-classification" and not any(
-        name.endswith("ForSequenceClassification") for name in names
-    ):
+    if not has_scoring_head(model):
         # transformers would put a random head on top, another one at each load.
         raise ArtefactError(
-            f"{name_or_path}: has no trained scoring head ({names}); fine-tune it as a cross-encoder first"
+            f"{name_or_path}: has no trained scoring head ({model.config.architectures or []}); fine-tune it as a "
+            "cross-encoder first"
         )
     return CrossEncoderTeacher(model, name=str(name_or_path), prompt=prompt, batch_size=batch_size)
+
+
+def has_scoring_head(model: Any) -> bool:
+    """Whether what a CrossEncoder was loaded from can score pairs, and its head was not drawn at random."""
+    names = model.config.architectures or []
+    return getattr(model[0], "transformer_task", "") != "sequence-classification" or any(
+        name.endswith("ForSequenceClassification") for name in names
+    )
 
 
 class CrossEncoderTeacher:

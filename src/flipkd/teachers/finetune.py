@@ -24,8 +24,9 @@ from flipkd.files import new_folder, write_json
 from flipkd.tables import pick
 from flipkd.teachers.batching import LengthGroupedBatches, multiplies_bfloat16
 from flipkd.teachers.bi_encoder import BiEncoderTeacher
-from flipkd.teachers.cross_encoder import CrossEncoderTeacher
+from flipkd.teachers.cross_encoder import CrossEncoderTeacher, has_scoring_head
 from flipkd.teachers.teacher import default_prompt, load_model
+from flipkd.teachers.warm_start import graded_pairs
 
 LOSSES = {
     "cosent": "sentence_transformers.sentence_transformer.losses:CoSENTLoss",
@@ -42,6 +43,7 @@ POSITIVES_ONLY = {
     "MegaBatchMarginLoss",
 }
 KINDS = ["bi_encoder", "cross_encoder"]
+WARM_START_RATE = 10  # times the learning rate: a head drawn at random and layers that never compared two texts
 
 
 def finetune_teacher(
@@ -60,15 +62,17 @@ def finetune_teacher(
     seed: int = 0,
     prompt: str | None = None,
     bf16: bool | None = None,
+    warm_start_pairs: int = 8000,
 ) -> Path:
     """Fine-tune a small model on `text1`, `text2`, `label` and save it, whole or not at all, to `output_dir`.
 
     A bi-encoder's `loss` is a row of LOSSES or `package.module:class`; one that reads no labels (POSITIVES_ONLY) trains on
     positives, against the other texts of the batch. A cross-encoder learns by binary cross-entropy; an encoder without a
-    scoring head gets one, drawn with `seed`. `warmup_steps` below 1 is a share of all steps. `max_length` counts the tokens
-    of one text, of both for a cross-encoder. `prompt` (None: the model's own) stands before each text, for a cross-encoder
-    before the first, and is saved with the model. `bf16` None: mixed precision where the machine has it. `finetune.json`
-    beside the model holds settings and validation metrics before and after. Raises DataError (columns, labels),
+    scoring head gets one, drawn with `seed`, and first learns what it says of `warm_start_pairs` pairs as a bi-encoder
+    (`graded_pairs`), at WARM_START_RATE times the rate. `warmup_steps` below 1 is a share of all steps. `max_length` counts
+    the tokens of one text, of both for a cross-encoder. `prompt` (None: the model's own) stands before each text, for a
+    cross-encoder before the first, and is saved with the model. `bf16` None: mixed precision where the machine has it.
+    `finetune.json` beside the model holds settings and validation metrics before and after. Raises DataError (columns, labels),
     ConfigError (kind, loss), NumbersError (loss not finite) and what `load_teacher` and `new_folder` raise.
     """
     if kind not in KINDS:
@@ -85,6 +89,7 @@ def finetune_teacher(
         "seed": seed,
         "prompt": prompt,
         "bf16": multiplies_bfloat16() if bf16 is None else bf16,
+        "warm_start_pairs": warm_start_pairs if kind == "cross_encoder" else 0,
     }
     return _finetune(settings, dataset, validation, Path(output_dir))
 
@@ -97,6 +102,10 @@ def _finetune(settings: dict[str, Any], dataset: Dataset, validation: Dataset | 
     with new_folder(output_dir) as folder:
         model = _load(settings)
         before = _metrics(model, checked)
+        if settings["warm_start_pairs"] and not has_scoring_head(model):
+            _warm_start(model, pairs, settings)
+        else:
+            settings["warm_start_pairs"] = 0
         train_loss = _train(model, pairs, settings)
         # Its card would quote users' texts and ask the hub for the base model.
         model.save_pretrained(str(folder), create_model_card=False)
@@ -107,6 +116,13 @@ def _finetune(settings: dict[str, Any], dataset: Dataset, validation: Dataset | 
             folder / "finetune.json", {**settings, **used, "train_loss": train_loss, "before": before, "after": after}
         )
     return output_dir
+
+
+def _warm_start(model: Any, pairs: Dataset, settings: dict[str, Any]) -> None:
+    teacher = BiEncoderTeacher(_load({**settings, "kind": "bi_encoder"}), name="")
+    graded = graded_pairs(teacher, pairs, count=settings["warm_start_pairs"], seed=settings["seed"])
+    rate = WARM_START_RATE * settings["learning_rate"]
+    _train(model, graded, {**settings, "num_train_epochs": 1, "learning_rate": rate})
 
 
 def _train(model: Any, pairs: Dataset, settings: dict[str, Any]) -> float:

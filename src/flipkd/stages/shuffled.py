@@ -1,0 +1,83 @@
+"""A control: a teacher's values given to the wrong texts, in a folder of its own that a student learns from as from any other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock
+from numpy.typing import NDArray
+
+from flipkd.files import write_json
+from flipkd.stages.entries import short_hash
+from flipkd.stages.pairs import content_hash
+from flipkd.stages.teach import TEACHER, StoredTeacher
+from flipkd.teachers.store import ScoreStore
+from flipkd.teachers.teacher import fingerprint_of
+
+
+def shuffled(folder: str | Path, sets: Sequence[Any], *, seed: int) -> Path:
+    """The folder of a teacher that gives each text of these pairs another one's vector, or each pair another one's score.
+
+    Which one depends on `seed` alone. It stands beside `folder`, that of the real teacher, and is made once.
+    """
+    teacher = StoredTeacher(folder)
+    origin = {"of": teacher.fingerprint, "pairs": [content_hash(dataset) for dataset in sets], "seed": seed}
+    target = Path(folder).with_name(f"{Path(folder).name}-shuffled-{short_hash(origin)}")
+    with FileLock(target.with_name(f".{target.name}.lock")):
+        if not (target / TEACHER).exists():
+            _make(target, teacher, sets, origin)
+    return target
+
+
+def _make(target: Path, teacher: StoredTeacher, sets: Sequence[Any], origin: dict[str, Any]) -> None:
+    left, right = ([text for dataset in sets for text in dataset[side][:]] for side in ("text1", "text2"))
+    describe = teacher.describe() | {"shuffled": origin}
+    fingerprint = fingerprint_of(describe)
+    store, seed = ScoreStore(target / "store", fingerprint=fingerprint, describe=describe), origin["seed"]
+    if teacher.kind == "bi_encoder":
+        texts = list(dict.fromkeys([*left, *right]))
+        store.vectors(texts, _Vectors(fingerprint, describe, texts, of_others(teacher.vectors(texts), seed=seed)))
+    else:
+        scores = np.concatenate([teacher.signal(dataset).pair_scores() for dataset in sets])
+        known = dict(zip(zip(left, right, strict=True), scores, strict=True))
+        values = of_others(np.array(list(known.values()), np.float32), seed=seed)
+        store.scores([a for a, _ in known], [b for _, b in known], _Scores(fingerprint, describe, list(known), values))
+    # Last: the folder is a teacher from here on.
+    write_json(target / TEACHER, {"fingerprint": fingerprint, "teacher": describe, "max_length": teacher.max_length})
+
+
+def of_others(values: NDArray[np.float32], *, seed: int) -> NDArray[np.float32]:
+    """The same values [n, ...] in another order, in which none has its own place from two on."""
+    order = np.random.default_rng(seed).permutation(len(values))
+    found = np.empty_like(values)
+    found[order] = values[np.roll(order, 1)]
+    return found
+
+
+class _Known:
+    """Values that are looked up by text, or by pair of texts."""
+
+    def __init__(
+        self, fingerprint: str, describe: dict[str, Any], keys: Sequence[Any], values: NDArray[np.float32]
+    ) -> None:
+        self.fingerprint, self._describe = fingerprint, describe
+        self._values = dict(zip(keys, values, strict=True))
+
+    def describe(self) -> dict[str, Any]:
+        return self._describe
+
+    def _of(self, keys: Iterable[Any]) -> NDArray[np.float32]:
+        return np.array([self._values[key] for key in keys], np.float32)
+
+
+class _Vectors(_Known):
+    def embed(self, texts: Sequence[str], *, progress: bool = False) -> NDArray[np.float32]:
+        return self._of(texts)
+
+
+class _Scores(_Known):
+    def score(self, left: Sequence[str], right: Sequence[str], *, progress: bool = False) -> NDArray[np.float32]:
+        return self._of(zip(left, right, strict=True))

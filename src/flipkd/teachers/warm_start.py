@@ -1,0 +1,36 @@
+"""What a new cross-encoder learns first: how close the bi-encoder that it is made of finds many pairs of the same texts."""
+
+from __future__ import annotations
+
+import numpy as np
+from datasets import Dataset
+
+from flipkd.evaluate.calibration import fit_calibration
+from flipkd.teachers.bi_encoder import BiEncoderTeacher
+from flipkd.teachers.mining import mine_pairs
+
+
+def graded_pairs(teacher: BiEncoderTeacher, pairs: Dataset, *, count: int, seed: int = 0) -> Dataset:
+    """`count` pairs of the texts of `pairs`, with the bi-encoder's probability of a match for a label.
+
+    A third are the pairs themselves, a third texts that it finds close, the rest texts drawn at random; where there are
+    not as many of the first two, more of the last. The probability is a sigmoid of the cosine, fitted on the labels.
+    """
+    left, right = pairs["text1"][:], pairs["text2"][:]
+    left_vectors, right_vectors = teacher.embed(left), teacher.embed(right)
+    random = np.random.default_rng(seed)
+    own = random.permutation(len(left))[: count // 3]
+    near = mine_pairs(left, right, left_vectors, right_vectors, count=count // 3, seed=seed)
+    drawn = random.integers(0, len(left), (2, count - len(own) - len(near[0])))
+    rows, columns = (np.concatenate([own, near[side], drawn[side]]) for side in (0, 1))
+    calibration = fit_calibration(
+        np.einsum("nd,nd->n", left_vectors, right_vectors), np.array(pairs["label"][:]), method="sigmoid"
+    )
+    cosines = np.einsum("nd,nd->n", left_vectors[rows], right_vectors[columns])
+    return Dataset.from_dict(
+        {
+            "text1": [left[row] for row in rows],
+            "text2": [right[column] for column in columns],
+            "label": calibration.apply(cosines).tolist(),
+        }
+    )
