@@ -1,5 +1,7 @@
 """MatchBatch: derived views, what is masked, what is refused."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -63,6 +65,22 @@ def test_comparable_leaves_out_repeated_texts(seed, columns):
         for i in range(6)
     ]
     assert MatchBatch(left_id=left, right_id=right).comparable.tolist() == expected
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("columns", [6, 9])
+def test_labelled_cells_are_those_of_a_pair_with_that_label_either_way_round(make_batch, seed, columns):
+    batch = make_batch(6, columns=columns, seed=seed, left_id=None, right_id=None)
+    random = torch.Generator().manual_seed(seed)
+    ids = {"left_id": torch.randint(0, 4, (6,), generator=random)}
+    ids["right_id"] = torch.randint(0, 4, (columns,), generator=random)
+    left, right, label = ids["left_id"].tolist(), ids["right_id"].tolist(), batch.label.tolist()
+    for value in (0, 1):
+        pairs = [(left[k], right[k]) for k in range(6) if label[k] == value]
+        expected = [[(a, b) in pairs or (b, a) in pairs for b in right] for a in left]
+        assert replace(batch, **ids).labelled(value).tolist() == expected
+        assert torch.equal(batch.labelled(value), batch.own & (batch.label == value)[:, None])
+        assert not replace(batch, label=None, **ids).labelled(value).any()
 
 
 def test_without_ids_everything_is_comparable():

@@ -167,6 +167,13 @@ def test_odd_batches_give_the_packages_losses(recipe, base_models):
     lonely = [shared, (shared[0], "fee", 0), ("close it", shared[1], 0)]
     assert assert_same_losses(recipe, ours, module, lonely, teacher, thresholds)["in_batch_kl"] > 0
     assert sum(assert_same_losses(recipe, ours, module, [PAIRS[5]], teacher, thresholds).values()) == 0
+    # A cell of the first two pairs is the third pair, turned round, whose label says the opposite of the teacher.
+    match, none = (PAIRS[8], PAIRS[0])
+    for label, (left, right, _) in ((0, match), (1, none)):
+        named = [PAIRS[1], PAIRS[9], (left, "fee", -1), ("close it", right, -1), (right, left, label)]
+        assert assert_same_losses(recipe, ours, module, named, teacher, thresholds)["margin_hinge"] > 0
+        _, positive, negative = recipe.cells(named, "cpu")
+        assert bool((positive, negative)[label == 0][2, 3])
 
 
 def assert_same_losses(recipe, ours, module, pairs, teacher, thresholds):
