@@ -139,3 +139,12 @@ def test_mean_of_what_is_counted_has_no_gradient_elsewhere():
     (gradient,) = torch.autograd.grad(none, source)
     assert none.item() == 0
     assert gradient.tolist() == [0, 0, 0, 0]
+
+
+def test_weighted_mean_of_what_is_counted():
+    terms = torch.tensor([1.0, 2.0, 30.0], requires_grad=True)
+    mean = mean_or_zero(terms, torch.tensor([True, True, False]), torch.tensor([0.1, 0.3, 5.0]))
+    mean.backward()
+    assert mean.item() == pytest.approx(0.7 / 0.4)
+    assert terms.grad.tolist() == pytest.approx([0.25, 0.75, 0.0])
+    assert mean_or_zero(terms, torch.zeros(3, dtype=torch.bool), torch.ones(3)).item() == 0
