@@ -15,9 +15,9 @@ from flipkd.evaluate.metrics import measure
 from flipkd.student.rows import pad
 from flipkd.student.scoring import score_pairs
 from flipkd.training.batches import Collator, LengthGroupedRows, PairTable, TeacherSignal
-from flipkd.training.losses import teacher_thresholds
 from flipkd.training.module import DistillationModule
 from flipkd.training.run import PASSED_ON, fresh_student, run_objectives
+from flipkd.training.thresholds import teacher_thresholds
 from flipkd.training.trainer import fit
 
 # peft 0.21 asks transformers 5.23 by its old name; the package silences that, a script need not

@@ -87,7 +87,9 @@ class _Cells(NamedTuple):
 
     def each(self, view: Callable[[Tensor], Tensor]) -> _Cells:
         """The same view of every tensor."""
-        return _Cells(*(view(x) for x in self[:5]), None if self.weight is None else view(self.weight))
+        similarity, teacher, positive, negative, own = map(view, self[:5])
+        weight = None if self.weight is None else view(self.weight)
+        return _Cells(similarity, teacher, positive, negative, own, weight)
 
 
 def _zones(
