@@ -151,11 +151,11 @@ def losses(student, teacher, pairs, thresholds):
     label = torch.tensor([label for _, _, label in pairs], device=answers.device)
     S = left @ right.T
     T = torch.stack([teacher[a] for a, _, _ in pairs]) @ torch.stack([teacher[b] for _, b, _ in pairs]).T
-    own, usable = cells(pairs, answers.device)
+    usable, match, no_match = cells(pairs, answers.device)
     # Paper: pairs on which the teacher is unsure are dropped; and a labelled pair that it contradicts.
     theta_pos, theta_neg = thresholds
-    positive = usable & (theta_pos <= T) & ~(own & (label == 0)[:, None])
-    negative = usable & (theta_neg >= T) & ~(own & (label == 1)[:, None])
+    positive = usable & (theta_pos <= T) & ~no_match
+    negative = usable & (theta_neg >= T) & ~match
     return {
         "answer_cross_entropy": mean(F.cross_entropy(answers[label >= 0], label[label >= 0], reduction="none")),
         "margin_hinge": margin_hinge(S, T, positive, negative),
@@ -164,12 +164,14 @@ def losses(student, teacher, pairs, thresholds):
 
 
 def cells(pairs, device):
-    """Each pair's own cell, and the cells (a_i, b_j) that no repetition of a text turns into a false negative."""
+    """The cells (a_i, b_j) that no repetition of a text turns into a false negative; the known matches and non-matches."""
     number = {}
     a, b = (torch.tensor([number.setdefault(pair[side], len(number)) for pair in pairs]) for side in (0, 1))
     own = torch.eye(len(pairs), dtype=torch.bool)
     repeated = (a[:, None] == a) | (b[:, None] == b) | (a[:, None] == b)
-    return own.to(device), (own | ~repeated).to(device)
+    known = {value: {frozenset(pair[:2]) for pair in pairs if pair[2] == value} for value in (1, 0)}
+    named = [[[frozenset((a, b)) in known[y] for _, b, _ in pairs] for a, _, _ in pairs] for y in (1, 0)]
+    return own.to(device) | ~repeated.to(device), *torch.tensor(named, device=device)
 
 
 def margin_hinge(S, T, positive, negative):

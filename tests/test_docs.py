@@ -36,6 +36,11 @@ GIVEN_BY_THE_RUN = {
     "theta_neg": "from `filter_quantile`",
     "teacher_slope": "from validation",
     "teacher_intercept": "from validation",
+    "theta_off_pos": "from `off_diagonal_quantiles`",
+    "theta_off_neg": "from `off_diagonal_quantiles`",
+    "teacher_std": "from training",
+    "teacher_low": "from training",
+    "teacher_high": "from training",
 }
 
 

@@ -89,6 +89,19 @@ class TrainConfig(Settings):
     filter_quantile: float | None = Field(
         0.2, ge=0, lt=0.5, description="dual threshold at this quantile of the teacher's scores; null: no filter"
     )
+    filter_band: float = Field(
+        0.0,
+        ge=0,
+        le=0.5,
+        description="least share of the labelled pairs between both thresholds, which move apart for it",
+    )
+    off_diagonal_quantiles: list[float] | None = Field(
+        None,
+        min_length=2,
+        max_length=2,
+        description="thresholds off the diagonal (negatives up to, positives from): quantiles of the teacher's scores of "
+        "random pairs of texts; null: those of the pairs",
+    )
     score: Literal["auto", "answer", "cosine"] = Field(
         "auto", description="what decides; auto: whichever of answer, cosine or both is best on validation"
     )
@@ -116,6 +129,10 @@ class TrainConfig(Settings):
     weight_decay: float = Field(0.0, ge=0, description="weight decay of AdamW")
     max_grad_norm: float = Field(1.0, ge=0, description="gradient clipping; 0: none")
     logging_steps: int = Field(10, ge=1, description="steps between two lines of metrics.jsonl")
+    log_gradient_norms: bool = Field(
+        False,
+        description="each objective's gradient norm in those lines: a further pass backward each; not with CUDA graphs",
+    )
     save_steps: int = Field(100, ge=1, description="steps between two checkpoints")
     save_total_limit: int = Field(2, ge=2, description="checkpoints kept")
     report_to: str | list[str] = Field("none", description="trackers of transformers, e.g. tensorboard")

@@ -1,5 +1,7 @@
 """MatchBatch: derived views, what is masked, what is refused."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -65,6 +67,22 @@ def test_comparable_leaves_out_repeated_texts(seed, columns):
     assert MatchBatch(left_id=left, right_id=right).comparable.tolist() == expected
 
 
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("columns", [6, 9])
+def test_labelled_cells_are_those_of_a_pair_with_that_label_either_way_round(make_batch, seed, columns):
+    batch = make_batch(6, columns=columns, seed=seed, left_id=None, right_id=None)
+    random = torch.Generator().manual_seed(seed)
+    ids = {"left_id": torch.randint(0, 4, (6,), generator=random)}
+    ids["right_id"] = torch.randint(0, 4, (columns,), generator=random)
+    left, right, label = ids["left_id"].tolist(), ids["right_id"].tolist(), batch.label.tolist()
+    for value in (0, 1):
+        pairs = [(left[k], right[k]) for k in range(6) if label[k] == value]
+        expected = [[(a, b) in pairs or (b, a) in pairs for b in right] for a in left]
+        assert replace(batch, **ids).labelled(value).tolist() == expected
+        assert torch.equal(batch.labelled(value), batch.own & (batch.label == value)[:, None])
+        assert not replace(batch, label=None, **ids).labelled(value).any()
+
+
 def test_without_ids_everything_is_comparable():
     assert MatchBatch(label=torch.zeros(3)).comparable.all()
 
@@ -121,3 +139,12 @@ def test_mean_of_what_is_counted_has_no_gradient_elsewhere():
     (gradient,) = torch.autograd.grad(none, source)
     assert none.item() == 0
     assert gradient.tolist() == [0, 0, 0, 0]
+
+
+def test_weighted_mean_of_what_is_counted():
+    terms = torch.tensor([1.0, 2.0, 30.0], requires_grad=True)
+    mean = mean_or_zero(terms, torch.tensor([True, True, False]), torch.tensor([0.1, 0.3, 5.0]))
+    mean.backward()
+    assert mean.item() == pytest.approx(0.7 / 0.4)
+    assert terms.grad.tolist() == pytest.approx([0.25, 0.75, 0.0])
+    assert mean_or_zero(terms, torch.zeros(3, dtype=torch.bool), torch.ones(3)).item() == 0

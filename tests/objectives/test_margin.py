@@ -40,33 +40,48 @@ def chosen(batch, theta):
     return result
 
 
-def loop_hinge(batch, theta, margin, gamma, epsilon):
-    positive, negative = chosen(batch, theta)
-    between = [max(0.0, margin - (p[0] - q[0])) for p in positive for q in negative]
+def loop_hinge(batch, theta, margin, gamma, epsilon, *, apart=False, active=False, scale=1.0, trust=None):
+    """`trust` is the slope and intercept of the teacher's log-odds; `theta` may hold any knob of the dual threshold."""
+    positive, negative = chosen(batch, theta | ({"trust": True} if trust else {}))
+    positive, negative = ([(*cell, sign) for cell in members] for members, sign in ((positive, 1), (negative, -1)))
+
+    def weight(cell):
+        _, t, i, j, sign = cell
+        return 1 / (1 + math.exp(-sign * (trust[0] * t + trust[1]))) if trust and i == j else 1.0
+
+    def term(value, *two):
+        return max(0.0, value), all(cell[2] == cell[3] for cell in two), weight(two[0]) * weight(two[1])
+
+    between = [term(margin - (p[0] - q[0]), p, q) for p in positive for q in negative]
     within = [
-        max(0.0, gamma * (u[1] - v[1]) - (u[0] - v[0]))
+        term(gamma * scale * (u[1] - v[1]) - (u[0] - v[0]), u, v)
         for members in (positive, negative)
         for u in members
         for v in members
-        if u[1] - v[1] > epsilon
+        if scale * (u[1] - v[1]) > epsilon
     ]
-    return sum(sum(terms) / len(terms) if terms else 0.0 for terms in (between, within))
+    total = 0.0
+    for terms in (between, within):
+        for group in ([True], [False]) if apart else ([True, False],):
+            mine = [(value, w) for value, pairs, w in terms if pairs in group and (value > 0 or not active)]
+            total += sum(value * w for value, w in mine) / sum(w for _, w in mine) if mine else 0.0
+    return total
 
 
-def loop_angular(batch, theta, margin_pos, margin_neg, tau):
-    """By angles, which is right as long as none passes 0 or pi."""
+def loop_angular(batch, theta, margin_pos, margin_neg, tau, *, low=-1.0, high=1.0):
+    """By angles, which is right as long as none passes 0 or pi; the certainty is 1 at `low` and `high`."""
     positive, negative = chosen(batch, theta)
-    theta_pos, theta_neg = (theta["theta_pos"] or 0.0), (theta["theta_neg"] or 0.0)
+    middle = (low + high) / 2
+    theta_pos, theta_neg = (middle if theta[name] is None else theta[name] for name in ("theta_pos", "theta_neg"))
 
     def turned(cosine, angle):
         return math.cos(math.acos(max(-1.0, min(1.0, cosine))) + angle)
 
-    pull = [
-        (turned(s, margin_pos * max(0.0, (t - theta_pos) / (1 - theta_pos))) / tau, i, j) for s, t, i, j in positive
-    ]
-    push = [
-        (turned(s, -margin_neg * max(0.0, (theta_neg - t) / (theta_neg + 1))) / tau, i, j) for s, t, i, j in negative
-    ]
+    def sure(past, most):
+        return max(0.0, min(1.0, past / most))
+
+    pull = [(turned(s, margin_pos * sure(t - theta_pos, high - theta_pos)) / tau, i, j) for s, t, i, j in positive]
+    push = [(turned(s, -margin_neg * sure(theta_neg - t, theta_neg - low)) / tau, i, j) for s, t, i, j in negative]
     total = 0.0
     for side in (1, 2):
         terms = []
@@ -103,6 +118,115 @@ def test_hinge_equals_plain_loops(make_batch, seed, columns, theta, grid):
     batch = make_batch(8, columns=columns, seed=seed, **only_pairs)
     loss = margin_hinge(batch, **theta, margin=0.4, gamma=0.7, epsilon=0.1)
     assert loss.item() == pytest.approx(loop_hinge(batch, theta, 0.4, 0.7, 0.1), rel=1e-5, abs=1e-7)
+
+
+REPAIRS = [
+    {"apart": True},
+    {"active": True},
+    {"apart": True, "active": True},
+    {"spread": 0.3, "teacher_std": 0.1},
+    {"trust": True, "teacher_slope": 3.0, "teacher_intercept": -0.5},
+    {"trust": True, "teacher_slope": 3.0, "apart": True, "active": True, "spread": 0.1, "teacher_std": 0.3},
+]
+OFF_DIAGONALS = [
+    {},
+    {"off_diagonal": "negatives"},
+    {"off_diagonal": "none"},
+    {"theta_off_pos": 0.7, "theta_off_neg": 0.1},
+]
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("theta", [FILTER, OFF])
+@pytest.mark.parametrize("knobs", REPAIRS)
+@pytest.mark.parametrize("off_diagonal", OFF_DIAGONALS)
+@pytest.mark.parametrize("grid", [True, False])
+def test_repaired_hinge_equals_plain_loops(make_batch, seed, theta, knobs, off_diagonal, grid):
+    scores = torch.rand(8, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+    only_pairs = {} if grid else {"teacher_grid": None, "teacher_pair": scores}
+    batch = make_batch(8, columns=11, seed=seed, **only_pairs)
+    loss = margin_hinge(batch, **theta, **knobs, **off_diagonal, margin=0.4, gamma=0.7, epsilon=0.1)
+    trust = (knobs["teacher_slope"], knobs.get("teacher_intercept", 0.0)) if "trust" in knobs else None
+    expected = loop_hinge(
+        batch,
+        theta | off_diagonal,
+        0.4,
+        0.7,
+        0.1,
+        apart=grid and "apart" in knobs,
+        active="active" in knobs,
+        scale=knobs.get("spread", 1.0) / knobs.get("teacher_std", 1.0),
+        trust=trust,
+    )
+    assert loss.item() == pytest.approx(expected, rel=1e-5, abs=1e-6)
+    loss.backward()
+    assert batch.left.grad.isfinite().all()
+
+
+def test_means_over_active_comparisons_are_not_diluted_by_what_is_learnt():
+    teacher = torch.tensor([0.9, -0.9, -0.9, -0.9])
+    student = torch.tensor([0.1, 0.1, -0.9, -0.9], requires_grad=True)  # two of three negatives are far enough away
+    diluted, active = (margin_hinge(pair_batch(student, teacher), **FILTER, active=a) for a in (False, True))
+    assert diluted.item() == pytest.approx(0.2 / 3)
+    assert active.item() == pytest.approx(0.2)
+    active.backward()
+    assert student.grad.tolist() == [-1.0, 1.0, 0.0, 0.0]
+
+
+def test_pairs_apart_are_not_drowned_by_the_cells_beside_them():
+    """One negative pair at the margin's half among cells off the diagonal that ask for nothing."""
+    student = torch.full((8, 8), -0.5)
+    teacher = torch.full((8, 8), -0.9)
+    teacher[0, 0], student[0, 0], student[1, 1] = 0.9, 0.5, 0.4
+    batch = grid_batch(student, teacher, label=torch.tensor([1, 0, -1, -1, -1, -1, -1, -1]))
+    together, apart = (margin_hinge(batch, **FILTER, apart=a).item() for a in (False, True))
+    assert together == pytest.approx(0.1 / 63, rel=1e-4)
+    assert apart == pytest.approx(0.1 / 7, rel=1e-4)
+    assert margin_hinge(batch, **FILTER, apart=True, active=True).item() == pytest.approx(0.1, rel=1e-4)
+
+
+def test_a_teacher_with_narrow_scores_asks_as_much_when_its_spread_is_set():
+    student, wide = torch.zeros(4), torch.tensor([0.9, 0.7, 0.5, 0.4])
+    narrow = 0.75 + 0.1 * wide
+    losses = [
+        margin_hinge(
+            pair_batch(student, t), theta_pos=0.3, theta_neg=-0.3, spread=0.2, teacher_std=float(t.std())
+        ).item()
+        for t in (wide, narrow)
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    assert losses[0] > 0.05
+    assert margin_hinge(pair_batch(student, narrow), **FILTER).item() == 0, "its gaps are below epsilon"
+
+
+def test_trust_keeps_a_contradicted_pair_with_the_weight_of_its_label():
+    """Three pairs labelled 1, the teacher doubting the second; one labelled 0."""
+    student = torch.zeros(4, requires_grad=True)
+    teacher = torch.tensor([2.0, -2.0, 2.0, -2.0])
+    batch = pair_batch(student, teacher, label=torch.tensor([1, 1, 1, 0]))
+    loss = margin_hinge(batch, **FILTER, trust=True, gamma=0.0)
+    loss.backward()
+    sure, doubted = 1 / (1 + math.exp(-2.0)), 1 / (1 + math.exp(2.0))
+    assert loss.item() == pytest.approx(0.2, rel=1e-5)
+    parts = [weight / (2 * sure + doubted) for weight in (sure, doubted, sure)]
+    assert (-student.grad[:3]).tolist() == pytest.approx(parts, rel=1e-5)
+    assert student.grad[3].item() == pytest.approx(1.0, rel=1e-5)
+
+
+@pytest.mark.parametrize("loss", [margin_hinge, margin_angular])
+def test_without_cells_off_the_diagonal_their_similarity_does_not_matter(make_batch, loss):
+    student = (make_batch(6, seed=2).similarity * 0.5).detach().requires_grad_()
+    batch = grid_batch(student, make_batch(6, seed=2).teacher_grid)
+    loss(batch, **FILTER, off_diagonal="none").backward()
+    assert not student.grad[~torch.eye(6, dtype=torch.bool)].any()
+
+
+@pytest.mark.parametrize(
+    "knobs", [{"spread": 0.2}, {"spread": 0.0, "teacher_std": 0.1}, {"spread": 0.2, "teacher_std": 0.0}]
+)
+def test_a_spread_that_cannot_be_had_is_refused(make_batch, knobs):
+    with pytest.raises(ConfigError, match="both must be above 0"):
+        margin_hinge(make_batch(), **FILTER, **knobs)
 
 
 def test_hinge_asks_the_margin_between_the_classes_and_no_more():
@@ -205,6 +329,29 @@ def test_angular_equals_plain_loops(make_batch, seed, columns, theta):
     batch = make_batch(8, columns=columns, seed=seed)
     loss = margin_angular(batch, **theta, margin_pos=0.15, margin_neg=0.05, temperature=0.2)
     assert loss.item() == pytest.approx(loop_angular(batch, theta, 0.15, 0.05, 0.2), rel=1e-4)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("theta", [FILTER, OFF])
+@pytest.mark.parametrize("off_diagonal", OFF_DIAGONALS)
+def test_angular_in_the_teachers_own_range_equals_plain_loops(make_batch, seed, theta, off_diagonal):
+    batch = make_batch(8, columns=11, seed=seed)
+    knobs = {"margin_pos": 0.15, "margin_neg": 0.05, "temperature": 0.2}
+    ends = {"own_range": True, "teacher_low": -0.6, "teacher_high": 0.8}
+    expected = loop_angular(batch, theta | off_diagonal, 0.15, 0.05, 0.2, low=-0.6, high=0.8)
+    assert margin_angular(batch, **theta, **knobs, **ends, **off_diagonal).item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_angular_is_certain_at_the_ends_of_the_teachers_own_range():
+    teacher = torch.tensor([[0.9, 0.7], [0.7, 0.9]])
+    ends = {"teacher_low": 0.7, "teacher_high": 0.9}
+    theta = {"theta_pos": 0.85, "theta_neg": 0.75, "temperature": 0.5}
+    batch = grid_batch(torch.zeros(2, 2), teacher)
+    loss = margin_angular(batch, **theta, own_range=True, **ends)
+    assert loss.item() == pytest.approx(math.log1p(math.exp(2 * math.sin(0.1) / 0.5)), rel=1e-5)
+    assert margin_angular(batch, **theta, **ends).item() < loss.item()
+    with pytest.raises(ConfigError, match="must lie below teacher_high"):
+        margin_angular(batch, **theta, own_range=True, teacher_low=0.9, teacher_high=0.9)
 
 
 def test_angular_without_margins_is_infonce_with_the_same_masks(make_batch):

@@ -17,12 +17,16 @@ from flipkd.tables import pick
 
 DEVICE = "cuda" if GPU else "cpu"  # a build without CUDA cannot differentiate a made-up CUDA tensor
 KNOBS = {name: {"theta_pos": 0.3, "theta_neg": -0.3} for name in ("margin_hinge", "margin_angular")}
+REPAIRED = {"apart": True, "active": True, "trust": True, "spread": 0.2, "teacher_std": 0.1}
 ALL = 10**6  # comparisons: more than there are
 CASES = [(name, KNOBS.get(name, {})) for name in OBJECTIVES] + [
     ("margin_hinge", {"theta_pos": None, "theta_neg": None}),
     ("margin_hinge", KNOBS["margin_hinge"] | {"max_comparisons": 7}),
     ("margin_hinge", KNOBS["margin_hinge"] | {"max_comparisons": ALL}),
+    ("margin_hinge", KNOBS["margin_hinge"] | REPAIRED),
+    ("margin_hinge", KNOBS["margin_hinge"] | REPAIRED | {"max_comparisons": 7, "off_diagonal": "negatives"}),
     ("margin_angular", {"theta_pos": None, "theta_neg": None}),
+    ("margin_angular", KNOBS["margin_angular"] | {"own_range": True, "off_diagonal": "negatives"}),
     ("teacher_rank_hinge", {"max_comparisons": 7}),
     ("teacher_rank_hinge", {"max_comparisons": ALL}),
     ("rkd_angle", {"max_comparisons": 7}),

@@ -1,6 +1,7 @@
 """teacher_rank_hinge and list_mle against plain loops, closed forms and the properties of their sources."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -26,13 +27,21 @@ def loop_hinge(student, teacher, usable, margin):
 
 
 def loop_mle(student, teacher, usable, top, tau):
+    """Each candidate against those that the teacher puts behind it, for the share of its places that count."""
     terms = []
     for s_row, t_row, u_row in zip(student, teacher, usable, strict=True):
-        order = sorted((j for j, use in enumerate(u_row) if use), key=lambda j: -t_row[j])
-        if len(order) < 2:
+        cells = [j for j, use in enumerate(u_row) if use]
+        if len(cells) < 2:
             continue
-        powers = [math.exp(s_row[j] / tau) for j in order]
-        terms.append(sum(-math.log(powers[m] / sum(powers[m:])) for m in range(min(top, len(powers)))))
+        powers = {j: math.exp(s_row[j] / tau) for j in cells}
+        term = 0.0
+        for j in cells:
+            before = sum(t_row[k] > t_row[j] for k in cells)
+            tied = sum(t_row[k] == t_row[j] for k in cells)
+            counted = sum(place < top for place in range(before, before + tied))
+            behind = sum(powers[k] for k in cells if t_row[k] < t_row[j])
+            term -= counted / tied * math.log(powers[j] / (powers[j] + behind))
+        terms.append(term)
     return sum(terms) / len(terms) if terms else 0.0
 
 
@@ -66,10 +75,36 @@ def test_gaps_within_the_dead_zone_give_no_gradient_and_no_term():
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("columns", [7, 10])
 @pytest.mark.parametrize("top", [1, 2, 20])
-def test_list_mle_equals_plain_loops(make_batch, seed, columns, top):
+@pytest.mark.parametrize("digits", [0, 1, 9])  # few digits: many ties
+def test_list_mle_equals_plain_loops(make_batch, seed, columns, top, digits):
     batch = make_batch(7, columns=columns, seed=seed)
+    batch = replace(batch, teacher_grid=batch.teacher_grid.round(decimals=digits))
     expected = sum(loop_mle(*cells, top, 0.3) for cells in both_directions(batch)) / 2
     assert list_mle(batch, top=top, temperature=0.3).item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("top", [1, 2, 3])
+def test_candidates_that_the_teacher_ties_do_not_depend_on_the_order_of_the_batch(top):
+    random = torch.Generator().manual_seed(3)
+    student, teacher = torch.randn(9, 9, generator=random), torch.rand(9, 9, generator=random).round(decimals=1)
+    rounding = torch.rand(9, 9, generator=random) * 1e-7  # of one product in float32
+    expected = list_mle(grid_batch(student, teacher), top=top).item()
+    for _ in range(4):
+        rows, columns = (torch.randperm(9, generator=random) for _ in range(2))
+        found = list_mle(grid_batch(student[rows][:, columns], (teacher + rounding)[rows][:, columns]), top=top)
+        assert found.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_tied_candidates_are_not_compared():
+    student = torch.tensor([[0.0, 1.0, 3.0]], requires_grad=True)
+    batch = MatchBatch(left=student, right=torch.eye(3), teacher_grid=torch.tensor([[0.9, 0.9, 0.1]]))
+    expected = [math.log1p(math.exp(3.0 - own)) for own in (0.0, 1.0)]  # each against the third alone
+    assert list_mle(batch, top=1, temperature=1.0).item() == pytest.approx(sum(expected) / 2 / 2, rel=1e-5)
+    assert list_mle(batch, top=2, temperature=1.0).item() == pytest.approx(sum(expected) / 2, rel=1e-5)
+    all_tied = list_mle(MatchBatch(left=student, right=torch.eye(3), teacher_grid=torch.ones(1, 3)))
+    all_tied.backward()
+    assert all_tied.item() == 0
+    assert not student.grad.any()
 
 
 def test_equal_similarities_make_every_order_as_likely():

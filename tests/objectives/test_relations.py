@@ -64,6 +64,19 @@ def test_equals_plain_loops(make_batch, objective, loop, seed, columns):
     assert objective(batch).item() == pytest.approx(loop(*stacked(batch)), rel=1e-4)
 
 
+def test_the_authors_means_count_texts_with_themselves(make_batch):
+    """Over all n^2 entries, and all n^3 triples, as the factors in the docstrings say."""
+    batch, n = make_batch(4), 8
+    student, teacher = (torch.tensor(vectors) for vectors in stacked(batch))
+    distances = [torch.cdist(vectors, vectors) for vectors in (student, teacher)]
+    relative = [d / d[d > 1e-3].mean() for d in distances]
+    theirs = torch.nn.functional.smooth_l1_loss(*relative).item()
+    assert theirs == pytest.approx(rkd_distance(batch).item() * (n - 1) / n, rel=1e-3)
+    ways = [torch.nn.functional.normalize(v[None] - v[:, None], dim=2) for v in (student, teacher)]
+    theirs = torch.nn.functional.smooth_l1_loss(*(way @ way.transpose(1, 2) for way in ways)).item()
+    assert theirs == pytest.approx(rkd_angle(batch).item() * (n - 1) * (n - 2) / n**2, rel=1e-3)
+
+
 def moved(batch, *, scale=1.0, shift=0.0):
     """A batch whose teacher is a rotated, scaled and shifted copy of its student."""
     rotation = torch.linalg.qr(torch.randn(5, 5, generator=torch.Generator().manual_seed(9)))[0]

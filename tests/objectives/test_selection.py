@@ -1,30 +1,57 @@
 """dual_threshold against its definition, cell by cell."""
 
+import math
+
 import pytest
 import torch
 
 from flipkd.errors import ConfigError
 from flipkd.objectives.batch import MatchBatch
-from flipkd.objectives.selection import dual_threshold
+from flipkd.objectives.selection import dual_threshold, trust_in_class
 
 
-def loop_masks(batch, theta_pos, theta_neg):
+def known_labels(batch, i, j):
+    """Labels of the batch's pairs whose texts are those of cell (i, j), either way round, and of pair i on the diagonal."""
+    label = batch.label.tolist() if batch.label is not None else [-1] * batch.shape[0]
+    found = {label[i]} if i == j else set()
+    if batch.left_id is not None:
+        left, right = batch.left_id.tolist(), batch.right_id.tolist()
+        found |= {
+            label[k] for k in range(len(left)) if {(left[i], right[j])} & {(left[k], right[k]), (right[k], left[k])}
+        }
+    return found
+
+
+def off_bounds(mode, theta_pos, theta_neg, own_pos, own_neg):
+    """(lower bound of positives, upper bound of negatives) off the diagonal; none of a kind is an infinity."""
+    if mode == "none":
+        return math.inf, -math.inf
+    if mode == "negatives":
+        return math.inf, math.inf if own_neg is None else own_neg
+    lower, upper = theta_pos if own_pos is None else own_pos, theta_neg if own_neg is None else own_neg
+    return math.inf if lower is None else lower, math.inf if upper is None else upper
+
+
+def loop_masks(batch, theta_pos, theta_neg, mode="both", own_pos=None, own_neg=None, trust=False):
     """The two sets of cells by the definition, one cell at a time."""
     positive, negative = set(), set()
     comparable, (rows, columns) = batch.comparable.tolist(), batch.shape
     label = batch.label.tolist() if batch.label is not None else [-1] * rows
+    lower, upper = off_bounds(mode, theta_pos, theta_neg, own_pos, own_neg)
     for i in range(rows):
         for j in range(columns):
             if i != j and (batch.teacher_grid is None or not comparable[i][j]):
                 continue
             score = batch.teacher[i].item() if i == j else batch.teacher_grid[i, j].item()
-            if theta_pos is None:
-                is_positive, is_negative = i == j and label[i] == 1, i != j or label[i] == 0
+            if i != j:
+                is_positive, is_negative = score >= lower, score <= upper
+            elif theta_pos is None or (trust and label[i] >= 0):
+                is_positive, is_negative = label[i] == 1, label[i] == 0
             else:
-                is_positive = score >= theta_pos and not (i == j and label[i] == 0)
-                is_negative = score <= theta_neg and not (i == j and label[i] == 1)
-            positive |= {(i, j)} if is_positive else set()
-            negative |= {(i, j)} if is_negative else set()
+                is_positive, is_negative = score >= theta_pos, score <= theta_neg
+            known = known_labels(batch, i, j)
+            positive |= {(i, j)} if is_positive and 0 not in known else set()
+            negative |= {(i, j)} if is_negative and 1 not in known else set()
     return positive, negative
 
 
@@ -44,6 +71,80 @@ def test_equals_the_definition(make_batch, seed, columns, theta, grid):
     assert positive.shape == negative.shape == (8, columns)
     assert (cells(positive), cells(negative)) == loop_masks(batch, *theta)
     assert not (positive & negative).any()
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("theta", [(0.3, -0.2), (None, None)])
+@pytest.mark.parametrize("mode", ["both", "negatives", "none"])
+@pytest.mark.parametrize("own", [(None, None), (0.6, None), (None, -0.4), (0.6, 0.1)])
+@pytest.mark.parametrize("trust", [False, True])
+def test_cells_off_the_diagonal_by_bounds_of_their_own(make_batch, seed, theta, mode, own, trust):
+    batch = make_batch(8, columns=11, seed=seed)
+    if (mode, theta, own) == ("both", (None, None), (0.6, None)):
+        with pytest.raises(ConfigError, match="theta_off_neg must lie below"):  # every cell would be in both
+            dual_threshold(batch, theta_pos=None, theta_neg=None, theta_off_pos=0.6)
+        return
+    knobs = {"off_diagonal": mode, "theta_off_pos": own[0], "theta_off_neg": own[1], "trust": trust}
+    positive, negative = dual_threshold(batch, theta_pos=theta[0], theta_neg=theta[1], **knobs)
+    assert (cells(positive), cells(negative)) == loop_masks(batch, *theta, mode, *own, trust)
+    assert not (positive & negative).any()
+
+
+@pytest.mark.parametrize(
+    "knobs",
+    [
+        {"off_diagonal": "negatives"},
+        {"off_diagonal": "negatives", "theta_off_neg": 0.4},
+        {"off_diagonal": "none"},
+        {"theta_off_pos": 0.8, "theta_off_neg": 0.4},
+    ],
+)
+def test_without_the_filter_only_pairs_are_chosen_otherwise(make_batch, knobs):
+    batch = make_batch(8, columns=11, seed=1)
+    chosen = [
+        dual_threshold(batch, theta_pos=theta[0], theta_neg=theta[1], **knobs) for theta in ((0.3, -0.2), (None, None))
+    ]
+    for filtered, unfiltered in zip(*chosen, strict=True):
+        assert torch.equal(filtered & ~batch.own, unfiltered & ~batch.own)
+    assert any((filtered != unfiltered).any() for filtered, unfiltered in zip(*chosen, strict=True))
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize(("label", "score"), [(0, 0.9), (1, -0.9)])
+def test_a_cell_that_holds_another_pair_of_the_batch_obeys_its_label(turned, label, score):
+    """Cell (0, 1) is text 1 with text 4, which is pair 2."""
+    pair = (4, 1) if turned else (1, 4)
+    batch = MatchBatch(
+        teacher_grid=torch.full((3, 3), score),
+        label=torch.tensor([-1, -1, label]),
+        left_id=torch.tensor([1, 3, pair[0]]),
+        right_id=torch.tensor([2, 4, pair[1]]),
+    )
+    assert batch.comparable[0, 1]
+    positive, negative = dual_threshold(batch, theta_pos=0.5, theta_neg=-0.5)
+    assert not positive[0, 1]
+    assert not negative[0, 1]
+    assert (positive | negative)[1, 0], "texts 3 and 2 are no pair of the batch"
+    if label == 1:
+        assert not dual_threshold(batch, theta_pos=None, theta_neg=None)[1][0, 1]
+
+
+def test_trust_is_the_teachers_probability_of_a_pairs_class():
+    positive = torch.tensor([[True, False, True], [False, False, False]])
+    trust = trust_in_class(MatchBatch(teacher_grid=torch.zeros(2, 3)), positive, log_odds=torch.tensor([1.0, 2.0]))
+    expected = [[1 / (1 + math.exp(-1.0)), 1, 1], [1, 1 - 1 / (1 + math.exp(-2.0)), 1]]
+    torch.testing.assert_close(trust, torch.tensor(expected))
+
+
+@pytest.mark.parametrize("bounds", [(0.2, 0.2), (0.1, 0.4), (-0.3, None), (None, 0.4)])
+def test_bounds_off_the_diagonal_out_of_order_are_refused(make_batch, bounds):
+    with pytest.raises(ConfigError, match="theta_off_neg must lie below theta_off_pos"):
+        dual_threshold(make_batch(), theta_pos=0.3, theta_neg=-0.2, theta_off_pos=bounds[0], theta_off_neg=bounds[1])
+
+
+def test_a_misspelt_choice_off_the_diagonal_is_refused(make_batch):
+    with pytest.raises(ConfigError, match="did you mean 'negatives'"):
+        dual_threshold(make_batch(), theta_pos=0.3, theta_neg=-0.2, off_diagonal="negative")
 
 
 def test_a_label_the_teacher_contradicts_drops_the_pair_and_an_unknown_one_does_not():

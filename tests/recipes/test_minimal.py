@@ -15,9 +15,9 @@ from flipkd.evaluate.metrics import measure
 from flipkd.student.rows import pad
 from flipkd.student.scoring import score_pairs
 from flipkd.training.batches import Collator, LengthGroupedRows, PairTable, TeacherSignal
-from flipkd.training.losses import teacher_thresholds
 from flipkd.training.module import DistillationModule
 from flipkd.training.run import PASSED_ON, fresh_student, run_objectives
+from flipkd.training.thresholds import teacher_thresholds
 from flipkd.training.trainer import fit
 
 # peft 0.21 asks transformers 5.23 by its old name; the package silences that, a script need not
@@ -167,6 +167,13 @@ def test_odd_batches_give_the_packages_losses(recipe, base_models):
     lonely = [shared, (shared[0], "fee", 0), ("close it", shared[1], 0)]
     assert assert_same_losses(recipe, ours, module, lonely, teacher, thresholds)["in_batch_kl"] > 0
     assert sum(assert_same_losses(recipe, ours, module, [PAIRS[5]], teacher, thresholds).values()) == 0
+    # A cell of the first two pairs is the third pair, turned round, whose label says the opposite of the teacher.
+    match, none = (PAIRS[8], PAIRS[0])
+    for label, (left, right, _) in ((0, match), (1, none)):
+        named = [PAIRS[1], PAIRS[9], (left, "fee", -1), ("close it", right, -1), (right, left, label)]
+        assert assert_same_losses(recipe, ours, module, named, teacher, thresholds)["margin_hinge"] > 0
+        _, positive, negative = recipe.cells(named, "cpu")
+        assert bool((positive, negative)[label == 0][2, 3])
 
 
 def assert_same_losses(recipe, ours, module, pairs, teacher, thresholds):

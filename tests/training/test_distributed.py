@@ -27,6 +27,7 @@ class Launches(NamedTuple):
 
 def words_for(base_models, pair_files, taught, folder, **changes) -> list[str]:
     settings = {"logging_steps": 1, "save_steps": 7, "save_total_limit": 9, "per_device_train_batch_size": 4}
+    settings["log_gradient_norms"] = True
     options = ["--teacher", taught, "--output_dir", str(folder)]
     return ["train", *given(pair_files), *student(base_models["llama"], **(settings | changes)), *options]
 
@@ -36,10 +37,10 @@ def launch(*command, **environment) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, *map(str, command)], env=own, capture_output=True, text=True, timeout=240)
 
 
-def losses(folder: Path) -> dict[int, float]:
+def losses(folder: Path, name: str = "loss") -> dict[int, float]:
     lines = [json.loads(line) for line in (folder / METRICS).read_text().splitlines()]
     assert len({line["step"] for line in lines if "loss" in line}) == sum("loss" in line for line in lines)
-    return {line["step"]: line["loss"] for line in lines if "loss" in line}
+    return {line["step"]: line[name] for line in lines if "loss" in line}
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +92,9 @@ def test_it_goes_on_inside_the_second_epoch_and_ends_as_one_process_does(
     expected = losses(tmp_path / "run")
     assert list(expected) == list(range(1, STEPS + 1))
     assert losses(launches.folder) == pytest.approx(expected, rel=1e-3, abs=1e-3)
+    for name in ("grad_norm", "grad_norm_answer_cross_entropy", "grad_norm_in_batch_kl"):
+        whole = losses(tmp_path / "run", name)
+        assert losses(launches.folder, name) == pytest.approx(whole, rel=1e-2, abs=1e-2), name
 
 
 def test_checkpoints_hold_the_state_of_every_rank(launches):

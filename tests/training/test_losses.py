@@ -1,6 +1,5 @@
-"""From names and weights to the terms of a loss, and the dual threshold from the teacher's own scores."""
+"""From names and weights to the terms of a loss."""
 
-import numpy as np
 import pytest
 import torch
 
@@ -8,7 +7,7 @@ from flipkd.errors import ConfigError
 from flipkd.objectives.answer import answer_cross_entropy
 from flipkd.objectives.in_batch import in_batch_kl
 from flipkd.objectives.margin import margin_hinge
-from flipkd.training.losses import needs_of, resolve_objectives, teacher_thresholds
+from flipkd.training.losses import needs_of, resolve_objectives
 
 
 def test_weights_knobs_and_thresholds_are_bound():
@@ -66,23 +65,3 @@ def test_asking_leaves_the_random_state_alone():
     before = torch.get_rng_state()
     needs_of(lambda batch: torch.rand(3).sum() + batch.score.sum())
     assert torch.equal(before, torch.get_rng_state())
-
-
-def test_thresholds_are_quantiles_of_each_class():
-    scores = np.array([0.9, 0.8, 0.7, 0.6, 0.5, 0.1, 0.2, 0.3, 0.4, 0.0, 0.99], np.float32)
-    label = np.array([1, 1, 1, 1, 1, 0, 0, 0, 0, 0, -1])
-    theta_pos, theta_neg = teacher_thresholds(scores, label, quantile=0.25)
-    assert (theta_pos, theta_neg) == pytest.approx((0.6, 0.3))
-
-
-def test_crossing_thresholds_meet_without_touching():
-    scores = np.array([0.1, 0.2, 0.8, 0.9], np.float32)
-    theta_pos, theta_neg = teacher_thresholds(scores, np.array([1, 1, 0, 0]), quantile=0.2)
-    assert theta_neg < theta_pos
-    assert theta_pos - theta_neg < 0.01
-    assert (theta_pos + theta_neg) / 2 == pytest.approx((0.12 + 0.88) / 2)
-
-
-def test_one_class_has_no_thresholds():
-    with pytest.raises(ConfigError, match="both classes"):
-        teacher_thresholds(np.array([0.1, 0.2], np.float32), np.array([1, 1]), quantile=0.2)

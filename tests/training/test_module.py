@@ -172,6 +172,25 @@ def test_every_objective_trains_alone_beside_texts_of_earlier_steps(make_student
     assert any(p.grad is not None and p.grad.any() for p in module.parameters())
 
 
+@pytest.mark.parametrize("off_diagonal", ["both", "negatives", "none"])
+def test_the_knobs_of_the_margin_losses_train_beside_texts_of_earlier_steps(make_student, table, off_diagonal):
+    repaired = {"apart": True, "active": True, "trust": True, "spread": 0.2, "off_diagonal": off_diagonal}
+    objectives = {"margin_hinge": repaired, "margin_angular": {"own_range": True, "off_diagonal": off_diagonal}}
+    facts = {"theta_pos": 0.5, "theta_neg": 0.0, "theta_off_pos": 0.9, "theta_off_neg": 0.4, "teacher_std": 0.3}
+    student, _ = make_student(dtype="bfloat16")
+    terms = resolve_objectives(objectives, teacher_facts=facts | {"teacher_low": -0.3, "teacher_high": 0.8})
+    module = DistillationModule(randomise(student), terms, queue_size=20).train()
+    collator = Collator(student, table, represent=True)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        module(**collator(list(range(8))))
+        loss = module(**collator(list(range(8, 16))))["loss"]
+    loss.backward()
+    assert loss.isfinite()
+    gradients = [p.grad for p in module.parameters() if p.grad is not None]
+    assert all(gradient.isfinite().all() for gradient in gradients)
+    assert any(gradient.any() for gradient in gradients)
+
+
 def test_without_a_queue_nothing_is_kept(make_student, table):
     module, batch = build(make_student, table, FLIPPED)
     module.train()(**batch)

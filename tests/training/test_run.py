@@ -13,7 +13,15 @@ from flipkd.student.contract import read_contract
 from flipkd.student.loading import load_student
 from flipkd.student.scoring import score_pairs
 from flipkd.training.batches import PairTable, TeacherSignal
-from flipkd.training.run import PASSED_ON, finished, fresh_student, identity_of, run_objectives, train
+from flipkd.training.run import (
+    PASSED_ON,
+    finished,
+    fresh_student,
+    identity_of,
+    run_objectives,
+    teacher_facts,
+    train,
+)
 
 
 def test_a_run_leaves_a_sealed_folder_that_scores(make_config, table):
@@ -109,6 +117,20 @@ def test_objectives_that_need_what_the_teacher_did_not_give_are_refused(make_con
         run_objectives(make_config(), pairs, pairs)
     kept = run_objectives(make_config(objectives={"answer_cross_entropy": 1.0, "margin_hinge": 1.0}), pairs, pairs)
     assert [term.name for term in kept] == ["answer_cross_entropy", "margin_hinge"]
+
+
+def test_what_objectives_are_told_of_the_teacher(make_config, table):
+    usual = teacher_facts(make_config(), table, table)
+    assert {"theta_pos", "theta_neg", "teacher_std", "teacher_low", "teacher_high", "teacher_slope"} <= usual.keys()
+    assert "theta_off_pos" not in usual
+    wide = make_config(filter_band=0.5, off_diagonal_quantiles=[0.9, 0.99])
+    told = teacher_facts(wide, table, table)
+    assert told["theta_pos"] - told["theta_neg"] > usual["theta_pos"] - usual["theta_neg"]
+    assert told["theta_off_neg"] < told["theta_off_pos"]
+    unfiltered = teacher_facts(wide.model_copy(update={"filter_quantile": None}), table, table)
+    assert {name: fact for name, fact in told.items() if name not in ("theta_pos", "theta_neg")} == unfiltered
+    [term] = run_objectives(make_config(objectives={"margin_hinge": {"trust": True, "spread": 0.2}}), table, table)
+    assert term.function.keywords.items() >= {"trust": True, "teacher_std": usual["teacher_std"]}.items()
 
 
 def test_identity_holds_settings_data_and_environment(make_config):

@@ -33,7 +33,7 @@ def bernoulli_kd(batch: MatchBatch, *, teacher_slope: float = 1.0, teacher_inter
     Source: per-label binary distillation (Yang et al., ICCV 2023, arXiv 2308.06453), on the one label of a match.
     """
     return mean_or_zero(
-        _bernoulli_kl(_teacher_log_odds(batch, slope=teacher_slope, intercept=teacher_intercept), batch.score)
+        _bernoulli_kl(teacher_log_odds(batch, slope=teacher_slope, intercept=teacher_intercept), batch.score)
     )
 
 
@@ -47,7 +47,7 @@ def margin_mse(batch: MatchBatch, *, teacher_slope: float = 1.0, teacher_interce
     Source: margin-MSE (Hofstaetter et al., arXiv 2010.02666); comparing across the pairs of a batch, where it compares
     the documents of one query, and log-odds instead of raw scores are ours.
     """
-    gap = batch.score - _teacher_log_odds(batch, slope=teacher_slope, intercept=teacher_intercept)
+    gap = batch.score - teacher_log_odds(batch, slope=teacher_slope, intercept=teacher_intercept)
     label = batch.require("label")
     return mean_or_zero((gap[:, None] - gap).square(), (label == 1)[:, None] & (label == 0))
 
@@ -63,7 +63,7 @@ def pairwise_pref_kl(batch: MatchBatch, *, teacher_slope: float = 1.0, teacher_i
     Source: pairwise relevance distillation (Huang and Chen, EMNLP 2024, arXiv 2410.01383), whose two candidates belong
     to one query; comparing across the pairs of a batch is ours.
     """
-    teacher = _teacher_log_odds(batch, slope=teacher_slope, intercept=teacher_intercept)
+    teacher = teacher_log_odds(batch, slope=teacher_slope, intercept=teacher_intercept)
     student = batch.score
     other = ~torch.eye(len(student), dtype=torch.bool, device=student.device)
     return mean_or_zero(_bernoulli_kl(teacher[:, None] - teacher, student[:, None] - student), other)
@@ -89,7 +89,8 @@ def _bernoulli_kl(teacher: Tensor, student: Tensor) -> Tensor:
     return binary_cross_entropy_with_logits(student, probability, reduction="none") - entropy
 
 
-def _teacher_log_odds(batch: MatchBatch, *, slope: float, intercept: float) -> Tensor:
+def teacher_log_odds(batch: MatchBatch, *, slope: float, intercept: float) -> Tensor:
+    """[N] the teacher's log-odds that each pair matches, slope T_ii + intercept. Raises ConfigError for a slope of 0 or less."""
     if not slope > 0:
         raise ConfigError(f"teacher_slope={slope}: must be above 0, or a higher score would mean less of a match")
     return slope * batch.teacher + intercept

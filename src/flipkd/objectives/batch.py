@@ -159,6 +159,24 @@ class MatchBatch:
         repeated[:, :rows] |= self.left_id[:, None] == self.left_id
         return own | ~repeated
 
+    def labelled(self, value: int) -> Tensor:
+        """[N, M] bool: the cells whose two texts are those of a pair of the batch with this label, either way round.
+
+        A cell off the diagonal can hold the texts of a third pair. Without ids only the diagonal is known.
+        """
+        if self.label is None:
+            return torch.zeros_like(self.own)
+        named = self.label == value
+        found = self.own & named[:, None]
+        if self.left_id is None or self.right_id is None:
+            return found
+        sides = self.left_id, self.right_id[: len(named)]
+        for first, second in (sides, sides[::-1]):
+            left = (self.left_id[:, None] == first) & named  # [N, N] text i on the left is the first of pair k
+            right = second[:, None] == self.right_id  # [N, M] text j on the right is its second
+            found = found | (left.float() @ right.float() > 0)
+        return found
+
 
 def require_temperature(temperature: float) -> None:
     """Raise ConfigError for a temperature that is not above 0."""
@@ -166,12 +184,16 @@ def require_temperature(temperature: float) -> None:
         raise ConfigError(f"temperature={temperature}: must be above 0; 0.02 to 0.1 suits cosines")
 
 
-def mean_or_zero(terms: Tensor, counted: Tensor | None = None) -> Tensor:
+def mean_or_zero(terms: Tensor, counted: Tensor | None = None, weight: Tensor | None = None) -> Tensor:
     """The mean of the terms, or of those in the mask `counted` of the same shape; of none it is 0, and backward works.
 
+    With weights of the same shape and at least 0, which need `counted`, it is the weighted mean.
     A term that is not counted gets a gradient of 0, which its own slope must be finite to hand on: mask what goes into a
     logarithm, root or softmax, not only what comes out.
     """
     if counted is None:
         return terms.sum() / max(terms.numel(), 1)
+    if weight is not None:
+        weight = where(counted, weight, 0.0)
+        return where(counted, terms * weight, 0.0).sum() / weight.sum().clamp(min=1e-12)
     return where(counted, terms, 0.0).sum() / counted.sum().clamp(min=1)

@@ -1,21 +1,27 @@
 """Learning from pairs the teacher is sure of: apart between the classes, in the teacher's order inside each (L_MCL).
 
 Two margin zones, between and inside the classes, adaptive to the teacher's scores, are the paper's (Li et al., ACL
-2025, arXiv 2507.05617). Its formula is not public: both forms here are ours, the default is for an ablation to settle.
+2025, arXiv 2507.05617). Its formula is not public: both forms here are ours. `margin_angular` is a baseline: the two
+methods after which it is made are those that the paper compares its own loss with.
 S [N, M] are the student's similarities, T [N, M] the teacher's; P and Q the positive and negative cells of
 `dual_threshold`, P_i and Q_i those of row i.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
 from flipkd.errors import ConfigError
+from flipkd.objectives.answer import teacher_log_odds
 from flipkd.objectives.batch import MatchBatch, mean_or_zero, require_temperature
-from flipkd.objectives.comparisons import across, ordered
-from flipkd.objectives.selection import dual_threshold, scored_cells
+from flipkd.objectives.comparisons import Comparisons, across, ordered
+from flipkd.objectives.selection import dual_threshold, scored_cells, trust_in_class
 
 
 def margin_hinge(
@@ -27,32 +33,109 @@ def margin_hinge(
     gamma: float = 0.5,
     epsilon: float = 0.05,
     max_comparisons: int = 65536,
+    off_diagonal: str = "both",
+    theta_off_pos: float | None = None,
+    theta_off_neg: float | None = None,
+    apart: bool = False,
+    active: bool = False,
+    spread: float | None = None,
+    teacher_std: float | None = None,
+    trust: bool = False,
+    teacher_slope: float = 1.0,
+    teacher_intercept: float = 0.0,
 ) -> Tensor:
     """Hinge form: classes apart by `margin`, and inside each the teacher's gaps kept to a share of `gamma`.
 
     mean over p in P, q in Q of [margin - (S_p - S_q)]_+
     + mean over (u, v) in P x P and Q x Q with T_u - T_v > epsilon of [gamma (T_u - T_v) - (S_u - S_v)]_+
 
+    `apart`: comparisons of two pairs have both means to themselves, and those with a cell off the diagonal two more.
+    `active`: the means are over the terms above 0. `spread`: T times spread / teacher_std stands in the second line, so
+    that epsilon and gamma ask as much of any teacher; None leaves T as it is. `trust`: a labelled pair is in the class of
+    its label, a pair has the weight w, the teacher's probability (sigmoid of teacher_slope T + teacher_intercept) of the
+    class it is in, cells off the diagonal 1, and the means weigh a comparison by the product of its two.
+
     Needs left, right and the teacher's grid or pair scores, the latter in about the range of cosines. A near-tie of
     the teacher asks nothing of the student. A mean over nothing is 0. Each mean takes all its comparisons or, above
     `max_comparisons`, that many drawn evenly by the default generator of the batch's device: memory is
     O(N M + max_comparisons).
-    Raises ConfigError for epsilon below 0 or max_comparisons below 1. Source: ours, see the head of this file.
+    Raises ConfigError for a knob out of its range. Source: ours, see the head of this file.
     """
     if not epsilon >= 0 or max_comparisons < 1:
         raise ConfigError(f"epsilon={epsilon} must be at least 0, max_comparisons={max_comparisons} at least 1")
-    positive, negative = dual_threshold(batch, theta_pos=theta_pos, theta_neg=theta_neg)
-    cells = [positive, negative, scored_cells(batch)[0], batch.similarity]
-    pairs_alone = batch.teacher_grid is None  # no cell off the diagonal is in a class
-    positive, negative, teacher, similarity = (x.diagonal() if pairs_alone else x.flatten() for x in cells)
+    chosen = partial(dual_threshold, theta_pos=theta_pos, theta_neg=theta_neg, off_diagonal=off_diagonal, trust=trust)
+    positive, negative = chosen(batch, theta_off_pos=theta_off_pos, theta_off_neg=theta_off_neg)
+    teacher = _rescaled(scored_cells(batch)[0], spread=spread, teacher_std=teacher_std)
+    weight = _trust(batch, positive, slope=teacher_slope, intercept=teacher_intercept) if trust else None
+    grid = _Cells(batch.similarity, teacher, positive, negative, batch.own, weight)
+    zones = partial(_zones, margin=margin, gamma=gamma, epsilon=epsilon, limit=max_comparisons, active=active)
+    if batch.teacher_grid is None:  # no cell off the diagonal is in a class
+        return zones(grid.each(Tensor.diagonal))
+    cells = zones(grid.each(Tensor.flatten), without_pairs=apart)
+    return zones(grid.each(Tensor.diagonal)) + cells if apart else cells
 
-    higher, lower, valid = across(positive, negative, limit=max_comparisons)
-    between = mean_or_zero((margin - (similarity[higher] - similarity[lower])).relu(), valid)
-    group, size = negative.long() + 2 * positive.long() - 1, len(positive)
-    most = size * (size - 1) // 2
-    higher, lower, valid = ordered(group, teacher, gap=epsilon, most=most, limit=max_comparisons)
-    asked = gamma * teacher - similarity  # the same hinge with half of the look-ups
-    return between + mean_or_zero((asked[higher] - asked[lower]).relu(), valid)
+
+class _Cells(NamedTuple):
+    """What is compared: cells [L], or before that a grid of them [N, M]."""
+
+    similarity: Tensor
+    teacher: Tensor
+    positive: Tensor
+    negative: Tensor
+    own: Tensor
+    weight: Tensor | None
+
+    def each(self, view: Callable[[Tensor], Tensor]) -> _Cells:
+        """The same view of every tensor."""
+        similarity, teacher, positive, negative, own = map(view, self[:5])
+        weight = None if self.weight is None else view(self.weight)
+        return _Cells(similarity, teacher, positive, negative, own, weight)
+
+
+def _zones(
+    cells: _Cells,
+    *,
+    margin: float,
+    gamma: float,
+    epsilon: float,
+    limit: int,
+    active: bool,
+    without_pairs: bool = False,
+) -> Tensor:
+    """Both lines of `margin_hinge` over the cells; `without_pairs`: over no comparison of two cells of the diagonal."""
+    mean = partial(_mean, cells, active=active, without_pairs=without_pairs)
+    similarity, size = cells.similarity, len(cells.own)
+    compared = across(cells.positive, cells.negative, limit=limit)
+    between = (margin - (similarity[compared.higher] - similarity[compared.lower])).relu()
+    group = cells.negative.long() + 2 * cells.positive.long() - 1
+    inside = ordered(group, cells.teacher, gap=epsilon, most=size * (size - 1) // 2, limit=limit)
+    asked = gamma * cells.teacher - similarity  # the same hinge with half of the look-ups
+    return mean(between, compared) + mean((asked[inside.higher] - asked[inside.lower]).relu(), inside)
+
+
+def _mean(cells: _Cells, terms: Tensor, compared: Comparisons, *, active: bool, without_pairs: bool) -> Tensor:
+    higher, lower, valid = compared
+    if without_pairs:
+        valid = valid & ~(cells.own[higher] & cells.own[lower])
+    if active:
+        valid = valid & (terms > 0)
+    weight = None if cells.weight is None else cells.weight[higher] * cells.weight[lower]
+    return mean_or_zero(terms, valid, weight)
+
+
+def _trust(batch: MatchBatch, positive: Tensor, *, slope: float, intercept: float) -> Tensor:
+    return trust_in_class(batch, positive, log_odds=teacher_log_odds(batch, slope=slope, intercept=intercept))
+
+
+def _rescaled(teacher: Tensor, *, spread: float | None, teacher_std: float | None) -> Tensor:
+    if spread is None:
+        return teacher
+    if teacher_std is None or not (spread > 0 and teacher_std > 0):
+        raise ConfigError(
+            f"spread={spread} with teacher_std={teacher_std}: both must be above 0; a run gives teacher_std where the "
+            "teacher's scores of labelled training pairs differ, so set spread to null, or teacher_std yourself"
+        )
+    return teacher * (spread / teacher_std)
 
 
 def margin_angular(
@@ -63,34 +146,47 @@ def margin_angular(
     margin_pos: float = 0.1,
     margin_neg: float = 0.1,
     temperature: float = 0.05,
+    off_diagonal: str = "both",
+    theta_off_pos: float | None = None,
+    theta_off_neg: float | None = None,
+    own_range: bool = False,
+    teacher_low: float = -1.0,
+    teacher_high: float = 1.0,
 ) -> Tensor:
     """Angular form: InfoNCE over each text's P and Q, made harder by an angle that grows with the teacher's certainty.
 
     mean over i and p in P_i of -log( e^{z_ip / tau} / (e^{z_ip / tau} + sum over q in Q_i of e^{z_iq / tau}) ), the
     same over columns, then averaged. With theta = arccos S, positives pay z = cos(theta + margin_pos g), negatives
-    z = cos(theta - margin_neg g), margins in radians; g, the certainty, is linear from 0 at the threshold (at T = 0
-    without the filter) to 1 at the extreme (T = 1 for positives, T = -1 for negatives). Margins of 0 give InfoNCE.
+    z = cos(theta - margin_neg g), margins in radians. g, the certainty, is linear from 0 at the pairs' threshold (without
+    the filter midway between the extremes) to 1 at the extreme: T = 1 for positives and T = -1 for negatives, or with
+    `own_range` the teacher's own, teacher_high and teacher_low. Margins of 0 give InfoNCE.
 
     Rows without P or without Q are left out, and a direction without rows counts as 0. Needs left, right and
     teacher_grid: with pair scores only, no row could hold both classes and the loss would always be 0.
-    Raises ConfigError for a temperature that is not above 0.
+    Raises ConfigError for a temperature that is not above 0, and unless teacher_low < teacher_high.
 
-    Source: ours, after the angular margins of ArcCSE (Zhang et al., ACL 2022) and KDMCSE (arXiv 2403.17486).
+    Source: ours, after the angular margins of ArcCSE (Zhang et al., ACL 2022) and KDMCSE (arXiv 2403.17486), which are
+    baselines in the paper.
     """
     require_temperature(temperature)
+    low, high = (teacher_low, teacher_high) if own_range else (-1.0, 1.0)
+    if not low < high:
+        raise ConfigError(f"teacher_low={low} must lie below teacher_high={high}")
     teacher, similarity = batch.teacher_similarity, batch.similarity
-    positive, negative = dual_threshold(batch, theta_pos=theta_pos, theta_neg=theta_neg)
-    sure_positive = _certainty(teacher, threshold=theta_pos or 0.0)
-    sure_negative = _certainty(-teacher, threshold=-(theta_neg or 0.0))
+    chosen = partial(dual_threshold, theta_pos=theta_pos, theta_neg=theta_neg, off_diagonal=off_diagonal)
+    positive, negative = chosen(batch, theta_off_pos=theta_off_pos, theta_off_neg=theta_off_neg)
+    middle = (low + high) / 2
+    sure_positive = _certainty(teacher, start=middle if theta_pos is None else theta_pos, end=high)
+    sure_negative = _certainty(-teacher, start=-(middle if theta_neg is None else theta_neg), end=-low)
     pull = _lowered(similarity, margin_pos * sure_positive) / temperature
     push = -_lowered(-similarity, margin_neg * sure_negative) / temperature  # cos(x - m) = -cos((pi - x) + m)
     rows = _row_contrast(pull, push, positive, negative)
     return (rows + _row_contrast(pull.T, push.T, positive.T, negative.T)) / 2
 
 
-def _certainty(teacher: Tensor, *, threshold: float) -> Tensor:
-    """0 at the threshold and below, 1 at T = 1, linear between."""
-    return ((teacher - threshold) / max(1 - threshold, 1e-6)).clamp(0, 1)
+def _certainty(teacher: Tensor, *, start: float, end: float) -> Tensor:
+    """0 up to `start`, 1 from `end` on, linear between."""
+    return ((teacher - start) / max(end - start, 1e-6)).clamp(0, 1)
 
 
 def _lowered(cosine: Tensor, angle: Tensor) -> Tensor:

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, where
+from torch.nn.functional import softplus
 
 from flipkd.errors import ConfigError
 from flipkd.objectives.batch import MatchBatch, mean_or_zero, require_temperature
 from flipkd.objectives.comparisons import ordered
+
+TIE = 1e-6  # of the teacher's similarities: the rounding of one cosine in float32
 
 
 def teacher_rank_hinge(batch: MatchBatch, *, margin: float = 0.1, max_comparisons: int = 65536) -> Tensor:
@@ -35,10 +38,12 @@ def teacher_rank_hinge(batch: MatchBatch, *, margin: float = 0.1, max_comparison
 def list_mle(batch: MatchBatch, *, top: int = 2, temperature: float = 0.05) -> Tensor:
     """L = mean over rows of -log P(the teacher's first `top` candidates in its order), P of Plackett-Luce over S / tau.
 
-    -log P = sum over places m <= top of -log( e^{s_(m)} / sum over n >= m of e^{s_(n)} ), s = S_i / tau in the order of
-    T_i; columns alike, averaged. Where a row has fewer candidates, all of its places count; the last one costs nothing,
-    and a row of fewer than two is left out. With top=1 it is the cross-entropy of the teacher's nearest text. Needs
-    left, right and teacher_grid. Raises ConfigError for a temperature that is not above 0 or top below 1.
+    -log P = sum over places m <= top of -log( e^{s_(m)} / (e^{s_(m)} + sum over n with T_(n) < T_(m) of e^{s_(n)}) ),
+    s = S_i / tau in the order of T_i; columns alike, averaged. Candidates that the teacher ties (closer than TIE) are not
+    compared with each other and share their places evenly, so the order of the batch does not matter. Where a row has
+    fewer candidates, all of its places count; the last one costs nothing, and a row of fewer than two is left out. With
+    top=1 it is the cross-entropy of the teacher's nearest text. Needs left, right and teacher_grid. Raises ConfigError
+    for a temperature that is not above 0 or top below 1.
 
     Source: ListMLE (Xia et al., ICML 2008), cut after two places as in Syntriever's partial Plackett-Luce (Kim and
     Baek, arXiv 2502.03824); the teacher's order in place of an LLM's preference is ours.
@@ -61,9 +66,16 @@ def _row_hinge(student: Tensor, teacher: Tensor, usable: Tensor, *, margin: floa
 
 
 def _row_mle(student: Tensor, teacher: Tensor, usable: Tensor, *, top: int) -> Tensor:
-    order = teacher.masked_fill(~usable, -float("inf")).argsort(dim=1, descending=True)
-    there = usable.gather(1, order)
-    # Not an infinity, which has no gradient but NaN in a running sum.
-    ranked = student.gather(1, order).masked_fill(~there, -1e30)
-    remaining = ranked.flip(1).logcumsumexp(dim=1).flip(1)
-    return mean_or_zero(((remaining - ranked) * there)[:, :top].sum(dim=1), usable.sum(dim=1) > 1)
+    values, order = teacher.masked_fill(~usable, -float("inf")).contiguous().sort(dim=1)
+    there, least = usable.gather(1, order), -1e30  # not an infinity, which has no gradient but NaN in a running sum
+    ranked = student.gather(1, order).masked_fill(~there, least)
+    below, below_or_tied = (
+        torch.searchsorted(values, values - TIE),
+        torch.searchsorted(values, values + TIE, right=True),
+    )
+    running = ranked.logcumsumexp(dim=1)
+    behind = running.gather(1, (below - 1).clamp(min=0)).where(below > 0, least)
+    tied, places_left = below_or_tied - below, top - (values.shape[1] - below_or_tied)
+    share = places_left.clamp(min=0).minimum(tied) / tied.clamp(min=1)
+    terms = where(there, softplus(behind - ranked) * share, 0.0)
+    return mean_or_zero(terms.sum(dim=1), usable.sum(dim=1) > 1)

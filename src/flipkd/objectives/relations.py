@@ -32,7 +32,8 @@ def similarity_preserving(batch: MatchBatch) -> Tensor:
 def rkd_distance(batch: MatchBatch) -> Tensor:
     """L = mean over i != j of SmoothL1(|e_i - e_j| / mu_s, |f_i - f_j| / mu_t), mu the mean distance of the batch.
 
-    0 for a rotated, scaled or shifted copy of the teacher's vectors.
+    0 for a rotated, scaled or shifted copy of the teacher's vectors. The authors' code averages over all n^2 entries, n
+    texts with themselves too, so its number is (n - 1) / n of this one.
     Source: relational distillation (Park et al., CVPR 2019, arXiv 1904.05068), whose weight for it is 1.
     """
     student, teacher = (_relative_distances(gram) for gram in _grams(batch))
@@ -44,7 +45,8 @@ def rkd_angle(batch: MatchBatch, *, max_comparisons: int = 65536) -> Tensor:
 
     0 for a rotated, scaled or shifted copy of the teacher's vectors, and with fewer than three texts. Triples in which e_j
     is the same text as one of the others have no angle and are left out. The mean takes all or, above `max_comparisons`,
-    that many drawn evenly by the default generator of the batch's device. Raises ConfigError for max_comparisons below 1.
+    that many drawn evenly by the default generator of the batch's device. The authors' code averages over all n^3 triples,
+    so its number is (n - 1)(n - 2) / n^2 of this one. Raises ConfigError for max_comparisons below 1.
     Source: relational distillation (Park et al., CVPR 2019, arXiv 1904.05068), whose weight for it is 2.
     """
     if max_comparisons < 1:

@@ -8,9 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from flipkd.errors import ConfigError, nearest
@@ -96,24 +94,3 @@ def _asks(objective: Objective, batch: MatchBatch) -> bool:
             return True
         raise
     return False
-
-
-def teacher_thresholds(
-    scores: NDArray[np.float32], label: NDArray[np.int64], *, quantile: float
-) -> tuple[float, float]:
-    """(theta_pos, theta_neg): the teacher's scores that all but a share of `quantile` of each class lies beyond.
-
-    scores, label: [N], labels below 0 are unknown. When the classes overlap so far that the bounds cross, both move to
-    just beside their middle: the teacher's doubts then fill no band, but no cell is in both classes.
-    """
-    positive, negative = scores[label == 1], scores[label == 0]
-    if not len(positive) or not len(negative):
-        raise ConfigError(
-            "the filter's thresholds need labelled pairs of both classes; or set filter_quantile to null"
-        )
-    theta_pos, theta_neg = float(np.quantile(positive, quantile)), float(np.quantile(negative, 1 - quantile))
-    if theta_neg >= theta_pos:
-        middle = (theta_pos + theta_neg) / 2
-        gap = 1e-3 * max(float(np.std(scores)), 1e-3)
-        theta_pos, theta_neg = middle + gap, middle - gap
-    return theta_pos, theta_neg

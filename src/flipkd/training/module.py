@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from flipkd.objectives import MatchBatch
 from flipkd.student.model import Student
 from flipkd.training.gather import drawing_alike, gathered
+from flipkd.training.gradients import gradient_norms
 from flipkd.training.graphs import GraphedStep
 from flipkd.training.losses import WeightedObjective
 from flipkd.training.queue import PREFIX, Queue
@@ -31,6 +32,7 @@ class DistillationModule(nn.Module):
         self.represent = any("vectors" in term.needs for term in objectives)
         self.behind_head = False  # whether batches are collated so
         self.draw = 0  # the seed of what objectives draw in this step where several ranks must draw alike
+        self.measure_gradients = False  # each objective's, in the next batch
         self.queue = Queue(queue_size)
         self.recorder = Recorder([term.name for term in objectives])
         self.graphed: GraphedStep | None = None
@@ -119,7 +121,12 @@ class DistillationModule(nn.Module):
     def _loss(self, match: MatchBatch) -> tuple[Tensor, Tensor, Tensor]:
         with drawing_alike(self.draw, match.require("label").device):
             parts = {term.name: term.function(match) for term in self.objectives}
-        loss = torch.stack([term.weight * parts[term.name] for term in self.objectives]).sum()
+        weighted = [term.weight * parts[term.name] for term in self.objectives]
+        if self.measure_gradients and self.training:
+            self.measure_gradients = False
+            trained = [p for p in self.parameters() if p.requires_grad]
+            self.recorder.gradient_norms.append(gradient_norms(weighted, trained))
+        loss = torch.stack(weighted).sum()
         return loss, *measured(loss, parts, match)
 
     def activation_checkpointing_enable(

@@ -49,6 +49,8 @@ class Recorder:
     names: Sequence[str]
     unseen: list[StepReport] = field(default_factory=list)
     """Reports that were read and that nobody has looked at yet."""
+    gradient_norms: list[Tensor] = field(default_factory=list)
+    """[objectives] each, of batches since the last line of the log."""
     _batches: list[_Batch] = field(default_factory=list)
     _steps: list[tuple[int, list[_Batch], Tensor]] = field(default_factory=list)
     _sums: dict[str, float] = field(default_factory=dict)
@@ -105,10 +107,13 @@ class Recorder:
         )
 
     def drain(self) -> dict[str, float]:
-        """Mean of each objective over the steps since the last call, for the log."""
+        """Mean of each objective over the steps since the last call, for the log, and gradients' norms if there are any."""
         self.read()
         means = {name: total / max(self._counted, 1) for name, total in self._sums.items()}
-        self._sums, self._counted = {}, 0
+        if self.gradient_norms:
+            norms = torch.stack(self.gradient_norms).mean(dim=0).tolist()
+            means |= {f"grad_norm_{name}": norm for name, norm in zip(self.names, norms, strict=True)}
+        self._sums, self._counted, self.gradient_norms = {}, 0, []
         return means
 
 

@@ -30,8 +30,9 @@ from flipkd.student.scoring import score_pairs
 from flipkd.training.advice import advised
 from flipkd.training.batches import PairTable
 from flipkd.training.card import model_card
-from flipkd.training.losses import WeightedObjective, resolve_objectives, teacher_thresholds
+from flipkd.training.losses import WeightedObjective, resolve_objectives
 from flipkd.training.module import DistillationModule
+from flipkd.training.thresholds import random_thresholds, teacher_spread, teacher_thresholds
 from flipkd.training.trainer import METRICS, fit
 
 logger = logging.getLogger(__name__)
@@ -39,7 +40,15 @@ MATCHER = "matcher"
 VALIDATION = "validation.json"  # metrics of the finished matcher
 CHANCE = 0.55  # of ROC AUC, where a coin has 0.5
 FREE_TO_CHANGE = frozenset(
-    {"save_steps", "save_total_limit", "logging_steps", "report_to", "per_device_eval_batch_size", "output_dir"}
+    {
+        "save_steps",
+        "save_total_limit",
+        "logging_steps",
+        "log_gradient_norms",
+        "report_to",
+        "per_device_eval_batch_size",
+        "output_dir",
+    }
 )
 PASSED_ON = (
     "num_train_epochs",
@@ -117,17 +126,22 @@ def run_objectives(config: TrainConfig, table: PairTable, validation: PairTable)
 
 
 def teacher_facts(config: TrainConfig, table: PairTable, validation: PairTable) -> dict[str, float]:
-    """What objectives are told of the teacher: the filter's thresholds from training, its calibration from validation.
+    """What objectives are told of the teacher: thresholds and spread of its scores from training, its calibration from
+    validation.
 
     The calibration is not from training pairs, on which a fine-tuned teacher is surer than it has a right to be.
     """
     if table.teacher is None or validation.teacher is None:
         return {}
-    facts = {}
+    scores = table.teacher.pair_scores()
+    facts = teacher_spread(scores, table.label)
     if config.filter_quantile is not None:
-        scores = table.teacher.pair_scores()
         facts["theta_pos"], facts["theta_neg"] = teacher_thresholds(
-            scores, table.label, quantile=config.filter_quantile
+            scores, table.label, quantile=config.filter_quantile, band=config.filter_band
+        )
+    if config.off_diagonal_quantiles is not None:
+        facts["theta_off_pos"], facts["theta_off_neg"] = random_thresholds(
+            table, quantiles=config.off_diagonal_quantiles, seed=config.seed
         )
     labelled = validation.label >= 0
     calibration = fit_calibration(
@@ -172,6 +186,7 @@ def train(
             output_dir=output_dir,
             arguments=passed_on(config),
             readout_learning_rate=config.readout_learning_rate,
+            log_gradient_norms=config.log_gradient_norms,
         )
     ranks.first(
         lambda: finish(student, contract, config, validation=validation, represent=module.represent, training=metrics)

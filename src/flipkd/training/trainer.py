@@ -25,6 +25,7 @@ from flipkd.student.readout import down_parameters
 from flipkd.training.arguments import REFUSED, training_arguments
 from flipkd.training.batches import Collator, LengthGroupedRows, PairTable
 from flipkd.training.checkpoints import Manifests, checkpoint_to_resume, is_last
+from flipkd.training.gradients import GradientNorms
 from flipkd.training.graphs import GraphedStep
 from flipkd.training.module import DistillationModule
 from flipkd.training.sentinels import Sentinels
@@ -120,10 +121,12 @@ def fit(
     output_dir: Path,
     arguments: Mapping[str, Any],
     readout_learning_rate: float | None = None,
+    log_gradient_norms: bool = False,
 ) -> dict[str, float]:
     """Train `module` on `table`; goes on from the newest valid checkpoint in `output_dir`. Returns the Trainer's metrics.
 
     `arguments` are fields of transformers' TrainingArguments; without `readout_learning_rate` their rate is A's as well.
+    `log_gradient_norms` adds that of each objective to the log and changes nothing else.
     Raises StoppedError after an orderly stop.
     """
     stop = OrderlyStop()
@@ -136,7 +139,8 @@ def fit(
             module.load_state_dict(load_file(checkpoint / "model.safetensors"))
             return totals(output_dir / METRICS)
     with _explained(output_dir):
-        trainer = _trainer(module, table, given, callbacks=[MetricsFile(output_dir / METRICS), stop])
+        watchers = [GradientNorms(module)] if log_gradient_norms else []
+        trainer = _trainer(module, table, given, callbacks=[MetricsFile(output_dir / METRICS), stop, *watchers])
         trainer.readout_learning_rate = readout_learning_rate
         with stop.listening():
             result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)

@@ -1,0 +1,108 @@
+"""What the margin losses are told of the teacher's scores: the filter's bounds, those of cells at random, their spread."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from flipkd.errors import ConfigError
+from flipkd.objectives import MatchBatch
+from flipkd.training.batches import PairTable
+
+Scores = NDArray[np.float32]
+LEVELS = 401  # quantiles that are tried between filter_quantile and 1
+TAIL = 0.05  # of a class, whose scores lie beyond the ends of the teacher's range
+MOST_ROWS = 512  # of the grid of cells at random
+
+
+def teacher_thresholds(
+    scores: Scores, label: NDArray[np.int64], *, quantile: float, band: float = 0.0
+) -> tuple[float, float]:
+    """(theta_pos, theta_neg): the teacher's scores that all but a share of `quantile` of each class lies beyond.
+
+    scores, label: [N], labels below 0 are unknown. The teacher is in doubt between the bounds. With `band` above 0 the
+    quantile rises, and the bounds move apart, until at least that share of the labelled pairs lies between them. With 0
+    and classes that overlap so far that the bounds cross, both move to just beside their middle: the teacher's doubts
+    then fill no band, but no cell is in both classes.
+    """
+    positive, negative = scores[label == 1], scores[label == 0]
+    if not len(positive) or not len(negative):
+        raise ConfigError(
+            "the filter's thresholds need labelled pairs of both classes; or set filter_quantile to null"
+        )
+    if band > 0:
+        return _with_band(positive, negative, quantile=quantile, band=band)
+    theta_pos, theta_neg = float(np.quantile(positive, quantile)), float(np.quantile(negative, 1 - quantile))
+    if theta_neg >= theta_pos:
+        middle = (theta_pos + theta_neg) / 2
+        gap = 1e-3 * max(float(np.std(scores)), 1e-3)
+        theta_pos, theta_neg = middle + gap, middle - gap
+    return theta_pos, theta_neg
+
+
+def _with_band(positive: Scores, negative: Scores, *, quantile: float, band: float) -> tuple[float, float]:
+    levels = np.linspace(quantile, 1, LEVELS)
+    lower, upper = np.quantile(negative, 1 - levels), np.quantile(positive, levels)
+    both = np.sort(np.concatenate([positive, negative]))
+    between = np.searchsorted(both, upper, side="left") - np.searchsorted(both, lower, side="right")
+    wide = np.flatnonzero(between >= band * len(both))
+    if not len(wide):
+        most = max(between.max(), 0) / len(both)
+        raise ConfigError(
+            f"filter_band={band}: at most {most:.2f} of the labelled pairs lie between two quantiles of the teacher's "
+            "scores, which hardly differ; set filter_band to 0 or take another teacher"
+        )
+    return float(upper[wide[0]]), float(lower[wide[0]])
+
+
+def random_thresholds(table: PairTable, *, quantiles: Sequence[float], seed: int) -> tuple[float, float]:
+    """(theta_off_pos, theta_off_neg) of cells off the diagonal: two quantiles of the teacher's scores of cells at random.
+
+    quantiles: that of theta_off_neg, then that of theta_off_pos. The cells are the comparable ones of a batch of at most
+    MOST_ROWS pairs of the table, drawn by `seed` alone.
+    """
+    lower, upper = quantiles
+    signal = table.teacher
+    if not 0 <= lower < upper <= 1:
+        raise ConfigError(
+            f"off_diagonal_quantiles={list(quantiles)}: two rising numbers from 0 to 1, e.g. [0.95, 0.999]"
+        )
+    if signal is None or signal.left is None or signal.right is None:
+        raise ConfigError(
+            "off_diagonal_quantiles need a bi-encoder's vectors; this teacher scores pairs alone: set them to null"
+        )
+    rows = np.random.default_rng(seed).permutation(len(table))[:MOST_ROWS]
+    number: dict[str, int] = {}
+    ids = [[number.setdefault(side[row], len(number)) for row in rows] for side in (table.left, table.right)]
+    grid = torch.from_numpy(signal.left[rows]) @ torch.from_numpy(signal.right[rows]).T
+    batch = MatchBatch(teacher_grid=grid, left_id=torch.tensor(ids[0]), right_id=torch.tensor(ids[1]))
+    scores = grid[batch.comparable & ~batch.own].numpy()
+    if not len(scores):
+        raise ConfigError("off_diagonal_quantiles need two pairs whose texts differ; set them to null")
+    theta_neg, theta_pos = (float(value) for value in np.quantile(scores, [lower, upper]))
+    if not theta_neg < theta_pos:
+        raise ConfigError(
+            f"off_diagonal_quantiles={list(quantiles)}: the teacher's scores of random pairs have the same value at both "
+            "quantiles; take them further apart"
+        )
+    return theta_pos, theta_neg
+
+
+def teacher_spread(scores: Scores, label: NDArray[np.int64]) -> dict[str, float]:
+    """teacher_std, the scores' standard deviation over labelled pairs; teacher_low and teacher_high, the ends of their range.
+
+    The ends are the scores of negatives and of positives beyond which a share of TAIL of the class lies. What cannot be
+    said of these pairs is left out.
+    """
+    labelled, positive, negative = scores[label >= 0], scores[label == 1], scores[label == 0]
+    found = {}
+    if len(labelled) and (spread := float(np.std(labelled))) > 0:
+        found["teacher_std"] = spread
+    if len(positive) and len(negative):
+        low, high = float(np.quantile(negative, TAIL)), float(np.quantile(positive, 1 - TAIL))
+        if low < high:
+            found |= {"teacher_low": low, "teacher_high": high}
+    return found
