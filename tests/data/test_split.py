@@ -66,6 +66,13 @@ def test_texts_without_letters_are_told_apart():
     assert [len(part) for part in split_pairs(data(rows)).values()] == [42, 6, 12]
 
 
+def test_names_that_differ_in_a_vowel_sign_are_blocks_of_their_own():
+    names = [a + b + c + d for a in "कगमल" for b in "ािीुू" for c in "तन" for d in "ािीुू"]
+    splits = split_pairs(data(list(zip(names[::2], names[1::2], strict=True))))
+    assert [len(part) for part in splits.values()] == [70, 10, 20]
+    assert leaks(splits) == NOTHING
+
+
 def test_groups_stay_together_and_blank_groups_tie_nothing():
     rows = [(f"l {i}", f"r {i}") for i in range(100)]
     group = [str(i // 5) if i < 50 else None for i in range(100)]

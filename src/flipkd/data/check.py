@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from flipkd.data.columns import OTHER_ALIASES
+from flipkd.data.folding import spelling_of
 from flipkd.errors import DataError
 from flipkd.text import is_empty
 
@@ -109,7 +109,9 @@ def _empty_texts(left: list[str], right: list[str]) -> tuple[dict[str, Any], lis
 
 def _repeats(left: list[str], right: list[str], label: np.ndarray) -> tuple[dict[str, Any], list[str], list[str]]:
     ids: dict[str, int] = {}
-    sides = np.array([[ids.setdefault(_folded(text), len(ids)) for text in side] for side in (left, right)], np.int64)
+    sides = np.array(
+        [[ids.setdefault(spelling_of(text), len(ids)) for text in side] for side in (left, right)], np.int64
+    )
     pairs = sides.min(axis=0) * len(ids) + sides.max(axis=0)
     _, pair, sizes = np.unique(pairs, return_inverse=True, return_counts=True)
     ones = np.bincount(pair, weights=label == 1, minlength=len(sizes))
@@ -140,10 +142,6 @@ def _repeats(left: list[str], right: list[str], label: np.ndarray) -> tuple[dict
             f"{len(identical)} rows have the same text on both sides (row {_examples(identical.tolist())})"
         )
     return counts, problems, warnings
-
-
-def _folded(text: str) -> str:
-    return " ".join((text if text.isascii() else unicodedata.normalize("NFKC", text)).casefold().split())
 
 
 def _token_counts(texts: list[str], tokenizer: Any) -> list[int]:

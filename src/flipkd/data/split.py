@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Mapping
 from itertools import combinations
 from typing import TYPE_CHECKING
@@ -12,19 +10,19 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from flipkd.data.folding import words_of
 from flipkd.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 
-_NO_LETTER_OR_DIGIT = re.compile(r"[\W_]+")
 _LEAST_OF_SHARE = 0.5  # a part that gets less of the rows asked for than this is a failure
 
 
 def split_pairs(dataset: Dataset, *, validation: float = 0.1, test: float = 0.2, seed: int = 0) -> DatasetDict:
     """train, validation and test, cut by connected component of shared texts (and of `group` where there is one).
 
-    Texts are the same when their letters and digits agree after NFKC and case folding. `validation` and `test` are
+    Texts are the same when their words agree (`words_of`). `validation` and `test` are
     shares of the rows; a share of 0 leaves that part out. Rows keep their order; the same seed gives the same cut.
     Raises UsageError for impossible shares, DataError when rows hang together too much to be cut so.
     """
@@ -47,7 +45,7 @@ def split_pairs(dataset: Dataset, *, validation: float = 0.1, test: float = 0.2,
 def leaks(splits: Mapping[str, Dataset]) -> dict[str, int]:
     """Per pair of splits, as "train/test": rows of the second that hold a text of the first (same texts as above)."""
     keys = {
-        name: ([_key(text) for text in part["text1"][:]], [_key(text) for text in part["text2"][:]])
+        name: ([words_of(text) for text in part["text1"][:]], [words_of(text) for text in part["text2"][:]])
         for name, part in splits.items()
     }
     found = {}
@@ -59,17 +57,11 @@ def leaks(splits: Mapping[str, Dataset]) -> dict[str, int]:
     return found
 
 
-def _key(text: str) -> str:
-    """Letters and digits after NFKC and case folding; the stripped text itself where it has none."""
-    folded = (text if text.isascii() else unicodedata.normalize("NFKC", text)).casefold()
-    return _NO_LETTER_OR_DIGIT.sub("", folded) or text.strip()
-
-
 def _components(dataset: Dataset) -> np.ndarray:
     """int [N]: rows with the same number share a text or a group, directly or over other rows."""
     nodes: dict[tuple[str, str], int] = {}
     left, right = (
-        [nodes.setdefault(("text", _key(text)), len(nodes)) for text in dataset[column][:]]
+        [nodes.setdefault(("text", words_of(text)), len(nodes)) for text in dataset[column][:]]
         for column in ("text1", "text2")
     )
     edges = list(zip(left, right, strict=True))
