@@ -9,7 +9,7 @@ from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flipkd.data import leaks, split_pairs
+from flipkd.data import leaks, read_pairs, split_pairs
 from flipkd.errors import DataError, UsageError
 
 NOTHING = {"train/validation": 0, "train/test": 0, "validation/test": 0}
@@ -160,3 +160,11 @@ def test_leaks_count_rows_of_the_later_split():
     }
     assert leaks(splits) == {"train/test": 3, "train/other": 1, "test/other": 1}
     assert leaks({"train": splits["train"]}) == {}
+
+
+@pytest.mark.parametrize("blank", ["", "nan", "None", "NULL", "NA", "<NA>", "\\N"])
+def test_rows_without_a_group_are_spread_whatever_stands_there_for_none(pairs_file, blank):
+    rows = [f"l {i},r {i},{i % 2},{f'g{i // 4}' if i < 40 else blank}" for i in range(120)]
+    splits = split_pairs(read_pairs(pairs_file("\n".join(["text1,text2,label,group", *rows]))))
+    loose = [sum(name is None for name in part["group"][:]) for part in splits.values()]
+    assert loose == pytest.approx([56, 8, 16], abs=3)
