@@ -56,7 +56,8 @@ def test_scores_that_are_no_finite_number(value):
 
 @pytest.mark.parametrize(
     "value, group",
-    [("a ", "a "), ("007", "007"), (3, "3"), (3.0, "3"), ("nana", "nana"), (0, "0"), ("0", "0"), *[(blank, None) for blank in BLANK]],
+    [("a ", "a "), ("007", "007"), (3, "3"), (3.0, "3"), ("nana", "nana"), (0, "0"), ("0", "0")]
+    + [(blank, None) for blank in BLANK],
 )
 def test_groups(value, group):
     assert parse_group(value) == group

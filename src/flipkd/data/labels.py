@@ -53,7 +53,9 @@ def parse_group(value: Any) -> str | None:
         return str(int(value))
     if isinstance(value, str | int) and "\0" not in str(value):
         return str(value)
-    raise ValueError("a group is a text or a whole number; a cell left blank (or NA, null and the like) means no group")
+    raise ValueError(
+        "a group is a text or a whole number; a cell left blank (or NA, null and the like) means no group"
+    )
 
 
 def _number(value: Any) -> float | None:
