@@ -33,6 +33,8 @@ def test_clean_pairs():
         "duplicate_pairs": 0,
         "conflicting_pairs": 0,
         "identical_sides": 0,
+        "distinct_text1": 5,
+        "distinct_text2": 5,
         "text1_characters_mean": 1.0,
         "text1_characters_p95": 1,
         "text1_characters_max": 1,

@@ -51,6 +51,7 @@ def check_pairs(dataset: Dataset, *, name: str = "data", tokenizer: Any | None =
         counts |= found[0]
         problems += found[1]
         warnings += found[2]
+    counts |= {"distinct_text1": len({*left}), "distinct_text2": len({*right})}
     counts |= _lengths("characters", {"text1": [len(text) for text in left], "text2": [len(text) for text in right]})
     if tokenizer is not None:
         counts |= _lengths(
