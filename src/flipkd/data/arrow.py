@@ -134,7 +134,7 @@ def _decoded_bytes(column: Any) -> int:
         return int(column.nbytes)
     counts = column.indices.value_counts()
     taken = column.dictionary.take(counts.field("values"))
-    total = int(column.indices.nbytes)
+    total = 4 * len(column)  # where each text ends
     if not (_is_string(taken.type) or pa.types.is_binary(taken.type) or pa.types.is_large_binary(taken.type)):
         return total
     return total + (pc.sum(pc.multiply(pc.binary_length(taken).cast(pa.int64()), counts.field("counts"))).as_py() or 0)
