@@ -128,7 +128,7 @@ class _Loader(yaml.SafeLoader):
         """The tag of a node; what is longer than a number can be is a text, whose digits are not looked through."""
         if kind is yaml.ScalarNode and len(value) > LONGEST_NUMBER:
             implicit = (False, implicit[1])
-        return str(super().resolve(kind, value, implicit))
+        return str(super().resolve(kind, value, implicit))  # type: ignore[no-untyped-call]
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """What yaml calls for each mapping; a key that stands twice is refused, where yaml would take the last."""

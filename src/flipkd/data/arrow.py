@@ -98,7 +98,7 @@ def _inner(kind: Any) -> Any:
 
 
 def _is_string(kind: Any) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    return any(is_kind(kind) for is_kind in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view))
 
 
 def _record_batches(path: Path, wanted: list[str], rows: int) -> Iterator[Any]:

@@ -41,7 +41,7 @@ def parse_score(value: Any) -> float | None:
         return None
     score = None if isinstance(value, bool) else _number(value)
     if score is None or not math.isfinite(score):
-        raise ValueError("a score is a finite number such as 0.83; a cell left blank means no score")
+        raise ValueError("a score is a finite number with a point, such as 0.83; a cell left blank means no score")
     return score
 
 
