@@ -191,7 +191,8 @@ def test_a_dictionary_counts_by_what_it_stands_for(pairs_file, monkeypatch):
     for value, kind in (("x" * 100, pa.string()), (b"x" * 100, pa.binary()), ("", pa.string())):
         rows = 1500 if value else 30_000
         column = pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int8)), pa.array([value], kind))
-        path = pairs_file({"text1": ["a"] * rows, "text2": ["b"] * rows, "label": column})
+        texts = pa.array(["a"] * rows).dictionary_encode()
+        path = pairs_file({"text1": texts, "text2": texts, "label": column})
         with pytest.raises(ResourceError, match="decodes to more than 100,000 bytes"):
             read_pairs(path)
 

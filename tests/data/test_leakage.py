@@ -53,3 +53,8 @@ def test_few_texts_on_both_sides_are_no_shared_list():
     texts = [f"t {i}" for i in range(6)]
     every = [(a, b) for a in texts for b in texts if a < b]
     assert between(every[::2], every[1::2]).rows == len(every[1::2])
+
+
+def test_queries_with_more_documents_than_queries_share_no_list():
+    train = [(f"q {i % 4}", f"d {i % 8}") for i in range(16)]
+    assert between(train, [("new", "d 1"), ("other", "e")]) == Leak(1, 0, 1, 0)

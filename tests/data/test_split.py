@@ -199,6 +199,7 @@ def test_by_group_only_groups_count_and_a_row_without_one_goes_by_its_text1():
     rows = [(f"question {i // 2}", "the entry") for i in range(200)]
     group = [f"g{i % 20}" if i < 100 else None for i in range(200)]
     splits = split_pairs(data(rows, group=group), by="group")
+    assert all(part["group"][:].count(None) >= 6 for part in splits.values())
     for column, kept in (("group", range(100)), ("text1", range(100, 200))):
         values = [group[i] if column == "group" else rows[i][0] for i in kept]
         homes = [{*part[column]} & {*values} for part in splits.values()]
