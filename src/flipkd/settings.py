@@ -15,6 +15,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from flipkd.errors import ConfigError, nearest, shorten
 
+LARGEST_FILE = 256 * 1024  # bytes of a YAML file
+LARGEST = 20_000  # values of a YAML document, aliases written out
+LONGEST_NUMBER = 100  # characters
+
 
 class Settings(BaseModel):
     """Settings of one stage; `build` is the door."""
@@ -96,7 +100,35 @@ class Settings(BaseModel):
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML without two traps of its version 1.1: `no` and `yes` as keys are words, and `1e-8` is a number."""
+    """YAML without traps: `no` and `yes` as keys are words, `1e-8` is a number, and aliases multiply nothing without bound."""
+
+    def get_single_node(self) -> yaml.Node | None:
+        """The document, refused when its aliases written out would be more than LARGEST nodes."""
+        node = super().get_single_node()
+        if node is not None:
+            self._size(node, {})
+        return node
+
+    def _size(self, node: yaml.Node, known: dict[int, int]) -> int:
+        """Nodes that this one stands for, aliases written out; one that holds itself never ends and is too large."""
+        if id(node) not in known:
+            known[id(node)] = LARGEST  # while it is counted
+            children: list[yaml.Node] = []
+            if isinstance(node, yaml.SequenceNode):
+                children = node.value
+            elif isinstance(node, yaml.MappingNode):
+                children = [part for pair in node.value for part in pair]
+            known[id(node)] = 1 + sum(self._size(child, known) for child in children)
+        if known[id(node)] > LARGEST:
+            problem = f"its aliases (*name) stand for more than {LARGEST:,} values"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+        return known[id(node)]
+
+    def resolve(self, kind: type[yaml.Node], value: Any, implicit: Any) -> str:
+        """The tag of a node; what is longer than a number can be is a text, whose digits are not looked through."""
+        if kind is yaml.ScalarNode and len(value) > LONGEST_NUMBER:
+            implicit = (False, implicit[1])
+        return str(super().resolve(kind, value, implicit))  # type: ignore[no-untyped-call]
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """What yaml calls for each mapping; a key that stands twice is refused, where yaml would take the last."""
@@ -111,15 +143,20 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-_EXPONENT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+\.?[0-9]*)[eE][-+]?[0-9]+$")
+_EXPONENT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$")
 _Loader.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("+-.0123456789"))
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
+        size = path.stat().st_size
+        if size > LARGEST_FILE:
+            raise ConfigError(f"{path}: has {size:,} bytes; a file of settings has at most {LARGEST_FILE:,}")
         values = _Loader(path.read_text(encoding="utf-8")).get_single_data()
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file") from None
+    except ConfigError:
+        raise
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise ConfigError(f"{path}: not readable as YAML ({' '.join(str(error).split())})") from None
     if values is None:

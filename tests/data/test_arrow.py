@@ -8,15 +8,16 @@ import subprocess
 import sys
 
 import datasets
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flipkd.data import read_pairs
+from flipkd.data import arrow, read_blocks, read_pairs
 from flipkd.data.readers import BATCH_ROWS
-from flipkd.errors import DataError, FlipkdError
+from flipkd.errors import DataError, FlipkdError, ResourceError
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30)
 
@@ -157,6 +158,43 @@ def test_damage_is_never_read_as_text(tmp_path):
         except FlipkdError:
             continue
         assert read == good or set(read) != set(good)  # a flip in a column's name hides that column
+
+
+def nested(kind: str, values: int):
+    """Two rows with a list or struct of a repeated text that stands in the file once."""
+    zeros = pa.array(np.zeros(values, np.int32))
+    inside = pa.DictionaryArray.from_arrays(zeros, pa.array(["yes " * 50]))
+    if kind == "plain":
+        inside = pa.array(["y"]).take(zeros)
+    column = pa.ListArray.from_arrays(pa.array([0, values // 2, values], pa.int32()), inside)
+    return pa.StructArray.from_arrays([column], ["x"]) if kind == "struct" else column
+
+
+@pytest.mark.parametrize("kind", ["dictionary", "plain", "struct"])
+@pytest.mark.parametrize("store_schema", [True, False])
+@pytest.mark.parametrize("name", ["label", "score", "group", "kept"])
+def test_a_nested_column_that_is_used_is_refused_before_it_is_decoded(tmp_path, kind, store_schema, name):
+    path = tmp_path / "bomb.parquet"
+    table = pa.table({"text1": ["a", "b"], "text2": ["c", "d"], name: nested(kind, 1_000_000)})
+    pq.write_table(table, path, compression="zstd", store_schema=store_schema)
+    assert path.stat().st_size < 10_000
+    before = pa.total_allocated_bytes()
+    with pytest.raises(DataError, match=f"column '{name}' has type '(list|struct).*one plain value in each row"):
+        list(read_blocks(path, keep=["kept"])) if name == "kept" else read_pairs(path)
+    assert pa.total_allocated_bytes() - before < 1_000_000
+    if name == "kept":  # a column that nobody asks for costs nothing and is no concern
+        assert read_pairs(path)["text1"][:] == ["a", "b"]
+
+
+def test_a_dictionary_counts_by_what_it_stands_for(pairs_file, monkeypatch):
+    monkeypatch.setattr(arrow, "DECODE_LIMIT", 100_000)
+    for value, kind in (("x" * 100, pa.string()), (b"x" * 100, pa.binary()), ("", pa.string())):
+        rows = 1500 if value else 30_000
+        column = pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int8)), pa.array([value], kind))
+        texts = pa.array(["a"] * rows).dictionary_encode()
+        path = pairs_file({"text1": texts, "text2": texts, "label": column})
+        with pytest.raises(ResourceError, match="decodes to more than 100,000 bytes"):
+            read_pairs(path)
 
 
 BOMB = """

@@ -33,6 +33,8 @@ def test_clean_pairs():
         "duplicate_pairs": 0,
         "conflicting_pairs": 0,
         "identical_sides": 0,
+        "distinct_text1": 5,
+        "distinct_text2": 5,
         "text1_characters_mean": 1.0,
         "text1_characters_p95": 1,
         "text1_characters_max": 1,
@@ -103,14 +105,49 @@ def test_pairs_that_share_one_text_are_no_duplicates():
 
 def test_conflicting_labels():
     rows = [(f"left {i}", f"right {i}", i % 2) for i in range(100)]
-    rows += [(f"Right {i}", f"left {i}", 1 - i % 2) for i in range(10)]
+    rows += [(f"right {i}", f"left {i}", 1 - i % 2) for i in range(10)]
     report = check_pairs(data(rows))
     assert report.counts["conflicting_pairs"] == 10
     assert report.counts["duplicate_pairs"] == 10
     problem = report.problems[0]
     assert problem.startswith("10 pairs stand there with both labels (rows 1 and 101, ")
-    assert problem.count(" and ") == 5
-    assert problem.endswith(", ...); keep one label each")
+    assert problem.count(" and 10") == 5
+    assert problem.endswith(", ...); keep one label each; where (a, b) may match and (b, a) not, set directed: true")
+
+
+def test_a_conflict_in_one_direction_says_nothing_of_directions():
+    report = check_pairs(data([*GOOD, ("e", "f", 0), ("a", "b", None), ("e", "f", 1)]))
+    assert report.problems == ["1 pairs stand there with both labels (rows 3 and 5); keep one label each"]
+
+
+@pytest.mark.parametrize(
+    "one, other",
+    [
+        ("WHO rules on import", "who rules on import"),
+        ("a 10\u2075 N load", "a 105 N load"),
+        ("Polish", "polish"),
+        ("H\u2082O", "H2O"),
+        ("\u2460 first", "1 first"),
+        ("\uff21", "A"),
+        ("two  blanks", "two blanks"),
+        (" padded", "padded"),
+    ],
+)
+def test_texts_that_only_a_folding_makes_equal_may_have_both_labels(one, other):
+    for rows in ([(one, "x", 1), (other, "x", 0)], [(one, "x", 1), ("x", other, 0)]):
+        report = check_pairs(data([*GOOD, *rows]))
+        assert report.problems == []
+        assert report.counts["conflicting_pairs"] == 0
+        same = report.counts["duplicate_pairs"]
+        warned = "1 pairs have both labels and differ in case, width or spaces only (rows 5 and 6)"
+        assert (warned in report.warnings) == bool(same)
+    assert bool(same) == ("\u2075" not in one)
+
+
+def test_a_conflict_is_not_told_twice():
+    report = check_pairs(data([*GOOD, ("I", "x", 1), ("I", "x", 0), ("i", "x", 1)]))
+    assert report.problems == ["1 pairs stand there with both labels (rows 5 and 6); keep one label each"]
+    assert report.warnings == ["2 rows repeat an earlier pair (row 6, 7)"]
 
 
 def test_identical_sides():

@@ -8,10 +8,14 @@ import pytest
 
 from flipkd.data.labels import parse_group, parse_label, parse_score
 
-YES = ["1", "1.0", "yes", "YES", " Yes ", "Y", "true", "TRUE", "match", "Match", 1, 1.0, True, Decimal("1.0")]
-NO = ["0", "0.0", "no", "No", "n", "false", "no match", "no_match", "no-match", "nomatch", " NO MATCH", 0, 0.0, False]
-BLANK = ["", "  ", "\t", None, float("nan"), "NaN", "nan", "None"]
-UNKNOWN = ["maybe", "2", "-1", -1, 2, 0.5, "0.5", "j", "n/a", "1,0", [], {}, [1], b"1", float("inf"), "x" * 10_000]
+YES = ["1", "yes", "YES", " Yes ", "Y", "true", "TRUE", "t", "T", "match", "Match", 1, True, Decimal("1.0")]
+YES += ["1.0", "1.00", "1.", "+1", "1.000e+00", "1E0", "1.000000000000000000e+00", " 1.00 ", "01", 1.0]
+NO = ["0", "no", "No", "n", "false", "f", "F", "no match", "no_match", "no-match", "nomatch", " NO MATCH", 0, False]
+NO += ["0.0", "0.00", "0.", ".0", "-0", "0.000e+00", "0e0", "-0.0", "00", 0.0, -0.0]
+BLANK = ["", "  ", "\t", None, float("nan"), "NaN", "nan", "-nan", "None", "NULL", "null", "NA", "N/A", "n/a", "<NA>"]
+BLANK += ["\\N", "#N/A", "NaT", " na ", "1.#QNAN", "nil"]
+UNKNOWN = ["maybe", "2", "-1", -1, 2, 0.5, "0.5", "j", "1,0", [], {}, [1], b"1", float("inf"), "inf", "x" * 10_000]
+UNKNOWN += ["1_0", "0x1", "1.0.0", "0.99999", "1 0", "tf", "0" * 41, "9" * 400, {"a": 1}, Decimal("0.5")]
 
 
 @pytest.mark.parametrize("values, label", [(YES, 1), (NO, 0), (BLANK, None)])
@@ -52,7 +56,8 @@ def test_scores_that_are_no_finite_number(value):
 
 @pytest.mark.parametrize(
     "value, group",
-    [("a ", "a "), ("007", "007"), (3, "3"), (3.0, "3"), ("NA", "NA"), ("", None), (" ", None), (None, None)],
+    [("a ", "a "), ("007", "007"), (3, "3"), (3.0, "3"), ("nana", "nana"), (0, "0"), ("0", "0")]
+    + [(blank, None) for blank in BLANK],
 )
 def test_groups(value, group):
     assert parse_group(value) == group

@@ -16,7 +16,7 @@ def test_paths_that_are_no_file_to_read(tmp_path, pairs_file):
         tmp_path / "nowhere" / "pairs.csv": "and no folder",
         str(tmp_path / "pairs"): "no such file; did you mean",
         tmp_path: "is a folder",
-        pairs_file("x", name="pairs.xlsx"): "cannot read files that end in '.xlsx'; save it as one of .csv, .tsv",
+        pairs_file("x", name="pairs.xlsb"): "cannot read files that end in '.xlsb'; save it as one of .csv, .tsv",
         "/dev/null": "no regular file",
         "": "not a file name",
         "a\0b.csv": "not a file name",

@@ -9,7 +9,7 @@ from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flipkd.data import leaks, split_pairs
+from flipkd.data import leaks, read_pairs, split_pairs
 from flipkd.errors import DataError, UsageError
 
 NOTHING = {"train/validation": 0, "train/test": 0, "validation/test": 0}
@@ -64,6 +64,13 @@ def test_texts_that_only_look_different_stay_together():
 def test_texts_without_letters_are_told_apart():
     rows = [(chr(0x1F600 + i), "!" * (i + 1)) for i in range(60)]
     assert [len(part) for part in split_pairs(data(rows)).values()] == [42, 6, 12]
+
+
+def test_names_that_differ_in_a_vowel_sign_are_blocks_of_their_own():
+    names = [a + b + c + d for a in "कगमल" for b in "ािीुू" for c in "तन" for d in "ािीुू"]
+    splits = split_pairs(data(list(zip(names[::2], names[1::2], strict=True))))
+    assert [len(part) for part in splits.values()] == [70, 10, 20]
+    assert leaks(splits) == NOTHING
 
 
 def test_groups_stay_together_and_blank_groups_tie_nothing():
@@ -145,11 +152,62 @@ def test_no_text_stands_on_two_sides(rows):
     assert sum(map(len, splits.values())) == len(rows)
 
 
-def test_leaks_count_rows_of_the_later_split():
-    splits = {
-        "train": data([("a b", "x"), ("c", "y")]),
-        "test": data([("X!", "new"), ("new", "A-B"), ("C", "Y"), ("z", "w"), ("z", "v")]),
-        "other": data([("z", "a b")]),
-    }
-    assert leaks(splits) == {"train/test": 3, "train/other": 1, "test/other": 1}
-    assert leaks({"train": splits["train"]}) == {}
+@pytest.mark.parametrize("blank", ["", "nan", "None", "NULL", "NA", "<NA>", "\\N"])
+def test_rows_without_a_group_are_spread_whatever_stands_there_for_none(pairs_file, blank):
+    rows = [f"l {i},r {i},{i % 2},{f'g{i // 4}' if i < 40 else blank}" for i in range(120)]
+    splits = split_pairs(read_pairs(pairs_file("\n".join(["text1,text2,label,group", *rows]))))
+    loose = [sum(name is None for name in part["group"][:]) for part in splits.values()]
+    assert loose == pytest.approx([56, 8, 16], abs=3)
+
+
+def faq(questions, entries):
+    """Each question with its entry and a wrong one."""
+    rows = [
+        (f"question {i}", f"entry {(i + k * (i // entries + 1)) % entries}") for i in range(questions) for k in (0, 1)
+    ]
+    return data(rows, label=[1 - i % 2 for i in range(len(rows))])
+
+
+@pytest.mark.parametrize("questions, entries", [(150, 20), (150, 150), (300, 10), (60, 3)])
+def test_an_faq_is_cut_by_its_questions(questions, entries):
+    dataset = faq(questions, entries)
+    with pytest.raises(DataError, match=r"form 1 blocks, the largest of .* cut them by text1 \(--by text1\)"):
+        split_pairs(dataset)
+    splits = split_pairs(dataset, by="text1")
+    assert [len(part) for part in splits.values()] == pytest.approx(
+        [1.4 * questions, 0.2 * questions, 0.4 * questions], abs=2
+    )
+    sides = [{*part["text1"]} for part in splits.values()]
+    assert sum(map(len, sides)) == len(set.union(*sides)) == questions
+    assert leaks(splits) == NOTHING
+    turned = dataset.rename_columns({"text1": "text2", "text2": "text1"})
+    with pytest.raises(DataError, match="cut them by text"):
+        split_pairs(turned)
+    assert [part["text2"][:] for part in split_pairs(turned, by="text2").values()] == [
+        part["text1"][:] for part in splits.values()
+    ]
+
+
+def test_one_side_is_one_side_whatever_its_spelling():
+    rows = [(f"{'Q' if k else 'q'}uestion {i}{'?' * k}", f"entry {k}") for i in range(100) for k in (0, 1)]
+    splits = split_pairs(data(rows), by="text1")
+    homes = [{text.strip("?").lower() for text in part["text1"]} for part in splits.values()]
+    assert sum(map(len, homes)) == len(set.union(*homes)) == 100
+
+
+def test_by_group_only_groups_count_and_a_row_without_one_goes_by_its_text1():
+    rows = [(f"question {i // 2}", "the entry") for i in range(200)]
+    group = [f"g{i % 20}" if i < 100 else None for i in range(200)]
+    splits = split_pairs(data(rows, group=group), by="group")
+    assert all(part["group"][:].count(None) >= 6 for part in splits.values())
+    for column, kept in (("group", range(100)), ("text1", range(100, 200))):
+        values = [group[i] if column == "group" else rows[i][0] for i in kept]
+        homes = [{*part[column]} & {*values} for part in splits.values()]
+        assert sum(map(len, homes)) == len(set.union(*homes)) == len({*values})
+
+
+def test_by_what_is_not_there():
+    with pytest.raises(DataError, match="no group column to cut by; known names: group, cluster, answer_id"):
+        split_pairs(data([("a", "b")] * 9), by="group")
+    with pytest.raises(UsageError, match="rows are cut by text1, text2, group"):
+        split_pairs(data([("a", "b")] * 9), by="label")

@@ -97,6 +97,42 @@ def test_fitting_repairs_overconfident_scores(method):
     assert after < 0.04 < 0.1 < before
 
 
+@pytest.mark.parametrize("rate", [0.5, 0.1, 0.02, 0.98])
+def test_auto_follows_the_base_rate(rate):
+    generator = np.random.default_rng(1)
+    label = (np.arange(5000) < rate * 5000).astype(int)
+    score = generator.normal(np.where(label == 1, 2, -2), 1.5)
+    fitted = fit_calibration(score, label, method="auto")
+    assert fitted.apply(score).mean() == pytest.approx(rate, abs=0.01)
+    assert expected_calibration_error(fitted.apply(score), label) < 0.02
+    assert fitted == fit_calibration(score, label, method=fitted.method)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_auto_is_the_method_with_the_lower_loss_on_rows_it_has_not_seen(seed):
+    score, label = simulated(60, intercept=0.3, seed=seed)
+    order = np.random.default_rng(0).permutation(60)
+    places = [i for y in (0, 1) for i in order if label[i] == y]
+    losses = dict.fromkeys(METHODS, 0.0)
+    for method in METHODS:
+        for fold in range(5):
+            held = [i for place, i in enumerate(places) if place % 5 == fold]
+            rest = [i for i in range(60) if i not in held]
+            p = fit_calibration(score[rest], label[rest], method=method).apply(score[held])
+            losses[method] -= np.log(np.where(label[held] == 1, p, 1 - p)).sum()
+    assert fit_calibration(score, label, method="auto").method == min(losses, key=losses.get)
+
+
+def test_auto_takes_the_temperature_where_nothing_is_won_by_an_intercept():
+    methods = [fit_calibration(*simulated(300, seed=seed), method="auto").method for seed in range(20)]
+    assert methods.count("temperature") > 10
+
+
+@pytest.mark.parametrize("label", [[0, 0, 1, 1], [0] * 9 + [1, 1], [1] * 3 + [0] * 2])
+def test_auto_needs_no_more_rows_than_the_others(label):
+    assert fit_calibration(np.arange(len(label)), label, method="auto").method in METHODS
+
+
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("size", [2, 5, 500])
 def test_separable_data_stay_within_bounds(method, size):
@@ -207,7 +243,7 @@ def test_fields_that_are_no_rising_sigmoid_are_refused(fields, words):
 
 
 @pytest.mark.parametrize("label", [[], [1], [0] * 5, [1] * 5, [0, 0, 0, 0, 1], [0, 1, 1, 1, 1]])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [*METHODS, "auto"])
 def test_too_little_data_invents_no_calibration(label, method):
     with pytest.raises(DataError, match=rf"not enough data \(n={len(label)}, positives={sum(label)}\)"):
         fit_calibration(np.arange(len(label)), label, method=method)

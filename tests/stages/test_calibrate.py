@@ -10,11 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from commands import flipkd
+from scipy.special import expit
 from sklearn.metrics import precision_score, recall_score
 
 from flipkd import Matcher
-from flipkd.evaluate import fit_calibration, threshold_for
+from flipkd.evaluate import expected_calibration_error, fit_calibration, threshold_for
+from flipkd.evaluate.calibration import AUTO
+from flipkd.evaluate.targets import Target
 from flipkd.files import check_manifest, write_manifest
+from flipkd.stages.calibrate import fitted
 
 
 def labels_in(path):
@@ -77,11 +81,27 @@ def test_other_pairs_give_another_calibration(trained, pair_files, tmp_path):
         Matcher.from_pretrained(tmp_path / "new"),
         [row["score"] for row in rows_of(trained, pair_files["test"])],
     )
-    method = "temperature" if set(new.contract.score) == {"answer"} else "sigmoid"
+    method = AUTO if set(new.contract.score) == {"answer"} else "sigmoid"
     assert new.calibration == fit_calibration(score, labels_in(pair_files["test"]), method=method)
     assert (new.threshold, new.review_threshold) == (0.25, None)
     assert "of the pairs called a match, " in done.out
     assert "for review" not in done.out
+
+
+def test_an_answer_follows_the_base_rate_and_nothing_flat_is_silent(trained, caplog):
+    contract = Matcher.from_pretrained(trained).contract.model_copy(update={"score": {"answer": 1.0}})
+    label = np.repeat([1, 0], [5, 240])
+    draw = np.random.default_rng(0).normal(size=245)
+    few = fitted(contract, draw + 3 * label, label, threshold=Target.parse("f1"), review=None)
+    assert few.calibration["method"] == "sigmoid"
+    probability = expit(few.calibration["slope"] * (draw + 3 * label) + few.calibration["intercept"])
+    assert probability.mean() == pytest.approx(5 / 245, abs=0.01)
+    assert expected_calibration_error(probability, label) < 0.02
+    assert not caplog.messages
+    fitted(contract, -draw - 3 * label, label, threshold=Target.parse("f1"), review=None)
+    assert caplog.messages == [
+        "every pair gets about the probability 0.022: on these pairs the scores do not rise with the label"
+    ]
 
 
 def test_a_matcher_folder_will_do_and_the_result_can_be_calibrated_again(trained, pair_files, tmp_path):

@@ -34,7 +34,7 @@ def test_a_table_with_warnings_and_leaks(good, tmp_path):
     assert (done.code, done.err) == (0, "")
     assert "| rows                  | 5 " in done.out
     assert "warning: 1 rows repeat an earlier pair (row 5)" in done.out
-    assert f"leak: 2 rows of {other} hold a text of {good}" in done.out
+    assert f"leak: 2 rows of {other} hold a text of {good} (text1 in 1, text2 in 1)" in done.out
     assert "leak" not in flipkd("check", good).out
 
 
@@ -44,7 +44,16 @@ def test_json_for_machines(good, tmp_path):
     found = json.loads(done.out)
     assert found["files"][str(good)]["counts"]["rows"] == 5
     assert found["files"][str(good)]["warnings"] == ["1 rows repeat an earlier pair (row 5)"]
-    assert found["leaks"] == [{"earlier": str(good), "later": str(other), "rows": 2}]
+    assert found["leaks"] == [
+        {
+            "earlier": str(good),
+            "later": str(other),
+            "rows": 2,
+            "text1_rows": 1,
+            "text2_rows": 1,
+            "shared_text2": 0,
+        }
+    ]
 
 
 def test_problems_stand_in_the_report_and_end_with_exit_code_3(good, tmp_path):
@@ -86,6 +95,28 @@ def test_split_writes_three_files_that_share_no_text(tmp_path):
     assert sorted(kept) == sorted((a, b, str(y)) for a, b, y in rows)
     checked = json.loads(flipkd("check", "--json", *(tmp_path / "data" / f"{name}.csv" for name in parts)).out)
     assert checked["leaks"] == []
+
+
+def test_an_faq_is_cut_by_its_questions_and_its_entries_are_no_leak(tmp_path):
+    rows = [
+        (f"question {i}?", f"entry {(i + wrong * (1 + i // 30)) % 30}", 1 - wrong)
+        for i in range(150)
+        for wrong in (0, 1)
+    ]
+    source = write(tmp_path / "faq.csv", rows)
+    done = flipkd("split", source, "--output_dir", tmp_path / "data")
+    assert (done.code, "cut them by text1 (--by text1)" in done.err) == (3, True), done.err
+    done = flipkd("split", source, "--output_dir", tmp_path / "data", "--by", "text1")
+    assert (done.code, done.err) == (0, "")
+    files = [tmp_path / "data" / f"{name}.csv" for name in ("train", "validation", "test")]
+    questions = [{row[0] for row in read(file)[1:]} for file in files]
+    assert [len(found) for found in questions] == [105, 15, 30]
+    assert len(set.union(*questions)) == 150
+    done = flipkd("check", *files)
+    assert (done.code, done.err) == (0, "")
+    assert "leak" not in done.out
+    assert f"note: 60 rows of {files[2]} have a text2 of {files[0]}: the files share their right side" in done.out
+    assert flipkd("split", source, "--by", "text3").code == 2
 
 
 def test_split_says_the_same_again_and_never_writes_over_something_else(tmp_path):

@@ -50,7 +50,7 @@ def test_odd_texts_are_plain_text_and_come_back_as_they_were(trained, odd_pairs,
     assert (tmp_path / "o.jsonl").read_text(encoding="utf-8") == done.out
     with (tmp_path / "deep/er/o.csv").open(newline="", encoding="utf-8") as handle:
         written = list(csv.DictReader(handle))
-    guarded = {"=1+1", "+1", "-1", "@x", "\tx"}
+    guarded = {"=1+1", "\tx"}
     assert [row["text1"] for row in written] == ["'" + text if text in guarded else text for text in ODD]
     assert [float(row["score"]) for row in written] == [row["score"] for row in rows]
 
@@ -78,6 +78,9 @@ def test_kept_columns_come_first_and_as_they_were(trained, tmp_path):
     assert flipkd(*words, "--output", tmp_path / "o.csv").code == 0
     with (tmp_path / "o.csv").open(newline="", encoding="utf-8") as handle:
         assert [(row["id"], row["price"]) for row in csv.DictReader(handle)] == [("007", "'=1+1"), ("", "2.50")]
+    assert flipkd(*words, "--output", tmp_path / "o.csv", "--no-guard").code == 0
+    with (tmp_path / "o.csv").open(newline="", encoding="utf-8") as handle:
+        assert [row["price"] for row in csv.DictReader(handle)] == ["=1+1", "2.50"]
     for name, code, said in (("idd", 3, "did you mean 'id'?"), ("text1", 2, "the result has a column of that name")):
         done = flipkd("match", "--matcher", "none", tmp_path / "p.csv", "--keep", name)
         assert (done.code, said in done.err) == (code, True), done.err
@@ -104,6 +107,26 @@ def test_json_lines_hold_one_row_a_line_whatever_the_text():
     rows = [{"text1": "a\u2028b\nc", "text2": "\x00", "score": 0.1}]
     assert to_jsonl(rows).count("\n") == 1
     assert json.loads(to_jsonl(rows)) == rows[0]
+
+
+@pytest.mark.parametrize(
+    "cell",
+    ["-17", "+17", "-1.5", "-1,5", "-1.234.567,89", "-2.5e-3", "+5%", "+49 30 1234567", "+1 (800) 555-0100"]
+    + ["+49 (0)30/123-45", "-7-3", "@user", "@some.one", "-xK3f_9", "-", "+", "@", "-abc-def", "+\u0661\u0662", "", "a=1"],
+)  # fmt: skip
+def test_numbers_and_names_are_no_formulas(cell):
+    assert list(csv.reader(io.StringIO(to_csv([{"id": cell}]), newline="")))[1:] == [[cell]]
+
+
+@pytest.mark.parametrize(
+    "cell",
+    ["=1", "=A1", "-1+2", "+A1*2", "-2+3+cmd|' /C calc'!A0", "@SUM(1+9)*cmd|' /C calc'!A0", "+SUM(1)", "-5 deg", "@a b"]
+    + ["\t=1", "\r=1", "\n-1", "-1\n=1", "\uff1d1", '=HYPERLINK("http://x")', "-(A1)", "+1e5e5 x", "+49 card"],
+)  # fmt: skip
+def test_what_a_spreadsheet_might_run_gets_an_apostrophe_unless_told_otherwise(cell):
+    for guard, mark in ((True, "'"), (False, "")):
+        written = to_csv([{"id": cell}], guard=guard)
+        assert list(csv.reader(io.StringIO(written, newline="")))[1:] == [[mark + cell]]
 
 
 def test_csv_of_no_rows_has_a_header():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from datasets import Dataset
 
+from flipkd.data import Leak
 from flipkd.errors import DataError
 from flipkd.stages.pairs import content_hash, labelled, labels_of, trainable_pairs, warn_of_leaks
 
@@ -42,6 +43,30 @@ def test_content_hash_changes_with_texts_labels_scores_and_order_only():
         assert content_hash(Dataset.from_dict(changed)) != base
 
 
+@pytest.mark.parametrize(
+    "left, right, said",
+    [
+        ("a", "new", "flatter, unless known text1 are to meet new text2 (split --by text2)"),
+        ("new", "b", "flatter, unless known text2 are to meet new text1 (split --by text1)"),
+        ("a", "b", "flatter"),
+    ],
+)
+def test_a_leak_of_one_side_says_when_it_is_meant(caplog, left, right, said):
+    rows = {"train": (["a", "c", "e"], ["b", "d", "f"]), "test": ([left], [right])}
+    warn_of_leaks({name: Dataset.from_dict({"text1": a, "text2": b}) for name, (a, b) in rows.items()})
+    assert caplog.messages[0].endswith(said)
+
+
+def test_entries_that_questions_share_are_no_warning(caplog):
+    faq = [Dataset.from_dict({"text1": [f"{k} {i}" for i in range(9)], "text2": ["x", "y", "z"] * 3}) for k in "ab"]
+    with caplog.at_level("INFO"):
+        found = warn_of_leaks({"train": faq[0], "test": faq[1]})
+    assert found == {("train", "test"): Leak(0, 0, 9, 3)}
+    assert [(record.levelname, "a list of 3 texts" in record.getMessage()) for record in caplog.records] == [
+        ("INFO", True)
+    ]
+
+
 def test_warnings_go_to_the_log_and_problems_are_raised(tmp_path, caplog):
     path = tmp_path / "p.csv"
     path.write_text("text1,text2,label\na,b,1\nc,d,0\ne,f,1\ng,h,0\ng,h,0\n")
@@ -49,8 +74,10 @@ def test_warnings_go_to_the_log_and_problems_are_raised(tmp_path, caplog):
     assert len(dataset) == 5
     assert caplog.messages == ["train: 1 rows repeat an earlier pair (row 5)"]
     caplog.clear()
-    assert warn_of_leaks({"train": dataset, "test": dataset.select([0])}) == {"train/test": 1}
-    assert "1 rows hold a text that stands on both sides" in caplog.text
+    assert warn_of_leaks({"train": dataset, "test": dataset.select([0])}) == {("train", "test"): Leak(1, 1, 1, 0)}
+    assert caplog.messages == [
+        "train/test: 1 rows hold a text that stands on both sides (text1 in 1, text2 in 1); figures will flatter"
+    ]
     path.write_text("text1,text2,label\na,b,1\nc,d,1\n")
     with pytest.raises(DataError, match=r"train: cannot be used: only one class"):
         trainable_pairs(str(path), columns=None, name="train")

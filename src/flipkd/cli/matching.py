@@ -97,6 +97,12 @@ def match(
     text2: Annotated[str | None, typer.Option("--text2", help="the other text", show_default=False)] = None,
     columns: Columns = None,
     keep: Keep = None,
+    guard: Annotated[
+        bool,
+        typer.Option(
+            "--guard/--no-guard", help="in a .csv, put ' before cells that a spreadsheet would run as formulas"
+        ),
+    ] = True,
     base_model: BaseModel = None,
     output: Annotated[
         str | None, typer.Option("--output", help=".csv or .jsonl to write; default: JSON lines on stdout")
@@ -123,6 +129,7 @@ def match(
             output=output,
             columns=mapping,
             keep=keep or (),
+            guard=guard,
             base_model=base_model,
             batch_size=batch_size,
             show=result.write,

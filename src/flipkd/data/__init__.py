@@ -6,14 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from flipkd.data.check import CheckReport, check_pairs, require_trainable
+    from flipkd.data.leakage import Leak, leaks, leaks_by_side
     from flipkd.data.pairs import read_blocks, read_pairs
-    from flipkd.data.split import leaks, split_pairs
+    from flipkd.data.split import split_pairs
     from flipkd.data.texts import read_texts
 
 __all__ = [
     "CheckReport",
+    "Leak",
     "check_pairs",
     "leaks",
+    "leaks_by_side",
     "read_blocks",
     "read_pairs",
     "read_texts",
@@ -23,8 +26,10 @@ __all__ = [
 
 _HOMES = {
     "CheckReport": "check",
+    "Leak": "leakage",
     "check_pairs": "check",
-    "leaks": "split",
+    "leaks": "leakage",
+    "leaks_by_side": "leakage",
     "read_blocks": "pairs",
     "read_pairs": "pairs",
     "read_texts": "texts",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from flipkd.data.lines import DECODE_LIMIT
 from flipkd.data.readers import BATCH_ROWS, Batch, Source, refuse_repeats
 from flipkd.errors import DataError, ResourceError, shorten
 
-DECODE_LIMIT = 4 * 2**30  # bytes of all columns used; a Parquet file of 49 KB can hold 20 TB of repeated text
 _PROBE_BYTES = 2 * 2**30
 _PROBE_ROWS = 16
 _NOT_DAMAGE = (pa.ArrowMemoryError, ResourceError, PermissionError)
@@ -29,13 +28,16 @@ def open_parquet(path: Path) -> Source:
         raise
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise _damaged(path, error) from None
-    refuse_repeats(str(path), columns)
-    return Source(str(path), columns, partial(_parquet_batches, path, schema), "has columns but no rows")
+
+    def batches(texts: list[str], others: list[str]) -> Iterator[Batch]:
+        refuse_repeats(str(path), columns, [*texts, *others])
+        _check_types(str(path), schema, texts, others)
+        return _parquet_batches(path, schema, [*texts, *others])
+
+    return Source(str(path), columns, batches, "has columns but no rows")
 
 
-def _parquet_batches(path: Path, schema: Any, texts: list[str], others: list[str]) -> Iterator[Batch]:
-    _check_types(str(path), schema, texts)
-    wanted = [*texts, *others]
+def _parquet_batches(path: Path, schema: Any, wanted: list[str]) -> Iterator[Batch]:
     try:
         _check_size(path, schema, wanted)
         yield from _batched(_record_batches(path, wanted, BATCH_ROWS), wanted)
@@ -65,23 +67,38 @@ def open_hub(name: str, split: str | None) -> Source:
         found = next(iter(found.values()))
 
     def batches(texts: list[str], others: list[str]) -> Iterator[Batch]:
-        _check_types(name, found.features.arrow_schema, texts)
+        _check_types(name, found.features.arrow_schema, texts, others)
         wanted = [*texts, *others]
         return _batched(found.select_columns(wanted).with_format("arrow").iter(BATCH_ROWS), wanted)
 
     return Source(name, list(found.column_names), batches, "has no rows")
 
 
-def _check_types(name: str, schema: Any, texts: list[str]) -> None:
-    """Columns of texts must be typed as such; the others are parsed by value."""
+def _check_types(name: str, schema: Any, texts: list[str], others: list[str]) -> None:
+    """Columns of texts must be typed as such, the others hold one plain value a row; they are parsed by value."""
     for column in texts:
         kind = schema.field(column).type
-        inner = kind.value_type if pa.types.is_dictionary(kind) else kind
-        if not (pa.types.is_string(inner) or pa.types.is_large_string(inner) or pa.types.is_string_view(inner)):
+        if not _is_string(_inner(kind)):
             raise DataError(
                 f"{name}: column {shorten(column)} has type {kind}, but a text column has type string; "
                 "write it as string, or choose another column"
             )
+    for column in others:
+        kind = schema.field(column).type
+        # A list of repeated values can be millions of times as large as the file, and is one value however it is cut.
+        if pa.types.is_nested(_inner(kind)) or isinstance(kind, pa.BaseExtensionType):
+            raise DataError(
+                f"{name}: column {shorten(column)} has type {shorten(str(kind))}, but a column that is used has one plain "
+                "value in each row; write it as string or number, or leave it out"
+            )
+
+
+def _inner(kind: Any) -> Any:
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def _is_string(kind: Any) -> bool:
+    return any(is_kind(kind) for is_kind in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view))
 
 
 def _record_batches(path: Path, wanted: list[str], rows: int) -> Iterator[Any]:
@@ -117,8 +134,8 @@ def _decoded_bytes(column: Any) -> int:
         return int(column.nbytes)
     counts = column.indices.value_counts()
     taken = column.dictionary.take(counts.field("values"))
-    total = int(column.indices.nbytes)
-    if not (pa.types.is_string(taken.type) or pa.types.is_large_string(taken.type)):
+    total = 4 * len(column)  # where each text ends
+    if not (_is_string(taken.type) or pa.types.is_binary(taken.type) or pa.types.is_large_binary(taken.type)):
         return total
     return total + (pc.sum(pc.multiply(pc.binary_length(taken).cast(pa.int64()), counts.field("counts"))).as_py() or 0)
 

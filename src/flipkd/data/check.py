@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import unicodedata
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from flipkd.data.columns import OTHER_ALIASES
+from flipkd.data.folding import spelling_of
 from flipkd.errors import DataError
 from flipkd.text import is_empty
 
@@ -38,7 +39,7 @@ def check_pairs(dataset: Dataset, *, name: str = "data", tokenizer: Any | None =
     """Count what matters for training in pairs as `read_pairs` gives them; nothing is changed or dropped.
 
     `tokenizer(texts, add_special_tokens=False)["input_ids"]` adds lengths in tokens. A pair is a duplicate of another
-    when both texts agree after NFKC, case folding and white-space folding, in either order.
+    when both texts agree in spelling (`spelling_of`), in either order; labels conflict where they agree as written.
     """
     left, right = dataset["text1"][:], dataset["text2"][:]
     label = _labels(dataset)
@@ -50,6 +51,7 @@ def check_pairs(dataset: Dataset, *, name: str = "data", tokenizer: Any | None =
         counts |= found[0]
         problems += found[1]
         warnings += found[2]
+    counts |= {"distinct_text1": len({*left}), "distinct_text2": len({*right})}
     counts |= _lengths("characters", {"text1": [len(text) for text in left], "text2": [len(text) for text in right]})
     if tokenizer is not None:
         counts |= _lengths(
@@ -108,33 +110,32 @@ def _empty_texts(left: list[str], right: list[str]) -> tuple[dict[str, Any], lis
 
 
 def _repeats(left: list[str], right: list[str], label: np.ndarray) -> tuple[dict[str, Any], list[str], list[str]]:
-    ids: dict[str, int] = {}
-    sides = np.array([[ids.setdefault(_folded(text), len(ids)) for text in side] for side in (left, right)], np.int64)
-    pairs = sides.min(axis=0) * len(ids) + sides.max(axis=0)
-    _, pair, sizes = np.unique(pairs, return_inverse=True, return_counts=True)
-    ones = np.bincount(pair, weights=label == 1, minlength=len(sizes))
-    zeros = np.bincount(pair, weights=label == 0, minlength=len(sizes))
-    conflicting = np.flatnonzero((ones > 0) & (zeros > 0))
-    identical = np.flatnonzero(sides[0] == sides[1]) + 1
+    same_spelling, as_written = _pair_numbers(left, right, spelling_of), _pair_numbers(left, right, str)
+    conflicting, differing = _with_both_labels(as_written, label), _with_both_labels(same_spelling, label)
+    differing = differing[~np.isin(same_spelling[differing[:, 0]], same_spelling[conflicting[:, 0]])]
+    _, firsts = np.unique(same_spelling, return_index=True)
+    repeated = np.setdiff1d(np.arange(len(label)), firsts) + 1
+    identical = np.flatnonzero([spelling_of(a) == spelling_of(b) for a, b in zip(left, right, strict=True)]) + 1
     counts = {
-        "duplicate_pairs": len(pair) - len(sizes),
+        "duplicate_pairs": len(repeated),
         "conflicting_pairs": len(conflicting),
         "identical_sides": len(identical),
     }
     problems, warnings = [], []
     if len(conflicting):
-        # of each pair the first row of either label
-        first = sorted(
-            sorted(int(np.argmax((pair == p) & (label == y))) + 1 for y in (0, 1)) for p in conflicting[:EXAMPLES]
-        )
-        examples = _examples([f"{one} and {other}" for one, other in first], total=len(conflicting))
+        exchanged = any(left[one] != left[other] for one, other in conflicting.tolist())
+        direction = "; where (a, b) may match and (b, a) not, set directed: true" if exchanged else ""
         problems.append(
-            f"{len(conflicting)} pairs stand there with both labels (rows {examples}); keep one label each"
+            f"{len(conflicting)} pairs stand there with both labels (rows {_row_pairs(conflicting)}); keep one label "
+            f"each{direction}"
         )
-    if counts["duplicate_pairs"]:
-        _, firsts = np.unique(pairs, return_index=True)
-        rows = (np.setdiff1d(np.arange(len(pair)), firsts) + 1).tolist()
-        warnings.append(f"{len(rows)} rows repeat an earlier pair (row {_examples(rows)})")
+    if len(differing):
+        warnings.append(
+            f"{len(differing)} pairs have both labels and differ in case, width or spaces only (rows "
+            f"{_row_pairs(differing)})"
+        )
+    if len(repeated):
+        warnings.append(f"{len(repeated)} rows repeat an earlier pair (row {_examples(repeated.tolist())})")
     if len(identical):
         warnings.append(
             f"{len(identical)} rows have the same text on both sides (row {_examples(identical.tolist())})"
@@ -142,8 +143,25 @@ def _repeats(left: list[str], right: list[str], label: np.ndarray) -> tuple[dict
     return counts, problems, warnings
 
 
-def _folded(text: str) -> str:
-    return " ".join((text if text.isascii() else unicodedata.normalize("NFKC", text)).casefold().split())
+def _pair_numbers(left: list[str], right: list[str], fold: Callable[[str], str]) -> np.ndarray:
+    """int64 [N]: the same for pairs whose texts agree when folded, in either order."""
+    ids: dict[str, int] = {}
+    sides = np.array([[ids.setdefault(fold(text), len(ids)) for text in side] for side in (left, right)], np.int64)
+    return np.asarray(sides.min(axis=0) * len(ids) + sides.max(axis=0))
+
+
+def _with_both_labels(pairs: np.ndarray, label: np.ndarray) -> np.ndarray:
+    """[P, 2] row indices, in their order: of each pair with both labels the first row of either."""
+    first: list[dict[int, int]] = []
+    for y in (0, 1):
+        rows = np.flatnonzero(label == y)[::-1]  # the first row of a pair comes last and stays
+        first.append(dict(zip(pairs[rows].tolist(), rows.tolist(), strict=True)))
+    found = sorted(sorted(rows[pair] for rows in first) for pair in first[0].keys() & first[1].keys())
+    return np.array(found, np.int64).reshape(-1, 2)
+
+
+def _row_pairs(found: np.ndarray) -> str:
+    return _examples([f"{one} and {other}" for one, other in (found[:EXAMPLES] + 1).tolist()], total=len(found))
 
 
 def _token_counts(texts: list[str], tokenizer: Any) -> list[int]:

@@ -34,7 +34,7 @@ def find_columns(present: list[str], columns: Mapping[str, str] | None, name: st
     for ours, aliases in OTHER_ALIASES.items():
         if ours in chosen:
             continue
-        found = [column for alias in aliases for column in _named(alias, present, chosen)]
+        found = list(dict.fromkeys(column for alias in aliases for column in _named(alias, present, chosen)))
         if len(found) > 1:
             raise DataError(f"{name}: {_listed(found)} could all be the {ours}; {_choose(ours)}")
         if found:

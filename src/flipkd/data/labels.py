@@ -7,55 +7,71 @@ from collections.abc import Callable
 from typing import Any
 
 _WORDS = {
-    **dict.fromkeys(("1", "1.0", "yes", "y", "true", "match"), 1),
-    **dict.fromkeys(("0", "0.0", "no", "n", "false", "no match", "no_match", "no-match", "nomatch"), 0),
-    **dict.fromkeys(("", "nan", "none", "null"), None),
+    **dict.fromkeys(("yes", "y", "true", "t", "match"), 1),
+    **dict.fromkeys(("no", "n", "false", "f", "no match", "no_match", "no-match", "nomatch"), 0),
 }
+# What Python, R, SQL (\N: MySQL and PostgreSQL), spreadsheets and pandas write for no value; compared without case.
+_BLANKS = frozenset(
+    {"", "nan", "+nan", "-nan", "none", "null", "nil", "na", "n/a", "<na>", "nat", "\\n", "#n/a", "#na", "#n/a n/a"}
+    | {"1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan"}
+)
 _LONGEST_NUMBER = 40  # characters; a float64 written in full needs 24
 
 
 def parse_label(value: Any) -> int | None:
     """1 for a match, 0 for none, None for an unlabelled row. Raises ValueError saying what is allowed."""
-    if isinstance(value, str) and value.strip().casefold() in _WORDS:
-        return _WORDS[value.strip().casefold()]
-    if value is None or _is_nan(value):
+    if _is_blank(value):
         return None
-    if not isinstance(value, str) and value in (0, 1):  # also True, 1.0 and Decimal("1")
-        return int(value)
+    if isinstance(value, str):
+        word = value.strip().casefold()
+        found = _WORDS[word] if word in _WORDS else _number(word)
+    else:
+        found = value
+    if found in (0, 1):  # also True, 1.0 and Decimal("1")
+        return int(found)
     raise ValueError(
-        "a label is 1 or 0, yes or no, true or false, match or no match; a cell left blank means unlabelled"
+        "a label is 1 or 0, yes or no, true or false, match or no match; a cell left blank (or NA, null, \\N and the "
+        "like) means unlabelled"
     )
 
 
 def parse_score(value: Any) -> float | None:
     """A finite teacher score, None where the cell is blank. Raises ValueError saying what is allowed."""
-    if value is None or _is_nan(value) or (isinstance(value, str) and _WORDS.get(value.strip().casefold(), 0) is None):
+    if _is_blank(value):
         return None
-    allowed = "a score is a finite number such as 0.83; a cell left blank means no score"
-    if isinstance(value, bool) or (isinstance(value, str) and ("_" in value or len(value) > _LONGEST_NUMBER)):
-        raise ValueError(allowed)
-    try:
-        score = float(value)
-    except (TypeError, ValueError, OverflowError):
-        raise ValueError(allowed) from None
-    if not math.isfinite(score):
-        raise ValueError(allowed)
+    score = None if isinstance(value, bool) else _number(value)
+    if score is None or not math.isfinite(score):
+        raise ValueError("a score is a finite number with a point, such as 0.83; a cell left blank means no score")
     return score
 
 
 def parse_group(value: Any) -> str | None:
     """The name of a row's group, None where the cell is blank. Raises ValueError saying what is allowed."""
-    if value is None or _is_nan(value) or (isinstance(value, str) and not value.strip()):
+    if _is_blank(value):
         return None
     if isinstance(value, float) and value.is_integer():  # a column of whole numbers with gaps arrives as float
         return str(int(value))
     if isinstance(value, str | int) and "\0" not in str(value):
         return str(value)
-    raise ValueError("a group is a text or a whole number")
+    raise ValueError(
+        "a group is a text or a whole number; a cell left blank (or NA, null and the like) means no group"
+    )
 
 
-def _is_nan(value: Any) -> bool:
-    return isinstance(value, float) and math.isnan(value)
+def _number(value: Any) -> float | None:
+    """The value as a float; None where it is no number, or is written as no table writes one."""
+    if isinstance(value, str) and ("_" in value or len(value) > _LONGEST_NUMBER):
+        return None
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _is_blank(value: Any) -> bool:
+    if isinstance(value, str):
+        return value.strip().casefold() in _BLANKS
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 PARSERS: dict[str, Callable[[Any], Any]] = {"label": parse_label, "score": parse_score, "group": parse_group}

@@ -13,7 +13,10 @@ from typing import Any
 import pyarrow as pa
 
 from flipkd.data.arrow import open_hub, open_parquet
-from flipkd.data.readers import CELL_LIMIT, Batch, Source, open_json_lines, open_separated
+from flipkd.data.kinds import PARQUET, refuse_other_kind
+from flipkd.data.lines import first_bytes, packed_with
+from flipkd.data.readers import CELL_LIMIT, Batch, Source, open_json_lines, say_once
+from flipkd.data.separated import open_separated
 from flipkd.errors import DataError, ResourceError, UsageError, nearest, shorten
 
 _FORMATS: dict[str, Callable[[Path], Source]] = {
@@ -23,6 +26,8 @@ _FORMATS: dict[str, Callable[[Path], Source]] = {
     ".ndjson": open_json_lines,
     ".parquet": open_parquet,
 }
+_NAMED = 50  # columns in a message
+_PACKED = {".gz": "gzip", ".zst": "zstd"}
 _HUB_ID = re.compile(r"([A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)?)(?::([\w.-]+))?")  # owner/name, or owner/name:split
 _HALF_PAIR = re.compile("[\ud800-\udfff]")
 
@@ -52,13 +57,18 @@ def open_source(path: str | Path, split: str | None = None) -> Source:
     file = Path(path)
     if "\0" in str(path) or not str(path).strip():
         raise DataError(f"{shorten(str(path))}: not a file name")
-    hub = _HUB_ID.fullmatch(path) if isinstance(path, str) and file.suffix.lower() not in _FORMATS else None
+    hub = _HUB_ID.fullmatch(path) if isinstance(path, str) and _ending(file) not in _FORMATS else None
     if hub and not file.exists():
         return open_hub(hub[1], split or hub[2])
     if split is not None:
         raise UsageError(f"{path}: split={split!r} is for data sets of the hub, but this is a file; leave it out")
     _check_file(file)
-    return _FORMATS[file.suffix.lower()](file)
+    return _opened(file, _FORMATS[_ending(file)])
+
+
+def _ending(file: Path) -> str:
+    """The ending that tells the format, in lower case; that of a compression behind it is left out."""
+    return Path(file.stem if file.suffix.lower() in _PACKED else file.name).suffix.lower()
 
 
 def _check_file(file: Path) -> None:
@@ -67,12 +77,31 @@ def _check_file(file: Path) -> None:
     if not file.is_file():
         kind = "a folder" if file.is_dir() else "no regular file"
         raise DataError(f"{file}: is {kind}; name one file that ends in {', '.join(_FORMATS)}")
-    if file.suffix.lower() not in _FORMATS:
-        raise DataError(
-            f"{file}: cannot read files that end in {file.suffix!r}; save it as one of {', '.join(_FORMATS)}"
-        )
     if not file.stat().st_size:
         raise DataError(f"{file}: the file is empty (0 bytes)")
+    if _ending(file) not in _FORMATS:
+        refuse_other_kind(file, first_bytes(file))
+        raise DataError(
+            f"{file}: cannot read files that end in {file.suffix!r}; save it as one of {', '.join(_FORMATS)} (text files "
+            f"may be compressed: {', '.join(_PACKED)} behind it)"
+        )
+
+
+def _opened(file: Path, by_name: Callable[[Path], Source]) -> Source:
+    """The file by what it is, which is said where its name says something else."""
+    packed, start = packed_with(file), first_bytes(file)
+    refuse_other_kind(file, start)
+    is_parquet = start.startswith(PARQUET)
+    if packed and (is_parquet or by_name is open_parquet):
+        raise DataError(f"{file}: is compressed with {packed}, which Parquet is not read from; unpack it")
+    if packed != _PACKED.get(file.suffix.lower()):
+        say_once(
+            f"{file}: is {f'compressed with {packed}' if packed else 'not compressed'}, whatever its name says; read so"
+        )
+    if is_parquet and by_name is not open_parquet:
+        say_once(f"{file}: is a Parquet file, whatever its name says; read so")
+        return open_parquet(file)
+    return by_name(file)
 
 
 def _nearest_file(file: Path) -> str:
@@ -86,7 +115,9 @@ def require_columns(source: Source, names: Iterable[str]) -> None:
     """Raise DataError for the first name that the source has no column of."""
     for name in names:
         if name not in source.columns:
-            raise DataError(f"{source.name}: has no column {shorten(name)}; {nearest(name, source.columns)}")
+            shown = source.columns[:_NAMED]
+            rest = f" and {len(source.columns) - _NAMED} more" if len(source.columns) > _NAMED else ""
+            raise DataError(f"{source.name}: has no column {shorten(name)}; {nearest(name, shown)}{rest}")
 
 
 def place_of(name: str, batch: Batch, column: str, index: int) -> str:

@@ -1,32 +1,35 @@
-"""Cut pairs into train, validation and test so that no text stands on two sides, and count where a cut leaks."""
+"""Cut pairs into train, validation and test so that no text, or none of one side, stands on two of them."""
 
 from __future__ import annotations
 
-import re
-import unicodedata
-from collections.abc import Mapping
-from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from flipkd.data.columns import OTHER_ALIASES
+from flipkd.data.folding import words_of
 from flipkd.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 
-_NO_LETTER_OR_DIGIT = re.compile(r"[\W_]+")
+BY = ("text1", "text2", "group")
+_SMALL_BLOCK = 0.05  # of the rows: such blocks can be put anywhere
 _LEAST_OF_SHARE = 0.5  # a part that gets less of the rows asked for than this is a failure
 
 
-def split_pairs(dataset: Dataset, *, validation: float = 0.1, test: float = 0.2, seed: int = 0) -> DatasetDict:
+def split_pairs(
+    dataset: Dataset, *, by: str | None = None, validation: float = 0.1, test: float = 0.2, seed: int = 0
+) -> DatasetDict:
     """train, validation and test, cut by connected component of shared texts (and of `group` where there is one).
 
-    Texts are the same when their letters and digits agree after NFKC and case folding. `validation` and `test` are
+    With `by`, rows stay together that have the same "text1", the same "text2" or the same "group" (a row without a
+    group goes by its text1), and nothing else ties them: the other side may stand on two sides.
+    Texts are the same when their words agree (`words_of`). `validation` and `test` are
     shares of the rows; a share of 0 leaves that part out. Rows keep their order; the same seed gives the same cut.
-    Raises UsageError for impossible shares, DataError when rows hang together too much to be cut so.
+    Raises UsageError for impossible shares or another `by`, DataError when rows hang together too much to be cut so.
     """
     from datasets import DatasetDict
 
@@ -34,42 +37,40 @@ def split_pairs(dataset: Dataset, *, validation: float = 0.1, test: float = 0.2,
         raise UsageError(f"validation={validation}, test={test}: shares are 0 or more and together less than 1")
     shares = {"train": 1 - validation - test, "validation": validation, "test": test}
     shares = {part: share for part, share in shares.items() if share > 0}
+    if by not in (None, *BY):
+        raise UsageError(f"by={by!r}: rows are cut by {', '.join(BY)}, or without `by` so that no text is shared")
     if not len(dataset):
         raise DataError("there are no rows to split")
-    component = _components(dataset)
+    component = _blocks(dataset, by)
     wanted = np.array(list(shares.values()))
     part_of_row = _placed(_class_counts(dataset, component), wanted, seed)[component]
     rows = {part: np.flatnonzero(part_of_row == index) for index, part in enumerate(shares)}
-    _check_sizes({part: len(found) for part, found in rows.items()}, shares, component)
+    _check_sizes({part: len(found) for part, found in rows.items()}, shares, component, dataset=dataset, by=by)
     return DatasetDict({part: dataset.select(found) for part, found in rows.items()})
 
 
-def leaks(splits: Mapping[str, Dataset]) -> dict[str, int]:
-    """Per pair of splits, as "train/test": rows of the second that hold a text of the first (same texts as above)."""
-    keys = {
-        name: ([_key(text) for text in part["text1"][:]], [_key(text) for text in part["text2"][:]])
-        for name, part in splits.items()
-    }
-    found = {}
-    for first, second in combinations(splits, 2):
-        known = {key for side in keys[first] for key in side}
-        found[f"{first}/{second}"] = sum(
-            left in known or right in known for left, right in zip(*keys[second], strict=True)
-        )
-    return found
-
-
-def _key(text: str) -> str:
-    """Letters and digits after NFKC and case folding; the stripped text itself where it has none."""
-    folded = (text if text.isascii() else unicodedata.normalize("NFKC", text)).casefold()
-    return _NO_LETTER_OR_DIGIT.sub("", folded) or text.strip()
+def _blocks(dataset: Dataset, by: str | None) -> np.ndarray:
+    """int [N]: rows with the same number stay on one side."""
+    if by is None:
+        return _components(dataset)
+    left = [("text", words_of(text)) for text in dataset["text2" if by == "text2" else "text1"][:]]
+    if by != "group":
+        keys = left
+    elif "group" in dataset.column_names:
+        groups = dataset["group"][:]
+        keys = [text if group is None else ("group", group) for text, group in zip(left, groups, strict=True)]
+    else:
+        known = ", ".join(OTHER_ALIASES["group"])
+        raise DataError(f"there is no group column to cut by; known names: {known}; choose one as group")
+    numbers: dict[tuple[str, str], int] = {}
+    return np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int64)
 
 
 def _components(dataset: Dataset) -> np.ndarray:
     """int [N]: rows with the same number share a text or a group, directly or over other rows."""
     nodes: dict[tuple[str, str], int] = {}
     left, right = (
-        [nodes.setdefault(("text", _key(text)), len(nodes)) for text in dataset[column][:]]
+        [nodes.setdefault(("text", words_of(text)), len(nodes)) for text in dataset[column][:]]
         for column in ("text1", "text2")
     )
     edges = list(zip(left, right, strict=True))
@@ -110,7 +111,9 @@ def _placed(counts: np.ndarray, shares: np.ndarray, seed: int) -> np.ndarray:
     return part
 
 
-def _check_sizes(sizes: dict[str, int], shares: dict[str, float], component: np.ndarray) -> None:
+def _check_sizes(
+    sizes: dict[str, int], shares: dict[str, float], component: np.ndarray, *, dataset: Dataset, by: str | None
+) -> None:
     total = len(component)
     if all(sizes[part] and sizes[part] >= _LEAST_OF_SHARE * share * total for part, share in shares.items()):
         return
@@ -120,7 +123,18 @@ def _check_sizes(sizes: dict[str, int], shares: dict[str, float], component: np.
         raise DataError(f"{total} rows are too few to be cut into {', '.join(shares)}; give more rows")
     asked = ", ".join(f"{part} {share:.0%}" for part, share in shares.items())
     raise DataError(
-        f"{total} rows cannot be cut into {asked}: tied by shared texts they form {count} blocks, the largest of "
-        f"{largest} rows ({largest / total:.0%}), and a block stays on one side. Give more rows, other shares, or "
-        "drop the texts (or the group column) that tie the rows together"
+        f"{total} rows cannot be cut into {asked}: tied by {by or 'shared texts'} they form {count} blocks, the largest "
+        f"of {largest} rows ({largest / total:.0%}), and a block stays on one side. {_way_on(dataset, by)}Else give more "
+        "rows, other shares, or drop the texts (or the group column) that tie the rows together"
     )
+
+
+def _way_on(dataset: Dataset, by: str | None) -> str:
+    """Another `by` that would do, for data whose other side is shared by design."""
+    for side, other in (("text1", "text2"), ("text2", "text1")):
+        if by is None and np.bincount(_blocks(dataset, side)).max() <= _SMALL_BLOCK * len(dataset):
+            return (
+                f"If rows share their {other} by design, as questions share the entries of an FAQ, cut them by {side} "
+                f"(--by {side}): then no {side} stands on two sides. "
+            )
+    return ""

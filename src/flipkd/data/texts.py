@@ -54,7 +54,7 @@ def _found(source: Source, column: str | None) -> str:
     if column is not None:
         require_columns(source, [column])
         return column
-    found = [present for alias in ALIASES for present in columns if present.lower() == alias]
+    found = list(dict.fromkeys(present for alias in ALIASES for present in columns if present.lower() == alias))
     if len(found) == 1 or len(columns) == 1:
         return (found or columns)[0]
     many = "several columns that could be the text" if found else "no column that is known as the text"

@@ -12,7 +12,10 @@ from flipkd.errors import ConfigError, nearest, shorten
 from flipkd.evaluate.rows import checked_rows, finite_column
 
 METHODS = ["temperature", "sigmoid"]
+AUTO = "auto"
+FOLDS = 5
 LEAST_SLOPE = 1e-4  # per standard deviation of the scores: all but flat, yet the order of the probabilities survives
+FLAT = 1e-3  # between the lowest and the highest probability
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class Calibration:
     intercept: float
 
     def __post_init__(self) -> None:
-        _check_method(self.method)
+        _check_method(self.method, METHODS)
         if not (math.isfinite(self.slope) and self.slope > 0 and math.isfinite(self.intercept)):
             raise ConfigError(
                 f"calibration with slope {shorten(self.slope)} and intercept {shorten(self.intercept)}: "
@@ -43,6 +46,10 @@ class Calibration:
     def identity(cls) -> Calibration:
         """The plain sigmoid of the score: what holds before anything is fitted."""
         return cls("temperature", 1.0, 0.0)
+
+    def is_flat(self, scores: ArrayLike) -> bool:
+        """Whether these scores all get about the same probability."""
+        return bool(np.ptp(self.apply(scores)) < FLAT)
 
     @property
     def temperature(self) -> float:
@@ -66,14 +73,36 @@ def fit_calibration(scores: ArrayLike, labels: ArrayLike, *, method: str = "temp
     """The calibration with the least log loss on validation scores [N] and labels [N].
 
     "temperature" takes score 0 as even odds, which fits the difference of two logits; scores with another zero
-    (cosines, a student that leans to one answer) need "sigmoid". Targets are Platt's (P + 1) / (P + 2) and 1 / (M + 2)
+    (cosines, a student that leans to one answer) need "sigmoid". "auto": whichever has the lower log loss on held-out
+    folds, temperature where they are equal. Targets are Platt's (P + 1) / (P + 2) and 1 / (M + 2)
     for P positives and M negatives instead of 1 and 0 (for the temperature that is ours): classes that a threshold
     separates would otherwise ask for a temperature of 0. When the best slope is not above 0 (scores that do not rise
     with the label, or by temperature on the wrong side of 0) the result is all but flat: one half, or the base rate.
     Raises DataError with fewer than 2 rows of a class, NumbersError for scores that are not finite.
     """
-    _check_method(method)
+    _check_method(method, [*METHODS, AUTO])
     score, label = checked_rows(scores, labels, per_class=2)
+    if method == AUTO:
+        method = min(METHODS, key=lambda name: _held_out_loss(score, label, name))
+    return _fitted(score, label, method)
+
+
+def _held_out_loss(score: NDArray[np.float64], label: NDArray[np.int64], method: str) -> float:
+    """Mean log loss of rows that the fit has not seen: at most FOLDS folds, both classes in each, always the same."""
+    order = np.random.default_rng(0).permutation(len(label))
+    order = order[np.argsort(label[order], kind="stable")]  # class by class, so that each is dealt out evenly
+    folds = min(FOLDS, int(np.bincount(label).min()))
+    fold = np.empty(len(label), np.int64)
+    fold[order] = np.arange(len(label)) % folds
+    total = 0.0
+    for held_out in (fold == number for number in range(folds)):
+        fitted = _fitted(score[~held_out], label[~held_out], method)
+        logit = fitted.slope * score[held_out] + fitted.intercept
+        total += float(np.sum(np.logaddexp(0, logit) - label[held_out] * logit))
+    return total / len(label)
+
+
+def _fitted(score: NDArray[np.float64], label: NDArray[np.int64], method: str) -> Calibration:
     positives = int(label.sum())
     target = np.where(label == 1, (positives + 1) / (positives + 2), 1 / (len(label) - positives + 2))
     shift = float(score.mean()) if method == "sigmoid" else 0.0
@@ -103,6 +132,6 @@ def _logistic_fit(
     return float(model.coef_[0, 0]), float(model.intercept_[0])
 
 
-def _check_method(method: str) -> None:
-    if method not in METHODS:
-        raise ConfigError(f"no calibration method is called {shorten(method)}; {nearest(str(method), METHODS)}")
+def _check_method(method: str, allowed: list[str]) -> None:
+    if method not in allowed:
+        raise ConfigError(f"no calibration method is called {shorten(method)}; {nearest(str(method), allowed)}")

@@ -11,7 +11,7 @@ import numpy as np
 
 from flipkd import __version__
 from flipkd.errors import ConfigError
-from flipkd.evaluate.calibration import Calibration, fit_calibration
+from flipkd.evaluate.calibration import AUTO, Calibration, fit_calibration
 from flipkd.evaluate.decisions import MATCH, NO_MATCH, decide, measure_decisions, share_interval
 from flipkd.evaluate.targets import Target
 from flipkd.files import CARD, MANIFEST, new_folder, write_text
@@ -89,9 +89,14 @@ def fitted(
     """The contract with calibration, threshold and review threshold from these scores [N] and labels [N]."""
     from flipkd.student.contract import FORMAT
 
-    # As training does: the answer's zero means even odds, that of a cosine or a sum does not.
-    method = "temperature" if set(contract.score) == {"answer"} else "sigmoid"
+    # As training does: the answer's zero may mean even odds, that of a cosine or a sum does not.
+    method = AUTO if set(contract.score) == {"answer"} else "sigmoid"
     calibration = fit_calibration(scores, labels, method=method)
+    if calibration.is_flat(scores):
+        logger.warning(
+            "every pair gets about the probability %.2g: on these pairs the scores do not rise with the label",
+            calibration.apply(scores).mean(),
+        )
     cut = threshold.fit(scores, labels).value
     below = review.fit(scores, labels).value if review else None
     if below is not None and below >= cut:

@@ -5,23 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from flipkd.data import CheckReport, check_pairs, leaks, read_pairs, require_trainable, split_pairs
+from flipkd.data import CheckReport, Leak, check_pairs, leaks_by_side, read_pairs, require_trainable, split_pairs
 from flipkd.errors import ResourceError
 from flipkd.files import resource_errors, write_text
 from flipkd.stages.results import csv_text, text_table
-
-
-@dataclass(frozen=True)
-class Leak:
-    """How many rows of the file `later` hold a text that stands in `earlier` too."""
-
-    earlier: str
-    later: str
-    rows: int
 
 
 @dataclass(frozen=True)
@@ -29,7 +19,8 @@ class CheckedFiles:
     """Reports of one or more files, and the texts that two of them share."""
 
     reports: dict[str, CheckReport]
-    leaks: list[Leak]
+    leaks: dict[tuple[str, str], Leak]
+    """(earlier, later) file -> what the later one shares with the earlier, where it does."""
 
     def as_json(self) -> str:
         """All counts, problems and warnings."""
@@ -37,7 +28,7 @@ class CheckedFiles:
             name: {"counts": report.counts, "problems": report.problems, "warnings": report.warnings}
             for name, report in self.reports.items()
         }
-        leaks = [asdict(leak) for leak in self.leaks]
+        leaks = [{"earlier": earlier, "later": later, **asdict(leak)} for (earlier, later), leak in self.leaks.items()]
         return json.dumps({"files": files, "leaks": leaks}, indent=2, ensure_ascii=False)
 
     def text(self) -> str:
@@ -48,7 +39,7 @@ class CheckedFiles:
             lines += [f"problem: {problem}" for problem in report.problems]
             lines += [f"warning: {warning}" for warning in report.warnings]
             parts.append("\n".join(lines))
-        lines = [f"leak: {leak.rows} rows of {leak.later} hold a text of {leak.earlier}" for leak in self.leaks]
+        lines = [line for names, leak in self.leaks.items() for line in _leak_lines(*names, leak)]
         return "\n\n".join([*parts, *(["\n".join(lines)] if lines else [])])
 
     def require(self) -> None:
@@ -62,12 +53,22 @@ def check(files: Sequence[str], *, columns: Mapping[str, str] | None, tokenizer:
     counter = _tokenizer(tokenizer) if tokenizer else None
     sets = {name: read_pairs(name, columns=columns) for name in dict.fromkeys(files)}
     reports = {name: check_pairs(dataset, name=name, tokenizer=counter) for name, dataset in sets.items()}
-    return CheckedFiles(reports, [leak for pair in combinations(sets, 2) for leak in _leak(sets, *pair)])
+    return CheckedFiles(
+        reports, {names: leak for names, leak in leaks_by_side(sets).items() if leak.text1_rows or leak.text2_rows}
+    )
 
 
-def _leak(sets: Mapping[str, Any], earlier: str, later: str) -> list[Leak]:
-    (rows,) = leaks({"earlier": sets[earlier], "later": sets[later]}).values()
-    return [Leak(earlier, later, rows)] if rows else []
+def _leak_lines(earlier: str, later: str, leak: Leak) -> list[str]:
+    lines = []
+    if leak.rows:
+        sides = f"text1 in {leak.text1_rows}, text2 in {leak.text2_rows}"
+        lines.append(f"leak: {leak.rows} rows of {later} hold a text of {earlier} ({sides})")
+    if leak.shared_text2:
+        lines.append(
+            f"note: {leak.text2_rows} rows of {later} have a text2 of {earlier}: the files share their right side, a list "
+            f"of {leak.shared_text2} texts, as the entries of an FAQ are; that is meant where new text1 meet known text2"
+        )
+    return lines
 
 
 def split(
@@ -75,16 +76,17 @@ def split(
     *,
     columns: Mapping[str, str] | None,
     output_dir: str,
+    by: str | None = None,
     validation: float,
     test: float,
     seed: int,
 ) -> dict[str, dict[str, int]]:
-    """Cut a file into `output_dir/{train,validation,test}.csv` by connected texts; returns what each holds, by path.
+    """Cut a file into `output_dir/{train,validation,test}.csv`, as `split_pairs` does; returns what each holds, by path.
 
     Raises ResourceError rather than write over a file that holds something else.
     """
     dataset = read_pairs(pairs, columns=columns)
-    parts = split_pairs(dataset, validation=validation, test=test, seed=seed)
+    parts = split_pairs(dataset, by=by, validation=validation, test=test, seed=seed)
     files = {Path(output_dir) / f"{name}.csv": _csv(part) for name, part in parts.items()}
     for path, content in files.items():
         with resource_errors(path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -27,7 +28,9 @@ FORMATS = (".csv", ".jsonl")
 COLUMNS = ("text1", "text2", "score", "probability", "decision")
 SHOWN_ROWS = 5
 BLOCK = 8192  # pairs that are scored between two writes
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")  # the last four: = + - @ as wide as a Chinese character
+# What begins so and calls nothing: numbers and telephone numbers, and single words such as -xK3f and @user.
+NO_FORMULA = re.compile(r"[-+][\d\s.,()/-]+([eE][-+]?\d+)?%?|[-+@][\w.-]*")
 
 
 def match(
@@ -37,6 +40,7 @@ def match(
     output: str | None = None,
     columns: dict[str, str] | None = None,
     keep: Sequence[str] = (),
+    guard: bool = True,
     base_model: str | None = None,
     batch_size: int | None = None,
     show: Callable[[str], object] = lambda text: None,
@@ -45,6 +49,7 @@ def match(
 
     Rows {text1, text2, score, probability, decision} in the order of the file go to `output` when it is given, which
     goes on where it was stopped, else to `show` as JSON lines. `keep`: columns of the file that come before them, as they are.
+    `guard`: in a csv file, put an apostrophe before what a spreadsheet would run as a formula.
     Raises DataError for empty texts (naming rows) before any model is loaded, UsageError for another ending of `output`.
     """
     if output:
@@ -70,6 +75,7 @@ def match(
         "count": count,
         "columns": columns,
         "keep": list(keep),
+        "guard": guard,
         "flipkd_version": __version__,
     }
     as_it_was = _stamp(pairs_file)
@@ -79,7 +85,8 @@ def match(
         counts = Counter(file.notes)
         for rows in _scored(loaded, blocks, count=count, done=file.rows, batch_size=batch_size):
             counts.update(row["decision"] for row in rows)
-            text = to_csv(rows, header=not file.rows) if Path(output).suffix == ".csv" else to_jsonl(rows)
+            is_csv = Path(output).suffix == ".csv"
+            text = to_csv(rows, header=not file.rows, guard=guard) if is_csv else to_jsonl(rows)
             file.append(text, rows=len(rows), notes=counts)
         if file.rows != count or _stamp(pairs_file) != as_it_was:
             raise DataError(f"{pairs_file}: was changed while it was scored; {output} is not written, run again")
@@ -165,11 +172,17 @@ def to_jsonl(rows: list[dict[str, Any]]) -> str:
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
-def to_csv(rows: list[dict[str, Any]], *, header: bool = True) -> str:
-    """CSV in which a text that a spreadsheet would run as a formula gets a leading apostrophe; numbers are untouched."""
+def to_csv(rows: list[dict[str, Any]], *, header: bool = True, guard: bool = True) -> str:
+    """CSV; with `guard` a text that a spreadsheet would run as a formula gets a leading apostrophe (`runs_as_formula`)."""
     names = list(rows[0]) if rows else COLUMNS
-    return csv_text(names if header else None, ([_guarded(row[name]) for name in names] for row in rows))
+    cells = ([_guarded(row[name]) if guard else row[name] for name in names] for row in rows)
+    return csv_text(names if header else None, cells)
+
+
+def runs_as_formula(text: str) -> bool:
+    """Whether a spreadsheet that opens a csv file might run this cell; numbers, telephone numbers, @names are not run."""
+    return text.startswith(FORMULA) and not NO_FORMULA.fullmatch(text)
 
 
 def _guarded(cell: Any) -> Any:
-    return "'" + cell if isinstance(cell, str) and cell.startswith(FORMULA) else cell
+    return "'" + cell if isinstance(cell, str) and runs_as_formula(cell) else cell

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from flipkd.data import check_pairs, leaks, read_pairs, require_trainable
+from flipkd.data import Leak, check_pairs, leaks_by_side, read_pairs, require_trainable
 from flipkd.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -43,13 +43,37 @@ def warned_once() -> Iterator[None]:
         logger.removeFilter(is_new)
 
 
-def warn_of_leaks(splits: Mapping[str, Any]) -> dict[str, int]:
-    """How many rows of a later split hold a text of an earlier one; logged when there are any."""
-    found = leaks(splits)
-    for names, rows in found.items():
-        if rows:
-            logger.warning("%s: %d rows hold a text that stands on both sides; figures will flatter", names, rows)
+def warn_of_leaks(splits: Mapping[str, Any]) -> dict[tuple[str, str], Leak]:
+    """What a later split shares with an earlier one; logged where it makes figures flatter."""
+    found = leaks_by_side(splits)
+    for (earlier, later), leak in found.items():
+        if leak.rows:
+            logger.warning(
+                "%s/%s: %d rows hold a text that stands on both sides (text1 in %d, text2 in %d); figures will flatter"
+                "%s",
+                earlier,
+                later,
+                leak.rows,
+                leak.text1_rows,
+                leak.text2_rows,
+                _unless(leak),
+            )
+        elif leak.text2_rows:
+            logger.info(
+                "%s/%s share their right side, a list of %d texts; no text1 stands on both sides",
+                earlier,
+                later,
+                leak.shared_text2,
+            )
     return found
+
+
+def _unless(leak: Leak) -> str:
+    """When a leak of one side alone is meant."""
+    for side, other, rows in (("text1", "text2", leak.text1_rows), ("text2", "text1", leak.text2_rows)):
+        if not rows:
+            return f", unless known {other} are to meet new {side} (split --by {side})"
+    return ""
 
 
 def labels_of(dataset: Any) -> np.ndarray:

@@ -16,7 +16,7 @@ from flipkd import __version__, ranks
 from flipkd.config import TrainConfig
 from flipkd.device import best_device
 from flipkd.errors import ConfigError
-from flipkd.evaluate.calibration import fit_calibration
+from flipkd.evaluate.calibration import AUTO, fit_calibration
 from flipkd.evaluate.combine import choose_score, weighted_sum
 from flipkd.evaluate.metrics import measure
 from flipkd.evaluate.thresholds import best_threshold
@@ -216,7 +216,7 @@ def finish(
     ).kinds
     name, weights = choose_score(found if config.score == "auto" else {config.score: found[config.score]}, labels)
     scores = weighted_sum(found, weights).astype(np.float32)  # as a matcher gives them
-    calibration = fit_calibration(scores, labels, method="temperature" if name == "answer" else "sigmoid")
+    calibration = fit_calibration(scores, labels, method=AUTO if name == "answer" else "sigmoid")
     threshold = best_threshold(scores, labels).value
     contract = contract.model_copy(
         update={"score": weights, "calibration": asdict(calibration), "threshold": threshold}

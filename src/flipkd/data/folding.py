@@ -1,0 +1,61 @@
+"""When two texts count as the same: for a split and its leaks by their words, for a repeated pair by their spelling."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+# NFKC makes digits of these: 10⁵ would be 105, and 1½ would be 11⁄2.
+_RAISED_AFTER_DIGIT = re.compile(r"(?<=\d)(?=[²³¹⁰-₉¼-¾⅐-⅞①-⓿])")
+_TELLS_APART = (
+    "#%&*@"  # of all punctuation: C#, 5 %, R&D, A*, @user; the hyphen and the full stop only where they stand so
+)
+_HYPHENS = "-\u2010\u2011\u2212"  # with the minus sign
+_QUOTES = "`\u00b4"
+# A full stop counts before a word (.NET), a hyphen at one end of it (A-, -5), not inside or alone.
+_LOOSE_STOP = re.compile(r"(?<=[^ ])\.|\.(?![^ .])")
+_LOOSE_HYPHEN = re.compile(r"(?<=[^ ])-++(?=[^ ])|(?<![^ ])-++(?![^ ])")
+_NOT_BETWEEN_DIGITS = re.compile(r"(?<!\d) | (?!\d)")
+
+
+def words_of(text: str) -> str:
+    """What tells a text's words from others: letters, marks, digits and symbols after NFKC and case folding.
+
+    Spaces and punctuation are left out, but not those that tell words apart (C++ and C#, A+ and A-, 1.5 and 15). The
+    text itself, stripped, where nothing else is left.
+    """
+    plain = _LOOSE_HYPHEN.sub(" ", _LOOSE_STOP.sub(" ", _folded(text).translate(_AS_WORDS)))
+    return _NOT_BETWEEN_DIGITS.sub("", " ".join(plain.split())) or text.strip()
+
+
+def spelling_of(text: str) -> str:
+    """The text after NFKC, case folding and white-space folding."""
+    return " ".join(_folded(text).split())
+
+
+def _folded(text: str) -> str:
+    if text.isascii():
+        return text.casefold()
+    return unicodedata.normalize("NFKC", _RAISED_AFTER_DIGIT.sub(" ", text.replace("\u00b4", "'"))).casefold()
+
+
+class _AsWords(dict[int, str]):
+    """What `str.translate` makes of a character; each is looked up once."""
+
+    def __missing__(self, code: int) -> str:
+        self[code] = kept = _as_word(chr(code))
+        return kept
+
+
+def _as_word(character: str) -> str:
+    if character in _HYPHENS:
+        return "-"
+    if character == "." or character in _TELLS_APART:
+        return character
+    name = unicodedata.name(character, "")
+    if unicodedata.category(character) == "Cf" or "VARIATION SELECTOR" in name or "GRAPHEME JOINER" in name:
+        return ""  # nothing to see
+    return " " if character in _QUOTES or unicodedata.category(character)[0] in "ZPC" else character
+
+
+_AS_WORDS = _AsWords()

@@ -1,0 +1,105 @@
+"""A file that is not what its name says is read all the same, or named by what it is."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import pickle
+import tarfile
+import zipfile
+
+import pyarrow as pa
+import pyarrow.feather
+import pyarrow.parquet
+import pytest
+
+from flipkd.data import read_pairs
+from flipkd.errors import DataError
+
+CSV = b"text1,text2,label\na,b,1\nc,d,0\n"
+
+
+def zipped(*names: str) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for name in names:
+            archive.writestr(name, CSV)
+    return out.getvalue()
+
+
+def tarred() -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo("pairs.csv"))
+    return out.getvalue()
+
+
+def written(write) -> bytes:
+    out = io.BytesIO()
+    write(pa.table({"text1": ["a"], "text2": ["b"]}), out)
+    return out.getvalue()
+
+
+PARQUET = written(pyarrow.parquet.write_table)
+REFUSED = {
+    "an Excel workbook (.xlsx); save the sheet as csv": zipped("[Content_Types].xml", "xl/workbook.xml"),
+    "a spreadsheet of LibreOffice or Numbers; save": zipped("mimetype", "content.xml"),
+    "a zip archive; unpack it": zipped("pairs.csv"),
+    "a zip archive": zipped("pairs.csv")[:40],
+    "an old Excel workbook (.xls)": b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 600,
+    "a tar archive; unpack it": tarred(),
+    "compressed with bzip2": bz2.compress(CSV),
+    "compressed with xz": lzma.compress(CSV),
+    "an Arrow or Feather file": written(pyarrow.feather.write_feather),
+    "an SQLite database": b"SQLite format 3\0" + b"\0" * 100,
+    "a PDF": b"%PDF-1.7\n",
+    "a Python pickle, which is never read": pickle.dumps([("a", "b")]),
+    "a pointer of Git LFS and not the data; fetch them with git lfs pull": (
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12345\n"
+    ),
+    "a web page or XML and not the data": b"\xef\xbb\xbf\n<!DOCTYPE html>\n<html><head><title>Sign in</title></head>\n",
+    "a web page or XML": b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>",
+}
+
+
+@pytest.mark.parametrize(
+    "name", ["pairs.csv", "pairs.tsv", "pairs.jsonl", "pairs.parquet", "pairs.csv.gz", "pairs.xlsx", "pairs"]
+)
+@pytest.mark.parametrize("said", REFUSED)
+def test_another_kind_of_file_is_named(tmp_path, name, said):
+    path = tmp_path / name
+    for content in (REFUSED[said], gzip.compress(REFUSED[said])):
+        path.write_bytes(content)
+        with pytest.raises(DataError) as caught:
+            read_pairs(path)
+        if content == REFUSED[said] or (
+            "zip" not in said and "spread" not in said and "Excel workbook (.xlsx" not in said
+        ):
+            assert str(caught.value).startswith(f"{path}: is {said}")
+
+
+@pytest.mark.parametrize("name", ["pairs.csv", "pairs.tsv", "pairs.jsonl", "pairs.csv.gz"])
+def test_parquet_is_read_under_any_name(tmp_path, name, caplog):
+    (tmp_path / name).write_bytes(PARQUET)
+    assert read_pairs(tmp_path / name).to_dict() == {"text1": ["a"], "text2": ["b"]}
+    assert f"{tmp_path / name}: is a Parquet file, whatever its name says; read so" in caplog.messages
+
+
+@pytest.mark.parametrize(
+    "name, content",
+    [("p.parquet", gzip.compress(PARQUET)), ("p.csv", gzip.compress(PARQUET)), ("p.parquet.gz", gzip.compress(CSV))],
+)
+def test_compressed_parquet_is_to_be_unpacked(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match="is compressed with gzip, which Parquet is not read from; unpack it"):
+        read_pairs(tmp_path / name)
+
+
+@pytest.mark.parametrize("first", ["PK", "BZ", "%PD", "text1,<html>", "version https"])
+def test_texts_that_begin_alike_are_texts(tmp_path, first):
+    row = "a,b,c" if "," in first else "a,b"
+    (tmp_path / "p.csv").write_text(f"{first},text2\n{row}\n")
+    dataset = read_pairs(tmp_path / "p.csv", columns={"text1": first.split(",")[0]})
+    assert dataset["text1"][:] == ["a"]
