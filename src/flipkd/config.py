@@ -79,6 +79,9 @@ class TrainConfig(Settings):
     readout_r: int = Field(128, ge=1, description="rank at the places that are read")
     readout_layers: list[int] = Field([-1], min_length=1, description="layers whose A is read")
     readout_modules: list[str] = Field(["q_proj"], min_length=1, description="modules whose A is read")
+    allow_readout_off_path: bool = Field(
+        True, description="read also where A x cannot change the answer; else such a place is refused"
+    )
     objectives: dict[str, float | dict[str, Any]] = Field(
         {"answer_cross_entropy": 1.0, "bernoulli_kd": 1.0, "margin_hinge": 1.0, "in_batch_kl": 1.0},
         description="objective -> weight, or {weight, its knobs}; weight 0 skips the work",

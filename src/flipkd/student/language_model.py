@@ -142,16 +142,19 @@ def weights_hash(model: nn.Module, *, dtype: str) -> str:
 def add_lora(model: Any, settings: LoraSettings) -> tuple[Any, list[str]]:
     """(model with fresh float32 adapters, the places that are read). Raises ConfigError for places that do not exist."""
     from peft import LoraConfig, TaskType
+    from transformers.pytorch_utils import Conv1D
 
     places = find_places(model, layers=settings.readout_layers, modules=settings.readout_modules)
     pattern = {re.escape(place): settings.readout_r for place in places}
     scaling = settings.alpha / settings.r
+    targets = lora_targets(model, settings, places)
     config = LoraConfig(
         task_type=TaskType.CAUSAL_LM,
         r=settings.r,
         lora_alpha=settings.alpha,
         lora_dropout=settings.dropout,
-        target_modules=lora_targets(model, settings, places),
+        target_modules=targets,
+        fan_in_fan_out=all(isinstance(model.get_submodule(target), Conv1D) for target in targets),  # of GPT-2
         rank_pattern=pattern,
         alpha_pattern={place: scaling * rank for place, rank in pattern.items()},
     )

@@ -68,6 +68,7 @@ def fresh_student(config: TrainConfig) -> tuple[Student, ScoreContract]:
         reading=config.reading,
         max_text_length=config.max_text_length,
         lora=lora_settings(config),
+        allow_readout_off_path=config.allow_readout_off_path,
         dtype=config.dtype,
         load_in_4bit=config.load_in_4bit,
         attn_implementation=config.attn_implementation,
