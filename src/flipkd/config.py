@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from flipkd.settings import Settings
 
@@ -18,6 +19,10 @@ class TeachConfig(Settings):
     train_file: str = Field(description="training pairs: csv, tsv, jsonl, parquet or a hub id")
     validation_file: str | None = Field(None, description="pairs on which the teacher is measured")
     columns: dict[str, str] | None = Field(None, description="our column name -> the file's, e.g. text1: title")
+    directed: bool = Field(
+        False,
+        description="the order of a pair's texts means something, as in entailment: (a, b) may match and (b, a) not",
+    )
     output_dir: str = Field("teacher", description="folder for the teacher and its stored values")
     teacher_name_or_path: str = Field(
         "all-MiniLM-L6-v2", description="sentence-transformers model: name, hub id, folder"
@@ -48,6 +53,10 @@ class TrainConfig(Settings):
     train_file: str = Field(description="training pairs: csv, tsv, jsonl, parquet or a hub id")
     validation_file: str = Field(description="pairs for pre-flight, calibration and threshold")
     columns: dict[str, str] | None = Field(None, description="our column name -> the file's, e.g. text1: title")
+    directed: bool = Field(
+        False,
+        description="the order of a pair's texts means something, as in entailment: (a, b) may match and (b, a) not",
+    )
     teacher: str | None = Field(
         None, description="folder that `flipkd teach` made; needed unless all teacher weights are 0"
     )
@@ -101,6 +110,10 @@ class TrainConfig(Settings):
         description="unlabelled pairs per training pair, mined from its texts and graded by the teacher; "
         "default: 1 with a bi-encoder teacher",
     )
+    swap_texts: bool = Field(
+        False,
+        description="read each training pair in both orders in turn, epoch by epoch; for pairs without a direction",
+    )
     num_train_epochs: float = Field(2, gt=0, description="passes over the training pairs")
     per_device_train_batch_size: int = Field(16, ge=1, description="pairs per step")
     per_device_eval_batch_size: int | None = Field(
@@ -122,6 +135,15 @@ class TrainConfig(Settings):
     seed: int = Field(0, ge=0, lt=2**32, description="seed of everything random")
     training_arguments: dict[str, Any] = Field({}, description="any other field of transformers' TrainingArguments")
 
+    @field_validator("swap_texts")
+    @classmethod
+    def _only_without_direction(cls, swap_texts: bool, info: ValidationInfo) -> bool:
+        if swap_texts and info.data.get("directed"):
+            raise PydanticCustomError(
+                "directed", "the order of directed pairs means something; set it or directed to false"
+            )
+        return swap_texts
+
 
 NAME = r"^[\w.-]+$"  # what may be part of a file's name
 
@@ -133,6 +155,10 @@ class CompareConfig(Settings):
     validation_file: str = Field(description="pairs for thresholds and calibration")
     test_file: str = Field(description="pairs that are read once")
     columns: dict[str, str] | None = Field(None, description="our column name -> the file's")
+    directed: bool = Field(
+        False,
+        description="the order of a pair's texts means something, as in entailment: (a, b) may match and (b, a) not",
+    )
     output_dir: str = Field("comparison", description="folder for results, teachers and runs")
     data: str = Field("pairs", pattern=NAME, description="name of the data in the results")
     systems: list[str] = Field(

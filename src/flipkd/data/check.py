@@ -34,11 +34,14 @@ class CheckReport:
         return [(key.replace("_", " "), _shown(value)) for key, value in self.counts.items()]
 
 
-def check_pairs(dataset: Dataset, *, name: str = "data", tokenizer: Any | None = None) -> CheckReport:
+def check_pairs(
+    dataset: Dataset, *, name: str = "data", tokenizer: Any | None = None, directed: bool = False
+) -> CheckReport:
     """Count what matters for training in pairs as `read_pairs` gives them; nothing is changed or dropped.
 
     `tokenizer(texts, add_special_tokens=False)["input_ids"]` adds lengths in tokens. A pair is a duplicate of another
-    when both texts agree after NFKC, case folding and white-space folding, in either order.
+    when both texts agree after NFKC, case folding and white-space folding, in either order; in pairs that are `directed`
+    (a follows from b, b need not follow from a) in the same order only.
     """
     left, right = dataset["text1"][:], dataset["text2"][:]
     label = _labels(dataset)
@@ -46,7 +49,7 @@ def check_pairs(dataset: Dataset, *, name: str = "data", tokenizer: Any | None =
     if "label" not in dataset.column_names:
         known = ", ".join(OTHER_ALIASES["label"])
         problems = [f"it has no label column; known names: {known}; choose another with --columns label=NAME"]
-    for found in (_empty_texts(left, right), _repeats(left, right, label)):
+    for found in (_empty_texts(left, right), _repeats(left, right, label, directed=directed)):
         counts |= found[0]
         problems += found[1]
         warnings += found[2]
@@ -107,10 +110,13 @@ def _empty_texts(left: list[str], right: list[str]) -> tuple[dict[str, Any], lis
     return {"empty_texts": count}, problems, []
 
 
-def _repeats(left: list[str], right: list[str], label: np.ndarray) -> tuple[dict[str, Any], list[str], list[str]]:
+def _repeats(
+    left: list[str], right: list[str], label: np.ndarray, *, directed: bool
+) -> tuple[dict[str, Any], list[str], list[str]]:
     ids: dict[str, int] = {}
     sides = np.array([[ids.setdefault(_folded(text), len(ids)) for text in side] for side in (left, right)], np.int64)
-    pairs = sides.min(axis=0) * len(ids) + sides.max(axis=0)
+    first, second = sides if directed else (sides.min(axis=0), sides.max(axis=0))
+    pairs = first * len(ids) + second
     _, pair, sizes = np.unique(pairs, return_inverse=True, return_counts=True)
     ones = np.bincount(pair, weights=label == 1, minlength=len(sizes))
     zeros = np.bincount(pair, weights=label == 0, minlength=len(sizes))
@@ -124,10 +130,10 @@ def _repeats(left: list[str], right: list[str], label: np.ndarray) -> tuple[dict
     problems, warnings = [], []
     if len(conflicting):
         # of each pair the first row of either label
-        first = sorted(
+        rows_of_both = sorted(
             sorted(int(np.argmax((pair == p) & (label == y))) + 1 for y in (0, 1)) for p in conflicting[:EXAMPLES]
         )
-        examples = _examples([f"{one} and {other}" for one, other in first], total=len(conflicting))
+        examples = _examples([f"{one} and {other}" for one, other in rows_of_both], total=len(conflicting))
         problems.append(
             f"{len(conflicting)} pairs stand there with both labels (rows {examples}); keep one label each"
         )

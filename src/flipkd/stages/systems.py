@@ -63,7 +63,7 @@ class Bench:
     @property
     def shared(self) -> dict[str, Any]:
         """Settings that every teacher and student of this unit has."""
-        names = ("train_file", "validation_file", "columns")
+        names = ("train_file", "validation_file", "columns", "directed")
         return {name: getattr(self.config, name) for name in names} | {"seed": self.seed}
 
     def identity(self) -> dict[str, Any]:
@@ -83,7 +83,9 @@ class Bench:
         """Paths that this entry does not share with the comparison: of files of pairs the hash of what they hold."""
         own: dict[str, Any] = {name: given[name] for name in PATHS if name in given}
         for name in own.keys() & {"train_file", "validation_file"}:
-            dataset = trainable_pairs(own[name], columns=settings.columns, name=f"{self.entry.name}: {name}")
+            dataset = trainable_pairs(
+                own[name], columns=settings.columns, name=f"{self.entry.name}: {name}", directed=settings.directed
+            )
             warn_of_leaks({f"{self.entry.name}: {name}": dataset, "test": self.sets["test"]})
             own[name] = content_hash(dataset)
         return own
@@ -105,7 +107,9 @@ class Bench:
         config = self.entry.train_config(self.shared)
         own = config.train_file != self.config.train_file or config.columns != self.config.columns
         dataset = (
-            trainable_pairs(config.train_file, columns=config.columns, name="train") if own else self.sets["train"]
+            trainable_pairs(config.train_file, columns=config.columns, name="train", directed=config.directed)
+            if own
+            else self.sets["train"]
         )
         return len(dataset) / int((labels_of(dataset) >= 0).sum())
 

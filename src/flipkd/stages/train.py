@@ -34,9 +34,10 @@ def train(config: TrainConfig) -> Path:
     Raises DataError before any model is loaded, ConfigError, ArtefactError for a folder that holds another run,
     NumbersError when a sentinel stops the run, StoppedError after a signal.
     """
+    files = {"train": config.train_file, "validation": config.validation_file}
     sets = {
-        "train": trainable_pairs(config.train_file, columns=config.columns, name="train"),
-        "validation": trainable_pairs(config.validation_file, columns=config.columns, name="validation"),
+        name: trainable_pairs(path, columns=config.columns, name=name, directed=config.directed)
+        for name, path in files.items()
     }
     warn_of_leaks(sets)
     # They bring torch, which takes seconds: only once the files are known to be good.

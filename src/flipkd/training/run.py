@@ -62,7 +62,7 @@ PASSED_ON = (
 
 def fresh_student(config: TrainConfig) -> tuple[Student, ScoreContract]:
     """The untrained student that `config` describes, on the best device there is."""
-    return new_student(
+    student, contract = new_student(
         config.model_name_or_path,
         template=template_from(config.template),
         reading=config.reading,
@@ -76,6 +76,7 @@ def fresh_student(config: TrainConfig) -> tuple[Student, ScoreContract]:
         seed=config.seed,
         device=best_device(),
     )
+    return student, contract.model_copy(update={"directed": config.directed})
 
 
 def lora_settings(config: TrainConfig) -> LoraSettings:
@@ -173,6 +174,7 @@ def train(
             output_dir=output_dir,
             arguments=passed_on(config),
             readout_learning_rate=config.readout_learning_rate,
+            swap_texts=config.swap_texts,
         )
     ranks.first(
         lambda: finish(student, contract, config, validation=validation, represent=module.represent, training=metrics)
