@@ -62,6 +62,9 @@ class TrainConfig(Settings):
     )
     output_dir: str = Field("run", description="folder for checkpoints, metrics and the finished matcher")
     model_name_or_path: str = Field("gemma-3-270m", description="causal LM: packaged name, hub id or folder")
+    init_from: str | None = Field(
+        None, description="matcher or run folder whose adapters the training starts from; default: fresh ones"
+    )
     dtype: Literal["bfloat16", "float32", "float16"] = Field(
         "bfloat16", description="of the base model; adapters are float32"
     )

@@ -16,12 +16,13 @@ STUDENTS = ("untrained", "plain", "no_teacher", "flipped")
 LABELS_ONLY = ("plain", "no_teacher")  # they read labelled rows, and make as many steps of them as `flipped` of all
 TEACHERS = ("teacher", "teacher_finetuned", "cross_encoder")
 SYSTEM_NAMES = ("tfidf", *TEACHERS, *STUDENTS)
-PATHS = frozenset({"train_file", "validation_file", "output_dir", "teacher", "columns"})
+PATHS = frozenset({"train_file", "validation_file", "output_dir", "teacher", "columns", "init_from"})
 OF_THE_COMPARISON = ("seed", "output_dir", "teacher")  # it gives each unit its own
 PER_SYSTEM: dict[str, dict[str, Any]] = {
     "teacher": {"fine_tune": False},
     "teacher_finetuned": {"fine_tune": True},
     "cross_encoder": {"teacher_type": "cross_encoder"},
+    "untrained": {"init_from": None},
     "plain": {"objectives": {"answer_cross_entropy": 1.0}, "score": "auto"},
     "no_teacher": {"objectives": {"answer_cross_entropy": 1.0, "cosent": 1.0}, "score": "auto"},
 }

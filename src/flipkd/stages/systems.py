@@ -20,7 +20,7 @@ from flipkd.evaluate.combine import COMBINED, fit_weights, weighted_sum
 from flipkd.stages.entries import LABELS_ONLY, PATHS, STUDENTS, Entry, short_hash
 from flipkd.stages.pairs import content_hash, labels_of, trainable_pairs, warn_of_leaks
 from flipkd.stages.teach import StoredTeacher, given_scores, local_model, teach
-from flipkd.stages.train import train
+from flipkd.stages.train import started_from, train
 from flipkd.stages.units import Split
 from flipkd.student.loading import load_student
 from flipkd.student.model import Student
@@ -77,11 +77,12 @@ class Bench:
         if entry.system in STUDENTS:
             train = self.train_config(None)
             own |= self._own(train, entry.train) | local_model(train.model_name_or_path)
+            own |= started_from(train.init_from)
         return found | ({"own_files": own} if own else {})
 
     def _own(self, settings: Any, given: Mapping[str, Any]) -> dict[str, Any]:
         """Paths that this entry does not share with the comparison: of files of pairs the hash of what they hold."""
-        own: dict[str, Any] = {name: given[name] for name in PATHS if name in given}
+        own: dict[str, Any] = {name: given[name] for name in PATHS - {"init_from"} if name in given}
         for name in own.keys() & {"train_file", "validation_file"}:
             dataset = trainable_pairs(
                 own[name], columns=settings.columns, name=f"{self.entry.name}: {name}", directed=settings.directed

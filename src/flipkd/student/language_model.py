@@ -213,16 +213,23 @@ def lora_targets(model: Any, settings: LoraSettings, places: Sequence[str]) -> l
     return sorted(chosen | set(places))
 
 
-def load_adapter(model: Any, folder: Path) -> Any:
-    """`model` with the adapter of `folder`; a missing or unexpected tensor is an ArtefactError, not a warning."""
-    from peft import LoraConfig, set_peft_model_state_dict
+def read_adapter(folder: Path) -> tuple[Any, dict[str, torch.Tensor]]:
+    """peft's configuration and the tensors of the adapter in a matcher's folder. Raises ArtefactError."""
+    from peft import LoraConfig
     from safetensors.torch import load_file
 
     try:
         config = LoraConfig.from_pretrained(str(folder / ADAPTER))
-        state = load_file(folder / ADAPTER / "adapter_model.safetensors")
+        return config, load_file(folder / ADAPTER / "adapter_model.safetensors")
     except Exception as error:  # safetensors raises its own type, peft several
         raise ArtefactError(f"{folder / ADAPTER}: not a readable LoRA adapter ({error})") from error
+
+
+def load_adapter(model: Any, folder: Path) -> Any:
+    """`model` with the adapter of `folder`; a missing or unexpected tensor is an ArtefactError, not a warning."""
+    from peft import set_peft_model_state_dict
+
+    config, state = read_adapter(folder)
     peft_model = _with_adapters(model, config)
     try:
         result = set_peft_model_state_dict(peft_model, state)

@@ -40,7 +40,7 @@ model must have the hash that is written there.
 ## Training
 
 Objectives: {objectives}. {epochs:g} epochs, {batch} pairs per step, learning rate {rate:g}, seed {seed}, LoRA rank {rank}
-(rank {wide} where it is read: {places}).
+(rank {wide} where it is read: {places}){start}.
 """
 
 DECISIONS = """<!-- decisions -->
@@ -107,6 +107,7 @@ def model_card(
         seed=config.seed,
         rank=config.lora_r,
         wide=config.readout_r,
+        start=f", which started from the adapters of `{config.init_from}`" if config.init_from else "",
         places=", ".join(contract.readout_places),
     )
     runtime = training.get("train_runtime")

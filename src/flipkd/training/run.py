@@ -27,6 +27,7 @@ from flipkd.student.loading import new_student
 from flipkd.student.model import Student
 from flipkd.student.prompt import template_from
 from flipkd.student.scoring import score_pairs
+from flipkd.student.start import start_from
 from flipkd.training.advice import advised
 from flipkd.training.batches import PairTable
 from flipkd.training.card import model_card
@@ -61,7 +62,7 @@ PASSED_ON = (
 
 
 def fresh_student(config: TrainConfig) -> tuple[Student, ScoreContract]:
-    """The untrained student that `config` describes, on the best device there is."""
+    """The student that `config` describes, as it is before the training, on the best device there is."""
     student, contract = new_student(
         config.model_name_or_path,
         template=template_from(config.template),
@@ -76,6 +77,8 @@ def fresh_student(config: TrainConfig) -> tuple[Student, ScoreContract]:
         seed=config.seed,
         device=best_device(),
     )
+    if config.init_from is not None:
+        start_from(student, contract, config.init_from)
     return student, contract.model_copy(update={"directed": config.directed})
 
 
