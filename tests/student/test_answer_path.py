@@ -158,7 +158,13 @@ def make_other(request, tmp_path):
     def make(layer, module):
         lora = LoraSettings(r=4, alpha=8, readout_r=12, readout_layers=(layer,), readout_modules=(module,))
         return new_student(
-            str(tmp_path), template=Template(), reading="joint", max_text_length=16, dtype="float32", lora=lora
+            str(tmp_path),
+            template=Template(),
+            reading="joint",
+            max_text_length=16,
+            dtype="float32",
+            lora=lora,
+            allow_readout_off_path=True,
         )[0]
 
     return request.param, make
