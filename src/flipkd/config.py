@@ -44,6 +44,7 @@ class TeachConfig(Settings):
     seed: int = Field(0, ge=0, lt=2**32, description="seed of everything random")
 
 
+READOUT_LAYERS, READOUT_MODULES = (-1,), ("v_proj",)  # where A is read: a place from which it reaches the answer
 MINED_BY_DEFAULT = 1.0  # per training pair, where the teacher gives vectors
 
 
@@ -89,10 +90,10 @@ class TrainConfig(Settings):
     lora_target_modules: Literal["all-linear"] | list[str] = Field("all-linear", description="modules that get LoRA")
     lora_layers: list[int] | None = Field(None, description="layers that get LoRA; default all")
     readout_r: int = Field(128, ge=1, description="rank at the places that are read")
-    readout_layers: list[int] = Field([-1], min_length=1, description="layers whose A is read")
-    readout_modules: list[str] = Field(["q_proj"], min_length=1, description="modules whose A is read")
+    readout_layers: list[int] = Field(list(READOUT_LAYERS), min_length=1, description="layers whose A is read")
+    readout_modules: list[str] = Field(list(READOUT_MODULES), min_length=1, description="modules whose A is read")
     allow_readout_off_path: bool = Field(
-        True, description="read also where A x cannot change the answer; else such a place is refused"
+        False, description="read also where A x cannot change the answer; else such a place is refused"
     )
     objectives: dict[str, float | dict[str, Any]] = Field(
         {"answer_cross_entropy": 1.0, "bernoulli_kd": 1.0, "margin_hinge": 1.0, "in_batch_kl": 1.0},

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from flipkd.config import READOUT_LAYERS, READOUT_MODULES
 from flipkd.device import best_device
 from flipkd.errors import ArtefactError, ConfigError, FlipkdError, ResourceError, nearest
 from flipkd.files import read_json
@@ -39,8 +40,8 @@ class LoraSettings:
     target_modules: str | Sequence[str] = "all-linear"
     layers: Sequence[int] | None = None
     readout_r: int = 128
-    readout_layers: Sequence[int] = (-1,)
-    readout_modules: Sequence[str] = ("q_proj",)
+    readout_layers: Sequence[int] = READOUT_LAYERS
+    readout_modules: Sequence[str] = READOUT_MODULES
 
 
 def load_language_model(name_or_path: str, *, dtype: str = "bfloat16", attn_implementation: str = AUTO) -> Any:

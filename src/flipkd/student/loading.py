@@ -39,7 +39,7 @@ def new_student(
     reading: Literal["joint", "separate", "blocked"],
     max_text_length: int,
     lora: LoraSettings,
-    allow_readout_off_path: bool = True,
+    allow_readout_off_path: bool = False,
     dtype: str = "bfloat16",
     load_in_4bit: bool = False,
     attn_implementation: str = AUTO,
