@@ -32,7 +32,7 @@ LEFT, RIGHT = "A:\n", "\nB:\n"
 QUESTION = "\nMatch, yes or no:"
 NO, YES = " no", " yes"
 MAX_TEXT_TOKENS = 128
-RANK, READ_RANK, READ_MODULE = 16, 128, "q_proj"  # ours: wide only where it is read, in the last layer
+RANK, READ_RANK, READ_MODULE = 16, 128, "v_proj"  # ours: wide only where it is read, in the last layer
 QUANTILE = 0.2  # of the teacher's scores: the dual threshold
 MARGIN, GAMMA, EPSILON, TEMPERATURE = 0.2, 0.5, 0.05, 0.05
 

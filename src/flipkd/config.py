@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from flipkd.settings import Settings
 
@@ -18,6 +19,10 @@ class TeachConfig(Settings):
     train_file: str = Field(description="training pairs: csv, tsv, jsonl, parquet or a hub id")
     validation_file: str | None = Field(None, description="pairs on which the teacher is measured")
     columns: dict[str, str] | None = Field(None, description="our column name -> the file's, e.g. text1: title")
+    directed: bool = Field(
+        False,
+        description="the order of a pair's texts means something, as in entailment: (a, b) may match and (b, a) not",
+    )
     output_dir: str = Field("teacher", description="folder for the teacher and its stored values")
     teacher_name_or_path: str = Field(
         "all-MiniLM-L6-v2", description="sentence-transformers model: name, hub id, folder"
@@ -42,6 +47,7 @@ class TeachConfig(Settings):
     seed: int = Field(0, ge=0, lt=2**32, description="seed of everything random")
 
 
+READOUT_LAYERS, READOUT_MODULES = (-1,), ("v_proj",)  # where A is read: a place from which it reaches the answer
 MINED_BY_DEFAULT = 1.0  # per training pair, where the teacher gives vectors
 
 
@@ -51,11 +57,18 @@ class TrainConfig(Settings):
     train_file: str = Field(description="training pairs: csv, tsv, jsonl, parquet or a hub id")
     validation_file: str = Field(description="pairs for pre-flight, calibration and threshold")
     columns: dict[str, str] | None = Field(None, description="our column name -> the file's, e.g. text1: title")
+    directed: bool = Field(
+        False,
+        description="the order of a pair's texts means something, as in entailment: (a, b) may match and (b, a) not",
+    )
     teacher: str | None = Field(
         None, description="folder that `flipkd teach` made; needed unless all teacher weights are 0"
     )
     output_dir: str = Field("run", description="folder for checkpoints, metrics and the finished matcher")
     model_name_or_path: str = Field("gemma-3-270m", description="causal LM: packaged name, hub id or folder")
+    init_from: str | None = Field(
+        None, description="matcher or run folder whose adapters the training starts from; default: fresh ones"
+    )
     dtype: Literal["bfloat16", "float32", "float16"] = Field(
         "bfloat16", description="of the base model; adapters are float32"
     )
@@ -80,8 +93,11 @@ class TrainConfig(Settings):
     lora_target_modules: Literal["all-linear"] | list[str] = Field("all-linear", description="modules that get LoRA")
     lora_layers: list[int] | None = Field(None, description="layers that get LoRA; default all")
     readout_r: int = Field(128, ge=1, description="rank at the places that are read")
-    readout_layers: list[int] = Field([-1], min_length=1, description="layers whose A is read")
-    readout_modules: list[str] = Field(["q_proj"], min_length=1, description="modules whose A is read")
+    readout_layers: list[int] = Field(list(READOUT_LAYERS), min_length=1, description="layers whose A is read")
+    readout_modules: list[str] = Field(list(READOUT_MODULES), min_length=1, description="modules whose A is read")
+    allow_readout_off_path: bool = Field(
+        False, description="read also where A x cannot change the answer; else such a place is refused"
+    )
     objectives: dict[str, float | dict[str, Any]] = Field(
         {"answer_cross_entropy": 1.0, "bernoulli_kd": 1.0, "margin_hinge": 1.0, "in_batch_kl": 1.0},
         description="objective -> weight, or {weight, its knobs}; weight 0 skips the work",
@@ -114,6 +130,10 @@ class TrainConfig(Settings):
         description="unlabelled pairs per training pair, mined from its texts and graded by the teacher; "
         "default: 1 with a bi-encoder teacher",
     )
+    swap_texts: bool = Field(
+        False,
+        description="read each training pair in both orders in turn, epoch by epoch; for pairs without a direction",
+    )
     num_train_epochs: float = Field(2, gt=0, description="passes over the training pairs")
     per_device_train_batch_size: int = Field(16, ge=1, description="pairs per step")
     per_device_eval_batch_size: int | None = Field(
@@ -139,6 +159,15 @@ class TrainConfig(Settings):
     seed: int = Field(0, ge=0, lt=2**32, description="seed of everything random")
     training_arguments: dict[str, Any] = Field({}, description="any other field of transformers' TrainingArguments")
 
+    @field_validator("swap_texts")
+    @classmethod
+    def _only_without_direction(cls, swap_texts: bool, info: ValidationInfo) -> bool:
+        if swap_texts and info.data.get("directed"):
+            raise PydanticCustomError(
+                "directed", "the order of directed pairs means something; set it or directed to false"
+            )
+        return swap_texts
+
 
 NAME = r"^[\w.-]+$"  # what may be part of a file's name
 
@@ -150,6 +179,10 @@ class CompareConfig(Settings):
     validation_file: str = Field(description="pairs for thresholds and calibration")
     test_file: str = Field(description="pairs that are read once")
     columns: dict[str, str] | None = Field(None, description="our column name -> the file's")
+    directed: bool = Field(
+        False,
+        description="the order of a pair's texts means something, as in entailment: (a, b) may match and (b, a) not",
+    )
     output_dir: str = Field("comparison", description="folder for results, teachers and runs")
     data: str = Field("pairs", pattern=NAME, description="name of the data in the results")
     systems: list[str] = Field(

@@ -16,7 +16,7 @@ from flipkd.evaluate.calibration import Calibration
 from flipkd.evaluate.combine import weighted_sum
 from flipkd.evaluate.decisions import decide
 from flipkd.files import MANIFEST, sha256
-from flipkd.student.contract import CONTRACT, ScoreContract
+from flipkd.student.contract import ScoreContract, matcher_folder
 from flipkd.student.loading import load_student
 from flipkd.student.model import Student
 from flipkd.student.scoring import Floats, encode_texts, score_pairs
@@ -183,13 +183,6 @@ class Matcher:
             found = {"corpus_id": position, "similarity": similarity, "score": row["score"]}
             rows.append(found | {"probability": probability, "decision": decision} | index.entries[position])
         return rows
-
-
-def matcher_folder(folder: str | Path) -> Path:
-    """The matcher folder that is meant by a path: it itself, or the one inside a run folder."""
-    path = Path(folder)
-    inside = path / "matcher"
-    return inside if not (path / CONTRACT).exists() and (inside / CONTRACT).exists() else path
 
 
 def checked_sides(pairs: Pairs) -> tuple[list[str], list[str]]:

@@ -150,6 +150,16 @@ def test_a_conflict_is_not_told_twice():
     assert report.warnings == ["2 rows repeat an earlier pair (row 6, 7)"]
 
 
+def test_of_directed_pairs_only_the_same_order_repeats():
+    rows = [*GOOD, ("b", "a", 0), ("B", " a", 0), ("d", "c", 1)]
+    report = check_pairs(data(rows), directed=True)
+    assert (report.counts["duplicate_pairs"], report.counts["conflicting_pairs"], report.problems) == (1, 0, [])
+    assert report.warnings == ["1 rows repeat an earlier pair (row 6)"]
+    assert check_pairs(data(rows)).counts["conflicting_pairs"] == 2
+    report = check_pairs(data([*GOOD, ("A", "b", 0)]), directed=True)
+    assert report.problems == ["1 pairs stand there with both labels (rows 1 and 5); keep one label each"]
+
+
 def test_identical_sides():
     report = check_pairs(data([*GOOD, ("Same", "same ", 1)]))
     assert report.counts["identical_sides"] == 1

@@ -31,12 +31,17 @@ def test_what_is_saved_is_what_is_read(tmp_path):
     contract.save(tmp_path)
     assert read_contract(tmp_path) == contract
     assert read_contract(tmp_path).threshold == -1e-17
-    assert (contract.format, contract.pooling, contract.label_ids) == (3, "mean", (3, 7))
+    assert (contract.format, contract.pooling, contract.label_ids) == (4, "mean", (3, 7))
 
 
 def test_a_contract_of_format_1_has_no_review(tmp_path):
     write(tmp_path, VALUES | {"format": 1, "threshold": 0.5})
     assert read_contract(tmp_path).review_threshold is None
+
+
+def test_a_contract_of_format_3_has_no_direction(tmp_path):
+    write(tmp_path, VALUES | {"format": 3})
+    assert read_contract(tmp_path).directed is False
 
 
 def test_the_score_is_the_answer_unless_it_says_otherwise(tmp_path):
@@ -50,13 +55,14 @@ def test_the_score_is_the_answer_unless_it_says_otherwise(tmp_path):
     [
         ({"score": {}}, "score"),
         ({"score": {"length": 1.0}}, "score"),
-        ({"format": 4}, "format 4 needs a newer flipkd"),
+        ({"format": 5}, "format 5 needs a newer flipkd"),
         ({"format": 0}, "format: "),
         ({"reading": "both"}, "reading: "),
         ({"pooling": "max"}, "pooling: "),
         ({"label_ids": [1]}, "label_ids"),
         ({"threshold": "high"}, "threshold: "),
         ({"threshold": 1.0, "review_threshold": 1.0}, "must lie below threshold 1.0"),
+        ({"symmetric": True, "directed": True}, "a directed matcher cannot be symmetric"),
         ({"review_threshold": 0.0}, "must lie below threshold None"),
         ({"surprise": 1}, "surprise: "),
     ],

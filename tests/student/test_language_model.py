@@ -55,13 +55,14 @@ def test_the_hash_is_of_the_weights_in_that_dtype_and_of_nothing_else(base_model
 @pytest.mark.parametrize(
     "settings, layers, modules",
     [
-        (LoraSettings(r=4, readout_r=6), {0, 1, 2}, 7),
-        (LoraSettings(r=4, readout_r=6, layers=(0,)), {0, 2}, 7),  # and always the place that is read
-        (LoraSettings(r=4, readout_r=6, target_modules=["v_proj"], layers=(-1,)), {2}, 2),
+        ({}, {0, 1, 2}, 7),
+        ({"layers": (0,)}, {0, 2}, 7),  # and always the place that is read
+        ({"target_modules": ["v_proj"], "layers": (-1,)}, {2}, 2),
     ],
 )
 def test_lora_goes_where_it_is_told_and_is_wide_where_it_is_read(base_models, settings, layers, modules):
     model = load_language_model(str(base_models["qwen2"]), dtype="bfloat16")
+    settings = LoraSettings(r=4, readout_r=6, readout_modules=("q_proj",), **settings)
     model, places = add_lora(model, settings)
     assert len(places) == 1
     assert places[0].endswith("layers.2.self_attn.q_proj")

@@ -9,6 +9,7 @@ from tiny import randomise
 
 from flipkd.errors import ArtefactError, ConfigError
 from flipkd.files import new_folder, write_manifest
+from flipkd.student.contract import FORMAT
 from flipkd.student.language_model import LoraSettings
 from flipkd.student.loading import load_student
 from flipkd.student.scoring import encode_texts, score_pairs
@@ -109,7 +110,7 @@ def test_another_adapter_or_template_is_refused(make_student, tmp_path):
     folder = save(student, contract, tmp_path / "m")
     state = folder / "adapter" / "adapter_config.json"
     config = json.loads(state.read_text())
-    config["target_modules"] = [m for m in config["target_modules"] if "v_proj" not in m]
+    config["target_modules"] = [m for m in config["target_modules"] if "o_proj" not in m]
     state.write_text(json.dumps(config))
     write_manifest(folder)
     with pytest.raises(ArtefactError, match="does not fit the base model"):
@@ -120,7 +121,7 @@ def test_a_newer_format_says_so(make_student, tmp_path):
     student, contract = make_student()
     folder = save(student, contract, tmp_path / "m")
     values = json.loads((folder / "matcher.json").read_text())
-    (folder / "matcher.json").write_text(json.dumps(values | {"format": 4}))
+    (folder / "matcher.json").write_text(json.dumps(values | {"format": FORMAT + 1}))
     write_manifest(folder)
     with pytest.raises(ArtefactError, match="needs a newer flipkd"):
         load_student(folder)

@@ -84,7 +84,10 @@ def test_weights_and_adapters_are_counted_to_the_byte(make_student, shape, famil
 
 
 def test_a_larger_rank_and_more_places_are_more_adapters(shape):
-    small, wide, everywhere = shape("llama"), shape("llama", readout_r=20), shape("llama", readout_layers=(0, 1, 2))
+    small, wide, everywhere = (
+        shape("llama", readout_modules=("q_proj",), **more)
+        for more in ({}, {"readout_r": 20}, {"readout_layers": (0, 1, 2)})
+    )
     assert wide.adapters - small.adapters == 8 * (32 + 32)
     assert everywhere.adapters - small.adapters == 2 * 8 * (32 + 32)
     assert (small.places, everywhere.places) == (1, 3)

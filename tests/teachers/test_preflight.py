@@ -51,7 +51,7 @@ def test_pairs_without_a_label_are_left_out():
         ({"teacher_scores": GUESS, "student_scores": NOISE}, "nothing to teach: average precision"),
         ({"teacher_scores": -GOOD}, "wrong way round"),
         ({"teacher_scores": np.full(N, 0.5)}, "gives every pair the score 0.5"),
-        ({"student_scores": LABEL * 3 + NOISE}, "no better than the untrained student"),
+        ({"student_scores": LABEL * 3 + NOISE}, "no better than the student before this training"),
         ({"teacher_scores": np.clip(GOOD, 0.9, 1.1)}, "stand at the end of their range"),
         ({"labels": np.ones(N, dtype=int)}, "only one class"),
         ({"labels": [None] * N}, "0 labelled validation pairs hold only one class"),

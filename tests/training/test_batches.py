@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from flipkd.training.batches import Collator, LengthGroupedRows, PairTable, TeacherSignal
 
@@ -73,6 +74,59 @@ def test_order_is_a_function_of_seed_and_epoch_and_visits_every_row_once():
     assert order(0, 3) == order(0, 3)
     assert order(0, 0) != order(0, 1)
     assert order(0, 0) != order(1, 0)
+
+
+def test_rows_are_turned_in_every_other_epoch_and_the_order_stays():
+    lengths = np.random.default_rng(0).integers(5, 200, 103).tolist()
+
+    def order(epoch, seed=0, swap_texts=True):
+        rows = LengthGroupedRows(lengths, batch_size=8, seed=seed, swap_texts=swap_texts)
+        rows.set_epoch(epoch)
+        return list(rows)
+
+    for epoch in range(4):
+        assert [row % 103 for row in order(epoch)] == order(epoch, swap_texts=False)
+    turned = [{row - 103 for row in order(epoch) if row >= 103} for epoch in range(4)]
+    assert turned[0] == turned[2]
+    assert turned[1] == turned[3] == set(range(103)) - turned[0]
+    assert len(turned[0]) == 51
+    assert turned[0] != {row - 103 for row in order(0, seed=1) if row >= 103}
+
+
+def test_a_swapped_row_is_that_of_a_table_with_its_sides_exchanged(make_student, table):
+    rows, swapped = [0, 5, 1], [False, True, True]
+    other = PairTable(
+        left=table.right,
+        right=table.left,
+        label=table.label,
+        teacher=TeacherSignal(left=table.teacher.right, right=table.teacher.left),
+    )
+    for reading in ("joint", "separate"):
+        student, _ = make_student(reading=reading)
+        ours = Collator(student, table, represent=True)
+        theirs = Collator(student, other, represent=True)
+        theirs.left_id, theirs.right_id = ours.right_id, ours.left_id  # the same numbering
+        found = ours([row + len(table) * turned for row, turned in zip(rows, swapped, strict=True)])
+        assert found["row"].tolist() == rows
+        for at, turned in enumerate(swapped):
+            (expected,) = [(theirs if turned else ours)([rows[at]])]
+            for name in ("label", "left_id", "right_id", "teacher_left", "teacher_right"):
+                assert torch.equal(found[name][at], expected[name][0]), name
+            length = expected["input_ids"].shape[1]
+            assert torch.equal(found["input_ids"][at, :length], expected["input_ids"][0])
+        if reading == "separate":
+            texts = [*found["text_input_ids"]]
+            for at, turned in enumerate(swapped):
+                expected = (theirs if turned else ours)([rows[at]])["text_input_ids"]
+                for text, own in zip((texts[at], texts[at + len(rows)]), expected, strict=True):
+                    assert torch.equal(text[: len(own)], own[: len(text)])
+    crossed = PairTable(left=["a", "b"], right=["c", "d"], label=np.array([1, 0]), teacher=scored())
+    for represent in (True, False):
+        assert Collator(student, crossed, represent=represent)([3, 0])["teacher_pair"].tolist() == [0.5, 0.25]
+
+
+def scored():
+    return TeacherSignal(score=np.array([0.25, 0.5], np.float32))
 
 
 def test_batches_hold_rows_of_like_length():

@@ -42,6 +42,31 @@ def test_a_run_leaves_a_sealed_folder_that_scores(make_config, table):
         finished(config)
 
 
+def test_each_pair_is_read_in_both_orders_in_turn(make_config, table):
+    config = make_config(num_train_epochs=2, swap_texts=True)
+    student, contract = fresh_student(config)
+    collate, read = student.collate, []
+
+    def noted(left, right, **more):
+        read.extend(zip(left, right, strict=True))
+        return collate(left, right, **more)
+
+    student.collate = noted
+    train(student, contract, config, table=table, validation=table)
+    ours, turned = (list(zip(*sides, strict=True)) for sides in ((table.left, table.right), (table.right, table.left)))
+    assert sorted(read) == sorted([*ours, *turned])
+    first = read[: len(table)]
+    assert len(set(first) & set(ours)) > 10 < len(set(first) & set(turned))
+
+
+def test_a_place_off_the_path_needs_to_be_allowed(make_config):
+    places = {"readout_modules": ["o_proj"], "readout_layers": [-1]}
+    with pytest.raises(ConfigError, match="cannot reach the answer"):
+        fresh_student(make_config(**places, allow_readout_off_path=False))
+    _, contract = fresh_student(make_config(**places, allow_readout_off_path=True))
+    assert contract.readout_places == ["model.layers.2.self_attn.o_proj"]
+
+
 @pytest.mark.skipif(importlib.util.find_spec("bitsandbytes") is None, reason="needs bitsandbytes: flipkd[bnb]")
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_a_run_over_a_base_in_4_bits_scores_as_it_trained(make_config, table, checkpointing):

@@ -9,12 +9,12 @@ from flipkd.training.sharding import OwnBatches
 BATCH = 4
 
 
-def batches(count, *, processes, epoch=0, drop_last=False):
+def batches(count, *, processes, epoch=0, drop_last=False, swap_texts=False):
     """Per rank the batches of an epoch over `count` rows."""
     lengths = np.random.default_rng(0).integers(5, 200, count).tolist()
     found = []
     for process in range(processes):
-        rows = LengthGroupedRows(lengths, batch_size=BATCH * processes, seed=0)
+        rows = LengthGroupedRows(lengths, batch_size=BATCH * processes, seed=0, swap_texts=swap_texts)
         own = OwnBatches(rows, processes=processes, process=process, drop_last=drop_last)
         own.set_epoch(epoch)
         found.append(list(own))
@@ -41,6 +41,14 @@ def test_a_step_is_that_of_one_process_with_the_whole_batch():
         assert {row for share in shares for row in share} == set(order[step * 12 : step * 12 + 12])
         totals = [sum(lengths[row] for row in share) for share in shares]
         assert max(totals) - min(totals) <= max(lengths), "ranks have rows of like length"
+
+
+def test_ranks_turn_the_same_rows():
+    found, lengths = batches(96, processes=3, epoch=1, swap_texts=True)
+    alone = LengthGroupedRows(lengths, batch_size=3 * BATCH, seed=0, swap_texts=True)
+    alone.set_epoch(1)
+    assert {row for own in found for batch in own for row in batch} == set(alone)
+    assert max(alone) >= 96 > min(alone)
 
 
 def test_the_order_is_another_in_each_epoch_and_for_another_number_of_processes():

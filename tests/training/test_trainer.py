@@ -62,6 +62,7 @@ def unbroken(base_models, tmp_path_factory):
             "logging_steps": 1,
             "save_steps": 4,  # 6 updates an epoch: checkpoints fall inside epochs
             "save_total_limit": 5,
+            "swap_texts": True,
         }
     )
     assert run(config) == 0

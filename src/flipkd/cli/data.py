@@ -16,12 +16,15 @@ def check(
     tokenizer: Annotated[
         str | None, typer.Option("--tokenizer", help="model whose tokens lengths are counted in", show_default=False)
     ] = None,
+    directed: Annotated[
+        bool, typer.Option("--directed", help="(a, b) and (b, a) are two pairs, which may have two labels")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Look at pairs before training: balance, lengths, repeats, leaks."""
     from flipkd.stages.check import check as stage
 
-    report = stage(files, columns=mapping_of(columns), tokenizer=tokenizer)
+    report = stage(files, columns=mapping_of(columns), tokenizer=tokenizer, directed=directed)
     show(report.as_json() if as_json else report.text())
     report.require()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,11 +36,14 @@ class CheckReport:
         return [(key.replace("_", " "), _shown(value)) for key, value in self.counts.items()]
 
 
-def check_pairs(dataset: Dataset, *, name: str = "data", tokenizer: Any | None = None) -> CheckReport:
+def check_pairs(
+    dataset: Dataset, *, name: str = "data", tokenizer: Any | None = None, directed: bool = False
+) -> CheckReport:
     """Count what matters for training in pairs as `read_pairs` gives them; nothing is changed or dropped.
 
     `tokenizer(texts, add_special_tokens=False)["input_ids"]` adds lengths in tokens. A pair is a duplicate of another
-    when both texts agree in spelling (`spelling_of`), in either order; labels conflict where they agree as written.
+    when both texts agree in spelling (`spelling_of`), in either order; labels conflict where they agree as written. In
+    pairs that are `directed` (a follows from b, b need not follow from a) the order counts too.
     """
     left, right = dataset["text1"][:], dataset["text2"][:]
     label = _labels(dataset)
@@ -47,7 +51,7 @@ def check_pairs(dataset: Dataset, *, name: str = "data", tokenizer: Any | None =
     if "label" not in dataset.column_names:
         known = ", ".join(OTHER_ALIASES["label"])
         problems = [f"it has no label column; known names: {known}; choose another with --columns label=NAME"]
-    for found in (_empty_texts(left, right), _repeats(left, right, label)):
+    for found in (_empty_texts(left, right), _repeats(left, right, label, directed=directed)):
         counts |= found[0]
         problems += found[1]
         warnings += found[2]
@@ -109,8 +113,11 @@ def _empty_texts(left: list[str], right: list[str]) -> tuple[dict[str, Any], lis
     return {"empty_texts": count}, problems, []
 
 
-def _repeats(left: list[str], right: list[str], label: np.ndarray) -> tuple[dict[str, Any], list[str], list[str]]:
-    same_spelling, as_written = _pair_numbers(left, right, spelling_of), _pair_numbers(left, right, str)
+def _repeats(
+    left: list[str], right: list[str], label: np.ndarray, *, directed: bool
+) -> tuple[dict[str, Any], list[str], list[str]]:
+    numbers = partial(_pair_numbers, left, right, directed=directed)
+    same_spelling, as_written = numbers(spelling_of), numbers(str)
     conflicting, differing = _with_both_labels(as_written, label), _with_both_labels(same_spelling, label)
     differing = differing[~np.isin(same_spelling[differing[:, 0]], same_spelling[conflicting[:, 0]])]
     _, firsts = np.unique(same_spelling, return_index=True)
@@ -143,11 +150,12 @@ def _repeats(left: list[str], right: list[str], label: np.ndarray) -> tuple[dict
     return counts, problems, warnings
 
 
-def _pair_numbers(left: list[str], right: list[str], fold: Callable[[str], str]) -> np.ndarray:
-    """int64 [N]: the same for pairs whose texts agree when folded, in either order."""
+def _pair_numbers(left: list[str], right: list[str], fold: Callable[[str], str], *, directed: bool) -> np.ndarray:
+    """int64 [N]: the same for pairs whose texts agree when folded, in either order unless `directed`."""
     ids: dict[str, int] = {}
     sides = np.array([[ids.setdefault(fold(text), len(ids)) for text in side] for side in (left, right)], np.int64)
-    return np.asarray(sides.min(axis=0) * len(ids) + sides.max(axis=0))
+    first, second = sides if directed else (sides.min(axis=0), sides.max(axis=0))
+    return np.asarray(first * len(ids) + second)
 
 
 def _with_both_labels(pairs: np.ndarray, label: np.ndarray) -> np.ndarray:

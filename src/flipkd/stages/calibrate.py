@@ -15,7 +15,7 @@ from flipkd.evaluate.calibration import AUTO, Calibration, fit_calibration
 from flipkd.evaluate.decisions import MATCH, NO_MATCH, decide, measure_decisions, share_interval
 from flipkd.evaluate.targets import Target
 from flipkd.files import CARD, MANIFEST, new_folder, write_text
-from flipkd.stages.pairs import labelled, labels_of, trainable_pairs
+from flipkd.stages.pairs import is_directed, labelled, labels_of, trainable_pairs
 
 if TYPE_CHECKING:
     from flipkd.student.contract import ScoreContract
@@ -43,10 +43,18 @@ def calibrate(
     ResourceError when `output_dir` exists, DataError for too few labels or a target that cannot be reached.
     """
     match_target, review_target = Target.parse(threshold), Target.parse(review) if review else None
-    dataset = labelled(trainable_pairs(validation_file, columns=columns, name="validation"), name="validation")
+    directed = is_directed(matcher)
+    if directed and symmetric:
+        raise ConfigError(
+            f"{matcher}: was trained with directed=true, on pairs whose order means something: a mean over both orders would "
+            "mix two questions; leave --symmetric out"
+        )
+    pairs_found = trainable_pairs(validation_file, columns=columns, name="validation", directed=directed)
+    dataset = labelled(pairs_found, name="validation")
     labels = labels_of(dataset)
     with new_folder(output_dir) as temporary:  # refused before the pairs are scored
-        from flipkd.matcher import Matcher, matcher_folder
+        from flipkd.matcher import Matcher
+        from flipkd.student.contract import matcher_folder
         from flipkd.training.card import with_decisions
 
         loaded = Matcher.from_pretrained(matcher, base_model=base_model)

@@ -48,11 +48,15 @@ class CheckedFiles:
             require_trainable(report)
 
 
-def check(files: Sequence[str], *, columns: Mapping[str, str] | None, tokenizer: str | None) -> CheckedFiles:
-    """Read and check files of pairs; `tokenizer` names a model in whose tokens lengths are counted."""
+def check(
+    files: Sequence[str], *, columns: Mapping[str, str] | None, tokenizer: str | None, directed: bool = False
+) -> CheckedFiles:
+    """Read and check files of pairs, `directed` or not; `tokenizer` names a model in whose tokens lengths are counted."""
     counter = _tokenizer(tokenizer) if tokenizer else None
     sets = {name: read_pairs(name, columns=columns) for name in dict.fromkeys(files)}
-    reports = {name: check_pairs(dataset, name=name, tokenizer=counter) for name, dataset in sets.items()}
+    reports = {
+        name: check_pairs(dataset, name=name, tokenizer=counter, directed=directed) for name, dataset in sets.items()
+    }
     return CheckedFiles(
         reports, {names: leak for names, leak in leaks_by_side(sets).items() if leak.text1_rows or leak.text2_rows}
     )

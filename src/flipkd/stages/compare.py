@@ -142,7 +142,10 @@ def _raise(failed: Mapping[int, Exception], *, count: int) -> None:
 
 def _labelled_sets(config: CompareConfig) -> dict[str, Any]:
     files = {"train": config.train_file, "validation": config.validation_file, "test": config.test_file}
-    sets = {name: trainable_pairs(path, columns=config.columns, name=name) for name, path in files.items()}
+    sets = {
+        name: trainable_pairs(path, columns=config.columns, name=name, directed=config.directed)
+        for name, path in files.items()
+    }
     warn_of_leaks(sets)
     for name in ("validation", "test"):
         unlabelled = np.flatnonzero(labels_of(sets[name]) < 0) + 1

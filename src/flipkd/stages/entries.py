@@ -18,12 +18,13 @@ TAUGHT = ("answer_kd", "paper", "shuffled_teacher", "flipped")
 STUDENTS = ("untrained", *LABELS_ONLY, *TAUGHT)
 TEACHERS = ("teacher", "teacher_finetuned", "cross_encoder")
 SYSTEM_NAMES = ("always_match", "tfidf", *TEACHERS, *STUDENTS)
-PATHS = frozenset({"train_file", "validation_file", "output_dir", "teacher", "columns"})
+PATHS = frozenset({"train_file", "validation_file", "output_dir", "teacher", "columns", "init_from"})
 OF_THE_COMPARISON = ("seed", "output_dir", "teacher")  # it gives each unit its own
 PER_SYSTEM: dict[str, dict[str, Any]] = {
     "teacher": {"fine_tune": False},
     "teacher_finetuned": {"fine_tune": True},
     "cross_encoder": {"teacher_type": "cross_encoder"},
+    "untrained": {"init_from": None},
     "plain": {"objectives": {"answer_cross_entropy": 1.0}, "score": "auto"},
     "no_teacher": {"objectives": {"answer_cross_entropy": 1.0, "cosent": 1.0}, "score": "auto"},
     "answer_kd": {"objectives": {"answer_cross_entropy": 1.0, "bernoulli_kd": 1.0}, "score": "auto"},

@@ -7,7 +7,7 @@ from typing import Any
 
 from flipkd.evaluate.decisions import measure_decisions
 from flipkd.files import write_json
-from flipkd.stages.pairs import labelled, labels_of, trainable_pairs
+from flipkd.stages.pairs import is_directed, labelled, labels_of, trainable_pairs
 from flipkd.stages.results import require_writable
 
 
@@ -23,7 +23,8 @@ def evaluate(
     """Metrics of a matcher folder on a file of labelled pairs; also written to `output` as JSON when it is given."""
     if output:
         require_writable(output, source=test_file)
-    dataset = labelled(trainable_pairs(test_file, columns=columns, name="test"), name="test")
+    pairs_found = trainable_pairs(test_file, columns=columns, name="test", directed=is_directed(matcher))
+    dataset = labelled(pairs_found, name="test")
     from flipkd.matcher import Matcher  # brings torch: only once the pairs are known to be good
 
     loaded = Matcher.from_pretrained(matcher, base_model=base_model)

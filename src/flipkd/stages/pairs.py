@@ -12,18 +12,25 @@ import numpy as np
 
 from flipkd.data import Leak, check_pairs, leaks_by_side, read_pairs, require_trainable
 from flipkd.errors import DataError
+from flipkd.student.contract import CONTRACT, matcher_folder, read_contract
 
 logger = logging.getLogger(__name__)
 
 
-def trainable_pairs(path: str, *, columns: Mapping[str, str] | None, name: str) -> Any:
+def trainable_pairs(path: str, *, columns: Mapping[str, str] | None, name: str, directed: bool = False) -> Any:
     """Pairs that were read and checked; warnings are logged. Raises DataError for what stops training."""
     dataset = read_pairs(path, columns=columns)
-    report = check_pairs(dataset, name=name)
+    report = check_pairs(dataset, name=name, directed=directed)
     for warning in report.warnings:
         logger.warning("%s: %s", name, warning)
     require_trainable(report)
     return dataset
+
+
+def is_directed(matcher: str) -> bool:
+    """Whether a matcher's pairs have a direction; False where no contract is found, of which loading it says more."""
+    folder = matcher_folder(matcher)
+    return (folder / CONTRACT).exists() and read_contract(folder).directed
 
 
 @contextmanager

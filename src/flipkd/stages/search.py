@@ -77,7 +77,7 @@ def described(folder: str) -> dict[str, Any]:
     path = Path(folder).resolve()
     if (path / TEACHER).exists():
         return {"kind": "teacher", "folder": str(path), "fingerprint": StoredTeacher(path).fingerprint}
-    from flipkd.matcher import matcher_folder
+    from flipkd.student.contract import matcher_folder
 
     inside = matcher_folder(path)
     if not (inside / CONTRACT).exists():

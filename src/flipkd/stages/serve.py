@@ -38,10 +38,11 @@ def serve(
         from flipkd.serve import server
     except ModuleNotFoundError as error:
         raise ConfigError(f'flipkd serve needs {error.name}; pip install "flipkd[serve]"') from None
-    from flipkd.matcher import Matcher, matcher_folder
+    from flipkd.matcher import Matcher
     from flipkd.serve.limits import Limits
     from flipkd.serve.service import Loaded, Service
     from flipkd.stages.search import encoder_of
+    from flipkd.student.contract import matcher_folder
 
     folder = matcher_folder(matcher)
     check_manifest(folder)

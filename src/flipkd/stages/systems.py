@@ -21,7 +21,7 @@ from flipkd.stages.pairs import content_hash, labels_of, trainable_pairs, warn_o
 from flipkd.stages.shuffled import shuffled
 from flipkd.stages.student_scores import student_scores
 from flipkd.stages.teach import StoredTeacher, given_scores, local_model, teach
-from flipkd.stages.train import train
+from flipkd.stages.train import started_from, train
 from flipkd.stages.units import Split
 from flipkd.student.loading import load_student
 from flipkd.student.model import Student
@@ -67,7 +67,7 @@ class Bench:
     @property
     def shared(self) -> dict[str, Any]:
         """Settings that every teacher and student of this unit has."""
-        names = ("train_file", "validation_file", "columns")
+        names = ("train_file", "validation_file", "columns", "directed")
         return {name: getattr(self.config, name) for name in names} | {"seed": self.seed}
 
     def identity(self) -> dict[str, Any]:
@@ -84,13 +84,16 @@ class Bench:
             train = self.train_config(None)
             own |= self._own(train, entry.train) | local_model(train.model_name_or_path)
             found |= {"symmetric": True} if self.config.symmetric else {}
+            own |= started_from(train.init_from)
         return found | ({"own_files": own} if own else {})
 
     def _own(self, settings: Any, given: Mapping[str, Any]) -> dict[str, Any]:
         """Paths that this entry does not share with the comparison: of files of pairs the hash of what they hold."""
-        own: dict[str, Any] = {name: given[name] for name in PATHS if name in given}
+        own: dict[str, Any] = {name: given[name] for name in PATHS - {"init_from"} if name in given}
         for name in own.keys() & {"train_file", "validation_file"}:
-            dataset = trainable_pairs(own[name], columns=settings.columns, name=f"{self.entry.name}: {name}")
+            dataset = trainable_pairs(
+                own[name], columns=settings.columns, name=f"{self.entry.name}: {name}", directed=settings.directed
+            )
             warn_of_leaks({f"{self.entry.name}: {name}": dataset, "test": self.sets["test"]})
             own[name] = content_hash(dataset)
         return own
@@ -112,7 +115,9 @@ class Bench:
         config = self.entry.train_config(self.shared)
         own = config.train_file != self.config.train_file or config.columns != self.config.columns
         dataset = (
-            trainable_pairs(config.train_file, columns=config.columns, name="train") if own else self.sets["train"]
+            trainable_pairs(config.train_file, columns=config.columns, name="train", directed=config.directed)
+            if own
+            else self.sets["train"]
         )
         return len(dataset) / int((labels_of(dataset) >= 0).sum())
 
@@ -193,7 +198,10 @@ def shuffled_teacher(bench: Bench) -> dict[str, Split]:
     """The flipped student of a teacher whose values belong to other texts: what it gains is not the teacher's."""
     config = bench.train_config(None)
     files = {"train": config.train_file, "validation": config.validation_file}
-    sets = [trainable_pairs(path, columns=config.columns, name=name) for name, path in files.items()]
+    sets = [
+        trainable_pairs(path, columns=config.columns, name=name, directed=config.directed)
+        for name, path in files.items()
+    ]
     folder = shuffled(_taught(bench), sets, seed=bench.seed)
     return _scored(bench, _trained(bench, str(folder)), represent=True)
 

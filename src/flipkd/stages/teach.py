@@ -43,11 +43,16 @@ def teach(config: TeachConfig) -> dict[str, Any]:
 
     A stopped run goes on: a finished model is kept, stored values are never computed again.
     """
-    train_set = trainable_pairs(config.train_file, columns=config.columns, name="train")
+    reading: dict[str, Any] = {"columns": config.columns, "directed": config.directed}
+    train_set = trainable_pairs(config.train_file, name="train", **reading)
     sets = {"train": train_set}
     if config.validation_file:
-        sets["validation"] = trainable_pairs(config.validation_file, columns=config.columns, name="validation")
+        sets["validation"] = trainable_pairs(config.validation_file, name="validation", **reading)
         warn_of_leaks(sets)
+    if config.directed and config.teacher_type == "bi_encoder":
+        logger.warning(
+            "a bi-encoder gives (a, b) and (b, a) the same score; for directed pairs try teacher_type=cross_encoder"
+        )
     output_dir = Path(config.output_dir)
     identity = {
         "config": config.model_dump(mode="json", exclude={"train_file", "validation_file", "output_dir"}),

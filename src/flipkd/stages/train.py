@@ -34,9 +34,10 @@ def train(config: TrainConfig) -> Path:
     Raises DataError before any model is loaded, ConfigError, ArtefactError for a folder that holds another run,
     NumbersError when a sentinel stops the run, StoppedError after a signal.
     """
+    files = {"train": config.train_file, "validation": config.validation_file}
     sets = {
-        "train": trainable_pairs(config.train_file, columns=config.columns, name="train"),
-        "validation": trainable_pairs(config.validation_file, columns=config.columns, name="validation"),
+        name: trainable_pairs(path, columns=config.columns, name=name, directed=config.directed)
+        for name, path in files.items()
     }
     warn_of_leaks(sets)
     # They bring torch, which takes seconds: only once the files are known to be good.
@@ -57,6 +58,7 @@ def _train(config: TrainConfig, sets: dict[str, Any]) -> Path:
     teacher = StoredTeacher(config.teacher) if config.teacher else None
     if teacher:
         data["teacher_fingerprint"] = teacher.fingerprint
+    data |= started_from(config.init_from)
     tables = ranks.in_turn(lambda: {name: _table(dataset, teacher) for name, dataset in sets.items()})
     objectives = run.run_objectives(config, tables["train"], tables["validation"])
     if config.load_in_4bit:
@@ -71,7 +73,7 @@ def _train(config: TrainConfig, sets: dict[str, Any]) -> Path:
         return claimed(config.output_dir, identity, free=free, passing=passing)
 
     # Paths may change between two starts of one run; what stands there may not, and is hashed.
-    free = run.FREE_TO_CHANGE | {"train_file", "validation_file", "teacher"}
+    free = run.FREE_TO_CHANGE | {"train_file", "validation_file", "teacher", "init_from"}
     passing = frozenset({PREFLIGHT, trainer.METRICS})  # without a checkpoint they say of no run that it began
     processes.tell_of_idle_gpus()
     with ranks.led(claim):
@@ -87,6 +89,13 @@ def _train(config: TrainConfig, sets: dict[str, Any]) -> Path:
         if config.teacher:
             ranks.first(lambda: _preflight(student, tables["validation"], Path(config.output_dir)))
         return run.train(student, contract, config, table=table, validation=tables["validation"])
+
+
+def started_from(init_from: str | None) -> dict[str, str]:
+    """{"init_from_hash": that of the matcher that a run starts from}, or nothing where it starts afresh."""
+    from flipkd.student.start import start_hash
+
+    return {} if init_from is None else {"init_from_hash": start_hash(init_from)}
 
 
 def _table(dataset: Any, teacher: StoredTeacher | None) -> PairTable:
@@ -138,7 +147,7 @@ def _tell_of_cut(student: Student, table: PairTable) -> None:
 
 
 def _preflight(student: Student, validation: PairTable, output_dir: Path) -> None:
-    """Teacher against untrained student on validation pairs, written to preflight.json; warnings are logged."""
+    """Teacher against the student before this training, on validation pairs, written to preflight.json; warnings are logged."""
     from flipkd.student.scoring import score_pairs
 
     rows = np.flatnonzero(validation.label >= 0)
@@ -160,4 +169,4 @@ def _preflight(student: Student, validation: PairTable, output_dir: Path) -> Non
     write_json(output_dir / PREFLIGHT, report)
     for warning in report["warnings"]:
         logger.warning("pre-flight: %s", warning)
-    logger.info("pre-flight: teacher %s, untrained student %s", report["teacher"], report["student"])
+    logger.info("pre-flight: teacher %s, student before this training %s", report["teacher"], report["student"])

@@ -11,7 +11,7 @@ from flipkd import __version__
 from flipkd.errors import ArtefactError
 from flipkd.files import read_json, write_json
 
-FORMAT: Literal[3] = 3  # 2 added symmetric and review_threshold, 3 load_in_4bit
+FORMAT: Literal[4] = 4  # 2 added symmetric and review_threshold, 3 load_in_4bit, 4 directed
 CONTRACT = "matcher.json"
 
 
@@ -20,7 +20,7 @@ class ScoreContract(BaseModel):
 
     model_config = ConfigDict(extra="forbid", protected_namespaces=(), allow_inf_nan=False)
 
-    format: Literal[1, 2, 3] = FORMAT
+    format: Literal[1, 2, 3, 4] = FORMAT
     flipkd_version: str = __version__
     base_model_name_or_path: str
     base_model_hash: str
@@ -35,6 +35,8 @@ class ScoreContract(BaseModel):
     readout_places: list[str]
     score: dict[Literal["answer", "cosine"], float] = Field(default={"answer": 1.0}, min_length=1)
     """Weights of the sum that is the pair's score."""
+    directed: bool = False
+    """(a, b) and (b, a) are two questions, as in entailment."""
     symmetric: bool = False
     """Score (a, b) and (b, a) and take the mean."""
     calibration: dict[str, Any] | None = None
@@ -50,9 +52,22 @@ class ScoreContract(BaseModel):
             raise ValueError(f"review_threshold {below} must lie below threshold {self.threshold}")
         return self
 
+    @model_validator(mode="after")
+    def _order(self) -> Self:
+        if self.directed and self.symmetric:
+            raise ValueError("a directed matcher cannot be symmetric")
+        return self
+
     def save(self, folder: Path) -> None:
         """Write `matcher.json` into `folder`."""
         write_json(folder / CONTRACT, self.model_dump(mode="json"))
+
+
+def matcher_folder(folder: str | Path) -> Path:
+    """The matcher folder that is meant by a path: it itself, or the one inside a run folder."""
+    path = Path(folder)
+    inside = path / "matcher"
+    return inside if not (path / CONTRACT).exists() and (inside / CONTRACT).exists() else path
 
 
 def read_contract(folder: Path) -> ScoreContract:

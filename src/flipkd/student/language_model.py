@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from flipkd.config import READOUT_LAYERS, READOUT_MODULES
 from flipkd.device import best_device
 from flipkd.errors import ArtefactError, ConfigError, FlipkdError, ResourceError, nearest
 from flipkd.files import read_json
@@ -39,8 +40,8 @@ class LoraSettings:
     target_modules: str | Sequence[str] = "all-linear"
     layers: Sequence[int] | None = None
     readout_r: int = 128
-    readout_layers: Sequence[int] = (-1,)
-    readout_modules: Sequence[str] = ("q_proj",)
+    readout_layers: Sequence[int] = READOUT_LAYERS
+    readout_modules: Sequence[str] = READOUT_MODULES
 
 
 def load_language_model(name_or_path: str, *, dtype: str = "bfloat16", attn_implementation: str = AUTO) -> Any:
@@ -142,16 +143,19 @@ def weights_hash(model: nn.Module, *, dtype: str) -> str:
 def add_lora(model: Any, settings: LoraSettings) -> tuple[Any, list[str]]:
     """(model with fresh float32 adapters, the places that are read). Raises ConfigError for places that do not exist."""
     from peft import LoraConfig, TaskType
+    from transformers.pytorch_utils import Conv1D
 
     places = find_places(model, layers=settings.readout_layers, modules=settings.readout_modules)
     pattern = {re.escape(place): settings.readout_r for place in places}
     scaling = settings.alpha / settings.r
+    targets = lora_targets(model, settings, places)
     config = LoraConfig(
         task_type=TaskType.CAUSAL_LM,
         r=settings.r,
         lora_alpha=settings.alpha,
         lora_dropout=settings.dropout,
-        target_modules=lora_targets(model, settings, places),
+        target_modules=targets,
+        fan_in_fan_out=all(isinstance(model.get_submodule(target), Conv1D) for target in targets),  # of GPT-2
         rank_pattern=pattern,
         alpha_pattern={place: scaling * rank for place, rank in pattern.items()},
     )
@@ -210,16 +214,23 @@ def lora_targets(model: Any, settings: LoraSettings, places: Sequence[str]) -> l
     return sorted(chosen | set(places))
 
 
-def load_adapter(model: Any, folder: Path) -> Any:
-    """`model` with the adapter of `folder`; a missing or unexpected tensor is an ArtefactError, not a warning."""
-    from peft import LoraConfig, set_peft_model_state_dict
+def read_adapter(folder: Path) -> tuple[Any, dict[str, torch.Tensor]]:
+    """peft's configuration and the tensors of the adapter in a matcher's folder. Raises ArtefactError."""
+    from peft import LoraConfig
     from safetensors.torch import load_file
 
     try:
         config = LoraConfig.from_pretrained(str(folder / ADAPTER))
-        state = load_file(folder / ADAPTER / "adapter_model.safetensors")
+        return config, load_file(folder / ADAPTER / "adapter_model.safetensors")
     except Exception as error:  # safetensors raises its own type, peft several
         raise ArtefactError(f"{folder / ADAPTER}: not a readable LoRA adapter ({error})") from error
+
+
+def load_adapter(model: Any, folder: Path) -> Any:
+    """`model` with the adapter of `folder`; a missing or unexpected tensor is an ArtefactError, not a warning."""
+    from peft import set_peft_model_state_dict
+
+    config, state = read_adapter(folder)
     peft_model = _with_adapters(model, config)
     try:
         result = set_peft_model_state_dict(peft_model, state)

@@ -10,6 +10,7 @@ import torch
 from flipkd.device import best_device
 from flipkd.errors import ArtefactError
 from flipkd.files import check_manifest
+from flipkd.student.answer_path import require_on_path
 from flipkd.student.attention import AUTO
 from flipkd.student.checks import check_student, find_siblings
 from flipkd.student.contract import CONTRACT, ScoreContract, read_contract
@@ -38,6 +39,7 @@ def new_student(
     reading: Literal["joint", "separate", "blocked"],
     max_text_length: int,
     lora: LoraSettings,
+    allow_readout_off_path: bool = False,
     dtype: str = "bfloat16",
     load_in_4bit: bool = False,
     attn_implementation: str = AUTO,
@@ -45,7 +47,11 @@ def new_student(
     seed: int = 0,
     device: str = "cpu",
 ) -> tuple[Student, ScoreContract]:
-    """A fresh student (B = 0, so it answers as its base does) on `device`, and its contract, without calibration yet."""
+    """A fresh student (B = 0, so it answers as its base does) on `device`, and its contract, without calibration yet.
+
+    Raises ConfigError for a model or a place that does not fit, also for one from which nothing reaches the answer unless
+    `allow_readout_off_path`.
+    """
     model, base_hash = _base(
         name_or_path, dtype=dtype, attn_implementation=attn_implementation, four_bits=load_in_4bit, device=device
     )
@@ -57,6 +63,8 @@ def new_student(
     with fits_into_memory(name_or_path, dtype=dtype):
         student = Student(peft_model, prompt, Readout(peft_model.get_base_model(), places)).to(device)
     check_student(student.eval())  # where it will run: some kinds of attention are for a GPU only
+    if not allow_readout_off_path:
+        require_on_path(student)
     if torch_compile:
         compile_layers(peft_model)
         student.compiled = True

@@ -49,10 +49,14 @@ def find_places(model: nn.Module, *, layers: Sequence[int], modules: Sequence[st
     places = []
     for layer in layers:
         require_layer(layer, count, said=f"readout layer {layer} does not exist")
+        inside = {name: name.rsplit(".", 1)[-1] for name, at in linear.items() if at == layer % count}
         for module in modules:
             if module not in known:
                 raise ConfigError(f"no module is called {module!r} in this model; {nearest(module, known)}")
-            places += [n for n, at in linear.items() if at == layer % count and n.rsplit(".", 1)[-1] == module]
+            if module not in inside.values():  # a layer that reuses the keys and values of another has none of its own
+                has = ", ".join(sorted(set(inside.values())))
+                raise ConfigError(f"layer {layer % count} of this model has no module {module!r}; it has {has}")
+            places += [name for name, last in inside.items() if last == module]
     return places
 
 

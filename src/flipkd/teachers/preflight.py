@@ -1,4 +1,4 @@
-"""Has the teacher anything to teach? Teacher against untrained student on validation pairs, before any training."""
+"""Has the teacher anything to teach? Teacher against the student on validation pairs, before its training."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def preflight(
     student_scores: Sequence[float] | np.ndarray,
     labels: Sequence[int | None] | np.ndarray,
 ) -> dict[str, Any]:
-    """What teacher and untrained student know about the same validation pairs, and warnings in plain words.
+    """What teacher and student know about the same validation pairs, and warnings in plain words.
 
     All arguments are [N]; a label of None or NaN is unknown and its pair is left out. F1 is at the best threshold on
     these pairs, so it flatters both alike. Metrics are None where they are not defined. `agreement` is the Spearman
@@ -113,7 +113,7 @@ def _warnings(report: dict[str, Any], label: np.ndarray) -> list[str]:
         )
     if precision <= student["average_precision"]:
         found.append(
-            f"the teacher is no better than the untrained student (average precision {precision:.3f} against "
+            f"the teacher is no better than the student before this training (average precision {precision:.3f} against "
             f"{student['average_precision']:.3f}); fine-tune it on these pairs first"
         )
     if teacher["saturated"] > MOST_SATURATED:

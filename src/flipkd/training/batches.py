@@ -10,10 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Sampler
+from torch.utils.data import Dataset, Sampler
 
 from flipkd.batching import batches_near
 from flipkd.student.model import Student
+
+SWAPS = 1  # beside seed and epoch: a stream of random numbers of its own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,8 +64,24 @@ class PairTable:
         )
 
 
+class RowNumbers(Dataset[int]):
+    """N rows, each of which is its number: below N a pair as it stands, from N on pair number - N with its texts swapped."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, number: int) -> int:
+        return number
+
+
 class Collator:
-    """Row numbers -> the batch that DistillationModule.forward takes; texts that are equal get equal ids."""
+    """Row numbers -> the batch that DistillationModule.forward takes; texts that are equal get equal ids.
+
+    A number of N or more is row number - N with its texts swapped, and with them all that is known of either side.
+    """
 
     def __init__(self, student: Student, table: PairTable, *, represent: bool, behind_head: bool = False) -> None:
         self.student, self.table, self.represent, self.behind_head = student, table, represent, behind_head
@@ -72,39 +90,49 @@ class Collator:
         self.left_id = np.array([numbers.setdefault(text, len(numbers)) for text in table.left])
         self.right_id = np.array([numbers.setdefault(text, len(numbers)) for text in table.right])
 
-    def __call__(self, rows: Sequence[int]) -> dict[str, Tensor]:
+    def __call__(self, numbers: Sequence[int]) -> dict[str, Tensor]:
         table = self.table
+        rows, swapped = np.array(numbers) % len(table), np.array(numbers) >= len(table)
+        pairs = [(table.left[row], table.right[row]) for row in rows.tolist()]
+        pairs = [pair[::-1] if turned else pair for pair, turned in zip(pairs, swapped.tolist(), strict=True)]
         batch = self.student.collate(
-            [table.left[row] for row in rows],
-            [table.right[row] for row in rows],
+            [left for left, _ in pairs],
+            [right for _, right in pairs],
             represent=self.represent,
             behind_head=self.behind_head,
         )
-        batch |= {"label": torch.from_numpy(table.label[rows]), "row": torch.tensor(rows)}
-        columns: dict[str, NDArray[Any] | None] = {}
+        columns: dict[str, NDArray[Any]] = {"label": table.label[rows], "row": rows}
+        teacher = table.teacher
         if self.represent:
-            columns |= {"left_id": self.left_id, "right_id": self.right_id}
-            if table.teacher is not None:
-                teacher = table.teacher
-                columns |= {
-                    "teacher_left": teacher.left,
-                    "teacher_right": teacher.right,
-                    "teacher_pair": teacher.score,
-                }
-        else:  # objectives of the answer read nothing but the pairs' own scores
-            columns["teacher_pair"] = self.teacher_pair
-        return batch | {name: torch.from_numpy(column[rows]) for name, column in columns.items() if column is not None}
+            columns |= _sides("left_id", "right_id", self.left_id[rows], self.right_id[rows], swapped)
+            if teacher is not None and teacher.left is not None and teacher.right is not None:
+                columns |= _sides("teacher_left", "teacher_right", teacher.left[rows], teacher.right[rows], swapped)
+            if teacher is not None and teacher.score is not None:
+                columns["teacher_pair"] = teacher.score[rows]
+        elif self.teacher_pair is not None:  # objectives of the answer read nothing but the pairs' own scores
+            columns["teacher_pair"] = self.teacher_pair[rows]
+        return batch | {name: torch.from_numpy(column) for name, column in columns.items()}
+
+
+def _sides(
+    left: str, right: str, ours: NDArray[Any], theirs: NDArray[Any], swapped: NDArray[np.bool_]
+) -> dict[str, NDArray[Any]]:
+    """Two columns [N] or [N, d] by name, exchanged in the rows that are `swapped` [N]."""
+    turned = swapped.reshape(-1, *[1] * (ours.ndim - 1))
+    return {left: np.where(turned, theirs, ours), right: np.where(turned, ours, theirs)}
 
 
 class LengthGroupedRows(Sampler[int]):
     """A seeded order in which neighbours are of like length; a function of (seed, epoch) alone, so a resumed run repeats it.
 
     transformers' own length-grouped sampler draws from the global generator, whose state at the start of an epoch a
-    resumed run does not have.
+    resumed run does not have. With `swap_texts` N is added to half of the N numbers, in the next epoch to the others, as
+    RowNumbers and Collator take them.
     """
 
-    def __init__(self, lengths: Sequence[int], *, batch_size: int, seed: int) -> None:
+    def __init__(self, lengths: Sequence[int], *, batch_size: int, seed: int, swap_texts: bool = False) -> None:
         self.lengths, self.batch_size, self.seed, self.epoch = lengths, batch_size, seed, 0
+        self.swap_texts = swap_texts
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the order of this epoch; accelerate calls it."""
@@ -117,6 +145,11 @@ class LengthGroupedRows(Sampler[int]):
         random = np.random.default_rng((self.seed, self.epoch))
         order = random.permutation(len(self.lengths)).tolist()
         batches = batches_near(order, self.lengths, self.batch_size)
+        if self.swap_texts:
+            # Drawn once for all epochs: each pair is then read as often in one order as in the other.
+            first = np.random.default_rng((self.seed, 0, SWAPS)).permutation(len(order)) % 2
+            added = ((first + self.epoch) % 2 * len(order)).tolist()
+            batches = [[row + added[row] for row in batch] for batch in batches]
         short = [batch for batch in batches if len(batch) < self.batch_size]
         whole = [batch for batch in batches if len(batch) == self.batch_size]
         for at in random.permutation(len(whole)):

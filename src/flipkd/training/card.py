@@ -40,13 +40,13 @@ model must have the hash that is written there.
 ## Training
 
 Objectives: {objectives}. {epochs:g} epochs, {batch} pairs per step, learning rate {rate:g}, seed {seed}, LoRA rank {rank}
-(rank {wide} where it is read: {places}).
+(rank {wide} where it is read: {places}){start}.
 """
 
 DECISIONS = """<!-- decisions -->
 ## How it decides
 
-A score of at least {threshold:.4f} is a match{review}. It is that of {orders}.
+A score of at least {threshold:.4f} is a match{review}. It is that of {orders}.{direction}
 
 Measured on the {n} validation pairs, which chose this and the calibration, so that the figures flatter; measure on pairs
 of your own.
@@ -55,6 +55,7 @@ of your own.
 | --- | --- |
 {rows}
 <!-- /decisions -->"""
+DIRECTION = " The order means something here: (a, b) may match and (b, a) not."
 MARKED = re.compile("<!-- decisions -->.*<!-- /decisions -->", re.DOTALL)
 
 
@@ -71,6 +72,7 @@ def _decisions(contract: ScoreContract, *, metrics: Mapping[str, float]) -> str:
         rows="\n".join(f"| {name} | {value:.4f} |" for name, value in metrics.items()),
         threshold=contract.threshold,
         orders="both orders of the texts, averaged" if contract.symmetric else "the texts in the order given",
+        direction=DIRECTION if contract.directed else "",
         review="" if below is None else f", one from {below:.4f} on is for a person to review",
     )
 
@@ -105,6 +107,7 @@ def model_card(
         seed=config.seed,
         rank=config.lora_r,
         wide=config.readout_r,
+        start=f", which started from the adapters of `{config.init_from}`" if config.init_from else "",
         places=", ".join(contract.readout_places),
     )
     runtime = training.get("train_runtime")

@@ -27,6 +27,7 @@ from flipkd.student.loading import new_student
 from flipkd.student.model import Student
 from flipkd.student.prompt import template_from
 from flipkd.student.scoring import score_pairs
+from flipkd.student.start import start_from
 from flipkd.training.advice import advised
 from flipkd.training.batches import PairTable
 from flipkd.training.card import model_card
@@ -70,13 +71,14 @@ PASSED_ON = (
 
 
 def fresh_student(config: TrainConfig) -> tuple[Student, ScoreContract]:
-    """The untrained student that `config` describes, on the best device there is."""
-    return new_student(
+    """The student that `config` describes, as it is before the training, on the best device there is."""
+    student, contract = new_student(
         config.model_name_or_path,
         template=template_from(config.template),
         reading=config.reading,
         max_text_length=config.max_text_length,
         lora=lora_settings(config),
+        allow_readout_off_path=config.allow_readout_off_path,
         dtype=config.dtype,
         load_in_4bit=config.load_in_4bit,
         attn_implementation=config.attn_implementation,
@@ -84,6 +86,9 @@ def fresh_student(config: TrainConfig) -> tuple[Student, ScoreContract]:
         seed=config.seed,
         device=best_device(),
     )
+    if config.init_from is not None:
+        start_from(student, contract, config.init_from)
+    return student, contract.model_copy(update={"directed": config.directed})
 
 
 def lora_settings(config: TrainConfig) -> LoraSettings:
@@ -187,6 +192,7 @@ def train(
             arguments=passed_on(config),
             readout_learning_rate=config.readout_learning_rate,
             log_gradient_norms=config.log_gradient_norms,
+            swap_texts=config.swap_texts,
         )
     ranks.first(
         lambda: finish(student, contract, config, validation=validation, represent=module.represent, training=metrics)

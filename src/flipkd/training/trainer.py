@@ -23,7 +23,7 @@ from flipkd.errors import ConfigError, ResourceError, StoppedError
 from flipkd.files import resource_errors, write_text
 from flipkd.student.readout import down_parameters
 from flipkd.training.arguments import REFUSED, training_arguments
-from flipkd.training.batches import Collator, LengthGroupedRows, PairTable
+from flipkd.training.batches import Collator, LengthGroupedRows, PairTable, RowNumbers
 from flipkd.training.checkpoints import Manifests, checkpoint_to_resume, is_last
 from flipkd.training.gradients import GradientNorms
 from flipkd.training.graphs import GraphedStep
@@ -41,6 +41,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]  # transformers has no
     """A Trainer whose order of rows depends on seed and epoch alone and whose log shows each objective."""
 
     readout_learning_rate: float | None = None
+    swap_texts = False
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """Transformers' optimizer; what is read learns at a rate of its own, with the same schedule."""
@@ -59,7 +60,8 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]  # transformers has no
         """Batches of this rank; accelerate, which would share out whole batches, only moves them to the device."""
         args, table = self.args, self.data_collator.table
         lengths = self.data_collator.student.prompt.pair_lengths(table.left, table.right)
-        rows = LengthGroupedRows(lengths, batch_size=self._train_batch_size * args.world_size, seed=args.seed)
+        together = self._train_batch_size * args.world_size
+        rows = LengthGroupedRows(lengths, batch_size=together, seed=args.seed, swap_texts=self.swap_texts)
         loader = DataLoader(
             self.train_dataset,
             batch_sampler=OwnBatches(
@@ -121,12 +123,14 @@ def fit(
     output_dir: Path,
     arguments: Mapping[str, Any],
     readout_learning_rate: float | None = None,
+    swap_texts: bool = False,
     log_gradient_norms: bool = False,
 ) -> dict[str, float]:
     """Train `module` on `table`; goes on from the newest valid checkpoint in `output_dir`. Returns the Trainer's metrics.
 
-    `arguments` are fields of transformers' TrainingArguments; without `readout_learning_rate` their rate is A's as well.
-    `log_gradient_norms` adds that of each objective to the log and changes nothing else.
+    `arguments` are fields of transformers' TrainingArguments; without `readout_learning_rate` their rate is A's as well;
+    with `swap_texts` each pair is read in both orders in turn. `log_gradient_norms` adds that of each objective to the log
+    and changes nothing else.
     Raises StoppedError after an orderly stop.
     """
     stop = OrderlyStop()
@@ -141,7 +145,7 @@ def fit(
     with _explained(output_dir):
         watchers = [GradientNorms(module)] if log_gradient_norms else []
         trainer = _trainer(module, table, given, callbacks=[MetricsFile(output_dir / METRICS), stop, *watchers])
-        trainer.readout_learning_rate = readout_learning_rate
+        trainer.readout_learning_rate, trainer.swap_texts = readout_learning_rate, swap_texts
         with stop.listening():
             result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     module.graphed, module.student.few_shapes = None, False  # their memory is free for scoring
@@ -172,7 +176,7 @@ def _trainer(
             model=module,
             args=given,
             data_collator=collator,
-            train_dataset=range(len(table)),
+            train_dataset=RowNumbers(len(table)),
             callbacks=[Draws(module), Sentinels(module), Manifests(), *callbacks],
         )
     except torch.OutOfMemoryError:

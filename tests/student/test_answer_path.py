@@ -1,0 +1,190 @@
+"""A x at a text's tokens reaches the answer or does not: the gradient, noise put there, and the structure agree."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tiny import FAMILIES, build_tokenizer, randomise
+
+from flipkd.errors import ConfigError
+from flipkd.student.answer_path import modules_on_path, require_on_path
+from flipkd.student.attention import GROUPED, PACKED
+from flipkd.student.language_model import LoraSettings
+from flipkd.student.loading import new_student
+from flipkd.student.prompt import Template
+from flipkd.student.rows import LEFT_TEXT, RIGHT_TEXT
+
+LAST = 2  # of the layers 0 to 2
+LEFT = ["my card was stolen yesterday", "pin", "where is my transfer"]
+RIGHT = ["the machine kept my card", "can I change the pin of my card", "fee"]
+ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
+MLP = ("gate_proj", "up_proj", "down_proj")
+EXPECTED = {
+    f"model.layers.{layer}.{part}.{name}"
+    for layer in range(LAST + 1)
+    for part, names in (("self_attn", ATTENTION), ("mlp", MLP))
+    for name in names
+    if layer < LAST or name in ("k_proj", "v_proj")
+}
+
+
+def layers_with_lora(student):
+    return [name for name, module in student.language_model.named_modules() if hasattr(module, "lora_A")]
+
+
+def moved_by_noise(student, place, *, noisy=(LEFT_TEXT, RIGHT_TEXT)) -> float:
+    """How far the answers move when A x at `place` is another one at the tokens of the texts."""
+    batch = student.collate(LEFT, RIGHT, represent=False)
+    segment = batch["segment"]
+    there = sum(segment == kind for kind in noisy).bool()
+    if "scatter" in batch:
+        there = there.flatten()[batch["scatter"]][None]
+
+    def hook(module, inputs, output):
+        noise = torch.randn(*output.shape[:2], module.r["default"], generator=torch.Generator().manual_seed(0))
+        up = module.scaling["default"] * module.lora_B["default"].weight
+        return output + (noise * there[:, :, None]) @ up.T
+
+    with torch.no_grad():
+        before = student(batch, represent=False).answers
+        handle = student.language_model.get_submodule(place).register_forward_hook(hook)
+        after = student(batch, represent=False).answers
+        handle.remove()
+    return float((after - before).abs().max())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("reading", ["joint", "separate", "blocked"])
+def test_noise_in_A_x_moves_the_answer_on_the_path_and_nowhere_else(make_student, family, reading):
+    student, _ = make_student(family, reading=reading, attn_implementation=PACKED if reading == "joint" else GROUPED)
+    found = modules_on_path(student)
+    assert found == EXPECTED
+    randomise(student)
+    assert modules_on_path(student) == EXPECTED, "what B holds does not matter"
+    for place in layers_with_lora(student):
+        moved = moved_by_noise(student, place)
+        assert moved > 1e-4 if place in found else moved == 0, (place, moved)
+
+
+def test_each_side_s_tokens_reach_the_answer(make_student):
+    student, _ = make_student("llama", reading="blocked")
+    randomise(student)
+    for side in (LEFT_TEXT, RIGHT_TEXT):
+        assert moved_by_noise(student, "model.layers.2.self_attn.v_proj", noisy=(side,)) > 1e-4
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("reading", ["joint", "separate", "blocked"])
+def test_the_answer_has_a_gradient_there_and_exactly_none_off_the_path(make_student, family, reading):
+    """d(answer) / d(A x) at the texts' tokens of a batch, as training sees it."""
+    student, _ = make_student(family, reading=reading)
+    randomise(student)
+    batch, caught = student.collate(LEFT, RIGHT, represent=True), {}
+    is_text = (batch["segment"] == LEFT_TEXT) | (batch["segment"] == RIGHT_TEXT)
+
+    def catch(place):
+        def hook(module, inputs, output):
+            if output.shape[0] == len(LEFT):  # the pairs' own pass; in separate reading the texts are read behind it
+                output.retain_grad()
+                caught[place] = output
+            return output
+
+        return hook
+
+    for place in layers_with_lora(student):
+        student.language_model.get_submodule(place).register_forward_hook(catch(place))
+    answers = student(batch).answers
+    (answers[:, 1] - answers[:, 0]).sum().backward()
+    for place, output in caught.items():
+        layer = student.language_model.get_submodule(place)
+        gradient = output.grad[is_text] @ (layer.scaling["default"] * layer.lora_B["default"].weight)
+        assert gradient.abs().amax(1).gt(0).all() if place in EXPECTED else not gradient.any(), place
+    assert len(caught) == 3 * len(ATTENTION + MLP)
+
+
+def test_a_place_off_the_path_is_refused_unless_it_is_allowed(make_student, base_model):
+    lora = LoraSettings(r=4, alpha=8, readout_r=12, readout_layers=(0, -1), readout_modules=("up_proj",))
+    with pytest.raises(ConfigError) as raised:
+        make_student(base_model.name, lora=lora, allow_readout_off_path=False)
+    said = str(raised.value)
+    assert "the readout at model.layers.2.mlp.up_proj cannot reach the answer" in said
+    assert "Set readout_modules to some of k_proj, v_proj with readout_layers=[2]" in said
+    assert "allow_readout_off_path" in said
+    student, contract = make_student(base_model.name, lora=lora, allow_readout_off_path=True)
+    assert len(contract.readout_places) == 2
+    with pytest.raises(ConfigError, match="cannot reach the answer"):
+        require_on_path(student)
+
+
+def test_nothing_is_left_behind(make_student):
+    student, _ = make_student("llama")
+    student.train()
+    modules_on_path(student)
+    assert not any(module._forward_hooks for module in student.modules())
+    assert student.training
+    assert all(parameter.grad is None for parameter in student.parameters())
+
+
+def other_model(kind):
+    from transformers import (
+        Gemma4ForCausalLM,
+        Gemma4TextConfig,
+        GPT2Config,
+        GPT2LMHeadModel,
+        Phi3Config,
+        Phi3ForCausalLM,
+    )
+
+    shape = {"vocab_size": len(build_tokenizer()), "hidden_size": 32, "num_hidden_layers": 3, "pad_token_id": 0}
+    shape |= {"num_attention_heads": 4, "initializer_range": 0.15, "bos_token_id": 1, "eos_token_id": 2}
+    torch.manual_seed(0)
+    if kind == "gpt2":
+        return GPT2LMHeadModel(GPT2Config(**shape))
+    shape |= {"num_key_value_heads": 2, "intermediate_size": 48}
+    if kind == "phi3":
+        return Phi3ForCausalLM(Phi3Config(**shape))
+    shape |= {"hidden_size_per_layer_input": 8, "vocab_size_per_layer_input": shape["vocab_size"]}
+    small = {"head_dim": 8, "global_head_dim": 8, "num_kv_shared_layers": 1}
+    kinds = ["sliding_attention", "full_attention", "full_attention"]  # the last reuses the keys of the one before
+    return Gemma4ForCausalLM(Gemma4TextConfig(**shape, **small, layer_types=kinds))
+
+
+@pytest.fixture(params=["gpt2", "phi3", "gemma4"])
+def make_other(request, tmp_path):
+    """`make(layer, module)` -> a student over a model whose keys and values stand otherwise."""
+    other_model(request.param).save_pretrained(tmp_path)
+    build_tokenizer().save_pretrained(tmp_path)
+
+    def make(layer, module):
+        lora = LoraSettings(r=4, alpha=8, readout_r=12, readout_layers=(layer,), readout_modules=(module,))
+        return new_student(
+            str(tmp_path),
+            template=Template(),
+            reading="joint",
+            max_text_length=16,
+            dtype="float32",
+            lora=lora,
+            allow_readout_off_path=True,
+        )[0]
+
+    return request.param, make
+
+
+def test_fused_and_reused_keys_and_values(make_other):
+    kind, make = make_other
+    if kind == "gemma4":
+        with pytest.raises(ConfigError, match=r"layer 2 of this model has no module 'v_proj'; it has .*q_proj"):
+            make(-1, "v_proj")
+        student = make(-1, "q_proj")
+        with pytest.raises(ConfigError, match=r"some of .*k_proj, .*v_proj with readout_layers=\[1\]"):
+            require_on_path(student)
+    else:
+        student = make(-1, fused := {"gpt2": "c_attn", "phi3": "qkv_proj"}[kind])
+        require_on_path(student)
+        last = {name.rsplit(".", 1)[-1] for name in modules_on_path(student) if ".2." in name}
+        assert last == {fused}
+    randomise(student)
+    found = modules_on_path(student)
+    for place in layers_with_lora(student):
+        moved = moved_by_noise(student, place)
+        assert moved > 1e-4 if place in found else moved == 0, (place, moved)
