@@ -156,7 +156,7 @@ def test_of_directed_pairs_only_the_same_order_repeats():
     assert (report.counts["duplicate_pairs"], report.counts["conflicting_pairs"], report.problems) == (1, 0, [])
     assert report.warnings == ["1 rows repeat an earlier pair (row 6)"]
     assert check_pairs(data(rows)).counts["conflicting_pairs"] == 2
-    report = check_pairs(data([*GOOD, ("A", "b", 0)]), directed=True)
+    report = check_pairs(data([*GOOD, ("a", "b", 0)]), directed=True)
     assert report.problems == ["1 pairs stand there with both labels (rows 1 and 5); keep one label each"]
 
 
