@@ -6,13 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from flipkd.data.check import CheckReport, check_pairs, require_trainable
+    from flipkd.data.folds import Folds, cut_folds
     from flipkd.data.pairs import read_blocks, read_pairs
     from flipkd.data.split import leaks, split_pairs
     from flipkd.data.texts import read_texts
 
 __all__ = [
     "CheckReport",
+    "Folds",
     "check_pairs",
+    "cut_folds",
     "leaks",
     "read_blocks",
     "read_pairs",
@@ -23,7 +26,9 @@ __all__ = [
 
 _HOMES = {
     "CheckReport": "check",
+    "Folds": "folds",
     "check_pairs": "check",
+    "cut_folds": "folds",
     "leaks": "split",
     "read_blocks": "pairs",
     "read_pairs": "pairs",
