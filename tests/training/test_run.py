@@ -1,19 +1,30 @@
 """From settings to a finished folder: what is refused, what may change, what stands in the folder."""
 
 import importlib.util
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from flipkd.config import TrainConfig
 from flipkd.errors import ArtefactError, ConfigError
 from flipkd.evaluate import choose_score, weighted_sum
+from flipkd.evaluate.calibration import fit_calibration
 from flipkd.files import check_manifest
 from flipkd.matcher import Matcher
 from flipkd.student.contract import read_contract
 from flipkd.student.loading import load_student
 from flipkd.student.scoring import score_pairs
 from flipkd.training.batches import PairTable, TeacherSignal
-from flipkd.training.run import PASSED_ON, finished, fresh_student, identity_of, run_objectives, train
+from flipkd.training.run import (
+    PASSED_ON,
+    finished,
+    fresh_student,
+    identity_of,
+    run_objectives,
+    teacher_calibration,
+    train,
+)
 
 
 def test_a_run_leaves_a_sealed_folder_that_scores(make_config, table):
@@ -109,6 +120,21 @@ def test_objectives_that_need_what_the_teacher_did_not_give_are_refused(make_con
         run_objectives(make_config(), pairs, pairs)
     kept = run_objectives(make_config(objectives={"answer_cross_entropy": 1.0, "margin_hinge": 1.0}), pairs, pairs)
     assert [term.name for term in kept] == ["answer_cross_entropy", "margin_hinge"]
+
+
+def test_the_teacher_is_calibrated_on_pairs_that_it_was_not_fitted_on(table):
+    honest = np.linspace(-1, 1, len(table), dtype=np.float32)
+    honest[: len(table) // 2] = np.nan
+    label = table.label.copy()
+    label[-1] = -1
+    fitted = replace(table, label=label, teacher=table.teacher.with_out_of_fold(honest))
+    rows = np.arange(len(table) // 2, len(table) - 1)
+    expected = fit_calibration(honest[rows], label[rows], method="sigmoid")
+    assert teacher_calibration(fitted, table) == expected
+    own = fit_calibration(table.teacher.pair_scores(), table.label, method="sigmoid")
+    assert teacher_calibration(table, table) == own != expected
+    one_class = replace(fitted, label=np.where(np.isnan(honest), label, 1))
+    assert teacher_calibration(one_class, table) == own, "too few out-of-fold scores of one class"
 
 
 def test_identity_holds_settings_data_and_environment(make_config):

@@ -8,17 +8,20 @@ if TYPE_CHECKING:
     from flipkd.data.check import CheckReport, check_pairs, require_trainable
     from flipkd.data.folds import Folds, cut_folds
     from flipkd.data.pairs import read_blocks, read_pairs
+    from flipkd.data.pool import Pool, read_pool
     from flipkd.data.split import leaks, split_pairs
     from flipkd.data.texts import read_texts
 
 __all__ = [
     "CheckReport",
     "Folds",
+    "Pool",
     "check_pairs",
     "cut_folds",
     "leaks",
     "read_blocks",
     "read_pairs",
+    "read_pool",
     "read_texts",
     "require_trainable",
     "split_pairs",
@@ -27,11 +30,13 @@ __all__ = [
 _HOMES = {
     "CheckReport": "check",
     "Folds": "folds",
+    "Pool": "pool",
     "check_pairs": "check",
     "cut_folds": "folds",
     "leaks": "split",
     "read_blocks": "pairs",
     "read_pairs": "pairs",
+    "read_pool": "pool",
     "read_texts": "texts",
     "require_trainable": "check",
     "split_pairs": "split",

@@ -34,16 +34,21 @@ class CheckReport:
         return [(key.replace("_", " "), _shown(value)) for key, value in self.counts.items()]
 
 
-def check_pairs(dataset: Dataset, *, name: str = "data", tokenizer: Any | None = None) -> CheckReport:
+def check_pairs(
+    dataset: Dataset, *, name: str = "data", tokenizer: Any | None = None, labels: bool = True
+) -> CheckReport:
     """Count what matters for training in pairs as `read_pairs` gives them; nothing is changed or dropped.
 
     `tokenizer(texts, add_special_tokens=False)["input_ids"]` adds lengths in tokens. A pair is a duplicate of another
-    when both texts agree after NFKC, case folding and white-space folding, in either order.
+    when both texts agree after NFKC, case folding and white-space folding, in either order. `labels` False: a lack of them
+    is no problem.
     """
     left, right = dataset["text1"][:], dataset["text2"][:]
     label = _labels(dataset)
     counts, problems, warnings = _class_counts(label)
-    if "label" not in dataset.column_names:
+    if not labels:
+        problems = []
+    elif "label" not in dataset.column_names:
         known = ", ".join(OTHER_ALIASES["label"])
         problems = [f"it has no label column; known names: {known}; choose another with --columns label=NAME"]
     for found in (_empty_texts(left, right), _repeats(left, right, label)):

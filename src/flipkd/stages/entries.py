@@ -16,7 +16,7 @@ STUDENTS = ("untrained", "plain", "no_teacher", "flipped")
 LABELS_ONLY = ("plain", "no_teacher")  # they read labelled rows, and make as many steps of them as `flipped` of all
 TEACHERS = ("teacher", "teacher_finetuned", "cross_encoder")
 SYSTEM_NAMES = ("tfidf", *TEACHERS, *STUDENTS)
-PATHS = frozenset({"train_file", "validation_file", "output_dir", "teacher", "columns"})
+PATHS = frozenset({"train_file", "validation_file", "unlabelled_file", "output_dir", "teacher", "columns"})
 OF_THE_COMPARISON = ("seed", "output_dir", "teacher")  # it gives each unit its own
 PER_SYSTEM: dict[str, dict[str, Any]] = {
     "teacher": {"fine_tune": False},
@@ -56,14 +56,21 @@ class Entry:
         return TeachConfig.check({**shared, **self.teach, **own})
 
     def train_config(self, shared: Mapping[str, Any]) -> TrainConfig:
-        """Settings of the student; one of labels only makes as many steps as mined pairs give the flipped one."""
+        """Settings of the student; one of labels only makes as many steps as mined pairs give the flipped one.
+
+        What pairs of a pool add to that is for whoever reads the file.
+        """
         config = TrainConfig.check({**shared, **self.train, **PER_SYSTEM.get(self.system, {})})
         if self.system not in LABELS_ONLY:
             return config
         by_default = MINED_BY_DEFAULT if self.teach.get("teacher_type", "bi_encoder") == "bi_encoder" else 0.0
         ratio = by_default if config.mined_ratio is None else config.mined_ratio
         return config.model_copy(
-            update={"num_train_epochs": config.num_train_epochs * (1 + ratio), "mined_ratio": 0.0}
+            update={
+                "num_train_epochs": config.num_train_epochs * (1 + ratio),
+                "mined_ratio": 0.0,
+                "unlabelled_file": None,
+            }
         )
 
     def identity(self, shared: Mapping[str, Any]) -> dict[str, Any]:
