@@ -22,6 +22,9 @@ def test_pairs_are_found_as_in_any_file_and_labels_are_not_read(tmp_path):
     pool = read_pool(path, columns={"text1": "title", "text2": "offer", "label": "not there"})
     assert pool.dataset.to_dict() == {"text1": ["a"], "text2": ["b"]}
     assert (pool.alone, pool.labels) == (False, None)
+    path = write(tmp_path / "r.csv", "text1,text2\na,b\n")
+    pool = read_pool(path, columns={"text1": "title", "text2": "offer"})  # as the training file has them
+    assert pool.dataset.to_dict() == {"text1": ["a"], "text2": ["b"]}
 
 
 def test_texts_alone_are_each_there_once(tmp_path):

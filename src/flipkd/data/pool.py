@@ -33,11 +33,14 @@ class Pool:
 def read_pool(path: str | Path, *, columns: Mapping[str, str] | None = None) -> Pool:
     """The pairs (two text columns, as `read_pairs` finds them) or else the texts (one column `text`) of a file.
 
-    Of `columns` (ours -> the file's) only those of the texts count. Raises DataError as `read_pairs` does.
+    Of `columns` (ours -> the file's) only those of the texts count, and only where the file has them.
+    Raises DataError as `read_pairs` does.
     """
-    chosen = {ours: theirs for ours, theirs in (columns or {}).items() if ours in TEXTS}
     with readable(path):
         source = open_source(path)
+        chosen = {
+            ours: theirs for ours, theirs in (columns or {}).items() if ours in TEXTS and theirs in source.columns
+        }
         labels = next((name for name in source.columns if name.strip().casefold() in OTHER_ALIASES["label"]), None)
         try:
             find_columns(source.columns, chosen, source.name)
