@@ -41,7 +41,7 @@ def claimed(
         except Timeout:
             raise ArtefactError(f"{folder}: another run is writing here; wait, or choose another folder") from None
     try:
-        _clear(folder)
+        clear(folder)
         _same_identity(folder, json.loads(json.dumps(identity)), free)
         try:
             yield
@@ -53,7 +53,7 @@ def claimed(
         lock.release()
 
 
-def _clear(folder: Path) -> None:
+def clear(folder: Path) -> None:
     """Put right what killed runs left: only the lock's holder makes folders here, so none of these is being filled."""
     with resource_errors(folder):
         for left in folder.glob(f"{TEMPORARY}*/"):

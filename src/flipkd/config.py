@@ -5,12 +5,14 @@ Names are those of transformers' TrainingArguments, peft and TRL where they have
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from flipkd.settings import Settings
+
+MOST_MEMBERS = 100  # of an ensemble
 
 
 class TeachConfig(Settings):
@@ -30,7 +32,14 @@ class TeachConfig(Settings):
     teacher_type: Literal["bi_encoder", "cross_encoder", "scores"] = Field(
         "bi_encoder", description="a bi-encoder, a cross-encoder, or the `score` column of the files"
     )
-    fine_tune: bool = Field(True, description="fine-tune on the training pairs before storing values")
+    fine_tune: bool | Literal["auto"] = Field(
+        True,
+        description="fine-tune on the training pairs before storing values; auto: keep what validation finds better",
+    )
+    members: int = Field(1, ge=1, le=MOST_MEMBERS, description="fine-tunings with seeds of their own, averaged")
+    folds: Literal[0] | Annotated[int, Field(ge=2)] = Field(
+        0, description="score each training pair by a model fine-tuned without its fold; 0: by the teacher itself"
+    )
     loss: str = Field("cosent", description="loss of sentence-transformers for a bi-encoder")
     num_train_epochs: float = Field(3, gt=0, description="passes over the training pairs")
     per_device_train_batch_size: int = Field(32, ge=2, description="pairs per step")
@@ -129,6 +138,18 @@ class TrainConfig(Settings):
         ge=0,
         description="unlabelled pairs per training pair, mined from its texts and graded by the teacher; "
         "default: 1 with a bi-encoder teacher",
+    )
+    mining: Literal["nearest", "stratified"] = Field(
+        "nearest",
+        description="which pairs are mined: those that the teacher finds closest, or as many of each tenth of its probability",
+    )
+    unlabelled_file: str | None = Field(
+        None, description="pairs without labels, or texts alone (one column text), that the teacher grades"
+    )
+    unlabelled_ratio: float | None = Field(
+        None,
+        ge=0,
+        description="at most so many of them per labelled training pair; default: all pairs, or one pair per text",
     )
     swap_texts: bool = Field(
         False,

@@ -62,11 +62,12 @@ def cells(mask):
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("columns", [8, 11])
 @pytest.mark.parametrize("theta", [(0.3, -0.2), (None, None)])
-@pytest.mark.parametrize("grid", [True, False])
-def test_equals_the_definition(make_batch, seed, columns, theta, grid):
+@pytest.mark.parametrize("given", ["grid", "pairs", "both"])
+def test_equals_the_definition(make_batch, seed, columns, theta, given):
     random = torch.Generator().manual_seed(seed)
-    only_pairs = {} if grid else {"teacher_grid": None, "teacher_pair": torch.rand(8, generator=random) * 2 - 1}
-    batch = make_batch(8, columns=columns, seed=seed, **only_pairs)
+    pairs = {} if given == "grid" else {"teacher_pair": torch.rand(8, generator=random) * 2 - 1}
+    without_grid = {"teacher_grid": None} if given == "pairs" else {}
+    batch = make_batch(8, columns=columns, seed=seed, **pairs, **without_grid)
     positive, negative = dual_threshold(batch, theta_pos=theta[0], theta_neg=theta[1])
     assert positive.shape == negative.shape == (8, columns)
     assert (cells(positive), cells(negative)) == loop_masks(batch, *theta)

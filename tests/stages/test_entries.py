@@ -101,6 +101,23 @@ def test_a_variant_changes_what_its_words_say():
     assert mine.overrides["teach.loss"] == "contrastive"
 
 
+def test_a_variant_may_have_folds_members_and_a_pool():
+    words = [
+        "teach.folds=5",
+        "teach.members=2",
+        "teach.fine_tune=auto",
+        "unlabelled_file=pool.csv",
+        "mining=stratified",
+    ]
+    (mine,) = listed(systems=["mine"], variants={"mine": words})
+    config = mine.teach_config(SHARED)
+    assert (config.folds, config.members, config.fine_tune) == (5, 2, "auto")
+    assert mine.train_config(SHARED).unlabelled_file == "pool.csv"
+    assert "pool.csv" not in str(mine.identity(SHARED)["train"])
+    (plain,) = listed(systems=["mine"], variants={"mine": ["system=plain", "unlabelled_file=pool.csv"]})
+    assert plain.train_config(SHARED).unlabelled_file is None
+
+
 def test_identity_holds_defaults_and_no_paths():
     (flipped,) = listed(systems=["flipped"])
     (plain,) = listed(systems=["plain"])

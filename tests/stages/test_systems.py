@@ -59,6 +59,36 @@ def test_the_plain_student_makes_up_for_rows_without_a_label(bench, tmp_path):
     assert own.train_config(None).num_train_epochs == 6
 
 
+def test_the_plain_student_makes_up_for_the_pool_that_it_does_not_read(bench, pair_files, tmp_path):
+    pool = tmp_path / "pool.csv"
+    pool.write_text("text1,text2\n" + "".join(f"a{row},b{row}\n" for row in range(96)) + "a0,b0\n")
+    own = {"num_train_epochs": 3, "mined_ratio": 0.5, "unlabelled_file": str(pool)}
+
+    def epochs(system, **changes):
+        config = replace(bench, entry=Entry("mine", system, {}, own | changes)).train_config(None)
+        return config.num_train_epochs, config.unlabelled_file
+
+    assert epochs("flipped") == (3, str(pool))
+    assert epochs("plain") == epochs("no_teacher") == (3 * (48 + 24 + 96) / 48, None)
+    assert epochs("plain", unlabelled_ratio=1) == (3 * (48 + 24 + 48) / 48, None)
+    pool.write_text("text\n" + "".join(f"t{row}\n" for row in range(24)))
+    assert epochs("plain") == (3 * (48 + 24 + 24) / 48, None)
+    assert epochs("plain", unlabelled_file=None) == (3 * (48 + 24) / 48, None)
+
+
+def test_what_is_in_a_pool_is_part_of_a_unit(bench, tmp_path):
+    pool = tmp_path / "pool.csv"
+    pool.write_text("text1,text2\na,b\n")
+    for system in ("flipped", "plain"):
+        unit = replace(bench, entry=Entry("mine", system, {}, {"unlabelled_file": str(pool)}))
+        one = unit.identity()
+        assert str(pool) not in json.dumps(one)
+        pool.write_text("text1,text2\na,c\n")
+        assert replace(unit).identity() != one
+        pool.write_text("text1,text2\na,b\n")
+        assert replace(unit).identity() == one
+
+
 def test_equal_settings_share_a_folder_and_other_settings_do_not(bench):
     same = replace(bench, entry=Entry("other", "flipped", bench.entry.teach, {"lora_r": 9}))
     assert same.teach_config().output_dir == bench.teach_config().output_dir

@@ -1,5 +1,7 @@
 """Collator and order of rows."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -39,27 +41,57 @@ def test_separate_reading_brings_the_texts_alone(make_student, table):
 
 def test_pair_scores_are_dot_products_or_the_given_scores():
     left = np.array([[1, 0], [0.6, 0.8]], np.float32)
-    assert TeacherSignal(left=left, right=left[::-1].copy()).pair_scores() == pytest.approx([0.6, 0.6])
+    signal = TeacherSignal(left=left, right=left[::-1].copy())
+    assert signal.pair_scores() == pytest.approx([0.6, 0.6])
     assert TeacherSignal(score=np.array([3.0], np.float32)).pair_scores() == [3.0]
-    with pytest.raises(ValueError, match="either"):
+    with pytest.raises(ValueError, match="vectors of both sides, pair scores, or both"):
         TeacherSignal().pair_scores()
-
-
-def test_pairs_of_other_rows_stand_behind_the_table_without_labels():
-    left, right = np.eye(3, dtype=np.float32), np.eye(3, dtype=np.float32)[[1, 2, 0]]
-    table = PairTable(
-        left=["a", "b", "c"],
-        right=["x", "y", "z"],
-        label=np.array([1, 0, 1]),
-        teacher=TeacherSignal(left=left, right=right),
+    honest = signal.with_out_of_fold(np.array([np.nan, 0.25], np.float32))
+    assert honest.pair_scores() == pytest.approx([0.6, 0.25])
+    assert honest.out_of_fold.tolist() == [False, True]
+    assert honest.left is left
+    second = honest.rows(np.array([1]))
+    assert (second.score.tolist(), second.left.tolist(), second.out_of_fold.tolist()) == (
+        [0.25],
+        left[[1]].tolist(),
+        [True],
     )
-    wider = table.with_pairs(np.array([2, 0]), np.array([1, 1]))
+
+
+def test_pairs_without_labels_stand_behind_the_table():
+    left, right = np.eye(3, dtype=np.float32), np.eye(3, dtype=np.float32)[[1, 2, 0]]
+    signal = TeacherSignal(left=left, right=right)
+    table = PairTable(left=["a", "b", "c"], right=["x", "y", "z"], label=np.array([1, 0, 1]), teacher=signal)
+    more = TeacherSignal(left=left[[2, 0]], right=right[[1, 1]])
+    wider = table.with_unlabelled(["c", "a"], ["y", "y"], more)
     assert list(zip(wider.left, wider.right, wider.label.tolist(), strict=True)) == [
         ("a", "x", 1), ("b", "y", 0), ("c", "z", 1), ("c", "y", -1), ("a", "y", -1)
     ]  # fmt: skip
+    assert wider.teacher.score is None
     assert wider.teacher.pair_scores().tolist() == [0, 0, 0, left[2] @ right[1], left[0] @ right[1]]
-    with pytest.raises(ValueError, match="vectors"):
-        PairTable(left=["a"], right=["x"], label=np.array([1])).with_pairs(np.array([0]), np.array([0]))
+    honest = replace(table, teacher=signal.with_out_of_fold(np.array([0.5, np.nan, 0.75], np.float32)))
+    wider = honest.with_unlabelled(["c", "a"], ["y", "y"], more)
+    assert wider.teacher.pair_scores().tolist() == [0.5, 0, 0.75, left[2] @ right[1], left[0] @ right[1]]
+    assert wider.teacher.out_of_fold.tolist() == [True, False, True, False, False]
+    assert wider.teacher.left.tolist() == left[[0, 1, 2, 2, 0]].tolist()
+    scored = replace(table, teacher=TeacherSignal(score=np.array([1, 2, 3], np.float32)))
+    wider = scored.with_unlabelled(["c"], ["y"], TeacherSignal(score=np.array([4], np.float32)))
+    assert wider.teacher.pair_scores().tolist() == [1, 2, 3, 4]
+    with pytest.raises(ValueError, match="one of the two signals has vectors"):
+        scored.with_unlabelled(["c", "a"], ["y", "y"], more)
+    with pytest.raises(ValueError, match="without a teacher"):
+        replace(table, teacher=None).with_unlabelled(["c"], ["y"], more)
+
+
+def test_a_batch_has_the_given_scores_beside_the_vectors(make_student):
+    student, _ = make_student()
+    vectors = np.eye(4, dtype=np.float32)
+    signal = TeacherSignal(left=vectors, right=vectors).with_out_of_fold(np.array([0.1, 0.2, 0.3, 0.4], np.float32))
+    table = PairTable(left=list("abcd"), right=list("efgh"), label=np.array([1, 0, 1, 0]), teacher=signal)
+    for represent in (True, False):
+        batch = Collator(student, table, represent=represent)([2, 0])
+        assert batch["teacher_pair"].tolist() == pytest.approx([0.3, 0.1])
+        assert ("teacher_left" in batch) == represent
 
 
 def test_order_is_a_function_of_seed_and_epoch_and_visits_every_row_once():

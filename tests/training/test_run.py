@@ -1,12 +1,15 @@
 """From settings to a finished folder: what is refused, what may change, what stands in the folder."""
 
 import importlib.util
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from flipkd.config import TrainConfig
 from flipkd.errors import ArtefactError, ConfigError
 from flipkd.evaluate import choose_score, weighted_sum
+from flipkd.evaluate.calibration import fit_calibration
 from flipkd.files import check_manifest
 from flipkd.matcher import Matcher
 from flipkd.student.contract import read_contract
@@ -19,6 +22,7 @@ from flipkd.training.run import (
     fresh_student,
     identity_of,
     run_objectives,
+    teacher_calibration,
     teacher_facts,
     train,
 )
@@ -156,6 +160,21 @@ def test_what_objectives_are_told_of_the_teacher(make_config, table):
     assert {name: fact for name, fact in told.items() if name not in ("theta_pos", "theta_neg")} == unfiltered
     [term] = run_objectives(make_config(objectives={"margin_hinge": {"trust": True, "spread": 0.2}}), table, table)
     assert term.function.keywords.items() >= {"trust": True, "teacher_std": usual["teacher_std"]}.items()
+
+
+def test_the_teacher_is_calibrated_on_pairs_that_it_was_not_fitted_on(table):
+    honest = np.linspace(-1, 1, len(table), dtype=np.float32)
+    honest[: len(table) // 2] = np.nan
+    label = table.label.copy()
+    label[-1] = -1
+    fitted = replace(table, label=label, teacher=table.teacher.with_out_of_fold(honest))
+    rows = np.arange(len(table) // 2, len(table) - 1)
+    expected = fit_calibration(honest[rows], label[rows], method="sigmoid")
+    assert teacher_calibration(fitted, table) == expected
+    own = fit_calibration(table.teacher.pair_scores(), table.label, method="sigmoid")
+    assert teacher_calibration(table, table) == own != expected
+    one_class = replace(fitted, label=np.where(np.isnan(honest), label, 1))
+    assert teacher_calibration(one_class, table) == own, "too few out-of-fold scores of one class"
 
 
 def test_identity_holds_settings_data_and_environment(make_config):

@@ -40,7 +40,9 @@ def teach(
     settings = TeachConfig.build(config, assignments or (), given)
     with prints_on_stderr():
         summary = stage(settings)
-    measured: dict[str, Any] = {name: summary[name] for name in ("train", "validation") if name in summary}
+    measured: dict[str, Any] = {
+        name: summary[name] for name in ("train", "out_of_fold", "validation") if name in summary
+    }
     show(metrics_table(measured) + f"\nteacher: {settings.output_dir}")
 
 

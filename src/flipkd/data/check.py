@@ -37,18 +37,26 @@ class CheckReport:
 
 
 def check_pairs(
-    dataset: Dataset, *, name: str = "data", tokenizer: Any | None = None, directed: bool = False
+    dataset: Dataset,
+    *,
+    name: str = "data",
+    tokenizer: Any | None = None,
+    directed: bool = False,
+    labels: bool = True,
 ) -> CheckReport:
     """Count what matters for training in pairs as `read_pairs` gives them; nothing is changed or dropped.
 
     `tokenizer(texts, add_special_tokens=False)["input_ids"]` adds lengths in tokens. A pair is a duplicate of another
     when both texts agree in spelling (`spelling_of`), in either order; labels conflict where they agree as written. In
-    pairs that are `directed` (a follows from b, b need not follow from a) the order counts too.
+    pairs that are `directed` (a follows from b, b need not follow from a) the order counts too. `labels` False: a lack of
+    them is no problem.
     """
     left, right = dataset["text1"][:], dataset["text2"][:]
     label = _labels(dataset)
     counts, problems, warnings = _class_counts(label)
-    if "label" not in dataset.column_names:
+    if not labels:
+        problems = []
+    elif "label" not in dataset.column_names:
         known = ", ".join(OTHER_ALIASES["label"])
         problems = [f"it has no label column; known names: {known}; choose another with --columns label=NAME"]
     for found in (_empty_texts(left, right), _repeats(left, right, label, directed=directed)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 BY = ("text1", "text2", "group")
 _SMALL_BLOCK = 0.05  # of the rows: such blocks can be put anywhere
-_LEAST_OF_SHARE = 0.5  # a part that gets less of the rows asked for than this is a failure
+LEAST_OF_SHARE = 0.5  # a part that gets less of the rows asked for than this is a failure
 
 
 def split_pairs(
@@ -43,7 +44,7 @@ def split_pairs(
         raise DataError("there are no rows to split")
     component = _blocks(dataset, by)
     wanted = np.array(list(shares.values()))
-    part_of_row = _placed(_class_counts(dataset, component), wanted, seed)[component]
+    part_of_row = placed(_class_counts(dataset, component), wanted, seed)[component]
     rows = {part: np.flatnonzero(part_of_row == index) for index, part in enumerate(shares)}
     _check_sizes({part: len(found) for part, found in rows.items()}, shares, component, dataset=dataset, by=by)
     return DatasetDict({part: dataset.select(found) for part, found in rows.items()})
@@ -52,7 +53,7 @@ def split_pairs(
 def _blocks(dataset: Dataset, by: str | None) -> np.ndarray:
     """int [N]: rows with the same number stay on one side."""
     if by is None:
-        return _components(dataset)
+        return components(dataset)
     left = [("text", words_of(text)) for text in dataset["text2" if by == "text2" else "text1"][:]]
     if by != "group":
         keys = left
@@ -66,23 +67,36 @@ def _blocks(dataset: Dataset, by: str | None) -> np.ndarray:
     return np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int64)
 
 
-def _components(dataset: Dataset) -> np.ndarray:
+def components(dataset: Dataset) -> np.ndarray:
     """int [N]: rows with the same number share a text or a group, directly or over other rows."""
-    nodes: dict[tuple[str, str], int] = {}
-    left, right = (
-        [nodes.setdefault(("text", words_of(text)), len(nodes)) for text in dataset[column][:]]
-        for column in ("text1", "text2")
-    )
-    edges = list(zip(left, right, strict=True))
+    columns: list[Sequence[Hashable]] = [*text_keys(dataset)]
     if "group" in dataset.column_names:
-        edges += [
-            (node, nodes.setdefault(("group", group), len(nodes)))
-            for node, group in zip(left, dataset["group"][:], strict=True)
-            if group is not None
-        ]
+        columns.append([None if group is None else ("group", group) for group in dataset["group"][:]])
+    return tied(columns)
+
+
+def text_keys(dataset: Dataset) -> tuple[list[str], list[str]]:
+    """Left and right texts [N] as they are compared: equal when their letters and digits agree."""
+    left, right = ([words_of(text) for text in dataset[column][:]] for column in ("text1", "text2"))
+    return left, right
+
+
+def tied(columns: Sequence[Sequence[Hashable]]) -> np.ndarray:
+    """int [N]: rows with the same number have a value in common, directly or over other rows; None ties nothing.
+
+    columns: each [N]; a value means the same in all of them.
+    """
+    rows = len(columns[0])
+    nodes: dict[Hashable, int] = {}
+    edges = [
+        (row, rows + nodes.setdefault(value, len(nodes)))
+        for column in columns
+        for row, value in enumerate(column)
+        if value is not None
+    ]
     start, end = np.array(edges, np.int64).T
-    graph = coo_array((np.ones(len(start), np.int8), (start, end)), shape=(len(nodes), len(nodes)))
-    return np.asarray(connected_components(graph, directed=False)[1][left])
+    graph = coo_array((np.ones(len(start), np.int8), (start, end)), shape=(rows + len(nodes),) * 2)
+    return np.asarray(connected_components(graph, directed=False)[1][:rows])
 
 
 def _class_counts(dataset: Dataset, component: np.ndarray) -> np.ndarray:
@@ -93,7 +107,7 @@ def _class_counts(dataset: Dataset, component: np.ndarray) -> np.ndarray:
     return counts.reshape(-1, 3)
 
 
-def _placed(counts: np.ndarray, shares: np.ndarray, seed: int) -> np.ndarray:
+def placed(counts: np.ndarray, shares: np.ndarray, seed: int) -> np.ndarray:
     """Part of each component: largest first, each where the squared distance from the sizes asked for grows least.
 
     The distance is sum over parts and classes of (rows - target)^2 / target, so sizes and label balance count alike.
@@ -115,7 +129,7 @@ def _check_sizes(
     sizes: dict[str, int], shares: dict[str, float], component: np.ndarray, *, dataset: Dataset, by: str | None
 ) -> None:
     total = len(component)
-    if all(sizes[part] and sizes[part] >= _LEAST_OF_SHARE * share * total for part, share in shares.items()):
+    if all(sizes[part] and sizes[part] >= LEAST_OF_SHARE * share * total for part, share in shares.items()):
         return
     per_component = np.bincount(component)
     largest, count = int(per_component.max()), len(np.unique(component))

@@ -15,11 +15,12 @@ OFF_DIAGONAL = ["both", "negatives", "none"]
 def scored_cells(batch: MatchBatch) -> tuple[Tensor, Tensor]:
     """The teacher's values [N, M], and the cells [N, M] bool in which they may be used.
 
-    With a grid these are the comparable cells. With pair scores only they are the diagonal: off it the teacher has
-    said nothing, and row i merely repeats its own score.
+    With a grid these are the comparable cells; a pair's own cell holds its pair score where there is one, which may be
+    more honest than the grid of a teacher that was fine-tuned on the pair. With pair scores only they are the diagonal:
+    off it the teacher has said nothing, and row i merely repeats its own score.
     """
     if batch.teacher_grid is not None:
-        return batch.teacher_similarity, batch.comparable
+        return where(batch.own, batch.teacher[:, None], batch.teacher_similarity), batch.comparable
     return batch.teacher[:, None].expand(batch.shape), batch.own
 
 

@@ -18,7 +18,9 @@ TAUGHT = ("answer_kd", "paper", "shuffled_teacher", "flipped")
 STUDENTS = ("untrained", *LABELS_ONLY, *TAUGHT)
 TEACHERS = ("teacher", "teacher_finetuned", "cross_encoder")
 SYSTEM_NAMES = ("always_match", "tfidf", *TEACHERS, *STUDENTS)
-PATHS = frozenset({"train_file", "validation_file", "output_dir", "teacher", "columns", "init_from"})
+PATHS = frozenset(
+    {"train_file", "validation_file", "unlabelled_file", "output_dir", "teacher", "columns", "init_from"}
+)
 OF_THE_COMPARISON = ("seed", "output_dir", "teacher")  # it gives each unit its own
 PER_SYSTEM: dict[str, dict[str, Any]] = {
     "teacher": {"fine_tune": False},
@@ -64,6 +66,11 @@ class Entry:
         return (of_student if self.system in STUDENTS else {}) | (of_teacher if self.has_teacher else {})
 
     @property
+    def equal_steps(self) -> bool:
+        """Whether it reads labelled rows alone, in as many steps as `flipped` reads all rows."""
+        return self.system in LABELS_ONLY or "mined_ratio" in PER_SYSTEM.get(self.system, {})
+
+    @property
     def has_teacher(self) -> bool:
         """Whether the system is a small model or learns from one."""
         return self.system in TEACHERS or self.system in TAUGHT
@@ -74,16 +81,23 @@ class Entry:
         return TeachConfig.check({**shared, **self.teach, **own})
 
     def train_config(self, shared: Mapping[str, Any]) -> TrainConfig:
-        """Settings of the student; one without mined pairs makes as many steps as they give the flipped one."""
+        """Settings of the student; one without mined pairs makes as many steps as they give the flipped one.
+
+        What pairs of a pool add to that is for whoever reads the file.
+        """
         own = PER_SYSTEM.get(self.system, {})
         config = TrainConfig.check({**shared, **self.train, **own})
-        if self.system not in LABELS_ONLY and "mined_ratio" not in own:
+        if not self.equal_steps:
             return config
         by_default = MINED_BY_DEFAULT if self.teach.get("teacher_type", "bi_encoder") == "bi_encoder" else 0.0
         asked = TrainConfig.check({**shared, **self.train}).mined_ratio
         ratio = by_default if asked is None else asked
         return config.model_copy(
-            update={"num_train_epochs": config.num_train_epochs * (1 + ratio), "mined_ratio": 0.0}
+            update={
+                "num_train_epochs": config.num_train_epochs * (1 + ratio),
+                "mined_ratio": 0.0,
+                "unlabelled_file": None,
+            }
         )
 
     def identity(self, shared: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,10 +18,12 @@ from flipkd.device import best_device
 from flipkd.evaluate.combine import COMBINED
 from flipkd.stages.entries import LABELS_ONLY, PATHS, STUDENTS, Entry, short_hash
 from flipkd.stages.pairs import content_hash, labels_of, trainable_pairs, warn_of_leaks
+from flipkd.stages.pool import asked_of_pool, unlabelled_pool
 from flipkd.stages.shuffled import shuffled
 from flipkd.stages.student_scores import student_scores
-from flipkd.stages.teach import StoredTeacher, given_scores, local_model, teach
+from flipkd.stages.teach import StoredTeacher, local_model, teach
 from flipkd.stages.train import started_from, train
+from flipkd.stages.tuning import given_scores
 from flipkd.stages.units import Split
 from flipkd.student.loading import load_student
 from flipkd.student.model import Student
@@ -90,10 +92,15 @@ class Bench:
     def _own(self, settings: Any, given: Mapping[str, Any]) -> dict[str, Any]:
         """Paths that this entry does not share with the comparison: of files of pairs the hash of what they hold."""
         own: dict[str, Any] = {name: given[name] for name in PATHS - {"init_from"} if name in given}
-        for name in own.keys() & {"train_file", "validation_file"}:
-            dataset = trainable_pairs(
-                own[name], columns=settings.columns, name=f"{self.entry.name}: {name}", directed=settings.directed
-            )
+        for name in own.keys() & {"train_file", "validation_file", "unlabelled_file"}:
+            if own[name] is None:
+                continue
+            if name == "unlabelled_file":
+                dataset = unlabelled_pool(own[name], columns=settings.columns, train=self._train_set).dataset
+            else:
+                dataset = trainable_pairs(
+                    own[name], columns=settings.columns, name=f"{self.entry.name}: {name}", directed=settings.directed
+                )
             warn_of_leaks({f"{self.entry.name}: {name}": dataset, "test": self.sets["test"]})
             own[name] = content_hash(dataset)
         return own
@@ -105,21 +112,36 @@ class Bench:
     def train_config(self, teacher: str | None) -> TrainConfig:
         """Settings of the unit's student, which learns from the teacher in that folder."""
         config = self.entry.train_config({**self.shared, "teacher": teacher})
-        if self.entry.system in LABELS_ONLY:
-            config = config.model_copy(update={"num_train_epochs": config.num_train_epochs * self._rows_per_label})
+        if self.entry.equal_steps:
+            all_rows = self._rows_per_label if self.entry.system in LABELS_ONLY else 1.0
+            epochs = config.num_train_epochs * all_rows + self._epochs_of_pool
+            config = config.model_copy(update={"num_train_epochs": epochs})
         return self._placed(config, self.entry.name)
 
     @cached_property
-    def _rows_per_label(self) -> float:
-        """All training rows by those with a label, of the comparison's file or of this entry's own."""
+    def _train_set(self) -> Any:
+        """The training pairs of the comparison, or of this entry's own file."""
         config = self.entry.train_config(self.shared)
         own = config.train_file != self.config.train_file or config.columns != self.config.columns
-        dataset = (
-            trainable_pairs(config.train_file, columns=config.columns, name="train", directed=config.directed)
-            if own
-            else self.sets["train"]
-        )
-        return len(dataset) / int((labels_of(dataset) >= 0).sum())
+        if not own:
+            return self.sets["train"]
+        return trainable_pairs(config.train_file, columns=config.columns, name="train", directed=config.directed)
+
+    @property
+    def _rows_per_label(self) -> float:
+        """All training rows by those with a label."""
+        return len(self._train_set) / int((labels_of(self._train_set) >= 0).sum())
+
+    @cached_property
+    def _epochs_of_pool(self) -> float:
+        """Epochs over the labelled rows that make as many steps as `flipped` makes of the pool's pairs."""
+        config = TrainConfig.check({**self.shared, **self.entry.train})
+        if not config.unlabelled_file:
+            return 0.0
+        pool = unlabelled_pool(config.unlabelled_file, columns=config.columns, train=self._train_set)
+        labels = labels_of(self._train_set)
+        asked = asked_of_pool(pool, labels, config.unlabelled_ratio)
+        return config.num_train_epochs * asked / int((labels >= 0).sum())
 
     def _placed(self, settings: Placed, name: str) -> Placed:
         values = settings.model_dump(mode="json", exclude={"output_dir", "seed"})
@@ -202,6 +224,8 @@ def shuffled_teacher(bench: Bench) -> dict[str, Split]:
         trainable_pairs(path, columns=config.columns, name=name, directed=config.directed)
         for name, path in files.items()
     ]
+    if config.unlabelled_file:
+        sets.append(unlabelled_pool(config.unlabelled_file, columns=config.columns, train=sets[0]).dataset)
     folder = shuffled(_taught(bench), sets, seed=bench.seed)
     return _scored(bench, _trained(bench, str(folder)), represent=True)
 

@@ -13,9 +13,10 @@ from flipkd.claims import claimed
 from flipkd.config import TeachConfig
 from flipkd.errors import ArtefactError, DataError
 from flipkd.evaluate.metrics import measure
-from flipkd.files import check_manifest, folder_hash, read_json, write_json
-from flipkd.stages.pairs import content_hash, labelled, labels_of, trainable_pairs, warn_of_leaks
-from flipkd.teachers.scores import ColumnTeacher
+from flipkd.files import folder_hash, read_json, write_json
+from flipkd.stages.folds import FOLDS, cross_fit, stored_scores
+from flipkd.stages.pairs import content_hash, labels_of, trainable_pairs, warn_of_leaks
+from flipkd.stages.tuning import MODEL, STORE, final_teacher, require_possible
 from flipkd.teachers.store import ScoreStore
 from flipkd.teachers.teacher import load_teacher
 
@@ -24,18 +25,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 TEACHER = "teacher.json"
-PASSED_ON = (
-    "loss",
-    "num_train_epochs",
-    "per_device_train_batch_size",
-    "learning_rate",
-    "warmup_steps",
-    "max_length",
-    "seed",
-    "prompt",
-    "bf16",
-    "warm_start_pairs",
-)
+OUT_OF_FOLD = "out_of_fold"
 
 
 def teach(config: TeachConfig) -> dict[str, Any]:
@@ -43,6 +33,7 @@ def teach(config: TeachConfig) -> dict[str, Any]:
 
     A stopped run goes on: a finished model is kept, stored values are never computed again.
     """
+    require_possible(config)
     reading: dict[str, Any] = {"columns": config.columns, "directed": config.directed}
     train_set = trainable_pairs(config.train_file, name="train", **reading)
     sets = {"train": train_set}
@@ -60,13 +51,25 @@ def teach(config: TeachConfig) -> dict[str, Any]:
         **local_model(config.teacher_name_or_path),
     }
     with claimed(output_dir, identity):
-        teacher = _teacher(config, sets, output_dir)
-        summary = {"fingerprint": teacher.fingerprint, "teacher": teacher.describe(), "max_length": config.max_length}
-        store = ScoreStore(output_dir / "store", fingerprint=teacher.fingerprint, describe=teacher.describe())
+        teacher, tuned = final_teacher(config, sets, output_dir)
+        summary = {
+            "fingerprint": teacher.fingerprint,
+            "teacher": teacher.describe(),
+            "max_length": config.max_length,
+            "base": config.teacher_name_or_path,
+            "fine_tuned": tuned,
+        }
+        store = ScoreStore(output_dir / STORE, fingerprint=teacher.fingerprint, describe=teacher.describe())
         for name, dataset in sets.items():
             scores = store.scores(dataset["text1"][:], dataset["text2"][:], teacher)
             known = np.flatnonzero(labels_of(dataset) >= 0)
             summary[name] = measure(scores[known], labels_of(dataset)[known])
+        if config.folds and tuned:
+            pairs = train_set.select(np.flatnonzero(labels_of(train_set) >= 0))
+            scores, summary[FOLDS] = cross_fit(config, pairs, output_dir / FOLDS, teacher=teacher)
+            summary[OUT_OF_FOLD] = measure(scores, labels_of(pairs))
+        elif config.folds:
+            logger.info("folds are not needed: the teacher has not been fine-tuned, so it has seen no training pair")
         write_json(output_dir / TEACHER, summary)
     return summary
 
@@ -74,62 +77,6 @@ def teach(config: TeachConfig) -> dict[str, Any]:
 def local_model(name: str) -> dict[str, str]:
     """{"model": hash of its files} for a model in a folder, where it may change under the same name; else nothing."""
     return {"model": folder_hash(name)} if Path(name).is_dir() else {}
-
-
-def _teacher(config: TeachConfig, sets: dict[str, Any], output_dir: Path) -> Any:
-    if config.teacher_type == "scores":
-        return given_scores(sets)
-    name = config.teacher_name_or_path
-    if config.fine_tune:
-        name = str(_finetuned(config, sets, output_dir / "model"))
-    return load_teacher(name, kind=config.teacher_type, max_length=config.max_length, prompt=config.prompt)
-
-
-def given_scores(sets: dict[str, Any]) -> ColumnTeacher:
-    """The score columns of all files as one teacher; what is wrong is said of the file it stands in."""
-    columns: list[list[Any]] = [[], [], []]
-    for name, dataset in sets.items():
-        if "score" not in dataset.column_names:
-            raise DataError(f"{name}: has no score column, which teacher_type scores needs; map it with columns")
-        own = [dataset[column][:] for column in ("text1", "text2", "score")]
-        try:
-            ColumnTeacher(*own).score(own[0], own[1])
-        except DataError as error:
-            raise DataError(f"{name}: {error}") from None
-        for column, values in zip(columns, own, strict=True):
-            column += values
-    return ColumnTeacher(*columns)
-
-
-def _finetuned(config: TeachConfig, sets: dict[str, Any], folder: Path) -> Path:
-    """The fine-tuned model's folder; one that was finished before is kept."""
-    from flipkd.teachers.finetune import finetune_teacher
-
-    if folder.exists():
-        check_manifest(folder)
-        return folder
-    finetune_teacher(
-        config.teacher_name_or_path,
-        labelled(sets["train"], name="train"),
-        output_dir=folder,
-        validation=labelled(sets["validation"], name="validation") if "validation" in sets else None,
-        kind=config.teacher_type,
-        **{name: getattr(config, name) for name in PASSED_ON},
-    )
-    _warn_if_worse(folder)
-    return folder
-
-
-def _warn_if_worse(folder: Path) -> None:
-    measured = read_json(folder / "finetune.json")
-    before, after = ((measured[when] or {}).get("average_precision") for when in ("before", "after"))
-    if before is not None and after < before:
-        logger.warning(
-            "fine-tuning made the teacher worse on the validation pairs: average precision %.3f, %.3f before; "
-            "take it as it comes (fine_tune=false), or try a lower learning_rate or another loss",
-            after,
-            before,
-        )
 
 
 class StoredTeacher:
@@ -146,27 +93,50 @@ class StoredTeacher:
         try:
             self.fingerprint, self._describe = values["fingerprint"], values["teacher"]
             self.max_length = values["max_length"]
+            self.fine_tuned = bool(values.get("fine_tuned", (self.folder / MODEL).exists()))
+            self._folds = values.get(FOLDS)
         except (KeyError, TypeError):
             raise ArtefactError(
                 f"{self.folder / TEACHER}: not a teacher of flipkd; make one with flipkd teach"
             ) from None
         self.kind = self._describe["kind"]
-        self.store = ScoreStore(self.folder / "store", fingerprint=self.fingerprint, describe=self._describe)
+        self.store = ScoreStore(self.folder / STORE, fingerprint=self.fingerprint, describe=self._describe)
         self._loaded: Any = None
 
     def describe(self) -> dict[str, Any]:
         """What `teach` recorded of the teacher."""
         return dict(self._describe)
 
-    def signal(self, dataset: Any) -> TeacherSignal:
-        """The stored values of a data set's pairs: vectors of both sides from a bi-encoder, else scores."""
+    @property
+    def folds(self) -> str | None:
+        """What tells this teacher's out-of-fold scores from others; None where there are none."""
+        return None if self._folds is None else str(self._folds["fingerprint"])
+
+    def signal(self, dataset: Any, *, out_of_fold: bool = False) -> TeacherSignal:
+        """The stored values of a data set's pairs: vectors of both sides from a bi-encoder, else scores.
+
+        `out_of_fold`, for training pairs: with them the scores of members that did not see the pairs, where there are any.
+        """
         from flipkd.training.batches import TeacherSignal
 
         left, right = dataset["text1"][:], dataset["text2"][:]
         if self.kind == "bi_encoder":
             both = self.vectors([*left, *right])
-            return TeacherSignal(left=both[: len(left)], right=both[len(left) :])
-        return TeacherSignal(score=self.store.scores(left, right, _Scores(self)))
+            signal = TeacherSignal(left=both[: len(left)], right=both[len(left) :])
+        else:
+            signal = TeacherSignal(score=self.store.scores(left, right, _Scores(self)))
+        if not out_of_fold or self._folds is None:
+            return signal
+        scores = stored_scores(self.folder / FOLDS, self._folds, left, right)
+        label = labels_of(dataset)
+        if missing := int((np.isnan(scores) & (label >= 0)).sum()):
+            logger.warning(
+                "%s: %d of %d labelled training pairs were not cross-fitted; the teacher's score of these may be too sure",
+                self.folder,
+                missing,
+                int((label >= 0).sum()),
+            )
+        return signal.with_out_of_fold(scores)
 
     def vectors(self, texts: Sequence[str]) -> np.ndarray:
         """A bi-encoder's vectors [n, d] of any texts; what is not stored yet is stored."""
@@ -180,9 +150,8 @@ class StoredTeacher:
                     f"{self.folder}: holds given scores only, and these pairs are not among them; "
                     "run flipkd teach on the files that you train with"
                 )
-            tuned = self.folder / "model"
             self._loaded = load_teacher(
-                tuned if tuned.exists() else self._describe["name"],
+                self.folder / MODEL if self.fine_tuned else self._describe["name"],
                 kind=self.kind,
                 max_length=self.max_length,
                 prompt=self._describe["prompt"],

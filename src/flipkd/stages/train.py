@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import zlib
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,14 +13,16 @@ import numpy as np
 
 from flipkd import ranks
 from flipkd.claims import claimed
-from flipkd.config import MINED_BY_DEFAULT, TrainConfig
-from flipkd.errors import ConfigError, DataError
+from flipkd.config import TrainConfig
+from flipkd.errors import DataError
 from flipkd.files import write_json
 from flipkd.stages.pairs import content_hash, labelled, labels_of, trainable_pairs, warn_of_leaks
+from flipkd.stages.pool import require_vectors_for, unlabelled_pool, with_mined, with_pool
 from flipkd.stages.teach import StoredTeacher, local_model
 from flipkd.teachers.preflight import preflight
 
 if TYPE_CHECKING:
+    from flipkd.data import Pool
     from flipkd.student.model import Student
     from flipkd.training.batches import PairTable
 
@@ -40,6 +43,10 @@ def train(config: TrainConfig) -> Path:
         for name, path in files.items()
     }
     warn_of_leaks(sets)
+    pool = None
+    if config.unlabelled_file:
+        pool = unlabelled_pool(config.unlabelled_file, columns=config.columns, train=sets["train"])
+        warn_of_leaks({"unlabelled": pool.dataset, "validation": sets["validation"]})
     # They bring torch, which takes seconds: only once the files are known to be good.
     from flipkd.training import run
     from flipkd.training.arguments import training_arguments
@@ -47,10 +54,10 @@ def train(config: TrainConfig) -> Path:
     with ranks.together():
         # Refuses before the folder is claimed, so the mended command may use it; and joins the ranks.
         training_arguments(Path(config.output_dir), run.passed_on(config))
-        return _train(config, sets)
+        return _train(config, sets, pool)
 
 
-def _train(config: TrainConfig, sets: dict[str, Any]) -> Path:
+def _train(config: TrainConfig, sets: dict[str, Any], pool: Pool | None) -> Path:
     from flipkd.student.four_bit import require_bitsandbytes
     from flipkd.training import processes, run, trainer
 
@@ -58,22 +65,31 @@ def _train(config: TrainConfig, sets: dict[str, Any]) -> Path:
     teacher = StoredTeacher(config.teacher) if config.teacher else None
     if teacher:
         data["teacher_fingerprint"] = teacher.fingerprint
+        if teacher.folds:
+            data["teacher_folds"] = teacher.folds
+        if pool:
+            require_vectors_for(pool, teacher)
+            data["unlabelled"] = content_hash(pool.dataset)
     data |= started_from(config.init_from)
-    tables = ranks.in_turn(lambda: {name: _table(dataset, teacher) for name, dataset in sets.items()})
+    tables = ranks.in_turn(
+        lambda: {name: _table(dataset, teacher, trained_on=name == "train") for name, dataset in sets.items()}
+    )
     objectives = run.run_objectives(config, tables["train"], tables["validation"])
     if config.load_in_4bit:
         require_bitsandbytes()
     learns_from_teacher = any("teacher" in term.needs for term in objectives)
     if not learns_from_teacher:  # nothing is to be learnt from a pair without a label
-        tables["train"] = _table(labelled(sets["train"], name="train"), teacher)
-    teacher = None  # the tables hold what is needed of it
+        tables["train"] = _table(labelled(sets["train"], name="train"), teacher, trained_on=True)
+        if pool:
+            logger.warning("unlabelled_file is not used: no objective learns from the teacher")
 
     def claim() -> AbstractContextManager[None]:
         identity = run.identity_of(config, data=data | local_model(config.model_name_or_path))
         return claimed(config.output_dir, identity, free=free, passing=passing)
 
     # Paths may change between two starts of one run; what stands there may not, and is hashed.
-    free = run.FREE_TO_CHANGE | {"train_file", "validation_file", "teacher", "init_from"}
+    paths = {"train_file", "validation_file", "unlabelled_file", "teacher", "init_from"}
+    free = run.FREE_TO_CHANGE | paths
     passing = frozenset({PREFLIGHT, trainer.METRICS})  # without a checkpoint they say of no run that it began
     processes.tell_of_idle_gpus()
     with ranks.led(claim):
@@ -82,7 +98,10 @@ def _train(config: TrainConfig, sets: dict[str, Any]) -> Path:
             folder = Path(config.output_dir) / run.MATCHER
             logger.warning("%s: finished before; nothing to do", folder)
             return folder
-        table = _with_mined(tables["train"], config) if learns_from_teacher else tables["train"]
+        table = tables["train"]
+        if learns_from_teacher and teacher:
+            table = _with_unlabelled(tables, pool, teacher, config)
+        teacher = None  # the tables hold what is needed of it
         _require_same_rows(table)
         student, contract = run.fresh_student(config)
         _tell_of_cut(student, table)
@@ -98,29 +117,23 @@ def started_from(init_from: str | None) -> dict[str, str]:
     return {} if init_from is None else {"init_from_hash": start_hash(init_from)}
 
 
-def _table(dataset: Any, teacher: StoredTeacher | None) -> PairTable:
+def _table(dataset: Any, teacher: StoredTeacher | None, *, trained_on: bool) -> PairTable:
     from flipkd.training.batches import PairTable
 
-    signal = teacher.signal(dataset) if teacher else None
+    signal = teacher.signal(dataset, out_of_fold=trained_on) if teacher else None
     return PairTable(left=dataset["text1"][:], right=dataset["text2"][:], label=labels_of(dataset), teacher=signal)
 
 
-def _with_mined(table: PairTable, config: TrainConfig) -> PairTable:
-    """`table` and behind its rows the pairs that `config.mined_ratio` asks for, without labels."""
-    signal = table.teacher
-    if signal is None or signal.left is None or signal.right is None:
-        if config.mined_ratio:
-            raise ConfigError("mined_ratio needs the vectors of a bi-encoder teacher; set it to 0 for any other")
-        return table
-    count = round((MINED_BY_DEFAULT if config.mined_ratio is None else config.mined_ratio) * len(table))
-    if not count:
-        return table
-    from flipkd.teachers.mining import mine_pairs
+def _with_unlabelled(
+    tables: Mapping[str, PairTable], pool: Pool | None, teacher: StoredTeacher, config: TrainConfig
+) -> PairTable:
+    """The training table, behind it pairs of the pool, and behind these the mined ones."""
+    from flipkd.training.run import teacher_calibration
 
-    rows = mine_pairs(table.left, table.right, signal.left, signal.right, count=count, seed=config.seed)
-    level = logging.INFO if len(rows[0]) == count else logging.WARNING
-    logger.log(level, "mined %d of %d unlabelled pairs from the training texts", len(rows[0]), count)
-    return table.with_pairs(*rows)
+    table = tables["train"]
+    calibration = teacher_calibration(table, tables["validation"])
+    wider = ranks.in_turn(lambda: with_pool(table, pool, teacher, calibration, config)) if pool else table
+    return with_mined(wider, table, calibration, config)
 
 
 def _require_same_rows(table: PairTable) -> None:

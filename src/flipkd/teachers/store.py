@@ -116,6 +116,12 @@ class ScoreStore:
         keys = [pair_key(a, b) for a, b in zip(left, right, strict=True)]
         return self._get(keys, compute, name, chunk_size, progress)
 
+    def known_scores(self, left: Sequence[str], right: Sequence[str]) -> np.ndarray:
+        """Scores [N] of the pairs as they are stored, NaN for those that are not; nothing is computed."""
+        places = [self._index.get(pair_key(a, b)) for a, b in zip(left, right, strict=True)]
+        stored = self._matrix() if self._index else np.zeros(0, np.float32)
+        return np.array([np.nan if place is None else stored[place] for place in places], np.float32)
+
     def _same(self, fingerprint: str) -> None:
         if fingerprint != self.fingerprint:
             raise ArtefactError(

@@ -60,17 +60,25 @@ def load_teacher(
     device: str | None = None,
     batch_size: int = 32,
 ) -> VectorTeacher | ScoreTeacher:
-    """Load a teacher from a folder, a packaged name or the hub; nothing remote is executed.
+    """Load a teacher from a folder, a packaged name or the hub; nothing remote is executed. An ensemble's folder is one.
 
     `kind` is a row of TEACHERS or `package.module:function` with this function's other arguments. `max_length` is in
     tokens, cut to what the model can read; None is the model's own. `prompt` None is the model's default prompt,
     "" is none. Raises ArtefactError (no such model), ConfigError (kind, dtype), RefusedError (needs remote code).
     """
+    from flipkd.teachers.ensemble import ensemble_of, members_of
+
     load = pick(TEACHERS, kind, what="teacher kind")
-    teacher: VectorTeacher | ScoreTeacher = load(
-        name_or_path, max_length=max_length, prompt=prompt, dtype=dtype, device=device, batch_size=batch_size
-    )
-    return teacher
+
+    def loaded(path: str | Path) -> VectorTeacher | ScoreTeacher:
+        teacher: VectorTeacher | ScoreTeacher = load(
+            path, max_length=max_length, prompt=prompt, dtype=dtype, device=device, batch_size=batch_size
+        )
+        return teacher
+
+    if members := members_of(name_or_path):
+        return ensemble_of([loaded(member) for member in members], name=str(name_or_path))
+    return loaded(name_or_path)
 
 
 def load_model(

@@ -16,7 +16,7 @@ from flipkd import __version__, ranks
 from flipkd.config import TrainConfig
 from flipkd.device import best_device
 from flipkd.errors import ConfigError
-from flipkd.evaluate.calibration import AUTO, fit_calibration
+from flipkd.evaluate.calibration import AUTO, Calibration, fit_calibration
 from flipkd.evaluate.combine import choose_score, weighted_sum
 from flipkd.evaluate.metrics import measure
 from flipkd.evaluate.thresholds import best_threshold
@@ -40,6 +40,7 @@ logger = logging.getLogger(__name__)
 MATCHER = "matcher"
 VALIDATION = "validation.json"  # metrics of the finished matcher
 CHANCE = 0.55  # of ROC AUC, where a coin has 0.5
+FEWEST_PER_CLASS = 2  # as a calibration needs
 FREE_TO_CHANGE = frozenset(
     {
         "save_steps",
@@ -131,11 +132,7 @@ def run_objectives(config: TrainConfig, table: PairTable, validation: PairTable)
 
 
 def teacher_facts(config: TrainConfig, table: PairTable, validation: PairTable) -> dict[str, float]:
-    """What objectives are told of the teacher: thresholds and spread of its scores from training, its calibration from
-    validation.
-
-    The calibration is not from training pairs, on which a fine-tuned teacher is surer than it has a right to be.
-    """
+    """What objectives are told of the teacher: thresholds and spread of its scores from training, and its calibration."""
     if table.teacher is None or validation.teacher is None:
         return {}
     scores = table.teacher.pair_scores()
@@ -148,11 +145,24 @@ def teacher_facts(config: TrainConfig, table: PairTable, validation: PairTable) 
         facts["theta_off_pos"], facts["theta_off_neg"] = random_thresholds(
             table, quantiles=config.off_diagonal_quantiles, seed=config.seed
         )
-    labelled = validation.label >= 0
-    calibration = fit_calibration(
-        validation.teacher.pair_scores()[labelled], validation.label[labelled], method="sigmoid"
-    )
+    calibration = teacher_calibration(table, validation)
     return facts | {"teacher_slope": calibration.slope, "teacher_intercept": calibration.intercept}
+
+
+def teacher_calibration(table: PairTable, validation: PairTable) -> Calibration:
+    """From the teacher's score to P(match): fitted on out-of-fold training scores, or else on validation.
+
+    Never on the scores of pairs that the teacher was fine-tuned on, of which it is surer than it has a right to be.
+    """
+    signal, label = table.teacher, table.label
+    if signal is not None and signal.out_of_fold is not None:
+        rows = signal.out_of_fold & (label >= 0)
+        if min((rows & (label == 1)).sum(), (rows & (label == 0)).sum()) >= FEWEST_PER_CLASS:
+            return fit_calibration(signal.pair_scores()[rows], label[rows], method="sigmoid")
+    if validation.teacher is None:
+        raise ValueError("a teacher's calibration needs its scores of validation pairs")
+    rows = validation.label >= 0
+    return fit_calibration(validation.teacher.pair_scores()[rows], validation.label[rows], method="sigmoid")
 
 
 def identity_of(config: TrainConfig, *, data: Mapping[str, str]) -> dict[str, Any]:

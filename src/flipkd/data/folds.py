@@ -1,0 +1,74 @@
+"""Cut labelled pairs into folds, so that each pair can be scored by a model that was trained on the other folds."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from flipkd.data.split import LEAST_OF_SHARE, components, placed, text_keys, tied
+from flipkd.errors import DataError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+SIDES = ("text1", "text2")
+
+
+@dataclass(frozen=True)
+class Folds:
+    """The fold of each row, and what no two folds share: "texts", "text1", "text2" or "pairs"."""
+
+    number: np.ndarray
+    """int [N], from 0."""
+    apart_by: str
+    seen: int
+    """Rows with a text that stands in another fold too; 0 when the folds are apart by texts."""
+
+
+def cut_folds(dataset: Dataset, folds: int, *, seed: int = 0) -> Folds:
+    """Cut N labelled rows into `folds` parts of like size and class balance, apart by connected texts and groups.
+
+    Where one block of connected texts is too large for that, folds are apart by the texts of one side alone, the side that
+    leaves fewer rows with a text of another fold; where that fails too, by pairs, which always stand in one fold, either
+    way round. Raises DataError when a fold or what is left without it would lack rows or a class.
+    """
+    left, right = text_keys(dataset)
+    label = np.array(dataset["label"][:], np.int64)
+    pairs = [("pair", *sorted(both)) for both in zip(left, right, strict=True)]
+
+    def cut(apart_by: str, block: np.ndarray) -> Folds | None:
+        number = _number(block, label, folds, seed)
+        return None if number is None else Folds(number, apart_by, _seen(left, right, number))
+
+    if found := cut("texts", components(dataset)):
+        return found
+    sides = [cut(name, tied([side, pairs])) for name, side in zip(SIDES, (left, right), strict=True)]
+    if usable := [side for side in sides if side is not None]:
+        return min(usable, key=lambda side: side.seen)
+    if found := cut("pairs", tied([pairs])):
+        return found
+    raise DataError(
+        f"{len(label)} labelled rows are too few for {folds} folds: each needs rows, and the rows without it both "
+        "labels; give more rows, fewer folds, or folds=0"
+    )
+
+
+def _number(block: np.ndarray, label: np.ndarray, folds: int, seed: int) -> np.ndarray | None:
+    """int [N], the fold of each row; None when a fold gets too little."""
+    counts = np.bincount(block * 3 + label, minlength=(block.max() + 1) * 3).reshape(-1, 3)
+    number: np.ndarray = placed(counts, np.full(folds, 1 / folds), seed)[block]
+    sizes = np.bincount(number, minlength=folds)
+    classes = [set(label[number != fold].tolist()) for fold in range(folds)]
+    enough = sizes.min() >= max(LEAST_OF_SHARE * len(label) / folds, 1) and all(found == {0, 1} for found in classes)
+    return number if enough else None
+
+
+def _seen(left: Sequence[Hashable], right: Sequence[Hashable], number: np.ndarray) -> int:
+    homes: dict[Hashable, set[int]] = {}
+    for a, b, fold in zip(left, right, number.tolist(), strict=True):
+        homes.setdefault(a, set()).add(fold)
+        homes.setdefault(b, set()).add(fold)
+    return sum(len(homes[a]) > 1 or len(homes[b]) > 1 for a, b in zip(left, right, strict=True))

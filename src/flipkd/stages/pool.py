@@ -1,0 +1,155 @@
+"""Pairs without labels that enter training behind the labelled ones: of a pool, and mined from the training texts."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from flipkd.config import MINED_BY_DEFAULT, TrainConfig
+from flipkd.data import Pool, check_pairs, read_pool
+from flipkd.errors import ConfigError, DataError
+from flipkd.evaluate.calibration import Calibration
+from flipkd.stages.teach import StoredTeacher
+
+if TYPE_CHECKING:
+    from flipkd.training.batches import PairTable
+
+logger = logging.getLogger(__name__)
+
+
+def unlabelled_pool(path: str, *, columns: Mapping[str, str] | None, train: Any) -> Pool:
+    """The pool of a file without the pairs that stand in `train` or in an earlier row; what is left out is logged.
+
+    Raises DataError for a file that cannot be read or holds nothing new.
+    """
+    pool = read_pool(path, columns=columns)
+    if pool.labels is not None:
+        logger.warning(
+            "unlabelled: the labels in the column %s are not used; the teacher grades these rows", pool.labels
+        )
+    if pool.alone:
+        return pool
+    if problems := check_pairs(pool.dataset, name="unlabelled", labels=False).problems:
+        raise DataError(f"unlabelled: cannot be used: {'; '.join(problems)}")
+    known = {(min(pair), max(pair)) for pair in zip(train["text1"][:], train["text2"][:], strict=True)}
+    rows = []
+    for row, pair in enumerate(zip(pool.dataset["text1"][:], pool.dataset["text2"][:], strict=True)):
+        key = (min(pair), max(pair))
+        if key not in known:
+            known.add(key)
+            rows.append(row)
+    if not rows:
+        raise DataError(f"{path}: all {len(pool.dataset)} pairs stand in the training pairs; give others")
+    if len(rows) < len(pool.dataset):
+        logger.warning(
+            "unlabelled: %d of %d pairs stand in the training pairs or in an earlier row and are left out",
+            len(pool.dataset) - len(rows),
+            len(pool.dataset),
+        )
+    return replace(pool, dataset=pool.dataset.select(rows))
+
+
+def asked_of_pool(pool: Pool, labels: np.ndarray, ratio: float | None) -> int:
+    """How many pairs of the pool enter training at most, given the training rows' labels (-1: none)."""
+    if ratio is None:
+        return len(pool.dataset)
+    asked = round(ratio * int((labels >= 0).sum()))
+    return asked if pool.alone else min(asked, len(pool.dataset))
+
+
+def require_vectors_for(pool: Pool, teacher: StoredTeacher) -> None:
+    """Raise ConfigError when pairs of texts alone are asked of a teacher that cannot find them."""
+    if pool.alone and teacher.kind != "bi_encoder":
+        raise ConfigError(
+            f"unlabelled_file holds texts alone, of which a bi-encoder teacher makes pairs; this one is a {teacher.kind}: "
+            "give pairs (text1, text2), or a bi-encoder"
+        )
+
+
+def with_pool(
+    table: PairTable, pool: Pool, teacher: StoredTeacher, calibration: Calibration, config: TrainConfig
+) -> PairTable:
+    """`table`, and behind it the pairs of the pool that `config.unlabelled_ratio` asks for, graded by the teacher."""
+    count = asked_of_pool(pool, table.label, config.unlabelled_ratio)
+    add = _with_texts if pool.alone else _with_pairs
+    wider = add(table, pool, teacher, calibration, count=count, seed=config.seed)
+    _tell(wider, len(wider) - len(table), calibration)
+    return wider
+
+
+def _with_pairs(
+    table: PairTable, pool: Pool, teacher: StoredTeacher, calibration: Calibration, *, count: int, seed: int
+) -> PairTable:
+    from flipkd.teachers.strata import drawn_evenly
+
+    signal = teacher.signal(pool.dataset)
+    rows = drawn_evenly(calibration.apply(signal.pair_scores()), count, seed=seed)
+    drawn = pool.dataset.select(rows)
+    return table.with_unlabelled(drawn["text1"][:], drawn["text2"][:], signal.rows(rows))
+
+
+def _with_texts(
+    table: PairTable, pool: Pool, teacher: StoredTeacher, calibration: Calibration, *, count: int, seed: int
+) -> PairTable:
+    from flipkd.teachers.strata import mine_evenly
+    from flipkd.training.batches import TeacherSignal
+
+    texts = pool.dataset["text1"][:]
+    partners = list(dict.fromkeys([*texts, *table.left, *table.right]))
+    vectors = teacher.vectors(partners)  # the texts themselves stand first
+    left, right = mine_evenly(
+        texts,
+        partners,
+        vectors[: len(texts)],
+        vectors,
+        count=count,
+        calibration=calibration,
+        given=zip(table.left, table.right, strict=True),
+        seed=seed,
+    )
+    return table.with_unlabelled(
+        [texts[row] for row in left.tolist()],
+        [partners[row] for row in right.tolist()],
+        TeacherSignal(left=vectors[left], right=vectors[right]),
+    )
+
+
+def with_mined(wider: PairTable, table: PairTable, calibration: Calibration, config: TrainConfig) -> PairTable:
+    """`wider`, and behind it the pairs that `config.mined_ratio` asks for, mined from the texts of `table`."""
+    signal = table.teacher
+    if signal is None or signal.left is None or signal.right is None:
+        if config.mined_ratio:
+            raise ConfigError("mined_ratio needs the vectors of a bi-encoder teacher; set it to 0 for any other")
+        return wider
+    count = round((MINED_BY_DEFAULT if config.mined_ratio is None else config.mined_ratio) * len(table))
+    if not count:
+        return wider
+    from flipkd.teachers.mining import mine_pairs
+    from flipkd.teachers.strata import mine_evenly
+    from flipkd.training.batches import TeacherSignal
+
+    given = [*zip(wider.left, wider.right, strict=True)]
+    texts = (table.left, table.right, signal.left, signal.right)
+    if config.mining == "nearest":
+        left, right = mine_pairs(*texts, count=count, given=given, seed=config.seed)
+    else:
+        left, right = mine_evenly(*texts, count=count, calibration=calibration, given=given, seed=config.seed)
+    level = logging.INFO if len(left) == count else logging.WARNING
+    logger.log(level, "mined %d of %d unlabelled pairs from the training texts", len(left), count)
+    return wider.with_unlabelled(
+        [table.left[row] for row in left.tolist()],
+        [table.right[row] for row in right.tolist()],
+        TeacherSignal(left=signal.left[left], right=signal.right[right]),
+    )
+
+
+def _tell(wider: PairTable, added: int, calibration: Calibration) -> None:
+    if wider.teacher is None or not added:
+        return
+    probability = calibration.apply(wider.teacher.pair_scores()[-added:])
+    shares = np.histogram(probability, bins=5, range=(0, 1))[0].tolist()
+    logger.info("%d unlabelled pairs of the pool; by the teacher's probability, in fifths: %s", added, shares)
