@@ -15,7 +15,7 @@ from typing import Any
 
 from flipkd.errors import ConfigError, DataError, shorten
 from flipkd.student.rows import INSTRUCTION, LEFT_HEAD, LEFT_TEXT, QUESTION, RIGHT_HEAD, RIGHT_TEXT, Row
-from flipkd.text import is_empty
+from flipkd.text import first_visible, is_empty
 
 READINGS = ("joint", "separate", "blocked")
 # Tokenised texts that are remembered, by number and in bytes; beyond, all are forgotten and tokenised when they return.
@@ -211,11 +211,10 @@ class Prompt:
 
 def _beginning(text: str, most: int) -> str:
     """At most so many characters, from the first visible one on where blanks alone are more than that."""
-    part = text[:most]
-    if len(text) <= most or not is_empty(part) or is_empty(text):
-        return part
-    start = next(place for place, character in enumerate(text) if not is_empty(character))
-    return text[start : start + most]
+    if len(text) <= most:
+        return text
+    start = first_visible(text)
+    return text[:most] if start < most else text[start : start + most]
 
 
 def template_from(values: Mapping[str, str]) -> Template:
