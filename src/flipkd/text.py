@@ -27,3 +27,11 @@ def first_visible(text: str) -> int:
 def is_empty(text: str) -> bool:
     """Nothing is left but white space, control characters and such as are drawn as nothing."""
     return _VISIBLE.search(text) is None
+
+
+def beginning(text: str, most: int) -> str:
+    """At most so many characters, from the first visible one on where others alone are more than that."""
+    if len(text) <= most:
+        return text
+    start = first_visible(text)
+    return text[:most] if start < most else text[start : start + most]
