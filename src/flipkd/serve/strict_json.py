@@ -19,7 +19,7 @@ from starlette.exceptions import HTTPException
 MEMBERS = 64  # of one body; no shape has as many
 VALUES_PER_ITEM = 64  # numbers, texts, lists and so on of one item: a document may carry fields that nobody reads
 # A text that does not end is matched to the end of the body, or each quote in it would be a new beginning.
-_TEXT = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)', re.DOTALL)
+_TEXT = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 
 
 class StrictRequest(Request):
