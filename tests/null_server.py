@@ -1,6 +1,7 @@
 """A server over a matcher that does as its texts say, for tests of all that is not the model: argv = JSON of settings.
 
-A pair's score is the number that its first text names. `boom` raises, `nan` is not finite, `slow` takes half a second.
+A pair's score is the number that its first text names. `boom` raises, `panic` raises what is no Exception,
+`nan` is not finite, `slow` takes half a second.
 """
 
 from __future__ import annotations
@@ -19,6 +20,11 @@ from flipkd.index import Index
 from flipkd.serve.limits import Limits
 from flipkd.serve.server import serve
 from flipkd.serve.service import Loaded, Service
+from flipkd.text import beginning
+
+
+class Panic(BaseException):
+    """What a library in Rust raises when it panics: no Exception."""
 
 
 class NullMatcher:
@@ -32,13 +38,18 @@ class NullMatcher:
 
     def __init__(self):
         self.student = SimpleNamespace(
-            prompt=SimpleNamespace(text_ids=lambda texts: [([1] * len(t.split()), "long" in t) for t in texts])
+            prompt=SimpleNamespace(
+                text_ids=lambda texts: [([1] * len(t.split()), "long" in t) for t in texts],
+                beginning=lambda text: beginning(text, 2048),
+            )
         )
 
     def predict(self, pairs, *, batch_size=32):
         for word, _ in pairs:
             if word == "boom":
                 raise RuntimeError("secret of the house")
+            if word == "panic":
+                raise Panic
             if word == "nan":
                 raise NumbersError("1 of 1 scores are not finite")
             if word == "slow":
@@ -54,6 +65,8 @@ class NullMatcher:
 
 def load():
     time.sleep(settings.pop("loading", 0.0))
+    if settings.get("dies") == "loading":
+        raise Panic
     if settings.pop("broken", False):
         raise NumbersError("the model is broken")
     index = Index([{"text": f"{n}", "id": n} for n in range(9)], np.eye(9, dtype=np.float32), encoder={})
@@ -62,9 +75,11 @@ def load():
 
 settings = json.loads(sys.argv[1])
 outside = {name: settings.pop(name) for name in ("host", "api_key", "insecure") if name in settings}
-held = {name: settings.pop(name) for name in ("loading", "broken") if name in settings}
+held = {name: settings.pop(name) for name in ("loading", "broken", "dies") if name in settings}
 service = Service(load, limits=Limits(**settings), name="null", revision="r1")
 settings = held
+if settings.get("dies") == "pairs":
+    service.queues["pairs"]._next = lambda: (_ for _ in ()).throw(Panic())
 try:
     if serve(service, **({"host": "127.0.0.1", "port": 0} | outside), listening=lambda url: print(url, flush=True)):
         os._exit(0)

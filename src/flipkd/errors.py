@@ -79,7 +79,7 @@ class StoppedError(FlipkdError):
 
 def shorten(value: object, limit: int = 80) -> str:
     """A value as it may stand in a message: escaped, at most `limit` characters, never a user's whole text."""
-    text = ascii(value) if isinstance(value, str) else repr(value)
+    text = ascii(value[:limit]) if isinstance(value, str) else repr(value)  # with its quotes longer than limit if cut
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 

@@ -142,7 +142,7 @@ class Matcher:
         """
         if top_k is not None and top_k < 1:
             raise UsageError(f"top_k is {top_k}; it must be at least 1, or None for all documents")
-        _check_text(query, "the query")
+        _check_text(query, "the query", set())
         documents = checked_texts(documents, "document")
         if batch_size is None and self.student.device.type == "cpu":
             batch_size = RANK_ROWS
@@ -165,7 +165,7 @@ class Matcher:
         for name, count in (("top_k", top_k), ("candidates", candidates)):
             if count < 1:
                 raise UsageError(f"{name} is {count}; it must be at least 1")
-        _check_text(query, "the query")
+        _check_text(query, "the query", set())
         if vector is None:
             if self.fingerprint is None or index.encoder.get("fingerprint") != self.fingerprint:
                 raise UsageError(
@@ -190,19 +190,21 @@ def checked_sides(pairs: Pairs) -> tuple[list[str], list[str]]:
     rows = _listed(pairs, "pairs")
     if len(rows) == 2 and all(isinstance(row, str) for row in rows):
         raise DataError("got one pair of texts where a list of pairs is needed: write [(text1, text2)]")
+    good: set[str] = set()
     for position, row in enumerate(rows):
         if isinstance(row, str) or not isinstance(row, Sequence | np.ndarray) or len(row) != 2:
             raise DataError(f"pair {position} is {shorten(row)}; a pair is two texts")
         for side, text in enumerate(row):
-            _check_text(text, f"pair {position}, text {side + 1},")
+            _check_text(text, f"pair {position}, text {side + 1},", good)
     return [row[0] for row in rows], [row[1] for row in rows]
 
 
 def checked_texts(texts: Any, what: str = "text") -> list[str]:
     """The texts as a list. Raises DataError naming the first that cannot be read."""
     rows = _listed(texts, f"{what}s")
+    good: set[str] = set()
     for position, text in enumerate(rows):
-        _check_text(text, f"{what} {position}")
+        _check_text(text, f"{what} {position}", good)
     return rows
 
 
@@ -212,9 +214,12 @@ def _listed(values: Any, what: str) -> list[Any]:
     return list(values)
 
 
-def _check_text(text: Any, where: str) -> None:
+def _check_text(text: Any, where: str, good: set[str]) -> None:
+    """Look at a text once, however often it stands there: a query stands in each of its pairs. `good` are those seen."""
     if not isinstance(text, str):
         raise DataError(f"{where} is {shorten(text)}, a {type(text).__name__}; it must be a text")
+    if text in good:
+        return
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
@@ -223,3 +228,4 @@ def _check_text(text: Any, where: str) -> None:
         ) from None
     if is_empty(text):
         raise DataError(f"{where} is empty; every text needs at least one visible character")
+    good.add(text)

@@ -6,6 +6,8 @@ import pytest
 
 from flipkd.errors import UsageError
 from flipkd.serve.limits import Limits
+from flipkd.serve.service import QUERY_CHARACTERS
+from flipkd.serve.strict_json import VALUES_PER_ITEM
 
 PAGE = (Path(__file__).parents[2] / "docs" / "serve.md").read_text(encoding="utf-8")
 
@@ -15,6 +17,9 @@ def test_the_page_tells_every_bound():
     for value in ("max_items", "max_queue"):
         assert f"`--{value}` | {getattr(limits, value)} pairs or texts" in PAGE
     assert f"| {limits.max_body_bytes:,} |" in PAGE
+    assert f"| {limits.max_held_bytes:,} |" in PAGE
+    assert f"| {VALUES_PER_ITEM} for each of `--max_items` |" in PAGE
+    assert f"that is {QUERY_CHARACTERS:,} characters" in PAGE
     assert f"| {limits.max_connections:,} |" in PAGE
     assert f"| {limits.header_timeout:.0f} s, {limits.body_timeout:.0f} s to arrive |" in PAGE
     assert f"| {limits.timeout:.0f} s from the body to the answer |" in PAGE

@@ -4,8 +4,11 @@ import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from flipkd.serve.routes import _name
 
 
 def test_every_shape_gets_the_same_scores(null):
@@ -61,6 +64,21 @@ def test_long_texts_are_told_of_or_refused(null):
     assert "item 1 has a text of more than 128 tokens" in refused.json["detail"]
     assert null.ask("/embed", {"inputs": "long", "truncate": False}).status == 422
     assert null.ask("/embed", {"inputs": "long"}).status == 200
+
+
+@pytest.mark.parametrize(
+    ("stored", "shown"),
+    [
+        ("/data/models/gemma-3-270m", "gemma-3-270m"),
+        ("C:\\models\\gemma", "gemma"),
+        ("../models/gemma/", "gemma"),
+        ("~/a b/gemma", "gemma"),
+        ("google/gemma-3-270m", "google/gemma-3-270m"),
+        ("gpt2", "gpt2"),
+    ],
+)
+def test_where_the_base_model_lies_is_not_told(stored, shown):
+    assert _name(stored) == shown
 
 
 def test_an_emoji_is_a_text(null):

@@ -16,6 +16,10 @@ import pytest
         ("/rerank", {"query": "1", "documents": ["a", {}]}, "documents.1"),
         ("/rerank", {"query": "1", "documents": ["a", 5]}, "documents.1"),
         ("/rerank", {"query": "1", "texts": ["a"], "truncation_direction": "left"}, "truncation_direction"),
+        ("/rerank", {"query": "1", "documents": ["a"], "rank_fields": ["title"]}, "rank_fields.0"),
+        ("/rerank", {"query": "1", "texts": ["a"], "rank_fields": ["text"]}, "rank_fields does not go with texts"),
+        ("/score", {"text_1": "1", "text_2": "2", "truncation_side": "left"}, "truncation_side"),
+        ("/embed", {"inputs": "a", "dimensions": 5}, "the vectors have 2"),
         ("/score", {"text_1": ["1", "2"], "text_2": ["1", "2", "3"]}, "text_1 has 2 texts and text_2 3"),
         ("/embed", {"inputs": ["a", ""]}, "text 1 is empty"),
         ("/embed", {"inputs": "a", "normalize": False}, "normalize"),
@@ -37,9 +41,25 @@ def test_what_a_shape_does_not_allow_is_named(null, path, body, word):
         ("/rerank", {"query": "1", "documents": [{"text": "a", "title": "b"}], "top_n": 0, "return_documents": None}),
         ("/v1/rerank", {"query": "1", "documents": ["a"], "model": "m", "max_chunks_per_doc": 10}),
         ("/v2/rerank", {"query": "1", "documents": ["a"], "model": "m", "max_tokens_per_doc": 4096}),
-        ("/embed", {"inputs": "a", "truncate": None, "normalize": None}),
+        ("/v1/rerank", {"query": "1", "documents": ["a"], "max_tokens_per_doc": 4096, "rank_fields": ["text"]}),
+        (
+            "/rerank",  # what infinity_client sends
+            {"query": "1", "documents": ["a"], "return_documents": False, "raw_scores": False, "model": "m"},
+        ),
+        ("/v1/rerank", {"query": "1", "documents": ["a"], "model": "m", "truncate_prompt_tokens": -1}),
+        ("/score", {"text_1": "1", "text_2": ["a"], "truncate_prompt_tokens": 512, "priority": 0, "user": "u"}),
+        ("/embed", {"inputs": "a", "truncate": None, "normalize": None, "dimensions": 2}),
         ("/v1/embeddings", {"input": "a", "model": "m", "encoding_format": None, "dimensions": 2, "user": "u"}),
+        ("/v1/embeddings", {"input": "a", "model": "m", "modality": "text", "dimensions": 0}),
     ],
 )
 def test_what_clients_send_by_themselves_is_taken(null, path, body):
     assert null.ask(path, body).status == 200
+
+
+def test_scores_themselves_are_given_to_those_who_ask_for_them(null):
+    for asked in ({"raw_scores": True}, {"use_activation": False}):
+        ranked = null.ask("/rerank", {"query": "7", "documents": ["a"], **asked}).json["results"]
+        assert ranked[0]["relevance_score"] == 7
+    for asked in ("use_activation", "activation", "softmax"):
+        assert null.ask("/score", {"text_1": "7", "text_2": "a", asked: False}).json["data"][0]["score"] == 7

@@ -8,7 +8,8 @@ import pytest
     [
         ("{", 400, "no JSON"),
         ("[" * 100_000, 413, "20,000 bytes"),
-        ("[" * 9_000, 400, "nested too deeply"),
+        ("[" * 3_000, 400, "nested too deeply"),
+        ("[" * 9_000, 422, "more than 3,200 values"),
         ('{"pairs": [], "pairs": []}', 400, "twice"),
         ('{"pairs": NaN}', 400, "NaN is no JSON value"),
         (b'{"pairs": [["\xff", "a"]]}', 400, "utf-8"),

@@ -1,11 +1,14 @@
 """Prompt: spans, truncation of texts only, label words in context, user text that stays text."""
 
+import re
+import time
+
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from flipkd.errors import ConfigError, DataError
-from flipkd.student.prompt import CHARACTERS_PER_TOKEN, Prompt, Template, template_from
+from flipkd.student.prompt import CHARACTERS_PER_TOKEN, Prompt, Template, _any_of, template_from
 from flipkd.student.rows import LEFT_TEXT, QUESTION, RIGHT_TEXT
 from flipkd.text import is_empty
 
@@ -72,6 +75,28 @@ def test_text_never_becomes_a_control_token(prompt, tokenizer, forged):
     assert control.isdisjoint(span(row, LEFT_TEXT))
     assert tokenizer.decode(span(row, LEFT_TEXT)) == forged
     assert sum(token in control for token in row.ids) == 1, "the only control token is the bos at the beginning"
+
+
+@given(st.lists(st.text("<|>a", max_size=4), max_size=5), st.text("<|>a", max_size=12))
+@settings(deadline=None)
+def test_spellings_are_found_where_each_word_alone_would_be(words, text):
+    found = {match.start() for match in re.finditer(f"(?={_any_of(words)})", text)} if words else set()
+    assert found == {at for at in range(len(text) + 1) if any(text.startswith(word, at) for word in words)}
+
+
+def test_looking_for_control_tokens_does_not_take_longer_for_being_many():
+    text = "<unused" * 1000
+    few, many = (re.compile(f"(?={_any_of([f'<unused{n}>' for n in range(count)])})") for count in (6, 6000))
+
+    def least(pattern):
+        times = []
+        for _ in range(5):
+            began = time.process_time()
+            assert not list(pattern.finditer(text))
+            times.append(time.process_time() - began)
+        return min(times)
+
+    assert least(many) < 20 * least(few), "side by side each of them is tried at each place: 1,000 times as long"
 
 
 @given(

@@ -7,6 +7,7 @@ import contextlib
 import hmac
 import ipaddress
 from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,7 +15,8 @@ from fastapi.responses import Response
 
 from flipkd.serve.limits import Limits
 from flipkd.serve.metrics import Metrics
-from flipkd.serve.problems import not_ready, of_ours, problem
+from flipkd.serve.pages import asks_leave, leave, readable_by_pages
+from flipkd.serve.problems import DRAINING, not_ready, of_ours, problem
 from flipkd.serve.service import Service
 
 Scope = MutableMapping[str, Any]
@@ -23,7 +25,8 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 OPEN = ("/health", "/healthz", "/readyz")  # need no key, and answer while the server shuts down
-PATIENCE = 1.0  # seconds that a refused request may take to send its body
+PATIENCE = 1.0  # seconds for which a refused request may pause while it sends its body
+MOST_DROPPED = 32  # times the largest body, of what a refused request may send before it is cut off
 CLOSE = {"connection": "close"}
 
 
@@ -39,6 +42,21 @@ class Gone(Exception):
     """The client closed the connection."""
 
 
+@dataclass
+class _Body:
+    """What has come of a body so far."""
+
+    parts: list[bytes] = field(default_factory=list)
+    size: int = 0
+    more: bool = True
+
+    def whole(self) -> bytes:
+        """All of it, in one piece that is not kept twice."""
+        joined = b"".join(self.parts)
+        self.parts.clear()
+        return joined
+
+
 class Gate:
     """ASGI middleware around the whole application."""
 
@@ -48,6 +66,8 @@ class Gate:
         self._key = None if api_key is None else api_key.encode()
         self.busy = 0
         """Requests that were let in and are not answered yet."""
+        self.held = 0
+        """Bytes of their bodies."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a problem, or hand the request and its whole body on."""
@@ -58,9 +78,11 @@ class Gate:
         refusal = self._refusal(scope, headers)
         self.busy += refusal is None
         with self.metrics.request(scope) as counted:
-            counting = counted.listening(send)
+            counting = counted.listening(send if self._key is None else readable_by_pages(send))
             try:
-                if refusal is None:
+                if self._key is not None and asks_leave(scope, headers):
+                    await leave(headers)(scope, receive, counting)
+                elif refusal is None:
                     await self._let_in(scope, headers, receive, counting)
                 else:
                     await self._dropped(headers, receive)
@@ -107,41 +129,55 @@ class Gate:
             return False
 
     async def _let_in(self, scope: Scope, headers: dict[str, bytes], receive: Receive, send: Send) -> None:
+        body = _Body()
         try:
-            async with asyncio.timeout(self.limits.body_timeout):
-                body = await self._body(headers, receive)
-        except TimeoutError:
-            slow = problem(408, "the body came too slowly", headers=CLOSE)
-            await slow(scope, receive, send)
-            return
-        if body is None:
-            most = f"the body has more than {self.limits.max_body_bytes:,} bytes; send fewer texts at a time"
-            await problem(413, most, headers=CLOSE)(scope, receive, send)
-            return
-        await self._answer(scope, body, receive, send)
+            try:
+                async with asyncio.timeout(self.limits.body_timeout):
+                    refusal = await self._read(body, headers, receive)
+            except TimeoutError:
+                await problem(408, "the body came too slowly", headers=CLOSE)(scope, receive, send)
+                return
+            if refusal is None:
+                await self._answer(scope, body.whole(), receive, send)
+                return
+            if body.more:
+                await self._dropped(headers, receive)
+            await refusal(scope, receive, send)
+        finally:
+            self.held -= body.size
 
     async def _dropped(self, headers: dict[str, bytes], receive: Receive) -> None:
-        """Let what a refused client is sending go by, for a moment: one that is cut off while it sends reads no answer."""
-        if headers.keys() & {"content-length", "transfer-encoding"}:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(PATIENCE):
-                    await self._body(headers, receive)
+        """Let what a refused client is sending go by: one that is cut off while it sends reads no answer.
 
-    async def _body(self, headers: dict[str, bytes], receive: Receive) -> bytes | None:
-        """All of it; None when it is too large, which a chunked body says only as it comes."""
+        One that asks first whether to send (`Expect`) is told by the answer.
+        """
+        if "expect" in headers or not headers.keys() & {"content-length", "transfer-encoding"}:
+            return
+        left, more = MOST_DROPPED * self.limits.max_body_bytes, True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.limits.body_timeout):
+                while more and left > 0:
+                    async with asyncio.timeout(PATIENCE):
+                        part, more = await _part(receive)
+                    left -= len(part)
+
+    async def _read(self, body: _Body, headers: dict[str, bytes], receive: Receive) -> Response | None:
+        """Read all of a body; or why not, which a chunked one says only as it comes."""
+        most = self.limits.max_body_bytes
         length = headers.get("content-length", b"0")
-        if length.isdigit() and int(length) > self.limits.max_body_bytes:
-            return None
-        parts, size, more = [], 0, True
-        while more:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise Gone
-            parts.append(message.get("body", b""))
-            size, more = size + len(parts[-1]), message.get("more_body", False)
-            if size > self.limits.max_body_bytes:
-                return None
-        return b"".join(parts)
+        large = length.isdigit() and int(length) > most
+        while body.more and not large:
+            part, body.more = await _part(receive)
+            body.parts.append(part)
+            body.size += len(part)
+            self.held += len(part)
+            large = body.size > most
+            if self.held > self.limits.max_held_bytes:
+                wait = CLOSE | {"retry-after": str(DRAINING)}
+                return problem(429, "the server holds as many bytes of requests as it may; try again", headers=wait)
+        if large:
+            return problem(413, f"the body has more than {most:,} bytes; send fewer texts at a time", headers=CLOSE)
+        return None
 
     async def _answer(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
         """Run the application until it is done or the client has gone."""
@@ -166,6 +202,14 @@ class Gate:
             for task in (answer, gone):
                 task.cancel()
             await asyncio.gather(answer, gone, return_exceptions=True)
+
+
+async def _part(receive: Receive) -> tuple[bytes, bool]:
+    """The next of a body, and whether there is more. Raises Gone."""
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise Gone
+    return message.get("body", b""), message.get("more_body", False)
 
 
 async def _disconnected(receive: Receive) -> None:

@@ -20,6 +20,8 @@ class Limits:
     max_queue: int = 4096
     """Pairs or texts that may wait; more are told to come back."""
     max_body_bytes: int = 2_000_000
+    max_held_bytes: int = 256_000_000
+    """Of the bodies of all requests that are being read or answered."""
     timeout: float = 30.0
     """From the last byte of a request to its answer."""
     header_timeout: float = 10.0

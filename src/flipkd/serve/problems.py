@@ -32,6 +32,7 @@ SCHEMA = {
     "properties": {"status": {"type": "integer"}, "id": {"type": "string"}} | {n: {"type": "string"} for n in TEXTS},
     "required": ["status", *TEXTS],
 }
+LONGEST_NAME = 60  # characters of a member's name that a message repeats
 DRAINING = 5  # seconds after which another server may have taken over
 
 
@@ -72,8 +73,8 @@ def add_handlers(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     def _(_request: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"] if part != "body")
-        got = f"; got {shorten(first['input'])}" if not isinstance(first.get("input"), dict) else ""
+        where = ".".join(_part(part) for part in first["loc"] if part != "body")
+        got = "" if isinstance(first.get("input"), dict) else f"; got {_shown(first['input'])}"
         said = first["msg"].removeprefix("Value error, ")
         return problem(422, f"{where or 'the body'}: {said}{got}")
 
@@ -97,6 +98,17 @@ def add_handlers(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     def _(_request: Request, error: Exception) -> Response:
         return of_ours(error)
+
+
+def _part(part: int | str) -> str:
+    """One step of the way to a value; a member's name is whatever the client made it."""
+    plain = isinstance(part, int) or (part.isascii() and part.isprintable() and len(part) <= LONGEST_NAME)
+    return str(part) if plain else shorten(part, LONGEST_NAME)
+
+
+def _shown(value: object) -> str:
+    """A value as a message repeats it; a list may be a million long, so its length must do."""
+    return f"a list of {len(value)}" if isinstance(value, list) else shorten(value)
 
 
 def of_ours(error: BaseException) -> Response:

@@ -127,14 +127,16 @@ class BatchQueue:
             results = await asyncio.get_running_loop().run_in_executor(self.executor, self.work, items)
             if len(results) != len(items):
                 raise RuntimeError(f"{len(items)} items went in and {len(results)} results came out")
-        except Exception as error:
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # a panic in Rust is no Exception, and would end the queue in silence
             if len(parts) > 1:
                 for part in parts:
                     await self._pass([part])
                 return
             self.ended(False)
             if not parts[0][0].future.done():
-                parts[0][0].future.set_exception(error)
+                parts[0][0].future.set_exception(_as_exception(error))
             return
         self.passes += 1
         self._seconds_per_item = 0.8 * self._seconds_per_item + 0.2 * (time.monotonic() - began) / len(items)
@@ -143,3 +145,12 @@ class BatchQueue:
             job.put(start, results[done : done + stop - start])
             done += stop - start
             self.ended(True)
+
+
+def _as_exception(error: BaseException) -> Exception:
+    """An error as one that ends a request and not its task."""
+    if isinstance(error, Exception):
+        return error
+    wrapped = RuntimeError(f"the pass ended with {type(error).__name__}")
+    wrapped.__cause__ = error
+    return wrapped

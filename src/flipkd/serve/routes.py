@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import re
 import time
 from collections.abc import Sequence
+from pathlib import PureWindowsPath
 from typing import Any
 from uuid import uuid4
 
@@ -35,7 +37,7 @@ from flipkd.serve.answers import (
 from flipkd.serve.problems import documented
 from flipkd.serve.service import Encoded, Match, Service
 from flipkd.serve.shapes import EmbedBody, EmbeddingsBody, MatchBody, RerankBody, ScoreBody, SearchBody
-from flipkd.serve.strict_json import StrictRoute
+from flipkd.serve.strict_json import StrictRoute, check_count
 
 # Each may come from any route, from the gate before it or from the queue behind it.
 CODES = (400, 401, 403, 408, 413, 415, 422, 429, 500, 503, 504)
@@ -66,7 +68,7 @@ async def rerank(body: RerankBody, request: Request) -> list[Rank] | CohereRanki
     results = [
         CohereRank(
             index=index,
-            relevance_score=found[index].probability,
+            relevance_score=found[index].score if body.raw else found[index].probability,
             document=CohereDocument(text=documents[index]) if body.return_documents else None,
         )
         for index in _by_score(found)[: body.top_n or None]
@@ -79,7 +81,7 @@ async def _rerank_texts(body: RerankBody, texts: list[str], service: Service) ->
     return [
         Rank(
             index=index,
-            score=found[index].score if body.raw_scores else found[index].probability,
+            score=found[index].score if body.raw else found[index].probability,
             text=texts[index] if body.return_text else None,
         )
         for index in _by_score(found)
@@ -99,7 +101,7 @@ async def score(body: ScoreBody, request: Request) -> Scores:
             422, f"text_1 has {len(left)} texts and text_2 {len(right)}; give as many, or one text_1 for all"
         )
     found = await _matched(service, list(zip(left, right, strict=True)))
-    data = [Score(index=index, score=row.probability) for index, row in enumerate(found)]
+    data = [Score(index=index, score=row.score if body.raw else row.probability) for index, row in enumerate(found)]
     usage = usage_of(row.tokens for row in found)
     return Scores(id=f"score-{uuid4()}", created=int(time.time()), model=service.name, data=data, usage=usage)
 
@@ -112,7 +114,7 @@ async def search(body: SearchBody, request: Request) -> Found:
     candidates = min(max(body.candidates, body.top_k), len(entries) or 1)
     if "candidates" not in body.model_fields_set:
         candidates = min(candidates, max(service.limits.max_items, body.top_k))
-    _check_count(service, candidates)
+    check_count(candidates, most=service.limits.max_items)
     until = service.deadline()
     near = await service.nearest(body.query, candidates=candidates, until=until)
     found = await service.match([(body.query, entries[position]["text"]) for position, _ in near], until=until)
@@ -128,6 +130,7 @@ async def search(body: SearchBody, request: Request) -> Found:
 async def embed(body: EmbedBody, request: Request) -> Response:
     """A unit vector for each text, in the shape of text-embeddings-inference."""
     found = await _encoded(_service(request), body.inputs, may_cut=body.truncate)
+    _check_width(found, body.dimensions)
     # FastAPI would look at each of what may be a million numbers first, while everybody else waits.
     return Response(VECTORS.dump_json([row.vector for row in found]), media_type="application/json")
 
@@ -137,9 +140,7 @@ async def embeddings(body: EmbeddingsBody, request: Request) -> Embeddings:
     """A unit vector for each text, in the shape of OpenAI."""
     service = _service(request)
     found = await _encoded(service, body.input)
-    width = len(found[0].vector) if found else 0
-    if found and body.dimensions not in (None, width):
-        raise HTTPException(422, f"dimensions is {body.dimensions}; the vectors have {width} and are not cut")
+    _check_width(found, body.dimensions)
     data = [Embedding(index=index, embedding=_written(row, body)) for index, row in enumerate(found)]
     return Embeddings(model=service.name, data=data, usage=usage_of(row.tokens for row in found))
 
@@ -159,7 +160,7 @@ async def info(request: Request) -> dict[str, Any]:
     return {
         "model_id": service.name,
         "model_sha": service.revision,
-        "base_model": contract.base_model_name_or_path,
+        "base_model": _name(contract.base_model_name_or_path),
         "reading": contract.reading,
         "symmetric": contract.symmetric,
         "threshold": matcher.threshold,
@@ -174,7 +175,6 @@ async def info(request: Request) -> dict[str, Any]:
 
 
 async def _matched(service: Service, pairs: list[tuple[str, str]], *, may_cut: bool = True) -> list[Match]:
-    _check_count(service, len(pairs))
     found = await service.match(pairs, until=service.deadline())
     _check_cut(service, found, may_cut=may_cut)
     return found
@@ -182,7 +182,6 @@ async def _matched(service: Service, pairs: list[tuple[str, str]], *, may_cut: b
 
 async def _encoded(service: Service, texts: str | list[str], *, may_cut: bool = True) -> list[Encoded]:
     rows = [texts] if isinstance(texts, str) else texts
-    _check_count(service, len(rows))
     if service.loaded.matcher.contract.reading == "joint":
         raise HTTPException(
             422,
@@ -193,6 +192,12 @@ async def _encoded(service: Service, texts: str | list[str], *, may_cut: bool = 
     return found
 
 
+def _check_width(found: Sequence[Encoded], dimensions: int) -> None:
+    width = len(found[0].vector) if found else 0
+    if found and dimensions not in (0, width):
+        raise HTTPException(422, f"dimensions is {dimensions}; the vectors have {width} and are not cut")
+
+
 def _check_cut(service: Service, found: Sequence[Match | Encoded], *, may_cut: bool) -> None:
     cut = [index for index, row in enumerate(found) if row.truncated]
     if cut and not may_cut:
@@ -200,14 +205,14 @@ def _check_cut(service: Service, found: Sequence[Match | Encoded], *, may_cut: b
         raise DataError(f"item {cut[0]} has a text of more than {most} tokens, and truncate is false")
 
 
+def _name(name_or_path: str) -> str:
+    """A model's name on the hub as it is; of a folder its name, for where it lies is nobody's business."""
+    path = PureWindowsPath(name_or_path)  # which knows both kinds of slashes
+    return name_or_path if re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name_or_path) else path.name
+
+
 def _judged(row: Match) -> dict[str, Any]:
     return {name: getattr(row, name) for name in Judged.model_fields}
-
-
-def _check_count(service: Service, count: int) -> None:
-    most = service.limits.max_items
-    if count > most:
-        raise HTTPException(422, f"{count} items in one request; at most {most} are allowed, send them in parts")
 
 
 def _by_score(found: list[Match]) -> list[int]:

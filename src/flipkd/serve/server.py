@@ -9,13 +9,12 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from flipkd.errors import RefusedError, ResourceError, UsageError
 from flipkd.serve.app import create_app
+from flipkd.serve.connections import AT_ONCE, PatientProtocol, affordable, once_a_minute
 from flipkd.serve.gate import Gate, is_loopback
 from flipkd.serve.service import Service
 
@@ -51,7 +50,8 @@ def serve(
         server = Server(app, service)
         address, number = sock.getsockname()[:2]
         listening(f"http://{f'[{address}]' if ':' in address else address}:{number}")
-        server.run(sockets=[sock])
+        with once_a_minute("uvicorn.error", "asyncio"):
+            server.run(sockets=[sock])
     if service.error is not None:
         raise service.error
     return service.at_work > 0
@@ -77,57 +77,13 @@ def bound(host: str, port: int) -> Iterator[socket.socket]:
         yield sock
 
 
-class PatientProtocol(H11Protocol):
-    """uvicorn's HTTP, but a connection on which headers are begun and not ended is closed: uvicorn waits for ever."""
-
-    header_timeout = 10.0
-    _due: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: Any) -> None:
-        """Start the clock: the first headers must come."""
-        super().connection_made(transport)
-        self._start_clock()
-
-    def data_received(self, data: bytes) -> None:
-        """Start it for the next headers on the same connection too; stop it once there is a request."""
-        if self._idle and self._due is None:
-            self._start_clock()
-        super().data_received(data)
-
-    def handle_events(self) -> None:
-        """Stop the clock once there is a request."""
-        super().handle_events()
-        if not self._idle:
-            self._stop_clock()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Nothing is left to wait for."""
-        self._stop_clock()
-        super().connection_lost(exc)
-
-    @property
-    def _idle(self) -> bool:
-        return self.cycle is None or self.cycle.response_complete
-
-    def _start_clock(self) -> None:
-        self._due = self.loop.call_later(self.header_timeout, self._give_up)
-
-    def _stop_clock(self) -> None:
-        if self._due is not None:
-            self._due.cancel()
-            self._due = None
-
-    def _give_up(self) -> None:
-        if self._idle:
-            self.transport.close()
-
-
 class Server(uvicorn.Server):
     """uvicorn's, which leaves in two steps: refuse what is new and answer what was accepted, then close."""
 
     def __init__(self, app: Gate, service: Service) -> None:
         limits = service.limits
-        protocol = type("Protocol", (PatientProtocol,), {"header_timeout": limits.header_timeout})
+        most = affordable(limits.max_connections)
+        protocol = type("Protocol", (PatientProtocol,), {"header_timeout": limits.header_timeout, "most": most})
         config = uvicorn.Config(
             app,
             http=protocol,
@@ -137,7 +93,8 @@ class Server(uvicorn.Server):
             access_log=False,
             server_header=False,
             proxy_headers=False,
-            limit_concurrency=limits.max_connections,
+            limit_concurrency=most,
+            backlog=AT_ONCE,
             timeout_graceful_shutdown=1,
         )
         super().__init__(config)
@@ -184,3 +141,5 @@ class Server(uvicorn.Server):
         """Remember the loop, which signals must reach."""
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets=sockets)
+        for sock in sockets or []:
+            sock.listen(BACKLOG)  # asyncio made it as short as what it accepts at once

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import Any, Literal
 
 import numpy as np
@@ -18,9 +19,11 @@ from flipkd.index import Floats, Index
 from flipkd.matcher import Matcher, checked_sides, checked_texts
 from flipkd.serve.limits import Limits
 from flipkd.serve.queue import BatchQueue, Work
+from flipkd.text import beginning
 
 State = Literal["loading", "ready", "draining", "failed"]
 FAILURES = 3  # failed requests in a row, after which the service calls itself unhealthy
+QUERY_CHARACTERS = 32_768  # of a search: an index's encoder reads fewer, and its tokenizer would read all
 Pair = tuple[str, str]
 WARM: Pair = ("warm", "up")
 PROBES: dict[str, Any] = {"pairs": WARM, "texts": WARM[0], "searches": (WARM[0], 1)}
@@ -77,8 +80,9 @@ class Service:
         self.failures = dict.fromkeys(work, 0)
         """Failed requests in a row, by queue."""
         self._tasks: list[asyncio.Task[None]] = []
+        self._stopping = False
         self.finished = asyncio.Event()
-        """Set when the model could not be loaded."""
+        """Set when the model could not be loaded, or what makes the passes has died."""
 
     def _queue(self, name: str, work: Work) -> BatchQueue:
         return BatchQueue(
@@ -106,11 +110,15 @@ class Service:
 
     async def start(self) -> None:
         """Begin to load; requests are answered once that is done."""
-        work = (self._load_it, self._recover, *(queue.run for queue in self.queues.values()))
+        work = (self._recover, *(queue.run for queue in self.queues.values()))
         self._tasks = [asyncio.create_task(run()) for run in work]
+        for task in self._tasks:
+            task.add_done_callback(self._died)
+        self._tasks.append(asyncio.create_task(self._load_it()))
 
     async def stop(self) -> None:
         """End without waiting for anybody."""
+        self._stopping = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -119,9 +127,23 @@ class Service:
     async def _load_it(self) -> None:
         try:
             self._loaded = await asyncio.get_running_loop().run_in_executor(self._thread, self._noted(self._warm))
-        except Exception as error:
-            self.error = error
-            self.finished.set()
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # a panic in Rust is no Exception
+            self._end(error)
+
+    def _died(self, task: asyncio.Task[None]) -> None:
+        """A task that goes on for ever has ended: nobody would be answered again, so the server ends and says why."""
+        if not (self._stopping or self.draining):  # after a second signal all tasks are cancelled
+            self._end(None if task.cancelled() else task.exception())
+
+    def _end(self, cause: BaseException | None) -> None:
+        if not isinstance(cause, Exception):
+            failure = RuntimeError(f"the service stopped working ({type(cause).__name__})")
+            failure.__cause__ = cause
+            cause = failure
+        self.error = cause
+        self.finished.set()
 
     def _warm(self) -> Loaded:
         """Load, and do once what sets things up that later requests find."""
@@ -152,8 +174,8 @@ class Service:
 
     @property
     def loaded(self) -> Loaded:
-        """What is served. Raises NotReady while it loads."""
-        if self._loaded is None:
+        """What is served. Raises NotReady while it loads and once the service has ended."""
+        if self._loaded is None or self.error is not None:
             raise NotReady(f"the server is {self.state}")
         return self._loaded
 
@@ -164,28 +186,40 @@ class Service:
     async def match(self, pairs: Sequence[Pair], *, until: float) -> list[Match]:
         """Each pair's score and what follows from it. Raises DataError for a pair that cannot be scored."""
         matcher = self.loaded.matcher
-        checked_sides(pairs)
-        found = await self._ask("pairs", pairs, until=until)
+        shown = self._beginnings(chain(*checked_sides(pairs)))
+        found = await self._ask("pairs", [(shown[left], shown[right]) for left, right in pairs], until=until)
         scores = np.array([score for score, _, _ in found], np.float32)
         values = scores.tolist(), matcher.calibration.apply(scores).tolist(), matcher.decisions(scores)
         return [
-            Match(score, probability, decision, cut, tokens)
-            for score, probability, decision, (_, cut, tokens) in zip(*values, found, strict=True)
+            Match(score, probability, decision, cut or any(len(shown[text]) < len(text) for text in pair), tokens)
+            for score, probability, decision, (_, cut, tokens), pair in zip(*values, found, pairs, strict=True)
         ]
 
     async def encode(self, texts: Sequence[str], *, until: float) -> list[Encoded]:
         """A unit vector for each text. Raises DataError for a text that cannot be read."""
-        _ = self.loaded
-        return [Encoded(*row) for row in await self._ask("texts", checked_texts(texts), until=until)]
+        shown = self._beginnings(checked_texts(texts))
+        found = await self._ask("texts", [shown[text] for text in texts], until=until)
+        return [
+            Encoded(vector, cut or len(shown[text]) < len(text), tokens)
+            for (vector, cut, tokens), text in zip(found, texts, strict=True)
+        ]
 
     async def nearest(self, query: str, *, candidates: int, until: float) -> list[tuple[int, float]]:
         """(position, cosine) of the index's entries nearest to a query. Raises DataError when there is no index."""
         if self.loaded.index is None:
             raise DataError("no index is served here; start the server with --index")
         checked_texts([query], "query")
-        [found] = await self._ask("searches", [(query, candidates)], until=until)
+        [found] = await self._ask("searches", [(beginning(query, QUERY_CHARACTERS), candidates)], until=until)
         hits: list[tuple[int, float]] = found
         return hits
+
+    def _beginnings(self, texts: Iterable[str]) -> dict[str, str]:
+        """What the model looks at of each text, so that no pass, and nobody who waits, holds the rest.
+
+        Each text is looked at once: a query of 2 MB may stand in a thousand pairs.
+        """
+        prompt = self.loaded.matcher.student.prompt
+        return {text: prompt.beginning(text) for text in dict.fromkeys(texts)}
 
     async def _ask(self, queue: str, items: Sequence[Any], *, until: float) -> list[Any]:
         return await self.queues[queue].ask(items, timeout=max(until - time.monotonic(), 0.0))

@@ -6,10 +6,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
-Texts = list[str]
+# The first fault of a list is what the answer names; all of them would be a million.
+Texts = Annotated[list[str], Field(fail_fast=True)]
 Count = Annotated[int, Field(ge=1, le=100_000)]
-OF_TEXTS = frozenset({"raw_scores", "return_text", "truncate", "truncation_direction"})
-OF_DOCUMENTS = frozenset({"top_n", "return_documents", "max_tokens_per_doc", "max_chunks_per_doc"})
+Width = Annotated[int, Field(ge=0, le=100_000, description="0: as many as there are")]
+OF_TEXTS = frozenset({"return_text", "truncate", "truncation_direction"})
+OF_DOCUMENTS = frozenset({"top_n", "return_documents", "max_tokens_per_doc", "max_chunks_per_doc", "rank_fields"})
 
 
 class Body(BaseModel):
@@ -23,10 +25,28 @@ class Body(BaseModel):
         return {name: v for name, v in values.items() if v is not None} if isinstance(values, dict) else values
 
 
+class VllmBody(Body):
+    """What vLLM's bodies have in common; all but the three that ask for raw scores is accepted and not looked at."""
+
+    model: str | None = None
+    user: str | None = None
+    priority: int = 0
+    truncate_prompt_tokens: Annotated[int, Field(ge=-1)] | None = None
+    truncation_side: Literal["right"] = "right"
+    use_activation: bool = True
+    activation: bool = True
+    softmax: bool = True
+
+    @property
+    def raw(self) -> bool:
+        """Whether scores are asked for instead of probabilities."""
+        return not (self.use_activation and self.activation and self.softmax)
+
+
 class MatchBody(Body):
     """flipkd's own."""
 
-    pairs: list[Annotated[list[str], Field(min_length=2, max_length=2)]]
+    pairs: Annotated[list[Annotated[Texts, Field(min_length=2, max_length=2)]], Field(fail_fast=True)]
 
 
 class SearchBody(Body):
@@ -61,24 +81,29 @@ Document = Annotated[
 ]
 
 
-class RerankBody(Body):
-    """text-embeddings-inference (`texts`) and Cohere (`documents`), who share a path and little else.
+class RerankBody(VllmBody):
+    """text-embeddings-inference (`texts`), and Cohere, Jina, infinity and vLLM (`documents`): one path and little else.
 
-    `model` and the two limits per document are accepted and not looked at.
+    The two limits per document are accepted and not looked at.
     """
 
     query: str
-    model: str | None = None
     texts: Texts | None = None
     raw_scores: bool = False
     return_text: bool = False
     truncate: bool = True
     truncation_direction: Literal["right", "Right"] = "right"
-    documents: list[Document] | None = None
+    documents: Annotated[list[Document], Field(fail_fast=True)] | None = None
     top_n: Annotated[int, Field(ge=0, description="0: all")] = 0
     return_documents: bool = False
     max_tokens_per_doc: Count | None = None
     max_chunks_per_doc: Count | None = None
+    rank_fields: Annotated[list[Literal["text"]], Field(fail_fast=True)] = ["text"]
+
+    @property
+    def raw(self) -> bool:
+        """Whether scores are asked for instead of probabilities."""
+        return self.raw_scores or super().raw
 
     @model_validator(mode="after")
     def _one_shape(self) -> RerankBody:
@@ -90,12 +115,11 @@ class RerankBody(Body):
         return self
 
 
-class ScoreBody(Body):
+class ScoreBody(VllmBody):
     """vLLM: one text against each of several, or as many against as many."""
 
     text_1: str | Texts
     text_2: str | Texts
-    model: str | None = None
 
 
 class EmbedBody(Body):
@@ -105,6 +129,7 @@ class EmbedBody(Body):
     normalize: Literal[True] = True
     truncate: bool = True
     truncation_direction: Literal["right", "Right"] = "right"
+    dimensions: Width = 0
 
 
 def _no_ids(value: Any) -> Any:
@@ -119,5 +144,6 @@ class EmbeddingsBody(Body):
     input: Annotated[str | Texts, BeforeValidator(_no_ids)]
     model: str | None = None
     encoding_format: Literal["float", "base64"] = "float"
-    dimensions: Count | None = None
+    dimensions: Width = 0
     user: str | None = None
+    modality: Literal["text"] = "text"

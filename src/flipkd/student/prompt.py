@@ -15,7 +15,7 @@ from typing import Any
 
 from flipkd.errors import ConfigError, DataError, shorten
 from flipkd.student.rows import INSTRUCTION, LEFT_HEAD, LEFT_TEXT, QUESTION, RIGHT_HEAD, RIGHT_TEXT, Row
-from flipkd.text import is_empty
+from flipkd.text import beginning, is_empty
 
 READINGS = ("joint", "separate", "blocked")
 # Tokenised texts that are remembered, by number and in bytes; beyond, all are forgotten and tokenised when they return.
@@ -86,8 +86,7 @@ class Prompt:
         """
         if len(self._texts) > TEXTS_KEPT or self._bytes > BYTES_KEPT:
             self._texts, self._bytes = {}, 0
-        most = self.max_text_length * CHARACTERS_PER_TOKEN
-        cut = [_beginning(text, most) for text in texts]
+        cut = [self.beginning(text) for text in texts]
         missing = [text for text in dict.fromkeys(cut) if text not in self._texts]
         for text, ids in zip(missing, self._ids(missing) if missing else [], strict=True):
             if is_empty(text) or not ids:
@@ -95,8 +94,12 @@ class Prompt:
             kept = ids[: self.max_text_length]
             self._texts[text] = (kept, len(ids) > len(kept))
             self._bytes += sys.getsizeof(text) + BYTES_PER_TOKEN * len(kept)
-        found = ((*self._texts[shown], len(text) > most) for text, shown in zip(texts, cut, strict=True))
+        found = ((*self._texts[shown], len(shown) < len(text)) for text, shown in zip(texts, cut, strict=True))
         return [(ids, longer or longer_yet) for ids, longer, longer_yet in found]
+
+    def beginning(self, text: str) -> str:
+        """The part of a text that is looked at: its first `max_text_length` tokens cannot be longer."""
+        return beginning(text, self.max_text_length * CHARACTERS_PER_TOKEN)
 
     def pair_rows(self, left: Sequence[str], right: Sequence[str]) -> list[Row]:
         """One row per pair, ending in the question, so that the answer stands at the last position."""
@@ -161,8 +164,7 @@ class Prompt:
     def _control_spelling(self) -> re.Pattern[str]:
         """Where a control token is spelt; made when it is needed, since Gemma has 6,000 of them and few texts any."""
         # A lookahead, so that spellings which overlap are all found.
-        words = "|".join(map(re.escape, self._control_words))
-        return re.compile(f"(?={words})" if words else "(?!)")
+        return re.compile(f"(?={_any_of(self._control_words)})" if self._control_words else "(?!)")
 
     def _plain(self, text: str) -> list[int]:
         return self._ids([text])[0]
@@ -209,13 +211,19 @@ class Prompt:
         return with_word[-1]
 
 
-def _beginning(text: str, most: int) -> str:
-    """At most so many characters, from the first visible one on where blanks alone are more than that."""
-    part = text[:most]
-    if len(text) <= most or not is_empty(part) or is_empty(text):
-        return part
-    start = next(place for place, character in enumerate(text) if not is_empty(character))
-    return text[start : start + most]
+def _any_of(words: Sequence[str]) -> str:
+    """A pattern that finds the shortest of the words at a place in a few steps: side by side each of 6,000 would be tried."""
+    if "" in words:
+        return ""
+    groups: dict[str, list[str]] = {}
+    for word in words:
+        groups.setdefault(word[0], []).append(word)
+    branches = []
+    for group in groups.values():
+        first, last = min(group), max(group)  # what these two share, all share
+        shared = next((at for at, letter in enumerate(first) if letter != last[at]), len(first))
+        branches.append(re.escape(first[:shared]) + _any_of([word[shared:] for word in group]))
+    return f"(?:{'|'.join(branches)})"
 
 
 def template_from(values: Mapping[str, str]) -> Template:

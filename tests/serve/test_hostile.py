@@ -1,0 +1,111 @@
+"""Bodies made to cost: each is answered in a time that grows with its bytes alone, and others do not notice."""
+
+import json
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from servers import null_server
+
+SIZE = 1_990_000
+PER_BYTE = 0.5e-6  # CPU seconds; the worst takes a quarter of it, and took 9 times as much
+ROOM = 300  # MB above what the server needs idle; errors of a million items took 1,200
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+
+
+def listed(head, unit, tail):
+    """`unit` as often as fits in a body, with commas between."""
+    return (head + ",".join([unit] * ((SIZE - len(head) - len(tail)) // (len(unit.encode()) + 1))) + tail).encode()
+
+
+def run(head, unit, tail):
+    """`unit` as often as fits."""
+    return (head + unit * ((SIZE - len(head) - len(tail)) // len(unit.encode())) + tail).encode()
+
+
+def members(head, tail):
+    return (head + ",".join(f'"{n}":1' for n in range(180_000)) + tail).encode()
+
+
+BODIES = {
+    "pairs of nothing": ("/match", 422, listed('{"pairs":[', "[]", "]}")),
+    "pairs of numbers": ("/match", 422, listed('{"pairs":[', "0", "]}")),
+    "too many good pairs": ("/match", 422, listed('{"pairs":[', '["a","b"]', "]}")),
+    "a pair of a million": ("/match", 422, listed('{"pairs":[[', '""', "]]}")),
+    "an unknown name of 2 MB": ("/match", 422, run('{"pairs":[],"', "€", '":1}')),
+    "a value of 2 MB": ("/match", 422, run('{"pairs":"', "\u0301", '"}')),
+    "as many names as fit": ("/match", 422, members("{", "}")),
+    "a document of as many": ("/rerank", 422, members('{"query":"a","documents":[{"text":"x",', "}]}")),
+    "lists where they do not belong": ("/match", 422, listed('{"pairs":{"a":[', "[]", "]}}")),
+    "texts that are none": ("/rerank", 422, listed('{"query":"a","texts":[', "0", "]}")),
+    "documents that are none": ("/rerank", 422, listed('{"query":"a","documents":[', "{}", "]}")),
+    "one text or many": ("/score", 422, listed('{"text_1":"a","text_2":[', "0", "]}")),
+    "token ids": ("/v1/embeddings", 422, listed('{"input":["a",', "0", "]}")),
+    "a number of 2 MB": ("/match", 400, run('{"pairs":', "1", "}")),
+    "many long numbers": ("/match", 422, listed('{"pairs":[', "1" * 4300, "]}")),
+    "a fraction of 2 MB": ("/match", 422, run('{"pairs":1.', "1", "}")),
+    "nested": ("/match", 422, run("", "[", "")),
+    "nested over and over": ("/match", 422, listed('{"pairs":[', "[" * 900 + "]" * 900, "]}")),
+    "quotes without end": ("/match", 400, run('{"pairs":[["a","', ',\\"', "")),
+    "halves of surrogates": ("/match", 422, run('{"pairs":[["a","', "\\ud800", '"]]}')),
+    "blanks": ("/match", 200, run('{"pairs":[["a","', " ", 'x"]]}')),
+    "newlines": ("/match", 200, run('{"pairs":[["a","', "\\n", 'x"]]}')),
+    "zero width": ("/match", 200, run('{"pairs":[["a","', "\u200b", 'x"]]}')),
+    "nothing but blanks": ("/match", 422, run('{"pairs":[["a","', " ", '"]]}')),
+    "texts of blanks": ("/match", 200, listed('{"pairs":[', f'["{" " * 4700}x","a"]', "]}")),
+    "a long query, many documents": (
+        "/rerank", 200, json.dumps({"query": " " * 1_900_000 + "x", "documents": ["a"] * 1000}).encode(),
+    ),
+    "one long text against many": (
+        "/score", 422, json.dumps({"text_1": "€" * 300_000, "text_2": [*["a"] * 999, " "]}).encode(),
+    ),
+    "a long search": ("/search", 200, run('{"query":"', "\u200b", 'x"}')),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def server():
+    with null_server() as found:
+        yield found.until_ready()
+
+
+def cpu_seconds(process):
+    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def megabytes(process, what):
+    lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(what))
+
+
+def test_no_body_costs_more_than_its_bytes_and_no_answer_repeats_it(server):
+    idle = megabytes(server.process, "VmRSS")
+    for name, (path, status, body) in BODIES.items():
+        assert len(body) <= 2_000_000
+        before = cpu_seconds(server.process)
+        answer = server.ask(path, body)
+        spent = cpu_seconds(server.process) - before
+        assert answer.status == status, (name, answer.text[:200])
+        assert spent < PER_BYTE * len(body), (name, spent)
+        if status != 200:
+            assert len(answer.text) < 1000, name
+    assert megabytes(server.process, "VmHWM") < idle + ROOM
+
+
+def test_many_at_once_do_not_keep_the_server_from_others(server):
+    path, _, body = BODIES["pairs of nothing"]
+    statuses = []
+    askers = [threading.Thread(target=lambda: statuses.append(server.ask(path, body).status)) for _ in range(10)]
+    for asker in askers:
+        asker.start()
+    waits = []
+    while any(asker.is_alive() for asker in askers):
+        began = time.monotonic()
+        assert server.ask("/healthz").status == 200
+        waits.append(time.monotonic() - began)
+    assert statuses == [422] * 10
+    assert max(waits) < 5, "seconds; ten such bodies took 36"
