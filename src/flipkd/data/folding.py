@@ -7,9 +7,8 @@ import unicodedata
 
 # NFKC makes digits of these: 10⁵ would be 105, and 1½ would be 11⁄2.
 _RAISED_AFTER_DIGIT = re.compile(r"(?<=\d)(?=[²³¹⁰-₉¼-¾⅐-⅞①-⓿])")
-_TELLS_APART = (
-    "#%&*@"  # of all punctuation: C#, 5 %, R&D, A*, @user; the hyphen and the full stop only where they stand so
-)
+# Of all punctuation: C#, 5 %, R&D, A*, @user. Hyphen and full stop only where they tell apart.
+_TELLS_APART = "#%&*@"
 _HYPHENS = "-\u2010\u2011\u2212"  # with the minus sign
 _QUOTES = "`\u00b4"
 # A full stop counts before a word (.NET), a hyphen at one end of it (A-, -5), not inside or alone.

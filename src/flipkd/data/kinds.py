@@ -47,7 +47,7 @@ def _in_zip(path: Path) -> str:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+    except (zipfile.BadZipFile, OSError, ValueError, RuntimeError):
         names = []
     if any(name.startswith("xl/") for name in names):
         return f"an Excel workbook (.xlsx); {_SPREADSHEET}"

@@ -27,6 +27,7 @@ def open_separated(path: Path, expected: str) -> Source:
         say_once(f"{path}: its fields are separated by {read_as}, not by {SEPARATORS[expected]}; read so")
 
     def batches(texts: list[str], others: list[str]) -> Iterator[Batch]:
+        """As `Source` says."""
         wanted = [*texts, *others]
         refuse_repeats(str(path), names, wanted)
         records = _records(path, dialect)
