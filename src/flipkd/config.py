@@ -87,7 +87,11 @@ class TrainConfig(Settings):
         0.2, ge=0, lt=0.5, description="dual threshold at this quantile of the teacher's scores; null: no filter"
     )
     score: Literal["auto", "answer", "cosine"] = Field(
-        "auto", description="what decides; auto: whichever of answer, cosine or both is best on validation"
+        "auto", description="the student's part of what decides; auto: answer, cosine or both, by validation"
+    )
+    keep_teacher: Literal["auto"] | bool = Field(
+        "auto",
+        description="the matcher keeps its teacher, whose score is part of the sum; auto: where that is better on validation",
     )
     queue_size: int = Field(
         0, ge=0, description="right-hand texts of earlier steps that each text is compared with as well"

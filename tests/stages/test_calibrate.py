@@ -155,7 +155,7 @@ def test_a_read_only_matcher_an_edited_card_and_a_contract_of_format_1(trained, 
     old = tmp_path / "old"
     shutil.copytree(Path(trained) / "matcher", old)
     contract = json.loads((old / "matcher.json").read_text())
-    for name in ("symmetric", "review_threshold"):
+    for name in ("symmetric", "review_threshold", "teacher", "cascade"):
         del contract[name]
     (old / "matcher.json").write_text(json.dumps(contract | {"format": 1}))
     write_manifest(old)
@@ -165,7 +165,7 @@ def test_a_read_only_matcher_an_edited_card_and_a_contract_of_format_1(trained, 
     done = flipkd(*words(old, pair_files, tmp_path / "new"))
     assert done.code == 0, done.err
     new = Matcher.from_pretrained(tmp_path / "new")
-    assert new.contract.format == 3
+    assert new.contract.format == 4
     assert (tmp_path / "new" / "README.md").read_text().startswith("# My own words\n<!-- decisions -->")
     assert all(path.stat().st_mode & 0o200 for path in (tmp_path / "new").rglob("*"))
 

@@ -19,6 +19,7 @@ VALUES = {
     "max_text_length": 16,
     "readout_places": ["model.layers.1.self_attn.q_proj"],
 }
+TEACHER = {"fingerprint": "00", "kind": "bi_encoder", "max_length": None, "prompt": ""}
 
 
 def write(folder, values):
@@ -31,7 +32,7 @@ def test_what_is_saved_is_what_is_read(tmp_path):
     contract.save(tmp_path)
     assert read_contract(tmp_path) == contract
     assert read_contract(tmp_path).threshold == -1e-17
-    assert (contract.format, contract.pooling, contract.label_ids) == (3, "mean", (3, 7))
+    assert (contract.format, contract.pooling, contract.label_ids) == (4, "mean", (3, 7))
 
 
 def test_a_contract_of_format_1_has_no_review(tmp_path):
@@ -45,12 +46,20 @@ def test_the_score_is_the_answer_unless_it_says_otherwise(tmp_path):
     assert read_contract(tmp_path).score == {"answer": 0.1 + 0.2, "cosine": -7.5}
 
 
+def test_a_kept_teacher_and_a_band_without_bounds_are_read_back(tmp_path):
+    band = {"low": None, "high": 0.1 + 0.2, "slope": 2.0, "intercept": -0.5}
+    values = VALUES | {"score": {"answer": 1.0, "teacher": 0.5}, "teacher": TEACHER, "cascade": band}
+    ScoreContract.model_validate(values).save(tmp_path)
+    contract = read_contract(tmp_path)
+    assert (contract.teacher.model_dump(), contract.cascade) == (TEACHER, band)
+
+
 @pytest.mark.parametrize(
     "change, said",
     [
         ({"score": {}}, "score"),
         ({"score": {"length": 1.0}}, "score"),
-        ({"format": 4}, "format 4 needs a newer flipkd"),
+        ({"format": 5}, "format 5 needs a newer flipkd"),
         ({"format": 0}, "format: "),
         ({"reading": "both"}, "reading: "),
         ({"pooling": "max"}, "pooling: "),
@@ -59,6 +68,10 @@ def test_the_score_is_the_answer_unless_it_says_otherwise(tmp_path):
         ({"threshold": 1.0, "review_threshold": 1.0}, "must lie below threshold 1.0"),
         ({"review_threshold": 0.0}, "must lie below threshold None"),
         ({"surprise": 1}, "surprise: "),
+        ({"score": {"answer": 1.0, "teacher": 2.0}}, "but none is kept"),
+        ({"cascade": {"low": 0.0, "high": 1.0, "slope": 1.0, "intercept": 0.0}}, "but none is kept"),
+        ({"score": {"teacher": 2.0}, "teacher": TEACHER}, "must hold the answer or the cosine"),
+        ({"teacher": TEACHER | {"kind": "scores"}}, "teacher.kind: "),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path, change, said):

@@ -22,8 +22,12 @@ PER_SYSTEM: dict[str, dict[str, Any]] = {
     "teacher": {"fine_tune": False},
     "teacher_finetuned": {"fine_tune": True},
     "cross_encoder": {"teacher_type": "cross_encoder"},
-    "plain": {"objectives": {"answer_cross_entropy": 1.0}, "score": "auto"},
-    "no_teacher": {"objectives": {"answer_cross_entropy": 1.0, "cosent": 1.0}, "score": "auto"},
+    "plain": {"objectives": {"answer_cross_entropy": 1.0}, "score": "auto", "keep_teacher": "auto"},
+    "no_teacher": {
+        "objectives": {"answer_cross_entropy": 1.0, "cosent": 1.0},
+        "score": "auto",
+        "keep_teacher": "auto",
+    },
 }
 
 

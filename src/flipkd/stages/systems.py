@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from flipkd.config import CompareConfig, TeachConfig, TrainConfig
 from flipkd.device import best_device
 from flipkd.errors import ArtefactError
-from flipkd.evaluate.combine import COMBINED, fit_weights, weighted_sum
+from flipkd.evaluate.combine import COMBINED, TEACHER, WITH_TEACHER, fit_weights, weighted_sum
 from flipkd.stages.entries import LABELS_ONLY, PATHS, STUDENTS, Entry, short_hash
 from flipkd.stages.pairs import content_hash, labels_of, trainable_pairs, warn_of_leaks
 from flipkd.stages.teach import StoredTeacher, given_scores, local_model, teach
 from flipkd.stages.train import train
 from flipkd.stages.units import Split
+from flipkd.student.contract import read_contract
 from flipkd.student.loading import load_student
 from flipkd.student.model import Student
 from flipkd.student.scoring import score_pairs
@@ -171,7 +172,21 @@ def flipped(bench: Bench) -> dict[str, Split]:
     """The student that also learns from a teacher."""
     settings = bench.teach_config()
     _teach(settings)
-    return _all_scores(bench, _trained(bench, settings.output_dir))
+    scores = _all_scores(bench, _trained(bench, settings.output_dir))
+    return scores | _with_teacher(bench, scores, settings.output_dir)
+
+
+def _with_teacher(bench: Bench, scores: dict[str, Split], teacher_folder: str) -> dict[str, Split]:
+    """The sum that a matcher decides by which keeps its teacher; nothing for one that does not."""
+    if bench.decides_by != WITH_TEACHER:
+        return {}
+    stored, parts = StoredTeacher(teacher_folder), {}
+    weights = read_contract(Path(bench.config.output_dir) / str(bench.matcher)).score
+    for name in ("validation", "test"):
+        columns = {kind: getattr(split, name) for kind, split in scores.items()}
+        columns[TEACHER] = stored.signal(bench.sets[name]).pair_scores()
+        parts[name] = weighted_sum(columns, {str(kind): weight for kind, weight in weights.items()})
+    return {WITH_TEACHER: Split(**parts)}
 
 
 def _all_scores(bench: Bench, student: Student) -> dict[str, Split]:
@@ -187,6 +202,8 @@ def _trained(bench: Bench, teacher_folder: str | None) -> Student:
         bench.cost["train_pairs_per_second"] = rate
     student, contract = load_student(folder)
     bench.decides_by = COMBINED if len(contract.score) > 1 else next(iter(contract.score))
+    if contract.teacher is not None:
+        bench.decides_by = WITH_TEACHER
     return student.to(best_device())
 
 

@@ -15,6 +15,7 @@ from flipkd.claims import claimed
 from flipkd.config import MINED_BY_DEFAULT, TrainConfig
 from flipkd.errors import ConfigError, DataError
 from flipkd.files import write_json
+from flipkd.stages.kept_teacher import require_keepable, teacher_to_keep
 from flipkd.stages.pairs import content_hash, labelled, labels_of, trainable_pairs, warn_of_leaks
 from flipkd.stages.teach import StoredTeacher, local_model
 from flipkd.teachers.preflight import preflight
@@ -64,6 +65,7 @@ def _train(config: TrainConfig, sets: dict[str, Any]) -> Path:
     learns_from_teacher = any("teacher" in term.needs for term in objectives)
     if not learns_from_teacher:  # nothing is to be learnt from a pair without a label
         tables["train"] = _table(labelled(sets["train"], name="train"), teacher)
+    require_keepable(config, teacher)
     teacher = None  # the tables hold what is needed of it
 
     def claim() -> AbstractContextManager[None]:
@@ -80,13 +82,14 @@ def _train(config: TrainConfig, sets: dict[str, Any]) -> Path:
             folder = Path(config.output_dir) / run.MATCHER
             logger.warning("%s: finished before; nothing to do", folder)
             return folder
+        keepable = ranks.first(lambda: teacher_to_keep(config))
         table = _with_mined(tables["train"], config) if learns_from_teacher else tables["train"]
         _require_same_rows(table)
         student, contract = run.fresh_student(config)
         _tell_of_cut(student, table)
         if config.teacher:
             ranks.first(lambda: _preflight(student, tables["validation"], Path(config.output_dir)))
-        return run.train(student, contract, config, table=table, validation=tables["validation"])
+        return run.train(student, contract, config, table=table, validation=tables["validation"], teacher=keepable)
 
 
 def _table(dataset: Any, teacher: StoredTeacher | None) -> PairTable:
