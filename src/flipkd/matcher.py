@@ -46,8 +46,6 @@ class Matcher:
     ) -> None:
         """`fingerprint` is the sha256 of the folder's manifest, by which an index knows the model that made it."""
         self.student, self.contract, self.fingerprint, self.teacher = student, contract, fingerprint, teacher
-        if TEACHER in contract.score and teacher is None:
-            raise ConfigError("this matcher's score needs its teacher; load it with Matcher.from_pretrained")
         calibration = contract.calibration
         self.calibration = Calibration(**calibration) if calibration else Calibration.identity()
         self.threshold = 0.0 if contract.threshold is None else contract.threshold
@@ -90,7 +88,8 @@ class Matcher:
         if cascade:
             return self.cascade(pairs, batch_size=batch_size, show_progress_bar=show_progress_bar)[0]
         left, right = checked_sides(pairs)
-        teacher = self._teacher_scores(left, right) if TEACHER in self.contract.score else None
+        keeps = TEACHER in self.contract.score
+        teacher = self._teacher_scores(left, right, batch_size=batch_size) if keeps else None
         label = "pairs" if show_progress_bar else None
         return _finite(self._read(left, right, teacher, batch_size=batch_size, progress=label))
 
@@ -104,7 +103,7 @@ class Matcher:
         """
         band = self.require_cascade()
         left, right = checked_sides(pairs)
-        teacher = self._teacher_scores(left, right)
+        teacher = self._teacher_scores(left, right, batch_size=batch_size)
         scores, read = band.scores(teacher), band.read(teacher)
         rows = np.flatnonzero(read)
         own = teacher[rows] if TEACHER in self.contract.score else None
@@ -126,16 +125,16 @@ class Matcher:
             )
         return Cascade(**self.contract.cascade)  # type: ignore[arg-type]  # which checks what it is given
 
-    def teacher_scores(self, pairs: Pairs) -> Floats:
+    def teacher_scores(self, pairs: Pairs, *, batch_size: int | None = None) -> Floats:
         """Scores [N] of the teacher that the matcher keeps: cosines or logits. Raises ConfigError when it keeps none."""
         if self.teacher is None:
             raise ConfigError("this matcher keeps no teacher; train it with --set keep_teacher=true")
-        return _finite(self._teacher_scores(*checked_sides(pairs)))
+        return _finite(self._teacher_scores(*checked_sides(pairs), batch_size=batch_size))
 
-    def _teacher_scores(self, left: list[str], right: list[str]) -> Floats:
+    def _teacher_scores(self, left: list[str], right: list[str], *, batch_size: int | None) -> Floats:
         if self.teacher is None:
-            raise ConfigError("this matcher keeps no teacher")
-        return self.teacher.scores(left, right, both_orders=self.contract.symmetric)
+            raise ConfigError("this matcher's score needs its teacher; load it with Matcher.from_pretrained")
+        return self.teacher.scores(left, right, both_orders=self.contract.symmetric, batch_size=batch_size)
 
     def _read(
         self,

@@ -12,6 +12,7 @@ from flipkd.errors import ArtefactError
 from flipkd.teachers import aboard
 from flipkd.teachers.aboard import TeacherAboard, load_aboard, require_saveable
 from flipkd.teachers.teacher import load_teacher
+from flipkd.text import CHARACTERS_PER_TOKEN
 
 LEFT = ["loan1 card2", "fee3", "loan1 card2", "rate4 rate5"]
 RIGHT = ["card2", "fee3", "rate1", "loan1 card2"]
@@ -105,6 +106,20 @@ def test_a_text_is_encoded_once_and_the_least_used_leave_first(monkeypatch):
     monkeypatch.setattr(aboard, "WINDOW", 2)
     pairs = ["a", "bb", "cc", "d", "e"], ["bb", "bb", "a", "a", "e"]
     np.testing.assert_array_equal(one.scores(*pairs), TeacherAboard(Counting()).scores(*pairs))
+
+
+def test_what_lies_far_beyond_the_limit_is_not_looked_at(teacher, monkeypatch):
+    one = TeacherAboard(teacher)
+    expected = one.scores(["loan1 card2 " * 20], ["fee3"])
+    longest = []
+    for name in ("embed", "score"):
+        if hasattr(teacher, name):
+            real = getattr(teacher, name)
+            watched = lambda *texts, real=real: longest.extend(map(len, texts[0])) or real(*texts)  # noqa: E731
+            monkeypatch.setattr(teacher, name, watched)
+    found = TeacherAboard(teacher).scores(["loan1 card2 " * 100_000], ["fee3"])
+    assert found == pytest.approx(expected)
+    assert max(longest) == 16 * CHARACTERS_PER_TOKEN
 
 
 def test_threads_may_share_it(teacher):

@@ -59,7 +59,9 @@ def calibrate(
         if symmetric is not None:
             loaded.contract = loaded.contract.model_copy(update={"symmetric": symmetric})
         pairs = list(zip(dataset["text1"][:], dataset["text2"][:], strict=True))
-        teacher = None if cascade is None else loaded.teacher_scores(pairs)  # refused before the student reads them
+        teacher = (
+            None if cascade is None else loaded.teacher_scores(pairs, batch_size=batch_size)
+        )  # refused before the student reads them
         scores = loaded.predict(pairs, batch_size=batch_size, show_progress_bar=True)
         contract = fitted(loaded.contract, scores, labels, threshold=match_target, review=review_target)
         report = figures(contract, scores, labels)

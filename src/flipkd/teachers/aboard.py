@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from flipkd.errors import ArtefactError
 from flipkd.files import TEMPORARY
 from flipkd.teachers.teacher import VectorTeacher, load_teacher
+from flipkd.text import CHARACTERS_PER_TOKEN, beginning
 
 Floats = NDArray[np.float32]
 FOLDER = "teacher"  # in a matcher folder
@@ -35,6 +36,8 @@ class TeacherAboard:
         self.teacher, self.limit, self.source = teacher, limit, dict(source or {})
         self._kept: OrderedDict[str, Floats] = OrderedDict()
         self._size = 0
+        self._max_length: int | None = teacher.describe().get("max_length")
+        self._batch_size = getattr(teacher, "batch_size", None)
         self._alone = Lock()  # a tokenizer keeps how the last batch was cut, so two threads must not mix
 
     @property
@@ -47,9 +50,10 @@ class TeacherAboard:
         """How many numbers the model has."""
         return sum(parameter.numel() for parameter in self.teacher.model.parameters())
 
-    def embed(self, texts: Sequence[str]) -> Floats:
-        """Unit vectors [n, d] of a bi-encoder; each different text is encoded once."""
+    def embed(self, texts: Sequence[str], *, batch_size: int | None = None) -> Floats:
+        """Unit vectors [n, d] of a bi-encoder; each different text is encoded once, `batch_size` of them in a pass."""
         with self._alone:
+            self.teacher.batch_size = batch_size or self._batch_size
             wanted = list(dict.fromkeys(texts))
             found = {text: self._kept[text] for text in wanted if text in self._kept}
             missing = [text for text in wanted if text not in found]
@@ -69,21 +73,38 @@ class TeacherAboard:
             old, row = self._kept.popitem(last=False)
             self._size -= row.nbytes + len(old)
 
-    def scores(self, left: Sequence[str], right: Sequence[str], *, both_orders: bool = False) -> Floats:
-        """Scores [N] of the pairs; `both_orders`: the mean of (a, b) and (b, a)."""
+    def scores(
+        self,
+        left: Sequence[str],
+        right: Sequence[str],
+        *,
+        both_orders: bool = False,
+        batch_size: int | None = None,
+    ) -> Floats:
+        """Scores [N] of the pairs; `both_orders`: the mean of (a, b) and (b, a). batch_size: None is the teacher's own."""
         if both_orders and not self.has_vectors:
-            return np.asarray((self.scores(left, right) + self.scores(right, left)) / 2, np.float32)
+            there, back = (self.scores(*sides, batch_size=batch_size) for sides in ((left, right), (right, left)))
+            return np.asarray((there + back) / 2, np.float32)
+        left, right = self._cut(left), self._cut(right)
         parts = [np.zeros(0, np.float32)]
         for start in range(0, len(left), WINDOW):
-            parts.append(self._window(left[start : start + WINDOW], right[start : start + WINDOW]))
+            window = slice(start, start + WINDOW)
+            parts.append(self._window(left[window], right[window], batch_size))
         return np.concatenate(parts)
 
-    def _window(self, left: Sequence[str], right: Sequence[str]) -> Floats:
+    def _cut(self, texts: Sequence[str]) -> Sequence[str]:
+        """The texts without what lies far beyond the teacher's limit, which costs time and memory and changes nothing."""
+        if self._max_length is None:
+            return texts
+        return [beginning(text, self._max_length * CHARACTERS_PER_TOKEN) for text in texts]
+
+    def _window(self, left: Sequence[str], right: Sequence[str], batch_size: int | None) -> Floats:
         if self.has_vectors:
-            vectors = self.embed([*left, *right])
+            vectors = self.embed([*left, *right], batch_size=batch_size)
             products: Floats = np.einsum("nd,nd->n", vectors[: len(left)], vectors[len(left) :])
             return products
         with self._alone:
+            self.teacher.batch_size = batch_size or self._batch_size
             logits: Floats = self.teacher.score(left, right)
         return logits
 
