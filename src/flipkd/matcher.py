@@ -123,7 +123,7 @@ class Matcher:
             raise ConfigError(
                 "this matcher has no band for a cascade; fit one on labelled pairs with flipkd calibrate --cascade 0.005"
             )
-        return Cascade(**self.contract.cascade)  # type: ignore[arg-type]  # which checks what it is given
+        return Cascade(**self.contract.cascade.model_dump())
 
     def teacher_scores(self, pairs: Pairs, *, batch_size: int | None = None) -> Floats:
         """Scores [N] of the teacher that the matcher keeps: cosines or logits. Raises ConfigError when it keeps none."""

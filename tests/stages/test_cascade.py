@@ -35,7 +35,7 @@ def pairs(pair_files):
 
 def with_band(matcher, low, high):
     """The matcher with other bounds."""
-    cascade = matcher.contract.cascade | {"low": low, "high": high}
+    cascade = matcher.contract.cascade.model_copy(update={"low": low, "high": high})
     contract = matcher.contract.model_copy(update={"cascade": cascade})
     return Matcher(matcher.student, contract, teacher=matcher.teacher)
 
@@ -46,16 +46,16 @@ def test_inside_the_band_it_is_read_in_full_and_outside_the_teacher_decides(band
     teacher, whole = matcher.teacher_scores(pairs).astype(np.float64), matcher.predict(pairs)
     middle = float(np.median(teacher))
     for used in (matcher, with_band(matcher, middle - 0.05, middle + 0.05)):
-        low, high = used.contract.cascade["low"], used.contract.cascade["high"]
+        low, high = used.contract.cascade.low, used.contract.cascade.high
         inside = (teacher >= (-9 if low is None else low)) & (teacher < (9 if high is None else high))
         scores, read = used.cascade(pairs, batch_size=5)
         assert read.tolist() == inside.tolist()
         np.testing.assert_allclose(scores[inside], whole[inside], rtol=1e-4, atol=1e-4)
-        np.testing.assert_allclose(scores[~inside], (band["slope"] * teacher + band["intercept"])[~inside], rtol=1e-5)
+        np.testing.assert_allclose(scores[~inside], (band.slope * teacher + band.intercept)[~inside], rtol=1e-5)
         np.testing.assert_array_equal(used.predict(pairs, batch_size=5, cascade=True), scores)
         assert used.decide(pairs, cascade=True) == used.decisions(scores)
         np.testing.assert_allclose(used.predict_proba(pairs, cascade=True), used.calibration.apply(scores), atol=1e-5)
-    low, high = band["low"], band["high"]
+    low, high = band.low, band.high
     decided = np.array(matcher.decide(pairs, cascade=True))
     assert set(decided[teacher < (-9 if low is None else low)]) <= {"no_match"}
     assert set(decided[teacher >= (9 if high is None else high)]) <= {"match"}
@@ -74,17 +74,11 @@ def test_the_student_is_asked_for_nothing_that_the_teacher_decides(banded, pairs
     matcher = Matcher.from_pretrained(banded[0])
     top = float(matcher.teacher_scores(pairs).max()) + 1
     asked = []
+    matcher = with_band(matcher, top, top)
     monkeypatch.setattr(matcher, "_score", lambda left, right, **more: asked.extend(left) or np.zeros(len(left)))
-    _, read = with_band_of(matcher, top).cascade(pairs)
+    _, read = matcher.cascade(pairs)
     assert not read.any()
     assert asked == []
-
-
-def with_band_of(matcher, low):
-    matcher.contract = matcher.contract.model_copy(
-        update={"cascade": matcher.contract.cascade | {"low": low, "high": low}}
-    )
-    return matcher
 
 
 def test_calibrate_says_what_it_does_and_evaluate_measures_it(banded, pair_files):

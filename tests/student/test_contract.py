@@ -51,7 +51,7 @@ def test_a_kept_teacher_and_a_band_without_bounds_are_read_back(tmp_path):
     values = VALUES | {"score": {"answer": 1.0, "teacher": 0.5}, "teacher": TEACHER, "cascade": band}
     ScoreContract.model_validate(values).save(tmp_path)
     contract = read_contract(tmp_path)
-    assert (contract.teacher.model_dump(), contract.cascade) == (TEACHER, band)
+    assert (contract.teacher.model_dump(), contract.cascade.model_dump()) == (TEACHER, band)
 
 
 @pytest.mark.parametrize(
@@ -70,6 +70,8 @@ def test_a_kept_teacher_and_a_band_without_bounds_are_read_back(tmp_path):
         ({"surprise": 1}, "surprise: "),
         ({"score": {"answer": 1.0, "teacher": 2.0}}, "but none is kept"),
         ({"cascade": {"low": 0.0, "high": 1.0, "slope": 1.0, "intercept": 0.0}}, "but none is kept"),
+        ({"cascade": {"low": 0.0, "high": 1.0, "slope": 0.0, "intercept": 0.0}}, "cascade.slope: "),
+        ({"cascade": {"low": 0.0}}, "cascade.high: "),
         ({"score": {"teacher": 2.0}, "teacher": TEACHER}, "must hold the answer or the cosine"),
         ({"teacher": TEACHER | {"kind": "scores"}}, "teacher.kind: "),
     ],

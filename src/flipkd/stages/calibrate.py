@@ -134,6 +134,8 @@ def with_cascade(
 
     teacher, scores, labels: [N]. Where the teacher may decide no pair at this loss, there is no band, and that is said.
     """
+    from flipkd.student.contract import CascadeBand
+
     fit = fit_cascade(
         teacher,
         scores,
@@ -145,7 +147,7 @@ def with_cascade(
     if fit.cascade is None:
         logger.warning("the teacher can decide no pair alone at a loss of %g of F1; allow more to get a cascade", loss)
     else:
-        contract = contract.model_copy(update={"cascade": asdict(fit.cascade)})
+        contract = contract.model_copy(update={"cascade": CascadeBand(**asdict(fit.cascade))})
     return contract, {"share": fit.share, "f1": fit.f1, "f1_all_read": fit.f1_all_read}
 
 

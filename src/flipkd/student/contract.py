@@ -26,6 +26,17 @@ class KeptTeacher(BaseModel):
     prompt: str
 
 
+class CascadeBand(BaseModel):
+    """Between which teacher scores the student reads a pair, and the line that gives any other one its score."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    low: float | None
+    high: float | None
+    slope: float = Field(gt=0)
+    intercept: float
+
+
 class ScoreContract(BaseModel):
     """Prompt, label tokens, readout, truncation, base model, calibration and threshold of one matcher."""
 
@@ -55,8 +66,8 @@ class ScoreContract(BaseModel):
     """A score of at least this is a match."""
     review_threshold: float | None = None
     """A score of at least this and below `threshold` is for a person to look at."""
-    cascade: dict[str, float | None] | None = None
-    """Between which teacher scores the student reads a pair, and what score any other one has: fields of a Cascade."""
+    cascade: CascadeBand | None = None
+    """Where the teacher may decide alone."""
 
     @model_validator(mode="after")
     def _has_its_teacher(self) -> Self:
