@@ -5,9 +5,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from flipkd.errors import ConfigError, DataError
-from flipkd.student.prompt import Prompt, Template, template_from
+from flipkd.student.prompt import CHARACTERS_PER_TOKEN, Prompt, Template, template_from
 from flipkd.student.rows import LEFT_TEXT, QUESTION, RIGHT_TEXT
-from flipkd.text import CHARACTERS_PER_TOKEN, is_empty
+from flipkd.text import is_empty
 
 
 @pytest.fixture(scope="module")

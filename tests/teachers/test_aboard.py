@@ -10,9 +10,8 @@ import pytest
 
 from flipkd.errors import ArtefactError
 from flipkd.teachers import aboard
-from flipkd.teachers.aboard import TeacherAboard, load_aboard, require_saveable
+from flipkd.teachers.aboard import CHARACTERS_PER_TOKEN, TeacherAboard, load_aboard, require_saveable
 from flipkd.teachers.teacher import load_teacher
-from flipkd.text import CHARACTERS_PER_TOKEN
 
 LEFT = ["loan1 card2", "fee3", "loan1 card2", "rate4 rate5"]
 RIGHT = ["card2", "fee3", "rate1", "loan1 card2"]
@@ -120,6 +119,14 @@ def test_what_lies_far_beyond_the_limit_is_not_looked_at(teacher, monkeypatch):
     found = TeacherAboard(teacher).scores(["loan1 card2 " * 100_000], ["fee3"])
     assert found == pytest.approx(expected)
     assert max(longest) == 16 * CHARACTERS_PER_TOKEN
+
+
+def test_it_reads_as_many_texts_in_a_pass_as_it_is_told(teacher):
+    one, own = TeacherAboard(teacher), teacher.batch_size
+    one.scores(LEFT, RIGHT, batch_size=3)
+    assert teacher.batch_size == 3
+    one.scores(LEFT, RIGHT)
+    assert teacher.batch_size == own
 
 
 def test_threads_may_share_it(teacher):

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
+from flipkd.claims import RUN
 from flipkd.config import TrainConfig
 from flipkd.errors import ArtefactError, ConfigError, RefusedError
 from flipkd.files import read_json
@@ -52,10 +53,12 @@ def teacher_to_keep(config: TrainConfig) -> Callable[[], TeacherAboard] | None:
 
 def aboard(stored: StoredTeacher) -> TeacherAboard:
     """The model of a teacher's folder, with the name and the licence of what it was made from."""
-    tuned = stored.folder / "model" / "finetune.json"
-    base = str(read_json(tuned)["base"] if tuned.exists() else stored.describe()["name"])
-    name = f"{base}, fine-tuned" if tuned.exists() else base
-    return TeacherAboard(stored.model(), source={"name": name, "licence": licence_of(base)})
+    name, licence = str(stored.describe()["name"]), None
+    if (stored.folder / RUN).exists():  # a fine-tuned model's own name is that of its folder
+        made = read_json(stored.folder / RUN)["config"]
+        licence = licence_of(made["teacher_name_or_path"])
+        name = made["teacher_name_or_path"] + (", fine-tuned" if made["fine_tune"] else "")
+    return TeacherAboard(stored.model(), source={"name": name, "licence": licence})
 
 
 def licence_of(name: str) -> str | None:

@@ -173,14 +173,14 @@ def flipped(bench: Bench) -> dict[str, Split]:
     settings = bench.teach_config()
     _teach(settings)
     scores = _all_scores(bench, _trained(bench, settings.output_dir))
-    return scores | _with_teacher(bench, scores, settings.output_dir)
+    return scores | _with_teacher(bench, scores)
 
 
-def _with_teacher(bench: Bench, scores: dict[str, Split], teacher_folder: str) -> dict[str, Split]:
+def _with_teacher(bench: Bench, scores: dict[str, Split]) -> dict[str, Split]:
     """The sum that a matcher decides by which keeps its teacher; nothing for one that does not."""
     if bench.decides_by != WITH_TEACHER:
         return {}
-    stored, parts = StoredTeacher(teacher_folder), {}
+    stored, parts = StoredTeacher(bench.teach_config().output_dir), {}
     weights = read_contract(Path(bench.config.output_dir) / str(bench.matcher)).score
     for name in ("validation", "test"):
         columns = {kind: getattr(split, name) for kind, split in scores.items()}

@@ -15,13 +15,14 @@ from typing import Any
 
 from flipkd.errors import ConfigError, DataError, shorten
 from flipkd.student.rows import INSTRUCTION, LEFT_HEAD, LEFT_TEXT, QUESTION, RIGHT_HEAD, RIGHT_TEXT, Row
-from flipkd.text import CHARACTERS_PER_TOKEN, beginning, is_empty
+from flipkd.text import is_empty
 
 READINGS = ("joint", "separate", "blocked")
 # Tokenised texts that are remembered, by number and in bytes; beyond, all are forgotten and tokenised when they return.
 TEXTS_KEPT, BYTES_KEPT = 2**16, 2**28
 WINDOW = 4096  # pairs whose lengths are looked at together
 BYTES_PER_TOKEN = 40  # of a list of Python's numbers
+CHARACTERS_PER_TOKEN = 16  # texts are cut here before tokenising: truncation by the tokenizer does not bound its work
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class Prompt:
         if len(self._texts) > TEXTS_KEPT or self._bytes > BYTES_KEPT:
             self._texts, self._bytes = {}, 0
         most = self.max_text_length * CHARACTERS_PER_TOKEN
-        cut = [beginning(text, most) for text in texts]
+        cut = [_beginning(text, most) for text in texts]
         missing = [text for text in dict.fromkeys(cut) if text not in self._texts]
         for text, ids in zip(missing, self._ids(missing) if missing else [], strict=True):
             if is_empty(text) or not ids:
@@ -206,6 +207,15 @@ class Prompt:
                 f"exactly one token and change none before it: try another word, or another space before it"
             )
         return with_word[-1]
+
+
+def _beginning(text: str, most: int) -> str:
+    """At most so many characters, from the first visible one on where blanks alone are more than that."""
+    part = text[:most]
+    if len(text) <= most or not is_empty(part) or is_empty(text):
+        return part
+    start = next(place for place, character in enumerate(text) if not is_empty(character))
+    return text[start : start + most]
 
 
 def template_from(values: Mapping[str, str]) -> Template:

@@ -16,12 +16,14 @@ from numpy.typing import NDArray
 from flipkd.errors import ArtefactError
 from flipkd.files import TEMPORARY
 from flipkd.teachers.teacher import VectorTeacher, load_teacher
-from flipkd.text import CHARACTERS_PER_TOKEN, beginning
 
 Floats = NDArray[np.float32]
 FOLDER = "teacher"  # in a matcher folder
 LIMIT = 2**26  # bytes of vectors that are kept: about 40,000 texts of a small encoder
 WINDOW = 8192  # pairs whose vectors are held at once
+CHARACTERS_PER_TOKEN = (
+    16  # longer texts are cut before tokenising: truncation by the tokenizer does not bound its work
+)
 TIMED = 64  # pairs that tell what one costs
 
 
@@ -37,7 +39,8 @@ class TeacherAboard:
         self._kept: OrderedDict[str, Floats] = OrderedDict()
         self._size = 0
         self._max_length: int | None = teacher.describe().get("max_length")
-        self._batch_size = getattr(teacher, "batch_size", None)
+        self._readers = getattr(teacher, "members", [teacher])  # of an ensemble each reads by itself
+        self._batch_sizes = [getattr(reader, "batch_size", None) for reader in self._readers]
         self._alone = Lock()  # a tokenizer keeps how the last batch was cut, so two threads must not mix
 
     @property
@@ -53,7 +56,7 @@ class TeacherAboard:
     def embed(self, texts: Sequence[str], *, batch_size: int | None = None) -> Floats:
         """Unit vectors [n, d] of a bi-encoder; each different text is encoded once, `batch_size` of them in a pass."""
         with self._alone:
-            self.teacher.batch_size = batch_size or self._batch_size
+            self._set_batch_size(batch_size)
             wanted = list(dict.fromkeys(texts))
             found = {text: self._kept[text] for text in wanted if text in self._kept}
             missing = [text for text in wanted if text not in found]
@@ -63,6 +66,10 @@ class TeacherAboard:
             for text in wanted:
                 self._keep(text, found[text])
         return np.stack([found[text] for text in texts]) if texts else rows
+
+    def _set_batch_size(self, batch_size: int | None) -> None:
+        for reader, own in zip(self._readers, self._batch_sizes, strict=True):
+            reader.batch_size = batch_size or own
 
     def _keep(self, text: str, vector: Floats) -> None:
         if text not in self._kept:
@@ -96,7 +103,8 @@ class TeacherAboard:
         """The texts without what lies far beyond the teacher's limit, which costs time and memory and changes nothing."""
         if self._max_length is None:
             return texts
-        return [beginning(text, self._max_length * CHARACTERS_PER_TOKEN) for text in texts]
+        most = self._max_length * CHARACTERS_PER_TOKEN
+        return [text if len(text) <= most else text.lstrip()[:most] for text in texts]
 
     def _window(self, left: Sequence[str], right: Sequence[str], batch_size: int | None) -> Floats:
         if self.has_vectors:
@@ -104,7 +112,7 @@ class TeacherAboard:
             products: Floats = np.einsum("nd,nd->n", vectors[: len(left)], vectors[len(left) :])
             return products
         with self._alone:
-            self.teacher.batch_size = batch_size or self._batch_size
+            self._set_batch_size(batch_size)
             logits: Floats = self.teacher.score(left, right)
         return logits
 
