@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import runpy
 import shutil
@@ -19,6 +20,8 @@ from flipkd.data import read_pairs
 from flipkd.errors import ArtefactError, ConfigError
 from flipkd.evaluate import weighted_sum
 from flipkd.files import new_folder, write_manifest
+from flipkd.serve.limits import Limits
+from flipkd.serve.service import Loaded, Service
 from flipkd.stages.kept_teacher import licence_of
 from flipkd.stages.teach import StoredTeacher
 from flipkd.student.contract import read_contract
@@ -82,6 +85,22 @@ def test_search_is_judged_with_it(with_teacher, taught, tmp_path):
     assert [row["score"] for row in rows] == pytest.approx(expected.tolist(), rel=1e-4, abs=1e-4)
     similar = matcher.teacher_scores([("lost my card", row["text"]) for row in rows])
     assert [row["similarity"] for row in rows] == pytest.approx(similar.tolist(), abs=1e-5)
+
+
+def test_the_service_answers_with_it(with_teacher, pair_files):
+    matcher = Matcher.from_pretrained(with_teacher)
+    pairs = list(zip(*texts_in(pair_files["test"]), strict=True))
+
+    async def asked():
+        service = Service(lambda: Loaded(matcher), limits=Limits(), name="m", revision="1")
+        await service.start()
+        while service.state == "loading":
+            await asyncio.sleep(0.01)
+        found = await asyncio.gather(*(service.match([pair], until=service.deadline()) for pair in pairs))
+        await service.stop()
+        return [match.score for [match] in found]
+
+    assert asyncio.run(asked()) == pytest.approx(matcher.predict(pairs).tolist(), rel=1e-4, abs=1e-4)
 
 
 def train(pair_files, base_models, output_dir, *words, **settings):
