@@ -86,3 +86,13 @@ def trained(tmp_path_factory, base_models, pair_files, taught) -> str:
     done = flipkd("train", *words)
     assert done.code == 0, done.err
     return folder
+
+
+@pytest.fixture(scope="session")
+def with_teacher(tmp_path_factory, base_models, pair_files, taught) -> str:
+    """The folder of a finished run of a tiny llama whose matcher keeps its teacher, a bi-encoder."""
+    folder = str(tmp_path_factory.mktemp("with-teacher") / "run")
+    words = (*given(pair_files), *student(base_models["llama"], keep_teacher="true"), "--teacher", taught)
+    done = flipkd("train", *words, "--output_dir", folder)
+    assert done.code == 0, done.err
+    return folder

@@ -36,7 +36,7 @@ ROOMS = {
     "report": {"evaluate"},
     "teachers": {"data", "evaluate"},
     "training": {"data", "objectives", "student", "evaluate"},
-    "matcher": {"student", "evaluate", "index"},
+    "matcher": {"student", "evaluate", "index", "teachers"},  # it may keep its teacher, whose score it then needs
     "index": set(),
     "serve": {"matcher", "index"},
     "stages": {

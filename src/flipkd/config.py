@@ -128,7 +128,11 @@ class TrainConfig(Settings):
         "random pairs of texts; null: those of the pairs",
     )
     score: Literal["auto", "answer", "cosine"] = Field(
-        "auto", description="what decides; auto: whichever of answer, cosine or both is best on validation"
+        "auto", description="the student's part of what decides; auto: answer, cosine or both, by validation"
+    )
+    keep_teacher: Literal["auto"] | bool = Field(
+        "auto",
+        description="the matcher keeps its teacher, whose score is part of the sum; auto: where that is better on validation",
     )
     queue_size: int = Field(
         0, ge=0, description="right-hand texts of earlier steps that each text is compared with as well"

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flipkd.device import best_device
-from flipkd.errors import DataError, NumbersError, UsageError, shorten
+from flipkd.errors import ConfigError, DataError, NumbersError, UsageError, shorten
 from flipkd.evaluate.calibration import Calibration
-from flipkd.evaluate.combine import weighted_sum
+from flipkd.evaluate.cascade import Cascade
+from flipkd.evaluate.combine import TEACHER, weighted_sum
 from flipkd.evaluate.decisions import decide
 from flipkd.files import MANIFEST, sha256
 from flipkd.student.contract import ScoreContract, matcher_folder
@@ -21,6 +22,7 @@ from flipkd.student.loading import load_student
 from flipkd.student.model import Student
 from flipkd.student.scoring import Floats, encode_texts, score_pairs
 from flipkd.student.text_states import text_states
+from flipkd.teachers.aboard import TeacherAboard, load_aboard
 from flipkd.text import is_empty
 
 if TYPE_CHECKING:
@@ -34,9 +36,16 @@ RANK_ROWS = 64  # documents in one pass on a CPU, whose query is read once
 class Matcher:
     """A trained student under its score contract; threads may share one. Make one with `from_pretrained`."""
 
-    def __init__(self, student: Student, contract: ScoreContract, *, fingerprint: str | None = None) -> None:
+    def __init__(
+        self,
+        student: Student,
+        contract: ScoreContract,
+        *,
+        fingerprint: str | None = None,
+        teacher: TeacherAboard | None = None,
+    ) -> None:
         """`fingerprint` is the sha256 of the folder's manifest, by which an index knows the model that made it."""
-        self.student, self.contract, self.fingerprint = student, contract, fingerprint
+        self.student, self.contract, self.fingerprint, self.teacher = student, contract, fingerprint, teacher
         calibration = contract.calibration
         self.calibration = Calibration(**calibration) if calibration else Calibration.identity()
         self.threshold = 0.0 if contract.threshold is None else contract.threshold
@@ -60,30 +69,95 @@ class Matcher:
         """
         inside = matcher_folder(folder)
         student, contract = load_student(inside, base_model=base_model, merge=merge)
-        return cls(student.to(device or best_device()), contract, fingerprint=sha256(inside / MANIFEST))
+        place = device or best_device()
+        kept = contract.teacher
+        teacher = None if kept is None else load_aboard(inside, kept.model_dump(), device=place)
+        return cls(student.to(place), contract, fingerprint=sha256(inside / MANIFEST), teacher=teacher)
 
-    def predict(self, pairs: Pairs, *, batch_size: int | None = None, show_progress_bar: bool = False) -> Floats:
-        """Scores [N], float32, in the order given: logit(yes) - logit(no), the cosine of the two texts' vectors, or both.
+    def predict(
+        self, pairs: Pairs, *, batch_size: int | None = None, show_progress_bar: bool = False, cascade: bool = False
+    ) -> Floats:
+        """Scores [N], float32, in the order given: logit(yes) - logit(no), the cosine of the two texts' vectors, the score
+        of the teacher that the matcher keeps, or a sum of them.
 
         Which it is was chosen on validation and stands in `matcher.json` as `score`: weights of a sum. With `symmetric`
-        there it is the mean over both orders of the two texts.
+        there it is the mean over both orders of the two texts. `cascade`: as the method of that name has it.
         batch_size: pairs in one pass; default 32 on a CPU, as many as fit on a GPU.
         Raises DataError for a pair that is not two texts, NumbersError for a score that is not finite.
         """
+        if cascade:
+            return self.cascade(pairs, batch_size=batch_size, show_progress_bar=show_progress_bar)[0]
         left, right = checked_sides(pairs)
+        keeps = TEACHER in self.contract.score
+        teacher = self._teacher_scores(left, right, batch_size=batch_size) if keeps else None
         label = "pairs" if show_progress_bar else None
+        return _finite(self._read(left, right, teacher, batch_size=batch_size, progress=label))
+
+    def cascade(
+        self, pairs: Pairs, *, batch_size: int | None = None, show_progress_bar: bool = False
+    ) -> tuple[Floats, NDArray[np.bool_]]:
+        """Scores [N] as `predict` has them, and which pairs [N] the language model read for it.
+
+        Of the others the teacher is sure: their score is its own, on the same scale. Raises ConfigError for a matcher
+        without a teacher or a fitted band, and as `predict`.
+        """
+        band = self.require_cascade()
+        left, right = checked_sides(pairs)
+        teacher = self._teacher_scores(left, right, batch_size=batch_size)
+        scores, read = band.scores(teacher), band.read(teacher)
+        rows = np.flatnonzero(read)
+        own = teacher[rows] if TEACHER in self.contract.score else None
+        texts = [left[row] for row in rows], [right[row] for row in rows]
+        label = "pairs" if show_progress_bar else None
+        scores[rows] = self._read(*texts, own, batch_size=batch_size, progress=label)
+        return _finite(scores), read
+
+    def require_cascade(self) -> Cascade:
+        """The fitted band. Raises ConfigError when there is none, saying how to get one."""
+        if self.teacher is None:
+            raise ConfigError(
+                "this matcher keeps no teacher, so that nothing can decide before the language model; train it with "
+                "--set keep_teacher=true"
+            )
+        if self.contract.cascade is None:
+            raise ConfigError(
+                "this matcher has no band for a cascade; fit one on labelled pairs with flipkd calibrate --cascade 0.005"
+            )
+        return Cascade(**self.contract.cascade.model_dump())
+
+    def teacher_scores(self, pairs: Pairs, *, batch_size: int | None = None) -> Floats:
+        """Scores [N] of the teacher that the matcher keeps: cosines or logits. Raises ConfigError when it keeps none."""
+        if self.teacher is None:
+            raise ConfigError("this matcher keeps no teacher; train it with --set keep_teacher=true")
+        return _finite(self._teacher_scores(*checked_sides(pairs), batch_size=batch_size))
+
+    def _teacher_scores(self, left: list[str], right: list[str], *, batch_size: int | None) -> Floats:
+        if self.teacher is None:
+            raise ConfigError("this matcher's score needs its teacher; load it with Matcher.from_pretrained")
+        return self.teacher.scores(left, right, both_orders=self.contract.symmetric, batch_size=batch_size)
+
+    def _read(
+        self,
+        left: list[str],
+        right: list[str],
+        teacher: Floats | None,
+        *,
+        batch_size: int | None,
+        progress: str | None,
+    ) -> NDArray[np.float64]:
+        """Scores [N] of pairs that the language model reads, with the teacher's where they are part of the sum."""
         orders = [(left, right), (right, left)] if self.contract.symmetric else [(left, right)]
-        summed = [self._score(*sides, batch_size=batch_size, progress=label) for sides in orders]
-        scores: Floats = np.mean(summed, axis=0).astype(np.float32)
-        bad = np.flatnonzero(~np.isfinite(scores))
-        if len(bad):
-            raise NumbersError(f"{len(bad)} of {len(scores)} scores are not finite, first is pair {bad[0]}")
-        return scores
+        summed = [self._score(*sides, batch_size=batch_size, progress=progress) for sides in orders]
+        scores: NDArray[np.float64] = np.mean(summed, axis=0)
+        return scores if teacher is None else scores + weighted_sum({TEACHER: teacher}, self._weights(TEACHER))
+
+    def _weights(self, *kinds: str) -> dict[str, float]:
+        return {str(kind): weight for kind, weight in self.contract.score.items() if kind in kinds}
 
     def _score(
         self, left: list[str], right: list[str], *, batch_size: int | None, progress: str | None
     ) -> NDArray[np.float64]:
-        weights = {str(kind): weight for kind, weight in self.contract.score.items()}
+        weights = self._weights("answer", "cosine")
         with self._alone:
             found = score_pairs(
                 self.student,
@@ -97,14 +171,18 @@ class Matcher:
         return weighted_sum(found.kinds, weights)
 
     def predict_proba(
-        self, pairs: Pairs, *, batch_size: int | None = None, show_progress_bar: bool = False
+        self, pairs: Pairs, *, batch_size: int | None = None, show_progress_bar: bool = False, cascade: bool = False
     ) -> NDArray[np.float64]:
         """Calibrated probabilities [N] that the pairs match."""
-        return self.calibration.apply(self.predict(pairs, batch_size=batch_size, show_progress_bar=show_progress_bar))
+        return self.calibration.apply(
+            self.predict(pairs, batch_size=batch_size, show_progress_bar=show_progress_bar, cascade=cascade)
+        )
 
-    def decide(self, pairs: Pairs, *, batch_size: int | None = None, show_progress_bar: bool = False) -> list[str]:
+    def decide(
+        self, pairs: Pairs, *, batch_size: int | None = None, show_progress_bar: bool = False, cascade: bool = False
+    ) -> list[str]:
         """`match`, `no_match` or, in a matcher with a review band, `review` for each pair; validation chose where."""
-        scores = self.predict(pairs, batch_size=batch_size, show_progress_bar=show_progress_bar)
+        scores = self.predict(pairs, batch_size=batch_size, show_progress_bar=show_progress_bar, cascade=cascade)
         return self.decisions(scores)
 
     def decisions(self, scores: Floats) -> list[str]:
@@ -183,6 +261,14 @@ class Matcher:
             found = {"corpus_id": position, "similarity": similarity, "score": row["score"]}
             rows.append(found | {"probability": probability, "decision": decision} | index.entries[position])
         return rows
+
+
+def _finite(scores: NDArray[Any]) -> Floats:
+    found: Floats = scores.astype(np.float32)
+    bad = np.flatnonzero(~np.isfinite(found))
+    if len(bad):
+        raise NumbersError(f"{len(bad)} of {len(found)} scores are not finite, first is pair {bad[0]}")
+    return found
 
 
 def checked_sides(pairs: Pairs) -> tuple[list[str], list[str]]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn.metrics import average_precision_score
+from sklearn.model_selection import StratifiedKFold
 
-from flipkd.errors import DataError, NumbersError
+from flipkd.errors import ConfigError, DataError, NumbersError
 from flipkd.evaluate import choose_score, fit_weights, measure, weighted_sum
+from flipkd.evaluate.combine import held_out_sums
 
 RANDOM = np.random.default_rng(0)
 LABEL = RANDOM.integers(0, 2, 400)
@@ -24,12 +27,76 @@ def test_two_equally_good_scores_get_weights_that_undo_their_scales():
 
 
 def test_validation_chooses_alone_or_together():
-    name, weights = choose_score(SCORES, LABEL)
-    assert (name, set(weights)) == ("combined", {"answer", "cosine"})
+    choice = choose_score(SCORES, LABEL)
+    assert choice.parts == tuple(choice.weights) == ("answer", "cosine")
+    assert choice.weights == fit_weights(SCORES, LABEL)
     perfect = {"answer": LABEL.astype(float), "cosine": NOISE[0]}
-    assert choose_score(perfect, LABEL) == ("answer", {"answer": 1.0})  # a tie goes to the first
-    assert choose_score({"cosine": perfect["answer"], "answer": NOISE[0]}, LABEL)[0] == "cosine"
-    assert choose_score({"answer": NOISE[0]}, LABEL) == ("answer", {"answer": 1.0})
+    choice = choose_score(perfect, LABEL)
+    assert (choice.parts, choice.weights) == (("answer",), {"answer": 1.0})  # a tie goes to the first
+    assert choice.precision["answer",] == choice.precision["answer", "cosine"] == 1
+    assert choose_score({"cosine": perfect["answer"], "answer": NOISE[0]}, LABEL).parts == ("cosine",)
+    assert choose_score({"answer": NOISE[0]}, LABEL).weights == {"answer": 1.0}
+
+
+def test_a_teacher_that_knows_something_else_is_kept_and_one_that_knows_nothing_is_not():
+    teacher = LABEL + RANDOM.normal(size=400)
+    choice = choose_score(SCORES | {"teacher": teacher}, LABEL)
+    assert choice.parts == ("answer", "cosine", "teacher")
+    assert choice.best(with_teacher=False) == ("answer", "cosine")
+    assert list(choice.precision) == [
+        *(("answer",), ("cosine",), ("answer", "cosine"), ("teacher",)),
+        *(("answer", "teacher"), ("answer", "cosine", "teacher")),
+    ]
+    noise = np.random.default_rng(5).normal(size=400)
+    assert "teacher" not in choose_score(SCORES | {"teacher": noise}, LABEL).parts
+    kept = choose_score(SCORES | {"teacher": noise}, LABEL, must_have=("teacher",))
+    assert kept.parts == ("answer", "cosine", "teacher")
+
+
+def test_a_teacher_that_is_best_alone_still_decides_with_the_student_only():
+    choice = choose_score({"answer": NOISE[0], "teacher": LABEL.astype(float)}, LABEL)
+    assert max(choice.precision, key=choice.precision.get) == ("teacher",)
+    assert choice.parts == ("answer", "teacher")
+    assert choose_score({"cosine": NOISE[0], "teacher": LABEL * 1.0}, LABEL).parts == ("cosine", "teacher")
+
+
+def test_a_sum_is_judged_on_rows_that_its_weights_did_not_see():
+    held_out = held_out_sums(SCORES, LABEL, folds=4)
+    assert held_out.tolist() == held_out_sums(SCORES, LABEL, folds=4).tolist()
+    columns = np.column_stack(list(SCORES.values()))
+    expected = np.empty(len(LABEL))
+    for seen, rest in StratifiedKFold(4, shuffle=True, random_state=0).split(columns, LABEL):
+        weights = fit_weights({name: column[seen] for name, column in SCORES.items()}, LABEL[seen])
+        own = weighted_sum({name: column[rest] for name, column in SCORES.items()}, weights)
+        expected[rest] = own
+        assert np.diff(held_out[rest]) == pytest.approx(np.diff(own))  # the intercept is all that is left between them
+    assert np.corrcoef(held_out, expected)[0, 1] > 0.99
+
+
+def test_many_parts_of_noise_do_not_win_by_being_fitted():
+    """On the rows of the fit a sum of three can only gain; on rows that it did not see noise makes it worse."""
+    random, ahead = np.random.default_rng(1), []
+    label = np.repeat([0, 1], 20)
+    for _ in range(10):
+        answer, (cosine, teacher) = label + random.normal(size=40), random.normal(size=(2, 40))
+        scores = {"answer": answer, "cosine": cosine, "teacher": teacher}
+        sums = weighted_sum(scores, fit_weights(scores, label)), held_out_sums(scores, label)
+        alone = average_precision_score(label, answer)
+        ahead.append([average_precision_score(label, found) - alone for found in sums])
+    in_sample, held_out = np.mean(ahead, axis=0)
+    assert in_sample > 0.005
+    assert held_out < 0
+
+
+def test_with_too_few_rows_no_sum_can_be_measured():
+    label = np.array([1, 1, 0, 0, 0, 0])
+    scores = {"answer": np.arange(6.0), "cosine": -np.arange(6.0)}
+    assert held_out_sums(scores, label) is None
+    choice = choose_score(scores, label)
+    assert choice.parts == ("cosine",)
+    assert choice.precision["answer", "cosine"] == 0
+    with pytest.raises(ConfigError, match="no score can hold"):
+        choose_score(scores, label, must_have=("teacher",))
 
 
 def test_what_cannot_be_fitted():

@@ -15,7 +15,7 @@ from flipkd.stages.units import Split, read_scores, save_scores, scores_path
 NAMES = ["plain", "loud", "raw"]
 TRAINED = ["plain", "no_teacher", "answer_kd", "paper", "shuffled_teacher", "flipped"]
 SYSTEMS = ["always_match", "tfidf", "teacher", "teacher_finetuned", "cross_encoder", "untrained", *TRAINED]
-VECTORS = ("no_teacher", "paper", "shuffled_teacher", "flipped")  # they also score by cosine, and by both together
+KINDS = {"no_teacher": 3, "paper": 3, "shuffled_teacher": 3, "flipped": 4}  # of scores: those that have vectors
 
 
 @pytest.fixture
@@ -41,12 +41,13 @@ def words(base_models, encoders, pair_files, tmp_path):
     return ["compare", "--config", str(tmp_path / "compare.yaml")]
 
 
-def test_every_system_gives_scores_and_a_stopped_comparison_goes_on(words, tmp_path):
-    every = [*words, "--set", f"systems=[{','.join(SYSTEMS)}]"]
+def test_every_system_gives_scores_and_a_stopped_comparison_goes_on(words, pair_files, tmp_path):
+    every = [*words, "--set", f"systems=[{','.join(SYSTEMS)}]", "--set", "train.keep_teacher=true"]
     done = flipkd(*every)
     assert done.code == 0, done.err
     names = [line.split("|")[2].strip() for line in done.out.splitlines()[2:] if line.startswith("|")]
-    assert names == [row for name in SYSTEMS for row in [name] * (3 if name in VECTORS else 1)]
+    # By its answer, its cosine, and both together; and with the teacher that the matcher keeps.
+    assert names == [row for name in SYSTEMS for row in [name] * KINDS.get(name, 1)]
     assert "* chosen on validation" in done.out
     files = {path.name: path for path in (tmp_path / "c" / "results").iterdir()}
     assert sorted(files) == sorted(f"tiny-{name}-seed0.json" for name in SYSTEMS)
@@ -61,9 +62,15 @@ def test_every_system_gives_scores_and_a_stopped_comparison_goes_on(words, tmp_p
         assert ("train_pairs_per_second" in result["cost"]) == (result["system"] in TRAINED)
         assert result["command"].startswith("flipkd compare --config")
     flipped = json.loads(files["tiny-flipped-seed0.json"].read_text())
-    on_validation = {name: part["validation"]["average_precision"] for name, part in flipped["by_score"].items()}
-    assert sorted(on_validation) == ["answer", "combined", "cosine"]
-    assert on_validation[flipped["score"]] == max(on_validation.values())
+    assert sorted(flipped["by_score"]) == ["answer", "combined", "cosine", "with_teacher"]
+    assert flipped["score"] == "with_teacher"
+    no_teacher = json.loads(files["tiny-no_teacher-seed0.json"].read_text())
+    assert sorted(no_teacher["by_score"]) == ["answer", "combined", "cosine"]
+    measured = flipkd(
+        "evaluate", "--matcher", tmp_path / "c" / flipped["matcher"], "--test_file", pair_files["test"], "--json"
+    )
+    by_matcher = json.loads(measured.out)["average_precision"]
+    assert by_matcher == pytest.approx(flipped["metrics"]["test"]["average_precision"], abs=1e-6)
     runs = {
         name: tmp_path / "c" / json.loads(files[f"tiny-{name}-seed0.json"].read_text())["matcher"] for name in TRAINED
     }

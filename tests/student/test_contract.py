@@ -19,6 +19,7 @@ VALUES = {
     "max_text_length": 16,
     "readout_places": ["model.layers.1.self_attn.q_proj"],
 }
+TEACHER = {"fingerprint": "00", "kind": "bi_encoder", "max_length": None, "prompt": ""}
 
 
 def write(folder, values):
@@ -50,6 +51,14 @@ def test_the_score_is_the_answer_unless_it_says_otherwise(tmp_path):
     assert read_contract(tmp_path).score == {"answer": 0.1 + 0.2, "cosine": -7.5}
 
 
+def test_a_kept_teacher_and_a_band_without_bounds_are_read_back(tmp_path):
+    band = {"low": None, "high": 0.1 + 0.2, "slope": 2.0, "intercept": -0.5}
+    values = VALUES | {"score": {"answer": 1.0, "teacher": 0.5}, "teacher": TEACHER, "cascade": band}
+    ScoreContract.model_validate(values).save(tmp_path)
+    contract = read_contract(tmp_path)
+    assert (contract.teacher.model_dump(), contract.cascade.model_dump()) == (TEACHER, band)
+
+
 @pytest.mark.parametrize(
     "change, said",
     [
@@ -65,6 +74,12 @@ def test_the_score_is_the_answer_unless_it_says_otherwise(tmp_path):
         ({"symmetric": True, "directed": True}, "a directed matcher cannot be symmetric"),
         ({"review_threshold": 0.0}, "must lie below threshold None"),
         ({"surprise": 1}, "surprise: "),
+        ({"score": {"answer": 1.0, "teacher": 2.0}}, "but none is kept"),
+        ({"cascade": {"low": 0.0, "high": 1.0, "slope": 1.0, "intercept": 0.0}}, "but none is kept"),
+        ({"cascade": {"low": 0.0, "high": 1.0, "slope": 0.0, "intercept": 0.0}}, "cascade.slope: "),
+        ({"cascade": {"low": 0.0}}, "cascade.high: "),
+        ({"score": {"teacher": 2.0}, "teacher": TEACHER}, "must hold the answer or the cosine"),
+        ({"teacher": TEACHER | {"kind": "scores"}}, "teacher.kind: "),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path, change, said):

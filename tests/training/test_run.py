@@ -103,7 +103,7 @@ def test_by_itself_the_best_score_on_validation_decides(make_config, table):
     student, contract = fresh_student(config)
     folder = train(student, contract, config, table=table, validation=table)
     found = score_pairs(student, table.left, table.right, represent=True).kinds
-    _, weights = choose_score(found, table.label)
+    weights = choose_score(found, table.label).weights
     assert read_contract(folder).score == pytest.approx(weights, rel=1e-3)
     predicted = Matcher.from_pretrained(folder).predict(list(zip(table.left, table.right, strict=True)))
     assert predicted == pytest.approx(weighted_sum(found, weights), rel=1e-3, abs=1e-3)

@@ -8,7 +8,17 @@ from typing import Annotated
 
 import typer
 
-from flipkd.cli.options import AsJson, BaseModel, BatchSize, Columns, Keep, MatcherFolder, mapping_of
+from flipkd.cli.options import (
+    AsJson,
+    BaseModel,
+    BatchSize,
+    Cascade,
+    CascadeLoss,
+    Columns,
+    Keep,
+    MatcherFolder,
+    mapping_of,
+)
 from flipkd.cli.terminal import prints_on_stderr, show
 from flipkd.errors import UsageError
 
@@ -20,6 +30,7 @@ def evaluate(
     base_model: BaseModel = None,
     output: Annotated[str | None, typer.Option("--output", help="JSON file to write too", show_default=False)] = None,
     batch_size: BatchSize = None,
+    cascade: Cascade = False,
     as_json: AsJson = False,
 ) -> None:
     """Measure a matcher on labelled pairs."""
@@ -29,7 +40,13 @@ def evaluate(
     mapping = mapping_of(columns)
     with prints_on_stderr():
         metrics = stage(
-            matcher, test_file, columns=mapping, base_model=base_model, output=output, batch_size=batch_size
+            matcher,
+            test_file,
+            columns=mapping,
+            base_model=base_model,
+            output=output,
+            batch_size=batch_size,
+            cascade=cascade,
         )
     show(json.dumps(metrics, indent=2) if as_json else metrics_table({"test": metrics}))
 
@@ -60,6 +77,7 @@ def calibrate(
             show_default=False,
         ),
     ] = None,
+    cascade: CascadeLoss = None,
     columns: Columns = None,
     base_model: BaseModel = None,
     batch_size: BatchSize = None,
@@ -81,6 +99,7 @@ def calibrate(
             threshold=threshold,
             review=review,
             symmetric=symmetric,
+            cascade=cascade,
             columns=mapping,
             base_model=base_model,
             batch_size=batch_size,
@@ -108,10 +127,11 @@ def match(
         str | None, typer.Option("--output", help=".csv or .jsonl to write; default: JSON lines on stdout")
     ] = None,
     batch_size: BatchSize = None,
+    cascade: Cascade = False,
 ) -> None:
     """Score, probability and decision of every pair, or of one."""
     from flipkd.stages.match import match as stage
-    from flipkd.stages.match import match_one, to_jsonl
+    from flipkd.stages.match import match_one, pairs_in, to_jsonl
 
     texts = [text for text in (text1, text2) if text is not None]
     if len(texts) != (2 if pairs is None else 0):
@@ -121,7 +141,7 @@ def match(
     mapping, result = mapping_of(columns), sys.stdout
     with prints_on_stderr():
         if pairs is None:
-            result.write(to_jsonl(match_one(matcher, *texts, base_model=base_model)))
+            result.write(to_jsonl(match_one(matcher, *texts, base_model=base_model, cascade=cascade)))
             return
         counts = stage(
             matcher,
@@ -132,8 +152,9 @@ def match(
             guard=guard,
             base_model=base_model,
             batch_size=batch_size,
+            cascade=cascade,
             show=result.write,
         )
     if output is not None:
         review = f", {counts['review']} review" if "review" in counts else ""
-        show(f"{output}: {counts.total()} pairs, {counts['match']} match{review}")
+        show(f"{output}: {pairs_in(counts)} pairs, {counts['match']} match{review}")

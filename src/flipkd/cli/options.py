@@ -52,6 +52,23 @@ BatchSize = Annotated[
     typer.Option("--batch_size", metavar="N", min=1, help="pairs per pass; default: 32 on a CPU, what fits on a GPU"),
 ]
 
+Cascade = Annotated[
+    bool,
+    typer.Option(
+        "--cascade", help="the kept teacher decides where it is sure, the LLM the rest (calibrate --cascade first)"
+    ),
+]
+
+CascadeLoss = Annotated[
+    float | None,
+    typer.Option(
+        "--cascade",
+        metavar="LOSS",
+        help="F1 that may be lost where the kept teacher decides alone, for example 0.005",
+        show_default=False,
+    ),
+]
+
 
 def mapping_of(words: list[str] | None) -> dict[str, str] | None:
     """`ours=theirs` words as a mapping. Raises UsageError for a word without '='."""

@@ -36,6 +36,7 @@ SCORES = {
     "answer": "the language model's yes or no",
     "cosine": "the similarity of its two text vectors",
     "combined": "a logistic fit of all of them on validation",
+    "with_teacher": "these and the score of the small teacher, which the matcher keeps",
     "score": "the similarity that the small model gives",
 }
 

@@ -12,6 +12,7 @@ import numpy as np
 from flipkd import __version__
 from flipkd.errors import ConfigError
 from flipkd.evaluate.calibration import AUTO, Calibration, fit_calibration
+from flipkd.evaluate.cascade import check_loss, fit_cascade
 from flipkd.evaluate.decisions import MATCH, NO_MATCH, decide, measure_decisions, share_interval
 from flipkd.evaluate.targets import Target
 from flipkd.files import CARD, MANIFEST, new_folder, write_text
@@ -31,6 +32,7 @@ def calibrate(
     threshold: str = "f1",
     review: str | None = None,
     symmetric: bool | None = None,
+    cascade: float | None = None,
     columns: dict[str, str] | None = None,
     base_model: str | None = None,
     batch_size: int | None = None,
@@ -38,10 +40,14 @@ def calibrate(
     """Write the matcher to `output_dir` with a calibration, a threshold and a review band that these pairs choose.
 
     `threshold` and `review` are words as `Target.parse` reads them; `symmetric`: score both orders of a pair and take
-    the mean (None: as the matcher does). Returns the metrics on these very pairs, and the intervals of precision and of
-    the matches that are not lost. The matcher it starts from stays as it is. Raises ConfigError for other words,
-    ResourceError when `output_dir` exists, DataError for too few labels or a target that cannot be reached.
+    the mean (None: as the matcher does); `cascade`: the loss of F1 for which the teacher that the matcher keeps may decide
+    pairs alone (None: it decides none). Returns the metrics on these very pairs, and the intervals of precision and of
+    the matches that are not lost. The matcher it starts from stays as it is. Raises ConfigError for other words and for
+    a cascade of a matcher that keeps no teacher, ResourceError when `output_dir` exists, DataError for too few labels or
+    a target that cannot be reached.
     """
+    if cascade is not None:
+        check_loss(cascade)
     match_target, review_target = Target.parse(threshold), Target.parse(review) if review else None
     directed = is_directed(matcher)
     if directed and symmetric:
@@ -61,9 +67,14 @@ def calibrate(
         if symmetric is not None:
             loaded.contract = loaded.contract.model_copy(update={"symmetric": symmetric})
         pairs = list(zip(dataset["text1"][:], dataset["text2"][:], strict=True))
+        teacher = (
+            None if cascade is None else loaded.teacher_scores(pairs, batch_size=batch_size)
+        )  # refused before the student reads them
         scores = loaded.predict(pairs, batch_size=batch_size, show_progress_bar=True)
         contract = fitted(loaded.contract, scores, labels, threshold=match_target, review=review_target)
         report = figures(contract, scores, labels)
+        if cascade is not None and teacher is not None:
+            contract, report["cascade"] = with_cascade(contract, teacher, scores, labels, loss=cascade)
         folder = matcher_folder(matcher)
         for file in (path for path in folder.rglob("*") if path.is_file() and path.name not in (MANIFEST, CARD)):
             copy = temporary / file.relative_to(folder)
@@ -74,6 +85,8 @@ def calibrate(
         text = card.read_text(encoding="utf-8") if card.exists() else ""
         write_text(temporary / CARD, with_decisions(text, contract, metrics=report["metrics"]))
     _warn(report, dropped=loaded.review_threshold is not None and review is None)
+    if loaded.contract.cascade is not None and cascade is None:
+        logger.warning("the matcher's cascade is dropped; give --cascade to fit one")
     return report
 
 
@@ -122,8 +135,33 @@ def fitted(
             "calibration": asdict(calibration),
             "threshold": cut,
             "review_threshold": below,
+            "cascade": None,  # its band was fitted to the scores and the threshold of before
         }
     )
+
+
+def with_cascade(
+    contract: ScoreContract, teacher: np.ndarray, scores: np.ndarray, labels: np.ndarray, *, loss: float
+) -> tuple[ScoreContract, dict[str, float]]:
+    """The contract with a band for this loss of F1, and the share that the teacher decides, F1 with it and without.
+
+    teacher, scores, labels: [N]. Where the teacher may decide no pair at this loss, there is no band, and that is said.
+    """
+    from flipkd.student.contract import CascadeBand
+
+    fit = fit_cascade(
+        teacher,
+        scores,
+        labels,
+        threshold=contract.threshold or 0.0,
+        calibration=Calibration(**(contract.calibration or {})),
+        loss=loss,
+    )
+    if fit.cascade is None:
+        logger.warning("the teacher can decide no pair alone at a loss of %g of F1; allow more to get a cascade", loss)
+    else:
+        contract = contract.model_copy(update={"cascade": CascadeBand(**asdict(fit.cascade))})
+    return contract, {"share": fit.share, "f1": fit.f1, "f1_all_read": fit.f1_all_read}
 
 
 def figures(contract: ScoreContract, scores: np.ndarray, labels: np.ndarray) -> dict[str, Any]:

@@ -27,9 +27,17 @@ PER_SYSTEM: dict[str, dict[str, Any]] = {
     "teacher_finetuned": {"fine_tune": True},
     "cross_encoder": {"teacher_type": "cross_encoder"},
     "untrained": {"init_from": None},
-    "plain": {"objectives": {"answer_cross_entropy": 1.0}, "score": "auto"},
-    "no_teacher": {"objectives": {"answer_cross_entropy": 1.0, "cosent": 1.0}, "score": "auto"},
-    "answer_kd": {"objectives": {"answer_cross_entropy": 1.0, "bernoulli_kd": 1.0}, "score": "auto"},
+    "plain": {"objectives": {"answer_cross_entropy": 1.0}, "score": "auto", "keep_teacher": "auto"},
+    "no_teacher": {
+        "objectives": {"answer_cross_entropy": 1.0, "cosent": 1.0},
+        "score": "auto",
+        "keep_teacher": "auto",
+    },
+    "answer_kd": {
+        "objectives": {"answer_cross_entropy": 1.0, "bernoulli_kd": 1.0},
+        "score": "auto",
+        "keep_teacher": False,  # a control of what the student has learnt
+    },
     "paper": {
         "objectives": {"answer_cross_entropy": 1.0, "margin_hinge": 1.0, "in_batch_kl": 1.0},
         "mined_ratio": 0.0,
@@ -38,6 +46,10 @@ PER_SYSTEM: dict[str, dict[str, Any]] = {
         "lora_target_modules": "all-linear",
         "lora_layers": None,
         "readout_r": 256,
+        "keep_teacher": False,
+    },
+    "shuffled_teacher": {
+        "keep_teacher": False,  # the values that it learns from are not those of the model
     },
 }
 

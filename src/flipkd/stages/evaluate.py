@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from flipkd.evaluate.decisions import measure_decisions
 from flipkd.files import write_json
 from flipkd.stages.pairs import is_directed, labelled, labels_of, trainable_pairs
@@ -19,8 +21,13 @@ def evaluate(
     base_model: str | None = None,
     output: str | None = None,
     batch_size: int | None = None,
+    cascade: bool = False,
 ) -> dict[str, Any]:
-    """Metrics of a matcher folder on a file of labelled pairs; also written to `output` as JSON when it is given."""
+    """Metrics of a matcher folder on a file of labelled pairs; also written to `output` as JSON when it is given.
+
+    `cascade`: its teacher decides the pairs on which it is sure enough; `by_teacher` is their share. Raises ConfigError
+    for a matcher that has no band for it.
+    """
     if output:
         require_writable(output, source=test_file)
     pairs_found = trainable_pairs(test_file, columns=columns, name="test", directed=is_directed(matcher))
@@ -29,7 +36,10 @@ def evaluate(
 
     loaded = Matcher.from_pretrained(matcher, base_model=base_model)
     pairs = list(zip(dataset["text1"][:], dataset["text2"][:], strict=True))
-    scores = loaded.predict(pairs, batch_size=batch_size, show_progress_bar=True)
+    if cascade:
+        scores, read = loaded.cascade(pairs, batch_size=batch_size, show_progress_bar=True)
+    else:
+        scores = loaded.predict(pairs, batch_size=batch_size, show_progress_bar=True)
     metrics = measure_decisions(
         scores,
         labels_of(dataset),
@@ -37,6 +47,8 @@ def evaluate(
         review_threshold=loaded.review_threshold,
         probabilities=loaded.calibration.apply(scores),
     )
+    if cascade:
+        metrics["by_teacher"] = float(np.mean(~read))
     if output:
         write_json(Path(output), {"matcher": matcher, "test_file": test_file, "metrics": metrics})
     return metrics

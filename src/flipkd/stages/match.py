@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -26,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 FORMATS = (".csv", ".jsonl")
 COLUMNS = ("text1", "text2", "score", "probability", "decision")
+SCORED_BY, TEACHER, STUDENT = "scored_by", "teacher", "student"  # the further column of a cascade
+BY_TEACHER = "scored by the teacher"
 SHOWN_ROWS = 5
 BLOCK = 8192  # pairs that are scored between two writes
 FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")  # the last four: = + - @ as wide as a Chinese character
@@ -43,31 +46,33 @@ def match(
     guard: bool = True,
     base_model: str | None = None,
     batch_size: int | None = None,
+    cascade: bool = False,
     show: Callable[[str], object] = lambda text: None,
 ) -> Counter[str]:
     """How often each decision was made for the pairs of a file, of which only a block is in memory at a time.
 
+    `cascade`: the matcher's teacher decides the pairs on which it is sure enough; rows then say who scored them, and the
+    count has BY_TEACHER too. Share and speed are logged at the end.
+
     Rows {text1, text2, score, probability, decision} in the order of the file go to `output` when it is given, which
     goes on where it was stopped, else to `show` as JSON lines. `keep`: columns of the file that come before them, as they are.
     `guard`: in a csv file, put an apostrophe before what a spreadsheet would run as a formula.
-    Raises DataError for empty texts (naming rows) before any model is loaded, UsageError for another ending of `output`.
+    Raises DataError for empty texts (naming rows) before any model is loaded, UsageError for another ending of `output`,
+    ConfigError for a cascade of a matcher that has none.
     """
-    if output:
-        if Path(output).suffix not in FORMATS:
-            raise UsageError(f"{output}: results are written as {' or '.join(FORMATS)}; give it one of these endings")
-        require_writable(output, source=pairs_file)
-    if taken := sorted({*keep} & {*COLUMNS}):
-        raise UsageError(f"--keep {taken[0]}: the result has a column of that name; it cannot be kept under it")
+    _require_names(output, pairs_file, keep=keep, columns=(*COLUMNS, SCORED_BY) if cascade else COLUMNS)
     count = _checked_count(pairs_file, columns=columns, keep=keep)
     from flipkd.matcher import Matcher  # brings torch: only once the pairs are known to be good
 
     loaded = Matcher.from_pretrained(matcher, base_model=base_model)
+    score = Scorer(loaded, cascade=cascade, batch_size=batch_size)
     blocks = _blocks(read_blocks(pairs_file, columns=columns, keep=keep))
     if output is None:
         counts = Counter[str]()
-        for rows in _scored(loaded, blocks, count=count, done=0, batch_size=batch_size):
-            counts.update(row["decision"] for row in rows)
+        for rows in _scored(score, blocks, count=count, done=0):
+            counts += _counted(rows)
             show(to_jsonl(rows))
+        score.tell(counts)
         return counts
     identity = {
         "matcher": loaded.fingerprint,
@@ -77,20 +82,42 @@ def match(
         "keep": list(keep),
         "guard": guard,
         "flipkd_version": __version__,
+        **({"cascade": True} if cascade else {}),
     }
     as_it_was = _stamp(pairs_file)
     with growing(output, identity) as file:
         if file.rows:
             logger.warning("%s: going on after %d of %d pairs that were scored before", output, file.rows, count)
         counts = Counter(file.notes)
-        for rows in _scored(loaded, blocks, count=count, done=file.rows, batch_size=batch_size):
-            counts.update(row["decision"] for row in rows)
-            is_csv = Path(output).suffix == ".csv"
+        is_csv = Path(output).suffix == ".csv"
+        for rows in _scored(score, blocks, count=count, done=file.rows):
+            counts += _counted(rows)
             text = to_csv(rows, header=not file.rows, guard=guard) if is_csv else to_jsonl(rows)
             file.append(text, rows=len(rows), notes=counts)
         if file.rows != count or _stamp(pairs_file) != as_it_was:
             raise DataError(f"{pairs_file}: was changed while it was scored; {output} is not written, run again")
+    score.tell(counts)
     return counts
+
+
+def _require_names(output: str | None, pairs_file: str, *, keep: Sequence[str], columns: Sequence[str]) -> None:
+    """Refuse a result that cannot be written, and a kept column that the result has itself."""
+    if output:
+        if Path(output).suffix not in FORMATS:
+            raise UsageError(f"{output}: results are written as {' or '.join(FORMATS)}; give it one of these endings")
+        require_writable(output, source=pairs_file)
+    if taken := sorted({*keep} & {*columns}):
+        raise UsageError(f"--keep {taken[0]}: the result has a column of that name; it cannot be kept under it")
+
+
+def _counted(rows: list[dict[str, Any]]) -> Counter[str]:
+    by_teacher = sum(row.get(SCORED_BY) == TEACHER for row in rows)
+    return Counter(row["decision"] for row in rows) + Counter({BY_TEACHER: by_teacher})
+
+
+def pairs_in(counts: Counter[str]) -> int:
+    """How many pairs a count is of."""
+    return counts.total() - counts[BY_TEACHER]
 
 
 def _stamp(pairs_file: str) -> tuple[int, int] | None:
@@ -134,9 +161,7 @@ def _joined(parts: list[PairBlock]) -> PairBlock:
     return PairBlock([text for p in parts for text in p.left], [text for p in parts for text in p.right], kept)
 
 
-def _scored(
-    matcher: Matcher, blocks: Iterator[PairBlock], *, count: int, done: int, batch_size: int | None
-) -> Iterator[list[dict[str, Any]]]:
+def _scored(score: Scorer, blocks: Iterator[PairBlock], *, count: int, done: int) -> Iterator[list[dict[str, Any]]]:
     """Result rows of each block, without the first `done` rows of the file."""
     from tqdm.auto import tqdm
 
@@ -148,23 +173,54 @@ def _scored(
             if skip == len(block.left):
                 continue
             pairs = list(zip(block.left[skip:], block.right[skip:], strict=True))
-            scored = _rows(matcher, pairs, batch_size=batch_size)
+            scored = score.rows(pairs)
             kept = {name: values[skip:] for name, values in block.kept.items()}
             yield [{name: values[k] for name, values in kept.items()} | row for k, row in enumerate(scored)]
             bar.update(len(pairs))
 
 
-def match_one(matcher: str, text1: str, text2: str, *, base_model: str | None = None) -> list[dict[str, Any]]:
+def match_one(
+    matcher: str, text1: str, text2: str, *, base_model: str | None = None, cascade: bool = False
+) -> list[dict[str, Any]]:
     """The row of one pair given as words."""
     from flipkd.matcher import Matcher
 
-    return _rows(Matcher.from_pretrained(matcher, base_model=base_model), [(text1, text2)], batch_size=1)
+    loaded = Matcher.from_pretrained(matcher, base_model=base_model)
+    return Scorer(loaded, cascade=cascade, batch_size=1).rows([(text1, text2)])
 
 
-def _rows(matcher: Matcher, pairs: list[tuple[str, str]], *, batch_size: int | None) -> list[dict[str, Any]]:
-    scores = matcher.predict(pairs, batch_size=batch_size)
-    values = scores.tolist(), matcher.calibration.apply(scores).tolist(), matcher.decisions(scores)
-    return [dict(zip(COLUMNS, (*pair, *row), strict=True)) for pair, *row in zip(pairs, *values, strict=True)]
+class Scorer:
+    """A matcher that makes rows of the result, and notes how long that took. Raises ConfigError where it has no cascade."""
+
+    def __init__(self, matcher: Matcher, *, cascade: bool, batch_size: int | None) -> None:
+        self.matcher, self.cascade, self.batch_size = matcher, cascade, batch_size
+        self.pairs, self.seconds = 0, 0.0
+        if cascade:
+            matcher.require_cascade()
+
+    def rows(self, pairs: list[tuple[str, str]]) -> list[dict[str, Any]]:
+        """A row for each pair, in their order."""
+        start, matcher = time.perf_counter(), self.matcher
+        names = (*COLUMNS, SCORED_BY) if self.cascade else COLUMNS
+        if self.cascade:
+            scores, read = matcher.cascade(pairs, batch_size=self.batch_size)
+        else:
+            scores = matcher.predict(pairs, batch_size=self.batch_size)
+        values = [scores.tolist(), matcher.calibration.apply(scores).tolist(), matcher.decisions(scores)]
+        if self.cascade:
+            values.append([STUDENT if by_student else TEACHER for by_student in read])
+        self.pairs, self.seconds = self.pairs + len(pairs), self.seconds + time.perf_counter() - start
+        return [dict(zip(names, (*pair, *row), strict=True)) for pair, *row in zip(pairs, *values, strict=True)]
+
+    def tell(self, counts: Counter[str]) -> None:
+        """Log what the cascade saved; the speed is that of this process."""
+        if self.cascade and self.pairs:
+            logger.warning(
+                "cascade: the teacher alone decided %.1f %% of %d pairs; %.3g pairs a second",
+                100 * counts[BY_TEACHER] / pairs_in(counts),
+                pairs_in(counts),
+                self.pairs / self.seconds,
+            )
 
 
 def to_jsonl(rows: list[dict[str, Any]]) -> str:

@@ -120,6 +120,12 @@ def calibration_text(report: Mapping[str, Any]) -> str:
         lines.append(
             f"of all matches, {_counted(report['kept'])} are called one or go to review{_interval(report['kept'])}"
         )
+    if "cascade" in report:
+        fit = report["cascade"]
+        lines.append(
+            f"cascade: the teacher alone decides {fit['share']:.1%} of the pairs; F1 {fit['f1']:.4f}, "
+            f"{fit['f1_all_read']:.4f} when the language model reads all"
+        )
     return "\n".join(lines)
 
 

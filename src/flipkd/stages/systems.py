@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from flipkd.config import CompareConfig, TeachConfig, TrainConfig
 from flipkd.device import best_device
-from flipkd.evaluate.combine import COMBINED
+from flipkd.evaluate.combine import COMBINED, TEACHER, WITH_TEACHER, weighted_sum
 from flipkd.stages.entries import LABELS_ONLY, PATHS, STUDENTS, Entry, short_hash
 from flipkd.stages.pairs import content_hash, labels_of, trainable_pairs, warn_of_leaks
 from flipkd.stages.pool import asked_of_pool, unlabelled_pool
@@ -25,6 +25,7 @@ from flipkd.stages.teach import StoredTeacher, local_model, teach
 from flipkd.stages.train import started_from, train
 from flipkd.stages.tuning import given_scores
 from flipkd.stages.units import Split
+from flipkd.student.contract import read_contract
 from flipkd.student.loading import load_student
 from flipkd.student.model import Student
 from flipkd.training.run import fresh_student
@@ -213,7 +214,8 @@ def answer_kd(bench: Bench) -> dict[str, Split]:
 
 def flipped(bench: Bench) -> dict[str, Split]:
     """The student that also learns from a teacher."""
-    return _scored(bench, _trained(bench, _taught(bench)), represent=True)
+    scores = _scored(bench, _trained(bench, _taught(bench)), represent=True)
+    return scores | _with_teacher(bench, scores)
 
 
 def shuffled_teacher(bench: Bench) -> dict[str, Split]:
@@ -237,6 +239,19 @@ def _taught(bench: Bench) -> str:
     return settings.output_dir
 
 
+def _with_teacher(bench: Bench, scores: dict[str, Split]) -> dict[str, Split]:
+    """The sum that a matcher decides by which keeps its teacher; nothing for one that does not."""
+    if bench.decides_by != WITH_TEACHER:
+        return {}
+    stored, parts = StoredTeacher(bench.teach_config().output_dir), {}
+    weights = read_contract(Path(bench.config.output_dir) / str(bench.matcher)).score
+    for name in ("validation", "test"):
+        columns = {kind: getattr(split, name) for kind, split in scores.items()}
+        columns[TEACHER] = stored.signal(bench.sets[name]).pair_scores()
+        parts[name] = weighted_sum(columns, {str(kind): weight for kind, weight in weights.items()})
+    return {WITH_TEACHER: Split(**parts)}
+
+
 def _trained(bench: Bench, teacher_folder: str | None) -> Student:
     config = bench.train_config(teacher_folder)
     folder = train(config)
@@ -245,6 +260,8 @@ def _trained(bench: Bench, teacher_folder: str | None) -> Student:
         bench.cost["train_pairs_per_second"] = rate
     student, contract = load_student(folder)
     bench.decides_by = COMBINED if len(contract.score) > 1 else next(iter(contract.score))
+    if contract.teacher is not None:
+        bench.decides_by = WITH_TEACHER
     return student.to(best_device())
 
 

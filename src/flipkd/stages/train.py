@@ -16,6 +16,7 @@ from flipkd.claims import claimed
 from flipkd.config import TrainConfig
 from flipkd.errors import DataError
 from flipkd.files import write_json
+from flipkd.stages.kept_teacher import require_keepable, teacher_to_keep
 from flipkd.stages.pairs import content_hash, labelled, labels_of, trainable_pairs, warn_of_leaks
 from flipkd.stages.pool import require_vectors_for, unlabelled_pool, with_mined, with_pool
 from flipkd.stages.teach import StoredTeacher, local_model
@@ -82,6 +83,7 @@ def _train(config: TrainConfig, sets: dict[str, Any], pool: Pool | None) -> Path
         tables["train"] = _table(labelled(sets["train"], name="train"), teacher, trained_on=True)
         if pool:
             logger.warning("unlabelled_file is not used: no objective learns from the teacher")
+    require_keepable(config, teacher)
 
     def claim() -> AbstractContextManager[None]:
         identity = run.identity_of(config, data=data | local_model(config.model_name_or_path))
@@ -98,6 +100,7 @@ def _train(config: TrainConfig, sets: dict[str, Any], pool: Pool | None) -> Path
             folder = Path(config.output_dir) / run.MATCHER
             logger.warning("%s: finished before; nothing to do", folder)
             return folder
+        keepable = ranks.first(lambda: teacher_to_keep(config))
         table = tables["train"]
         if learns_from_teacher and teacher:
             table = _with_unlabelled(tables, pool, teacher, config)
@@ -107,7 +110,7 @@ def _train(config: TrainConfig, sets: dict[str, Any], pool: Pool | None) -> Path
         _tell_of_cut(student, table)
         if config.teacher:
             ranks.first(lambda: _preflight(student, tables["validation"], Path(config.output_dir)))
-        return run.train(student, contract, config, table=table, validation=tables["validation"])
+        return run.train(student, contract, config, table=table, validation=tables["validation"], teacher=keepable)
 
 
 def started_from(init_from: str | None) -> dict[str, str]:

@@ -11,8 +11,30 @@ from flipkd import __version__
 from flipkd.errors import ArtefactError
 from flipkd.files import read_json, write_json
 
-FORMAT: Literal[4] = 4  # 2 added symmetric and review_threshold, 3 load_in_4bit, 4 directed
+FORMAT: Literal[4] = 4  # 2 added symmetric and review_threshold, 3 load_in_4bit, 4 directed, teacher and cascade
 CONTRACT = "matcher.json"
+
+
+class KeptTeacher(BaseModel):
+    """The small encoder in the matcher's folder: the hash of all that its numbers depend on, and how it is loaded."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    fingerprint: str
+    kind: Literal["bi_encoder", "cross_encoder"]
+    max_length: int | None
+    prompt: str
+
+
+class CascadeBand(BaseModel):
+    """Between which teacher scores the student reads a pair, and the line that gives any other one its score."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    low: float | None
+    high: float | None
+    slope: float = Field(gt=0)
+    intercept: float
 
 
 class ScoreContract(BaseModel):
@@ -33,8 +55,10 @@ class ScoreContract(BaseModel):
     max_text_length: int
     pooling: Literal["mean"] = "mean"
     readout_places: list[str]
-    score: dict[Literal["answer", "cosine"], float] = Field(default={"answer": 1.0}, min_length=1)
+    score: dict[Literal["answer", "cosine", "teacher"], float] = Field(default={"answer": 1.0}, min_length=1)
     """Weights of the sum that is the pair's score."""
+    teacher: KeptTeacher | None = None
+    """What gives the score `teacher`: a bi-encoder's cosine or a cross-encoder's logit."""
     directed: bool = False
     """(a, b) and (b, a) are two questions, as in entailment."""
     symmetric: bool = False
@@ -44,6 +68,16 @@ class ScoreContract(BaseModel):
     """A score of at least this is a match."""
     review_threshold: float | None = None
     """A score of at least this and below `threshold` is for a person to look at."""
+    cascade: CascadeBand | None = None
+    """Where the teacher may decide alone."""
+
+    @model_validator(mode="after")
+    def _has_its_teacher(self) -> Self:
+        if self.teacher is None and ("teacher" in self.score or self.cascade is not None):
+            raise ValueError("score or cascade ask for a teacher, but none is kept")
+        if set(self.score) == {"teacher"}:
+            raise ValueError("score is the teacher's alone; it must hold the answer or the cosine")
+        return self
 
     @model_validator(mode="after")
     def _band(self) -> Self:

@@ -33,7 +33,7 @@ On the command line: `flipkd match --matcher path/to/this/folder pairs.csv`.
 ## How it scores
 
 score = {score}. answer = logit({yes!r}) - logit({no!r}) at the position
-after the prompt; cosine = that of the two texts' vectors, read from LoRA's A.
+after the prompt; cosine = that of the two texts' vectors, read from LoRA's A.{kept}
 Reading: {reading}; each text is cut to {length} tokens. Everything a score depends on stands in `matcher.json`; the base
 model must have the hash that is written there.
 
@@ -59,6 +59,11 @@ DIRECTION = " The order means something here: (a, b) may match and (b, a) not."
 MARKED = re.compile("<!-- decisions -->.*<!-- /decisions -->", re.DOTALL)
 
 
+KEPT = """
+teacher = {what} of the small encoder in `teacher/`: made from {name} (licence: {licence})."""
+SCORES = {"bi_encoder": "the cosine", "cross_encoder": "the logit"}
+
+
 def with_decisions(card: str, contract: ScoreContract, *, metrics: Mapping[str, float]) -> str:
     """The card with what it says of decisions put anew, at its end where it said nothing."""
     section = _decisions(contract, metrics=metrics)
@@ -78,9 +83,17 @@ def _decisions(contract: ScoreContract, *, metrics: Mapping[str, float]) -> str:
 
 
 def model_card(
-    config: TrainConfig, contract: ScoreContract, *, metrics: Mapping[str, float], training: Mapping[str, float]
+    config: TrainConfig,
+    contract: ScoreContract,
+    *,
+    metrics: Mapping[str, float],
+    training: Mapping[str, float],
+    teacher: Mapping[str, str | None] | None = None,
 ) -> str:
-    """README.md with the hub's metadata block; every figure comes from this run."""
+    """README.md with the hub's metadata block; every figure comes from this run.
+
+    `teacher`: name and licence of what the kept teacher was made from.
+    """
     from huggingface_hub import ModelCardData
 
     data = ModelCardData(
@@ -98,6 +111,7 @@ def model_card(
         yes=contract.template["yes"],
         no=contract.template["no"],
         score=" + ".join(f"{weight:.4g} {kind}" for kind, weight in contract.score.items()),
+        kept=_kept(contract, teacher or {}),
         reading=contract.reading,
         length=contract.max_text_length,
         objectives=", ".join(f"{name} ({weight})" for name, weight in config.objectives.items()),
@@ -113,3 +127,10 @@ def model_card(
     runtime = training.get("train_runtime")
     cost = f"Training took {runtime:.0f} seconds.\n" if runtime else ""
     return f"---\n{data.to_yaml()}\n---\n{body}{cost}"
+
+
+def _kept(contract: ScoreContract, source: Mapping[str, str | None]) -> str:
+    if contract.teacher is None:
+        return ""
+    name, licence = source.get("name") or "an unnamed model", source.get("licence") or "not known, ask its makers"
+    return KEPT.format(what=SCORES[contract.teacher.kind], name=name, licence=licence)

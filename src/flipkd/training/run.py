@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import platform
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,11 @@ from flipkd.config import TrainConfig
 from flipkd.device import best_device
 from flipkd.errors import ConfigError
 from flipkd.evaluate.calibration import AUTO, Calibration, fit_calibration
-from flipkd.evaluate.combine import choose_score, weighted_sum
+from flipkd.evaluate.combine import weighted_sum
 from flipkd.evaluate.metrics import measure
 from flipkd.evaluate.thresholds import best_threshold
 from flipkd.files import check_manifest, new_folder, write_json, write_text
-from flipkd.student.contract import ScoreContract
+from flipkd.student.contract import KeptTeacher, ScoreContract
 from flipkd.student.language_model import LoraSettings
 from flipkd.student.loading import new_student
 from flipkd.student.model import Student
@@ -33,6 +34,7 @@ from flipkd.training.batches import PairTable
 from flipkd.training.card import model_card
 from flipkd.training.losses import WeightedObjective, resolve_objectives
 from flipkd.training.module import DistillationModule
+from flipkd.training.readouts import Aboard, chosen, final_line
 from flipkd.training.thresholds import random_thresholds, teacher_spread, teacher_thresholds
 from flipkd.training.trainer import METRICS, fit
 
@@ -185,10 +187,17 @@ def identity_of(config: TrainConfig, *, data: Mapping[str, str]) -> dict[str, An
 
 
 def train(
-    student: Student, contract: ScoreContract, config: TrainConfig, *, table: PairTable, validation: PairTable
+    student: Student,
+    contract: ScoreContract,
+    config: TrainConfig,
+    *,
+    table: PairTable,
+    validation: PairTable,
+    teacher: Callable[[], Aboard] | None = None,
 ) -> Path:
     """Train `student`, calibrate it on `validation`, and save the matcher folder, whose path is returned.
 
+    `teacher` loads the model that the matcher may keep; None: it can keep none.
     Of several ranks the first alone does what comes behind the training; the others wait for it.
     """
     output_dir = Path(config.output_dir)
@@ -205,7 +214,15 @@ def train(
             swap_texts=config.swap_texts,
         )
     ranks.first(
-        lambda: finish(student, contract, config, validation=validation, represent=module.represent, training=metrics)
+        lambda: finish(
+            student,
+            contract,
+            config,
+            validation=validation,
+            represent=module.represent,
+            training=metrics,
+            teacher=teacher,
+        )
     )
     return output_dir / MATCHER
 
@@ -218,24 +235,29 @@ def finish(
     validation: PairTable,
     represent: bool,
     training: Mapping[str, float],
+    teacher: Callable[[], Aboard] | None = None,
 ) -> Path:
-    """Score, calibration and threshold from validation, then the matcher folder, whole or not at all."""
+    """Score, calibration and threshold from validation, then the matcher folder, whole or not at all.
+
+    `teacher` is called when the matcher keeps it: where its score beside the student's is best (`keep_teacher`).
+    """
     labelled = np.flatnonzero(validation.label >= 0).tolist()
     labels = validation.label[labelled]
+    texts = [validation.left[i] for i in labelled], [validation.right[i] for i in labelled]
+    start = time.perf_counter()
     found = score_pairs(
-        student,
-        [validation.left[i] for i in labelled],
-        [validation.right[i] for i in labelled],
-        batch_size=config.per_device_eval_batch_size,
-        represent=represent,
-        progress="validation",
+        student, *texts, batch_size=config.per_device_eval_batch_size, represent=represent, progress="validation"
     ).kinds
-    name, weights = choose_score(found if config.score == "auto" else {config.score: found[config.score]}, labels)
-    scores = weighted_sum(found, weights).astype(np.float32)  # as a matcher gives them
-    calibration = fit_calibration(scores, labels, method=AUTO if name == "answer" else "sigmoid")
+    seconds = (time.perf_counter() - start) / max(len(labelled), 1)
+    if teacher is not None and validation.teacher is not None:
+        found["teacher"] = validation.teacher.pair_scores()[labelled]
+    choice = chosen(found, labels, config)
+    kept = teacher() if teacher is not None and "teacher" in choice.parts else None
+    scores = weighted_sum(found, choice.weights).astype(np.float32)  # as a matcher gives them
+    calibration = fit_calibration(scores, labels, method=AUTO if choice.parts == ("answer",) else "sigmoid")
     threshold = best_threshold(scores, labels).value
     contract = contract.model_copy(
-        update={"score": weights, "calibration": asdict(calibration), "threshold": threshold}
+        update={"score": choice.weights, "calibration": asdict(calibration), "threshold": threshold}
     )
     metrics = measure(scores, labels, threshold=threshold, probabilities=calibration.apply(scores))
     if metrics["roc_auc"] < CHANCE:
@@ -249,8 +271,12 @@ def finish(
     write_json(Path(config.output_dir) / VALIDATION, metrics)
     folder = Path(config.output_dir) / MATCHER
     with new_folder(folder, replace=True) as temporary:
+        if kept is not None:
+            contract = contract.model_copy(update={"teacher": KeptTeacher(**kept.save(temporary))})
         student.save(temporary, contract)
-        write_text(temporary / "README.md", model_card(config, contract, metrics=metrics, training=training))
+        card = model_card(config, contract, metrics=metrics, training=training, teacher=kept.source if kept else None)
+        write_text(temporary / "README.md", card)
+    logger.warning(final_line(choice, kept, seconds=seconds, texts=texts))
     return folder
 
 

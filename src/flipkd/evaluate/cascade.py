@@ -1,0 +1,138 @@
+"""The cascade: where the teacher is sure enough it decides a pair alone, and only the rest is read by the language model.
+
+A pair that the teacher decides needs a score on the matcher's own scale, or thresholds and rankings would mix two scales.
+It is the one whose calibrated probability is the teacher's: with P = sigmoid(a t + b) of the teacher's score t and
+P = sigmoid(c s + d) of the matcher's score s, s = (a t + b - d) / c. It rises with t, so the threshold stays one cut.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from flipkd.errors import ConfigError
+from flipkd.evaluate.calibration import Calibration, fit_calibration
+from flipkd.evaluate.metrics import measure
+from flipkd.evaluate.rows import checked_rows
+
+MOST_BOUNDS = 512  # tried on each side: with more pairs than that their quantiles are
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Cascade:
+    """The language model reads a pair whose teacher score t has low <= t < high; None: no bound on that side.
+
+    Any other pair has the score slope * t + intercept. `asdict` gives JSON. Raises ConfigError for fields that are no band.
+    """
+
+    low: float | None
+    high: float | None
+    slope: float
+    intercept: float
+
+    def __post_init__(self) -> None:
+        finite = all(math.isfinite(v) for v in (self.low, self.high, self.slope, self.intercept) if v is not None)
+        if not finite or self.slope <= 0:
+            raise ConfigError(f"{self}: all numbers of a cascade must be finite, and the slope above 0")
+        if self.low is not None and self.high is not None and self.low > self.high:
+            raise ConfigError(f"{self}: low must not lie above high")
+
+    def read(self, teacher: ArrayLike) -> NDArray[np.bool_]:
+        """[N] whether the language model reads the pairs with these teacher scores; one that is no number it does."""
+        score = np.asarray(teacher, np.float64)
+        sure_no = score < (-np.inf if self.low is None else self.low)
+        sure_yes = score >= (np.inf if self.high is None else self.high)
+        return np.asarray(~(sure_no | sure_yes), np.bool_)
+
+    def scores(self, teacher: ArrayLike) -> Floats:
+        """[N] scores on the matcher's scale of pairs that the teacher decides."""
+        return np.asarray(self.slope * np.asarray(teacher, np.float64) + self.intercept, np.float64)
+
+
+@dataclass(frozen=True)
+class CascadeFit:
+    """A fitted band (None: the teacher decides no pair), and what it does to the rows that it was fitted on."""
+
+    cascade: Cascade | None
+    share: float
+    """Of the pairs that the teacher decides alone."""
+    f1: float
+    f1_all_read: float
+
+
+def fit_cascade(
+    teacher: ArrayLike,
+    scores: ArrayLike,
+    labels: ArrayLike,
+    *,
+    threshold: float,
+    calibration: Calibration,
+    loss: float,
+) -> CascadeFit:
+    """The band with which the teacher decides most pairs, and F1 is at most `loss` below that of reading all.
+
+    teacher, scores (the matcher's, of all pairs read), labels: [N]. F1 and not accuracy: where matches are rare, a teacher
+    that calls nothing a match loses hardly any accuracy, and all that a user looks for. Of equal shares the one with the
+    better F1. Raises ConfigError for a loss outside [0, 1), DataError with fewer than 2 rows of a class, NumbersError for
+    scores that are not finite.
+    """
+    check_loss(loss)
+    t, label = checked_rows(teacher, labels, per_class=2)
+    score, _ = checked_rows(scores, labels, per_class=2)
+    own = fit_calibration(t, label, method="sigmoid")
+    slope = own.slope / calibration.slope
+    intercept = (own.intercept - calibration.intercept) / calibration.slope
+    cut = (threshold - intercept) / slope  # the teacher's score that the map sends to the threshold
+    all_read = measure(score, label, threshold=threshold)["f1"]
+    order = np.argsort(t, kind="stable")
+    t, label, matched = t[order], label[order], (score >= threshold)[order]
+    below, above, f1 = _f1_of_bands(t, label, matched, cut)
+    decided = below[:, np.newaxis] + (len(t) - above)[np.newaxis]
+    allowed = f1 >= all_read - loss - 1e-12  # rounding must not forbid to read all
+    i, j = np.unravel_index(np.argmax(np.where(allowed, decided + f1 / 2, -1.0)), f1.shape)
+    share = float(decided[i, j] / len(t))
+    if share == 0:
+        return CascadeFit(None, 0.0, all_read, all_read)
+    low = None if below[i] == 0 else min(_gap(t, int(below[i])), cut)
+    high = None if above[j] == len(t) else max(_gap(t, int(above[j])), cut)
+    return CascadeFit(Cascade(low, high, slope, intercept), share, float(f1[i, j]), all_read)
+
+
+def check_loss(loss: float) -> None:
+    """Raise ConfigError for a loss of F1 outside [0, 1)."""
+    if not 0 <= loss < 1:
+        raise ConfigError(f"a cascade may lose 0 or more of F1 and less than 1, got {loss:g}; for example 0.005")
+
+
+def _f1_of_bands(
+    t: Floats, label: NDArray[np.int64], matched: NDArray[np.bool_], cut: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:
+    """Counts of rising t below a lower bound [A] and below an upper one [B], and the F1 of each such band [A, B]."""
+    starts = np.flatnonzero(np.diff(t, prepend=-np.inf))  # rows of equal scores are on one side of a bound
+    middle = int(np.searchsorted(t, cut))  # from here on the teacher says match
+    below = _thinned(np.append(starts[starts < middle], middle))
+    above = _thinned(np.append(starts[starts >= middle], len(t)))
+    hits, called, true = (np.concatenate([[0], np.cumsum(x)]) for x in (matched & (label == 1), matched, label))
+    n, positives = len(t), int(label.sum())
+    hit = hits[above] - hits[below][:, np.newaxis] + (true[n] - true[above])
+    predicted = called[above] - called[below][:, np.newaxis] + (n - above)
+    return below, above, 2 * hit / (predicted + positives)
+
+
+def _thinned(bounds: NDArray[np.int64]) -> NDArray[np.int64]:
+    """At most MOST_BOUNDS of them, the first and the last among these."""
+    at = np.linspace(0, len(bounds) - 1, min(len(bounds), MOST_BOUNDS)).round().astype(np.int64)
+    return np.asarray(bounds[at], np.int64)
+
+
+def _gap(t: Floats, count: int) -> float:
+    """A bound just above the first `count` of rising scores: halfway in the gap, which has new scores on both sides."""
+    if count in (0, len(t)):
+        return float(t[0] if count == 0 else np.nextafter(t[-1], np.inf))
+    middle = float(t[count - 1] / 2 + t[count] / 2)
+    return middle if t[count - 1] < middle <= t[count] else float(t[count])
