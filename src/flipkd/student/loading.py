@@ -10,6 +10,7 @@ import torch
 from flipkd.device import best_device
 from flipkd.errors import ArtefactError
 from flipkd.files import check_manifest
+from flipkd.student.adapter import load_adapter
 from flipkd.student.attention import AUTO
 from flipkd.student.checks import check_student, find_siblings
 from flipkd.student.contract import CONTRACT, ScoreContract, read_contract
@@ -20,7 +21,6 @@ from flipkd.student.language_model import (
     add_lora,
     compile_layers,
     fits_into_memory,
-    load_adapter,
     load_language_model,
     load_saved_tokenizer,
     load_tokenizer,

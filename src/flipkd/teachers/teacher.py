@@ -12,7 +12,8 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from flipkd.errors import ArtefactError, ConfigError, RefusedError, ResourceError, nearest, shorten
+from flipkd.artefacts import checked_model, reading
+from flipkd.errors import ConfigError, nearest
 from flipkd.tables import pick
 
 TEACHERS = {
@@ -20,7 +21,6 @@ TEACHERS = {
     "cross_encoder": "flipkd.teachers.cross_encoder:load_cross_encoder",
 }
 DTYPES = ["float32", "bfloat16", "float16"]
-PICKLED = "pytorch_model.bin"
 
 
 class Teacher(Protocol):
@@ -83,56 +83,28 @@ def load_model(
     num_labels: int | None = None,
 ) -> Any:
     """A SentenceTransformer or CrossEncoder (`model_class`) with its length limit set; errors as in `load_teacher`."""
-    import torch
-    from safetensors import SafetensorError
-
     from flipkd.models import model_path
 
     if dtype not in DTYPES:
         raise ConfigError(f"no dtype is called {dtype!r}; {nearest(dtype, DTYPES)}")
     path = str(model_path(str(name_or_path)))
     local = Path(path).is_dir()
-    if local:
-        _refuse_pickles(Path(path))
+    what = "folder that does not hold a usable model" if local else "model that cannot be had"
     # A local folder asks the hub for nothing; without safetensors, transformers would unpickle.
     settings: dict[str, Any] = {
         "device": device,
         "local_files_only": local,
+        "revision": checked_model(path),
         "trust_remote_code": False,
         "model_kwargs": {"dtype": dtype, "use_safetensors": True},
     }
     if num_labels is not None:
         settings["num_labels"] = num_labels
-    try:
+    with reading(name_or_path, f"a {what} for {model_class.__name__}"):
         model = model_class(path, **settings)
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        raise ResourceError(f"{name_or_path}: does not fit into memory; use a smaller model") from error
-    except (
-        OSError,
-        ValueError,
-        RuntimeError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        ImportError,
-        SafetensorError,
-    ) as error:
-        reason = shorten(" ".join(str(error).split()), 200)
-        if "trust_remote_code" in str(error):
-            raise RefusedError(
-                f"{name_or_path}: wants to run its own code, which flipkd does not do ({reason})"
-            ) from error
-        what = "folder that does not hold a usable model" if local else "model that cannot be had"
-        raise ArtefactError(f"{name_or_path}: a {what} for {model_class.__name__} ({reason})") from error
     if max_length is not None and model.max_seq_length != math.inf:  # static embeddings have no limit to set
         model.max_seq_length = min(max_length, model.max_seq_length or max_length)
     return model
-
-
-def _refuse_pickles(folder: Path) -> None:
-    for file in folder.rglob(PICKLED):
-        if not any(file.parent.glob("*.safetensors")):
-            raise RefusedError(f"{file}: pickled weights are not read; save the model again as safetensors")
 
 
 def default_prompt(model: Any) -> str:
