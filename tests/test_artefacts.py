@@ -272,7 +272,7 @@ def test_a_hub_model_is_checked_and_then_read_as_it_was_checked(encoders, tmp_pa
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     folder = shutil.copytree(encoders / "bi", tmp_path / "0123abcd")
-    assert checked_model("somebody/model") == "0123abcd"
+    assert checked_model("somebody/model") == ("0123abcd", [""])
     assert asked == [("somebody/model", ["*.json"])]
     change(folder / "modules.json", {"0.type": "canary.Canary"})
     with pytest.raises(RefusedError, match=r"type is 'canary\.Canary'"):

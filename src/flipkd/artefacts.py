@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from flipkd.errors import ArtefactError, FlipkdError, RefusedError, ResourceError, shorten
 from flipkd.files import read_json
@@ -119,16 +119,24 @@ RULES_OF_FILES: dict[str, dict[str, Rule]] = {
 }
 
 
-def check_model_folder(folder: Path) -> None:
-    """Raise RefusedError where a file of a model folder would choose code or hold pickled weights, naming file and key.
+class Checked(NamedTuple):
+    """What may be read: this revision of a hub model, and the parts of it that are models of transformers ("": all of it)."""
 
-    Raises ArtefactError for an adapter or a matcher, which is no whole model, and for a file that is not JSON.
+    revision: str | None
+    parts: list[str]
+
+
+def check_model_folder(folder: Path) -> list[str]:
+    """The parts of a model folder that are models of transformers, "" for the folder itself.
+
+    Raises RefusedError where a file would choose code or weights are pickled, naming file and key; ArtefactError for an
+    adapter or a matcher, which is no whole model, and for a file that is not JSON.
     """
     if (folder / MATCHER).exists() or (folder / "matcher" / MATCHER).exists():
         raise ArtefactError(
             f"{folder}: a matcher of flipkd, not a model to start from; give the model that it was made of"
         )
-    transformers, waiting = {folder}, [folder]
+    transformers, waiting = [] if (folder / "modules.json").exists() else [folder], [folder]
     seen: set[Path] = set()
     while waiting:
         here = waiting.pop()
@@ -146,9 +154,10 @@ def check_model_folder(folder: Path) -> None:
             check_values(file, values)
             for part, is_transformer in _parts(file, values):
                 waiting.append(here / part)
-                transformers |= {here / part} if is_transformer else set()
+                transformers += [here / part] * is_transformer
     for here in seen:
         _refuse_pickles(here, is_transformer=here in transformers)
+    return ["" if place == folder else place.relative_to(folder).as_posix() for place in transformers]
 
 
 def _parts(file: Path, values: Any) -> Iterator[tuple[str, bool]]:
@@ -204,20 +213,18 @@ def _own_class(model_type: Any) -> Rule:
     return lambda _: known, f"nothing, since transformers has no class of its own for model_type {shorten(model_type)}"
 
 
-def checked_model(name: str) -> str | None:
-    """Check a model folder, or the JSON files of a hub model; the latter's revision, which is what must then be read.
+def checked_model(name: str) -> Checked:
+    """Check a model folder, or the JSON files of a hub model, of which then that very revision must be read.
 
     Raises RefusedError and ArtefactError as `check_model_folder`, and ArtefactError for a model that cannot be had.
     """
     if Path(name).is_dir():
-        check_model_folder(Path(name))
-        return None
+        return Checked(None, check_model_folder(Path(name)))
     from huggingface_hub import snapshot_download
 
     with reading(name, "a model that cannot be had"):
         folder = Path(snapshot_download(name, allow_patterns=["*.json"]))
-    check_model_folder(folder)
-    return folder.name
+    return Checked(folder.name, check_model_folder(folder))
 
 
 @contextmanager

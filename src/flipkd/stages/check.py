@@ -109,6 +109,6 @@ def _tokenizer(name: str) -> Any:
     from flipkd.models import model_path
 
     path = model_path(name)  # its own errors say more
-    revision = checked_model(path)
+    revision = checked_model(path).revision
     with reading(name, "no tokenizer that transformers can load"):
         return AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=False)

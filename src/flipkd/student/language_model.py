@@ -57,7 +57,7 @@ def load_language_model(name_or_path: str, *, dtype: str = "bfloat16", attn_impl
     path = model_path(name_or_path)
     if Path(path).is_dir() and not (Path(path) / "config.json").is_file():
         raise ArtefactError(f"{name_or_path}: the folder has no config.json, so it is not a model of transformers")
-    revision = checked_model(path)
+    revision = checked_model(path).revision
     with reading(name_or_path, NOT_A_MODEL):
         config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False)
     with reading(name_or_path, NOT_A_MODEL), fits_into_memory(name_or_path, dtype=dtype):
@@ -89,7 +89,7 @@ def load_tokenizer(name_or_path: str) -> Any:
     from transformers import AutoTokenizer
 
     path = model_path(name_or_path)
-    revision = checked_model(path)
+    revision = checked_model(path).revision
     with reading(name_or_path, "no tokenizer that transformers can load"):
         return AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=False)
 

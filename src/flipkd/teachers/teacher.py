@@ -15,6 +15,7 @@ import numpy as np
 from flipkd.artefacts import checked_model, reading
 from flipkd.errors import ConfigError, nearest
 from flipkd.tables import pick
+from flipkd.teachers.weights import require_weights
 
 TEACHERS = {
     "bi_encoder": "flipkd.teachers.bi_encoder:load_bi_encoder",
@@ -82,26 +83,32 @@ def load_model(
     device: str | None = None,
     num_labels: int | None = None,
 ) -> Any:
-    """A SentenceTransformer or CrossEncoder (`model_class`) with its length limit set; errors as in `load_teacher`."""
+    """A SentenceTransformer or CrossEncoder (`model_class`) with its length limit set; errors as in `load_teacher`.
+
+    With `num_labels` a scoring head that is missing or of another size is drawn at random, to be trained.
+    """
     from flipkd.models import model_path
 
     if dtype not in DTYPES:
         raise ConfigError(f"no dtype is called {dtype!r}; {nearest(dtype, DTYPES)}")
     path = str(model_path(str(name_or_path)))
     local = Path(path).is_dir()
+    checked = checked_model(path)
     what = "folder that does not hold a usable model" if local else "model that cannot be had"
     # A local folder asks the hub for nothing; without safetensors, transformers would unpickle.
     settings: dict[str, Any] = {
         "device": device,
         "local_files_only": local,
-        "revision": checked_model(path),
+        "revision": checked.revision,
         "trust_remote_code": False,
         "model_kwargs": {"dtype": dtype, "use_safetensors": True},
     }
     if num_labels is not None:
         settings["num_labels"] = num_labels
+        settings["model_kwargs"]["ignore_mismatched_sizes"] = True  # a head of other labels gives way to a new one
     with reading(name_or_path, f"a {what} for {model_class.__name__}"):
         model = model_class(path, **settings)
+        require_weights(model, path, checked, name=str(name_or_path), new_head=num_labels is not None)
     if max_length is not None and model.max_seq_length != math.inf:  # static embeddings have no limit to set
         model.max_seq_length = min(max_length, model.max_seq_length or max_length)
     return model
