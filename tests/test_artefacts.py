@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from flipkd.artefacts import check_model_folder, check_values, checked_model, reading
+from flipkd.artefacts import check_model_folder, check_values, checked_model, library_errors
 from flipkd.errors import ArtefactError, FlipkdError, RefusedError, ResourceError
 from flipkd.files import write_manifest
 from flipkd.student.language_model import load_language_model, load_tokenizer
@@ -296,8 +296,8 @@ def test_a_hub_model_that_cannot_be_had_is_named():
     ],
 )
 def test_whatever_a_library_raises_names_what_was_read(error, expected, said):
-    with pytest.raises(expected) as raised, reading("m", "unreadable"):
+    with pytest.raises(expected) as raised, library_errors("m", "unreadable"):
         raise error
     assert said in str(raised.value).replace('"', "")
-    with pytest.raises(KeyboardInterrupt), reading("m", "unreadable"):
+    with pytest.raises(KeyboardInterrupt), library_errors("m", "unreadable"):
         raise KeyboardInterrupt

@@ -222,13 +222,13 @@ def checked_model(name: str) -> Checked:
         return Checked(None, check_model_folder(Path(name)))
     from huggingface_hub import snapshot_download
 
-    with reading(name, "a model that cannot be had"):
+    with library_errors(name, "a model that cannot be had"):
         folder = Path(snapshot_download(name, allow_patterns=["*.json"]))
     return Checked(folder.name, check_model_folder(folder))
 
 
 @contextmanager
-def reading(name: str | Path, what: str) -> Iterator[None]:
+def library_errors(name: str | Path, what: str) -> Iterator[None]:
     """A block in which a library reads the files of `name`: whatever it raises becomes "NAME: WHAT (reason)".
 
     Raises ArtefactError, RefusedError for a model that wants to run its own code, ResourceError when memory or disk is full.

@@ -17,6 +17,7 @@ from flipkd.evaluate.combine import weighted_sum
 from flipkd.evaluate.decisions import decide
 from flipkd.files import MANIFEST, sha256
 from flipkd.student.contract import CONTRACT, ScoreContract
+from flipkd.student.golden import check_golden
 from flipkd.student.loading import load_student
 from flipkd.student.model import Student
 from flipkd.student.scoring import Floats, encode_texts, score_pairs
@@ -60,7 +61,9 @@ class Matcher:
         """
         inside = matcher_folder(folder)
         student, contract = load_student(inside, base_model=base_model, merge=merge)
-        return cls(student.to(device or best_device()), contract, fingerprint=sha256(inside / MANIFEST))
+        student = student.to(device or best_device())
+        check_golden(student, contract, inside)
+        return cls(student, contract, fingerprint=sha256(inside / MANIFEST))
 
     def predict(self, pairs: Pairs, *, batch_size: int | None = None, show_progress_bar: bool = False) -> Floats:
         """Scores [N], float32, in the order given: logit(yes) - logit(no), the cosine of the two texts' vectors, or both.

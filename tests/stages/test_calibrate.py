@@ -15,6 +15,7 @@ from sklearn.metrics import precision_score, recall_score
 from flipkd import Matcher
 from flipkd.evaluate import fit_calibration, threshold_for
 from flipkd.files import check_manifest, write_manifest
+from flipkd.student.contract import FORMAT
 
 
 def labels_in(path):
@@ -165,7 +166,7 @@ def test_a_read_only_matcher_an_edited_card_and_a_contract_of_format_1(trained, 
     done = flipkd(*words(old, pair_files, tmp_path / "new"))
     assert done.code == 0, done.err
     new = Matcher.from_pretrained(tmp_path / "new")
-    assert new.contract.format == 3
+    assert new.contract.format == FORMAT
     assert (tmp_path / "new" / "README.md").read_text().startswith("# My own words\n<!-- decisions -->")
     assert all(path.stat().st_mode & 0o200 for path in (tmp_path / "new").rglob("*"))
 

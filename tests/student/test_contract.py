@@ -7,7 +7,7 @@ import json
 import pytest
 
 from flipkd.errors import ArtefactError
-from flipkd.student.contract import CONTRACT, ScoreContract, read_contract
+from flipkd.student.contract import CONTRACT, FORMAT, ScoreContract, read_contract
 
 VALUES = {
     "base_model_name_or_path": "m",
@@ -31,7 +31,7 @@ def test_what_is_saved_is_what_is_read(tmp_path):
     contract.save(tmp_path)
     assert read_contract(tmp_path) == contract
     assert read_contract(tmp_path).threshold == -1e-17
-    assert (contract.format, contract.pooling, contract.label_ids) == (3, "mean", (3, 7))
+    assert (contract.format, contract.pooling, contract.label_ids) == (FORMAT, "mean", (3, 7))
 
 
 def test_a_contract_of_format_1_has_no_review(tmp_path):
@@ -50,7 +50,7 @@ def test_the_score_is_the_answer_unless_it_says_otherwise(tmp_path):
     [
         ({"score": {}}, "score"),
         ({"score": {"length": 1.0}}, "score"),
-        ({"format": 4}, "format 4 needs a newer flipkd"),
+        ({"format": FORMAT + 1}, f"format {FORMAT + 1} needs a newer flipkd"),
         ({"format": 0}, "format: "),
         ({"reading": "both"}, "reading: "),
         ({"pooling": "max"}, "pooling: "),

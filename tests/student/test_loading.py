@@ -9,6 +9,7 @@ from tiny import randomise
 
 from flipkd.errors import ArtefactError, ConfigError
 from flipkd.files import new_folder, write_manifest
+from flipkd.student.contract import FORMAT
 from flipkd.student.language_model import LoraSettings
 from flipkd.student.loading import load_student
 from flipkd.student.scoring import encode_texts, score_pairs
@@ -120,7 +121,7 @@ def test_a_newer_format_says_so(make_student, tmp_path):
     student, contract = make_student()
     folder = save(student, contract, tmp_path / "m")
     values = json.loads((folder / "matcher.json").read_text())
-    (folder / "matcher.json").write_text(json.dumps(values | {"format": 4}))
+    (folder / "matcher.json").write_text(json.dumps(values | {"format": FORMAT + 1}))
     write_manifest(folder)
     with pytest.raises(ArtefactError, match="needs a newer flipkd"):
         load_student(folder)

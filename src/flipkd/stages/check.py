@@ -105,10 +105,10 @@ def _csv(dataset: Any) -> str:
 def _tokenizer(name: str) -> Any:
     from transformers import AutoTokenizer
 
-    from flipkd.artefacts import checked_model, reading
+    from flipkd.artefacts import checked_model, library_errors
     from flipkd.models import model_path
 
     path = model_path(name)  # its own errors say more
     revision = checked_model(path).revision
-    with reading(name, "no tokenizer that transformers can load"):
+    with library_errors(name, "no tokenizer that transformers can load"):
         return AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=False)

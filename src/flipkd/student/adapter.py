@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from flipkd.artefacts import reading
+from flipkd.artefacts import library_errors
 from flipkd.errors import ArtefactError, RefusedError, shorten
 from flipkd.files import read_json
 from flipkd.student.language_model import ADAPTER, with_adapters
@@ -74,7 +74,7 @@ def lora_config(file: Path) -> Any:
             raise ArtefactError(f"{file}: has no {name}, which must be {allowed}")
         if not fits(values[name]):
             raise ArtefactError(f"{file}: {name} is {shorten(values[name])}; it must be {allowed}")
-    with reading(file, UNREADABLE):
+    with library_errors(file, UNREADABLE):
         return LoraConfig(**{name: values[name] for name in FIELDS if name != "peft_type"})
 
 
@@ -85,10 +85,10 @@ def load_adapter(model: Any, folder: Path) -> Any:
 
     place = folder / ADAPTER
     config = lora_config(place / SETTINGS)
-    with reading(place, UNREADABLE):
+    with library_errors(place, UNREADABLE):
         state = load_file(place / "adapter_model.safetensors")
         peft_model = with_adapters(model, config)
-    with reading(place, "its shapes do not fit the base model"):
+    with library_errors(place, "its shapes do not fit the base model"):
         result = set_peft_model_state_dict(peft_model, state)
     _require_all(place, result.missing_keys, result.unexpected_keys)
     return peft_model

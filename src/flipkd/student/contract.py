@@ -11,8 +11,20 @@ from flipkd import __version__
 from flipkd.errors import ArtefactError
 from flipkd.files import read_json, write_json
 
-FORMAT: Literal[3] = 3  # 2 added symmetric and review_threshold, 3 load_in_4bit
+# 2 added symmetric and review_threshold, 3 load_in_4bit, 4 base_config and golden
+FORMAT: Literal[4] = 4
 CONTRACT = "matcher.json"
+
+
+class GoldenPair(BaseModel):
+    """A pair of texts as this matcher read and scored it when it was saved: its token ids, and logit(yes) - logit(no)."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    text1: str
+    text2: str
+    ids: list[int]
+    score: float
 
 
 class ScoreContract(BaseModel):
@@ -20,10 +32,12 @@ class ScoreContract(BaseModel):
 
     model_config = ConfigDict(extra="forbid", protected_namespaces=(), allow_inf_nan=False)
 
-    format: Literal[1, 2, 3] = FORMAT
+    format: Literal[1, 2, 3, 4] = FORMAT
     flipkd_version: str = __version__
     base_model_name_or_path: str
     base_model_hash: str
+    base_config: dict[str, Any] | None = None
+    """The base model's config.json as transformers completes it, without the keys that change no score."""
     dtype: str
     load_in_4bit: bool = False
     """The linear layers of the base hold 4 bits a weight; its hash is that of the weights before."""
@@ -42,6 +56,8 @@ class ScoreContract(BaseModel):
     """A score of at least this is a match."""
     review_threshold: float | None = None
     """A score of at least this and below `threshold` is for a person to look at."""
+
+    golden: GoldenPair | None = None
 
     @model_validator(mode="after")
     def _band(self) -> Self:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from flipkd.artefacts import check_model_folder, checked_model, reading
+from flipkd.artefacts import check_model_folder, checked_model, library_errors
 from flipkd.device import best_device
 from flipkd.errors import ArtefactError, ConfigError, ResourceError, nearest
 from flipkd.files import read_json
@@ -58,9 +58,9 @@ def load_language_model(name_or_path: str, *, dtype: str = "bfloat16", attn_impl
     if Path(path).is_dir() and not (Path(path) / "config.json").is_file():
         raise ArtefactError(f"{name_or_path}: the folder has no config.json, so it is not a model of transformers")
     revision = checked_model(path).revision
-    with reading(name_or_path, NOT_A_MODEL):
+    with library_errors(name_or_path, NOT_A_MODEL):
         config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False)
-    with reading(name_or_path, NOT_A_MODEL), fits_into_memory(name_or_path, dtype=dtype):
+    with library_errors(name_or_path, NOT_A_MODEL), fits_into_memory(name_or_path, dtype=dtype):
         model, loading = AutoModelForCausalLM.from_pretrained(
             path,
             config=config,
@@ -90,7 +90,7 @@ def load_tokenizer(name_or_path: str) -> Any:
 
     path = model_path(name_or_path)
     revision = checked_model(path).revision
-    with reading(name_or_path, "no tokenizer that transformers can load"):
+    with library_errors(name_or_path, "no tokenizer that transformers can load"):
         return AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=False)
 
 
@@ -107,7 +107,7 @@ def load_saved_tokenizer(folder: Path) -> Any:
     named = {name: given[name] for name in SPECIAL_TOKENS if given.get(name) is not None}
     if not given or not all(isinstance(token, str) for token in named.values()):
         return load_tokenizer(str(folder))  # of a format of its own, or with special tokens that are more than a word
-    with reading(folder, "no tokenizer that transformers can load"):
+    with library_errors(folder, "no tokenizer that transformers can load"):
         return PreTrainedTokenizerFast(tokenizer_file=str(file), **named)
 
 

@@ -7,11 +7,13 @@ from typing import Any, Literal
 
 import torch
 
+from flipkd.artefacts import library_errors
 from flipkd.device import best_device
 from flipkd.errors import ArtefactError
 from flipkd.files import check_manifest
 from flipkd.student.adapter import load_adapter
 from flipkd.student.attention import AUTO
+from flipkd.student.base_config import config_of, require_config
 from flipkd.student.checks import check_student, find_siblings
 from flipkd.student.contract import CONTRACT, ScoreContract, read_contract
 from flipkd.student.four_bit import hold_in_four_bits, round_to_four_bits
@@ -49,6 +51,7 @@ def new_student(
     model, base_hash = _base(
         name_or_path, dtype=dtype, attn_implementation=attn_implementation, four_bits=load_in_4bit, device=device
     )
+    base_config = config_of(model.config)
     tokenizer = load_tokenizer(name_or_path)
     prompt = Prompt(tokenizer, template, reading=reading, max_text_length=max_text_length)
     with torch.random.fork_rng():
@@ -56,7 +59,8 @@ def new_student(
         peft_model, places = add_lora(model, lora)
     with fits_into_memory(name_or_path, dtype=dtype):
         student = Student(peft_model, prompt, Readout(peft_model.get_base_model(), places)).to(device)
-    check_student(student.eval())  # where it will run: some kinds of attention are for a GPU only
+    with library_errors(name_or_path, "the model does not run"):
+        check_student(student.eval())  # where it will run: some kinds of attention are for a GPU only
     if torch_compile:
         compile_layers(peft_model)
         student.compiled = True
@@ -65,6 +69,7 @@ def new_student(
         # A folder by its whole path: the matcher will be used from other places.
         base_model_name_or_path=str(Path(name_or_path).resolve()) if Path(name_or_path).is_dir() else name_or_path,
         base_model_hash=base_hash,
+        base_config=base_config,
         dtype=dtype,
         load_in_4bit=load_in_4bit,
         template={name: getattr(template, name) for name in Template.__dataclass_fields__},
@@ -113,6 +118,8 @@ def load_student(
             f"{folder}: was trained on a base model with hash {contract.base_model_hash}, but {name} has {found}; "
             "give the base model that it was trained on"
         )
+    if contract.base_config is not None:
+        require_config(model.config, contract.base_config, file=folder / CONTRACT, name=name)
     tokenizer = load_saved_tokenizer(folder / TOKENIZER)
     prompt = Prompt(
         tokenizer,
@@ -131,7 +138,8 @@ def load_student(
     else:
         readout = Readout(loaded.get_base_model(), contract.readout_places)
     student = Student(loaded, prompt, readout)
-    find_siblings(student)
+    with library_errors(folder, "the model does not run"):
+        find_siblings(student)
     return student, contract
 
 

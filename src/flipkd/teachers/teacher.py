@@ -12,7 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from flipkd.artefacts import checked_model, reading
+from flipkd.artefacts import checked_model, library_errors
 from flipkd.errors import ConfigError, nearest
 from flipkd.tables import pick
 from flipkd.teachers.weights import require_weights
@@ -106,7 +106,7 @@ def load_model(
     if num_labels is not None:
         settings["num_labels"] = num_labels
         settings["model_kwargs"]["ignore_mismatched_sizes"] = True  # a head of other labels gives way to a new one
-    with reading(name_or_path, f"a {what} for {model_class.__name__}"):
+    with library_errors(name_or_path, f"a {what} for {model_class.__name__}"):
         model = model_class(path, **settings)
         require_weights(model, path, checked, name=str(name_or_path), new_head=num_labels is not None)
     if max_length is not None and model.max_seq_length != math.inf:  # static embeddings have no limit to set

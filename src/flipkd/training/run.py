@@ -22,6 +22,7 @@ from flipkd.evaluate.metrics import measure
 from flipkd.evaluate.thresholds import best_threshold
 from flipkd.files import check_manifest, new_folder, write_json, write_text
 from flipkd.student.contract import ScoreContract
+from flipkd.student.golden import golden_pair
 from flipkd.student.language_model import LoraSettings
 from flipkd.student.loading import new_student
 from flipkd.student.model import Student
@@ -204,7 +205,12 @@ def finish(
     calibration = fit_calibration(scores, labels, method="temperature" if name == "answer" else "sigmoid")
     threshold = best_threshold(scores, labels).value
     contract = contract.model_copy(
-        update={"score": weights, "calibration": asdict(calibration), "threshold": threshold}
+        update={
+            "score": weights,
+            "calibration": asdict(calibration),
+            "threshold": threshold,
+            "golden": golden_pair(student),
+        }
     )
     metrics = measure(scores, labels, threshold=threshold, probabilities=calibration.apply(scores))
     if metrics["roc_auc"] < CHANCE:
