@@ -47,6 +47,9 @@ ARGUMENTS = (
     *("trust_remote_code", "use_safetensors"),
 )
 
+COUNT = re.compile(r"(num|n)_\w*(layers?|experts)")  # each takes a loop over modules to build
+MOST_PARTS = 10_000
+
 Rule = tuple[Callable[[Any], bool], str]
 
 
@@ -183,7 +186,10 @@ def _refuse_pickles(folder: Path, *, is_transformer: bool) -> None:
 
 
 def check_values(file: Path, values: Any) -> None:
-    """Hold the values of a JSON file, however deep, to RULES. Raises RefusedError naming the key and what is allowed."""
+    """Hold the values of a JSON file, however deep, to RULES. Raises RefusedError naming the key and what is allowed.
+
+    Raises ArtefactError for more layers or experts than any model has: building them would not end.
+    """
     own = [rules for pattern, rules in RULES_OF_FILES.items() if re.fullmatch(pattern, file.name)]
     rules = RULES | (own[0] if own else {})
     waiting = [values]
@@ -193,6 +199,8 @@ def check_values(file: Path, values: Any) -> None:
             for key, part in value.items():
                 if key in rules:
                     _hold(file, key, part, rules[key])
+                if isinstance(part, int) and COUNT.fullmatch(key) and not 0 <= part <= MOST_PARTS:
+                    raise ArtefactError(f"{file}: {key} is {part}; it must be from 0 to {MOST_PARTS}")
             if value.get("auto_map") and "model_type" in value:
                 _hold(file, "auto_map", value["auto_map"], _own_class(value["model_type"]))
         waiting += value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from flipkd.artefacts import library_errors
 from flipkd.device import best_device
 from flipkd.errors import DataError, NumbersError, UsageError, shorten
 from flipkd.evaluate.calibration import Calibration
@@ -63,7 +64,8 @@ class Matcher:
         student, contract = load_student(inside, base_model=base_model, merge=merge)
         student = student.to(device or best_device())
         check_golden(student, contract, inside)
-        return cls(student, contract, fingerprint=sha256(inside / MANIFEST))
+        with library_errors(inside / CONTRACT, "its calibration cannot be read"):
+            return cls(student, contract, fingerprint=sha256(inside / MANIFEST))
 
     def predict(self, pairs: Pairs, *, batch_size: int | None = None, show_progress_bar: bool = False) -> Floats:
         """Scores [N], float32, in the order given: logit(yes) - logit(no), the cosine of the two texts' vectors, or both.

@@ -46,7 +46,7 @@ class ScoreContract(BaseModel):
     reading: Literal["joint", "separate", "blocked"]
     max_text_length: int
     pooling: Literal["mean"] = "mean"
-    readout_places: list[str]
+    readout_places: list[str] = Field(min_length=1)
     score: dict[Literal["answer", "cosine"], float] = Field(default={"answer": 1.0}, min_length=1)
     """Weights of the sum that is the pair's score."""
     symmetric: bool = False

@@ -131,14 +131,14 @@ def load_student(
         raise ArtefactError(
             f"{folder}: its tokenizer gives label ids {prompt.label_ids}, matcher.json says {contract.label_ids}"
         )
-    loaded = load_adapter(model, folder).eval().requires_grad_(False)
-    if merge:
-        loaded = loaded.merge_and_unload()
-        readout = Readout(loaded, contract.readout_places, weights=load_file(folder / READOUT))
-    else:
-        readout = Readout(loaded.get_base_model(), contract.readout_places)
-    student = Student(loaded, prompt, readout)
-    with library_errors(folder, "the model does not run"):
+    with library_errors(folder, "does not go with its base model"):
+        loaded = load_adapter(model, folder).eval().requires_grad_(False)
+        if merge:
+            loaded = loaded.merge_and_unload()
+            readout = Readout(loaded, contract.readout_places, weights=load_file(folder / READOUT))
+        else:
+            readout = Readout(loaded.get_base_model(), contract.readout_places)
+        student = Student(loaded, prompt, readout)
         find_siblings(student)
     return student, contract
 

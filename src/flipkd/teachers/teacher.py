@@ -109,9 +109,18 @@ def load_model(
     with library_errors(name_or_path, f"a {what} for {model_class.__name__}"):
         model = model_class(path, **settings)
         require_weights(model, path, checked, name=str(name_or_path), new_head=num_labels is not None)
-    if max_length is not None and model.max_seq_length != math.inf:  # static embeddings have no limit to set
-        model.max_seq_length = min(max_length, model.max_seq_length or max_length)
+        if max_length is not None and model.max_seq_length != math.inf:  # static embeddings have no limit to set
+            model.max_seq_length = min(max_length, model.max_seq_length or max_length)
+        _try(model)
     return model
+
+
+def _try(model: Any) -> None:
+    """Read one text or pair: some faults of a model's files show only then."""
+    if hasattr(model, "predict"):
+        model.predict([("a", "b")], show_progress_bar=False)
+    else:
+        model.encode(["a"], show_progress_bar=False)
 
 
 def default_prompt(model: Any) -> str:
