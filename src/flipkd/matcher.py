@@ -230,8 +230,16 @@ def _check_text(text: Any, where: str) -> None:
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise DataError(
-            f"{where} holds half a surrogate pair at character {error.start}; it is not valid Unicode"
-        ) from None
+        what = (
+            "a byte that is not UTF-8 (a Latin-1 terminal?)"
+            if _is_byte(text[error.start])
+            else "half a surrogate pair"
+        )
+        raise DataError(f"{where} holds {what} at character {error.start}; it is not valid Unicode") from None
     if is_empty(text):
         raise DataError(f"{where} is empty; every text needs at least one visible character")
+
+
+def _is_byte(character: str) -> bool:
+    """Whether Python put it in the place of a byte that it could not decode (PEP 383)."""
+    return "\udc80" <= character <= "\udcff"

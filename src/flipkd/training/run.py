@@ -39,8 +39,12 @@ logger = logging.getLogger(__name__)
 MATCHER = "matcher"
 VALIDATION = "validation.json"  # metrics of the finished matcher
 CHANCE = 0.55  # of ROC AUC, where a coin has 0.5
+HARDWARE = frozenset({"threads", "device", "machine"})  # of an identity's environment
 FREE_TO_CHANGE = frozenset(
-    {"save_steps", "save_total_limit", "logging_steps", "report_to", "per_device_eval_batch_size", "output_dir"}
+    {
+        *("save_steps", "save_total_limit", "logging_steps", "report_to", "per_device_eval_batch_size", "output_dir"),
+        "resume_elsewhere",
+    }
 )
 PASSED_ON = (
     "num_train_epochs",
