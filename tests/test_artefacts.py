@@ -234,11 +234,22 @@ def test_a_pickled_layer_is_not_read_whatever_lies_beside_it(encoders, tmp_path,
 
 
 def test_a_matcher_is_no_base_model(base_models, tmp_path):
-    for place in ("matcher.json", "matcher/matcher.json"):
-        folder = shutil.copytree(base_models["llama"], tmp_path / place.partition(".")[0])
-        change(folder / place, {"format": 1})
-        with pytest.raises(ArtefactError, match="a matcher of flipkd, not a model to start from"):
-            load_language_model(str(folder))
+    folder = shutil.copytree(base_models["llama"], tmp_path / "base")
+    change(folder / "matcher" / "matcher.json", {"format": 1})  # a run that was put into the model's folder
+    load_language_model(str(folder), dtype="float32")
+    change(folder / "matcher.json", {"format": 1})
+    with pytest.raises(ArtefactError, match="a matcher of flipkd, not a model to start from"):
+        load_language_model(str(folder))
+
+
+def test_a_run_its_matcher_and_its_adapter_are_no_base_models(trained):
+    for inside, said in (
+        ("", "a matcher of flipkd"),
+        ("matcher", "a matcher of flipkd"),
+        ("matcher/adapter", "an adapter, "),
+    ):
+        with pytest.raises(ArtefactError, match=said):
+            load_language_model(str(Path(trained) / inside))
 
 
 def test_models_as_they_are_saved_pass(base_models, encoders, tmp_path):

@@ -135,7 +135,8 @@ def check_model_folder(folder: Path) -> list[str]:
     Raises RefusedError where a file would choose code or weights are pickled, naming file and key; ArtefactError for an
     adapter or a matcher, which is no whole model, and for a file that is not JSON.
     """
-    if (folder / MATCHER).exists() or (folder / "matcher" / MATCHER).exists():
+    run = (folder / "matcher" / MATCHER).exists() and not (folder / "config.json").exists()
+    if run or (folder / MATCHER).exists():
         raise ArtefactError(
             f"{folder}: a matcher of flipkd, not a model to start from; give the model that it was made of"
         )

@@ -55,9 +55,9 @@ def load_language_model(name_or_path: str, *, dtype: str = "bfloat16", attn_impl
     if dtype not in DTYPES:
         raise ConfigError(f"no dtype is called {dtype!r}; {nearest(dtype, list(DTYPES))}")
     path = model_path(name_or_path)
+    revision = checked_model(path).revision
     if Path(path).is_dir() and not (Path(path) / "config.json").is_file():
         raise ArtefactError(f"{name_or_path}: the folder has no config.json, so it is not a model of transformers")
-    revision = checked_model(path).revision
     with library_errors(name_or_path, NOT_A_MODEL):
         config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False)
     with library_errors(name_or_path, NOT_A_MODEL), fits_into_memory(name_or_path, dtype=dtype):
