@@ -156,3 +156,10 @@ def test_bytes_that_are_not_utf_8_are_named(words):
     assert "bytes that are not UTF-8 (a Latin-1 terminal?)" in done.err
     assert r"\udce9" in done.err
     assert "bug in flipkd" not in done.err
+
+
+def test_a_message_cannot_steer_the_terminal_and_ends():
+    assert terminal.plain("r\u202ew \x1b[31m caf\u00e9\nnext") == "r\\u202ew \\x1b[31m caf\u00e9\nnext"
+    long = terminal.plain("\x1b" * 1_700_000)
+    assert len(long) < 5 * terminal.MOST
+    assert long.endswith("... (1,700,000 characters)")

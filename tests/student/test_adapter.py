@@ -29,6 +29,11 @@ def test_what_a_student_saves_is_read_as_it_was(settings, make_student):
     assert (read.peft_type, read.task_type) == (made.peft_type, made.task_type)
 
 
+def test_the_modules_stand_in_one_order_in_every_process(settings):
+    assert settings[1]["target_modules"] == sorted(settings[1]["target_modules"])
+    assert len(settings[1]["target_modules"]) > 5
+
+
 @pytest.mark.parametrize(
     "name, value",
     [

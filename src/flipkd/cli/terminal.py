@@ -22,6 +22,7 @@ from flipkd import ranks
 from flipkd.errors import DataError, FlipkdError, PeerError, shorten
 
 MEMORY = "flipkd: memory ran out; use a smaller batch size or model"
+MOST = 4000  # characters of a message that are shown
 RESUMABLE = ("teach", "train", "compare", "demo")
 ANYWHERE = ("--debug", "--verbose")  # options of flipkd itself, which may also stand behind the verb
 
@@ -120,8 +121,14 @@ def _stop(text: str, code: int) -> None:
     if ranks.rank():
         time.sleep(ranks.GRACE)  # where all ranks fail alike, the first one says it and the launcher ends the others
         text = f"rank {ranks.rank()}: {text}"
-    sys.stderr.write(text.rstrip() + "\n")
+    sys.stderr.write(plain(text.rstrip()) + "\n")
     raise SystemExit(code)
+
+
+def plain(text: str) -> str:
+    """A message without what could steer a terminal: control characters and marks of direction escaped, cut at MOST."""
+    shown = text if len(text) <= MOST else text[:MOST] + f"... ({len(text):,} characters)"
+    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in shown)
 
 
 def one_voice() -> None:

@@ -1,4 +1,4 @@
-"""A stored LoRA adapter read back: its settings by a list of allowed fields, since peft imports a module that others may name."""
+"""A LoRA adapter in a folder; read back by a list of allowed fields, since peft imports a module that others may name."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from flipkd.artefacts import library_errors
 from flipkd.errors import ArtefactError, RefusedError, shorten
-from flipkd.files import read_json
+from flipkd.files import read_json, write_json
 from flipkd.student.language_model import ADAPTER, with_adapters
 
 SETTINGS = "adapter_config.json"
@@ -76,6 +76,16 @@ def lora_config(file: Path) -> Any:
             raise ArtefactError(f"{file}: {name} is {shorten(values[name])}; it must be {allowed}")
     with library_errors(file, UNREADABLE):
         return LoraConfig(**{name: values[name] for name in FIELDS if name != "peft_type"})
+
+
+def save_adapter(model: Any, folder: Path) -> None:
+    """Write the adapter of a peft model into `folder`, equal files for equal adapters."""
+    place = folder / ADAPTER
+    model.save_pretrained(str(place), save_embedding_layers=False)
+    (place / "README.md").unlink(missing_ok=True)
+    values = read_json(place / SETTINGS)
+    # peft keeps these as a set, whose order differs from process to process.
+    write_json(place / SETTINGS, values | {"target_modules": sorted(values["target_modules"])})
 
 
 def load_adapter(model: Any, folder: Path) -> Any:
