@@ -336,7 +336,7 @@ def test_a_malformed_manifest_is_an_error_of_ours(sealed, text):
 @pytest.mark.parametrize("name", ["a.bin\0", "x" * 5000, "../model", ""])
 def test_a_name_that_is_no_file_of_the_folder_is_an_error_of_ours(sealed, name):
     write_json(sealed / "manifest.json", {"files": {name: {"sha256": "0", "bytes": 18}}})
-    with pytest.raises(ArtefactError, match=r"missing|cannot be read"):
+    with pytest.raises(ArtefactError, match=r"missing|cannot be read|lies outside of its folder"):
         check_manifest(sealed)
 
 
@@ -523,3 +523,14 @@ def test_the_card_may_be_edited_and_nothing_else(tmp_path):
     (tmp_path / "f" / "matcher.json").write_text("[]")
     with pytest.raises(ArtefactError, match=r"matcher\.json: sha256 mismatch"):
         check_manifest(tmp_path / "f")
+
+
+@pytest.mark.parametrize("name", ["../outside", "/etc/hostname", "a/../../outside"])
+def test_a_manifest_names_no_file_outside_of_its_folder(tmp_path, name):
+    (tmp_path / "outside").write_text("x")
+    folder = tmp_path / "f"
+    folder.mkdir()
+    entry = {"sha256": files.sha256(tmp_path / "outside"), "bytes": 1}
+    files.write_json(folder / "manifest.json", {"files": {name: entry}})
+    with pytest.raises(ArtefactError, match="which lies outside of its folder"):
+        files.check_manifest(folder)

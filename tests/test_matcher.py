@@ -150,6 +150,7 @@ def test_any_iterable_of_two_texts_is_a_pair(matcher):
         ([("a", " \t\n")], "pair 0, text 2, is empty"),
         ([("a", "\u200b\ufeff\u2060")], "pair 0, text 2, is empty"),
         ([("a", "b \ud800")], "pair 0, text 2, holds half a surrogate pair at character 2"),
+        ([("a", "caf\udce9")], "text 2, holds a byte that is not UTF-8 (a Latin-1 terminal?) at character 3"),
     ],
 )
 def test_wrong_pairs_are_named_by_their_index(matcher, pairs, said):

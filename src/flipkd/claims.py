@@ -13,7 +13,8 @@ from flipkd.errors import ArtefactError, shorten
 from flipkd.files import OUTGOING, TEMPORARY, put_back, read_json, resource_errors, write_json
 
 RUN = "run.json"
-PROCESSES = "environment.processes"  # what a run that is trained by several says of them
+# What a run says of the machine, and how a user sets that.
+OPTIONS = {"environment.processes": "--num_processes ", "environment.threads": "OMP_NUM_THREADS="}
 
 
 @contextmanager
@@ -23,10 +24,12 @@ def claimed(
     *,
     free: frozenset[str] = frozenset(),
     passing: frozenset[str] = frozenset(),
+    otherwise: str = "choose another output_dir",
 ) -> Iterator[None]:
     """Hold `folder` for one run, whose settings stand in `run.json`; a later run must have the same to go on in it.
 
-    `free` are keys that may change in between, `passing` files that bind nobody to settings. Raises ArtefactError when
+    `free` are keys that may change in between, `passing` files that bind nobody to settings, `otherwise` what to do when
+    settings differ. Raises ArtefactError when
     another process holds the folder or the settings differ, ResourceError when it cannot be written. The lock goes with
     its process.
     """
@@ -42,7 +45,7 @@ def claimed(
             raise ArtefactError(f"{folder}: another run is writing here; wait, or choose another folder") from None
     try:
         clear(folder)
-        _same_identity(folder, json.loads(json.dumps(identity)), free)
+        _same_identity(folder, json.loads(json.dumps(identity)), free, otherwise)
         try:
             yield
         except BaseException:
@@ -63,7 +66,7 @@ def clear(folder: Path) -> None:
                 shutil.rmtree(left, ignore_errors=True)
 
 
-def _same_identity(folder: Path, identity: dict[str, Any], free: frozenset[str]) -> None:
+def _same_identity(folder: Path, identity: dict[str, Any], free: frozenset[str], otherwise: str) -> None:
     if not (folder / RUN).exists():
         write_json(folder / RUN, identity)
         return
@@ -78,11 +81,12 @@ def _same_identity(folder: Path, identity: dict[str, Any], free: frozenset[str])
         if before.get(key) != now.get(key)
     ]
     if changes:
-        started = before.get(PROCESSES)
-        again = f" (--num_processes {started})" if started != now.get(PROCESSES) else ""
+        again = "".join(
+            f" ({option}{before.get(key)})" for key, option in OPTIONS.items() if before.get(key) != now.get(key)
+        )
         raise ArtefactError(
             f"{folder}: holds a run that was begun differently ({'; '.join(changes)}); run with the same settings"
-            f"{again} to go on, or choose another output_dir"
+            f"{again} to go on, or {otherwise}"
         )
 
 

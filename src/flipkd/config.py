@@ -180,6 +180,9 @@ class TrainConfig(Settings):
     )
     save_steps: int = Field(100, ge=1, description="steps between two checkpoints")
     save_total_limit: int = Field(2, ge=2, description="checkpoints kept")
+    resume_elsewhere: bool = Field(
+        False, description="go on with a run though threads, device or machine are others; not bit for bit"
+    )
     report_to: str | list[str] = Field("none", description="trackers of transformers, e.g. tensorboard")
     seed: int = Field(0, ge=0, lt=2**32, description="seed of everything random")
     training_arguments: dict[str, Any] = Field({}, description="any other field of transformers' TrainingArguments")

@@ -18,7 +18,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from flipkd.errors import ArtefactError, FlipkdError, ResourceError
+from flipkd.errors import ArtefactError, FlipkdError, ResourceError, shorten
 
 MANIFEST = "manifest.json"
 CARD = "README.md"  # people may edit it: nothing depends on what it says
@@ -180,6 +180,8 @@ def _check_manifest(folder: Path) -> None:
         raise ArtefactError(f"{folder / MANIFEST}: not a manifest of flipkd") from None
     for name, (digest, size) in expected.items():
         file = folder / name
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise ArtefactError(f"{folder / MANIFEST}: names {shorten(name)}, which lies outside of its folder")
         if not file.is_file():
             raise ArtefactError(f"{file}: named in the manifest but missing")
         if name == CARD:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from flipkd.artefacts import library_errors
 from flipkd.device import best_device
 from flipkd.errors import ConfigError, DataError, NumbersError, UsageError, shorten
 from flipkd.evaluate.calibration import Calibration
@@ -17,7 +18,8 @@ from flipkd.evaluate.cascade import Cascade
 from flipkd.evaluate.combine import TEACHER, weighted_sum
 from flipkd.evaluate.decisions import decide
 from flipkd.files import MANIFEST, sha256
-from flipkd.student.contract import ScoreContract, matcher_folder
+from flipkd.student.contract import CONTRACT, ScoreContract, matcher_folder
+from flipkd.student.golden import check_golden
 from flipkd.student.loading import load_student
 from flipkd.student.model import Student
 from flipkd.student.scoring import Floats, encode_texts, score_pairs
@@ -70,9 +72,12 @@ class Matcher:
         inside = matcher_folder(folder)
         student, contract = load_student(inside, base_model=base_model, merge=merge)
         place = device or best_device()
+        student = student.to(place)
+        check_golden(student, contract, inside)
         kept = contract.teacher
         teacher = None if kept is None else load_aboard(inside, kept.model_dump(), device=place)
-        return cls(student.to(place), contract, fingerprint=sha256(inside / MANIFEST), teacher=teacher)
+        with library_errors(inside / CONTRACT, "its calibration cannot be read"):
+            return cls(student, contract, fingerprint=sha256(inside / MANIFEST), teacher=teacher)
 
     def predict(
         self, pairs: Pairs, *, batch_size: int | None = None, show_progress_bar: bool = False, cascade: bool = False
@@ -309,9 +314,17 @@ def _check_text(text: Any, where: str, good: set[str]) -> None:
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise DataError(
-            f"{where} holds half a surrogate pair at character {error.start}; it is not valid Unicode"
-        ) from None
+        what = (
+            "a byte that is not UTF-8 (a Latin-1 terminal?)"
+            if _is_byte(text[error.start])
+            else "half a surrogate pair"
+        )
+        raise DataError(f"{where} holds {what} at character {error.start}; it is not valid Unicode") from None
     if is_empty(text):
         raise DataError(f"{where} is empty; every text needs at least one visible character")
     good.add(text)
+
+
+def _is_byte(character: str) -> bool:
+    """Whether Python put it in the place of a byte that it could not decode (PEP 383)."""
+    return "\udc80" <= character <= "\udcff"

@@ -11,6 +11,7 @@ import warnings
 import pytest
 import torch
 import typer
+from commands import flipkd
 
 from flipkd import errors
 from flipkd.cli import terminal
@@ -144,3 +145,21 @@ def test_quiet_keeps_what_the_user_set(monkeypatch):
 )
 def test_what_an_interrupted_command_leaves_is_said_by_its_verb(words, said):
     assert terminal._what_stays(words) == said
+
+
+@pytest.mark.parametrize(
+    "words", [["search", "caf\udce9", "--matcher", "m", "--index", "i"], ["train", "--output_dir", "r\udce9"]]
+)
+def test_bytes_that_are_not_utf_8_are_named(words):
+    done = flipkd(*words)
+    assert done.code == 3
+    assert "bytes that are not UTF-8 (a Latin-1 terminal?)" in done.err
+    assert r"\udce9" in done.err
+    assert "bug in flipkd" not in done.err
+
+
+def test_a_message_cannot_steer_the_terminal_and_ends():
+    assert terminal.plain("r\u202ew \x1b[31m caf\u00e9\nnext") == "r\\u202ew \\x1b[31m caf\u00e9\nnext"
+    long = terminal.plain("\x1b" * 1_700_000)
+    assert len(long) < 5 * terminal.MOST
+    assert long.endswith("... (1,700,000 characters)")

@@ -19,6 +19,7 @@ from flipkd.evaluate.calibration import AUTO
 from flipkd.evaluate.targets import Target
 from flipkd.files import check_manifest, write_manifest
 from flipkd.stages.calibrate import fitted
+from flipkd.student.contract import FORMAT
 
 
 def labels_in(path):
@@ -185,9 +186,21 @@ def test_a_read_only_matcher_an_edited_card_and_a_contract_of_format_1(trained, 
     done = flipkd(*words(old, pair_files, tmp_path / "new"))
     assert done.code == 0, done.err
     new = Matcher.from_pretrained(tmp_path / "new")
-    assert new.contract.format == 4
+    assert new.contract.format == FORMAT
     assert (tmp_path / "new" / "README.md").read_text().startswith("# My own words\n<!-- decisions -->")
     assert all(path.stat().st_mode & 0o200 for path in (tmp_path / "new").rglob("*"))
+
+
+def test_only_what_the_manifest_lists_is_copied(trained, pair_files, tmp_path):
+    folder = shutil.copytree(Path(trained) / "matcher", tmp_path / "m")
+    (tmp_path / "secret").write_text("secret")
+    (folder / "notes.txt").write_text("mine")
+    (folder / "link").symlink_to(tmp_path / "secret")
+    done = flipkd(*words(folder, pair_files, tmp_path / "new"))
+    assert done.code == 0, done.err
+    listed = json.loads((folder / "manifest.json").read_text())["files"]
+    found = {path.relative_to(tmp_path / "new").as_posix() for path in (tmp_path / "new").rglob("*") if path.is_file()}
+    assert found == set(listed) | {"manifest.json"}
 
 
 def test_what_is_odd_is_said(trained, pair_files, tmp_path):

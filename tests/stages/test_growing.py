@@ -57,13 +57,19 @@ def test_what_was_not_safely_written_is_cut_off(tmp_path):
     assert path.read_text(encoding="utf-8") == "".join(BLOCKS)
 
 
-@pytest.mark.parametrize("fault", ["other identity", "shorter than it says", "no state", "odd state", "half a state"])
+@pytest.mark.parametrize(
+    "fault", ["other identity", "shorter than it says", "a changed byte", "no state", "odd state", "half a state"]
+)
 def test_what_cannot_be_gone_on_with_is_begun_anew(tmp_path, fault):
     path, state = tmp_path / "o.txt", tmp_path / ".o.txt.part.json"
     with pytest.raises(Stop):
         write(path, BLOCKS, stop_after=2, identity={"pairs": "b"} if fault == "other identity" else IDENTITY)
     if fault == "shorter than it says":
         (tmp_path / ".o.txt.part").write_bytes(b"o")
+    if fault == "a changed byte":
+        part = bytearray((tmp_path / ".o.txt.part").read_bytes())
+        part[1] ^= 1
+        (tmp_path / ".o.txt.part").write_bytes(bytes(part))
     if fault == "no state":
         state.unlink()
     if fault == "half a state":

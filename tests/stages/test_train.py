@@ -51,7 +51,7 @@ def test_a_run_that_never_began_does_not_bind_its_folder_with_a_teacher_either(
     ):
         done = flipkd("train", *words, *student(base_models["llama"], num_train_epochs=1), "--set", wrong)
         assert done.code == 4, done.err
-        assert "training arguments" in done.err or "training_arguments.output_dir cannot be set" in done.err
+        assert "training arguments" in done.err or f"{wrong.partition('=')[0]} cannot be set" in done.err
         assert "bug in flipkd" not in done.err
     done = flipkd("train", *words, *student(base_models["llama"], num_train_epochs=1))
     assert done.code == 0, done.err
@@ -92,3 +92,23 @@ def test_four_bits_without_their_package_bind_no_folder(base_models, pair_files,
     assert done.code == 4
     assert 'pip install "flipkd[bnb]"' in done.err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_goes_on_with_other_threads_only_when_that_is_allowed(
+    base_models, pair_files, taught, trained, tmp_path
+):
+    folder = shutil.copytree(trained, tmp_path / "run")
+    identity = json.loads((folder / "run.json").read_text())
+    identity["environment"] |= {"threads": 77, "machine": "abacus"}
+    (folder / "run.json").write_text(json.dumps(identity))
+    words = (*given(pair_files), *student(base_models["llama"]), "--teacher", taught, "--output_dir", folder)
+    done = flipkd("train", *words)
+    assert done.code == 4
+    assert "environment.threads was 77" in done.err
+    assert "(OMP_NUM_THREADS=77) to go on" in done.err
+    assert "--set resume_elsewhere=true" in done.err
+    done = flipkd("train", *words, "--set", "resume_elsewhere=true")
+    assert done.code == 0, done.err
+    identity["environment"]["torch"] = "0.1"
+    (folder / "run.json").write_text(json.dumps(identity))
+    assert flipkd("train", *words, "--set", "resume_elsewhere=true").code == 4

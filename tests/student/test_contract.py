@@ -7,7 +7,7 @@ import json
 import pytest
 
 from flipkd.errors import ArtefactError
-from flipkd.student.contract import CONTRACT, ScoreContract, read_contract
+from flipkd.student.contract import CONTRACT, FORMAT, ScoreContract, read_contract
 
 VALUES = {
     "base_model_name_or_path": "m",
@@ -32,7 +32,7 @@ def test_what_is_saved_is_what_is_read(tmp_path):
     contract.save(tmp_path)
     assert read_contract(tmp_path) == contract
     assert read_contract(tmp_path).threshold == -1e-17
-    assert (contract.format, contract.pooling, contract.label_ids) == (4, "mean", (3, 7))
+    assert (contract.format, contract.pooling, contract.label_ids) == (FORMAT, "mean", (3, 7))
 
 
 def test_a_contract_of_format_1_has_no_review(tmp_path):
@@ -64,7 +64,7 @@ def test_a_kept_teacher_and_a_band_without_bounds_are_read_back(tmp_path):
     [
         ({"score": {}}, "score"),
         ({"score": {"length": 1.0}}, "score"),
-        ({"format": 5}, "format 5 needs a newer flipkd"),
+        ({"format": FORMAT + 1}, f"format {FORMAT + 1} needs a newer flipkd"),
         ({"format": 0}, "format: "),
         ({"reading": "both"}, "reading: "),
         ({"pooling": "max"}, "pooling: "),

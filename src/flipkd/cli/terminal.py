@@ -19,9 +19,10 @@ import typer
 from typer.core import TyperCommand
 
 from flipkd import ranks
-from flipkd.errors import FlipkdError, PeerError
+from flipkd.errors import DataError, FlipkdError, PeerError, shorten
 
 MEMORY = "flipkd: memory ran out; use a smaller batch size or model"
+MOST = 4000  # characters of a message that are shown
 RESUMABLE = ("teach", "train", "compare", "demo")
 ANYWHERE = ("--debug", "--verbose")  # options of flipkd itself, which may also stand behind the verb
 
@@ -32,6 +33,7 @@ def run(app: typer.Typer) -> None:
     debug = "--debug" in words
     _write_any_text()
     try:
+        _require_utf8(words)
         # Typer's own way of running would turn Ctrl-C and a closed pipe into exit codes of its own.
         command = typer.main.get_command(app)
         with command.make_context("flipkd", words) as context:
@@ -63,6 +65,18 @@ def run(app: typer.Typer) -> None:
             f"flipkd: this is a bug in flipkd: {type(error).__name__}: {error} (run again with --debug and report it)"
         )
         _fail(error, text, 1, debug=debug)
+
+
+def _require_utf8(words: list[str]) -> None:
+    """Raise DataError for a word that could be neither scored nor written: other bytes reach Python as half surrogates."""
+    for word in words:
+        try:
+            word.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise DataError(
+                f"the command line holds bytes that are not UTF-8 (a Latin-1 terminal?): {shorten(word)} at character "
+                f"{error.start}; set the terminal to UTF-8, or rename the file"
+            ) from None
 
 
 def _what_stays(words: list[str]) -> str:
@@ -107,8 +121,14 @@ def _stop(text: str, code: int) -> None:
     if ranks.rank():
         time.sleep(ranks.GRACE)  # where all ranks fail alike, the first one says it and the launcher ends the others
         text = f"rank {ranks.rank()}: {text}"
-    sys.stderr.write(text.rstrip() + "\n")
+    sys.stderr.write(plain(text.rstrip()) + "\n")
     raise SystemExit(code)
+
+
+def plain(text: str) -> str:
+    """A message without what could steer a terminal: control characters and marks of direction escaped, cut at MOST."""
+    shown = text if len(text) <= MOST else text[:MOST] + f"... ({len(text):,} characters)"
+    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in shown)
 
 
 def one_voice() -> None:

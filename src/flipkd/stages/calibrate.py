@@ -15,7 +15,7 @@ from flipkd.evaluate.calibration import AUTO, Calibration, fit_calibration
 from flipkd.evaluate.cascade import check_loss, fit_cascade
 from flipkd.evaluate.decisions import MATCH, NO_MATCH, decide, measure_decisions, share_interval
 from flipkd.evaluate.targets import Target
-from flipkd.files import CARD, MANIFEST, new_folder, write_text
+from flipkd.files import CARD, MANIFEST, new_folder, read_json, write_text
 from flipkd.stages.pairs import is_directed, labelled, labels_of, trainable_pairs
 
 if TYPE_CHECKING:
@@ -76,8 +76,10 @@ def calibrate(
         if cascade is not None and teacher is not None:
             contract, report["cascade"] = with_cascade(contract, teacher, scores, labels, loss=cascade)
         folder = matcher_folder(matcher)
-        for file in (path for path in folder.rglob("*") if path.is_file() and path.name not in (MANIFEST, CARD)):
-            copy = temporary / file.relative_to(folder)
+        for name in read_json(folder / MANIFEST)["files"]:  # what else lies there is none of the matcher
+            file, copy = folder / name, temporary / name
+            if name == CARD:
+                continue
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, copy)  # the bytes alone: the folder it comes from may be read-only
         contract.save(temporary)

@@ -111,11 +111,10 @@ def _csv(dataset: Any) -> str:
 def _tokenizer(name: str) -> Any:
     from transformers import AutoTokenizer
 
-    from flipkd.errors import ArtefactError
+    from flipkd.artefacts import checked_model, library_errors
     from flipkd.models import model_path
 
     path = model_path(name)  # its own errors say more
-    try:
-        return AutoTokenizer.from_pretrained(path, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
-        raise ArtefactError(f"{name}: no tokenizer that transformers can load ({error})") from error
+    revision = checked_model(path).revision
+    with library_errors(name, "no tokenizer that transformers can load"):
+        return AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=False)

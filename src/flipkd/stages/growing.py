@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,13 +15,16 @@ from typing import Any
 from flipkd.errors import ArtefactError
 from flipkd.files import read_json, resource_errors, write_json
 
+logger = logging.getLogger(__name__)
+BLOCK = 2**20  # bytes read at once
+
 
 class GrowingFile:
     """`rows` rows that are safely written, `notes` that were written with them; made by `growing`."""
 
     def __init__(self, descriptor: int, path: Path, state: Path, identity: Mapping[str, Any]) -> None:
         self._descriptor, self._path, self._state, self._identity = descriptor, path, state, identity
-        self.rows = 0
+        self.rows, self._digest = 0, hashlib.sha256()
         self.notes: dict[str, Any] = {}
         self._take_up()
 
@@ -27,6 +32,7 @@ class GrowingFile:
         """Add `rows` more rows; once this returns they outlive the process. Raises ResourceError."""
         with resource_errors(self._path):
             left = memoryview(text.encode("utf-8"))
+            self._digest.update(left)
             while left:
                 left = left[os.write(self._descriptor, left) :]
             os.fsync(self._descriptor)
@@ -36,8 +42,18 @@ class GrowingFile:
     def _write_state(self) -> None:
         with resource_errors(self._path):
             size = os.lseek(self._descriptor, 0, os.SEEK_CUR)
-            state = {"identity": self._identity, "rows": self.rows, "bytes": size, "notes": self.notes}
-            write_json(self._state, state)
+            state = {"identity": self._identity, "rows": self.rows, "bytes": size, "sha256": self._digest.hexdigest()}
+            write_json(self._state, state | {"notes": self.notes})
+
+    def _digest_of(self, size: int) -> Any:
+        """The sha256 of the part's first `size` bytes."""
+        digest = hashlib.sha256()
+        with resource_errors(self._path):
+            os.lseek(self._descriptor, 0, os.SEEK_SET)
+            while size > 0 and (block := os.read(self._descriptor, min(size, BLOCK))):
+                digest.update(block)
+                size -= len(block)
+        return digest
 
     def _take_up(self) -> None:
         """Go on with what an earlier process left, if it was writing the same; else begin anew."""
@@ -46,8 +62,11 @@ class GrowingFile:
             left = read_json(self._state)
             if left["identity"] == json.loads(json.dumps(self._identity)):
                 rows, notes, written = int(left["rows"]), dict(left["notes"]), int(left["bytes"])
-                if os.fstat(self._descriptor).st_size >= written:
-                    self.rows, self.notes, size = rows, notes, written
+                digest = self._digest_of(written)
+                if digest.hexdigest() == left["sha256"]:
+                    self.rows, self.notes, size, self._digest = rows, notes, written, digest
+                else:
+                    logger.warning("%s: what an earlier run left was changed or damaged; it begins anew", self._path)
         except (ArtefactError, KeyError, TypeError, ValueError):
             pass
         with resource_errors(self._path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,15 +91,13 @@ class StoredTeacher:
                 "flipkd teach --teacher_name_or_path NAME --output_dir FOLDER"
             )
         values = read_json(self.folder / TEACHER)
-        try:
-            self.fingerprint, self._describe = values["fingerprint"], values["teacher"]
-            self.max_length = values["max_length"]
-            self.fine_tuned = bool(values.get("fine_tuned", (self.folder / MODEL).exists()))
-            self._folds = values.get(FOLDS)
-        except (KeyError, TypeError):
-            raise ArtefactError(
-                f"{self.folder / TEACHER}: not a teacher of flipkd; make one with flipkd teach"
-            ) from None
+        if not _is_teacher(values):
+            raise ArtefactError(f"{self.folder / TEACHER}: not a teacher of flipkd; make one with flipkd teach")
+        self.fingerprint, self._describe, self.max_length = (
+            values[name] for name in ("fingerprint", "teacher", "max_length")
+        )
+        self.fine_tuned = bool(values.get("fine_tuned", (self.folder / MODEL).exists()))
+        self._folds = values.get(FOLDS)
         self.kind = self._describe["kind"]
         self.store = ScoreStore(self.folder / STORE, fingerprint=self.fingerprint, describe=self._describe)
         self._loaded: Any = None
@@ -161,6 +160,16 @@ class StoredTeacher:
                     f"{self.folder}: its model is no longer the one whose values are stored; teach again"
                 )
         return self._loaded
+
+
+def _is_teacher(values: Any) -> bool:
+    """Whether a teacher.json holds what is read of it; the fingerprint names a folder."""
+    if not isinstance(values, dict) or not isinstance(values.get("teacher"), dict):
+        return False
+    about, length = values["teacher"], values.get("max_length", "")
+    texts = [values.get("fingerprint"), about.get("kind"), about.get("name", ""), about.get("prompt") or ""]
+    plain = all(isinstance(text, str) for text in texts)
+    return plain and re.fullmatch("[0-9a-f]{64}", texts[0]) is not None and isinstance(length, int | None)
 
 
 class _Vectors:

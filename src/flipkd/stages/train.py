@@ -87,11 +87,12 @@ def _train(config: TrainConfig, sets: dict[str, Any], pool: Pool | None) -> Path
 
     def claim() -> AbstractContextManager[None]:
         identity = run.identity_of(config, data=data | local_model(config.model_name_or_path))
-        return claimed(config.output_dir, identity, free=free, passing=passing)
+        otherwise = "choose another output_dir; other threads, device or machine: --set resume_elsewhere=true"
+        return claimed(config.output_dir, identity, free=free, passing=passing, otherwise=otherwise)
 
     # Paths may change between two starts of one run; what stands there may not, and is hashed.
     paths = {"train_file", "validation_file", "unlabelled_file", "teacher", "init_from"}
-    free = run.FREE_TO_CHANGE | paths
+    free = run.FREE_TO_CHANGE | paths | (run.HARDWARE if config.resume_elsewhere else frozenset())
     passing = frozenset({PREFLIGHT, trainer.METRICS})  # without a checkpoint they say of no run that it began
     processes.tell_of_idle_gpus()
     with ranks.led(claim):

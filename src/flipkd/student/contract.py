@@ -11,8 +11,20 @@ from flipkd import __version__
 from flipkd.errors import ArtefactError
 from flipkd.files import read_json, write_json
 
-FORMAT: Literal[4] = 4  # 2 added symmetric and review_threshold, 3 load_in_4bit, 4 directed, teacher and cascade
+# 2 added symmetric and review_threshold, 3 load_in_4bit, 4 base_config, golden, directed, teacher and cascade
+FORMAT: Literal[4] = 4
 CONTRACT = "matcher.json"
+
+
+class GoldenPair(BaseModel):
+    """A pair of texts as this matcher read and scored it when it was saved: its token ids, and logit(yes) - logit(no)."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    text1: str
+    text2: str
+    ids: list[int]
+    score: float
 
 
 class KeptTeacher(BaseModel):
@@ -46,6 +58,8 @@ class ScoreContract(BaseModel):
     flipkd_version: str = __version__
     base_model_name_or_path: str
     base_model_hash: str
+    base_config: dict[str, Any] | None = None
+    """The base model's config.json as transformers completes it, without the keys that change no score."""
     dtype: str
     load_in_4bit: bool = False
     """The linear layers of the base hold 4 bits a weight; its hash is that of the weights before."""
@@ -54,7 +68,7 @@ class ScoreContract(BaseModel):
     reading: Literal["joint", "separate", "blocked"]
     max_text_length: int
     pooling: Literal["mean"] = "mean"
-    readout_places: list[str]
+    readout_places: list[str] = Field(min_length=1)
     score: dict[Literal["answer", "cosine", "teacher"], float] = Field(default={"answer": 1.0}, min_length=1)
     """Weights of the sum that is the pair's score."""
     teacher: KeptTeacher | None = None
@@ -70,6 +84,8 @@ class ScoreContract(BaseModel):
     """A score of at least this and below `threshold` is for a person to look at."""
     cascade: CascadeBand | None = None
     """Where the teacher may decide alone."""
+    golden: GoldenPair | None = None
+    """Computed again at each load."""
 
     @model_validator(mode="after")
     def _has_its_teacher(self) -> Self:

@@ -15,9 +15,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from flipkd.artefacts import check_model_folder, checked_model, library_errors
 from flipkd.config import READOUT_LAYERS, READOUT_MODULES
 from flipkd.device import best_device
-from flipkd.errors import ArtefactError, ConfigError, FlipkdError, ResourceError, nearest
+from flipkd.errors import ArtefactError, ConfigError, ResourceError, nearest
 from flipkd.files import read_json
 from flipkd.models import model_path
 from flipkd.student.attention import AUTO, GROUPED, PACKED, choose_attention
@@ -27,6 +28,7 @@ from flipkd.student.readout import find_places, linear_modules, require_layer
 
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32, "float16": torch.float16}
 ADAPTER = "adapter"
+NOT_A_MODEL = "not a causal LM that transformers can load"
 SPECIAL_TOKENS = ("bos_token", "eos_token", "pad_token", "unk_token")
 
 
@@ -49,16 +51,21 @@ def load_language_model(name_or_path: str, *, dtype: str = "bfloat16", attn_impl
 
     Raises ArtefactError when it is no causal LM that transformers can load, ResourceError when memory runs out.
     """
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     if dtype not in DTYPES:
         raise ConfigError(f"no dtype is called {dtype!r}; {nearest(dtype, list(DTYPES))}")
     path = model_path(name_or_path)
+    revision = checked_model(path).revision
     if Path(path).is_dir() and not (Path(path) / "config.json").is_file():
         raise ArtefactError(f"{name_or_path}: the folder has no config.json, so it is not a model of transformers")
-    with _explained(name_or_path, dtype=dtype):
+    with library_errors(name_or_path, NOT_A_MODEL):
+        config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False)
+    with library_errors(name_or_path, NOT_A_MODEL), fits_into_memory(name_or_path, dtype=dtype):
         model, loading = AutoModelForCausalLM.from_pretrained(
             path,
+            config=config,
+            revision=revision,
             output_loading_info=True,
             dtype=DTYPES[dtype],
             attn_implementation=None if attn_implementation in (AUTO, GROUPED, PACKED) else attn_implementation,
@@ -82,8 +89,10 @@ def load_tokenizer(name_or_path: str) -> Any:
     """The tokenizer of a model by packaged name, hub id or folder. Raises ArtefactError when there is none to load."""
     from transformers import AutoTokenizer
 
-    with _explained(name_or_path):
-        return AutoTokenizer.from_pretrained(model_path(name_or_path), trust_remote_code=False)
+    path = model_path(name_or_path)
+    revision = checked_model(path).revision
+    with library_errors(name_or_path, "no tokenizer that transformers can load"):
+        return AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=False)
 
 
 def load_saved_tokenizer(folder: Path) -> Any:
@@ -93,28 +102,14 @@ def load_saved_tokenizer(folder: Path) -> Any:
     """
     from transformers import PreTrainedTokenizerFast
 
+    check_model_folder(folder)
     file, settings = folder / "tokenizer.json", folder / "tokenizer_config.json"
     given = read_json(settings) if file.is_file() and settings.is_file() else {}
     named = {name: given[name] for name in SPECIAL_TOKENS if given.get(name) is not None}
     if not given or not all(isinstance(token, str) for token in named.values()):
         return load_tokenizer(str(folder))  # of a format of its own, or with special tokens that are more than a word
-    with _explained(str(folder)):
+    with library_errors(folder, "no tokenizer that transformers can load"):
         return PreTrainedTokenizerFast(tokenizer_file=str(file), **named)
-
-
-@contextlib.contextmanager
-def _explained(name_or_path: str, *, dtype: str = "") -> Iterator[None]:
-    """What loading raises, as an error of ours that names the model."""
-    from safetensors import SafetensorError
-
-    try:
-        with fits_into_memory(name_or_path, dtype=dtype):
-            yield
-    except FlipkdError:  # a missing package, a full disk: they say more already
-        raise
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ArtefactError(f"{name_or_path}: not a causal LM that transformers can load ({reason})") from error
 
 
 @contextlib.contextmanager
@@ -159,7 +154,7 @@ def add_lora(model: Any, settings: LoraSettings) -> tuple[Any, list[str]]:
         rank_pattern=pattern,
         alpha_pattern={place: scaling * rank for place, rank in pattern.items()},
     )
-    return _with_adapters(model, config), places
+    return with_adapters(model, config), places
 
 
 def compile_layers(model: Any) -> None:
@@ -180,7 +175,8 @@ def compile_layers(model: Any) -> None:
             module.compile(dynamic=True)
 
 
-def _with_adapters(model: Any, config: Any) -> Any:
+def with_adapters(model: Any, config: Any) -> Any:
+    """`model` with fresh float32 adapters as peft's `config` says, computed as lora.py does."""
     from peft import get_peft_model
 
     with warnings.catch_warnings():
@@ -212,34 +208,3 @@ def lora_targets(model: Any, settings: LoraSettings, places: Sequence[str]) -> l
     layers = range(count) if settings.layers is None else [layer % count for layer in settings.layers]
     chosen = {name for name, layer in linear.items() if layer in layers and name.rsplit(".", 1)[-1] in modules}
     return sorted(chosen | set(places))
-
-
-def read_adapter(folder: Path) -> tuple[Any, dict[str, torch.Tensor]]:
-    """peft's configuration and the tensors of the adapter in a matcher's folder. Raises ArtefactError."""
-    from peft import LoraConfig
-    from safetensors.torch import load_file
-
-    try:
-        config = LoraConfig.from_pretrained(str(folder / ADAPTER))
-        return config, load_file(folder / ADAPTER / "adapter_model.safetensors")
-    except Exception as error:  # safetensors raises its own type, peft several
-        raise ArtefactError(f"{folder / ADAPTER}: not a readable LoRA adapter ({error})") from error
-
-
-def load_adapter(model: Any, folder: Path) -> Any:
-    """`model` with the adapter of `folder`; a missing or unexpected tensor is an ArtefactError, not a warning."""
-    from peft import set_peft_model_state_dict
-
-    config, state = read_adapter(folder)
-    peft_model = _with_adapters(model, config)
-    try:
-        result = set_peft_model_state_dict(peft_model, state)
-    except RuntimeError as error:
-        raise ArtefactError(f"{folder / ADAPTER}: its shapes do not fit the base model ({error})") from error
-    missing = [key for key in result.missing_keys if "lora_" in key]
-    if missing or result.unexpected_keys:
-        raise ArtefactError(
-            f"{folder / ADAPTER}: does not fit the base model: {len(missing)} tensors missing, "
-            f"{len(result.unexpected_keys)} unexpected ({(missing + list(result.unexpected_keys))[0]})"
-        )
-    return peft_model

@@ -7,11 +7,14 @@ from typing import Any, Literal
 
 import torch
 
+from flipkd.artefacts import library_errors
 from flipkd.device import best_device
 from flipkd.errors import ArtefactError
 from flipkd.files import check_manifest
+from flipkd.student.adapter import load_adapter
 from flipkd.student.answer_path import require_on_path
 from flipkd.student.attention import AUTO
+from flipkd.student.base_config import config_of, require_config
 from flipkd.student.checks import check_student, find_siblings
 from flipkd.student.contract import CONTRACT, ScoreContract, read_contract
 from flipkd.student.four_bit import hold_in_four_bits, round_to_four_bits
@@ -21,7 +24,6 @@ from flipkd.student.language_model import (
     add_lora,
     compile_layers,
     fits_into_memory,
-    load_adapter,
     load_language_model,
     load_saved_tokenizer,
     load_tokenizer,
@@ -55,6 +57,7 @@ def new_student(
     model, base_hash = _base(
         name_or_path, dtype=dtype, attn_implementation=attn_implementation, four_bits=load_in_4bit, device=device
     )
+    base_config = config_of(model.config)
     tokenizer = load_tokenizer(name_or_path)
     prompt = Prompt(tokenizer, template, reading=reading, max_text_length=max_text_length)
     with torch.random.fork_rng():
@@ -62,7 +65,8 @@ def new_student(
         peft_model, places = add_lora(model, lora)
     with fits_into_memory(name_or_path, dtype=dtype):
         student = Student(peft_model, prompt, Readout(peft_model.get_base_model(), places)).to(device)
-    check_student(student.eval())  # where it will run: some kinds of attention are for a GPU only
+    with library_errors(name_or_path, "the model does not run"):
+        check_student(student.eval())  # where it will run: some kinds of attention are for a GPU only
     if not allow_readout_off_path:
         require_on_path(student)
     if torch_compile:
@@ -73,6 +77,7 @@ def new_student(
         # A folder by its whole path: the matcher will be used from other places.
         base_model_name_or_path=str(Path(name_or_path).resolve()) if Path(name_or_path).is_dir() else name_or_path,
         base_model_hash=base_hash,
+        base_config=base_config,
         dtype=dtype,
         load_in_4bit=load_in_4bit,
         template={name: getattr(template, name) for name in Template.__dataclass_fields__},
@@ -121,6 +126,8 @@ def load_student(
             f"{folder}: was trained on a base model with hash {contract.base_model_hash}, but {name} has {found}; "
             "give the base model that it was trained on"
         )
+    if contract.base_config is not None:
+        require_config(model.config, contract.base_config, file=folder / CONTRACT, name=name)
     tokenizer = load_saved_tokenizer(folder / TOKENIZER)
     prompt = Prompt(
         tokenizer,
@@ -132,14 +139,15 @@ def load_student(
         raise ArtefactError(
             f"{folder}: its tokenizer gives label ids {prompt.label_ids}, matcher.json says {contract.label_ids}"
         )
-    loaded = load_adapter(model, folder).eval().requires_grad_(False)
-    if merge:
-        loaded = loaded.merge_and_unload()
-        readout = Readout(loaded, contract.readout_places, weights=load_file(folder / READOUT))
-    else:
-        readout = Readout(loaded.get_base_model(), contract.readout_places)
-    student = Student(loaded, prompt, readout)
-    find_siblings(student)
+    with library_errors(folder, "does not go with its base model"):
+        loaded = load_adapter(model, folder).eval().requires_grad_(False)
+        if merge:
+            loaded = loaded.merge_and_unload()
+            readout = Readout(loaded, contract.readout_places, weights=load_file(folder / READOUT))
+        else:
+            readout = Readout(loaded.get_base_model(), contract.readout_places)
+        student = Student(loaded, prompt, readout)
+        find_siblings(student)
     return student, contract
 
 

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from flipkd.student.adapter import save_adapter
 from flipkd.student.attention import PACKED, only_attention
 from flipkd.student.contract import ScoreContract
-from flipkd.student.language_model import ADAPTER
 from flipkd.student.lora import Adapters
 from flipkd.student.packing import last_states, padder
 from flipkd.student.prefix import Prefix, behind, without
@@ -238,8 +238,7 @@ class Student(nn.Module):
         """Write adapter, readout, tokenizer and contract into `folder` (which the caller makes atomic)."""
         from safetensors.torch import save_file
 
-        self.model.save_pretrained(str(folder / ADAPTER), save_embedding_layers=False)
-        (folder / ADAPTER / "README.md").unlink(missing_ok=True)
+        save_adapter(self.model, folder)
         save_file(down_projections(self.language_model, self.readout.places), folder / READOUT)
         self.prompt.tokenizer.save_pretrained(str(folder / TOKENIZER))
         contract.save(folder)

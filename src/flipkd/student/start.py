@@ -10,8 +10,8 @@ from torch import Tensor
 
 from flipkd.errors import ArtefactError, ConfigError
 from flipkd.files import MANIFEST, check_manifest, sha256
+from flipkd.student.adapter import read_adapter
 from flipkd.student.contract import CONTRACT, ScoreContract, matcher_folder, read_contract
-from flipkd.student.language_model import read_adapter
 from flipkd.student.model import Student
 
 logger = logging.getLogger(__name__)

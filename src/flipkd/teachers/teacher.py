@@ -12,15 +12,16 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from flipkd.errors import ArtefactError, ConfigError, RefusedError, ResourceError, nearest, shorten
+from flipkd.artefacts import checked_model, library_errors
+from flipkd.errors import ConfigError, nearest
 from flipkd.tables import pick
+from flipkd.teachers.weights import require_weights
 
 TEACHERS = {
     "bi_encoder": "flipkd.teachers.bi_encoder:load_bi_encoder",
     "cross_encoder": "flipkd.teachers.cross_encoder:load_cross_encoder",
 }
 DTYPES = ["float32", "bfloat16", "float16"]
-PICKLED = "pytorch_model.bin"
 
 
 class Teacher(Protocol):
@@ -90,57 +91,44 @@ def load_model(
     device: str | None = None,
     num_labels: int | None = None,
 ) -> Any:
-    """A SentenceTransformer or CrossEncoder (`model_class`) with its length limit set; errors as in `load_teacher`."""
-    import torch
-    from safetensors import SafetensorError
+    """A SentenceTransformer or CrossEncoder (`model_class`) with its length limit set; errors as in `load_teacher`.
 
+    With `num_labels` a scoring head that is missing or of another size is drawn at random, to be trained.
+    """
     from flipkd.models import model_path
 
     if dtype not in DTYPES:
         raise ConfigError(f"no dtype is called {dtype!r}; {nearest(dtype, DTYPES)}")
     path = str(model_path(str(name_or_path)))
     local = Path(path).is_dir()
-    if local:
-        _refuse_pickles(Path(path))
+    checked = checked_model(path)
+    what = "folder that does not hold a usable model" if local else "model that cannot be had"
     # A local folder asks the hub for nothing; without safetensors, transformers would unpickle.
     settings: dict[str, Any] = {
         "device": device,
         "local_files_only": local,
+        "revision": checked.revision,
         "trust_remote_code": False,
         "model_kwargs": {"dtype": dtype, "use_safetensors": True},
     }
     if num_labels is not None:
         settings["num_labels"] = num_labels
-    try:
+        settings["model_kwargs"]["ignore_mismatched_sizes"] = True  # a head of other labels gives way to a new one
+    with library_errors(name_or_path, f"a {what} for {model_class.__name__}"):
         model = model_class(path, **settings)
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        raise ResourceError(f"{name_or_path}: does not fit into memory; use a smaller model") from error
-    except (
-        OSError,
-        ValueError,
-        RuntimeError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        ImportError,
-        SafetensorError,
-    ) as error:
-        reason = shorten(" ".join(str(error).split()), 200)
-        if "trust_remote_code" in str(error):
-            raise RefusedError(
-                f"{name_or_path}: wants to run its own code, which flipkd does not do ({reason})"
-            ) from error
-        what = "folder that does not hold a usable model" if local else "model that cannot be had"
-        raise ArtefactError(f"{name_or_path}: a {what} for {model_class.__name__} ({reason})") from error
-    if max_length is not None and model.max_seq_length != math.inf:  # static embeddings have no limit to set
-        model.max_seq_length = min(max_length, model.max_seq_length or max_length)
+        require_weights(model, path, checked, name=str(name_or_path), new_head=num_labels is not None)
+        if max_length is not None and model.max_seq_length != math.inf:  # static embeddings have no limit to set
+            model.max_seq_length = min(max_length, model.max_seq_length or max_length)
+        _try(model)
     return model
 
 
-def _refuse_pickles(folder: Path) -> None:
-    for file in folder.rglob(PICKLED):
-        if not any(file.parent.glob("*.safetensors")):
-            raise RefusedError(f"{file}: pickled weights are not read; save the model again as safetensors")
+def _try(model: Any) -> None:
+    """Read one text or pair: some faults of a model's files show only then."""
+    if hasattr(model, "predict"):
+        model.predict([("a", "b")], show_progress_bar=False)
+    else:
+        model.encode(["a"], show_progress_bar=False)
 
 
 def default_prompt(model: Any) -> str:

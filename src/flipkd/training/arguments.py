@@ -2,17 +2,44 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import TrainingArguments
+from transformers import Trainer, TrainingArguments, get_scheduler
 
 from flipkd.errors import ConfigError, nearest
 from flipkd.training import processes
 
 REFUSED = "transformers refuses the training arguments"
+MEASURES = "flipkd measures the finished matcher on validation, and nothing on the way"
+RESUMES = "the same command goes on from its last checkpoint by itself, with all that belongs to it"
+BATCHES = "flipkd makes the batches itself, pairs of like length together, by the setting seed"
+MODULE = "it is for a model of transformers, and what is trained here is a module around one"
+UPLOADS = "flipkd uploads nothing; give the finished folder to the hub yourself"
+# Fields of TrainingArguments that crash here or do nothing, and why; other values than transformers' default are refused.
+NOT_HERE = {
+    **dict.fromkeys(("eval_strategy", "eval_steps", "eval_delay", "eval_on_start", "do_eval", "do_predict"), MEASURES),
+    **dict.fromkeys(("eval_do_concat_batches", "eval_use_gather_object", "eval_accumulation_steps"), MEASURES),
+    **dict.fromkeys(("batch_eval_metrics", "include_for_metrics", "prediction_loss_only"), MEASURES),
+    **dict.fromkeys(("bf16_full_eval", "fp16_full_eval", "load_best_model_at_end"), MEASURES),
+    **dict.fromkeys(("metric_for_best_model", "greater_is_better"), MEASURES),
+    **dict.fromkeys(("resume_from_checkpoint", "ignore_data_skip", "save_only_model"), RESUMES),
+    **dict.fromkeys(("restore_callback_states_from_checkpoint", "enable_jit_checkpoint"), RESUMES),
+    **dict.fromkeys(("train_sampling_strategy", "length_column_name", "data_seed", "accelerator_config"), BATCHES),
+    **dict.fromkeys(
+        ("neftune_noise_alpha", "label_smoothing_factor", "use_liger_kernel", "liger_kernel_config"), MODULE
+    ),
+    **dict.fromkeys(("use_cache", "optim_target_modules"), MODULE),
+    **dict.fromkeys(("push_to_hub", "hub_token", "hub_private_repo", "hub_model_id", "hub_strategy"), UPLOADS),
+    **dict.fromkeys(("hub_always_push", "hub_revision"), UPLOADS),
+    **dict.fromkeys(
+        ("torch_compile", "torch_compile_backend", "torch_compile_mode"), "take the setting torch_compile"
+    ),
+    "local_rank": "the launcher sets it",
+}
 
 
 def training_arguments(output_dir: Path, arguments: Mapping[str, Any]) -> TrainingArguments:
@@ -29,6 +56,9 @@ def training_arguments(output_dir: Path, arguments: Mapping[str, Any]) -> Traini
     }
     if own := sorted(fixed.keys() & arguments.keys()):
         raise ConfigError(f"training_arguments.{own[0]} cannot be set: flipkd needs it to be {fixed[own[0]]!r}")
+    for name, value in arguments.items():
+        if name in NOT_HERE and value != _default(name):
+            raise ConfigError(f"training_arguments.{name} cannot be set: {NOT_HERE[name]}; leave it out")
     defaults = {
         "dataloader_pin_memory": torch.cuda.is_available(),
         "save_strategy": "steps",
@@ -45,5 +75,51 @@ def training_arguments(output_dir: Path, arguments: Mapping[str, Any]) -> Traini
             "training_arguments.activation_checkpointing_kwargs.use_reentrant cannot be true: the gradients of the texts' "
             "vectors would be lost on the way; leave it out"
         )
+    _require_loader(checked)
+    _require_optimizer(checked)
+    _require_schedule(checked)
     checked._n_gpu = min(checked.n_gpu, 1)  # with more the Trainer would copy the module, whose hooks stay behind
     return checked
+
+
+def _default(name: str) -> Any:
+    field = TrainingArguments.__dataclass_fields__[name]
+    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+
+
+def _require_loader(checked: TrainingArguments) -> None:
+    for name in ("dataloader_persistent_workers", "dataloader_multiprocessing_context"):
+        if getattr(checked, name) and not checked.dataloader_num_workers:
+            raise ConfigError(f"training_arguments.{name} needs training_arguments.dataloader_num_workers above 0")
+    if checked.save_strategy == "best":
+        raise ConfigError(f"training_arguments.save_strategy cannot be best: {MEASURES}; take steps, epoch or no")
+
+
+def _require_optimizer(checked: TrainingArguments) -> None:
+    """Make the optimizer once, over one number: a package that is missing or an argument it does not know shows here."""
+    if "lomo" in checked.optim:  # it cannot be made without the model
+        return
+    try:
+        kind, settings = Trainer.get_optimizer_cls_and_kwargs(checked)
+        kind([torch.nn.Parameter(torch.zeros(1, device=checked.device))], **settings)
+    except (ImportError, ValueError, TypeError, KeyError, RuntimeError) as error:
+        raise ConfigError(
+            f"{REFUSED}: training_arguments.optim={checked.optim.value}, optim_args={checked.optim_args}: {error}"
+        ) from None
+
+
+def _require_schedule(checked: TrainingArguments) -> None:
+    optimizer, given = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))]), checked.lr_scheduler_kwargs
+    try:
+        get_scheduler(
+            checked.lr_scheduler_type,
+            optimizer,
+            num_warmup_steps=1,
+            num_training_steps=10,
+            scheduler_specific_kwargs=dict(given or {}),
+        )
+    except (ValueError, TypeError, KeyError) as error:
+        raise ConfigError(
+            f"{REFUSED}: lr_scheduler_type={checked.lr_scheduler_type.value}, "
+            f"training_arguments.lr_scheduler_kwargs={given}: {error}"
+        ) from None

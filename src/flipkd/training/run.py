@@ -23,6 +23,7 @@ from flipkd.evaluate.metrics import measure
 from flipkd.evaluate.thresholds import best_threshold
 from flipkd.files import check_manifest, new_folder, write_json, write_text
 from flipkd.student.contract import KeptTeacher, ScoreContract
+from flipkd.student.golden import golden_pair
 from flipkd.student.language_model import LoraSettings
 from flipkd.student.loading import new_student
 from flipkd.student.model import Student
@@ -43,6 +44,7 @@ MATCHER = "matcher"
 VALIDATION = "validation.json"  # metrics of the finished matcher
 CHANCE = 0.55  # of ROC AUC, where a coin has 0.5
 FEWEST_PER_CLASS = 2  # as a calibration needs
+HARDWARE = frozenset({"threads", "device", "machine"})  # of an identity's environment
 FREE_TO_CHANGE = frozenset(
     {
         "save_steps",
@@ -52,6 +54,7 @@ FREE_TO_CHANGE = frozenset(
         "report_to",
         "per_device_eval_batch_size",
         "output_dir",
+        "resume_elsewhere",
     }
 )
 PASSED_ON = (
@@ -257,7 +260,12 @@ def finish(
     calibration = fit_calibration(scores, labels, method=AUTO if choice.parts == ("answer",) else "sigmoid")
     threshold = best_threshold(scores, labels).value
     contract = contract.model_copy(
-        update={"score": choice.weights, "calibration": asdict(calibration), "threshold": threshold}
+        update={
+            "score": choice.weights,
+            "calibration": asdict(calibration),
+            "threshold": threshold,
+            "golden": golden_pair(student),
+        }
     )
     metrics = measure(scores, labels, threshold=threshold, probabilities=calibration.apply(scores))
     if metrics["roc_auc"] < CHANCE:

@@ -1,0 +1,77 @@
+"""Adapters read back by a list of fields: what flipkd writes passes, whatever else asks for something is named and refused."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from flipkd.errors import ArtefactError, RefusedError
+from flipkd.student.adapter import FIELDS, lora_config
+
+
+@pytest.fixture
+def settings(make_student, tmp_path):
+    """(file, values) of the adapter_config.json that a student saves."""
+    student, contract = make_student()
+    student.save(tmp_path, contract)
+    file = tmp_path / "adapter" / "adapter_config.json"
+    return file, json.loads(file.read_text())
+
+
+def test_what_a_student_saves_is_read_as_it_was(settings, make_student):
+    file, values = settings
+    read, made = lora_config(file), make_student()[0].model.peft_config["default"]
+    for name in ("r", "lora_alpha", "lora_dropout", "rank_pattern", "alpha_pattern", "bias", "init_lora_weights"):
+        assert getattr(read, name) == getattr(made, name)
+    assert set(read.target_modules) == set(made.target_modules)
+    assert read.base_model_name_or_path is None is not values["base_model_name_or_path"]
+    assert (read.peft_type, read.task_type) == (made.peft_type, made.task_type)
+
+
+def test_the_modules_stand_in_one_order_in_every_process(settings):
+    assert settings[1]["target_modules"] == sorted(settings[1]["target_modules"])
+    assert len(settings[1]["target_modules"]) > 5
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("megatron_config", {"a": 1}),
+        ("auto_mapping", {"parent_library": "os"}),
+        ("corda_config", {"cache_file": "x.pt"}),
+        ("init_lora_weights", "corda"),
+        ("layer_replication", [[0, 2]]),
+        ("modules_to_save", ["lm_head"]),
+        ("use_dora", True),
+        ("bias", "all"),
+        ("a_field_of_another_peft", 1),
+    ],
+)
+def test_other_fields_must_be_empty(settings, name, value):
+    file, values = settings
+    file.write_text(json.dumps(values | {name: value}))
+    with pytest.raises(RefusedError, match=rf"adapter_config\.json: {name} is .*; it must be empty"):
+        lora_config(file)
+    file.write_text(json.dumps(values | {name: None}))
+    lora_config(file)
+
+
+@pytest.mark.parametrize("name", FIELDS)
+@pytest.mark.parametrize("value", [None, "x", -1, [1], {"a": "b"}, {"a": -1}, 1e400])
+def test_fields_of_another_type_are_named(settings, name, value):
+    file, values = settings
+    file.write_text(json.dumps(values | {name: value}))
+    with pytest.raises(ArtefactError, match=rf"adapter_config\.json: {name} is .*; it must be "):
+        lora_config(file)
+
+
+def test_a_field_that_is_missing_is_named(settings):
+    file, values = settings
+    for name in FIELDS:
+        file.write_text(json.dumps({key: value for key, value in values.items() if key != name}))
+        with pytest.raises(ArtefactError, match=f"has no {name}"):
+            lora_config(file)
+    file.write_text("[]")
+    with pytest.raises(ArtefactError, match="must hold an object"):
+        lora_config(file)

@@ -1,0 +1,102 @@
+"""A base whose weights are the same and whose config says something else is another base; one saved again is not."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from flipkd.errors import ArtefactError, FlipkdError
+from flipkd.files import new_folder, write_manifest
+from flipkd.matcher import Matcher
+from flipkd.student.golden import golden_pair
+from flipkd.student.loading import load_student
+
+THETA = {"rope_theta": 200.0, "rope_type": "default"}
+CHANGES = [
+    ("llama", {"rope_parameters": THETA}),
+    ("llama", {"hidden_act": "relu"}),
+    ("llama", {"rms_norm_eps": 0.01}),
+    ("llama", {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16}),
+    ("llama", {"model_type": "mistral"}),
+    ("llama", {"final_logit_softcapping": 2.0}),
+    ("gemma3", {"sliding_window": 4}),
+    ("gemma3", {"query_pre_attn_scalar": 2}),
+    ("gemma3", {"hidden_activation": "relu"}),
+]
+
+
+@pytest.fixture(scope="module")
+def saved(base_models, tmp_path_factory):
+    """Family -> the folder of a matcher that has a golden pair."""
+    from flipkd.student.language_model import LoraSettings
+    from flipkd.student.loading import new_student
+    from flipkd.student.prompt import Template
+
+    folders = {}
+    for family in ("llama", "gemma3"):
+        lora = LoraSettings(r=4, alpha=8, readout_r=12)
+        student, contract = new_student(
+            str(base_models[family]),
+            lora=lora,
+            template=Template(),
+            reading="joint",
+            max_text_length=32,
+            dtype="float32",
+        )
+        folders[family] = tmp_path_factory.mktemp("saved") / family
+        with new_folder(folders[family]) as temporary:
+            student.save(temporary, contract.model_copy(update={"golden": golden_pair(student)}))
+    return folders
+
+
+def changed_base(folder, place, changes):
+    copy = shutil.copytree(folder, place)
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps(config | changes))
+    return str(copy)
+
+
+@pytest.mark.parametrize("family, changes", CHANGES)
+def test_a_base_with_another_config_is_refused_by_the_key(base_models, saved, tmp_path, family, changes):
+    base = changed_base(base_models[family], tmp_path / "base", changes)
+    with pytest.raises(ArtefactError) as raised:
+        load_student(saved[family], base_model=base)
+    assert base in str(raised.value)
+    assert any(name in str(raised.value) for name in (*changes, "is a mistral"))
+    assert "give the base model that" in str(raised.value)
+
+
+@pytest.mark.parametrize("family, changes", CHANGES[:4] + CHANGES[5:])
+def test_without_the_config_the_golden_pair_notices(base_models, saved, tmp_path, family, changes):
+    folder = shutil.copytree(saved[family], tmp_path / "m")
+    values = json.loads((folder / "matcher.json").read_text())
+    (folder / "matcher.json").write_text(json.dumps(values | {"base_config": None}))
+    write_manifest(folder)
+    base = changed_base(base_models[family], tmp_path / "base", changes)
+    with pytest.raises(ArtefactError, match=r"matcher\.json: its golden pair scores"):
+        Matcher.from_pretrained(folder, base_model=base)
+
+
+def test_what_changes_no_score_changes_nothing(base_models, saved, tmp_path):
+    harmless = {"use_cache": False, "transformers_version": "4.0.0", "eos_token_id": [1, 2], "architectures": ["X"]}
+    load_student(saved["llama"], base_model=changed_base(base_models["llama"], tmp_path / "a", harmless))
+    short = shutil.copytree(base_models["llama"], tmp_path / "b")
+    config = json.loads((short / "config.json").read_text())
+    for default in ("attention_bias", "mlp_bias", "tie_word_embeddings", "hidden_act"):
+        assert config.pop(default) in (False, "silu")
+    (short / "config.json").write_text(json.dumps(config))  # what transformers fills in is the same
+    load_student(saved["llama"], base_model=str(short))
+
+
+@pytest.mark.parametrize(
+    "stored", [{}, {"model_type": 3}, {"model_type": "llama"}, {"model_type": "llama", "hidden_size": "x"}]
+)
+def test_a_stored_config_that_is_none_is_named(saved, tmp_path, stored):
+    folder = shutil.copytree(saved["llama"], tmp_path / "m")
+    values = json.loads((folder / "matcher.json").read_text())
+    (folder / "matcher.json").write_text(json.dumps(values | {"base_config": stored}))
+    write_manifest(folder)
+    with pytest.raises(FlipkdError, match=r"matcher\.json|m was trained on"):
+        load_student(folder)

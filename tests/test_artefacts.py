@@ -1,0 +1,314 @@
+"""No file of a model folder chooses code: for each way a canary that would write a marker, and the marker is not there."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import pickle
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from flipkd.artefacts import check_model_folder, check_values, checked_model, library_errors
+from flipkd.errors import ArtefactError, FlipkdError, RefusedError, ResourceError
+from flipkd.files import write_manifest
+from flipkd.student.language_model import load_language_model, load_tokenizer
+from flipkd.student.loading import load_student
+from flipkd.teachers.teacher import load_teacher
+
+
+@pytest.fixture
+def canary(tmp_path, monkeypatch):
+    """The marker file; a module `canary`, a package `megatron` and `torch.canary` all write it when they are used."""
+    import torch
+
+    marker, place = tmp_path / "code-ran", tmp_path / "path"
+    write = f"from pathlib import Path\nPath({str(marker)!r}).touch()\n"
+    (place / "megatron").mkdir(parents=True)
+    for file in ("canary.py", "megatron/__init__.py", "megatron/core.py"):
+        (place / file).write_text(f"{write}class Canary:\n    pass\n")
+    monkeypatch.syspath_prepend(place)
+    monkeypatch.chdir(place)
+    monkeypatch.setattr(torch, "canary", marker.touch, raising=False)
+    yield marker
+    for name in ("canary", "megatron", "megatron.core"):
+        sys.modules.pop(name, None)
+    assert not marker.exists(), "code that a model's file named was run"
+
+
+class Pickled:
+    """Runs code when it is unpickled."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self):
+        return Path.touch, (self.marker,)
+
+
+def change(file: Path, changes: dict) -> None:
+    """Set keys of a JSON file, by dotted path; the file may be new."""
+    values = json.loads(file.read_text()) if file.exists() else {}
+    for path, value in changes.items():
+        *parts, last = path.split(".")
+        inside = values
+        for part in parts:
+            inside = inside[int(part)] if isinstance(inside, list) else inside.setdefault(part, {})
+        inside[last] = value
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(json.dumps(values))
+
+
+def bring_code(folder: Path, marker: Path) -> None:
+    """Files that custom code is taken from, as hub models bring them."""
+    code = f"from pathlib import Path\nPath({str(marker)!r}).touch()\nclass Canary:\n    pass\n"
+    for name in (
+        "modeling_canary.py",
+        "configuration_canary.py",
+        "tokenization_canary.py",
+        "custom_generate/generate.py",
+    ):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(code)
+
+
+OWN_CLASS = {"AutoConfig": "configuration_canary.Canary", "AutoModelForCausalLM": "modeling_canary.Canary"}
+KERNEL = "somebody/kernel:canary"
+IN_BASES = [
+    ("config.json", {"model_type": "yellow_bird", "auto_map": OWN_CLASS}, "auto_map"),
+    ("config.json", {"text_config": {"model_type": "yellow_bird", "auto_map": OWN_CLASS}}, "auto_map"),
+    ("config.json", {"trust_remote_code": True}, "trust_remote_code"),
+    ("config.json", {"text_config": {"trust_remote_code": True}}, "trust_remote_code"),
+    ("config.json", {"attn_implementation": KERNEL}, "attn_implementation"),
+    ("config.json", {"_attn_implementation": KERNEL}, "_attn_implementation"),
+    ("config.json", {"text_config": {"_attn_implementation_internal": KERNEL}}, "_attn_implementation_internal"),
+    ("config.json", {"attn_implementation": {"": "sdpa", "text_config": KERNEL}}, "attn_implementation"),
+    ("config.json", {"quantization_config": {"quant_method": "gptq"}}, "quantization_config"),
+    ("config.json", {"transformers_weights": "adapter_model.bin"}, "transformers_weights"),
+    ("config.json", {"transformers_weights": "../other/model.safetensors"}, "transformers_weights"),
+    ("config.json", {"fusion_config": {"patch_embed": True}}, "fusion_config"),
+    ("generation_config.json", {"custom_generate": "somebody/code"}, "custom_generate"),
+    ("generation_config.json", {"trust_remote_code": True}, "trust_remote_code"),
+    ("tokenizer_config.json", {"tokenizer_class": "canary.Canary"}, "tokenizer_class"),
+    ("tokenizer_config.json", {"gguf_file": "weights.gguf"}, "gguf_file"),
+    ("processor_config.json", {"audio_tokenizer": {"audio_tokenizer_class": "x"}}, "audio_tokenizer"),
+    ("model.safetensors.index.json", {"weight_map": {"a": "pytorch_model.bin"}}, "weight_map"),
+    ("model.safetensors.index.json", {"weight_map": {"a": "../model.safetensors"}}, "weight_map"),
+]
+IN_TEACHERS = [
+    ("modules.json", {"1.type": "canary.Canary"}, "type"),
+    ("modules.json", {"1.type": "sentence_transformers.util.misc.import_from_string"}, "type"),
+    ("modules.json", {"1.type": ["sentence_transformers.models.Pooling"]}, "type"),
+    ("router_config.json", {"types": {"a": "canary.Canary"}}, "types"),
+    ("1_Pooling/config.json", {"activation_function": "torch.canary"}, "activation_function"),
+    ("1_Pooling/config.json", {"tokenizer_class": "canary.Canary"}, "tokenizer_class"),
+    ("config_sentence_transformers.json", {"activation_fn": "torch.canary"}, "activation_fn"),
+    ("config.json", {"sentence_transformers": {"activation_fn": "torch.canary"}}, "activation_fn"),
+    ("config.json", {"sbert_ce_default_activation_function": "torch.canary"}, "sbert_ce_default_activation_function"),
+    ("sentence_bert_config.json", {"modality_config.text.method": "push_to_hub"}, "method"),
+    ("sentence_bert_config.json", {"tokenizer_name_or_path": "/elsewhere"}, "tokenizer_name_or_path"),
+    ("sentence_bert_config.json", {"model_args": {"allow_all_kernels": True}}, "model_args"),
+    ("sentence_bert_config.json", {"model_kwargs": {"weights_only": False}}, "model_kwargs"),
+    ("sentence_bert_config.json", {"config_kwargs": {"dtype": {"a": 1}}}, "config_kwargs"),
+    ("sentence_bert_config.json", {"processor_kwargs": {"tokenizer_type": "x"}}, "processor_kwargs"),
+]
+
+
+@pytest.mark.parametrize("file, changes, key", IN_BASES, ids=lambda value: value if isinstance(value, str) else "")
+def test_a_base_model_names_no_code(base_models, tmp_path, canary, file, changes, key):
+    folder = shutil.copytree(base_models["llama"], tmp_path / "base")
+    bring_code(folder, canary)
+    change(folder / file, changes)
+    for load in (load_language_model, load_tokenizer):
+        with pytest.raises(RefusedError) as raised:
+            load(str(folder))
+        assert f"{folder / file}: {key} is " in str(raised.value)
+        assert "allowed: " in str(raised.value)
+
+
+@pytest.mark.parametrize("file, changes, key", IN_TEACHERS, ids=lambda value: value if isinstance(value, str) else "")
+def test_a_teacher_names_no_code(encoders, tmp_path, canary, file, changes, key):
+    folder = shutil.copytree(encoders / "bi", tmp_path / "teacher")
+    bring_code(folder, canary)
+    change(folder / file, changes)
+    for kind in ("bi_encoder", "cross_encoder"):
+        with pytest.raises(RefusedError, match=f": {key} is .*allowed: "):
+            load_teacher(folder, kind=kind)
+
+
+def test_a_cross_encoder_calls_no_function_that_its_config_names(encoders, tmp_path, canary):
+    folder = shutil.copytree(encoders / "cross", tmp_path / "cross")
+    change(folder / "config.json", {"sentence_transformers": {"activation_fn": "torch.canary"}})
+    with pytest.raises(RefusedError, match=r"config\.json: activation_fn is 'torch\.canary'"):
+        load_teacher(folder, kind="cross_encoder")
+    change(folder / "config.json", {"sentence_transformers": {"activation_fn": "torch.nn.modules.linear.Identity"}})
+    assert load_teacher(folder, kind="cross_encoder", device="cpu").score(["pin"], ["card"]).shape == (1,)
+
+
+@pytest.mark.parametrize("file", ["config.json", "tokenizer_config.json", "processor_config.json"])
+def test_code_that_a_model_brings_besides_a_known_class_is_left_alone(base_models, encoders, tmp_path, canary, file):
+    names = ("AutoConfig", "AutoModelForCausalLM", "AutoModel", "AutoProcessor")
+    own = dict.fromkeys(names, "modeling_canary.Canary") | {"AutoTokenizer": ["modeling_canary.Canary"] * 2}
+    for name, source in (("base", base_models["llama"]), ("teacher", encoders / "bi")):
+        folder = shutil.copytree(source, tmp_path / name)
+        bring_code(folder, canary)
+        change(folder / file, {"auto_map": own})
+        for load in (load_language_model, load_tokenizer, load_teacher):
+            with contextlib.suppress(FlipkdError):
+                load(str(folder))
+            assert not canary.exists(), load
+
+
+MEGATRON = {
+    "peft_type": "LORA",
+    "megatron_config": {"a": 1},
+    "megatron_core": "megatron.core",
+    "target_modules": ["q_proj"],
+}
+
+
+def test_an_adapter_beside_a_model_is_not_loaded(base_models, encoders, tmp_path, canary):
+    for source in (base_models["llama"], encoders / "bi", encoders / "cross"):
+        folder = shutil.copytree(source, tmp_path / source.name)
+        change(folder / "adapter_config.json", MEGATRON)
+        for load in (load_language_model, load_tokenizer, load_teacher):
+            with pytest.raises(ArtefactError, match="an adapter, not a whole model; merge it"):
+                load(str(folder))
+
+
+def test_an_adapter_in_the_folder_of_a_module_is_not_loaded(encoders, tmp_path, canary):
+    folder = shutil.copytree(encoders / "bi", tmp_path / "teacher")
+    change(folder / "1_Pooling" / "adapter_config.json", MEGATRON)
+    with pytest.raises(ArtefactError, match="1_Pooling: an adapter"):
+        load_teacher(folder)
+
+
+def test_a_matcher_names_no_code(make_student, tmp_path, canary):
+    student, contract = make_student()
+    folder = tmp_path / "m"
+    folder.mkdir()
+    student.save(folder, contract)
+    for name, file, changes, said in (
+        (
+            "megatron",
+            "adapter/adapter_config.json",
+            {k: MEGATRON[k] for k in MEGATRON if "mega" in k},
+            "megatron_config is",
+        ),
+        ("mapping", "adapter/adapter_config.json", {"auto_mapping": {"parent_library": "canary"}}, "auto_mapping is"),
+        ("tokenizer", "tokenizer/tokenizer_config.json", {"tokenizer_class": "canary.Canary"}, "tokenizer_class is"),
+        ("model", "tokenizer/config.json", {"model_type": "yellow_bird", "auto_map": OWN_CLASS}, "auto_map is"),
+    ):
+        changed = shutil.copytree(folder, tmp_path / name)
+        bring_code(changed / "tokenizer", canary)
+        change(changed / file, changes)
+        write_manifest(changed)
+        with pytest.raises(RefusedError, match=said):
+            load_student(changed)
+
+
+def test_pickled_weights_are_not_read(base_models, encoders, tmp_path, canary):
+    pickled = pickle.dumps(Pickled(canary))
+    for source in (base_models["llama"], encoders / "bi", encoders / "cross"):
+        folder = shutil.copytree(source, tmp_path / source.name)
+        (folder / "model.safetensors").unlink()
+        (folder / "pytorch_model.bin").write_bytes(pickled)
+        with pytest.raises(RefusedError, match=r"pytorch_model\.bin: pickled weights are not read"):
+            load_teacher(folder) if source.parent == encoders else load_language_model(str(folder))
+
+
+@pytest.mark.parametrize("beside", [None, "other.safetensors", "model.safetensors.index.json"])
+def test_a_pickled_layer_is_not_read_whatever_lies_beside_it(encoders, tmp_path, canary, beside):
+    folder = shutil.copytree(encoders / "bi", tmp_path / "teacher")
+    modules = json.loads((folder / "modules.json").read_text())
+    dense = {"idx": 2, "name": "2", "path": "2_Dense", "type": "sentence_transformers.models.Dense"}
+    (folder / "modules.json").write_text(json.dumps([*modules, dense]))
+    change(folder / "2_Dense" / "config.json", {"in_features": 16, "out_features": 4})
+    (folder / "2_Dense" / "pytorch_model.bin").write_bytes(pickle.dumps(Pickled(canary)))
+    if beside:
+        (folder / "2_Dense" / beside).write_text("{}")
+    with pytest.raises(RefusedError, match=r"2_Dense/pytorch_model\.bin: pickled"):
+        load_teacher(folder)
+
+
+def test_a_matcher_is_no_base_model(base_models, tmp_path):
+    folder = shutil.copytree(base_models["llama"], tmp_path / "base")
+    change(folder / "matcher" / "matcher.json", {"format": 1})  # a run that was put into the model's folder
+    load_language_model(str(folder), dtype="float32")
+    change(folder / "matcher.json", {"format": 1})
+    with pytest.raises(ArtefactError, match="a matcher of flipkd, not a model to start from"):
+        load_language_model(str(folder))
+
+
+def test_a_run_its_matcher_and_its_adapter_are_no_base_models(trained):
+    for inside, said in (
+        ("", "a matcher of flipkd"),
+        ("matcher", "a matcher of flipkd"),
+        ("matcher/adapter", "an adapter, "),
+    ):
+        with pytest.raises(ArtefactError, match=said):
+            load_language_model(str(Path(trained) / inside))
+
+
+def test_models_as_they_are_saved_pass(base_models, encoders, tmp_path):
+    for folder in (*base_models.values(), encoders / "bi", encoders / "cross"):
+        check_model_folder(folder)
+    folder = shutil.copytree(encoders / "bi", tmp_path / "shards")
+    (folder / "model.safetensors").rename(folder / "model-00001-of-00001.safetensors")
+    (folder / "pytorch_model.bin").touch()  # beside safetensors it is never looked at
+    change(folder / "model.safetensors.index.json", {"weight_map": {"a": "model-00001-of-00001.safetensors"}})
+    change(folder / "config.json", {"activation_function": "gelu_new", "attn_implementation": None})
+    change(folder / "tokenizer_config.json", {"tokenizer_class": None})
+    change(folder / "2_Dense" / "config.json", {"activation_function": "torch.nn.modules.activation.Tanh"})
+    check_model_folder(folder)
+
+
+def test_a_file_that_is_no_json_is_named(base_models, tmp_path):
+    folder = shutil.copytree(base_models["llama"], tmp_path / "base")
+    (folder / "config.json").write_bytes(b'{"a": "\xff"}')
+    with pytest.raises(ArtefactError, match=r"config\.json: not readable as JSON"):
+        check_model_folder(folder)
+    (folder / "config.json").write_text("[" * 900 + "]" * 900)
+    check_values(folder / "config.json", json.loads((folder / "config.json").read_text()))
+
+
+def test_a_hub_model_is_checked_and_then_read_as_it_was_checked(encoders, tmp_path, monkeypatch):
+    asked = []
+
+    def download(name, *, allow_patterns):
+        asked.append((name, allow_patterns))
+        return str(tmp_path / "0123abcd")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    folder = shutil.copytree(encoders / "bi", tmp_path / "0123abcd")
+    assert checked_model("somebody/model") == ("0123abcd", [""])
+    assert asked == [("somebody/model", ["*.json"])]
+    change(folder / "modules.json", {"0.type": "canary.Canary"})
+    with pytest.raises(RefusedError, match=r"type is 'canary\.Canary'"):
+        load_teacher("somebody/model")
+
+
+def test_a_hub_model_that_cannot_be_had_is_named():
+    with pytest.raises(ArtefactError, match="no-body/no-model: a model that cannot be had"):
+        checked_model("no-body/no-model")
+
+
+@pytest.mark.parametrize(
+    "error, expected, said",
+    [
+        (KeyError("head_dim"), ArtefactError, "m: unreadable ('head_dim')"),
+        (ZeroDivisionError(), ArtefactError, "m: unreadable (ZeroDivisionError)"),
+        (MemoryError(), ResourceError, "does not fit into memory"),
+        (OSError(28, "No space left on device"), ResourceError, "the disk is full"),
+        (ValueError("Please pass the argument `trust_remote_code=True`"), RefusedError, "wants to run its own code"),
+        (ResourceError("as it is"), ResourceError, "as it is"),
+    ],
+)
+def test_whatever_a_library_raises_names_what_was_read(error, expected, said):
+    with pytest.raises(expected) as raised, library_errors("m", "unreadable"):
+        raise error
+    assert said in str(raised.value).replace('"', "")
+    with pytest.raises(KeyboardInterrupt), library_errors("m", "unreadable"):
+        raise KeyboardInterrupt
