@@ -151,7 +151,7 @@ def test_train_with_a_pool_from_end_to_end(base_models, pair_files, taught, file
     assert last_step(tmp_path / "run") == 6  # 48 labelled and as many others, 16 a step
     assert "the labels in the column label are not used" in done.err
     assert "unlabelled/validation: " in done.err
-    assert "text that stands on both sides; figures will flatter" in done.err
+    assert "text that stands on both sides (text1 in " in done.err
     moved = tmp_path / "moved.csv"
     content = Path(files["pairs"]).read_text(encoding="utf-8")
     moved.write_text(content, encoding="utf-8")
