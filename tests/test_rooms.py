@@ -27,6 +27,7 @@ LOWEST = {
     "batching",
     "ranks",
     "text",
+    "inputs",
 }  # open to all; "flipkd" itself: its version
 ROOMS = {
     "data": set(),
@@ -67,6 +68,7 @@ ROOMS = {
     "batching": set(),
     "ranks": set(),
     "text": set(),
+    "inputs": set(),
 }
 EVERYTHING = set(ROOMS)
 INSIDE_VERBS = {"cli": EVERYTHING - {"__main__"}}  # imports inside a function

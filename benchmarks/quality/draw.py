@@ -3,7 +3,8 @@
     python benchmarks/quality/draw.py --source data --output_dir benchmarks/quality/pairs
 
 Of each set 1,500 training pairs (all of mqp_medical), at most 1,000 validation and 2,000 test pairs, with the share of
-matches of the whole, by seed 0. Columns: text_a, text_b, label. docs/results.md says where the sets come from.
+matches of the whole, by seed 0. Columns: text_a, text_b, label. `pool.parquet` are at most 30,000 further training pairs
+without their labels, where there are any. docs/results.md says where the sets come from.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from sklearn.model_selection import train_test_split
 SETS = ("banking77_faq", "mqp_medical", "mrpc", "nfcorpus_medical", "atec_finance")
 SIZES = {"train": 1500, "validation": 1000, "test": 2000}
 WHOLE = {("mqp_medical", "train")}
+POOL = 30_000
 BUDGETS = (100, 150, 300, 1000)  # 150: about a tenth, for a weak teacher
 
 
@@ -43,6 +45,9 @@ def main() -> None:
             print(f"{name} {split}: {len(drawn)} of {len(pairs)} pairs, {drawn['label'].mean():.3f} matches")
             for budget in BUDGETS if split == "train" else ():
                 draw(drawn, budget).to_parquet(folder / f"train_{budget}.parquet", index=False)
+            rest = pairs.drop(drawn.index)[["text_a", "text_b"]]
+            if split == "train" and len(rest):
+                rest.sample(min(POOL, len(rest)), random_state=0).to_parquet(folder / "pool.parquet", index=False)
 
 
 if __name__ == "__main__":

@@ -167,7 +167,7 @@ class TrainConfig(Settings):
     gradient_accumulation_steps: int = Field(1, ge=1, description="steps per update; adds no in-batch comparisons")
     learning_rate: float = Field(5e-4, gt=0, description="peak learning rate")
     readout_learning_rate: float | None = Field(
-        3e-3, gt=0, description="peak learning rate of A where it is read; null: learning_rate"
+        1e-3, gt=0, description="peak learning rate of A where it is read; null: learning_rate"
     )
     lr_scheduler_type: str = Field("linear", description="scheduler of transformers")
     warmup_steps: float = Field(0.06, ge=0, description="steps, or a share of all steps below 1")

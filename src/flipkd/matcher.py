@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 
 from flipkd.artefacts import library_errors
 from flipkd.device import best_device
-from flipkd.errors import ConfigError, DataError, NumbersError, UsageError, shorten
+from flipkd.errors import ConfigError, NumbersError, UsageError
 from flipkd.evaluate.calibration import Calibration
 from flipkd.evaluate.cascade import Cascade
 from flipkd.evaluate.combine import TEACHER, weighted_sum
 from flipkd.evaluate.decisions import decide
 from flipkd.files import MANIFEST, sha256
+from flipkd.inputs import Pairs, check_text, checked_sides, checked_texts
 from flipkd.student.contract import CONTRACT, ScoreContract, matcher_folder
 from flipkd.student.golden import check_golden
 from flipkd.student.loading import load_student
@@ -25,12 +26,9 @@ from flipkd.student.model import Student
 from flipkd.student.scoring import Floats, encode_texts, score_pairs
 from flipkd.student.text_states import text_states
 from flipkd.teachers.aboard import TeacherAboard, load_aboard
-from flipkd.text import is_empty
 
 if TYPE_CHECKING:
     from flipkd.index import Index
-
-Pairs = Iterable[Sequence[str]]
 
 RANK_ROWS = 64  # documents in one pass on a CPU, whose query is read once
 
@@ -225,7 +223,7 @@ class Matcher:
         """
         if top_k is not None and top_k < 1:
             raise UsageError(f"top_k is {top_k}; it must be at least 1, or None for all documents")
-        _check_text(query, "the query", set())
+        check_text(query, "the query")
         documents = checked_texts(documents, "document")
         if batch_size is None and self.student.device.type == "cpu":
             batch_size = RANK_ROWS
@@ -248,7 +246,7 @@ class Matcher:
         for name, count in (("top_k", top_k), ("candidates", candidates)):
             if count < 1:
                 raise UsageError(f"{name} is {count}; it must be at least 1")
-        _check_text(query, "the query", set())
+        check_text(query, "the query")
         if vector is None:
             if self.fingerprint is None or index.encoder.get("fingerprint") != self.fingerprint:
                 raise UsageError(
@@ -274,57 +272,3 @@ def _finite(scores: NDArray[Any]) -> Floats:
     if len(bad):
         raise NumbersError(f"{len(bad)} of {len(found)} scores are not finite, first is pair {bad[0]}")
     return found
-
-
-def checked_sides(pairs: Pairs) -> tuple[list[str], list[str]]:
-    """Left and right texts of pairs. Raises DataError naming the first pair that is not two texts to be scored."""
-    rows = _listed(pairs, "pairs")
-    if len(rows) == 2 and all(isinstance(row, str) for row in rows):
-        raise DataError("got one pair of texts where a list of pairs is needed: write [(text1, text2)]")
-    good: set[str] = set()
-    for position, row in enumerate(rows):
-        if isinstance(row, str) or not isinstance(row, Sequence | np.ndarray) or len(row) != 2:
-            raise DataError(f"pair {position} is {shorten(row)}; a pair is two texts")
-        for side, text in enumerate(row):
-            _check_text(text, f"pair {position}, text {side + 1},", good)
-    return [row[0] for row in rows], [row[1] for row in rows]
-
-
-def checked_texts(texts: Any, what: str = "text") -> list[str]:
-    """The texts as a list. Raises DataError naming the first that cannot be read."""
-    rows = _listed(texts, f"{what}s")
-    good: set[str] = set()
-    for position, text in enumerate(rows):
-        _check_text(text, f"{what} {position}", good)
-    return rows
-
-
-def _listed(values: Any, what: str) -> list[Any]:
-    if isinstance(values, str) or not isinstance(values, Iterable):
-        raise DataError(f"got {shorten(values)} where a list of {what} is needed")
-    return list(values)
-
-
-def _check_text(text: Any, where: str, good: set[str]) -> None:
-    """Look at a text once, however often it stands there: a query stands in each of its pairs. `good` are those seen."""
-    if not isinstance(text, str):
-        raise DataError(f"{where} is {shorten(text)}, a {type(text).__name__}; it must be a text")
-    if text in good:
-        return
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        what = (
-            "a byte that is not UTF-8 (a Latin-1 terminal?)"
-            if _is_byte(text[error.start])
-            else "half a surrogate pair"
-        )
-        raise DataError(f"{where} holds {what} at character {error.start}; it is not valid Unicode") from None
-    if is_empty(text):
-        raise DataError(f"{where} is empty; every text needs at least one visible character")
-    good.add(text)
-
-
-def _is_byte(character: str) -> bool:
-    """Whether Python put it in the place of a byte that it could not decode (PEP 383)."""
-    return "\udc80" <= character <= "\udcff"

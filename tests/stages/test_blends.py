@@ -8,11 +8,11 @@ import pytest
 from flipkd.config import CompareConfig
 from flipkd.data import read_pairs
 from flipkd.errors import ArtefactError
+from flipkd.stages.bench import Bench
 from flipkd.stages.blends import blend, is_current
 from flipkd.stages.entries import Entry
 from flipkd.stages.pairs import labels_of
 from flipkd.stages.student_scores import combined
-from flipkd.stages.systems import Bench
 from flipkd.stages.units import Split, result_path, save_scores, scores_path
 
 KINDS = {"flipped": ("answer", "cosine", "combined", "answer_symmetric", "with_teacher"), "plain": ("answer",)}

@@ -11,10 +11,11 @@ import pytest
 from flipkd.config import CompareConfig
 from flipkd.data import read_pairs
 from flipkd.errors import DataError
+from flipkd.stages.bench import Bench
 from flipkd.stages.compare import _figures
 from flipkd.stages.entries import Entry
 from flipkd.stages.pairs import labels_of
-from flipkd.stages.systems import SYSTEMS, Bench, always_match, teacher, tfidf
+from flipkd.stages.systems import SYSTEMS, always_match, teacher, tfidf
 from flipkd.stages.units import Split
 from flipkd.tables import pick
 

@@ -16,8 +16,8 @@ from flipkd.config import CompareConfig, TrainConfig
 from flipkd.data import read_pairs
 from flipkd.errors import ArtefactError, ConfigError
 from flipkd.files import write_manifest
+from flipkd.stages.bench import Bench
 from flipkd.stages.entries import Entry
-from flipkd.stages.systems import Bench
 from flipkd.student.scoring import score_pairs
 from flipkd.student.start import start_hash
 from flipkd.training.run import fresh_student

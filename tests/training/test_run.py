@@ -16,16 +16,15 @@ from flipkd.student.contract import read_contract
 from flipkd.student.loading import load_student
 from flipkd.student.scoring import score_pairs
 from flipkd.training.batches import PairTable, TeacherSignal
+from flipkd.training.finish import finished
 from flipkd.training.run import (
     PASSED_ON,
-    finished,
     fresh_student,
     identity_of,
     run_objectives,
-    teacher_calibration,
-    teacher_facts,
     train,
 )
+from flipkd.training.thresholds import teacher_calibration, teacher_facts
 
 
 def test_a_run_leaves_a_sealed_folder_that_scores(make_config, table):

@@ -85,7 +85,7 @@ def train(
     in_processes(num_processes)
     with prints_on_stderr():
         matcher = stage(settings)
-    from flipkd.training.run import VALIDATION  # brings torch, as the stage did
+    from flipkd.training.finish import VALIDATION  # brings torch, as the stage did
 
     validation = matcher.with_name(VALIDATION)
     if validation.exists():

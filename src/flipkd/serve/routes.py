@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 
 from flipkd import __version__
 from flipkd.errors import DataError
-from flipkd.matcher import checked_texts
+from flipkd.inputs import checked_texts
 from flipkd.serve.answers import (
     CohereDocument,
     CohereRank,

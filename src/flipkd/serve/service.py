@@ -16,7 +16,8 @@ import numpy as np
 
 from flipkd.errors import DataError
 from flipkd.index import Floats, Index
-from flipkd.matcher import Matcher, checked_sides, checked_texts
+from flipkd.inputs import checked_sides, checked_texts
+from flipkd.matcher import Matcher
 from flipkd.serve.limits import Limits
 from flipkd.serve.queue import BatchQueue, Work
 from flipkd.text import beginning

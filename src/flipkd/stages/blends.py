@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from flipkd.evaluate.combine import COMBINED
+from flipkd.stages.bench import Bench
 from flipkd.stages.pairs import labels_of
 from flipkd.stages.student_scores import combined
-from flipkd.stages.systems import Bench
 from flipkd.stages.units import Split, read_scores, result_path, scores_path
 
 SINGLE = ("answer", "cosine", "score")  # kinds that are no sum or mean of others

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -49,14 +50,7 @@ def calibrate(
     if cascade is not None:
         check_loss(cascade)
     match_target, review_target = Target.parse(threshold), Target.parse(review) if review else None
-    directed = is_directed(matcher)
-    if directed and symmetric:
-        raise ConfigError(
-            f"{matcher}: was trained with directed=true, on pairs whose order means something: a mean over both orders would "
-            "mix two questions; leave --symmetric out"
-        )
-    pairs_found = trainable_pairs(validation_file, columns=columns, name="validation", directed=directed)
-    dataset = labelled(pairs_found, name="validation")
+    dataset = _pairs_for(matcher, validation_file, columns=columns, symmetric=symmetric)
     labels = labels_of(dataset)
     with new_folder(output_dir) as temporary:  # refused before the pairs are scored
         from flipkd.matcher import Matcher
@@ -67,29 +61,42 @@ def calibrate(
         if symmetric is not None:
             loaded.contract = loaded.contract.model_copy(update={"symmetric": symmetric})
         pairs = list(zip(dataset["text1"][:], dataset["text2"][:], strict=True))
-        teacher = (
-            None if cascade is None else loaded.teacher_scores(pairs, batch_size=batch_size)
-        )  # refused before the student reads them
+        # Refused before the student reads them.
+        teacher = None if cascade is None else loaded.teacher_scores(pairs, batch_size=batch_size)
         scores = loaded.predict(pairs, batch_size=batch_size, show_progress_bar=True)
         contract = fitted(loaded.contract, scores, labels, threshold=match_target, review=review_target)
         report = figures(contract, scores, labels)
         if cascade is not None and teacher is not None:
             contract, report["cascade"] = with_cascade(contract, teacher, scores, labels, loss=cascade)
-        folder = matcher_folder(matcher)
-        for name in read_json(folder / MANIFEST)["files"]:  # what else lies there is none of the matcher
-            file, copy = folder / name, temporary / name
-            if name == CARD:
-                continue
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file, copy)  # the bytes alone: the folder it comes from may be read-only
+        card = _copied(matcher_folder(matcher), temporary)
         contract.save(temporary)
-        card = folder / CARD
-        text = card.read_text(encoding="utf-8") if card.exists() else ""
-        write_text(temporary / CARD, with_decisions(text, contract, metrics=report["metrics"]))
+        write_text(temporary / CARD, with_decisions(card, contract, metrics=report["metrics"]))
     _warn(report, dropped=loaded.review_threshold is not None and review is None)
     if loaded.contract.cascade is not None and cascade is None:
         logger.warning("the matcher's cascade is dropped; give --cascade to fit one")
     return report
+
+
+def _pairs_for(matcher: str, validation_file: str, *, columns: dict[str, str] | None, symmetric: bool | None) -> Any:
+    """The labelled pairs of the file, read as this matcher needs them."""
+    directed = is_directed(matcher)
+    if directed and symmetric:
+        raise ConfigError(
+            f"{matcher}: was trained with directed=true, on pairs whose order means something: a mean over both orders would "
+            "mix two questions; leave --symmetric out"
+        )
+    found = trainable_pairs(validation_file, columns=columns, name="validation", directed=directed)
+    return labelled(found, name="validation")
+
+
+def _copied(folder: Path, target: Path) -> str:
+    """Copy a matcher's files, as its manifest lists them; returns the text of its card, which is not copied."""
+    for name in read_json(folder / MANIFEST)["files"]:  # what else lies there is none of the matcher
+        if name != CARD:
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(folder / name, target / name)  # the bytes alone: the folder may be read-only
+    card = folder / CARD
+    return card.read_text(encoding="utf-8") if card.exists() else ""
 
 
 def _warn(report: dict[str, Any], *, dropped: bool) -> None:

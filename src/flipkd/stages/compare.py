@@ -23,12 +23,13 @@ from flipkd.evaluate.combine import CHOSEN_BY, SYMMETRIC
 from flipkd.evaluate.metrics import measure
 from flipkd.evaluate.thresholds import best_threshold
 from flipkd.files import read_json, write_json
+from flipkd.stages.bench import Bench
 from flipkd.stages.blends import blend, is_current
 from flipkd.stages.entries import Entry, entries
 from flipkd.stages.pairs import content_hash, labels_of, trainable_pairs, warn_of_leaks, warned_once
 from flipkd.stages.spread import spread
 from flipkd.stages.summary import write_summary
-from flipkd.stages.systems import SYSTEMS, Bench
+from flipkd.stages.systems import SYSTEMS
 from flipkd.stages.units import (
     Split,
     command_line,

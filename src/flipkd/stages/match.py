@@ -15,7 +15,7 @@ from flipkd import __version__
 from flipkd.data import read_blocks
 from flipkd.errors import DataError, UsageError
 from flipkd.files import sha256
-from flipkd.stages.growing import growing
+from flipkd.stages.growing import GrowingFile, growing
 from flipkd.stages.results import csv_text, require_writable
 from flipkd.text import is_empty
 
@@ -86,17 +86,25 @@ def match(
     }
     as_it_was = _stamp(pairs_file)
     with growing(output, identity) as file:
-        if file.rows:
-            logger.warning("%s: going on after %d of %d pairs that were scored before", output, file.rows, count)
-        counts = Counter(file.notes)
-        is_csv = Path(output).suffix == ".csv"
-        for rows in _scored(score, blocks, count=count, done=file.rows):
-            counts += _counted(rows)
-            text = to_csv(rows, header=not file.rows, guard=guard) if is_csv else to_jsonl(rows)
-            file.append(text, rows=len(rows), notes=counts)
+        counts = _written(file, Path(output), score, blocks, count=count, guard=guard)
         if file.rows != count or _stamp(pairs_file) != as_it_was:
             raise DataError(f"{pairs_file}: was changed while it was scored; {output} is not written, run again")
     score.tell(counts)
+    return counts
+
+
+def _written(
+    file: GrowingFile, output: Path, score: Scorer, blocks: Iterator[PairBlock], *, count: int, guard: bool
+) -> Counter[str]:
+    """Write the rows that the file does not have yet; returns the count of all."""
+    if file.rows:
+        logger.warning("%s: going on after %d of %d pairs that were scored before", output, file.rows, count)
+    counts = Counter(file.notes)
+    is_csv = output.suffix == ".csv"
+    for rows in _scored(score, blocks, count=count, done=file.rows):
+        counts += _counted(rows)
+        text = to_csv(rows, header=not file.rows, guard=guard) if is_csv else to_jsonl(rows)
+        file.append(text, rows=len(rows), notes=counts)
     return counts
 
 

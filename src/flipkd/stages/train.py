@@ -60,7 +60,7 @@ def train(config: TrainConfig) -> Path:
 
 def _train(config: TrainConfig, sets: dict[str, Any], pool: Pool | None) -> Path:
     from flipkd.student.four_bit import require_bitsandbytes
-    from flipkd.training import processes, run, trainer
+    from flipkd.training import finish, processes, run, trainer
 
     data = {name: content_hash(dataset) for name, dataset in sets.items()}
     teacher = StoredTeacher(config.teacher) if config.teacher else None
@@ -96,9 +96,9 @@ def _train(config: TrainConfig, sets: dict[str, Any], pool: Pool | None) -> Path
     passing = frozenset({PREFLIGHT, trainer.METRICS})  # without a checkpoint they say of no run that it began
     processes.tell_of_idle_gpus()
     with ranks.led(claim):
-        finished = ranks.first(lambda: run.finished(config))
+        finished = ranks.first(lambda: finish.finished(config))
         if ranks.same(finished is not None):
-            folder = Path(config.output_dir) / run.MATCHER
+            folder = Path(config.output_dir) / finish.MATCHER
             logger.warning("%s: finished before; nothing to do", folder)
             return folder
         keepable = ranks.first(lambda: teacher_to_keep(config))
@@ -132,7 +132,7 @@ def _with_unlabelled(
     tables: Mapping[str, PairTable], pool: Pool | None, teacher: StoredTeacher, config: TrainConfig
 ) -> PairTable:
     """The training table, behind it pairs of the pool, and behind these the mined ones."""
-    from flipkd.training.run import teacher_calibration
+    from flipkd.training.thresholds import teacher_calibration
 
     table = tables["train"]
     calibration = teacher_calibration(table, tables["validation"])

@@ -4,46 +4,32 @@ from __future__ import annotations
 
 import logging
 import platform
-import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from flipkd import __version__, ranks
 from flipkd.config import TrainConfig
 from flipkd.device import best_device
 from flipkd.errors import ConfigError
-from flipkd.evaluate.calibration import AUTO, Calibration, fit_calibration
-from flipkd.evaluate.combine import weighted_sum
-from flipkd.evaluate.metrics import measure
-from flipkd.evaluate.thresholds import best_threshold
-from flipkd.files import check_manifest, new_folder, write_json, write_text
-from flipkd.student.contract import KeptTeacher, ScoreContract
-from flipkd.student.golden import golden_pair
+from flipkd.student.contract import ScoreContract
 from flipkd.student.language_model import LoraSettings
 from flipkd.student.loading import new_student
 from flipkd.student.model import Student
 from flipkd.student.prompt import template_from
-from flipkd.student.scoring import score_pairs
 from flipkd.student.start import start_from
 from flipkd.training.advice import advised
 from flipkd.training.batches import PairTable
-from flipkd.training.card import model_card
+from flipkd.training.finish import MATCHER, finish
 from flipkd.training.losses import WeightedObjective, resolve_objectives
 from flipkd.training.module import DistillationModule
-from flipkd.training.readouts import Aboard, chosen, final_line
-from flipkd.training.thresholds import random_thresholds, teacher_spread, teacher_thresholds
-from flipkd.training.trainer import METRICS, fit
+from flipkd.training.readouts import Aboard
+from flipkd.training.thresholds import teacher_facts
+from flipkd.training.trainer import fit
 
 logger = logging.getLogger(__name__)
-MATCHER = "matcher"
-VALIDATION = "validation.json"  # metrics of the finished matcher
-CHANCE = 0.55  # of ROC AUC, where a coin has 0.5
-FEWEST_PER_CLASS = 2  # as a calibration needs
 HARDWARE = frozenset({"threads", "device", "machine"})  # of an identity's environment
 FREE_TO_CHANGE = frozenset(
     {
@@ -136,40 +122,6 @@ def run_objectives(config: TrainConfig, table: PairTable, validation: PairTable)
     return terms
 
 
-def teacher_facts(config: TrainConfig, table: PairTable, validation: PairTable) -> dict[str, float]:
-    """What objectives are told of the teacher: thresholds and spread of its scores from training, and its calibration."""
-    if table.teacher is None or validation.teacher is None:
-        return {}
-    scores = table.teacher.pair_scores()
-    facts = teacher_spread(scores, table.label)
-    if config.filter_quantile is not None:
-        facts["theta_pos"], facts["theta_neg"] = teacher_thresholds(
-            scores, table.label, quantile=config.filter_quantile, band=config.filter_band
-        )
-    if config.off_diagonal_quantiles is not None:
-        facts["theta_off_pos"], facts["theta_off_neg"] = random_thresholds(
-            table, quantiles=config.off_diagonal_quantiles, seed=config.seed
-        )
-    calibration = teacher_calibration(table, validation)
-    return facts | {"teacher_slope": calibration.slope, "teacher_intercept": calibration.intercept}
-
-
-def teacher_calibration(table: PairTable, validation: PairTable) -> Calibration:
-    """From the teacher's score to P(match): fitted on out-of-fold training scores, or else on validation.
-
-    Never on the scores of pairs that the teacher was fine-tuned on, of which it is surer than it has a right to be.
-    """
-    signal, label = table.teacher, table.label
-    if signal is not None and signal.out_of_fold is not None:
-        rows = signal.out_of_fold & (label >= 0)
-        if min((rows & (label == 1)).sum(), (rows & (label == 0)).sum()) >= FEWEST_PER_CLASS:
-            return fit_calibration(signal.pair_scores()[rows], label[rows], method="sigmoid")
-    if validation.teacher is None:
-        raise ValueError("a teacher's calibration needs its scores of validation pairs")
-    rows = validation.label >= 0
-    return fit_calibration(validation.teacher.pair_scores()[rows], validation.label[rows], method="sigmoid")
-
-
 def identity_of(config: TrainConfig, *, data: Mapping[str, str]) -> dict[str, Any]:
     """All that must not change while a run is resumed: settings, data, versions, threads, processes."""
     import transformers
@@ -228,70 +180,3 @@ def train(
         )
     )
     return output_dir / MATCHER
-
-
-def finish(
-    student: Student,
-    contract: ScoreContract,
-    config: TrainConfig,
-    *,
-    validation: PairTable,
-    represent: bool,
-    training: Mapping[str, float],
-    teacher: Callable[[], Aboard] | None = None,
-) -> Path:
-    """Score, calibration and threshold from validation, then the matcher folder, whole or not at all.
-
-    `teacher` is called when the matcher keeps it: where its score beside the student's is best (`keep_teacher`).
-    """
-    labelled = np.flatnonzero(validation.label >= 0).tolist()
-    labels = validation.label[labelled]
-    texts = [validation.left[i] for i in labelled], [validation.right[i] for i in labelled]
-    start = time.perf_counter()
-    found = score_pairs(
-        student, *texts, batch_size=config.per_device_eval_batch_size, represent=represent, progress="validation"
-    ).kinds
-    seconds = (time.perf_counter() - start) / max(len(labelled), 1)
-    if teacher is not None and validation.teacher is not None:
-        found["teacher"] = validation.teacher.pair_scores()[labelled]
-    choice = chosen(found, labels, config)
-    kept = teacher() if teacher is not None and "teacher" in choice.parts else None
-    scores = weighted_sum(found, choice.weights).astype(np.float32)  # as a matcher gives them
-    calibration = fit_calibration(scores, labels, method=AUTO if choice.parts == ("answer",) else "sigmoid")
-    threshold = best_threshold(scores, labels).value
-    contract = contract.model_copy(
-        update={
-            "score": choice.weights,
-            "calibration": asdict(calibration),
-            "threshold": threshold,
-            "golden": golden_pair(student),
-        }
-    )
-    metrics = measure(scores, labels, threshold=threshold, probabilities=calibration.apply(scores))
-    if metrics["roc_auc"] < CHANCE:
-        logger.warning(
-            "the trained student is no better than chance on validation (ROC AUC %.2f): the training broke down; "
-            "lower learning_rate (now %g) and see the losses in %s",
-            metrics["roc_auc"],
-            config.learning_rate,
-            Path(config.output_dir) / METRICS,
-        )
-    write_json(Path(config.output_dir) / VALIDATION, metrics)
-    folder = Path(config.output_dir) / MATCHER
-    with new_folder(folder, replace=True) as temporary:
-        if kept is not None:
-            contract = contract.model_copy(update={"teacher": KeptTeacher(**kept.save(temporary))})
-        student.save(temporary, contract)
-        card = model_card(config, contract, metrics=metrics, training=training, teacher=kept.source if kept else None)
-        write_text(temporary / "README.md", card)
-    logger.warning(final_line(choice, kept, seconds=seconds, texts=texts))
-    return folder
-
-
-def finished(config: TrainConfig) -> Path | None:
-    """The matcher folder when this run has been finished before."""
-    folder = Path(config.output_dir) / MATCHER
-    if not folder.exists():
-        return None
-    check_manifest(folder)
-    return folder

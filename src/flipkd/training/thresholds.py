@@ -1,4 +1,4 @@
-"""What the margin losses are told of the teacher's scores: the filter's bounds, those of cells at random, their spread."""
+"""What objectives are told of the teacher's scores: bounds of pairs and of cells at random, spread, calibration."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from flipkd.config import TrainConfig
 from flipkd.errors import ConfigError
+from flipkd.evaluate.calibration import Calibration, fit_calibration
 from flipkd.objectives import MatchBatch
 from flipkd.training.batches import PairTable
 
 Scores = NDArray[np.float32]
 LEVELS = 401  # quantiles that are tried between filter_quantile and 1
 TAIL = 0.05  # of a class, whose scores lie beyond the ends of the teacher's range
+FEWEST_PER_CLASS = 2  # as a calibration needs
 MOST_ROWS = 512  # of the grid of cells at random
 
 
@@ -106,3 +109,37 @@ def teacher_spread(scores: Scores, label: NDArray[np.int64]) -> dict[str, float]
         if low < high:
             found |= {"teacher_low": low, "teacher_high": high}
     return found
+
+
+def teacher_facts(config: TrainConfig, table: PairTable, validation: PairTable) -> dict[str, float]:
+    """What objectives are told of the teacher: thresholds and spread of its scores from training, and its calibration."""
+    if table.teacher is None or validation.teacher is None:
+        return {}
+    scores = table.teacher.pair_scores()
+    facts = teacher_spread(scores, table.label)
+    if config.filter_quantile is not None:
+        facts["theta_pos"], facts["theta_neg"] = teacher_thresholds(
+            scores, table.label, quantile=config.filter_quantile, band=config.filter_band
+        )
+    if config.off_diagonal_quantiles is not None:
+        facts["theta_off_pos"], facts["theta_off_neg"] = random_thresholds(
+            table, quantiles=config.off_diagonal_quantiles, seed=config.seed
+        )
+    calibration = teacher_calibration(table, validation)
+    return facts | {"teacher_slope": calibration.slope, "teacher_intercept": calibration.intercept}
+
+
+def teacher_calibration(table: PairTable, validation: PairTable) -> Calibration:
+    """From the teacher's score to P(match): fitted on out-of-fold training scores, or else on validation.
+
+    Never on the scores of pairs that the teacher was fine-tuned on, of which it is surer than it has a right to be.
+    """
+    signal, label = table.teacher, table.label
+    if signal is not None and signal.out_of_fold is not None:
+        rows = signal.out_of_fold & (label >= 0)
+        if min((rows & (label == 1)).sum(), (rows & (label == 0)).sum()) >= FEWEST_PER_CLASS:
+            return fit_calibration(signal.pair_scores()[rows], label[rows], method="sigmoid")
+    if validation.teacher is None:
+        raise ValueError("a teacher's calibration needs its scores of validation pairs")
+    rows = validation.label >= 0
+    return fit_calibration(validation.teacher.pair_scores()[rows], validation.label[rows], method="sigmoid")

@@ -1,0 +1,98 @@
+"""From a trained student to a matcher folder: validation chooses the score, its calibration and its threshold."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from flipkd.config import TrainConfig
+from flipkd.evaluate.calibration import AUTO, fit_calibration
+from flipkd.evaluate.combine import weighted_sum
+from flipkd.evaluate.metrics import measure
+from flipkd.evaluate.thresholds import best_threshold
+from flipkd.files import check_manifest, new_folder, write_json, write_text
+from flipkd.student.contract import KeptTeacher, ScoreContract
+from flipkd.student.golden import golden_pair
+from flipkd.student.model import Student
+from flipkd.student.scoring import score_pairs
+from flipkd.training.batches import PairTable
+from flipkd.training.card import model_card
+from flipkd.training.readouts import Aboard, chosen, final_line
+from flipkd.training.trainer import METRICS
+
+logger = logging.getLogger(__name__)
+MATCHER = "matcher"
+VALIDATION = "validation.json"  # metrics of the finished matcher
+CHANCE = 0.55  # of ROC AUC, where a coin has 0.5
+
+
+def finish(
+    student: Student,
+    contract: ScoreContract,
+    config: TrainConfig,
+    *,
+    validation: PairTable,
+    represent: bool,
+    training: Mapping[str, float],
+    teacher: Callable[[], Aboard] | None = None,
+) -> Path:
+    """Score, calibration and threshold from validation, then the matcher folder, whole or not at all.
+
+    `teacher` is called when the matcher keeps it: where its score beside the student's is best (`keep_teacher`).
+    """
+    labelled = np.flatnonzero(validation.label >= 0).tolist()
+    labels = validation.label[labelled]
+    texts = [validation.left[i] for i in labelled], [validation.right[i] for i in labelled]
+    start = time.perf_counter()
+    found = score_pairs(
+        student, *texts, batch_size=config.per_device_eval_batch_size, represent=represent, progress="validation"
+    ).kinds
+    seconds = (time.perf_counter() - start) / max(len(labelled), 1)
+    if teacher is not None and validation.teacher is not None:
+        found["teacher"] = validation.teacher.pair_scores()[labelled]
+    choice = chosen(found, labels, config)
+    kept = teacher() if teacher is not None and "teacher" in choice.parts else None
+    scores = weighted_sum(found, choice.weights).astype(np.float32)  # as a matcher gives them
+    calibration = fit_calibration(scores, labels, method=AUTO if choice.parts == ("answer",) else "sigmoid")
+    threshold = best_threshold(scores, labels).value
+    contract = contract.model_copy(
+        update={
+            "score": choice.weights,
+            "calibration": asdict(calibration),
+            "threshold": threshold,
+            "golden": golden_pair(student),
+        }
+    )
+    metrics = measure(scores, labels, threshold=threshold, probabilities=calibration.apply(scores))
+    if metrics["roc_auc"] < CHANCE:
+        logger.warning(
+            "the trained student is no better than chance on validation (ROC AUC %.2f): the training broke down; "
+            "lower learning_rate (now %g) and see the losses in %s",
+            metrics["roc_auc"],
+            config.learning_rate,
+            Path(config.output_dir) / METRICS,
+        )
+    write_json(Path(config.output_dir) / VALIDATION, metrics)
+    folder = Path(config.output_dir) / MATCHER
+    with new_folder(folder, replace=True) as temporary:
+        if kept is not None:
+            contract = contract.model_copy(update={"teacher": KeptTeacher(**kept.save(temporary))})
+        student.save(temporary, contract)
+        card = model_card(config, contract, metrics=metrics, training=training, teacher=kept.source if kept else None)
+        write_text(temporary / "README.md", card)
+    logger.warning(final_line(choice, kept, seconds=seconds, texts=texts))
+    return folder
+
+
+def finished(config: TrainConfig) -> Path | None:
+    """The matcher folder when this run has been finished before."""
+    folder = Path(config.output_dir) / MATCHER
+    if not folder.exists():
+        return None
+    check_manifest(folder)
+    return folder
