@@ -2,8 +2,11 @@
 
     python benchmarks/gpu/quality.py --pairs_folder benchmarks/quality/pairs --output_dir gpu
     python benchmarks/gpu/quality.py --pairs_folder pairs --output_dir gpu --models gemma-3-270m=/models/gemma --seeds 0
+    python benchmarks/gpu/quality.py --pairs_folder pairs --output_dir gpu --systems flipped,plain,plain+teacher_finetuned
+    python benchmarks/gpu/quality.py --pairs_folder pairs --output_dir gpu --recipes recipes/ablations --systems swap folds
 
-The first units are flipped and plain of the first seed on all sets, then the other seeds. OUTPUT_DIR/quality.tar.gz holds
+Each word of --systems is a process of its own for each set and seed. The first units are flipped and plain of the first
+seed on all sets, then the other seeds. OUTPUT_DIR/quality.tar.gz holds
 the result and the scores of every finished unit and the end of every log, quality.json who finished, who failed and
 why, F1 and average precision; both are written anew whenever a unit is finished. With a WORK_DIR that is kept, the same
 command goes on where an earlier one stopped. It measures quality: the units slow each other down, and their times mean
@@ -54,14 +57,14 @@ class Job:
         return [f"{self.data}-{system}-seed{self.seed}" for system in self.systems]
 
 
-def jobs(sets: Sequence[str], seeds: Sequence[int]) -> list[Job]:
-    """All, most important first."""
-    return [Job(data, seed, systems) for seed in seeds for systems in SYSTEMS for data in sets]
+def jobs(sets: Sequence[str], seeds: Sequence[int], systems: Sequence[tuple[str, ...]] = SYSTEMS) -> list[Job]:
+    """All, most important first; `systems` are those of each process."""
+    return [Job(data, seed, names) for seed in seeds for names in systems for data in sets]
 
 
 def command(job: Job, given: argparse.Namespace, folder: Path) -> list[str]:
     """`flipkd compare` of a recipe with the pairs, the models and the settings that are given."""
-    recipe = RECIPES / f"{job.data}.yaml"
+    recipe = given.recipes / f"{job.data}.yaml"
     teacher = yaml.safe_load(recipe.read_text(encoding="utf-8")).get("teach", {}).get("teacher_name_or_path", TEACHER)
     models = dict(word.split("=", 1) for word in given.models)
     changes = [f"systems=[{','.join(job.systems)}]", f"seeds=[{job.seed}]"]
@@ -165,13 +168,17 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=SECONDS)
     parser.add_argument("--workers", type=int, default=WORKERS, help="processes side by side")
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
-    parser.add_argument("--sets", nargs="+", default=sorted(path.stem for path in RECIPES.glob("*.yaml")))
+    parser.add_argument("--recipes", type=Path, default=RECIPES, help="folder of a recipe for each set")
+    parser.add_argument("--sets", nargs="+", help="default: those of the recipes")
+    parser.add_argument("--systems", nargs="+", metavar="NAME[,NAME]", help="of each process, most important first")
     parser.add_argument("--models", nargs="+", default=[], metavar="NAME=FOLDER", help="where a model lies")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of all comparisons")
     given = parser.parse_args()
     until += given.seconds
     given.output_dir.mkdir(parents=True, exist_ok=True)
-    all_jobs = jobs(given.sets, given.seeds)
+    sets = given.sets or sorted(path.stem for path in given.recipes.glob("*.yaml"))
+    systems = [tuple(names.split(",")) for names in given.systems] if given.systems else SYSTEMS
+    all_jobs = jobs(sets, given.seeds, systems)
     about = {
         "command": shlex.join(["python", "benchmarks/gpu/quality.py", *sys.argv[1:]]),
         "workers": given.workers,

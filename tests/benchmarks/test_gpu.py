@@ -289,6 +289,8 @@ def test_the_first_jobs_answer_the_main_question(gpu):
     first = [job.units[0] for job in gpu.quality.jobs(("a", "b"), (0, 1))]
     assert first[:4] == ["a-flipped-seed0", "b-flipped-seed0", "a-plain-seed0", "b-plain-seed0"]
     assert len(first) == 8
+    asked = gpu.quality.jobs(("a",), (0,), [("plain", "plain+teacher"), ("swap",)])
+    assert [job.units for job in asked] == [["a-plain-seed0", "a-plain+teacher-seed0"], ["a-swap-seed0"]]
 
 
 # The page

@@ -84,7 +84,11 @@ def test_every_system_gives_scores_and_a_stopped_comparison_goes_on(words, pair_
     configs = [
         json.loads((runs[name].parent / "run.json").read_text())["config"] for name in ("flipped", "shuffled_teacher")
     ]
-    assert {key for key in configs[0] if configs[0][key] != configs[1][key]} == {"teacher", "output_dir", "keep_teacher"}
+    assert {key for key in configs[0] if configs[0][key] != configs[1][key]} == {
+        "teacher",
+        "output_dir",
+        "keep_teacher",
+    }
     times = {path: path.stat().st_mtime_ns for path in files.values()}
     assert done.err.count("rows repeat an earlier pair") == 1, "said once, though each system reads the pairs again"
     again = flipkd(*every)
