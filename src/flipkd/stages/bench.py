@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from flipkd.config import CompareConfig, TeachConfig, TrainConfig
+from flipkd.data import Pool
 from flipkd.stages.entries import LABELS_ONLY, PATHS, STUDENTS, Entry, short_hash
 from flipkd.stages.pairs import content_hash, labels_of, trainable_pairs, warn_of_leaks
 from flipkd.stages.pool import asked_of_pool, unlabelled_pool
@@ -67,7 +68,7 @@ class Bench:
             if own[name] is None:
                 continue
             if name == "unlabelled_file":
-                dataset = unlabelled_pool(own[name], columns=settings.columns, train=self._train_set).dataset
+                dataset = self.pool.dataset
             else:
                 dataset = trainable_pairs(
                     own[name], columns=settings.columns, name=f"{self.entry.name}: {name}", directed=settings.directed
@@ -104,14 +105,19 @@ class Bench:
         return len(self._train_set) / int((labels_of(self._train_set) >= 0).sum())
 
     @cached_property
+    def pool(self) -> Pool:
+        """The unlabelled pairs of the `unlabelled_file`, read once."""
+        config = TrainConfig.check({**self.shared, **self.entry.train})
+        return unlabelled_pool(str(config.unlabelled_file), columns=config.columns, train=self._train_set)
+
+    @cached_property
     def _epochs_of_pool(self) -> float:
         """Epochs over the labelled rows that make as many steps as `flipped` makes of the pool's pairs."""
         config = TrainConfig.check({**self.shared, **self.entry.train})
         if not config.unlabelled_file:
             return 0.0
-        pool = unlabelled_pool(config.unlabelled_file, columns=config.columns, train=self._train_set)
         labels = labels_of(self._train_set)
-        asked = asked_of_pool(pool, labels, config.unlabelled_ratio)
+        asked = asked_of_pool(self.pool, labels, config.unlabelled_ratio)
         return config.num_train_epochs * asked / int((labels >= 0).sum())
 
     def _placed(self, settings: Placed, name: str) -> Placed:

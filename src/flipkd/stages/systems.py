@@ -14,7 +14,6 @@ from flipkd.device import best_device
 from flipkd.evaluate.combine import COMBINED, TEACHER, WITH_TEACHER, weighted_sum
 from flipkd.stages.bench import Bench
 from flipkd.stages.pairs import trainable_pairs
-from flipkd.stages.pool import unlabelled_pool
 from flipkd.stages.shuffled import shuffled
 from flipkd.stages.student_scores import student_scores
 from flipkd.stages.teach import StoredTeacher, teach
@@ -119,7 +118,7 @@ def shuffled_teacher(bench: Bench) -> dict[str, Split]:
         for name, path in files.items()
     ]
     if config.unlabelled_file:
-        sets.append(unlabelled_pool(config.unlabelled_file, columns=config.columns, train=sets[0]).dataset)
+        sets.append(bench.pool.dataset)
     folder = shuffled(_taught(bench), sets, seed=bench.seed)
     return _scored(bench, _trained(bench, str(folder)), represent=True)
 
@@ -151,9 +150,8 @@ def _trained(bench: Bench, teacher_folder: str | None) -> Student:
     if rate := totals(Path(config.output_dir) / METRICS).get("train_samples_per_second"):
         bench.cost["train_pairs_per_second"] = rate
     student, contract = load_student(folder)
-    bench.decides_by = COMBINED if len(contract.score) > 1 else next(iter(contract.score))
-    if contract.teacher is not None:
-        bench.decides_by = WITH_TEACHER
+    one = COMBINED if len(contract.score) > 1 else next(iter(contract.score))
+    bench.decides_by = one if contract.teacher is None else WITH_TEACHER
     return student.to(best_device())
 
 

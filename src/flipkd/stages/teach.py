@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -99,12 +100,16 @@ class StoredTeacher:
         self.fine_tuned = bool(values.get("fine_tuned", (self.folder / MODEL).exists()))
         self._folds = values.get(FOLDS)
         self.kind = self._describe["kind"]
-        self.store = ScoreStore(self.folder / STORE, fingerprint=self.fingerprint, describe=self._describe)
         self._loaded: Any = None
 
     def describe(self) -> dict[str, Any]:
         """What `teach` recorded of the teacher."""
         return dict(self._describe)
+
+    @cached_property
+    def store(self) -> ScoreStore:
+        """Its stored values, read when they are first asked for: one may want nothing but the model."""
+        return ScoreStore(self.folder / STORE, fingerprint=self.fingerprint, describe=self._describe)
 
     @property
     def folds(self) -> str | None:

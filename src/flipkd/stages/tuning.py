@@ -51,9 +51,11 @@ def final_teacher(config: TeachConfig, sets: dict[str, Any], output_dir: Path) -
     validation = labelled(sets["validation"], name="validation") if "validation" in sets else None
     folder = fine_tuned(config, labelled(sets["train"], name="train"), output_dir / MODEL, validation=validation)
     teacher = load_tuned(config, folder)
-    if validation is None or _is_better(teacher, folder, validation, output_dir, auto=config.fine_tune == "auto"):
-        return teacher, True
-    return (load_tuned(config, config.teacher_name_or_path), False) if config.fine_tune == "auto" else (teacher, True)
+    auto = config.fine_tune == "auto"
+    better = validation is None or _is_better(teacher, folder, validation, output_dir, auto=auto)
+    if auto and not better:
+        return load_tuned(config, config.teacher_name_or_path), False
+    return teacher, True
 
 
 def fine_tuned(config: TeachConfig, pairs: Any, folder: Path, *, validation: Any = None) -> Path:
