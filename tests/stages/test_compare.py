@@ -120,7 +120,11 @@ def test_a_blend_is_made_of_its_parts_scores_and_made_anew_with_them(words, tmp_
     turned = {kind: Split(-split.validation, split.test) for kind, split in read_scores(other).items()}
     digest = save_scores(other, turned)
     damaged = flipkd(*asked)
-    assert (damaged.code, f"{other}: sha256 mismatch" in damaged.err, "delete the file" in damaged.err) == (4, True, True)
+    assert (damaged.code, f"{other}: sha256 mismatch" in damaged.err, "delete the file" in damaged.err) == (
+        4,
+        True,
+        True,
+    )
     result = results / "tiny-tfidf-seed0.json"
     result.write_text(json.dumps(json.loads(result.read_text()) | {"scores_sha256": digest}))
     assert flipkd(*asked).code == 0

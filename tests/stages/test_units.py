@@ -56,7 +56,7 @@ def test_one_flipped_bit_anywhere_is_seen(tmp_path):
     assert read_scores(path, sha256=digest)["answer"].test.tolist() == [0, 1]
     for place in range(len(whole)):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << place % 8]) + whole[place + 1 :])
-        with pytest.raises(ArtefactError, match="a.safetensors: sha256 mismatch.*delete the file"):
+        with pytest.raises(ArtefactError, match=r"a.safetensors: sha256 mismatch.*delete the file"):
             read_scores(path, sha256=digest)
 
 

@@ -13,6 +13,7 @@ import typer
 from flipkd import __version__
 from flipkd.cli import data, matching, searching, serving, training
 from flipkd.cli.terminal import one_voice, quieten_libraries, run, show, with_settings
+from flipkd.cores import set_up_openmp
 
 app = typer.Typer(
     name="flipkd",
@@ -44,6 +45,7 @@ def options(
     if not verbose:
         quieten_libraries()
     one_voice()
+    set_up_openmp()
 
 
 app.command()(data.check)

@@ -19,8 +19,10 @@ import typer
 from typer.core import TyperCommand
 
 from flipkd import ranks
+from flipkd.cores import busy_warning
 from flipkd.errors import DataError, FlipkdError, PeerError, shorten
 
+logger = logging.getLogger(__name__)
 MEMORY = "flipkd: memory ran out; use a smaller batch size or model"
 MOST = 4000  # characters of a message that are shown
 RESUMABLE = ("teach", "train", "compare", "demo")
@@ -154,7 +156,9 @@ def quieten_libraries() -> None:
 
 
 def prints_on_stderr() -> contextlib.AbstractContextManager[Any]:
-    """What libraries print while a stage runs is no result: stdout stays fit for a pipe."""
+    """What libraries print while a stage computes is no result: stdout stays fit for a pipe. Warns of a busy machine."""
+    if warning := busy_warning():
+        logger.warning(warning)
     return contextlib.redirect_stdout(sys.stderr)
 
 
