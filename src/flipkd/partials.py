@@ -1,4 +1,4 @@
-"""Files and folders under a temporary name until they are whole: locked while their process lives, cleared away once it is gone."""
+"""Files and folders under a temporary name until they are whole: locked while their process lives, cleared once it is gone."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def new_partial(path: Path, make: Callable[[Path], object]) -> tuple[Path, int]:
 
 
 def clear_stale(folder: Path) -> None:
-    """Remove what killed processes left in `folder`; what another one is writing stays, as all does where nothing can be locked."""
+    """Remove what killed processes left in `folder`; what another one writes stays, as all does where nothing can be locked."""
     for left in folder.glob(f"{TEMPORARY}*"):
         if not MADE_HERE.fullmatch(left.name):
             continue

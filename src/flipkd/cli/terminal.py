@@ -133,6 +133,22 @@ def plain(text: str) -> str:
     return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in shown)
 
 
+class PlainFormatter(logging.Formatter):
+    """Messages of the log as `plain` has them: names of files, columns and settings in them come from outside."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The whole line."""
+        return plain(super().format(record))
+
+
+def log_plainly(level: int) -> None:
+    """Log to stderr from this level on, through PlainFormatter; Python's warnings too."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(PlainFormatter())
+    logging.basicConfig(level=level, handlers=[handler])
+    logging.captureWarnings(True)
+
+
 def one_voice() -> None:
     """Of several processes the first tells what goes on; the others are heard when they fail."""
     if ranks.rank():
@@ -170,7 +186,7 @@ def show(text: str) -> None:
 
 def tell(text: str) -> None:
     """What goes on while a verb runs, on stderr."""
-    sys.stderr.write(text + "\n")
+    sys.stderr.write(plain(text) + "\n")
     sys.stderr.flush()
 
 
