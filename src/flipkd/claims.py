@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from flipkd.errors import ArtefactError, shorten
-from flipkd.files import OUTGOING, TEMPORARY, put_back, read_json, resource_errors, write_json
-from flipkd.partials import clear_stale
+from flipkd.files import OUTGOING, put_back, read_json, resource_errors, write_json
+from flipkd.partials import TEMPORARY, clear_stale
 
 RUN = "run.json"
 # What a run says of the machine, and how a user sets that.
