@@ -41,6 +41,7 @@ def flipkd(*words: Any) -> Done:
         except SystemExit as stop:
             code = int(stop.code or 0)
         finally:
+            logging.captureWarnings(False)
             root.handlers = handlers
             root.setLevel(level)
     return Done(code, out.getvalue(), err.getvalue())

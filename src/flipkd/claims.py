@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from flipkd.errors import ArtefactError, shorten
-from flipkd.files import OUTGOING, TEMPORARY, put_back, read_json, resource_errors, write_json
+from flipkd.files import OUTGOING, put_back, read_json, resource_errors, write_json
+from flipkd.partials import TEMPORARY, clear_stale
 
 RUN = "run.json"
 # What a run says of the machine, and how a user sets that.
@@ -64,6 +65,7 @@ def clear(folder: Path) -> None:
                 put_back(left, left.with_name(left.name.removeprefix(OUTGOING)))
             else:
                 shutil.rmtree(left, ignore_errors=True)
+        clear_stale(folder)  # files
 
 
 def _same_identity(folder: Path, identity: dict[str, Any], free: frozenset[str], otherwise: str) -> None:

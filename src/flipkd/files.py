@@ -11,18 +11,17 @@ import hashlib
 import json
 import os
 import shutil
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 from flipkd.errors import ArtefactError, FlipkdError, ResourceError, shorten
+from flipkd.partials import TEMPORARY, clear_stale, new_partial
 
 MANIFEST = "manifest.json"
 CARD = "README.md"  # people may edit it: nothing depends on what it says
-TEMPORARY = ".partial-"
 OUTGOING = f"{TEMPORARY}old-"
 # How safetensors, tokenizers and torch's zip writer tell of a full disk: by errors of their own, without an errno.
 DISK_FULL = ("No space left", "Disk quota", "inline_container", "PytorchStreamWriter")
@@ -58,10 +57,10 @@ def _explained(error: OSError, path: Path) -> ResourceError:
 def write_bytes(path: str | Path, content: bytes) -> Path:
     """Write a file whole or not at all. Raises ResourceError; an earlier file of that name survives a failure."""
     path = Path(path)
-    temporary = path.with_name(f"{TEMPORARY}{uuid.uuid4().hex[:8]}-{path.name}")
     with resource_errors(path):
         refuse_special(path)
         path.parent.mkdir(parents=True, exist_ok=True)
+        temporary, lock = new_partial(path, Path.touch)
         try:
             with open(temporary, "wb") as handle:
                 handle.write(content)
@@ -71,6 +70,8 @@ def write_bytes(path: str | Path, content: bytes) -> Path:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+        finally:
+            os.close(lock)
         _sync_folder(path.parent)
     return path
 
@@ -109,16 +110,17 @@ def new_folder(path: str | Path, *, replace: bool = False) -> Iterator[Path]:
 
     With `replace` an existing folder of that name is swapped out, and deleted only after the new one stands; a process
     killed between the two renames leaves it as `.partial-old-NAME`, and the next call or `claims.claimed` puts it back.
+    What other killed processes left beside it goes.
     """
     path = Path(path)
-    temporary = path.with_name(f"{TEMPORARY}{uuid.uuid4().hex[:8]}-{path.name}")
     outgoing = path.with_name(f"{OUTGOING}{path.name}")
     with resource_errors(path):
         put_back(outgoing, path)
+        clear_stale(path.parent)
         if path.exists() and not (replace and path.is_dir()):
             raise ResourceError(f"{path}: exists already; choose another name")
+        temporary, lock = new_partial(path, partial(Path.mkdir, parents=True))
         try:
-            temporary.mkdir(parents=True)
             own = temporary.stat().st_ino
             yield temporary
             if temporary.stat().st_ino != own:
@@ -132,6 +134,7 @@ def new_folder(path: str | Path, *, replace: bool = False) -> Iterator[Path]:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
         finally:
+            os.close(lock)
             put_back(outgoing, path)
 
 

@@ -43,9 +43,11 @@ class Matcher:
         *,
         fingerprint: str | None = None,
         teacher: TeacherAboard | None = None,
+        exact: bool = False,
     ) -> None:
         """`fingerprint` is the sha256 of the folder's manifest, by which an index knows the model that made it."""
         self.student, self.contract, self.fingerprint, self.teacher = student, contract, fingerprint, teacher
+        self.exact = exact
         calibration = contract.calibration
         self.calibration = Calibration(**calibration) if calibration else Calibration.identity()
         self.threshold = 0.0 if contract.threshold is None else contract.threshold
@@ -61,10 +63,13 @@ class Matcher:
         base_model: str | None = None,
         device: str | None = None,
         merge: bool = False,
+        exact: bool = False,
     ) -> Matcher:
         """Load a matcher folder, or the run folder that holds one.
 
         `base_model` is where the base model lies if not where it was at training; `merge` folds LoRA into the weights.
+        `exact` reads each pair alone, whatever the batch size: its score then has the same bits among any other pairs,
+        where batches round differently; on one machine with one number of threads. It takes longer.
         Raises ArtefactError when the folder is damaged or the base model is not the one it was trained on.
         """
         inside = matcher_folder(folder)
@@ -75,7 +80,7 @@ class Matcher:
         kept = contract.teacher
         teacher = None if kept is None else load_aboard(inside, kept.model_dump(), device=place)
         with library_errors(inside / CONTRACT, "its calibration cannot be read"):
-            return cls(student, contract, fingerprint=sha256(inside / MANIFEST), teacher=teacher)
+            return cls(student, contract, fingerprint=sha256(inside / MANIFEST), teacher=teacher, exact=exact)
 
     def predict(
         self, pairs: Pairs, *, batch_size: int | None = None, show_progress_bar: bool = False, cascade: bool = False
@@ -137,7 +142,11 @@ class Matcher:
     def _teacher_scores(self, left: list[str], right: list[str], *, batch_size: int | None) -> Floats:
         if self.teacher is None:
             raise ConfigError("this matcher's score needs its teacher; load it with Matcher.from_pretrained")
-        return self.teacher.scores(left, right, both_orders=self.contract.symmetric, batch_size=batch_size)
+        return self.teacher.scores(left, right, both_orders=self.contract.symmetric, batch_size=self._rows(batch_size))
+
+    def _rows(self, batch_size: int | None) -> int | None:
+        """The rows of a pass: with `exact` a single one, whose shape depends on no other."""
+        return 1 if self.exact else batch_size
 
     def _read(
         self,
@@ -166,7 +175,7 @@ class Matcher:
                 self.student,
                 left,
                 right,
-                batch_size=batch_size,
+                batch_size=self._rows(batch_size),
                 represent="cosine" in weights,
                 states=self._states,
                 progress=progress,
@@ -202,7 +211,7 @@ class Matcher:
         texts = checked_texts(texts)
         label = "texts" if show_progress_bar else None
         with self._alone:
-            vectors = encode_texts(self.student, texts, batch_size=batch_size, progress=label)
+            vectors = encode_texts(self.student, texts, batch_size=self._rows(batch_size), progress=label)
         bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
         if len(bad):
             raise NumbersError(f"{len(bad)} of {len(vectors)} vectors are not finite, first is text {bad[0]}")

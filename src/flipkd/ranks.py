@@ -13,6 +13,7 @@ from datetime import timedelta
 from functools import cache
 from typing import Any, TypeVar
 
+from flipkd.cores import set_threads, usable_cores
 from flipkd.errors import PeerError
 
 Made = TypeVar("Made")
@@ -45,7 +46,7 @@ def local_rank() -> int:
 
 def share_cores(processes: int) -> None:
     """Give each of so many processes that start now its part of the cores, unless OMP_NUM_THREADS says otherwise."""
-    os.environ.setdefault("OMP_NUM_THREADS", str(max((os.cpu_count() or 1) // processes, 1)))
+    set_threads(max(usable_cores() // processes, 1))
 
 
 @contextlib.contextmanager

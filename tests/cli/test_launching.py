@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 from types import SimpleNamespace
+from unittest import mock
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 from torch.distributed.launcher import api
 
+from flipkd import ranks
 from flipkd.cli.launching import in_one_process, in_processes
 from flipkd.errors import ConfigError, PeerError, StoppedError, UsageError
 
@@ -37,9 +39,10 @@ def launcher(monkeypatch):
     monkeypatch.setattr(api, "elastic_launch", elastic_launch)
     monkeypatch.setattr(sys, "argv", ["flipkd", "train", "--num_processes", "3"])
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    yield seen
-    os.environ.pop("OMP_NUM_THREADS", None)
+    with mock.patch.dict(os.environ):
+        for name in ("OMP_NUM_THREADS", "FLIPKD_SETS_OMP_NUM_THREADS"):
+            os.environ.pop(name, None)
+        yield seen
 
 
 @pytest.fixture
@@ -62,7 +65,7 @@ def test_a_count_that_cannot_be(launcher, count):
 
 
 def test_the_same_command_is_started_so_many_times(launcher, monkeypatch):
-    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(ranks, "usable_cores", lambda: 8)
     with pytest.raises(SystemExit) as ended:
         in_processes(3)
     assert ended.value.code == 0

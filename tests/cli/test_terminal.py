@@ -16,6 +16,7 @@ from commands import flipkd
 from flipkd import errors
 from flipkd.cli import terminal
 from flipkd.cli.terminal import prints_on_stderr, quieten_libraries, run, show
+from flipkd.errors import DataError
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False, pretty_exceptions_enable=False)
 ENDINGS = {
@@ -163,3 +164,31 @@ def test_a_message_cannot_steer_the_terminal_and_ends():
     long = terminal.plain("\x1b" * 1_700_000)
     assert len(long) < 5 * terminal.MOST
     assert long.endswith("... (1,700,000 characters)")
+
+
+HOSTILE = "r\u202ew \x1b[31m"
+
+
+def test_nor_can_the_log_a_warning_or_a_line_of_progress(monkeypatch, tmp_path):
+    def check(*_, **__):
+        logging.getLogger("flipkd.data").warning("column %s", HOSTILE)
+        warnings.simplefilter("always")
+        warnings.warn(f"key {HOSTILE}", stacklevel=1)
+        terminal.tell(f"path {HOSTILE}")
+        raise DataError(f"file {HOSTILE}")
+
+    monkeypatch.setattr("flipkd.stages.check.check", check)
+    done = flipkd("--verbose", "check", tmp_path / "a.csv")
+    assert done.code == 3
+    for what in ("column", "UserWarning: key", "path", "file"):
+        assert f"{what} r\\u202ew \\x1b[31m" in done.err
+    assert not {"\u202e", "\x1b"} & {*done.err}
+
+
+@pytest.mark.parametrize("content", [f"text1,text2,label,{HOSTILE}\n", f"text1,text2,{HOSTILE}\na,b,1\n"])
+def test_what_a_file_brings_is_escaped(tmp_path, content):
+    file = tmp_path / f"{HOSTILE}.csv"
+    file.write_text(content, encoding="utf-8")
+    done = flipkd("check", file)
+    assert done.code
+    assert not {"\u202e", "\x1b"} & {*done.err}

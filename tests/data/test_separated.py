@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pandas
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from flipkd.data import read_blocks, read_pairs
 from flipkd.errors import DataError
@@ -43,3 +46,59 @@ def test_a_column_that_is_not_used_need_not_be_unique(pairs_file):
 def test_a_column_that_is_used_must_be(pairs_file, name):
     with pytest.raises(DataError, match=f"column '{name}' stands there 2 times; rename all but one"):
         read_pairs(pairs_file(f"text1,text2,label,group,{name}\na,b,1,g,a\n"))
+
+
+@pytest.mark.parametrize("mark", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("alone", ["{0}{0}", "{0}{0}{0}{0}", " {0} {0}  ", "{0}"])
+def test_a_row_of_separators_alone_is_skipped_and_counted(pairs_file, caplog, mark, alone):
+    idle = alone.format(mark)
+    lines = [idle, mark.join(("text1", "text2", "label")), mark.join(("a", "b", "1")), idle, "", idle]
+    path = pairs_file("\n".join([*lines, mark.join(("c", "d", "")), idle]))
+    assert rows_of(read_pairs(path)) == [("a", "b"), ("c", "d")]
+    assert f"{path}: rows that hold nothing but separators are skipped: 4, first line 1" in caplog.text
+    assert [len(block.left) for block in read_blocks(path)] == [2]
+
+
+@pytest.mark.parametrize("row", ['"","",', "a,,", ",,1", '",","",'])
+def test_a_row_that_says_something_is_no_such_row(pairs_file, row):
+    assert len(rows_of(read_pairs(pairs_file(f"text1,text2,label\nx,y,1\n{row}\n")))) == 2
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([0.0, 1.0, None]),
+            st.none() | st.floats(allow_nan=False, allow_infinity=False),
+            st.sampled_from(["1,5", "a", None]),
+        ),
+        min_size=2,
+        max_size=6,
+    ),
+    st.booleans(),
+)
+def test_decimal_commas_as_pandas_writes_them_beside_semicolons(tmp_path_factory, rows, index):
+    path = tmp_path_factory.mktemp("comma") / "pairs.csv"
+    columns = [list(column) for column in zip(*rows, strict=True)]
+    table = pandas.DataFrame({"text1": "0,5", "text2": "b"}, index=range(len(rows)))
+    for name, values in zip(("label", "score"), columns, strict=False):
+        table[name] = pandas.Series(values, dtype="float64")
+    table["group"] = columns[2]
+    table.to_csv(path, sep=";", decimal=",", index=index)
+    dataset = read_pairs(path)
+    assert dataset["text1"][:] == ["0,5"] * len(rows)
+    assert dataset["label"][:] == [None if value is None else int(value) for value in columns[0]]
+    assert dataset["score"][:] == columns[1]
+    assert dataset["group"][:] == columns[2]
+
+
+@pytest.mark.parametrize("content", ['text1,text2,score\na,b,"0,5"\n', "text1;text2;score\na;b;1.234,5\n"])
+def test_a_comma_that_is_no_decimal_one_is_refused(pairs_file, content):
+    with pytest.raises(DataError, match="a finite number with a point"):
+        read_pairs(pairs_file(content))
+
+
+def test_half_a_match_is_no_label_however_it_is_written(pairs_file):
+    with pytest.raises(DataError, match="got '0,5'; a label is 1 or 0"):
+        read_pairs(pairs_file("text1;text2;label\na;b;0,5\n"))
+    assert read_pairs(pairs_file("text1;text2;label\na;b;1,00\nc;d;0,0\n"))["label"][:] == [1, 0]

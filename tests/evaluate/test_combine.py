@@ -53,6 +53,18 @@ def test_a_teacher_that_knows_something_else_is_kept_and_one_that_knows_nothing_
     assert kept.parts == ("answer", "cosine", "teacher")
 
 
+def test_a_teacher_of_noise_is_not_kept_for_a_gain_by_chance():
+    ahead, kept = 0, 0
+    for seed in range(12):
+        choice = choose_score(SCORES | {"teacher": np.random.default_rng(seed).normal(size=400)}, LABEL)
+        best = {side: choice.precision[choice.best(with_teacher=side)] for side in (True, False)}
+        ahead, kept = ahead + (best[True] > best[False]), kept + ("teacher" in choice.parts)
+    assert ahead >= 3, "else this tests nothing"
+    assert kept <= 1
+    again = choose_score(SCORES | {"teacher": LABEL + NOISE[0]}, LABEL)
+    assert again == choose_score(SCORES | {"teacher": LABEL + NOISE[0]}, LABEL), "the same draws each time"
+
+
 def test_a_teacher_that_is_best_alone_still_decides_with_the_student_only():
     choice = choose_score({"answer": NOISE[0], "teacher": LABEL.astype(float)}, LABEL)
     assert max(choice.precision, key=choice.precision.get) == ("teacher",)

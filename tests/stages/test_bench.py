@@ -6,6 +6,9 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
+from flipkd.errors import ConfigError
 from flipkd.stages.entries import Entry
 
 
@@ -50,6 +53,13 @@ def test_the_plain_student_makes_up_for_the_pool_that_it_does_not_read(bench, pa
     pool.write_text("text\n" + "".join(f"t{row}\n" for row in range(24)))
     assert epochs("plain") == (3 * (48 + 24 + 24) / 48, None)
     assert epochs("plain", unlabelled_file=None) == (3 * (48 + 24) / 48, None)
+
+
+def test_a_share_of_no_pool_is_refused_before_any_unit_runs(bench):
+    for system in ("flipped", "plain"):
+        unit = replace(bench, entry=Entry("mine", system, {}, {"unlabelled_ratio": 0.5}))
+        with pytest.raises(ConfigError, match="there is no unlabelled_file"):
+            unit.identity()
 
 
 def test_what_is_in_a_pool_is_part_of_a_unit(bench, tmp_path):

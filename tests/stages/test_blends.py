@@ -8,6 +8,7 @@ import pytest
 from flipkd.config import CompareConfig
 from flipkd.data import read_pairs
 from flipkd.errors import ArtefactError
+from flipkd.files import write_json
 from flipkd.stages.bench import Bench
 from flipkd.stages.blends import blend, is_current
 from flipkd.stages.entries import Entry
@@ -34,7 +35,8 @@ def save(config, name, sets, *, seed):
     random = np.random.default_rng(seed)
     labels = [labels_of(sets[split]) for split in ("validation", "test")]
     scores = {kind: Split(*(label + random.normal(size=len(label)) for label in labels)) for kind in KINDS[name]}
-    save_scores(scores_path(result_path(config.output_dir, "tiny", name, 3)), scores)
+    path = result_path(config.output_dir, "tiny", name, 3)
+    write_json(path, {"scores_sha256": save_scores(scores_path(path), scores)})
     return scores
 
 

@@ -118,7 +118,15 @@ def test_a_blend_is_made_of_its_parts_scores_and_made_anew_with_them(words, tmp_
     assert path.read_bytes() == before, "found"
     other = scores_path(results / "tiny-tfidf-seed0.json")
     turned = {kind: Split(-split.validation, split.test) for kind, split in read_scores(other).items()}
-    save_scores(other, turned)
+    digest = save_scores(other, turned)
+    damaged = flipkd(*asked)
+    assert (damaged.code, f"{other}: sha256 mismatch" in damaged.err, "delete the file" in damaged.err) == (
+        4,
+        True,
+        True,
+    )
+    result = results / "tiny-tfidf-seed0.json"
+    result.write_text(json.dumps(json.loads(result.read_text()) | {"scores_sha256": digest}))
     assert flipkd(*asked).code == 0
     assert path.read_bytes() != before, "its part has other scores now"
 

@@ -200,3 +200,11 @@ def test_a_teacher_with_folds_trains_with_out_of_fold_scores(pair_files, train_s
     assert wider.teacher.out_of_fold.tolist() == [True] * 48 + [False] * (len(wider) - 48)
     product = np.einsum("nd,nd->n", wider.teacher.left[48:], wider.teacher.right[48:])
     assert wider.teacher.score[48:] == pytest.approx(product, abs=1e-6)
+
+
+def test_a_share_of_no_pool_is_refused(base_models, pair_files, tmp_path):
+    words = (*given(pair_files), *student(base_models["llama"]), "--output_dir", tmp_path / "run")
+    done = flipkd("train", *words, "--set", "unlabelled_ratio=0.5")
+    assert done.code == 4
+    assert "unlabelled_ratio is 0.5, but there is no unlabelled_file" in done.err
+    assert not (tmp_path / "run").exists()

@@ -49,6 +49,17 @@ def test_a_torn_file_is_refused(tmp_path, length):
         read_scores(path)
 
 
+def test_one_flipped_bit_anywhere_is_seen(tmp_path):
+    path = tmp_path / "a.safetensors"
+    digest = save_scores(path, {"answer": Split(np.arange(3.0), np.arange(2.0))})
+    whole = path.read_bytes()
+    assert read_scores(path, sha256=digest)["answer"].test.tolist() == [0, 1]
+    for place in range(len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << place % 8]) + whole[place + 1 :])
+        with pytest.raises(ArtefactError, match=r"a.safetensors: sha256 mismatch.*delete the file"):
+            read_scores(path, sha256=digest)
+
+
 def test_scores_stand_beside_results():
     path = result_path("c", "pairs", "minus_mcl", 2)
     assert path == Path("c/results/pairs-minus_mcl-seed2.json")

@@ -5,14 +5,14 @@ from __future__ import annotations
 import atexit
 import gc
 import logging
-import sys
 from typing import Annotated
 
 import typer
 
 from flipkd import __version__
 from flipkd.cli import data, matching, searching, serving, training
-from flipkd.cli.terminal import one_voice, quieten_libraries, run, show, with_settings
+from flipkd.cli.terminal import log_plainly, one_voice, quieten_libraries, run, show, with_settings
+from flipkd.cores import set_up_openmp
 
 app = typer.Typer(
     name="flipkd",
@@ -40,10 +40,11 @@ def options(
     ] = False,
 ) -> None:
     """Small models that know the domain teach a large language model to match text."""
-    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(message)s", stream=sys.stderr)
+    log_plainly(logging.INFO if verbose else logging.WARNING)
     if not verbose:
         quieten_libraries()
     one_voice()
+    set_up_openmp()
 
 
 app.command()(data.check)

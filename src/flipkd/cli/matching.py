@@ -15,6 +15,7 @@ from flipkd.cli.options import (
     Cascade,
     CascadeLoss,
     Columns,
+    Exact,
     Keep,
     MatcherFolder,
     mapping_of,
@@ -31,6 +32,7 @@ def evaluate(
     output: Annotated[str | None, typer.Option("--output", help="JSON file to write too", show_default=False)] = None,
     batch_size: BatchSize = None,
     cascade: Cascade = False,
+    exact: Exact = False,
     as_json: AsJson = False,
 ) -> None:
     """Measure a matcher on labelled pairs."""
@@ -47,6 +49,7 @@ def evaluate(
             output=output,
             batch_size=batch_size,
             cascade=cascade,
+            exact=exact,
         )
     show(json.dumps(metrics, indent=2) if as_json else metrics_table({"test": metrics}))
 
@@ -128,6 +131,7 @@ def match(
     ] = None,
     batch_size: BatchSize = None,
     cascade: Cascade = False,
+    exact: Exact = False,
 ) -> None:
     """Score, probability and decision of every pair, or of one."""
     from flipkd.stages.match import match as stage
@@ -141,7 +145,7 @@ def match(
     mapping, result = mapping_of(columns), sys.stdout
     with prints_on_stderr():
         if pairs is None:
-            result.write(to_jsonl(match_one(matcher, *texts, base_model=base_model, cascade=cascade)))
+            result.write(to_jsonl(match_one(matcher, *texts, base_model=base_model, cascade=cascade, exact=exact)))
             return
         counts = stage(
             matcher,
@@ -153,6 +157,7 @@ def match(
             base_model=base_model,
             batch_size=batch_size,
             cascade=cascade,
+            exact=exact,
             show=result.write,
         )
     if output is not None:

@@ -51,6 +51,10 @@ BatchSize = Annotated[
     int | None,
     typer.Option("--batch_size", metavar="N", min=1, help="pairs per pass; default: 32 on a CPU, what fits on a GPU"),
 ]
+Exact = Annotated[
+    bool,
+    typer.Option("--exact", help="read each pair alone: its score is the same among any other pairs; takes longer"),
+]
 
 Cascade = Annotated[
     bool,

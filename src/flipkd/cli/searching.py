@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from flipkd.cli.options import BaseModel, Encoder, Keep, MatcherFolder
+from flipkd.cli.options import BaseModel, Encoder, Exact, Keep, MatcherFolder
 from flipkd.cli.terminal import prints_on_stderr, show
 
 IndexFolder = Annotated[str, typer.Option("--index", metavar="FOLDER", help="folder that flipkd index made")]
@@ -45,6 +45,7 @@ def search(
     ] = 20,
     encoder: Encoder = None,
     base_model: BaseModel = None,
+    exact: Exact = False,
 ) -> None:
     """The entries of an index that match a text best."""
     from flipkd.stages.match import to_jsonl
@@ -59,5 +60,6 @@ def search(
             candidates=candidates,
             encoder=encoder,
             base_model=base_model,
+            exact=exact,
         )
     show(to_jsonl(rows).rstrip("\n"))

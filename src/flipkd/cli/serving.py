@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from flipkd.cli.options import BaseModel, Encoder, MatcherFolder, PassSize
+from flipkd.cli.options import BaseModel, Encoder, Exact, MatcherFolder, PassSize
 from flipkd.cli.terminal import prints_on_stderr, tell
 
 OPEN_TO_ALL = "listen where other machines reach it although there is no key"
@@ -30,6 +30,7 @@ def serve(
     ] = None,
     encoder: Encoder = None,
     merge: Annotated[bool, typer.Option("--merge", help="fold LoRA into the weights: faster, more memory")] = False,
+    exact: Exact = False,
     batch_size: PassSize = 32,
     max_wait: Annotated[float, typer.Option("--max_wait", min=0, help="seconds that a pass waits to fill up")] = 0.0,
     max_items: Annotated[int, typer.Option("--max_items", min=1, help="pairs or texts of one request")] = 1000,
@@ -57,6 +58,7 @@ def serve(
             insecure=insecure,
             base_model=base_model,
             merge=merge,
+            exact=exact,
             index=index,
             encoder=encoder,
             limits=limits,

@@ -19,8 +19,10 @@ import typer
 from typer.core import TyperCommand
 
 from flipkd import ranks
+from flipkd.cores import busy_warning
 from flipkd.errors import DataError, FlipkdError, PeerError, shorten
 
+logger = logging.getLogger(__name__)
 MEMORY = "flipkd: memory ran out; use a smaller batch size or model"
 MOST = 4000  # characters of a message that are shown
 RESUMABLE = ("teach", "train", "compare", "demo")
@@ -131,6 +133,22 @@ def plain(text: str) -> str:
     return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in shown)
 
 
+class PlainFormatter(logging.Formatter):
+    """Messages of the log as `plain` has them: names of files, columns and settings in them come from outside."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The whole line."""
+        return plain(super().format(record))
+
+
+def log_plainly(level: int) -> None:
+    """Log to stderr from this level on, through PlainFormatter; Python's warnings too."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(PlainFormatter())
+    logging.basicConfig(level=level, handlers=[handler])
+    logging.captureWarnings(True)
+
+
 def one_voice() -> None:
     """Of several processes the first tells what goes on; the others are heard when they fail."""
     if ranks.rank():
@@ -154,7 +172,9 @@ def quieten_libraries() -> None:
 
 
 def prints_on_stderr() -> contextlib.AbstractContextManager[Any]:
-    """What libraries print while a stage runs is no result: stdout stays fit for a pipe."""
+    """What libraries print while a stage computes is no result: stdout stays fit for a pipe. Warns of a busy machine."""
+    if warning := busy_warning():
+        logger.warning(warning)
     return contextlib.redirect_stdout(sys.stderr)
 
 
@@ -166,7 +186,7 @@ def show(text: str) -> None:
 
 def tell(text: str) -> None:
     """What goes on while a verb runs, on stderr."""
-    sys.stderr.write(text + "\n")
+    sys.stderr.write(plain(text) + "\n")
     sys.stderr.flush()
 
 

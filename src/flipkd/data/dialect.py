@@ -78,7 +78,7 @@ def _read(lines: list[str], mark: str, whole: bool) -> _Reading:
     records: list[list[str]] = []
     try:
         for cells in csv.reader(lines, delimiter=mark):
-            records += [cells] if cells else []
+            records += [cells] if any(cells) else []
     except csv.Error:  # a cell of more than 131,072 characters: what came before it must do
         whole = True
     if not records:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,7 @@ _BLANKS = frozenset(
     {"", "nan", "+nan", "-nan", "none", "null", "nil", "na", "n/a", "<na>", "nat", "\\n", "#n/a", "#na", "#n/a n/a"}
     | {"1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan"}
 )
+_DECIMAL_COMMA = re.compile(r"[-+]?(\d+,\d*|,\d+)([eE][-+]?\d+)?", re.ASCII)
 _LONGEST_NUMBER = 40  # characters; a float64 written in full needs 24
 
 
@@ -41,7 +43,10 @@ def parse_score(value: Any) -> float | None:
         return None
     score = None if isinstance(value, bool) else _number(value)
     if score is None or not math.isfinite(score):
-        raise ValueError("a score is a finite number with a point, such as 0.83; a cell left blank means no score")
+        raise ValueError(
+            "a score is a finite number with a point, such as 0.83 (or a comma, where semicolons separate fields); a cell "
+            "left blank means no score"
+        )
     return score
 
 
@@ -56,6 +61,11 @@ def parse_group(value: Any) -> str | None:
     raise ValueError(
         "a group is a text or a whole number; a cell left blank (or NA, null and the like) means no group"
     )
+
+
+def with_point(value: Any) -> Any:
+    """A number that is written with a decimal comma with a point instead; anything else as it is."""
+    return value.replace(",", ".") if isinstance(value, str) and _DECIMAL_COMMA.fullmatch(value.strip()) else value
 
 
 def _number(value: Any) -> float | None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from flipkd.data.columns import find_columns
-from flipkd.data.labels import PARSERS
+from flipkd.data.labels import PARSERS, parse_label, parse_score, with_point
 from flipkd.data.readers import Source
 from flipkd.data.sources import as_array, checked, open_source, place_of, plain, readable, require_columns
 from flipkd.errors import DataError, shorten
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 TEXTS = ("text1", "text2")
+WITH_COMMA: dict[str, Callable[[Any], Any]] = {
+    "label": lambda value: parse_label(with_point(value)),
+    "score": lambda value: parse_score(with_point(value)),
+}
 _SCHEMA = pa.schema(
     [
         ("text1", pa.string()),
@@ -99,10 +103,11 @@ def _table(source: Source, wanted: dict[str, str]) -> Any:
     chunks: dict[str, list[Any]] = {name: [] for name in wanted}
     texts = [column for name, column in wanted.items() if name in TEXTS]
     others = [column for name, column in wanted.items() if name not in TEXTS]
+    parsers = PARSERS | (WITH_COMMA if source.decimal_comma else {})
     for batch in source.batches(texts, others):
         for (name, column), values in zip(wanted.items(), batch.values, strict=True):
             place = partial(place_of, source.name, batch, column)
-            parsed = checked(values, place) if name in TEXTS else _parsed(values, PARSERS[name], place)
+            parsed = checked(values, place) if name in TEXTS else _parsed(values, parsers[name], place)
             array = as_array(parsed, schema.field(name).type, place)
             chunks[name].extend(array.chunks if isinstance(array, pa.ChunkedArray) else [array])
     return pa.table([pa.chunked_array(chunks[field.name], field.type) for field in schema], schema=schema)

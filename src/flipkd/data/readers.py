@@ -45,6 +45,7 @@ class Source:
     columns: list[str]
     batches: Callable[[list[str], list[str]], Iterator[Batch]]
     empty: str  # what to say when there is no row
+    decimal_comma: bool = False  # whether numbers may have a comma for a point, as where semicolons separate fields
 
 
 @cache

@@ -35,23 +35,31 @@ def open_separated(path: Path, expected: str) -> Source:
         places = [names.index(name) for name in wanted]
         return batched((line, [cells[place] for place in places]) for line, cells in records)
 
-    return Source(str(path), names, batches, "has a header line but no rows")
+    return Source(str(path), names, batches, "has a header line but no rows", dialect.separator == ";")
 
 
 def _records(path: Path, dialect: Dialect) -> Iterator[tuple[int, list[str]]]:
-    """Line number and cells of the header and of every row; blank lines between rows are no rows."""
+    """Line number and cells of the header and of every row; blank lines and lines of separators alone are no rows."""
     lines = Lines(path)
     source = iter(lines)
     for _ in range(dialect.skipped):
         next(source)
     reader = csv.reader(source, delimiter=dialect.separator, strict=True)
     row, width, named = 0, 0, 0
+    skipped: list[int] = []  # lines
     while True:
         lines.begin(row)
         cells = _next_cells(reader, lines)
         if cells is None:
+            if skipped:
+                say_once(
+                    f"{path}: rows that hold nothing but separators are skipped: {len(skipped)}, first line {skipped[0]}"
+                )
             return
         if not cells:
+            continue
+        if len(cells) > 1 and not "".join(lines.seen).strip(f"{dialect.separator} \t\r\n"):
+            skipped.append(lines.start)
             continue
         if not width:
             width = len(cells)

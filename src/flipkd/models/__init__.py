@@ -10,6 +10,7 @@ from pathlib import Path
 
 from flipkd import files
 from flipkd.errors import ArtefactError
+from flipkd.partials import TEMPORARY
 from flipkd.models.e5 import write_e5
 from flipkd.models.gemma import write_gemma
 from flipkd.models.minilm import minilm_folder
@@ -78,7 +79,7 @@ def _alone(folder: Path) -> Iterator[None]:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with open(folder.with_name(f".{folder.name}.lock"), "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            for left in folder.parent.glob(f"{files.TEMPORARY}*-{folder.name}"):
+            for left in folder.parent.glob(f"{TEMPORARY}*-{folder.name}"):
                 shutil.rmtree(left)
             yield
 

@@ -12,7 +12,7 @@ from flipkd.config import CompareConfig, TeachConfig, TrainConfig
 from flipkd.data import Pool
 from flipkd.stages.entries import LABELS_ONLY, PATHS, STUDENTS, Entry, short_hash
 from flipkd.stages.pairs import content_hash, labels_of, trainable_pairs, warn_of_leaks
-from flipkd.stages.pool import asked_of_pool, unlabelled_pool
+from flipkd.stages.pool import asked_of_pool, require_pool_for_ratio, unlabelled_pool
 from flipkd.stages.teach import local_model
 from flipkd.stages.train import started_from
 
@@ -55,6 +55,7 @@ class Bench:
             own |= {f"teach.{name}": value for name, value in self._own(teach, entry.teach).items()}
             own |= {f"teach.{name}": value for name, value in local_model(teach.teacher_name_or_path).items()}
         if entry.system in STUDENTS:
+            require_pool_for_ratio(TrainConfig.check({**self.shared, **entry.train}))
             train = self.train_config(None)
             own |= self._own(train, entry.train) | local_model(train.model_name_or_path)
             found |= {"symmetric": True} if self.config.symmetric else {}

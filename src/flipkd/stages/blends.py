@@ -7,10 +7,11 @@ from collections.abc import Mapping
 import numpy as np
 
 from flipkd.evaluate.combine import COMBINED
+from flipkd.files import read_json
 from flipkd.stages.bench import Bench
 from flipkd.stages.pairs import labels_of
 from flipkd.stages.student_scores import combined
-from flipkd.stages.units import Split, read_scores, result_path, scores_path
+from flipkd.stages.units import SCORES_HASH, Split, read_scores, result_path, scores_path
 
 SINGLE = ("answer", "cosine", "score")  # kinds that are no sum or mean of others
 
@@ -22,8 +23,9 @@ def blend(bench: Bench) -> dict[str, Split]:
     """
     columns = {}
     for part in bench.entry.parts:
-        path = scores_path(result_path(bench.config.output_dir, bench.config.data, part.name, bench.seed))
-        for kind, split in read_scores(path).items():
+        result = result_path(bench.config.output_dir, bench.config.data, part.name, bench.seed)
+        digest = read_json(result).get(SCORES_HASH)
+        for kind, split in read_scores(scores_path(result), sha256=digest).items():
             if kind in SINGLE:
                 columns[f"{part.name} {kind}"] = split
     return {COMBINED: combined(columns, labels_of(bench.sets["validation"]))}

@@ -11,6 +11,7 @@ from typing import Any
 from flipkd.data import CheckReport, Leak, check_pairs, leaks_by_side, read_pairs, require_trainable, split_pairs
 from flipkd.errors import ResourceError
 from flipkd.files import resource_errors, write_text
+from flipkd.partials import clear_stale
 from flipkd.stages.results import csv_text, text_table
 
 
@@ -96,6 +97,7 @@ def split(
         with resource_errors(path):
             if path.exists() and path.read_bytes() != content.encode("utf-8"):
                 raise ResourceError(f"{path}: exists already and holds other rows; choose another --output_dir")
+    clear_stale(Path(output_dir))
     for path, content in files.items():
         write_text(path, content)
     names = ("rows", "positive", "negative", "unlabelled")

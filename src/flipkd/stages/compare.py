@@ -31,6 +31,7 @@ from flipkd.stages.spread import spread
 from flipkd.stages.summary import write_summary
 from flipkd.stages.systems import SYSTEMS
 from flipkd.stages.units import (
+    SCORES_HASH,
     Split,
     command_line,
     peak_memory,
@@ -179,7 +180,7 @@ def _computed(bench: Bench, identity: Mapping[str, Any]) -> dict[str, Any]:
         "identity": identity,
     }
     path = _path(bench)
-    save_scores(scores_path(path), scores)
+    result[SCORES_HASH] = save_scores(scores_path(path), scores)
     write_json(path, result)
     return result
 
@@ -198,7 +199,7 @@ def _found(bench: Bench, identity: Mapping[str, Any]) -> dict[str, Any] | None:
         before: dict[str, Any] = read_json(place)
         if _settings(before.get("identity", {})) != _settings(identity):
             continue
-        stored = read_scores(scores_path(place))
+        stored = read_scores(scores_path(place), sha256=before.get(SCORES_HASH))  # older results have none
         if stored.keys() != before["by_score"].keys():
             continue
         scores = {kind: stored[kind] for kind in before["by_score"]}  # a scores file keeps no order
@@ -216,7 +217,7 @@ def _found(bench: Bench, identity: Mapping[str, Any]) -> dict[str, Any] | None:
                 "command": command_line(),  # the earlier one may ask for something else by now
             }
             if place != path:
-                save_scores(scores_path(path), scores)
+                after[SCORES_HASH] = save_scores(scores_path(path), scores)
         if after != before:
             write_json(path, after)
         return after

@@ -109,6 +109,7 @@ class Entry:
                 "num_train_epochs": config.num_train_epochs * (1 + ratio),
                 "mined_ratio": 0.0,
                 "unlabelled_file": None,
+                "unlabelled_ratio": None,
             }
         )
 

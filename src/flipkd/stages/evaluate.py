@@ -22,11 +22,12 @@ def evaluate(
     output: str | None = None,
     batch_size: int | None = None,
     cascade: bool = False,
+    exact: bool = False,
 ) -> dict[str, Any]:
     """Metrics of a matcher folder on a file of labelled pairs; also written to `output` as JSON when it is given.
 
     `cascade`: its teacher decides the pairs on which it is sure enough; `by_teacher` is their share. Raises ConfigError
-    for a matcher that has no band for it.
+    for a matcher that has no band for it. `exact`: as `Matcher.from_pretrained`.
     """
     if output:
         require_writable(output, source=test_file)
@@ -34,7 +35,7 @@ def evaluate(
     dataset = labelled(pairs_found, name="test")
     from flipkd.matcher import Matcher  # brings torch: only once the pairs are known to be good
 
-    loaded = Matcher.from_pretrained(matcher, base_model=base_model)
+    loaded = Matcher.from_pretrained(matcher, base_model=base_model, exact=exact)
     pairs = list(zip(dataset["text1"][:], dataset["text2"][:], strict=True))
     if cascade:
         scores, read = loaded.cascade(pairs, batch_size=batch_size, show_progress_bar=True)

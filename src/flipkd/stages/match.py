@@ -47,12 +47,13 @@ def match(
     base_model: str | None = None,
     batch_size: int | None = None,
     cascade: bool = False,
+    exact: bool = False,
     show: Callable[[str], object] = lambda text: None,
 ) -> Counter[str]:
     """How often each decision was made for the pairs of a file, of which only a block is in memory at a time.
 
     `cascade`: the matcher's teacher decides the pairs on which it is sure enough; rows then say who scored them, and the
-    count has BY_TEACHER too. Share and speed are logged at the end.
+    count has BY_TEACHER too. Share and speed are logged at the end. `exact`: as `Matcher.from_pretrained`.
 
     Rows {text1, text2, score, probability, decision} in the order of the file go to `output` when it is given, which
     goes on where it was stopped, else to `show` as JSON lines. `keep`: columns of the file that come before them, as they are.
@@ -64,7 +65,7 @@ def match(
     count = _checked_count(pairs_file, columns=columns, keep=keep)
     from flipkd.matcher import Matcher  # brings torch: only once the pairs are known to be good
 
-    loaded = Matcher.from_pretrained(matcher, base_model=base_model)
+    loaded = Matcher.from_pretrained(matcher, base_model=base_model, exact=exact)
     score = Scorer(loaded, cascade=cascade, batch_size=batch_size)
     blocks = _blocks(read_blocks(pairs_file, columns=columns, keep=keep))
     if output is None:
@@ -83,6 +84,7 @@ def match(
         "guard": guard,
         "flipkd_version": __version__,
         **({"cascade": True} if cascade else {}),
+        **({"exact": True} if exact else {}),
     }
     as_it_was = _stamp(pairs_file)
     with growing(output, identity) as file:
@@ -188,12 +190,12 @@ def _scored(score: Scorer, blocks: Iterator[PairBlock], *, count: int, done: int
 
 
 def match_one(
-    matcher: str, text1: str, text2: str, *, base_model: str | None = None, cascade: bool = False
+    matcher: str, text1: str, text2: str, *, base_model: str | None = None, cascade: bool = False, exact: bool = False
 ) -> list[dict[str, Any]]:
     """The row of one pair given as words."""
     from flipkd.matcher import Matcher
 
-    loaded = Matcher.from_pretrained(matcher, base_model=base_model)
+    loaded = Matcher.from_pretrained(matcher, base_model=base_model, exact=exact)
     return Scorer(loaded, cascade=cascade, batch_size=1).rows([(text1, text2)])
 
 

@@ -61,6 +61,15 @@ def asked_of_pool(pool: Pool, labels: np.ndarray, ratio: float | None) -> int:
     return asked if pool.alone else min(asked, len(pool.dataset))
 
 
+def require_pool_for_ratio(config: TrainConfig) -> None:
+    """Raise ConfigError when a share of a pool is asked for and there is none."""
+    if config.unlabelled_ratio is not None and config.unlabelled_file is None:
+        raise ConfigError(
+            f"unlabelled_ratio is {config.unlabelled_ratio:g}, but there is no unlabelled_file to take pairs from; give one, or "
+            "leave the ratio out (mined_ratio is the share of pairs made of the training texts)"
+        )
+
+
 def require_vectors_for(pool: Pool, teacher: StoredTeacher) -> None:
     """Raise ConfigError when pairs of texts alone are asked of a teacher that cannot find them."""
     if pool.alone and teacher.kind != "bi_encoder":

@@ -59,15 +59,17 @@ def search(
     candidates: int = 20,
     encoder: str | None = None,
     base_model: str | None = None,
+    exact: bool = False,
 ) -> list[dict[str, Any]]:
     """The best `top_k` of the `candidates` entries nearest to the query, as `Matcher.search` gives them.
 
     `encoder` is where the index's encoder is now, if it moved. Raises ArtefactError when it is not the one that made it.
+    `exact`: as `Matcher.from_pretrained`.
     """
     from flipkd.matcher import Matcher
 
     found = Index.load(index)
-    judge = Matcher.from_pretrained(matcher, base_model=base_model)
+    judge = Matcher.from_pretrained(matcher, base_model=base_model, exact=exact)
     vector = encoder_of(found, encoder, matcher=judge, base_model=base_model)([query])[0]
     return judge.search(query, found, vector=vector, top_k=top_k, candidates=candidates)
 

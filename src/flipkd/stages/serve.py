@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from flipkd.errors import ConfigError
 from flipkd.files import MANIFEST, check_manifest, sha256
 from flipkd.index import Index
+
+if TYPE_CHECKING:
+    from flipkd.stages.search import Encode
 
 SHORTEST_KEY = 16  # characters; what can be guessed is no key
 
@@ -22,6 +27,7 @@ def serve(
     insecure: bool = False,
     base_model: str | None = None,
     merge: bool = False,
+    exact: bool = False,
     index: str | None = None,
     encoder: str | None = None,
     limits: Mapping[str, Any],
@@ -30,6 +36,7 @@ def serve(
     """Serve the matcher until a signal comes; `listening` is told the address. See `serve.server.serve`.
 
     `index`: a folder of flipkd index, whose entries /search chooses from; `encoder`: where its encoder is, if it moved.
+    `exact`: as `Matcher.from_pretrained`.
     `limits`: fields of `flipkd.serve.limits.Limits` that differ. Raises ConfigError for a key file that holds no key,
     ArtefactError for a folder that holds no whole matcher, both before it listens.
     """
@@ -49,9 +56,9 @@ def serve(
     entries = None if index is None else Index.load(index)
 
     def load() -> Loaded:
-        loaded = Matcher.from_pretrained(folder, base_model=base_model, merge=merge)
+        loaded = Matcher.from_pretrained(folder, base_model=base_model, merge=merge, exact=exact)
         encode = None if entries is None else encoder_of(entries, encoder, matcher=loaded, base_model=base_model)
-        return Loaded(loaded, entries, encode)
+        return Loaded(loaded, entries, encode if encode is None or not exact else _each_alone(encode))
 
     service = Service(
         load,
@@ -60,6 +67,11 @@ def serve(
         revision=sha256(folder / MANIFEST)[:12],
     )
     return server.serve(service, host=host, port=port, api_key=key, insecure=insecure, listening=listening)
+
+
+def _each_alone(encode: Encode) -> Encode:
+    """The same function with one text in a pass, whose vector then does not depend on who else searches."""
+    return lambda texts: np.concatenate([encode([text]) for text in texts])
 
 
 def _name(folder: Path) -> str:

@@ -11,7 +11,7 @@ from flipkd.errors import ConfigError
 from flipkd.files import write_json, write_text
 from flipkd.report.comparison import Comparison, UnitScores, summary_rows
 from flipkd.stages.pairs import labels_of
-from flipkd.stages.units import command_line, read_scores, result_path, scores_path
+from flipkd.stages.units import SCORES_HASH, command_line, read_scores, result_path, scores_path
 
 
 def write_summary(config: CompareConfig, sets: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> str:
@@ -42,7 +42,8 @@ def write_summary(config: CompareConfig, sets: Mapping[str, Any], results: Seque
 def _comparison(config: CompareConfig, sets: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> Comparison:
     units = []
     for result in results:
-        scores = read_scores(scores_path(result_path(config.output_dir, config.data, result["name"], result["seed"])))
+        path = scores_path(result_path(config.output_dir, config.data, result["name"], result["seed"]))
+        scores = read_scores(path, sha256=result.get(SCORES_HASH))
         units.append(
             UnitScores(
                 name=result["name"],

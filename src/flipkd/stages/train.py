@@ -18,7 +18,7 @@ from flipkd.errors import DataError
 from flipkd.files import write_json
 from flipkd.stages.kept_teacher import require_keepable, teacher_to_keep
 from flipkd.stages.pairs import content_hash, labelled, labels_of, trainable_pairs, warn_of_leaks
-from flipkd.stages.pool import require_vectors_for, unlabelled_pool, with_mined, with_pool
+from flipkd.stages.pool import require_pool_for_ratio, require_vectors_for, unlabelled_pool, with_mined, with_pool
 from flipkd.stages.teach import StoredTeacher, local_model
 from flipkd.teachers.preflight import preflight
 
@@ -38,6 +38,7 @@ def train(config: TrainConfig) -> Path:
     Raises DataError before any model is loaded, ConfigError, ArtefactError for a folder that holds another run,
     NumbersError when a sentinel stops the run, StoppedError after a signal.
     """
+    require_pool_for_ratio(config)
     files = {"train": config.train_file, "validation": config.validation_file}
     sets = {
         name: trainable_pairs(path, columns=config.columns, name=name, directed=config.directed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import hashlib
 import logging
 import shlex
 import sys
@@ -18,6 +19,7 @@ from flipkd.errors import ArtefactError
 from flipkd.files import write_bytes
 
 logger = logging.getLogger(__name__)
+SCORES_HASH = "scores_sha256"  # in a result file
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,11 @@ def scores_path(result: Path) -> Path:
     return result.parents[1] / "scores" / f"{result.stem}.safetensors"
 
 
-def save_scores(path: Path, scores: Mapping[str, Split]) -> None:
-    """Write the scores of validation and test pairs by kind, so that any figure can be made again without a model."""
+def save_scores(path: Path, scores: Mapping[str, Split]) -> str:
+    """Write the scores of validation and test pairs by kind, so that any figure can be made again without a model.
+
+    Returns the file's sha256, which the result of the unit keeps.
+    """
     from safetensors.numpy import save
 
     tensors = {
@@ -53,16 +58,24 @@ def save_scores(path: Path, scores: Mapping[str, Split]) -> None:
         for kind, split in scores.items()
         for name in ("validation", "test")
     }
-    write_bytes(path, save(tensors))
+    content = save(tensors)
+    write_bytes(path, content)
+    return hashlib.sha256(content).hexdigest()
 
 
-def read_scores(path: Path) -> dict[str, Split]:
-    """The scores that `save_scores` wrote. Raises ArtefactError for a file that is not whole."""
+def read_scores(path: Path, *, sha256: str | None = None) -> dict[str, Split]:
+    """The scores that `save_scores` wrote. Raises ArtefactError for a file that is not whole, or has another sha256."""
     from safetensors import SafetensorError
-    from safetensors.numpy import load_file
+    from safetensors.numpy import load
 
     try:
-        tensors = load_file(path)
+        content = path.read_bytes()
+        if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
+            raise ArtefactError(
+                f"{path}: sha256 mismatch, the scores were changed or damaged after they were saved; delete the file, and "
+                "the same command computes them anew"
+            )
+        tensors = load(content)
         kinds = dict.fromkeys(key.rpartition("/")[0] for key in sorted(tensors))
         return {kind: Split(tensors[f"{kind}/validation"], tensors[f"{kind}/test"]) for kind in kinds}
     except (OSError, SafetensorError, KeyError) as error:

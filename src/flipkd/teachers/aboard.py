@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flipkd.errors import ArtefactError
-from flipkd.files import TEMPORARY
+from flipkd.partials import TEMPORARY
 from flipkd.teachers.teacher import VectorTeacher, load_teacher
 
 Floats = NDArray[np.float32]

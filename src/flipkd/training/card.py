@@ -87,10 +87,9 @@ def model_card(
     contract: ScoreContract,
     *,
     metrics: Mapping[str, float],
-    training: Mapping[str, float],
     teacher: Mapping[str, str | None] | None = None,
 ) -> str:
-    """README.md with the hub's metadata block; every figure comes from this run.
+    """README.md with the hub's metadata block; every figure comes from this run, and equal runs have equal cards.
 
     `teacher`: name and licence of what the kept teacher was made from.
     """
@@ -124,9 +123,7 @@ def model_card(
         start=f", which started from the adapters of `{config.init_from}`" if config.init_from else "",
         places=", ".join(contract.readout_places),
     )
-    runtime = training.get("train_runtime")
-    cost = f"Training took {runtime:.0f} seconds.\n" if runtime else ""
-    return f"---\n{data.to_yaml()}\n---\n{body}{cost}"
+    return f"---\n{data.to_yaml()}\n---\n{body}"
 
 
 def _kept(contract: ScoreContract, source: Mapping[str, str | None]) -> str:

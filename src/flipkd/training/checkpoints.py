@@ -27,6 +27,14 @@ class Manifests(TrainerCallback):  # type: ignore[misc]  # transformers has no t
             write_manifest(Path(args.output_dir) / f"checkpoint-{state.global_step}")
 
 
+class GivenIntervals(TrainerCallback):  # type: ignore[misc]
+    """Keeps the intervals of logging and saving that are given now, where transformers takes those of the checkpoint."""
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_unused: Any) -> None:
+        """Put them into the state that was read back."""
+        state.compute_steps(args, state.max_steps)
+
+
 def is_last(checkpoint: Path) -> bool:
     """Whether no step is left after it."""
     state = read_json(checkpoint / "trainer_state.json")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -38,7 +38,6 @@ def finish(
     *,
     validation: PairTable,
     represent: bool,
-    training: Mapping[str, float],
     teacher: Callable[[], Aboard] | None = None,
 ) -> Path:
     """Score, calibration and threshold from validation, then the matcher folder, whole or not at all.
@@ -83,7 +82,7 @@ def finish(
         if kept is not None:
             contract = contract.model_copy(update={"teacher": KeptTeacher(**kept.save(temporary))})
         student.save(temporary, contract)
-        card = model_card(config, contract, metrics=metrics, training=training, teacher=kept.source if kept else None)
+        card = model_card(config, contract, metrics=metrics, teacher=kept.source if kept else None)
         write_text(temporary / "README.md", card)
     logger.warning(final_line(choice, kept, seconds=seconds, texts=texts))
     return folder

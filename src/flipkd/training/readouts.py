@@ -72,7 +72,8 @@ def _others(choice: Choice) -> list[str]:
     said = []
     if other is not None:
         ahead = 100 * (choice.precision[choice.parts] - choice.precision[other])
-        said.append(f"next {_named(choice, other)} ({abs(ahead):.1f} points {'less' if ahead >= 0 else 'more'})")
+        which = "less" if ahead >= 0 else "more, perhaps by chance"
+        said.append(f"next {_named(choice, other)} ({abs(ahead):.1f} points {which})")
     if (TEACHER,) in choice.precision:
         as_good = choice.precision[TEACHER,] >= choice.precision[choice.parts]
         verdict = ", so it does as well without the language model, at a small part of the cost" if as_good else ""

@@ -159,7 +159,7 @@ def train(
     objectives = run_objectives(config, table, validation)
     module = DistillationModule(student, objectives, queue_size=config.queue_size)
     with advised(student, config, lora_settings(config), table):
-        metrics = fit(
+        fit(
             module,
             table,
             output_dir=output_dir,
@@ -175,7 +175,6 @@ def train(
             config,
             validation=validation,
             represent=module.represent,
-            training=metrics,
             teacher=teacher,
         )
     )

@@ -24,7 +24,7 @@ from flipkd.files import resource_errors, write_text
 from flipkd.student.readout import down_parameters
 from flipkd.training.arguments import REFUSED, training_arguments
 from flipkd.training.batches import Collator, LengthGroupedRows, PairTable, RowNumbers
-from flipkd.training.checkpoints import Manifests, checkpoint_to_resume, is_last
+from flipkd.training.checkpoints import GivenIntervals, Manifests, checkpoint_to_resume, is_last
 from flipkd.training.gradients import GradientNorms
 from flipkd.training.graphs import GraphedStep
 from flipkd.training.module import DistillationModule
@@ -177,7 +177,7 @@ def _trainer(
             args=given,
             data_collator=collator,
             train_dataset=RowNumbers(len(table)),
-            callbacks=[Draws(module), Sentinels(module), Manifests(), *callbacks],
+            callbacks=[Draws(module), Sentinels(module), GivenIntervals(), Manifests(), *callbacks],
         )
     except torch.OutOfMemoryError:
         raise

@@ -1,0 +1,113 @@
+"""What killed processes left under temporary names goes; what a living one is writing stays."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from flipkd import partials
+from flipkd.claims import claimed
+from flipkd.files import TEMPORARY, new_folder, write_bytes, write_text
+from flipkd.partials import clear_stale, new_partial
+from flipkd.stages.check import split
+
+CHILD = """
+import os, signal, sys
+from pathlib import Path
+from flipkd.files import new_folder
+from flipkd.partials import new_partial
+with new_folder(sys.argv[1] + "/model") as folder:
+    (folder / "half").write_text("x")
+    new_partial(Path(sys.argv[1] + "/train.csv"), Path.touch)
+    sys.stdout.write("here\\n")
+    sys.stdout.flush()
+    sys.stdin.readline()
+"""
+
+
+def left(folder: Path) -> list[str]:
+    return sorted(path.name.split("-", 2)[2] for path in folder.glob(f"{TEMPORARY}*"))
+
+
+@pytest.fixture
+def child(tmp_path):
+    """A process that holds a half written folder and a half written file."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", CHILD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "here\n"
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def test_only_what_killed_processes_left_goes(child, tmp_path):
+    (tmp_path / f"{TEMPORARY}longword-mine").mkdir()
+    clear_stale(tmp_path)
+    with new_folder(tmp_path / "other"):
+        pass
+    assert left(tmp_path) == ["mine", "model", "train.csv"]
+    child.kill()
+    child.wait()
+    with new_folder(tmp_path / "model"):
+        assert left(tmp_path) == ["mine", "model"], "one's own alone"
+    assert left(tmp_path) == ["mine"]
+
+
+def test_split_and_runs_clear_their_folder(child, tmp_path):
+    write_text(tmp_path / "pairs.csv", "text1,text2,label\n" + "".join(f"a{n},b{n},{n % 2}\n" for n in range(40)))
+    child.kill()
+    child.wait()
+    options = {"columns": None, "validation": 0.2, "test": 0.2, "seed": 0}
+    split(str(tmp_path / "pairs.csv"), output_dir=str(tmp_path), **options)
+    assert left(tmp_path) == []
+    for name in ("run.json", "model"):
+        (tmp_path / f"{TEMPORARY}0123abcd-{name}").touch()
+    with claimed(tmp_path, {}):
+        assert left(tmp_path) == []
+
+
+def test_many_threads_write_while_others_clear(tmp_path):
+    done, failed = threading.Event(), []
+
+    def clear() -> None:
+        while not done.is_set():
+            clear_stale(tmp_path)
+
+    def write(name: str) -> None:
+        try:
+            for number in range(40):
+                write_bytes(tmp_path / name, b"%d" % number)
+                with new_folder(tmp_path / f"{name}-folder", replace=True) as folder:
+                    (folder / "a").touch()
+        except Exception as error:
+            failed.append(error)
+
+    clearing = [threading.Thread(target=clear) for _ in range(2)]
+    writing = [threading.Thread(target=write, args=(f"f{n}",)) for n in range(3)]
+    for thread in clearing + writing:
+        thread.start()
+    for thread in writing:
+        thread.join()
+    done.set()
+    for thread in clearing:
+        thread.join()
+    assert failed == []
+    assert [(tmp_path / f"f{n}").read_bytes() for n in range(3)] == [b"39"] * 3
+    assert left(tmp_path) == []
+
+
+def test_where_nothing_can_be_locked_nothing_is_cleared(tmp_path, monkeypatch):
+    def flock(*_):
+        raise OSError(95, "not supported")
+
+    monkeypatch.setattr(partials.fcntl, "flock", flock)
+    temporary, descriptor = new_partial(tmp_path / "file", Path.touch)
+    os.close(descriptor)
+    clear_stale(tmp_path)
+    assert temporary.exists()
