@@ -1,13 +1,16 @@
 """A server over a matcher that does as its texts say, for tests of all that is not the model: argv = JSON of settings.
 
 A pair's score is the number that its first text names. `boom` raises, `panic` raises what is no Exception,
-`nan` is not finite, `slow` takes half a second.
+`nan` is not finite, `slow` takes half a second, and `wait S` as a second text makes the pass S seconds long. Once it listens it
+ends with SPIED when it connects to anything or opens a file named canary. SIGUSR1 prints how many tasks it has.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import signal
 import sys
 import time
 from types import SimpleNamespace
@@ -21,6 +24,8 @@ from flipkd.serve.limits import Limits
 from flipkd.serve.server import serve
 from flipkd.serve.service import Loaded, Service
 from flipkd.text import beginning
+
+SPIED = 98
 
 
 class Panic(BaseException):
@@ -45,6 +50,7 @@ class NullMatcher:
         )
 
     def predict(self, pairs, *, batch_size=32):
+        time.sleep(settings.pop("cold", 0.0))
         for word, _ in pairs:
             if word == "boom":
                 raise RuntimeError("secret of the house")
@@ -54,6 +60,7 @@ class NullMatcher:
                 raise NumbersError("1 of 1 scores are not finite")
             if word == "slow":
                 time.sleep(0.5)
+        time.sleep(max(float(text[5:]) for _, text in [("", "wait 0"), *pairs] if text.startswith("wait ")))
         return np.array([float(word) if word.isascii() and word.isdigit() else 0.0 for word, _ in pairs], np.float32)
 
     def decisions(self, scores):
@@ -63,7 +70,14 @@ class NullMatcher:
         return np.array([[float(len(text)), 0.0] for text in texts], np.float32)
 
 
+def spy(event, arguments):
+    reads = event == "open" and "canary" in str(arguments[0])
+    if reads or event in ("socket.connect", "socket.getaddrinfo", "subprocess.Popen", "os.system"):
+        os._exit(SPIED)
+
+
 def load():
+    sys.addaudithook(spy)
     time.sleep(settings.pop("loading", 0.0))
     if settings.get("dies") == "loading":
         raise Panic
@@ -75,11 +89,13 @@ def load():
 
 settings = json.loads(sys.argv[1])
 outside = {name: settings.pop(name) for name in ("host", "api_key", "insecure") if name in settings}
-held = {name: settings.pop(name) for name in ("loading", "broken", "dies") if name in settings}
+held = {name: settings.pop(name) for name in ("loading", "cold", "broken", "dies") if name in settings}
 service = Service(load, limits=Limits(**settings), name="null", revision="r1")
 settings = held
 if settings.get("dies") == "pairs":
     service.queues["pairs"]._next = lambda: (_ for _ in ()).throw(Panic())
+if hasattr(signal, "SIGUSR1"):
+    signal.signal(signal.SIGUSR1, lambda *_: print(len(asyncio.all_tasks()), flush=True))
 try:
     if serve(service, **({"host": "127.0.0.1", "port": 0} | outside), listening=lambda url: print(url, flush=True)):
         os._exit(0)

@@ -6,6 +6,7 @@ import contextlib
 import json
 import pickle
 import shutil
+import socket
 import sys
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 from flipkd.artefacts import check_model_folder, check_values, checked_model, library_errors
 from flipkd.errors import ArtefactError, FlipkdError, RefusedError, ResourceError
 from flipkd.files import write_manifest
+from flipkd.matcher import Matcher
 from flipkd.student.language_model import load_language_model, load_tokenizer
 from flipkd.student.loading import load_student
 from flipkd.teachers.teacher import load_teacher
@@ -32,6 +34,9 @@ def canary(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(place)
     monkeypatch.chdir(place)
     monkeypatch.setattr(torch, "canary", marker.touch, raising=False)
+    for name in ("connect", "connect_ex"):  # to fetch code or weights from the network is as bad
+        monkeypatch.setattr(socket.socket, name, lambda *_: marker.touch())
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: marker.touch() or [])
     yield marker
     for name in ("canary", "megatron", "megatron.core"):
         sys.modules.pop(name, None)
@@ -116,6 +121,7 @@ IN_TEACHERS = [
 ]
 
 
+@pytest.mark.scenario("X2")
 @pytest.mark.parametrize("file, changes, key", IN_BASES, ids=lambda value: value if isinstance(value, str) else "")
 def test_a_base_model_names_no_code(base_models, tmp_path, canary, file, changes, key):
     folder = shutil.copytree(base_models["llama"], tmp_path / "base")
@@ -128,6 +134,7 @@ def test_a_base_model_names_no_code(base_models, tmp_path, canary, file, changes
         assert "allowed: " in str(raised.value)
 
 
+@pytest.mark.scenario("X2")
 @pytest.mark.parametrize("file, changes, key", IN_TEACHERS, ids=lambda value: value if isinstance(value, str) else "")
 def test_a_teacher_names_no_code(encoders, tmp_path, canary, file, changes, key):
     folder = shutil.copytree(encoders / "bi", tmp_path / "teacher")
@@ -138,6 +145,7 @@ def test_a_teacher_names_no_code(encoders, tmp_path, canary, file, changes, key)
             load_teacher(folder, kind=kind)
 
 
+@pytest.mark.scenario("X2")
 def test_a_cross_encoder_calls_no_function_that_its_config_names(encoders, tmp_path, canary):
     folder = shutil.copytree(encoders / "cross", tmp_path / "cross")
     change(folder / "config.json", {"sentence_transformers": {"activation_fn": "torch.canary"}})
@@ -147,6 +155,7 @@ def test_a_cross_encoder_calls_no_function_that_its_config_names(encoders, tmp_p
     assert load_teacher(folder, kind="cross_encoder", device="cpu").score(["pin"], ["card"]).shape == (1,)
 
 
+@pytest.mark.scenario("X2")
 @pytest.mark.parametrize("file", ["config.json", "tokenizer_config.json", "processor_config.json"])
 def test_code_that_a_model_brings_besides_a_known_class_is_left_alone(base_models, encoders, tmp_path, canary, file):
     names = ("AutoConfig", "AutoModelForCausalLM", "AutoModel", "AutoProcessor")
@@ -185,6 +194,7 @@ def test_an_adapter_in_the_folder_of_a_module_is_not_loaded(encoders, tmp_path, 
         load_teacher(folder)
 
 
+@pytest.mark.scenario("X2")
 def test_a_matcher_names_no_code(make_student, tmp_path, canary):
     student, contract = make_student()
     folder = tmp_path / "m"
@@ -209,6 +219,7 @@ def test_a_matcher_names_no_code(make_student, tmp_path, canary):
             load_student(changed)
 
 
+@pytest.mark.scenario("X1")
 def test_pickled_weights_are_not_read(base_models, encoders, tmp_path, canary):
     pickled = pickle.dumps(Pickled(canary))
     for source in (base_models["llama"], encoders / "bi", encoders / "cross"):
@@ -219,6 +230,7 @@ def test_pickled_weights_are_not_read(base_models, encoders, tmp_path, canary):
             load_teacher(folder) if source.parent == encoders else load_language_model(str(folder))
 
 
+@pytest.mark.scenario("X1")
 @pytest.mark.parametrize("beside", [None, "other.safetensors", "model.safetensors.index.json"])
 def test_a_pickled_layer_is_not_read_whatever_lies_beside_it(encoders, tmp_path, canary, beside):
     folder = shutil.copytree(encoders / "bi", tmp_path / "teacher")
@@ -231,6 +243,35 @@ def test_a_pickled_layer_is_not_read_whatever_lies_beside_it(encoders, tmp_path,
         (folder / "2_Dense" / beside).write_text("{}")
     with pytest.raises(RefusedError, match=r"2_Dense/pytorch_model\.bin: pickled"):
         load_teacher(folder)
+
+
+ENDLESS = (
+    "{% for a in range(100000) %}{% for b in range(100000) %}{{ messages.__class__.__mro__ }}{% endfor %}{% endfor %}"
+)
+
+
+@pytest.mark.scenario("X3")
+def test_no_chat_template_is_ever_rendered(base_models, encoders, make_student, tmp_path, canary, monkeypatch):
+    """transformers renders one in a sandbox, which bounds neither its time nor its output."""
+    import jinja2
+
+    for method in ("render", "generate", "stream"):
+        monkeypatch.setattr(jinja2.Template, method, lambda *_, **__: canary.touch() or "")
+    folders = {"base": base_models["llama"], "bi": encoders / "bi", "cross": encoders / "cross"}
+    scores = []
+    for name in ("plain", "told"):
+        copies = {kind: shutil.copytree(folder, tmp_path / name / kind) for kind, folder in folders.items()}
+        for copy in copies.values() if name == "told" else ():
+            change(copy / "tokenizer_config.json", {"chat_template": ENDLESS})
+            (copy / "chat_template.jinja").write_text(ENDLESS)
+        monkeypatch.setitem(base_models, "llama", copies["base"])
+        student, contract = make_student()
+        assert (student.prompt.tokenizer.chat_template == ENDLESS) is (name == "told")
+        found = [*Matcher(student, contract).predict([("my card", "the pin")])]
+        found += [*load_teacher(copies["bi"], device="cpu").embed(["my card"])[0]]
+        found += [*load_teacher(copies["cross"], kind="cross_encoder", device="cpu").score(["my card"], ["pin"])]
+        scores.append(found)
+    assert scores[0] == scores[1]
 
 
 def test_a_matcher_is_no_base_model(base_models, tmp_path):

@@ -25,6 +25,7 @@ def make(count, width=6, *, seed=0, distinct=None):
     return Index([{"text": f"text {i}", "id": i} for i in range(count)], vectors, encoder=ENCODER)
 
 
+@pytest.mark.scenario("S16", "L13")
 @given(st.integers(1, 60), st.integers(1, 80), st.integers(0, 9), st.integers(1, 60))
 def test_nearest_is_brute_force_with_ties_by_position(count, top_k, seed, distinct):
     index = make(count, seed=seed, distinct=min(distinct, count))
@@ -36,6 +37,7 @@ def test_nearest_is_brute_force_with_ties_by_position(count, top_k, seed, distin
     assert [cosine for _, cosine in found] == [cosines[i] for i in expected]
 
 
+@pytest.mark.scenario("S16")
 def test_impossible_questions_are_named():
     index = make(3)
     with pytest.raises(UsageError, match="top_k is 0"):

@@ -217,6 +217,7 @@ def breaches(text: str) -> list[str]:
     return found
 
 
+@pytest.mark.scenario("X1")
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_no_file_unpickles_prints_or_asserts(path):
     assert breaches(path.read_text(encoding="utf-8")) == []

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 
+import pytest
 import typer
 from commands import flipkd
 
@@ -14,6 +15,7 @@ from flipkd.cli import app
 from flipkd.serve.limits import Limits
 
 
+@pytest.mark.scenario("S14", "X11")
 def test_bad_starts_are_refused_before_anything_is_loaded(trained, tmp_path):
     start = ("serve", "--matcher", trained, "--port", 0)
     open_to_all = flipkd(*start, "--host", "0.0.0.0")
@@ -31,9 +33,11 @@ def test_bad_starts_are_refused_before_anything_is_loaded(trained, tmp_path):
         assert word in refused.err
     elsewhere = flipkd(*start, "--host", "no.such.host.invalid", "--insecure")
     assert elsewhere.code == 2
+    assert "host no.such.host.invalid is no address of this machine" in elsewhere.err
     with socket.create_server(("127.0.0.1", 0)) as taken:
         busy = flipkd("serve", "--matcher", trained, "--port", taken.getsockname()[1])
         assert busy.code == 5
+        assert f"cannot listen on 127.0.0.1 port {taken.getsockname()[1]}" in busy.err
         assert "choose another --port" in busy.err
 
 

@@ -159,6 +159,7 @@ def test_bytes_that_are_not_utf_8_are_named(words):
     assert "bug in flipkd" not in done.err
 
 
+@pytest.mark.scenario("X8")
 def test_a_message_cannot_steer_the_terminal_and_ends():
     assert terminal.plain("r\u202ew \x1b[31m caf\u00e9\nnext") == "r\\u202ew \\x1b[31m caf\u00e9\nnext"
     long = terminal.plain("\x1b" * 1_700_000)

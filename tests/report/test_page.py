@@ -107,6 +107,7 @@ def tamed(comparison):
     )
 
 
+@pytest.mark.scenario("X8")
 def test_hostile_texts_add_no_element_and_no_attribute(hostile):
     page = render(hostile)
     expected, found = Elements(render(tamed(hostile))), Elements(page)
@@ -119,6 +120,7 @@ def test_hostile_texts_add_no_element_and_no_attribute(hostile):
     page.encode("utf-8")
 
 
+@pytest.mark.scenario("X8")
 def test_only_the_two_scripts_may_run_and_nothing_is_loaded(make_comparison):
     found = Elements(render(make_comparison()))
     running = [text for kind, text in found.scripts if kind is None]
@@ -196,6 +198,7 @@ def browsed(page, folder):
     return done.stdout.decode(), told
 
 
+@pytest.mark.scenario("X8")
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH")
 def test_a_browser_draws_every_chart_and_runs_no_hostile_text(hostile, tmp_path):
     page = render(hostile)
@@ -209,6 +212,7 @@ def test_a_browser_draws_every_chart_and_runs_no_hostile_text(hostile, tmp_path)
     assert "<title>&lt;script&gt;" in dom
 
 
+@pytest.mark.scenario("X8")
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH")
 def test_a_browser_refuses_a_script_that_is_not_ours(make_comparison, tmp_path):
     page = render(make_comparison(["plain"], seeds=(0,)))

@@ -4,6 +4,7 @@ import base64
 
 import jsonschema
 import numpy as np
+from schemas import resolved
 
 SENT = {
     "/match": {"pairs": [["7", "a"]]},
@@ -16,15 +17,6 @@ SENT = {
     "/embed": {"inputs": "a"},
     "/v1/embeddings": {"input": "a"},
 }
-
-
-def resolved(schema, whole):
-    """A schema with what it refers to in its place."""
-    if isinstance(schema, dict):
-        if "$ref" in schema:
-            return resolved(whole["components"]["schemas"][schema["$ref"].rpartition("/")[2]], whole)
-        return {key: resolved(value, whole) for key, value in schema.items()}
-    return [resolved(value, whole) for value in schema] if isinstance(schema, list) else schema
 
 
 def test_every_answer_is_what_openapi_says(null):

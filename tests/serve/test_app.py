@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 import pytest
 
 
+@pytest.mark.scenario("X8")
 def test_the_page_brings_nothing_from_elsewhere(null):
     page = null.ask("/")
     assert page.status == 200
@@ -25,6 +26,7 @@ def browsed(server, link, folder):
     return subprocess.run(words, capture_output=True, text=True, check=True, timeout=60).stdout
 
 
+@pytest.mark.scenario("X8")
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium on PATH")
 def test_a_browser_compares_what_the_link_names_and_runs_none_of_it(null, tmp_path):
     hostile = "<img src=x onerror=document.title='owned'>"

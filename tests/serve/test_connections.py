@@ -17,6 +17,7 @@ from flipkd.serve.connections import affordable, once_a_minute
 resource = pytest.importorskip("resource")
 
 
+@pytest.mark.scenario("S3", "S14")
 def test_a_flood_of_idle_connections_neither_ends_it_nor_fills_the_log():
     settings = shlex.quote(json.dumps({"header_timeout": 2.0}))
     start = f"ulimit -n 400; exec {shlex.quote(sys.executable)} {HERE / 'null_server.py'} {settings}"
@@ -45,6 +46,7 @@ def test_a_flood_of_idle_connections_neither_ends_it_nor_fills_the_log():
     assert "this process may open 400 files" in said
 
 
+@pytest.mark.scenario("S14")
 def test_as_many_connections_as_there_are_files_for(monkeypatch):
     monkeypatch.setattr(connections, "_open_files", lambda: 20)
     for soft, most in ((1024, 844), (100_000, 2048), (resource.RLIM_INFINITY, 2048)):

@@ -2,7 +2,6 @@
 
 import json
 import time
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from servers import HEAD, null_server, sent_raw
@@ -13,6 +12,7 @@ def waiting(server):
     return next(float(line.split()[1]) for line in lines if line.startswith("flipkd_pairs_waiting "))
 
 
+@pytest.mark.scenario("S7")
 def test_who_hangs_up_is_forgotten(null):
     for _ in range(3):
         connection = null.connect()
@@ -29,12 +29,14 @@ def test_who_hangs_up_is_forgotten(null):
     assert null.ask("/match", {"pairs": [["1", "x"]]}).status == 200
 
 
+@pytest.mark.scenario("S2")
 def test_a_body_without_end_is_cut_off(null):
     assert " 413 " in sent_raw(null, f"{HEAD}Content-Length: 99999999\r\n\r\n".encode())
     chunk = b"2000\r\n" + b" " * 0x2000 + b"\r\n"
     assert " 413 " in sent_raw(null, f"{HEAD}Transfer-Encoding: chunked\r\n\r\n".encode(), chunk, chunk, chunk)
 
 
+@pytest.mark.scenario("S2")
 def test_who_sends_too_much_in_pieces_reads_so(null):
     head = f"{HEAD}Transfer-Encoding: chunked\r\n\r\n".encode()
     chunk = b"8000\r\n" + b" " * 0x8000 + b"\r\n"
@@ -43,28 +45,12 @@ def test_who_sends_too_much_in_pieces_reads_so(null):
     assert sent_raw(null, asking).startswith("HTTP/1.1 413 "), "and is not told to go on"
 
 
-def test_the_bodies_that_it_holds_are_bounded_and_a_larger_one_is_let_go_by():
-    with null_server(batch_size=1, max_held_bytes=100_000) as server:
-        server.until_ready()
-        body = {"pairs": [["slow", "x" * 45_000]]}
-        with ThreadPoolExecutor(4) as threads:
-            asked = [threads.submit(server.ask, "/match", body) for _ in range(4)]
-            found = [future.result() for future in asked]
-        assert sorted(answer.status for answer in found) == [200, 200, 429, 429]
-        refused = next(answer for answer in found if answer.status == 429)
-        assert int(refused.headers["retry-after"]) >= 1
-        assert server.ask("/match", body).status == 200, "what was answered is held no more"
-        large = json.dumps({"pairs": [["1", "x" * 20_000_000]]})  # more than sockets take before anybody reads
-        for _ in range(3):
-            answer = server.ask("/match", large)
-            assert answer.status == 413, "and no broken pipe"
-            assert "2,000,000 bytes" in answer.json["detail"]
-
-
+@pytest.mark.scenario("S3")
 def test_a_body_that_comes_slowly_is_not_waited_for(null):
     assert " 408 " in sent_raw(null, f"{HEAD}Content-Length: 100\r\n\r\n".encode(), b"{", pause=0.1)
 
 
+@pytest.mark.scenario("X12")
 @pytest.mark.parametrize(
     ("headers", "status"),
     [
@@ -83,6 +69,7 @@ def test_a_page_of_somebody_else_cannot_use_it(null, headers, status):
     assert null.ask("/match", {"pairs": [["1", "x"]]}, **headers).status == status
 
 
+@pytest.mark.scenario("X10")
 def test_every_route_but_health_asks_for_the_key():
     key = "k" * 32
     with null_server(api_key=key) as server:

@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 
 import pytest
-from servers import null_server
 
 SIZE = 1_990_000
 PER_BYTE = 0.5e-6  # CPU seconds; the worst takes a quarter of it, and took 9 times as much
@@ -66,12 +65,6 @@ BODIES = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def server():
-    with null_server() as found:
-        yield found.until_ready()
-
-
 def cpu_seconds(process):
     fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
@@ -82,6 +75,7 @@ def megabytes(process, what):
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(what))
 
 
+@pytest.mark.scenario("S1", "S13")
 def test_no_body_costs_more_than_its_bytes_and_no_answer_repeats_it(server):
     idle = megabytes(server.process, "VmRSS")
     for name, (path, status, body) in BODIES.items():
@@ -96,6 +90,29 @@ def test_no_body_costs_more_than_its_bytes_and_no_answer_repeats_it(server):
     assert megabytes(server.process, "VmHWM") < idle + ROOM
 
 
+@pytest.mark.scenario("S1")
+def test_ten_thousand_items_are_refused_before_the_model_and_others_are_served(server):
+    def passes():
+        return next(
+            line for line in server.ask("/metrics").text.splitlines() if line.startswith("flipkd_pairs_passes ")
+        )
+
+    before, spent = passes(), cpu_seconds(server.process)
+    for path, body in (
+        ("/match", {"pairs": [["1", "x"]] * 10_000}),
+        ("/rerank", {"query": "1", "texts": ["x"] * 10_000}),
+        ("/v1/score", {"text_1": "1", "text_2": ["x"] * 10_000}),
+        ("/embed", {"inputs": ["x"] * 10_000}),
+    ):
+        refused = server.ask(path, body)
+        assert refused.status == 422
+        assert "10000 items in one request; at most 1000 are allowed" in refused.json["detail"]
+    assert cpu_seconds(server.process) - spent < 0.5
+    assert passes() == before
+    assert server.ask("/match", {"pairs": [["7", "x"]] * 1000}).json["results"][999]["score"] == 7
+
+
+@pytest.mark.scenario("S1")
 def test_many_at_once_do_not_keep_the_server_from_others(server):
     path, _, body = BODIES["pairs of nothing"]
     statuses = []

@@ -46,6 +46,7 @@ async def spent(found, texts):
     return time.process_time() - began
 
 
+@pytest.mark.scenario("X15")
 @pytest.mark.parametrize("shape", SHAPES)
 def test_odd_texts_cost_what_words_cost(matcher, shape):
     count, size = SHAPES[shape]
@@ -61,6 +62,7 @@ def test_odd_texts_cost_what_words_cost(matcher, shape):
     asyncio.run(measure())
 
 
+@pytest.mark.scenario("L9")
 def test_another_asker_waits_a_pass_or_two(matcher):
     async def ask():
         async with service(matcher) as found:

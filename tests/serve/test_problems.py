@@ -3,7 +3,10 @@
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
 
+
+@pytest.mark.scenario("S12", "X13")
 def test_a_failure_of_ours_shows_an_id_and_hurts_nobody_else(null):
     with ThreadPoolExecutor(8) as threads:
         slow = threads.submit(null.ask, "/match", {"pairs": [["slow", "x"]]})
@@ -23,6 +26,7 @@ def test_a_failure_of_ours_shows_an_id_and_hurts_nobody_else(null):
     assert null.ask("/readyz").status == 200, "it works again"
 
 
+@pytest.mark.scenario("S6")
 def test_a_full_queue_says_when_to_come_back(null):
     many = {"pairs": [["slow", "x"]] * 50}
     with ThreadPoolExecutor(4) as threads:

@@ -23,6 +23,7 @@ def doubled(items):
     return [2 * item for item in items]
 
 
+@pytest.mark.scenario("L6")
 def test_each_asker_gets_its_own_in_order():
     async def ask_many():
         async with queue(doubled) as made:
@@ -36,6 +37,7 @@ def test_each_asker_gets_its_own_in_order():
     asyncio.run(ask_many())
 
 
+@pytest.mark.scenario("L9")
 def test_passes_are_full_and_shared_between_those_who_wait():
     passes = []
 
@@ -66,6 +68,7 @@ def test_a_pass_waits_for_more_when_told_to():
     assert sizes == [1, 1, 2]
 
 
+@pytest.mark.scenario("S6")
 def test_what_does_not_fit_is_told_to_come_back_and_what_fits_is_answered():
     async def flood():
         release = asyncio.Event()
@@ -92,6 +95,7 @@ def test_what_does_not_fit_is_told_to_come_back_and_what_fits_is_answered():
     asyncio.run(flood())
 
 
+@pytest.mark.scenario("S7", "S8")
 @pytest.mark.parametrize("leaves", ["by timeout", "by cancelling"])
 def test_who_leaves_is_dropped_before_the_model(leaves):
     seen = []
@@ -125,6 +129,7 @@ def test_who_leaves_is_dropped_before_the_model(leaves):
     assert seen == ["a"] * 4 + ["c"]
 
 
+@pytest.mark.scenario("S12")
 def test_only_the_request_at_fault_gets_the_error():
     def picky(items):
         if "bad" in items:
@@ -153,6 +158,7 @@ def test_only_the_request_at_fault_gets_the_error():
     asyncio.run(ask_both())
 
 
+@pytest.mark.scenario("S12")
 def test_a_wrong_number_of_results_is_an_error_and_no_answer():
     async def ask():
         async with queue(lambda items: items[:-1]) as made:

@@ -28,6 +28,7 @@ def test_every_shape_gets_the_same_scores(null):
     assert [row["embedding"] for row in null.ask("/v1/embeddings", {"input": ["a", "bb"]}).json["data"]] == vectors
 
 
+@pytest.mark.scenario("S16")
 def test_search_judges_the_nearest_and_keeps_their_order_in_ties(null):
     found = null.ask("/search", {"query": "12", "top_k": 3}).json
     assert [row["corpus_id"] for row in found["results"]] == [2, 0, 1]
@@ -81,10 +82,12 @@ def test_where_the_base_model_lies_is_not_told(stored, shown):
     assert _name(stored) == shown
 
 
+@pytest.mark.scenario("S5")
 def test_an_emoji_is_a_text(null):
     assert null.ask("/match", '{"pairs": [["\\ud83d\\ude00", "😀"]]}'.encode()).status == 200
 
 
+@pytest.mark.scenario("L6")
 def test_answers_never_cross(null):
     def ask(number):
         size = number % 7 + 1
@@ -118,6 +121,7 @@ anything = st.recursive(
 )
 
 
+@pytest.mark.scenario("S17")
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     path=st.sampled_from(["/match", "/rerank", "/v1/rerank", "/score", "/search", "/embed", "/v1/embeddings"]),

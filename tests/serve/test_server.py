@@ -1,6 +1,8 @@
 """The process: slow clients, and an orderly end."""
 
+import asyncio
 import json
+import re
 import signal
 import socket
 import threading
@@ -8,9 +10,11 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from clients import pairs, scores, with_clients
 from servers import HEAD, null_server, sent_raw
 
 
+@pytest.mark.scenario("S3")
 def test_slow_senders_are_sent_away_and_others_do_not_notice(null):
     with ThreadPoolExecutor(2) as threads:
         headers = threads.submit(sent_raw, null, b"POST /match HTTP/1.1\r\nHost: 127.0.0.1\r\n")
@@ -22,6 +26,7 @@ def test_slow_senders_are_sent_away_and_others_do_not_notice(null):
         assert " 408 " in body.result()
 
 
+@pytest.mark.scenario("S3")
 def test_headers_that_stop_half_way_on_a_used_connection_close_it(null):
     with socket.create_connection(null.address, timeout=5) as raw:
         raw.sendall(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
@@ -35,6 +40,7 @@ def test_headers_that_stop_half_way_on_a_used_connection_close_it(null):
         assert time.monotonic() - began < 3
 
 
+@pytest.mark.scenario("S9")
 def test_a_search_that_was_accepted_is_answered_while_it_drains():
     with null_server(batch_size=1) as server:
         server.until_ready()
@@ -48,25 +54,44 @@ def test_a_search_that_was_accepted_is_answered_while_it_drains():
         assert server.process.wait(10) == 0
 
 
-def test_a_signal_drains_it_and_every_accepted_request_is_answered():
-    with null_server(batch_size=1) as server:
+@pytest.mark.scenario("S9", "L11")
+def test_a_signal_at_saturation_drains_it_and_every_accepted_request_is_answered():
+    async def saturate(clients):
+        async def keep_asking(client, number):
+            nonlocal sent
+            while True:
+                sent += 1
+                answered.append((await client.ask("/match", pairs(number, wait=0.2)), number))
+                if answered[-1][0].status != 200:
+                    return
+
+        askers = [asyncio.create_task(keep_asking(client, number)) for number, client in enumerate(clients)]
+        while len(answered) < 40:
+            await asyncio.sleep(0.01)
+        server.process.send_signal(signal.SIGTERM)
+        before = len(answered)
+        await asyncio.sleep(0.3)
+        ready = await asyncio.to_thread(server.ask, "/readyz")
+        await asyncio.gather(*askers)
+        return ready, before
+
+    answered, sent = [], 0
+    with null_server(batch_size=8) as server:
         server.until_ready()
-        with ThreadPoolExecutor(8) as threads:
-            accepted = [
-                threads.submit(server.ask, "/match", {"pairs": [["slow", "x"], [str(n), "x"]]}) for n in range(4)
-            ]
-            time.sleep(0.3)
-            server.process.send_signal(signal.SIGTERM)
-            time.sleep(0.2)
-            assert server.ask("/readyz").status == 503
-            late = server.ask("/match", {"pairs": [["1", "x"]]})
-            assert late.status == 503
-            assert late.headers["retry-after"]
-            scores = [[row["score"] for row in future.result().json["results"]] for future in accepted]
-        assert scores == [[0, n] for n in range(4)]
+        ready, before = with_clients(server, 100, saturate)
         assert server.process.wait(10) == 0
+        said = server.process.stderr.read()
+    assert ready.status == 503
+    assert len(answered) == sent, "no connection was cut off"
+    good = [(scores(reply), number) for reply, number in answered if reply.status == 200]
+    assert all(found == [number] for found, number in good)
+    assert {reply.status for reply, _ in answered} == {200, 503}
+    accepted = int(re.search(r"(\d+) requests are being answered", said)[1])
+    assert accepted > 50
+    assert len(good) >= before + accepted
 
 
+@pytest.mark.scenario("S9")
 def test_a_second_signal_does_not_wait():
     with null_server(batch_size=1, grace=60) as server:
         server.until_ready()
@@ -82,6 +107,7 @@ def test_a_second_signal_does_not_wait():
         assert time.monotonic() - began < 1.5
 
 
+@pytest.mark.scenario("S9")
 @pytest.mark.parametrize("state", ["loading", "one long pass"])
 def test_nobody_waits_for_a_model_that_works_for_nobody(state):
     with null_server(batch_size=64, loading=8 if state == "loading" else 0, grace=0.5) as server:

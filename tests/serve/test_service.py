@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import http.client
+import statistics
 import time
 
 import pytest
@@ -12,22 +13,33 @@ from flipkd.serve.limits import Limits
 from flipkd.serve.service import Loaded, NotReady, Service
 
 
-def test_while_it_loads_it_is_alive_and_not_ready():
-    with null_server(loading=1.5) as server:
+@pytest.mark.scenario("S14", "L12")
+def test_while_it_loads_it_is_alive_and_not_ready_and_then_it_is_warm():
+    with null_server(loading=1.5, cold=1.0) as server:
+        began = time.monotonic()
         assert server.ask("/healthz").status == 200
         ready = server.ask("/readyz")
         assert ready.status == 503
         assert "loading" in ready.json["detail"]
         assert server.ask("/match", {"pairs": [["1", "x"]]}).status == 503
         server.until_ready()
+        assert time.monotonic() - began < 1.5 * (1.5 + 1.0), "what loading and a first pass take, and half as much"
+        times = []
+        for _ in range(6):
+            began = time.monotonic()
+            assert server.ask("/match", {"pairs": [["1", "wait 0.2"]]}).status == 200
+            times.append(time.monotonic() - began)
+        assert times[0] < 3 * statistics.median(times), "the first pass of all was made before it was ready"
 
 
+@pytest.mark.scenario("S14")
 def test_a_model_that_cannot_be_loaded_ends_it_with_its_exit_code():
     with null_server(loading=0.5, broken=True) as server:
         assert server.ask("/readyz").status == 503
         assert server.process.wait(10) == 6
 
 
+@pytest.mark.scenario("S12")
 def test_a_model_that_failed_is_tried_again_by_itself():
     with null_server(probe_interval=1.0) as server:
         server.until_ready()
@@ -37,6 +49,7 @@ def test_a_model_that_failed_is_tried_again_by_itself():
         server.until_ready()
 
 
+@pytest.mark.scenario("S12")
 def test_a_panic_in_the_model_is_a_failed_request_and_not_the_end_of_the_queue():
     with null_server() as server:
         server.until_ready()

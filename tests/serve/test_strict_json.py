@@ -3,6 +3,7 @@
 import pytest
 
 
+@pytest.mark.scenario("S4", "S5")
 @pytest.mark.parametrize(
     ("body", "status", "word"),
     [
@@ -33,6 +34,7 @@ def test_a_body_that_cannot_be_answered_is_told_what_is_wrong(null, body, status
     assert len(answer.text) < 600
 
 
+@pytest.mark.scenario("S4")
 def test_the_wrong_path_method_or_media_type(null):
     assert null.ask("/nowhere").status == 404
     assert null.ask("/match").status == 405

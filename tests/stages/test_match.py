@@ -109,6 +109,7 @@ def test_json_lines_hold_one_row_a_line_whatever_the_text():
     assert json.loads(to_jsonl(rows)) == rows[0]
 
 
+@pytest.mark.scenario("X9")
 @pytest.mark.parametrize(
     "cell",
     ["-17", "+17", "-1.5", "-1,5", "-1.234.567,89", "-2.5e-3", "+5%", "+49 30 1234567", "+1 (800) 555-0100"]
@@ -118,6 +119,7 @@ def test_numbers_and_names_are_no_formulas(cell):
     assert list(csv.reader(io.StringIO(to_csv([{"id": cell}]), newline="")))[1:] == [[cell]]
 
 
+@pytest.mark.scenario("X9")
 @pytest.mark.parametrize(
     "cell",
     ["=1", "=A1", "-1+2", "+A1*2", "-2+3+cmd|' /C calc'!A0", "@SUM(1+9)*cmd|' /C calc'!A0", "+SUM(1)", "-5 deg", "@a b"]
@@ -133,6 +135,7 @@ def test_csv_of_no_rows_has_a_header():
     assert list(csv.reader(io.StringIO(to_csv([])))) == [["text1", "text2", "score", "probability", "decision"]]
 
 
+@pytest.mark.scenario("L14")
 @pytest.mark.parametrize("name", ["o.csv", "o.jsonl"])
 def test_a_stopped_match_goes_on_and_scores_nothing_twice(trained, odd_pairs, tmp_path, monkeypatch, name):
     words = ("match", "--matcher", trained, odd_pairs, "--batch_size", 1)
@@ -181,6 +184,7 @@ def test_an_ending_is_read_from_the_name(trained, odd_pairs, tmp_path):
     assert (tmp_path / "t.csv").read_text(encoding="utf-8").startswith("text1,text2,score")
 
 
+@pytest.mark.scenario("L14")
 def test_blocks_give_the_same_rows_as_one_pass(trained, odd_pairs, monkeypatch):
     words = ("match", "--matcher", trained, odd_pairs, "--batch_size", 1)
     whole = flipkd(*words)

@@ -44,6 +44,7 @@ def test_the_server_says_what_the_matcher_says(trained, tmp_path):
         assert server.process.wait(10) == 0
 
 
+@pytest.mark.scenario("S14")
 def test_a_base_model_that_has_moved_ends_the_server_with_what_to_do(trained, tmp_path):
     with served("--matcher", trained, "--base_model", tmp_path / "moved") as server:
         assert server.process.wait(60) == 4

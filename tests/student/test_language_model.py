@@ -90,6 +90,7 @@ def test_places_that_do_not_exist_are_named(base_models):
             add_lora(model, settings)
 
 
+@pytest.mark.scenario("X1")
 def test_weights_that_are_cut_off_missing_or_pickled_are_refused(base_models, tmp_path):
     for name in ("cut", "none", "pickled"):
         folder = shutil.copytree(base_models["llama"], tmp_path / name)

@@ -127,6 +127,7 @@ def test_folder_that_is_no_model_gives_one_sentence(tmp_path, content, kind):
     assert len(message) < 500
 
 
+@pytest.mark.scenario("X1", "X2")
 def test_pickled_weights_and_foreign_code_are_refused(make_bi_encoder, tmp_path):
     import shutil
 

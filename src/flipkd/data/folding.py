@@ -15,6 +15,8 @@ _QUOTES = "`\u00b4"
 _LOOSE_STOP = re.compile(r"(?<=[^ ])\.|\.(?![^ .])")
 _LOOSE_HYPHEN = re.compile(r"(?<=[^ ])-++(?=[^ ])|(?<![^ ])-++(?![^ ])")
 _NOT_BETWEEN_DIGITS = re.compile(r"(?<!\d) | (?!\d)")
+MARKS = 30  # combining marks in a row, as in Unicode's stream-safe text (UAX 15): Python sorts them in quadratic time
+JOINER = "\u034f"  # the combining grapheme joiner: no mark is sorted past it
 
 
 def words_of(text: str) -> str:
@@ -35,7 +37,21 @@ def spelling_of(text: str) -> str:
 def _folded(text: str) -> str:
     if text.isascii():
         return text.casefold()
-    return unicodedata.normalize("NFKC", _RAISED_AFTER_DIGIT.sub(" ", text.replace("\u00b4", "'"))).casefold()
+    plain = _RAISED_AFTER_DIGIT.sub(" ", _stream_safe(text.replace("\u00b4", "'")))
+    return unicodedata.normalize("NFKC", plain).casefold()
+
+
+def _stream_safe(text: str) -> str:
+    """The text with a joiner after every MARKS combining marks that follow each other."""
+    if len(text) <= MARKS:
+        return text
+    parts, start, run = [], 0, 0
+    for place, mark in enumerate(map(unicodedata.combining, text)):
+        run = run + 1 if mark else 0
+        if run > MARKS:
+            parts.append(text[start:place])
+            start, run = place, 1
+    return JOINER.join([*parts, text[start:]])
 
 
 class _AsWords(dict[int, str]):

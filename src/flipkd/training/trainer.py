@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import seed_worker
 
-from flipkd.errors import ConfigError, ResourceError, StoppedError
+from flipkd.errors import ConfigError, RefusedError, ResourceError, StoppedError
 from flipkd.files import resource_errors, write_text
 from flipkd.student.readout import down_parameters
 from flipkd.training.arguments import REFUSED, training_arguments
@@ -220,6 +220,13 @@ def _explained(output_dir: Path) -> Iterator[None]:
         ) from error
     except ImportError as error:  # of an optimizer that is a package of its own
         raise ConfigError(f"{REFUSED}: {error}") from error
+    except Exception as error:
+        if type(error).__name__ != "UnpicklingError":
+            raise
+        raise RefusedError(
+            f"{output_dir}: the newest checkpoint holds a pickle that could run code, so it was not read; delete that "
+            "checkpoint, and the same command goes on from the one before"
+        ) from error
 
 
 def totals(path: Path) -> dict[str, float]:

@@ -1,0 +1,89 @@
+"""Any request that the schema of OpenAPI allows, or nearly: a documented code, and never a word of what is inside."""
+
+import json
+import re
+import sys
+
+import jsonschema
+import pytest
+from hypothesis import HealthCheck, given, settings
+from schemas import requests_of
+from servers import sent_raw
+
+OURS = re.compile(
+    r"Traceback|\.py\b|site-packages|/(?:home|usr|root|tmp|work)/|0x[0-9a-f]{6}|object at|secret of the house"
+)
+VERSIONS = re.compile(r"uvicorn|fastapi|starlette|pydantic\.dev|Python/\d")
+
+
+@pytest.mark.scenario("S17", "X13")
+def test_every_request_gets_a_code_that_is_documented_and_learns_nothing_of_the_inside(null):
+    seen, whole = set(), null.ask("/openapi.json").json
+
+    @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(request=requests_of(whole))
+    def ask(request):
+        path, method, body = request
+        answer = null.ask(path, None if body is None else json.dumps(body), method=method.upper())
+        told = whole["paths"][path][method]["responses"]
+        assert str(answer.status) in told, (request, answer)
+        assert answer.status < 500 or "boom" in json.dumps(body), (request, answer)
+        if answer.status >= 400:
+            schema = told[str(answer.status)]["content"][answer.headers["content-type"]]["schema"]
+            jsonschema.validate(answer.json, schema)
+            sent = json.dumps(body, ensure_ascii=False)
+            for word in OURS.findall(answer.text) + VERSIONS.findall(answer.text):
+                assert word in sent, answer.text
+        assert not VERSIONS.search(str(answer.headers)), answer.headers
+        seen.add((path, answer.status))
+
+    ask()
+    posted = {path for path, methods in whole["paths"].items() if "post" in methods}
+    assert {(path, 422) for path in posted} <= seen
+    assert {(path, 200) for path in posted if "rerank" not in path} <= seen
+
+
+@pytest.mark.scenario("X13")
+@pytest.mark.parametrize(
+    "raw", [b"NONSENSE\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"GET /match\r\n\r\n", b"\x00\xff\r\n\r\n"]
+)
+def test_what_is_no_http_learns_nothing_either(null, raw):
+    found = sent_raw(null, raw, timeout=3)
+    assert not OURS.search(found)
+    assert not VERSIONS.search(found)
+    assert sys.version.split()[0] not in found
+
+
+OUTSIDE = ["http://canary.example/model", "file:///tmp/canary", "/tmp/canary", "../../canary", "s3://canary/x"]
+FIELDS = ["url", "path", "index", "matcher", "base_model", "model_name_or_path", "revision", "file", "dataset"]
+
+
+@pytest.mark.scenario("X7")
+@pytest.mark.parametrize("address", OUTSIDE)
+def test_no_request_makes_it_open_a_connection_or_a_file(null, address):
+    """The null server ends with SPIED when it does."""
+    for path, body in (
+        ("/match", {"pairs": [[address, address]]}),
+        ("/v1/rerank", {"query": address, "documents": [address, {"text": "x", "url": address}], "model": address}),
+        ("/score", {"text_1": address, "text_2": address, "model": address, "user": address}),
+        ("/search", {"query": address}),
+        ("/v1/embeddings", {"input": address, "model": address}),
+    ):
+        assert null.ask(path, body).status == 200
+        for field in FIELDS:
+            refused = null.ask(path, body | {field: address})
+            assert refused.status == 422
+            assert f"{field}: Extra inputs" in refused.json["detail"]
+    assert null.process.poll() is None
+
+
+@pytest.mark.scenario("X6")
+@pytest.mark.parametrize(
+    "up", ["../", "%2e%2e/", "..%2f", "%2e%2e%2f", "..\\", "..;/", "%00", "/", "//", "page.js/../../"]
+)
+def test_a_path_leads_to_no_file(null, up):
+    for place in (f"/{up * 6}canary", f"/page.css/{up * 6}canary", f"/{up * 6}etc/passwd", f"/{up * 3}conftest.py"):
+        answer = null.ask(place)
+        assert answer.status == 404, place
+        assert "root:" not in answer.text
+    assert null.process.poll() is None
