@@ -34,7 +34,7 @@ def test_every_scenario_is_there_with_a_test_or_else_a_reason(made):
             {"fault", "seen", "kept"} <= row.keys() <= {"fault", "seen", "kept", "reason"} for row in group.values()
         )
         assert not [name for name, row in group.items() if "reason" in row and name in tests]
-    assert counts == dict(D=17, C=9, T=11, A=10, B=7, S=17, X=16, N=8, L=14)
+    assert counts == {"D": 17, "C": 9, "T": 11, "A": 10, "B": 7, "S": 17, "X": 16, "N": 8, "L": 14}
     assert len([name for name in tests if name[0] != "L"]) >= FEWEST_HELD
 
 
