@@ -35,6 +35,7 @@ def test_a_run_folder_and_its_matcher_folder_are_the_same(matcher, trained):
         Matcher.from_pretrained(Path(trained) / "nowhere")
 
 
+@pytest.mark.scenario("B6", "N1")
 def test_batch_size_padding_and_order_change_nothing(matcher):
     scores = matcher.predict(PAIRS)
     assert scores.dtype == np.float32
@@ -48,6 +49,7 @@ def test_batch_size_padding_and_order_change_nothing(matcher):
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
 
 
+@pytest.mark.scenario("A9")
 @pytest.mark.parametrize("reading", ["joint", "separate", "blocked"])
 @pytest.mark.parametrize("family", ["qwen2", "gemma3"])
 def test_saved_loaded_and_merged_give_the_same(make_student, tmp_path, family, reading):
@@ -198,12 +200,14 @@ def test_rank_sorts_by_the_score_of_the_pair(matcher):
     assert len(matcher.rank(TABLE.left[0], documents, top_k=99)) == 8
 
 
+@pytest.mark.scenario("N5")
 def test_ties_stay_in_the_order_given(matcher):
     documents = ["my pin", "the fee", "my pin", "the fee", "my pin"]
     found = [row["corpus_id"] for row in matcher.rank("my card", documents, batch_size=1)]
     assert found in ([0, 2, 4, 1, 3], [1, 3, 0, 2, 4])
 
 
+@pytest.mark.scenario("N2")
 def test_a_score_that_is_not_finite_is_an_error_and_never_a_decision(make_student):
     student, contract = make_student()
     with torch.no_grad():
@@ -259,6 +263,7 @@ def test_texts_far_beyond_the_limit_cost_little_and_differ_only_where_they_are_r
     assert scores[0] != pytest.approx(scores[2], abs=1e-5)
 
 
+@pytest.mark.scenario("N2")
 def test_vectors_that_are_not_finite_are_never_given(make_student):
     student, contract = make_student("llama", reading="separate")
     with torch.no_grad():

@@ -137,6 +137,7 @@ def test_bytes_that_are_not_utf8_in_a_string_column(pairs_file):
     assert "not UTF-8" in refused(pairs_file({"text1": column, "text2": ["b"]}))
 
 
+@pytest.mark.scenario("D16")
 def test_damage_is_never_read_as_text(tmp_path):
     columns = {"text1": ["left text one", "left two"], "text2": ["right one", "right two"], "label": [0, 1]}
     out = io.BytesIO()
@@ -170,6 +171,7 @@ def nested(kind: str, values: int):
     return pa.StructArray.from_arrays([column], ["x"]) if kind == "struct" else column
 
 
+@pytest.mark.scenario("D15")
 @pytest.mark.parametrize("kind", ["dictionary", "plain", "struct"])
 @pytest.mark.parametrize("store_schema", [True, False])
 @pytest.mark.parametrize("name", ["label", "score", "group", "kept"])
@@ -219,6 +221,7 @@ except FlipkdError as error:
 """
 
 
+@pytest.mark.scenario("D15")
 @pytest.mark.parametrize("store_schema", ["0", "1"])
 def test_a_bomb_does_not_kill_the_machine(tmp_path, store_schema):
     path = tmp_path / "bomb.parquet"

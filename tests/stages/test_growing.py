@@ -47,6 +47,7 @@ def test_a_stopped_file_is_gone_on_with_and_is_the_same(tmp_path, stop_after):
     assert os.listdir(tmp_path) == ["o.txt"]
 
 
+@pytest.mark.scenario("B2")
 def test_what_was_not_safely_written_is_cut_off(tmp_path):
     path = tmp_path / "o.txt"
     with pytest.raises(Stop):
@@ -80,6 +81,7 @@ def test_what_cannot_be_gone_on_with_is_begun_anew(tmp_path, fault):
     assert path.read_text(encoding="utf-8") == "".join(BLOCKS)
 
 
+@pytest.mark.scenario("B5")
 def test_the_old_file_stays_until_the_new_one_is_whole(tmp_path):
     path = tmp_path / "o.txt"
     path.write_text("old")

@@ -86,6 +86,7 @@ def test_kept_columns_come_first_and_as_they_were(trained, tmp_path):
         assert (done.code, said in done.err) == (code, True), done.err
 
 
+@pytest.mark.scenario("D11")
 def test_empty_texts_are_named_by_row_before_any_model_is_looked_for(tmp_path):
     rows = ["text1,text2", *["a,b"] * 2, ",b", "a, ", "\u200b,b", *["a,"] * 4]
     (tmp_path / "e.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
@@ -94,6 +95,7 @@ def test_empty_texts_are_named_by_row_before_any_model_is_looked_for(tmp_path):
     assert "7 rows have an empty text (row 3, 4, 5, 6, 7, ...); fill or remove them" in done.err
 
 
+@pytest.mark.scenario("B5")
 def test_an_output_that_cannot_be_written_is_said_before_the_work(odd_pairs, tmp_path):
     (tmp_path / "file").write_text("")
     (tmp_path / "folder.csv").mkdir()
@@ -133,6 +135,7 @@ def test_csv_of_no_rows_has_a_header():
     assert list(csv.reader(io.StringIO(to_csv([])))) == [["text1", "text2", "score", "probability", "decision"]]
 
 
+@pytest.mark.scenario("B2")
 @pytest.mark.parametrize("name", ["o.csv", "o.jsonl"])
 def test_a_stopped_match_goes_on_and_scores_nothing_twice(trained, odd_pairs, tmp_path, monkeypatch, name):
     words = ("match", "--matcher", trained, odd_pairs, "--batch_size", 1)
@@ -162,6 +165,7 @@ def test_a_stopped_match_goes_on_and_scores_nothing_twice(trained, odd_pairs, tm
     assert done.out.split(": ")[1] == flipkd(*words, "--output", whole).out.split(": ")[1]
 
 
+@pytest.mark.scenario("B4")
 def test_a_file_that_changes_while_it_is_scored_gives_no_result(trained, odd_pairs, tmp_path, monkeypatch):
     predict = Matcher.predict
 
@@ -181,6 +185,7 @@ def test_an_ending_is_read_from_the_name(trained, odd_pairs, tmp_path):
     assert (tmp_path / "t.csv").read_text(encoding="utf-8").startswith("text1,text2,score")
 
 
+@pytest.mark.scenario("B6")
 def test_blocks_give_the_same_rows_as_one_pass(trained, odd_pairs, monkeypatch):
     words = ("match", "--matcher", trained, odd_pairs, "--batch_size", 1)
     whole = flipkd(*words)

@@ -13,6 +13,7 @@ def fingerprint(folder, **settings) -> str:
     return load_teacher(folder, device="cpu", **settings).fingerprint
 
 
+@pytest.mark.scenario("C5")
 def test_fingerprint_changes_with_each_input_of_the_numbers(make_bi_encoder):
     plain = make_bi_encoder()
     prints = {

@@ -117,6 +117,7 @@ def broken_at(call, change):
     return kept, spoil
 
 
+@pytest.mark.scenario("T6")
 def test_a_step_that_is_not_finite_changes_no_weight_and_is_named(make_config, table, tmp_path):
     def change(match):
         answers = match.answers.clone()
