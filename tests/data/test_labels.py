@@ -48,6 +48,7 @@ def test_scores(value, score):
     assert parse_score(value) == score
 
 
+@pytest.mark.scenario("N4")
 @pytest.mark.parametrize(
     "value", ["high", "1_0", "inf", float("inf"), "-inf", True, [], "1,5", "9" * 400, 10**400, "yes", "no"]
 )

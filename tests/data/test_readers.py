@@ -6,7 +6,10 @@ import csv
 import io
 import json
 import time
+import tracemalloc
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -233,6 +236,25 @@ def test_a_long_cell_is_read_up_to_the_limit(pairs_file, name):
             assert "10,000,000" in message
             assert len(message) < 400
     assert csv.field_size_limit() == earlier
+
+
+@pytest.mark.scenario("D4")
+def test_a_large_cell_is_the_same_text_from_every_format_and_takes_a_few_times_its_size(tmp_path):
+    text = "caf\u00e9, 007 " * 200_000
+    pq.write_table(pa.table({"text1": [text], "text2": ["b"]}), tmp_path / "p.parquet")
+    (tmp_path / "p.jsonl").write_text(json.dumps({"text1": text, "text2": "b"}), encoding="utf-8")
+    for name, separator in (("p.csv", ","), ("p.tsv", "\t")):
+        (tmp_path / name).write_bytes(separated([(text, "b")], separator, "\n"))
+    for file in sorted(tmp_path.glob("p.*")):
+        tracemalloc.start()
+        try:
+            assert texts(read_pairs(file)) == [(text, "b")], file.name
+            assert tracemalloc.get_traced_memory()[1] < 10 * 2 * len(text), file.name  # two bytes a character
+        finally:
+            tracemalloc.stop()
+    pq.write_table(pa.table({"text1": ["x" * (CELL_LIMIT + 1)], "text2": ["b"]}), tmp_path / "p.parquet")
+    assert "row 1" in (message := refused(tmp_path / "p.parquet"))
+    assert "10,000,000" in message
 
 
 @pytest.mark.scenario("D14")

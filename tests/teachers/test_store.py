@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import hashlib
+import itertools
 import json
 import logging
 import os
@@ -14,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from faults import each_error
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -297,6 +300,29 @@ def test_a_full_disk_is_told_before_scoring(tmp_path, monkeypatch):
 
 
 @pytest.mark.scenario("C8")
+@pytest.mark.scenario("C2")
+def test_a_disk_that_fills_up_keeps_all_that_was_stored_and_is_gone_on_from(tmp_path):
+    texts, numbers, teachers = [str(i) for i in range(7)], itertools.count(), []
+
+    def work(folder):
+        teachers.append(Fake())
+        open_store(folder).vectors(texts, teachers[-1], chunk_size=2)
+
+    kept = set()
+    for folder, error in each_error(lambda: tmp_path / str(next(numbers)), work, code=errno.ENOSPC):
+        stored = len(open_store(folder))
+        if error:
+            assert isinstance(error, ResourceError)
+            assert f"{folder}/" in str(error)
+            assert "the disk is full" in str(error)
+            assert stored >= len(teachers[-1].asked) - 2  # all but the chunk that was being written
+        kept.add(stored)
+        again = Fake()
+        np.testing.assert_array_equal(open_store(folder).vectors(texts, again), Fake().embed(texts))
+        assert len(again.asked) == 7 - stored
+    assert kept == {0, 2, 4, 6, 7}
+
+
 @pytest.mark.skipif(os.name != "posix", reason="drops privileges")
 def test_a_read_only_folder_serves_hits_and_is_told_before_scoring(tmp_path):
     folder = tmp_path / "store"
