@@ -29,6 +29,7 @@ with claimed(sys.argv[1], {"seed": 0}):
 """
 
 
+@pytest.mark.scenario("T9")
 def test_a_folder_is_held_by_one_process_until_that_ends(tmp_path):
     holder = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdin=-1, stdout=-1, text=True)
     with holder:
@@ -56,6 +57,7 @@ def test_what_killed_runs_left_is_cleared_and_nothing_else(tmp_path):
         assert names(tmp_path / "sub") == {f"{files.TEMPORARY}x"}
 
 
+@pytest.mark.scenario("T5")
 def test_changed_settings_are_listed_with_both_values(tmp_path):
     began = {"config": {"seed": 0, "template": {"left": "A"}, "lora_layers": None, "text": "t" * 500}, "data": "abc"}
     with claimed(tmp_path / "run", began):

@@ -107,6 +107,7 @@ def test_folders_are_made_and_the_path_comes_back(tmp_path):
     assert content(tmp_path / "a" / "b" / "file") == NEW
 
 
+@pytest.mark.scenario("A7")
 @pytest.mark.parametrize("umask, mode", [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
 def test_modes_follow_the_umask(tmp_path, umask, mode):
     before = os.umask(umask)
@@ -191,6 +192,7 @@ def test_a_failed_folder_leaves_the_old_one_or_the_new_one(with_folder, before, 
         assert names(place) <= {"model"}
 
 
+@pytest.mark.scenario("A3")
 def test_a_killed_folder_is_put_right_by_the_next_run_that_claims_the_place(with_folder, before):
     for place in each_kill(with_folder, write_folder):
         with claimed(place, {}):
@@ -217,6 +219,7 @@ def test_a_folder_that_was_put_back_is_not_overwritten(tmp_path):
     assert state(tmp_path / "model") == OLD
 
 
+@pytest.mark.scenario("A8")
 def test_an_existing_folder_or_file_is_refused(tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").write_bytes(OLD)
@@ -278,6 +281,7 @@ def test_a_failed_manifest_is_absent_or_whole(unsealed, code):
         assert error or state(folder) == NEW
 
 
+@pytest.mark.scenario("A3")
 def test_a_killed_manifest_is_absent_or_whole(unsealed):
     for folder in each_kill(unsealed, write_manifest):
         assert_sealed_or_not(folder)
@@ -526,7 +530,7 @@ def test_the_card_may_be_edited_and_nothing_else(tmp_path):
         check_manifest(tmp_path / "f")
 
 
-@pytest.mark.scenario("X6")
+@pytest.mark.scenario("X6", "A10")
 @pytest.mark.parametrize("name", ["../outside", "/etc/hostname", "a/../../outside"])
 def test_a_manifest_names_no_file_outside_of_its_folder(tmp_path, name):
     (tmp_path / "outside").write_text("x")

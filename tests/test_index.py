@@ -25,7 +25,7 @@ def make(count, width=6, *, seed=0, distinct=None):
     return Index([{"text": f"text {i}", "id": i} for i in range(count)], vectors, encoder=ENCODER)
 
 
-@pytest.mark.scenario("S16", "L13")
+@pytest.mark.scenario("S16", "L13", "N5")
 @given(st.integers(1, 60), st.integers(1, 80), st.integers(0, 9), st.integers(1, 60))
 def test_nearest_is_brute_force_with_ties_by_position(count, top_k, seed, distinct):
     index = make(count, seed=seed, distinct=min(distinct, count))

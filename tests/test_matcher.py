@@ -35,6 +35,7 @@ def test_a_run_folder_and_its_matcher_folder_are_the_same(matcher, trained):
         Matcher.from_pretrained(Path(trained) / "nowhere")
 
 
+@pytest.mark.scenario("B6", "N1")
 def test_batch_size_padding_and_order_change_nothing(matcher):
     scores = matcher.predict(PAIRS)
     assert scores.dtype == np.float32
@@ -48,6 +49,7 @@ def test_batch_size_padding_and_order_change_nothing(matcher):
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
 
 
+@pytest.mark.scenario("A9")
 @pytest.mark.parametrize("reading", ["joint", "separate", "blocked"])
 @pytest.mark.parametrize("family", ["qwen2", "gemma3"])
 def test_saved_loaded_and_merged_give_the_same(make_student, tmp_path, family, reading):
@@ -64,6 +66,11 @@ def test_saved_loaded_and_merged_give_the_same(make_student, tmp_path, family, r
     np.testing.assert_allclose(loaded.predict(PAIRS), scores, atol=1e-5)
     np.testing.assert_allclose(loaded.encode(TABLE.left), vectors, atol=1e-5)
     merged = Matcher.from_pretrained(tmp_path / "m", merge=True)
+    own, others = scores[np.argsort(scores)], merged.predict(PAIRS)[np.argsort(scores)]
+    apart = np.flatnonzero(np.diff(own) > 1e-3)  # thresholds between scores that rounding cannot exchange
+    for threshold in (own[apart] + own[apart + 1]) / 2:
+        np.testing.assert_array_equal(own >= threshold, others >= threshold)
+    assert len(apart) > 10
     assert not any("lora" in name for name, _ in merged.student.named_parameters())
     np.testing.assert_allclose(merged.predict(PAIRS), scores, atol=1e-4)
     np.testing.assert_allclose(merged.encode(TABLE.left), vectors, atol=1e-4)
@@ -198,12 +205,14 @@ def test_rank_sorts_by_the_score_of_the_pair(matcher):
     assert len(matcher.rank(TABLE.left[0], documents, top_k=99)) == 8
 
 
+@pytest.mark.scenario("N5")
 def test_ties_stay_in_the_order_given(matcher):
     documents = ["my pin", "the fee", "my pin", "the fee", "my pin"]
     found = [row["corpus_id"] for row in matcher.rank("my card", documents, batch_size=1)]
     assert found in ([0, 2, 4, 1, 3], [1, 3, 0, 2, 4])
 
 
+@pytest.mark.scenario("N2")
 def test_a_score_that_is_not_finite_is_an_error_and_never_a_decision(make_student):
     student, contract = make_student()
     with torch.no_grad():
@@ -214,6 +223,28 @@ def test_a_score_that_is_not_finite_is_an_error_and_never_a_decision(make_studen
             call(PAIRS[:2])
     with pytest.raises(NumbersError):
         matcher.rank("a", ["b", "c"])
+
+
+@pytest.mark.scenario("N3")
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("scale", [1.0, 1e3, 1e4, 1e6])
+def test_logits_of_any_size_give_probabilities_that_rise_with_the_score_or_an_error(make_student, dtype, scale):
+    student, contract = make_student(dtype=dtype)
+    with torch.no_grad():
+        student.language_model.get_output_embeddings().weight.mul_(scale)
+    matcher = Matcher(student, contract)
+    if dtype == "float16" and scale > 1e3:  # above 65,504 a number is infinite in float16
+        with pytest.raises(NumbersError, match="scores are not finite"):
+            matcher.predict_proba(PAIRS)
+        return
+    scores, probabilities = matcher.predict(PAIRS), matcher.predict_proba(PAIRS)
+    assert np.abs(scores).max() > scale / 2
+    assert np.isfinite(scores).all()
+    order = np.argsort(scores)
+    assert (np.diff(probabilities[order]) >= 0).all()
+    assert probabilities.min() >= 0
+    assert probabilities.max() <= 1
+    assert matcher.decisions(scores) == ["match" if score >= 0 else "no_match" for score in scores]
 
 
 ODD = [
@@ -259,6 +290,7 @@ def test_texts_far_beyond_the_limit_cost_little_and_differ_only_where_they_are_r
     assert scores[0] != pytest.approx(scores[2], abs=1e-5)
 
 
+@pytest.mark.scenario("N2")
 def test_vectors_that_are_not_finite_are_never_given(make_student):
     student, contract = make_student("llama", reading="separate")
     with torch.no_grad():

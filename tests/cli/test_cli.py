@@ -76,6 +76,7 @@ def test_help_imports_nothing_heavy():
     assert "joint, separate, blocked" in " ".join(done.stdout.split())
 
 
+@pytest.mark.scenario("D9", "D11")
 @pytest.mark.parametrize("verb", ["train", "teach", "evaluate", "match"])
 def test_bad_pairs_are_refused_before_torch_is_imported(verb, pair_files, tmp_path):
     (tmp_path / "one.csv").write_text("text1,text2,label\na,b,1\nc,d,1\n\u200b,f,1\n", encoding="utf-8")

@@ -111,6 +111,7 @@ def test_a_yaml_file_with_set_and_options_over_it(base_models, pair_files, tmp_p
     assert "no setting is called 'lerning_rate'; did you mean 'learning_rate'?" in done.err
 
 
+@pytest.mark.scenario("T5")
 def test_a_finished_run_returns_at_once_and_another_is_not_mixed_in(trained, base_models, pair_files, taught):
     words = (*given(pair_files), "--teacher", taught, "--output_dir", trained)
     before = Path(trained, "matcher", "manifest.json").stat().st_mtime_ns
@@ -143,6 +144,7 @@ def test_a_run_that_never_began_does_not_bind_its_folder(base_models, encoders, 
     assert done.code == 0, done.err
 
 
+@pytest.mark.scenario("T9")
 def test_two_runs_at_once(base_models, pair_files, tmp_path):
     with claimed(tmp_path / "run", {}):
         words = student(base_models["llama"], **PLAIN)
@@ -174,6 +176,7 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(base_models, pair_files, tmp_
     assert steps == list(range(1, 61))
 
 
+@pytest.mark.scenario("T3")
 def test_a_full_disk_leaves_nothing_half_written_and_the_run_goes_on_once_there_is_space(
     base_models, pair_files, tmp_path
 ):

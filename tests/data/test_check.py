@@ -53,6 +53,7 @@ def test_counts_are_json_and_table_is_text():
     assert all(isinstance(cell, str) for row in report.table() for cell in row)
 
 
+@pytest.mark.scenario("D9", "D10")
 @pytest.mark.parametrize(
     "rows, said",
     [
@@ -78,6 +79,7 @@ def test_no_label_column():
     assert ("positive share", "-") in report.table()
 
 
+@pytest.mark.scenario("D11")
 @pytest.mark.parametrize("empty", ["", " ", "\t\r\n", "\u200b", "\u00a0\u3000", "\ufeff\u200d", "\u202e\x01"])
 def test_empty_texts(empty):
     report = check_pairs(data([*GOOD, (empty, "x", 1), ("y", empty, 0), (empty, empty, 1)]))
@@ -90,6 +92,7 @@ def test_texts_without_letters_are_not_empty(text):
     assert check_pairs(data([*GOOD, (text, "x", 1)])).counts["empty_texts"] == 0
 
 
+@pytest.mark.scenario("D8")
 @pytest.mark.parametrize("again", [("a b", "c"), ("c", "a b"), ("A  B", "C"), ("\uff41\u3000b ", "c"), ("c", "a\nb")])
 def test_duplicates_in_either_order_are_warned_of(again):
     report = check_pairs(data([("a b", "c", 1), *GOOD, (*again, 1), (*again, None)]))
@@ -103,6 +106,7 @@ def test_pairs_that_share_one_text_are_no_duplicates():
     assert check_pairs(data([*GOOD, ("a", "d", 1), ("b", "c", 0)])).counts["duplicate_pairs"] == 0
 
 
+@pytest.mark.scenario("D8")
 def test_conflicting_labels():
     rows = [(f"left {i}", f"right {i}", i % 2) for i in range(100)]
     rows += [(f"right {i}", f"left {i}", 1 - i % 2) for i in range(10)]

@@ -18,6 +18,7 @@ UNKNOWN = ["maybe", "2", "-1", -1, 2, 0.5, "0.5", "j", "1,0", [], {}, [1], b"1",
 UNKNOWN += ["1_0", "0x1", "1.0.0", "0.99999", "1 0", "tf", "0" * 41, "9" * 400, {"a": 1}, Decimal("0.5")]
 
 
+@pytest.mark.scenario("D7")
 @pytest.mark.parametrize("values, label", [(YES, 1), (NO, 0), (BLANK, None)])
 def test_labels(values, label):
     parsed = [parse_label(value) for value in values]
@@ -25,6 +26,7 @@ def test_labels(values, label):
     assert all(type(value) is type(label) for value in parsed)
 
 
+@pytest.mark.scenario("D7")
 @pytest.mark.parametrize("value", UNKNOWN)
 def test_unknown_labels_are_refused(value):
     with pytest.raises(ValueError, match="1 or 0, yes or no"):
@@ -46,6 +48,7 @@ def test_scores(value, score):
     assert parse_score(value) == score
 
 
+@pytest.mark.scenario("N4")
 @pytest.mark.parametrize(
     "value", ["high", "1_0", "inf", float("inf"), "-inf", True, [], "1,5", "9" * 400, 10**400, "yes", "no"]
 )

@@ -62,6 +62,7 @@ def test_a_changed_byte_is_noticed_by_the_check_sum_of_gzip(bytes_file):
             read_pairs(bytes_file(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :]))
 
 
+@pytest.mark.scenario("A10")
 @pytest.mark.parametrize("pack", [gzip.compress, zstd, lambda content: content.decode().encode("utf-16")])
 def test_what_unpacks_to_more_than_the_limit_is_refused(bytes_file, pack, monkeypatch):
     monkeypatch.setattr(lines, "DECODE_LIMIT", 50_000)

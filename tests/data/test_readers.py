@@ -6,7 +6,10 @@ import csv
 import io
 import json
 import time
+import tracemalloc
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -61,6 +64,7 @@ def separated(rows, delimiter=",", terminator="\n") -> bytes:
     return out.getvalue().encode()
 
 
+@pytest.mark.scenario("D5", "D6")
 @pytest.mark.parametrize("suffix, delimiter", [(".csv", ","), (".tsv", "\t")])
 @pytest.mark.parametrize("terminator", ["\n", "\r\n"])
 def test_separated_round_trip(tmp_path_factory, suffix, delimiter, terminator):
@@ -77,6 +81,7 @@ def test_separated_round_trip(tmp_path_factory, suffix, delimiter, terminator):
     check()
 
 
+@pytest.mark.scenario("D5", "D6")
 @pytest.mark.parametrize("ascii_only", [True, False])
 def test_json_lines_round_trip(tmp_path_factory, ascii_only):
     path = tmp_path_factory.mktemp("round") / "pairs.jsonl"
@@ -111,6 +116,7 @@ def test_any_bytes_are_read_or_refused(tmp_path_factory, content, suffix, header
     assert str(path) in message
 
 
+@pytest.mark.scenario("D2")
 def test_byte_order_mark_is_no_part_of_the_first_name(pairs_file):
     assert texts(read_pairs(pairs_file("b.csv", b"\xef\xbb\xbftext1,text2\na,b\n"))) == [("a", "b")]
     assert texts(read_pairs(pairs_file("b.jsonl", b'\xef\xbb\xbf{"text1": "a", "text2": "b"}\n'))) == [("a", "b")]
@@ -139,6 +145,7 @@ def test_a_cell_over_several_lines_counts_as_one_row(pairs_file):
     assert "row 2 (line 6), column 'label'" in message
 
 
+@pytest.mark.scenario("D10")
 @pytest.mark.parametrize(
     "name, content, said",
     [
@@ -153,6 +160,7 @@ def test_three_kinds_of_nothing(pairs_file, name, content, said):
     assert said in refused(pairs_file(name, content))
 
 
+@pytest.mark.scenario("D13")
 @pytest.mark.parametrize(
     "row, said",
     [
@@ -174,10 +182,12 @@ def test_quotes_of_a_tsv_file_that_knows_none_join_no_rows(pairs_file):
     assert texts(read_pairs(quoted)) == [("foo", "two\nlines")]
 
 
+@pytest.mark.scenario("D13")
 def test_repeated_columns(pairs_file):
     assert "column 'text2' stands there 2 times" in refused(pairs_file("p.csv", "text1,text2,text2\na,b,c\n"))
 
 
+@pytest.mark.scenario("D3")
 def test_not_utf8_is_placed_and_never_guessed(pairs_file):
     good = b"text1,text2\n" + b"a,b\n" * 999
     message = refused(pairs_file("p.csv", good + "caf\u00e9,b\n".encode("latin-1")))
@@ -189,12 +199,14 @@ def test_not_utf8_is_placed_and_never_guessed(pairs_file):
     assert "header (line 1): not UTF-8 at byte offset 9" in refused(pairs_file("p.csv", marked))
 
 
+@pytest.mark.scenario("D3")
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
 @pytest.mark.parametrize("name", ["p.csv", "p.tsv"])
 def test_utf16_without_its_mark_is_named(pairs_file, name, encoding):
     assert "UTF-16" in refused(pairs_file(name, "text1,text2\na,b\n".encode(encoding)))
 
 
+@pytest.mark.scenario("D1")
 @pytest.mark.parametrize(
     "name, content",
     [
@@ -226,6 +238,26 @@ def test_a_long_cell_is_read_up_to_the_limit(pairs_file, name):
     assert csv.field_size_limit() == earlier
 
 
+@pytest.mark.scenario("D4")
+def test_a_large_cell_is_the_same_text_from_every_format_and_takes_a_few_times_its_size(tmp_path):
+    text = "caf\u00e9, 007 " * 200_000
+    pq.write_table(pa.table({"text1": [text], "text2": ["b"]}), tmp_path / "p.parquet")
+    (tmp_path / "p.jsonl").write_text(json.dumps({"text1": text, "text2": "b"}), encoding="utf-8")
+    for name, separator in (("p.csv", ","), ("p.tsv", "\t")):
+        (tmp_path / name).write_bytes(separated([(text, "b")], separator, "\n"))
+    for file in sorted(tmp_path.glob("p.*")):
+        tracemalloc.start()
+        try:
+            assert texts(read_pairs(file)) == [(text, "b")], file.name
+            assert tracemalloc.get_traced_memory()[1] < 10 * 2 * len(text), file.name  # two bytes a character
+        finally:
+            tracemalloc.stop()
+    pq.write_table(pa.table({"text1": ["x" * (CELL_LIMIT + 1)], "text2": ["b"]}), tmp_path / "p.parquet")
+    assert "row 1" in (message := refused(tmp_path / "p.parquet"))
+    assert "10,000,000" in message
+
+
+@pytest.mark.scenario("D14")
 @pytest.mark.parametrize(
     "line, said",
     [
@@ -245,6 +277,7 @@ def test_broken_json_lines(pairs_file, line, said):
     assert said in message
 
 
+@pytest.mark.scenario("D6")
 @pytest.mark.parametrize(
     "value, kind", [("7", "int"), ("1.5", "float"), ("true", "bool"), ("[]", "list"), ("NaN", "float")]
 )

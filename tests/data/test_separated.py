@@ -27,6 +27,7 @@ def test_nameless_columns_at_the_end_are_nothing(pairs_file, commas, mark):
     assert dataset["label"][:] == [1, 0, None]
 
 
+@pytest.mark.scenario("D13")
 @pytest.mark.parametrize("row", ["a,b", "a,b,1,,,", "a"])
 def test_a_row_without_a_named_field_or_with_one_more_is_refused(pairs_file, row):
     with pytest.raises(DataError, match=r"row 2 \(line 3\): \d fields where the header has 5"):

@@ -139,6 +139,7 @@ def test_no_rows():
         split_pairs(data([]))
 
 
+@pytest.mark.scenario("D8")
 @settings(deadline=None, max_examples=40)
 @given(
     st.lists(st.tuples(st.text("abcAB1?! é", max_size=4), st.text("abcAB1?! é", max_size=4)), min_size=1, max_size=60)

@@ -205,6 +205,7 @@ def test_calibration_keeps_the_order_and_is_a_probability(rows, fresh, method):
     assert (np.diff(probability) >= 0).all()
 
 
+@pytest.mark.scenario("N3")
 def test_extreme_scores_stay_finite():
     probability = Calibration.identity().apply(np.array([-1e308, -1e4, -40, 0, 40, 1e4, 1e308], dtype=np.float64))
     assert np.isfinite(probability).all()
@@ -242,6 +243,7 @@ def test_fields_that_are_no_rising_sigmoid_are_refused(fields, words):
         Calibration(*fields)
 
 
+@pytest.mark.scenario("N8")
 @pytest.mark.parametrize("label", [[], [1], [0] * 5, [1] * 5, [0, 0, 0, 0, 1], [0, 1, 1, 1, 1]])
 @pytest.mark.parametrize("method", [*METHODS, "auto"])
 def test_too_little_data_invents_no_calibration(label, method):

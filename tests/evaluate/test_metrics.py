@@ -129,6 +129,7 @@ def test_float32_is_computed_in_float64():
     assert single == double
 
 
+@pytest.mark.scenario("D9")
 @pytest.mark.parametrize("label", [[], [1], [0], [0] * 5, [1] * 5])
 def test_empty_and_one_class_input_show_no_number(label):
     with pytest.raises(DataError, match=f"needs both classes: n={len(label)}, positives={sum(label)}"):

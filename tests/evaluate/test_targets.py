@@ -37,6 +37,7 @@ def test_other_words_are_refused_with_those_that_are_allowed(words):
         Target.parse(words)
 
 
+@pytest.mark.scenario("N8")
 @pytest.mark.parametrize("words", ["f1", "recall=0.9", "0.5"])
 def test_too_little_data_invents_no_threshold(words):
     with pytest.raises(DataError, match="not enough data"):

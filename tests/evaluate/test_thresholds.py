@@ -138,6 +138,7 @@ def test_unknown_metric_names_the_nearest():
         best_threshold([1, 2, 3, 4], [0, 0, 1, 1], metric="acuracy")
 
 
+@pytest.mark.scenario("N8")
 @pytest.mark.parametrize(
     "label, words",
     [

@@ -58,6 +58,20 @@ def test_extreme_similarities_have_finite_gradients(make_batch, name):
     assert all(tensor.grad.isfinite().all() for tensor in trained(batch) if tensor.grad is not None)
 
 
+@pytest.mark.scenario("N4")
+@each_objective
+@pytest.mark.parametrize("size", [1.0, 1e4])
+def test_teacher_scores_of_any_size_give_a_loss_that_is_finite_and_not_below_zero(make_batch, name, size):
+    grid = size * torch.tensor([[1.0, -1.0, 0.5], [-1.0, 1.0, 0.0], [0.25, -0.5, -1.0]])
+    label = torch.tensor([1, 0, 1])
+    batch = make_batch(3, teacher_grid=grid, teacher_pair=grid.diagonal().clone(), label=label)
+    loss = value(name, batch)
+    loss.backward()
+    assert loss.isfinite()
+    assert loss >= -1e-5
+    assert all(tensor.grad.isfinite().all() for tensor in trained(batch) if tensor.grad is not None)
+
+
 @each_objective
 def test_the_teacher_gets_no_gradient(make_batch, name):
     teacher = {part: getattr(make_batch(), part).clone().requires_grad_() for part in TEACHER}

@@ -119,6 +119,7 @@ def test_a_matcher_folder_will_do_and_the_result_can_be_calibrated_again(trained
     assert two.threshold == Matcher.from_pretrained(trained).threshold
 
 
+@pytest.mark.scenario("N6")
 def test_both_orders_of_a_pair_and_back(trained, pair_files, tmp_path):
     assert flipkd(*words(trained, pair_files, tmp_path / "both", "--symmetric")).code == 0
     assert flipkd(*words(tmp_path / "both", pair_files, tmp_path / "kept")).code == 0

@@ -2,11 +2,13 @@
 
 import errno
 import fcntl
+import itertools
 import json
 import os
 import subprocess
 import sys
 
+import faults
 import pytest
 
 from flipkd.errors import ArtefactError, ResourceError
@@ -47,14 +49,53 @@ def test_a_stopped_file_is_gone_on_with_and_is_the_same(tmp_path, stop_after):
     assert os.listdir(tmp_path) == ["o.txt"]
 
 
+@pytest.mark.scenario("B2")
 def test_what_was_not_safely_written_is_cut_off(tmp_path):
     path = tmp_path / "o.txt"
     with pytest.raises(Stop):
         write(path, BLOCKS, stop_after=2)
     with open(tmp_path / ".o.txt.part", "ab") as part:
-        part.write(b"half a li")
+        part.write(b"half a line that is longer than all that comes after it")
     assert write(path, BLOCKS) == [2, 3]
     assert path.read_text(encoding="utf-8") == "".join(BLOCKS)
+
+
+@pytest.fixture
+def fresh(tmp_path, monkeypatch):
+    """`fresh()` -> a new folder with an old result; every way to change the disk that `growing` has may fail."""
+    monkeypatch.setattr(faults, "CHANGES", (*faults.CHANGES, "write", "ftruncate"))
+    numbers = itertools.count()
+
+    def make():
+        folder = tmp_path / str(next(numbers))
+        folder.mkdir()
+        (folder / "o.txt").write_text("old")
+        return folder
+
+    return make
+
+
+@pytest.mark.scenario("B2")
+def test_a_kill_anywhere_leaves_the_old_file_or_the_new_one_and_is_gone_on_from(fresh):
+    went_on = set()
+    for folder in faults.each_kill(fresh, lambda folder: write(folder / "o.txt", BLOCKS)):
+        found = (folder / "o.txt").read_text(encoding="utf-8")
+        assert found in ("old", "".join(BLOCKS))
+        went_on.add(tuple(write(folder / "o.txt", BLOCKS)))
+        assert (folder / "o.txt").read_text(encoding="utf-8") == "".join(BLOCKS)
+    assert went_on == {tuple(range(start, 4)) for start in range(5)}
+
+
+@pytest.mark.scenario("B5")
+def test_a_full_disk_leaves_the_old_file_and_what_was_written_before(fresh):
+    for folder, error in faults.each_error(fresh, lambda folder: write(folder / "o.txt", BLOCKS), code=errno.ENOSPC):
+        if error:
+            assert isinstance(error, ResourceError)
+            assert f"{folder}/" in str(error)
+            assert "the disk is full" in str(error)
+            assert (folder / "o.txt").read_text() == "old"
+        write(folder / "o.txt", BLOCKS)
+        assert (folder / "o.txt").read_text(encoding="utf-8") == "".join(BLOCKS)
 
 
 @pytest.mark.parametrize(
@@ -80,6 +121,7 @@ def test_what_cannot_be_gone_on_with_is_begun_anew(tmp_path, fault):
     assert path.read_text(encoding="utf-8") == "".join(BLOCKS)
 
 
+@pytest.mark.scenario("B5")
 def test_the_old_file_stays_until_the_new_one_is_whole(tmp_path):
     path = tmp_path / "o.txt"
     path.write_text("old")

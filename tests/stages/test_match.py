@@ -5,10 +5,17 @@ from __future__ import annotations
 import csv
 import io
 import json
+import tracemalloc
+import unicodedata
 
+import numpy as np
 import pytest
 from commands import flipkd
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from flipkd import matcher as matcher_module
+from flipkd.data import read_pairs
 from flipkd.matcher import Matcher
 from flipkd.stages import match
 from flipkd.stages.match import to_csv, to_jsonl
@@ -86,6 +93,7 @@ def test_kept_columns_come_first_and_as_they_were(trained, tmp_path):
         assert (done.code, said in done.err) == (code, True), done.err
 
 
+@pytest.mark.scenario("D11")
 def test_empty_texts_are_named_by_row_before_any_model_is_looked_for(tmp_path):
     rows = ["text1,text2", *["a,b"] * 2, ",b", "a, ", "\u200b,b", *["a,"] * 4]
     (tmp_path / "e.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
@@ -94,6 +102,7 @@ def test_empty_texts_are_named_by_row_before_any_model_is_looked_for(tmp_path):
     assert "7 rows have an empty text (row 3, 4, 5, 6, 7, ...); fill or remove them" in done.err
 
 
+@pytest.mark.scenario("B5")
 def test_an_output_that_cannot_be_written_is_said_before_the_work(odd_pairs, tmp_path):
     (tmp_path / "file").write_text("")
     (tmp_path / "folder.csv").mkdir()
@@ -135,7 +144,7 @@ def test_csv_of_no_rows_has_a_header():
     assert list(csv.reader(io.StringIO(to_csv([])))) == [["text1", "text2", "score", "probability", "decision"]]
 
 
-@pytest.mark.scenario("L14")
+@pytest.mark.scenario("L14", "B2")
 @pytest.mark.parametrize("name", ["o.csv", "o.jsonl"])
 def test_a_stopped_match_goes_on_and_scores_nothing_twice(trained, odd_pairs, tmp_path, monkeypatch, name):
     words = ("match", "--matcher", trained, odd_pairs, "--batch_size", 1)
@@ -165,6 +174,7 @@ def test_a_stopped_match_goes_on_and_scores_nothing_twice(trained, odd_pairs, tm
     assert done.out.split(": ")[1] == flipkd(*words, "--output", whole).out.split(": ")[1]
 
 
+@pytest.mark.scenario("B4")
 def test_a_file_that_changes_while_it_is_scored_gives_no_result(trained, odd_pairs, tmp_path, monkeypatch):
     predict = Matcher.predict
 
@@ -184,10 +194,116 @@ def test_an_ending_is_read_from_the_name(trained, odd_pairs, tmp_path):
     assert (tmp_path / "t.csv").read_text(encoding="utf-8").startswith("text1,text2,score")
 
 
-@pytest.mark.scenario("L14")
+@pytest.mark.scenario("L14", "B6")
 def test_blocks_give_the_same_rows_as_one_pass(trained, odd_pairs, monkeypatch):
     words = ("match", "--matcher", trained, odd_pairs, "--batch_size", 1)
     whole = flipkd(*words)
     monkeypatch.setattr(match, "BLOCK", 2)
     monkeypatch.setattr("flipkd.data.readers.BATCH_ROWS", 1)
     assert flipkd(*words).out == whole.out
+
+
+MIXED = [
+    "\u05e9\u05dc\u05d5\u05dd my card",  # Hebrew, which runs from right to left
+    "\u202emy card\u202c",
+    "\u2067card\u2069 \u0628\u0637\u0627\u0642\u0629",
+    "\U0001f469\u200d\U0001f469\u200d\U0001f467 family",
+    "z\u0335\u0301a\u0308lgo",
+    "cafe\u0301",
+    "caf\u00e9",
+    "pin\u200b\u00ad code",
+    "\ufeffmark",
+    "\ufb01ne \uff33IM",
+]
+
+
+@pytest.mark.scenario("D12")
+@pytest.mark.parametrize("name", ["o.csv", "o.jsonl"])
+def test_texts_of_every_script_come_back_byte_for_byte(trained, tmp_path, name):
+    (tmp_path / "p.jsonl").write_text("".join(json.dumps({"text1": t, "text2": "my card"}) + "\n" for t in MIXED))
+    done = flipkd("match", "--matcher", trained, tmp_path / "p.jsonl", "--output", tmp_path / name)
+    assert done.code == 0, done.err
+    assert read_pairs(tmp_path / name)["text1"][:] == MIXED
+    assert unicodedata.normalize("NFC", MIXED[5]) == MIXED[6]
+
+
+@pytest.mark.scenario("D12")
+def test_any_text_is_written_as_it_was_read(tmp_path_factory):
+    folder, text = (
+        tmp_path_factory.mktemp("any"),
+        st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20),
+    )
+
+    @settings(deadline=None, max_examples=50)
+    @given(st.lists(st.tuples(text, text), min_size=1, max_size=4))
+    def check(pairs):
+        rows = [{"text1": left, "text2": right} for left, right in pairs]
+        for name, written in (("o.jsonl", to_jsonl(rows)), ("o.csv", to_csv(rows, guard=False))):
+            (folder / name).write_bytes(written.encode())
+            found = read_pairs(folder / name)
+            assert list(zip(found["text1"], found["text2"], strict=True)) == pairs
+
+    check()
+
+
+@pytest.mark.scenario("D17")
+def test_texts_that_are_cut_are_counted(trained, tmp_path):
+    rows = ["text1,text2", "my card,my pin", f"{'card ' * 200},my pin", f"my pin,{'card ' * 200}"]
+    (tmp_path / "p.csv").write_text("\n".join(rows) + "\n")
+    for words in ([], ["--output", tmp_path / "o.csv"]):
+        done = flipkd("match", "--matcher", trained, tmp_path / "p.csv", *words)
+        assert done.code == 0
+        assert "2 of 3 pairs have a text of more than 16 tokens, which is cut" in done.err
+    (tmp_path / "p.csv").write_text("text1,text2\nmy card,my pin\n")
+    assert "is cut" not in flipkd("match", "--matcher", trained, tmp_path / "p.csv").err
+
+
+@pytest.mark.scenario("B3")
+def test_a_row_whose_score_is_no_number_is_named_and_the_rows_before_it_are_kept(
+    trained, odd_pairs, tmp_path, monkeypatch
+):
+    words = ("match", "--matcher", trained, odd_pairs, "--batch_size", 1, "--output", tmp_path / "o.jsonl")
+    assert flipkd(*words).code == 0
+    whole = (tmp_path / "o.jsonl").read_bytes()
+    monkeypatch.setattr(match, "BLOCK", 4)
+    monkeypatch.setattr("flipkd.data.readers.BATCH_ROWS", 2)
+    score_pairs, read = matcher_module.score_pairs, []
+
+    def poisoned(student, left, right, **settings):
+        found = score_pairs(student, left, right, **settings)
+        if "%s %d" in left and not read:
+            found.answer[left.index("%s %d")] = np.nan
+        return found
+
+    monkeypatch.setattr(matcher_module, "score_pairs", poisoned)
+    done = flipkd(*words)
+    assert done.code == 6
+    assert "1 of 4 scores are not finite, first is pair 2, where pair 0 is row 5 of the file" in done.err
+    assert (tmp_path / "o.jsonl").read_bytes() == whole
+    read.append("mended")
+    done = flipkd(*words)
+    assert (done.code, "going on after 4 of 13 pairs" in done.err) == (0, True), done.err
+    assert (tmp_path / "o.jsonl").read_bytes() == whole
+
+
+@pytest.mark.scenario("B7")
+def test_memory_does_not_grow_with_the_rows(trained, tmp_path, monkeypatch):
+    loaded = Matcher.from_pretrained(trained)
+    for name, value in (
+        ("flipkd.stages.match.BLOCK", 64),
+        ("flipkd.data.readers.BATCH_ROWS", 32),
+        ("flipkd.student.prompt.TEXTS_KEPT", 100),
+    ):
+        monkeypatch.setattr(name, value)
+    monkeypatch.setattr(Matcher, "from_pretrained", lambda *_, **__: loaded)
+    monkeypatch.setattr(Matcher, "predict", lambda self, pairs, **_: np.zeros(len(pairs), np.float32))
+    peaks = []
+    for rows in (200, 200, 2000):  # the first fills what is kept anyway
+        lines = [f"text of row {row} {'x' * 300},the other text" for row in range(rows)]
+        (tmp_path / "p.csv").write_text("\n".join(["text1,text2", *lines]))
+        tracemalloc.start()
+        match.match(trained, str(tmp_path / "p.csv"), output=str(tmp_path / "o.csv"))
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert len(read_pairs(tmp_path / "o.csv")) == rows
+    assert peaks[2] < 1.4 * peaks[1]

@@ -6,8 +6,11 @@ import csv
 import io
 import os
 import stat
+import tempfile
+from pathlib import Path
 
 import pytest
+from faults import in_child
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -91,8 +94,16 @@ def test_what_cannot_be_written_is_refused_and_nothing_is_left(tmp_path):
             require_writable(path)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_read_only_folder_is_refused(tmp_path):
-    tmp_path.chmod(stat.S_IRUSR | stat.S_IXUSR)
-    with pytest.raises(ResourceError, match="choose a folder that you may write to"):
-        require_writable(tmp_path / "o.csv")
+@pytest.mark.scenario("B5")
+def test_a_read_only_folder_is_refused():
+    with tempfile.TemporaryDirectory() as name:  # pytest's own cannot be reached by others
+        folder = Path(name)
+        folder.chmod(stat.S_IRUSR | stat.S_IXUSR | stat.S_IROTH | stat.S_IXOTH)
+
+        def work():
+            if os.geteuid() == 0:  # root may write everywhere
+                os.setuid(65534)
+            with pytest.raises(ResourceError, match=rf"{name}/o\.csv.*choose a folder that you may write to"):
+                require_writable(folder / "o.csv")
+
+        assert in_child(work) == 0

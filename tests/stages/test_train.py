@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+import pytest
 from commands import flipkd, given, student
 
 
@@ -94,6 +95,7 @@ def test_four_bits_without_their_package_bind_no_folder(base_models, pair_files,
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.scenario("N7")
 def test_a_run_goes_on_with_other_threads_only_when_that_is_allowed(
     base_models, pair_files, taught, trained, tmp_path
 ):

@@ -58,6 +58,7 @@ def changed_base(folder, place, changes):
     return str(copy)
 
 
+@pytest.mark.scenario("A4")
 @pytest.mark.parametrize("family, changes", CHANGES)
 def test_a_base_with_another_config_is_refused_by_the_key(base_models, saved, tmp_path, family, changes):
     base = changed_base(base_models[family], tmp_path / "base", changes)

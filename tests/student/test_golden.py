@@ -32,6 +32,7 @@ def test_a_matcher_finds_its_golden_pair_again(make_student, tmp_path, dtype, me
     assert abs(golden_pair(loaded.student).score - loaded.contract.golden.score) <= TOLERANCE[dtype] / 2
 
 
+@pytest.mark.scenario("A5")
 def test_other_ids_or_another_score_are_refused(read, tmp_path):
     student, contract = read
     check_golden(student, contract, tmp_path)

@@ -73,6 +73,7 @@ def test_compiling_needs_a_compiler(make_student, monkeypatch):
         make_student("llama", torch_compile=True)
 
 
+@pytest.mark.scenario("A4")
 def test_another_base_model_is_refused(make_student, base_models, tmp_path):
     from tiny import build_model, build_tokenizer
 
@@ -91,6 +92,7 @@ def test_another_base_model_is_refused(make_student, base_models, tmp_path):
     load_student(folder, base_model=str(base_models["llama"]))
 
 
+@pytest.mark.scenario("A2")
 def test_a_damaged_folder_is_refused_whichever_file_it_is(make_student, tmp_path):
     student, contract = make_student()
     folder = save(student, contract, tmp_path / "m")
@@ -105,6 +107,7 @@ def test_a_damaged_folder_is_refused_whichever_file_it_is(make_student, tmp_path
         shutil.rmtree(broken)
 
 
+@pytest.mark.scenario("A4")
 def test_another_adapter_or_template_is_refused(make_student, tmp_path):
     student, contract = make_student()
     folder = save(student, contract, tmp_path / "m")
@@ -117,6 +120,7 @@ def test_another_adapter_or_template_is_refused(make_student, tmp_path):
         load_student(folder)
 
 
+@pytest.mark.scenario("A6")
 def test_a_newer_format_says_so(make_student, tmp_path):
     student, contract = make_student()
     folder = save(student, contract, tmp_path / "m")

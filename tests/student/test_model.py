@@ -10,6 +10,7 @@ LEFT = ["my card was stolen yesterday", "pin", "where is my transfer"]
 RIGHT = ["the machine kept my card", "can I change the pin of my card", "fee"]
 
 
+@pytest.mark.scenario("N1")
 @pytest.mark.parametrize("family", ["qwen2", "llama", "gemma3"])
 @pytest.mark.parametrize("reading", ["joint", "separate", "blocked"])
 def test_batch_size_padding_and_order_change_nothing(make_student, family, reading):

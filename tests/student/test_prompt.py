@@ -45,6 +45,7 @@ def test_label_words_that_are_not_one_token_are_refused(tokenizer, words):
         Prompt(tokenizer, Template(**words))
 
 
+@pytest.mark.scenario("D17")
 def test_truncation_keeps_both_texts_and_the_template(prompt):
     long, short = "card " * 500, "pin"
     for left, right in ((long, short), (short, long), (long, long)):

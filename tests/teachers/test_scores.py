@@ -22,6 +22,7 @@ def test_fingerprint_is_the_content_not_its_order():
     assert first.describe()["pairs"] == 2
 
 
+@pytest.mark.scenario("N4")
 @pytest.mark.parametrize(
     ("left", "scores", "said"),
     [

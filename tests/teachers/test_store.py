@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import hashlib
+import itertools
 import json
 import logging
 import os
@@ -14,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from faults import each_error
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -103,6 +106,7 @@ def test_a_part_is_on_disk_before_the_next_chunk_is_computed(tmp_path):
     assert counts == [(4, 0), (4, 1), (2, 2)]
 
 
+@pytest.mark.scenario("C5")
 def test_another_fingerprint_reuses_nothing_and_says_so(tmp_path, caplog):
     open_store(tmp_path).vectors(["a"], Fake())
     other = Fake("e" * 64)
@@ -124,6 +128,7 @@ def test_parts_of_another_teacher_are_not_believed_even_in_this_folder(tmp_path)
     assert len(open_store(tmp_path)) == 1
 
 
+@pytest.mark.scenario("C9")
 def test_float32_is_stored_exactly(tmp_path):
     values = np.nextafter(np.float32(0.9), np.float32(1), dtype=np.float32) + np.arange(
         1000, dtype=np.float32
@@ -141,6 +146,7 @@ def test_float32_is_stored_exactly(tmp_path):
     )
 
 
+@pytest.mark.scenario("C6")
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_not_finite_names_the_first_row_and_the_count_and_stores_nothing_of_that_chunk(tmp_path, bad):
     class Bad(Fake):
@@ -167,6 +173,7 @@ def test_a_teacher_that_gives_another_shape_is_refused(tmp_path):
 # --- what is on disk -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.scenario("C3")
 def test_a_flip_of_any_byte_never_gives_a_wrong_value(tmp_path, caplog):
     texts = ["a", "b", "c"]
     expected = Fake().embed(texts)
@@ -185,6 +192,7 @@ def test_a_flip_of_any_byte_never_gives_a_wrong_value(tmp_path, caplog):
     assert len(open_store(tmp_path)) == 3, "the damaged part made room for a whole one"
 
 
+@pytest.mark.scenario("C3")
 def test_the_rest_survives_a_damaged_part(tmp_path):
     texts = [str(i) for i in range(12)]
     open_store(tmp_path).vectors(texts, Fake(), chunk_size=4)
@@ -196,6 +204,7 @@ def test_the_rest_survives_a_damaged_part(tmp_path):
     assert len(parts(tmp_path)) == 3
 
 
+@pytest.mark.scenario("C3")
 def test_well_named_nonsense_is_dropped(tmp_path):
     open_store(tmp_path).vectors(["a"], Fake())
     for content in (b"", b"x" * 50, (8).to_bytes(8, "little") + b"{}      "):
@@ -230,6 +239,7 @@ def child(folder: Path, *, nap: float, start: int, stop: int, chunk: int) -> sub
     return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+@pytest.mark.scenario("C1")
 def test_kill_9_loses_nothing_acknowledged(tmp_path):
     chance, texts = random.Random(0), [str(i) for i in range(4000)]
     stored = 0
@@ -247,6 +257,7 @@ def test_kill_9_loses_nothing_acknowledged(tmp_path):
     assert len(teacher.asked) == 4000 - stored
 
 
+@pytest.mark.scenario("C7")
 def test_writers_side_by_side_lose_nothing(tmp_path):
     texts = [str(i) for i in range(300)]
     ranges = [(0, 150), (100, 250), (150, 300)]
@@ -288,6 +299,30 @@ def test_a_full_disk_is_told_before_scoring(tmp_path, monkeypatch):
         open_store(tmp_path).vectors(["a"], Never())
 
 
+@pytest.mark.scenario("C8")
+@pytest.mark.scenario("C2")
+def test_a_disk_that_fills_up_keeps_all_that_was_stored_and_is_gone_on_from(tmp_path):
+    texts, numbers, teachers = [str(i) for i in range(7)], itertools.count(), []
+
+    def work(folder):
+        teachers.append(Fake())
+        open_store(folder).vectors(texts, teachers[-1], chunk_size=2)
+
+    kept = set()
+    for folder, error in each_error(lambda: tmp_path / str(next(numbers)), work, code=errno.ENOSPC):
+        stored = len(open_store(folder))
+        if error:
+            assert isinstance(error, ResourceError)
+            assert f"{folder}/" in str(error)
+            assert "the disk is full" in str(error)
+            assert stored >= len(teachers[-1].asked) - 2  # all but the chunk that was being written
+        kept.add(stored)
+        again = Fake()
+        np.testing.assert_array_equal(open_store(folder).vectors(texts, again), Fake().embed(texts))
+        assert len(again.asked) == 7 - stored
+    assert kept == {0, 2, 4, 6, 7}
+
+
 @pytest.mark.skipif(os.name != "posix", reason="drops privileges")
 def test_a_read_only_folder_serves_hits_and_is_told_before_scoring(tmp_path):
     folder = tmp_path / "store"
@@ -327,6 +362,7 @@ PIECES = st.sampled_from(["a", "b", "\0", "\x01", ",", " ", "\u00e9", "e\u0301",
 TEXT = st.lists(PIECES, max_size=5).map("".join)
 
 
+@pytest.mark.scenario("C4")
 @settings(deadline=None, max_examples=200)
 @given(st.tuples(TEXT, TEXT), st.tuples(TEXT, TEXT))
 def test_two_pairs_share_a_key_only_if_they_are_the_same(first, second):
@@ -334,6 +370,7 @@ def test_two_pairs_share_a_key_only_if_they_are_the_same(first, second):
     assert (text_key(first[0]) == text_key(second[0])) == (first[0] == second[0])
 
 
+@pytest.mark.scenario("C4")
 def test_keys_are_the_same_in_every_process_and_version():
     assert pair_key("ab", "c") != pair_key("a", "bc")
     assert pair_key("a", "b") != pair_key("b", "a")

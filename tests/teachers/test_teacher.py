@@ -4,8 +4,11 @@ import json
 import shutil
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from flipkd.errors import ArtefactError, ConfigError, RefusedError
+from flipkd.teachers import teacher
 from flipkd.teachers.teacher import canonical, fingerprint_of, load_teacher, tokenizer_hash, weights_hash
 
 
@@ -13,6 +16,7 @@ def fingerprint(folder, **settings) -> str:
     return load_teacher(folder, device="cpu", **settings).fingerprint
 
 
+@pytest.mark.scenario("C5")
 def test_fingerprint_changes_with_each_input_of_the_numbers(make_bi_encoder):
     plain = make_bi_encoder()
     prints = {
@@ -82,8 +86,6 @@ def test_fingerprint_leaves_out_only_the_name():
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int64", "bool"])
 def test_weights_hash_sees_one_changed_bit_and_the_shape(dtype):
-    import torch
-
     module = torch.nn.Module()
     module.register_buffer("x", torch.zeros(2, 3, dtype=getattr(torch, dtype)))
     before = weights_hash(module)
@@ -140,4 +142,16 @@ def test_pickled_weights_and_foreign_code_are_refused(make_bi_encoder, tmp_path)
     modules[1]["type"] = "os.path.join"
     (folder / "modules.json").write_text(json.dumps(modules))
     with pytest.raises(RefusedError, match=r"modules\.json: type is 'os\.path\.join'; allowed: sentence_transformers"):
+        load_teacher(folder)
+
+
+@pytest.mark.scenario("X1")
+def test_no_pickle_is_read_even_where_the_folder_was_not_checked(make_bi_encoder, tmp_path, monkeypatch):
+    folder = shutil.copytree(make_bi_encoder(), tmp_path / "pickled")
+    checked = teacher.checked_model(str(folder))
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    monkeypatch.setattr(teacher, "checked_model", lambda _: checked)
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("a pickle was read"))
+    with pytest.raises(ArtefactError, match="not hold a usable model"):
         load_teacher(folder)

@@ -21,8 +21,10 @@ def die(*_args, **_kwargs):
 
 class AtStep(checkpoints.TrainerCallback):
     def on_step_begin(self, args, state, control, **_unused):
-        if state.global_step == step and place == "step":
+        if state.global_step == step and place.startswith("step"):
             die()
+            if place == "step, twice":
+                die()
 
     def on_save(self, args, state, control, **_unused):
         if state.global_step == step and place == "before manifest":

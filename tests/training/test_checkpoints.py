@@ -1,17 +1,21 @@
 """The newest checkpoint counts only with a manifest that matches; see test_trainer.py for more real ones."""
 
 import contextlib
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from tiny import make_table
+from transformers import TrainerCallback
 
 from flipkd.errors import RefusedError
 from flipkd.files import write_manifest
-from flipkd.training.checkpoints import last_valid_checkpoint
-from flipkd.training.run import fresh_student, train
+from flipkd.training.checkpoints import last_valid_checkpoint, remove_old
+from flipkd.training.module import DistillationModule
+from flipkd.training.run import fresh_student, run_objectives, train
+from flipkd.training.trainer import fit
 
 
 def make(folder, step, *, sealed=True):
@@ -23,6 +27,7 @@ def make(folder, step, *, sealed=True):
     return checkpoint
 
 
+@pytest.mark.scenario("T11")
 def test_the_highest_sealed_number_wins_not_the_highest_string(tmp_path):
     make(tmp_path, 9)
     make(tmp_path, 100)
@@ -70,3 +75,41 @@ def test_no_file_of_a_checkpoint_runs_code(make_config, tmp_path):
             run()
         assert not marker.exists(), name
         (checkpoint / name).write_bytes(whole)
+
+
+def steps_in(folder) -> list[int]:
+    return sorted(int(path.name.partition("-")[2]) for path in folder.glob("checkpoint-*"))
+
+
+@pytest.mark.scenario("T11")
+def test_old_checkpoints_are_removed_by_step_and_what_is_not_sealed_does_not_count(tmp_path):
+    for step in (5, 10, 15, 20, 30):
+        make(tmp_path, step, sealed=step != 15)
+    remove_old(tmp_path, step=20, keep=2)
+    assert steps_in(tmp_path) == [10, 15, 20, 30]
+    remove_old(tmp_path, step=20, keep=3)
+    assert steps_in(tmp_path) == [10, 15, 20, 30]
+    remove_old(tmp_path, step=30, keep=1)
+    assert steps_in(tmp_path) == [30]
+
+
+@pytest.mark.scenario("T11")
+def test_a_clock_that_goes_back_removes_no_new_checkpoint(make_config, table, tmp_path, monkeypatch):
+    seen = []
+
+    class Clock(TrainerCallback):
+        """Each checkpoint is an hour older than the one before; the newest of them is always there."""
+
+        def on_save(self, args, state, control, **_unused):
+            folder = Path(args.output_dir)
+            seen.append(steps_in(folder))
+            os.utime(folder / f"checkpoint-{state.global_step}", (1e9 - 3600 * state.global_step,) * 2)
+
+    config = make_config(objectives={"answer_cross_entropy": 1.0})
+    module = DistillationModule(fresh_student(config)[0], run_objectives(config, table, table))
+    arguments = {"max_steps": 6, "save_steps": 1, "save_total_limit": 2, "per_device_train_batch_size": 4}
+    monkeypatch.setattr("flipkd.training.trainer.MetricsFile", lambda path: Clock())
+    fit(module, table, output_dir=tmp_path, arguments=arguments | {"report_to": "none", "disable_tqdm": True})
+    assert steps_in(tmp_path) == [5, 6]
+    assert seen == [[1], [1, 2], [2, 3], [3, 4], [4, 5], [5, 6]]
+    assert last_valid_checkpoint(tmp_path).name == "checkpoint-6"

@@ -70,6 +70,7 @@ def test_a_signal_to_one_rank_saves_and_stops_all(launches):
     assert "bug" not in done.stderr
 
 
+@pytest.mark.scenario("T8")
 def test_a_killed_rank_ends_all_with_one_sentence(launches):
     done = launches.done["killed"]
     assert done.returncode == 5, done.stderr

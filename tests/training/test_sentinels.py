@@ -117,6 +117,7 @@ def broken_at(call, change):
     return kept, spoil
 
 
+@pytest.mark.scenario("T6")
 def test_a_step_that_is_not_finite_changes_no_weight_and_is_named(make_config, table, tmp_path):
     def change(match):
         answers = match.answers.clone()
@@ -133,6 +134,7 @@ def test_a_step_that_is_not_finite_changes_no_weight_and_is_named(make_config, t
     assert all(torch.equal(kept["after"][name], weight) for name, weight in kept["weights"].items())
 
 
+@pytest.mark.scenario("T6")
 def test_gradients_that_break_under_a_finite_loss_are_told_apart(make_config, table, tmp_path):
     class Breaks(torch.autograd.Function):
         @staticmethod
@@ -165,6 +167,7 @@ def test_an_optimizer_that_cannot_skip_stops_at_once(make_config, table, tmp_pat
     assert kept["calls"] == 5
 
 
+@pytest.mark.scenario("T6")
 def test_no_checkpoint_holds_what_is_not_finite(make_config, table, tmp_path):
     _, spoil = broken_at(6, lambda match: type(match)(answers=match.answers * float("inf"), label=match.label))
     with pytest.raises(NumbersError, match="step 6"):

@@ -42,6 +42,7 @@ def test_a_signal_asks_to_save_and_stop_behind_the_step(number, caplog, own_hand
     assert own_handlers == []
 
 
+@pytest.mark.scenario("T4")
 def test_a_second_signal_is_not_caught(own_handlers):
     with OrderlyStop().listening():
         os.kill(os.getpid(), signal.SIGTERM)

@@ -13,7 +13,11 @@ import torch
 from safetensors.torch import load_file
 
 from flipkd.config import TrainConfig
+from flipkd.errors import ResourceError
+from flipkd.training import trainer
 from flipkd.training.checkpoints import last_valid_checkpoint
+from flipkd.training.module import DistillationModule
+from flipkd.training.run import fresh_student, run_objectives
 from flipkd.training.trainer import METRICS, totals
 
 CHILD = Path(__file__).parent / "run_child.py"
@@ -26,7 +30,7 @@ def run(config, *, step=0, place="step", number=signal.SIGKILL) -> int:
     path = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "PYTHONPATH": path, "HF_HUB_OFFLINE": "1"}
     done = subprocess.run([sys.executable, CHILD, *arguments], env=environment, capture_output=True, text=True)
-    assert done.returncode in (0, 75, -9), done.stderr[-3000:]
+    assert done.returncode in (0, 75, -9, -15), done.stderr[-3000:]
     return done.returncode
 
 
@@ -41,8 +45,6 @@ def adapter(folder: Path):
 
 @pytest.fixture(scope="module")
 def unbroken(base_models, tmp_path_factory):
-    from flipkd.config import TrainConfig
-
     folder = tmp_path_factory.mktemp("unbroken") / "run"
     config = TrainConfig.check(
         {
@@ -71,8 +73,6 @@ def unbroken(base_models, tmp_path_factory):
 
 
 def test_what_is_read_learns_at_its_own_rate(unbroken, tmp_path):
-    from flipkd.training.run import fresh_student
-
     still = unbroken.model_copy(update={"output_dir": str(tmp_path / "run"), "readout_learning_rate": 1e-20})
     assert run(still) == 0
     student, contract = fresh_student(still)
@@ -85,6 +85,7 @@ def test_what_is_read_learns_at_its_own_rate(unbroken, tmp_path):
     )
 
 
+@pytest.mark.scenario("T1")
 def test_killed_runs_end_bit_for_bit_where_an_unbroken_one_ends(unbroken, tmp_path):
     config = unbroken.model_copy(update={"output_dir": str(tmp_path / "run")})
     assert run(config, step=3) == -9, "before the first checkpoint"
@@ -129,6 +130,7 @@ def test_intervals_that_are_free_to_change_do_change(unbroken, tmp_path):
     assert [step for step, _ in losses(folder)] == [1, 2, 3, 4, 6, 8, 10, 12, 14, 16, 18]
 
 
+@pytest.mark.scenario("T4")
 def test_a_signal_saves_and_stops_with_75_and_the_run_goes_on(unbroken, tmp_path):
     config = unbroken.model_copy(update={"output_dir": str(tmp_path / "run")})
     assert run(config, step=6, number=signal.SIGTERM) == 75
@@ -138,6 +140,20 @@ def test_a_signal_saves_and_stops_with_75_and_the_run_goes_on(unbroken, tmp_path
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
+@pytest.mark.scenario("T4")
+def test_a_second_signal_stops_at_once_and_one_while_saving_waits_for_the_manifest(unbroken, tmp_path):
+    config = unbroken.model_copy(update={"output_dir": str(tmp_path / "run")})
+    assert run(config, step=6, place="step, twice", number=signal.SIGTERM) == -signal.SIGTERM
+    assert last_valid_checkpoint(Path(config.output_dir)).name == "checkpoint-4"
+    assert run(config, step=8, place="before manifest", number=signal.SIGTERM) == 75
+    assert last_valid_checkpoint(Path(config.output_dir)).name == "checkpoint-9"
+    assert run(config) == 0
+    ours, theirs = adapter(Path(config.output_dir)), adapter(Path(unbroken.output_dir))
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert losses(Path(config.output_dir)) == losses(Path(unbroken.output_dir))
+
+
+@pytest.mark.scenario("T2")
 def test_every_damaged_file_makes_the_newest_checkpoint_pass_over(unbroken, tmp_path, caplog):
     for file in sorted((Path(unbroken.output_dir) / "checkpoint-18").iterdir()):
         for damage in ("missing", "cut", "flipped", "empty"):
@@ -183,10 +199,6 @@ def test_metrics_hold_every_objective(unbroken):
 def test_head_and_checkpointing_change_no_loss_but_what_is_computed(
     make_config, table, tmp_path, changes, more, passes
 ):
-    from flipkd.training import trainer
-    from flipkd.training.module import DistillationModule
-    from flipkd.training.run import fresh_student, run_objectives
-
     config, seen = make_config("gemma3", lora_dropout=0.0, **changes), []
 
     def fit(name, **more):
@@ -204,3 +216,76 @@ def test_head_and_checkpointing_change_no_loss_but_what_is_computed(
         whole = fit("whole")
     assert found == pytest.approx(whole, abs=1e-3)
     assert len(found) == 4
+
+
+def steps_until_a_fault(config, table, folder, **arguments):
+    """A small run of its own with checkpoints at steps 2 and 4; raises what the fault makes of it."""
+    module = DistillationModule(fresh_student(config)[0], run_objectives(config, table, table))
+    usual = {"max_steps": 6, "save_steps": 2, "per_device_train_batch_size": 4, "report_to": "none"}
+    usual |= {"disable_tqdm": True, "logging_steps": 1}
+    return trainer.fit(module, table, output_dir=folder, arguments=usual | arguments)
+
+
+@pytest.fixture
+def plain(make_config):
+    return make_config(objectives={"answer_cross_entropy": 1.0}, lora_dropout=0.0)
+
+
+@pytest.mark.scenario("T7")
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, MemoryError])
+def test_where_memory_runs_out_the_last_checkpoint_is_gone_on_from(plain, table, tmp_path, monkeypatch, error, caplog):
+    forward, calls = DistillationModule.forward, []
+
+    def greedy(self, **batch):
+        calls.append(0)
+        if len(calls) == 4:
+            raise error("tried to allocate much")
+        return forward(self, **batch)
+
+    monkeypatch.setattr(DistillationModule, "forward", greedy)
+    with pytest.raises(ResourceError, match="memory ran out; halve per_device_train_batch_size") as caught:
+        steps_until_a_fault(plain, table, tmp_path)
+    assert caught.value.exit_code == 5
+    assert last_valid_checkpoint(tmp_path).name == "checkpoint-2"
+    steps_until_a_fault(plain, table, tmp_path)
+    assert "resuming at checkpoint-2" in caplog.text
+    assert [number for number, _ in losses(tmp_path)] == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.scenario("T10")
+def test_a_killed_worker_that_makes_batches_ends_the_run_with_a_sentence(plain, table, tmp_path, monkeypatch):
+    collate = trainer.Collator.__call__
+
+    def deadly(self, rows):
+        if len(made := list(tmp_path.glob("made-*"))) == 3 and torch.utils.data.get_worker_info():
+            os.kill(os.getpid(), signal.SIGKILL)
+        (tmp_path / f"made-{len(made)}").touch()
+        return collate(self, rows)
+
+    monkeypatch.setattr(trainer.Collator, "__call__", deadly)
+    workers = {"dataloader_num_workers": 1, "dataloader_prefetch_factor": 1, "save_steps": 1}
+    with pytest.raises(ResourceError, match=r"a process that makes batches has ended \(DataLoader worker") as caught:
+        steps_until_a_fault(plain, table, tmp_path, **workers)
+    assert caught.value.exit_code == 5
+    assert last_valid_checkpoint(tmp_path) is not None
+    monkeypatch.undo()
+    steps_until_a_fault(plain, table, tmp_path, **workers)
+    assert last_valid_checkpoint(tmp_path).name == "checkpoint-6"
+
+
+@pytest.mark.scenario("T3")
+@pytest.mark.parametrize("place", ["_save_optimizer_and_scheduler", "_save_rng_state"])
+def test_a_disk_that_fills_up_in_a_checkpoint_leaves_the_one_before_it(plain, table, tmp_path, monkeypatch, place):
+    def full(self, *_arguments, **_more):
+        if self.state.global_step == 4:
+            raise OSError(28, "No space left on device")
+        return whole(self, *_arguments, **_more)
+
+    whole = getattr(trainer.DistillationTrainer, place)
+    monkeypatch.setattr(trainer.DistillationTrainer, place, full)
+    with pytest.raises(ResourceError, match="the disk is full"):
+        steps_until_a_fault(plain, table, tmp_path, save_total_limit=1)
+    assert last_valid_checkpoint(tmp_path).name == "checkpoint-2"
+    monkeypatch.undo()
+    steps_until_a_fault(plain, table, tmp_path, save_total_limit=1)
+    assert [path.name for path in tmp_path.glob("checkpoint-*")] == ["checkpoint-6"]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from flipkd import __version__
 from flipkd.data import read_blocks
-from flipkd.errors import DataError, UsageError
+from flipkd.errors import DataError, NumbersError, UsageError
 from flipkd.files import sha256
 from flipkd.stages.growing import GrowingFile, growing
 from flipkd.stages.results import csv_text, require_writable
@@ -183,7 +183,13 @@ def _scored(score: Scorer, blocks: Iterator[PairBlock], *, count: int, done: int
             if skip == len(block.left):
                 continue
             pairs = list(zip(block.left[skip:], block.right[skip:], strict=True))
-            scored = score.rows(pairs)
+            try:
+                scored = score.rows(pairs)
+            except NumbersError as error:
+                row = first - len(pairs) + 1
+                raise NumbersError(
+                    f"{error}, where pair 0 is row {row} of the file; the rows before are kept"
+                ) from error
             kept = {name: values[skip:] for name, values in block.kept.items()}
             yield [{name: values[k] for name, values in kept.items()} | row for k, row in enumerate(scored)]
             bar.update(len(pairs))
@@ -204,7 +210,7 @@ class Scorer:
 
     def __init__(self, matcher: Matcher, *, cascade: bool, batch_size: int | None) -> None:
         self.matcher, self.cascade, self.batch_size = matcher, cascade, batch_size
-        self.pairs, self.seconds = 0, 0.0
+        self.pairs, self.cut, self.seconds = 0, 0, 0.0
         if cascade:
             matcher.require_cascade()
 
@@ -216,6 +222,8 @@ class Scorer:
             scores, read = matcher.cascade(pairs, batch_size=self.batch_size)
         else:
             scores = matcher.predict(pairs, batch_size=self.batch_size)
+            sides = [matcher.student.prompt.text_ids(side) for side in zip(*pairs, strict=True)]
+            self.cut += sum(left[1] or right[1] for left, right in zip(*sides, strict=True))
         values = [scores.tolist(), matcher.calibration.apply(scores).tolist(), matcher.decisions(scores)]
         if self.cascade:
             values.append([STUDENT if by_student else TEACHER for by_student in read])
@@ -223,7 +231,12 @@ class Scorer:
         return [dict(zip(names, (*pair, *row), strict=True)) for pair, *row in zip(pairs, *values, strict=True)]
 
     def tell(self, counts: Counter[str]) -> None:
-        """Log what the cascade saved; the speed is that of this process."""
+        """Log how many pairs were cut, and what the cascade saved; the speed is that of this process."""
+        if self.cut:
+            most = self.matcher.student.prompt.max_text_length
+            logger.warning(
+                "%d of %d pairs have a text of more than %d tokens, which is cut", self.cut, self.pairs, most
+            )
         if self.cascade and self.pairs:
             logger.warning(
                 "cascade: the teacher alone decided %.1f %% of %d pairs; %.3g pairs a second",

@@ -98,7 +98,18 @@ def read_adapter(folder: Path) -> tuple[Any, dict[str, Tensor]]:
     place = folder / ADAPTER
     config = lora_config(place / SETTINGS)
     with library_errors(place, UNREADABLE):
-        return config, load_file(place / "adapter_model.safetensors")
+        state = load_file(place / "adapter_model.safetensors")
+    require_finite(place, state)
+    return config, state
+
+
+def require_finite(place: Path, tensors: dict[str, Tensor]) -> None:
+    """Raise ArtefactError naming the first tensor with a value that is not finite: it would make every score NaN."""
+    for name, tensor in tensors.items():
+        if not bool(tensor.isfinite().all()):
+            raise ArtefactError(
+                f"{place}: {shorten(name)} holds values that are not finite; take a matcher of another run, or train anew"
+            )
 
 
 def load_adapter(model: Any, folder: Path) -> Any:

@@ -27,10 +27,10 @@ FOUR_BITS = 2.0
 
 def golden_pair(student: Student) -> GoldenPair:
     """The golden pair of a student as it is now. Raises NumbersError when its score is not finite."""
-    ids, score = _read(student, *TEXTS)
+    score = _score(student, *TEXTS)
     if not math.isfinite(score):
         raise NumbersError(f"the student scores its golden pair {score}; the training broke down: lower learning_rate")
-    return GoldenPair(text1=TEXTS[0], text2=TEXTS[1], ids=ids, score=score)
+    return GoldenPair(text1=TEXTS[0], text2=TEXTS[1], ids=_ids(student, *TEXTS), score=score)
 
 
 def check_golden(student: Student, contract: ScoreContract, folder: Path) -> None:
@@ -39,13 +39,13 @@ def check_golden(student: Student, contract: ScoreContract, folder: Path) -> Non
     if stored is None:
         logger.info("%s: format %d, without a golden pair to check its scores by", folder, contract.format)
         return
-    with library_errors(folder, "the model does not run"):
-        ids, score = _read(student, stored.text1, stored.text2)
-    if ids != stored.ids:
+    if _ids(student, stored.text1, stored.text2) != stored.ids:
         raise ArtefactError(
             f"{folder / CONTRACT}: its golden pair gives other token ids than when it was saved: the tokenizer is another, "
             "or a library that reads it (transformers, tokenizers); take the versions of training"
         )
+    with library_errors(folder, "the model does not run"):
+        score = _score(student, stored.text1, stored.text2)
     most = FOUR_BITS if contract.load_in_4bit else TOLERANCE.get(contract.dtype, TOLERANCE["bfloat16"])
     if not abs(score - stored.score) <= most:
         raise ArtefactError(
@@ -54,7 +54,9 @@ def check_golden(student: Student, contract: ScoreContract, folder: Path) -> Non
         )
 
 
-def _read(student: Student, text1: str, text2: str) -> tuple[list[int], float]:
-    """Token ids and score of a pair."""
-    ids = student.prompt.pair_rows([text1], [text2])[0].ids
-    return list(ids), float(score_pairs(student, [text1], [text2]).answer[0])
+def _ids(student: Student, text1: str, text2: str) -> list[int]:
+    return list(student.prompt.pair_rows([text1], [text2])[0].ids)
+
+
+def _score(student: Student, text1: str, text2: str) -> float:
+    return float(score_pairs(student, [text1], [text2]).answer[0])

@@ -11,7 +11,7 @@ from flipkd.artefacts import library_errors
 from flipkd.device import best_device
 from flipkd.errors import ArtefactError
 from flipkd.files import check_manifest
-from flipkd.student.adapter import load_adapter
+from flipkd.student.adapter import load_adapter, require_finite
 from flipkd.student.answer_path import require_on_path
 from flipkd.student.attention import AUTO
 from flipkd.student.base_config import config_of, require_config
@@ -143,7 +143,9 @@ def load_student(
         loaded = load_adapter(model, folder).eval().requires_grad_(False)
         if merge:
             loaded = loaded.merge_and_unload()
-            readout = Readout(loaded, contract.readout_places, weights=load_file(folder / READOUT))
+            copies = load_file(folder / READOUT)
+            require_finite(folder / READOUT, copies)
+            readout = Readout(loaded, contract.readout_places, weights=copies)
         else:
             readout = Readout(loaded.get_base_model(), contract.readout_places)
         student = Student(loaded, prompt, readout)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +12,37 @@ from transformers import TrainerCallback
 
 from flipkd import ranks
 from flipkd.errors import ArtefactError
-from flipkd.files import check_manifest, read_json, write_manifest
+from flipkd.files import MANIFEST, check_manifest, read_json, write_manifest
 
 logger = logging.getLogger(__name__)
 NAME = re.compile(r"^checkpoint-(\d+)$")
 
 
 class Manifests(TrainerCallback):  # type: ignore[misc]  # transformers has no types here
-    """Seals each checkpoint once transformers has written all of it."""
+    """Seals each checkpoint once transformers has written all of it, and then keeps the newest `keep`; None: all."""
+
+    def __init__(self, keep: int | None = None) -> None:
+        self.keep = keep
 
     def on_save(self, args: Any, state: Any, control: Any, **_unused: Any) -> None:
         """Write the manifest of the checkpoint that was just saved."""
         ranks.wait()  # each rank writes the state of its own random generators
         if state.is_world_process_zero:
             write_manifest(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+            if self.keep:
+                remove_old(Path(args.output_dir), step=state.global_step, keep=self.keep)
+
+
+def remove_old(output_dir: Path, *, step: int, keep: int) -> None:
+    """Remove the checkpoints before the newest `keep` sealed ones up to `step`.
+
+    Transformers would go by the time of change, and remove the newest when the clock was set back.
+    """
+    earlier = [(number, folder) for number, folder in _numbered(output_dir) if number <= step]
+    sealed = [number for number, folder in earlier if (folder / MANIFEST).exists()]
+    for number, folder in earlier:
+        if sealed[keep - 1 :] and number < sealed[keep - 1]:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 class GivenIntervals(TrainerCallback):  # type: ignore[misc]
@@ -53,8 +71,7 @@ def last_valid_checkpoint(output_dir: Path) -> Path | None:
 
     Every checkpoint that is passed over is logged with its reason.
     """
-    numbered = [(int(found.group(1)), p) for p in output_dir.glob("checkpoint-*") if (found := NAME.match(p.name))]
-    for _, folder in sorted(numbered, reverse=True):
+    for _, folder in _numbered(output_dir):
         try:
             check_manifest(folder)
         except ArtefactError as error:
@@ -62,3 +79,9 @@ def last_valid_checkpoint(output_dir: Path) -> Path | None:
         else:
             return folder
     return None
+
+
+def _numbered(output_dir: Path) -> list[tuple[int, Path]]:
+    """(Step, folder) of every checkpoint, the highest step first."""
+    numbered = [(int(found.group(1)), p) for p in output_dir.glob("checkpoint-*") if (found := NAME.match(p.name))]
+    return sorted(numbered, reverse=True)

@@ -171,13 +171,14 @@ def _trainer(
         # Without an objective of the answer nothing reaches the adapters behind the last place that is read.
         given.ddp_find_unused_parameters = not any("answers" in term.needs for term in module.objectives)
     collator = Collator(module.student, table, represent=module.represent, behind_head=module.behind_head)
+    manifests, given.save_total_limit = Manifests(given.save_total_limit), None
     try:
         return DistillationTrainer(
             model=module,
             args=given,
             data_collator=collator,
             train_dataset=RowNumbers(len(table)),
-            callbacks=[Draws(module), Sentinels(module), GivenIntervals(), Manifests(), *callbacks],
+            callbacks=[Draws(module), Sentinels(module), GivenIntervals(), manifests, *callbacks],
         )
     except torch.OutOfMemoryError:
         raise
@@ -220,6 +221,13 @@ def _explained(output_dir: Path) -> Iterator[None]:
         ) from error
     except ImportError as error:  # of an optimizer that is a package of its own
         raise ConfigError(f"{REFUSED}: {error}") from error
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker"):
+            raise
+        raise ResourceError(
+            f"a process that makes batches has ended ({error}); run the same command to go on from the last checkpoint, "
+            "with training_arguments.dataloader_num_workers=0 in another output_dir if memory does not suffice"
+        ) from error
     except Exception as error:
         if type(error).__name__ != "UnpicklingError":
             raise
