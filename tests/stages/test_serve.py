@@ -3,6 +3,7 @@
 import sys
 
 import pytest
+from commands import flipkd
 from servers import running
 
 from flipkd.matcher import Matcher
@@ -45,6 +46,6 @@ def test_the_server_says_what_the_matcher_says(trained, tmp_path):
 
 
 def test_a_base_model_that_has_moved_ends_the_server_with_what_to_do(trained, tmp_path):
-    with served("--matcher", trained, "--base_model", tmp_path / "moved") as server:
-        assert server.process.wait(60) == 4
-        assert "--base_model" in server.process.stderr.read()
+    done = flipkd("serve", "--port", 0, "--matcher", trained, "--base_model", tmp_path / "moved")
+    assert done.code == 4
+    assert "--base_model" in done.err
