@@ -83,6 +83,7 @@ def compared(finished):
     return SimpleNamespace(folder=folder, **json.loads((folder / "quality.json").read_text()))
 
 
+@pytest.mark.slow
 def test_everything_is_measured_or_says_why_not(gpu, measured):
     wanted = gpu.measurements.measurements(gpu.measurements.TINY)
     assert list(measured.measurements) == [measurement.name for measurement in wanted]
@@ -92,6 +93,7 @@ def test_everything_is_measured_or_says_why_not(gpu, measured):
     assert len(measured.said.splitlines()) == len(wanted) + 2  # and the two comparisons
 
 
+@pytest.mark.slow
 def test_a_measurement_has_a_value_its_unit_and_what_made_it(measured):
     for name, found in measured.measurements.items():
         if found["state"] != "measured":
@@ -111,6 +113,7 @@ def test_a_measurement_has_a_value_its_unit_and_what_made_it(measured):
     assert measured.tiny
 
 
+@pytest.mark.slow
 def test_batches_are_those_that_were_asked_for(measured):
     from flipkd.config import TrainConfig
 
@@ -276,6 +279,7 @@ def pairs_folder(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_units_side_by_side_and_what_became_of_each(compared):
     assert compared.missing == [f"mqp_medical-{name}-seed0" for name in SYSTEMS]
     assert sorted(compared.units) == sorted(f"mrpc-{name}-seed0" for name in SYSTEMS)
@@ -289,6 +293,7 @@ def test_units_side_by_side_and_what_became_of_each(compared):
         assert found["average_precision"] == compared.units[f"mrpc-{name}-seed0"]["average_precision"] > 0
 
 
+@pytest.mark.slow
 def test_results_scores_and_logs_are_in_one_archive(compared):
     with tarfile.open(compared.folder / "quality.tar.gz") as tar:
         names = tar.getnames()
@@ -336,6 +341,7 @@ def test_the_page_says_what_the_results_say(page):
     assert text == page.filled(text), "run: python benchmarks/gpu/page.py"
 
 
+@pytest.mark.slow
 def test_the_page_of_a_run(page, measured, compared, tmp_path):
     assert page.section(tmp_path) == page.NOT_RUN
     shutil.copy(measured.folder / "measurements.json", tmp_path)

@@ -113,6 +113,7 @@ def test_startup_match_and_startup_load_do_their_work(speed, task, monkeypatch):
     assert speed.growth.startup_load(task)(1).seconds > 0
 
 
+@pytest.mark.slow
 def test_time_is_told_apart_by_operator(speed, task, pairs, tmp_path):
     kinds = {
         "aten::mm": "matrix products",
@@ -273,6 +274,7 @@ def test_a_worker_that_ends_is_told_with_its_last_words(speed, pairs):
         speed.processes.Worker("gemm", pairs=pairs + ".csv", model="none").wait_until_ready()
 
 
+@pytest.mark.slow
 def test_who_cannot_run_is_named_and_the_others_take_their_turns(speed, pairs, capsys):
     found = speed.run.take_turns(["nobody", "gemm"], pairs=pairs, model="none", repeats=2, counts={})
     assert list(found) == ["gemm"]

@@ -18,6 +18,7 @@ def served(*words):
     return running(sys.executable, "-m", "flipkd", "serve", "--port", 0, *words, first_line_on="stderr")
 
 
+@pytest.mark.slow
 def test_the_server_says_what_the_matcher_says(trained, tmp_path):
     key = tmp_path / "key"
     key.write_text("0123456789abcdef\n")

@@ -78,6 +78,7 @@ def test_what_is_read_learns_at_its_own_rate(unbroken, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_killed_runs_end_bit_for_bit_where_an_unbroken_one_ends(unbroken, tmp_path):
     config = unbroken.model_copy(update={"output_dir": str(tmp_path / "run")})
     assert run(config, step=3) == -9, "before the first checkpoint"
