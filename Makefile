@@ -3,8 +3,10 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+# A worker for each core, of one thread each; all tests of a file run in one worker, in the order of tests/conftest.py.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-gpu install clean
+.PHONY: demo test test-fast test-gpu install clean
 .DELETE_ON_ERROR:
 
 demo: $(STAMP)
@@ -14,7 +16,13 @@ test: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+	$(PYTEST)
+
+# The checks without the tests that take more than 5 seconds.
+test-fast: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(PYTEST) -m "not slow"
 
 # The tests marked `gpu`; where there is no GPU they say that they were skipped.
 test-gpu: $(STAMP)

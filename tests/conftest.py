@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
@@ -10,6 +11,28 @@ from commands import flipkd, given, student
 from tiny import FAMILIES, build_encoders, build_model, build_tokenizer, make_table, write_pairs
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # a test that would reach for the network fails instead
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # models are tiny, and other tests use the other cores
+gc.disable()  # nothing that is imported becomes garbage; see pytest_collection_finish
+MOST_WORKERS = 8  # each imports torch, which takes about a gigabyte
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Workers of `-n auto`: one for each core that this process may use."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(usable, MOST_WORKERS)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run files with slow tests first, so that no worker is left alone with one at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
+def pytest_collection_finish() -> None:
+    """Collect garbage from now on, but never look through what was imported: a second for each gc.collect()."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

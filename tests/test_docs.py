@@ -7,7 +7,7 @@ import importlib.util
 import inspect
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -127,14 +127,28 @@ def links(page: Path) -> Iterator[tuple[Path, str]]:
             yield (page.parent / name if name else page), anchor
 
 
+def failures(check: Callable[..., None], cases: Iterable[tuple[object, ...]]) -> list[str]:
+    """Run `check(*case)` on all cases; the name of each that fails (its first member) and why."""
+    found = []
+    for case in cases:
+        try:
+            check(*case)
+        except Exception as error:
+            found.append(f"{case[0]}: {type(error).__name__}: {error}")
+    return found
+
+
 # Links and pages
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_relative_link_leads_somewhere(page):
-    for target, anchor in links(page):
-        assert target.exists(), f"{page.name}: {target} is not there"
-        assert not anchor or anchor in slugs(target.read_text(encoding="utf-8")), f"{page.name}: no {anchor}"
+def test_every_relative_link_leads_somewhere():
+    broken = [
+        f"{page.name}: {target}#{anchor}"
+        for page in PAGES
+        for target, anchor in links(page)
+        if not target.exists() or (anchor and anchor not in slugs(target.read_text(encoding="utf-8")))
+    ]
+    assert broken == []
 
 
 def test_the_index_links_every_page():
@@ -162,8 +176,11 @@ def test_the_memory_table_is_what_the_function_says():
 # Commands and settings
 
 
-@pytest.mark.parametrize("fence, words", commands(), ids=str)
-def test_a_command_is_one_that_flipkd_takes(fence, words):
+def test_every_command_is_one_that_flipkd_takes():
+    assert failures(check_command, commands()) == []
+
+
+def check_command(_fence: Fence, words: list[str]) -> None:
     verb, *arguments = [word for word in words if word not in ("--debug", "--verbose")]
     if verb == "VERB":
         assert arguments == ["--help"]
@@ -195,8 +212,11 @@ def test_commands_are_found():
     assert shown >= set(VERBS) - {"demo"}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_assignment_names_a_setting(page):
+def test_every_assignment_names_a_setting():
+    assert failures(check_assignments, [(page,) for page in PAGES]) == []
+
+
+def check_assignments(page: Path) -> None:
     stages = {name: set(model.model_fields) for name, model in SETTINGS.items()}
     for key in re.findall(r"--set '?([\w.:]+)=", page.read_text(encoding="utf-8")):
         if key == "KEY":  # the help's own word
@@ -210,8 +230,11 @@ def test_every_assignment_names_a_setting(page):
             assert not knob or knob in {"weight", *knobs_of(objective)}, f"{page.name}: --set {key}="
 
 
-@pytest.mark.parametrize("fence", fences("yaml"), ids=str)
-def test_a_yaml_block_holds_settings_of_the_verb_in_its_first_line(fence, tmp_path):
+def test_every_yaml_block_holds_settings_of_the_verb_in_its_first_line(tmp_path):
+    assert failures(check_yaml, [(fence, tmp_path) for fence in fences("yaml")]) == []
+
+
+def check_yaml(fence: Fence, tmp_path: Path) -> None:
     verb = re.match(r"# (\w+)\.yaml\n", fence.text)[1]
     (tmp_path / "settings.yaml").write_text(fence.text, encoding="utf-8")
     built = SETTINGS[verb].build(tmp_path / "settings.yaml")
@@ -222,8 +245,11 @@ def test_a_yaml_block_holds_settings_of_the_verb_in_its_first_line(fence, tmp_pa
 # Python
 
 
-@pytest.mark.parametrize("fence", fences("python"), ids=str)
-def test_a_python_block_compiles_and_its_names_exist(fence):
+def test_every_python_block_compiles_and_its_names_exist():
+    assert failures(check_python, [(fence,) for fence in fences("python")]) == []
+
+
+def check_python(fence: Fence) -> None:
     for node in ast.walk(ast.parse(fence.text)):
         if isinstance(node, ast.ImportFrom) and node.module.split(".")[0] == "flipkd":
             missing = {alias.name for alias in node.names} - set(top_level(node.module))

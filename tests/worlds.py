@@ -1,4 +1,4 @@
-"""Several gloo processes on this CPU, for tests of what ranks do together; imports are paid for once."""
+"""Processes forked from a server that has imported everything: one that may be killed, or ranks that talk by gloo."""
 
 from __future__ import annotations
 
@@ -17,9 +17,7 @@ def in_world(size: int, work: Callable[..., Any], folder: Path, *arguments: Any)
     """What `work(*arguments)` returned on each of `size` ranks; `work` stands in a module that tests can import."""
     import torch
 
-    context: ForkServerContext = multiprocessing.get_context("forkserver")
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
-    context.set_forkserver_preload(PRELOADED)
+    context = _context()
     folder.mkdir(parents=True)
     ranks = [context.Process(target=_rank, args=(rank, size, folder, work, arguments)) for rank in range(size)]
     for process in ranks:
@@ -29,6 +27,25 @@ def in_world(size: int, work: Callable[..., Any], folder: Path, *arguments: Any)
         process.kill()
     assert [process.exitcode for process in ranks] == [0] * size
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(size)]
+
+
+def exit_code_of(work: Callable[..., Any], *arguments: Any) -> int | None:
+    """Run `work(*arguments)` in one process; its exit code, minus the signal that killed it, None if it did not end."""
+    process = _context().Process(target=work, args=arguments)
+    process.start()
+    process.join(PATIENCE)
+    code = process.exitcode
+    process.kill()
+    return code
+
+
+def _context() -> ForkServerContext:
+    context: ForkServerContext = multiprocessing.get_context("forkserver")
+    here, before = str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")
+    if here not in before.split(os.pathsep):
+        os.environ["PYTHONPATH"] = os.pathsep.join([here, before])
+    context.set_forkserver_preload(PRELOADED)
+    return context
 
 
 def _rank(rank: int, size: int, folder: Path, work: Callable[..., Any], arguments: tuple[Any, ...]) -> None:

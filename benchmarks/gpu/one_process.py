@@ -15,7 +15,7 @@ import time
 import traceback
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 sys.path.append(
     str(Path(__file__).parents[1] / "speed")
@@ -95,10 +95,10 @@ def said(name: str, result: dict[str, Any]) -> str:
     return f"{name}: {result['value']:.5g} {result['unit']} ({', '.join(extra)})"
 
 
-def all_of_them(chosen: list[Measurement], bench: Bench, results: Results, *, size: Size, until: float) -> int:
-    """Measure what there is time for; the exit code."""
-    channel = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print is for the log
+def all_of_them(
+    chosen: list[Measurement], bench: Bench, results: Results, *, size: Size, until: float, channel: TextIO
+) -> int:
+    """Measure what there is time for, a line to `channel` for each; the exit code."""
     for measurement in chosen:
         left, needed = until - time.time(), measurement.estimate * size.estimates
         if left < needed:
@@ -133,7 +133,9 @@ def main() -> None:
     setattr(loading, "load_tokenizer", cache(loading.load_tokenizer))  # noqa: B010  mypy knows functions as constants
     bench = Bench(given.model, given.pairs, size, given.scratch, device, found=results.found, tiny=given.tiny)
     chosen = select(size, given.names)
-    sys.exit(all_of_them(chosen, bench, results, size=size, until=given.until))
+    channel = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what libraries print is for the log
+    sys.exit(all_of_them(chosen, bench, results, size=size, until=given.until, channel=channel))
 
 
 if __name__ == "__main__":

@@ -18,8 +18,6 @@ from typing import Any
 
 from workload import MissingError, read_task
 
-from flipkd.stages.units import peak_memory, reset_peak_memory
-from flipkd.student import loading
 from flipkd.tables import pick
 
 CONTENDERS = {
@@ -62,10 +60,14 @@ def repeat(name: str, *, pairs: str, model: str, channel: Any) -> None:
         channel.write(json.dumps(value) + "\n")
         channel.flush()
 
+    task = read_task(pairs, model)  # a wrong file is found before the seconds of the imports below
+    from flipkd.stages.units import peak_memory, reset_peak_memory
+    from flipkd.student import loading
+
     # A fresh student for each turn needs no fresh tokenizer, whose loading is seconds outside the time.
     setattr(loading, "load_tokenizer", cache(loading.load_tokenizer))  # noqa: B010  mypy knows functions as constants
     try:
-        repetition = pick(CONTENDERS, name, what="contender")(read_task(pairs, model))
+        repetition = pick(CONTENDERS, name, what="contender")(task)
     except MissingError as missing:
         say({"missing": str(missing)})
         return

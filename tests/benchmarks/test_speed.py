@@ -1,6 +1,7 @@
 """The speed benchmark on tiny models: what contenders report, how FLOPs and ratios are counted, what the page says."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from commands import flipkd
 from tiny import build_model, make_table, write_pairs
 
 FOLDER = Path(__file__).parents[2] / "benchmarks" / "speed"
@@ -90,14 +92,28 @@ def test_memory_is_that_of_scoring_all_pairs(speed, task):
     assert speed.growth.memory(task)(3 * COUNT).pairs == 3 * COUNT
 
 
-def test_start_up_is_a_process_of_its_own(speed, task):
-    work = speed.growth.startup_match(task)(1)
-    assert len(work.scores) == 1
-    assert speed.growth.startup_load(task)(1).seconds > 0
+def test_startup_runs_a_process_of_its_own(speed):
+    assert speed.growth.run("import os, sys; print(os.getppid(), sys.argv[1])", "word") == f"{os.getpid()} word\n"
     with pytest.raises(subprocess.CalledProcessError):
         speed.growth.run("raise SystemExit(3)")
 
 
+def test_startup_match_and_startup_load_do_their_work(speed, task, monkeypatch):
+    def run_here(code, *words):
+        """As growth.run, without the seconds of a new process."""
+        if "flipkd" in code:
+            return flipkd(*words).out
+        monkeypatch.setattr(sys, "argv", ["-c", *words])
+        exec(code, {})
+        return ""
+
+    monkeypatch.setattr(speed.growth, "run", run_here)
+    work = speed.growth.startup_match(task)(1)
+    assert len(work.scores) == 1
+    assert speed.growth.startup_load(task)(1).seconds > 0
+
+
+@pytest.mark.slow
 def test_time_is_told_apart_by_operator(speed, task, pairs, tmp_path):
     kinds = {
         "aten::mm": "matrix products",
@@ -253,27 +269,24 @@ def test_every_contender_of_a_ratio_is_in_the_table_and_has_pairs(speed):
 # Processes and pages
 
 
-def test_a_worker_takes_turns_and_its_end_is_told(speed, pairs):
-    worker = speed.processes.Worker("gemm", pairs=pairs, model="none")
-    worker.wait_until_ready()
-    found = worker.repeat(0)
-    worker.close()
-    assert found["flops"] / found["seconds"] > 0
-    assert found["threads"] == speed.processes.threads()
+def test_a_worker_that_ends_is_told_with_its_last_words(speed, pairs):
     with pytest.raises(speed.processes.Failed, match="no such file"):
         speed.processes.Worker("gemm", pairs=pairs + ".csv", model="none").wait_until_ready()
 
 
+@pytest.mark.slow
 def test_who_cannot_run_is_named_and_the_others_take_their_turns(speed, pairs, capsys):
     found = speed.run.take_turns(["nobody", "gemm"], pairs=pairs, model="none", repeats=2, counts={})
     assert list(found) == ["gemm"]
     assert len(found["gemm"]) == 2
+    assert all(turn["flops"] / turn["seconds"] > 0 for turn in found["gemm"])
+    assert {turn["threads"] for turn in found["gemm"]} == {speed.processes.threads()}
     assert "nobody: its process ended with 2" in capsys.readouterr().err
 
 
-def test_the_page_says_what_the_results_say():
-    done = subprocess.run([sys.executable, FOLDER / "page.py", "--check"], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+def test_the_page_says_what_the_results_say(speed, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["page.py", "--check"])
+    speed.page.main()
 
 
 def test_the_table_of_the_page(speed, tmp_path):

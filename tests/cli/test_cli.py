@@ -95,6 +95,7 @@ def test_bad_pairs_are_refused_before_torch_is_imported(verb, pair_files, tmp_pa
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one.csv"]
 
 
+@pytest.mark.slow
 def test_a_process_of_its_own_keeps_stdout_for_results_and_stderr_for_what_matters(
     trained, encoders, pair_files, tmp_path
 ):

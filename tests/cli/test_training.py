@@ -177,6 +177,7 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(base_models, pair_files, tmp_
 
 
 @pytest.mark.scenario("T3")
+@pytest.mark.slow
 def test_a_full_disk_leaves_nothing_half_written_and_the_run_goes_on_once_there_is_space(
     base_models, pair_files, tmp_path
 ):

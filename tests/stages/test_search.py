@@ -99,6 +99,7 @@ def test_the_model_that_made_the_index_encodes_the_question_whoever_judges(faq, 
             matcher.search("my card", made)
 
 
+@pytest.mark.slow
 def test_the_server_finds_what_the_command_finds(indexed, trained):
     query = "the machine kept my card"
     words = ("--matcher", trained, "--index", indexed)

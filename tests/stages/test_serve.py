@@ -3,6 +3,7 @@
 import sys
 
 import pytest
+from commands import flipkd
 from servers import running
 
 from flipkd.matcher import Matcher
@@ -17,6 +18,7 @@ def served(*words):
     return running(sys.executable, "-m", "flipkd", "serve", "--port", 0, *words, first_line_on="stderr")
 
 
+@pytest.mark.slow
 def test_the_server_says_what_the_matcher_says(trained, tmp_path):
     key = tmp_path / "key"
     key.write_text("0123456789abcdef\n")
@@ -46,6 +48,6 @@ def test_the_server_says_what_the_matcher_says(trained, tmp_path):
 
 @pytest.mark.scenario("S14")
 def test_a_base_model_that_has_moved_ends_the_server_with_what_to_do(trained, tmp_path):
-    with served("--matcher", trained, "--base_model", tmp_path / "moved") as server:
-        assert server.process.wait(60) == 4
-        assert "--base_model" in server.process.stderr.read()
+    done = flipkd("serve", "--port", 0, "--matcher", trained, "--base_model", tmp_path / "moved")
+    assert done.code == 4
+    assert "--base_model" in done.err

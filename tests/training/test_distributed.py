@@ -14,6 +14,7 @@ from commands import flipkd, given, student
 from flipkd.files import check_manifest
 from flipkd.training.trainer import METRICS
 
+pytestmark = pytest.mark.slow
 CHILD = Path(__file__).parent / "ranks_child.py"
 STEPS = 24  # of 48 pairs and as many mined ones, in twos of 4, for two epochs
 

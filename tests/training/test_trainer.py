@@ -1,16 +1,15 @@
 """A killed run goes on and ends bit for bit where an unbroken one ends; damaged checkpoints are passed over."""
 
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from killed_run import train_until
 from safetensors.torch import load_file
+from worlds import exit_code_of
 
 from flipkd.config import TrainConfig
 from flipkd.errors import ResourceError
@@ -20,18 +19,12 @@ from flipkd.training.module import DistillationModule
 from flipkd.training.run import fresh_student, run_objectives
 from flipkd.training.trainer import METRICS, totals
 
-CHILD = Path(__file__).parent / "run_child.py"
-TESTS = CHILD.parents[1]
-
 
 def run(config, *, step=0, place="step", number=signal.SIGKILL) -> int:
     """Exit code of a run in a process of its own, killed at `step` unless that is 0."""
-    arguments = [json.dumps(config.model_dump(mode="json")), str(step), place, str(int(number))]
-    path = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "PYTHONPATH": path, "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run([sys.executable, CHILD, *arguments], env=environment, capture_output=True, text=True)
-    assert done.returncode in (0, 75, -9, -15), done.stderr[-3000:]
-    return done.returncode
+    code = exit_code_of(train_until, config.model_dump(mode="json"), step, place, int(number))
+    assert code in (0, 75, -9, -15)
+    return code
 
 
 def losses(folder: Path) -> list[tuple[int, float]]:
@@ -86,6 +79,7 @@ def test_what_is_read_learns_at_its_own_rate(unbroken, tmp_path):
 
 
 @pytest.mark.scenario("T1")
+@pytest.mark.slow
 def test_killed_runs_end_bit_for_bit_where_an_unbroken_one_ends(unbroken, tmp_path):
     config = unbroken.model_copy(update={"output_dir": str(tmp_path / "run")})
     assert run(config, step=3) == -9, "before the first checkpoint"
