@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+DOCS_STAMP := $(VENV)/.installed-docs
 # A worker for each core, of one thread each; all tests of a file run in one worker, in the order of tests/conftest.py.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-fast test-gpu install clean
+.PHONY: demo test test-fast test-gpu docs install clean
 .DELETE_ON_ERROR:
 
 demo: $(STAMP)
@@ -28,6 +29,10 @@ test-fast: $(STAMP)
 test-gpu: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m gpu -rs
 
+# The documentation site in site/; a broken link is an error.
+docs: $(DOCS_STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 install: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt src/flipkd/__init__.py
@@ -36,5 +41,9 @@ $(STAMP): pyproject.toml constraints.txt src/flipkd/__init__.py
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[demo,report,serve,dev]'
 	@touch $@
 
+$(DOCS_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	@touch $@
+
 clean:
-	rm -rf $(VENV) demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) demo site .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -5,8 +5,9 @@
 
 A page holds `<!-- table: NAME -->` and `<!-- /table -->`, and what stands between is made here. NAME is a data set of
 results/, `main` for all sets at a glance, `ablations` for the paper's on the sets that have them, `variants` for all that
-change one setting, `labels` for fewer labelled pairs, `both_orders` for what
-`both_orders.py` found, or `choices/...` for the runs of that folder, on which a default was decided.
+change one setting, `labels` for fewer labelled pairs, `both_orders` for the results of
+`both_orders.py`, `headline` and `speed` for the README, or `choices/...` for the runs of that folder, on which a default was
+decided.
 """
 
 from __future__ import annotations
@@ -53,6 +54,21 @@ ABLATIONS = ("flipped", "minus_dist", "minus_mcl", "plain")  # in the paper's or
 ABLATION_SETS = ("banking77_faq", "mqp_medical")
 BUDGETS = ("100", "300", "1000")
 METRICS = ("f1", "average_precision")
+HEADLINE = {  # systems of the README, as a reader who does not know flipkd would name them
+    "teacher_finetuned": "encoder",
+    "plain": "LLM",
+    "plain+teacher_finetuned": "LLM + encoder",
+    "flipped": "flipkd",
+}
+SPEED = {  # ratios of the README
+    "train_plain_vs_trl": "training on labels: pairs per second / TRL's",
+    "train_plain_vs_sentence_transformers": "training on labels: pairs per second / sentence-transformers'",
+    "flipped_joint_cost": "training: seconds with the teacher / without (lower is better)",
+    "score_vs_sentence_transformers": "scoring: pairs per second / sentence-transformers'",
+    "score_vs_llama_cpp": "scoring: pairs per second / llama.cpp's",
+    "score_vs_generate": "scoring: pairs per second / transformers' generate",
+    "rank_vs_cross_encoder": "ranking of known documents: pairs per second / a cross-encoder's",
+}
 PAGES = ("README.md", "docs/results.md")
 BLOCK = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- /table -->)", re.DOTALL)
 
@@ -62,6 +78,10 @@ def block(name: str) -> str:
     if name.startswith("choices/"):
         return choices_table(_read(HERE / name))
     results = _read(RESULTS)
+    if name == "headline":
+        return headline_table(results)
+    if name == "speed":
+        return speed_table()
     if name == "main":
         return main_table(results)
     if name == "ablations":
@@ -120,6 +140,60 @@ def main_table(results: list[dict[str, Any]]) -> str:
     return f"{table}\n\n{note}\n\n{text_table(['flipped minus', *MAIN_SETS], _differences())}\n"
 
 
+def headline_table(results: list[dict[str, Any]]) -> str:
+    """Average precision on test, a row per set: the systems of HEADLINE, and flipped minus each other with its interval."""
+    found: dict[tuple[str, str], list[float]] = {}
+    for result in results:
+        value = result["metrics"]["test"]["average_precision"]
+        found.setdefault((result["name"], result["data"]), []).append(value)
+    rivals = [name for name in HEADLINE if name != "flipped"]
+    stored = {data: _stored_differences(data) for data in MAIN_SETS}
+    rows = []
+    for data in MAIN_SETS:
+        means = (found.get((name, data)) for name in HEADLINE)
+        own = (_flipped_against(stored[data], name, "average_precision") for name in rivals)
+        cells = ("-" if values is None else f"{np.mean(values):.3f}" for values in means)
+        rows.append([data, *cells, *map(_interval, own)])
+    header = ["AP on test", *HEADLINE.values(), *(f"flipkd minus {HEADLINE[name]}" for name in rivals)]
+    measured = [column for column in range(len(header)) if {row[column] for row in rows} != {"-"}]
+    header, *rows = ([row[column] for column in measured] for row in (header, *rows))
+    lines = [
+        _summary(name, [_flipped_against(stored[data], name, "average_precision") for data in MAIN_SETS])
+        for name in rivals
+    ]
+    return f"{text_table(header, rows)}\n\n{chr(10).join(lines)}\n"
+
+
+def _summary(rival: str, differences: list[dict[str, float] | None]) -> str:
+    """One line: on how many sets the interval of flipped minus its rival lies above, around and below 0."""
+    known = [d for d in differences if d is not None]
+    if not known:
+        return f"- flipkd minus {HEADLINE[rival]}: not measured on these sets yet."
+    above, below = sum(d["low"] > 0 for d in known), sum(d["high"] < 0 for d in known)
+    return (
+        f"- flipkd minus {HEADLINE[rival]}: the interval is above 0 on {above} of {len(known)} sets, below 0 on {below}, "
+        f"and contains 0 on {len(known) - above - below}."
+    )
+
+
+def _interval(found: dict[str, float] | None) -> str:
+    """A difference in points with its 95 % interval."""
+    if found is None:
+        return "-"
+    return "{:+.1f} [{:+.1f}, {:+.1f}]".format(*(100 * found[key] for key in ("difference", "low", "high")))
+
+
+def speed_table() -> str:
+    """The ratios of SPEED: the median of the turns, and the lowest and highest turn."""
+    rows, machine = [], ""
+    for name, words in SPEED.items():
+        found = json.loads((ROOT / "benchmarks" / "speed" / "results" / f"{name}.json").read_text(encoding="utf-8"))
+        turns = found["ratios"]
+        rows.append([words, f"{found['ratio']:.2f}", f"{min(turns):.2f} to {max(turns):.2f}", str(len(turns))])
+        machine = f"{found['model']}; {found['processor']}, threads: {found['threads']}"
+    return f"{text_table(['ratio', 'median', 'range of the turns', 'turns'], rows)}\n\n{machine}\n"
+
+
 def _means(units: list[dict[str, float]]) -> str:
     metrics = METRICS if units else ()
     return " / ".join(f"{np.mean([unit[m] for unit in units]):.3f}" for m in metrics) or "-"
@@ -127,25 +201,31 @@ def _means(units: list[dict[str, float]]) -> str:
 
 def _differences() -> list[list[str]]:
     """A row per reference and metric: flipped minus the reference on each set."""
-    pages = {data: DIFFERENCES / f"{data}.json" for data in MAIN_SETS}
-    found = {
-        data: json.loads(path.read_text(encoding="utf-8"))["differences"] if path.exists() else {}
-        for data, path in pages.items()
-    }
+    found = {data: _stored_differences(data) for data in MAIN_SETS}
     rows = []
     for name in REFERENCES:
         for metric, shown in zip(METRICS, ("F1", "AP"), strict=True):
-            own = {
-                data: dict(row[metric])
-                for data, references in found.items()
-                for row in references.get(name, [])
-                if row["name"] == "flipped"
-            }
+            both = {data: _flipped_against(references, name, metric) for data, references in found.items()}
+            own = {data: difference for data, difference in both.items() if difference is not None}
             for difference, value in zip(own.values(), holm([d["p_value"] for d in own.values()]), strict=True):
                 difference["p_adjusted"] = float(value)
             if own:
                 rows.append([f"{name}, {shown}", *(_difference(own.get(data)) for data in MAIN_SETS)])
     return rows
+
+
+def _stored_differences(data: str) -> dict[str, list[dict[str, Any]]]:
+    """Reference -> differences of the others from it, of one set."""
+    path = DIFFERENCES / f"{data}.json"
+    found: dict[str, list[dict[str, Any]]] = {}
+    if path.exists():
+        found = json.loads(path.read_text(encoding="utf-8"))["differences"]
+    return found
+
+
+def _flipped_against(references: dict[str, list[dict[str, Any]]], name: str, metric: str) -> dict[str, float] | None:
+    """Flipped minus the reference `name`, or None where it was not measured."""
+    return next((dict(row[metric]) for row in references.get(name, []) if row["name"] == "flipped"), None)
 
 
 def ablations_table(results: list[dict[str, Any]]) -> str:

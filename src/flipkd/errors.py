@@ -1,7 +1,7 @@
 """Every error a user can meet, as one tree; each leaf carries the exit code of the command line.
 
     FlipkdError
-     ├── UsageError      2   the call's words are off                   (also ValueError)
+     ├── UsageError      2   invalid arguments                          (also ValueError)
      ├── DataError       3   pairs that cannot be used                  (also ValueError)
      ├── ConfigError     4   a setting that cannot be used              (also ValueError)
      ├── ArtefactError   4   a folder that is damaged or does not fit   (also ValueError)
@@ -18,7 +18,16 @@ from __future__ import annotations
 
 
 class FlipkdError(Exception):
-    """Anything flipkd raises on purpose; `exit_code` is what the command line exits with."""
+    """Base class of all errors that flipkd raises on purpose; `exit_code` is that of the command line.
+
+    Examples:
+        >>> from flipkd import FlipkdError, Matcher
+        >>> try:
+        ...     Matcher.from_pretrained("no-such-folder")
+        ... except FlipkdError as error:
+        ...     type(error).__name__, error.exit_code
+        ('ArtefactError', 4)
+    """
 
     exit_code = 1
 

@@ -20,7 +20,16 @@ HEADER, ENTRIES, VECTORS = "index.json", "entries.jsonl", "vectors.safetensors"
 
 
 class Index:
-    """n entries, each a text and what stands beside it, with their vectors [n, d]; search is exact."""
+    """n entries, each a text with further fields, and their vectors [n, d]; search is exact.
+
+    Examples:
+        >>> import numpy as np
+        >>> from flipkd import Index
+        >>> entries = [{"text": "How do I change my PIN?"}, {"text": "My card is missing"}]
+        >>> index = Index(entries, np.eye(2, dtype=np.float32), encoder={"name": "an encoder of yours"})
+        >>> len(index)
+        2
+    """
 
     def __init__(self, entries: Sequence[dict[str, Any]], vectors: Floats, *, encoder: dict[str, Any]) -> None:
         """`entries` have their text under `text`; `encoder` says which model gave the vectors, ready for JSON.
@@ -45,6 +54,11 @@ class Index:
         """(position, cosine) of the `top_k` entries nearest to a unit vector [d], best first, ties by position.
 
         Raises UsageError for a top_k below 1 or a vector of another width, NumbersError for one that is not finite.
+
+        Examples:
+            >>> [(position, cosine)] = index.nearest(np.array([0.6, 0.8], np.float32), top_k=1)
+            >>> index.entries[position]["text"], round(cosine, 2)
+            ('My card is missing', 0.8)
         """
         if top_k < 1:
             raise UsageError(f"top_k is {top_k}; it must be at least 1")
@@ -61,7 +75,11 @@ class Index:
         return [(int(position), float(cosines[position])) for position in order]
 
     def save(self, folder: str | Path, *, replace: bool = False) -> None:
-        """Write a new folder. Raises ResourceError when it is there and `replace` is false."""
+        """Write a new folder. Raises ResourceError when it is there and `replace` is false.
+
+        Examples:
+            >>> index.save("saved-index")
+        """
         from safetensors.numpy import save_file
 
         header = {"format": FORMAT, "flipkd_version": __version__, "entries": len(self), "encoder": self.encoder}
@@ -72,7 +90,12 @@ class Index:
 
     @classmethod
     def load(cls, folder: str | Path) -> Index:
-        """An index that `save` wrote. Raises ArtefactError when it is damaged or of a newer kind."""
+        """An index that `save` wrote. Raises ArtefactError when it is damaged or of a newer format.
+
+        Examples:
+            >>> len(Index.load("faq-index"))
+            2
+        """
         from safetensors import SafetensorError
         from safetensors.numpy import load_file
 

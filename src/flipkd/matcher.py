@@ -34,7 +34,16 @@ RANK_ROWS = 64  # documents in one pass on a CPU, whose query is read once
 
 
 class Matcher:
-    """A trained student under its score contract; threads may share one. Make one with `from_pretrained`."""
+    """A trained student under its score contract; threads may share one. Make one with `from_pretrained`.
+
+    Examples:
+        >>> from flipkd import Matcher
+        >>> matcher = Matcher.from_pretrained("run")
+        >>> pairs = [("I lost my card", "My card is missing"), ("I lost my card", "How do I change my PIN?")]
+        >>> decisions = matcher.decide(pairs)
+        >>> len(decisions)
+        2
+    """
 
     def __init__(
         self,
@@ -45,7 +54,7 @@ class Matcher:
         teacher: TeacherAboard | None = None,
         exact: bool = False,
     ) -> None:
-        """`fingerprint` is the sha256 of the folder's manifest, by which an index knows the model that made it."""
+        """Wrap a loaded student; `fingerprint` is the sha256 of the folder's manifest, which an index compares."""
         self.student, self.contract, self.fingerprint, self.teacher = student, contract, fingerprint, teacher
         self.exact = exact
         calibration = contract.calibration
@@ -53,7 +62,7 @@ class Matcher:
         self.threshold = 0.0 if contract.threshold is None else contract.threshold
         self.review_threshold = contract.review_threshold
         self._states = text_states(student)  # texts that were read before
-        self._alone = Lock()  # a pass leaves what it read at the student, so passes of two threads must not mix
+        self._lock = Lock()  # a pass leaves what it read at the student, so passes of two threads must not mix
 
     @classmethod
     def from_pretrained(
@@ -71,6 +80,10 @@ class Matcher:
         `exact` reads each pair alone, whatever the batch size: its score then has the same bits among any other pairs,
         where batches round differently; on one machine with one number of threads. It takes longer.
         Raises ArtefactError when the folder is damaged or the base model is not the one it was trained on.
+
+        Examples:
+            >>> Matcher.from_pretrained("run", device="cpu", merge=True).contract.reading
+            'joint'
         """
         inside = matcher_folder(folder)
         student, contract = load_student(inside, base_model=base_model, merge=merge)
@@ -88,10 +101,14 @@ class Matcher:
         """Scores [N], float32, in the order given: logit(yes) - logit(no), the cosine of the two texts' vectors, the score
         of the teacher that the matcher keeps, or a sum of them.
 
-        Which it is was chosen on validation and stands in `matcher.json` as `score`: weights of a sum. With `symmetric`
-        there it is the mean over both orders of the two texts. `cascade`: as the method of that name has it.
+        `score` in `matcher.json` holds the weights of the sum, chosen on validation; with `symmetric` there the score is the
+        mean over both orders of the two texts. `cascade`: see the method of that name.
         batch_size: pairs in one pass; default 32 on a CPU, as many as fit on a GPU.
         Raises DataError for a pair that is not two texts, NumbersError for a score that is not finite.
+
+        Examples:
+            >>> matcher.predict([("I lost my card", "My card is missing")]).shape
+            (1,)
         """
         if cascade:
             return self.cascade(pairs, batch_size=batch_size, show_progress_bar=show_progress_bar)[0]
@@ -104,10 +121,15 @@ class Matcher:
     def cascade(
         self, pairs: Pairs, *, batch_size: int | None = None, show_progress_bar: bool = False
     ) -> tuple[Floats, NDArray[np.bool_]]:
-        """Scores [N] as `predict` has them, and which pairs [N] the language model read for it.
+        """Scores [N] as in `predict`, and a mask [N] of the pairs that the language model scored.
 
-        Of the others the teacher is sure: their score is its own, on the same scale. Raises ConfigError for a matcher
+        The teacher is sure of the others: their score is its own, on the same scale. Raises ConfigError for a matcher
         without a teacher or a fitted band, and as `predict`.
+
+        Examples:
+            >>> scores, by_llm = matcher.cascade(pairs)
+            >>> by_llm.dtype, by_llm.shape
+            (dtype('bool'), (2,))
         """
         band = self.require_cascade()
         left, right = checked_sides(pairs)
@@ -121,7 +143,13 @@ class Matcher:
         return _finite(scores), read
 
     def require_cascade(self) -> Cascade:
-        """The fitted band. Raises ConfigError when there is none, saying how to get one."""
+        """The fitted band. Raises ConfigError when there is none, with the command that fits one.
+
+        Examples:
+            >>> band = matcher.require_cascade()
+            >>> band.low <= band.high
+            True
+        """
         if self.teacher is None:
             raise ConfigError(
                 "this matcher keeps no teacher, so that nothing can decide before the language model; train it with "
@@ -134,7 +162,12 @@ class Matcher:
         return Cascade(**self.contract.cascade.model_dump())
 
     def teacher_scores(self, pairs: Pairs, *, batch_size: int | None = None) -> Floats:
-        """Scores [N] of the teacher that the matcher keeps: cosines or logits. Raises ConfigError when it keeps none."""
+        """Scores [N] of the teacher that the matcher keeps: cosines or logits. Raises ConfigError when it keeps none.
+
+        Examples:
+            >>> matcher.teacher_scores(pairs).shape
+            (2,)
+        """
         if self.teacher is None:
             raise ConfigError("this matcher keeps no teacher; train it with --set keep_teacher=true")
         return _finite(self._teacher_scores(*checked_sides(pairs), batch_size=batch_size))
@@ -170,7 +203,7 @@ class Matcher:
         self, left: list[str], right: list[str], *, batch_size: int | None, progress: str | None
     ) -> NDArray[np.float64]:
         weights = self._weights("answer", "cosine")
-        with self._alone:
+        with self._lock:
             found = score_pairs(
                 self.student,
                 left,
@@ -185,7 +218,13 @@ class Matcher:
     def predict_proba(
         self, pairs: Pairs, *, batch_size: int | None = None, show_progress_bar: bool = False, cascade: bool = False
     ) -> NDArray[np.float64]:
-        """Calibrated probabilities [N] that the pairs match."""
+        """Calibrated probabilities [N] that the pairs match.
+
+        Examples:
+            >>> probabilities = matcher.predict_proba(pairs)
+            >>> bool(((probabilities >= 0) & (probabilities <= 1)).all())
+            True
+        """
         return self.calibration.apply(
             self.predict(pairs, batch_size=batch_size, show_progress_bar=show_progress_bar, cascade=cascade)
         )
@@ -193,24 +232,39 @@ class Matcher:
     def decide(
         self, pairs: Pairs, *, batch_size: int | None = None, show_progress_bar: bool = False, cascade: bool = False
     ) -> list[str]:
-        """`match`, `no_match` or, in a matcher with a review band, `review` for each pair; validation chose where."""
+        """`match`, `no_match` or, in a matcher with a review band, `review` for each pair, by the thresholds of validation.
+
+        Examples:
+            >>> set(matcher.decide(pairs)) <= {"match", "review", "no_match"}
+            True
+        """
         scores = self.predict(pairs, batch_size=batch_size, show_progress_bar=show_progress_bar, cascade=cascade)
         return self.decisions(scores)
 
     def decisions(self, scores: Floats) -> list[str]:
-        """The decisions for scores that `predict` gave."""
+        """The decisions for scores of `predict`.
+
+        Examples:
+            >>> matcher.decisions([matcher.threshold, matcher.threshold - 1])
+            ['match', 'no_match']
+        """
         return decide(scores, threshold=self.threshold, review_threshold=self.review_threshold)
 
     def encode(
         self, texts: Sequence[str], *, batch_size: int | None = None, show_progress_bar: bool = False
     ) -> Floats:
-        """Unit vectors [n, D] of texts read alone; cosines of them are meant for separate and blocked reading.
+        """Unit vectors [n, D] of texts read alone; compare them only after separate or blocked reading.
 
-        After joint reading a right-hand text was trained after its left-hand one, and alone it is a stranger.
+        In joint reading a right-hand text is trained after its left-hand one: its stand-alone vector is out of distribution.
+
+        Examples:
+            >>> vectors = matcher.encode(["I lost my card", "My card is missing"])
+            >>> vectors.shape[0], round(float(vectors[0] @ vectors[0]), 2)
+            (2, 1.0)
         """
         texts = checked_texts(texts)
         label = "texts" if show_progress_bar else None
-        with self._alone:
+        with self._lock:
             vectors = encode_texts(self.student, texts, batch_size=self._rows(batch_size), progress=label)
         bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
         if len(bad):
@@ -229,6 +283,11 @@ class Matcher:
         """Documents by falling score: [{"corpus_id", "score", "text" if asked for}], ties in the order given.
 
         Raises UsageError for a top_k below 1.
+
+        Examples:
+            >>> ranking = matcher.rank("I lost my card", ["My card is missing", "How do I change my PIN?"])
+            >>> sorted(row["corpus_id"] for row in ranking)
+            [0, 1]
         """
         if top_k is not None and top_k < 1:
             raise UsageError(f"top_k is {top_k}; it must be at least 1, or None for all documents")
@@ -251,6 +310,13 @@ class Matcher:
         [{"corpus_id", "similarity", "score", "probability", "decision"} and the entry's own fields]. `vector` [d] is the
         query's by the model that made the index; None is for an index that this very matcher made.
         Raises UsageError for a top_k or candidates below 1, for a vector of another width, and where one is needed.
+
+        Examples:
+            >>> import numpy as np
+            >>> vector = np.array([0.6, 0.8], np.float32)  # of the query, by the encoder of the index
+            >>> [hit] = matcher.search("I lost my card", index, vector=vector, top_k=1, candidates=1)
+            >>> hit["text"], round(hit["similarity"], 2)
+            ('My card is missing', 0.8)
         """
         for name, count in (("top_k", top_k), ("candidates", candidates)):
             if count < 1:

@@ -76,3 +76,36 @@ def test_controls_stand_beside_the_variants():
         tables.variants_table([result("banking77_faq", name) for name in ("flipped", "shuffled_teacher", "plain")])
     )
     assert [row[0] for row in rows[1:]] == ["shuffled_teacher", "flipped"]
+
+
+def headline(tmp_path, monkeypatch, intervals):
+    """Cells and lines of the README's table for flipped minus plain with these (low, high) intervals, one per set."""
+    monkeypatch.setattr(tables, "DIFFERENCES", tmp_path)
+    results = []
+    for data, (low, high) in zip(tables.MAIN_SETS, intervals, strict=True):
+        difference = {"difference": (low + high) / 2, "low": low, "high": high, "p_value": 0.5, "resamples": 500}
+        rows = {"plain": [{"name": "flipped", "average_precision": difference}]}
+        (tmp_path / f"{data}.json").write_text(json.dumps({"differences": rows}))
+        results += [result(data, "plain"), result(data, "flipped")]
+    text = tables.headline_table(results)
+    return cells(text), [line for line in text.splitlines() if line.startswith("- ")]
+
+
+def test_the_headline_has_the_columns_that_were_measured(tmp_path, monkeypatch):
+    rows, _ = headline(tmp_path, monkeypatch, [(0.01, 0.03)] * 5)
+    assert rows[0] == ["AP on test", "LLM", "flipkd", "flipkd minus LLM"]
+    assert rows[1] == [tables.MAIN_SETS[0], "0.250", "0.250", "+2.0 [+1.0, +3.0]"]
+
+
+def test_the_headline_counts_intervals_above_below_and_around_zero(tmp_path, monkeypatch):
+    _, lines = headline(tmp_path, monkeypatch, [(0.01, 0.03), (0.01, 0.02), (-0.03, -0.01), (-0.01, 0.01), (0.0, 0.1)])
+    assert lines[0] == "- flipkd minus encoder: not measured on these sets yet."
+    assert lines[1].endswith("the interval is above 0 on 2 of 5 sets, below 0 on 1, and contains 0 on 2.")
+
+
+def test_the_speed_table_has_the_range_of_the_turns():
+    rows = cells(tables.speed_table())
+    assert len(rows) == 1 + len(tables.SPEED)
+    for _, median, turns, _ in rows[1:]:
+        low, high = map(float, turns.split(" to "))
+        assert low <= float(median) <= high

@@ -1,4 +1,4 @@
-"""TEXT PAIRS IN, CLEAN SPLITS OUT: read pairs, check them, cut them so that no text stands on two sides."""
+"""Text pairs: read them, check them, and split them so that no text is in two parts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is wrong with pairs, before a model is loaded: counts, warnings, and problems that stop training."""
+"""Checks of pairs before a model is loaded: counts, warnings, and problems that stop training."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _CHUNK = 1000
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What `check_pairs` found: `problems` stop training, `warnings` do not; rows are counted from 1."""
+    """Result of `check_pairs`: `problems` stop training, `warnings` do not; rows are counted from 1."""
 
     name: str
     counts: dict[str, Any]
@@ -50,6 +50,14 @@ def check_pairs(
     when both texts agree in spelling (`spelling_of`), in either order; labels conflict where they agree as written. In
     pairs that are `directed` (a follows from b, b need not follow from a) the order counts too. `labels` False: a lack of
     them is no problem.
+
+    Examples:
+        >>> from flipkd import check_pairs, read_pairs
+        >>> report = check_pairs(read_pairs("train.csv"), name="train.csv")
+        >>> report.problems
+        []
+        >>> report.counts["rows"]
+        48
     """
     left, right = dataset["text1"][:], dataset["text2"][:]
     label = _labels(dataset)

@@ -49,6 +49,12 @@ def read_pairs(
     wins. `split` is for data sets of the hub, which may also be given as `owner/name:split`. `only`: those of our
     columns that are read at all.
     Raises DataError naming file, row, column and value, ResourceError when it cannot be read or held in memory.
+
+    Examples:
+        >>> from flipkd import read_pairs
+        >>> pairs = read_pairs("pairs.csv", columns={"text1": "title", "text2": "candidate"})
+        >>> pairs.column_names
+        ['text1', 'text2', 'label']
     """
     with readable(path):
         source = open_source(path, split)

@@ -1,4 +1,4 @@
-"""Cut pairs into train, validation and test so that no text, or none of one side, stands on two of them."""
+"""Split of pairs into train, validation and test, so that no text, or no text of one side, is in two of them."""
 
 from __future__ import annotations
 
@@ -24,13 +24,20 @@ LEAST_OF_SHARE = 0.5  # a part that gets less of the rows asked for than this is
 def split_pairs(
     dataset: Dataset, *, by: str | None = None, validation: float = 0.1, test: float = 0.2, seed: int = 0
 ) -> DatasetDict:
-    """train, validation and test, cut by connected component of shared texts (and of `group` where there is one).
+    """Split into train, validation and test by connected components of shared texts (and of `group` if given).
 
-    With `by`, rows stay together that have the same "text1", the same "text2" or the same "group" (a row without a
-    group goes by its text1), and nothing else ties them: the other side may stand on two sides.
-    Texts are the same when their words agree (`words_of`). `validation` and `test` are
-    shares of the rows; a share of 0 leaves that part out. Rows keep their order; the same seed gives the same cut.
-    Raises UsageError for impossible shares or another `by`, DataError when rows hang together too much to be cut so.
+    With `by`, only equal values of "text1", "text2" or "group" keep rows together (a row without a group counts by its
+    text1), so that texts of the other column may be in two parts. Texts are equal when their words agree (`words_of`).
+    `validation` and `test` are shares of the rows; a share of 0 leaves that part out. Rows keep their order; the same seed
+    gives the same split.
+    Raises UsageError for impossible shares or another `by`, DataError when shared texts tie too many rows together.
+
+    Examples:
+        >>> from flipkd import read_pairs, split_pairs
+        >>> pairs = read_pairs("pairs.csv", columns={"text1": "title", "text2": "candidate"})
+        >>> parts = split_pairs(pairs, validation=0.25, test=0.25, seed=0)
+        >>> {name: len(part) for name, part in parts.items()}
+        {'train': 20, 'validation': 10, 'test': 10}
     """
     from datasets import DatasetDict
 

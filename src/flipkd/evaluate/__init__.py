@@ -1,4 +1,4 @@
-"""HOW GOOD, HOW SURE: numpy in, numbers out; this room never sees a model. Names load on first use."""
+"""Metrics, thresholds, calibration and bootstrap: numpy in, numbers out, no models. Names load on first use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How good the scores are: F1 and its kin at a threshold, ranking without one, and how honest probabilities are."""
+"""Metrics of scores: F1, precision and recall at a threshold, ranking without one, and the error of probabilities."""
 
 from __future__ import annotations
 
@@ -22,6 +22,12 @@ def measure(
     predicted to match. With probabilities come brier_score, ece and log_loss. Raises DataError for labels other than
     0/1, unequal lengths, an empty or one-class input (AUC and AP are undefined there), NumbersError for NaN, infinity
     and probabilities outside [0, 1], ConfigError for a threshold that is not finite.
+
+    Examples:
+        >>> from flipkd import measure
+        >>> metrics = measure([2.1, 0.3, -0.4, -1.0], [1, 0, 1, 0], threshold=0.0)
+        >>> metrics["precision"], metrics["recall"], metrics["roc_auc"]
+        (0.5, 0.5, 0.75)
     """
     score, label = checked_rows(scores, labels)
     if threshold is None:

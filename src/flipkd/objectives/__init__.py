@@ -1,4 +1,4 @@
-"""What "learned from the teacher" means: functions from one MatchBatch to one number, found by name in OBJECTIVES."""
+"""Training objectives: functions from one MatchBatch to one number, found by name in OBJECTIVES."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one thing an objective may look at: tensors of a batch of pairs, and what can be derived from them."""
+"""MatchBatch, the argument of every objective: tensors of a batch of pairs, and values derived from them."""
 
 from __future__ import annotations
 
@@ -41,6 +41,14 @@ class MatchBatch:
 
     M right-hand texts: column i < N holds the right-hand text of pair i, columns from N on are further candidates
     (M = N on one process). D is the width of the student's representation, d of the teacher's. Shapes are checked: ConfigError.
+
+    Examples:
+        >>> import torch
+        >>> from flipkd import MatchBatch
+        >>> from flipkd.objectives import in_batch_kl
+        >>> batch = MatchBatch(left=torch.eye(2), right=torch.eye(2), teacher_grid=torch.eye(2))
+        >>> round(in_batch_kl(batch).item(), 3)  # the student agrees with its teacher
+        0.0
     """
 
     answers: Tensor | None = None

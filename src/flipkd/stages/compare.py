@@ -53,6 +53,14 @@ def compare(config: CompareConfig, *, processes: int = 1) -> list[dict[str, Any]
     Test pairs are read once per unit; thresholds, calibration and the choice among a student's scores come from
     validation. With several `processes` units are computed side by side; where some fail the others are finished, then
     the first failure is raised. Raises ConfigError for an unknown system, DataError for unlabelled validation or test pairs.
+
+    Examples:
+        >>> from flipkd import compare
+        >>> from flipkd.config import CompareConfig
+        >>> settings = {f"{name}_file": f"{name}.csv" for name in ("train", "validation", "test")}
+        >>> results = compare(CompareConfig.check(settings | {"systems": ["always_match", "tfidf"]}))
+        >>> [result["system"] for result in results]
+        ['always_match', 'tfidf']
     """
     chosen = entries(config)
     if added := [entry.name for entry in chosen if entry.name not in config.systems]:

@@ -1,4 +1,4 @@
-"""teach: a small model is fine-tuned on the training pairs, measured, and its values of all texts are stored."""
+"""teach: fine-tune a small model on the training pairs, measure it, and cache its outputs for all texts."""
 
 from __future__ import annotations
 
@@ -31,9 +31,17 @@ OUT_OF_FOLD = "out_of_fold"
 
 
 def teach(config: TeachConfig) -> dict[str, Any]:
-    """Make the folder `config.output_dir` that `flipkd train --teacher` takes; returns what `teacher.json` holds.
+    """Make the folder `config.output_dir` that `flipkd train --teacher` takes; returns the content of `teacher.json`.
 
-    A stopped run goes on: a finished model is kept, stored values are never computed again.
+    A stopped run resumes: a finished model is kept, cached outputs are never computed again.
+
+    Examples:
+        >>> from flipkd import teach
+        >>> from flipkd.config import TeachConfig
+        >>> settings = {"train_file": "train.csv", "validation_file": "validation.csv", "teacher_name_or_path": "encoder"}
+        >>> summary = teach(TeachConfig.check(settings | {"output_dir": "new-teacher", "num_train_epochs": 1}))
+        >>> summary["fine_tuned"], summary["validation"]["n"]
+        (True, 24)
     """
     require_possible(config)
     reading: dict[str, Any] = {"columns": config.columns, "directed": config.directed}

@@ -37,6 +37,15 @@ def train(config: TrainConfig) -> Path:
 
     Raises DataError before any model is loaded, ConfigError, ArtefactError for a folder that holds another run,
     NumbersError when a sentinel stops the run, StoppedError after a signal.
+
+    Examples:
+        >>> from flipkd import train
+        >>> from flipkd.config import TrainConfig
+        >>> settings = {"train_file": "train.csv", "validation_file": "validation.csv", "teacher": "teacher"}
+        >>> settings |= {"model_name_or_path": "llm", "num_train_epochs": 1, "max_text_length": 16}
+        >>> folder = train(TrainConfig.check(settings | {"output_dir": "new-run"}))
+        >>> folder.as_posix()
+        'new-run/matcher'
     """
     require_pool_for_ratio(config)
     files = {"train": config.train_file, "validation": config.validation_file}

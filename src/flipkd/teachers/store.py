@@ -1,4 +1,4 @@
-"""Teacher vectors and scores on disk: only what is not there yet is computed, and a damaged part is never believed.
+"""ScoreStore, a cache of teacher vectors and scores on disk: misses are computed, damaged parts are dropped.
 
     folder/<first 16 of the fingerprint>/teacher.json                        what the teacher is, for people
                                          part-<entries>-<sha256>.safetensors  keys, values, fingerprint
@@ -44,10 +44,19 @@ def _prefixed(text: str) -> bytes:
 
 
 class ScoreStore:
-    """One teacher's vectors (per text) or scores (per pair), float32, in `folder`.
+    """Cache of one teacher's vectors (per text) or scores (per pair), float32, in `folder`.
 
-    `hits` and `misses` count the different texts or pairs asked for so far that were, or were not, there already.
+    `hits` and `misses` count the distinct texts or pairs asked for so far that were, or were not, in the cache.
     Raises ResourceError when the folder cannot be read, and before any computing when it cannot be written.
+
+    Examples:
+        >>> from flipkd import ScoreStore
+        >>> from flipkd.teachers.teacher import load_teacher
+        >>> teacher = load_teacher("encoder")
+        >>> store = ScoreStore("store", fingerprint=teacher.fingerprint, describe=teacher.describe())
+        >>> scores = store.scores(["I lost my card"], ["My card is missing"], teacher, progress=False)
+        >>> scores.shape, len(store)
+        ((1,), 2)
     """
 
     def __init__(self, folder: str | Path, *, fingerprint: str, describe: dict[str, Any]) -> None:
@@ -64,7 +73,7 @@ class ScoreStore:
         self._tell_what_is_there()
 
     def __len__(self) -> int:
-        """How many texts or pairs are stored."""
+        """Number of texts or pairs in the cache."""
         return len(self._index)
 
     def vectors(

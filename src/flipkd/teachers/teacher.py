@@ -1,4 +1,4 @@
-"""What a teacher is: a small model that scores text pairs, known by a fingerprint of all its numbers depend on."""
+"""Teacher, a small model that scores text pairs, with a fingerprint of all that its outputs depend on."""
 
 from __future__ import annotations
 
@@ -25,12 +25,28 @@ DTYPES = ["float32", "bfloat16", "float16"]
 
 
 class Teacher(Protocol):
-    """What every teacher has, whatever kind of number it gives."""
+    """Interface of every teacher; a teacher of your own also has `embed(texts)` or `score(left, right)`.
+
+    Examples:
+        >>> from flipkd import Teacher
+        >>> class WordOverlap:
+        ...     fingerprint = "0" * 64  # changes with whatever the scores depend on
+        ...
+        ...     def describe(self):
+        ...         return {"kind": "word_overlap"}
+        ...
+        ...     def score(self, left, right, *, progress=False):
+        ...         pairs = zip(left, right, strict=True)
+        ...         return np.array([len({*a.split()} & {*b.split()}) for a, b in pairs], np.float32)
+        >>> teacher: Teacher = WordOverlap()
+        >>> teacher.score(["lost my card"], ["my card is lost"])
+        array([3.], dtype=float32)
+    """
 
     fingerprint: str
 
     def describe(self) -> dict[str, Any]:
-        """What the teacher is, ready for JSON: kind, name, prompt, length, precision, hashes."""
+        """Facts about the teacher, ready for JSON: kind, name, prompt, length, precision, hashes."""
         ...
 
 

@@ -1,0 +1,70 @@
+"""The programs in examples/: they run on tiny models, and the output that they show is theirs."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FOLDER = Path(__file__).parents[2] / "examples"
+PROGRAMS = sorted(path.stem for path in FOLDER.glob("*.py"))
+NUMBER = re.compile(r"-?\d+\.\d+")
+
+
+@pytest.fixture
+def example(monkeypatch):
+    """`example(name)` -> the module of that program."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+
+    def load(name: str) -> Any:
+        spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, name, module)
+        spec.loader.exec_module(module)
+        return module
+
+    return load
+
+
+def shown(name: str) -> str:
+    """The output at the end of a program's file."""
+    _, _, output = (FOLDER / f"{name}.py").read_text(encoding="utf-8").partition("\n# Output:\n#\n")
+    return "".join(f"{line[6:]}\n" for line in output.splitlines())
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_program_shows_its_output_and_how_to_run_it(example, name):
+    assert shown(name).strip()
+    assert f"    python examples/{name}.py" in example(name).__doc__
+    assert callable(example(name).main)
+
+
+def test_the_shown_losses_are_those_of_the_objectives(example, capsys):
+    example("compare_objectives").main()
+    printed, kept = capsys.readouterr().out, shown("compare_objectives")
+    assert NUMBER.sub("", printed) == NUMBER.sub("", kept)
+    given, expected = ([float(number) for number in NUMBER.findall(text)] for text in (printed, kept))
+    assert given == pytest.approx(expected, abs=0.02)
+
+
+def test_the_matching_programs_run_one_after_another(example, base_models, encoders, tmp_path, capsys):
+    folder, settings = (
+        str(tmp_path),
+        {"dtype": "float32", "max_text_length": 16, "training_arguments": {"max_steps": 2}},
+    )
+    models = {"encoder": str(encoders / "bi"), "llm": str(base_models["llama"])}
+    faq = example("faq_matching")
+    faq.main(folder, **models, pairs=48, settings=settings, threshold="f1")
+    printed = capsys.readouterr().out
+    assert all(question in printed for question in faq.QUESTIONS)
+    assert len(re.findall(r"^  (match|no_match|review) +\d\.\d\d  \w+: ", printed, re.MULTILINE)) == 3
+
+    example("duplicate_questions").main(folder, count=10)
+    assert re.match(r"10 questions, \d+ candidate pairs, \d+ called duplicates\n", capsys.readouterr().out)
+
+    example("rerank_search_results").main(folder, count=3)
+    assert re.match(r"TF-IDF +MRR 0\.\d{3}\nranked by the matcher +MRR 0\.\d{3}\n", capsys.readouterr().out)
