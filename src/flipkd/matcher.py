@@ -120,7 +120,7 @@ class Matcher:
         if self.teacher is None:
             raise ConfigError(
                 "this matcher keeps no teacher, so that nothing can decide before the language model; train it with "
-                "--set keep_teacher=true"
+                "--keep_teacher true"
             )
         if self.contract.cascade is None:
             raise ConfigError(
@@ -131,7 +131,7 @@ class Matcher:
     def teacher_scores(self, pairs: Pairs, *, batch_size: int | None = None) -> Floats:
         """Scores [N] of the teacher that the matcher keeps: cosines or logits. Raises ConfigError when it keeps none."""
         if self.teacher is None:
-            raise ConfigError("this matcher keeps no teacher; train it with --set keep_teacher=true")
+            raise ConfigError("this matcher keeps no teacher; train it with --keep_teacher true")
         return _finite(self._teacher_scores(*checked_sides(pairs), batch_size=batch_size))
 
     def _teacher_scores(self, left: list[str], right: list[str], *, batch_size: int | None) -> Floats:
