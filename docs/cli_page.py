@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from pathlib import Path
+from unittest import mock
 
 import typer
+from typer import rich_utils
 
 from flipkd.cli import app
 
@@ -12,8 +16,25 @@ PAGE = Path(__file__).with_name("cli.md")
 WIDTH = 110
 HEAD = """# Command line
 
-Made by `python docs/cli_page.py` from `flipkd VERB --help`; do not edit. Settings of `teach`, `train` and `compare` come
-from defaults, then the YAML file, then the command line. `--debug` and `--verbose` may stand before or behind the verb.
+Made by `python docs/cli_page.py` from `flipkd VERB --help`; do not edit. Each setting of a command is an option of that
+name. Precedence: defaults, then the YAML file of `--config`, then the options.
+
+```sh
+flipkd train --config train.yaml --lora_r 64 --learning_rate 1e-4 --load_in_4bit
+flipkd train --config train.yaml --readout_layers -1,3 --lora_target_modules q_proj --lora_target_modules v_proj
+flipkd train --config train.yaml --columns text1=title --objectives.in_batch_kl 0.5 --objectives.margin_hinge.margin 0.3
+flipkd train --config train.yaml --objectives '{answer_cross_entropy: 1}' --set filter_quantile=null
+flipkd compare --config compare.yaml --seeds 0,1,2 --train.lora_r 64 --teach.fine_tune auto
+```
+
+- A switch has no value: `--load_in_4bit`, and `--no-load_in_4bit` where the file turns it on.
+- A list is `A,B`, the option repeated, or a YAML list `'[A, B]'`.
+- A mapping is `KEY=VALUE`, repeated, or with the key in the name, `--objectives.margin_hinge 0.5`: each sets one part and leaves
+  the others as they are. `'{KEY: VALUE}'` replaces the whole mapping.
+- `--set KEY=VALUE` reads any value as YAML (`null`, `[a, b]`, `{a: 1}`); it wins over the option of the same name.
+
+`--debug` and `--verbose` may be before or after the command. `flipkd --install-completion` completes commands, options and
+choices in bash, zsh, fish and PowerShell.
 """
 
 
@@ -27,8 +48,10 @@ def page() -> str:
 
 
 def _help(name: str, command: typer.core.TyperCommand) -> str:
-    context = typer.Context(command, info_name=name, terminal_width=WIDTH, max_content_width=WIDTH)
-    return "\n".join(line.rstrip() for line in command.get_help(context).splitlines())
+    out = io.StringIO()
+    with mock.patch.multiple(rich_utils, MAX_WIDTH=WIDTH, FORCE_TERMINAL=False), contextlib.redirect_stdout(out):
+        command.get_help(typer.Context(command, info_name=name))
+    return "\n".join(line.rstrip() for line in out.getvalue().strip().splitlines())
 
 
 if __name__ == "__main__":

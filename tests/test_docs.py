@@ -22,7 +22,6 @@ import yaml
 import flipkd
 from flipkd import config, errors
 from flipkd.cli import app
-from flipkd.cli.options import mapping_of
 from flipkd.data.columns import OTHER_ALIASES, TEXT_ALIASES
 from flipkd.models import packaged_models
 from flipkd.objectives import OBJECTIVES, MatchBatch
@@ -187,15 +186,12 @@ def check_command(_fence: Fence, words: list[str]) -> None:
         assert arguments == ["--help"]
         return
     with VERBS[verb].make_context(f"flipkd {verb}", arguments) as context:
-        given = dict(context.params)
-    settings = SETTINGS.get(verb)
-    if settings is None:
-        return
+        given = {name: list(value) if isinstance(value, tuple) else value for name, value in context.params.items()}
+    settings = VERBS[verb].settings
     assignments = given.pop("assignments") or ()
     if given.pop("config"):  # the file is not here, and may hold what the command leaves out
         given |= {name: name for name, field in settings.model_fields.items() if field.is_required()}
-    given["columns"] = mapping_of(given["columns"])
-    given.pop("num_processes", None)  # an option, no setting
+    given = {name: value for name, value in given.items() if name in settings.model_fields and value != []}
     built = settings.build(None, assignments, given)
     check_objectives(built.objectives if verb == "train" else {})
 

@@ -5,7 +5,9 @@ Names are those of transformers' TrainingArguments, peft and TRL where they have
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Callable
+from functools import partial
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
@@ -15,45 +17,56 @@ from flipkd.settings import Settings
 MOST_MEMBERS = 100  # of an ensemble
 
 
+def _field_of(panel: str) -> Callable[..., Any]:
+    """Return pydantic's Field, with the part of `--help` in which the setting is listed."""
+    return partial(Field, json_schema_extra={"panel": panel})
+
+
+DATA, MODEL, LORA = _field_of("Data"), _field_of("Model"), _field_of("LoRA")
+OBJECTIVES, TRAINING, SYSTEMS = _field_of("Objectives"), _field_of("Training"), _field_of("Systems")
+Columns = Annotated[
+    dict[str, str] | None, Field(description="names of the file's columns, as text1=title; the known ones are found")
+]
+Directed = Annotated[bool, Field(description="the order of a pair's texts matters: (a, b) may match and (b, a) not")]
+Seed = Annotated[int, Field(ge=0, lt=2**32, description="seed of everything random")]
+
+
 class TeachConfig(Settings):
     """Settings of `flipkd teach`: which small model, and how it is fine-tuned on the training pairs."""
 
-    train_file: str = Field(description="training pairs: csv, tsv, jsonl, parquet or a hub id")
-    validation_file: str | None = Field(None, description="pairs on which the teacher is measured")
-    columns: dict[str, str] | None = Field(None, description="our column name -> the file's, e.g. text1: title")
-    directed: bool = Field(
-        False,
-        description="the order of a pair's texts means something, as in entailment: (a, b) may match and (b, a) not",
-    )
-    output_dir: str = Field("teacher", description="folder for the teacher and its stored values")
-    teacher_name_or_path: str = Field(
+    train_file: str = DATA(description="training pairs: csv, tsv, jsonl, parquet or a hub id")
+    validation_file: str | None = DATA(None, description="pairs on which the teacher is measured")
+    columns: Columns = DATA(None)
+    directed: Directed = DATA(False)
+    output_dir: str = DATA("teacher", description="folder for the teacher and its stored values")
+    teacher_name_or_path: str = MODEL(
         "all-MiniLM-L6-v2", description="sentence-transformers model: name, hub id, folder"
     )
-    teacher_type: Literal["bi_encoder", "cross_encoder", "scores"] = Field(
+    teacher_type: Literal["bi_encoder", "cross_encoder", "scores"] = MODEL(
         "bi_encoder", description="a bi-encoder, a cross-encoder, or the `score` column of the files"
     )
-    fine_tune: bool | Literal["auto"] = Field(
+    fine_tune: bool | Literal["auto"] = MODEL(
         True,
         description="fine-tune on the training pairs before storing values; auto: keep what validation finds better",
     )
-    members: int = Field(1, ge=1, le=MOST_MEMBERS, description="fine-tunings with seeds of their own, averaged")
-    folds: Literal[0] | Annotated[int, Field(ge=2)] = Field(
+    members: int = MODEL(1, ge=1, le=MOST_MEMBERS, description="fine-tunings with seeds of their own, averaged")
+    folds: Literal[0] | Annotated[int, Field(ge=2)] = MODEL(
         0, description="score each training pair by a model fine-tuned without its fold; 0: by the teacher itself"
     )
-    loss: str = Field("cosent", description="loss of sentence-transformers for a bi-encoder")
-    num_train_epochs: float = Field(3, gt=0, description="passes over the training pairs")
-    per_device_train_batch_size: int = Field(32, ge=2, description="pairs per step")
-    learning_rate: float = Field(2e-5, gt=0, description="peak learning rate")
-    warmup_steps: float = Field(0.1, ge=0, description="steps, or a share of all steps below 1")
-    max_length: int = Field(128, ge=8, description="tokens of a text that the teacher reads")
-    prompt: str | None = Field(
+    loss: str = TRAINING("cosent", description="loss of sentence-transformers for a bi-encoder")
+    num_train_epochs: float = TRAINING(3, gt=0, description="passes over the training pairs")
+    per_device_train_batch_size: int = TRAINING(32, ge=2, description="pairs per step")
+    learning_rate: float = TRAINING(2e-5, gt=0, description="peak learning rate")
+    warmup_steps: float = TRAINING(0.1, ge=0, description="steps, or a share of all steps below 1")
+    max_length: int = MODEL(128, ge=8, description="tokens of a text that the teacher reads")
+    prompt: str | None = MODEL(
         None, description="words before each text (a cross-encoder's first); default: the model's own"
     )
-    bf16: bool | None = Field(None, description="fine-tune in mixed precision; default: where the machine has it")
-    warm_start_pairs: int = Field(
+    bf16: bool | None = TRAINING(None, description="fine-tune in mixed precision; default: where the machine has it")
+    warm_start_pairs: int = TRAINING(
         8000, ge=0, description="pairs on which a new cross-encoder first learns the scores of its bi-encoder"
     )
-    seed: int = Field(0, ge=0, lt=2**32, description="seed of everything random")
+    seed: Seed = TRAINING(0)
 
 
 READOUT_LAYERS, READOUT_MODULES = (-1,), ("v_proj",)  # where A is read: a place from which it reaches the answer
@@ -63,129 +76,126 @@ MINED_BY_DEFAULT = 1.0  # per training pair, where the teacher gives vectors
 class TrainConfig(Settings):
     """Settings of `flipkd train`: the student, what it reads, what it learns from, and transformers' own arguments."""
 
-    train_file: str = Field(description="training pairs: csv, tsv, jsonl, parquet or a hub id")
-    validation_file: str = Field(description="pairs for pre-flight, calibration and threshold")
-    columns: dict[str, str] | None = Field(None, description="our column name -> the file's, e.g. text1: title")
-    directed: bool = Field(
-        False,
-        description="the order of a pair's texts means something, as in entailment: (a, b) may match and (b, a) not",
-    )
-    teacher: str | None = Field(
+    train_file: str = DATA(description="training pairs: csv, tsv, jsonl, parquet or a hub id")
+    validation_file: str = DATA(description="pairs for pre-flight, calibration and threshold")
+    columns: Columns = DATA(None)
+    directed: Directed = DATA(False)
+    teacher: str | None = MODEL(
         None, description="folder that `flipkd teach` made; needed unless all teacher weights are 0"
     )
-    output_dir: str = Field("run", description="folder for checkpoints, metrics and the finished matcher")
-    model_name_or_path: str = Field("gemma-3-270m", description="causal LM: packaged name, hub id or folder")
-    init_from: str | None = Field(
+    output_dir: str = DATA("run", description="folder for checkpoints, metrics and the finished matcher")
+    model_name_or_path: str = MODEL("gemma-3-270m", description="causal LM: packaged name, hub id or folder")
+    init_from: str | None = MODEL(
         None, description="matcher or run folder whose adapters the training starts from; default: fresh ones"
     )
-    dtype: Literal["bfloat16", "float32", "float16"] = Field(
+    dtype: Literal["bfloat16", "float32", "float16"] = MODEL(
         "bfloat16", description="of the base model; adapters are float32"
     )
-    load_in_4bit: bool = Field(
+    load_in_4bit: bool = MODEL(
         False,
         description="hold the base's linear layers in 4 bits (NF4): a quarter of their memory; needs flipkd[bnb]",
     )
-    attn_implementation: str = Field("auto", description="attention of transformers; auto: the fastest for the device")
-    torch_compile: bool = Field(
+    attn_implementation: str = MODEL("auto", description="attention of transformers; auto: the fastest for the device")
+    torch_compile: bool = MODEL(
         False, description="compile the layers: faster steps after a minute or more; needs a C++ compiler on a CPU"
     )
-    activation_checkpointing: bool = Field(
+    activation_checkpointing: bool = MODEL(
         False,
         description="keep no layer's insides for the way back but compute them again: less memory, slower steps",
     )
-    template: dict[str, str] = Field({}, description="fields that differ: instruction, left, right, question, no, yes")
-    max_text_length: int = Field(128, ge=1, description="tokens kept of each text")
-    reading: Literal["joint", "separate", "blocked"] = Field("joint", description="how the texts' vectors are read")
-    lora_r: int = Field(16, ge=1, description="rank of the adapters")
-    lora_alpha: int = Field(32, gt=0, description="scale of the adapters is lora_alpha / lora_r everywhere")
-    lora_dropout: float = Field(0.0, ge=0, lt=1, description="dropout before A")
-    lora_target_modules: Literal["all-linear"] | list[str] = Field("all-linear", description="modules that get LoRA")
-    lora_layers: list[int] | None = Field(None, description="layers that get LoRA; default all")
-    readout_r: int = Field(128, ge=1, description="rank at the places that are read")
-    readout_layers: list[int] = Field(list(READOUT_LAYERS), min_length=1, description="layers whose A is read")
-    readout_modules: list[str] = Field(list(READOUT_MODULES), min_length=1, description="modules whose A is read")
-    allow_readout_off_path: bool = Field(
+    template: dict[str, str] = MODEL({}, description="fields that differ: instruction, left, right, question, no, yes")
+    max_text_length: int = MODEL(128, ge=1, description="tokens kept of each text")
+    reading: Literal["joint", "separate", "blocked"] = MODEL("joint", description="how the texts' vectors are read")
+    lora_r: int = LORA(16, ge=1, description="rank of the adapters")
+    lora_alpha: int = LORA(32, gt=0, description="scale of the adapters is lora_alpha / lora_r everywhere")
+    lora_dropout: float = LORA(0.0, ge=0, lt=1, description="dropout before A")
+    lora_target_modules: Literal["all-linear"] | list[str] = LORA("all-linear", description="modules that get LoRA")
+    lora_layers: list[int] | None = LORA(None, description="layers that get LoRA; default all")
+    readout_r: int = LORA(128, ge=1, description="rank at the places that are read")
+    readout_layers: list[int] = LORA(list(READOUT_LAYERS), min_length=1, description="layers whose A is read")
+    readout_modules: list[str] = LORA(list(READOUT_MODULES), min_length=1, description="modules whose A is read")
+    allow_readout_off_path: bool = LORA(
         False, description="read also where A x cannot change the answer; else such a place is refused"
     )
-    objectives: dict[str, float | dict[str, Any]] = Field(
+    objectives: dict[str, float | dict[str, Any]] = OBJECTIVES(
         {"answer_cross_entropy": 1.0, "bernoulli_kd": 1.0, "margin_hinge": 1.0, "in_batch_kl": 1.0},
-        description="objective -> weight, or {weight, its knobs}; weight 0 skips the work",
+        description="objective -> weight, or {weight, its arguments}; weight 0 skips the work",
     )
-    filter_quantile: float | None = Field(
+    filter_quantile: float | None = OBJECTIVES(
         0.2, ge=0, lt=0.5, description="dual threshold at this quantile of the teacher's scores; null: no filter"
     )
-    filter_band: float = Field(
+    filter_band: float = OBJECTIVES(
         0.0,
         ge=0,
         le=0.5,
         description="least share of the labelled pairs between both thresholds, which move apart for it",
     )
-    off_diagonal_quantiles: list[float] | None = Field(
+    off_diagonal_quantiles: list[float] | None = OBJECTIVES(
         None,
         min_length=2,
         max_length=2,
         description="thresholds off the diagonal (negatives up to, positives from): quantiles of the teacher's scores of "
         "random pairs of texts; null: those of the pairs",
     )
-    score: Literal["auto", "answer", "cosine"] = Field(
+    score: Literal["auto", "answer", "cosine"] = OBJECTIVES(
         "auto", description="the student's part of what decides; auto: answer, cosine or both, by validation"
     )
-    keep_teacher: Literal["auto"] | bool = Field(
+    keep_teacher: Literal["auto"] | bool = OBJECTIVES(
         "auto",
         description="the matcher keeps its teacher, whose score is part of the sum; auto: where that is better on validation",
     )
-    queue_size: int = Field(
+    queue_size: int = OBJECTIVES(
         0, ge=0, description="right-hand texts of earlier steps that each text is compared with as well"
     )
-    mined_ratio: float | None = Field(
+    mined_ratio: float | None = DATA(
         None,
         ge=0,
         description="unlabelled pairs per training pair, mined from its texts and graded by the teacher; "
         "default: 1 with a bi-encoder teacher",
     )
-    mining: Literal["nearest", "stratified"] = Field(
+    mining: Literal["nearest", "stratified"] = DATA(
         "nearest",
         description="which pairs are mined: those that the teacher finds closest, or as many of each tenth of its probability",
     )
-    unlabelled_file: str | None = Field(
+    unlabelled_file: str | None = DATA(
         None, description="pairs without labels, or texts alone (one column text), that the teacher grades"
     )
-    unlabelled_ratio: float | None = Field(
+    unlabelled_ratio: float | None = DATA(
         None,
         ge=0,
         description="at most so many of them per labelled training pair; default: all pairs, or one pair per text",
     )
-    swap_texts: bool = Field(
+    swap_texts: bool = DATA(
         False,
         description="read each training pair in both orders in turn, epoch by epoch; for pairs without a direction",
     )
-    num_train_epochs: float = Field(2, gt=0, description="passes over the training pairs")
-    per_device_train_batch_size: int = Field(16, ge=1, description="pairs per step")
-    per_device_eval_batch_size: int | None = Field(
+    num_train_epochs: float = TRAINING(2, gt=0, description="passes over the training pairs")
+    per_device_train_batch_size: int = TRAINING(16, ge=1, description="pairs per step")
+    per_device_eval_batch_size: int | None = TRAINING(
         None, ge=1, description="pairs per pass when scoring; default: 32 on a CPU, what fits on a GPU"
     )
-    gradient_accumulation_steps: int = Field(1, ge=1, description="steps per update; adds no in-batch comparisons")
-    learning_rate: float = Field(5e-4, gt=0, description="peak learning rate")
-    readout_learning_rate: float | None = Field(
+    gradient_accumulation_steps: int = TRAINING(1, ge=1, description="steps per update; adds no in-batch comparisons")
+    learning_rate: float = TRAINING(5e-4, gt=0, description="peak learning rate")
+    readout_learning_rate: float | None = TRAINING(
         1e-3, gt=0, description="peak learning rate of A where it is read; null: learning_rate"
     )
-    lr_scheduler_type: str = Field("linear", description="scheduler of transformers")
-    warmup_steps: float = Field(0.06, ge=0, description="steps, or a share of all steps below 1")
-    weight_decay: float = Field(0.0, ge=0, description="weight decay of AdamW")
-    max_grad_norm: float = Field(1.0, ge=0, description="gradient clipping; 0: none")
-    logging_steps: int = Field(10, ge=1, description="steps between two lines of metrics.jsonl")
-    log_gradient_norms: bool = Field(
+    lr_scheduler_type: str = TRAINING("linear", description="scheduler of transformers")
+    warmup_steps: float = TRAINING(0.06, ge=0, description="steps, or a share of all steps below 1")
+    weight_decay: float = TRAINING(0.0, ge=0, description="weight decay of AdamW")
+    max_grad_norm: float = TRAINING(1.0, ge=0, description="gradient clipping; 0: none")
+    logging_steps: int = TRAINING(10, ge=1, description="steps between two lines of metrics.jsonl")
+    log_gradient_norms: bool = TRAINING(
         False,
         description="each objective's gradient norm in those lines: a further pass backward each; not with CUDA graphs",
     )
-    save_steps: int = Field(100, ge=1, description="steps between two checkpoints")
-    save_total_limit: int = Field(2, ge=2, description="checkpoints kept")
-    resume_elsewhere: bool = Field(
+    save_steps: int = TRAINING(100, ge=1, description="steps between two checkpoints")
+    save_total_limit: int = TRAINING(2, ge=2, description="checkpoints kept")
+    resume_elsewhere: bool = TRAINING(
         False, description="go on with a run though threads, device or machine are others; not bit for bit"
     )
-    report_to: str | list[str] = Field("none", description="trackers of transformers, e.g. tensorboard")
-    seed: int = Field(0, ge=0, lt=2**32, description="seed of everything random")
-    training_arguments: dict[str, Any] = Field({}, description="any other field of transformers' TrainingArguments")
+    report_to: str | list[str] = TRAINING("none", description="trackers of transformers, e.g. tensorboard")
+    seed: Seed = TRAINING(0)
+    training_arguments: dict[str, Any] = TRAINING({}, description="any other field of transformers' TrainingArguments")
 
     @field_validator("swap_texts")
     @classmethod
@@ -203,46 +213,27 @@ NAME = r"^[\w.-]+$"  # what may be part of a file's name
 class CompareConfig(Settings):
     """Settings of a comparison: the same pairs, several systems, several seeds."""
 
-    train_file: str = Field(description="training pairs")
-    validation_file: str = Field(description="pairs for thresholds and calibration")
-    test_file: str = Field(description="pairs that are read once")
-    columns: dict[str, str] | None = Field(None, description="our column name -> the file's")
-    directed: bool = Field(
-        False,
-        description="the order of a pair's texts means something, as in entailment: (a, b) may match and (b, a) not",
-    )
-    output_dir: str = Field("comparison", description="folder for results, teachers and runs")
-    data: str = Field("pairs", pattern=NAME, description="name of the data in the results")
-    systems: list[str] = Field(
+    inside: ClassVar = {"train": TrainConfig, "teach": TeachConfig}
+
+    train_file: str = DATA(description="training pairs")
+    validation_file: str = DATA(description="pairs for thresholds and calibration")
+    test_file: str = DATA(description="pairs that are read once")
+    columns: Columns = DATA(None)
+    directed: Directed = DATA(False)
+    output_dir: str = DATA("comparison", description="folder for results, teachers and runs")
+    data: str = DATA("pairs", pattern=NAME, description="name of the data in the results")
+    systems: list[str] = SYSTEMS(
         ["always_match", "teacher_finetuned", "untrained", "plain", "flipped", "plain+teacher_finetuned"],
         min_length=1,
         description="what is compared: systems, variants, and blends of their scores, e.g. plain+teacher_finetuned",
     )
-    variants: dict[str, list[str]] = Field(
+    variants: dict[str, list[str]] = SYSTEMS(
         {},
-        description="name -> words as for --set that differ from the flipped system: key=value, teach.key=value, "
-        "system=plain",
+        description="name -> settings that differ from the flipped system: key=value, teach.key=value, system=plain",
     )
-    seeds: list[int] = Field([0], min_length=1, description="one run of each system per seed")
-    symmetric: bool = Field(
+    seeds: list[int] = SYSTEMS([0], min_length=1, description="one run of each system per seed")
+    symmetric: bool = SYSTEMS(
         False, description="score both orders of each pair by every student and show the means too; twice the time"
     )
-    teach: dict[str, Any] = Field({}, description="settings of `flipkd teach` that differ")
-    train: dict[str, Any] = Field({}, description="settings of `flipkd train` that differ")
-
-    @classmethod
-    def _assign(cls, values: dict[str, Any], path: list[str], value: Any) -> None:
-        """As for any stage; below `teach` and `train` a mapping starts from that stage's default."""
-        stages: dict[str, type[Settings]] = {"teach": TeachConfig, "train": TrainConfig}
-        stage = stages.get(path[0])
-        if stage is None or len(path) == 1 or not isinstance(values.get(path[0], {}), dict):
-            super()._assign(values, path, value)
-            return
-        values[path[0]] = dict(values.get(path[0], {}))
-        stage._assign(values[path[0]], path[1:], value)
-
-    @classmethod
-    def _stage_of(cls, name: str) -> str | None:
-        return next(
-            (s for s, model in (("train", TrainConfig), ("teach", TeachConfig)) if name in model.model_fields), None
-        )
+    teach: dict[str, Any] = SYSTEMS({}, description="settings of `flipkd teach` that differ, as --teach.max_length 64")
+    train: dict[str, Any] = SYSTEMS({}, description="settings of `flipkd train` that differ, as --train.lora_r 64")

@@ -153,7 +153,7 @@ class Matcher:
         if self.teacher is None:
             raise ConfigError(
                 "this matcher keeps no teacher, so that nothing can decide before the language model; train it with "
-                "--set keep_teacher=true"
+                "--keep_teacher true"
             )
         if self.contract.cascade is None:
             raise ConfigError(
@@ -169,7 +169,7 @@ class Matcher:
             (2,)
         """
         if self.teacher is None:
-            raise ConfigError("this matcher keeps no teacher; train it with --set keep_teacher=true")
+            raise ConfigError("this matcher keeps no teacher; train it with --keep_teacher true")
         return _finite(self._teacher_scores(*checked_sides(pairs), batch_size=batch_size))
 
     def _teacher_scores(self, left: list[str], right: list[str], *, batch_size: int | None) -> Floats:

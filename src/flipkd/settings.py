@@ -1,51 +1,62 @@
-"""How settings are read: YAML, `key=value` words and options become one checked model, or an error that says what to do.
+"""Read settings: YAML, options and `key=value` texts become one checked model, or an error that names what to do.
 
-Precedence: defaults, then the YAML file, then the command line. An unknown key is an error that names the nearest spelling.
+Precedence: defaults, then the YAML file, then options, then `--set`. An unknown key is an error that names the nearest spelling.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from types import NoneType, UnionType
+from typing import Annotated, Any, ClassVar, Literal, Self, Union, get_args, get_origin
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from flipkd.errors import ConfigError, nearest, shorten
-
-LARGEST_FILE = 256 * 1024  # bytes of a YAML file
-LARGEST = 20_000  # values of a YAML document, aliases written out
-LONGEST_NUMBER = 100  # characters
+from flipkd.errors import ConfigError, UsageError, nearest, shorten
+from flipkd.yaml_values import read_value, read_yaml
 
 
 class Settings(BaseModel):
-    """Settings of one stage; `build` is the door."""
+    """Settings of one command; `build` reads them, `check` takes plain values."""
 
     model_config = ConfigDict(extra="forbid", protected_namespaces=(), frozen=True, allow_inf_nan=False)
+    inside: ClassVar[Mapping[str, type[Settings]]] = {}
+    """Fields that hold settings of another command."""
 
     @classmethod
     def build(
         cls, config: Path | None = None, assignments: Sequence[str] = (), given: Mapping[str, Any] | None = None
     ) -> Self:
-        """Settings from a YAML file, `key=value` words and options that were given (None means not given).
+        """Settings from a YAML file, options by name (None: not given) and `key=value` texts of `--set`.
 
-        Raises ConfigError naming the key, the value and what is allowed.
+        The text of an option is read by the type of its field, that of `--set` as YAML. Raises ConfigError for what is
+        wrong in the file and UsageError for anything else; both name the key, the value and what is allowed.
         """
-        values = _read_yaml(config) if config else {}
-        values |= {key: value for key, value in (given or {}).items() if value is not None}
-        return cls.check(cls.changed(values, assignments))
+        file = read_yaml(config) if config else {}
+        values = dict(file)
+        try:
+            for name, value in (given or {}).items():
+                if value is not None:
+                    cls._give(values, name, value)
+            values = cls.changed(values, assignments)
+        except ConfigError as error:
+            raise UsageError(str(error)) from None
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            key, problem = cls._explain(error.errors(), values)
+            from_file = key in file and values[key] is file[key]
+            raise (ConfigError if from_file else UsageError)(problem) from None
 
     @classmethod
     def changed(cls, values: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
-        """Plain values with `key=value` words applied, as `--set` does. Raises ConfigError for a word that is none."""
+        """Plain values with `key=value` texts applied, as `--set` does. Raises ConfigError for a text of another form."""
         values = dict(values)
         for assignment in assignments:
             key, equals, text = assignment.partition("=")
             if not equals:
                 raise ConfigError(f"--set {shorten(assignment)} has no '='; write --set key=value")
-            cls._assign(values, key.strip().split("."), _read_value(text, key))
+            cls._assign(values, key.strip().split("."), read_value(text, f"--set {key}"))
         return values
 
     @classmethod
@@ -54,33 +65,74 @@ class Settings(BaseModel):
         try:
             return cls.model_validate(dict(values))
         except ValidationError as error:
-            raise ConfigError(cls._explain(error.errors(), values)) from None
+            raise ConfigError(cls._explain(error.errors(), values)[1]) from None
 
     @classmethod
-    def _assign(cls, values: dict[str, Any], path: list[str], value: Any) -> None:
+    def mappings(cls) -> set[str]:
+        """Names of the fields whose parts have options of their own, as `--objectives.margin_hinge 0.5`."""
+        return {name for name, field in cls.model_fields.items() if _member(field.annotation, dict)}
+
+    @classmethod
+    def _give(cls, values: dict[str, Any], name: str, value: Any) -> None:
+        """Set a field from an option: the texts that were given for it, or the value itself."""
+        texts = [value] if isinstance(value, str) else value
+        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+            values[name] = value
+        elif name not in cls.mappings():
+            values[name] = cls._read([name], texts)
+        else:
+            for text in texts:
+                key, equals, part = text.partition("=")
+                if text.startswith("{"):
+                    values[name] = read_value(text, f"--{name}")
+                elif key and equals and part:
+                    path = [name, *key.split(".")]
+                    cls._assign(values, path, cls._read(path, [part]))
+                else:
+                    raise ConfigError(f"--{name} {shorten(text)}: write KEY=VALUE")
+
+    @classmethod
+    def _read(cls, path: Sequence[str], texts: Sequence[str]) -> Any:
+        """The value of a field, or of a part of a mapping, from the texts that were given for it."""
+        if path[0] in cls.inside and len(path) > 1:
+            return cls.inside[path[0]]._read(path[1:], texts)
+        annotation = cls.model_fields[path[0]].annotation if path[0] in cls.model_fields else Any
+        for _ in path[1:]:
+            mapping = _member(annotation, dict)
+            annotation = get_args(mapping)[1] if mapping else Any
+        return _read_texts(annotation, texts, f"--{'.'.join(path)}")
+
+    @classmethod
+    def _assign(cls, values: dict[str, Any], path: Sequence[str], value: Any) -> None:
         """Set a dotted key; a mapping that the file left out starts from its default, so one part can be changed."""
+        if path[0] in cls.inside and len(path) > 1 and isinstance(values.get(path[0], {}), dict):
+            values[path[0]] = dict(values.get(path[0], {}))
+            cls.inside[path[0]]._assign(values[path[0]], path[1:], value)
+            return
         for depth, part in enumerate(path[:-1]):
-            if part not in values:
+            if part not in values or values[part] is None:
                 field = cls.model_fields.get(part) if depth == 0 else None
                 values[part] = field.get_default(call_default_factory=True) if field is not None else {}
             if not isinstance(values[part], dict):
-                # `objectives.margin_hinge` is a weight until one of its knobs is set
+                # `objectives.margin_hinge` is a weight until one of its arguments is set
                 values[part] = {"weight": values[part]} if isinstance(values[part], int | float) else {}
             values[part] = dict(values[part])
             values = values[part]
         values[path[-1]] = value
 
     @classmethod
-    def _explain(cls, problems: Sequence[Mapping[str, Any]], values: Mapping[str, Any]) -> str:
+    def _explain(cls, problems: Sequence[Mapping[str, Any]], values: Mapping[str, Any]) -> tuple[str, str]:
+        """The field that a problem is about, and one sentence."""
         # An unknown key first: `train_fil` is why train_file is missing.
         problems = sorted(problems, key=lambda problem: problem["type"] != "extra_forbidden")
         kind, where = problems[0]["type"], str(problems[0]["loc"][0])
         if kind == "extra_forbidden":
-            stage = cls._stage_of(where)
-            meant = f"it is a setting of flipkd {stage}: --set {stage}.{where}=..." if stage else ""
-            return f"no setting is called {where!r}; {meant or nearest(where, list(cls.model_fields))}"
+            hint = cls.elsewhere(where) or nearest(where, list(cls.model_fields))
+            return where, f"no setting is called {where!r}; {hint}"
         if kind == "missing":
-            return f"{where} is missing; give it as an option, in the YAML file or by --set {where}=..."
+            extra = cls.model_fields[where].json_schema_extra
+            option = "it" if isinstance(extra, dict) and extra.get("argument") else f"--{where}"
+            return where, f"{where} is missing; give {option}, or write it in the YAML file of --config"
         # A place is followed as far as the values go: for `float | dict` pydantic adds the name of each branch.
         depth, value = 0, values
         for part in problems[0]["loc"]:
@@ -91,83 +143,41 @@ class Settings(BaseModel):
         path = problems[0]["loc"][:depth]
         allowed = dict.fromkeys(problem["msg"] for problem in problems if problem["loc"][:depth] == path)
         example = f"; write {where}=[a, b]" if kind == "list_type" else ""
-        return f"{'.'.join(map(str, path))} is {shorten(value)}: {', or '.join(allowed)}{example}"
+        return where, f"{'.'.join(map(str, path))} is {shorten(value)}: {', or '.join(allowed)}{example}"
 
     @classmethod
-    def _stage_of(cls, name: str) -> str | None:
-        """The stage inside this one that has a setting of that name."""
-        return None
+    def elsewhere(cls, name: str) -> str:
+        """The hint for a setting of a command inside this one; empty where there is none of that name."""
+        command = next((command for command, model in cls.inside.items() if name in model.model_fields), None)
+        return f"it is a setting of flipkd {command}: --{command}.{name}" if command else ""
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML without traps: `no` and `yes` as keys are words, `1e-8` is a number, and aliases multiply nothing without bound."""
-
-    def get_single_node(self) -> yaml.Node | None:
-        """The document, refused when its aliases written out would be more than LARGEST nodes."""
-        node = super().get_single_node()
-        if node is not None:
-            self._size(node, {})
-        return node
-
-    def _size(self, node: yaml.Node, known: dict[int, int]) -> int:
-        """Nodes that this one stands for, aliases written out; one that holds itself never ends and is too large."""
-        if id(node) not in known:
-            known[id(node)] = LARGEST  # while it is counted
-            children: list[yaml.Node] = []
-            if isinstance(node, yaml.SequenceNode):
-                children = node.value
-            elif isinstance(node, yaml.MappingNode):
-                children = [part for pair in node.value for part in pair]
-            known[id(node)] = 1 + sum(self._size(child, known) for child in children)
-        if known[id(node)] > LARGEST:
-            problem = f"its aliases (*name) stand for more than {LARGEST:,} values"
-            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
-        return known[id(node)]
-
-    def resolve(self, kind: type[yaml.Node], value: Any, implicit: Any) -> str:
-        """The tag of a node; what is longer than a number can be is a text, whose digits are not looked through."""
-        if kind is yaml.ScalarNode and len(value) > LONGEST_NUMBER:
-            implicit = (False, implicit[1])
-        return str(super().resolve(kind, value, implicit))  # type: ignore[no-untyped-call]
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """What yaml calls for each mapping; a key that stands twice is refused, where yaml would take the last."""
-        seen = set()
-        for key, _ in node.value:
-            if key.tag == "tag:yaml.org,2002:bool":
-                key.tag = "tag:yaml.org,2002:str"
-            if isinstance(key, yaml.ScalarNode):
-                if key.value in seen:
-                    raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} stands twice", key.start_mark)
-                seen.add(key.value)
-        return super().construct_mapping(node, deep)
+def members(annotation: Any) -> list[Any]:
+    """The types of a union and the values of a Literal, without None and Annotated."""
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return members(parts[0])
+    if origin in (Union, UnionType):
+        return [member for part in parts for member in members(part)]
+    if origin is Literal:
+        return list(parts)
+    return [] if annotation is NoneType else [annotation]
 
 
-_EXPONENT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$")
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("+-.0123456789"))
+def _member(annotation: Any, origin: type) -> Any:
+    """The list or the mapping among the members of a type, or None."""
+    return next((member for member in members(annotation) if get_origin(member) is origin), None)
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        size = path.stat().st_size
-        if size > LARGEST_FILE:
-            raise ConfigError(f"{path}: has {size:,} bytes; a file of settings has at most {LARGEST_FILE:,}")
-        values = _Loader(path.read_text(encoding="utf-8")).get_single_data()
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file") from None
-    except ConfigError:
-        raise
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: not readable as YAML ({' '.join(str(error).split())})") from None
-    if values is None:
-        return {}
-    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
-        raise ConfigError(f"{path}: must hold `key: value` lines")
-    return values
-
-
-def _read_value(text: str, key: str) -> Any:
-    try:
-        return _Loader(text).get_single_data()
-    except (ValueError, RecursionError, yaml.YAMLError):
-        raise ConfigError(f"--set {key}: {shorten(text)} is not a YAML value; quote it") from None
+def _read_texts(annotation: Any, texts: Sequence[str], where: str) -> Any:
+    """A value from the texts of an option: text as it is, lists with commas or repeated, anything else as YAML."""
+    types, text = members(annotation), texts[-1]
+    if many := _member(annotation, list):
+        if len(texts) == 1 and text.startswith("["):
+            return read_value(text, where)
+        if len(texts) == 1 and "," not in text and (str in types or text in types):
+            return text
+        return [_read_texts(get_args(many)[0], [part.strip()], where) for text in texts for part in text.split(",")]
+    if all(member is str or isinstance(member, str) for member in types):
+        return text
+    return read_value(text, where)

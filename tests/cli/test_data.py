@@ -11,11 +11,11 @@ from commands import flipkd
 @pytest.mark.parametrize(
     "words, said",
     [
-        (["check"], "Missing argument"),
-        (["check", "none.csv", "--columns", "text1"], "write ours=theirs"),
-        (["split", "none.csv", "--validation", "1.5"], "--validation"),
-        (["split", "none.csv", "--test", "x"], "--test"),
-        (["split", "none.csv", "--seed", "-1"], "--seed"),
+        (["check"], "files is missing"),
+        (["check", "none.csv", "--columns", "text1"], "write KEY=VALUE"),
+        (["split", "none.csv", "--validation", "1.5"], "validation is 1.5"),
+        (["split", "none.csv", "--test", "x"], "test is 'x'"),
+        (["split", "none.csv", "--seed", "-1"], "seed is -1"),
     ],
 )
 def test_wrong_options(words, said, tmp_path, monkeypatch):

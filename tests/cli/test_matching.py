@@ -1,16 +1,24 @@
-"""evaluate, calibrate and match as a user meets them: folders that are no matchers, or are over another base model."""
+"""The commands over a finished matcher: folders of another kind, another base model, starts that are refused."""
 
 from __future__ import annotations
 
 import json
 import shutil
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
+import pytest
 from commands import flipkd, given, student
 
+from flipkd.commands import ServeConfig
 from flipkd.files import write_manifest
+from flipkd.serve.limits import Limits
+from flipkd.stages.serve import LIMITS
 
 PLAIN = {"objectives": "{answer_cross_entropy: 1}"}
+TEXTS = "id,question\n007,how do I reset my pin\n008,where is my transfer\n"
 
 
 def rows_of(text: str) -> list[dict]:
@@ -61,3 +69,75 @@ def test_a_damaged_matcher_is_refused_and_a_moved_base_model_is_found(trained, b
     assert "if the base model has moved, say where it is now (--base_model)" in done.err
     done = flipkd(*one, "--base_model", base_models["llama"])
     assert (done.code, len(rows_of(done.out))) == (0, 1), done.err
+
+
+@pytest.fixture
+def faq(tmp_path):
+    (tmp_path / "faq.csv").write_text(TEXTS, encoding="utf-8")
+    return tmp_path / "faq.csv"
+
+
+def test_what_cannot_be_an_encoder_says_why(faq, trained, taught, tmp_path):
+    for encoder, word in ((trained, "reading=separate"), (tmp_path, "no folder of flipkd teach or flipkd train")):
+        refused = flipkd("index", faq, "--encoder", encoder, "--output_dir", tmp_path / "x")
+        assert refused.code == 4
+        assert word in refused.err
+        assert not (tmp_path / "x").exists()
+    (tmp_path / "there").mkdir()
+    again = flipkd("index", faq, "--encoder", taught, "--output_dir", tmp_path / "there")
+    assert (again.code, "exists already" in again.err) == (5, True)
+    taken = flipkd("index", faq, "--encoder", taught, "--output_dir", tmp_path / "x", "--keep", "score")
+    assert (taken.code, "--keep score" in taken.err) == (2, True)
+
+
+def test_the_result_is_told_in_a_line_and_a_question_needs_an_index(faq, taught, trained, tmp_path):
+    done = flipkd("index", faq, "--encoder", taught, "--output_dir", tmp_path / "index", "--keep", "id")
+    assert done.code == 0, done.err
+    assert done.out.startswith(f"{tmp_path / 'index'}: 2 texts, vectors of width ")
+    words = ("search", "my pin", "--matcher", trained)
+    assert flipkd(*words).code == 2
+    assert flipkd(*words, "--index", tmp_path / "index", "--top_k", 0).code == 2
+    empty = flipkd("search", " ", "--matcher", trained, "--index", tmp_path / "index")
+    assert (empty.code, "the query is empty" in empty.err) == (3, True)
+    none = flipkd(*words, "--index", tmp_path)
+    assert (none.code, "make an index with flipkd index" in none.err) == (4, True)
+
+
+def test_bad_starts_are_refused_before_anything_is_loaded(trained, tmp_path):
+    start = ("serve", "--matcher", trained, "--port", 0)
+    open_to_all = flipkd(*start, "--host", "0.0.0.0")
+    assert open_to_all.code == 7
+    assert "--api_key_file" in open_to_all.err
+    nowhere = flipkd("serve", "--matcher", tmp_path / "nowhere")
+    assert (nowhere.code, "no such folder" in nowhere.err) == (4, True)
+    for content, word in (("short", "at least 16"), ("two words " * 4, "holds no key"), (None, "cannot be read")):
+        key = tmp_path / "key"
+        key.unlink(missing_ok=True)
+        if content is not None:
+            key.write_text(content)
+        refused = flipkd(*start, "--api_key_file", key)
+        assert refused.code == 4
+        assert word in refused.err
+    elsewhere = flipkd(*start, "--host", "no.such.host.invalid", "--insecure")
+    assert elsewhere.code == 2
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        busy = flipkd("serve", "--matcher", trained, "--port", taken.getsockname()[1])
+        assert busy.code == 5
+        assert "choose another --port" in busy.err
+
+
+def test_without_the_extra_it_says_what_to_install(trained):
+    code = (
+        "import sys; sys.modules['fastapi'] = None\n"
+        "from flipkd.cli import main\n"
+        f"sys.argv = ['flipkd', 'serve', '--matcher', {json.dumps(str(trained))}]\nmain()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 4
+    assert "flipkd[serve]" in done.stderr
+
+
+def test_the_command_line_has_the_same_defaults():
+    limits, settings = Limits(), ServeConfig(matcher="m")
+    for name in LIMITS:
+        assert getattr(settings, name) == getattr(limits, name), name

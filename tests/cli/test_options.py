@@ -1,21 +1,169 @@
-"""Options of several verbs: `--columns` words become a mapping."""
+"""Options from settings: every field is one, and what is given for it becomes the field's value."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from typing import get_args
 
 import pytest
+import typer
+from commands import flipkd
 
-from flipkd.cli.options import mapping_of
-from flipkd.errors import UsageError
+from flipkd import cli
+from flipkd.cli.options import SettingsCommand, command
+from flipkd.config import CompareConfig, TrainConfig
+from flipkd.settings import Settings
 
-
-def test_words_become_a_mapping_and_the_last_of_a_name_wins():
-    assert mapping_of(["text1=title", "text2=a=b", "text1=name"]) == {"text1": "name", "text2": "a=b"}
-
-
-def test_no_words_are_no_mapping():
-    assert mapping_of(None) is None
-    assert mapping_of([]) is None
+VERBS = typer.main.get_command(cli.app).commands
+FILES = ("--train_file", "a.csv", "--validation_file", "b.csv")
 
 
-@pytest.mark.parametrize("word", ["text1", "=title", "text1=", "="])
-def test_a_word_that_is_no_assignment_is_refused(word):
-    with pytest.raises(UsageError, match="write ours=theirs"):
-        mapping_of([word])
+def built(model, *words):
+    """The settings that a command line of these words gives."""
+    seen = []
+
+    def run(config: model) -> None:
+        """Keep the settings."""
+        seen.append(config)
+
+    run.__annotations__["config"] = model
+    app = typer.Typer()
+    app.command(cls=SettingsCommand)(command(run))
+    made = typer.main.get_command(app)
+    with made.make_context("run", [str(word) for word in words]) as context:
+        made.invoke(context)
+    return seen[0]
+
+
+def train(*words):
+    return built(TrainConfig, *FILES, *words)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_field_of_the_settings_is_an_option_or_an_argument(verb):
+    parameters = {parameter.name: parameter for parameter in VERBS[verb].params}
+    settings = VERBS[verb].settings
+    assert issubclass(settings, Settings)
+    for name, field in settings.model_fields.items():
+        assert parameters[name].help.startswith(field.description[:20].replace("[", "\\[")), name
+        assert parameters[name].param_type_name == "argument" or parameters[name].opts == [f"--{name}"], name
+        assert not parameters[name].required, "a YAML file may give it"
+    own = {"config", "assignments", "as_json", "num_processes"}
+    off = {name for name in parameters if name.startswith("no_")}
+    assert set(parameters) - set(settings.model_fields) - off <= own
+    assert {name.removeprefix("no_") for name in off} == {
+        name for name, field in settings.model_fields.items() if field.annotation in (bool, bool | None)
+    }
+
+
+def text_of(value):
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+@pytest.mark.parametrize("name", [name for name, field in TrainConfig.model_fields.items() if field.default])
+def test_the_default_of_every_field_comes_back_as_it_is_shown(name):
+    default = TrainConfig.model_fields[name].get_default()
+    if default is True or name in ("train_file", "validation_file"):
+        return
+    texts = [f"{key}={value}" for key, value in default.items()] if isinstance(default, dict) else [text_of(default)]
+    given = [word for text in texts for word in (f"--{name}", text)]
+    assert getattr(train(*given), name) == default
+
+
+def test_an_option_wins_over_the_file_and_set_over_the_option(tmp_path):
+    (tmp_path / "run.yaml").write_text("seed: 1\nlora_r: 1\nsave_steps: 1\ndirected: true\nlogging_steps: 3\n")
+    given = ("--config", tmp_path / "run.yaml", "--lora_r", 64, "--save_steps", 2, "--set", "save_steps=5")
+    found = train(*given, "--no-directed", "--learning_rate", "1e-4")
+    assert (found.seed, found.lora_r, found.save_steps, found.directed) == (1, 64, 5, False)
+    assert (found.logging_steps, found.learning_rate, found.lora_alpha) == (3, 1e-4, 32)
+
+
+@pytest.mark.parametrize(
+    "words, name, value",
+    [
+        (["--readout_layers", "-1,3"], "readout_layers", [-1, 3]),
+        (["--readout_layers", "-1", "--readout_layers", "3"], "readout_layers", [-1, 3]),
+        (["--readout_layers", "[-1, 3]"], "readout_layers", [-1, 3]),
+        (["--readout_layers", "0"], "readout_layers", [0]),
+        (["--lora_target_modules", "all-linear"], "lora_target_modules", "all-linear"),
+        (["--lora_target_modules", "q_proj"], "lora_target_modules", ["q_proj"]),
+        (["--lora_target_modules", "q_proj, v_proj"], "lora_target_modules", ["q_proj", "v_proj"]),
+        (["--report_to", "tensorboard"], "report_to", "tensorboard"),
+        (["--report_to", "a,b"], "report_to", ["a", "b"]),
+        (["--off_diagonal_quantiles", "0.95,0.999"], "off_diagonal_quantiles", [0.95, 0.999]),
+        (["--filter_quantile", "null"], "filter_quantile", None),
+        (["--keep_teacher", "auto"], "keep_teacher", "auto"),
+        (["--keep_teacher", "false"], "keep_teacher", False),
+        (["--load_in_4bit"], "load_in_4bit", True),
+        (["--output_dir", "2024-01-02"], "output_dir", "2024-01-02"),
+        (["--output_dir=no"], "output_dir", "no"),
+        (["--columns", "text1=a=b", "--columns", "text2=c"], "columns", {"text1": "a=b", "text2": "c"}),
+        (["--columns", "{text1: a}"], "columns", {"text1": "a"}),
+        (["--template.no", "no", "--template.question=a = b?"], "template", {"no": "no", "question": "a = b?"}),
+        (["--training_arguments.adam_epsilon", "1e-8"], "training_arguments", {"adam_epsilon": 1e-8}),
+        (["--objectives", "{margin_hinge: 1}"], "objectives", {"margin_hinge": 1}),
+    ],
+)
+def test_texts_become_values_by_the_type_of_the_field(words, name, value):
+    assert getattr(train(*words), name) == value
+
+
+def test_one_part_of_a_mapping_changes_and_the_others_stay():
+    default = TrainConfig.model_fields["objectives"].default
+    for words in (["--objectives.in_batch_kl", "0"], ["--objectives", "in_batch_kl=0"]):
+        assert train(*words).objectives == default | {"in_batch_kl": 0}
+    found = train("--objectives.margin_hinge.margin", "0.3", "--objectives.bernoulli_kd=2").objectives
+    assert found == default | {"margin_hinge": {"weight": 1.0, "margin": 0.3}, "bernoulli_kd": 2}
+
+
+def test_a_comparison_reads_the_settings_inside_it_by_their_own_types():
+    found = built(
+        CompareConfig,
+        *FILES,
+        *("--test_file", "c.csv", "--seeds", "0,1", "--train.lora_target_modules", "q_proj", "--train.lora_r", 64),
+        *("--train.objectives.margin_hinge", "0.5", "--teach.prompt", "query: ", "--teach.fine_tune", "auto"),
+        *("--variants.slow", "system=plain,learning_rate=2e-4", "--systems", "plain,slow"),
+    )
+    objectives = TrainConfig.model_fields["objectives"].default | {"margin_hinge": 0.5}
+    assert found.train == {"lora_target_modules": ["q_proj"], "lora_r": 64, "objectives": objectives}
+    assert found.teach == {"prompt": "query: ", "fine_tune": "auto"}
+    assert (found.seeds, found.systems) == ([0, 1], ["plain", "slow"])
+    assert found.variants == {"slow": ["system=plain", "learning_rate=2e-4"]}
+
+
+def test_words_after_two_dashes_are_left_alone():
+    search = VERBS["search"]
+    with search.make_context("search", ["--matcher", "m", "--index", "i", "--", "--columns.x"]) as context:
+        assert context.params["query"] == "--columns.x"
+
+
+def test_every_choice_is_offered_and_help_shows_the_groups():
+    reading = next(parameter for parameter in VERBS["train"].params if parameter.name == "reading")
+    assert reading.type_descriptor.choices == get_args(TrainConfig.model_fields["reading"].annotation)
+    shown = flipkd("train", "--help").out
+    panels = re.findall(r"─ (\w+) ─", shown)
+    assert panels == ["Options", "Data", "Model", "LoRA", "Objectives", "Training"]
+    assert "pip install" not in shown
+    assert "flipkd[bnb]" in re.sub(r"[\s│]", "", shown), "brackets are no markup"
+
+
+def completed(words: str, **more: str) -> list[str]:
+    asked = {"_FLIPKD_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    code = "import sys; from flipkd.cli import main\ntry: main()\nfinally: assert 'torch' not in sys.modules"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | asked | more, capture_output=True, text=True, check=True
+    )
+    return done.stdout.split()
+
+
+def test_the_shell_completes_commands_options_and_choices():
+    assert completed("flipkd ca") == ["calibrate"]
+    assert completed("flipkd train --lora_") == [
+        f"--lora_{name}" for name in ("r", "alpha", "dropout", "target_modules", "layers")
+    ]
+    assert completed("flipkd train --reading j") == ["joint"]
+    script = {"_FLIPKD_COMPLETE": "source_bash"}
+    assert "complete -o default -F" in " ".join(completed("", **script))

@@ -1,6 +1,7 @@
 """A killed run goes on and ends bit for bit where an unbroken one ends; damaged checkpoints are passed over."""
 
 import json
+import os
 import shutil
 import signal
 from pathlib import Path

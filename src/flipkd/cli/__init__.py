@@ -1,4 +1,4 @@
-"""flipkd on the command line: one verb per stage. Nothing heavy is imported before a verb runs."""
+"""flipkd on the command line: one command per stage. Nothing heavy is imported before a command runs."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Annotated
 import typer
 
 from flipkd import __version__
-from flipkd.cli import data, matching, searching, serving, training
-from flipkd.cli.terminal import log_plainly, one_voice, quieten_libraries, run, show, with_settings
+from flipkd.cli import data, matching, training
+from flipkd.cli.options import SettingsCommand, command
+from flipkd.cli.terminal import log_plainly, one_voice, quieten_libraries, run, show
 from flipkd.cores import set_up_openmp
 
 app = typer.Typer(
     name="flipkd",
     help="Small models that know the domain teach a large language model to match text.",
-    add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,
+    rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -47,18 +47,21 @@ def options(
     set_up_openmp()
 
 
-app.command()(data.check)
-app.command()(data.split)
-app.command(cls=with_settings("TeachConfig"))(training.teach)
-app.command(cls=with_settings("TrainConfig"))(training.train)
-app.command()(matching.evaluate)
-app.command()(matching.calibrate)
-app.command()(matching.match)
-app.command()(searching.index)
-app.command()(searching.search)
-app.command()(serving.serve)
-app.command(cls=with_settings("CompareConfig"))(training.compare)
-app.command()(training.demo)
+for verb in (
+    data.check,
+    data.split,
+    training.teach,
+    training.train,
+    matching.evaluate,
+    matching.calibrate,
+    matching.match,
+    matching.index,
+    matching.search,
+    matching.serve,
+    training.compare,
+    training.demo,
+):
+    app.command(cls=SettingsCommand)(command(verb))
 
 
 def main() -> None:

@@ -5,18 +5,16 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
-import json
 import logging
 import os
 import sys
 import time
 import traceback
-import typing
 import warnings
 from typing import Any
 
 import typer
-from typer.core import TyperCommand
+from typer.completion import shell_complete
 
 from flipkd import ranks
 from flipkd.cores import busy_warning
@@ -38,13 +36,15 @@ def run(app: typer.Typer) -> None:
         _require_utf8(words)
         # Typer's own way of running would turn Ctrl-C and a closed pipe into exit codes of its own.
         command = typer.main.get_command(app)
+        if asked := os.environ.get("_FLIPKD_COMPLETE"):  # by the shell, for completion
+            raise typer.Exit(shell_complete(command, {}, "flipkd", "_FLIPKD_COMPLETE", asked))
         with command.make_context("flipkd", words) as context:
             command.invoke(context)
         sys.stdout.flush()
     except typer.Exit as done:
         raise SystemExit(done.exit_code) from None
     except typer.TyperException as error:
-        _stop(f"flipkd: {error.format_message()}{_hint(error)}", 2)
+        _stop(_explained(error), 2)
     except (typer.Abort, KeyboardInterrupt):
         _stop(f"flipkd: stopped{_what_stays(words)}", 75)
     except PeerError as error:
@@ -103,14 +103,16 @@ def _write_any_text() -> None:
             stream.reconfigure(encoding=encoding, errors="backslashreplace")
 
 
-def _hint(error: Exception) -> str:
-    context: Any = getattr(error, "ctx", None)
+def _explained(error: Any) -> str:
+    """What is wrong with the words of the command line, what may have been meant, and where to read on."""
+    context, name = getattr(error, "ctx", None), getattr(error, "option_name", "")
+    message = error.message if name else error.format_message()
     if context is None:
-        return ""
-    settings = "settings are given by --set KEY=VALUE, " if hasattr(context.command, "settings") else ""
-    if settings and (name := str(getattr(error, "option_name", "")).lstrip("-")) in _fields(context.command.settings):
-        settings = f"it is a setting: --set {name}=VALUE, "
-    return f" ({settings}see: {context.command_path} --help)"
+        return f"flipkd: {message}"
+    hint = context.command.hint(name) if name and hasattr(context.command, "hint") else ""
+    if "unexpected extra argument" in message:
+        hint = "a list is written as A,B; a switch has no value"
+    return f"flipkd: {message} ({hint}{' ' if hint.endswith('?') else '; ' if hint else ''}see: {context.command_path} --help)"
 
 
 def _fail(error: BaseException, text: str, code: int, *, debug: bool) -> None:
@@ -188,34 +190,3 @@ def tell(text: str) -> None:
     """What goes on while a verb runs, on stderr."""
     sys.stderr.write(plain(text) + "\n")
     sys.stderr.flush()
-
-
-def with_settings(config_name: str) -> type[TyperCommand]:
-    """A command whose --help also lists every setting of a config model with its default."""
-
-    class SettingsCommand(TyperCommand):
-        settings = config_name
-
-        def format_epilog(self, ctx: Any, formatter: Any) -> None:
-            """The settings under the options; click calls it."""
-            fields = _fields(config_name)
-            rows = []
-            for name, field in fields.items():
-                default = "required" if field.is_required() else json.dumps(field.get_default())
-                rows.append((name, f"{field.description}{_choices(field.annotation)} [{default}]"))
-            with formatter.section("Settings, for --config FILE and --set KEY=VALUE [default]"):
-                formatter.write_dl(rows)
-
-    return SettingsCommand
-
-
-def _fields(config_name: str) -> dict[str, Any]:
-    import flipkd.config
-
-    fields: dict[str, Any] = getattr(flipkd.config, config_name).model_fields
-    return fields
-
-
-def _choices(annotation: Any) -> str:
-    is_choice = typing.get_origin(annotation) is typing.Literal
-    return f": {', '.join(typing.get_args(annotation))}" if is_choice else ""

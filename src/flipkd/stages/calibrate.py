@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from flipkd import __version__
+from flipkd.commands import CalibrateConfig
 from flipkd.errors import ConfigError
 from flipkd.evaluate.calibration import AUTO, Calibration, fit_calibration
 from flipkd.evaluate.cascade import check_loss, fit_cascade
@@ -25,67 +26,53 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def calibrate(
-    matcher: str,
-    validation_file: str,
-    *,
-    output_dir: str,
-    threshold: str = "f1",
-    review: str | None = None,
-    symmetric: bool | None = None,
-    cascade: float | None = None,
-    columns: dict[str, str] | None = None,
-    base_model: str | None = None,
-    batch_size: int | None = None,
-) -> dict[str, Any]:
-    """Write the matcher to `output_dir` with a calibration, a threshold and a review band that these pairs choose.
+def calibrate(config: CalibrateConfig) -> dict[str, Any]:
+    """Write the matcher to `config.output_dir` with a calibration, a threshold and a review band that these pairs choose.
 
-    `threshold` and `review` are words as `Target.parse` reads them; `symmetric`: score both orders of a pair and take
-    the mean (None: as the matcher does); `cascade`: the loss of F1 for which the teacher that the matcher keeps may decide
-    pairs alone (None: it decides none). Returns the metrics on these very pairs, and the intervals of precision and of
+    Returns the metrics on these very pairs, and the intervals of precision and of
     the matches that are not lost. The matcher it starts from stays as it is. Raises ConfigError for other words and for
     a cascade of a matcher that keeps no teacher, ResourceError when `output_dir` exists, DataError for too few labels or
     a target that cannot be reached.
     """
-    if cascade is not None:
-        check_loss(cascade)
-    match_target, review_target = Target.parse(threshold), Target.parse(review) if review else None
-    dataset = _pairs_for(matcher, validation_file, columns=columns, symmetric=symmetric)
+    if config.cascade is not None:
+        check_loss(config.cascade)
+    threshold, review = Target.parse(config.threshold), Target.parse(config.review) if config.review else None
+    dataset = _pairs_for(config)
     labels = labels_of(dataset)
-    with new_folder(output_dir) as temporary:  # refused before the pairs are scored
+    with new_folder(config.output_dir) as temporary:  # refused before the pairs are scored
         from flipkd.matcher import Matcher
         from flipkd.student.contract import matcher_folder
         from flipkd.training.card import with_decisions
 
-        loaded = Matcher.from_pretrained(matcher, base_model=base_model)
-        if symmetric is not None:
-            loaded.contract = loaded.contract.model_copy(update={"symmetric": symmetric})
+        loaded = Matcher.from_pretrained(config.matcher, base_model=config.base_model)
+        if config.symmetric is not None:
+            loaded.contract = loaded.contract.model_copy(update={"symmetric": config.symmetric})
         pairs = list(zip(dataset["text1"][:], dataset["text2"][:], strict=True))
         # Refused before the student reads them.
-        teacher = None if cascade is None else loaded.teacher_scores(pairs, batch_size=batch_size)
-        scores = loaded.predict(pairs, batch_size=batch_size, show_progress_bar=True)
-        contract = fitted(loaded.contract, scores, labels, threshold=match_target, review=review_target)
+        teacher = None if config.cascade is None else loaded.teacher_scores(pairs, batch_size=config.batch_size)
+        scores = loaded.predict(pairs, batch_size=config.batch_size, show_progress_bar=True)
+        contract = fitted(loaded.contract, scores, labels, threshold=threshold, review=review)
         report = figures(contract, scores, labels)
-        if cascade is not None and teacher is not None:
-            contract, report["cascade"] = with_cascade(contract, teacher, scores, labels, loss=cascade)
-        card = _copied(matcher_folder(matcher), temporary)
+        if config.cascade is not None and teacher is not None:
+            contract, report["cascade"] = with_cascade(contract, teacher, scores, labels, loss=config.cascade)
+        card = _copied(matcher_folder(config.matcher), temporary)
         contract.save(temporary)
         write_text(temporary / CARD, with_decisions(card, contract, metrics=report["metrics"]))
     _warn(report, dropped=loaded.review_threshold is not None and review is None)
-    if loaded.contract.cascade is not None and cascade is None:
+    if loaded.contract.cascade is not None and config.cascade is None:
         logger.warning("the matcher's cascade is dropped; give --cascade to fit one")
     return report
 
 
-def _pairs_for(matcher: str, validation_file: str, *, columns: dict[str, str] | None, symmetric: bool | None) -> Any:
+def _pairs_for(config: CalibrateConfig) -> Any:
     """The labelled pairs of the file, read as this matcher needs them."""
-    directed = is_directed(matcher)
-    if directed and symmetric:
+    directed = is_directed(config.matcher)
+    if directed and config.symmetric:
         raise ConfigError(
-            f"{matcher}: was trained with directed=true, on pairs whose order means something: a mean over both orders would "
-            "mix two questions; leave --symmetric out"
+            f"{config.matcher}: was trained with directed=true, on pairs whose order means something: a mean over both "
+            "orders would mix two questions; leave --symmetric out"
         )
-    found = trainable_pairs(validation_file, columns=columns, name="validation", directed=directed)
+    found = trainable_pairs(config.validation_file, columns=config.columns, name="validation", directed=directed)
     return labelled(found, name="validation")
 
 

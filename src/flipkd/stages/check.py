@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from flipkd.commands import CheckConfig, SplitConfig
 from flipkd.data import CheckReport, Leak, check_pairs, leaks_by_side, read_pairs, require_trainable, split_pairs
 from flipkd.errors import ResourceError
 from flipkd.files import resource_errors, write_text
@@ -49,14 +49,13 @@ class CheckedFiles:
             require_trainable(report)
 
 
-def check(
-    files: Sequence[str], *, columns: Mapping[str, str] | None, tokenizer: str | None, directed: bool = False
-) -> CheckedFiles:
-    """Read and check files of pairs, `directed` or not; `tokenizer` names a model in whose tokens lengths are counted."""
-    counter = _tokenizer(tokenizer) if tokenizer else None
-    sets = {name: read_pairs(name, columns=columns) for name in dict.fromkeys(files)}
+def check(config: CheckConfig) -> CheckedFiles:
+    """Read and check files of pairs; with a tokenizer, lengths are counted in its tokens."""
+    counter = _tokenizer(config.tokenizer) if config.tokenizer else None
+    sets = {name: read_pairs(name, columns=config.columns) for name in dict.fromkeys(config.files)}
     reports = {
-        name: check_pairs(dataset, name=name, tokenizer=counter, directed=directed) for name, dataset in sets.items()
+        name: check_pairs(dataset, name=name, tokenizer=counter, directed=config.directed)
+        for name, dataset in sets.items()
     }
     return CheckedFiles(
         reports, {names: leak for names, leak in leaks_by_side(sets).items() if leak.text1_rows or leak.text2_rows}
@@ -76,28 +75,19 @@ def _leak_lines(earlier: str, later: str, leak: Leak) -> list[str]:
     return lines
 
 
-def split(
-    pairs: str,
-    *,
-    columns: Mapping[str, str] | None,
-    output_dir: str,
-    by: str | None = None,
-    validation: float,
-    test: float,
-    seed: int,
-) -> dict[str, dict[str, int]]:
+def split(config: SplitConfig) -> dict[str, dict[str, int]]:
     """Cut a file into `output_dir/{train,validation,test}.csv`, as `split_pairs` does; returns what each holds, by path.
 
     Raises ResourceError rather than write over a file that holds something else.
     """
-    dataset = read_pairs(pairs, columns=columns)
-    parts = split_pairs(dataset, by=by, validation=validation, test=test, seed=seed)
-    files = {Path(output_dir) / f"{name}.csv": _csv(part) for name, part in parts.items()}
+    dataset = read_pairs(config.pairs, columns=config.columns)
+    parts = split_pairs(dataset, by=config.by, validation=config.validation, test=config.test, seed=config.seed)
+    files = {Path(config.output_dir) / f"{name}.csv": _csv(part) for name, part in parts.items()}
     for path, content in files.items():
         with resource_errors(path):
             if path.exists() and path.read_bytes() != content.encode("utf-8"):
                 raise ResourceError(f"{path}: exists already and holds other rows; choose another --output_dir")
-    clear_stale(Path(output_dir))
+    clear_stale(Path(config.output_dir))
     for path, content in files.items():
         write_text(path, content)
     names = ("rows", "positive", "negative", "unlabelled")

@@ -7,40 +7,32 @@ from typing import Any
 
 import numpy as np
 
+from flipkd.commands import EvaluateConfig
 from flipkd.evaluate.decisions import measure_decisions
 from flipkd.files import write_json
 from flipkd.stages.pairs import is_directed, labelled, labels_of, trainable_pairs
 from flipkd.stages.results import require_writable
 
 
-def evaluate(
-    matcher: str,
-    test_file: str,
-    *,
-    columns: dict[str, str] | None = None,
-    base_model: str | None = None,
-    output: str | None = None,
-    batch_size: int | None = None,
-    cascade: bool = False,
-    exact: bool = False,
-) -> dict[str, Any]:
+def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     """Metrics of a matcher folder on a file of labelled pairs; also written to `output` as JSON when it is given.
 
     `cascade`: its teacher decides the pairs on which it is sure enough; `by_teacher` is their share. Raises ConfigError
-    for a matcher that has no band for it. `exact`: as `Matcher.from_pretrained`.
+    for a matcher that has no band for it.
     """
-    if output:
-        require_writable(output, source=test_file)
-    pairs_found = trainable_pairs(test_file, columns=columns, name="test", directed=is_directed(matcher))
+    if config.output:
+        require_writable(config.output, source=config.test_file)
+    directed = is_directed(config.matcher)
+    pairs_found = trainable_pairs(config.test_file, columns=config.columns, name="test", directed=directed)
     dataset = labelled(pairs_found, name="test")
     from flipkd.matcher import Matcher  # brings torch: only once the pairs are known to be good
 
-    loaded = Matcher.from_pretrained(matcher, base_model=base_model, exact=exact)
+    loaded = Matcher.from_pretrained(config.matcher, base_model=config.base_model, exact=config.exact)
     pairs = list(zip(dataset["text1"][:], dataset["text2"][:], strict=True))
-    if cascade:
-        scores, read = loaded.cascade(pairs, batch_size=batch_size, show_progress_bar=True)
+    if config.cascade:
+        scores, read = loaded.cascade(pairs, batch_size=config.batch_size, show_progress_bar=True)
     else:
-        scores = loaded.predict(pairs, batch_size=batch_size, show_progress_bar=True)
+        scores = loaded.predict(pairs, batch_size=config.batch_size, show_progress_bar=True)
     metrics = measure_decisions(
         scores,
         labels_of(dataset),
@@ -48,8 +40,9 @@ def evaluate(
         review_threshold=loaded.review_threshold,
         probabilities=loaded.calibration.apply(scores),
     )
-    if cascade:
+    if config.cascade:
         metrics["by_teacher"] = float(np.mean(~read))
-    if output:
-        write_json(Path(output), {"matcher": matcher, "test_file": test_file, "metrics": metrics})
+    if config.output:
+        about = {"matcher": config.matcher, "test_file": config.test_file}
+        write_json(Path(config.output), {**about, "metrics": metrics})
     return metrics

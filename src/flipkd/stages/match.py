@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flipkd import __version__
+from flipkd.commands import MatchConfig
 from flipkd.data import read_blocks
 from flipkd.errors import DataError, NumbersError, UsageError
 from flipkd.files import sha256
@@ -21,7 +22,6 @@ from flipkd.text import is_empty
 
 if TYPE_CHECKING:
     from flipkd.data.pairs import PairBlock
-    from flipkd.matcher import Matcher
 
 logger = logging.getLogger(__name__)
 
@@ -36,38 +36,23 @@ FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")  # the last four: = + - @ 
 NO_FORMULA = re.compile(r"[-+][\d\s.,()/-]+([eE][-+]?\d+)?%?|[-+@][\w.-]*")
 
 
-def match(
-    matcher: str,
-    pairs_file: str,
-    *,
-    output: str | None = None,
-    columns: dict[str, str] | None = None,
-    keep: Sequence[str] = (),
-    guard: bool = True,
-    base_model: str | None = None,
-    batch_size: int | None = None,
-    cascade: bool = False,
-    exact: bool = False,
-    show: Callable[[str], object] = lambda text: None,
-) -> Counter[str]:
-    """How often each decision was made for the pairs of a file, of which only a block is in memory at a time.
+def match(config: MatchConfig, *, show: Callable[[str], object] = lambda text: None) -> Counter[str]:
+    """How often each decision was made: for one pair, or for the pairs of a file, of which a block is in memory at a time.
 
-    `cascade`: the matcher's teacher decides the pairs on which it is sure enough; rows then say who scored them, and the
-    count has BY_TEACHER too. Share and speed are logged at the end. `exact`: as `Matcher.from_pretrained`.
+    With a cascade the matcher's teacher decides the pairs on which it is sure enough; rows then say who scored them, and
+    the count has BY_TEACHER too. Share and speed are logged at the end.
 
     Rows {text1, text2, score, probability, decision} in the order of the file go to `output` when it is given, which
-    goes on where it was stopped, else to `show` as JSON lines. `keep`: columns of the file that come before them, as they are.
-    `guard`: in a csv file, put an apostrophe before what a spreadsheet would run as a formula.
-    Raises DataError for empty texts (naming rows) before any model is loaded, UsageError for another ending of `output`,
-    ConfigError for a cascade of a matcher that has none.
+    goes on where it was stopped, else to `show` as JSON lines. Raises UsageError for settings that do not fit each other,
+    DataError for empty texts (naming rows) before any model is loaded, ConfigError for a cascade of a matcher without one.
     """
-    _require_names(output, pairs_file, keep=keep, columns=(*COLUMNS, SCORED_BY) if cascade else COLUMNS)
-    count = _checked_count(pairs_file, columns=columns, keep=keep)
-    from flipkd.matcher import Matcher  # brings torch: only once the pairs are known to be good
-
-    loaded = Matcher.from_pretrained(matcher, base_model=base_model, exact=exact)
-    score = Scorer(loaded, cascade=cascade, batch_size=batch_size)
-    blocks = _blocks(read_blocks(pairs_file, columns=columns, keep=keep))
+    _require_settings(config)
+    if config.pairs is None:
+        return _match_one(config, show)
+    pairs_file, output = config.pairs, config.output
+    count = _checked_count(pairs_file, columns=config.columns, keep=config.keep)
+    score = Scorer(config)
+    blocks = _blocks(read_blocks(pairs_file, columns=config.columns, keep=config.keep))
     if output is None:
         counts = Counter[str]()
         for rows in _scored(score, blocks, count=count, done=0):
@@ -76,19 +61,19 @@ def match(
         score.tell(counts)
         return counts
     identity = {
-        "matcher": loaded.fingerprint,
+        "matcher": score.matcher.fingerprint,
         "pairs": sha256(pairs_file) if Path(pairs_file).is_file() else pairs_file,
         "count": count,
-        "columns": columns,
-        "keep": list(keep),
-        "guard": guard,
+        "columns": config.columns,
+        "keep": config.keep,
+        "guard": config.guard,
         "flipkd_version": __version__,
-        **({"cascade": True} if cascade else {}),
-        **({"exact": True} if exact else {}),
+        **({"cascade": True} if config.cascade else {}),
+        **({"exact": True} if config.exact else {}),
     }
     as_it_was = _stamp(pairs_file)
     with growing(output, identity) as file:
-        counts = _written(file, Path(output), score, blocks, count=count, guard=guard)
+        counts = _written(file, Path(output), score, blocks, count=count, guard=config.guard)
         if file.rows != count or _stamp(pairs_file) != as_it_was:
             raise DataError(f"{pairs_file}: was changed while it was scored; {output} is not written, run again")
     score.tell(counts)
@@ -110,13 +95,20 @@ def _written(
     return counts
 
 
-def _require_names(output: str | None, pairs_file: str, *, keep: Sequence[str], columns: Sequence[str]) -> None:
-    """Refuse a result that cannot be written, and a kept column that the result has itself."""
+def _require_settings(config: MatchConfig) -> None:
+    """Raise UsageError for settings that do not fit each other, or a result that cannot be written."""
+    texts = [text for text in (config.text1, config.text2) if text is not None]
+    if len(texts) != (2 if config.pairs is None else 0):
+        raise UsageError("give a file of pairs, or one pair as --text1 and --text2")
+    if config.pairs is None and (config.output is not None or config.keep):
+        raise UsageError("--output and --keep are for a file of pairs; the row of one pair goes to stdout")
+
+    output, columns = config.output, (*COLUMNS, SCORED_BY) if config.cascade else COLUMNS
     if output:
         if Path(output).suffix not in FORMATS:
             raise UsageError(f"{output}: results are written as {' or '.join(FORMATS)}; give it one of these endings")
-        require_writable(output, source=pairs_file)
-    if taken := sorted({*keep} & {*columns}):
+        require_writable(output, source=config.pairs)
+    if taken := sorted({*config.keep} & {*columns}):
         raise UsageError(f"--keep {taken[0]}: the result has a column of that name; it cannot be kept under it")
 
 
@@ -195,24 +187,25 @@ def _scored(score: Scorer, blocks: Iterator[PairBlock], *, count: int, done: int
             bar.update(len(pairs))
 
 
-def match_one(
-    matcher: str, text1: str, text2: str, *, base_model: str | None = None, cascade: bool = False, exact: bool = False
-) -> list[dict[str, Any]]:
-    """The row of one pair given as words."""
-    from flipkd.matcher import Matcher
-
-    loaded = Matcher.from_pretrained(matcher, base_model=base_model, exact=exact)
-    return Scorer(loaded, cascade=cascade, batch_size=1).rows([(text1, text2)])
+def _match_one(config: MatchConfig, show: Callable[[str], object]) -> Counter[str]:
+    """The count of one pair, whose row goes to `show`."""
+    pair = (config.text1 or "", config.text2 or "")
+    rows = Scorer(config).rows([pair])
+    show(to_jsonl(rows))
+    return _counted(rows)
 
 
 class Scorer:
-    """A matcher that makes rows of the result, and notes how long that took. Raises ConfigError where it has no cascade."""
+    """A matcher that makes rows of the result, and notes how long that took. Raises ConfigError where there is no cascade."""
 
-    def __init__(self, matcher: Matcher, *, cascade: bool, batch_size: int | None) -> None:
-        self.matcher, self.cascade, self.batch_size = matcher, cascade, batch_size
+    def __init__(self, config: MatchConfig) -> None:
+        from flipkd.matcher import Matcher  # brings torch: only once the pairs are known to be good
+
+        self.matcher = Matcher.from_pretrained(config.matcher, base_model=config.base_model, exact=config.exact)
+        self.cascade, self.batch_size = config.cascade, config.batch_size
         self.pairs, self.cut, self.seconds = 0, 0, 0.0
-        if cascade:
-            matcher.require_cascade()
+        if self.cascade:
+            self.matcher.require_cascade()
 
     def rows(self, pairs: list[tuple[str, str]]) -> list[dict[str, Any]]:
         """A row for each pair, in their order."""

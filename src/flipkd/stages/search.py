@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from flipkd.commands import IndexConfig, SearchConfig
 from flipkd.data import read_texts
 from flipkd.errors import ArtefactError, ConfigError, ResourceError, UsageError
 from flipkd.files import MANIFEST, sha256
@@ -23,55 +24,37 @@ Encode = Callable[[Sequence[str]], NDArray[np.float32]]
 RESULT = ("corpus_id", "similarity", "score", "probability", "decision", "truncated")
 
 
-def index(
-    texts_file: str,
-    *,
-    encoder: str,
-    output_dir: str,
-    column: str | None = None,
-    keep: Collection[str] = (),
-    base_model: str | None = None,
-) -> Index:
+def index(config: IndexConfig) -> Index:
     """Write an index of a file's texts to `output_dir`, with the columns `keep` beside them.
 
-    `encoder`: the folder of a bi-encoder that flipkd teach made, or of a matcher that reads texts apart. Raises
+    The encoder is the folder of a bi-encoder that flipkd teach made, or of a matcher that reads texts apart. Raises
     ResourceError when `output_dir` is there, DataError for a text that is empty, UsageError for a column whose name a
     result has itself, ConfigError for an encoder that gives no vectors of single texts.
     """
-    if Path(output_dir).exists():
-        raise ResourceError(f"{output_dir}: exists already; choose another name")
-    if taken := sorted({*keep} & {"text", *RESULT}):
+    if Path(config.output_dir).exists():
+        raise ResourceError(f"{config.output_dir}: exists already; choose another name")
+    if taken := sorted({*config.keep} & {"text", *RESULT}):
         raise UsageError(f"--keep {taken[0]}: a result has a field of that name; it cannot be kept under it")
-    texts, kept = read_texts(texts_file, column=column, keep=keep)
+    texts, kept = read_texts(config.texts, column=config.column, keep=config.keep)
     entries = [{"text": text} | {name: values[row] for name, values in kept.items()} for row, text in enumerate(texts)]
-    facts = described(encoder)  # refuses a folder that is none before the texts are embedded
-    made = Index(entries, stored_vectors(encoder, texts, base_model=base_model), encoder=facts)
-    made.save(output_dir)
+    facts = described(config.encoder)  # refuses a folder that is none before the texts are embedded
+    made = Index(entries, stored_vectors(config.encoder, texts, base_model=config.base_model), encoder=facts)
+    made.save(config.output_dir)
     return made
 
 
-def search(
-    query: str,
-    *,
-    matcher: str,
-    index: str,
-    top_k: int = 5,
-    candidates: int = 20,
-    encoder: str | None = None,
-    base_model: str | None = None,
-    exact: bool = False,
-) -> list[dict[str, Any]]:
+def search(config: SearchConfig) -> list[dict[str, Any]]:
     """The best `top_k` of the `candidates` entries nearest to the query, as `Matcher.search` gives them.
 
-    `encoder` is where the index's encoder is now, if it moved. Raises ArtefactError when it is not the one that made it.
-    `exact`: as `Matcher.from_pretrained`.
+    Raises ArtefactError when the encoder is not the one that made the index.
     """
     from flipkd.matcher import Matcher
 
-    found = Index.load(index)
-    judge = Matcher.from_pretrained(matcher, base_model=base_model, exact=exact)
-    vector = encoder_of(found, encoder, matcher=judge, base_model=base_model)([query])[0]
-    return judge.search(query, found, vector=vector, top_k=top_k, candidates=candidates)
+    found = Index.load(config.index)
+    judge = Matcher.from_pretrained(config.matcher, base_model=config.base_model, exact=config.exact)
+    encode = encoder_of(found, config.encoder, matcher=judge, base_model=config.base_model)
+    vector = encode([config.query])[0]
+    return judge.search(config.query, found, vector=vector, top_k=config.top_k, candidates=config.candidates)
 
 
 def described(folder: str) -> dict[str, Any]:

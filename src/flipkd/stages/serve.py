@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from flipkd.commands import ServeConfig
 from flipkd.errors import ConfigError
 from flipkd.files import MANIFEST, check_manifest, sha256
 from flipkd.index import Index
@@ -15,32 +16,17 @@ from flipkd.index import Index
 if TYPE_CHECKING:
     from flipkd.stages.search import Encode
 
+LIMITS = ("batch_size", "max_wait", "max_items", "max_queue", "timeout", "grace")  # of which `Limits` has more
 SHORTEST_KEY = 16  # characters; what can be guessed is no key
 
 
-def serve(
-    matcher: str,
-    *,
-    host: str,
-    port: int,
-    api_key_file: str | None = None,
-    insecure: bool = False,
-    base_model: str | None = None,
-    merge: bool = False,
-    exact: bool = False,
-    index: str | None = None,
-    encoder: str | None = None,
-    limits: Mapping[str, Any],
-    listening: Callable[[str], None],
-) -> bool:
+def serve(config: ServeConfig, *, listening: Callable[[str], None]) -> bool:
     """Serve the matcher until a signal comes; `listening` is told the address. See `serve.server.serve`.
 
-    `index`: a folder of flipkd index, whose entries /search chooses from; `encoder`: where its encoder is, if it moved.
-    `exact`: as `Matcher.from_pretrained`.
-    `limits`: fields of `flipkd.serve.limits.Limits` that differ. Raises ConfigError for a key file that holds no key,
+    Raises ConfigError for a key file that holds no key,
     ArtefactError for a folder that holds no whole matcher, both before it listens.
     """
-    key = None if api_key_file is None else _key(Path(api_key_file))
+    key = None if config.api_key_file is None else _key(Path(config.api_key_file))
     try:
         from flipkd.serve import server
     except ModuleNotFoundError as error:
@@ -51,22 +37,26 @@ def serve(
     from flipkd.stages.search import encoder_of
     from flipkd.student.contract import matcher_folder
 
-    folder = matcher_folder(matcher)
+    folder, base_model = matcher_folder(config.matcher), config.base_model
     check_manifest(folder)
-    entries = None if index is None else Index.load(index)
+    entries = None if config.index is None else Index.load(config.index)
 
     def load() -> Loaded:
-        loaded = Matcher.from_pretrained(folder, base_model=base_model, merge=merge, exact=exact)
-        encode = None if entries is None else encoder_of(entries, encoder, matcher=loaded, base_model=base_model)
-        return Loaded(loaded, entries, encode if encode is None or not exact else _each_alone(encode))
+        loaded = Matcher.from_pretrained(folder, base_model=base_model, merge=config.merge, exact=config.exact)
+        encode = (
+            None if entries is None else encoder_of(entries, config.encoder, matcher=loaded, base_model=base_model)
+        )
+        return Loaded(loaded, entries, encode if encode is None or not config.exact else _each_alone(encode))
 
     service = Service(
         load,
-        limits=Limits(**limits),
+        limits=Limits(**config.model_dump(include=set(LIMITS))),
         name=_name(folder),
         revision=sha256(folder / MANIFEST)[:12],
     )
-    return server.serve(service, host=host, port=port, api_key=key, insecure=insecure, listening=listening)
+    return server.serve(
+        service, host=config.host, port=config.port, api_key=key, insecure=config.insecure, listening=listening
+    )
 
 
 def _each_alone(encode: Encode) -> Encode:

@@ -97,7 +97,7 @@ def _train(config: TrainConfig, sets: dict[str, Any], pool: Pool | None) -> Path
 
     def claim() -> AbstractContextManager[None]:
         identity = run.identity_of(config, data=data | local_model(config.model_name_or_path))
-        otherwise = "choose another output_dir; other threads, device or machine: --set resume_elsewhere=true"
+        otherwise = "choose another output_dir; other threads, device or machine: --resume_elsewhere"
         return claimed(config.output_dir, identity, free=free, passing=passing, otherwise=otherwise)
 
     # Paths may change between two starts of one run; what stands there may not, and is hashed.

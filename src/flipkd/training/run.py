@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import TrainingArguments
 
 from flipkd import __version__, ranks
 from flipkd.config import TrainConfig
@@ -43,23 +44,10 @@ FREE_TO_CHANGE = frozenset(
         "resume_elsewhere",
     }
 )
-PASSED_ON = (
-    "num_train_epochs",
-    "per_device_train_batch_size",
-    "per_device_eval_batch_size",
-    "gradient_accumulation_steps",
-    "learning_rate",
-    "lr_scheduler_type",
-    "warmup_steps",
-    "weight_decay",
-    "max_grad_norm",
-    "activation_checkpointing",
-    "logging_steps",
-    "save_steps",
-    "save_total_limit",
-    "report_to",
-    "seed",
-)
+NOT_PASSED_ON = frozenset({"output_dir", "torch_compile"})  # what these mean here is for the run itself
+PASSED_ON = [
+    name for name in TrainConfig.model_fields if name in TrainingArguments.__dataclass_fields__.keys() - NOT_PASSED_ON
+]
 
 
 def fresh_student(config: TrainConfig) -> tuple[Student, ScoreContract]:
@@ -110,12 +98,12 @@ def run_objectives(config: TrainConfig, table: PairTable, validation: PairTable)
         if "teacher" in term.needs and table.teacher is None:
             raise ConfigError(
                 f"{term.name} needs a teacher: give --teacher FOLDER (made by flipkd teach), "
-                f"or --set objectives.{term.name}=0"
+                f"or --objectives.{term.name} 0"
             )
         if "grid" in term.needs and table.teacher is not None and table.teacher.left is None:
             raise ConfigError(
                 f"{term.name} compares all texts of a batch, which needs a bi-encoder's vectors; this teacher gave "
-                f"scores of pairs only: --set objectives.{term.name}=0"
+                f"scores of pairs only: --objectives.{term.name} 0"
             )
     if config.score == "cosine" and not any("vectors" in term.needs for term in terms):
         raise ConfigError("score is cosine, but no objective trains the vectors; set score to auto or answer")
