@@ -61,7 +61,7 @@ def repeat(name: str, *, pairs: str, model: str, channel: Any) -> None:
         channel.flush()
 
     task = read_task(pairs, model)  # a wrong file is found before the seconds of the imports below
-    from flipkd.stages.units import peak_memory, reset_peak_memory
+    from flipkd.comparison.measuring import peak_memory, reset_peak_memory
     from flipkd.student import loading
 
     # A fresh student for each turn needs no fresh tokenizer, whose loading is seconds outside the time.

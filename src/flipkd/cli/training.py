@@ -51,8 +51,8 @@ def compare(config: CompareConfig, *, num_processes: SideBySide = 1) -> None:
     The same command goes on after a stop, and computes nothing twice.
     """
     in_one_process("compare")
-    from flipkd.stages.compare import compare as stage
-    from flipkd.stages.results import results_table
+    from flipkd.comparison.compare import compare as stage
+    from flipkd.comparison.table import results_table
 
     with prints_on_stderr():
         results = stage(config, processes=num_processes)
@@ -65,8 +65,8 @@ def demo(config: DemoConfig) -> None:
     Bank questions, a teacher of 23 million parameters, a student of 268 million.
     """
     in_one_process("demo")
-    from flipkd.stages.demo import demo as stage
-    from flipkd.stages.results import results_table
+    from flipkd.comparison.demo import demo as stage
+    from flipkd.comparison.table import results_table
 
     with prints_on_stderr():
         results, matcher = stage(config.output_dir, seed=config.seed)
