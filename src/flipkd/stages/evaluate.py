@@ -9,7 +9,7 @@ import numpy as np
 
 from flipkd.evaluate.decisions import measure_decisions
 from flipkd.files import write_json
-from flipkd.stages.pairs import is_directed, labelled, labels_of, trainable_pairs
+from flipkd.stages.pairs import checked_pairs, is_directed, labelled, labels_of
 from flipkd.stages.results import require_writable
 
 
@@ -30,7 +30,7 @@ def evaluate(
     """
     if output:
         require_writable(output, source=test_file)
-    pairs_found = trainable_pairs(test_file, columns=columns, name="test", directed=is_directed(matcher))
+    pairs_found = checked_pairs(test_file, columns=columns, name="test", directed=is_directed(matcher))
     dataset = labelled(pairs_found, name="test")
     from flipkd.matcher import Matcher  # brings torch: only once the pairs are known to be good
 
