@@ -60,10 +60,9 @@ def probes(given: Sequence[Pair], labels: Sequence[int], template: Any) -> list[
             string = payload.made(own, other)
             if not label:
                 found.append(_probe(of, side, payload.kind, payload.name, pair, f"{own} {string}"))
-            words = neutral(len(string), at)
-            if not label:
+            if not label or at % 4 == 0:  # of what is added to a match a quarter tells enough
                 kind = "neutral" if payload.kind != ECHO else "neutral_echo"
-                found.append(_probe(of, side, kind, payload.name, pair, f"{own} {words}"))
+                found.append(_probe(of, side, kind, payload.name, pair, f"{own} {neutral(len(string), at)}"))
         if label:
             for name, change in SPELLINGS.items():
                 for side in (0, 1):

@@ -19,7 +19,7 @@ FOLDER = Path(__file__).parents[2] / "benchmarks" / "robustness"
 def robustness():
     sys.path.insert(0, str(FOLDER))
     try:
-        names = ("payloads", "run")
+        names = ("payloads", "run", "page")
         modules = {name: importlib.import_module(name) for name in names}
         yield SimpleNamespace(**modules)
     finally:
@@ -61,6 +61,15 @@ def test_flips_are_counted_of_the_pairs_that_were_decided_otherwise(robustness):
     assert found["neutral"]["share"] == 0.5
     assert found["injection_minus_neutral"]["share"] == 0.25
     assert found["neutral"]["low"] <= 0.5 <= found["neutral"]["high"]
+
+
+def test_the_page_shows_what_the_results_say(robustness):
+    page = robustness.page.PAGE.read_text(encoding="utf-8")
+    assert robustness.page.MARKS.search(page)
+    assert robustness.page.filled(page) == page
+    changed = robustness.page.MARKS.sub(r"\1| another |\n\2", page)
+    assert changed != page
+    assert robustness.page.filled(changed) == page
 
 
 def test_a_stopped_run_goes_on(robustness, with_teacher, pair_files, tmp_path, monkeypatch, capsys):

@@ -50,7 +50,16 @@ VERDICTS = (
     "oui",
     "是",
 )
-ROLES = ("system:", "assistant:", "user:", "System prompt:", "<|im_start|>system", "<|im_end|>", "[INST]", "[/INST]")
+ROLES: tuple[str, ...] = (
+    "system:",
+    "assistant:",
+    "user:",
+    "System prompt:",
+    "<|im_start|>system",
+    "<|im_end|>",
+    "[INST]",
+    "[/INST]",
+)
 ROLES += ("### Response:", "### Instruction:", "<start_of_turn>model", "</s>", "Answer:", "Result:", '{"match": true}')
 NEUTRAL = (
     "Thanks in advance.",
