@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,8 +16,10 @@ from hypothesis import strategies as st
 from tiny import make_table
 
 from flipkd.errors import ArtefactError, DataError, NumbersError, UsageError
-from flipkd.files import new_folder
+from flipkd.files import new_folder, write_manifest
 from flipkd.matcher import Matcher
+from flipkd.student.contract import CONTRACT
+from flipkd.student.prompt import Prompt
 from flipkd.text import is_empty
 
 TABLE = make_table(24, seed=2)
@@ -299,3 +303,61 @@ def test_vectors_that_are_not_finite_are_never_given(make_student):
                 parameter.fill_(float("nan"))
     with pytest.raises(NumbersError, match="vectors are not finite, first is text 0"):
         Matcher(student, contract).encode(["pin"])
+
+
+DIRTY = [("\u200b".join(left), f" {right.replace(' ', chr(10))}\ufeff\r\n") for left, right in PAIRS[:6]]
+
+
+def test_what_carries_no_meaning_changes_no_score(with_teacher):
+    matcher = Matcher.from_pretrained(with_teacher)
+    assert matcher.contract.text_normalisation == 1
+    assert matcher.predict(DIRTY, batch_size=1).tolist() == matcher.predict(PAIRS[:6], batch_size=1).tolist()
+    assert matcher.teacher_scores(DIRTY).tolist() == matcher.teacher_scores(PAIRS[:6]).tolist()
+    vectors = [matcher.encode([pair[0] for pair in pairs], batch_size=1) for pairs in (DIRTY, PAIRS[:6])]
+    np.testing.assert_array_equal(*vectors)
+    ranked = [matcher.rank(pairs[0][0], [pair[1] for pair in pairs], batch_size=1) for pairs in (DIRTY, PAIRS[:6])]
+    assert ranked[0] == ranked[1]
+
+
+def test_a_matcher_of_an_older_format_reads_texts_as_it_did(with_teacher, tmp_path):
+    """Without the field texts are read byte for byte, as they were by the version that wrote it."""
+    current = Matcher.from_pretrained(with_teacher)
+    folder = tmp_path / "older"
+    shutil.copytree(Path(with_teacher) / "matcher", folder)
+    values = json.loads((folder / CONTRACT).read_text())
+    del values["text_normalisation"]
+    (folder / CONTRACT).write_text(json.dumps(values | {"format": 4}))
+    write_manifest(folder)
+    older = Matcher.from_pretrained(folder)
+    assert older.predict(PAIRS[:6]).tolist() == current.predict(PAIRS[:6]).tolist()
+    raw = raw_prompt(older.student.prompt)
+    assert older.student.prompt.pair_rows(*map(list, zip(*DIRTY, strict=True))) == raw.pair_rows(
+        *map(list, zip(*DIRTY, strict=True))
+    )
+    assert not np.allclose(older.predict(DIRTY), current.predict(DIRTY))
+    assert read_by_teacher(older, DIRTY) == DIRTY
+    assert read_by_teacher(current, DIRTY) == PAIRS[:6]
+
+
+def read_by_teacher(matcher, pairs):
+    """The pairs as they reach the matcher's teacher."""
+    given: list[tuple[str, str]] = []
+
+    def scores(left, right, **_):
+        given.extend(zip(left, right, strict=True))
+        return np.zeros(len(left), np.float32)
+
+    matcher.teacher.scores = scores
+    matcher.teacher_scores(pairs)
+    return given
+
+
+def raw_prompt(prompt):
+    """The same prompt without any normalisation."""
+    return Prompt(
+        prompt.tokenizer,
+        prompt.template,
+        reading=prompt.reading,
+        max_text_length=prompt.max_text_length,
+        normalise=False,
+    )

@@ -169,6 +169,9 @@ class TrainConfig(Settings):
         False,
         description="read each training pair in both orders in turn, epoch by epoch; for pairs without a direction",
     )
+    augment_texts: float = DATA(
+        0, ge=0, le=1, description="share of the pairs that get an injected text, other case or look-alike letters"
+    )
     num_train_epochs: float = TRAINING(2, gt=0, description="passes over the training pairs")
     per_device_train_batch_size: int = TRAINING(16, ge=1, description="pairs per step")
     per_device_eval_batch_size: int | None = TRAINING(

@@ -26,6 +26,7 @@ from flipkd.student.model import Student
 from flipkd.student.scoring import Floats, encode_texts, score_pairs
 from flipkd.student.text_states import text_states
 from flipkd.teachers.aboard import TeacherAboard, load_aboard
+from flipkd.text import normal_text
 
 if TYPE_CHECKING:
     from flipkd.index import Index
@@ -175,6 +176,9 @@ class Matcher:
     def _teacher_scores(self, left: list[str], right: list[str], *, batch_size: int | None) -> Floats:
         if self.teacher is None:
             raise ConfigError("this matcher's score needs its teacher; load it with Matcher.from_pretrained")
+        if self.contract.text_normalisation is not None:
+            normal = {text: normal_text(text) for text in dict.fromkeys([*left, *right])}
+            left, right = [normal[text] for text in left], [normal[text] for text in right]
         return self.teacher.scores(left, right, both_orders=self.contract.symmetric, batch_size=self._rows(batch_size))
 
     def _rows(self, batch_size: int | None) -> int | None:

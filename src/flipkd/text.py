@@ -1,8 +1,9 @@
-"""What counts as a text: at least one character that can be seen."""
+"""What counts as a text (at least one character that can be seen), and its normal form, in which models read it."""
 
 from __future__ import annotations
 
 import re
+import unicodedata
 
 # Written out, since a table made from unicodedata at import would take longer than all else here; a test compares the two.
 # A combining mark alone is visible: it is drawn on a dotted circle.
@@ -35,3 +36,63 @@ def beginning(text: str, most: int) -> str:
         return text
     start = first_visible(text)
     return text[:most] if start < most else text[start : start + most]
+
+
+# What carries no meaning: control characters that are no white space, soft hyphen, zero-width and bidirectional marks, and
+# Unicode's other Default_Ignorable_Code_Points (variation selectors, fillers, tags). Joiners have a rule of their own.
+_IGNORABLE = re.compile(
+    r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u200e\u200f"
+    r"\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb"
+    r"\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]+"
+)
+# A joiner changes how letters of these scripts are drawn, and makes one emoji of several; elsewhere it is invisible.
+_JOINED = r"\u0600-\u0dff\u1000-\u109f\u1780-\u18af\u2190-\u21ff\u2600-\u27bf\u2b00-\u2bff\U0001f000-\U0001faff"
+_JOINER = re.compile(
+    f"(?<![{_JOINED}])[\u200c\u200d]+|[\u200c\u200d]+(?![{_JOINED}\u200c\u200d])|[\u200c\u200d]{{2,}}"
+)
+LONGEST_RUN = 2048  # characters without a space that are composed: Unicode's composition takes quadratic time
+
+
+def normal_text(text: str) -> str:
+    """The text by rules 1: `composed(folded(text))`. What is normal already comes back as it is."""
+    return composed(folded(text))
+
+
+def folded(text: str) -> str:
+    """The text without characters that carry no meaning, each run of white space one space, none at its ends."""
+    text = _IGNORABLE.sub("", text)
+    return " ".join((text if text.isascii() else _JOINER.sub("", text)).split())
+
+
+def composed(text: str) -> str:
+    """Words in NFC, and variants of letters and digits (full and half width, mathematical fonts, ligatures) as these.
+
+    Case, punctuation, raised digits and fractions stay. A word of more than LONGEST_RUN characters stays as it is.
+    """
+    return text if text.isascii() else " ".join(map(_composed, text.split(" ")))
+
+
+def _composed(word: str) -> str:
+    if word.isascii() or len(word) > LONGEST_RUN:
+        return word
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", word).translate(_VARIANTS))
+
+
+class _Variants(dict[int, str]):
+    """What `str.translate` makes of a character; each is looked up once."""
+
+    def __missing__(self, code: int) -> str:
+        self[code] = kept = _without_variant(chr(code))
+        return kept
+
+
+def _without_variant(character: str) -> str:
+    tag, *codes = unicodedata.decomposition(character).split() or [""]
+    if tag not in _VARIANT_TAGS and not "\ufb00" <= character <= "\ufb06":
+        return character
+    plain = "".join(chr(int(code, 16)) for code in codes)
+    return plain if all(unicodedata.category(letter)[0] in "LMN" for letter in plain) else character
+
+
+_VARIANT_TAGS = frozenset({"<font>", "<wide>", "<narrow>", "<initial>", "<medial>", "<final>", "<isolated>"})
+_VARIANTS = _Variants()

@@ -8,7 +8,15 @@ from datasets import Dataset
 
 from flipkd.data import Leak
 from flipkd.errors import DataError
-from flipkd.stages.pairs import content_hash, labelled, labels_of, trainable_pairs, warn_of_leaks
+from flipkd.stages.pairs import (
+    checked_pairs,
+    content_hash,
+    labelled,
+    labels_of,
+    normalised,
+    trainable_pairs,
+    warn_of_leaks,
+)
 
 ROWS = {"text1": ["a", "b", "c"], "text2": ["d", "e", "f"], "label": [1, None, 0]}
 
@@ -18,6 +26,21 @@ def test_labels_have_minus_one_for_unknown():
     without = labels_of(Dataset.from_dict({"text1": ["a"], "text2": ["b"]}))
     assert without.tolist() == [-1]
     assert without.dtype == np.int64
+
+
+def test_training_pairs_are_in_their_normal_form_and_measured_ones_as_they_are(tmp_path):
+    path = tmp_path / "pairs.csv"
+    path.write_text(
+        'text1,text2,label,score\n"my\u200b card\n is lost",fee,1,0.5\npin,"a  b",0,0.25\nx,y,1,1\nz,w,0,0\n',
+        encoding="utf-8",
+    )
+    read = {"columns": None, "name": "x"}
+    dataset = trainable_pairs(str(path), **read)
+    assert (dataset["text1"][:2], dataset["text2"][:2]) == (["my card is lost", "pin"], ["fee", "a b"])
+    assert (dataset["label"][:], dataset["score"][:]) == ([1, 0, 1, 0], [0.5, 0.25, 1, 0])
+    assert checked_pairs(str(path), **read)["text1"][:2] == ["my\u200b card\n is lost", "pin"]
+    plain = Dataset.from_dict(ROWS)
+    assert normalised(plain) is plain
 
 
 def test_labelled_keeps_the_labelled_rows_in_their_order():

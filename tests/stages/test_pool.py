@@ -43,6 +43,17 @@ def train_set(pair_files):
     return read_pairs(pair_files["train"])
 
 
+def test_a_pool_is_in_its_normal_form(train_set, tmp_path):
+    path = tmp_path / "p.csv"
+    path.write_text("text1,text2\nnew\u200b one,other\nnew one,other\n", encoding="utf-8")
+    assert unlabelled_pool(str(path), columns=None, train=train_set).dataset[:] == {
+        "text1": ["new one"],
+        "text2": ["other"],
+    }
+    path.write_text("text\nnew\u200b one\nnew one\nother\n", encoding="utf-8")
+    assert unlabelled_pool(str(path), columns=None, train=train_set).dataset["text2"][:] == ["new one", "other"]
+
+
 def test_what_stands_in_training_or_twice_is_left_out(train_set, files, tmp_path, caplog):
     first = train_set[0]
     rows = ["new one,new other,5", "new other,new one,0", f"{first['text2']},{first['text1']},1", "third,fourth,"]

@@ -45,6 +45,11 @@ def test_a_contract_of_format_3_has_no_direction(tmp_path):
     assert read_contract(tmp_path).directed is False
 
 
+def test_a_contract_of_format_4_reads_texts_as_they_are(tmp_path):
+    write(tmp_path, VALUES | {"format": 4})
+    assert read_contract(tmp_path).text_normalisation is None
+
+
 def test_the_score_is_the_answer_unless_it_says_otherwise(tmp_path):
     assert ScoreContract.model_validate(VALUES).score == {"answer": 1.0}
     ScoreContract.model_validate(VALUES | {"score": {"answer": 0.1 + 0.2, "cosine": -7.5}}).save(tmp_path)
@@ -68,6 +73,7 @@ def test_a_kept_teacher_and_a_band_without_bounds_are_read_back(tmp_path):
         ({"format": 0}, "format: "),
         ({"reading": "both"}, "reading: "),
         ({"pooling": "max"}, "pooling: "),
+        ({"text_normalisation": 2}, "text_normalisation: "),
         ({"label_ids": [1]}, "label_ids"),
         ({"threshold": "high"}, "threshold: "),
         ({"threshold": 1.0, "review_threshold": 1.0}, "must lie below threshold 1.0"),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from flipkd.errors import ConfigError, DataError
 from flipkd.student.prompt import CHARACTERS_PER_TOKEN, Prompt, Template, _any_of, template_from
 from flipkd.student.rows import LEFT_TEXT, QUESTION, RIGHT_TEXT
-from flipkd.text import is_empty
+from flipkd.text import is_empty, normal_text
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,53 @@ def test_truncation_keeps_both_texts_and_the_template(prompt):
 def test_a_text_behind_many_blanks_is_that_text(prompt):
     for blanks in ("\n" * 5000, "\u200b" * 5000):
         (found,) = prompt.text_ids([f"{blanks}My card is lost"])
-        assert found == (prompt.text_ids(["My card is lost"])[0][0], True)
+        assert found == prompt.text_ids(["My card is lost"])[0]
+
+
+def test_a_text_is_cut_behind_its_normal_form_began(prompt):
+    most = prompt.max_text_length * CHARACTERS_PER_TOKEN
+    assert prompt.looked_at("\u200b \n" * 5000 + "card") == ("card", False)
+    assert prompt.looked_at("\u200b".join("a" * most)) == ("a" * most, False)
+    assert prompt.looked_at("\u200b".join("a" * (most + 1))) == ("a" * most, True)
+
+
+LINE_BREAKS = st.sampled_from(["\n", "\r", "\u2028", "\x85", "\u200b", "\u2060", " "])
+PIECES = st.sampled_from(
+    [*vars(Template()).values(), "system:\n", "\r\nB:\r\n", "<0x0A>", "card", "e\u0301", "\ufb01"]
+)
+
+
+@given(st.lists(st.one_of(LINE_BREAKS, PIECES, st.characters(exclude_categories=("Cs",))), max_size=12).map("".join))
+@settings(deadline=None, max_examples=100)
+def test_no_text_can_add_a_line_of_the_template(text):
+    """In a row's ids the line breaks are those of the template, whatever the texts hold, copies of the template as well."""
+    from tiny import build_tokenizer
+
+    tokenizer = _cached(build_tokenizer)
+    prompt = Prompt(tokenizer, Template(), max_text_length=500)
+    text = f"x{text}"
+    breaks = {id_ for id_ in tokenizer.get_vocab().values() if "\n" in tokenizer.decode([id_])}
+    assert any(id_ in breaks for id_ in prompt.right_head)
+    for left, right in ((text, "pin"), ("pin", text), (text, text)):
+        row, plain = (prompt.pair_rows([a], [b])[0].ids for a, b in ((left, right), ("pin", "pin")))
+        assert [id_ for id_ in row if id_ in breaks] == [id_ for id_ in plain if id_ in breaks]
+
+
+@given(st.text(st.one_of(LINE_BREAKS, st.characters(exclude_categories=("Cs",))), max_size=20))
+@settings(deadline=None, max_examples=60)
+def test_a_text_and_its_normal_form_have_the_same_ids(text):
+    from tiny import build_tokenizer
+
+    prompt = Prompt(_cached(build_tokenizer), Template(), max_text_length=500)
+    assume(not is_empty(text))
+    (ids, cut), (normal_ids, normal_cut) = prompt.text_ids([text, normal_text(text)])
+    assert (ids, cut) == (normal_ids, normal_cut)
+
+
+def test_without_normalisation_a_text_is_read_as_it_is(tokenizer):
+    prompt = Prompt(tokenizer, Template(), max_text_length=16, normalise=False)
+    text = "a\u200b\nb  c"
+    assert tokenizer.decode(prompt.text_ids([text])[0][0]) == text
 
 
 @pytest.mark.parametrize("empty", ["", "  ", "\t\n"])
@@ -150,7 +196,7 @@ def test_spans_decode_to_the_input(text, extra):
     text = text + extra
     assume(not is_empty(text))
     row = prompt.pair_rows([text], [text])[0]
-    assert tokenizer.decode(span(row, LEFT_TEXT)) == text
+    assert tokenizer.decode(span(row, LEFT_TEXT)) == normal_text(text)
     assert span(row, LEFT_TEXT) == span(row, RIGHT_TEXT)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from flipkd.training.augment import augmented
 from flipkd.training.batches import Collator, LengthGroupedRows, PairTable, TeacherSignal
 
 
@@ -155,6 +156,42 @@ def test_a_swapped_row_is_that_of_a_table_with_its_sides_exchanged(make_student,
     crossed = PairTable(left=["a", "b"], right=["c", "d"], label=np.array([1, 0]), teacher=scored())
     for represent in (True, False):
         assert Collator(student, crossed, represent=represent)([3, 0])["teacher_pair"].tolist() == [0.5, 0.25]
+
+
+def test_a_share_of_the_rows_is_altered_and_order_and_swaps_stay():
+    lengths = np.random.default_rng(0).integers(5, 200, 103).tolist()
+
+    def order(epoch, share, **settings):
+        rows = LengthGroupedRows(lengths, batch_size=8, seed=0, augment_texts=share, **settings)
+        rows.set_epoch(epoch)
+        return list(rows)
+
+    for swap_texts in (False, True):
+        found = order(1, 0.3, swap_texts=swap_texts)
+        assert [number % 206 for number in found] == order(1, 0.0, swap_texts=swap_texts)
+        assert found == order(1, 0.3, swap_texts=swap_texts)
+    altered = [{number % 103 for number in order(epoch, 0.3) if number >= 206} for epoch in range(2)]
+    assert 15 < len(altered[0]) < 47
+    assert altered[0] != altered[1]
+    assert all(number >= 206 for number in order(0, 1.0))
+    assert len({number // 206 for number in order(0, 1.0)}) == 103, "each with a draw of its own"
+
+
+def test_an_altered_row_keeps_its_label_its_ids_and_the_teachers_values(make_student, table):
+    student, _ = make_student(max_text_length=64)
+    collate = Collator(student, table, represent=True)
+    plain, altered = collate([3, 5]), collate([3 + 2 * len(table) * 11, 5 + len(table) + 2 * len(table) * 12])
+    pairs = [augmented(table.left[3], table.right[3], 11, student.prompt.template)]
+    pairs += [augmented(table.left[5], table.right[5], 12, student.prompt.template)[::-1]]
+    read = student.collate(*map(list, zip(*pairs, strict=True)), represent=True)
+    assert torch.equal(altered["input_ids"], read["input_ids"])
+    assert altered["input_ids"].shape != plain["input_ids"].shape
+    for name in ("label", "row"):
+        assert torch.equal(altered[name], plain[name])
+    for side, other in (("left", "right"), ("right", "left")):
+        for name in (f"{side}_id", f"teacher_{side}"):
+            assert torch.equal(altered[name][0], plain[name][0])
+            assert torch.equal(altered[name][1], plain[name.replace(side, other)][1])
 
 
 def scored():

@@ -60,6 +60,7 @@ def unbroken(base_models, tmp_path_factory):
             "save_steps": 4,  # 6 updates an epoch: checkpoints fall inside epochs
             "save_total_limit": 5,
             "swap_texts": True,
+            "augment_texts": 0.5,
         }
     )
     assert run(config) == 0

@@ -187,21 +187,21 @@ class Service:
     async def match(self, pairs: Sequence[Pair], *, until: float) -> list[Match]:
         """Each pair's score and what follows from it. Raises DataError for a pair that cannot be scored."""
         matcher = self.loaded.matcher
-        shown = self._beginnings(chain(*checked_sides(pairs)))
-        found = await self._ask("pairs", [(shown[left], shown[right]) for left, right in pairs], until=until)
+        shown = self._looked_at(chain(*checked_sides(pairs)))
+        found = await self._ask("pairs", [(shown[left][0], shown[right][0]) for left, right in pairs], until=until)
         scores = np.array([score for score, _, _ in found], np.float32)
         values = scores.tolist(), matcher.calibration.apply(scores).tolist(), matcher.decisions(scores)
         return [
-            Match(score, probability, decision, cut or any(len(shown[text]) < len(text) for text in pair), tokens)
+            Match(score, probability, decision, cut or any(shown[text][1] for text in pair), tokens)
             for score, probability, decision, (_, cut, tokens), pair in zip(*values, found, pairs, strict=True)
         ]
 
     async def encode(self, texts: Sequence[str], *, until: float) -> list[Encoded]:
         """A unit vector for each text. Raises DataError for a text that cannot be read."""
-        shown = self._beginnings(checked_texts(texts))
-        found = await self._ask("texts", [shown[text] for text in texts], until=until)
+        shown = self._looked_at(checked_texts(texts))
+        found = await self._ask("texts", [shown[text][0] for text in texts], until=until)
         return [
-            Encoded(vector, cut or len(shown[text]) < len(text), tokens)
+            Encoded(vector, cut or shown[text][1], tokens)
             for (vector, cut, tokens), text in zip(found, texts, strict=True)
         ]
 
@@ -214,13 +214,13 @@ class Service:
         hits: list[tuple[int, float]] = found
         return hits
 
-    def _beginnings(self, texts: Iterable[str]) -> dict[str, str]:
-        """What the model looks at of each text, so that no pass, and nobody who waits, holds the rest.
+    def _looked_at(self, texts: Iterable[str]) -> dict[str, tuple[str, bool]]:
+        """What the model looks at of each text and whether there is more, which no pass, and nobody who waits, holds.
 
         Each text is looked at once: a query of 2 MB may stand in a thousand pairs.
         """
         prompt = self.loaded.matcher.student.prompt
-        return {text: prompt.beginning(text) for text in dict.fromkeys(texts)}
+        return {text: prompt.looked_at(text) for text in dict.fromkeys(texts)}
 
     async def _ask(self, queue: str, items: Sequence[Any], *, until: float) -> list[Any]:
         return await self.queues[queue].ask(items, timeout=max(until - time.monotonic(), 0.0))

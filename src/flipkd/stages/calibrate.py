@@ -18,7 +18,7 @@ from flipkd.evaluate.cascade import check_loss, fit_cascade
 from flipkd.evaluate.decisions import MATCH, NO_MATCH, decide, measure_decisions, share_interval
 from flipkd.evaluate.targets import Target
 from flipkd.files import CARD, MANIFEST, new_folder, read_json, write_text
-from flipkd.stages.pairs import is_directed, labelled, labels_of, trainable_pairs
+from flipkd.stages.pairs import checked_pairs, is_directed, labelled, labels_of
 
 if TYPE_CHECKING:
     from flipkd.student.contract import ScoreContract
@@ -72,7 +72,7 @@ def _pairs_for(config: CalibrateConfig) -> Any:
             f"{config.matcher}: was trained with directed=true, on pairs whose order means something: a mean over both "
             "orders would mix two questions; leave --symmetric out"
         )
-    found = trainable_pairs(config.validation_file, columns=config.columns, name="validation", directed=directed)
+    found = checked_pairs(config.validation_file, columns=config.columns, name="validation", directed=directed)
     return labelled(found, name="validation")
 
 

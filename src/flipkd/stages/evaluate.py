@@ -10,7 +10,7 @@ import numpy as np
 from flipkd.commands import EvaluateConfig
 from flipkd.evaluate.decisions import measure_decisions
 from flipkd.files import write_json
-from flipkd.stages.pairs import is_directed, labelled, labels_of, trainable_pairs
+from flipkd.stages.pairs import checked_pairs, is_directed, labelled, labels_of
 from flipkd.stages.results import require_writable
 
 
@@ -23,7 +23,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     if config.output:
         require_writable(config.output, source=config.test_file)
     directed = is_directed(config.matcher)
-    pairs_found = trainable_pairs(config.test_file, columns=config.columns, name="test", directed=directed)
+    pairs_found = checked_pairs(config.test_file, columns=config.columns, name="test", directed=directed)
     dataset = labelled(pairs_found, name="test")
     from flipkd.matcher import Matcher  # brings torch: only once the pairs are known to be good
 

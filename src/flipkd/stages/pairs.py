@@ -13,11 +13,27 @@ import numpy as np
 from flipkd.data import Leak, check_pairs, leaks_by_side, read_pairs, require_trainable
 from flipkd.errors import DataError
 from flipkd.student.contract import CONTRACT, matcher_folder, read_contract
+from flipkd.text import normal_text
 
 logger = logging.getLogger(__name__)
 
 
 def trainable_pairs(path: str, *, columns: Mapping[str, str] | None, name: str, directed: bool = False) -> Any:
+    """Pairs that were read, checked and normalised, as teacher and student learn from them; errors as `checked_pairs`."""
+    return normalised(checked_pairs(path, columns=columns, name=name, directed=directed))
+
+
+def normalised(dataset: Any) -> Any:
+    """The same pairs with each text in its normal form."""
+    for side in ("text1", "text2"):
+        texts = dataset[side][:]
+        normal = [normal_text(text) for text in texts]
+        if normal != texts:
+            dataset = dataset.remove_columns(side).add_column(side, normal)
+    return dataset
+
+
+def checked_pairs(path: str, *, columns: Mapping[str, str] | None, name: str, directed: bool = False) -> Any:
     """Pairs that were read and checked; warnings are logged. Raises DataError for what stops training."""
     dataset = read_pairs(path, columns=columns)
     report = check_pairs(dataset, name=name, directed=directed)

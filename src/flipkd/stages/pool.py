@@ -13,7 +13,9 @@ from flipkd.config import MINED_BY_DEFAULT, TrainConfig
 from flipkd.data import Pool, check_pairs, read_pool
 from flipkd.errors import ConfigError, DataError
 from flipkd.evaluate.calibration import Calibration
+from flipkd.stages.pairs import normalised
 from flipkd.stages.teach import StoredTeacher
+from flipkd.text import normal_text
 
 if TYPE_CHECKING:
     from flipkd.training.batches import PairTable
@@ -26,13 +28,17 @@ def unlabelled_pool(path: str, *, columns: Mapping[str, str] | None, train: Any)
 
     Raises DataError for a file that cannot be read or holds nothing new.
     """
+    from datasets import Dataset
+
     pool = read_pool(path, columns=columns)
     if pool.labels is not None:
         logger.warning(
             "unlabelled: the labels in the column %s are not used; the teacher grades these rows", pool.labels
         )
     if pool.alone:
-        return pool
+        texts = list(dict.fromkeys(map(normal_text, pool.dataset["text1"][:])))
+        return replace(pool, dataset=Dataset.from_dict({"text1": texts, "text2": texts}))
+    pool = replace(pool, dataset=normalised(pool.dataset))
     if problems := check_pairs(pool.dataset, name="unlabelled", labels=False).problems:
         raise DataError(f"unlabelled: cannot be used: {'; '.join(problems)}")
     known = {(min(pair), max(pair)) for pair in zip(train["text1"][:], train["text2"][:], strict=True)}

@@ -11,8 +11,9 @@ from flipkd import __version__
 from flipkd.errors import ArtefactError
 from flipkd.files import read_json, write_json
 
-# 2 added symmetric and review_threshold, 3 load_in_4bit, 4 base_config, golden, directed, teacher and cascade
-FORMAT: Literal[4] = 4
+# 2 added symmetric and review_threshold, 3 load_in_4bit, 4 base_config, golden, directed, teacher and cascade,
+# 5 text_normalisation
+FORMAT: Literal[5] = 5
 CONTRACT = "matcher.json"
 
 
@@ -54,7 +55,7 @@ class ScoreContract(BaseModel):
 
     model_config = ConfigDict(extra="forbid", protected_namespaces=(), allow_inf_nan=False)
 
-    format: Literal[1, 2, 3, 4] = FORMAT
+    format: Literal[1, 2, 3, 4, 5] = FORMAT
     flipkd_version: str = __version__
     base_model_name_or_path: str
     base_model_hash: str
@@ -67,6 +68,8 @@ class ScoreContract(BaseModel):
     label_ids: tuple[int, int]
     reading: Literal["joint", "separate", "blocked"]
     max_text_length: int
+    text_normalisation: Literal[1] | None = None
+    """By which rules of flipkd/text.py each text is normalised before student and teacher read it; None: by none."""
     pooling: Literal["mean"] = "mean"
     readout_places: list[str] = Field(min_length=1)
     score: dict[Literal["answer", "cosine", "teacher"], float] = Field(default={"answer": 1.0}, min_length=1)

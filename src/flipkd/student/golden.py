@@ -17,7 +17,8 @@ from flipkd.student.scoring import score_pairs
 
 logger = logging.getLogger(__name__)
 TEXTS = (
-    "The 2 parcels (no. 47-b) that I ordered on Monday haven't arrived yet: where are they now?",
+    # With what the rules of normalisation take out: other rules, or another Unicode table, would give other ids.
+    "The 2 parcels (no. 47-b) that I\u200b ordered on\nMonday haven't  arrived yet: where are they ｎｏｗ?",
     "My order from the day before yesterday is late \u2014 can you tell me the place of both boxes?",
 )
 # How far a score may be from the stored one: rounding differs by device, kernel and merging.

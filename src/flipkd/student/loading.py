@@ -84,6 +84,7 @@ def new_student(
         label_ids=prompt.label_ids,
         reading=reading,
         max_text_length=max_text_length,
+        text_normalisation=1,
         readout_places=places,
     )
     return student, contract
@@ -129,12 +130,7 @@ def load_student(
     if contract.base_config is not None:
         require_config(model.config, contract.base_config, file=folder / CONTRACT, name=name)
     tokenizer = load_saved_tokenizer(folder / TOKENIZER)
-    prompt = Prompt(
-        tokenizer,
-        template_from(contract.template),
-        reading=contract.reading,
-        max_text_length=contract.max_text_length,
-    )
+    prompt = _prompt_of(contract, tokenizer)
     if prompt.label_ids != tuple(contract.label_ids):
         raise ArtefactError(
             f"{folder}: its tokenizer gives label ids {prompt.label_ids}, matcher.json says {contract.label_ids}"
@@ -151,6 +147,16 @@ def load_student(
         student = Student(loaded, prompt, readout)
         find_siblings(student)
     return student, contract
+
+
+def _prompt_of(contract: ScoreContract, tokenizer: Any) -> Prompt:
+    return Prompt(
+        tokenizer,
+        template_from(contract.template),
+        reading=contract.reading,
+        max_text_length=contract.max_text_length,
+        normalise=contract.text_normalisation is not None,
+    )
 
 
 def _base(

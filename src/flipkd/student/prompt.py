@@ -15,7 +15,7 @@ from typing import Any
 
 from flipkd.errors import ConfigError, DataError, shorten
 from flipkd.student.rows import INSTRUCTION, LEFT_HEAD, LEFT_TEXT, QUESTION, RIGHT_HEAD, RIGHT_TEXT, Row
-from flipkd.text import beginning, is_empty
+from flipkd.text import beginning, composed, folded, is_empty
 
 READINGS = ("joint", "separate", "blocked")
 # Tokenised texts that are remembered, by number and in bytes; beyond, all are forgotten and tokenised when they return.
@@ -41,18 +41,21 @@ class Prompt:
     """Turns pairs and single texts into rows of token ids for one tokenizer, template and reading."""
 
     def __init__(
-        self, tokenizer: Any, template: Template, *, reading: str = "joint", max_text_length: int = 128
+        self,
+        tokenizer: Any,
+        template: Template,
+        *,
+        reading: str = "joint",
+        max_text_length: int = 128,
+        normalise: bool = True,
     ) -> None:
+        """`normalise`: texts are read in their normal form (flipkd/text.py), in which no text holds a line break."""
         if reading not in READINGS:
             raise ConfigError(f"reading is {reading!r}; allowed: {', '.join(READINGS)}")
         if max_text_length < 1:
             raise ConfigError(f"max_text_length is {max_text_length}; at least 1 token of each text must stay")
-        self.tokenizer, self.template, self.reading, self.max_text_length = (
-            tokenizer,
-            template,
-            reading,
-            max_text_length,
-        )
+        self.tokenizer, self.template, self.reading = tokenizer, template, reading
+        self.max_text_length, self.normalise = max_text_length, normalise
         added = {
             token.content: id_ for id_, token in tokenizer.added_tokens_decoder.items() if not token.content.isspace()
         }
@@ -86,20 +89,24 @@ class Prompt:
         """
         if len(self._texts) > TEXTS_KEPT or self._bytes > BYTES_KEPT:
             self._texts, self._bytes = {}, 0
-        cut = [self.beginning(text) for text in texts]
-        missing = [text for text in dict.fromkeys(cut) if text not in self._texts]
+        looked_at = {text: self.looked_at(text) for text in dict.fromkeys(texts)}
+        missing = [text for text in dict.fromkeys(shown for shown, _ in looked_at.values()) if text not in self._texts]
         for text, ids in zip(missing, self._ids(missing) if missing else [], strict=True):
             if is_empty(text) or not ids:
                 raise DataError(f"text {shorten(text)} is empty; every text needs at least one visible character")
             kept = ids[: self.max_text_length]
             self._texts[text] = (kept, len(ids) > len(kept))
             self._bytes += sys.getsizeof(text) + BYTES_PER_TOKEN * len(kept)
-        found = ((*self._texts[shown], len(shown) < len(text)) for text, shown in zip(texts, cut, strict=True))
-        return [(ids, longer or longer_yet) for ids, longer, longer_yet in found]
+        found = ((*self._texts[shown], cut) for shown, cut in map(looked_at.__getitem__, texts))
+        return [(ids, longer or cut) for ids, longer, cut in found]
 
-    def beginning(self, text: str) -> str:
-        """The part of a text that is looked at: its first `max_text_length` tokens cannot be longer."""
-        return beginning(text, self.max_text_length * CHARACTERS_PER_TOKEN)
+    def looked_at(self, text: str) -> tuple[str, bool]:
+        """The part of a text that can hold its first `max_text_length` tokens, normalised, and whether there is more."""
+        most = self.max_text_length * CHARACTERS_PER_TOKEN
+        if not self.normalise:
+            return beginning(text, most), len(text) > most
+        text = folded(text)
+        return composed(text[:most]), len(text) > most
 
     def pair_rows(self, left: Sequence[str], right: Sequence[str]) -> list[Row]:
         """One row per pair, ending in the question, so that the answer stands at the last position."""

@@ -14,8 +14,10 @@ from torch.utils.data import Dataset, Sampler
 
 from flipkd.batching import batches_near
 from flipkd.student.model import Student
+from flipkd.training.augment import augmented
 
-SWAPS = 1  # beside seed and epoch: a stream of random numbers of its own
+SWAPS, DRAWS = 1, 2  # beside seed and epoch: streams of random numbers of their own
+MOST_DRAWS = 2**31
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +95,7 @@ class PairTable:
 
 
 class RowNumbers(Dataset[int]):
-    """N rows, each of which is its number: below N a pair as it stands, from N on pair number - N with its texts swapped."""
+    """N rows, each of which is a number: row + N * swapped + 2 N * draw; `draw` is the seed of an alteration, 0 for none."""
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -108,7 +110,8 @@ class RowNumbers(Dataset[int]):
 class Collator:
     """Row numbers -> the batch that DistillationModule.forward takes; texts that are equal get equal ids.
 
-    A number of N or more is row number - N with its texts swapped, and with them all that is known of either side.
+    Numbers are those of RowNumbers. With its texts all that is known of either side is swapped; a text that is altered
+    stays the text that it was to the labels, the teacher's values and the ids.
     """
 
     def __init__(self, student: Student, table: PairTable, *, represent: bool, behind_head: bool = False) -> None:
@@ -120,8 +123,13 @@ class Collator:
 
     def __call__(self, numbers: Sequence[int]) -> dict[str, Tensor]:
         table = self.table
-        rows, swapped = np.array(numbers) % len(table), np.array(numbers) >= len(table)
-        pairs = [(table.left[row], table.right[row]) for row in rows.tolist()]
+        draws, within = np.divmod(np.array(numbers), 2 * len(table))
+        rows, swapped = within % len(table), within >= len(table)
+        template = self.student.prompt.template
+        pairs = [
+            augmented(table.left[row], table.right[row], draw, template)
+            for row, draw in zip(rows.tolist(), draws.tolist(), strict=True)
+        ]
         pairs = [pair[::-1] if turned else pair for pair, turned in zip(pairs, swapped.tolist(), strict=True)]
         batch = self.student.collate(
             [left for left, _ in pairs],
@@ -154,13 +162,21 @@ class LengthGroupedRows(Sampler[int]):
     """A seeded order in which neighbours are of like length; a function of (seed, epoch) alone, so a resumed run repeats it.
 
     transformers' own length-grouped sampler draws from the global generator, whose state at the start of an epoch a
-    resumed run does not have. With `swap_texts` N is added to half of the N numbers, in the next epoch to the others, as
-    RowNumbers and Collator take them.
+    resumed run does not have. The numbers are those of RowNumbers: with `swap_texts` half of the texts are swapped, in the
+    next epoch the others; of `augment_texts` of the rows a text is altered, of others in each epoch.
     """
 
-    def __init__(self, lengths: Sequence[int], *, batch_size: int, seed: int, swap_texts: bool = False) -> None:
+    def __init__(
+        self,
+        lengths: Sequence[int],
+        *,
+        batch_size: int,
+        seed: int,
+        swap_texts: bool = False,
+        augment_texts: float = 0.0,
+    ) -> None:
         self.lengths, self.batch_size, self.seed, self.epoch = lengths, batch_size, seed, 0
-        self.swap_texts = swap_texts
+        self.swap_texts, self.augment_texts = swap_texts, augment_texts
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the order of this epoch; accelerate calls it."""
@@ -178,6 +194,11 @@ class LengthGroupedRows(Sampler[int]):
             first = np.random.default_rng((self.seed, 0, SWAPS)).permutation(len(order)) % 2
             added = ((first + self.epoch) % 2 * len(order)).tolist()
             batches = [[row + added[row] for row in batch] for batch in batches]
+        if self.augment_texts:
+            drawn = np.random.default_rng((self.seed, self.epoch, DRAWS))
+            draws = drawn.integers(1, MOST_DRAWS, len(order)) * (drawn.random(len(order)) < self.augment_texts)
+            count = len(order)
+            batches = [[row + 2 * count * int(draws[row % count]) for row in batch] for batch in batches]
         short = [batch for batch in batches if len(batch) < self.batch_size]
         whole = [batch for batch in batches if len(batch) == self.batch_size]
         for at in random.permutation(len(whole)):

@@ -155,6 +155,7 @@ def train(
             readout_learning_rate=config.readout_learning_rate,
             log_gradient_norms=config.log_gradient_norms,
             swap_texts=config.swap_texts,
+            augment_texts=config.augment_texts,
         )
     ranks.first(
         lambda: finish(

@@ -42,6 +42,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]  # transformers has no
 
     readout_learning_rate: float | None = None
     swap_texts = False
+    augment_texts = 0.0
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """Transformers' optimizer; what is read learns at a rate of its own, with the same schedule."""
@@ -61,7 +62,13 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]  # transformers has no
         args, table = self.args, self.data_collator.table
         lengths = self.data_collator.student.prompt.pair_lengths(table.left, table.right)
         together = self._train_batch_size * args.world_size
-        rows = LengthGroupedRows(lengths, batch_size=together, seed=args.seed, swap_texts=self.swap_texts)
+        rows = LengthGroupedRows(
+            lengths,
+            batch_size=together,
+            seed=args.seed,
+            swap_texts=self.swap_texts,
+            augment_texts=self.augment_texts,
+        )
         loader = DataLoader(
             self.train_dataset,
             batch_sampler=OwnBatches(
@@ -124,12 +131,14 @@ def fit(
     arguments: Mapping[str, Any],
     readout_learning_rate: float | None = None,
     swap_texts: bool = False,
+    augment_texts: float = 0.0,
     log_gradient_norms: bool = False,
 ) -> dict[str, float]:
     """Train `module` on `table`; goes on from the newest valid checkpoint in `output_dir`. Returns the Trainer's metrics.
 
     `arguments` are fields of transformers' TrainingArguments; without `readout_learning_rate` their rate is A's as well;
-    with `swap_texts` each pair is read in both orders in turn. `log_gradient_norms` adds that of each objective to the log
+    with `swap_texts` each pair is read in both orders in turn; of a share `augment_texts` of the pairs a text is altered
+    (augment.py). `log_gradient_norms` adds that of each objective to the log
     and changes nothing else.
     Raises StoppedError after an orderly stop.
     """
@@ -145,7 +154,8 @@ def fit(
     with _explained(output_dir):
         watchers = [GradientNorms(module)] if log_gradient_norms else []
         trainer = _trainer(module, table, given, callbacks=[MetricsFile(output_dir / METRICS), stop, *watchers])
-        trainer.readout_learning_rate, trainer.swap_texts = readout_learning_rate, swap_texts
+        trainer.readout_learning_rate = readout_learning_rate
+        trainer.swap_texts, trainer.augment_texts = swap_texts, augment_texts
         with stop.listening():
             result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     module.graphed, module.student.few_shapes = None, False  # their memory is free for scoring
