@@ -58,7 +58,7 @@ def base_model(request, base_models) -> Path:
     return base_models[request.param]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_student(base_models):
     """`make_student(family, **settings)` -> (student, contract) in float32 with small LoRA."""
     from flipkd.student.language_model import LoraSettings

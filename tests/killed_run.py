@@ -8,7 +8,10 @@ from typing import Any
 
 
 def train_until(settings: dict[str, Any], step: int, place: str, number: int) -> None:
-    """Train on the pairs of `make_table`; signal `number` comes at `step` (0: never), in "step" or "before manifest"."""
+    """Train on the pairs of `make_table`; signal `number` comes at `step` (0: never), in `place`.
+
+    A place is "step", "step, twice" (two signals) or "before manifest".
+    """
     import torch
     from tiny import make_table
 
@@ -32,8 +35,9 @@ def _killed(trainer: Any, step: int, place: str, number: int) -> type:
 
     class AtStep(TrainerCallback):
         def on_step_begin(self, args, state, control, **_unused):
-            if state.global_step == step and place == "step":
-                os.kill(os.getpid(), number)
+            if state.global_step == step and place.startswith("step"):
+                for _ in range(2 if place == "step, twice" else 1):
+                    os.kill(os.getpid(), number)
 
         def on_save(self, args, state, control, **_unused):
             if state.global_step == step and place == "before manifest":

@@ -10,13 +10,21 @@ from flipkd.errors import ArtefactError, RefusedError
 from flipkd.student.adapter import FIELDS, lora_config
 
 
-@pytest.fixture
-def settings(make_student, tmp_path):
-    """(file, values) of the adapter_config.json that a student saves."""
+@pytest.fixture(scope="module")
+def saved(make_student, tmp_path_factory) -> str:
+    """The adapter_config.json that a student saves."""
+    folder = tmp_path_factory.mktemp("saved")
     student, contract = make_student()
-    student.save(tmp_path, contract)
-    file = tmp_path / "adapter" / "adapter_config.json"
-    return file, json.loads(file.read_text())
+    student.save(folder, contract)
+    return (folder / "adapter" / "adapter_config.json").read_text()
+
+
+@pytest.fixture
+def settings(saved, tmp_path):
+    """(file, values) of an adapter_config.json that a student saved."""
+    file = tmp_path / "adapter_config.json"
+    file.write_text(saved)
+    return file, json.loads(saved)
 
 
 def test_what_a_student_saves_is_read_as_it_was(settings, make_student):

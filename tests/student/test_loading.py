@@ -49,6 +49,7 @@ def unique_graphs() -> int:
     return counters["stats"]["unique_graphs"]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of inductor and dynamo, about themselves
 def test_compiled_layers_read_and_learn_as_the_plain_ones(make_student):
     found = []
