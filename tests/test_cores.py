@@ -73,6 +73,8 @@ def test_openmp_sleeps_and_keeps_to_the_quota_which_processes_share(two_of_eight
     assert (os.environ["OMP_WAIT_POLICY"], os.environ["OMP_NUM_THREADS"]) == ("passive", "2")
     ranks.share_cores(2)
     assert os.environ["OMP_NUM_THREADS"] == "1"
+    set_up_openmp()  # as the processes do that inherit this
+    assert os.environ["OMP_NUM_THREADS"] == "1"
 
 
 def test_what_the_user_has_set_stays(two_of_eight, monkeypatch):

@@ -69,7 +69,8 @@ def set_up_openmp() -> None:
     soon as another process uses a core as well.
     """
     os.environ.setdefault(WAITING, "passive")
-    if usable_cores() < _bound_to():  # affinity OpenMP sees by itself
+    # Affinity OpenMP sees by itself; a process that was started with its share keeps it.
+    if THREADS not in os.environ and usable_cores() < _bound_to():
         set_threads(usable_cores())
 
 
