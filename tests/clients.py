@@ -78,4 +78,5 @@ def pairs(score: int, *, size: int = 1, wait: float = 0.0) -> dict[str, Any]:
 
 def scores(reply: Reply) -> list[float]:
     """The scores of an answer of /match."""
+    assert reply.status == 200, reply
     return [row["score"] for row in reply.json["results"]]

@@ -107,6 +107,10 @@ IN_TEACHERS = [
     ("modules.json", {"1.type": "sentence_transformers.util.misc.import_from_string"}, "type"),
     ("modules.json", {"1.type": ["sentence_transformers.models.Pooling"]}, "type"),
     ("router_config.json", {"types": {"a": "canary.Canary"}}, "types"),
+    ("router_config.json", {"types": {"../a": "sentence_transformers.models.Pooling"}}, "path"),
+    ("modules.json", {"1.path": "../outside"}, "path"),
+    ("modules.json", {"1.path": "1_Pooling/..\\..\\outside"}, "path"),
+    ("modules.json", {"1.path": "/outside"}, "path"),
     ("1_Pooling/config.json", {"activation_function": "torch.canary"}, "activation_function"),
     ("1_Pooling/config.json", {"tokenizer_class": "canary.Canary"}, "tokenizer_class"),
     ("config_sentence_transformers.json", {"activation_fn": "torch.canary"}, "activation_fn"),
@@ -121,7 +125,7 @@ IN_TEACHERS = [
 ]
 
 
-@pytest.mark.scenario("X2")
+@pytest.mark.scenario("X2", "X6")
 @pytest.mark.parametrize("file, changes, key", IN_BASES, ids=lambda value: value if isinstance(value, str) else "")
 def test_a_base_model_names_no_code(base_models, tmp_path, canary, file, changes, key):
     folder = shutil.copytree(base_models["llama"], tmp_path / "base")
@@ -134,7 +138,7 @@ def test_a_base_model_names_no_code(base_models, tmp_path, canary, file, changes
         assert "allowed: " in str(raised.value)
 
 
-@pytest.mark.scenario("X2")
+@pytest.mark.scenario("X2", "X6")
 @pytest.mark.parametrize("file, changes, key", IN_TEACHERS, ids=lambda value: value if isinstance(value, str) else "")
 def test_a_teacher_names_no_code(encoders, tmp_path, canary, file, changes, key):
     folder = shutil.copytree(encoders / "bi", tmp_path / "teacher")
@@ -251,13 +255,15 @@ ENDLESS = (
 
 
 @pytest.mark.scenario("X3")
-def test_no_chat_template_is_ever_rendered(base_models, encoders, make_student, tmp_path, canary, monkeypatch):
-    """transformers renders one in a sandbox, which bounds neither its time nor its output."""
+def test_no_chat_template_of_a_base_model_or_bi_encoder_is_rendered(
+    base_models, encoders, make_student, tmp_path, canary, monkeypatch
+):
+    """transformers renders one in a sandbox, which bounds neither its time nor its output; for cross-encoders see SECURITY.md."""
     import jinja2
 
     for method in ("render", "generate", "stream"):
         monkeypatch.setattr(jinja2.Template, method, lambda *_, **__: canary.touch() or "")
-    folders = {"base": base_models["llama"], "bi": encoders / "bi", "cross": encoders / "cross"}
+    folders = {"base": base_models["llama"], "bi": encoders / "bi"}
     scores = []
     for name in ("plain", "told"):
         copies = {kind: shutil.copytree(folder, tmp_path / name / kind) for kind, folder in folders.items()}
@@ -269,7 +275,6 @@ def test_no_chat_template_is_ever_rendered(base_models, encoders, make_student, 
         assert (student.prompt.tokenizer.chat_template == ENDLESS) is (name == "told")
         found = [*Matcher(student, contract).predict([("my card", "the pin")])]
         found += [*load_teacher(copies["bi"], device="cpu").embed(["my card"])[0]]
-        found += [*load_teacher(copies["cross"], kind="cross_encoder", device="cpu").score(["my card"], ["pin"])]
         scores.append(found)
     assert scores[0] == scores[1]
 

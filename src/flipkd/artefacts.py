@@ -11,7 +11,7 @@ import errno
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any, NamedTuple
 
 from flipkd.errors import ArtefactError, FlipkdError, RefusedError, ResourceError, shorten
@@ -176,6 +176,9 @@ def _parts(file: Path, values: Any) -> Iterator[tuple[str, bool]]:
         found = []
     for path, kind in found:
         if isinstance(path, str):
+            below = PureWindowsPath(path)  # which knows both kinds of slashes
+            if below.anchor or ".." in below.parts:
+                raise RefusedError(f"{file}: path is {shorten(path)}; allowed: a folder below that of the model")
             yield path, str(kind).endswith(".Transformer")
 
 

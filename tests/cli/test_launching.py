@@ -1,8 +1,10 @@
 """--num_processes: when a launcher starts, what it starts, and how its end becomes an exit code."""
 
+import contextlib
 import os
 import signal
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
 
@@ -39,8 +41,9 @@ def launcher(monkeypatch):
     monkeypatch.setattr(api, "elastic_launch", elastic_launch)
     monkeypatch.setattr(sys, "argv", ["flipkd", "train", "--num_processes", "3"])
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    names = ("OMP_NUM_THREADS", "FLIPKD_SETS_OMP_NUM_THREADS", "GLOO_SOCKET_IFNAME")
     with mock.patch.dict(os.environ):
-        for name in ("OMP_NUM_THREADS", "FLIPKD_SETS_OMP_NUM_THREADS"):
+        for name in names:
             os.environ.pop(name, None)
         yield seen
 
@@ -73,6 +76,36 @@ def test_the_same_command_is_started_so_many_times(launcher, monkeypatch):
     config = launcher.config
     assert (config.nproc_per_node, config.max_nodes, config.max_restarts) == (3, 1, 0)
     assert os.environ["OMP_NUM_THREADS"] == "2"
+
+
+def listening():
+    """Addresses on which this process listens, in hexadecimal."""
+    sockets = set()
+    for file in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):
+            sockets.add(os.readlink(file))
+    lines = [
+        line.split() for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]
+    ]
+    return {line[1].partition(":")[0] for line in lines if line[3] == "0A" and f"socket:[{line[9]}]" in sockets}
+
+
+@pytest.mark.scenario("X16")
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_processes_talk_over_the_loopback_interface(launcher, monkeypatch, tmp_path):
+    monkeypatch.delenv("GLOO_SOCKET_IFNAME", raising=False)
+    with pytest.raises(SystemExit):
+        in_processes(3)
+    assert (launcher.config.rdzv_endpoint, launcher.config.local_addr) == ("localhost:0", "127.0.0.1")
+    assert os.environ["GLOO_SOCKET_IFNAME"] == "lo"
+    before = listening()
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    try:
+        assert listening() - before <= {"0100007F"}
+    finally:
+        torch.distributed.destroy_process_group()
+    told = " ".join((Path(__file__).parents[2] / "SECURITY.md").read_text(encoding="utf-8").split())
+    assert "the two ports of torch's rendezvous listen on every address" in told
 
 
 def test_a_number_of_threads_that_was_given_stays(launcher, monkeypatch):

@@ -8,7 +8,7 @@ from servers import null_server
 def null():
     """One with small limits."""
     limits = {"max_items": 50, "max_queue": 64, "batch_size": 4, "max_body_bytes": 20_000}
-    with null_server(**limits, timeout=2.0, header_timeout=0.5, body_timeout=0.5) as server:
+    with null_server(**limits, timeout=3.0, header_timeout=0.5, body_timeout=0.5) as server:
         yield server.until_ready()
 
 

@@ -37,4 +37,4 @@ def test_a_full_queue_says_when_to_come_back(null):
         assert int(refused.headers["retry-after"]) >= 1
         assert refused.json["error_type"] == "overloaded"
         assert null.ask("/healthz").status == 200
-        assert first.result().status == 504, "50 passes of half a second are more than the 2 seconds allowed"
+        assert first.result().status == 504, "50 passes of half a second are more than the 3 seconds allowed"

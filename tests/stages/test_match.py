@@ -174,6 +174,30 @@ def test_a_stopped_match_goes_on_and_scores_nothing_twice(trained, odd_pairs, tm
     assert done.out.split(": ")[1] == flipkd(*words, "--output", whole).out.split(": ")[1]
 
 
+@pytest.mark.scenario("L14")
+def test_a_kill_between_score_and_write_costs_one_block_and_changes_no_row(trained, odd_pairs, tmp_path, monkeypatch):
+    words = ("match", "--matcher", trained, odd_pairs, "--batch_size", 1)
+    whole, output = tmp_path / "whole.csv", tmp_path / "o.csv"
+    assert flipkd(*words, "--output", whole).code == 0
+    monkeypatch.setattr(match, "BLOCK", 4)
+    monkeypatch.setattr("flipkd.data.readers.BATCH_ROWS", 2)
+    predict, scored, kills = Matcher.predict, [], [4, 12]
+
+    def killed(self, pairs, **settings):
+        scored.extend(pairs)
+        found = predict(self, pairs, **settings)
+        if len(scored) in kills:
+            kills.remove(len(scored))
+            raise KeyboardInterrupt
+        return found
+
+    monkeypatch.setattr(Matcher, "predict", killed)
+    codes = [flipkd(*words, "--output", output).code for _ in range(3)]
+    assert codes == [75, 75, 0]
+    assert len(scored) == len(ODD) + 2 * 4, "each kill cost the block that was not written"
+    assert output.read_text(encoding="utf-8") == whole.read_text(encoding="utf-8")
+
+
 @pytest.mark.scenario("B4")
 def test_a_file_that_changes_while_it_is_scored_gives_no_result(trained, odd_pairs, tmp_path, monkeypatch):
     predict = Matcher.predict

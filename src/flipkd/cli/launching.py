@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
+import socket
 import sys
 import uuid
 from collections.abc import Mapping
@@ -67,6 +69,7 @@ def _launch(count: int) -> int:
     if torch.cuda.is_available() and count > torch.cuda.device_count():
         raise ConfigError(f"--num_processes is {count}, but there are {torch.cuda.device_count()} GPUs")
     ranks.share_cores(count)
+    _stay_on_this_machine()
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
@@ -86,6 +89,12 @@ def _launch(count: int) -> int:
     except SignalException:
         raise StoppedError("stopped; the same command goes on") from None
     return 0
+
+
+def _stay_on_this_machine() -> None:
+    """Let the processes talk over the loopback interface, where gloo would take that of the machine's name."""
+    if loopback := [name for _, name in socket.if_nameindex() if name.startswith("lo")]:
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback[0])
 
 
 def _explained(failures: Mapping[int, Any]) -> int:
