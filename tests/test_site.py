@@ -49,6 +49,12 @@ def test_the_site_loads_nothing_from_elsewhere_and_is_strict():
     assert not {"extra_css", "extra_javascript", "repo_url", "site_url"} & set(SETTINGS)
 
 
+def test_make_docs_fails_on_a_warning():
+    [command] = re.findall(r"mkdocs build.*", (ROOT / "Makefile").read_text(encoding="utf-8"))
+    assert "--strict" in command
+    assert "quiet" not in command  # mkdocs counts only the warnings that it shows
+
+
 @pytest.mark.parametrize(
     "source, link, there",
     [

@@ -63,8 +63,10 @@ def test_the_matching_programs_run_one_after_another(example, base_models, encod
     assert all(question in printed for question in faq.QUESTIONS)
     assert len(re.findall(r"^  (match|no_match|review) +\d\.\d\d  \w+: ", printed, re.MULTILINE)) == 3
 
-    example("duplicate_questions").main(folder, count=10)
-    assert re.match(r"10 questions, \d+ candidate pairs, \d+ called duplicates\n", capsys.readouterr().out)
+    example("duplicate_questions").main(folder, count=10, threshold="f1")
+    assert re.match(
+        r"10 questions, \d+ candidate pairs, \d+ called duplicates, \d+ of them are\n", capsys.readouterr().out
+    )
 
     example("rerank_search_results").main(folder, count=3)
     assert re.match(r"TF-IDF +MRR 0\.\d{3}\nranked by the matcher +MRR 0\.\d{3}\n", capsys.readouterr().out)
