@@ -197,9 +197,10 @@ def calls(tree: ast.AST) -> Iterator[str]:
 
 
 def breaches(text: str) -> list[str]:
-    """Statements that unpickle, run foreign code or are no way to talk to a user."""
+    """Statements that unpickle, unpack archives, run foreign code or are no way to talk to a user."""
     tree = ast.parse(text)
     found = [name for name in calls(tree) if name in {"print", "torch.load", "yaml.load", "eval", "exec"}]
+    found += [name for name in calls(tree) if name.split(".")[-1] in {"extract", "extractall", "unpack_archive"}]
     for node in ast.walk(tree):
         if isinstance(node, ast.Assert):
             found.append("assert")
@@ -213,6 +214,7 @@ def breaches(text: str) -> list[str]:
     return found
 
 
+@pytest.mark.scenario("A10")
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_no_file_unpickles_prints_or_asserts(path):
     assert breaches(path.read_text(encoding="utf-8")) == []
@@ -233,6 +235,8 @@ def test_no_file_unpickles_prints_or_asserts(path):
         "f(trust_remote_code=given)",
         "numpy.load(path, allow_pickle=True)",
         "eval(text)",
+        "archive.extractall(folder)",
+        "shutil.unpack_archive(path)",
     ],
 )
 def test_a_breach_is_seen(text):
