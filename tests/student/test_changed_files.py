@@ -87,7 +87,10 @@ def malformed(content: bytes) -> dict[str, bytes]:
 @pytest.mark.scenario("A1")
 @pytest.mark.parametrize(
     "name, merge, said",
-    [(ADAPTER, False, "m/adapter: not a readable LoRA adapter"), (READOUT, True, "m: does not go with its base model")],
+    [
+        (ADAPTER, False, "m/adapter: not a readable LoRA adapter"),
+        (READOUT, True, "m: does not go with its base model"),
+    ],
 )
 def test_a_malformed_file_of_tensors_is_refused_by_name(copy, name, merge, said):
     whole = (copy / name).read_bytes()
