@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 DOCS = Path(__file__).parents[1] / "docs"
-FEWEST_HELD = 0  # of the scenarios besides those of load
+FEWEST_HELD = 62  # of the 95 scenarios besides those of load
+OPEN = "SXL"  # groups of which a scenario may have neither a test nor a reason
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +35,8 @@ def test_every_scenario_is_there_with_a_test_or_else_a_reason(made):
             {"fault", "seen", "kept"} <= row.keys() <= {"fault", "seen", "kept", "reason"} for row in group.values()
         )
         assert not [name for name, row in group.items() if "reason" in row and name in tests]
+        bare = [name for name, row in group.items() if "reason" not in row and name not in tests]
+        assert letter in OPEN or not bare, f"neither a test nor a reason: {bare}"
     assert counts == {"D": 17, "C": 9, "T": 11, "A": 10, "B": 7, "S": 17, "X": 16, "N": 8, "L": 14}
     assert len([name for name in tests if name[0] != "L"]) >= FEWEST_HELD
 

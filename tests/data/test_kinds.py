@@ -64,6 +64,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.scenario("A10")
 @pytest.mark.parametrize(
     "name", ["pairs.csv", "pairs.tsv", "pairs.jsonl", "pairs.parquet", "pairs.csv.gz", "pairs.xlsx", "pairs"]
 )

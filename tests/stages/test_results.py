@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import os
-import stat
 import tempfile
 from pathlib import Path
 
@@ -47,7 +46,7 @@ def test_what_cannot_be_written_is_refused_and_nothing_is_left(tmp_path):
 def test_a_read_only_folder_is_refused():
     with tempfile.TemporaryDirectory() as name:  # pytest's own cannot be reached by others
         folder = Path(name)
-        folder.chmod(stat.S_IRUSR | stat.S_IXUSR | stat.S_IROTH | stat.S_IXOTH)
+        folder.chmod(0o555)
 
         def work():
             if os.geteuid() == 0:  # root may write everywhere

@@ -85,12 +85,18 @@ def malformed(content: bytes) -> dict[str, bytes]:
 
 
 @pytest.mark.scenario("A1")
-@pytest.mark.parametrize("name, merge", [(ADAPTER, False), (READOUT, True)])
-def test_a_malformed_file_of_tensors_is_refused_by_name(copy, name, merge):
+@pytest.mark.parametrize(
+    "name, merge, said",
+    [
+        (ADAPTER, False, "m/adapter: not a readable LoRA adapter"),
+        (READOUT, True, "m: does not go with its base model"),
+    ],
+)
+def test_a_malformed_file_of_tensors_is_refused_by_name(copy, name, merge, said):
     whole = (copy / name).read_bytes()
     for fault, content in malformed(whole).items():
         (copy / name).write_bytes(content)
-        with pytest.raises(ArtefactError, match=str(copy)):
+        with pytest.raises(ArtefactError, match=f"{copy.parent}/{said}"):
             load_student(sealed(copy), merge=merge)
             pytest.fail(f"{fault} was read")
     (copy / name).write_bytes(whole)

@@ -93,23 +93,23 @@ def save_adapter(model: Any, folder: Path) -> None:
 
 def read_adapter(folder: Path) -> tuple[Any, dict[str, Tensor]]:
     """peft's configuration and the tensors of the adapter in a matcher's folder. Raises as `lora_config`."""
-    from safetensors.torch import load_file
-
     place = folder / ADAPTER
     config = lora_config(place / SETTINGS)
     with library_errors(place, UNREADABLE):
-        state = load_file(place / "adapter_model.safetensors")
-    require_finite(place, state)
-    return config, state
+        return config, finite_tensors(place / "adapter_model.safetensors")
 
 
-def require_finite(place: Path, tensors: dict[str, Tensor]) -> None:
-    """Raise ArtefactError naming the first tensor with a value that is not finite: it would make every score NaN."""
+def finite_tensors(file: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file. Raises ArtefactError naming one that is not finite: it would make scores NaN."""
+    from safetensors.torch import load_file
+
+    tensors: dict[str, Tensor] = load_file(file)
     for name, tensor in tensors.items():
         if not bool(tensor.isfinite().all()):
             raise ArtefactError(
-                f"{place}: {shorten(name)} holds values that are not finite; take a matcher of another run, or train anew"
+                f"{file}: {shorten(name)} holds values that are not finite; take a matcher of another run, or train anew"
             )
+    return tensors
 
 
 def load_adapter(model: Any, folder: Path) -> Any:

@@ -11,7 +11,7 @@ from flipkd.artefacts import library_errors
 from flipkd.device import best_device
 from flipkd.errors import ArtefactError
 from flipkd.files import check_manifest
-from flipkd.student.adapter import load_adapter, require_finite
+from flipkd.student.adapter import finite_tensors, load_adapter
 from flipkd.student.answer_path import require_on_path
 from flipkd.student.attention import AUTO
 from flipkd.student.base_config import config_of, require_config
@@ -102,8 +102,6 @@ def load_student(
     With `merge` LoRA is folded into the weights: faster, and the vectors come from the stored copy of A. Weights of 4 bits
     are unpacked for it: they then take as much memory as any.
     """
-    from safetensors.torch import load_file
-
     if folder.is_dir() and not (folder / CONTRACT).exists():
         raise ArtefactError(
             f"{folder}: holds no {CONTRACT}; give a folder that flipkd train made, or the matcher in it"
@@ -139,9 +137,7 @@ def load_student(
         loaded = load_adapter(model, folder).eval().requires_grad_(False)
         if merge:
             loaded = loaded.merge_and_unload()
-            copies = load_file(folder / READOUT)
-            require_finite(folder / READOUT, copies)
-            readout = Readout(loaded, contract.readout_places, weights=copies)
+            readout = Readout(loaded, contract.readout_places, weights=finite_tensors(folder / READOUT))
         else:
             readout = Readout(loaded.get_base_model(), contract.readout_places)
         student = Student(loaded, prompt, readout)
