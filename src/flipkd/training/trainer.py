@@ -17,6 +17,7 @@ from accelerate.data_loader import prepare_data_loader
 from safetensors.torch import load_file
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_callback import ProgressCallback
 from transformers.trainer_utils import seed_worker
 
 from flipkd.errors import ConfigError, ResourceError, StoppedError
@@ -27,6 +28,7 @@ from flipkd.training.batches import Collator, LengthGroupedRows, PairTable, RowN
 from flipkd.training.checkpoints import Manifests, checkpoint_to_resume, is_last
 from flipkd.training.gradients import GradientNorms
 from flipkd.training.graphs import GraphedStep
+from flipkd.training.lines import TrainingLines
 from flipkd.training.module import DistillationModule
 from flipkd.training.sentinels import Sentinels
 from flipkd.training.sharding import Draws, OwnBatches
@@ -145,6 +147,9 @@ def fit(
     with _explained(output_dir):
         watchers = [GradientNorms(module)] if log_gradient_norms else []
         trainer = _trainer(module, table, given, callbacks=[MetricsFile(output_dir / METRICS), stop, *watchers])
+        if not given.disable_tqdm:
+            trainer.pop_callback(ProgressCallback)
+            trainer.add_callback(TrainingLines())
         trainer.readout_learning_rate, trainer.swap_texts = readout_learning_rate, swap_texts
         with stop.listening():
             result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
