@@ -33,6 +33,13 @@ flipkd compare --config compare.yaml --seeds 0,1,2 --train.lora_r 64 --teach.fin
   the others as they are. `'{KEY: VALUE}'` replaces the whole mapping.
 - `--set KEY=VALUE` reads any value as YAML (`null`, `[a, b]`, `{a: 1}`); it wins over the option of the same name.
 
+What is wrong on the command line ends with exit code 2, what is wrong in the YAML file with 4 ([errors.md](errors.md)).
+
+Results go to stdout: in a terminal as tables of its width, which leave out the last columns where there is no space and name
+them; into a pipe or a file as Markdown, and rows of `match` and `search` as JSON lines, which `--json` gives in a terminal
+too. Everything else goes to stderr: a line while a model loads, bars in a terminal, a line every 30 seconds elsewhere, the
+losses of a training in columns. `NO_COLOR=1` turns colours off, `COLUMNS=160` sets the width.
+
 `--debug` and `--verbose` may be before or after the command. `flipkd --install-completion` completes commands, options and
 choices in bash, zsh, fish and PowerShell.
 """

@@ -116,7 +116,8 @@ def test_a_process_of_its_own_keeps_stdout_for_results_and_stderr_for_what_matte
     assert told.startswith("| metric")
     assert len(rows.splitlines()) == 24
     # What fine-tuning does to so small a model differs between processors; if it hurts, that matters too.
-    may_be_told = ("train", "validation", "fine-tuning made the teacher worse on the validation pairs")
+    may_be_told = ("train", "validation", "fine-tuning made the teacher worse on the validation pairs", "loading ")
+    assert done.stderr.count("loading ") == 2
     assert all(line.startswith(may_be_told) for line in done.stderr.splitlines()), done.stderr
 
 

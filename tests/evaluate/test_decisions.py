@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from flipkd.errors import DataError
 from flipkd.evaluate import decide, measure, review_rates, share_interval
-from flipkd.evaluate.decisions import measure_decisions
+from flipkd.evaluate.decisions import measure_decisions, one_decision
 
 
 def test_the_borders_belong_to_the_upper_side():
@@ -65,3 +65,11 @@ def test_the_interval_is_wilsons(hits, n):
 
 def test_of_no_rows_nothing_is_known():
     assert share_interval(0, 0) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    "scores, said", [([0.5, 0.9], "every pair"), ([0.1, 0.2], "no pair"), ([0.1, 0.9], ""), ([], "")]
+)
+def test_one_decision_for_all_pairs_is_a_warning(scores, said):
+    assert one_decision(scores, 0.5).startswith(said)
+    assert bool(one_decision(scores, 0.5)) == bool(said)

@@ -33,7 +33,7 @@ def test_a_table_with_warnings_and_leaks(good, tmp_path):
     done = flipkd("check", good, other)
     assert (done.code, done.err) == (0, "")
     assert "| rows                  | 5 " in done.out
-    assert "warning: 1 rows repeat an earlier pair (row 5)" in done.out
+    assert f"warning: {good}: 1 rows repeat an earlier pair (row 5)" in done.out
     assert f"leak: 2 rows of {other} hold a text of {good} (text1 in 1, text2 in 1)" in done.out
     assert "leak" not in flipkd("check", good).out
 

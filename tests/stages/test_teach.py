@@ -39,7 +39,7 @@ def test_a_teacher_that_fine_tuning_made_worse_is_told(encoders, pair_files, tmp
     dataset = read_pairs(pair_files["train"])
     rows = [f"{row['text1']},{row['text2']},{row['label'] ^ wrong}," for row in dataset]  # the other way round
     files = ["--train_file", write(tmp_path / "train.csv", rows), "--validation_file", pair_files["train"]]
-    settings = ["--set", "num_train_epochs=20", "--set", "learning_rate=1e-3", "--set", "loss=cosine"]
+    settings = ["--set", "num_train_epochs=20", "--set", "learning_rate=2e-3", "--set", "loss=cosine"]
     done = flipkd(
         "teach", *files, *settings, "--teacher_name_or_path", encoders / "bi", "--output_dir", tmp_path / "t"
     )

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from datasets import Dataset
 
 from flipkd.config import TeachConfig
 from flipkd.data import read_pairs
@@ -96,3 +99,22 @@ def test_what_does_not_go_together_is_refused(config):
         teach(config(fine_tune="auto", validation_file=None))
     with pytest.raises(ConfigError, match="members=2: given scores are not fine-tuned"):
         teach(config(members=2, teacher_type="scores"))
+
+
+@pytest.mark.parametrize("after, told", [(0.799, False), (0.75, False), (0.6, True)])
+def test_a_small_difference_on_few_pairs_is_no_verdict(after, told, caplog, monkeypatch):
+    labels = np.array([0, 1] * 25)
+    monkeypatch.setattr(tuning, "read_json", lambda path: {"before": {"average_precision": 0.8}})
+    monkeypatch.setattr(tuning, "members_of", lambda folder: [])
+    monkeypatch.setattr(tuning, "measure", lambda scores, labels: {"average_precision": after})
+    monkeypatch.setattr(tuning, "ScoreStore", lambda *args, **options: SimpleNamespace(scores=lambda *texts: labels))
+    teacher = SimpleNamespace(fingerprint="f", describe=dict)
+    pairs = Dataset.from_dict({"text1": ["a"] * 50, "text2": ["b"] * 50, "label": labels.tolist()})
+    assert not tuning._is_better(teacher, Path("m"), pairs, Path("t"), auto=False)
+    assert ("made the teacher worse" in caplog.text) == told
+
+
+def test_chance_shrinks_with_the_root_of_the_matches():
+    few, many = (tuning.chance(0.8, np.ones(count)) for count in (25, 2500))
+    assert few == pytest.approx(0.08)
+    assert few / many == pytest.approx(10)

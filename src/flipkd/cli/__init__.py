@@ -34,7 +34,7 @@ def show_version(asked: bool) -> None:
 @app.callback()
 def options(
     debug: Annotated[bool, typer.Option("--debug", help="show tracebacks")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", help="tell more")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="log each step and show warnings of libraries")] = False,
     version: Annotated[
         bool, typer.Option("--version", help="show the version", callback=show_version, is_eager=True)
     ] = False,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
+from typing import Any
 
 from flipkd.cli.options import AsJson
-from flipkd.cli.terminal import prints_on_stderr, show, tell
+from flipkd.cli.terminal import prints_on_stderr, show, show_rows, tell
 from flipkd.commands import CalibrateConfig, EvaluateConfig, IndexConfig, MatchConfig, SearchConfig, ServeConfig
 
 
@@ -34,14 +36,19 @@ def calibrate(config: CalibrateConfig, *, as_json: AsJson = False) -> None:
     show(json.dumps(report, indent=2) if as_json else f"{calibration_text(report)}\nmatcher: {config.output_dir}")
 
 
-def match(config: MatchConfig) -> None:
+def match(config: MatchConfig, *, as_json: AsJson = False) -> None:
     """Score, probability and decision of every pair, or of one."""
     from flipkd.stages.match import match as stage
     from flipkd.stages.match import pairs_in
 
     result = sys.stdout
+
+    def show_block(rows: list[dict[str, Any]]) -> None:
+        with contextlib.redirect_stdout(result):
+            show_rows(rows, as_json=as_json)
+
     with prints_on_stderr():
-        counts = stage(config, show=result.write)
+        counts = stage(config, show=show_block)
     if config.output is not None:
         review = f", {counts['review']} review" if "review" in counts else ""
         show(f"{config.output}: {pairs_in(counts)} pairs, {counts['match']} match{review}")
@@ -56,14 +63,13 @@ def index(config: IndexConfig) -> None:
     show(f"{config.output_dir}: {len(made)} texts, vectors of width {made.vectors.shape[1]}")
 
 
-def search(config: SearchConfig) -> None:
+def search(config: SearchConfig, *, as_json: AsJson = False) -> None:
     """The entries of an index that match a text best."""
-    from flipkd.stages.match import to_jsonl
     from flipkd.stages.search import search as stage
 
     with prints_on_stderr():
         rows = stage(config)
-    show(to_jsonl(rows).rstrip("\n"))
+    show_rows(rows, as_json=as_json)
 
 
 def serve(config: ServeConfig) -> None:

@@ -16,7 +16,8 @@ from typing import Any
 import typer
 from typer.completion import shell_complete
 
-from flipkd import ranks
+from flipkd import progress, ranks
+from flipkd.cli import tables
 from flipkd.cores import busy_warning
 from flipkd.errors import DataError, FlipkdError, PeerError, shorten
 
@@ -130,9 +131,13 @@ def _stop(text: str, code: int) -> None:
 
 
 def plain(text: str) -> str:
-    """A message without what could steer a terminal: control characters and marks of direction escaped, cut at MOST."""
-    shown = text if len(text) <= MOST else text[:MOST] + f"... ({len(text):,} characters)"
-    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in shown)
+    """A message that cannot steer a terminal, cut at MOST."""
+    return escaped(text if len(text) <= MOST else text[:MOST] + f"... ({len(text):,} characters)")
+
+
+def escaped(text: str) -> str:
+    """A text whose control characters and marks of direction are escaped."""
+    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
 
 
 class PlainFormatter(logging.Formatter):
@@ -152,10 +157,13 @@ def log_plainly(level: int) -> None:
 
 
 def one_voice() -> None:
-    """Of several processes the first tells what goes on; the others are heard when they fail."""
+    """Let the first of several processes tell what goes on; of the others only errors are shown."""
     if ranks.rank():
         logging.getLogger().setLevel(logging.ERROR)
+        progress.logger.setLevel(logging.ERROR)
         os.environ["TQDM_DISABLE"] = "1"
+    else:
+        progress.logger.setLevel(logging.INFO)
 
 
 def quieten_libraries() -> None:
@@ -181,9 +189,23 @@ def prints_on_stderr() -> contextlib.AbstractContextManager[Any]:
 
 
 def show(text: str) -> None:
-    """A result, on stdout; of several processes that made it together the first shows it."""
-    if not ranks.rank():
+    """A result, on stdout, with tables as wide as the terminal; of several processes the first shows it."""
+    if ranks.rank():
+        return
+    if tables.in_terminal():
+        tables.print_text(escaped(text))
+    else:
         sys.stdout.write(text + "\n")
+
+
+def show_rows(rows: list[dict[str, Any]], *, as_json: bool) -> None:
+    """Rows of data, on stdout: a table in a terminal, else one JSON object per line."""
+    if tables.in_terminal() and not as_json:
+        tables.print_rows(rows, escaped)
+    else:
+        from flipkd.stages.match import to_jsonl
+
+        sys.stdout.write(to_jsonl(rows))
 
 
 def tell(text: str) -> None:

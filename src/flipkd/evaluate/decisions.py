@@ -21,6 +21,17 @@ def decide(scores: ArrayLike, *, threshold: float, review_threshold: float | Non
     return [str(decision) for decision in np.where(score >= threshold, MATCH, below)]
 
 
+def one_decision(scores: ArrayLike, threshold: float) -> str:
+    """A warning where every pair is called a match, or none is; else empty. scores: [N]."""
+    called = np.asarray(scores, np.float64) >= threshold
+    if not len(called) or called.any() != called.all():
+        return ""
+    return (
+        f"{'every' if called.all() else 'no'} pair is called a match: all scores are on one side of the threshold "
+        f"{threshold:.4g} (a score, no probability)"
+    )
+
+
 def review_rates(
     scores: ArrayLike, labels: ArrayLike, *, threshold: float, review_threshold: float
 ) -> dict[str, float]:

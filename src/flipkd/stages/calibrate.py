@@ -15,9 +15,10 @@ from flipkd.commands import CalibrateConfig
 from flipkd.errors import ConfigError
 from flipkd.evaluate.calibration import AUTO, Calibration, fit_calibration
 from flipkd.evaluate.cascade import check_loss, fit_cascade
-from flipkd.evaluate.decisions import MATCH, NO_MATCH, decide, measure_decisions, share_interval
+from flipkd.evaluate.decisions import MATCH, NO_MATCH, decide, measure_decisions, one_decision, share_interval
 from flipkd.evaluate.targets import Target
 from flipkd.files import CARD, MANIFEST, new_folder, read_json, write_text
+from flipkd.progress import loading
 from flipkd.stages.pairs import checked_pairs, is_directed, labelled, labels_of
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def calibrate(config: CalibrateConfig) -> dict[str, Any]:
     dataset = _pairs_for(config)
     labels = labels_of(dataset)
     with new_folder(config.output_dir) as temporary:  # refused before the pairs are scored
+        loading(config.matcher)
         from flipkd.matcher import Matcher
         from flipkd.student.contract import matcher_folder
         from flipkd.training.card import with_decisions
@@ -58,7 +60,8 @@ def calibrate(config: CalibrateConfig) -> dict[str, Any]:
         card = _copied(matcher_folder(config.matcher), temporary)
         contract.save(temporary)
         write_text(temporary / CARD, with_decisions(card, contract, metrics=report["metrics"]))
-    _warn(report, dropped=loaded.review_threshold is not None and review is None)
+    alike = one_decision(scores, report["metrics"]["threshold"])
+    _warn(report, alike, dropped=loaded.review_threshold is not None and review is None)
     if loaded.contract.cascade is not None and config.cascade is None:
         logger.warning("the matcher's cascade is dropped; give --cascade to fit one")
     return report
@@ -86,16 +89,12 @@ def _copied(folder: Path, target: Path) -> str:
     return card.read_text(encoding="utf-8") if card.exists() else ""
 
 
-def _warn(report: dict[str, Any], *, dropped: bool) -> None:
-    metrics, called = report["metrics"], report["precision"]["n"]
+def _warn(report: dict[str, Any], alike: str, *, dropped: bool) -> None:
+    metrics = report["metrics"]
     if metrics["roc_auc"] <= 0.5:
         logger.warning("these scores rank the pairs no better than a coin (ROC AUC %.2f)", metrics["roc_auc"])
-    if called in (0, metrics["n"]):
-        logger.warning(
-            "%s pair is called a match: all scores lie on one side of the threshold %.4g (a score, no probability)",
-            "every" if called else "no",
-            metrics["threshold"],
-        )
+    if alike:
+        logger.warning(alike)
     if dropped:
         logger.warning("the matcher's review band is dropped; give --review to keep one")
 

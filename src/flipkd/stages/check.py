@@ -33,15 +33,18 @@ class CheckedFiles:
         return json.dumps({"files": files, "leaks": leaks}, indent=2, ensure_ascii=False)
 
     def text(self) -> str:
-        """A table per file, with what stops training and what merely ought to be known."""
-        parts = []
+        """One table with a column per file, then what stops training and what merely ought to be known."""
+        short = [Path(name).name for name in self.reports]
+        heads = short if len({*short}) == len(short) else list(self.reports)
+        figures = {head: dict(report.table()) for head, report in zip(heads, self.reports.values(), strict=True)}
+        counted = dict.fromkeys(row for column in figures.values() for row in column)
+        rows = [[row, *(column.get(row, "-") for column in figures.values())] for row in counted]
+        lines = []
         for name, report in self.reports.items():
-            lines = [text_table(["", name], [list(row) for row in report.table()])]
-            lines += [f"problem: {problem}" for problem in report.problems]
-            lines += [f"warning: {warning}" for warning in report.warnings]
-            parts.append("\n".join(lines))
-        lines = [line for names, leak in self.leaks.items() for line in _leak_lines(*names, leak)]
-        return "\n\n".join([*parts, *(["\n".join(lines)] if lines else [])])
+            lines += [f"problem: {name}: {problem}" for problem in report.problems]
+            lines += [f"warning: {name}: {warning}" for warning in report.warnings]
+        lines += [line for names, leak in self.leaks.items() for line in _leak_lines(*names, leak)]
+        return "\n".join([text_table(["", *figures], rows), *([""] if lines else []), *lines])
 
     def require(self) -> None:
         """Raise DataError when any file cannot be trained on."""

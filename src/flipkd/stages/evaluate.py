@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from flipkd.commands import EvaluateConfig
-from flipkd.evaluate.decisions import measure_decisions
+from flipkd.evaluate.decisions import measure_decisions, one_decision
 from flipkd.files import write_json
+from flipkd.progress import loading
 from flipkd.stages.pairs import checked_pairs, is_directed, labelled, labels_of
 from flipkd.stages.results import require_writable
+
+logger = logging.getLogger(__name__)
 
 
 def evaluate(config: EvaluateConfig) -> dict[str, Any]:
@@ -25,6 +29,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     directed = is_directed(config.matcher)
     pairs_found = checked_pairs(config.test_file, columns=config.columns, name="test", directed=directed)
     dataset = labelled(pairs_found, name="test")
+    loading(config.matcher)
     from flipkd.matcher import Matcher  # brings torch: only once the pairs are known to be good
 
     loaded = Matcher.from_pretrained(config.matcher, base_model=config.base_model, exact=config.exact)
@@ -40,6 +45,8 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         review_threshold=loaded.review_threshold,
         probabilities=loaded.calibration.apply(scores),
     )
+    if warning := one_decision(scores, metrics["threshold"]):
+        logger.warning(warning)
     if config.cascade:
         metrics["by_teacher"] = float(np.mean(~read))
     if config.output:

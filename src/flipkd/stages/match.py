@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flipkd import __version__
+from flipkd import __version__, progress
 from flipkd.commands import MatchConfig
 from flipkd.data import read_blocks
 from flipkd.errors import DataError, NumbersError, UsageError
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+Show = Callable[[list[dict[str, Any]]], object]
 FORMATS = (".csv", ".jsonl")
 COLUMNS = ("text1", "text2", "score", "probability", "decision")
 SCORED_BY, TEACHER, STUDENT = "scored_by", "teacher", "student"  # the further column of a cascade
@@ -36,14 +37,14 @@ FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")  # the last four: = + - @ 
 NO_FORMULA = re.compile(r"[-+][\d\s.,()/-]+([eE][-+]?\d+)?%?|[-+@][\w.-]*")
 
 
-def match(config: MatchConfig, *, show: Callable[[str], object] = lambda text: None) -> Counter[str]:
+def match(config: MatchConfig, *, show: Show = lambda rows: None) -> Counter[str]:
     """How often each decision was made: for one pair, or for the pairs of a file, of which a block is in memory at a time.
 
     With a cascade the matcher's teacher decides the pairs on which it is sure enough; rows then say who scored them, and
     the count has BY_TEACHER too. Share and speed are logged at the end.
 
     Rows {text1, text2, score, probability, decision} in the order of the file go to `output` when it is given, which
-    goes on where it was stopped, else to `show` as JSON lines. Raises UsageError for settings that do not fit each other,
+    goes on where it was stopped, else to `show`, a block at a time. Raises UsageError for settings that do not fit each other,
     DataError for empty texts (naming rows) before any model is loaded, ConfigError for a cascade of a matcher without one.
     """
     _require_settings(config)
@@ -57,7 +58,7 @@ def match(config: MatchConfig, *, show: Callable[[str], object] = lambda text: N
         counts = Counter[str]()
         for rows in _scored(score, blocks, count=count, done=0):
             counts += _counted(rows)
-            show(to_jsonl(rows))
+            show(rows)
         score.tell(counts)
         return counts
     identity = {
@@ -165,10 +166,8 @@ def _joined(parts: list[PairBlock]) -> PairBlock:
 
 def _scored(score: Scorer, blocks: Iterator[PairBlock], *, count: int, done: int) -> Iterator[list[dict[str, Any]]]:
     """Result rows of each block, without the first `done` rows of the file."""
-    from tqdm.auto import tqdm
-
     first = 0
-    with tqdm(total=count, initial=done, desc="pairs", unit="pair", disable=None, dynamic_ncols=True) as bar:
+    with progress.bar(count, "pairs", unit="pair", initial=done) as bar:
         for block in blocks:
             skip = min(max(done - first, 0), len(block.left))
             first += len(block.left)
@@ -187,11 +186,11 @@ def _scored(score: Scorer, blocks: Iterator[PairBlock], *, count: int, done: int
             bar.update(len(pairs))
 
 
-def _match_one(config: MatchConfig, show: Callable[[str], object]) -> Counter[str]:
+def _match_one(config: MatchConfig, show: Show) -> Counter[str]:
     """The count of one pair, whose row goes to `show`."""
     pair = (config.text1 or "", config.text2 or "")
     rows = Scorer(config).rows([pair])
-    show(to_jsonl(rows))
+    show(rows)
     return _counted(rows)
 
 
@@ -199,6 +198,7 @@ class Scorer:
     """A matcher that makes rows of the result, and notes how long that took. Raises ConfigError where there is no cascade."""
 
     def __init__(self, config: MatchConfig) -> None:
+        progress.loading(config.matcher)
         from flipkd.matcher import Matcher  # brings torch: only once the pairs are known to be good
 
         self.matcher = Matcher.from_pretrained(config.matcher, base_model=config.base_model, exact=config.exact)

@@ -14,6 +14,7 @@ from flipkd.data import read_texts
 from flipkd.errors import ArtefactError, ConfigError, ResourceError, UsageError
 from flipkd.files import MANIFEST, sha256
 from flipkd.index import Index
+from flipkd.progress import loading
 from flipkd.stages.teach import TEACHER, StoredTeacher
 from flipkd.student.contract import CONTRACT, read_contract
 
@@ -38,6 +39,7 @@ def index(config: IndexConfig) -> Index:
     texts, kept = read_texts(config.texts, column=config.column, keep=config.keep)
     entries = [{"text": text} | {name: values[row] for name, values in kept.items()} for row, text in enumerate(texts)]
     facts = described(config.encoder)  # refuses a folder that is none before the texts are embedded
+    loading(config.encoder)
     made = Index(entries, stored_vectors(config.encoder, texts, base_model=config.base_model), encoder=facts)
     made.save(config.output_dir)
     return made
@@ -48,9 +50,10 @@ def search(config: SearchConfig) -> list[dict[str, Any]]:
 
     Raises ArtefactError when the encoder is not the one that made the index.
     """
+    found = Index.load(config.index)
+    loading(config.matcher)
     from flipkd.matcher import Matcher
 
-    found = Index.load(config.index)
     judge = Matcher.from_pretrained(config.matcher, base_model=config.base_model, exact=config.exact)
     encode = encoder_of(found, config.encoder, matcher=judge, base_model=config.base_model)
     vector = encode([config.query])[0]

@@ -16,6 +16,7 @@ from flipkd.config import TeachConfig
 from flipkd.errors import ArtefactError, DataError
 from flipkd.evaluate.metrics import measure
 from flipkd.files import folder_hash, read_json, write_json
+from flipkd.progress import loading
 from flipkd.stages.folds import FOLDS, cross_fit, stored_scores
 from flipkd.stages.pairs import content_hash, labels_of, trainable_pairs, warn_of_leaks
 from flipkd.stages.tuning import MODEL, STORE, final_teacher, require_possible
@@ -61,6 +62,8 @@ def teach(config: TeachConfig) -> dict[str, Any]:
         **local_model(config.teacher_name_or_path),
     }
     with claimed(output_dir, identity):
+        if config.teacher_type != "scores":
+            loading(config.teacher_name_or_path)
         teacher, tuned = final_teacher(config, sets, output_dir)
         summary = {
             "fingerprint": teacher.fingerprint,

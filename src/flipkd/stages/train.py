@@ -16,6 +16,7 @@ from flipkd.claims import claimed
 from flipkd.config import TrainConfig
 from flipkd.errors import DataError
 from flipkd.files import write_json
+from flipkd.progress import loading
 from flipkd.stages.kept_teacher import require_keepable, teacher_to_keep
 from flipkd.stages.pairs import content_hash, labelled, labels_of, trainable_pairs, warn_of_leaks
 from flipkd.stages.pool import require_pool_for_ratio, require_vectors_for, unlabelled_pool, with_mined, with_pool
@@ -58,6 +59,7 @@ def train(config: TrainConfig) -> Path:
     if config.unlabelled_file:
         pool = unlabelled_pool(config.unlabelled_file, columns=config.columns, train=sets["train"])
         warn_of_leaks({"unlabelled": pool.dataset, "validation": sets["validation"]})
+    loading(config.model_name_or_path)
     # They bring torch, which takes seconds: only once the files are known to be good.
     from flipkd.training import run
     from flipkd.training.arguments import training_arguments

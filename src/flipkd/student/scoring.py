@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from flipkd.batching import batches_by_length
+from flipkd.progress import bar as progress_bar
 from flipkd.student.limits import BatchLimits
 from flipkd.student.model import Reading, Student
 from flipkd.student.prefix import Prefix, Prefixes, shared_prefix, without
@@ -148,7 +148,7 @@ def _windows(
     """
     student.eval()
     order, parts, waiting = list[int](), list[Floats](), list[Tensor]()
-    with student.uncompiled(), _bar(count, bar[0], unit=bar[1]) as shown:
+    with student.uncompiled(), progress_bar(count, bar[0], unit=bar[1]) as shown:
         for window in _batches(count, limits, lengths):
             started = []
             for rows in window:
@@ -172,10 +172,3 @@ def _batches(count: int, limits: BatchLimits, lengths: Callable[[slice], Sequenc
         found = lengths(slice(start, start + WINDOW))
         batches = batches_by_length(found, limits.rows, most_tokens=limits.tokens)
         yield [[start + row for row in rows] for rows in batches]
-
-
-def _bar(total: int, label: str | None, *, unit: str) -> Any:
-    from tqdm.auto import tqdm
-
-    hidden = True if label is None else None  # None: shown in terminals, not in log files
-    return tqdm(total=total, desc=label, unit=unit, disable=hidden, dynamic_ncols=True)

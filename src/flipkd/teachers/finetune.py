@@ -15,9 +15,9 @@ from sentence_transformers.cross_encoder import CrossEncoderTrainer, CrossEncode
 from sentence_transformers.cross_encoder.losses import BinaryCrossEntropyLoss
 from sentence_transformers.sentence_transformer.trainer import SentenceTransformerTrainer
 from sentence_transformers.sentence_transformer.training_args import SentenceTransformerTrainingArguments
-from tqdm import tqdm
 from transformers import PrinterCallback, TrainerCallback, set_seed
 
+from flipkd import progress
 from flipkd.errors import ConfigError, DataError, NumbersError, nearest
 from flipkd.evaluate.metrics import measure
 from flipkd.files import new_folder, write_json
@@ -215,10 +215,10 @@ def _pairs(dataset: Dataset, what: str) -> Dataset:
 
 
 class _Progress(TrainerCallback):  # type: ignore[misc]
-    """Steps done and time left on stderr, in terminals only."""
+    """Steps done and time left on stderr."""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **unused: Any) -> None:
-        self.bar = tqdm(total=state.max_steps, desc="fine-tune", unit="step", disable=None)
+        self.bar = progress.bar(state.max_steps, "fine-tuning", unit="step")
 
     def on_step_end(self, args: Any, state: Any, control: Any, **unused: Any) -> None:
         self.bar.update(state.global_step - self.bar.n)

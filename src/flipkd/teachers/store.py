@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
-from tqdm import tqdm
 
 from flipkd.errors import ArtefactError, DataError, NumbersError, shorten
 from flipkd.files import resource_errors, write_bytes, write_json
+from flipkd.progress import bar as progress_bar
 from flipkd.teachers.teacher import ScoreTeacher, VectorTeacher
 
 logger = logging.getLogger(__name__)
@@ -155,7 +155,7 @@ class ScoreStore:
         logger.info("%s: %d found, %d to compute", self.folder, len(first) - len(missing), len(missing))
         if missing:
             self._prepare()
-        with tqdm(total=len(missing), desc="teacher", unit="item", disable=None if progress else True) as bar:
+        with progress_bar(len(missing), "teacher" if progress else None, unit="item") as bar:
             for start in range(0, len(missing), chunk_size):
                 rows = missing[start : start + chunk_size]
                 self._append([keys[row] for row in rows], self._checked(compute(rows), rows, name))

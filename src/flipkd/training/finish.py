@@ -13,6 +13,7 @@ import numpy as np
 from flipkd.config import TrainConfig
 from flipkd.evaluate.calibration import AUTO, fit_calibration
 from flipkd.evaluate.combine import weighted_sum
+from flipkd.evaluate.decisions import one_decision
 from flipkd.evaluate.metrics import measure
 from flipkd.evaluate.thresholds import best_threshold
 from flipkd.files import check_manifest, new_folder, write_json, write_text
@@ -76,6 +77,8 @@ def finish(
             config.learning_rate,
             Path(config.output_dir) / METRICS,
         )
+    if warning := one_decision(scores, threshold):
+        logger.warning("validation: %s", warning)
     write_json(Path(config.output_dir) / VALIDATION, metrics)
     folder = Path(config.output_dir) / MATCHER
     with new_folder(folder, replace=True) as temporary:

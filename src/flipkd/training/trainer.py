@@ -17,6 +17,7 @@ from accelerate.data_loader import prepare_data_loader
 from safetensors.torch import load_file
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_callback import ProgressCallback
 from transformers.trainer_utils import seed_worker
 
 from flipkd.errors import ConfigError, RefusedError, ResourceError, StoppedError
@@ -27,6 +28,7 @@ from flipkd.training.batches import Collator, LengthGroupedRows, PairTable, RowN
 from flipkd.training.checkpoints import GivenIntervals, Manifests, checkpoint_to_resume, is_last
 from flipkd.training.gradients import GradientNorms
 from flipkd.training.graphs import GraphedStep
+from flipkd.training.lines import TrainingLines
 from flipkd.training.module import DistillationModule
 from flipkd.training.sentinels import Sentinels
 from flipkd.training.sharding import Draws, OwnBatches
@@ -154,6 +156,9 @@ def fit(
     with _explained(output_dir):
         watchers = [GradientNorms(module)] if log_gradient_norms else []
         trainer = _trainer(module, table, given, callbacks=[MetricsFile(output_dir / METRICS), stop, *watchers])
+        if not given.disable_tqdm:
+            trainer.pop_callback(ProgressCallback)
+            trainer.add_callback(TrainingLines())
         trainer.readout_learning_rate = readout_learning_rate
         trainer.swap_texts, trainer.augment_texts = swap_texts, augment_texts
         with stop.listening():

@@ -1,0 +1,79 @@
+"""Results in a terminal: tables at its width, by rich. Into a pipe or a file go Markdown and JSON lines as they are."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+FIGURE = re.compile(r"[-+]?[\d.,]+( ± [\d.,]+)?( ?%)?|-|nan|")
+KEPT = 3  # columns from the left that are never left out
+
+
+def in_terminal() -> bool:
+    """Whether results go to a terminal."""
+    return sys.stdout.isatty()
+
+
+def print_text(text: str) -> None:
+    """Print a text whose Markdown tables become tables of the terminal's width."""
+    console = Console(highlight=False)
+    for is_table, group in groupby(text.splitlines(), key=lambda line: line.startswith("|")):
+        lines = list(group)
+        if is_table:
+            header, _, *rows = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+            print_table(console, header, rows)
+        else:
+            console.print(Text("\n".join(lines)), soft_wrap=True)
+
+
+def print_rows(rows: Sequence[dict[str, Any]], shown: Any = str) -> None:
+    """Print rows of equal keys; `shown` turns a text into what may stand in a terminal."""
+    if rows:
+        cells = [[_cell(value, shown) for value in row.values()] for row in rows]
+        print_table(Console(highlight=False), list(rows[0]), cells, texts=True)
+
+
+def print_table(console: Console, header: list[str], rows: list[list[str]], *, texts: bool = False) -> None:
+    """Print a table with figures on the right; what does not fit is left out, and named below.
+
+    Where all rows agree in a column, that comes first; with `texts` nothing is left out, long texts are folded.
+    """
+    columns = list(range(len(header)))
+    notes: list[str] = []
+    hidden: list[str] = []
+    widths = [max(len(row[column]) for row in [header, *rows]) for column in columns]
+
+    def too_wide() -> bool:
+        return not texts and sum(widths[column] + 3 for column in columns) + 1 > console.width and len(columns) > KEPT
+
+    for column in list(columns):
+        if too_wide() and len(rows) > 1 and len({row[column] for row in rows}) == 1:
+            columns.remove(column)
+            notes.append(f"{header[column]}: {rows[0][column]}")
+    while too_wide():
+        hidden.insert(0, header[columns.pop()])
+    table = Table(box=box.ROUNDED, header_style="bold", border_style="dim")
+    for column in columns:
+        figures = all(FIGURE.fullmatch(row[column]) for row in rows)
+        table.add_column(
+            Text(header[column]), justify="right" if figures else "left", no_wrap=figures, overflow="fold"
+        )
+    for row in rows:
+        table.add_row(*(Text(row[column]) for column in columns))
+    console.print(table)
+    if hidden:
+        notes.append(f"not shown at this width: {', '.join(hidden)}")
+    if notes:
+        console.print(Text("; ".join(notes)), style="dim")
+
+
+def _cell(value: Any, shown: Any) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else shown(str(value))
