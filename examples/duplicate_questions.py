@@ -4,8 +4,8 @@
 
 Duplicates have no direction, so both orders of a pair are scored (`symmetric`). The encoder finds candidates, the matcher
 decides. Without the encoder, n questions would make n (n - 1) / 2 pairs. The threshold reaches a precision of 0.9 on the
-validation pairs, but not here: the encoder finds all candidates close, unlike the validation pairs, half of which match. Calibrate
-on judged candidates of your own, and train on more than 400 pairs. The output of a run is at the end of this file.
+validation pairs, but not here: the encoder finds all candidates close, unlike the validation pairs, half of which match.
+Calibrate on judged candidates of your own, and train on more than 400 pairs. The output of a run is at the end of this file.
 """
 
 from __future__ import annotations
