@@ -37,13 +37,17 @@ def table(results: Mapping[str, Any]) -> str:
 
 def _line(name: str, kind: str, figures: Mapping[str, Any]) -> str:
     gained, lost = figures["to_match"], figures["to_no_match"]
-    difference = gained["injection_minus_neutral"]
+    difference = gained.get("injection_minus_neutral")  # none where the threshold calls every pair a match
     cells = [name.replace("_", " "), SCORES[kind], f"{figures['average_precision']:.3f}"]
     cells += [_share(gained, "injection"), _share(gained, "neutral")]
-    cells.append(f"{_points(difference['share'])} [{_points(difference['low'])}, {_points(difference['high'])}]")
+    cells.append(_difference(difference) if difference else "")
     cells.append(_share(gained, "echo"))
     cells += [_share(lost, spelling) for spelling in ("upper_case", "look_alike", "zero_width", "full_width")]
     return f"| {' | '.join(cells)} |"
+
+
+def _difference(found: Mapping[str, float]) -> str:
+    return f"{_points(found['share'])} [{_points(found['low'])}, {_points(found['high'])}]"
 
 
 def _points(share: float) -> str:

@@ -1,7 +1,7 @@
 """What is put beside a text: injected strings that want a match, neutral text of the same length, and changes of spelling.
 
-No instruction here stands among those that `augment_texts` trains with (src/flipkd/training/augment.py), and four of the
-languages do not occur there; a test holds that. Pieces of the template and role marks are the same by their nature.
+No instruction here stands among those that `augment_texts` trains with (src/flipkd/training/augment.py), and five of the
+languages do not occur there; a test holds the former. Pieces of the template and role marks are the same by their nature.
 """
 
 from __future__ import annotations
