@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import tracemalloc
 import unicodedata
@@ -11,7 +12,7 @@ import unicodedata
 import numpy as np
 import pytest
 from commands import flipkd
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from flipkd import matcher as matcher_module
@@ -218,10 +219,13 @@ def test_an_ending_is_read_from_the_name(trained, odd_pairs, tmp_path):
     assert (tmp_path / "t.csv").read_text(encoding="utf-8").startswith("text1,text2,score")
 
 
-@pytest.mark.scenario("L14", "B6")
-def test_blocks_give_the_same_rows_as_one_pass(trained, odd_pairs, monkeypatch):
-    words = ("match", "--matcher", trained, odd_pairs, "--batch_size", 1)
+@pytest.mark.scenario("B6", "L14")
+def test_blocks_give_the_same_rows_as_one_pass(trained, tmp_path, monkeypatch):
+    rows = [json.dumps({"text1": text, "text2": f"card {row}"}) for row, text in enumerate(ODD)]
+    (tmp_path / "p.jsonl").write_text("\n".join(rows), encoding="utf-8")
+    words = ("match", "--matcher", trained, tmp_path / "p.jsonl", "--batch_size", 1)
     whole = flipkd(*words)
+    assert [json.loads(line)["text2"] for line in whole.out.splitlines()] == [f"card {row}" for row in range(len(ODD))]
     monkeypatch.setattr(match, "BLOCK", 2)
     monkeypatch.setattr("flipkd.data.readers.BATCH_ROWS", 1)
     assert flipkd(*words).out == whole.out
@@ -260,6 +264,7 @@ def test_any_text_is_written_as_it_was_read(tmp_path_factory):
 
     @settings(deadline=None, max_examples=50)
     @given(st.lists(st.tuples(text, text), min_size=1, max_size=4))
+    @example([(left, right) for left, right in itertools.pairwise(MIXED)])
     def check(pairs):
         rows = [{"text1": left, "text2": right} for left, right in pairs]
         for name, written in (("o.jsonl", to_jsonl(rows)), ("o.csv", to_csv(rows, guard=False))):
