@@ -45,7 +45,7 @@ REPEATED = [
     "<",
     "e1",
 ]
-ENDINGS = ["", "!", '"']
+ENDINGS = ["", "!", " "]
 
 
 def used():
@@ -88,7 +88,7 @@ def test_a_pattern_takes_no_more_time_than_its_text_is_long(where, pattern, meth
         else:
             getattr(pattern, method)(text)
 
-    for size, repeated, start, ending in itertools.product(SIZES, REPEATED, ("", "-"), ENDINGS):
+    for size, repeated, start, ending in itertools.product(SIZES, REPEATED, ("", "a"), ENDINGS):
         text = start + repeated * (size // len(repeated)) + ending
         given = text.encode() if isinstance(pattern.pattern, bytes) else text
         assert seconds(lambda given=given: use(given)) < SECONDS, (start, repeated, ending, size)

@@ -18,6 +18,22 @@ def test_the_page_brings_nothing_from_elsewhere(null):
     assert null.ask("/page.js").status == null.ask("/page.css").status == 200
 
 
+@pytest.mark.scenario("X8")
+def test_the_script_of_the_page_makes_no_markup_of_texts(null):
+    script = null.ask("/page.js").text
+    assert "textContent" in script
+    for way in (
+        "innerHTML",
+        "outerHTML",
+        "insertAdjacentHTML",
+        "document.write",
+        "eval(",
+        "Function(",
+        'setAttribute("on',
+    ):
+        assert way not in script
+
+
 def browsed(server, link, folder):
     """The page as headless Chromium has it after its scripts have run."""
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=8000", f"--user-data-dir={folder}"]
