@@ -56,6 +56,7 @@ ROOMS = {
         "training",
         "matcher",
         "index",
+        "report",
         "serve",
     },
     "comparison": {"data", "evaluate", "student", "demo", "teachers", "training", "report", "stages"},

@@ -57,6 +57,7 @@ class EvaluateConfig(Settings):
     columns: Columns = None
     base_model: BaseModel = None
     output: str | None = Field(None, description="JSON file to write too")
+    report: str | None = Field(None, description="HTML page to write too")
     batch_size: BatchSize = None
     cascade: Cascade = False
     exact: Exact = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import sys
 import tempfile
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flipkd.errors import ResourceError
-from flipkd.stages.results import csv_text, require_writable, text_table
+from flipkd.stages.results import command_line, csv_text, require_writable, text_table
 
 
 @given(st.lists(st.tuples(st.text(), st.none() | st.integers()), max_size=20))
@@ -55,3 +56,16 @@ def test_a_read_only_folder_is_refused():
                 require_writable(folder / "o.csv")
 
         assert in_child(work) == 0
+
+
+@pytest.mark.parametrize(
+    "words, told",
+    [
+        (["/usr/bin/flipkd", "compare", "--set", "seeds=[0, 1]"], "flipkd compare --set 'seeds=[0, 1]'"),
+        (["/x/flipkd/__main__.py", "compare"], "flipkd compare"),
+        (["mine.py"], "mine.py"),
+    ],
+)
+def test_the_command_is_what_was_started(monkeypatch, words, told):
+    monkeypatch.setattr(sys, "argv", words)
+    assert command_line() == told

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from flipkd.report.comparison import Comparison
@@ -60,7 +60,7 @@ def precision_recall(curve: Rows, operating: Rows, systems: dict[str, System], *
 
 
 def reliability(rows: Rows, systems: dict[str, System]) -> dict[str, Any]:
-    """Share of matches by predicted probability; on the diagonal a probability means what it says."""
+    """Share of matches by predicted probability; on the diagonal the two agree."""
     import altair as alt
 
     x = _share(alt.X, "predicted", "probability of a match that was predicted")
@@ -75,7 +75,7 @@ def reliability(rows: Rows, systems: dict[str, System]) -> dict[str, Any]:
 
 
 def distribution(rows: Rows, threshold: float) -> dict[str, Any]:
-    """Histograms of matches and of non-matches over each other, and where the threshold stands."""
+    """Histograms of matches and of non-matches over each other, and the threshold."""
     import altair as alt
 
     title, scale = "score, in standard deviations from the mean", alt.Scale(domain=[-3, 3])
@@ -121,13 +121,30 @@ def by_length(quarters: Sequence[str], rows: Sequence[dict[str, Any]], systems: 
     return _spec(lines + base.mark_point(filled=True, size=50, opacity=1), height=300)
 
 
+def losses(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Each objective's loss over the steps of training."""
+    import altair as alt
+
+    names = list(dict.fromkeys(visible(row["objective"]) for row in rows))
+    values = [{**row, "objective": visible(row["objective"])} for row in rows]
+    lines = alt.Chart(alt.InlineData(values=values)).mark_line(strokeWidth=1.8)
+    scale = alt.Scale(domain=names, scheme="tableau10")
+    legend = alt.Legend(title=None, orient="bottom", columns=2, labelLimit=180)
+    chart = lines.encode(
+        x=alt.X("step:Q", title="step", axis=alt.Axis(tickCount=5)),
+        y=alt.Y("value:Q", title="loss", scale=alt.Scale(zero=False)),
+        color=alt.Color("objective:N", scale=scale, legend=legend),
+    )
+    return _spec(chart, height=240)
+
+
 def systems_of(comparison: Comparison, names: Sequence[str]) -> dict[str, System]:
     """Name as it is shown -> system, for colours and dashes."""
     return {visible(name): comparison.runs_of(name)[0].system for name in names}
 
 
 def as_json(spec: dict[str, Any]) -> str:
-    """A spec that may stand inside a script element: no `<`, no `&` and nothing beyond ASCII."""
+    """JSON that is safe inside a script element: no `<`, no `&` and nothing beyond ASCII."""
     text = json.dumps(spec, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
@@ -188,6 +205,6 @@ def _spec(chart: Any, *, height: Any) -> dict[str, Any]:
         titleFontSize=12,
         titleFontWeight="normal",
         titlePadding=8,
-    )
+    ).configure_legend(labelColor=INK, labelFontSize=12)
     spec: dict[str, Any] = chart.to_dict()
     return spec

@@ -12,8 +12,11 @@ from flipkd.commands import EvaluateConfig
 from flipkd.evaluate.decisions import measure_decisions, one_decision
 from flipkd.files import write_json
 from flipkd.progress import loading
+from flipkd.report.page import require_installed
+from flipkd.stages.matcher_report import write_report
 from flipkd.stages.pairs import checked_pairs, is_directed, labelled, labels_of
 from flipkd.stages.results import require_writable
+from flipkd.student.contract import matcher_folder
 
 logger = logging.getLogger(__name__)
 
@@ -21,11 +24,14 @@ logger = logging.getLogger(__name__)
 def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     """Metrics of a matcher folder on a file of labelled pairs; also written to `output` as JSON when it is given.
 
+    `report`: an HTML file for the page that a comparison has as well; the drawing libraries are an extra.
     `cascade`: its teacher decides the pairs on which it is sure enough; `by_teacher` is their share. Raises ConfigError
     for a matcher that has no band for it.
     """
-    if config.output:
-        require_writable(config.output, source=config.test_file)
+    for path in filter(None, (config.output, config.report)):
+        require_writable(path, source=config.test_file)
+    if config.report:
+        require_installed()
     directed = is_directed(config.matcher)
     pairs_found = checked_pairs(config.test_file, columns=config.columns, name="test", directed=directed)
     dataset = labelled(pairs_found, name="test")
@@ -49,6 +55,10 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         logger.warning(warning)
     if config.cascade:
         metrics["by_teacher"] = float(np.mean(~read))
+    if config.report:
+        name = Path(config.test_file).stem
+        folder = matcher_folder(config.matcher)
+        write_report(Path(config.report), loaded, dataset, scores, metrics, folder=folder, data=name)
     if config.output:
         about = {"matcher": config.matcher, "test_file": config.test_file}
         write_json(Path(config.output), {**about, "metrics": metrics})
