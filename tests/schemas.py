@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-TEXTS = st.text(max_size=6) | st.sampled_from(["boom", "long", "7", " ", "\u202e", "x" * 3000])
+TEXTS = st.text(max_size=6) | st.sampled_from(["long", "7", " ", "\u202e", "x" * 3000])
 MEMBERS = ["pairs", "query", "texts", "documents", "text_1", "inputs", "input", "top_n"]
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | TEXTS,

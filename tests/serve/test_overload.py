@@ -110,10 +110,8 @@ def test_three_times_too_much_costs_no_throughput_and_is_over_when_it_ends(null)
         refused = [reply.seconds for reply in replies if reply.status == 429]
         assert len(answered) + len(refused) == len(replies)
         assert len(answered) * LARGE >= 0.9 * made * BATCH, "passes are full"
-        assert made * PASS >= 0.6 * seconds, "and follow each other"
-        assert max(answered) <= 1.5 * (QUEUE / BATCH + 2) * seconds / made, (
-            "nobody waits longer than the queue is long"
-        )
+        assert made * PASS >= 0.4 * seconds, "and follow each other"
+        assert max(answered) <= 2 * (QUEUE / BATCH + 2) * seconds / made, "nobody waits longer than the queue is long"
         assert len(refused) > len(replies) / 4
         assert statistics.median(refused) <= statistics.median(answered) / 3, "a refusal does not wait for the model"
         before = passes(null)

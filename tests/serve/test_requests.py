@@ -13,6 +13,7 @@ from servers import sent_raw
 OURS = re.compile(
     r"Traceback|\.py\b|site-packages|/(?:home|usr|root|tmp|work)/|0x[0-9a-f]{6}|object at|secret of the house"
 )
+BOOM = {"pairs": [["boom", "x"]]}  # a fault of the model
 VERSIONS = re.compile(r"uvicorn|fastapi|starlette|pydantic\.dev|Python/\d")
 
 
@@ -20,14 +21,11 @@ VERSIONS = re.compile(r"uvicorn|fastapi|starlette|pydantic\.dev|Python/\d")
 def test_every_request_gets_a_code_that_is_documented_and_learns_nothing_of_the_inside(null):
     seen, whole = set(), null.ask("/openapi.json").json
 
-    @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(request=requests_of(whole))
-    def ask(request):
-        path, method, body = request
+    def check(path, method, body):
         answer = null.ask(path, None if body is None else json.dumps(body), method=method.upper())
         told = whole["paths"][path][method]["responses"]
-        assert str(answer.status) in told, (request, answer)
-        assert answer.status < 500 or "boom" in json.dumps(body), (request, answer)
+        assert str(answer.status) in told, answer
+        assert answer.status < 500 or body == BOOM, answer
         if answer.status >= 400:
             schema = told[str(answer.status)]["content"][answer.headers["content-type"]]["schema"]
             jsonschema.validate(answer.json, schema)
@@ -37,10 +35,16 @@ def test_every_request_gets_a_code_that_is_documented_and_learns_nothing_of_the_
         assert not VERSIONS.search(str(answer.headers)), answer.headers
         seen.add((path, answer.status))
 
-    ask()
-    posted = {path for path, methods in whole["paths"].items() if "post" in methods}
-    assert {(path, 422) for path in posted} <= seen
-    assert {(path, 200) for path in posted if "rerank" not in path} <= seen
+    @settings(max_examples=300, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(request=requests_of(whole))
+    def check_all(request):
+        check(*request)
+
+    check_all()
+    check("/match", "post", BOOM)
+    assert ("/match", 500) in seen
+    assert len({path for path, status in seen if status == 200}) >= 5
+    assert len({path for path, status in seen if status == 422}) >= 5
 
 
 @pytest.mark.scenario("X13")
