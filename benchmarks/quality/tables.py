@@ -21,11 +21,12 @@ from typing import Any
 import numpy as np
 import yaml
 
+from flipkd.comparison.table import results_table
 from flipkd.evaluate import holm
 from flipkd.evaluate.combine import PLUS
-from flipkd.report.comparison import REFERENCES
+from flipkd.report.system import REFERENCES
 from flipkd.report.words import p_value
-from flipkd.stages.results import results_table, text_table
+from flipkd.stages.results import text_table
 
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
@@ -228,7 +229,7 @@ def _difference(found: dict[str, float] | None) -> str:
 
 
 def _place(result: dict[str, Any]) -> tuple[int, str, int]:
-    from flipkd.stages.systems import SYSTEMS
+    from flipkd.comparison.systems import SYSTEMS
 
     order = [*SYSTEMS, PLUS]  # blends, whose system is their own name, behind all systems
     variant = result["name"] != result["system"]

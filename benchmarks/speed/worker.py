@@ -18,7 +18,7 @@ from typing import Any
 
 from workload import MissingError, read_task
 
-from flipkd.stages.units import peak_memory, reset_peak_memory
+from flipkd.comparison.measuring import peak_memory, reset_peak_memory
 from flipkd.student import loading
 from flipkd.tables import pick
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from flipkd.comparison.compare import compare
     from flipkd.data.check import check_pairs
     from flipkd.data.pairs import read_pairs
     from flipkd.data.split import split_pairs
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from flipkd.index import Index
     from flipkd.matcher import Matcher
     from flipkd.objectives.batch import MatchBatch
-    from flipkd.stages.compare import compare
     from flipkd.stages.teach import teach
     from flipkd.stages.train import train
     from flipkd.teachers.store import ScoreStore
@@ -30,7 +30,7 @@ _PUBLIC = {
     "ScoreStore": "flipkd.teachers.store",
     "Teacher": "flipkd.teachers.teacher",
     "check_pairs": "flipkd.data.check",
-    "compare": "flipkd.stages.compare",
+    "compare": "flipkd.comparison.compare",
     "measure": "flipkd.evaluate.metrics",
     "read_pairs": "flipkd.data.pairs",
     "split_pairs": "flipkd.data.split",

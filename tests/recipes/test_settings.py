@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from flipkd.comparison.entries import entries
 from flipkd.config import CompareConfig
 from flipkd.objectives import OBJECTIVES
-from flipkd.stages.entries import entries
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 

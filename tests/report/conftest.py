@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from flipkd.comparison.systems import system_called
 from flipkd.evaluate import best_threshold, fit_calibration, measure
-from flipkd.report.comparison import Comparison, UnitScores
+from flipkd.report.comparison import Comparison, RunScores
 
 STRENGTH = {
     "tfidf": 0.7,
@@ -26,8 +27,8 @@ def noise(strength, labels, generator):
     return strength * labels + (generator.normal(size=len(labels)) if strength else 1.0)
 
 
-def make_unit(name, system, seed, validation, test, *, labels, result=None):
-    """A unit from its scores (name -> values), measured as `compare` measures; the first score is the chosen one."""
+def make_run(name, system, seed, validation, test, *, labels, result=None):
+    """A run from its scores (name -> values), measured as `compare` measures; the first score is the chosen one."""
     by_score = {}
     for kind in test:
         threshold = best_threshold(validation[kind], labels[0]).value
@@ -47,8 +48,13 @@ def make_unit(name, system, seed, validation, test, *, labels, result=None):
         "seconds": 90.0 + seed,
     }
     made |= {"peak_memory_bytes": 2**30 * (1 + seed), "versions": {"torch": "2.13"}, "command": "flipkd compare"}
-    return UnitScores(
-        name=name, system=system, seed=seed, result=made | (result or {}), validation=validation, test=test
+    return RunScores(
+        name=name,
+        system=system_called(system),
+        seed=seed,
+        result=made | (result or {}),
+        validation=validation,
+        test=test,
     )
 
 
@@ -59,7 +65,7 @@ def make_comparison():
     def make(systems=ALL, *, seeds=(0, 1), n=60, **fields):
         label = np.arange(n) % 2
         texts = [f"question {row} " + "x" * (row % 17) for row in range(n)]
-        units = []
+        runs = []
         for seed in seeds:
             for place, (name, system) in enumerate((s, s) if isinstance(s, str) else s for s in systems):
                 generator = np.random.default_rng([seed, place])
@@ -67,9 +73,9 @@ def make_comparison():
                 validation, test = (
                     {kind: noise(STRENGTH[system], label, generator) for kind in kinds} for _ in range(2)
                 )
-                units.append(make_unit(name, system, seed, validation, test, labels=(label, label)))
+                runs.append(make_run(name, system, seed, validation, test, labels=(label, label)))
         counts = {split: {"pairs": n, "positives": n // 2} for split in ("train", "validation", "test")}
-        given = {"data": "faq", "units": units, "text1": texts, "text2": texts[::-1], "label": label}
+        given = {"data": "faq", "runs": runs, "text1": texts, "text2": texts[::-1], "label": label}
         given |= {"validation_label": label, "counts": counts, "command": "flipkd compare --set 'seeds=[0, 1]'"}
         return Comparison(**(given | fields))
 

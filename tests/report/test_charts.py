@@ -8,6 +8,7 @@ import pytest
 
 pytest.importorskip("altair")
 
+from flipkd.comparison.systems import SYSTEMS
 from flipkd.report import charts, curves
 from flipkd.report.comparison import paired_differences
 
@@ -36,35 +37,30 @@ def test_forest_has_a_line_per_name_in_points(make_comparison):
     assert shown[2]["difference"] == pytest.approx(100 * rows[2]["f1"]["difference"])
     assert shown[2]["low"] < shown[2]["difference"] < shown[2]["high"]
     colours = scale(spec, "color")
-    assert colours["minus_mcl"] == colours["flipped"] == charts.COLOURS["flipped"]
+    assert colours["minus_mcl"] == colours["flipped"] == SYSTEMS["flipped"].colour
     assert spec["width"] == "container"
 
 
 def test_a_system_has_one_colour_in_all_charts(make_comparison):
     comparison = make_comparison(["tfidf", "plain"], n=100)
-    units = comparison.units[:2]
+    runs = comparison.runs[:2]
     systems = charts.systems_of(comparison, ["tfidf", "plain"])
-    curve, operating = curves.precision_recall(comparison, units)
+    curve, operating = curves.precision_recall(comparison, runs)
     rows = [{"name": name, "cells": [{"f1": 0.5}, {"f1": None}]} for name in systems]
     specs = [
         charts.precision_recall(curve, operating, systems, base_rate=0.5),
-        charts.reliability(curves.reliability(comparison, units), systems),
+        charts.reliability(curves.reliability(comparison, runs), systems),
         charts.by_length(["1–2", "3–4"], rows, systems),
     ]
-    expected = {name: charts.COLOURS[name] for name in systems}
+    expected = {name: SYSTEMS[name].colour for name in systems}
     assert [scale(spec, "color") for spec in specs] == [expected] * 3
     assert scale(specs[0], "strokeDash") == {"tfidf": charts.DASH, "plain": [1, 0]}
     assert [row["quarter"] for row in data(specs[2])] == ["1–2", "1–2"]
 
 
-def test_colours_are_all_different():
-    assert len(set(charts.COLOURS.values()) | {charts.OTHER}) == len(charts.COLOURS) + 1
-    assert charts.colour("anything else") == charts.OTHER
-
-
 def test_distribution_marks_the_threshold_and_agreement_both_classes(make_comparison):
     comparison = make_comparison(["teacher_finetuned", "flipped"])
-    teacher, student = comparison.units[:2]
+    teacher, student = comparison.runs[:2]
     spec = charts.distribution(*curves.distribution(comparison, student))
     assert [row for row in data(spec) if "class" not in row] == [
         {"start": curves.distribution(comparison, student)[1]}

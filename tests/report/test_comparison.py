@@ -9,25 +9,26 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
+from flipkd.comparison.systems import SYSTEMS
 from flipkd.errors import ConfigError, DataError
 from flipkd.evaluate import holm
-from flipkd.report.comparison import Comparison, UnitScores, paired_differences, references, score_rows, summary_rows
+from flipkd.report.comparison import Comparison, RunScores, paired_differences, references, score_rows, summary_rows
 
 
-def unit(seed, f1, *, name="plain", scores=(1.0, 0.0), chosen="answer", **result):
-    """A unit of two test pairs whose metrics are given, not measured."""
+def run(seed, f1, *, name="plain", scores=(1.0, 0.0), chosen="answer", **result):
+    """A run of two test pairs whose metrics are given, not measured."""
     metrics = {"f1": f1, "average_precision": 0.5, "accuracy": 0.25, "roc_auc": 0.75, "threshold": 0.5}
     by_score = {kind: {"validation": metrics, "test": metrics} for kind in ("answer", "cosine")}
     values = {kind: np.array(scores) for kind in ("answer", "cosine")}
     result = {"score": chosen, "by_score": by_score} | result
-    return UnitScores(name=name, system="plain", seed=seed, result=result, validation=values, test=values)
+    return RunScores(name=name, system=SYSTEMS["plain"], seed=seed, result=result, validation=values, test=values)
 
 
-def two_pairs(*units):
+def two_pairs(*runs):
     label = np.array([1, 0])
     return Comparison(
         data="d",
-        units=units,
+        runs=runs,
         text1=["a", "b"],
         text2=["c", "d"],
         label=label,
@@ -38,12 +39,12 @@ def two_pairs(*units):
 
 
 def test_a_row_by_hand():
-    units = [
-        unit(0, 0.70, seconds=10, peak_memory_bytes=5, cost={"train_pairs_per_second": 4.0}),
-        unit(1, 0.72, seconds=20, peak_memory_bytes=9, cost={"train_pairs_per_second": 2.0}, chosen="cosine"),
-        unit(2, 0.74),
+    runs = [
+        run(0, 0.70, seconds=10, peak_memory_bytes=5, cost={"train_pairs_per_second": 4.0}),
+        run(1, 0.72, seconds=20, peak_memory_bytes=9, cost={"train_pairs_per_second": 2.0}, chosen="cosine"),
+        run(2, 0.74),
     ]
-    (row,) = summary_rows(two_pairs(*units))
+    (row,) = summary_rows(two_pairs(*runs))
     half = 4.302653 * 0.02 / 3**0.5  # t table: 97.5 %, 2 degrees of freedom
     by_hand = {"mean": 0.72, "sd": 0.02, "low": 0.72 - half, "high": 0.72 + half}
     assert row.pop("f1") == pytest.approx(by_hand)
@@ -65,12 +66,12 @@ def test_a_row_by_hand():
 
 
 def test_one_seed_has_no_spread_and_names_stay_in_order():
-    rows = summary_rows(two_pairs(unit(0, 0.7, name="z"), unit(0, 0.8, name="a")))
+    rows = summary_rows(two_pairs(run(0, 0.7, name="z"), run(0, 0.8, name="a")))
     assert [(row["name"], row["f1"]) for row in rows] == [("z", {"mean": 0.7}), ("a", {"mean": 0.8})]
 
 
 def test_rows_by_score_tell_how_often_each_was_chosen():
-    comparison = two_pairs(unit(0, 0.7), unit(1, 0.8, chosen="cosine"), unit(2, 0.9))
+    comparison = two_pairs(run(0, 0.7), run(1, 0.8, chosen="cosine"), run(2, 0.9))
     rows = score_rows(comparison, "plain")
     assert [(row["score"], row["chosen"], row["seeds"]) for row in rows] == [("answer", 2, 3), ("cosine", 1, 3)]
     assert rows[0]["f1"]["mean"] == pytest.approx(0.8)
@@ -86,20 +87,20 @@ def test_differences_are_those_of_the_seed_means(make_comparison):
     comparison = make_comparison(["plain", "flipped"], seeds=(0, 1, 2))
     (row,) = paired_differences(comparison, against="plain")
     means = {
-        name: np.mean([f1_score(comparison.label, u.test[u.score] >= u.threshold) for u in comparison.units_of(name)])
+        name: np.mean([f1_score(comparison.label, u.test[u.score] >= u.threshold) for u in comparison.runs_of(name)])
         for name in comparison.names
     }
     assert row["f1"]["difference"] == pytest.approx(means["flipped"] - means["plain"])
     assert (row["name"], row["against"], row["seeds"]) == ("flipped", "plain", [0, 1, 2])
     assert row["average_precision"]["resamples"] == 2000
-    f1 = [[u.result["by_score"][u.score]["test"]["f1"] for u in comparison.units_of(n)] for n in ("flipped", "plain")]
+    f1 = [[u.result["by_score"][u.score]["test"]["f1"] for u in comparison.runs_of(n)] for n in ("flipped", "plain")]
     assert row["ahead"] == sum(a > b for a, b in zip(*f1, strict=True))
 
 
 def test_a_clearly_better_system_and_an_identical_one(make_comparison):
     comparison = make_comparison(["untrained", "flipped"], n=100)
-    twins = [dataclasses.replace(u, name="twin") for u in comparison.units_of("flipped")]
-    comparison = dataclasses.replace(comparison, units=[*comparison.units, *twins])
+    twins = [dataclasses.replace(u, name="twin") for u in comparison.runs_of("flipped")]
+    comparison = dataclasses.replace(comparison, runs=[*comparison.runs, *twins])
     worse, same = paired_differences(comparison, against="flipped")
     better = paired_differences(comparison, against="untrained")[0]
     for metric in ("f1", "average_precision"):
@@ -125,11 +126,11 @@ def test_p_values_are_corrected_for_all_rows_of_a_reference(make_comparison):
 
 def test_only_shared_seeds_are_compared(make_comparison):
     comparison = make_comparison(["plain", "flipped"], seeds=(0, 1))
-    units = [u for u in comparison.units if (u.name, u.seed) != ("flipped", 0)]
-    (row,) = paired_differences(dataclasses.replace(comparison, units=units), against="plain")
+    runs = [u for u in comparison.runs if (u.name, u.seed) != ("flipped", 0)]
+    (row,) = paired_differences(dataclasses.replace(comparison, runs=runs), against="plain")
     assert row["seeds"] == [1]
-    units = [u for u in units if (u.name, u.seed) != ("plain", 1)]
-    assert paired_differences(dataclasses.replace(comparison, units=units), against="plain") == []
+    runs = [u for u in runs if (u.name, u.seed) != ("plain", 1)]
+    assert paired_differences(dataclasses.replace(comparison, runs=runs), against="plain") == []
 
 
 def test_references_are_plain_and_the_finetuned_teacher(make_comparison):
@@ -149,15 +150,15 @@ def test_the_main_name_is_the_systems_own_or_its_first_variant(make_comparison):
 
 def test_what_does_not_fit_is_refused(make_comparison):
     comparison = make_comparison(["plain"], seeds=(0,))
-    with pytest.raises(ConfigError, match="no unit is called 'plane'; did you mean 'plain'"):
+    with pytest.raises(ConfigError, match="no run is called 'plane'; did you mean 'plain'"):
         paired_differences(comparison, against="plane")
-    with pytest.raises(DataError, match="at least one unit"):
-        dataclasses.replace(comparison, units=[])
-    with pytest.raises(DataError, match="unit 'plain', seed 0: stands twice"):
-        dataclasses.replace(comparison, units=[*comparison.units, *comparison.units])
+    with pytest.raises(DataError, match="at least one run"):
+        dataclasses.replace(comparison, runs=[])
+    with pytest.raises(DataError, match="run 'plain', seed 0: given twice"):
+        dataclasses.replace(comparison, runs=[*comparison.runs, *comparison.runs])
     with pytest.raises(DataError, match="59 and 60 texts for 60 test labels"):
         dataclasses.replace(comparison, text1=comparison.text1[1:])
     with pytest.raises(DataError, match=r"validation score 'score' has the shape \(60,\), not \(59,\)"):
         dataclasses.replace(comparison, validation_label=comparison.validation_label[1:])
     with pytest.raises(DataError, match=r"test score 'score' has the shape \(\), not \(60,\)"):
-        dataclasses.replace(comparison, units=[dataclasses.replace(comparison.units[0], test={})])
+        dataclasses.replace(comparison, runs=[dataclasses.replace(comparison.runs[0], test={})])

@@ -11,12 +11,12 @@ from flipkd.report.errors_by_pair import LARGEST_EXAMPLES, by_length, disagreeme
 
 
 def decided(comparison, *decisions):
-    """The comparison with its units' test scores replaced, so that they decide as told (threshold in between)."""
-    units = []
-    for unit, matches in zip(comparison.units, decisions, strict=True):
-        scores = unit.threshold + np.where(np.array(matches) == 1, 1.0, -1.0)
-        units.append(dataclasses.replace(unit, test={"score": scores}))
-    return dataclasses.replace(comparison, units=units)
+    """The comparison with its runs' test scores replaced, so that they decide as told (threshold in between)."""
+    runs = []
+    for run, matches in zip(comparison.runs, decisions, strict=True):
+        scores = run.threshold + np.where(np.array(matches) == 1, 1.0, -1.0)
+        runs.append(dataclasses.replace(run, test={"score": scores}))
+    return dataclasses.replace(comparison, runs=runs)
 
 
 @pytest.fixture
@@ -26,13 +26,13 @@ def two(make_comparison):
 
 
 def test_counts_of_right_and_wrong(two):
-    assert who_is_right(two, two.units) == [
+    assert who_is_right(two, two.runs) == [
         {"first": "plain", "second": "teacher", "both": 2, "only_first": 2, "only_second": 1, "neither": 1}
     ]
 
 
 def test_pairs_that_are_not_decided_alike(two):
-    found = disagreements(two, two.units)
+    found = disagreements(two, two.runs)
     assert sorted(row["text1"] for row in found) == [two.text1[2], two.text1[3], two.text1[4]]
     (third,) = [row for row in found if row["text1"] == two.text1[3]]
     assert third["label"] is True
@@ -42,7 +42,7 @@ def test_pairs_that_are_not_decided_alike(two):
 
 def test_the_strongest_disagreements_come_first(make_comparison):
     comparison = make_comparison(["untrained", "flipped", "plain"], seeds=(0,), n=200)
-    found = disagreements(comparison, comparison.units)
+    found = disagreements(comparison, comparison.runs)
     spreads = [np.ptp([opinion["probability"] for opinion in row["opinions"]]) for row in found]
     assert len(found) == LARGEST_EXAMPLES
     assert spreads == sorted(spreads, reverse=True)
@@ -76,4 +76,4 @@ def test_quarters_hold_about_a_quarter_and_seeds_are_averaged(make_comparison):
     assert len(quarters) == 4
     assert sum(quarter["pairs"] for quarter in quarters) == 400
     weighted = sum(c["accuracy"] * q["pairs"] for c, q in zip(row["cells"], quarters, strict=True)) / 400
-    assert weighted == pytest.approx(np.mean([(u.matches == comparison.label).mean() for u in comparison.units]))
+    assert weighted == pytest.approx(np.mean([(u.matches == comparison.label).mean() for u in comparison.runs]))

@@ -74,11 +74,11 @@ def hostile(make_comparison):
     names = {name: HOSTILE[place % 6] + str(place) for place, name in enumerate(comparison.names)}
     versions = {HOSTILE[3]: HOSTILE[0]}
     overrides = {HOSTILE[1]: HOSTILE[4]}
-    units = [
+    runs = [
         dataclasses.replace(
-            unit, name=names[unit.name], result={**unit.result, "versions": versions, "overrides": overrides}
+            run, name=names[run.name], result={**run.result, "versions": versions, "overrides": overrides}
         )
-        for unit in comparison.units
+        for run in comparison.runs
     ]
     texts = [HOSTILE[row % 6] + text for row, text in enumerate(comparison.text1)]
     counts = {
@@ -87,23 +87,23 @@ def hostile(make_comparison):
         "c": {"pairs": 1, "positives": 1},
     }
     return dataclasses.replace(
-        comparison, data=HOSTILE[0], units=units, text1=texts, text2=texts[::-1], counts=counts, command=HOSTILE[2]
+        comparison, data=HOSTILE[0], runs=runs, text1=texts, text2=texts[::-1], counts=counts, command=HOSTILE[2]
     )
 
 
 def tamed(comparison):
     """The same numbers under names and texts without a special character, each as long as before."""
     letters = {name: chr(ord("a") + place) for place, name in enumerate(comparison.names)}
-    units = [
+    runs = [
         dataclasses.replace(
-            unit, name=letters[unit.name], result={**unit.result, "versions": {"v": "1"}, "overrides": {"o": 1}}
+            run, name=letters[run.name], result={**run.result, "versions": {"v": "1"}, "overrides": {"o": 1}}
         )
-        for unit in comparison.units
+        for run in comparison.runs
     ]
     plain = [re.sub("[^a-z]", "_", text) for text in comparison.text1]
     counts = dict(zip("abc", comparison.counts.values(), strict=True))
     return dataclasses.replace(
-        comparison, data="d", units=units, text1=plain, text2=plain[::-1], counts=counts, command="c"
+        comparison, data="d", runs=runs, text1=plain, text2=plain[::-1], counts=counts, command="c"
     )
 
 
@@ -165,8 +165,8 @@ def test_what_is_absent_is_left_out(make_comparison):
         assert words not in text
     assert "Against plain" in text
     bare = make_comparison(["tfidf"], seeds=(0,))
-    result = {key: bare.units[0].result[key] for key in ("score", "by_score")}  # no cost, versions, seconds, memory
-    bare = dataclasses.replace(bare, units=[dataclasses.replace(bare.units[0], result=result)])
+    result = {key: bare.runs[0].result[key] for key in ("score", "by_score")}  # no cost, versions, seconds, memory
+    bare = dataclasses.replace(bare, runs=[dataclasses.replace(bare.runs[0], result=result)])
     text = Elements(render(bare)).text
     assert "Differences" not in text
     assert "tfidf – – – –" in text

@@ -9,7 +9,6 @@ import pytest
 pytest.importorskip("altair")
 
 from flipkd.report.sections import compared, contents
-from flipkd.report.words import A_BLEND
 
 OPTIONAL = ("differences", "distributions", "agreement", "errors", "lengths")
 
@@ -52,17 +51,17 @@ def test_a_section_needs_its_systems(make_comparison, systems, expected):
 
 def test_agreement_needs_a_cosine_and_a_shared_seed(make_comparison):
     comparison = make_comparison(["teacher_finetuned", "flipped"], seeds=(0, 1))
-    units = [u for u in comparison.units if (u.system, u.seed) in [("flipped", 0), ("teacher_finetuned", 1)]]
-    assert not {"agreement", "errors", "differences"} & present(dataclasses.replace(comparison, units=units))
-    units = [dataclasses.replace(u, test={u.score: u.test[u.score]}) for u in comparison.units]
-    assert "agreement" in present(dataclasses.replace(comparison, units=units))
+    runs = [u for u in comparison.runs if (u.system.name, u.seed) in [("flipped", 0), ("teacher_finetuned", 1)]]
+    assert not {"agreement", "errors", "differences"} & present(dataclasses.replace(comparison, runs=runs))
+    runs = [dataclasses.replace(u, test={u.score: u.test[u.score]}) for u in comparison.runs]
+    assert "agreement" in present(dataclasses.replace(comparison, runs=runs))
     answer = [
         dataclasses.replace(u, test={"answer": u.test["answer"]}, result={**u.result, "score": "answer"})
-        if u.system == "flipped"
+        if u.system.name == "flipped"
         else u
-        for u in comparison.units
+        for u in comparison.runs
     ]
-    assert "agreement" not in present(dataclasses.replace(comparison, units=answer))
+    assert "agreement" not in present(dataclasses.replace(comparison, runs=answer))
 
 
 def test_texts_of_one_length_have_no_section(make_comparison):
@@ -84,23 +83,23 @@ def test_a_headline_speaks_of_the_flipped_student_only(make_comparison):
 
 def test_a_variant_tells_the_settings_that_differ(make_comparison):
     comparison = make_comparison(["flipped", ("no_filter", "flipped")], seeds=(0,))
-    main, variant = comparison.units
+    main, variant = comparison.runs
     main = dataclasses.replace(main, result={**main.result, "overrides": {"reading": "joint", "seed": 1}})
     variant = dataclasses.replace(
         variant, result={**variant.result, "overrides": {"filter": None, "reading": "joint"}}
     )
-    rows = compared(dataclasses.replace(comparison, units=[main, variant]))
+    rows = compared(dataclasses.replace(comparison, runs=[main, variant]))
     assert [row["changed"] for row in rows] == ["", '{"seed": "default", "filter": null}']
     variant = dataclasses.replace(variant, result={**variant.result, "overrides": {"reading": "a" * 500}})
-    rows = compared(dataclasses.replace(comparison, units=[main, variant]))
+    rows = compared(dataclasses.replace(comparison, runs=[main, variant]))
     assert len(rows[1]["changed"]) == 200
 
 
-def test_versions_of_all_units_are_told(make_comparison):
+def test_versions_of_all_runs_are_told(make_comparison):
     comparison = make_comparison(["plain"], seeds=(0, 1))
-    first, second = comparison.units
+    first, second = comparison.runs
     second = dataclasses.replace(second, result={**second.result, "versions": {"torch": "2.14", "peft": "0.2"}})
-    versions = contents(dataclasses.replace(comparison, units=[first, second]))[0]["versions"]
+    versions = contents(dataclasses.replace(comparison, runs=[first, second]))[0]["versions"]
     assert versions == {"torch": "2.13, 2.14", "peft": "0.2"}
 
 
@@ -108,8 +107,7 @@ def test_blends_and_a_constant_score_are_shown(make_comparison):
     blend = "plain+teacher_finetuned"
     values, _ = contents(make_comparison(["always_match", "plain", "flipped", blend], n=100))
     rows = {row["name"]: row for row in values["compared"]}
-    assert (rows[blend]["variant"], rows[blend]["words"]) == (False, A_BLEND)
-    assert rows["always_match"]["dashed"]
+    assert (rows[blend]["variant"], rows[blend]["system"].kind) == (False, "blend")
     assert [section["against"] for section in values["differences"]] == ["plain", blend]
     sentence = values["headline"]["verdicts"][1]["sentence"]
     assert "the scores of plain LoRA and of the fine-tuned teacher" in sentence
@@ -119,6 +117,6 @@ def test_blends_and_a_constant_score_are_shown(make_comparison):
 
 def test_kinds_of_both_orders_are_explained_where_they_are(make_comparison):
     comparison = make_comparison(["plain"], seeds=(0,))
-    (unit,) = comparison.units
-    both = dataclasses.replace(unit, test={**unit.test, "answer_symmetric": unit.test["score"]})
-    assert contents(dataclasses.replace(comparison, units=[both]))[0]["symmetric"]
+    (run,) = comparison.runs
+    both = dataclasses.replace(run, test={**run.test, "answer_symmetric": run.test["score"]})
+    assert contents(dataclasses.replace(comparison, runs=[both]))[0]["symmetric"]

@@ -10,9 +10,9 @@ import pytest
 from commands import flipkd, given, student
 from tiny import make_table
 
+from flipkd.comparison.compare import compare
 from flipkd.config import CompareConfig, TrainConfig
 from flipkd.errors import ConfigError
-from flipkd.stages.compare import compare
 
 DIRECTED = ("--set", "directed=true")
 

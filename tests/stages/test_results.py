@@ -1,4 +1,4 @@
-"""Tables of results: means over seeds, the chosen score, columns that line up."""
+"""Results as text: columns that line up, CSV that reads back, a file that can be written."""
 
 from __future__ import annotations
 
@@ -12,58 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flipkd.errors import ResourceError
-from flipkd.stages.results import csv_text, require_writable, results_table, text_table
-
-
-def result(system: str, f1: float, seed: int = 0, *, score: str = "answer", overrides=None):
-    metrics = dict.fromkeys(("f1", "average_precision", "accuracy", "roc_auc", "ece"), f1)
-    by_score = (
-        {"answer": {"test": metrics}, "cosine": {"test": metrics}}
-        if system == "flipped"
-        else {"answer": {"test": metrics}}
-    )
-    return {
-        "data": "d",
-        "name": system,
-        "system": system,
-        "seed": seed,
-        "overrides": overrides or {},
-        "score": score,
-        "by_score": by_score,
-        "seconds": 10.0 * (seed + 1),
-        "peak_memory_bytes": 2**30 * (seed + 1),
-    }
-
-
-def cells(table: str) -> list[list[str]]:
-    return [
-        [cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines() if line.startswith("|")
-    ]
-
-
-def test_one_seed_is_a_figure_and_several_are_a_mean_with_half_an_interval():
-    table = results_table([result("plain", 0.5)])
-    assert cells(table)[2] == ["d", "plain", "answer", *["0.500"] * 5, "1", "10", "1.0"]
-    table = results_table([result("plain", 0.5), result("plain", 0.7, 1)])
-    assert cells(table)[2] == ["d", "plain", "answer", *["0.600 ± 1.271"] * 5, "2", "15", "2.0"]  # t(1) = 12.706
-    table = results_table([result("tfidf", 0.5), result("tfidf", 0.5, 1)])
-    assert cells(table)[2][3:8] == ["0.500"] * 5, "a seed changes nothing, so nothing is known of a spread"
-
-
-def test_the_chosen_score_has_a_star_and_settings_are_kept_apart():
-    table = results_table([result("flipped", 0.5, score="cosine"), result("plain", 0.1, overrides={"lora_r": 2})])
-    assert [row[2] for row in cells(table)[2:]] == ["answer", "cosine*", "answer"]
-    assert table.endswith("(* chosen on validation)")
-    two = results_table([result("plain", 0.1), result("plain", 0.3, overrides={"lora_r": 2})])
-    assert [row[3] for row in cells(two)[2:]] == ["0.100", "0.300"]
-
-
-def test_seeds_that_chose_differently_have_a_row_of_what_each_chose():
-    units = [result("flipped", 0.4, score="cosine"), result("flipped", 0.6, 1, score="answer")]
-    units[0]["by_score"]["answer"] = {"test": dict.fromkeys(units[0]["by_score"]["answer"]["test"], 0.1)}
-    rows = cells(results_table(units))[2:]
-    assert [row[2] for row in rows] == ["answer", "cosine", "chosen*"]
-    assert [row[3].split()[0] for row in rows] == ["0.350", "0.500", "0.500"]
+from flipkd.stages.results import csv_text, require_writable, text_table
 
 
 @given(st.lists(st.tuples(st.text(), st.none() | st.integers()), max_size=20))

@@ -12,12 +12,13 @@ from commands import flipkd, given, student
 from tiny import make_table
 
 from flipkd import Matcher
+from flipkd.comparison.entries import Entry
+from flipkd.comparison.run import Run
+from flipkd.comparison.systems import SYSTEMS
 from flipkd.config import CompareConfig, TrainConfig
 from flipkd.data import read_pairs
 from flipkd.errors import ArtefactError, ConfigError
 from flipkd.files import write_manifest
-from flipkd.stages.bench import Bench
-from flipkd.stages.entries import Entry
 from flipkd.student.scoring import score_pairs
 from flipkd.student.start import start_hash
 from flipkd.training.run import fresh_student
@@ -115,11 +116,11 @@ def test_a_comparison_knows_what_its_students_start_from(pair_files, trained, tm
     sets = {name: read_pairs(path) for name, path in pair_files.items()}
     moved = shutil.copytree(Path(trained) / "matcher", tmp_path / "moved")
 
-    def bench(system, init_from):
+    def run(system, init_from):
         config = CompareConfig.check({**files, "output_dir": str(tmp_path), "train": {"init_from": str(init_from)}})
-        return Bench(config, sets, Entry(system, system, {}, config.train), 0)
+        return Run(config, sets, Entry(system, SYSTEMS[system], {}, config.train), 0)
 
-    assert bench("plain", trained).identity() == bench("plain", moved).identity()
-    assert bench("plain", trained).identity()["own_files"] == {"init_from_hash": start_hash(trained)}
-    assert bench("untrained", trained).train_config(None).init_from is None
-    assert "own_files" not in bench("untrained", trained).identity()
+    assert run("plain", trained).identity() == run("plain", moved).identity()
+    assert run("plain", trained).identity()["own_files"] == {"init_from_hash": start_hash(trained)}
+    assert run("untrained", trained).train_config(None).init_from is None
+    assert "own_files" not in run("untrained", trained).identity()

@@ -108,9 +108,9 @@ def compare(
     The same command goes on after a stop, and computes nothing twice.
     """
     in_one_process("compare")
+    from flipkd.comparison.compare import compare as stage
+    from flipkd.comparison.table import results_table
     from flipkd.config import CompareConfig
-    from flipkd.stages.compare import compare as stage
-    from flipkd.stages.results import results_table
 
     given = {
         "train_file": train_file,
@@ -134,8 +134,8 @@ def demo(
     Bank questions, a teacher of 23 million parameters, a student of 268 million.
     """
     in_one_process("demo")
-    from flipkd.stages.demo import demo as stage
-    from flipkd.stages.results import results_table
+    from flipkd.comparison.demo import demo as stage
+    from flipkd.comparison.table import results_table
 
     with prints_on_stderr():
         results, matcher = stage(output_dir, seed=seed)

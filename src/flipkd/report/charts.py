@@ -8,42 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 from flipkd.report.comparison import Comparison
 from flipkd.report.curves import CLASSES, Rows
+from flipkd.report.system import System
 from flipkd.report.words import visible
 
 if TYPE_CHECKING:
     import altair as alt
 
-# Okabe and Ito's colours, told apart by colour-blind readers, and others that differ from them in lightness.
-COLOURS = {
-    "always_match": "#bbbbbb",
-    "tfidf": "#8c8c8c",
-    "teacher": "#56b4e9",
-    "teacher_finetuned": "#0072b2",
-    "cross_encoder": "#cc79a7",
-    "untrained": "#7a2048",
-    "plain": "#e69f00",
-    "no_teacher": "#d55e00",
-    "answer_kd": "#a6761d",
-    "paper": "#332288",
-    "shuffled_teacher": "#b3b300",
-    "flipped": "#009e73",
-    "plain+teacher_finetuned": "#f0a3c0",
-    "flipped+teacher_finetuned": "#66c2a5",
-}
-OTHER = "#444444"
-UNTRAINED = ("always_match", "tfidf", "teacher", "untrained")  # dashed: they learned nothing from these pairs
 CLASS_COLOURS = {CLASSES[0]: "#d98b5f", CLASSES[1]: "#37306b"}
 DASH = [5, 3]
 INK, GRID = "#3b3b3b", "#e4e4e0"
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
 
-def colour(system: str) -> str:
-    """The colour of a system."""
-    return COLOURS.get(system, OTHER)
-
-
-def forest(rows: Sequence[dict[str, Any]], systems: dict[str, str]) -> dict[str, Any]:
+def forest(rows: Sequence[dict[str, Any]], systems: dict[str, System]) -> dict[str, Any]:
     """Differences of F1 in points with their intervals, one line per name; 0 is the reference."""
     import altair as alt
 
@@ -63,7 +40,7 @@ def forest(rows: Sequence[dict[str, Any]], systems: dict[str, str]) -> dict[str,
     return _spec(zero + bars + dots, height=30 * len(names) + 10)
 
 
-def precision_recall(curve: Rows, operating: Rows, systems: dict[str, str], *, base_rate: float) -> dict[str, Any]:
+def precision_recall(curve: Rows, operating: Rows, systems: dict[str, System], *, base_rate: float) -> dict[str, Any]:
     """Curves with the operating points on them and the precision of guessing as a dashed line."""
     import altair as alt
 
@@ -82,7 +59,7 @@ def precision_recall(curve: Rows, operating: Rows, systems: dict[str, str], *, b
     )
 
 
-def reliability(rows: Rows, systems: dict[str, str]) -> dict[str, Any]:
+def reliability(rows: Rows, systems: dict[str, System]) -> dict[str, Any]:
     """Share of matches by predicted probability; on the diagonal a probability means what it says."""
     import altair as alt
 
@@ -125,7 +102,7 @@ def agreement(rows: Rows) -> dict[str, Any]:
     return _spec(chart, height=360)
 
 
-def by_length(quarters: Sequence[str], rows: Sequence[dict[str, Any]], systems: dict[str, str]) -> dict[str, Any]:
+def by_length(quarters: Sequence[str], rows: Sequence[dict[str, Any]], systems: dict[str, System]) -> dict[str, Any]:
     """F1 from the shortest to the longest quarter of the pairs, a line per name."""
     import altair as alt
 
@@ -144,9 +121,9 @@ def by_length(quarters: Sequence[str], rows: Sequence[dict[str, Any]], systems: 
     return _spec(lines + base.mark_point(filled=True, size=50, opacity=1), height=300)
 
 
-def systems_of(comparison: Comparison, names: Sequence[str]) -> dict[str, str]:
-    """Name as it is shown -> system, for the colours."""
-    return {visible(name): comparison.units_of(name)[0].system for name in names}
+def systems_of(comparison: Comparison, names: Sequence[str]) -> dict[str, System]:
+    """Name as it is shown -> system, for colours and dashes."""
+    return {visible(name): comparison.runs_of(name)[0].system for name in names}
 
 
 def as_json(spec: dict[str, Any]) -> str:
@@ -166,17 +143,17 @@ def _shown(rows: Rows) -> Rows:
     return [row | {"name": visible(row["name"])} for row in rows]
 
 
-def _colour(systems: dict[str, str]) -> alt.Color:
+def _colour(systems: dict[str, System]) -> alt.Color:
     import altair as alt
 
-    scale = alt.Scale(domain=list(systems), range=[colour(system) for system in systems.values()])
+    scale = alt.Scale(domain=list(systems), range=[system.colour for system in systems.values()])
     return alt.Color("name:N", scale=scale, legend=None)
 
 
-def _dash(systems: dict[str, str]) -> alt.StrokeDash:
+def _dash(systems: dict[str, System]) -> alt.StrokeDash:
     import altair as alt
 
-    dashes = [DASH if system in UNTRAINED else [1, 0] for system in systems.values()]
+    dashes = [[1, 0] if system.trained else DASH for system in systems.values()]
     return alt.StrokeDash("name:N", scale=alt.Scale(domain=list(systems), range=dashes), legend=None)
 
 

@@ -9,33 +9,33 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flipkd.report.comparison import Comparison, UnitScores
+from flipkd.report.comparison import Comparison, RunScores
 from flipkd.report.curves import probabilities
 
 LARGEST_EXAMPLES = 30
 QUARTERS = 4
 
 
-def who_is_right(comparison: Comparison, units: Sequence[UnitScores]) -> list[dict[str, Any]]:
-    """For every two units: on how many test pairs both, only the first, only the second or neither is right."""
-    right = [unit.matches == (comparison.label == 1) for unit in units]
+def who_is_right(comparison: Comparison, runs: Sequence[RunScores]) -> list[dict[str, Any]]:
+    """For every two runs: on how many test pairs both, only the first, only the second or neither is right."""
+    right = [run.matches == (comparison.label == 1) for run in runs]
     return [
         {
-            "first": units[a].name,
-            "second": units[b].name,
+            "first": runs[a].name,
+            "second": runs[b].name,
             "both": int((right[a] & right[b]).sum()),
             "only_first": int((right[a] & ~right[b]).sum()),
             "only_second": int((~right[a] & right[b]).sum()),
             "neither": int((~right[a] & ~right[b]).sum()),
         }
-        for a, b in combinations(range(len(units)), 2)
+        for a, b in combinations(range(len(runs)), 2)
     ]
 
 
-def disagreements(comparison: Comparison, units: Sequence[UnitScores]) -> list[dict[str, Any]]:
-    """Test pairs that the units do not all decide alike, the widest spread of calibrated probabilities first."""
-    matches = np.stack([unit.matches for unit in units])
-    probability = np.stack([probabilities(comparison, unit) for unit in units])
+def disagreements(comparison: Comparison, runs: Sequence[RunScores]) -> list[dict[str, Any]]:
+    """Test pairs that the runs do not all decide alike, the widest spread of calibrated probabilities first."""
+    matches = np.stack([run.matches for run in runs])
+    probability = np.stack([probabilities(comparison, run) for run in runs])
     rows = np.flatnonzero(matches.any(axis=0) & ~matches.all(axis=0))
     spread = np.ptp(probability[:, rows], axis=0)
     found = []
@@ -70,15 +70,15 @@ def by_length(comparison: Comparison) -> tuple[list[dict[str, Any]], list[dict[s
         for group in groups
     ]
     rows = [
-        {"name": name, "cells": [_quality(comparison, comparison.units_of(name), group) for group in groups]}
+        {"name": name, "cells": [_quality(comparison, comparison.runs_of(name), group) for group in groups]}
         for name in comparison.names
     ]
     return quarters, rows
 
 
-def _quality(comparison: Comparison, units: Sequence[UnitScores], group: NDArray[np.bool_]) -> dict[str, float | None]:
+def _quality(comparison: Comparison, runs: Sequence[RunScores], group: NDArray[np.bool_]) -> dict[str, float | None]:
     label = comparison.label[group]
-    matches = np.stack([unit.matches[group] for unit in units])
+    matches = np.stack([run.matches[group] for run in runs])
     positives = int(label.sum())
     f1 = 2 * (matches @ label) / np.maximum(matches.sum(axis=1) + positives, 1)
     return {"f1": float(f1.mean()) if positives else None, "accuracy": float((matches == (label == 1)).mean())}

@@ -6,9 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from flipkd.evaluate.combine import PLUS, SYMMETRIC
+from flipkd.evaluate.combine import SYMMETRIC
 from flipkd.report import charts, curves, errors_by_pair, words
-from flipkd.report.comparison import Comparison, UnitScores, score_rows, summary_rows
+from flipkd.report.comparison import Comparison, RunScores, score_rows, summary_rows
 
 Charts = dict[str, dict[str, Any]]  # name of a place on the page -> its spec; filled as the sections are made
 JUDGES = ("teacher_finetuned", "plain", "flipped")
@@ -19,14 +19,14 @@ def contents(comparison: Comparison) -> tuple[dict[str, Any], Charts]:
     found: Charts = {}
     summary = summary_rows(comparison)
     differences = [difference_section(comparison, name, found) for name in comparison.differences]
-    drawn = _first_units(comparison)
+    drawn = _first_runs(comparison)
     values = {
         "comparison": comparison,
         "compared": compared(comparison),
         "summary": summary,
         "scores": {name: rows for name in comparison.names if len(rows := score_rows(comparison, name)) > 1},
-        "blends": any(PLUS in unit.system for unit in comparison.units),
-        "symmetric": any(kind.endswith(SYMMETRIC) for unit in comparison.units for kind in unit.test),
+        "blends": any(run.system.kind == "blend" for run in comparison.runs),
+        "symmetric": any(kind.endswith(SYMMETRIC) for run in comparison.runs for kind in run.test),
         "several_seeds": any(row["seeds"] > 1 for row in summary),
         "headline": headline(comparison, summary, differences),
         "differences": [section for section in differences if section["rows"]],
@@ -44,10 +44,10 @@ def compared(comparison: Comparison) -> list[dict[str, Any]]:
     """One line per name: its system in plain words and, for a variant, the settings that differ."""
     rows = []
     for name in comparison.names:
-        unit = comparison.units_of(name)[0]
-        main = comparison.main_name(unit.system)
-        standard = comparison.units_of(main)[0].result.get("overrides") or {} if main else {}
-        own = unit.result.get("overrides") or {}
+        run = comparison.runs_of(name)[0]
+        main = comparison.main_name(run.system.name)
+        standard = comparison.runs_of(main)[0].result.get("overrides") or {} if main else {}
+        own = run.result.get("overrides") or {}
         keys = {**standard, **own}
         changed = {
             key: own.get(key, "default")
@@ -57,12 +57,9 @@ def compared(comparison: Comparison) -> list[dict[str, Any]]:
         rows.append(
             {
                 "name": name,
-                "system": unit.system,
-                "words": words.WHAT_IT_IS.get(unit.system, words.A_BLEND if PLUS in unit.system else ""),
-                "variant": name != unit.system,
+                "system": run.system,
+                "variant": name != run.system.name,
                 "changed": words.shortened(json.dumps(changed, ensure_ascii=False)) if changed else "",
-                "colour": charts.colour(unit.system),
-                "dashed": unit.system in charts.UNTRAINED,
             }
         )
     return rows
@@ -77,7 +74,7 @@ def headline(
     for section in differences:
         for row in section["rows"]:
             if row["name"] == name:
-                reference = words.IN_A_SENTENCE[section["system"]]
+                reference = section["system"].in_a_sentence
                 sentence = words.verdict(row["f1"], of="the flipped student", reference=reference)
                 order = words.ranking(row["average_precision"])
                 verdicts.append(
@@ -85,7 +82,7 @@ def headline(
                 )
     ranked = sorted(summary, key=lambda row: -float(row["f1"]["mean"]))
     # A blend's own time is none; its parts are told of.
-    against = [section["against"] for section in differences if PLUS not in section["against"]]
+    against = [section["against"] for section in differences if section["system"].kind != "blend"]
     told = [name, *against] if name else []
     return {"verdicts": verdicts, "ranked": ranked, "costs": [row for row in summary if row["name"] in told]}
 
@@ -96,60 +93,60 @@ def difference_section(comparison: Comparison, against: str, found: Charts) -> d
     place = f"forest-{len(found)}"
     if rows:
         found[place] = charts.forest(rows, charts.systems_of(comparison, comparison.names))
-    return {"against": against, "system": comparison.units_of(against)[0].system, "rows": rows, "chart": place}
+    return {"against": against, "system": comparison.runs_of(against)[0].system, "rows": rows, "chart": place}
 
 
-def curve_section(comparison: Comparison, units: Sequence[UnitScores], found: Charts) -> dict[str, Any]:
+def curve_section(comparison: Comparison, runs: Sequence[RunScores], found: Charts) -> dict[str, Any]:
     """Precision-recall and reliability curves of one seed."""
-    systems = charts.systems_of(comparison, [unit.name for unit in units])
-    curve, operating = curves.precision_recall(comparison, units)
+    systems = charts.systems_of(comparison, [run.name for run in runs])
+    curve, operating = curves.precision_recall(comparison, runs)
     base_rate = float(comparison.label.mean())
     found["precision-recall"] = charts.precision_recall(curve, operating, systems, base_rate=base_rate)
-    trained = [unit for unit in units if unit.system not in charts.UNTRAINED]
+    trained = [run for run in runs if run.system.trained]
     rows = curves.reliability(comparison, trained)
     if rows:
         found["reliability"] = charts.reliability(rows, systems)
     return {
-        "seeds": sorted({unit.seed for unit in units}),
-        "names": [unit.name for unit in units],
+        "seeds": sorted({run.seed for run in runs}),
+        "names": [run.name for run in runs],
         "reliability": [
             {
-                "name": unit.name,
-                "colour": charts.colour(unit.system),
-                "ece": unit.result["by_score"][unit.score]["test"].get("ece"),
+                "name": run.name,
+                "colour": run.system.colour,
+                "ece": run.result["by_score"][run.score]["test"].get("ece"),
             }
-            for unit in trained
+            for run in trained
             if rows
         ],
     }
 
 
 def distribution_section(
-    comparison: Comparison, units: Sequence[UnitScores], found: Charts
+    comparison: Comparison, runs: Sequence[RunScores], found: Charts
 ) -> list[dict[str, Any]] | None:
     """Scores of matches and of non-matches before, with plain and with flipped training."""
-    by_system = {unit.system: unit for unit in units}
+    by_system = {run.system.name: run for run in runs}
     shown = [by_system[system] for system in ("untrained", "plain", "flipped") if system in by_system]
-    for unit in shown:
-        found[f"distribution-{unit.system}"] = charts.distribution(*curves.distribution(comparison, unit))
+    for run in shown:
+        found[f"distribution-{run.system.name}"] = charts.distribution(*curves.distribution(comparison, run))
     return [
         {
-            "chart": f"distribution-{unit.system}",
-            "name": unit.name,
-            "score": unit.score,
-            "seed": unit.seed,
-            "roc_auc": unit.result["by_score"][unit.score]["test"]["roc_auc"],
+            "chart": f"distribution-{run.system.name}",
+            "name": run.name,
+            "score": run.score,
+            "seed": run.seed,
+            "roc_auc": run.result["by_score"][run.score]["test"]["roc_auc"],
         }
-        for unit in shown
+        for run in shown
     ] or None
 
 
 def agreement_section(comparison: Comparison, found: Charts) -> dict[str, Any] | None:
     """The flipped student's cosine against its teacher's score."""
-    units = _first_shared(comparison, ("teacher_finetuned", "flipped"))
-    if len(units) < 2 or "cosine" not in units[1].test:
+    runs = _first_shared(comparison, ("teacher_finetuned", "flipped"))
+    if len(runs) < 2 or "cosine" not in runs[1].test:
         return None
-    teacher, student = units
+    teacher, student = runs
     if _teacher_settings(teacher) != _teacher_settings(student):
         return None  # it learnt from another one
     rows, rho = curves.agreement(comparison, student, teacher)
@@ -157,22 +154,22 @@ def agreement_section(comparison: Comparison, found: Charts) -> dict[str, Any] |
     return {"rho": rho, "points": len(rows), "seed": student.seed}
 
 
-def _teacher_settings(unit: UnitScores) -> tuple[Any, dict[str, Any]]:
-    identity = unit.result.get("identity", {})
+def _teacher_settings(run: RunScores) -> tuple[Any, dict[str, Any]]:
+    identity = run.result.get("identity", {})
     own = {name: value for name, value in identity.get("own_files", {}).items() if name.startswith("teach.")}
     return identity.get("teach"), own
 
 
 def error_section(comparison: Comparison) -> dict[str, Any] | None:
     """Who is right where teacher, plain and flipped disagree."""
-    units = _first_shared(comparison, JUDGES)
-    if len(units) < 2:
+    runs = _first_shared(comparison, JUDGES)
+    if len(runs) < 2:
         return None
-    examples = errors_by_pair.disagreements(comparison, units)
+    examples = errors_by_pair.disagreements(comparison, runs)
     return {
-        "names": [unit.name for unit in units],
-        "seed": units[0].seed,
-        "counts": errors_by_pair.who_is_right(comparison, units),
+        "names": [run.name for run in runs],
+        "seed": runs[0].seed,
+        "counts": errors_by_pair.who_is_right(comparison, runs),
         "examples": examples,
     }
 
@@ -183,7 +180,7 @@ def length_section(comparison: Comparison, found: Charts) -> dict[str, Any] | No
     if len(quarters) < 2:
         return None
     labels = [f"{quarter['from']}–{quarter['to']}" for quarter in quarters]
-    main = {comparison.main_name(unit.system) for unit in comparison.units}
+    main = {comparison.main_name(run.system.name) for run in comparison.runs}
     drawn = [row for row in rows if row["name"] in main]
     found["lengths"] = charts.by_length(labels, drawn, charts.systems_of(comparison, [row["name"] for row in drawn]))
     return {
@@ -193,24 +190,24 @@ def length_section(comparison: Comparison, found: Charts) -> dict[str, Any] | No
     }
 
 
-def _first_units(comparison: Comparison) -> list[UnitScores]:
+def _first_runs(comparison: Comparison) -> list[RunScores]:
     """The first seed of each system, by its main name."""
-    systems = dict.fromkeys(unit.system for unit in comparison.units)
+    systems = dict.fromkeys(run.system.name for run in comparison.runs)
     names = [name for name in map(comparison.main_name, systems) if name is not None]
-    return [comparison.units_of(name)[0] for name in names]
+    return [comparison.runs_of(name)[0] for name in names]
 
 
-def _first_shared(comparison: Comparison, systems: Sequence[str]) -> Sequence[UnitScores]:
-    """The units of the systems that are there, in the first seed that they share."""
+def _first_shared(comparison: Comparison, systems: Sequence[str]) -> Sequence[RunScores]:
+    """The runs of the systems that are there, in the first seed that they share."""
     names = [name for name in map(comparison.main_name, systems) if name is not None]
     shared = comparison.shared(names)
     return shared[0] if shared else ()
 
 
 def _versions(comparison: Comparison) -> dict[str, str]:
-    """Package -> version, or all versions when the units were made with several."""
+    """Package -> version, or all versions when the runs were made with several."""
     found: dict[str, set[str]] = {}
-    for unit in comparison.units:
-        for package, version in (unit.result.get("versions") or {}).items():
+    for run in comparison.runs:
+        for package, version in (run.result.get("versions") or {}).items():
             found.setdefault(package, set()).add(str(version))
     return {package: ", ".join(sorted(versions)) for package, versions in found.items()}

@@ -10,28 +10,6 @@ LARGEST_TEXT = 200
 TURNS = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")  # Unicode's orders to turn the direction
 MARKS = "\u200e\u200f\u061c\ufeff"
 
-WHAT_IT_IS = {
-    "always_match": "Calls every pair a match. A system that is no better has learned nothing that F1 can see.",
-    "tfidf": "Counts the letter sequences that two texts share. Knows nothing about meaning: the floor.",
-    "teacher": "The small encoder as it comes, without training on these pairs.",
-    "teacher_finetuned": "The small encoder, trained on these pairs. The flipped student's teacher unless it has another.",
-    "cross_encoder": "A small model that reads both texts at once, trained on these pairs: what one might pick instead.",
-    "untrained": "The large language model asked for yes or no, before any training.",
-    "plain": "The large language model trained on the labels of these pairs alone, with LoRA.",
-    "no_teacher": "The large language model trained on labels alone, its vectors too: the flipped student without its teacher.",
-    "answer_kd": "The large language model whose yes or no learns from labels and teacher; its vectors learn nothing.",
-    "paper": "The paper’s recipe: flipped with wide adapters and labelled pairs only, its yes or no taught by labels alone.",
-    "shuffled_teacher": "The flipped student, but each text has another text’s values: what it gains, no teacher gave.",
-    "flipped": "The large language model trained on the labels and on what the small teacher thinks of the pairs.",
-}
-A_BLEND = "The scores of its parts, added up with weights that validation fits. No training of its own."
-
-IN_A_SENTENCE = {
-    "plain": "the same language model trained on labels alone (plain LoRA)",
-    "no_teacher": "the same language model whose vectors learn from labels alone (no teacher)",
-    "teacher_finetuned": "the fine-tuned teacher",
-    "plain+teacher_finetuned": "the weighted sum of the scores of plain LoRA and of the fine-tuned teacher",
-}
 SCORES = {
     "answer": "the language model's yes or no",
     "cosine": "the similarity of its two text vectors",

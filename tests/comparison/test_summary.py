@@ -1,4 +1,4 @@
-"""results.json and report.html of a comparison from its units on disk; the figures do not need the drawing libraries."""
+"""results.json and report.html of a comparison from its runs on disk; the figures do not need the drawing libraries."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import sys
 import numpy as np
 import pytest
 
+from flipkd.comparison.scores import Split, result_path, save_scores, scores_path
+from flipkd.comparison.summary import write_summary
 from flipkd.config import CompareConfig
 from flipkd.data import read_pairs
 from flipkd.stages.pairs import labels_of
-from flipkd.stages.summary import write_summary
-from flipkd.stages.units import Split, result_path, save_scores, scores_path
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A control: a teacher's values given to the wrong texts, in a folder of its own that a student learns from as from any other."""
+"""A control: a teacher whose values belong to other texts, in a folder of its own."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
+from flipkd.comparison.entries import short_hash
 from flipkd.files import write_json
-from flipkd.stages.entries import short_hash
 from flipkd.stages.pairs import content_hash
 from flipkd.stages.teach import TEACHER, StoredTeacher
 from flipkd.teachers.store import ScoreStore
@@ -21,7 +21,7 @@ from flipkd.teachers.teacher import fingerprint_of
 def shuffled(folder: str | Path, sets: Sequence[Any], *, seed: int) -> Path:
     """The folder of a teacher that gives each text of these pairs another one's vector, or each pair another one's score.
 
-    Which one depends on `seed` alone. It stands beside `folder`, that of the real teacher, and is made once.
+    Which one depends on `seed` alone. The folder is beside that of the real teacher and is made once.
     """
     teacher = StoredTeacher(folder)
     origin = {"of": teacher.fingerprint, "pairs": [content_hash(dataset) for dataset in sets], "seed": seed}

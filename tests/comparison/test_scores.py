@@ -1,8 +1,7 @@
-"""Scores of a unit on disk: read as they were written, refused when torn; memory that was given back is not counted."""
+"""Scores of a run on disk: read as they were written, refused when torn."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,17 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from flipkd.errors import ArtefactError
-from flipkd.stages.units import (
+from flipkd.comparison.scores import (
     Split,
-    command_line,
-    peak_memory,
     read_scores,
-    reset_peak_memory,
     result_path,
     save_scores,
     scores_path,
 )
+from flipkd.errors import ArtefactError
 
 columns = arrays(np.float64, st.integers(0, 9), elements=st.floats(allow_nan=False))
 
@@ -49,28 +45,7 @@ def test_a_torn_file_is_refused(tmp_path, length):
         read_scores(path)
 
 
-def test_scores_stand_beside_results():
+def test_scores_are_beside_results():
     path = result_path("c", "pairs", "minus_mcl", 2)
     assert path == Path("c/results/pairs-minus_mcl-seed2.json")
     assert scores_path(path) == Path("c/scores/pairs-minus_mcl-seed2.safetensors")
-
-
-def test_memory_that_was_given_back_is_not_counted():
-    block = np.ones(40_000_000)
-    high = peak_memory()
-    del block
-    reset_peak_memory()
-    assert peak_memory() < high - 200_000_000
-
-
-@pytest.mark.parametrize(
-    "words, told",
-    [
-        (["/usr/bin/flipkd", "compare", "--set", "seeds=[0, 1]"], "flipkd compare --set 'seeds=[0, 1]'"),
-        (["/x/flipkd/__main__.py", "compare"], "flipkd compare"),
-        (["mine.py"], "mine.py"),
-    ],
-)
-def test_the_command_is_what_was_started(monkeypatch, words, told):
-    monkeypatch.setattr(sys, "argv", words)
-    assert command_line() == told

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from flipkd.stages.student_scores import combined
-from flipkd.stages.units import Split
+from flipkd.comparison.scores import Split
+from flipkd.comparison.student_scores import combined
 
 
 def test_combined_is_a_logistic_fit_on_validation_alone():

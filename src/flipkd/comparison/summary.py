@@ -1,4 +1,4 @@
-"""What a comparison leaves for people and programs: results.json with all figures, report.html to read."""
+"""The summary of a comparison: results.json with all figures, report.html to read."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from flipkd.comparison.measuring import command_line
+from flipkd.comparison.scores import read_scores, result_path, scores_path
+from flipkd.comparison.systems import system_called
 from flipkd.config import CompareConfig
 from flipkd.errors import ConfigError
 from flipkd.files import write_json, write_text
-from flipkd.report.comparison import Comparison, UnitScores, summary_rows
+from flipkd.report.comparison import Comparison, RunScores, summary_rows
 from flipkd.stages.pairs import labels_of
-from flipkd.stages.units import command_line, read_scores, result_path, scores_path
 
 
 def write_summary(config: CompareConfig, sets: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> str:
-    """Write `results.json` (summary, paired differences, every unit) and `report.html` into the output folder.
+    """Write `results.json` (summary, paired differences, every run) and `report.html` into the output folder.
 
     Returns where the page is, or why there is none: the drawing libraries are an extra.
     """
@@ -40,13 +42,13 @@ def write_summary(config: CompareConfig, sets: Mapping[str, Any], results: Seque
 
 
 def _comparison(config: CompareConfig, sets: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> Comparison:
-    units = []
+    runs = []
     for result in results:
         scores = read_scores(scores_path(result_path(config.output_dir, config.data, result["name"], result["seed"])))
-        units.append(
-            UnitScores(
+        runs.append(
+            RunScores(
                 name=result["name"],
-                system=result["system"],
+                system=system_called(result["system"]),
                 seed=result["seed"],
                 result=result,
                 validation={kind: split.validation for kind, split in scores.items()},
@@ -56,7 +58,7 @@ def _comparison(config: CompareConfig, sets: Mapping[str, Any], results: Sequenc
     labels = {name: labels_of(dataset) for name, dataset in sets.items()}
     return Comparison(
         data=config.data,
-        units=units,
+        runs=runs,
         text1=sets["test"]["text1"][:],
         text2=sets["test"]["text2"][:],
         label=labels["test"],

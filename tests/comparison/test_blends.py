@@ -5,29 +5,30 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from flipkd.comparison.blends import blend, is_current
+from flipkd.comparison.entries import Entry
+from flipkd.comparison.run import Run
+from flipkd.comparison.scores import Split, result_path, save_scores, scores_path
+from flipkd.comparison.student_scores import combined
+from flipkd.comparison.systems import SYSTEMS, system_called
 from flipkd.config import CompareConfig
 from flipkd.data import read_pairs
 from flipkd.errors import ArtefactError
-from flipkd.stages.bench import Bench
-from flipkd.stages.blends import blend, is_current
-from flipkd.stages.entries import Entry
 from flipkd.stages.pairs import labels_of
-from flipkd.stages.student_scores import combined
-from flipkd.stages.units import Split, result_path, save_scores, scores_path
 
 KINDS = {"flipped": ("answer", "cosine", "combined", "answer_symmetric", "with_teacher"), "plain": ("answer",)}
 
 
 @pytest.fixture
-def bench(pair_files, tmp_path) -> Bench:
-    """A unit of flipped+plain, whose parts have noise for scores."""
+def run(pair_files, tmp_path) -> Run:
+    """A run of flipped+plain, whose parts have noise for scores."""
     files = {f"{name}_file": path for name, path in pair_files.items()}
     config = CompareConfig.check({**files, "output_dir": str(tmp_path), "data": "tiny"})
     sets = {name: read_pairs(path) for name, path in pair_files.items()}
     for name in KINDS:
         save(config, name, sets, seed=len(name))
-    parts = tuple(Entry(name, name) for name in KINDS)
-    return Bench(config, sets, Entry("flipped+plain", "flipped+plain", parts=parts), 3)
+    parts = tuple(Entry(name, SYSTEMS[name]) for name in KINDS)
+    return Run(config, sets, Entry("flipped+plain", system_called("flipped+plain"), parts=parts), 3)
 
 
 def save(config, name, sets, *, seed):
@@ -38,22 +39,22 @@ def save(config, name, sets, *, seed):
     return scores
 
 
-def test_all_kinds_of_all_parts_but_their_own_sums(bench):
-    plain, flipped = (save(bench.config, name, bench.sets, seed=9) for name in ("plain", "flipped"))
+def test_all_kinds_of_all_parts_but_their_own_sums(run):
+    plain, flipped = (save(run.config, name, run.sets, seed=9) for name in ("plain", "flipped"))
     columns = {"a": flipped["answer"], "b": flipped["cosine"], "c": plain["answer"]}
-    expected = combined(columns, labels_of(bench.sets["validation"]))
-    assert blend(bench)["combined"].test == pytest.approx(expected.test)
+    expected = combined(columns, labels_of(run.sets["validation"]))
+    assert blend(run)["combined"].test == pytest.approx(expected.test)
 
 
-def test_scores_of_other_parts_are_not_current(bench):
-    stored = blend(bench)
-    assert is_current(bench, stored)
-    assert not is_current(bench, {"combined": Split(stored["combined"].validation, stored["combined"].test + 1)})
-    save(bench.config, "plain", bench.sets, seed=10)
-    assert not is_current(bench, stored)
+def test_scores_of_other_parts_are_not_current(run):
+    stored = blend(run)
+    assert is_current(run, stored)
+    assert not is_current(run, {"combined": Split(stored["combined"].validation, stored["combined"].test + 1)})
+    save(run.config, "plain", run.sets, seed=10)
+    assert not is_current(run, stored)
 
 
-def test_a_part_of_another_seed_is_none(bench):
-    bench.seed = 4
+def test_a_part_of_another_seed_is_none(run):
+    run.seed = 4
     with pytest.raises(ArtefactError, match="flipped-seed4"):
-        blend(bench)
+        blend(run)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from flipkd.comparison.shuffled import of_others, shuffled
 from flipkd.config import TeachConfig
 from flipkd.data import read_pairs
-from flipkd.stages.shuffled import of_others, shuffled
 from flipkd.stages.teach import StoredTeacher, teach
 
 

@@ -1,4 +1,4 @@
-"""Independent units of work spread over several processes of this machine, each with a GPU of its own where there are any."""
+"""Independent tasks in several processes of this machine, each with a GPU of its own where there are any."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from flipkd.errors import ConfigError, ResourceError
 Made = TypeVar("Made")
 
 
-def spread(
+def in_processes(
     work: Callable[[int], Made], numbers: Sequence[int], *, processes: int
 ) -> Iterator[tuple[int, Made | Exception]]:
-    """(number, what `work(number)` gave or raised) of each unit, as they end; one that fails does not stop the others.
+    """(number, what `work(number)` gave or raised) of each task, as they end; one that fails does not stop the others.
 
-    Each unit has a fresh process, so that `work` and what it gives must be picklable. Raises ConfigError for more processes
+    Each task has a fresh process, so that `work` and what it gives must be picklable. Raises ConfigError for more processes
     than GPUs.
     """
     cards = _cards(processes)

@@ -7,10 +7,10 @@ import io
 from pathlib import Path
 from typing import Any
 
+from flipkd.comparison.compare import compare
 from flipkd.config import CompareConfig
 from flipkd.demo.bank import bank_pairs
 from flipkd.files import write_text
-from flipkd.stages.compare import compare
 
 SIZES = {"train": 800, "validation": 300, "test": 500}
 EPOCHS = 1  # half of the default: someone is waiting

@@ -1,4 +1,4 @@
-"""What stands side by side in a comparison: built-in systems, and variants of them with other settings."""
+"""The entries of a comparison: systems, variants of them with other settings, and blends of their scores."""
 
 from __future__ import annotations
 
@@ -9,60 +9,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from flipkd.comparison.systems import SYSTEMS, system_called
 from flipkd.config import MINED_BY_DEFAULT, NAME, CompareConfig, TeachConfig, TrainConfig
 from flipkd.errors import ConfigError, nearest
 from flipkd.evaluate.combine import PLUS
+from flipkd.report.system import System
 
-LABELS_ONLY = ("plain", "no_teacher")  # they read labelled rows, and make as many steps of them as `flipped` of all
-TAUGHT = ("answer_kd", "paper", "shuffled_teacher", "flipped")
-STUDENTS = ("untrained", *LABELS_ONLY, *TAUGHT)
-TEACHERS = ("teacher", "teacher_finetuned", "cross_encoder")
-SYSTEM_NAMES = ("always_match", "tfidf", *TEACHERS, *STUDENTS)
 PATHS = frozenset(
     {"train_file", "validation_file", "unlabelled_file", "output_dir", "teacher", "columns", "init_from"}
 )
-OF_THE_COMPARISON = ("seed", "output_dir", "teacher")  # it gives each unit its own
-PER_SYSTEM: dict[str, dict[str, Any]] = {
-    "teacher": {"fine_tune": False},
-    "teacher_finetuned": {"fine_tune": True},
-    "cross_encoder": {"teacher_type": "cross_encoder"},
-    "untrained": {"init_from": None},
-    "plain": {"objectives": {"answer_cross_entropy": 1.0}, "score": "auto", "keep_teacher": "auto"},
-    "no_teacher": {
-        "objectives": {"answer_cross_entropy": 1.0, "cosent": 1.0},
-        "score": "auto",
-        "keep_teacher": "auto",
-    },
-    "answer_kd": {
-        "objectives": {"answer_cross_entropy": 1.0, "bernoulli_kd": 1.0},
-        "score": "auto",
-        "keep_teacher": False,  # a control of what the student has learnt
-    },
-    "paper": {
-        "objectives": {"answer_cross_entropy": 1.0, "margin_hinge": 1.0, "in_batch_kl": 1.0},
-        "mined_ratio": 0.0,
-        "lora_r": 256,
-        "lora_alpha": 512,  # the scale lora_alpha / lora_r of our default
-        "lora_target_modules": "all-linear",
-        "lora_layers": None,
-        "readout_r": 256,
-        "keep_teacher": False,
-    },
-    "shuffled_teacher": {
-        "keep_teacher": False,  # the values that it learns from are not those of the model
-    },
-}
+OF_THE_COMPARISON = ("seed", "output_dir", "teacher")  # it gives each run its own
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One name of a comparison: its system, and the settings of teacher and student that differ from the defaults.
-
-    The system of a blend is its own name, as `plain+teacher_finetuned`.
-    """
+    """One name of a comparison: its system, and the settings of teacher and student that differ from the defaults."""
 
     name: str
-    system: str
+    system: System
     teach: Mapping[str, Any] = field(default_factory=dict)
     train: Mapping[str, Any] = field(default_factory=dict)
     changes: Mapping[str, Any] = field(default_factory=dict)
@@ -75,21 +39,16 @@ class Entry:
         """The changes that this system's scores depend on, as a result file records them."""
         of_teacher = {name: value for name, value in self.changes.items() if name.startswith("teach.")}
         of_student = {name: value for name, value in self.changes.items() if name not in of_teacher}
-        return (of_student if self.system in STUDENTS else {}) | (of_teacher if self.has_teacher else {})
+        return (of_student if self.system.is_student else {}) | (of_teacher if self.system.has_teacher else {})
 
     @property
     def equal_steps(self) -> bool:
         """Whether it reads labelled rows alone, in as many steps as `flipped` reads all rows."""
-        return self.system in LABELS_ONLY or "mined_ratio" in PER_SYSTEM.get(self.system, {})
-
-    @property
-    def has_teacher(self) -> bool:
-        """Whether the system is a small model or learns from one."""
-        return self.system in TEACHERS or self.system in TAUGHT
+        return self.system.kind == "labels" or "mined_ratio" in self.system.settings
 
     def teach_config(self, shared: Mapping[str, Any]) -> TeachConfig:
         """Settings of the teacher: this system's own, or the one that the flipped student learns from."""
-        own = PER_SYSTEM.get(self.system, {}) if self.system in TEACHERS else {}
+        own = self.system.settings if self.system.kind == "teacher" else {}
         return TeachConfig.check({**shared, **self.teach, **own})
 
     def train_config(self, shared: Mapping[str, Any]) -> TrainConfig:
@@ -97,8 +56,7 @@ class Entry:
 
         What pairs of a pool add to that is for whoever reads the file.
         """
-        own = PER_SYSTEM.get(self.system, {})
-        config = TrainConfig.check({**shared, **self.train, **own})
+        config = TrainConfig.check({**shared, **self.train, **self.system.settings})
         if not self.equal_steps:
             return config
         by_default = MINED_BY_DEFAULT if self.teach.get("teacher_type", "bi_encoder") == "bi_encoder" else 0.0
@@ -116,28 +74,28 @@ class Entry:
         """All settings that the scores depend on, defaults and all; no paths."""
         if self.parts:
             return {"system": "blend", "overrides": {}, "parts": [part.identity(shared) for part in self.parts]}
-        found: dict[str, Any] = {"system": self.system, "overrides": self.overrides}
-        if self.has_teacher:
+        found: dict[str, Any] = {"system": self.system.name, "overrides": self.overrides}
+        if self.system.has_teacher:
             found["teach"] = self.teach_config(shared).model_dump(mode="json", exclude=set(PATHS))
-        if self.system in STUDENTS:
+        if self.system.is_student:
             found["train"] = self.train_config(shared).model_dump(mode="json", exclude=set(PATHS))
         return found
 
 
 def entries(config: CompareConfig) -> list[Entry]:
-    """The systems and variants that `config` names, in its order, and behind them the blends, which need their scores.
+    """The systems and variants that `config` names, in its order, then the blends, which need their scores.
 
-    Parts that stand in blends only are added. Raises ConfigError for a name that is neither.
+    Parts that only blends name are added. Raises ConfigError for a name that is neither.
     """
     for name in config.variants:
         if not re.fullmatch(NAME, name):
             raise ConfigError(f"variants: {name!r} is part of files' names; use letters, digits, '.', '_' and '-'")
-        if name in SYSTEM_NAMES:
+        if name in SYSTEMS:
             raise ConfigError(f"variants.{name}: {name} is a system already; choose another name")
     blends = {name: name.split(PLUS) for name in config.systems if PLUS in name}
     alone = [name for name in config.systems if name not in blends]
     parts = [part for found in blends.values() for part in found]
-    known = [*SYSTEM_NAMES, *config.variants]
+    known = [*SYSTEMS, *config.variants]
     for name in [*alone, *parts]:
         if name not in known:
             raise ConfigError(f"no system is called {name!r}; {nearest(name, known)}")
@@ -145,7 +103,9 @@ def entries(config: CompareConfig) -> list[Entry]:
         if len(set(found)) < len(found):
             raise ConfigError(f"systems: {name} names one part twice; name each part once")
     made = {name: _entry(config, name) for name in dict.fromkeys([*alone, *parts])}
-    blended = [Entry(name, name, parts=tuple(made[part] for part in found)) for name, found in blends.items()]
+    blended = [
+        Entry(name, system_called(name), parts=tuple(made[part] for part in found)) for name, found in blends.items()
+    ]
     return [*made.values(), *blended]
 
 
@@ -153,22 +113,22 @@ def _entry(config: CompareConfig, name: str) -> Entry:
     words = list(config.variants.get(name, []))
     picked = [word.partition("=")[2] for word in words if word.startswith("system=")]
     system = picked[-1] if picked else ("flipped" if name in config.variants else name)
-    if system not in SYSTEM_NAMES:
-        raise ConfigError(f"variants.{name}: no system is called {system!r}; {nearest(system, list(SYSTEM_NAMES))}")
+    if system not in SYSTEMS:
+        raise ConfigError(f"variants.{name}: no system is called {system!r}; {nearest(system, list(SYSTEMS))}")
     teach_words = [word.removeprefix("teach.") for word in words if word.startswith("teach.")]
     train_words = [word for word in words if not word.startswith(("teach.", "system="))]
     teach, train = TeachConfig.changed(config.teach, teach_words), TrainConfig.changed(config.train, train_words)
     for stage, settings in (("teach", teach), ("train", train)):
         if own := [key for key in OF_THE_COMPARISON if key in settings]:
-            raise ConfigError(f"{stage}.{own[0]} cannot be set here: a comparison gives each unit its own (see seeds)")
-    fixed = PER_SYSTEM.get(system, {})
+            raise ConfigError(f"{stage}.{own[0]} cannot be set here: a comparison gives each run its own (see seeds)")
+    fixed = SYSTEMS[system].settings
     for key, value in (_differing(train, config.train) | _differing(teach, config.teach)).items():
         if key in fixed and value != fixed[key]:
             raise ConfigError(f"variants.{name}: {key} is {fixed[key]!r} in the system {system}, which sets it itself")
     changes = _differing(train, config.train) | {
         f"teach.{name}": value for name, value in _differing(teach, config.teach).items()
     }
-    entry = Entry(name, system, teach, train, changes)
+    entry = Entry(name, SYSTEMS[system], teach, train, changes)
     if idle := sorted(changes.keys() - entry.overrides.keys()):
         raise ConfigError(f"variants.{name}: the system {system} has no use for {idle[0]}")
     return entry

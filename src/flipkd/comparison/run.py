@@ -1,4 +1,4 @@
-"""One unit (system, seed) of a comparison at work: its pairs, its settings, what its scores depend on."""
+"""One run (system, seed) of a comparison: its pairs, its settings, all that its scores depend on."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+from flipkd.comparison.entries import PATHS, Entry, short_hash
 from flipkd.config import CompareConfig, TeachConfig, TrainConfig
 from flipkd.data import Pool
-from flipkd.stages.entries import LABELS_ONLY, PATHS, STUDENTS, Entry, short_hash
 from flipkd.stages.pairs import content_hash, labels_of, trainable_pairs, warn_of_leaks
 from flipkd.stages.pool import asked_of_pool, unlabelled_pool
 from flipkd.stages.teach import local_model
@@ -20,8 +20,8 @@ Placed = TypeVar("Placed", TeachConfig, TrainConfig)
 
 
 @dataclass
-class Bench:
-    """One unit's work place: the pairs of the comparison, the entry and the seed; and what the unit leaves behind."""
+class Run:
+    """Inputs and results of one (system, seed): settings and pairs of the comparison, the entry, the seed."""
 
     config: CompareConfig
     sets: dict[str, Any]
@@ -31,7 +31,7 @@ class Bench:
     """Pairs a second in training and in scoring."""
     matcher: str | None = None
     """The trained student's folder, as seen from the output folder."""
-    decides_by: str | None = None
+    chosen_score: str | None = None
     """The kind of score that the matcher in that folder decides by."""
 
     def texts(self, name: str) -> tuple[list[str], list[str]]:
@@ -40,21 +40,21 @@ class Bench:
 
     @property
     def shared(self) -> dict[str, Any]:
-        """Settings that every teacher and student of this unit has."""
+        """Settings that every teacher and student of this run has."""
         names = ("train_file", "validation_file", "columns", "directed")
         return {name: getattr(self.config, name) for name in names} | {"seed": self.seed}
 
     def identity(self) -> dict[str, Any]:
-        """All settings that this unit's scores depend on, and what is in files that may change under the same name."""
+        """All settings that this run's scores depend on, and what is in files that may change under the same name."""
         found, entry = self.entry.identity(self.shared), self.entry
         if entry.parts:
             return found | {"parts": [replace(self, entry=part).identity() for part in entry.parts]}
         own: dict[str, Any] = {}
-        if entry.has_teacher:
+        if entry.system.has_teacher:
             teach = self.teach_config()
             own |= {f"teach.{name}": value for name, value in self._own(teach, entry.teach).items()}
             own |= {f"teach.{name}": value for name, value in local_model(teach.teacher_name_or_path).items()}
-        if entry.system in STUDENTS:
+        if entry.system.is_student:
             train = self.train_config(None)
             own |= self._own(train, entry.train) | local_model(train.model_name_or_path)
             found |= {"symmetric": True} if self.config.symmetric else {}
@@ -78,14 +78,14 @@ class Bench:
         return own
 
     def teach_config(self) -> TeachConfig:
-        """Settings of the unit's teacher; equal settings have one folder, whichever systems use it."""
+        """Settings of the run's teacher; equal settings have one folder, whichever systems use it."""
         return self._placed(self.entry.teach_config(self.shared), "teacher")
 
     def train_config(self, teacher: str | None) -> TrainConfig:
-        """Settings of the unit's student, which learns from the teacher in that folder."""
+        """Settings of the run's student, which learns from the teacher in that folder."""
         config = self.entry.train_config({**self.shared, "teacher": teacher})
         if self.entry.equal_steps:
-            all_rows = self._rows_per_label if self.entry.system in LABELS_ONLY else 1.0
+            all_rows = self._rows_per_label if self.entry.system.kind == "labels" else 1.0
             epochs = config.num_train_epochs * all_rows + self._epochs_of_pool
             config = config.model_copy(update={"num_train_epochs": epochs})
         return self._placed(config, self.entry.name)

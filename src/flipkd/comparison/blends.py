@@ -1,4 +1,4 @@
-"""Blends: the stored scores of several systems as one, with weights that validation fits; nothing is trained."""
+"""Blends: the weighted sum of several systems' stored scores, with weights fitted on validation; nothing is trained."""
 
 from __future__ import annotations
 
@@ -6,32 +6,32 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from flipkd.comparison.run import Run
+from flipkd.comparison.scores import Split, read_scores, result_path, scores_path
+from flipkd.comparison.student_scores import combined
 from flipkd.evaluate.combine import COMBINED
-from flipkd.stages.bench import Bench
 from flipkd.stages.pairs import labels_of
-from flipkd.stages.student_scores import combined
-from flipkd.stages.units import Split, read_scores, result_path, scores_path
 
 SINGLE = ("answer", "cosine", "score")  # kinds that are no sum or mean of others
 
 
-def blend(bench: Bench) -> dict[str, Split]:
+def blend(run: Run) -> dict[str, Split]:
     """The weighted sum of all scores of the parts that are not sums or means themselves.
 
     The parts must be there with the same seed. Raises ArtefactError for scores that cannot be read.
     """
     columns = {}
-    for part in bench.entry.parts:
-        path = scores_path(result_path(bench.config.output_dir, bench.config.data, part.name, bench.seed))
+    for part in run.entry.parts:
+        path = scores_path(result_path(run.config.output_dir, run.config.data, part.name, run.seed))
         for kind, split in read_scores(path).items():
             if kind in SINGLE:
                 columns[f"{part.name} {kind}"] = split
-    return {COMBINED: combined(columns, labels_of(bench.sets["validation"]))}
+    return {COMBINED: combined(columns, labels_of(run.sets["validation"]))}
 
 
-def is_current(bench: Bench, stored: Mapping[str, Split]) -> bool:
+def is_current(run: Run, stored: Mapping[str, Split]) -> bool:
     """Whether these scores are what the parts give now: a part may have been computed anew on another machine."""
-    found = blend(bench)
+    found = blend(run)
     return found.keys() == stored.keys() and all(
         np.array_equal(getattr(found[kind], name), getattr(stored[kind], name))
         for kind in found

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import json
+import logging
+import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
 from commands import flipkd, given
 
-from flipkd import Matcher, read_pairs
-from flipkd.stages.units import Split, read_scores, save_scores, scores_path
+from flipkd import FlipkdError, Matcher, read_pairs
+from flipkd.comparison.scores import Split, read_scores, save_scores, scores_path
 
 NAMES = ["plain", "loud", "raw"]
 TRAINED = ["plain", "no_teacher", "answer_kd", "paper", "shuffled_teacher", "flipped"]
 SYSTEMS = ["always_match", "tfidf", "teacher", "teacher_finetuned", "cross_encoder", "untrained", *TRAINED]
 KINDS = {"no_teacher": 3, "paper": 3, "shuffled_teacher": 3, "flipped": 4}  # of scores: those that have vectors
+
+
+@pytest.fixture(autouse=True)
+def quick_summary(monkeypatch):
+    """A summary of few resamples and a page of one line: test_summary.py and tests/report test both."""
+    monkeypatch.setattr("flipkd.report.comparison.RESAMPLES", {"f1": 100, "average_precision": 100})
+    monkeypatch.setattr("flipkd.report.page.render", lambda comparison: " ".join(comparison.names))
 
 
 @pytest.fixture
@@ -135,6 +144,9 @@ def test_both_orders_are_shown_and_decide_nothing(words, tmp_path):
     kinds = ["answer", "cosine", "combined"]
     assert list(flipped["by_score"]) == [*kinds, *(f"{kind}_symmetric" for kind in kinds)]
     assert (plain["score"], flipped["score"]) == ("answer", "cosine")
+    contract = json.loads((tmp_path / "c" / flipped["matcher"] / "matcher.json").read_text())
+    assert list(contract["score"]) == ["cosine"], "the score is the one that the matcher decides by"
+    assert flipped["metrics"] == flipped["by_score"]["cosine"]
     scores = read_scores(scores_path(tmp_path / "c" / "results" / "tiny-flipped-seed0.json"))
     matcher = Matcher.from_pretrained(tmp_path / "c" / flipped["matcher"])
     pairs = read_pairs(json.loads((tmp_path / "compare.yaml").read_text())["test_file"])
@@ -239,10 +251,11 @@ def test_a_result_without_its_scores_is_computed_anew(words, tmp_path):
 
 
 def test_figures_are_measured_again_from_the_scores(words, tmp_path):
-    one = [*words, "--set", "systems=[tfidf]"]
+    one = [*words, "--set", "systems=[tfidf]", "--set", "seeds=[0, 0]"]
     first = flipkd(*one)
     assert first.code == 0, first.err
-    path = tmp_path / "c" / "results" / "tiny-tfidf-seed0.json"
+    (path,) = (tmp_path / "c" / "results").iterdir()
+    assert first.out.count("tfidf") == 1, "a seed that is named twice is one run"
     right = path.read_text()
     wrong = json.loads(right)
     wrong["metrics"]["test"]["f1"] = wrong["by_score"]["cosine"]["test"]["f1"] = 2.0
@@ -250,20 +263,6 @@ def test_figures_are_measured_again_from_the_scores(words, tmp_path):
     again = flipkd(*one)
     assert (again.code, again.out) == (0, first.out)
     assert path.read_text() == right
-
-
-def test_the_score_is_the_one_that_the_matcher_decides_by(words, tmp_path):
-    done = flipkd(*words, "--set", "systems=[plain, flipped]", "--set", "train.score=cosine", "--set", "seeds=[0, 0]")
-    assert done.code == 0, done.err
-    results = {path.stem: json.loads(path.read_text()) for path in (tmp_path / "c" / "results").glob("*.json")}
-    assert {name: result["score"] for name, result in results.items()} == {
-        "tiny-plain-seed0": "answer",
-        "tiny-flipped-seed0": "cosine",
-    }
-    flipped = results["tiny-flipped-seed0"]
-    contract = json.loads((tmp_path / "c" / flipped["matcher"] / "matcher.json").read_text())
-    assert list(contract["score"]) == ["cosine"]
-    assert flipped["metrics"] == flipped["by_score"]["cosine"]
 
 
 def test_what_cannot_be_compared(words, pair_files, tmp_path):
@@ -301,29 +300,43 @@ def test_equal_pairs_under_another_name_of_the_data_are_not_computed_again(words
 
 
 def test_a_stop_leaves_figures_and_page_of_what_is_finished(words, tmp_path, monkeypatch):
-    def stop(_bench):
+    def stop(_run):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("flipkd.stages.systems.untrained", stop)
+    monkeypatch.setattr("flipkd.comparison.scorers.student", stop)
     assert flipkd(*words).code == 75
     whole = json.loads((tmp_path / "c" / "results.json").read_text())
-    assert [unit["name"] for unit in whole["units"]] == ["tfidf"]
+    assert [run["name"] for run in whole["units"]] == ["tfidf"]
     assert (tmp_path / "c" / "report.html").exists()
 
 
-def test_side_by_side_a_unit_that_fails_is_named_and_the_others_are_kept(words, tmp_path):
+def one_after_the_other(work, numbers, *, processes):
+    """As `in_processes`, which test_processes.py tests, without the seconds of imports that each process costs."""
+    work = pickle.loads(pickle.dumps(work))
+    levels = {name: logging.getLogger(name).level for name in ("flipkd.stages.pairs", "sentence_transformers")}
+    for number in numbers:
+        try:
+            yield number, work(number)
+        except FlipkdError as error:
+            yield number, error
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
+
+
+def test_side_by_side_a_run_that_fails_is_named_and_the_others_are_kept(words, tmp_path, monkeypatch):
+    monkeypatch.setattr("flipkd.comparison.compare.in_processes", one_after_the_other)
     broken = ["--set", "variants.broken=[system=untrained, 'lora_target_modules=[nonsense]']"]
     assert flipkd(*words, "--set", "systems=[always_match]").code == 0
     systems = "systems=[broken+tfidf, broken, tfidf, tfidf+always_match]"
     done = flipkd(*words, *broken, "--set", systems, "--num_processes", 2)
     assert done.code == 4, done.err
     assert "broken, seed 0 failed: lora_target_modules names 'nonsense'" in done.err
-    assert "2 of 5 units failed" in done.err, "the unit, and the blend that it is a part of"
+    assert "2 of 5 runs failed" in done.err, "the run, and the blend that it is a part of"
     assert done.err.count("rows repeat an earlier pair") == 1
     path = tmp_path / "c" / "results" / "tiny-tfidf-seed0.json"
     before = path.read_bytes()
     whole = json.loads((tmp_path / "c" / "results.json").read_text())
-    assert [unit["name"] for unit in whole["units"]] == ["tfidf", "always_match", "tfidf+always_match"]
+    assert [run["name"] for run in whole["units"]] == ["tfidf", "always_match", "tfidf+always_match"]
     assert flipkd(*words, "--set", "systems=[tfidf]").code == 0
     assert path.read_bytes() == before, "the result is the one that a plain comparison finds"
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from flipkd.comparison import demo as stage
 from flipkd.data import check_pairs, leaks, read_pairs
-from flipkd.stages import demo as stage
 
 
 def test_demo_compares_the_systems_on_its_own_pairs(tmp_path, monkeypatch):

@@ -1,21 +1,21 @@
-"""Units in several processes: each is done, one that fails stops no other, each process sees a GPU of its own."""
+"""Tasks in several processes: each is done, one that fails stops no other, each process sees a GPU of its own."""
 
 import pytest
 import torch
 from worlds import card_of, seventh_of
 
+from flipkd.comparison.processes import in_processes
 from flipkd.errors import ConfigError, ResourceError
-from flipkd.stages.spread import spread
 
 
-def test_a_unit_that_fails_stops_no_other():
-    found = dict(spread(seventh_of, [1, 0, 2, 7], processes=2))
+def test_a_task_that_fails_stops_no_other():
+    found = dict(in_processes(seventh_of, [1, 0, 2, 7], processes=2))
     assert isinstance(found.pop(0), ZeroDivisionError)
     assert found == {1: 7.0, 2: 3.5, 7: 1.0}
 
 
 def test_a_killed_process_is_a_failure():
-    found = dict(spread(seventh_of, [1, 13], processes=2))
+    found = dict(in_processes(seventh_of, [1, 13], processes=2))
     assert found[1] == 7.0
     assert isinstance(found[13], ResourceError)
 
@@ -24,9 +24,9 @@ def test_each_process_sees_a_gpu_of_its_own(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,3")
-    assert set(dict(spread(card_of, [0, 1, 2], processes=1)).values()) == {"5"}
+    assert set(dict(in_processes(card_of, [0, 1, 2], processes=1)).values()) == {"5"}
     with pytest.raises(ConfigError, match="--num_processes is 3, but there are 2 GPUs"):
-        list(spread(card_of, [0], processes=3))
+        list(in_processes(card_of, [0], processes=3))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     with pytest.raises(ConfigError, match="there are 4 GPUs"):
-        list(spread(card_of, [0], processes=5))
+        list(in_processes(card_of, [0], processes=5))

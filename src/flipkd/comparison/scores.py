@@ -1,12 +1,7 @@
-"""One unit (system, seed) of a comparison on disk and in memory: its result, its scores, the memory it took."""
+"""The scores of one run: where they are kept, how they are written and read."""
 
 from __future__ import annotations
 
-import ctypes
-import gc
-import logging
-import shlex
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +12,6 @@ from numpy.typing import NDArray
 from flipkd.errors import ArtefactError
 from flipkd.files import write_bytes
 
-logger = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True)
 class Split:
@@ -28,14 +21,8 @@ class Split:
     test: NDArray[np.float64]
 
 
-def command_line() -> str:
-    """The command that this process was started with; of a script of one's own, the script."""
-    name = Path(sys.argv[0]).name
-    return shlex.join(["flipkd" if name == "__main__.py" else name, *sys.argv[1:]])
-
-
 def result_path(output_dir: str | Path, data: str, name: str, seed: int) -> Path:
-    """Where the result of a unit is kept."""
+    """Where the result of a run is kept."""
     return Path(output_dir) / "results" / f"{data}-{name}-seed{seed}.json"
 
 
@@ -67,27 +54,3 @@ def read_scores(path: Path) -> dict[str, Split]:
         return {kind: Split(tensors[f"{kind}/validation"], tensors[f"{kind}/test"]) for kind in kinds}
     except (OSError, SafetensorError, KeyError) as error:
         raise ArtefactError(f"{path}: not readable ({error}); delete it, and it is computed anew") from None
-
-
-def reset_peak_memory() -> None:
-    """Start counting anew. Linux forgets the peak on request; elsewhere the peak of the whole process is reported."""
-    gc.collect()
-    if sys.platform == "linux":
-        try:
-            ctypes.CDLL("libc.so.6").malloc_trim(0)  # glibc keeps freed weights: 1.5 GB after one small student
-            Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-        except (OSError, AttributeError) as error:
-            logger.debug("peak memory is that of the whole process: %s", error)
-
-
-def peak_memory() -> int:
-    """Peak resident memory in bytes since the last reset."""
-    import resource
-
-    status = Path("/proc/self/status")
-    if status.exists():
-        for line in status.read_text(encoding="ascii").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,4 +1,4 @@
-"""What a student says of the validation and the test pairs, by each kind of score, in one order of the texts or in both."""
+"""The scores of a student by kind on the validation and the test pairs, in one order of the texts or in both."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from flipkd.comparison.scores import Split
 from flipkd.errors import ArtefactError
 from flipkd.evaluate.combine import COMBINED, SYMMETRIC, fit_weights, weighted_sum
 from flipkd.stages.pairs import labels_of
-from flipkd.stages.units import Split
 from flipkd.student.model import Student
 from flipkd.student.scoring import score_pairs
 

@@ -1,0 +1,152 @@
+"""The systems that can be compared: one record each, and blends of their scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from flipkd.evaluate.combine import PLUS
+from flipkd.report.system import System
+
+LABELS: Mapping[str, Any] = {"score": "auto", "keep_teacher": "auto"}  # labels alone, but for the kept teacher
+PAPER: Mapping[str, Any] = {
+    "objectives": {"answer_cross_entropy": 1.0, "margin_hinge": 1.0, "in_batch_kl": 1.0},
+    "mined_ratio": 0.0,
+    "lora_r": 256,
+    "lora_alpha": 512,  # the scale lora_alpha / lora_r of our default
+    "lora_target_modules": "all-linear",
+    "lora_layers": None,
+    "readout_r": 256,
+    "keep_teacher": False,
+}
+
+_ALL = (
+    System(
+        name="always_match",
+        run="flipkd.comparison.scorers:always_match",
+        kind="baseline",
+        label="Calls every pair a match. A system that is no better has learned nothing that F1 can see.",
+        colour="#bbbbbb",
+        trained=False,
+    ),
+    System(
+        name="tfidf",
+        run="flipkd.comparison.scorers:tfidf",
+        kind="baseline",
+        label="Counts the letter sequences that two texts share. Knows nothing about meaning: the floor.",
+        colour="#8c8c8c",
+        trained=False,
+    ),
+    System(
+        name="teacher",
+        run="flipkd.comparison.scorers:teacher",
+        kind="teacher",
+        settings={"fine_tune": False},
+        label="The small encoder as it comes, without training on these pairs.",
+        colour="#56b4e9",
+        trained=False,
+    ),
+    System(
+        name="teacher_finetuned",
+        run="flipkd.comparison.scorers:teacher",
+        kind="teacher",
+        settings={"fine_tune": True},
+        label="The small encoder, trained on these pairs. The flipped student's teacher unless it has another.",
+        colour="#0072b2",
+        in_a_sentence="the fine-tuned teacher",
+    ),
+    System(
+        name="cross_encoder",
+        run="flipkd.comparison.scorers:teacher",
+        kind="teacher",
+        settings={"teacher_type": "cross_encoder"},
+        label="A small model that reads both texts at once, trained on these pairs: what one might pick instead.",
+        colour="#cc79a7",
+    ),
+    System(
+        name="untrained",
+        has_vectors=False,
+        run="flipkd.comparison.scorers:student",
+        kind="untrained",
+        settings={"init_from": None},
+        label="The large language model asked for yes or no, before any training.",
+        colour="#7a2048",
+        trained=False,
+    ),
+    System(
+        name="plain",
+        has_vectors=False,
+        run="flipkd.comparison.scorers:student",
+        kind="labels",
+        settings={"objectives": {"answer_cross_entropy": 1.0}, **LABELS},
+        label="The large language model trained on the labels of these pairs alone, with LoRA.",
+        colour="#e69f00",
+        in_a_sentence="the same language model trained on labels alone (plain LoRA)",
+    ),
+    System(
+        name="no_teacher",
+        run="flipkd.comparison.scorers:student",
+        kind="labels",
+        settings={"objectives": {"answer_cross_entropy": 1.0, "cosent": 1.0}, **LABELS},
+        label="The large language model trained on labels alone, its vectors too: the flipped student without its teacher.",
+        colour="#d55e00",
+        in_a_sentence="the same language model whose vectors learn from labels alone (no teacher)",
+    ),
+    System(
+        name="answer_kd",
+        has_vectors=False,
+        run="flipkd.comparison.scorers:student",
+        kind="distilled",
+        settings={
+            "objectives": {"answer_cross_entropy": 1.0, "bernoulli_kd": 1.0},
+            "score": "auto",
+            "keep_teacher": False,
+        },
+        label="The large language model whose yes or no learns from labels and teacher; its vectors learn nothing.",
+        colour="#a6761d",
+    ),
+    System(
+        name="paper",
+        run="flipkd.comparison.scorers:student",
+        kind="distilled",
+        settings=PAPER,
+        label="The paper’s recipe: flipped with wide adapters and labelled pairs only, its yes or no taught by labels alone.",
+        colour="#332288",
+    ),
+    System(
+        name="shuffled_teacher",
+        run="flipkd.comparison.scorers:shuffled_teacher",
+        kind="distilled",
+        settings={"keep_teacher": False},  # the values that it learns from are not those of the model
+        label="The flipped student, but each text has another text’s values: what it gains, no teacher gave.",
+        colour="#b3b300",
+    ),
+    System(
+        name="flipped",
+        run="flipkd.comparison.scorers:student",
+        kind="distilled",
+        label="The large language model trained on the labels and on what the small teacher thinks of the pairs.",
+        colour="#009e73",
+    ),
+)
+SYSTEMS: Mapping[str, System] = {system.name: system for system in _ALL}
+BLENDS: Mapping[str, Mapping[str, str]] = {
+    "plain+teacher_finetuned": {
+        "colour": "#f0a3c0",
+        "in_a_sentence": "the weighted sum of the scores of plain LoRA and of the fine-tuned teacher",
+    },
+    "flipped+teacher_finetuned": {"colour": "#66c2a5"},
+}
+
+
+def system_called(name: str) -> System:
+    """The record of a system, or of a blend: names with a plus between them. Raises KeyError for any other name."""
+    if PLUS not in name:
+        return SYSTEMS[name]
+    return System(
+        name=name,
+        run="flipkd.comparison.blends:blend",
+        kind="blend",
+        label="The scores of its parts, added up with weights that validation fits. No training of its own.",
+        **BLENDS.get(name, {}),
+    )

@@ -1,0 +1,58 @@
+"""A comparison as a table: means over seeds on the test pairs, their intervals, cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from flipkd.evaluate.compare import mean_interval
+from flipkd.stages.results import text_table
+
+SHOWN = {
+    "f1": "F1",
+    "average_precision": "AP",
+    "accuracy": "accuracy",
+    "roc_auc": "AUC",
+    "ece": "ECE",
+}
+EACH_ITS_OWN = "chosen"
+
+
+def results_table(results: Sequence[dict[str, Any]]) -> str:
+    """One row per (data, system, kind of score) on test; with several seeds, means and the 95 % interval's half width."""
+    rows = []
+    for key in dict.fromkeys((r["data"], r["name"], _overrides(r)) for r in results):
+        units = [r for r in results if (r["data"], r["name"], _overrides(r)) == key]
+        kinds = {kind: kind for r in units for kind in r["by_score"]}
+        chosen = {r["score"] for r in units}
+        if len(chosen) == 1 < len(kinds):
+            kinds = {kind: f"{kind}*" if kind in chosen else kind for kind in kinds}
+        elif len(chosen) > 1:  # each seed by the score that was chosen for it: the system's own figure
+            kinds[EACH_ITS_OWN] = f"{EACH_ITS_OWN}*"
+        rows += [_row(units, kind, [*key[:2], shown]) for kind, shown in kinds.items()]
+    header = ["data", "system", "score", *SHOWN.values(), "seeds", "seconds", "GiB"]
+    note = "\n\n(* chosen on validation)" if any("*" in row[2] for row in rows) else ""
+    return text_table(header, rows) + note
+
+
+def _row(results: Sequence[dict[str, Any]], kind: str, begin: list[str]) -> list[str]:
+    """One kind of score over the seeds that have it, behind the first cells."""
+    kinds = [result["score"] if kind == EACH_ITS_OWN else kind for result in results]
+    units = [(result, own) for result, own in zip(results, kinds, strict=True) if own in result["by_score"]]
+    cells = [_cell([unit["by_score"][own]["test"][metric] for unit, own in units]) for metric in SHOWN]
+    seconds = f"{np.mean([unit['seconds'] for unit, _ in units]):.0f}"
+    memory = f"{max(unit['peak_memory_bytes'] for unit, _ in units) / 2**30:.1f}"
+    return [*begin, *cells, str(len(units)), seconds, memory]
+
+
+def _overrides(result: dict[str, Any]) -> str:
+    return " ".join(f"{key}={value}" for key, value in sorted(result["overrides"].items()))
+
+
+def _cell(values: Sequence[float]) -> str:
+    if len(set(values)) == 1:  # one seed, or a system that has no use for it: there is no spread to tell
+        return f"{values[0]:.3f}"
+    interval = mean_interval(values)
+    return f"{interval['mean']:.3f} ± {(interval['high'] - interval['low']) / 2:.3f}"

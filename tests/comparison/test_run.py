@@ -1,0 +1,132 @@
+"""One run of a comparison: its settings, and all that its scores depend on."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from flipkd.comparison.entries import Entry
+from flipkd.comparison.systems import SYSTEMS, system_called
+
+
+def test_settings_of_the_comparison_reach_teacher_and_student(run, tmp_path):
+    teach = run.teach_config()
+    assert (teach.num_train_epochs, teach.seed, teach.train_file) == (7, 4, run.config.train_file)
+    train = run.train_config(teach.output_dir)
+    assert (train.lora_r, train.seed, train.teacher) == (3, 4, teach.output_dir)
+    assert Path(train.output_dir).parent == Path(teach.output_dir).parent == tmp_path / "runs"
+    assert Path(train.output_dir).name.startswith("mine-")
+
+
+def test_the_plain_student_makes_up_for_rows_without_a_label(run, tmp_path):
+    plain = replace(run, entry=Entry("plain", SYSTEMS["plain"], {}, {"num_train_epochs": 3, "mined_ratio": 0}))
+    assert plain.train_config(None).num_train_epochs == 3
+    train = run.sets["train"]
+    labels = [label if row % 4 else None for row, label in enumerate(train["label"][:])]
+    partly = {**run.sets, "train": train.remove_columns("label").add_column("label", labels)}
+    assert replace(plain, sets=partly).train_config(None).num_train_epochs == 4  # three of four rows have a label
+    mine = tmp_path / "mine.csv"
+    mine.write_text(
+        "text1,text2,label\n" + "".join(f"a{row},b{row},{row % 2 if row < 4 else ''}\n" for row in range(8))
+    )
+    own = replace(
+        plain,
+        entry=Entry("own", SYSTEMS["plain"], {}, {"num_train_epochs": 3, "mined_ratio": 0, "train_file": str(mine)}),
+    )
+    assert own.train_config(None).num_train_epochs == 6
+
+
+def test_the_plain_student_makes_up_for_the_pool_that_it_does_not_read(run, pair_files, tmp_path):
+    pool = tmp_path / "pool.csv"
+    pool.write_text("text1,text2\n" + "".join(f"a{row},b{row}\n" for row in range(96)) + "a0,b0\n")
+    own = {"num_train_epochs": 3, "mined_ratio": 0.5, "unlabelled_file": str(pool)}
+
+    def epochs(system, **changes):
+        config = replace(run, entry=Entry("mine", SYSTEMS[system], {}, own | changes)).train_config(None)
+        return config.num_train_epochs, config.unlabelled_file
+
+    assert epochs("flipped") == (3, str(pool))
+    assert epochs("plain") == epochs("no_teacher") == (3 * (48 + 24 + 96) / 48, None)
+    assert epochs("plain", unlabelled_ratio=1) == (3 * (48 + 24 + 48) / 48, None)
+    pool.write_text("text\n" + "".join(f"t{row}\n" for row in range(24)))
+    assert epochs("plain") == (3 * (48 + 24 + 24) / 48, None)
+    assert epochs("plain", unlabelled_file=None) == (3 * (48 + 24) / 48, None)
+
+
+def test_what_is_in_a_pool_is_part_of_a_run(run, tmp_path):
+    pool = tmp_path / "pool.csv"
+    pool.write_text("text1,text2\na,b\n")
+    for system in ("flipped", "plain"):
+        run = replace(run, entry=Entry("mine", SYSTEMS[system], {}, {"unlabelled_file": str(pool)}))
+        one = run.identity()
+        assert str(pool) not in json.dumps(one)
+        pool.write_text("text1,text2\na,c\n")
+        assert replace(run).identity() != one
+        pool.write_text("text1,text2\na,b\n")
+        assert replace(run).identity() == one
+
+
+def test_equal_settings_share_a_folder_and_other_settings_do_not(run):
+    same = replace(run, entry=Entry("other", SYSTEMS["flipped"], run.entry.teach, {"lora_r": 9}))
+    assert same.teach_config().output_dir == run.teach_config().output_dir
+    other = replace(run, entry=Entry("mine", SYSTEMS["flipped"], {"num_train_epochs": 8}, run.entry.train))
+    assert other.teach_config().output_dir != run.teach_config().output_dir
+    students = [b.train_config(b.teach_config().output_dir).output_dir for b in (run, same, other)]
+    assert len(set(students)) == 3, "a student of another teacher is another student"
+    assert replace(run, seed=5).teach_config().output_dir != run.teach_config().output_dir
+
+
+def test_what_is_in_files_of_its_own_is_part_of_a_run(run, pair_files, tmp_path):
+    assert "own_files" not in run.identity()
+    mine = tmp_path / "mine.csv"
+    train = replace(run, entry=Entry("mine", SYSTEMS["flipped"], {}, {"train_file": str(mine)}))
+    teach = replace(run, entry=Entry("mine", SYSTEMS["flipped"], {"train_file": str(mine)}, {}))
+    plain = replace(run, entry=Entry("mine", SYSTEMS["plain"], {"train_file": "never read.csv"}, {}))  # has no teacher
+    assert "own_files" not in plain.identity()
+    rows = Path(pair_files["train"]).read_text(encoding="utf-8").splitlines(keepends=True)
+    found = []
+    for kept in (rows, rows[:-1]):
+        mine.write_text("".join(kept), encoding="utf-8")
+        found += [train.identity(), teach.identity()]
+    assert len({json.dumps(identity, sort_keys=True) for identity in found}) == 4
+    assert list(found[0]["own_files"]) == ["train_file"]
+    assert list(found[1]["own_files"]) == ["teach.train_file"]
+
+
+def test_a_model_in_a_folder_counts_by_what_is_in_it(run, tmp_path):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    run = replace(run, entry=Entry("mine", SYSTEMS["flipped"], {"teacher_name_or_path": str(folder)}, {}))
+    (folder / "weights").write_bytes(b"one")
+    before = run.identity()
+    assert before == run.identity()
+    (folder / "weights").write_bytes(b"another")
+    assert before["own_files"].keys() == run.identity()["own_files"].keys() == {"teach.model"}
+    assert before != run.identity()
+
+
+def test_pairs_of_a_variant_are_held_against_the_test_pairs(run, pair_files, caplog):
+    own = replace(run, entry=Entry("mine", SYSTEMS["plain"], {}, {"train_file": pair_files["test"]}))
+    own.identity()
+    assert "mine: train_file/test: 24 rows hold a text that stands on both sides" in caplog.text
+
+
+def test_both_orders_are_part_of_a_students_run_only(run):
+    both = replace(run, config=run.config.model_copy(update={"symmetric": True}))
+    assert both.identity() == run.identity() | {"symmetric": True}
+    teacher = Entry("teacher", SYSTEMS["teacher"])
+    assert replace(both, entry=teacher).identity() == replace(run, entry=teacher).identity()
+
+
+def test_a_blend_depends_on_all_that_its_parts_depend_on(run, tmp_path):
+    model = tmp_path / "model"
+    model.mkdir()
+    part = Entry("mine", SYSTEMS["flipped"], {"teacher_name_or_path": str(model)}, {})
+    blend = replace(
+        run, entry=Entry("mine+tfidf", system_called("mine+tfidf"), parts=(part, Entry("tfidf", SYSTEMS["tfidf"])))
+    )
+    before = blend.identity()
+    assert [found["system"] for found in before["parts"]] == ["flipped", "tfidf"]
+    (model / "weights").write_bytes(b"another")
+    assert blend.identity() != before

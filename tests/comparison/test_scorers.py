@@ -1,0 +1,62 @@
+"""What can be compared: every row of the table, and where each system keeps what it trained."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from flipkd.comparison.entries import Entry
+from flipkd.comparison.results import figures
+from flipkd.comparison.scorers import always_match, teacher, tfidf
+from flipkd.comparison.scores import Split
+from flipkd.comparison.systems import SYSTEMS, system_called
+from flipkd.data import read_pairs
+from flipkd.errors import DataError
+from flipkd.stages.pairs import labels_of
+from flipkd.tables import pick
+
+
+def test_the_function_of_every_system_can_be_imported():
+    assert all(callable(pick({}, system.run, what="system")) for system in SYSTEMS.values())
+    assert callable(pick({}, system_called("plain+flipped").run, what="system"))
+
+
+def test_given_scores_are_those_of_the_files(run, tmp_path):
+    rows = [("a", "b", 1, 0.9), ("c", "d", 0, 0.2)]
+    (tmp_path / "s.csv").write_text("text1,text2,label,score\n" + "".join(f"{a},{b},{y},{s}\n" for a, b, y, s in rows))
+    scored = read_pairs(str(tmp_path / "s.csv"))
+    run = replace(run, entry=Entry("t", SYSTEMS["teacher_finetuned"], {"teacher_type": "scores"}, {}))
+    split = teacher(replace(run, sets=dict.fromkeys(("train", "validation", "test"), scored)))["score"]
+    assert split.test.tolist() == pytest.approx([0.9, 0.2])
+    with pytest.raises(DataError, match="validation: has no score column"):
+        teacher(replace(run, sets=dict.fromkeys(("validation", "test"), scored.remove_columns("score"))))
+
+
+def test_tfidf_is_a_cosine_that_knows_nothing_of_the_test_pairs(run):
+    split = tfidf(run)["cosine"]
+    assert split.validation.shape == split.test.shape == (24,)
+    assert split.test.min() >= 0
+    assert split.test.max() <= 1 + 1e-9
+    same = [i for i, (a, b) in enumerate(zip(*run.texts("test"), strict=True)) if a == b]
+    assert split.test[same] == pytest.approx(1)
+    changed = replace(run, sets=run.sets | {"test": run.sets["test"].select([5])})
+    assert tfidf(changed)["cosine"].test == pytest.approx(split.test[[5]])
+
+
+def test_always_match_says_yes_to_every_pair(run):
+    label = labels_of(run.sets["test"])
+    found = figures(always_match(run), run.sets, chosen=None)["metrics"]["test"]
+    share = label.mean()
+    assert (found["recall"], found["precision"], found["roc_auc"]) == (1, share, 0.5)
+    assert found["average_precision"] == pytest.approx(share)
+    assert found["f1"] == pytest.approx(2 * share / (1 + share))
+    assert found["ece"] < 0.1  # of a sigmoid of the share of matches
+
+
+def test_a_mean_over_both_orders_is_chosen_only_where_it_is_named(run):
+    labels = {name: labels_of(run.sets[name]).astype(float) for name in ("validation", "test")}
+    right, wrong = (Split(sign * labels["validation"], sign * labels["test"]) for sign in (1, -1))
+    scores = {"answer": wrong, "answer_symmetric": right}
+    assert figures(scores, run.sets, chosen=None)["score"] == "answer"
+    assert figures(scores, run.sets, chosen="answer_symmetric")["score"] == "answer_symmetric"
