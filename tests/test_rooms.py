@@ -51,6 +51,7 @@ ROOMS = {
         "training",
         "matcher",
         "index",
+        "report",
         "serve",
     },
     "comparison": {"data", "evaluate", "student", "demo", "teachers", "training", "report", "stages"},

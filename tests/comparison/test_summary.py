@@ -30,22 +30,29 @@ def comparison(pair_files, tmp_path):
         common = {"seconds": 1.0, "peak_memory_bytes": 1, "cost": {}, "overrides": {}, "versions": {}, "command": "c"}
         result = {"name": name, "system": name, "seed": 0, "score": "answer", "by_score": {"answer": split}}
         results.append(common | result | {"metrics": split})
+    folder = tmp_path / "runs" / "x"
+    folder.mkdir(parents=True)
+    (folder / "metrics.jsonl").write_text('{"step": 1, "loss": 2.0, "mine": 2.0}\n{"step": 2, "mine": 1.0}\n')
+    results[0] |= {"matcher": "runs/x/matcher", "identity": {"train": {"objectives": {"mine": 1.0}}}}
     return config, sets, results
 
 
 def test_figures_and_page_are_written(comparison, tmp_path):
-    assert write_summary(*comparison) == f"report: {tmp_path / 'report.html'}"
+    assert write_summary(*comparison, planned=3) == f"report: {tmp_path / 'report.html'}"
     whole = json.loads((tmp_path / "results.json").read_text())
     assert [row["name"] for row in whole["summary"]] == ["plain", "flipped"]
     (difference,) = whole["differences"]["plain"]
     assert difference["f1"]["difference"] == 1
     assert whole["pairs"]["test"]["pairs"] == 24
     assert len(whole["units"]) == 2
-    assert "flipped" in (tmp_path / "report.html").read_text()
+    page = (tmp_path / "report.html").read_text()
+    assert "flipped" in page
+    assert "Not finished: 2 of 3 runs." in page
+    assert page.count('id="spec-losses-') == 1, "the losses of the one run that left any"
 
 
 def test_without_the_drawing_libraries_the_figures_are_there(comparison, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "altair", None)
-    assert "flipkd[report]" in write_summary(*comparison)
+    assert "flipkd[report]" in write_summary(*comparison, planned=3)
     assert (tmp_path / "results.json").exists()
     assert not (tmp_path / "report.html").exists()

@@ -19,13 +19,6 @@ def test_systems_are_compared_with_systems_that_a_sentence_can_name():
         assert all(system_called(name).in_a_sentence for name in system.compared_with)
 
 
-def test_kinds_say_what_a_system_learns_from():
-    students = [name for name, system in SYSTEMS.items() if system.is_student]
-    assert students == ["untrained", "plain", "no_teacher", "answer_kd", "paper", "shuffled_teacher", "flipped"]
-    with_teacher = [name for name, system in SYSTEMS.items() if system.has_teacher]
-    assert with_teacher == ["teacher", "teacher_finetuned", "cross_encoder", *students[3:]]
-
-
 def test_a_system_called_by_an_unknown_name_is_a_key_error():
     assert system_called("tfidf") is SYSTEMS["tfidf"]
     assert system_called("any+names").kind == "blend"

@@ -12,7 +12,15 @@ from sklearn.metrics import f1_score
 from flipkd.comparison.systems import SYSTEMS
 from flipkd.errors import ConfigError, DataError
 from flipkd.evaluate import holm
-from flipkd.report.comparison import Comparison, RunScores, paired_differences, references, score_rows, summary_rows
+from flipkd.report.comparison import (
+    Comparison,
+    RunScores,
+    paired_differences,
+    references,
+    score_rows,
+    spread,
+    summary_rows,
+)
 
 
 def run(seed, f1, *, name="plain", scores=(1.0, 0.0), chosen="answer", **result):
@@ -46,9 +54,9 @@ def test_a_row_by_hand():
     ]
     (row,) = summary_rows(two_pairs(*runs))
     half = 4.302653 * 0.02 / 3**0.5  # t table: 97.5 %, 2 degrees of freedom
-    by_hand = {"mean": 0.72, "sd": 0.02, "low": 0.72 - half, "high": 0.72 + half}
+    by_hand = {"mean": 0.72, "sd": 0.02, "half": half, "low": 0.72 - half, "high": 0.72 + half}
     assert row.pop("f1") == pytest.approx(by_hand)
-    assert row.pop("roc_auc") == pytest.approx({"mean": 0.75, "sd": 0, "low": 0.75, "high": 0.75})
+    assert row.pop("roc_auc") == pytest.approx({"mean": 0.75, "sd": 0, "half": 0, "low": 0.75, "high": 0.75})
     assert {key: row.pop(key)["mean"] for key in ("average_precision", "accuracy")} == {
         "average_precision": 0.5,
         "accuracy": 0.25,
@@ -63,6 +71,11 @@ def test_a_row_by_hand():
         "train_pairs_per_second": 3,
         "score_pairs_per_second": None,
     }
+
+
+def test_an_interval_ends_inside_0_and_1():
+    assert spread([0.5, 0.9]) | {"low": 0, "high": 1} == spread([0.5, 0.9])
+    assert spread([0.5, 0.9])["half"] == pytest.approx(12.7062 * 0.2, abs=1e-3)
 
 
 def test_one_seed_has_no_spread_and_names_stay_in_order():

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from flipkd.report.errors_by_pair import LARGEST_EXAMPLES, by_length, disagreements, who_is_right
+from flipkd.report.errors_by_pair import LARGEST_EXAMPLES, by_length, mistakes, who_is_right
 
 
 def decided(comparison, *decisions):
@@ -31,21 +31,27 @@ def test_counts_of_right_and_wrong(two):
     ]
 
 
-def test_pairs_that_are_not_decided_alike(two):
-    found = disagreements(two, two.runs)
-    assert sorted(row["text1"] for row in found) == [two.text1[2], two.text1[3], two.text1[4]]
+def test_mistakes_are_the_pairs_that_some_run_decides_wrongly(two):
+    found, count = mistakes(two, two.runs)
+    assert count == 4
+    assert {row["text1"]: row["wrong"] for row in found} == {
+        two.text1[2]: [0],
+        two.text1[3]: [1],
+        two.text1[4]: [1],
+        two.text1[5]: [0, 1],
+    }
     (third,) = [row for row in found if row["text1"] == two.text1[3]]
     assert third["label"] is True
     assert [(o["match"], o["right"]) for o in third["opinions"]] == [(True, True), (False, False)]
     assert third["opinions"][0]["probability"] > third["opinions"][1]["probability"]
 
 
-def test_the_strongest_disagreements_come_first(make_comparison):
-    comparison = make_comparison(["untrained", "flipped", "plain"], seeds=(0,), n=200)
-    found = disagreements(comparison, comparison.runs)
-    spreads = [np.ptp([opinion["probability"] for opinion in row["opinions"]]) for row in found]
-    assert len(found) == LARGEST_EXAMPLES
-    assert spreads == sorted(spreads, reverse=True)
+def test_the_surest_mistakes_come_first(make_comparison):
+    comparison = make_comparison(["untrained", "flipped", "plain"], seeds=(0,), n=1000)
+    found, count = mistakes(comparison, comparison.runs)
+    surest = [max(abs(o["probability"] - row["label"]) for o in row["opinions"] if not o["right"]) for row in found]
+    assert count > len(found) == LARGEST_EXAMPLES
+    assert surest == sorted(surest, reverse=True)
 
 
 def test_lengths_by_hand(two):

@@ -22,6 +22,7 @@ from flipkd.errors import ConfigError
 from flipkd.report.page import render
 
 CHROMIUM = shutil.which("chromium")
+CHARTS = 9 + 7  # of a full page, and the losses of the seven systems with a colour of their own
 HOSTILE = [
     "<script>document.title = 'owned'</script>",
     '"><img src=x onerror="document.title = \'owned\'">',
@@ -73,10 +74,11 @@ def hostile(make_comparison):
     comparison = make_comparison(seeds=(0, 1), n=120)
     names = {name: HOSTILE[place % 6] + str(place) for place, name in enumerate(comparison.names)}
     versions = {HOSTILE[3]: HOSTILE[0]}
-    overrides = {HOSTILE[1]: HOSTILE[4]}
+    changes = {"overrides": {HOSTILE[1]: HOSTILE[4]}, "matcher": HOSTILE[1]}
+    losses = [{"step": step, "objective": HOSTILE[0], "value": 1.0} for step in (1, 2)]
     runs = [
         dataclasses.replace(
-            run, name=names[run.name], result={**run.result, "versions": versions, "overrides": overrides}
+            run, name=names[run.name], losses=losses, result={**run.result, **changes, "versions": versions}
         )
         for run in comparison.runs
     ]
@@ -96,7 +98,9 @@ def tamed(comparison):
     letters = {name: chr(ord("a") + place) for place, name in enumerate(comparison.names)}
     runs = [
         dataclasses.replace(
-            run, name=letters[run.name], result={**run.result, "versions": {"v": "1"}, "overrides": {"o": 1}}
+            run,
+            name=letters[run.name],
+            result={**run.result, "versions": {"v": "1"}, "overrides": {"o": 1}, "matcher": "m"},
         )
         for run in comparison.runs
     ]
@@ -128,11 +132,11 @@ def test_only_the_two_scripts_may_run_and_nothing_is_loaded(make_comparison):
     assert f"script-src {sources};" in found.policy
     assert found.policy.startswith("default-src 'none';")
     assert "eval" not in found.policy
-    assert all(address.startswith("#") for address in found.addresses)
+    assert all(address.startswith(("#", "./")) for address in found.addresses)
     assert {kind for kind, _ in found.scripts} == {None, "application/json"}
-    for kind, text in found.scripts:
-        if kind:
-            assert "vega-lite" in json.loads(text)["$schema"]
+    values = [json.loads(text) for kind, text in found.scripts if kind]
+    assert [value for value in values if "vega-lite" not in value.get("$schema", "")] == [values[2]]
+    assert set(values[2]) == {"pairs", "matches", "systems"}
 
 
 def test_links_lead_to_sections_that_are_there(make_comparison):
@@ -140,6 +144,18 @@ def test_links_lead_to_sections_that_are_there(make_comparison):
         page = render(make_comparison(systems))
         for address in Elements(page).addresses:
             assert f'id="{address[1:]}"' in page
+
+
+def test_a_link_to_a_matcher_stays_beside_the_page(make_comparison):
+    comparison = make_comparison(["plain"], seeds=(0, 1))
+    for folder, address in (
+        ("runs/plain-1/matcher", "./runs/plain-1/matcher"),
+        ("javascript:alert(1)", "./javascript%3Aalert%281%29"),
+        ('"><b>', "./%22%3E%3Cb%3E"),
+    ):
+        runs = [dataclasses.replace(run, result={**run.result, "matcher": folder}) for run in comparison.runs]
+        found = [a for a in Elements(render(dataclasses.replace(comparison, runs=runs))).addresses if a[0] != "#"]
+        assert found == [address] * 3, "two seeds, and the row of results"
 
 
 def test_a_full_page_says_what_came_out(make_comparison):
@@ -161,15 +177,38 @@ def test_a_full_page_says_what_came_out(make_comparison):
 def test_what_is_absent_is_left_out(make_comparison):
     text = Elements(render(make_comparison(["tfidf", "plain"], seeds=(0,)))).text
     assert "one seed only" in text
-    for words in ("flipped student", "Spearman", "Who is right", "±", "runs with different seeds", "✓"):
+    for words in (
+        "flipped student",
+        "Spearman",
+        "Who is right",
+        "±",
+        "Not finished",
+        "runs with different seeds",
+        "✓ chosen",
+    ):
         assert words not in text
     assert "Against plain" in text
+    assert "always match 0.667 0.500 0.500 0.500" in text
     bare = make_comparison(["tfidf"], seeds=(0,))
     result = {key: bare.runs[0].result[key] for key in ("score", "by_score")}  # no cost, versions, seconds, memory
     bare = dataclasses.replace(bare, runs=[dataclasses.replace(bare.runs[0], result=result)])
     text = Elements(render(bare)).text
     assert "Differences" not in text
     assert "tfidf – – – –" in text
+
+
+def test_a_page_that_is_not_finished_says_how_many_runs_there_are(make_comparison):
+    comparison = dataclasses.replace(make_comparison(["tfidf", "plain"], seeds=(0,)), planned=5)
+    assert "Not finished: 2 of 5 runs." in Elements(render(comparison)).text
+
+
+def test_a_plus_minus_is_half_an_interval_that_ends_inside_0_and_1(make_comparison):
+    text = Elements(render(make_comparison(["plain"], seeds=(0, 1), n=20))).text
+    found = re.findall(r"(\d\.\d{3}) ± (\d+\.\d{3})(\d\.\d{3}) to (\d\.\d{3})", text)
+    assert found
+    for mean, half, low, high in (map(float, group) for group in found):
+        assert low == pytest.approx(max(mean - half, 0), abs=0.002)
+        assert high == pytest.approx(min(mean + half, 1), abs=0.002)
 
 
 def test_the_same_bytes_again_and_a_modest_size(make_comparison):
@@ -200,11 +239,13 @@ def browsed(page, folder):
 def test_a_browser_draws_every_chart_and_runs_no_hostile_text(hostile, tmp_path):
     page = render(hostile)
     dom, told = browsed(page, tmp_path)
-    assert re.findall(r'data-drawn="(\w+)"', dom) == ["yes"] * 9
-    assert len(re.findall(r'<div class="chart[^>]*>(?:<div[^>]*>)?<svg', dom)) == 9
+    assert re.findall(r'data-drawn="(\w+)"', dom) == ["yes"] * CHARTS
+    assert len(re.findall(r'<div class="chart[^>]*>(?:<div[^>]*>)?<svg', dom)) == CHARTS
     assert told == []  # no warning of a chart, no error, nothing that the policy had to refuse
     before, after = ([tag for tag, _ in Elements(html).shape] for html in (page, dom))
     assert "img" not in after
+    assert re.search(r'data-figure="precision">0\.\d{3}<', dom), "the explorer has started"
+    assert re.search(r'id="pairs-count"[^>]*>(\d+) of \1 pairs<', dom), "and so has the table of pairs"
     assert before.count("script") == after.count("script")
     assert "<title>&lt;script&gt;" in dom
 

@@ -10,7 +10,7 @@ pytest.importorskip("altair")
 
 from flipkd.report.sections import compared, contents
 
-OPTIONAL = ("differences", "distributions", "agreement", "errors", "lengths")
+OPTIONAL = ("differences", "distributions", "agreement", "lengths")
 
 
 def present(comparison):
@@ -41,7 +41,7 @@ def test_everything_is_there_for_everything(make_comparison):
         (["plain"], {"lengths", "distributions"}),
         (["tfidf", "plain"], {"lengths", "distributions", "differences"}),
         (["tfidf", "teacher_finetuned"], {"lengths", "differences"}),
-        (["plain", "flipped"], {"lengths", "distributions", "differences", "errors"}),
+        (["plain", "flipped"], {"lengths", "distributions", "differences"}),
         (["teacher_finetuned", ("a", "flipped")], set(OPTIONAL)),
     ],
 )
@@ -52,7 +52,7 @@ def test_a_section_needs_its_systems(make_comparison, systems, expected):
 def test_agreement_needs_a_cosine_and_a_shared_seed(make_comparison):
     comparison = make_comparison(["teacher_finetuned", "flipped"], seeds=(0, 1))
     runs = [u for u in comparison.runs if (u.system.name, u.seed) in [("flipped", 0), ("teacher_finetuned", 1)]]
-    assert not {"agreement", "errors", "differences"} & present(dataclasses.replace(comparison, runs=runs))
+    assert not {"agreement", "differences"} & present(dataclasses.replace(comparison, runs=runs))
     runs = [dataclasses.replace(u, test={u.score: u.test[u.score]}) for u in comparison.runs]
     assert "agreement" in present(dataclasses.replace(comparison, runs=runs))
     answer = [
@@ -62,6 +62,25 @@ def test_agreement_needs_a_cosine_and_a_shared_seed(make_comparison):
         for u in comparison.runs
     ]
     assert "agreement" not in present(dataclasses.replace(comparison, runs=answer))
+
+
+def test_mistakes_are_those_of_the_judges_in_a_seed_that_they_share(make_comparison):
+    names = contents(make_comparison(["tfidf", "plain", "flipped"]))[0]["errors"]["names"]
+    assert names == ["plain", "flipped"]
+    values = contents(make_comparison(["tfidf"]))[0]["errors"]
+    assert (values["names"], values["counts"]) == (["tfidf"], [])
+
+
+def test_losses_have_a_chart_per_run_that_left_any(make_comparison):
+    comparison = make_comparison(["tfidf", "plain", "flipped"], seeds=(0,))
+    rows = [{"step": step, "objective": "answer_cross_entropy", "value": 1 / step} for step in (1, 2)]
+    runs = [dataclasses.replace(run, losses=rows if run.name != "tfidf" else ()) for run in comparison.runs]
+    values, found = contents(dataclasses.replace(comparison, runs=runs))
+    assert values["losses"] == [
+        {"name": "plain", "chart": "losses-0"},
+        {"name": "flipped", "chart": "losses-1"},
+    ]
+    assert {"losses-0", "losses-1"} <= set(found)
 
 
 def test_texts_of_one_length_have_no_section(make_comparison):

@@ -6,13 +6,14 @@ import csv
 import io
 import os
 import stat
+import sys
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from flipkd.errors import ResourceError
-from flipkd.stages.results import csv_text, require_writable, text_table
+from flipkd.stages.results import command_line, csv_text, require_writable, text_table
 
 
 @given(st.lists(st.tuples(st.text(), st.none() | st.integers()), max_size=20))
@@ -45,3 +46,16 @@ def test_a_read_only_folder_is_refused(tmp_path):
     tmp_path.chmod(stat.S_IRUSR | stat.S_IXUSR)
     with pytest.raises(ResourceError, match="choose a folder that you may write to"):
         require_writable(tmp_path / "o.csv")
+
+
+@pytest.mark.parametrize(
+    "words, told",
+    [
+        (["/usr/bin/flipkd", "compare", "--set", "seeds=[0, 1]"], "flipkd compare --set 'seeds=[0, 1]'"),
+        (["/x/flipkd/__main__.py", "compare"], "flipkd compare"),
+        (["mine.py"], "mine.py"),
+    ],
+)
+def test_the_command_is_what_was_started(monkeypatch, words, told):
+    monkeypatch.setattr(sys, "argv", words)
+    assert command_line() == told

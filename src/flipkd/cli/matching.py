@@ -29,6 +29,7 @@ def evaluate(
     columns: Columns = None,
     base_model: BaseModel = None,
     output: Annotated[str | None, typer.Option("--output", help="JSON file to write too", show_default=False)] = None,
+    report: Annotated[str | None, typer.Option("--report", help="HTML page to write too", show_default=False)] = None,
     batch_size: BatchSize = None,
     cascade: Cascade = False,
     as_json: AsJson = False,
@@ -47,6 +48,7 @@ def evaluate(
             output=output,
             batch_size=batch_size,
             cascade=cascade,
+            report=report,
         )
     show(json.dumps(metrics, indent=2) if as_json else metrics_table({"test": metrics}))
 

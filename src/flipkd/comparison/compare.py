@@ -48,7 +48,7 @@ def compare(config: CompareConfig, *, processes: int = 1) -> list[dict[str, Any]
             logger.warning("[%d/%d] %s%s", number, len(runs), _called(run), " (found)" if found else "")
             results.append(found or compute(run, identity))
             if not found or number == len(runs) or failed:  # readable while it runs, and after a stop
-                about_page = write_summary(config, sets, results)
+                about_page = write_summary(config, sets, results, planned=len(runs))
     if failed:
         _raise(failed, count=len(runs))
     logger.warning(about_page)

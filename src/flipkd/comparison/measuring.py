@@ -1,21 +1,14 @@
-"""What a result says of the process that computed it: its command and its peak memory."""
+"""The peak memory of the process that computes a run."""
 
 from __future__ import annotations
 
 import ctypes
 import gc
 import logging
-import shlex
 import sys
 from pathlib import Path
 
 logger = logging.getLogger(__name__)
-
-
-def command_line() -> str:
-    """The command that this process was started with; of a script of one's own, the script."""
-    name = Path(sys.argv[0]).name
-    return shlex.join(["flipkd" if name == "__main__.py" else name, *sys.argv[1:]])
 
 
 def reset_peak_memory() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from flipkd.comparison.blends import is_current
-from flipkd.comparison.measuring import command_line, peak_memory, reset_peak_memory
+from flipkd.comparison.measuring import peak_memory, reset_peak_memory
 from flipkd.comparison.run import Run
 from flipkd.comparison.scores import Split, read_scores, result_path, save_scores, scores_path
 from flipkd.evaluate.calibration import fit_calibration
@@ -22,6 +22,7 @@ from flipkd.evaluate.metrics import measure
 from flipkd.evaluate.thresholds import best_threshold
 from flipkd.files import read_json, write_json
 from flipkd.stages.pairs import labels_of
+from flipkd.stages.results import command_line
 from flipkd.tables import pick
 
 logger = logging.getLogger(__name__)

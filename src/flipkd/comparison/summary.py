@@ -6,22 +6,26 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from flipkd.comparison.measuring import command_line
 from flipkd.comparison.scores import read_scores, result_path, scores_path
 from flipkd.comparison.systems import system_called
 from flipkd.config import CompareConfig
 from flipkd.errors import ConfigError
 from flipkd.files import write_json, write_text
 from flipkd.report.comparison import Comparison, RunScores, summary_rows
+from flipkd.report.losses import read_losses
 from flipkd.stages.pairs import labels_of
+from flipkd.stages.results import command_line
+from flipkd.training.trainer import METRICS
 
 
-def write_summary(config: CompareConfig, sets: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> str:
+def write_summary(
+    config: CompareConfig, sets: Mapping[str, Any], results: Sequence[Mapping[str, Any]], *, planned: int
+) -> str:
     """Write `results.json` (summary, paired differences, every run) and `report.html` into the output folder.
 
     Returns where the page is, or why there is none: the drawing libraries are an extra.
     """
-    comparison = _comparison(config, sets, results)
+    comparison = _comparison(config, sets, results, planned=planned)
     output_dir = Path(config.output_dir)
     whole = {
         "data": config.data,
@@ -41,7 +45,9 @@ def write_summary(config: CompareConfig, sets: Mapping[str, Any], results: Seque
     return f"report: {write_text(output_dir / 'report.html', page)}"
 
 
-def _comparison(config: CompareConfig, sets: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> Comparison:
+def _comparison(
+    config: CompareConfig, sets: Mapping[str, Any], results: Sequence[Mapping[str, Any]], *, planned: int
+) -> Comparison:
     runs = []
     for result in results:
         scores = read_scores(scores_path(result_path(config.output_dir, config.data, result["name"], result["seed"])))
@@ -53,6 +59,7 @@ def _comparison(config: CompareConfig, sets: Mapping[str, Any], results: Sequenc
                 result=result,
                 validation={kind: split.validation for kind, split in scores.items()},
                 test={kind: split.test for kind, split in scores.items()},
+                losses=_losses(config, result),
             )
         )
     labels = {name: labels_of(dataset) for name, dataset in sets.items()}
@@ -65,4 +72,12 @@ def _comparison(config: CompareConfig, sets: Mapping[str, Any], results: Sequenc
         validation_label=labels["validation"],
         counts={name: {"pairs": len(label), "positives": int((label == 1).sum())} for name, label in labels.items()},
         command=command_line(),
+        planned=planned,
     )
+
+
+def _losses(config: CompareConfig, result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    if not result.get("matcher"):
+        return []
+    objectives = result["identity"]["train"]["objectives"]
+    return read_losses((Path(config.output_dir) / result["matcher"]).with_name(METRICS), objectives)

@@ -130,7 +130,7 @@ _ALL = (
     ),
 )
 SYSTEMS: Mapping[str, System] = {system.name: system for system in _ALL}
-BLENDS: Mapping[str, Mapping[str, str]] = {
+BLENDS: Mapping[str, Mapping[str, Any]] = {
     "plain+teacher_finetuned": {
         "colour": "#f0a3c0",
         "in_a_sentence": "the weighted sum of the scores of plain LoRA and of the fine-tuned teacher",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from flipkd.report.comparison import Comparison
@@ -121,6 +121,23 @@ def by_length(quarters: Sequence[str], rows: Sequence[dict[str, Any]], systems: 
     return _spec(lines + base.mark_point(filled=True, size=50, opacity=1), height=300)
 
 
+def losses(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Each objective's loss over the steps of training."""
+    import altair as alt
+
+    names = list(dict.fromkeys(visible(row["objective"]) for row in rows))
+    values = [{**row, "objective": visible(row["objective"])} for row in rows]
+    lines = alt.Chart(alt.InlineData(values=values)).mark_line(strokeWidth=1.8)
+    scale = alt.Scale(domain=names, scheme="tableau10")
+    legend = alt.Legend(title=None, orient="bottom", columns=2, labelLimit=180)
+    chart = lines.encode(
+        x=alt.X("step:Q", title="step", axis=alt.Axis(tickCount=5)),
+        y=alt.Y("value:Q", title="loss", scale=alt.Scale(zero=False)),
+        color=alt.Color("objective:N", scale=scale, legend=legend),
+    )
+    return _spec(chart, height=240)
+
+
 def systems_of(comparison: Comparison, names: Sequence[str]) -> dict[str, System]:
     """Name as it is shown -> system, for colours and dashes."""
     return {visible(name): comparison.runs_of(name)[0].system for name in names}
@@ -188,6 +205,6 @@ def _spec(chart: Any, *, height: Any) -> dict[str, Any]:
         titleFontSize=12,
         titleFontWeight="normal",
         titlePadding=8,
-    )
+    ).configure_legend(labelColor=INK, labelFontSize=12)
     spec: dict[str, Any] = chart.to_dict()
     return spec

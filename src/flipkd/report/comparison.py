@@ -24,7 +24,8 @@ class RunScores:
     """The scores of one run (name, seed).
 
     name: "plain", "flipped", or that of a variant; system: what it is a variant of; result: the run's result file as read;
-    validation, test: name of a score -> its values [V], [N].
+    validation, test: name of a score -> its values [V], [N]; probability: P(match) of the test pairs [N], by default a fit on
+    validation; losses: as `flipkd.report.losses.read_losses` gives them.
     """
 
     name: str
@@ -33,6 +34,8 @@ class RunScores:
     result: Mapping[str, Any]
     validation: Mapping[str, NDArray[np.float64]]
     test: Mapping[str, NDArray[np.float64]]
+    probability: NDArray[np.float64] | None = None
+    losses: Sequence[Mapping[str, Any]] = ()
 
     @property
     def score(self) -> str:
@@ -45,6 +48,12 @@ class RunScores:
         return float(self.result["by_score"][self.score]["validation"]["threshold"])
 
     @property
+    def review_threshold(self) -> float | None:
+        """The score from which a pair that is no match goes to review; None where none does."""
+        value = self.result["by_score"][self.score]["validation"].get("review_threshold")
+        return None if value is None else float(value)
+
+    @property
     def matches(self) -> NDArray[np.bool_]:
         """The decision on each test pair [N]."""
         return self.test[self.score] >= self.threshold
@@ -54,7 +63,8 @@ class RunScores:
 class Comparison:
     """The runs of several systems on the same pairs: text1, text2, label of the test pairs [N], labels of validation [V].
 
-    counts: split -> {"pairs", "positives"}; command: what makes the comparison again. Raises DataError for runs that
+    counts: split -> {"pairs", "positives"}; command: what makes the comparison again; planned:
+    runs that there will be in the end. Raises DataError for runs that
     do not fit: none at all, a (name, seed) twice, scores of another length than the labels.
     """
 
@@ -66,6 +76,7 @@ class Comparison:
     validation_label: NDArray[np.int64]
     counts: Mapping[str, Mapping[str, int]]
     command: str
+    planned: int = 0
 
     def __post_init__(self) -> None:
         if not self.runs:
@@ -118,7 +129,7 @@ def summary_rows(comparison: Comparison) -> list[dict[str, Any]]:
     """One row per name over its seeds, for JSON, terminal and page alike.
 
     Each has name, system, seeds (how many), scores (those chosen), per metric (f1, average_precision, accuracy,
-    roc_auc) a dict with mean and, from two seeds on, sd, low and high (Student's 95 % interval), seconds (mean),
+    roc_auc) as `spread` gives it, seconds (mean),
     peak_memory_bytes (largest), train_pairs_per_second and score_pairs_per_second (mean; None where not measured).
     """
     return [_row(comparison.runs_of(name)) for name in comparison.names]
@@ -130,7 +141,7 @@ def score_rows(comparison: Comparison, name: str) -> list[dict[str, Any]]:
     kinds = [kind for kind in runs[0].result["by_score"] if all(kind in run.result["by_score"] for run in runs)]
     return [
         {"score": kind, "chosen": sum(run.score == kind for run in runs), "seeds": len(runs)}
-        | {metric: _spread([run.result["by_score"][kind]["test"][metric] for run in runs]) for metric in METRICS}
+        | {metric: spread([run.result["by_score"][kind]["test"][metric] for run in runs]) for metric in METRICS}
         for kind in kinds
     ]
 
@@ -140,18 +151,23 @@ def _row(runs: Sequence[RunScores]) -> dict[str, Any]:
     tests = [run.result["by_score"][run.score]["test"] for run in runs]
     row: dict[str, Any] = {"name": runs[0].name, "system": runs[0].system.name, "seeds": len(runs)}
     row["scores"] = sorted({run.score for run in runs})
-    row |= {metric: _spread([test[metric] for test in tests]) for metric in METRICS}
+    row |= {metric: spread([test[metric] for test in tests]) for metric in METRICS}
     row["seconds"] = _mean([result.get("seconds") for result in results])
     peaks = [result["peak_memory_bytes"] for result in results if result.get("peak_memory_bytes") is not None]
     row["peak_memory_bytes"] = max(peaks, default=None)
     return row | {speed: _mean([(result.get("cost") or {}).get(speed) for result in results]) for speed in SPEEDS}
 
 
-def _spread(values: Sequence[float]) -> dict[str, float]:
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """The mean of shares and, from two on, sd, half the width of Student's 95 % interval, and its ends inside [0, 1]."""
     if len(values) < 2:
         return {"mean": float(values[0])}
     found = mean_interval(values)
-    return {key: found[key] for key in ("mean", "sd", "low", "high")}
+    half = (found["high"] - found["low"]) / 2
+    return {"mean": found["mean"], "sd": found["sd"], "half": half} | {
+        "low": max(found["low"], 0.0),
+        "high": min(found["high"], 1.0),
+    }
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

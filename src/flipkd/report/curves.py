@@ -22,7 +22,9 @@ Rows = list[dict[str, Any]]
 
 
 def probabilities(comparison: Comparison, run: RunScores) -> NDArray[np.float64]:
-    """P(match) of the test pairs [N] by a sigmoid fitted on validation."""
+    """P(match) of the test pairs [N]: the run's own, or a sigmoid fitted on validation."""
+    if run.probability is not None:
+        return run.probability
     fit = fit_calibration(run.validation[run.score], comparison.validation_label, method="sigmoid")
     return fit.apply(run.test[run.score])
 

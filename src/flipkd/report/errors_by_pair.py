@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from flipkd.report.comparison import Comparison, RunScores
 from flipkd.report.curves import probabilities
 
-LARGEST_EXAMPLES = 30
+LARGEST_EXAMPLES = 300
 QUARTERS = 4
 
 
@@ -32,22 +32,25 @@ def who_is_right(comparison: Comparison, runs: Sequence[RunScores]) -> list[dict
     ]
 
 
-def disagreements(comparison: Comparison, runs: Sequence[RunScores]) -> list[dict[str, Any]]:
-    """Test pairs that the runs do not all decide alike, the widest spread of calibrated probabilities first."""
-    matches = np.stack([run.matches for run in runs])
+def mistakes(comparison: Comparison, runs: Sequence[RunScores]) -> tuple[list[dict[str, Any]], int]:
+    """Test pairs that some of the runs decide wrongly, the surest mistake by probability first; and how many there are.
+
+    wrong: the places of these runs; opinions: per run match, right, probability.
+    """
+    label = comparison.label == 1
+    wrong = np.stack([run.matches != label for run in runs])
     probability = np.stack([probabilities(comparison, run) for run in runs])
-    rows = np.flatnonzero(matches.any(axis=0) & ~matches.all(axis=0))
-    spread = np.ptp(probability[:, rows], axis=0)
+    rows = np.flatnonzero(wrong.any(axis=0))
+    surest = np.where(wrong, np.abs(probability - label), 0).max(axis=0)
     found = []
-    for row in rows[np.argsort(-spread, kind="stable")][:LARGEST_EXAMPLES]:
-        label = bool(comparison.label[row])
+    for row in rows[np.argsort(-surest[rows], kind="stable")][:LARGEST_EXAMPLES]:
         opinions = [
-            {"match": bool(match), "right": bool(match) == label, "probability": float(value)}
-            for match, value in zip(matches[:, row], probability[:, row], strict=True)
+            {"match": bool(label[row] ^ error), "right": not error, "probability": float(value)}
+            for error, value in zip(wrong[:, row], probability[:, row], strict=True)
         ]
-        texts = {"text1": comparison.text1[row], "text2": comparison.text2[row]}
-        found.append(texts | {"label": label, "opinions": opinions})
-    return found
+        texts = {"text1": comparison.text1[row], "text2": comparison.text2[row], "label": bool(label[row])}
+        found.append(texts | {"wrong": np.flatnonzero(wrong[:, row]).tolist(), "opinions": opinions})
+    return found, len(rows)
 
 
 def by_length(comparison: Comparison) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

@@ -16,26 +16,30 @@ REQUIRED = ("altair", "jinja2", "vl_convert")
 
 
 def render(comparison: Comparison) -> str:
-    """The whole page as HTML, the same bytes for the same comparison.
-
-    Raises ConfigError with what to install when a package of the extra `report` is missing.
-    """
-    for module in REQUIRED:
-        try:
-            import_module(module)
-        except ImportError as error:
-            raise ConfigError(f'the report needs {module} ({error}); pip install "flipkd[report]"') from error
+    """The whole page as HTML, the same bytes for the same comparison. Raises as `require_installed`."""
+    require_installed()
     from flipkd.report import charts, sections
 
     values, found = sections.contents(comparison)
     scripts = [_chart_library(), _resource("page.js")]
     values["charts"] = {name: charts.as_json(spec) for name, spec in found.items()}
+    values["explorer"] = charts.as_json(values["explorer"])
     values["scripts"] = scripts
+    values["style"] = _resource("page.css")
     values["policy"] = _policy(scripts)
     values["class_colours"] = charts.CLASS_COLOURS
     values["words"] = words
     html: str = _template().render(values)
     return html
+
+
+def require_installed() -> None:
+    """Raise ConfigError with what to install when a package of the extra `report` is missing."""
+    for module in REQUIRED:
+        try:
+            import_module(module)
+        except ImportError as error:
+            raise ConfigError(f'the report needs {module} ({error}); pip install "flipkd[report]"') from error
 
 
 def _template() -> Any:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flipkd.evaluate.combine import SYMMETRIC
-from flipkd.report import charts, curves, errors_by_pair, words
+from flipkd.report import charts, curves, decisions, errors_by_pair, words
 from flipkd.report.comparison import Comparison, RunScores, score_rows, summary_rows
 
 Charts = dict[str, dict[str, Any]]  # name of a place on the page -> its spec; filled as the sections are made
@@ -29,6 +29,11 @@ def contents(comparison: Comparison) -> tuple[dict[str, Any], Charts]:
         "symmetric": any(kind.endswith(SYMMETRIC) for run in comparison.runs for kind in run.test),
         "several_seeds": any(row["seeds"] > 1 for row in summary),
         "headline": headline(comparison, summary, differences),
+        "single": len(comparison.names) == 1 and not comparison.runs[0].system.compared_with,
+        "always_match": decisions.always_match_f1(comparison.label),
+        "decisions": decisions.decision_rows(comparison),
+        "explorer": decisions.explorer(comparison, drawn),
+        "losses": loss_section(drawn, found),
         "differences": [section for section in differences if section["rows"]],
         "curves": curve_section(comparison, drawn, found),
         "distributions": distribution_section(comparison, drawn, found),
@@ -59,6 +64,7 @@ def compared(comparison: Comparison) -> list[dict[str, Any]]:
                 "name": name,
                 "system": run.system,
                 "variant": name != run.system.name,
+                "folders": [run.result["matcher"] for run in comparison.runs_of(name) if run.result.get("matcher")],
                 "changed": words.shortened(json.dumps(changed, ensure_ascii=False)) if changed else "",
             }
         )
@@ -127,6 +133,8 @@ def distribution_section(
     """Scores of matches and of non-matches before, with plain and with flipped training."""
     by_system = {run.system.name: run for run in runs}
     shown = [by_system[system] for system in ("untrained", "plain", "flipped") if system in by_system]
+    if not runs[0].system.compared_with:
+        shown = list(runs)
     for run in shown:
         found[f"distribution-{run.system.name}"] = charts.distribution(*curves.distribution(comparison, run))
     return [
@@ -160,18 +168,24 @@ def _teacher_settings(run: RunScores) -> tuple[Any, dict[str, Any]]:
     return identity.get("teach"), own
 
 
-def error_section(comparison: Comparison) -> dict[str, Any] | None:
-    """Who is right where teacher, plain and flipped disagree."""
-    runs = _first_shared(comparison, JUDGES)
-    if len(runs) < 2:
-        return None
-    examples = errors_by_pair.disagreements(comparison, runs)
-    return {
-        "names": [run.name for run in runs],
-        "seed": runs[0].seed,
-        "counts": errors_by_pair.who_is_right(comparison, runs),
-        "examples": examples,
-    }
+def error_section(comparison: Comparison) -> dict[str, Any]:
+    """The pairs that teacher, plain and flipped get wrong, and who is right; of other comparisons the first runs."""
+    runs = _first_shared(comparison, JUDGES) or _first_runs(comparison)[-1:]
+    pairs, count = errors_by_pair.mistakes(comparison, runs)
+    counts = errors_by_pair.who_is_right(comparison, runs)
+    names = [run.name for run in runs]
+    return {"names": names, "seed": runs[0].seed, "counts": counts, "pairs": pairs, "mistakes": count}
+
+
+def loss_section(runs: Sequence[RunScores], found: Charts) -> list[dict[str, str]]:
+    """The loss curves of the runs that left any."""
+    shown: list[dict[str, str]] = []
+    for run in runs:
+        if run.losses:
+            place = f"losses-{len(shown)}"
+            found[place] = charts.losses(run.losses)
+            shown.append({"name": run.name, "chart": place})
+    return shown
 
 
 def length_section(comparison: Comparison, found: Charts) -> dict[str, Any] | None:
@@ -184,10 +198,18 @@ def length_section(comparison: Comparison, found: Charts) -> dict[str, Any] | No
     drawn = [row for row in rows if row["name"] in main]
     found["lengths"] = charts.by_length(labels, drawn, charts.systems_of(comparison, [row["name"] for row in drawn]))
     return {
-        "quarters": [quarter | {"label": label} for quarter, label in zip(quarters, labels, strict=True)],
+        "quarters": [
+            quarter | {"label": label, "always_match": _always_match(quarter)}
+            for quarter, label in zip(quarters, labels, strict=True)
+        ],
         "rows": rows,
         "drawn": [row["name"] for row in drawn],
     }
+
+
+def _always_match(quarter: Mapping[str, int]) -> float | None:
+    """F1 of calling every pair of a quarter a match."""
+    return 2 * quarter["positives"] / (quarter["pairs"] + quarter["positives"]) if quarter["positives"] else None
 
 
 def _first_runs(comparison: Comparison) -> list[RunScores]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from typing import Any
+from urllib.parse import quote
 
 SIGNIFICANT = 0.05
 LARGEST_TEXT = 200
@@ -92,6 +93,16 @@ def speed(pairs: float | None) -> str:
 def figure(value: float | None) -> str:
     """A metric between 0 and 1."""
     return "–" if value is None else f"{value:.3f}"
+
+
+def count(value: float) -> str:
+    """A count of pairs, or a mean of counts."""
+    return f"{value:,.0f}" if value == round(value) else f"{value:,.1f}"
+
+
+def link(folder: str) -> str:
+    """The address of a folder beside the page; no part of it can name a scheme or a host."""
+    return "./" + quote(folder, errors="replace")
 
 
 def visible(text: Any) -> str:

@@ -1,4 +1,4 @@
-"""Results as text: tables for the terminal and for Markdown, CSV, and the check that a result can be written."""
+"""Results as text: tables, CSV, the command that made them; and the check that a result can be written."""
 
 from __future__ import annotations
 
@@ -6,12 +6,20 @@ import csv
 import errno
 import io
 import os
+import shlex
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from flipkd.errors import UsageError
 from flipkd.files import refuse_special, resource_errors
+
+
+def command_line() -> str:
+    """The command that this process was started with; of a script of one's own, the script."""
+    name = Path(sys.argv[0]).name
+    return shlex.join(["flipkd" if name == "__main__.py" else name, *sys.argv[1:]])
 
 
 def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

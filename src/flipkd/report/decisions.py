@@ -1,0 +1,66 @@
+"""Decisions at a threshold: precision, recall and confusion counts, at each run's own threshold and at all others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flipkd.report.comparison import Comparison, RunScores, spread
+from flipkd.report.words import visible
+
+LARGEST_STEPS = 200  # thresholds that the slider has at most
+COUNTS = ("found", "missed", "false_alarms", "rejected")
+
+
+def always_match_f1(label: NDArray[np.int64]) -> float | None:
+    """F1 of calling every pair a match, None where no pair is one."""
+    share = float(np.mean(label))
+    return 2 * share / (1 + share) if share else None
+
+
+def decision_rows(comparison: Comparison) -> list[dict[str, Any]]:
+    """Per name: precision and recall as `spread` gives them, and the four counts, means over the seeds."""
+    rows = []
+    for name in comparison.names:
+        counts = [_counts(run.matches, comparison.label) for run in comparison.runs_of(name)]
+        found, missed, false_alarms, _ = np.array(counts, np.float64).T
+        row: dict[str, Any] = dict(zip(COUNTS, np.mean(counts, axis=0).tolist(), strict=True))
+        row["precision"] = spread((found / np.maximum(found + false_alarms, 1)).tolist())
+        row["recall"] = spread((found / np.maximum(found + missed, 1)).tolist())
+        rows.append({"name": name} | row)
+    return rows
+
+
+def _counts(matches: NDArray[np.bool_], label: NDArray[np.int64]) -> tuple[int, int, int, int]:
+    """Matches that are found, matches that are missed, other pairs called a match, other pairs that are not."""
+    found = int((matches & (label == 1)).sum())
+    called, positives = int(matches.sum()), int(label.sum())
+    return found, positives - found, called - found, len(label) - called - positives + found
+
+
+def explorer(comparison: Comparison, runs: Sequence[RunScores]) -> dict[str, Any]:
+    """Rising thresholds of each run, and how many pairs and how many matches reach each of them.
+
+    `own` and `review` are the places of the run's own thresholds among them; nothing reaches the last one.
+    """
+    systems = []
+    for run in runs:
+        score = np.sort(run.test[run.score].astype(np.float64))
+        matches = np.sort(run.test[run.score][comparison.label == 1].astype(np.float64))
+        steps = np.quantile(score, np.linspace(0, 1, LARGEST_STEPS), method="nearest")
+        review = run.threshold if run.review_threshold is None else run.review_threshold
+        cuts = np.unique([*steps, run.threshold, review, np.nextafter(max(score[-1], run.threshold), np.inf)])
+        systems.append(
+            {
+                "name": visible(run.name),
+                "cuts": [float(f"{cut:.5g}") for cut in cuts],
+                "called": (len(score) - np.searchsorted(score, cuts)).tolist(),
+                "hits": (len(matches) - np.searchsorted(matches, cuts)).tolist(),
+                "own": int(np.searchsorted(cuts, run.threshold)),
+                "review": int(np.searchsorted(cuts, review)),
+            }
+        )
+    return {"pairs": len(comparison.label), "matches": int(comparison.label.sum()), "systems": systems}
