@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import hashlib
+import html
 import json
 import re
 import shutil
@@ -257,3 +258,48 @@ def test_a_browser_refuses_a_script_that_is_not_ours(make_comparison, tmp_path):
     assert "<title>owned" not in dom
     assert len(told) == 1
     assert "Content Security Policy" in told[0]
+
+
+USER = """<script>
+const move = (name, value) => {
+  const input = document.getElementById(name);
+  input.value = value;
+  input.dispatchEvent(new Event("input"));
+};
+const figure = (name) => document.querySelector(`[data-figure="${name}"]`).textContent;
+const shown = () => [...document.getElementById("pairs").tBodies[0].rows].filter((row) => !row.hidden);
+const did = {};
+move("explorer-match", 0);
+did.all = ["precision", "recall", "review", "found", "missed"].map(figure);
+move("explorer-match", document.getElementById("explorer-match").max);
+did.none = ["precision", "recall", "review", "accuracy"].map(figure);
+document.querySelectorAll("#pairs button")[3].click();
+did.rising = shown().map((row) => Number(row.cells[3].dataset.value));
+document.querySelectorAll("#pairs button")[3].click();
+did.falling = shown().map((row) => Number(row.cells[3].dataset.value));
+const choice = document.getElementById("pairs-show");
+choice.value = "1";
+choice.dispatchEvent(new Event("change"));
+did.wrong = shown().map((row) => row.dataset.wrong);
+move("pairs-find", "QUESTION 1");
+did.found = shown().map((row) => row.cells[0].textContent + " " + row.cells[1].textContent);
+document.body.dataset.did = JSON.stringify(did);
+</script></body>"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH")
+def test_a_user_moves_the_thresholds_and_sorts_and_filters_the_pairs(make_comparison, tmp_path):
+    page = render(make_comparison(["teacher_finetuned", "plain"], seeds=(0,), n=100))
+    page = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page)
+    page = USER.join(page.rsplit("</body>", 1))  # Vega holds the word too
+    dom, told = browsed(page, tmp_path)
+    assert told == []
+    did = json.loads(html.unescape(re.search(r'data-did="([^"]*)"', dom)[1]))
+    assert did["all"] == ["0.500", "1.000", "0.000", "50", "0"]
+    assert did["none"] == ["–", "0.000", "1.000", "–"], "the lower threshold stays, so all go to review"
+    assert did["rising"] == sorted(did["rising"])
+    assert did["falling"] == did["rising"][::-1]
+    assert did["wrong"]
+    assert all("1" in wrong.split() for wrong in did["wrong"])
+    assert did["found"]
+    assert all("question 1" in text for text in did["found"])
