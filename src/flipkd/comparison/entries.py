@@ -110,17 +110,19 @@ def entries(config: CompareConfig) -> list[Entry]:
 
 
 def _entry(config: CompareConfig, name: str) -> Entry:
-    words = list(config.variants.get(name, []))
-    picked = [word.partition("=")[2] for word in words if word.startswith("system=")]
+    assignments = list(config.variants.get(name, []))
+    picked = [one.partition("=")[2] for one in assignments if one.startswith("system=")]
     system = picked[-1] if picked else ("flipped" if name in config.variants else name)
     if system not in SYSTEMS:
         raise ConfigError(f"variants.{name}: no system is called {system!r}; {nearest(system, list(SYSTEMS))}")
-    teach_words = [word.removeprefix("teach.") for word in words if word.startswith("teach.")]
-    train_words = [word for word in words if not word.startswith(("teach.", "system="))]
-    teach, train = TeachConfig.changed(config.teach, teach_words), TrainConfig.changed(config.train, train_words)
-    for stage, settings in (("teach", teach), ("train", train)):
+    teach_changes = [one.removeprefix("teach.") for one in assignments if one.startswith("teach.")]
+    train_changes = [one for one in assignments if not one.startswith(("teach.", "system="))]
+    teach, train = TeachConfig.changed(config.teach, teach_changes), TrainConfig.changed(config.train, train_changes)
+    for command, settings in (("teach", teach), ("train", train)):
         if own := [key for key in OF_THE_COMPARISON if key in settings]:
-            raise ConfigError(f"{stage}.{own[0]} cannot be set here: a comparison gives each run its own (see seeds)")
+            raise ConfigError(
+                f"{command}.{own[0]} cannot be set here: a comparison gives each run its own (see seeds)"
+            )
     fixed = SYSTEMS[system].settings
     for key, value in (_differing(train, config.train) | _differing(teach, config.teach)).items():
         if key in fixed and value != fixed[key]:

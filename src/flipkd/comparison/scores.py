@@ -22,12 +22,12 @@ class Split:
 
 
 def result_path(output_dir: str | Path, data: str, name: str, seed: int) -> Path:
-    """Where the result of a run is kept."""
+    """Path of the result of a run."""
     return Path(output_dir) / "results" / f"{data}-{name}-seed{seed}.json"
 
 
 def scores_path(result: Path) -> Path:
-    """Where the scores behind a result file are kept."""
+    """Path of the scores that belong to a result file."""
     return result.parents[1] / "scores" / f"{result.stem}.safetensors"
 
 

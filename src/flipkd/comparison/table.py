@@ -38,7 +38,7 @@ def results_table(results: Sequence[dict[str, Any]]) -> str:
 
 
 def _row(results: Sequence[dict[str, Any]], kind: str, begin: list[str]) -> list[str]:
-    """One kind of score over the seeds that have it, behind the first cells."""
+    """One kind of score over the seeds that have it, after the first cells."""
     kinds = [result["score"] if kind == EACH_ITS_OWN else kind for result in results]
     units = [(result, own) for result, own in zip(results, kinds, strict=True) if own in result["by_score"]]
     cells = [_cell([unit["by_score"][own]["test"][metric] for unit, own in units]) for metric in SHOWN]

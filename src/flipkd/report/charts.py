@@ -60,7 +60,7 @@ def precision_recall(curve: Rows, operating: Rows, systems: dict[str, System], *
 
 
 def reliability(rows: Rows, systems: dict[str, System]) -> dict[str, Any]:
-    """Share of matches by predicted probability; on the diagonal a probability means what it says."""
+    """Share of matches by predicted probability; on the diagonal the two agree."""
     import altair as alt
 
     x = _share(alt.X, "predicted", "probability of a match that was predicted")
@@ -75,7 +75,7 @@ def reliability(rows: Rows, systems: dict[str, System]) -> dict[str, Any]:
 
 
 def distribution(rows: Rows, threshold: float) -> dict[str, Any]:
-    """Histograms of matches and of non-matches over each other, and where the threshold stands."""
+    """Histograms of matches and of non-matches over each other, and the threshold."""
     import altair as alt
 
     title, scale = "score, in standard deviations from the mean", alt.Scale(domain=[-3, 3])
@@ -144,7 +144,7 @@ def systems_of(comparison: Comparison, names: Sequence[str]) -> dict[str, System
 
 
 def as_json(spec: dict[str, Any]) -> str:
-    """A spec that may stand inside a script element: no `<`, no `&` and nothing beyond ASCII."""
+    """JSON that is safe inside a script element: no `<`, no `&` and nothing beyond ASCII."""
     text = json.dumps(spec, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 

@@ -111,7 +111,7 @@ class Comparison:
         return [run for run in self.runs if run.name == name]
 
     def main_name(self, system: str) -> str | None:
-        """The name that stands for a system: its own if it is there, else its first variant, else None."""
+        """The name that represents a system: its own if it is there, else its first variant, else None."""
         names = [run.name for run in self.runs if run.system.name == system]
         return system if system in names else next(iter(names), None)
 

@@ -44,7 +44,7 @@ def _counts(matches: NDArray[np.bool_], label: NDArray[np.int64]) -> tuple[int, 
 def explorer(comparison: Comparison, runs: Sequence[RunScores]) -> dict[str, Any]:
     """Rising thresholds of each run, and how many pairs and how many matches reach each of them.
 
-    `own` and `review` are the places of the run's own thresholds among them; nothing reaches the last one.
+    `own` and `review` are the indices of the run's own thresholds; no score reaches the last one.
     """
     systems = []
     for run in runs:

@@ -35,7 +35,7 @@ def who_is_right(comparison: Comparison, runs: Sequence[RunScores]) -> list[dict
 def mistakes(comparison: Comparison, runs: Sequence[RunScores]) -> tuple[list[dict[str, Any]], int]:
     """Test pairs that some of the runs decide wrongly, the surest mistake by probability first; and how many there are.
 
-    wrong: the places of these runs; opinions: per run match, right, probability.
+    wrong: the indices of these runs; opinions: per run match, right, probability.
     """
     label = comparison.label == 1
     wrong = np.stack([run.matches != label for run in runs])

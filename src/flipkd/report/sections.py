@@ -87,10 +87,10 @@ def headline(
                     {"sentence": sentence, "order": order, "ahead": row["ahead"], "seeds": len(row["seeds"])}
                 )
     ranked = sorted(summary, key=lambda row: -float(row["f1"]["mean"]))
-    # A blend's own time is none; its parts are told of.
+    # A blend takes no time of its own, so its parts' time is shown.
     against = [section["against"] for section in differences if section["system"].kind != "blend"]
-    told = [name, *against] if name else []
-    return {"verdicts": verdicts, "ranked": ranked, "costs": [row for row in summary if row["name"] in told]}
+    shown = [name, *against] if name else []
+    return {"verdicts": verdicts, "ranked": ranked, "costs": [row for row in summary if row["name"] in shown]}
 
 
 def difference_section(comparison: Comparison, against: str, found: Charts) -> dict[str, Any]:
