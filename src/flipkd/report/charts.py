@@ -127,7 +127,7 @@ def losses(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
     names = list(dict.fromkeys(visible(row["objective"]) for row in rows))
     values = [{**row, "objective": visible(row["objective"])} for row in rows]
-    lines = alt.Chart(alt.InlineData(values=values)).mark_line(strokeWidth=1.8)
+    lines = alt.Chart(alt.InlineData(values=values)).mark_line(strokeWidth=1.8, point={"size": 14})
     scale = alt.Scale(domain=names, scheme="tableau10")
     legend = alt.Legend(title=None, orient="bottom", columns=2, labelLimit=180)
     chart = lines.encode(
