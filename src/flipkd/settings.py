@@ -73,10 +73,16 @@ class Settings(BaseModel):
         return {name for name, field in cls.model_fields.items() if _member(field.annotation, dict)}
 
     @classmethod
+    def is_argument(cls, name: str) -> bool:
+        """Whether a field is given without its name on the command line, as it is."""
+        extra = cls.model_fields[name].json_schema_extra if name in cls.model_fields else None
+        return isinstance(extra, dict) and bool(extra.get("argument"))
+
+    @classmethod
     def _give(cls, values: dict[str, Any], name: str, value: Any) -> None:
         """Set a field from an option: the texts that were given for it, or the value itself."""
         texts = [value] if isinstance(value, str) else value
-        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        if cls.is_argument(name) or not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
             values[name] = value
         elif name not in cls.mappings():
             values[name] = cls._read([name], texts)
@@ -130,8 +136,7 @@ class Settings(BaseModel):
             hint = cls.elsewhere(where) or nearest(where, list(cls.model_fields))
             return where, f"no setting is called {where!r}; {hint}"
         if kind == "missing":
-            extra = cls.model_fields[where].json_schema_extra
-            option = "it" if isinstance(extra, dict) and extra.get("argument") else f"--{where}"
+            option = "it" if cls.is_argument(where) else f"--{where}"
             return where, f"{where} is missing; give {option}, or write it in the YAML file of --config"
         # A place is followed as far as the values go: for `float | dict` pydantic adds the name of each branch.
         depth, value = 0, values

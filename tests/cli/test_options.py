@@ -14,6 +14,7 @@ from commands import flipkd
 
 from flipkd import cli
 from flipkd.cli.options import SettingsCommand, command
+from flipkd.commands import CheckConfig, SearchConfig
 from flipkd.config import CompareConfig, TrainConfig
 from flipkd.settings import Settings
 
@@ -132,6 +133,11 @@ def test_a_comparison_reads_the_settings_inside_it_by_their_own_types():
     assert found.teach == {"prompt": "query: ", "fine_tune": "auto"}
     assert (found.seeds, found.systems) == ([0, 1], ["plain", "slow"])
     assert found.variants == {"slow": ["system=plain", "learning_rate=2e-4"]}
+
+
+def test_arguments_are_taken_as_they_are():
+    assert built(CheckConfig, "a,b.csv", "[c].csv").files == ["a,b.csv", "[c].csv"]
+    assert built(SearchConfig, "[1, 2]", "--matcher", "m", "--index", "i").query == "[1, 2]"
 
 
 def test_words_after_two_dashes_are_left_alone():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -103,6 +104,10 @@ def test_a_yaml_file_with_set_and_options_over_it(base_models, pair_files, tmp_p
     words = ("train", "--config", tmp_path / "run.yaml", "--output_dir", run, "--set", "lora_r=2", "--seed", 5)
     done = flipkd(*words)
     assert done.code == 0, done.err
+    assert f"loading {base_models['llama']} ..." in done.err
+    names, *figures = [line.split() for line in done.err.splitlines() if re.match(r" +(step|\d+)  ", line)]
+    assert names[:4] == ["step", "epoch", "loss", "answer_cross_entropy"]
+    assert [line[0] for line in figures] == ["1", "2", "3"]
     recorded = json.loads((run / "run.json").read_text())["config"]
     assert (recorded["lora_r"], recorded["readout_r"], recorded["seed"]) == (2, 8, 5)
     (tmp_path / "run.yaml").write_text("lerning_rate: 1\n")
