@@ -7,7 +7,7 @@ from pathlib import Path
 
 from transformers import Gemma3TextConfig, LlamaConfig, PreTrainedConfig, Qwen2Config
 
-from flipkd.stages.results import text_table
+from flipkd.commands.results import text_table
 from flipkd.student.language_model import LoraSettings
 from flipkd.student.memory import Shape, largest_batch, shape_of, training_memory
 

@@ -13,9 +13,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from flipkd import Index, Matcher
+from flipkd.commands.calibrate import calibrate
+from flipkd.commands.search import stored_vectors
 from flipkd.demo.bank import bank_pairs, bank_questions
-from flipkd.stages.calibrate import calibrate
-from flipkd.stages.search import stored_vectors
 
 NEIGHBOURS = 3
 

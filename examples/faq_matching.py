@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import flipkd
+from flipkd.commands.calibrate import calibrate
+from flipkd.commands.search import index, search
 from flipkd.config import TeachConfig, TrainConfig
 from flipkd.demo.bank import bank_pairs, bank_questions
-from flipkd.stages.calibrate import calibrate
-from flipkd.stages.search import index, search
 
 QUESTIONS = ["I can't find my card anywhere", "My transfer went to someone I don't know", "Can I bring my dog?"]
 

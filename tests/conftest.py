@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
-from commands import flipkd, given, student
+from command_line import flipkd, given, student
 from tiny import FAMILIES, build_encoders, build_model, build_tokenizer, make_table, write_pairs
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # a test that would reach for the network fails instead

@@ -64,7 +64,7 @@ def run_on_its_device(
     """Train by `trainer.fit` and nothing else; `graphs=False` keeps it from recording any."""
     kept, device, made = Run(folder), module.student.device.type, []
     kind = trainer.GraphedStep if device == "cuda" else Plain
-    look = trainer.Sentinels.on_pre_optimizer_step
+    look = trainer.HealthChecks.on_pre_optimizer_step
 
     def graphed(*given: Any, **more: Any) -> Any:
         made.append(kind(*given, **more))
@@ -85,7 +85,7 @@ def run_on_its_device(
     chosen |= {"per_device_train_batch_size": 8, "use_cpu": device == "cpu", "disable_tqdm": True} | arguments
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trainer, "GraphedStep", graphed)
-        patch.setattr(trainer.Sentinels, "on_pre_optimizer_step", noted)
+        patch.setattr(trainer.HealthChecks, "on_pre_optimizer_step", noted)
         if not graphs:
             patch.setattr(trainer, "_replays_graphs", lambda *_: False)
         elif device == "cpu":

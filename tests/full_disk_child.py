@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from commands import flipkd
+from command_line import flipkd
 
 disk, words = Path(sys.argv[1]) / "disk", sys.argv[2:]
 SIZE = 3_000_000

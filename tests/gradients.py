@@ -40,7 +40,7 @@ def losses_and_gradients(base: str, size: int) -> dict[str, Any]:
     for name, objectives in chosen.items():
         terms = resolve_objectives(objectives, teacher_facts=FACTS)
         module = DistillationModule(student, terms, queue_size=ROWS if name == MIXED else 0).train()
-        collate = Collator(student, table, represent=True)
+        collate = Collator(student, table, return_embeddings=True)
         answers = any("answers" in term.needs for term in terms)
         runs = DistributedDataParallel(module, find_unused_parameters=not answers) if dist.is_initialized() else module
         for start in (0, ROWS) if name == MIXED else (0,):

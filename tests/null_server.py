@@ -23,7 +23,7 @@ from flipkd.index import Index
 from flipkd.serve.limits import Limits
 from flipkd.serve.server import serve
 from flipkd.serve.service import Loaded, Service
-from flipkd.text import beginning
+from flipkd.text import truncate_text
 
 SPIED = 98
 
@@ -45,7 +45,7 @@ class NullMatcher:
         self.student = SimpleNamespace(
             prompt=SimpleNamespace(
                 text_ids=lambda texts: [([1] * len(t.split()), "long" in t) for t in texts],
-                looked_at=lambda text: (beginning(text, 2048), len(text) > 2048),
+                looked_at=lambda text: (truncate_text(text, 2048), len(text) > 2048),
             )
         )
 

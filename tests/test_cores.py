@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from commands import flipkd
+from command_line import flipkd
 
 from flipkd import cores, ranks
 from flipkd.cores import busy_warning, quota_cores, set_threads, set_up_openmp, usable_cores

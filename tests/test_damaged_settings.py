@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from tiny import build_model, build_tokenizer
 
+from flipkd.commands.teach import StoredTeacher
 from flipkd.errors import FlipkdError
 from flipkd.files import write_manifest
 from flipkd.matcher import Matcher
-from flipkd.stages.teach import StoredTeacher
 from flipkd.student.golden import golden_pair
 from flipkd.student.language_model import LoraSettings
 from flipkd.student.loading import new_student

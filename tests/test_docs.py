@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import test_rooms
+import test_architecture
 import torch
 import typer
 import yaml
@@ -346,10 +346,12 @@ def test_the_table_of_exit_codes():
     assert len(re.findall(r"^\| \d+ \| `", text, re.MULTILINE)) == len(leaves)
 
 
-def test_the_table_of_rooms():
+def test_the_table_of_packages():
     rows = re.findall(r"^\| `(\w+)` \| ?(.*?) ?\|$", text_of("docs/architecture.md"), re.MULTILINE)
     written = {room: set(re.findall(r"`(\w+)`", allowed)) for room, allowed in rows}
-    assert written == {room: set(below) for room, below in test_rooms.ROOMS.items() if room not in test_rooms.LOWEST}
+    assert written == {
+        room: set(below) for room, below in test_architecture.PACKAGES.items() if room not in test_architecture.LOWEST
+    }
 
 
 def test_the_table_of_packaged_models():

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from commands import flipkd
+from command_line import flipkd
 from tiny import make_table, randomise
 
+from flipkd.commands import serve as serving
 from flipkd.files import new_folder
 from flipkd.matcher import Matcher
-from flipkd.stages import serve as serving
 
 TABLE = make_table(12, seed=2)
 PAIRS = [*zip(TABLE.left, TABLE.right, strict=True), ("pin", "fee " * 40), ("x", "y"), ("my card", "fee " * 9)]

@@ -18,10 +18,10 @@ from faults import each_error, each_kill, in_child
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flipkd import claims, files
-from flipkd.claims import claimed
+from flipkd import files, run_lock
 from flipkd.errors import ArtefactError, RefusedError, ResourceError
 from flipkd.files import check_manifest, new_folder, read_json, write_bytes, write_json, write_manifest, write_text
+from flipkd.run_lock import locked_run
 
 OLD, NEW = b"old " * 50, b"the new content " * 20
 
@@ -50,7 +50,7 @@ def fresh(tmp_path):
 
 
 def names(folder: Path) -> set[str]:
-    return {path.name for path in folder.iterdir()} - {".lock", claims.RUN}
+    return {path.name for path in folder.iterdir()} - {".lock", run_lock.RUN}
 
 
 def assert_explained(error, place: Path, code: int) -> None:
@@ -195,7 +195,7 @@ def test_a_failed_folder_leaves_the_old_one_or_the_new_one(with_folder, before, 
 @pytest.mark.scenario("A3")
 def test_a_killed_folder_is_put_right_by_the_next_run_that_claims_the_place(with_folder, before):
     for place in each_kill(with_folder, write_folder):
-        with claimed(place, {}):
+        with locked_run(place, {}):
             assert state(place / "model") in (before, NEW)
             assert names(place) <= {"model"}
 
@@ -435,7 +435,7 @@ def test_a_folder_without_rights_is_named(shut):
             "file": lambda: write_bytes(shut / "file", NEW),
             "sub": lambda: write_bytes(shut / "sub" / "file", NEW),
             "model": lambda: new_folder(shut / "model").__enter__(),
-            ".lock": lambda: claimed(shut, {}).__enter__(),
+            ".lock": lambda: locked_run(shut, {}).__enter__(),
         }.items():
             with pytest.raises(ResourceError, match=r"cannot be written \(Permission denied\); choose") as caught:
                 act()

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from flipkd import partials
-from flipkd.claims import claimed
+from flipkd.commands.check import split
 from flipkd.files import TEMPORARY, new_folder, write_bytes, write_text
 from flipkd.partials import clear_stale, new_partial
-from flipkd.stages.check import split
+from flipkd.run_lock import locked_run
 
 CHILD = """
 import os, signal, sys
@@ -68,7 +68,7 @@ def test_split_and_runs_clear_their_folder(child, tmp_path):
     assert left(tmp_path) == []
     for name in ("run.json", "model"):
         (tmp_path / f"{TEMPORARY}0123abcd-{name}").touch()
-    with claimed(tmp_path, {}):
+    with locked_run(tmp_path, {}):
         assert left(tmp_path) == []
 
 

@@ -13,11 +13,11 @@ import pytest
 
 import flipkd
 from flipkd.cli.terminal import plain
-from flipkd.data.folding import spelling_of, words_of
+from flipkd.data.folding import spelling_key, word_key
 from flipkd.errors import shorten
 from flipkd.report.words import visible
 from flipkd.student.prompt import CHARACTERS_PER_TOKEN
-from flipkd.text import beginning, first_visible
+from flipkd.text import first_visible, truncate_text
 
 ROOT = Path(flipkd.__file__).parent
 METHODS = {"match", "fullmatch", "search", "sub", "split", "findall", "finditer"}
@@ -118,13 +118,13 @@ TEXTS = {
     "escapes": "\x1b" * 100_000,
 }
 FUNCTIONS = {
-    "words_of": words_of,
-    "spelling_of": spelling_of,
+    "words_of": word_key,
+    "spelling_of": spelling_key,
     "visible": visible,
     "plain": plain,
     "shorten": shorten,
     "first_visible": first_visible,
-    "beginning": lambda text: beginning(text, 16 * CHARACTERS_PER_TOKEN),
+    "beginning": lambda text: truncate_text(text, 16 * CHARACTERS_PER_TOKEN),
 }
 
 
@@ -137,8 +137,8 @@ def test_odd_characters_cost_little_more_than_letters(function):
 
 
 def test_marks_are_folded_as_they_were():
-    assert spelling_of("é" * 40) == spelling_of("e\u0301" * 40)
-    assert words_of("é" * 40) == words_of("e\u0301" * 40)
+    assert spelling_key("é" * 40) == spelling_key("e\u0301" * 40)
+    assert word_key("é" * 40) == word_key("e\u0301" * 40)
     orders = ("a" + "\u0315\u0300" * 15, "a" + "\u0300\u0315" * 15)
-    assert spelling_of(orders[0]) == spelling_of(orders[1]) != spelling_of("a")
-    assert "\u034f" not in words_of("a" + "\u0300" * 100)
+    assert spelling_key(orders[0]) == spelling_key(orders[1]) != spelling_key("a")
+    assert "\u034f" not in word_key("a" + "\u0300" * 100)

@@ -16,8 +16,8 @@ from typing import Any
 
 from measurements import FULL
 
+from flipkd.commands.results import text_table
 from flipkd.files import read_json
-from flipkd.stages.results import text_table
 
 RESULTS = Path(__file__).parent / "results"
 PAGE = Path(__file__).parents[2] / "docs" / "performance.md"

@@ -22,12 +22,12 @@ from typing import Any
 import numpy as np
 import yaml
 
+from flipkd.commands.results import text_table
 from flipkd.comparison.table import results_table
 from flipkd.evaluate import holm
 from flipkd.evaluate.combine import PLUS
 from flipkd.report.system import REFERENCES
 from flipkd.report.words import p_value
-from flipkd.stages.results import text_table
 
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent

@@ -99,7 +99,7 @@ class Scored:
     def _add(self, chunk: Sequence[tuple[str, Pair]]) -> None:
         pairs = [pair for _, pair in chunk]
         left, right = ([pair[side] for pair in pairs] for side in (0, 1))
-        kinds: dict[str, Any] = dict(score_pairs(self.matcher.student, left, right, represent=True).kinds)
+        kinds: dict[str, Any] = dict(score_pairs(self.matcher.student, left, right, return_embeddings=True).kinds)
         if self.matcher.teacher is not None:
             kinds["teacher"] = self.matcher.teacher_scores(pairs)
         for at, (key, _) in enumerate(chunk):

@@ -79,7 +79,7 @@ def training(task: Task) -> Callable[[], Any]:
     optimiser = torch.optim.AdamW([p for p in module.parameters() if p.requires_grad], lr=1e-4, fused=True)
     lengths = student.prompt.pair_lengths(table.left, table.right)
     rows = list(LengthGroupedRows(lengths, batch_size=BATCH, seed=SEED))
-    collate = Collator(student, table, represent=False)
+    collate = Collator(student, table, return_embeddings=False)
     batches = [collate(rows[at : at + BATCH]) for at in range(0, len(rows), BATCH)]
 
     def steps() -> None:

@@ -94,10 +94,10 @@ def training_work(module: DistillationModule, part: Task, *, seconds: float, bat
     """What a pass over `part` has done that took so long, in steps of `batch` pairs."""
     student, count = module.student, len(part.left)
     tokens, rows = real_tokens(student.prompt, part), count
-    if student.prompt.reading == "separate" and module.represent:
+    if student.prompt.reading == "separate" and module.return_embeddings:
         tokens += sum(len(row) for row in student.prompt.text_rows([*part.left, *part.right]))
         rows += 2 * count
-    repeated = len(student.prompt.head) * (rows - ceil(count / batch)) if module.behind_head else 0
+    repeated = len(student.prompt.head) * (rows - ceil(count / batch)) if module.after_head else 0
     flops = training_flops(student.language_model, tokens=tokens - repeated, pairs=count)
     return Work(seconds, count, tokens, flops)
 

@@ -16,7 +16,7 @@ from typing import Any
 from ratios import RATIOS, SMALLER_IS_BETTER, Ratio
 from run import RESULTS, differs
 
-from flipkd.stages.results import text_table
+from flipkd.commands.results import text_table
 
 PAGE = Path(__file__).parents[2] / "docs" / "performance.md"
 BLOCK = re.compile(r"(<!-- speed -->\n).*?(<!-- /speed -->)", re.DOTALL)

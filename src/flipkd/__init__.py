@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from flipkd.commands.teach import teach
+    from flipkd.commands.train import train
     from flipkd.comparison.compare import compare
     from flipkd.data.check import check_pairs
     from flipkd.data.pairs import read_pairs
@@ -17,8 +19,6 @@ if TYPE_CHECKING:
     from flipkd.index import Index
     from flipkd.matcher import Matcher
     from flipkd.objectives.batch import MatchBatch
-    from flipkd.stages.teach import teach
-    from flipkd.stages.train import train
     from flipkd.teachers.store import ScoreStore
     from flipkd.teachers.teacher import Teacher
 
@@ -34,8 +34,8 @@ _PUBLIC = {
     "measure": "flipkd.evaluate.metrics",
     "read_pairs": "flipkd.data.pairs",
     "split_pairs": "flipkd.data.split",
-    "teach": "flipkd.stages.teach",
-    "train": "flipkd.stages.train",
+    "teach": "flipkd.commands.teach",
+    "train": "flipkd.commands.train",
 }
 __all__ = [  # a literal copy of the table's names, which type checkers need
     "FlipkdError",

@@ -109,7 +109,7 @@ def new_folder(path: str | Path, *, replace: bool = False) -> Iterator[Path]:
     """Fill a folder under a temporary name; on a clean exit it gets its manifest and its name, else it vanishes.
 
     With `replace` an existing folder of that name is swapped out, and deleted only after the new one stands; a process
-    killed between the two renames leaves it as `.partial-old-NAME`, and the next call or `claims.claimed` puts it back.
+    killed between the two renames leaves it as `.partial-old-NAME`, and the next call or `claims.locked_run` puts it back.
     What other killed processes left beside it goes.
     """
     path = Path(path)

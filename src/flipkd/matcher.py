@@ -25,7 +25,7 @@ from flipkd.student.loading import load_student
 from flipkd.student.model import Student
 from flipkd.student.scoring import Floats, encode_texts, score_pairs
 from flipkd.student.text_states import text_states
-from flipkd.teachers.aboard import TeacherAboard, load_aboard
+from flipkd.teachers.kept_teacher import KeptTeacherModel, load_kept_teacher
 from flipkd.text import normal_text
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Matcher:
         contract: ScoreContract,
         *,
         fingerprint: str | None = None,
-        teacher: TeacherAboard | None = None,
+        teacher: KeptTeacherModel | None = None,
         exact: bool = False,
     ) -> None:
         """Wrap a loaded student; `fingerprint` is the sha256 of the folder's manifest, which an index compares."""
@@ -92,7 +92,7 @@ class Matcher:
         student = student.to(place)
         check_golden(student, contract, inside)
         kept = contract.teacher
-        teacher = None if kept is None else load_aboard(inside, kept.model_dump(), device=place)
+        teacher = None if kept is None else load_kept_teacher(inside, kept.model_dump(), device=place)
         with library_errors(inside / CONTRACT, "its calibration cannot be read"):
             return cls(student, contract, fingerprint=sha256(inside / MANIFEST), teacher=teacher, exact=exact)
 
@@ -213,7 +213,7 @@ class Matcher:
                 left,
                 right,
                 batch_size=self._rows(batch_size),
-                represent="cosine" in weights,
+                return_embeddings="cosine" in weights,
                 states=self._states,
                 progress=progress,
             )

@@ -30,7 +30,7 @@ def is_empty(text: str) -> bool:
     return _VISIBLE.search(text) is None
 
 
-def beginning(text: str, most: int) -> str:
+def truncate_text(text: str, most: int) -> str:
     """At most so many characters, from the first visible one on where others alone are more than that."""
     if len(text) <= most:
         return text

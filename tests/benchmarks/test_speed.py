@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from commands import flipkd
+from command_line import flipkd
 from tiny import build_model, make_table, write_pairs
 
 FOLDER = Path(__file__).parents[2] / "benchmarks" / "speed"

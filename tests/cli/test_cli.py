@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from commands import flipkd, given
+from command_line import flipkd, given
 
 from flipkd import __version__ as flipkd_version
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from commands import flipkd
+from command_line import flipkd
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from commands import flipkd, given, student
+from command_line import flipkd, given, student
 
-from flipkd.commands import ServeConfig
+from flipkd.command_config import ServeConfig
+from flipkd.commands.serve import LIMITS
 from flipkd.files import write_manifest
 from flipkd.serve.limits import Limits
-from flipkd.stages.serve import LIMITS
 
 PLAIN = {"objectives": "{answer_cross_entropy: 1}"}
 TEXTS = "id,question\n007,how do I reset my pin\n008,where is my transfer\n"

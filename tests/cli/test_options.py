@@ -10,11 +10,11 @@ from typing import get_args
 
 import pytest
 import typer
-from commands import flipkd
+from command_line import flipkd
 
 from flipkd import cli
 from flipkd.cli.options import SettingsCommand, command
-from flipkd.commands import CheckConfig, SearchConfig
+from flipkd.command_config import CheckConfig, SearchConfig
 from flipkd.config import CompareConfig, TrainConfig
 from flipkd.settings import Settings
 

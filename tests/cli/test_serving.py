@@ -9,7 +9,7 @@ import sys
 
 import pytest
 import typer
-from commands import flipkd
+from command_line import flipkd
 
 from flipkd.cli import app
 from flipkd.serve.limits import Limits

@@ -11,10 +11,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from commands import flipkd
+from command_line import flipkd
 
 from flipkd.cli import terminal
-from flipkd.stages.results import text_table
+from flipkd.commands.results import text_table
 
 COLOUR = re.compile(r"\x1b\[[0-9;]*3[0-9]")
 HEADER = ["data", "system", "score", "F1", "AP", "accuracy", "AUC", "ECE", "seeds", "seconds", "GiB"]

@@ -11,11 +11,11 @@ import warnings
 import pytest
 import torch
 import typer
-from commands import flipkd
+from command_line import flipkd
 
 from flipkd import errors
 from flipkd.cli import terminal
-from flipkd.cli.terminal import prints_on_stderr, quieten_libraries, run, show
+from flipkd.cli.terminal import quiet_libraries, run, show, stdout_to_stderr
 from flipkd.errors import DataError
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False, pretty_exceptions_enable=False)
@@ -50,7 +50,7 @@ def end(how: str) -> None:
 @app.command()
 def talk() -> None:
     """A library that prints."""
-    with prints_on_stderr():
+    with stdout_to_stderr():
         print("a line of a library")
     show("the result")
 
@@ -124,7 +124,7 @@ def test_quiet_keeps_what_the_user_set(monkeypatch):
     before = library.level, hub.propagate
     try:
         with warnings.catch_warnings():
-            quieten_libraries()
+            quiet_libraries()
             warnings.warn("of a library", FutureWarning, stacklevel=1)
     finally:
         library.level, hub.propagate = before
@@ -178,7 +178,7 @@ def test_nor_can_the_log_a_warning_or_a_line_of_progress(monkeypatch, tmp_path):
         terminal.tell(f"path {HOSTILE}")
         raise DataError(f"file {HOSTILE}")
 
-    monkeypatch.setattr("flipkd.stages.check.check", check)
+    monkeypatch.setattr("flipkd.commands.check.check", check)
     done = flipkd("--verbose", "check", tmp_path / "a.csv")
     assert done.code == 3
     for what in ("column", "UserWarning: key", "path", "file"):

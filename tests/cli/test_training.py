@@ -15,9 +15,9 @@ import time
 from pathlib import Path
 
 import pytest
-from commands import flipkd, given, student
+from command_line import flipkd, given, student
 
-from flipkd.claims import claimed
+from flipkd.run_lock import locked_run
 
 PLAIN = {"objectives": "{answer_cross_entropy: 1}"}
 PAIRS_ONLY = {"objectives.in_batch_kl": 0}  # what a teacher without vectors can teach
@@ -151,7 +151,7 @@ def test_a_run_that_never_began_does_not_bind_its_folder(base_models, encoders, 
 
 @pytest.mark.scenario("T9")
 def test_two_runs_at_once(base_models, pair_files, tmp_path):
-    with claimed(tmp_path / "run", {}):
+    with locked_run(tmp_path / "run", {}):
         words = student(base_models["llama"], **PLAIN)
         done = flipkd("train", *given(pair_files), *words, "--output_dir", tmp_path / "run")
     assert done.code == 4

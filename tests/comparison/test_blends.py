@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from flipkd.commands.pairs import labels_of
 from flipkd.comparison.blends import blend, is_current
 from flipkd.comparison.entries import Entry
 from flipkd.comparison.run import Run
@@ -15,7 +16,6 @@ from flipkd.config import CompareConfig
 from flipkd.data import read_pairs
 from flipkd.errors import ArtefactError
 from flipkd.files import write_json
-from flipkd.stages.pairs import labels_of
 
 KINDS = {"flipped": ("answer", "cosine", "combined", "answer_symmetric", "with_teacher"), "plain": ("answer",)}
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import flipkd, given
+from command_line import flipkd, given
 
 from flipkd import FlipkdError, Matcher, read_pairs
 from flipkd.comparison.scores import Split, read_scores, save_scores, scores_path
@@ -321,7 +321,7 @@ def test_a_stop_leaves_figures_and_page_of_what_is_finished(words, tmp_path, mon
 def one_after_the_other(work, numbers, *, processes):
     """As `in_processes`, which test_processes.py tests, without the seconds of imports that each process costs."""
     work = pickle.loads(pickle.dumps(work))
-    levels = {name: logging.getLogger(name).level for name in ("flipkd.stages.pairs", "sentence_transformers")}
+    levels = {name: logging.getLogger(name).level for name in ("flipkd.commands.pairs", "sentence_transformers")}
     for number in numbers:
         try:
             yield number, work(number)

@@ -38,7 +38,7 @@ def bytes_file(tmp_path):
 def test_compressed_files_are_read(bytes_file, name, pack, caplog):
     dataset = read_pairs(bytes_file(pack(ROWS.encode()), name))
     assert dataset["text1"][:] == [f"left {i} é" for i in range(3000)]
-    right_name = {"gzip": ".gz", "zstd": ".zst"}[lines.packed_with(bytes_file(pack(b"x"), "x"))]
+    right_name = {"gzip": ".gz", "zstd": ".zst"}[lines.compression_of(bytes_file(pack(b"x"), "x"))]
     assert bool(caplog.messages) == (not name.lower().endswith(right_name))
 
 

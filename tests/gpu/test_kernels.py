@@ -46,7 +46,7 @@ def test_fused_norms_and_their_gradients_are_the_models_own(device, family, dtyp
 def everything(student, device):
     """(answers, vectors, gradients of all adapters) of a batch."""
     student.train().zero_grad()
-    reading = student(to_device(student.collate(LEFT, RIGHT, represent=True), torch.device(device)))
+    reading = student(to_device(student.collate(LEFT, RIGHT, return_embeddings=True), torch.device(device)))
     (reading.answers.sum() + reading.left[:, 0].sum() + (reading.left * reading.right).sum()).backward()
     gradients = torch.cat([p.grad.flatten() for _, p in sorted(student.named_parameters()) if p.grad is not None])
     return reading.answers, reading.left, gradients

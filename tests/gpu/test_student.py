@@ -20,7 +20,7 @@ each_reading = pytest.mark.parametrize("reading", READINGS)
 
 def outputs(student, left=LEFT, right=RIGHT, **settings):
     """(scores of the answers, cosines, vectors) as a matcher gets them."""
-    scores = score_pairs(student, left, right, represent=True, **settings)
+    scores = score_pairs(student, left, right, return_embeddings=True, **settings)
     return scores.answer, scores.cosine, encode_texts(student, left, **settings)
 
 
@@ -76,7 +76,9 @@ def test_long_beside_short_rows_give_finite_answers_and_gradients(student_on, de
     ).train()
     left, right = [" ".join(LEFT * 6), "pin", "fee", "card"], ["pin", "fee", " ".join(RIGHT * 6), "card"]
     for _ in range(3):
-        batch = {name: value.to(device) for name, value in student.collate(left, right, represent=True).items()}
+        batch = {
+            name: value.to(device) for name, value in student.collate(left, right, return_embeddings=True).items()
+        }
         reading_ = student(batch)
         (reading_.answers.square().sum() + (reading_.left * reading_.right).sum()).backward()
         assert all(part.isfinite().all() for part in (reading_.answers, reading_.left, reading_.right))

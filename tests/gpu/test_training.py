@@ -14,7 +14,7 @@ from tiny import FAMILIES, make_table
 from flipkd.errors import NumbersError
 from flipkd.student.rows import to_device
 from flipkd.training.batches import Collator, PairTable
-from flipkd.training.sentinels import Sentinels
+from flipkd.training.health_checks import HealthChecks
 
 READINGS = ["joint", "separate", "blocked"]
 MARK = "§"  # stands in no other text
@@ -41,7 +41,7 @@ def test_thirty_steps_over_long_and_short_rows_stay_finite(student_on, train, de
 def test_a_step_never_waits_for_the_gpu(student_on, family, reading):
     student = student_on("cuda", family, reading=reading, dtype="bfloat16")
     module, table = module_of(student).train(), make_table(16)
-    collate, sentinels = Collator(student, table, represent=True), Sentinels(module)
+    collate, sentinels = Collator(student, table, return_embeddings=True), HealthChecks(module)
     optimizer = torch.optim.AdamW([p for p in module.parameters() if p.requires_grad], fused=True)
     batch = to_device(collate(list(range(16))), student.device)
 

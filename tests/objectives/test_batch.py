@@ -64,7 +64,7 @@ def test_comparable_leaves_out_repeated_texts(seed, columns):
         [i == j or not (b[j] == b[i] or (j < 6 and a[j] == a[i]) or b[j] == a[i]) for j in range(columns)]
         for i in range(6)
     ]
-    assert MatchBatch(left_id=left, right_id=right).comparable.tolist() == expected
+    assert MatchBatch(left_id=left, right_id=right).valid_mask.tolist() == expected
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -84,7 +84,7 @@ def test_labelled_cells_are_those_of_a_pair_with_that_label_either_way_round(mak
 
 
 def test_without_ids_everything_is_comparable():
-    assert MatchBatch(label=torch.zeros(3)).comparable.all()
+    assert MatchBatch(label=torch.zeros(3)).valid_mask.all()
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from flipkd.objectives.comparisons import across, drawn, ordered, slots
+from flipkd.objectives.comparisons import cross_comparisons, drawn, ordered, slots
 
 
 def listed(comparisons):
@@ -50,17 +50,23 @@ def test_ordered_tells_large_groups_of_small_gaps_apart():
 def test_across_lists_every_pair_of_both_sides():
     first, second = torch.tensor([3, 5]), torch.tensor([0, 7, 8])
     for limit in (6, 19, 20):  # 9 cells allow 20
-        assert listed(across(*masks(9, first, second), limit=limit)) == [(a, b) for a in (3, 5) for b in (0, 7, 8)]
-    assert listed(across(*masks(9, first, second[:0]), limit=6)) == []
+        assert listed(cross_comparisons(*masks(9, first, second), limit=limit)) == [
+            (a, b) for a in (3, 5) for b in (0, 7, 8)
+        ]
+    assert listed(cross_comparisons(*masks(9, first, second[:0]), limit=6)) == []
     everything = torch.ones(9, dtype=torch.bool)
-    assert listed(across(everything, ~everything, limit=6)) == listed(across(~everything, everything, limit=6)) == []
+    assert (
+        listed(cross_comparisons(everything, ~everything, limit=6))
+        == listed(cross_comparisons(~everything, everything, limit=6))
+        == []
+    )
 
 
 def test_empty_slots_name_cells():
     nothing, teacher = torch.full((4,), -1), torch.rand(4)
     for limit in (2, 100):
         for found in (
-            across(nothing > 0, nothing > 0, limit=limit),
+            cross_comparisons(nothing > 0, nothing > 0, limit=limit),
             ordered(nothing, teacher, gap=0, most=6, limit=limit),
         ):
             assert not found.valid.any()
@@ -75,7 +81,7 @@ def test_beyond_the_limit_as_many_are_drawn_evenly():
     assert len(allowed) == 12
     assert len(drawn_ones) == 11
     assert set(drawn_ones) <= set(allowed)
-    assert len(listed(across(group == 0, group == 1, limit=11))) == 11
+    assert len(listed(cross_comparisons(group == 0, group == 1, limit=11))) == 11
     counts = torch.zeros(10, dtype=torch.long)
     for _ in range(2000):
         numbers, valid = slots(torch.tensor(10), most=12, limit=9)

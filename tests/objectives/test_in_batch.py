@@ -42,7 +42,7 @@ def grid_batch(student, teacher, **more):
 @pytest.mark.parametrize("symmetric", [True, False])
 def test_equals_plain_loops(make_batch, seed, columns, symmetric):
     batch = make_batch(7, columns=columns, seed=seed)
-    cells = [batch.similarity.tolist(), batch.teacher_similarity.tolist(), batch.comparable.tolist()]
+    cells = [batch.similarity.tolist(), batch.teacher_similarity.tolist(), batch.valid_mask.tolist()]
     expected = loop_kl(*cells, 0.3, 0.2)
     if symmetric:
         expected = (expected + loop_kl(*map(transposed, cells), 0.3, 0.2)) / 2
@@ -125,7 +125,7 @@ def test_pair_scores_do_not_suffice(make_batch):
 def test_score_mse_equals_plain_loops(make_batch, seed, columns):
     batch = make_batch(7, columns=columns, seed=seed)
     own, other = [], []
-    for i, row in enumerate(batch.comparable.tolist()):
+    for i, row in enumerate(batch.valid_mask.tolist()):
         for j, usable in enumerate(row):
             if usable:
                 gap = batch.similarity[i, j].item() - batch.teacher_similarity[i, j].item()

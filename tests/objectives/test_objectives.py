@@ -113,7 +113,7 @@ def test_a_column_without_any_comparable_cell_is_as_if_it_were_not_there(make_ba
     ids = {"left_id": torch.tensor([7, 7, 7, 1, 2, 3]), "right_id": torch.tensor([4, 5, 6, 7, 7, 7, 7])}
     label = torch.tensor([1, 0, -1, 1, 0, 1])
     wide = make_batch(6, columns=7, label=label, **ids)  # every pair has text 7, which is the last column
-    assert not wide.comparable[:, 6].any()
+    assert not wide.valid_mask[:, 6].any()
     cut = {part: getattr(wide, part)[:6].detach() for part in ("right", "teacher_right", "right_id")}
     narrow = replace(wide, **cut, teacher_grid=wide.teacher_grid[:, :6])
     with torch.autograd.set_detect_anomaly(True):  # nor is there a NaN on the way that a mask happens to hide

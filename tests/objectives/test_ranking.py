@@ -12,7 +12,7 @@ from flipkd.objectives.ranking import list_mle, teacher_rank_hinge
 
 
 def both_directions(batch):
-    cells = [batch.similarity.tolist(), batch.teacher_similarity.tolist(), batch.comparable.tolist()]
+    cells = [batch.similarity.tolist(), batch.teacher_similarity.tolist(), batch.valid_mask.tolist()]
     return cells, [[list(column) for column in zip(*rows, strict=True)] for rows in cells]
 
 

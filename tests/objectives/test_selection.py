@@ -35,12 +35,12 @@ def off_bounds(mode, theta_pos, theta_neg, own_pos, own_neg):
 def loop_masks(batch, theta_pos, theta_neg, mode="both", own_pos=None, own_neg=None, trust=False):
     """The two sets of cells by the definition, one cell at a time."""
     positive, negative = set(), set()
-    comparable, (rows, columns) = batch.comparable.tolist(), batch.shape
+    valid_mask, (rows, columns) = batch.valid_mask.tolist(), batch.shape
     label = batch.label.tolist() if batch.label is not None else [-1] * rows
     lower, upper = off_bounds(mode, theta_pos, theta_neg, own_pos, own_neg)
     for i in range(rows):
         for j in range(columns):
-            if i != j and (batch.teacher_grid is None or not comparable[i][j]):
+            if i != j and (batch.teacher_grid is None or not valid_mask[i][j]):
                 continue
             score = batch.teacher[i].item() if i == j else batch.teacher_grid[i, j].item()
             if i != j:
@@ -121,7 +121,7 @@ def test_a_cell_that_holds_another_pair_of_the_batch_obeys_its_label(turned, lab
         left_id=torch.tensor([1, 3, pair[0]]),
         right_id=torch.tensor([2, 4, pair[1]]),
     )
-    assert batch.comparable[0, 1]
+    assert batch.valid_mask[0, 1]
     positive, negative = dual_threshold(batch, theta_pos=0.5, theta_neg=-0.5)
     assert not positive[0, 1]
     assert not negative[0, 1]

@@ -182,7 +182,7 @@ def assert_same_losses(recipe, ours, module, pairs, teacher, thresholds):
     parts = recipe.losses(ours, teacher, pairs, thresholds)
     total = sum(parts.values())
     total.backward()
-    output = module(**Collator(module.student, table_of(pairs, teacher), represent=True)(range(len(pairs))))
+    output = module(**Collator(module.student, table_of(pairs, teacher), return_embeddings=True)(range(len(pairs))))
     output["loss"].backward()
     module.recorder.close(1, torch.tensor(1.0))
     expected = module.recorder.drain()

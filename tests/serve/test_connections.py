@@ -12,7 +12,7 @@ import pytest
 from servers import HERE, running
 
 from flipkd.serve import connections
-from flipkd.serve.connections import affordable, once_a_minute
+from flipkd.serve.connections import limit_to_descriptors, rate_limited_logs
 
 resource = pytest.importorskip("resource")
 
@@ -51,17 +51,17 @@ def test_as_many_connections_as_there_are_files_for(monkeypatch):
     monkeypatch.setattr(connections, "_open_files", lambda: 20)
     for soft, most in ((1024, 844), (100_000, 2048), (resource.RLIM_INFINITY, 2048)):
         monkeypatch.setattr(resource, "getrlimit", lambda _, soft=soft: (soft, soft))
-        assert affordable(2048) == most
+        assert limit_to_descriptors(2048) == most
     monkeypatch.setattr(resource, "getrlimit", lambda _: (128, 128))
     with pytest.raises(connections.ResourceError, match="128 files, too few"):
-        affordable(2048)
+        limit_to_descriptors(2048)
 
 
 def test_the_same_line_stands_in_the_log_once_a_minute(caplog, monkeypatch):
     clock = [0.0]
     monkeypatch.setattr(connections.time, "monotonic", lambda: clock[0])
     logger = logging.getLogger("uvicorn.error")
-    with once_a_minute("uvicorn.error"):
+    with rate_limited_logs("uvicorn.error"):
         for clock[0] in (0.0, 1.0, 59.0, 61.0):
             logger.warning("no more than %d", int(clock[0]))
         logger.warning("something else")

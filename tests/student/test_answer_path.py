@@ -7,7 +7,7 @@ import torch
 from tiny import FAMILIES, build_tokenizer, randomise
 
 from flipkd.errors import ConfigError
-from flipkd.student.answer_path import modules_on_path, require_on_path
+from flipkd.student.answer_path import modules_on_path, require_path_to_answer
 from flipkd.student.attention import GROUPED, PACKED
 from flipkd.student.language_model import LoraSettings
 from flipkd.student.loading import new_student
@@ -34,7 +34,7 @@ def layers_with_lora(student):
 
 def moved_by_noise(student, place, *, noisy=(LEFT_TEXT, RIGHT_TEXT)) -> float:
     """How far the answers move when A x at `place` is another one at the tokens of the texts."""
-    batch = student.collate(LEFT, RIGHT, represent=False)
+    batch = student.collate(LEFT, RIGHT, return_embeddings=False)
     segment = batch["segment"]
     there = sum(segment == kind for kind in noisy).bool()
     if "scatter" in batch:
@@ -46,9 +46,9 @@ def moved_by_noise(student, place, *, noisy=(LEFT_TEXT, RIGHT_TEXT)) -> float:
         return output + (noise * there[:, :, None]) @ up.T
 
     with torch.no_grad():
-        before = student(batch, represent=False).answers
+        before = student(batch, return_embeddings=False).answers
         handle = student.language_model.get_submodule(place).register_forward_hook(hook)
-        after = student(batch, represent=False).answers
+        after = student(batch, return_embeddings=False).answers
         handle.remove()
     return float((after - before).abs().max())
 
@@ -79,7 +79,7 @@ def test_the_answer_has_a_gradient_there_and_exactly_none_off_the_path(make_stud
     """d(answer) / d(A x) at the texts' tokens of a batch, as training sees it."""
     student, _ = make_student(family, reading=reading)
     randomise(student)
-    batch, caught = student.collate(LEFT, RIGHT, represent=True), {}
+    batch, caught = student.collate(LEFT, RIGHT, return_embeddings=True), {}
     is_text = (batch["segment"] == LEFT_TEXT) | (batch["segment"] == RIGHT_TEXT)
 
     def catch(place):
@@ -113,7 +113,7 @@ def test_a_place_off_the_path_is_refused_unless_it_is_allowed(make_student, base
     student, contract = make_student(base_model.name, lora=lora, allow_readout_off_path=True)
     assert len(contract.readout_places) == 2
     with pytest.raises(ConfigError, match="cannot reach the answer"):
-        require_on_path(student)
+        require_path_to_answer(student)
 
 
 def test_nothing_is_left_behind(make_student):
@@ -177,10 +177,10 @@ def test_fused_and_reused_keys_and_values(make_other):
             make(-1, "v_proj")
         student = make(-1, "q_proj")
         with pytest.raises(ConfigError, match=r"some of .*k_proj, .*v_proj with readout_layers=\[1\]"):
-            require_on_path(student)
+            require_path_to_answer(student)
     else:
         student = make(-1, fused := {"gpt2": "c_attn", "phi3": "qkv_proj"}[kind])
-        require_on_path(student)
+        require_path_to_answer(student)
         last = {name.rsplit(".", 1)[-1] for name in modules_on_path(student) if ".2." in name}
         assert last == {fused}
     randomise(student)

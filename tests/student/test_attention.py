@@ -42,7 +42,7 @@ def test_scores_are_those_of_torchs_attention(make_student, base_model, reading)
     scores = {}
     for attention in (GROUPED, "sdpa", "eager"):
         student, _ = make_student(base_model.name, reading=reading, attn_implementation=attention)
-        scores[attention] = score_pairs(student, left, right, represent=True)
+        scores[attention] = score_pairs(student, left, right, return_embeddings=True)
     for other in ("sdpa", "eager"):
         assert scores[GROUPED].answer == pytest.approx(scores[other].answer, abs=1e-4)
         assert scores[GROUPED].cosine == pytest.approx(scores[other].cosine, abs=1e-4)

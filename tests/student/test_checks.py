@@ -8,7 +8,7 @@ import torch
 from flipkd.errors import ConfigError
 from flipkd.student.checks import check_student
 from flipkd.student.language_model import LoraSettings
-from flipkd.student.rows import additive
+from flipkd.student.rows import additive_mask
 
 
 def test_blocked_reading_is_refused_where_it_cannot_work(make_student):
@@ -40,7 +40,7 @@ def test_blocked_reading_that_leaks_is_refused(make_student, base_model, monkeyp
 
     def causal(batch, columns="", **_):
         length = batch[columns + "segment"].shape[1]
-        return additive(torch.ones(length, length, dtype=torch.bool).tril()[None, None], torch.float32)
+        return additive_mask(torch.ones(length, length, dtype=torch.bool).tril()[None, None], torch.float32)
 
     monkeypatch.setattr(student, "mask", causal)  # that of another reading: the right text sees the left one
     with pytest.raises(ConfigError, match="still sees the left-hand one"):

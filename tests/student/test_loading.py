@@ -29,11 +29,11 @@ def save(student, contract, folder):
 def test_a_saved_student_scores_the_same(make_student, tmp_path, family, merge):
     student, contract = make_student(family)
     randomise(student)
-    before = score_pairs(student, LEFT, RIGHT, represent=True)
+    before = score_pairs(student, LEFT, RIGHT, return_embeddings=True)
     vectors = encode_texts(student, LEFT)
     folder = save(student, contract, tmp_path / "m")
     loaded, read = load_student(folder, merge=merge)
-    after = score_pairs(loaded, LEFT, RIGHT, represent=True)
+    after = score_pairs(loaded, LEFT, RIGHT, return_embeddings=True)
     assert after.answer == pytest.approx(before.answer, abs=1e-5)
     assert after.cosine == pytest.approx(before.cosine, abs=1e-5)
     assert encode_texts(loaded, LEFT) == pytest.approx(vectors, abs=1e-5)
@@ -55,7 +55,7 @@ def test_compiled_layers_read_and_learn_as_the_plain_ones(make_student):
     found = []
     for torch_compile in (False, True):
         student = randomise(make_student("llama", torch_compile=torch_compile)[0])
-        reading = student(student.collate(LEFT, RIGHT, represent=True))
+        reading = student(student.collate(LEFT, RIGHT, return_embeddings=True))
         (reading.answers.sum() + (reading.left * reading.right).sum()).backward()
         gradients = [p.grad for p in student.parameters() if p.requires_grad]
         found.append([reading.answers, reading.left, reading.right, *gradients])

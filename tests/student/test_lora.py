@@ -53,7 +53,7 @@ def test_student_is_the_same_with_pefts_own_layers(make_student, base_model, dty
     found = []
     for change in (lambda s: s, unfused):
         student = change(randomise(make_student(base_model.name, dtype=dtype)[0]))
-        reading = student(student.collate(LEFT, RIGHT, represent=True))
+        reading = student(student.collate(LEFT, RIGHT, return_embeddings=True))
         (reading.answers.sum() + reading.left[:, 0].sum()).backward()
         gradients = torch.cat([p.grad.flatten() for _, p in sorted(student.named_parameters()) if p.grad is not None])
         found.append((reading, gradients))
@@ -90,11 +90,11 @@ def test_dropout_and_merging_go_pefts_own_way(make_student):
 def test_copies_of_an_earlier_pass_are_never_used_for_changed_weights(make_student):
     student, _ = make_student(dtype="bfloat16")
     student.train()
-    batch = student.collate(LEFT, RIGHT, represent=False)
-    student(batch, represent=False)
+    batch = student.collate(LEFT, RIGHT, return_embeddings=False)
+    student(batch, return_embeddings=False)
     randomise(student)
     student.eval()
-    fresh = student(batch, represent=False).answers
+    fresh = student(batch, return_embeddings=False).answers
     with torch.no_grad():
         direct = student.language_model(input_ids=batch["input_ids"][:1], use_cache=False).logits[
             0, len(student.prompt.pair_rows(LEFT, RIGHT)[0].ids) - 1

@@ -21,7 +21,7 @@ def read(make_student, family, *, dtype, rows, words):
     """A student with torch's own kernel, and a batch of `rows` equal pairs: no padding, as rows laid end to end have none."""
     student, _ = make_student(family, dtype=dtype, lora=LORA, attn_implementation="sdpa", max_text_length=128)
     text = " ".join(["card"] * words)
-    batch = student.collate([text] * rows, [text] * rows, represent=True)
+    batch = student.collate([text] * rows, [text] * rows, return_embeddings=True)
     assert (batch["segment"] > 0).all()
     return student, batch, batch["segment"].numel()
 

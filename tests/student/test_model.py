@@ -16,9 +16,9 @@ RIGHT = ["the machine kept my card", "can I change the pin of my card", "fee"]
 def test_batch_size_padding_and_order_change_nothing(make_student, family, reading):
     student, _ = make_student(family, reading=reading)
     randomise(student)
-    together = score_pairs(student, LEFT, RIGHT, represent=True, batch_size=3)
-    alone = [score_pairs(student, [a], [b], represent=True) for a, b in zip(LEFT, RIGHT, strict=True)]
-    backwards = score_pairs(student, LEFT[::-1], RIGHT[::-1], represent=True, batch_size=2)
+    together = score_pairs(student, LEFT, RIGHT, return_embeddings=True, batch_size=3)
+    alone = [score_pairs(student, [a], [b], return_embeddings=True) for a, b in zip(LEFT, RIGHT, strict=True)]
+    backwards = score_pairs(student, LEFT[::-1], RIGHT[::-1], return_embeddings=True, batch_size=2)
     for i in range(3):
         assert together.answer[i] == pytest.approx(alone[i].answer[0], abs=1e-5)
         assert together.cosine[i] == pytest.approx(alone[i].cosine[0], abs=1e-5)
@@ -43,7 +43,7 @@ def test_no_logits_of_the_whole_vocabulary_exist(make_student):
     seen = []
     head = student.language_model.get_output_embeddings()
     head.register_forward_hook(lambda *_: seen.append(1))
-    score_pairs(student, LEFT, RIGHT, represent=True)
+    score_pairs(student, LEFT, RIGHT, return_embeddings=True)
     assert seen == []
 
 
@@ -52,7 +52,7 @@ def test_blocked_vectors_equal_those_of_the_texts_alone(make_student, family):
     student, _ = make_student(family, reading="blocked")
     randomise(student)
     with torch.no_grad():
-        reading = student(student.collate(LEFT, RIGHT, represent=True))
+        reading = student(student.collate(LEFT, RIGHT, return_embeddings=True))
     torch.testing.assert_close(reading.left, torch.from_numpy(encode_texts(student, LEFT)), atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(reading.right, torch.from_numpy(encode_texts(student, RIGHT)), atol=1e-5, rtol=1e-4)
 
@@ -61,7 +61,7 @@ def test_joint_right_vector_depends_on_the_left_text_and_separate_does_not(make_
     for reading, same in (("joint", False), ("separate", True), ("blocked", True)):
         student, _ = make_student(reading=reading)
         randomise(student)
-        batch = student.collate(["my card", "please close it"], ["fee", "fee"], represent=True)
+        batch = student.collate(["my card", "please close it"], ["fee", "fee"], return_embeddings=True)
         with torch.no_grad():
             right = student(batch).right
         assert torch.allclose(right[0], right[1], atol=1e-5) is same
@@ -72,5 +72,5 @@ def test_bfloat16_base_keeps_float32_adapters_and_float32_results(make_student):
     dtypes = {name.split(".")[-3] if "lora" in name else "base": p.dtype for name, p in student.named_parameters()}
     assert dtypes["lora_A"] == dtypes["lora_B"] == torch.float32
     assert dtypes["base"] == torch.bfloat16
-    reading = student(student.collate(LEFT, RIGHT, represent=True))
+    reading = student(student.collate(LEFT, RIGHT, return_embeddings=True))
     assert reading.answers.dtype == reading.left.dtype == torch.float32

@@ -34,7 +34,7 @@ def test_packed_equals_padded_with_gradients(make_student, family, reading):
     for name in (GROUPED, PACKED):
         student, _ = make_student(family, reading=reading, attn_implementation=name)
         assert student.padding_free is (name == PACKED)
-        found[name] = gradients(randomise(student), student.collate(LEFT, RIGHT, represent=True))
+        found[name] = gradients(randomise(student), student.collate(LEFT, RIGHT, return_embeddings=True))
     (padded, expected), (packed, ours) = found[GROUPED], found[PACKED]
     for part in ("answers", "left", "right"):
         torch.testing.assert_close(getattr(packed, part), getattr(padded, part), atol=1e-5, rtol=1e-5)
@@ -50,7 +50,7 @@ def test_scores_and_vectors_are_those_of_padded_rows(make_student, family, readi
     for name in (GROUPED, PACKED):
         student, _ = make_student(family, reading=reading, attn_implementation=name)
         randomise(student)
-        scores[name] = score_pairs(student, LEFT, RIGHT, represent=True, batch_size=3)
+        scores[name] = score_pairs(student, LEFT, RIGHT, return_embeddings=True, batch_size=3)
         vectors[name] = encode_texts(student, LEFT)
     assert scores[PACKED].answer == pytest.approx(scores[GROUPED].answer, abs=1e-5)
     assert scores[PACKED].cosine == pytest.approx(scores[GROUPED].cosine, abs=1e-5)
@@ -65,7 +65,7 @@ def test_rows_longer_than_a_sliding_window_see_no_further_back(make_student):
         for layer in student.language_model.model.layers:
             layer.self_attn.sliding_window = 40 if layer.self_attn.is_sliding else None
         randomise(student)
-        batch = student.collate([" ".join(LEFT * 8), "pin"], [" ".join(RIGHT * 8), "fee"], represent=True)
+        batch = student.collate([" ".join(LEFT * 8), "pin"], [" ".join(RIGHT * 8), "fee"], return_embeddings=True)
         assert batch["segment"].shape[1] > 80
         with torch.no_grad():
             found[name] = student(batch)
@@ -100,12 +100,12 @@ def test_every_query_sees_at_least_one_key(make_student, monkeypatch, family, re
     else:
         inner = AttentionInterface._global_mapping[implementation]
         monkeypatch.setitem(AttentionInterface._global_mapping, implementation, watched(inner))
-    student(student.collate(LEFT, RIGHT, represent=True))
+    student(student.collate(LEFT, RIGHT, return_embeddings=True))
     if student.head_fits and not student.padding_free:
         head = student.read_head()
-        batch = student.collate(LEFT, RIGHT, represent=True, behind_head=True)
+        batch = student.collate(LEFT, RIGHT, return_embeddings=True, after_head=True)
         student(batch, prefix=head, text_prefix=head)
-    score_pairs(student, LEFT, RIGHT, represent=True)
+    score_pairs(student, LEFT, RIGHT, return_embeddings=True)
     score_pairs(student, ["pin"] * 3, RIGHT[:3])
     encode_texts(student, LEFT)
     assert seen

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from flipkd.student.prefix import KEPT, Prefix, Prefixes, shared_prefix, without
+from flipkd.student.prefix import KEPT, Prefix, Prefixes, drop_prefix, shared_prefix
 from flipkd.student.rows import LEFT_HEAD, RIGHT_HEAD
 from flipkd.student.scoring import score_pairs
 
@@ -25,7 +25,7 @@ def loud(student):
 
 @torch.no_grad()
 def whole(student, left, right):
-    reading = student(student.collate(left, right, represent=True), represent=True)
+    reading = student(student.collate(left, right, return_embeddings=True), return_embeddings=True)
     return (reading.answers[:, 1] - reading.answers[:, 0]).numpy(), (reading.left * reading.right).sum(1).numpy()
 
 
@@ -34,7 +34,7 @@ def whole(student, left, right):
 def test_scores_are_those_of_rows_read_whole(make_student, base_model, reading, left):
     student = loud(make_student(base_model.name, reading=reading)[0])
     answer, cosine = whole(student, left, RIGHT)
-    scores = score_pairs(student, left, RIGHT, represent=True, batch_size=4)
+    scores = score_pairs(student, left, RIGHT, return_embeddings=True, batch_size=4)
     np.testing.assert_allclose(scores.answer, answer, atol=1e-4)
     np.testing.assert_allclose(scores.cosine, cosine, atol=1e-4)
     np.testing.assert_allclose(score_pairs(student, left, RIGHT, batch_size=3).answer, answer, atol=1e-4)
@@ -49,7 +49,7 @@ def test_the_prefix_is_read_once_and_the_query_is_in_it(make_student, monkeypatc
     monkeypatch.setattr(
         student, "hidden", lambda batch, *a, **k: seen.append(batch["segment"]) or hidden(batch, *a, **k)
     )
-    score_pairs(student, [LEFT[0]] * 6, RIGHT + RIGHT[:2], batch_size=2, represent=True)
+    score_pairs(student, [LEFT[0]] * 6, RIGHT + RIGHT[:2], batch_size=2, return_embeddings=True)
     assert len(read) == 1
     assert read[0].segment[-1] == RIGHT_HEAD
     assert all(LEFT_HEAD not in segment for segment in seen[1:])
@@ -76,7 +76,7 @@ def test_a_prefix_ends_before_a_text_that_differs(make_student):
     assert len(shared_prefix(same_left)) == expected
     equal = prompt.pair_rows(["my card"] * 2, ["my pin"] * 2)
     assert len(shared_prefix(equal)) == expected
-    rest = without(same_left[0], expected)
+    rest = drop_prefix(same_left[0], expected)
     assert rest.ids == same_left[0].ids[expected:]
     assert len(rest.segment) == len(rest.position) == len(rest)
 

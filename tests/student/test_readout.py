@@ -5,7 +5,7 @@ import torch
 
 from flipkd.errors import ConfigError
 from flipkd.student.language_model import LoraSettings
-from flipkd.student.readout import find_places, linear_modules
+from flipkd.student.readout import find_readout_modules, linear_modules
 from flipkd.student.rows import LEFT_TEXT, RIGHT_TEXT
 
 
@@ -13,7 +13,7 @@ def test_places_are_found_in_any_family(base_model):
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(base_model)
-    assert find_places(model, layers=[0, -1], modules=["q_proj", "down_proj"]) == [
+    assert find_readout_modules(model, layers=[0, -1], modules=["q_proj", "down_proj"]) == [
         "model.layers.0.self_attn.q_proj",
         "model.layers.0.mlp.down_proj",
         "model.layers.2.self_attn.q_proj",
@@ -21,15 +21,15 @@ def test_places_are_found_in_any_family(base_model):
     ]
     assert set(linear_modules(model).values()) == {0, 1, 2}
     with pytest.raises(ConfigError, match="layers 0 to 2"):
-        find_places(model, layers=[3], modules=["q_proj"])
+        find_readout_modules(model, layers=[3], modules=["q_proj"])
     with pytest.raises(ConfigError, match="did you mean 'q_proj'"):
-        find_places(model, layers=[0], modules=["q_porj"])
+        find_readout_modules(model, layers=[0], modules=["q_porj"])
 
 
 def test_vectors_are_the_mean_of_A_times_x_computed_by_hand(make_student):
     student, contract = make_student(lora=LoraSettings(r=4, alpha=8, readout_r=12, readout_layers=(0, -1)))
     left, right = ["my card was stolen", "pin"], ["where is my transfer", "please close my account today"]
-    batch = student.collate(left, right, represent=True)
+    batch = student.collate(left, right, return_embeddings=True)
     inputs = {}
     for place in contract.readout_places:
         layer = student.language_model.get_submodule(place)

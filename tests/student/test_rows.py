@@ -9,7 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flipkd.student.prompt import Prompt, Template
-from flipkd.student.rows import INSTRUCTION, PADDING, QUESTION, Row, additive, blocked_mask, last_places, pack, pad
+from flipkd.student.rows import (
+    INSTRUCTION,
+    PADDING,
+    QUESTION,
+    Row,
+    additive_mask,
+    blocked_mask,
+    last_positions,
+    pack,
+    pad,
+)
 
 
 @pytest.fixture
@@ -27,7 +37,7 @@ def test_padding_is_on_the_right(rows):
     assert (batch["input_ids"][short, length:] == 7).all()
     assert (batch["segment"][short, length:] == PADDING).all()
     assert batch["segment"][short, length - 1] == QUESTION
-    assert last_places(batch["segment"]).tolist() == [len(row) - 1 for row in rows]
+    assert last_positions(batch["segment"]).tolist() == [len(row) - 1 for row in rows]
 
 
 def test_positions_go_on_counting_in_the_padding(rows):
@@ -60,6 +70,6 @@ def test_blocked_mask_says_who_sees_whom():
         [1, 1, 1, 1, 1, 1, 1],
     ]
     assert mask.int().tolist() == expected
-    numbers = additive(mask, torch.bfloat16)
+    numbers = additive_mask(mask, torch.bfloat16)
     assert torch.equal(numbers == 0, mask)
     assert numbers.min() == torch.finfo(torch.bfloat16).min

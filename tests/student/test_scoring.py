@@ -26,9 +26,9 @@ def test_windows_change_no_score(make_student, monkeypatch):
     student, _ = make_student()
     left = ["my card", "pin", "where is my transfer", "a", "fee today"]
     right = ["b", "my card was stolen", "c", "please close my account", "d"]
-    whole, vectors = score_pairs(student, left, right, represent=True), encode_texts(student, left)
+    whole, vectors = score_pairs(student, left, right, return_embeddings=True), encode_texts(student, left)
     monkeypatch.setattr(scoring, "WINDOW", 2)
-    cut = score_pairs(student, left, right, represent=True, batch_size=1)
+    cut = score_pairs(student, left, right, return_embeddings=True, batch_size=1)
     np.testing.assert_allclose(cut.answer, whole.answer, atol=1e-5)
     np.testing.assert_allclose(cut.cosine, whole.cosine, atol=1e-5)
     np.testing.assert_allclose(encode_texts(student, left), vectors, atol=1e-5)
@@ -58,19 +58,19 @@ def test_layers_that_keep_more_than_keys_and_values_are_read_whole(tmp_path, tok
         dtype="float32",
         lora=LoraSettings(r=2),
     )
-    assert not student.keeps_prefixes
+    assert not student.supports_prefix_cache
     assert not student.head_fits
     left, right = ["my card", "where is my transfer"], ["my card was stolen", "pin"]
-    both = score_pairs(student, left, right, represent=True)
+    both = score_pairs(student, left, right, return_embeddings=True)
     for row in range(2):
-        alone = score_pairs(student, left[row : row + 1], right[row : row + 1], represent=True)
+        alone = score_pairs(student, left[row : row + 1], right[row : row + 1], return_embeddings=True)
         assert both.answer[row] == pytest.approx(alone.answer[0], abs=1e-4)
         assert both.cosine[row] == pytest.approx(alone.cosine[0], abs=1e-4)
 
 
 def test_nothing_in_gives_nothing_out(make_student):
     student, _ = make_student()
-    scores = score_pairs(student, [], [], represent=True)
+    scores = score_pairs(student, [], [], return_embeddings=True)
     assert scores.answer.shape == scores.cosine.shape == (0,)
     assert encode_texts(student, []).shape == (0, 12)
 

@@ -273,11 +273,11 @@ def test_copies_are_those_of_the_pass():
 def test_fewer_products_than_layers_of_their_own(make_student):
     student, _ = make_student(lora=LoraSettings(r=4, readout_r=12))
     randomise(student).train()
-    batch = student.collate(LEFT, RIGHT, represent=False)
+    batch = student.collate(LEFT, RIGHT, return_embeddings=False)
 
     def count():
         with Products() as forward:
-            answers = student(batch, represent=False).answers
+            answers = student(batch, return_embeddings=False).answers
         with Products() as backward:
             answers.sum().backward()
         return Counter(forward=forward.count, backward=backward.count, additions=backward.seen["add"])

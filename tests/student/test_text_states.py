@@ -27,7 +27,7 @@ def blocked(make_student, base_model):
 
 @torch.no_grad()
 def whole(student, left, right):
-    return student(student.collate(left, right, represent=True), represent=True)
+    return student(student.collate(left, right, return_embeddings=True), return_embeddings=True)
 
 
 def test_pairs_are_read_as_they_are_whole(blocked):

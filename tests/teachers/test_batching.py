@@ -6,7 +6,7 @@ import pytest
 import torch
 from datasets import Dataset
 
-from flipkd.teachers.batching import LengthGroupedBatches, multiplies_bfloat16
+from flipkd.teachers.batching import LengthGroupedBatches, has_fast_bfloat16
 
 LENGTHS = torch.randint(1, 200, (103,), generator=torch.Generator().manual_seed(0)).tolist()
 DATA = Dataset.from_dict({"text1": ["a" * n for n in LENGTHS], "text2": ["b"] * 103, "label": [1.0] * 103})
@@ -41,4 +41,4 @@ def test_rows_of_a_batch_are_of_like_length():
 def test_bfloat16_where_the_processor_has_it(monkeypatch, has):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": has, "avx2": True})
-    assert multiplies_bfloat16() is has
+    assert has_fast_bfloat16() is has

@@ -11,12 +11,12 @@ if ranks.rank() == 1:
 
     step, number = map(int, os.environ["FLIPKD_TEST"].split(":"))
 
-    class AtStep(trainer.Draws):
+    class AtStep(trainer.StepSeed):
         def on_step_begin(self, args, state, control, **unused):
             super().on_step_begin(args, state, control, **unused)
             if state.global_step == step:
                 os.kill(os.getpid(), number)
 
-    trainer.Draws = AtStep
+    trainer.StepSeed = AtStep
 
 main()

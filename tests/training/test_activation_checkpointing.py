@@ -24,7 +24,7 @@ def step(make_student, table, *, again, **settings):
     module = DistillationModule(student, resolve_objectives(OBJECTIVES, teacher_facts=FACTS)).train()
     if again:
         module.activation_checkpointing_enable()
-    batch = Collator(student, table, represent=True)(list(range(12)))
+    batch = Collator(student, table, return_embeddings=True)(list(range(12)))
     with Allocations([*module.parameters(), *module.buffers(), *batch.values()]) as made:
         loss = module(**batch)["loss"]
         kept = made.now

@@ -19,25 +19,25 @@ def test_collator_gives_equal_texts_equal_ids_on_either_side(make_student):
         label=np.array([1, 0, -1, 1]),
         teacher=signal,
     )
-    batch = Collator(student, table, represent=True)([3, 0, 2])
+    batch = Collator(student, table, return_embeddings=True)([3, 0, 2])
     ids = {**dict(zip(["card", "pin", "pin"], batch["left_id"].tolist(), strict=True))}
     assert batch["left_id"][1] == batch["left_id"][2]
     assert batch["right_id"].tolist() == [batch["right_id"][2], ids["card"], batch["right_id"][2]]
     assert batch["label"].tolist() == [1, 1, -1]
     assert batch["teacher_left"].tolist() == signal.left[[3, 0, 2]].tolist()
-    answers = Collator(student, table, represent=False)([3, 0, 2])
+    answers = Collator(student, table, return_embeddings=False)([3, 0, 2])
     assert "teacher_left" not in answers
     assert answers["teacher_pair"].tolist() == signal.pair_scores()[[3, 0, 2]].tolist()
     alone = PairTable(left=table.left, right=table.right, label=table.label)
-    assert Collator(student, alone, represent=True)([0])["left_id"].tolist() == batch["left_id"][1:2].tolist()
-    assert "teacher_pair" not in Collator(student, alone, represent=False)([0])
+    assert Collator(student, alone, return_embeddings=True)([0])["left_id"].tolist() == batch["left_id"][1:2].tolist()
+    assert "teacher_pair" not in Collator(student, alone, return_embeddings=False)([0])
 
 
 def test_separate_reading_brings_the_texts_alone(make_student, table):
     student, _ = make_student(reading="separate")
-    batch = Collator(student, table, represent=True)([0, 1, 2])
+    batch = Collator(student, table, return_embeddings=True)([0, 1, 2])
     assert batch["text_input_ids"].shape[0] == 6
-    assert "text_input_ids" not in Collator(student, table, represent=False)([0, 1, 2])
+    assert "text_input_ids" not in Collator(student, table, return_embeddings=False)([0, 1, 2])
 
 
 def test_pair_scores_are_dot_products_or_the_given_scores():
@@ -89,10 +89,10 @@ def test_a_batch_has_the_given_scores_beside_the_vectors(make_student):
     vectors = np.eye(4, dtype=np.float32)
     signal = TeacherSignal(left=vectors, right=vectors).with_out_of_fold(np.array([0.1, 0.2, 0.3, 0.4], np.float32))
     table = PairTable(left=list("abcd"), right=list("efgh"), label=np.array([1, 0, 1, 0]), teacher=signal)
-    for represent in (True, False):
-        batch = Collator(student, table, represent=represent)([2, 0])
+    for return_embeddings in (True, False):
+        batch = Collator(student, table, return_embeddings=return_embeddings)([2, 0])
         assert batch["teacher_pair"].tolist() == pytest.approx([0.3, 0.1])
-        assert ("teacher_left" in batch) == represent
+        assert ("teacher_left" in batch) == return_embeddings
 
 
 def test_order_is_a_function_of_seed_and_epoch_and_visits_every_row_once():
@@ -136,8 +136,8 @@ def test_a_swapped_row_is_that_of_a_table_with_its_sides_exchanged(make_student,
     )
     for reading in ("joint", "separate"):
         student, _ = make_student(reading=reading)
-        ours = Collator(student, table, represent=True)
-        theirs = Collator(student, other, represent=True)
+        ours = Collator(student, table, return_embeddings=True)
+        theirs = Collator(student, other, return_embeddings=True)
         theirs.left_id, theirs.right_id = ours.right_id, ours.left_id  # the same numbering
         found = ours([row + len(table) * turned for row, turned in zip(rows, swapped, strict=True)])
         assert found["row"].tolist() == rows
@@ -154,8 +154,11 @@ def test_a_swapped_row_is_that_of_a_table_with_its_sides_exchanged(make_student,
                 for text, own in zip((texts[at], texts[at + len(rows)]), expected, strict=True):
                     assert torch.equal(text[: len(own)], own[: len(text)])
     crossed = PairTable(left=["a", "b"], right=["c", "d"], label=np.array([1, 0]), teacher=scored())
-    for represent in (True, False):
-        assert Collator(student, crossed, represent=represent)([3, 0])["teacher_pair"].tolist() == [0.5, 0.25]
+    for return_embeddings in (True, False):
+        assert Collator(student, crossed, return_embeddings=return_embeddings)([3, 0])["teacher_pair"].tolist() == [
+            0.5,
+            0.25,
+        ]
 
 
 def test_a_share_of_the_rows_is_altered_and_order_and_swaps_stay():
@@ -179,11 +182,11 @@ def test_a_share_of_the_rows_is_altered_and_order_and_swaps_stay():
 
 def test_an_altered_row_keeps_its_label_its_ids_and_the_teachers_values(make_student, table):
     student, _ = make_student(max_text_length=64)
-    collate = Collator(student, table, represent=True)
+    collate = Collator(student, table, return_embeddings=True)
     plain, altered = collate([3, 5]), collate([3 + 2 * len(table) * 11, 5 + len(table) + 2 * len(table) * 12])
     pairs = [augmented(table.left[3], table.right[3], 11, student.prompt.template)]
     pairs += [augmented(table.left[5], table.right[5], 12, student.prompt.template)[::-1]]
-    read = student.collate(*map(list, zip(*pairs, strict=True)), represent=True)
+    read = student.collate(*map(list, zip(*pairs, strict=True)), return_embeddings=True)
     assert torch.equal(altered["input_ids"], read["input_ids"])
     assert altered["input_ids"].shape != plain["input_ids"].shape
     for name in ("label", "row"):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from commands import flipkd, given, student
+from command_line import flipkd, given, student
 
 from flipkd.files import check_manifest
 from flipkd.training.trainer import METRICS

@@ -44,10 +44,12 @@ def test_a_run_over_a_base_in_4_bits_scores_as_it_trained(make_config, table, ch
     student, contract = fresh_student(config)
     folder = train(student, contract, config, table=table, validation=table)
     assert read_contract(folder).load_in_4bit
-    before = score_pairs(student, table.left[:4], table.right[:4], represent=True)
+    before = score_pairs(student, table.left[:4], table.right[:4], return_embeddings=True)
     assert before.cosine.std() > 0
     for merge in (False, True):
-        after = score_pairs(load_student(folder, merge=merge)[0], table.left[:4], table.right[:4], represent=True)
+        after = score_pairs(
+            load_student(folder, merge=merge)[0], table.left[:4], table.right[:4], return_embeddings=True
+        )
         assert after.answer == pytest.approx(before.answer, abs=1e-4)
         assert after.cosine == pytest.approx(before.cosine, abs=1e-4)
 
@@ -58,7 +60,7 @@ def test_the_score_that_was_asked_for_decides(make_config, table, score, kinds):
     student, contract = fresh_student(config)
     folder = train(student, contract, config, table=table, validation=table)
     assert set(read_contract(folder).score) == kinds
-    found = score_pairs(student, table.left, table.right, represent=True).kinds[score]
+    found = score_pairs(student, table.left, table.right, return_embeddings=True).kinds[score]
     assert Matcher.from_pretrained(folder).predict(list(zip(table.left, table.right, strict=True))) == pytest.approx(
         found, abs=1e-4
     )
@@ -68,7 +70,7 @@ def test_by_itself_the_best_score_on_validation_decides(make_config, table):
     config = make_config(num_train_epochs=1)
     student, contract = fresh_student(config)
     folder = train(student, contract, config, table=table, validation=table)
-    found = score_pairs(student, table.left, table.right, represent=True).kinds
+    found = score_pairs(student, table.left, table.right, return_embeddings=True).kinds
     weights = choose_score(found, table.label).weights
     assert read_contract(folder).score == pytest.approx(weights, rel=1e-3)
     predicted = Matcher.from_pretrained(folder).predict(list(zip(table.left, table.right, strict=True)))

@@ -85,5 +85,5 @@ def test_a_measurement_between_steps_is_left_alone(make_config, table):
     module = DistillationModule(student, run_objectives(make_config(), table, table)).eval()
     module.measure_gradients = True
     with torch.no_grad():
-        module(**Collator(student, table, represent=True)(list(range(8))))
+        module(**Collator(student, table, return_embeddings=True)(list(range(8))))
     assert not module.recorder.gradient_norms

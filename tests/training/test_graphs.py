@@ -25,7 +25,7 @@ FACTS = {"theta_pos": 0.5, "theta_neg": 0.0}
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=60), st.lists(st.integers(1, 40), min_size=1, max_size=60))
 def test_rounded_rows_keep_every_token_once(lengths, others):
     rows = [Row([7] * n, [1] * n, list(range(n))) for n in lengths]
-    exact, rounded = pack(rows), pack(rows, padding_id=3, few_shapes=True)
+    exact, rounded = pack(rows), pack(rows, padding_id=3, pad_to_buckets=True)
     total, extra = len(exact["scatter"]), len(rounded["scatter"]) - len(exact["scatter"])
     assert 0 <= extra <= max(512, total // 8)
     assert rounded["segment"].shape[1] % LENGTH_STEP == 0
@@ -38,17 +38,17 @@ def test_rounded_rows_keep_every_token_once(lengths, others):
     assert torch.equal(rounded["gather"][places], torch.arange(len(places)))
     assert rounded["gather"].max() < len(places)
     if len(lengths) == len(others):
-        again = pack([Row([7] * n, [1] * n, list(range(n))) for n in others], few_shapes=True)
+        again = pack([Row([7] * n, [1] * n, list(range(n))) for n in others], pad_to_buckets=True)
         same = again["scatter"].shape == rounded["scatter"].shape and max(others) // 32 == max(lengths) // 32
         if same and max(others) % 32 and max(lengths) % 32:
             assert {k: v.shape for k, v in again.items()} == {k: v.shape for k, v in rounded.items()}
 
 
-def build(make_student, table, *, reading="joint", family="llama", few_shapes=False, **settings):
+def build(make_student, table, *, reading="joint", family="llama", pad_to_buckets=False, **settings):
     student, _ = make_student(family, reading=reading, attn_implementation=PACKED, **settings)
     module = DistillationModule(randomise(student), resolve_objectives(FLIPPED, teacher_facts=FACTS)).train()
-    student.few_shapes = few_shapes
-    return module, Collator(student, table, represent=True)
+    student.pad_to_buckets = pad_to_buckets
+    return module, Collator(student, table, return_embeddings=True)
 
 
 def gradients(module, batch):
@@ -62,8 +62,8 @@ def gradients(module, batch):
 @pytest.mark.parametrize("reading", ["joint", "separate", "blocked"])
 def test_what_rounding_adds_changes_neither_loss_nor_gradients(make_student, table, reading, family):
     found = []
-    for few_shapes in (False, True):
-        module, collator = build(make_student, table, reading=reading, family=family, few_shapes=few_shapes)
+    for pad_to_buckets in (False, True):
+        module, collator = build(make_student, table, reading=reading, family=family, pad_to_buckets=pad_to_buckets)
         batch = collator(list(range(12)))
         found.append((batch["segment"].shape, *gradients(module, batch)))
     (exact_shape, expected_loss, expected), (shape, loss, ours) = found

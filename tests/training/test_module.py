@@ -5,7 +5,7 @@ import torch
 from tiny import randomise
 
 from flipkd.objectives import OBJECTIVES
-from flipkd.student.rows import last_places
+from flipkd.student.rows import last_positions
 from flipkd.training.batches import Collator
 from flipkd.training.losses import resolve_objectives
 from flipkd.training.module import DistillationModule
@@ -24,7 +24,7 @@ def build(make_student, table, objectives, **settings):
     module = DistillationModule(
         student, resolve_objectives(objectives, teacher_facts={"theta_pos": 0.5, "theta_neg": 0.0})
     )
-    return module, Collator(student, table, represent=module.represent)(list(range(12)))
+    return module, Collator(student, table, return_embeddings=module.return_embeddings)(list(range(12)))
 
 
 @pytest.mark.parametrize("reading", ["joint", "separate", "blocked"])
@@ -59,7 +59,7 @@ def test_loss_is_the_weighted_sum_of_its_parts(make_student, table):
 
 def test_weight_zero_skips_the_readout(make_student, table):
     module, batch = build(make_student, table, {"answer_cross_entropy": 1.0, "margin_hinge": 0, "in_batch_kl": 0})
-    assert not module.represent
+    assert not module.return_embeddings
     assert "teacher_left" not in batch
     assert "similarity" not in module(**batch)
 
@@ -67,8 +67,8 @@ def test_weight_zero_skips_the_readout(make_student, table):
 def test_a_teacher_of_the_answer_alone_needs_no_vectors(make_student, table):
     module, batch = build(make_student, table, {"answer_cross_entropy": 1.0, "bernoulli_kd": 1.0})
     with_vectors, whole = build(make_student, table, {"bernoulli_kd": 1.0, "margin_hinge": 1e-9})
-    assert not module.represent
-    assert with_vectors.represent
+    assert not module.return_embeddings
+    assert with_vectors.return_embeddings
     module(**batch)
     with_vectors(**whole)
     assert drained(module)["bernoulli_kd"] == pytest.approx(drained(with_vectors)["bernoulli_kd"], rel=1e-5)
@@ -95,7 +95,7 @@ def test_weight_zero_is_bit_equal_to_plain_lora(make_student, table):
                 position_ids=batch["position_ids"],
                 use_cache=False,
             )
-            .last_hidden_state[range(12), last_places(batch["segment"])]
+            .last_hidden_state[range(12), last_positions(batch["segment"])]
         )
         logits = hidden @ model.get_base_model().lm_head.weight[list(student.prompt.label_ids)].T
         torch.nn.functional.cross_entropy(logits, batch["label"]).backward()
@@ -139,7 +139,7 @@ def test_the_queue_adds_columns_of_earlier_steps_and_is_kept_in_checkpoints(make
     student, _ = make_student()
     objectives = resolve_objectives(FLIPPED, teacher_facts={"theta_pos": 0.5, "theta_neg": 0.0})
     module = DistillationModule(student, objectives, queue_size=20).train()
-    collator = Collator(student, table, represent=True)
+    collator = Collator(student, table, return_embeddings=True)
     first, second, third = (collator(list(range(start, start + 8))) for start in (0, 8, 16))
     assert module(**first)["similarity"].shape == (8, 8)
     assert module(**second)["similarity"].shape == (8, 16)
@@ -163,7 +163,7 @@ def test_every_objective_trains_alone_beside_texts_of_earlier_steps(make_student
     randomise(student)
     terms = resolve_objectives({objective: 1.0}, teacher_facts={"theta_pos": 0.5, "theta_neg": 0.0})
     module = DistillationModule(student, terms, queue_size=20).train()
-    collator = Collator(student, table, represent=module.represent)
+    collator = Collator(student, table, return_embeddings=module.return_embeddings)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         module(**collator(list(range(8))))
         loss = module(**collator(list(range(8, 16))))["loss"]
@@ -180,7 +180,7 @@ def test_the_knobs_of_the_margin_losses_train_beside_texts_of_earlier_steps(make
     student, _ = make_student(dtype="bfloat16")
     terms = resolve_objectives(objectives, teacher_facts=facts | {"teacher_low": -0.3, "teacher_high": 0.8})
     module = DistillationModule(randomise(student), terms, queue_size=20).train()
-    collator = Collator(student, table, represent=True)
+    collator = Collator(student, table, return_embeddings=True)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         module(**collator(list(range(8))))
         loss = module(**collator(list(range(8, 16))))["loss"]
@@ -206,7 +206,7 @@ def test_a_head_that_is_read_once_gives_the_loss_and_gradients_of_rows_read_whol
     randomise(module.student)
     module.train()
     assert module.student.head_fits
-    short = Collator(module.student, table, represent=True, behind_head=True)(list(range(12)))
+    short = Collator(module.student, table, return_embeddings=True, after_head=True)(list(range(12)))
     assert short["input_ids"].shape[1] == whole["input_ids"].shape[1] - len(module.student.prompt.head)
 
     def gradients(batch):
@@ -217,7 +217,7 @@ def test_a_head_that_is_read_once_gives_the_loss_and_gradients_of_rows_read_whol
         return float(loss.detach()), found
 
     expected_loss, expected = gradients(whole)
-    module.behind_head = True
+    module.after_head = True
     loss, found = gradients(short)
     assert loss == pytest.approx(expected_loss, abs=1e-4)
     for name, gradient in expected.items():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from flipkd.training.batches import LengthGroupedRows
-from flipkd.training.sharding import OwnBatches
+from flipkd.training.sharding import RankBatches
 
 BATCH = 4
 
@@ -15,7 +15,7 @@ def batches(count, *, processes, epoch=0, drop_last=False, swap_texts=False):
     found = []
     for process in range(processes):
         rows = LengthGroupedRows(lengths, batch_size=BATCH * processes, seed=0, swap_texts=swap_texts)
-        own = OwnBatches(rows, processes=processes, process=process, drop_last=drop_last)
+        own = RankBatches(rows, processes=processes, process=process, drop_last=drop_last)
         own.set_epoch(epoch)
         found.append(list(own))
         assert len(own) == len(found[-1])

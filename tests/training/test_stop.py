@@ -8,7 +8,7 @@ import pytest
 from transformers import TrainerControl, TrainerState
 
 from flipkd import ranks
-from flipkd.training.stop import OrderlyStop
+from flipkd.training.stop import GracefulStop
 
 
 def step_end(stop, *, step=3, last=10):
@@ -31,7 +31,7 @@ def own_handlers():
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_asks_to_save_and_stop_behind_the_step(number, caplog, own_handlers):
-    stop = OrderlyStop()
+    stop = GracefulStop()
     with stop.listening():
         assert not step_end(stop).should_training_stop
         os.kill(os.getpid(), number)
@@ -44,7 +44,7 @@ def test_a_signal_asks_to_save_and_stop_behind_the_step(number, caplog, own_hand
 
 @pytest.mark.scenario("T4")
 def test_a_second_signal_is_not_caught(own_handlers):
-    with OrderlyStop().listening():
+    with GracefulStop().listening():
         os.kill(os.getpid(), signal.SIGTERM)
         assert own_handlers == []
         os.kill(os.getpid(), signal.SIGTERM)
@@ -52,7 +52,7 @@ def test_a_second_signal_is_not_caught(own_handlers):
 
 
 def test_handlers_come_back_when_the_run_ends_or_fails(own_handlers):
-    stop = OrderlyStop()
+    stop = GracefulStop()
     with pytest.raises(ZeroDivisionError), stop.listening():
         raise ZeroDivisionError
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -62,14 +62,14 @@ def test_handlers_come_back_when_the_run_ends_or_fails(own_handlers):
 
 
 def test_behind_the_last_step_there_is_nothing_to_stop():
-    stop = OrderlyStop()
+    stop = GracefulStop()
     stop.asked = True
     control = step_end(stop, step=10, last=10)
     assert (control.should_save, control.should_training_stop) == (False, False)
 
 
 def test_a_thread_other_than_the_main_one_listens_to_nothing(own_handlers):
-    stop, failed = OrderlyStop(), []
+    stop, failed = GracefulStop(), []
 
     def run():
         try:
@@ -87,7 +87,7 @@ def test_a_thread_other_than_the_main_one_listens_to_nothing(own_handlers):
 def test_a_rank_stops_when_another_was_asked(monkeypatch):
     told = iter([False, True])
     monkeypatch.setattr(ranks.Vote, "cast", lambda _self, _asked: next(told))
-    stop = OrderlyStop()
+    stop = GracefulStop()
     stop.asked = True
     assert not step_end(stop).should_training_stop, "the others do not know of it yet"
     stop.asked = False

@@ -12,7 +12,7 @@ import typer
 from flipkd import __version__
 from flipkd.cli import data, matching, training
 from flipkd.cli.options import SettingsCommand, command
-from flipkd.cli.terminal import log_plainly, one_voice, quieten_libraries, run, show
+from flipkd.cli.terminal import log_plainly, quiet_libraries, run, show, silence_other_ranks
 from flipkd.cores import set_up_openmp
 
 app = typer.Typer(
@@ -42,8 +42,8 @@ def options(
     """Small models that know the domain teach a large language model to match text."""
     log_plainly(logging.INFO if verbose else logging.WARNING)
     if not verbose:
-        quieten_libraries()
-    one_voice()
+        quiet_libraries()
+    silence_other_ranks()
     set_up_openmp()
 
 

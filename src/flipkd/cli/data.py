@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from flipkd.cli.options import AsJson
 from flipkd.cli.terminal import show
-from flipkd.commands import CheckConfig, SplitConfig
+from flipkd.command_config import CheckConfig, SplitConfig
 
 
 def check(config: CheckConfig, *, as_json: AsJson = False) -> None:
     """Look at pairs before training: balance, lengths, repeats, leaks."""
-    from flipkd.stages.check import check as stage
+    from flipkd.commands.check import check as stage
 
     report = stage(config)
     show(report.as_json() if as_json else report.text())
@@ -18,7 +18,7 @@ def check(config: CheckConfig, *, as_json: AsJson = False) -> None:
 
 def split(config: SplitConfig) -> None:
     """Cut pairs into train, validation and test that share no text, or none of one side."""
-    from flipkd.stages.check import split as stage
+    from flipkd.commands.check import split as stage
 
     for path, found in stage(config).items():
         unlabelled = f", {found['unlabelled']} unlabelled" if found["unlabelled"] else ""

@@ -9,16 +9,16 @@ import sys
 from typing import Any
 
 from flipkd.cli.options import AsJson
-from flipkd.cli.terminal import prints_on_stderr, show, show_rows, tell
-from flipkd.commands import CalibrateConfig, EvaluateConfig, IndexConfig, MatchConfig, SearchConfig, ServeConfig
+from flipkd.cli.terminal import show, show_rows, stdout_to_stderr, tell
+from flipkd.command_config import CalibrateConfig, EvaluateConfig, IndexConfig, MatchConfig, SearchConfig, ServeConfig
 
 
 def evaluate(config: EvaluateConfig, *, as_json: AsJson = False) -> None:
     """Measure a matcher on labelled pairs."""
-    from flipkd.stages.evaluate import evaluate as stage
-    from flipkd.stages.results import metrics_table
+    from flipkd.commands.evaluate import evaluate as stage
+    from flipkd.commands.results import metrics_table
 
-    with prints_on_stderr():
+    with stdout_to_stderr():
         metrics = stage(config)
     show(json.dumps(metrics, indent=2) if as_json else metrics_table({"test": metrics}))
 
@@ -28,18 +28,18 @@ def calibrate(config: CalibrateConfig, *, as_json: AsJson = False) -> None:
 
     Writes a new matcher. Its scores are those of the one that it was made from, or their mean over both orders.
     """
-    from flipkd.stages.calibrate import calibrate as stage
-    from flipkd.stages.results import calibration_text
+    from flipkd.commands.calibrate import calibrate as stage
+    from flipkd.commands.results import calibration_text
 
-    with prints_on_stderr():
+    with stdout_to_stderr():
         report = stage(config)
     show(json.dumps(report, indent=2) if as_json else f"{calibration_text(report)}\nmatcher: {config.output_dir}")
 
 
 def match(config: MatchConfig, *, as_json: AsJson = False) -> None:
     """Score, probability and decision of every pair, or of one."""
-    from flipkd.stages.match import match as stage
-    from flipkd.stages.match import pairs_in
+    from flipkd.commands.match import match as stage
+    from flipkd.commands.match import pairs_in
 
     result = sys.stdout
 
@@ -47,7 +47,7 @@ def match(config: MatchConfig, *, as_json: AsJson = False) -> None:
         with contextlib.redirect_stdout(result):
             show_rows(rows, as_json=as_json)
 
-    with prints_on_stderr():
+    with stdout_to_stderr():
         counts = stage(config, show=show_block)
     if config.output is not None:
         review = f", {counts['review']} review" if "review" in counts else ""
@@ -56,27 +56,27 @@ def match(config: MatchConfig, *, as_json: AsJson = False) -> None:
 
 def index(config: IndexConfig) -> None:
     """Embed texts once, for search."""
-    from flipkd.stages.search import index as stage
+    from flipkd.commands.search import index as stage
 
-    with prints_on_stderr():
+    with stdout_to_stderr():
         made = stage(config)
     show(f"{config.output_dir}: {len(made)} texts, vectors of width {made.vectors.shape[1]}")
 
 
 def search(config: SearchConfig, *, as_json: AsJson = False) -> None:
     """The entries of an index that match a text best."""
-    from flipkd.stages.search import search as stage
+    from flipkd.commands.search import search as stage
 
-    with prints_on_stderr():
+    with stdout_to_stderr():
         rows = stage(config)
     show_rows(rows, as_json=as_json)
 
 
 def serve(config: ServeConfig) -> None:
     """Answer over HTTP until stopped."""
-    from flipkd.stages.serve import serve as stage
+    from flipkd.commands.serve import serve as stage
 
-    with prints_on_stderr():
+    with stdout_to_stderr():
         at_work = stage(config, listening=lambda url: tell(f"listening on {url}; the model is loading"))
     if at_work:  # Python would wait for the model's thread, whose result is not needed any more
         sys.stderr.flush()

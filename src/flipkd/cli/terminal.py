@@ -156,7 +156,7 @@ def log_plainly(level: int) -> None:
     logging.captureWarnings(True)
 
 
-def one_voice() -> None:
+def silence_other_ranks() -> None:
     """Let the first of several processes tell what goes on; of the others only errors are shown."""
     if ranks.rank():
         logging.getLogger().setLevel(logging.ERROR)
@@ -166,7 +166,7 @@ def one_voice() -> None:
         progress.logger.setLevel(logging.INFO)
 
 
-def quieten_libraries() -> None:
+def quiet_libraries() -> None:
     """Leave stderr to flipkd's own words and to progress bars of steps that last; called before any library is there.
 
     The variables are those that tqdm and transformers read when they are imported; what the user has set stays.
@@ -181,7 +181,7 @@ def quieten_libraries() -> None:
         warnings.simplefilter("ignore")
 
 
-def prints_on_stderr() -> contextlib.AbstractContextManager[Any]:
+def stdout_to_stderr() -> contextlib.AbstractContextManager[Any]:
     """What libraries print while a stage computes is no result: stdout stays fit for a pipe. Warns of a busy machine."""
     if warning := busy_warning():
         logger.warning(warning)
@@ -203,7 +203,7 @@ def show_rows(rows: list[dict[str, Any]], *, as_json: bool) -> None:
     if tables.in_terminal() and not as_json:
         tables.print_rows(rows, escaped)
     else:
-        from flipkd.stages.match import to_jsonl
+        from flipkd.commands.match import to_jsonl
 
         sys.stdout.write(to_jsonl(rows))
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from flipkd.cli.launching import Processes, SideBySide, in_one_process, in_processes
-from flipkd.cli.terminal import prints_on_stderr, show
-from flipkd.commands import DemoConfig
+from flipkd.cli.terminal import show, stdout_to_stderr
+from flipkd.command_config import DemoConfig
 from flipkd.config import CompareConfig, TeachConfig, TrainConfig
 
 
 def teach(config: TeachConfig) -> None:
     """Fine-tune a small model and store its outputs for every text."""
     in_one_process("teach")
-    from flipkd.stages.results import metrics_table
-    from flipkd.stages.teach import teach as stage
+    from flipkd.commands.results import metrics_table
+    from flipkd.commands.teach import teach as stage
 
-    with prints_on_stderr():
+    with stdout_to_stderr():
         summary = stage(config)
     measured: dict[str, Any] = {
         name: summary[name] for name in ("train", "out_of_fold", "validation") if name in summary
@@ -31,11 +31,11 @@ def train(config: TrainConfig, *, num_processes: Processes = None) -> None:
     together.
     """
     in_processes(num_processes)
+    from flipkd.commands.results import metrics_table
+    from flipkd.commands.train import train as stage
     from flipkd.files import read_json
-    from flipkd.stages.results import metrics_table
-    from flipkd.stages.train import train as stage
 
-    with prints_on_stderr():
+    with stdout_to_stderr():
         matcher = stage(config)
     from flipkd.training.finish import VALIDATION  # brings torch, as the stage did
 
@@ -54,7 +54,7 @@ def compare(config: CompareConfig, *, num_processes: SideBySide = 1) -> None:
     from flipkd.comparison.compare import compare as stage
     from flipkd.comparison.table import results_table
 
-    with prints_on_stderr():
+    with stdout_to_stderr():
         results = stage(config, processes=num_processes)
     show(results_table(results))
 
@@ -68,7 +68,7 @@ def demo(config: DemoConfig) -> None:
     from flipkd.comparison.demo import demo as stage
     from flipkd.comparison.table import results_table
 
-    with prints_on_stderr():
+    with stdout_to_stderr():
         results, matcher = stage(config.output_dir, seed=config.seed)
     show(results_table(results))
     show(f"\nthe flipped matcher: {matcher}\ntry it: flipkd match --matcher {matcher} --text1 '...' --text2 '...'")

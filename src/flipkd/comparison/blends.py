@@ -6,12 +6,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from flipkd.commands.pairs import labels_of
 from flipkd.comparison.run import Run
 from flipkd.comparison.scores import SCORES_HASH, Split, read_scores, result_path, scores_path
 from flipkd.comparison.student_scores import combined
 from flipkd.evaluate.combine import COMBINED
 from flipkd.files import read_json
-from flipkd.stages.pairs import labels_of
 
 SINGLE = ("answer", "cosine", "score")  # kinds that are no sum or mean of others
 

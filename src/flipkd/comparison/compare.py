@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from flipkd.commands.pairs import content_hash, labels_of, trainable_pairs, warn_of_leaks, warned_once
 from flipkd.comparison.entries import Entry, entries
 from flipkd.comparison.processes import in_processes
 from flipkd.comparison.results import compute, find, settings_of
@@ -19,7 +20,6 @@ from flipkd.comparison.run import Run
 from flipkd.comparison.summary import write_summary
 from flipkd.config import CompareConfig
 from flipkd.errors import DataError, FlipkdError
-from flipkd.stages.pairs import content_hash, labels_of, trainable_pairs, warn_of_leaks, warned_once
 
 logger = logging.getLogger(__name__)
 
@@ -101,7 +101,7 @@ def _failed_blends(runs: Sequence[Run], failed: Mapping[int, Exception]) -> dict
 
 def _in_own_process(config: CompareConfig, number: int) -> None:
     """Compute one run and write its result; warnings about the pairs come from the parent process."""
-    for name in ("flipkd.stages.pairs", "sentence_transformers"):
+    for name in ("flipkd.commands.pairs", "sentence_transformers"):
         logging.getLogger(name).setLevel(logging.ERROR)
     if not sys.warnoptions:
         warnings.simplefilter("ignore")

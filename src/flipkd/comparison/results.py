@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from flipkd.commands.pairs import labels_of
+from flipkd.commands.results import command_line
 from flipkd.comparison.blends import is_current
 from flipkd.comparison.measuring import peak_memory, reset_peak_memory
 from flipkd.comparison.run import Run
@@ -21,8 +23,6 @@ from flipkd.evaluate.combine import CHOSEN_BY, SYMMETRIC
 from flipkd.evaluate.metrics import measure
 from flipkd.evaluate.thresholds import best_threshold
 from flipkd.files import read_json, write_json
-from flipkd.stages.pairs import labels_of
-from flipkd.stages.results import command_line
 from flipkd.tables import pick
 
 logger = logging.getLogger(__name__)

@@ -8,13 +8,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+from flipkd.commands.pairs import content_hash, labels_of, trainable_pairs, warn_of_leaks
+from flipkd.commands.pool import pool_size, require_pool_for_ratio, unlabelled_pool
+from flipkd.commands.teach import local_model
+from flipkd.commands.train import initial_adapters_identity
 from flipkd.comparison.entries import PATHS, Entry, short_hash
 from flipkd.config import CompareConfig, TeachConfig, TrainConfig
 from flipkd.data import Pool
-from flipkd.stages.pairs import content_hash, labels_of, trainable_pairs, warn_of_leaks
-from flipkd.stages.pool import asked_of_pool, require_pool_for_ratio, unlabelled_pool
-from flipkd.stages.teach import local_model
-from flipkd.stages.train import started_from
 
 Placed = TypeVar("Placed", TeachConfig, TrainConfig)
 
@@ -59,7 +59,7 @@ class Run:
             train = self.train_config(None)
             own |= self._own(train, entry.train) | local_model(train.model_name_or_path)
             found |= {"symmetric": True} if self.config.symmetric else {}
-            own |= started_from(train.init_from)
+            own |= initial_adapters_identity(train.init_from)
         return found | ({"own_files": own} if own else {})
 
     def _own(self, settings: Any, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -118,7 +118,7 @@ class Run:
         if not config.unlabelled_file:
             return 0.0
         labels = labels_of(self._train_set)
-        asked = asked_of_pool(self.pool, labels, config.unlabelled_ratio)
+        asked = pool_size(self.pool, labels, config.unlabelled_ratio)
         return config.num_train_epochs * asked / int((labels >= 0).sum())
 
     def _placed(self, settings: Placed, name: str) -> Placed:

@@ -9,6 +9,10 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
+from flipkd.commands.pairs import trainable_pairs
+from flipkd.commands.teach import StoredTeacher, teach
+from flipkd.commands.train import train
+from flipkd.commands.tuning import given_scores
 from flipkd.comparison.run import Run
 from flipkd.comparison.scores import Split
 from flipkd.comparison.shuffled import shuffled
@@ -16,10 +20,6 @@ from flipkd.comparison.student_scores import student_scores
 from flipkd.config import TeachConfig
 from flipkd.device import best_device
 from flipkd.evaluate.combine import COMBINED, TEACHER, WITH_TEACHER, weighted_sum
-from flipkd.stages.pairs import trainable_pairs
-from flipkd.stages.teach import StoredTeacher, teach
-from flipkd.stages.train import train
-from flipkd.stages.tuning import given_scores
 from flipkd.student.contract import read_contract
 from flipkd.student.loading import load_student
 from flipkd.student.model import Student
@@ -74,7 +74,7 @@ def student(run: Run) -> dict[str, Split]:
         model, _ = fresh_student(run.train_config(None))
     else:
         model = _trained(run, _taught(run) if system.has_teacher else None)
-    scores = _scored(run, model, represent=system.has_vectors)
+    scores = _scored(run, model, return_embeddings=system.has_vectors)
     return scores | _with_teacher(run, scores)
 
 
@@ -89,7 +89,7 @@ def shuffled_teacher(run: Run) -> dict[str, Split]:
     if config.unlabelled_file:
         sets.append(run.pool.dataset)
     folder = shuffled(_taught(run), sets, seed=run.seed)
-    return _scored(run, _trained(run, str(folder)), represent=True)
+    return _scored(run, _trained(run, str(folder)), return_embeddings=True)
 
 
 def _taught(run: Run) -> str:
@@ -124,10 +124,10 @@ def _trained(run: Run, teacher_folder: str | None) -> Student:
     return student.to(best_device())
 
 
-def _scored(run: Run, student: Student, *, represent: bool) -> dict[str, Split]:
+def _scored(run: Run, student: Student, *, return_embeddings: bool) -> dict[str, Split]:
     """Its scores of the validation and the test pairs, and how many pairs a second it scored."""
     start, held_out = time.perf_counter(), {name: run.sets[name] for name in ("validation", "test")}
-    scores = student_scores(student, held_out, represent=represent, symmetric=run.config.symmetric)
+    scores = student_scores(student, held_out, return_embeddings=return_embeddings, symmetric=run.config.symmetric)
     pairs = sum(map(len, held_out.values())) * (2 if run.config.symmetric else 1)
     run.cost["score_pairs_per_second"] = round(pairs / (time.perf_counter() - start), 1)
     return scores

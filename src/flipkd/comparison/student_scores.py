@@ -8,30 +8,30 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from flipkd.commands.pairs import labels_of
 from flipkd.comparison.scores import Split
 from flipkd.errors import ArtefactError
 from flipkd.evaluate.combine import COMBINED, SYMMETRIC, fit_weights, weighted_sum
-from flipkd.stages.pairs import labels_of
 from flipkd.student.model import Student
 from flipkd.student.scoring import score_pairs
 
 
 def student_scores(
-    student: Student, held_out: Mapping[str, Any], *, represent: bool, symmetric: bool
+    student: Student, held_out: Mapping[str, Any], *, return_embeddings: bool, symmetric: bool
 ) -> dict[str, Split]:
-    """Its answer; with `represent` also its cosine and both combined; with `symmetric` also the means over both orders.
+    """Its answer; with `return_embeddings` also its cosine and both combined; with `symmetric` also the means over both orders.
 
     held_out: the pairs of "validation" and "test".
     """
-    given = _read(student, held_out, represent=represent, turned=False)
+    given = _read(student, held_out, return_embeddings=return_embeddings, turned=False)
     labels = labels_of(held_out["validation"])
     means: dict[str, Split] = {}
     if symmetric:
-        turned = _read(student, held_out, represent=represent, turned=True)
+        turned = _read(student, held_out, return_embeddings=return_embeddings, turned=True)
         means = {kind: _mean(given[kind], turned[kind]) for kind in given}
-        if represent:  # with the weights of the pairs as given, as a matcher of both orders has them
+        if return_embeddings:  # with the weights of the pairs as given, as a matcher of both orders has them
             means[COMBINED] = combined(given, labels, applied_to=means)
-    if represent:
+    if return_embeddings:
         given[COMBINED] = combined(given, labels)
     return given | {kind + SYMMETRIC: split for kind, split in means.items()}
 
@@ -52,14 +52,14 @@ def _mean(one: Split, other: Split) -> Split:
     return Split((one.validation + other.validation) / 2, (one.test + other.test) / 2)
 
 
-def _read(student: Student, held_out: Mapping[str, Any], *, represent: bool, turned: bool) -> dict[str, Split]:
+def _read(student: Student, held_out: Mapping[str, Any], *, return_embeddings: bool, turned: bool) -> dict[str, Split]:
     """Answer, and cosine when asked for, of the pairs as given or turned round."""
     found = []
     for name in ("validation", "test"):
         sides = [held_out[name][side][:] for side in (("text2", "text1") if turned else ("text1", "text2"))]
-        found.append(score_pairs(student, *sides, represent=represent, progress=name))
+        found.append(score_pairs(student, *sides, return_embeddings=return_embeddings, progress=name))
     scores = {"answer": Split(*(f.answer.astype(np.float64) for f in found))}
-    if represent:
+    if return_embeddings:
         cosines = [f.cosine for f in found]
         if any(cosine is None for cosine in cosines):
             raise ArtefactError("the student gave no vectors; its contract names no readout place")

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from flipkd.commands.results import text_table
 from flipkd.evaluate.compare import mean_interval
-from flipkd.stages.results import text_table
 
 SHOWN = {
     "f1": "F1",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from flipkd.data.columns import OTHER_ALIASES
-from flipkd.data.folding import spelling_of
+from flipkd.data.folding import spelling_key
 from flipkd.errors import DataError
 from flipkd.text import is_empty
 
@@ -47,7 +47,7 @@ def check_pairs(
     """Count what matters for training in pairs as `read_pairs` gives them; nothing is changed or dropped.
 
     `tokenizer(texts, add_special_tokens=False)["input_ids"]` adds lengths in tokens. A pair is a duplicate of another
-    when both texts agree in spelling (`spelling_of`), in either order; labels conflict where they agree as written. In
+    when both texts agree in spelling (`spelling_key`), in either order; labels conflict where they agree as written. In
     pairs that are `directed` (a follows from b, b need not follow from a) the order counts too. `labels` False: a lack of
     them is no problem.
 
@@ -133,12 +133,12 @@ def _repeats(
     left: list[str], right: list[str], label: np.ndarray, *, directed: bool
 ) -> tuple[dict[str, Any], list[str], list[str]]:
     numbers = partial(_pair_numbers, left, right, directed=directed)
-    same_spelling, as_written = numbers(spelling_of), numbers(str)
+    same_spelling, as_written = numbers(spelling_key), numbers(str)
     conflicting, differing = _with_both_labels(as_written, label), _with_both_labels(same_spelling, label)
     differing = differing[~np.isin(same_spelling[differing[:, 0]], same_spelling[conflicting[:, 0]])]
     _, firsts = np.unique(same_spelling, return_index=True)
     repeated = np.setdiff1d(np.arange(len(label)), firsts) + 1
-    identical = np.flatnonzero([spelling_of(a) == spelling_of(b) for a, b in zip(left, right, strict=True)]) + 1
+    identical = np.flatnonzero([spelling_key(a) == spelling_key(b) for a, b in zip(left, right, strict=True)]) + 1
     counts = {
         "duplicate_pairs": len(repeated),
         "conflicting_pairs": len(conflicting),

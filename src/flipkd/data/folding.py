@@ -19,7 +19,7 @@ MARKS = 30  # combining marks in a row, as in Unicode's stream-safe text (UAX 15
 JOINER = "\u034f"  # the combining grapheme joiner: no mark is sorted past it
 
 
-def words_of(text: str) -> str:
+def word_key(text: str) -> str:
     """What tells a text's words from others: letters, marks, digits and symbols after NFKC and case folding.
 
     Spaces and punctuation are left out, but not those that tell words apart (C++ and C#, A+ and A-, 1.5 and 15). The
@@ -29,7 +29,7 @@ def words_of(text: str) -> str:
     return _NOT_BETWEEN_DIGITS.sub("", " ".join(plain.split())) or text.strip()
 
 
-def spelling_of(text: str) -> str:
+def spelling_key(text: str) -> str:
     """The text after NFKC, case folding and white-space folding."""
     return " ".join(_folded(text).split())
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from flipkd.data.split import LEAST_OF_SHARE, components, placed, text_keys, tied
+from flipkd.data.split import MIN_ROWS_OF_SHARE, assign_parts, components, connected_rows, text_keys
 from flipkd.errors import DataError
 
 if TYPE_CHECKING:
@@ -45,10 +45,10 @@ def cut_folds(dataset: Dataset, folds: int, *, seed: int = 0) -> Folds:
 
     if found := cut("texts", components(dataset)):
         return found
-    sides = [cut(name, tied([side, pairs])) for name, side in zip(SIDES, (left, right), strict=True)]
+    sides = [cut(name, connected_rows([side, pairs])) for name, side in zip(SIDES, (left, right), strict=True)]
     if usable := [side for side in sides if side is not None]:
         return min(usable, key=lambda side: side.seen)
-    if found := cut("pairs", tied([pairs])):
+    if found := cut("pairs", connected_rows([pairs])):
         return found
     raise DataError(
         f"{len(label)} labelled rows are too few for {folds} folds: each needs rows, and the rows without it both "
@@ -59,10 +59,12 @@ def cut_folds(dataset: Dataset, folds: int, *, seed: int = 0) -> Folds:
 def _number(block: np.ndarray, label: np.ndarray, folds: int, seed: int) -> np.ndarray | None:
     """int [N], the fold of each row; None when a fold gets too little."""
     counts = np.bincount(block * 3 + label, minlength=(block.max() + 1) * 3).reshape(-1, 3)
-    number: np.ndarray = placed(counts, np.full(folds, 1 / folds), seed)[block]
+    number: np.ndarray = assign_parts(counts, np.full(folds, 1 / folds), seed)[block]
     sizes = np.bincount(number, minlength=folds)
     classes = [set(label[number != fold].tolist()) for fold in range(folds)]
-    enough = sizes.min() >= max(LEAST_OF_SHARE * len(label) / folds, 1) and all(found == {0, 1} for found in classes)
+    enough = sizes.min() >= max(MIN_ROWS_OF_SHARE * len(label) / folds, 1) and all(
+        found == {0, 1} for found in classes
+    )
     return number if enough else None
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING
 
-from flipkd.data.folding import words_of
+from flipkd.data.folding import word_key
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -33,7 +33,7 @@ def leaks(splits: Mapping[str, Dataset]) -> dict[str, int]:
 def leaks_by_side(splits: Mapping[str, Dataset]) -> dict[tuple[str, str], Leak]:
     """Per (earlier, later) split what the later one shares with the earlier."""
     words = {
-        name: ([words_of(text) for text in part["text1"][:]], [words_of(text) for text in part["text2"][:]])
+        name: ([word_key(text) for text in part["text1"][:]], [word_key(text) for text in part["text2"][:]])
         for name, part in splits.items()
     }
     sides = ([text for part in words.values() for text in part[side]] for side in (0, 1))

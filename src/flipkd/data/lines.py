@@ -32,16 +32,16 @@ BROKEN = (EOFError, OSError, zlib.error, pa.ArrowException)  # what reading dama
 _LONE_RETURN = re.compile(r"(?<=\r)(?!\n)")
 
 
-def packed_with(path: Path) -> str | None:
+def compression_of(path: Path) -> str | None:
     """The compression that the first bytes of a file tell of."""
     with open(path, "rb") as file:
         start = file.read(4)
     return next((name for mark, name in PACKED.items() if start.startswith(mark)), None)
 
 
-def open_unpacked(path: Path) -> io.BufferedReader:
+def open_decompressed(path: Path) -> io.BufferedReader:
     """The bytes that a file holds, behind its compression."""
-    packed = packed_with(path)
+    packed = compression_of(path)
     if packed == "gzip":
         return io.BufferedReader(gzip.open(path, "rb"))
     if packed == "zstd":
@@ -51,7 +51,7 @@ def open_unpacked(path: Path) -> io.BufferedReader:
 
 def first_bytes(path: Path, count: int = 1024) -> bytes:
     """The first bytes that a file holds. Raises DataError for damaged compression."""
-    with open_unpacked(path) as file:
+    with open_decompressed(path) as file:
         try:
             return file.read(count)
         except BROKEN as error:
@@ -78,9 +78,9 @@ class Lines:
         self.row, self.start, self.seen = row, self.number + 1, []
 
     def __iter__(self) -> Iterator[str]:
-        packed = packed_with(self.path) is not None
+        packed = compression_of(self.path) is not None
         try:
-            with open_unpacked(self.path) as handle, closing(self._parts(handle, packed)) as parts:
+            with open_decompressed(self.path) as handle, closing(self._parts(handle, packed)) as parts:
                 for part in parts:
                     self.number += 1
                     self.seen.append(part)

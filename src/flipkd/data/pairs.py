@@ -13,7 +13,7 @@ import pyarrow as pa
 from flipkd.data.columns import find_columns
 from flipkd.data.labels import PARSERS, parse_label, parse_score, with_point
 from flipkd.data.readers import Source
-from flipkd.data.sources import as_array, checked, open_source, place_of, plain, readable, require_columns
+from flipkd.data.sources import as_array, checked, location_of, open_source, plain, readable, require_columns
 from flipkd.errors import DataError, shorten
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def read_blocks(
         for batch in source.batches(texts, others):
             found = dict(zip([*texts, *others], batch.values, strict=True))
             for column in texts:
-                place = partial(place_of, source.name, batch, column)
+                place = partial(location_of, source.name, batch, column)
                 as_array(checked(found[column], place), pa.string(), place)
             rows += len(batch.values[0])
             kept = {name: [*map(plain, found[name])] for name in keep}
@@ -112,7 +112,7 @@ def _table(source: Source, wanted: dict[str, str]) -> Any:
     parsers = PARSERS | (WITH_COMMA if source.decimal_comma else {})
     for batch in source.batches(texts, others):
         for (name, column), values in zip(wanted.items(), batch.values, strict=True):
-            place = partial(place_of, source.name, batch, column)
+            place = partial(location_of, source.name, batch, column)
             parsed = checked(values, place) if name in TEXTS else _parsed(values, parsers[name], place)
             array = as_array(parsed, schema.field(name).type, place)
             chunks[name].extend(array.chunks if isinstance(array, pa.ChunkedArray) else [array])

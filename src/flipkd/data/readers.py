@@ -49,7 +49,7 @@ class Source:
 
 
 @cache
-def say_once(message: str) -> None:
+def log_once(message: str) -> None:
     """Log how a file is read, once however often it is."""
     logger.warning("%s", message)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from flipkd.data.dialect import SEPARATORS, Dialect, find_dialect
 from flipkd.data.lines import Lines
-from flipkd.data.readers import CELL_LIMIT, Batch, Source, batched, refuse_repeats, say_once
+from flipkd.data.readers import CELL_LIMIT, Batch, Source, batched, log_once, refuse_repeats
 from flipkd.errors import DataError, shorten
 
 
@@ -24,7 +24,7 @@ def open_separated(path: Path, expected: str) -> Source:
         raise DataError(f"{path}: header holds NUL characters: perhaps UTF-16 without its mark; convert it to UTF-8")
     if dialect.separator != expected:
         read_as = SEPARATORS.get(dialect.separator, shorten(dialect.separator))
-        say_once(f"{path}: its fields are separated by {read_as}, not by {SEPARATORS[expected]}; read so")
+        log_once(f"{path}: its fields are separated by {read_as}, not by {SEPARATORS[expected]}; read so")
 
     def batches(texts: list[str], others: list[str]) -> Iterator[Batch]:
         """As `Source` says."""
@@ -52,7 +52,7 @@ def _records(path: Path, dialect: Dialect) -> Iterator[tuple[int, list[str]]]:
         cells = _next_cells(reader, lines)
         if cells is None:
             if skipped:
-                say_once(
+                log_once(
                     f"{path}: rows that hold nothing but separators are skipped: {len(skipped)}, first line {skipped[0]}"
                 )
             return

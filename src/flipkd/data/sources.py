@@ -13,9 +13,9 @@ from typing import Any
 import pyarrow as pa
 
 from flipkd.data.arrow import open_hub, open_parquet
-from flipkd.data.kinds import PARQUET, refuse_other_kind
-from flipkd.data.lines import first_bytes, packed_with
-from flipkd.data.readers import CELL_LIMIT, Batch, Source, open_json_lines, say_once
+from flipkd.data.file_formats import PARQUET, refuse_other_format
+from flipkd.data.lines import compression_of, first_bytes
+from flipkd.data.readers import CELL_LIMIT, Batch, Source, log_once, open_json_lines
 from flipkd.data.separated import open_separated
 from flipkd.errors import DataError, ResourceError, UsageError, nearest, shorten
 
@@ -80,7 +80,7 @@ def _check_file(file: Path) -> None:
     if not file.stat().st_size:
         raise DataError(f"{file}: the file is empty (0 bytes)")
     if _ending(file) not in _FORMATS:
-        refuse_other_kind(file, first_bytes(file))
+        refuse_other_format(file, first_bytes(file))
         raise DataError(
             f"{file}: cannot read files that end in {file.suffix!r}; save it as one of {', '.join(_FORMATS)} (text files "
             f"may be compressed: {', '.join(_PACKED)} behind it)"
@@ -89,17 +89,17 @@ def _check_file(file: Path) -> None:
 
 def _opened(file: Path, by_name: Callable[[Path], Source]) -> Source:
     """The file by what it is, which is said where its name says something else."""
-    packed, start = packed_with(file), first_bytes(file)
-    refuse_other_kind(file, start)
+    packed, start = compression_of(file), first_bytes(file)
+    refuse_other_format(file, start)
     is_parquet = start.startswith(PARQUET)
     if packed and (is_parquet or by_name is open_parquet):
         raise DataError(f"{file}: is compressed with {packed}, which Parquet is not read from; unpack it")
     if packed != _PACKED.get(file.suffix.lower()):
-        say_once(
+        log_once(
             f"{file}: is {f'compressed with {packed}' if packed else 'not compressed'}, whatever its name says; read so"
         )
     if is_parquet and by_name is not open_parquet:
-        say_once(f"{file}: is a Parquet file, whatever its name says; read so")
+        log_once(f"{file}: is a Parquet file, whatever its name says; read so")
         return open_parquet(file)
     return by_name(file)
 
@@ -120,7 +120,7 @@ def require_columns(source: Source, names: Iterable[str]) -> None:
             raise DataError(f"{source.name}: has no column {shorten(name)}; {nearest(name, shown)}{rest}")
 
 
-def place_of(name: str, batch: Batch, column: str, index: int) -> str:
+def location_of(name: str, batch: Batch, column: str, index: int) -> str:
     """Where a value stands: file, row and column."""
     return f"{name}: {batch.place(index)}, column {shorten(column)}"
 

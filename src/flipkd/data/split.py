@@ -10,7 +10,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from flipkd.data.columns import OTHER_ALIASES
-from flipkd.data.folding import words_of
+from flipkd.data.folding import word_key
 from flipkd.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 BY = ("text1", "text2", "group")
 _SMALL_BLOCK = 0.05  # of the rows: such blocks can be put anywhere
-LEAST_OF_SHARE = 0.5  # a part that gets less of the rows asked for than this is a failure
+MIN_ROWS_OF_SHARE = 0.5  # a part that gets less of the rows asked for than this is a failure
 
 
 def split_pairs(
@@ -27,7 +27,7 @@ def split_pairs(
     """Split into train, validation and test by connected components of shared texts (and of `group` if given).
 
     With `by`, only equal values of "text1", "text2" or "group" keep rows together (a row without a group counts by its
-    text1), so that texts of the other column may be in two parts. Texts are equal when their words agree (`words_of`).
+    text1), so that texts of the other column may be in two parts. Texts are equal when their words agree (`word_key`).
     `validation` and `test` are shares of the rows; a share of 0 leaves that part out. Rows keep their order; the same seed
     gives the same split.
     Raises UsageError for impossible shares or another `by`, DataError when shared texts tie too many rows together.
@@ -51,7 +51,7 @@ def split_pairs(
         raise DataError("there are no rows to split")
     component = _blocks(dataset, by)
     wanted = np.array(list(shares.values()))
-    part_of_row = placed(_class_counts(dataset, component), wanted, seed)[component]
+    part_of_row = assign_parts(_class_counts(dataset, component), wanted, seed)[component]
     rows = {part: np.flatnonzero(part_of_row == index) for index, part in enumerate(shares)}
     _check_sizes({part: len(found) for part, found in rows.items()}, shares, component, dataset=dataset, by=by)
     return DatasetDict({part: dataset.select(found) for part, found in rows.items()})
@@ -61,7 +61,7 @@ def _blocks(dataset: Dataset, by: str | None) -> np.ndarray:
     """int [N]: rows with the same number stay on one side."""
     if by is None:
         return components(dataset)
-    left = [("text", words_of(text)) for text in dataset["text2" if by == "text2" else "text1"][:]]
+    left = [("text", word_key(text)) for text in dataset["text2" if by == "text2" else "text1"][:]]
     if by != "group":
         keys = left
     elif "group" in dataset.column_names:
@@ -79,16 +79,16 @@ def components(dataset: Dataset) -> np.ndarray:
     columns: list[Sequence[Hashable]] = [*text_keys(dataset)]
     if "group" in dataset.column_names:
         columns.append([None if group is None else ("group", group) for group in dataset["group"][:]])
-    return tied(columns)
+    return connected_rows(columns)
 
 
 def text_keys(dataset: Dataset) -> tuple[list[str], list[str]]:
     """Left and right texts [N] as they are compared: equal when their letters and digits agree."""
-    left, right = ([words_of(text) for text in dataset[column][:]] for column in ("text1", "text2"))
+    left, right = ([word_key(text) for text in dataset[column][:]] for column in ("text1", "text2"))
     return left, right
 
 
-def tied(columns: Sequence[Sequence[Hashable]]) -> np.ndarray:
+def connected_rows(columns: Sequence[Sequence[Hashable]]) -> np.ndarray:
     """int [N]: rows with the same number have a value in common, directly or over other rows; None ties nothing.
 
     columns: each [N]; a value means the same in all of them.
@@ -114,7 +114,7 @@ def _class_counts(dataset: Dataset, component: np.ndarray) -> np.ndarray:
     return counts.reshape(-1, 3)
 
 
-def placed(counts: np.ndarray, shares: np.ndarray, seed: int) -> np.ndarray:
+def assign_parts(counts: np.ndarray, shares: np.ndarray, seed: int) -> np.ndarray:
     """Part of each component: largest first, each where the squared distance from the sizes asked for grows least.
 
     The distance is sum over parts and classes of (rows - target)^2 / target, so sizes and label balance count alike.
@@ -136,7 +136,7 @@ def _check_sizes(
     sizes: dict[str, int], shares: dict[str, float], component: np.ndarray, *, dataset: Dataset, by: str | None
 ) -> None:
     total = len(component)
-    if all(sizes[part] and sizes[part] >= LEAST_OF_SHARE * share * total for part, share in shares.items()):
+    if all(sizes[part] and sizes[part] >= MIN_ROWS_OF_SHARE * share * total for part, share in shares.items()):
         return
     per_component = np.bincount(component)
     largest, count = int(per_component.max()), len(np.unique(component))

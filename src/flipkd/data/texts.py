@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from flipkd.data.readers import Source
-from flipkd.data.sources import as_array, checked, open_source, place_of, plain, readable, require_columns
+from flipkd.data.sources import as_array, checked, location_of, open_source, plain, readable, require_columns
 from flipkd.errors import DataError, shorten
 from flipkd.text import is_empty
 
@@ -33,7 +33,7 @@ def read_texts(
         texts: list[str] = []
         kept: dict[str, list[Any]] = {name: [] for name in others}
         for batch in source.batches([text], others):
-            place = partial(place_of, source.name, batch, text)
+            place = partial(location_of, source.name, batch, text)
             texts += _filled(checked(batch.values[0], place), place)
             for name, values in zip(others, batch.values[1:], strict=True):
                 kept[name] += map(plain, values)

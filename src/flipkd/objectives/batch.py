@@ -153,7 +153,7 @@ class MatchBatch:
         return torch.eye(*self.shape, dtype=torch.bool, device=device)
 
     @property
-    def comparable(self) -> Tensor:
+    def valid_mask(self) -> Tensor:
         """[N, M] bool: the diagonal, and the cells (a_i, b_j) whose texts stand in no pair of the batch by repetition.
 
         Off the diagonal a cell falls out when b_j equals b_i, a_j equals a_i or b_j equals a_i: two questions of one

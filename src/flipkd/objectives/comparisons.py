@@ -24,7 +24,7 @@ class Comparisons(NamedTuple):
     """[K] bool."""
 
 
-def across(positive: Tensor, negative: Tensor, *, limit: int) -> Comparisons:
+def cross_comparisons(positive: Tensor, negative: Tensor, *, limit: int) -> Comparisons:
     """Comparisons of each positive with each negative cell; both [L] bool, and no cell is in both."""
     size = len(positive)
     positives, negatives = positive.sum(), negative.sum()

@@ -20,7 +20,7 @@ def in_batch_kl(
     """L_dist = mean over rows i of KL( softmax_j(T_ij / tau_t) || softmax_j(S_ij / tau_s) ); columns alike, averaged.
 
     S [N, M] student's, T [N, M] teacher's similarities; needs left, right and teacher_grid. Cells that are not
-    `comparable` are in neither softmax. A row with fewer than two cells is left out, since a softmax over one
+    `valid_mask` are in neither softmax. A row with fewer than two cells is left out, since a softmax over one
     candidate is constant; a direction without rows counts as 0. It is the true divergence, 0 at a perfect match, and
     takes no factor tau^2: that suits temperatures above 1, and at 0.05 it would shrink the gradient 400 times.
     Cosines need temperatures of about 0.02 to 0.1; at 1 their softmax is almost flat.
@@ -36,16 +36,16 @@ def in_batch_kl(
         )
     student = batch.similarity / temperature_student
     teacher = batch.teacher_similarity / temperature_teacher
-    comparable = batch.comparable
-    rows = _row_kl(student, teacher, comparable)
-    return (rows + _row_kl(student.T, teacher.T, comparable.T)) / 2 if symmetric else rows
+    valid_mask = batch.valid_mask
+    rows = _row_kl(student, teacher, valid_mask)
+    return (rows + _row_kl(student.T, teacher.T, valid_mask.T)) / 2 if symmetric else rows
 
 
 def score_mse(batch: MatchBatch) -> Tensor:
     """L = mean over pairs of (S_ii - T_ii)^2 + mean over the other cells of (S_ij - T_ij)^2.
 
     S [N, M] student's, T [N, M] teacher's similarities; needs left, right and the teacher's grid or pair scores, in the
-    range of cosines. The two means are apart because a pair is one cell of M in its row. Only `comparable` cells count;
+    range of cosines. The two means are apart because a pair is one cell of M in its row. Only `valid_mask` cells count;
     with pair scores alone the second mean is 0. Unlike `in_batch_kl` it teaches how close two texts are, not only which
     of several is closest: a constant added to S costs.
 

@@ -30,7 +30,7 @@ def cosent(batch: MatchBatch, *, temperature: float = 0.05) -> Tensor:
 def info_nce(batch: MatchBatch, *, temperature: float = 0.05) -> Tensor:
     """L = mean over positives i of -log( e^{S_ii / tau} / sum over j of e^{S_ij / tau} ); columns alike, averaged.
 
-    Positives are by label; only `comparable` cells are in the sum, and a row with fewer than two is left out, as is a
+    Positives are by label; only `valid_mask` cells are in the sum, and a row with fewer than two is left out, as is a
     column. All other texts of the batch count as negatives, which in questions and answers they often are not: with a
     teacher, `margin_angular` with margins of 0 leaves out those that it calls close. Needs left, right and label. Raises
     ConfigError for a temperature that is not above 0.
@@ -39,10 +39,10 @@ def info_nce(batch: MatchBatch, *, temperature: float = 0.05) -> Tensor:
     MultipleNegativesSymmetricRankingLoss.
     """
     require_temperature(temperature)
-    positive, similarity, comparable = batch.require("label") == 1, batch.similarity / temperature, batch.comparable
+    positive, similarity, valid_mask = batch.require("label") == 1, batch.similarity / temperature, batch.valid_mask
     count = len(positive)
-    rows = _own_cross_entropy(similarity, comparable, positive)
-    return (rows + _own_cross_entropy(similarity.T[:count], comparable.T[:count], positive)) / 2
+    rows = _own_cross_entropy(similarity, valid_mask, positive)
+    return (rows + _own_cross_entropy(similarity.T[:count], valid_mask.T[:count], positive)) / 2
 
 
 def _own_cross_entropy(logits: Tensor, usable: Tensor, positive: Tensor) -> Tensor:

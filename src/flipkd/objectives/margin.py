@@ -20,7 +20,7 @@ from torch.nn.functional import softplus
 from flipkd.errors import ConfigError
 from flipkd.objectives.answer import teacher_log_odds
 from flipkd.objectives.batch import MatchBatch, mean_or_zero, require_temperature
-from flipkd.objectives.comparisons import Comparisons, across, ordered
+from flipkd.objectives.comparisons import Comparisons, cross_comparisons, ordered
 from flipkd.objectives.selection import dual_threshold, scored_cells, trust_in_class
 
 
@@ -105,7 +105,7 @@ def _zones(
     """Both lines of `margin_hinge` over the cells; `without_pairs`: over no comparison of two cells of the diagonal."""
     mean = partial(_mean, cells, active=active, without_pairs=without_pairs)
     similarity, size = cells.similarity, len(cells.own)
-    compared = across(cells.positive, cells.negative, limit=limit)
+    compared = cross_comparisons(cells.positive, cells.negative, limit=limit)
     between = (margin - (similarity[compared.higher] - similarity[compared.lower])).relu()
     group = cells.negative.long() + 2 * cells.positive.long() - 1
     inside = ordered(group, cells.teacher, gap=epsilon, most=size * (size - 1) // 2, limit=limit)

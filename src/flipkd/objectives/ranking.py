@@ -1,7 +1,7 @@
 """Learning the teacher's order of the candidates that each text of the batch has: by gaps, or as a ranking.
 
 Both say which of two texts is closer to a third and leave open how close. S [N, M] are the student's similarities,
-T [N, M] the teacher's; only `comparable` cells count; rows and columns alike, averaged.
+T [N, M] the teacher's; only `valid_mask` cells count; rows and columns alike, averaged.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ def teacher_rank_hinge(batch: MatchBatch, *, margin: float = 0.1, max_comparison
     """
     if not margin >= 0 or max_comparisons < 1:
         raise ConfigError(f"margin={margin} must be at least 0, max_comparisons={max_comparisons} at least 1")
-    student, teacher, comparable = batch.similarity, batch.teacher_similarity, batch.comparable
-    rows = _row_hinge(student, teacher, comparable, margin=margin, limit=max_comparisons)
-    return (rows + _row_hinge(student.T, teacher.T, comparable.T, margin=margin, limit=max_comparisons)) / 2
+    student, teacher, valid_mask = batch.similarity, batch.teacher_similarity, batch.valid_mask
+    rows = _row_hinge(student, teacher, valid_mask, margin=margin, limit=max_comparisons)
+    return (rows + _row_hinge(student.T, teacher.T, valid_mask.T, margin=margin, limit=max_comparisons)) / 2
 
 
 def list_mle(batch: MatchBatch, *, top: int = 2, temperature: float = 0.05) -> Tensor:
@@ -51,9 +51,9 @@ def list_mle(batch: MatchBatch, *, top: int = 2, temperature: float = 0.05) -> T
     require_temperature(temperature)
     if top < 1:
         raise ConfigError(f"top={top} must be at least 1")
-    student, teacher, comparable = batch.similarity / temperature, batch.teacher_similarity, batch.comparable
-    rows = _row_mle(student, teacher, comparable, top=top)
-    return (rows + _row_mle(student.T, teacher.T, comparable.T, top=top)) / 2
+    student, teacher, valid_mask = batch.similarity / temperature, batch.teacher_similarity, batch.valid_mask
+    rows = _row_mle(student, teacher, valid_mask, top=top)
+    return (rows + _row_mle(student.T, teacher.T, valid_mask.T, top=top)) / 2
 
 
 def _row_hinge(student: Tensor, teacher: Tensor, usable: Tensor, *, margin: float, limit: int) -> Tensor:

@@ -20,7 +20,7 @@ def scored_cells(batch: MatchBatch) -> tuple[Tensor, Tensor]:
     off it the teacher has said nothing, and row i merely repeats its own score.
     """
     if batch.teacher_grid is not None:
-        return where(batch.own, batch.teacher[:, None], batch.teacher_similarity), batch.comparable
+        return where(batch.own, batch.teacher[:, None], batch.teacher_similarity), batch.valid_mask
     return batch.teacher[:, None].expand(batch.shape), batch.own
 
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 
-class Judged(BaseModel):
+class PairResult(BaseModel):
     """What is known of one pair."""
 
     score: float
@@ -17,7 +17,7 @@ class Judged(BaseModel):
     truncated: bool
 
 
-class MatchRow(Judged):
+class MatchRow(PairResult):
     """One pair of a request, by its place in it."""
 
     index: int
@@ -31,7 +31,7 @@ class Matches(BaseModel):
     revision: str
 
 
-class Found(BaseModel):
+class SearchResponse(BaseModel):
     """flipkd's answer to a search; a row has Judged's fields, `corpus_id`, `similarity`, `text` and what was kept beside it."""
 
     results: list[dict[str, Any]]

@@ -12,9 +12,9 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
 from flipkd import __version__
-from flipkd.serve.gate import Gate
 from flipkd.serve.metrics import Metrics
-from flipkd.serve.problems import add_handlers, documented, not_ready
+from flipkd.serve.problems import add_handlers, documented_responses, not_ready
+from flipkd.serve.request_guard import RequestGuard
 from flipkd.serve.routes import router
 from flipkd.serve.service import Service
 
@@ -22,7 +22,7 @@ HERE = Path(__file__).parent
 POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; frame-ancestors 'none'"
 
 
-def create_app(service: Service, *, api_key: str | None = None, loopback: bool = True) -> Gate:
+def create_app(service: Service, *, api_key: str | None = None, loopback: bool = True) -> RequestGuard:
     """The ASGI application that serves `service`; it starts and stops with it.
 
     `loopback`: it listens where only this machine reaches it, so without a key requests must name this machine as host.
@@ -42,7 +42,7 @@ def create_app(service: Service, *, api_key: str | None = None, loopback: bool =
     app.include_router(router)
     _add_health(app, service)
     _add_page(app)
-    return Gate(app, service=service, api_key=api_key, loopback=loopback, metrics=app.state.metrics)
+    return RequestGuard(app, service=service, api_key=api_key, loopback=loopback, metrics=app.state.metrics)
 
 
 def _add_health(app: FastAPI, service: Service) -> None:
@@ -56,14 +56,16 @@ def _add_health(app: FastAPI, service: Service) -> None:
 
     @app.head("/readyz", include_in_schema=False)
     @app.head("/health", include_in_schema=False)
-    @app.get("/readyz", tags=["health"], responses=documented(403, 503))
-    @app.get("/health", tags=["health"], responses=documented(403, 503))
+    @app.get("/readyz", tags=["health"], responses=documented_responses(403, 503))
+    @app.get("/health", tags=["health"], responses=documented_responses(403, 503))
     async def readyz() -> Response:
         """Whether requests are answered: 200 or 503."""
         state = service.state
         return JSONResponse({"status": state}) if state == "ready" else not_ready(f"the server is {state}")
 
-    @app.get("/metrics", tags=["health"], response_class=PlainTextResponse, responses=documented(401, 403, 503))
+    @app.get(
+        "/metrics", tags=["health"], response_class=PlainTextResponse, responses=documented_responses(401, 403, 503)
+    )
     async def metrics(request: Request) -> Response:
         """Counts and times, as Prometheus reads them."""
         found: Metrics = request.app.state.metrics

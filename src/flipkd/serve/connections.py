@@ -21,7 +21,7 @@ FILES = 64  # descriptors that are left for all else that the process opens
 MINUTE = 60.0
 
 
-def affordable(connections: int) -> int:
+def limit_to_descriptors(connections: int) -> int:
     """As many of the connections as there are file descriptors for. Raises ResourceError when there is no room for any."""
     try:
         import resource
@@ -46,7 +46,7 @@ def _open_files() -> int:
 
 
 @contextlib.contextmanager
-def once_a_minute(*names: str) -> Iterator[None]:
+def rate_limited_logs(*names: str) -> Iterator[None]:
     """While it lasts, these loggers say the same thing once a minute: whoever can cause a line could fill the disk."""
     said: dict[str, float] = {}
 
@@ -70,7 +70,7 @@ def once_a_minute(*names: str) -> Iterator[None]:
             found.removeFilter(new)
 
 
-class PatientProtocol(H11Protocol):
+class HeaderTimeoutProtocol(H11Protocol):
     """uvicorn's HTTP, but a connection on which headers are begun and not ended is closed: uvicorn waits for ever."""
 
     header_timeout = 10.0

@@ -36,7 +36,7 @@ LONGEST_NAME = 60  # characters of a member's name that a message repeats
 DRAINING = 5  # seconds after which another server may have taken over
 
 
-def documented(*codes: int) -> dict[int | str, dict[str, Any]]:
+def documented_responses(*codes: int) -> dict[int | str, dict[str, Any]]:
     """What OpenAPI says of the answers with these codes."""
     content = {MEDIA: {"schema": SCHEMA}}
     return {code: {"description": HTTPStatus(code).phrase, "content": content} for code in codes}
@@ -97,7 +97,7 @@ def add_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     def _(_request: Request, error: Exception) -> Response:
-        return of_ours(error)
+        return internal_error(error)
 
 
 def _part(part: int | str) -> str:
@@ -111,7 +111,7 @@ def _shown(value: object) -> str:
     return f"a list of {len(value)}" if isinstance(value, list) else shorten(value)
 
 
-def of_ours(error: BaseException) -> Response:
+def internal_error(error: BaseException) -> Response:
     """500 for a failure that is not the client's; its cause goes to the log under an id."""
     number = uuid4().hex[:12]
     logger.error("request %s failed", number, exc_info=error)

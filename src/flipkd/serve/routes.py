@@ -25,24 +25,24 @@ from flipkd.serve.answers import (
     CohereRanking,
     Embedding,
     Embeddings,
-    Found,
-    Judged,
     Matches,
     MatchRow,
+    PairResult,
     Rank,
     Score,
     Scores,
+    SearchResponse,
     usage_of,
 )
-from flipkd.serve.problems import documented
-from flipkd.serve.service import Encoded, Match, Service
+from flipkd.serve.problems import documented_responses
+from flipkd.serve.service import EncodedText, Match, Service
 from flipkd.serve.shapes import EmbedBody, EmbeddingsBody, MatchBody, RerankBody, ScoreBody, SearchBody
 from flipkd.serve.strict_json import StrictRoute, check_count
 
 # Each may come from any route, from the gate before it or from the queue behind it.
 CODES = (400, 401, 403, 408, 413, 415, 422, 429, 500, 503, 504)
 VECTORS = TypeAdapter(list[list[float]])
-router = APIRouter(route_class=StrictRoute, responses=documented(*CODES))
+router = APIRouter(route_class=StrictRoute, responses=documented_responses(*CODES))
 
 
 @router.post("/match")
@@ -107,7 +107,7 @@ async def score(body: ScoreBody, request: Request) -> Scores:
 
 
 @router.post("/search")
-async def search(body: SearchBody, request: Request) -> Found:
+async def search(body: SearchBody, request: Request) -> SearchResponse:
     """The entries of the index that match a text best: the nearest `candidates`, judged as pairs."""
     service = _service(request)
     entries = service.loaded.index.entries if service.loaded.index else []
@@ -123,7 +123,7 @@ async def search(body: SearchBody, request: Request) -> Found:
         position, similarity = near[place]
         own = {"corpus_id": position, "similarity": similarity}
         results.append(own | _judged(found[place]) | entries[position])
-    return Found(results=results, model=service.name, revision=service.revision)
+    return SearchResponse(results=results, model=service.name, revision=service.revision)
 
 
 @router.post("/embed", response_model=list[list[float]])
@@ -145,7 +145,7 @@ async def embeddings(body: EmbeddingsBody, request: Request) -> Embeddings:
     return Embeddings(model=service.name, data=data, usage=usage_of(row.tokens for row in found))
 
 
-def _written(row: Encoded, body: EmbeddingsBody) -> list[float] | str:
+def _written(row: EncodedText, body: EmbeddingsBody) -> list[float] | str:
     if body.encoding_format == "float":
         return row.vector
     return base64.b64encode(np.array(row.vector, "<f4").tobytes()).decode()
@@ -180,7 +180,7 @@ async def _matched(service: Service, pairs: list[tuple[str, str]], *, may_cut: b
     return found
 
 
-async def _encoded(service: Service, texts: str | list[str], *, may_cut: bool = True) -> list[Encoded]:
+async def _encoded(service: Service, texts: str | list[str], *, may_cut: bool = True) -> list[EncodedText]:
     rows = [texts] if isinstance(texts, str) else texts
     if service.loaded.matcher.contract.reading == "joint":
         raise HTTPException(
@@ -192,13 +192,13 @@ async def _encoded(service: Service, texts: str | list[str], *, may_cut: bool = 
     return found
 
 
-def _check_width(found: Sequence[Encoded], dimensions: int) -> None:
+def _check_width(found: Sequence[EncodedText], dimensions: int) -> None:
     width = len(found[0].vector) if found else 0
     if found and dimensions not in (0, width):
         raise HTTPException(422, f"dimensions is {dimensions}; the vectors have {width} and are not cut")
 
 
-def _check_cut(service: Service, found: Sequence[Match | Encoded], *, may_cut: bool) -> None:
+def _check_cut(service: Service, found: Sequence[Match | EncodedText], *, may_cut: bool) -> None:
     cut = [index for index, row in enumerate(found) if row.truncated]
     if cut and not may_cut:
         most = service.loaded.matcher.contract.max_text_length
@@ -212,7 +212,7 @@ def _name(name_or_path: str) -> str:
 
 
 def _judged(row: Match) -> dict[str, Any]:
-    return {name: getattr(row, name) for name in Judged.model_fields}
+    return {name: getattr(row, name) for name in PairResult.model_fields}
 
 
 def _by_score(found: list[Match]) -> list[int]:

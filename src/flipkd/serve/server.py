@@ -14,8 +14,8 @@ import uvicorn
 
 from flipkd.errors import RefusedError, ResourceError, UsageError
 from flipkd.serve.app import create_app
-from flipkd.serve.connections import AT_ONCE, PatientProtocol, affordable, once_a_minute
-from flipkd.serve.gate import Gate, is_loopback
+from flipkd.serve.connections import AT_ONCE, HeaderTimeoutProtocol, limit_to_descriptors, rate_limited_logs
+from flipkd.serve.request_guard import RequestGuard, is_loopback
 from flipkd.serve.service import Service
 
 logger = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ def serve(
         server = Server(app, service)
         address, number = sock.getsockname()[:2]
         listening(f"http://{f'[{address}]' if ':' in address else address}:{number}")
-        with once_a_minute("uvicorn.error", "asyncio"):
+        with rate_limited_logs("uvicorn.error", "asyncio"):
             server.run(sockets=[sock])
     if service.error is not None:
         raise service.error
@@ -80,10 +80,10 @@ def bound(host: str, port: int) -> Iterator[socket.socket]:
 class Server(uvicorn.Server):
     """uvicorn's, which leaves in two steps: refuse what is new and answer what was accepted, then close."""
 
-    def __init__(self, app: Gate, service: Service) -> None:
+    def __init__(self, app: RequestGuard, service: Service) -> None:
         limits = service.limits
-        most = affordable(limits.max_connections)
-        protocol = type("Protocol", (PatientProtocol,), {"header_timeout": limits.header_timeout, "most": most})
+        most = limit_to_descriptors(limits.max_connections)
+        protocol = type("Protocol", (HeaderTimeoutProtocol,), {"header_timeout": limits.header_timeout, "most": most})
         config = uvicorn.Config(
             app,
             http=protocol,

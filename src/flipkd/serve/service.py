@@ -20,7 +20,7 @@ from flipkd.inputs import checked_sides, checked_texts
 from flipkd.matcher import Matcher
 from flipkd.serve.limits import Limits
 from flipkd.serve.queue import BatchQueue, Work
-from flipkd.text import beginning
+from flipkd.text import truncate_text
 
 State = Literal["loading", "ready", "draining", "failed"]
 FAILURES = 3  # failed requests in a row, after which the service calls itself unhealthy
@@ -46,7 +46,7 @@ class Match:
 
 
 @dataclass(frozen=True)
-class Encoded:
+class EncodedText:
     """One text's unit vector; `tokens` are those that were read."""
 
     vector: list[float]
@@ -196,12 +196,12 @@ class Service:
             for score, probability, decision, (_, cut, tokens), pair in zip(*values, found, pairs, strict=True)
         ]
 
-    async def encode(self, texts: Sequence[str], *, until: float) -> list[Encoded]:
+    async def encode(self, texts: Sequence[str], *, until: float) -> list[EncodedText]:
         """A unit vector for each text. Raises DataError for a text that cannot be read."""
         shown = self._looked_at(checked_texts(texts))
         found = await self._ask("texts", [shown[text][0] for text in texts], until=until)
         return [
-            Encoded(vector, cut or shown[text][1], tokens)
+            EncodedText(vector, cut or shown[text][1], tokens)
             for (vector, cut, tokens), text in zip(found, texts, strict=True)
         ]
 
@@ -210,7 +210,7 @@ class Service:
         if self.loaded.index is None:
             raise DataError("no index is served here; start the server with --index")
         checked_texts([query], "query")
-        [found] = await self._ask("searches", [(beginning(query, QUERY_CHARACTERS), candidates)], until=until)
+        [found] = await self._ask("searches", [(truncate_text(query, QUERY_CHARACTERS), candidates)], until=until)
         hits: list[tuple[int, float]] = found
         return hits
 

@@ -61,7 +61,7 @@ def modules_on_path(student: Student) -> set[str]:
     return {name for name, gradient in found if gradient.shape[:2] == is_text.shape and gradient[is_text].any()}
 
 
-def require_on_path(student: Student) -> None:
+def require_path_to_answer(student: Student) -> None:
     """Raise ConfigError when a place that is read cannot reach the answer; it names the nearest modules that do."""
     found = modules_on_path(student)
     off = [place for place in student.readout.places if place not in found]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from flipkd.device import best_device
 from flipkd.errors import ConfigError
 from flipkd.student.packing import pad_rows, unpad_rows
-from flipkd.student.rows import additive
+from flipkd.student.rows import additive_mask
 
 GROUPED = "flipkd_grouped"
 PACKED = "flipkd_packed"
@@ -113,7 +113,7 @@ def _padded_attention(
         length = query.shape[2]
         mask = torch.ones(length, length, dtype=torch.bool, device=query.device).tril()[None, None]
     if mask.dtype == torch.bool:
-        mask = additive(mask, query.dtype)
+        mask = additive_mask(mask, query.dtype)
     return grouped_attention(module, query, key, value, mask, softcap=softcap, **other)
 
 

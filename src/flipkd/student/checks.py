@@ -46,7 +46,7 @@ def check_student(student: Student) -> None:
 
 
 @torch.no_grad()
-def find_siblings(student: Student) -> None:
+def find_shared_inputs(student: Student) -> None:
     """One short pass, in which layers that read the same tensor are found: every later pass then rounds in the same way."""
     if student.adapters.layers:
         batch = pad(student.prompt.pair_rows(["a"], ["b"]), padding_id=student.prompt.padding_id)
@@ -68,7 +68,7 @@ def _check_blocked(student: Student) -> None:
         )
     right = []
     for left in ("a b", "x y"):
-        batch = student.collate([left], ["c d"], represent=True)
+        batch = student.collate([left], ["c d"], return_embeddings=True)
         right.append(student(to_device(batch, student.device)).right)
     if not torch.allclose(right[0], right[1], atol=1e-2):
         raise ConfigError(

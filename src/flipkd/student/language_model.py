@@ -24,7 +24,7 @@ from flipkd.models import model_path
 from flipkd.student.attention import AUTO, GROUPED, PACKED, choose_attention
 from flipkd.student.lora import fuse
 from flipkd.student.norms import fuse_norms
-from flipkd.student.readout import find_places, linear_modules, require_layer
+from flipkd.student.readout import find_readout_modules, linear_modules, require_layer
 
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32, "float16": torch.float16}
 ADAPTER = "adapter"
@@ -61,7 +61,7 @@ def load_language_model(name_or_path: str, *, dtype: str = "bfloat16", attn_impl
         raise ArtefactError(f"{name_or_path}: the folder has no config.json, so it is not a model of transformers")
     with library_errors(name_or_path, NOT_A_MODEL):
         config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False)
-    with library_errors(name_or_path, NOT_A_MODEL), fits_into_memory(name_or_path, dtype=dtype):
+    with library_errors(name_or_path, NOT_A_MODEL), memory_errors(name_or_path, dtype=dtype):
         model, loading = AutoModelForCausalLM.from_pretrained(
             path,
             config=config,
@@ -113,7 +113,7 @@ def load_saved_tokenizer(folder: Path) -> Any:
 
 
 @contextlib.contextmanager
-def fits_into_memory(name_or_path: str, *, dtype: str) -> Iterator[None]:
+def memory_errors(name_or_path: str, *, dtype: str) -> Iterator[None]:
     """A block that loads or moves a model; raises ResourceError when there is no room for it."""
     try:
         yield
@@ -140,7 +140,7 @@ def add_lora(model: Any, settings: LoraSettings) -> tuple[Any, list[str]]:
     from peft import LoraConfig, TaskType
     from transformers.pytorch_utils import Conv1D
 
-    places = find_places(model, layers=settings.readout_layers, modules=settings.readout_modules)
+    places = find_readout_modules(model, layers=settings.readout_layers, modules=settings.readout_modules)
     pattern = {re.escape(place): settings.readout_r for place in places}
     scaling = settings.alpha / settings.r
     targets = lora_targets(model, settings, places)

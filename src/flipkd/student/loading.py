@@ -12,25 +12,25 @@ from flipkd.device import best_device
 from flipkd.errors import ArtefactError
 from flipkd.files import check_manifest
 from flipkd.student.adapter import finite_tensors, load_adapter
-from flipkd.student.answer_path import require_on_path
+from flipkd.student.answer_path import require_path_to_answer
 from flipkd.student.attention import AUTO
 from flipkd.student.base_config import config_of, require_config
-from flipkd.student.checks import check_student, find_siblings
+from flipkd.student.checks import check_student, find_shared_inputs
 from flipkd.student.contract import CONTRACT, ScoreContract, read_contract
-from flipkd.student.four_bit import hold_in_four_bits, round_to_four_bits
 from flipkd.student.language_model import (
     DTYPES,
     LoraSettings,
     add_lora,
     compile_layers,
-    fits_into_memory,
     load_language_model,
     load_saved_tokenizer,
     load_tokenizer,
+    memory_errors,
     weights_hash,
 )
 from flipkd.student.model import READOUT, TOKENIZER, Student
 from flipkd.student.prompt import Prompt, Template, template_from
+from flipkd.student.quantization import quantize_4bit, simulate_4bit
 from flipkd.student.readout import Readout
 
 
@@ -63,12 +63,12 @@ def new_student(
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         peft_model, places = add_lora(model, lora)
-    with fits_into_memory(name_or_path, dtype=dtype):
+    with memory_errors(name_or_path, dtype=dtype):
         student = Student(peft_model, prompt, Readout(peft_model.get_base_model(), places)).to(device)
     with library_errors(name_or_path, "the model does not run"):
         check_student(student.eval())  # where it will run: some kinds of attention are for a GPU only
     if not allow_readout_off_path:
-        require_on_path(student)
+        require_path_to_answer(student)
     if torch_compile:
         compile_layers(peft_model)
         student.compiled = True
@@ -141,7 +141,7 @@ def load_student(
         else:
             readout = Readout(loaded.get_base_model(), contract.readout_places)
         student = Student(loaded, prompt, readout)
-        find_siblings(student)
+        find_shared_inputs(student)
     return student, contract
 
 
@@ -162,9 +162,9 @@ def _base(
     model = load_language_model(name, dtype=dtype, attn_implementation=attn_implementation)
     found = weights_hash(model, dtype=dtype)
     if four_bits:
-        with fits_into_memory(name, dtype=dtype):
+        with memory_errors(name, dtype=dtype):
             if merge:
-                round_to_four_bits(model, device=device)
+                simulate_4bit(model, device=device)
             else:
-                hold_in_four_bits(model, dtype=DTYPES[dtype], device=device)
+                quantize_4bit(model, dtype=DTYPES[dtype], device=device)
     return model, found

@@ -14,7 +14,7 @@ import torch
 from peft.tuners.lora import layer as peft_layer
 from torch import Tensor, nn
 
-from flipkd.student.shared_lora import Siblings, Watch
+from flipkd.student.shared_lora import SharedInputFinder, SharedInputLayers
 
 NAME = "default"  # of peft's adapter
 
@@ -86,8 +86,8 @@ class Adapters:
                 kind = name.rpartition(".")[0], module.in_features, module.base_layer.weight.dtype
                 found.setdefault(kind, []).append(module)
         self.layers = [layer for layers in found.values() for layer in layers]
-        self._siblings = [Siblings([layer]) for layer in self.layers]
-        self._watched = [Watch(layers) for layers in found.values() if len(layers) > 1]
+        self._siblings = [SharedInputLayers([layer]) for layer in self.layers]
+        self._watched = [SharedInputFinder(layers) for layers in found.values() if len(layers) > 1]
 
     def copy(self) -> None:
         """Before a pass: give each layer A and s B in the dtype of its base layer; for autograd it is one copy of all."""
@@ -122,7 +122,7 @@ class Adapters:
         if seen:
             self._watched = [watch for watch in self._watched if watch not in seen]
             for group in itertools.chain(*seen.values()):
-                Siblings(group)
+                SharedInputLayers(group)
             self._siblings = list(dict.fromkeys(layer._siblings for layer in self.layers))
 
 

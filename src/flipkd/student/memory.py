@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from flipkd.student.language_model import DTYPES, LoraSettings, lora_targets
-from flipkd.student.readout import LAYER, find_places, linear_modules
+from flipkd.student.readout import LAYER, find_readout_modules, linear_modules
 
 FLOAT = 4  # bytes of a float32
 FOUR_BITS = 4 / 8 + 1 / 64 + FLOAT / (64 * 256)  # code; a one-byte scale per 64 weights; a float32 per 256 scales
@@ -81,7 +81,7 @@ def shape_of(config: Any, lora: LoraSettings) -> Shape:
     keys = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
     sizes = {name: model.get_submodule(name).weight for name in linear_modules(model)}
     linear = {name: weight.numel() for name, weight in sizes.items()}
-    places = find_places(model, layers=lora.readout_layers, modules=lora.readout_modules)
+    places = find_readout_modules(model, layers=lora.readout_layers, modules=lora.readout_modules)
     ranks = {name: lora.readout_r if name in places else lora.r for name in lora_targets(model, lora, places)}
     queries, keys = text.num_attention_heads * width, keys * width
     return Shape(

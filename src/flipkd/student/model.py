@@ -18,14 +18,14 @@ from flipkd.student.attention import PACKED, only_attention
 from flipkd.student.contract import ScoreContract
 from flipkd.student.lora import Adapters
 from flipkd.student.packing import last_states, padder
-from flipkd.student.prefix import Prefix, behind, without
+from flipkd.student.prefix import Prefix, drop_prefix, prefix_kwargs
 from flipkd.student.prompt import Prompt
 from flipkd.student.readout import Readout, down_projections
 from flipkd.student.rows import (
     LEFT_TEXT,
     RIGHT_TEXT,
     Row,
-    additive,
+    additive_mask,
     blocked_mask,
     pack,
     pad,
@@ -37,7 +37,7 @@ TOKENIZER = "tokenizer"
 
 
 @dataclass(frozen=True)
-class Reading:
+class StudentOutput:
     """What one pass gives: answers [N, 2] (no, yes) and, when asked for, unit vectors of both texts [N, D]; float32."""
 
     answers: Tensor
@@ -52,7 +52,7 @@ class Student(nn.Module):
         super().__init__()
         self.model, self.prompt, self.readout = model, prompt, readout
         self.compiled = False  # whether the model's layers are
-        self.few_shapes = False  # whether packed rows are rounded up to few shapes, for CUDA graphs
+        self.pad_to_buckets = False  # whether packed rows are rounded up to few shapes, for CUDA graphs
         self.adapters = Adapters(model)
         self.register_buffer("label_rows", torch.tensor(prompt.label_ids, device=self.device), persistent=False)
 
@@ -78,12 +78,12 @@ class Student(nn.Module):
         device: torch.device = next(self.model.parameters()).device
         return device
 
-    def uncompiled(self) -> contextlib.AbstractContextManager[Any]:
+    def eager_mode(self) -> contextlib.AbstractContextManager[Any]:
         """A block in which layers run as written: behind a prefix each compiled one would be compiled for itself."""
         return torch.compiler.set_stance("force_eager") if self.compiled else contextlib.nullcontext()
 
     @cached_property
-    def keeps_prefixes(self) -> bool:
+    def supports_prefix_cache(self) -> bool:
         """Whether what rows begin with can be read once for all of them."""
         return only_attention(self.language_model.config)
 
@@ -102,53 +102,53 @@ class Student(nn.Module):
         self,
         batch: Mapping[str, Tensor],
         *,
-        represent: bool = True,
+        return_embeddings: bool = True,
         prefix: Prefix | None = None,
         text_prefix: Prefix | None = None,
-    ) -> Reading:
+    ) -> StudentOutput:
         """Read pairs as `collate` gives them: input_ids, segment, position_ids [N, T], or packed rows.
 
         For separate reading the batch holds the texts alone too: padded as `text_*` [2N, T], packed as further rows.
-        `represent=False` skips all work for the vectors. With `prefix` (for the texts alone: `text_prefix`) the rows hold
+        `return_embeddings=False` skips all work for the vectors. With `prefix` (for the texts alone: `text_prefix`) the rows hold
         what comes behind it.
         """
-        separate = represent and self.prompt.reading == "separate"
+        separate = return_embeddings and self.prompt.reading == "separate"
         packed = "gather" in batch
-        if represent and (packed or not separate):
+        if return_embeddings and (packed or not separate):
             self.readout.start()
         segment = batch["segment"]
-        hidden = self.hidden(batch, **behind(prefix, len(segment)))
+        hidden = self.hidden(batch, **prefix_kwargs(prefix, len(segment)))
         rows = len(batch["last"]) if packed else len(segment)
         pairs = rows // 3 if separate and packed else rows
         answers = self.answer(last_states(hidden, batch)[:pairs])
-        if not represent:
-            return Reading(answers)
+        if not return_embeddings:
+            return StudentOutput(answers)
         if separate:
             if packed:
                 texts = self.readout.pooled(segment == LEFT_TEXT, pad=padder(batch))[0][pairs:rows]
             else:
                 texts = self.read_texts(batch, columns="text_", prefix=text_prefix)
-            return Reading(answers, *texts.chunk(2))
+            return StudentOutput(answers, *texts.chunk(2))
         sides = self.readout.pooled(segment == LEFT_TEXT, segment == RIGHT_TEXT, pad=padder(batch))
         left, right = (side[:rows] for side in sides)
         if prefix is not None and prefix.left is not None:
             left = prefix.left.expand(len(right), -1)
-        return Reading(answers, left, right)
+        return StudentOutput(answers, left, right)
 
     def read_texts(self, batch: Mapping[str, Tensor], *, columns: str = "", prefix: Prefix | None = None) -> Tensor:
         """Unit vectors [n, D] of texts read alone, from a padded batch [n, T] or packed rows."""
         self.readout.start()
         is_text = batch[columns + "segment"] == LEFT_TEXT
-        self.hidden(batch, columns, **behind(prefix, len(is_text)))
+        self.hidden(batch, columns, **prefix_kwargs(prefix, len(is_text)))
         return self.readout.pooled(is_text, pad=padder(batch))[0]
 
     @property
     def head_fits(self) -> bool:
         """Whether every layer sees the head from the end of the longest row, so that rows may stand behind a head read once."""
-        return self.keeps_prefixes and len(self.prompt.head) > 0 and self.prompt.longest <= self.window()
+        return self.supports_prefix_cache and len(self.prompt.head) > 0 and self.prompt.longest <= self.window()
 
     def read_head(self) -> Prefix:
-        """What all rows begin with, for rows that were collated `behind_head`."""
+        """What all rows begin with, for rows that were collated `after_head`."""
         return self.read_prefix(self.prompt.head)
 
     def read_prefix(self, row: Row) -> Prefix:
@@ -165,24 +165,24 @@ class Student(nn.Module):
         return Prefix(batch["segment"][0], cache, left)
 
     def collate(
-        self, left: Sequence[str], right: Sequence[str], *, represent: bool, behind_head: bool = False
+        self, left: Sequence[str], right: Sequence[str], *, return_embeddings: bool, after_head: bool = False
     ) -> dict[str, Tensor]:
-        """The batch that `forward` reads, on the CPU; `behind_head` without what `read_head` reads.
+        """The batch that `forward` reads, on the CPU; `after_head` without what `read_head` reads.
 
         For separate reading also all texts alone, left ones first: as `text_*` [2N, T], or as further packed rows.
         """
         rows = {"": self.prompt.pair_rows(left, right)}
-        if represent and self.prompt.reading == "separate":
+        if return_embeddings and self.prompt.reading == "separate":
             rows["text_"] = self.prompt.text_rows([*left, *right])
         if self.padding_free:
             whole = [row for part in rows.values() for row in part]
-            return pack(whole, padding_id=self.prompt.padding_id, few_shapes=self.few_shapes and self.training)
-        skipped = len(self.prompt.head) if behind_head else 0
+            return pack(whole, padding_id=self.prompt.padding_id, pad_to_buckets=self.pad_to_buckets and self.training)
+        skipped = len(self.prompt.head) if after_head else 0
         return {
             kind + name: column
             for kind, whole in rows.items()
             for name, column in pad(
-                [without(row, skipped) for row in whole], padding_id=self.prompt.padding_id
+                [drop_prefix(row, skipped) for row in whole], padding_id=self.prompt.padding_id
             ).items()
         }
 
@@ -220,7 +220,7 @@ class Student(nn.Module):
             if before is not None:
                 segment = torch.cat([before.expand(rows, -1), segment], dim=1)
             mask = blocked_mask(segment)[:, :, -length:]
-            return mask if self.padding_free else additive(mask, self.language_model.dtype)
+            return mask if self.padding_free else additive_mask(mask, self.language_model.dtype)
         # Four axes, so that transformers leaves it as it is and does not look for sequences in the packed positions.
         return torch.empty(0, 0, 0, 0, dtype=torch.bool, device=segment.device) if "gather" in batch else None
 

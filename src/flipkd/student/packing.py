@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flipkd.student.rows import last_places
+from flipkd.student.rows import last_positions
 
 
 class PadRows(torch.autograd.Function):
@@ -81,5 +81,5 @@ def last_states(hidden: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
     """The hidden state [N, D] of each row's last token, from padded rows [N, T, D] or packed ones [1, total, D]."""
     if "last" in batch:
         return hidden[0].index_select(0, batch["last"])
-    places = last_places(batch["segment"])
+    places = last_positions(batch["segment"])
     return hidden[torch.arange(len(places), device=places.device), places]

@@ -45,7 +45,7 @@ class Prefix:
         return cache
 
 
-def behind(prefix: Prefix | None, rows: int) -> dict[str, Any]:
+def prefix_kwargs(prefix: Prefix | None, rows: int) -> dict[str, Any]:
     """What `Student.hidden` needs to read that many rows behind a prefix; nothing where there is none."""
     return {} if prefix is None else {"cache": prefix.repeated(rows), "before": prefix.segment}
 
@@ -89,6 +89,6 @@ def _common(lists: Sequence[list[int]]) -> int:
     return next((at for at, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))
 
 
-def without(row: Row, length: int) -> Row:
+def drop_prefix(row: Row, length: int) -> Row:
     """What is left of a row behind its prefix."""
     return Row(row.ids[length:], row.segment[length:], row.position[length:])

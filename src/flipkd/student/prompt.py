@@ -15,7 +15,7 @@ from typing import Any
 
 from flipkd.errors import ConfigError, DataError, shorten
 from flipkd.student.rows import INSTRUCTION, LEFT_HEAD, LEFT_TEXT, QUESTION, RIGHT_HEAD, RIGHT_TEXT, Row
-from flipkd.text import beginning, composed, folded, is_empty
+from flipkd.text import composed, folded, is_empty, truncate_text
 
 READINGS = ("joint", "separate", "blocked")
 # Tokenised texts that are remembered, by number and in bytes; beyond, all are forgotten and tokenised when they return.
@@ -104,7 +104,7 @@ class Prompt:
         """The part of a text that can hold its first `max_text_length` tokens, normalised, and whether there is more."""
         most = self.max_text_length * CHARACTERS_PER_TOKEN
         if not self.normalise:
-            return beginning(text, most), len(text) > most
+            return truncate_text(text, most), len(text) > most
         text = folded(text)
         return composed(text[:most]), len(text) > most
 

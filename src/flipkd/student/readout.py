@@ -38,7 +38,7 @@ def require_layer(layer: int, count: int, *, said: str) -> None:
         raise ConfigError(f"{said}; this model has layers 0 to {count - 1} (or -1 to -{count})")
 
 
-def find_places(model: nn.Module, *, layers: Sequence[int], modules: Sequence[str]) -> list[str]:
+def find_readout_modules(model: nn.Module, *, layers: Sequence[int], modules: Sequence[str]) -> list[str]:
     """Full names of the modules to read, in the order of `layers` then `modules`; negative layers count from the end.
 
     Raises ConfigError for a layer or module that the model does not have.

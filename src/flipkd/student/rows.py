@@ -50,17 +50,17 @@ def pad(rows: Sequence[Row], *, padding_id: int) -> dict[str, Tensor]:
     }
 
 
-def pack(rows: Sequence[Row], *, padding_id: int = 0, few_shapes: bool = False) -> dict[str, Tensor]:
+def pack(rows: Sequence[Row], *, padding_id: int = 0, pad_to_buckets: bool = False) -> dict[str, Tensor]:
     """Rows laid end to end: input_ids, position_ids [1, total]; and where each token goes when rows are padded again.
 
     segment [N, T] is that of the padded rows; gather [N * T] the token of each padded place (some real one for padding),
-    scatter [total] the padded place of each token, last [N] the last token of each row. With `few_shapes` total and T are
+    scatter [total] the padded place of each token, last [N] the last token of each row. With `pad_to_buckets` total and T are
     rounded up, and the tokens that this adds stand in further rows of `segment` that are padding throughout.
     """
     lengths = np.array([len(row) for row in rows])
     columns = list(_columns(rows))
     ends, width, filled = lengths.cumsum(), int(lengths.max()), lengths
-    if few_shapes:
+    if pad_to_buckets:
         width = -(-width // LENGTH_STEP) * LENGTH_STEP
         total, extra_rows = _rounded(int(ends[-1]), width)
         rest = total - int(ends[-1])
@@ -102,7 +102,7 @@ def _filled(values: NDArray[np.int64], real: NDArray[np.bool_], fill: NDArray[np
     return torch.from_numpy(whole)
 
 
-def last_places(segment: Tensor) -> Tensor:
+def last_positions(segment: Tensor) -> Tensor:
     """[N] the place of the last real token of each padded row [N, T]: where the answer is."""
     return (segment != PADDING).sum(dim=1) - 1
 
@@ -132,6 +132,6 @@ def blocked_mask(segment: Tensor) -> Tensor:
     return (allowed | itself)[:, None]
 
 
-def additive(mask: Tensor, dtype: torch.dtype) -> Tensor:
+def additive_mask(mask: Tensor, dtype: torch.dtype) -> Tensor:
     """A bool mask as numbers to add to attention scores: 0 where true, else the smallest of `dtype`."""
     return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, torch.finfo(dtype).min)

@@ -13,8 +13,8 @@ from torch import Tensor
 from flipkd.batching import batches_by_length
 from flipkd.progress import bar as progress_bar
 from flipkd.student.limits import BatchLimits
-from flipkd.student.model import Reading, Student
-from flipkd.student.prefix import Prefix, Prefixes, shared_prefix, without
+from flipkd.student.model import Student, StudentOutput
+from flipkd.student.prefix import Prefix, Prefixes, drop_prefix, shared_prefix
 from flipkd.student.rows import Row, pack, pad, to_device
 from flipkd.student.text_states import TextStates, text_states
 
@@ -42,7 +42,7 @@ def score_pairs(
     right: Sequence[str],
     *,
     batch_size: int | None = None,
-    represent: bool = False,
+    return_embeddings: bool = False,
     states: TextStates | None = None,
     progress: str | None = None,
 ) -> Scores:
@@ -61,9 +61,9 @@ def score_pairs(
         if states is not None:
             reading = states.read(*sides, batch_size=limits.rows)
         else:
-            reading = _read(student, *sides, represent=represent, kept=kept)
+            reading = _read(student, *sides, return_embeddings=return_embeddings, kept=kept)
         columns = [reading.answers[:, 1] - reading.answers[:, 0]]
-        if represent and reading.left is not None and reading.right is not None:
+        if return_embeddings and reading.left is not None and reading.right is not None:
             columns.append((reading.left * reading.right).sum(1))
         return torch.stack(columns, dim=1)
 
@@ -77,21 +77,25 @@ def score_pairs(
         read=read,
         bar=(progress, "pair"),
     )
-    values = found if len(left) else np.empty((0, 1 + represent), np.float32)
-    return Scores(values[:, 0], values[:, 1] if represent else None)
+    values = found if len(left) else np.empty((0, 1 + return_embeddings), np.float32)
+    return Scores(values[:, 0], values[:, 1] if return_embeddings else None)
 
 
-def _read(student: Student, left: Sequence[str], right: Sequence[str], *, represent: bool, kept: Prefixes) -> Reading:
+def _read(
+    student: Student, left: Sequence[str], right: Sequence[str], *, return_embeddings: bool, kept: Prefixes
+) -> StudentOutput:
     """A batch of pairs; where rows are padded, what they begin with is read once."""
     if student.padding_free:
-        batch = to_device(student.collate(left, right, represent=represent), student.device)
-        return student(batch, represent=represent)  # type: ignore[no-any-return]  # of torch's __call__
+        batch = to_device(student.collate(left, right, return_embeddings=return_embeddings), student.device)
+        return student(batch, return_embeddings=return_embeddings)  # type: ignore[no-any-return]  # of torch's __call__
     batch, prefix = _behind_prefix(student, student.prompt.pair_rows(left, right), kept)
     text_prefix = None
-    if represent and student.prompt.reading == "separate":
+    if return_embeddings and student.prompt.reading == "separate":
         texts, text_prefix = _behind_prefix(student, student.prompt.text_rows([*left, *right]), kept)
         batch |= {f"text_{name}": value for name, value in texts.items()}
-    reading: Reading = student(batch, represent=represent, prefix=prefix, text_prefix=text_prefix)
+    reading: StudentOutput = student(
+        batch, return_embeddings=return_embeddings, prefix=prefix, text_prefix=text_prefix
+    )
     return reading
 
 
@@ -99,10 +103,10 @@ def _behind_prefix(student: Student, rows: Sequence[Row], kept: Prefixes) -> tup
     """The rows without what they begin with, padded, and that prefix, on the student's device."""
     shared = shared_prefix(rows)
     prefix = None
-    if student.keeps_prefixes and len(shared) and max(len(row) for row in rows) <= student.window():
+    if student.supports_prefix_cache and len(shared) and max(len(row) for row in rows) <= student.window():
         ids = tuple(shared.ids)
         prefix = kept.get(ids) or kept.put(ids, student.read_prefix(shared))
-        rows = [without(row, len(shared)) for row in rows]
+        rows = [drop_prefix(row, len(shared)) for row in rows]
     return to_device(pad(rows, padding_id=student.prompt.padding_id), student.device), prefix
 
 
@@ -148,7 +152,7 @@ def _windows(
     """
     student.eval()
     order, parts, waiting = list[int](), list[Floats](), list[Tensor]()
-    with student.uncompiled(), progress_bar(count, bar[0], unit=bar[1]) as shown:
+    with student.eager_mode(), progress_bar(count, bar[0], unit=bar[1]) as shown:
         for window in _batches(count, limits, lengths):
             started = []
             for rows in window:

@@ -62,7 +62,7 @@ def _parts(inner: Tensor, ups: Sequence[Tensor]) -> tuple[Tensor, ...]:
     return torch.split(inner, [up.shape[1] for up in ups], dim=1)
 
 
-class Siblings:
+class SharedInputLayers:
     """Layers that read the same tensor, or a single one; `copies` are A of all, then s B of each, during a pass."""
 
     def __init__(self, layers: Sequence[Any]) -> None:
@@ -98,7 +98,7 @@ class Siblings:
         self._outputs = dict(zip(self.layers, outputs, strict=True))
 
 
-class Watch:
+class SharedInputFinder:
     """Sees which of the layers under one parent read the same tensor, until each was called once."""
 
     def __init__(self, layers: Sequence[Any]) -> None:

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from flipkd.batching import batches_by_length
 from flipkd.student.limits import BatchLimits
-from flipkd.student.model import Reading, Student
-from flipkd.student.prefix import Prefix, without
+from flipkd.student.model import Student, StudentOutput
+from flipkd.student.prefix import Prefix, drop_prefix
 from flipkd.student.rows import INSTRUCTION, LEFT_TEXT, PADDING, QUESTION, RIGHT_TEXT, Row, pad, to_device
 
 LIMIT = 2**28  # bytes of keys and values that are kept: about 900 short texts of a model of 270 million parameters
@@ -47,7 +47,7 @@ class TextStates:
         self._instruction: Prefix | None = None
 
     @torch.no_grad()
-    def read(self, left: Sequence[str], right: Sequence[str], *, batch_size: int | None = None) -> Reading:
+    def read(self, left: Sequence[str], right: Sequence[str], *, batch_size: int | None = None) -> StudentOutput:
         """Answers [N, 2] and vectors [N, D] of N pairs."""
         states = self._states([*left, *right], batch_size=batch_size)
         ours, theirs = [states[text] for text in left], [states[text] for text in right]
@@ -64,7 +64,7 @@ class TextStates:
         }
         hidden = self.student.hidden(to_device(batch, self.student.device), cache=cache, before=before)
         answers = self.student.answer(hidden[:, -1])
-        return Reading(answers, *(torch.stack([state.vector for state in side]) for side in (ours, theirs)))
+        return StudentOutput(answers, *(torch.stack([state.vector for state in side]) for side in (ours, theirs)))
 
     def _states(self, texts: Sequence[str], *, batch_size: int | None) -> dict[str, TextState]:
         wanted = list(dict.fromkeys(texts))
@@ -93,7 +93,7 @@ class TextStates:
 
     def _read_alone(self, rows: Sequence[Row]) -> list[TextState]:
         student, instruction = self.student, self._read_instruction(rows[0])
-        rest = [without(row, len(instruction.segment)) for row in rows]
+        rest = [drop_prefix(row, len(instruction.segment)) for row in rows]
         batch = to_device(pad(rest, padding_id=student.prompt.padding_id), student.device)
         cache = instruction.repeated(len(rows))
         student.readout.start()
@@ -139,10 +139,10 @@ def text_states(student: Student) -> TextStates | None:
     That is when no token stands before the texts, or when the model's layers keep unlike things of a token.
     """
     instruction = student.prompt.instruction
-    if student.prompt.reading != "blocked" or not instruction or not student.keeps_prefixes:
+    if student.prompt.reading != "blocked" or not instruction or not student.supports_prefix_cache:
         return None
     row = Row(instruction, [INSTRUCTION] * len(instruction), list(range(len(instruction))))
-    with torch.no_grad(), student.uncompiled():
+    with torch.no_grad(), student.eager_mode():
         read = student.read_prefix(row)
     alike = len({layer.keys.shape for layer in read.cache.layers}) == 1
     return TextStates(student) if alike else None

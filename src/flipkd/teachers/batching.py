@@ -35,7 +35,7 @@ class LengthGroupedBatches(DefaultBatchSampler):  # type: ignore[misc]
             yield batches[at]
 
 
-def multiplies_bfloat16() -> bool:
+def has_fast_bfloat16() -> bool:
     """Whether bfloat16 is fast here: an accelerator that has it, or a processor with instructions for it."""
     if torch.cuda.is_available():
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))

@@ -22,7 +22,7 @@ from flipkd.errors import ConfigError, DataError, NumbersError, nearest
 from flipkd.evaluate.metrics import measure
 from flipkd.files import new_folder, write_json
 from flipkd.tables import pick
-from flipkd.teachers.batching import LengthGroupedBatches, multiplies_bfloat16
+from flipkd.teachers.batching import LengthGroupedBatches, has_fast_bfloat16
 from flipkd.teachers.bi_encoder import BiEncoderTeacher
 from flipkd.teachers.cross_encoder import CrossEncoderTeacher, has_scoring_head
 from flipkd.teachers.teacher import default_prompt, load_model
@@ -88,7 +88,7 @@ def finetune_teacher(
         "max_length": max_length,
         "seed": seed,
         "prompt": prompt,
-        "bf16": multiplies_bfloat16() if bf16 is None else bf16,
+        "bf16": has_fast_bfloat16() if bf16 is None else bf16,
         "warm_start_pairs": warm_start_pairs if kind == "cross_encoder" else 0,
     }
     return _finetune(settings, dataset, validation, Path(output_dir))

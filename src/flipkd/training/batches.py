@@ -114,9 +114,16 @@ class Collator:
     stays the text that it was to the labels, the teacher's values and the ids.
     """
 
-    def __init__(self, student: Student, table: PairTable, *, represent: bool, behind_head: bool = False) -> None:
-        self.student, self.table, self.represent, self.behind_head = student, table, represent, behind_head
-        self.teacher_pair = None if represent or table.teacher is None else table.teacher.pair_scores()
+    def __init__(
+        self, student: Student, table: PairTable, *, return_embeddings: bool, after_head: bool = False
+    ) -> None:
+        self.student, self.table, self.return_embeddings, self.after_head = (
+            student,
+            table,
+            return_embeddings,
+            after_head,
+        )
+        self.teacher_pair = None if return_embeddings or table.teacher is None else table.teacher.pair_scores()
         numbers: dict[str, int] = {}
         self.left_id = np.array([numbers.setdefault(text, len(numbers)) for text in table.left])
         self.right_id = np.array([numbers.setdefault(text, len(numbers)) for text in table.right])
@@ -134,12 +141,12 @@ class Collator:
         batch = self.student.collate(
             [left for left, _ in pairs],
             [right for _, right in pairs],
-            represent=self.represent,
-            behind_head=self.behind_head,
+            return_embeddings=self.return_embeddings,
+            after_head=self.after_head,
         )
         columns: dict[str, NDArray[Any]] = {"label": table.label[rows], "row": rows}
         teacher = table.teacher
-        if self.represent:
+        if self.return_embeddings:
             columns |= _sides("left_id", "right_id", self.left_id[rows], self.right_id[rows], swapped)
             if teacher is not None and teacher.left is not None and teacher.right is not None:
                 columns |= _sides("teacher_left", "teacher_right", teacher.left[rows], teacher.right[rows], swapped)

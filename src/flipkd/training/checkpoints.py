@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 NAME = re.compile(r"^checkpoint-(\d+)$")
 
 
-class Manifests(TrainerCallback):  # type: ignore[misc]  # transformers has no types here
+class CheckpointManifests(TrainerCallback):  # type: ignore[misc]  # transformers has no types here
     """Seals each checkpoint once transformers has written all of it, and then keeps the newest `keep`; None: all."""
 
     def __init__(self, keep: int | None = None) -> None:

@@ -23,7 +23,7 @@ from flipkd.student.model import Student
 from flipkd.student.scoring import score_pairs
 from flipkd.training.batches import PairTable
 from flipkd.training.card import model_card
-from flipkd.training.readouts import Aboard, chosen, final_line
+from flipkd.training.readouts import KeepableTeacher, chosen, final_line
 from flipkd.training.trainer import METRICS
 
 logger = logging.getLogger(__name__)
@@ -38,8 +38,8 @@ def finish(
     config: TrainConfig,
     *,
     validation: PairTable,
-    represent: bool,
-    teacher: Callable[[], Aboard] | None = None,
+    return_embeddings: bool,
+    teacher: Callable[[], KeepableTeacher] | None = None,
 ) -> Path:
     """Score, calibration and threshold from validation, then the matcher folder, whole or not at all.
 
@@ -50,7 +50,11 @@ def finish(
     texts = [validation.left[i] for i in labelled], [validation.right[i] for i in labelled]
     start = time.perf_counter()
     found = score_pairs(
-        student, *texts, batch_size=config.per_device_eval_batch_size, represent=represent, progress="validation"
+        student,
+        *texts,
+        batch_size=config.per_device_eval_batch_size,
+        return_embeddings=return_embeddings,
+        progress="validation",
     ).kinds
     seconds = (time.perf_counter() - start) / max(len(labelled), 1)
     if teacher is not None and validation.teacher is not None:

@@ -37,7 +37,7 @@ class _GatherWithGradient(torch.autograd.Function):
 def gathered(batch: MatchBatch) -> MatchBatch:
     """The batch of N pairs on each of W ranks -> the same batch of W * N pairs on all, in the order of ranks.
 
-    Every rank must have as many pairs (`sharding.OwnBatches`), and as many right-hand texts as pairs. A teacher's grid is
+    Every rank must have as many pairs (`sharding.RankBatches`), and as many right-hand texts as pairs. A teacher's grid is
     no part of it: it is made afterwards, from the vectors of all. Alone it is the batch itself.
     """
     if not dist.is_initialized() or dist.get_world_size() == 1:
@@ -62,7 +62,7 @@ def gathered(batch: MatchBatch) -> MatchBatch:
 
 
 @contextmanager
-def drawing_alike(seed: int, device: torch.device) -> Iterator[None]:
+def shared_random_state(seed: int, device: torch.device) -> Iterator[None]:
     """A block in which all ranks draw the same numbers, so that an objective that draws is one and the same everywhere.
 
     What a rank draws elsewhere, for dropout, stays its own. Alone nothing changes.

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from flipkd.objectives import MatchBatch
 from flipkd.student.model import Student
-from flipkd.training.gather import drawing_alike, gathered
+from flipkd.training.gather import gathered, shared_random_state
 from flipkd.training.gradients import gradient_norms
 from flipkd.training.graphs import GraphedStep
 from flipkd.training.losses import WeightedObjective
@@ -29,8 +29,8 @@ class DistillationModule(nn.Module):
     def __init__(self, student: Student, objectives: Sequence[WeightedObjective], *, queue_size: int = 0) -> None:
         super().__init__()
         self.student, self.objectives = student, list(objectives)
-        self.represent = any("vectors" in term.needs for term in objectives)
-        self.behind_head = False  # whether batches are collated so
+        self.return_embeddings = any("vectors" in term.needs for term in objectives)
+        self.after_head = False  # whether batches are collated so
         self.draw = 0  # the seed of what objectives draw in this step where several ranks must draw alike
         self.measure_gradients = False  # each objective's, in the next batch
         self.queue = Queue(queue_size)
@@ -54,7 +54,7 @@ class DistillationModule(nn.Module):
             outputs = {"loss": loss}
             if match.answers is not None:
                 outputs["logits"] = match.answers.detach()
-            if self.represent:
+            if self.return_embeddings:
                 outputs["similarity"] = match.similarity.detach()
         if self.training:
             self.recorder.batch(values, finite, rows)
@@ -92,8 +92,8 @@ class DistillationModule(nn.Module):
 
     def _match(self, batch: Mapping[str, Tensor]) -> MatchBatch:
         """What the objectives look at: the student's answers and vectors beside the labels and the teacher's values."""
-        head = self.student.read_head() if self.behind_head else None
-        reading = self.student(batch, represent=self.represent, prefix=head, text_prefix=head)
+        head = self.student.read_head() if self.after_head else None
+        reading = self.student(batch, return_embeddings=self.return_embeddings, prefix=head, text_prefix=head)
         match = MatchBatch(
             answers=reading.answers,
             label=batch["label"],
@@ -119,7 +119,7 @@ class DistillationModule(nn.Module):
             return replace(match, teacher_grid=left @ match.require("teacher_right").T)
 
     def _loss(self, match: MatchBatch) -> tuple[Tensor, Tensor, Tensor]:
-        with drawing_alike(self.draw, match.require("label").device):
+        with shared_random_state(self.draw, match.require("label").device):
             parts = {term.name: term.function(match) for term in self.objectives}
         weighted = [term.weight * parts[term.name] for term in self.objectives]
         if self.measure_gradients and self.training:

@@ -15,7 +15,7 @@ from flipkd.evaluate.combine import TEACHER, Choice, Parts, choose_score
 Floats = NDArray[np.float32]
 
 
-class Aboard(Protocol):
+class KeepableTeacher(Protocol):
     """A loaded teacher that the matcher can keep."""
 
     @property
@@ -51,7 +51,7 @@ def chosen(found: Mapping[str, Floats], labels: NDArray[np.int64], config: Train
 
 
 def final_line(
-    choice: Choice, teacher: Aboard | None, *, seconds: float, texts: tuple[Sequence[str], Sequence[str]]
+    choice: Choice, teacher: KeepableTeacher | None, *, seconds: float, texts: tuple[Sequence[str], Sequence[str]]
 ) -> str:
     """One line for people: what was chosen, by how much, and at which cost. `seconds`: of the student, for one pair."""
     told = [f"score: {_named(choice, choice.parts)} on validation", *_others(choice)]

@@ -16,17 +16,17 @@ from flipkd.config import TrainConfig
 from flipkd.device import best_device
 from flipkd.errors import ConfigError
 from flipkd.student.contract import ScoreContract
+from flipkd.student.initial_adapters import load_initial_adapters
 from flipkd.student.language_model import LoraSettings
 from flipkd.student.loading import new_student
 from flipkd.student.model import Student
 from flipkd.student.prompt import template_from
-from flipkd.student.start import start_from
-from flipkd.training.advice import advised
 from flipkd.training.batches import PairTable
 from flipkd.training.finish import MATCHER, finish
 from flipkd.training.losses import WeightedObjective, resolve_objectives
 from flipkd.training.module import DistillationModule
-from flipkd.training.readouts import Aboard
+from flipkd.training.out_of_memory import explain_out_of_memory
+from flipkd.training.readouts import KeepableTeacher
 from flipkd.training.thresholds import teacher_facts
 from flipkd.training.trainer import fit
 
@@ -67,7 +67,7 @@ def fresh_student(config: TrainConfig) -> tuple[Student, ScoreContract]:
         device=best_device(),
     )
     if config.init_from is not None:
-        start_from(student, contract, config.init_from)
+        load_initial_adapters(student, contract, config.init_from)
     return student, contract.model_copy(update={"directed": config.directed})
 
 
@@ -136,7 +136,7 @@ def train(
     *,
     table: PairTable,
     validation: PairTable,
-    teacher: Callable[[], Aboard] | None = None,
+    teacher: Callable[[], KeepableTeacher] | None = None,
 ) -> Path:
     """Train `student`, calibrate it on `validation`, and save the matcher folder, whose path is returned.
 
@@ -146,7 +146,7 @@ def train(
     output_dir = Path(config.output_dir)
     objectives = run_objectives(config, table, validation)
     module = DistillationModule(student, objectives, queue_size=config.queue_size)
-    with advised(student, config, lora_settings(config), table):
+    with explain_out_of_memory(student, config, lora_settings(config), table):
         fit(
             module,
             table,
@@ -163,7 +163,7 @@ def train(
             contract,
             config,
             validation=validation,
-            represent=module.represent,
+            return_embeddings=module.return_embeddings,
             teacher=teacher,
         )
     )

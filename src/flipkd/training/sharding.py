@@ -13,7 +13,7 @@ from flipkd.training.batches import LengthGroupedRows
 from flipkd.training.module import DistillationModule
 
 
-class OwnBatches(Sampler[list[int]]):
+class RankBatches(Sampler[list[int]]):
     """This rank's part of every step's batch; what all ranks read in a step is what one process with the whole batch reads.
 
     `rows.batch_size` is that of all ranks together. A rank takes every W-th row, so that all have rows of like length and
@@ -40,7 +40,7 @@ class OwnBatches(Sampler[list[int]]):
             yield [*batch, *islice(cycle(beginning), missing)][self.process :: self.processes]
 
 
-class Draws(TrainerCallback):  # type: ignore[misc]
+class StepSeed(TrainerCallback):  # type: ignore[misc]
     """What objectives draw is a function of seed and step alone, where several ranks must draw alike."""
 
     def __init__(self, module: DistillationModule) -> None:

@@ -16,7 +16,7 @@ from flipkd import ranks
 logger = logging.getLogger(__name__)
 
 
-class OrderlyStop(TrainerCallback):  # type: ignore[misc]
+class GracefulStop(TrainerCallback):  # type: ignore[misc]
     """SIGTERM or SIGINT: finish the step, save, stop. A second signal stops at once.
 
     Of several ranks one may be asked a step before another: all stop behind the step in which every one knows of it.

@@ -25,14 +25,14 @@ from flipkd.files import resource_errors, write_text
 from flipkd.student.readout import down_parameters
 from flipkd.training.arguments import REFUSED, training_arguments
 from flipkd.training.batches import Collator, LengthGroupedRows, PairTable, RowNumbers
-from flipkd.training.checkpoints import GivenIntervals, Manifests, checkpoint_to_resume, is_last
+from flipkd.training.checkpoints import CheckpointManifests, GivenIntervals, checkpoint_to_resume, is_last
 from flipkd.training.gradients import GradientNorms
 from flipkd.training.graphs import GraphedStep
+from flipkd.training.health_checks import HealthChecks
 from flipkd.training.lines import TrainingLines
 from flipkd.training.module import DistillationModule
-from flipkd.training.sentinels import Sentinels
-from flipkd.training.sharding import Draws, OwnBatches
-from flipkd.training.stop import OrderlyStop
+from flipkd.training.sharding import RankBatches, StepSeed
+from flipkd.training.stop import GracefulStop
 
 logger = logging.getLogger(__name__)
 METRICS = "metrics.jsonl"
@@ -73,7 +73,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]  # transformers has no
         )
         loader = DataLoader(
             self.train_dataset,
-            batch_sampler=OwnBatches(
+            batch_sampler=RankBatches(
                 rows, processes=args.world_size, process=args.process_index, drop_last=args.dataloader_drop_last
             ),
             collate_fn=self.data_collator,
@@ -144,7 +144,7 @@ def fit(
     and changes nothing else.
     Raises StoppedError after an orderly stop.
     """
-    stop = OrderlyStop()
+    stop = GracefulStop()
     given = training_arguments(output_dir, arguments)
     checkpoint = checkpoint_to_resume(output_dir)
     if checkpoint:
@@ -163,7 +163,7 @@ def fit(
         trainer.swap_texts, trainer.augment_texts = swap_texts, augment_texts
         with stop.listening():
             result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    module.graphed, module.student.few_shapes = None, False  # their memory is free for scoring
+    module.graphed, module.student.pad_to_buckets = None, False  # their memory is free for scoring
     if stop.asked_all and trainer.state.global_step < trainer.state.max_steps:
         raise StoppedError(
             f"stopped at step {trainer.state.global_step} and saved; the same command goes on from there"
@@ -174,10 +174,10 @@ def fit(
 def _trainer(
     module: DistillationModule, table: PairTable, given: TrainingArguments, *, callbacks: list[TrainerCallback]
 ) -> DistillationTrainer:
-    module.behind_head = _shares_head(module, given)
+    module.after_head = _shares_head(module, given)
     if _replays_graphs(module, given):
         trainable = [p for p in module.parameters() if p.requires_grad]
-        module.graphed, module.student.few_shapes = (
+        module.graphed, module.student.pad_to_buckets = (
             GraphedStep(module.step, trainable, forget=module.student.adapters.forget),
             True,
         )
@@ -185,15 +185,17 @@ def _trainer(
     if given.ddp_find_unused_parameters is None:
         # Without an objective of the answer nothing reaches the adapters behind the last place that is read.
         given.ddp_find_unused_parameters = not any("answers" in term.needs for term in module.objectives)
-    collator = Collator(module.student, table, represent=module.represent, behind_head=module.behind_head)
-    manifests, given.save_total_limit = Manifests(given.save_total_limit), None
+    collator = Collator(
+        module.student, table, return_embeddings=module.return_embeddings, after_head=module.after_head
+    )
+    manifests, given.save_total_limit = CheckpointManifests(given.save_total_limit), None
     try:
         return DistillationTrainer(
             model=module,
             args=given,
             data_collator=collator,
             train_dataset=RowNumbers(len(table)),
-            callbacks=[Draws(module), Sentinels(module), GivenIntervals(), manifests, *callbacks],
+            callbacks=[StepSeed(module), HealthChecks(module), GivenIntervals(), manifests, *callbacks],
         )
     except torch.OutOfMemoryError:
         raise
@@ -209,7 +211,7 @@ def _shares_head(module: DistillationModule, arguments: TrainingArguments) -> bo
     layers would each be compiled for themselves, and checkpointed ones keep no keys and values.
     """
     student = module.student
-    pays = module.represent and student.prompt.reading == "separate" and not student.padding_free
+    pays = module.return_embeddings and student.prompt.reading == "separate" and not student.padding_free
     return pays and student.head_fits and not student.compiled and not arguments.activation_checkpointing
 
 

@@ -1,0 +1,115 @@
+"""check and split: what is in a file of pairs, whether it can be used, and three files in which no text is shared."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from flipkd.command_config import CheckConfig, SplitConfig
+from flipkd.commands.results import csv_text, text_table
+from flipkd.data import CheckReport, Leak, check_pairs, leaks_by_side, read_pairs, require_trainable, split_pairs
+from flipkd.errors import ResourceError
+from flipkd.files import resource_errors, write_text
+from flipkd.partials import clear_stale
+
+
+@dataclass(frozen=True)
+class CheckedFiles:
+    """Reports of one or more files, and the texts that two of them share."""
+
+    reports: dict[str, CheckReport]
+    leaks: dict[tuple[str, str], Leak]
+    """(earlier, later) file -> what the later one shares with the earlier, where it does."""
+
+    def as_json(self) -> str:
+        """All counts, problems and warnings."""
+        files = {
+            name: {"counts": report.counts, "problems": report.problems, "warnings": report.warnings}
+            for name, report in self.reports.items()
+        }
+        leaks = [{"earlier": earlier, "later": later, **asdict(leak)} for (earlier, later), leak in self.leaks.items()]
+        return json.dumps({"files": files, "leaks": leaks}, indent=2, ensure_ascii=False)
+
+    def text(self) -> str:
+        """One table with a column per file, then what stops training and what merely ought to be known."""
+        short = [Path(name).name for name in self.reports]
+        heads = short if len({*short}) == len(short) else list(self.reports)
+        figures = {head: dict(report.table()) for head, report in zip(heads, self.reports.values(), strict=True)}
+        counted = dict.fromkeys(row for column in figures.values() for row in column)
+        rows = [[row, *(column.get(row, "-") for column in figures.values())] for row in counted]
+        lines = []
+        for name, report in self.reports.items():
+            lines += [f"problem: {name}: {problem}" for problem in report.problems]
+            lines += [f"warning: {name}: {warning}" for warning in report.warnings]
+        lines += [line for names, leak in self.leaks.items() for line in _leak_lines(*names, leak)]
+        return "\n".join([text_table(["", *figures], rows), *([""] if lines else []), *lines])
+
+    def require(self) -> None:
+        """Raise DataError when any file cannot be trained on."""
+        for report in self.reports.values():
+            require_trainable(report)
+
+
+def check(config: CheckConfig) -> CheckedFiles:
+    """Read and check files of pairs; with a tokenizer, lengths are counted in its tokens."""
+    counter = _tokenizer(config.tokenizer) if config.tokenizer else None
+    sets = {name: read_pairs(name, columns=config.columns) for name in dict.fromkeys(config.files)}
+    reports = {
+        name: check_pairs(dataset, name=name, tokenizer=counter, directed=config.directed)
+        for name, dataset in sets.items()
+    }
+    return CheckedFiles(
+        reports, {names: leak for names, leak in leaks_by_side(sets).items() if leak.text1_rows or leak.text2_rows}
+    )
+
+
+def _leak_lines(earlier: str, later: str, leak: Leak) -> list[str]:
+    lines = []
+    if leak.rows:
+        sides = f"text1 in {leak.text1_rows}, text2 in {leak.text2_rows}"
+        lines.append(f"leak: {leak.rows} rows of {later} hold a text of {earlier} ({sides})")
+    if leak.shared_text2:
+        lines.append(
+            f"note: {leak.text2_rows} rows of {later} have a text2 of {earlier}: the files share their right side, a list "
+            f"of {leak.shared_text2} texts, as the entries of an FAQ are; that is meant where new text1 meet known text2"
+        )
+    return lines
+
+
+def split(config: SplitConfig) -> dict[str, dict[str, int]]:
+    """Cut a file into `output_dir/{train,validation,test}.csv`, as `split_pairs` does; returns what each holds, by path.
+
+    Raises ResourceError rather than write over a file that holds something else.
+    """
+    dataset = read_pairs(config.pairs, columns=config.columns)
+    parts = split_pairs(dataset, by=config.by, validation=config.validation, test=config.test, seed=config.seed)
+    files = {Path(config.output_dir) / f"{name}.csv": _csv(part) for name, part in parts.items()}
+    for path, content in files.items():
+        with resource_errors(path):
+            if path.exists() and path.read_bytes() != content.encode("utf-8"):
+                raise ResourceError(f"{path}: exists already and holds other rows; choose another --output_dir")
+    clear_stale(Path(config.output_dir))
+    for path, content in files.items():
+        write_text(path, content)
+    names = ("rows", "positive", "negative", "unlabelled")
+    counts = [check_pairs(part).counts for part in parts.values()]
+    return {str(path): {name: found[name] for name in names} for path, found in zip(files, counts, strict=True)}
+
+
+def _csv(dataset: Any) -> str:
+    columns = [dataset[name][:] for name in dataset.column_names]
+    return csv_text(dataset.column_names, zip(*columns, strict=True))
+
+
+def _tokenizer(name: str) -> Any:
+    from transformers import AutoTokenizer
+
+    from flipkd.artefacts import checked_model, library_errors
+    from flipkd.models import model_path
+
+    path = model_path(name)  # its own errors say more
+    revision = checked_model(path).revision
+    with library_errors(name, "no tokenizer that transformers can load"):
+        return AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=False)

@@ -1,0 +1,65 @@
+"""evaluate: a matcher's metrics on labelled pairs, at the threshold that validation chose."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from flipkd.command_config import EvaluateConfig
+from flipkd.commands.matcher_report import write_report
+from flipkd.commands.pairs import checked_pairs, is_directed, labelled, labels_of
+from flipkd.commands.results import require_writable
+from flipkd.evaluate.decisions import measure_decisions, one_decision
+from flipkd.files import write_json
+from flipkd.progress import loading
+from flipkd.report.page import require_installed
+from flipkd.student.contract import matcher_folder
+
+logger = logging.getLogger(__name__)
+
+
+def evaluate(config: EvaluateConfig) -> dict[str, Any]:
+    """Metrics of a matcher folder on a file of labelled pairs; also written to `output` as JSON when it is given.
+
+    `report`: an HTML file for the page that a comparison has as well; the drawing libraries are an extra.
+    `cascade`: its teacher decides the pairs on which it is sure enough; `by_teacher` is their share. Raises ConfigError
+    for a matcher that has no band for it.
+    """
+    for path in filter(None, (config.output, config.report)):
+        require_writable(path, source=config.test_file)
+    if config.report:
+        require_installed()
+    directed = is_directed(config.matcher)
+    pairs_found = checked_pairs(config.test_file, columns=config.columns, name="test", directed=directed)
+    dataset = labelled(pairs_found, name="test")
+    loading(config.matcher)
+    from flipkd.matcher import Matcher  # brings torch: only once the pairs are known to be good
+
+    loaded = Matcher.from_pretrained(config.matcher, base_model=config.base_model, exact=config.exact)
+    pairs = list(zip(dataset["text1"][:], dataset["text2"][:], strict=True))
+    if config.cascade:
+        scores, read = loaded.cascade(pairs, batch_size=config.batch_size, show_progress_bar=True)
+    else:
+        scores = loaded.predict(pairs, batch_size=config.batch_size, show_progress_bar=True)
+    metrics = measure_decisions(
+        scores,
+        labels_of(dataset),
+        threshold=loaded.threshold,
+        review_threshold=loaded.review_threshold,
+        probabilities=loaded.calibration.apply(scores),
+    )
+    if warning := one_decision(scores, metrics["threshold"]):
+        logger.warning(warning)
+    if config.cascade:
+        metrics["by_teacher"] = float(np.mean(~read))
+    if config.report:
+        name = Path(config.test_file).stem
+        folder = matcher_folder(config.matcher)
+        write_report(Path(config.report), loaded, dataset, scores, metrics, folder=folder, data=name)
+    if config.output:
+        about = {"matcher": config.matcher, "test_file": config.test_file}
+        write_json(Path(config.output), {**about, "metrics": metrics})
+    return metrics

@@ -1,0 +1,170 @@
+"""Pairs without labels that enter training behind the labelled ones: of a pool, and mined from the training texts."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from flipkd.commands.pairs import normalised
+from flipkd.commands.teach import StoredTeacher
+from flipkd.config import MINED_BY_DEFAULT, TrainConfig
+from flipkd.data import Pool, check_pairs, read_pool
+from flipkd.errors import ConfigError, DataError
+from flipkd.evaluate.calibration import Calibration
+from flipkd.text import normal_text
+
+if TYPE_CHECKING:
+    from flipkd.training.batches import PairTable
+
+logger = logging.getLogger(__name__)
+
+
+def unlabelled_pool(path: str, *, columns: Mapping[str, str] | None, train: Any) -> Pool:
+    """The pool of a file without the pairs that stand in `train` or in an earlier row; what is left out is logged.
+
+    Raises DataError for a file that cannot be read or holds nothing new.
+    """
+    from datasets import Dataset
+
+    pool = read_pool(path, columns=columns)
+    if pool.labels is not None:
+        logger.warning(
+            "unlabelled: the labels in the column %s are not used; the teacher grades these rows", pool.labels
+        )
+    if pool.alone:
+        texts = list(dict.fromkeys(map(normal_text, pool.dataset["text1"][:])))
+        return replace(pool, dataset=Dataset.from_dict({"text1": texts, "text2": texts}))
+    pool = replace(pool, dataset=normalised(pool.dataset))
+    if problems := check_pairs(pool.dataset, name="unlabelled", labels=False).problems:
+        raise DataError(f"unlabelled: cannot be used: {'; '.join(problems)}")
+    known = {(min(pair), max(pair)) for pair in zip(train["text1"][:], train["text2"][:], strict=True)}
+    rows = []
+    for row, pair in enumerate(zip(pool.dataset["text1"][:], pool.dataset["text2"][:], strict=True)):
+        key = (min(pair), max(pair))
+        if key not in known:
+            known.add(key)
+            rows.append(row)
+    if not rows:
+        raise DataError(f"{path}: all {len(pool.dataset)} pairs stand in the training pairs; give others")
+    if len(rows) < len(pool.dataset):
+        logger.warning(
+            "unlabelled: %d of %d pairs stand in the training pairs or in an earlier row and are left out",
+            len(pool.dataset) - len(rows),
+            len(pool.dataset),
+        )
+    return replace(pool, dataset=pool.dataset.select(rows))
+
+
+def pool_size(pool: Pool, labels: np.ndarray, ratio: float | None) -> int:
+    """How many pairs of the pool enter training at most, given the training rows' labels (-1: none)."""
+    if ratio is None:
+        return len(pool.dataset)
+    asked = round(ratio * int((labels >= 0).sum()))
+    return asked if pool.alone else min(asked, len(pool.dataset))
+
+
+def require_pool_for_ratio(config: TrainConfig) -> None:
+    """Raise ConfigError when a share of a pool is asked for and there is none."""
+    if config.unlabelled_ratio is not None and config.unlabelled_file is None:
+        raise ConfigError(
+            f"unlabelled_ratio is {config.unlabelled_ratio:g}, but there is no unlabelled_file to take pairs from; give one, or "
+            "leave the ratio out (mined_ratio is the share of pairs made of the training texts)"
+        )
+
+
+def require_vectors_for(pool: Pool, teacher: StoredTeacher) -> None:
+    """Raise ConfigError when pairs of texts alone are asked of a teacher that cannot find them."""
+    if pool.alone and teacher.kind != "bi_encoder":
+        raise ConfigError(
+            f"unlabelled_file holds texts alone, of which a bi-encoder teacher makes pairs; this one is a {teacher.kind}: "
+            "give pairs (text1, text2), or a bi-encoder"
+        )
+
+
+def add_pool_pairs(
+    table: PairTable, pool: Pool, teacher: StoredTeacher, calibration: Calibration, config: TrainConfig
+) -> PairTable:
+    """`table`, and behind it the pairs of the pool that `config.unlabelled_ratio` asks for, graded by the teacher."""
+    count = pool_size(pool, table.label, config.unlabelled_ratio)
+    add = _with_texts if pool.alone else _with_pairs
+    wider = add(table, pool, teacher, calibration, count=count, seed=config.seed)
+    _tell(wider, len(wider) - len(table), calibration)
+    return wider
+
+
+def _with_pairs(
+    table: PairTable, pool: Pool, teacher: StoredTeacher, calibration: Calibration, *, count: int, seed: int
+) -> PairTable:
+    from flipkd.teachers.stratified_mining import sample_stratified
+
+    signal = teacher.signal(pool.dataset)
+    rows = sample_stratified(calibration.apply(signal.pair_scores()), count, seed=seed)
+    drawn = pool.dataset.select(rows)
+    return table.with_unlabelled(drawn["text1"][:], drawn["text2"][:], signal.rows(rows))
+
+
+def _with_texts(
+    table: PairTable, pool: Pool, teacher: StoredTeacher, calibration: Calibration, *, count: int, seed: int
+) -> PairTable:
+    from flipkd.teachers.stratified_mining import mine_stratified
+    from flipkd.training.batches import TeacherSignal
+
+    texts = pool.dataset["text1"][:]
+    partners = list(dict.fromkeys([*texts, *table.left, *table.right]))
+    vectors = teacher.vectors(partners)  # the texts themselves stand first
+    left, right = mine_stratified(
+        texts,
+        partners,
+        vectors[: len(texts)],
+        vectors,
+        count=count,
+        calibration=calibration,
+        given=zip(table.left, table.right, strict=True),
+        seed=seed,
+    )
+    return table.with_unlabelled(
+        [texts[row] for row in left.tolist()],
+        [partners[row] for row in right.tolist()],
+        TeacherSignal(left=vectors[left], right=vectors[right]),
+    )
+
+
+def add_mined_pairs(wider: PairTable, table: PairTable, calibration: Calibration, config: TrainConfig) -> PairTable:
+    """`wider`, and behind it the pairs that `config.mined_ratio` asks for, mined from the texts of `table`."""
+    signal = table.teacher
+    if signal is None or signal.left is None or signal.right is None:
+        if config.mined_ratio:
+            raise ConfigError("mined_ratio needs the vectors of a bi-encoder teacher; set it to 0 for any other")
+        return wider
+    count = round((MINED_BY_DEFAULT if config.mined_ratio is None else config.mined_ratio) * len(table))
+    if not count:
+        return wider
+    from flipkd.teachers.mining import mine_pairs
+    from flipkd.teachers.stratified_mining import mine_stratified
+    from flipkd.training.batches import TeacherSignal
+
+    given = [*zip(wider.left, wider.right, strict=True)]
+    texts = (table.left, table.right, signal.left, signal.right)
+    if config.mining == "nearest":
+        left, right = mine_pairs(*texts, count=count, given=given, seed=config.seed)
+    else:
+        left, right = mine_stratified(*texts, count=count, calibration=calibration, given=given, seed=config.seed)
+    level = logging.INFO if len(left) == count else logging.WARNING
+    logger.log(level, "mined %d of %d unlabelled pairs from the training texts", len(left), count)
+    return wider.with_unlabelled(
+        [table.left[row] for row in left.tolist()],
+        [table.right[row] for row in right.tolist()],
+        TeacherSignal(left=signal.left[left], right=signal.right[right]),
+    )
+
+
+def _tell(wider: PairTable, added: int, calibration: Calibration) -> None:
+    if wider.teacher is None or not added:
+        return
+    probability = calibration.apply(wider.teacher.pair_scores()[-added:])
+    shares = np.histogram(probability, bins=5, range=(0, 1))[0].tolist()
+    logger.info("%d unlabelled pairs of the pool; by the teacher's probability, in fifths: %s", added, shares)

@@ -1,0 +1,225 @@
+"""calibrate as a command: a new matcher with other decisions and the same scores, and the old one as it was."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command_line import flipkd
+from scipy.special import expit
+from sklearn.metrics import precision_score, recall_score
+
+from flipkd import Matcher
+from flipkd.commands.calibrate import fitted
+from flipkd.evaluate import expected_calibration_error, fit_calibration, threshold_for
+from flipkd.evaluate.calibration import AUTO
+from flipkd.evaluate.targets import Target
+from flipkd.files import check_manifest, write_manifest
+from flipkd.student.contract import FORMAT
+
+
+def labels_in(path):
+    with open(path, encoding="utf-8") as handle:
+        return np.array([int(row["label"]) for row in csv.DictReader(handle)])
+
+
+def rows_of(matcher, pairs):
+    return [json.loads(line) for line in flipkd("match", "--matcher", matcher, pairs).out.splitlines()]
+
+
+def everything(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
+
+
+def words(trained, pair_files, output_dir, *more):
+    pairs = ("--validation_file", pair_files["validation"])
+    return ("calibrate", "--matcher", trained, *pairs, "--output_dir", output_dir, *more)
+
+
+def test_a_target_and_a_band_reach_every_verb(trained, pair_files, tmp_path):
+    before, new = everything(trained), tmp_path / "new"
+    done = flipkd(*words(trained, pair_files, new, "--threshold", "precision=1", "--review", "recall=1", "--json"))
+    assert done.code == 0, done.err
+    assert everything(trained) == before
+    check_manifest(new)
+
+    label, rows = labels_in(pair_files["validation"]), rows_of(new, pair_files["validation"])
+    score = np.array([row["score"] for row in rows])
+    assert score.tolist() == [row["score"] for row in rows_of(trained, pair_files["validation"])]
+    matcher = Matcher.from_pretrained(new)
+    assert matcher.threshold == threshold_for(score, label, precision=1).value
+    assert matcher.review_threshold == threshold_for(score, label, recall=1).value
+    decided = np.array([row["decision"] for row in rows])
+    assert decided.tolist() == matcher.decisions(score)
+    assert set(decided) == {"match", "review", "no_match"}
+
+    report = json.loads(done.out)
+    assert report["metrics"]["precision"] == precision_score(label, decided == "match") == 1
+    assert report["metrics"]["reviewed"] == np.mean(decided == "review")
+    missed = np.mean(decided[label == 1] == "no_match")
+    assert report["metrics"]["missed"] == missed == 0
+    assert (report["kept"]["hits"], report["kept"]["n"]) == (np.sum(decided[label == 1] != "no_match"), label.sum())
+    assert report["precision"]["n"] == np.sum(decided == "match")
+
+    metrics = json.loads(flipkd("evaluate", "--matcher", new, "--test_file", pair_files["validation"], "--json").out)
+    assert metrics == report["metrics"]
+    card = (new / "README.md").read_text()
+    assert f"{matcher.threshold:.4f} is a match" in card
+    assert f"{matcher.review_threshold:.4f} on is for a person" in card
+    matched = flipkd("match", "--matcher", new, pair_files["validation"], "--output", tmp_path / "m.csv").out
+    assert f"{sum(decided == 'match')} match, {sum(decided == 'review')} review" in matched
+
+
+def test_other_pairs_give_another_calibration(trained, pair_files, tmp_path):
+    pairs = ("--validation_file", pair_files["test"])
+    done = flipkd("calibrate", "--matcher", trained, *pairs, "--output_dir", tmp_path / "new", "--threshold", "0.25")
+    assert done.code == 0, done.err
+    new, score = (
+        Matcher.from_pretrained(tmp_path / "new"),
+        [row["score"] for row in rows_of(trained, pair_files["test"])],
+    )
+    method = AUTO if set(new.contract.score) == {"answer"} else "sigmoid"
+    assert new.calibration == fit_calibration(score, labels_in(pair_files["test"]), method=method)
+    assert (new.threshold, new.review_threshold) == (0.25, None)
+    assert "of the pairs called a match, " in done.out
+    assert "for review" not in done.out
+
+
+def test_an_answer_follows_the_base_rate_and_nothing_flat_is_silent(trained, caplog):
+    contract = Matcher.from_pretrained(trained).contract.model_copy(update={"score": {"answer": 1.0}})
+    label = np.repeat([1, 0], [5, 240])
+    draw = np.random.default_rng(0).normal(size=245)
+    few = fitted(contract, draw + 3 * label, label, threshold=Target.parse("f1"), review=None)
+    assert few.calibration["method"] == "sigmoid"
+    probability = expit(few.calibration["slope"] * (draw + 3 * label) + few.calibration["intercept"])
+    assert probability.mean() == pytest.approx(5 / 245, abs=0.01)
+    assert expected_calibration_error(probability, label) < 0.02
+    assert not caplog.messages
+    fitted(contract, -draw - 3 * label, label, threshold=Target.parse("f1"), review=None)
+    assert caplog.messages == [
+        "every pair gets about the probability 0.022: on these pairs the scores do not rise with the label"
+    ]
+
+
+def test_a_matcher_folder_will_do_and_the_result_can_be_calibrated_again(trained, pair_files, tmp_path):
+    assert (
+        flipkd(*words(Path(trained) / "matcher", pair_files, tmp_path / "one", "--threshold", "recall=0.5")).code == 0
+    )
+    assert flipkd(*words(tmp_path / "one", pair_files, tmp_path / "two")).code == 0
+    label, score = (
+        labels_in(pair_files["validation"]),
+        [r["score"] for r in rows_of(trained, pair_files["validation"])],
+    )
+    one, two = (Matcher.from_pretrained(tmp_path / name) for name in ("one", "two"))
+    assert recall_score(label, np.array(one.decisions(score)) == "match") >= 0.5
+    assert two.threshold == Matcher.from_pretrained(trained).threshold
+
+
+@pytest.mark.scenario("N6")
+def test_both_orders_of_a_pair_and_back(trained, pair_files, tmp_path):
+    assert flipkd(*words(trained, pair_files, tmp_path / "both", "--symmetric")).code == 0
+    assert flipkd(*words(tmp_path / "both", pair_files, tmp_path / "kept")).code == 0
+    assert flipkd(*words(tmp_path / "both", pair_files, tmp_path / "back", "--no-symmetric")).code == 0
+    pairs = [(row["text1"], row["text2"]) for row in rows_of(trained, pair_files["test"])]
+    swapped = [(b, a) for a, b in pairs]
+    one, both, kept, back = (
+        Matcher.from_pretrained(f) for f in (trained, *(tmp_path / n for n in ("both", "kept", "back")))
+    )
+    mean = (one.predict(pairs).astype(np.float64) + one.predict(swapped)) / 2
+    assert np.abs(one.predict(pairs) - one.predict(swapped)).max() > 1e-3
+    np.testing.assert_allclose(both.predict(pairs), mean, atol=1e-5)
+    np.testing.assert_allclose(both.predict(swapped), both.predict(pairs), atol=1e-5)
+    assert kept.predict(pairs).tolist() == both.predict(pairs).tolist()
+    assert back.predict(pairs).tolist() == one.predict(pairs).tolist()
+    ranked = both.rank(*pairs[0][:1], [b for _, b in pairs[:5]])
+    assert ranked[0]["score"] == both.predict([(pairs[0][0], b) for _, b in pairs[:5]], batch_size=64).max()
+
+
+def test_a_band_that_nothing_is_in_is_left_out(trained, pair_files, tmp_path):
+    more = ("--threshold", "recall=1", "--review", "recall=0.5")
+    done = flipkd(*words(trained, pair_files, tmp_path / "new", *more))
+    assert done.code == 0, done.err
+    assert "no pair needs review" in done.err
+    assert Matcher.from_pretrained(tmp_path / "new").review_threshold is None
+
+
+@pytest.mark.parametrize(
+    "more, code, said",
+    [
+        (("--threshold", "precision=95"), 4, "did you mean precision=0.95?"),
+        (("--threshold", "recall=1", "--review", "precision=0.99"), 4, "it must begin below: give --review a recall"),
+        (("--threshold", "1", "--review", "2"), 4, "review would begin at 2, but a score of 1 is a match already"),
+        (("--threshold", "best"), 4, "is no target for a threshold"),
+        (("--review", "recall=2"), 4, "is no target for a threshold"),
+    ],
+)
+def test_wrong_targets_leave_nothing(trained, pair_files, tmp_path, more, code, said):
+    done = flipkd(*words(trained, pair_files, tmp_path / "new", *more))
+    assert done.code == code, done.err
+    assert said in done.err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_exists_and_a_matcher_that_does_not(trained, pair_files, tmp_path):
+    done = flipkd(*words(trained, pair_files, tmp_path))
+    assert (done.code, done.out) == (5, "")
+    assert "exists already" in done.err
+    done = flipkd(*words(tmp_path / "none", pair_files, tmp_path / "new"))
+    assert done.code == 4
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_read_only_matcher_an_edited_card_and_a_contract_of_format_1(trained, pair_files, tmp_path):
+    old = tmp_path / "old"
+    shutil.copytree(Path(trained) / "matcher", old)
+    contract = json.loads((old / "matcher.json").read_text())
+    for name in ("symmetric", "review_threshold", "teacher", "cascade"):
+        del contract[name]
+    (old / "matcher.json").write_text(json.dumps(contract | {"format": 1, "score": {"answer": 1.0}}))
+    write_manifest(old)
+    (old / "README.md").write_text("# My own words")  # after the manifest, as someone would
+    for path in [old, *old.rglob("*")]:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    done = flipkd(*words(old, pair_files, tmp_path / "new"))
+    assert done.code == 0, done.err
+    new = Matcher.from_pretrained(tmp_path / "new")
+    assert new.contract.format == FORMAT
+    assert (tmp_path / "new" / "README.md").read_text().startswith("# My own words\n<!-- decisions -->")
+    assert all(path.stat().st_mode & 0o200 for path in (tmp_path / "new").rglob("*"))
+
+
+def test_only_what_the_manifest_lists_is_copied(trained, pair_files, tmp_path):
+    folder = shutil.copytree(Path(trained) / "matcher", tmp_path / "m")
+    (tmp_path / "secret").write_text("secret")
+    (folder / "notes.txt").write_text("mine")
+    (folder / "link").symlink_to(tmp_path / "secret")
+    done = flipkd(*words(folder, pair_files, tmp_path / "new"))
+    assert done.code == 0, done.err
+    listed = json.loads((folder / "manifest.json").read_text())["files"]
+    found = {path.relative_to(tmp_path / "new").as_posix() for path in (tmp_path / "new").rglob("*") if path.is_file()}
+    assert found == set(listed) | {"manifest.json"}
+
+
+def test_what_is_odd_is_said(trained, pair_files, tmp_path):
+    assert (
+        flipkd(*words(trained, pair_files, tmp_path / "band", "--threshold", "1e9", "--review", "recall=0.5")).code
+        == 0
+    )
+    done = flipkd(*words(tmp_path / "band", pair_files, tmp_path / "all", "--threshold", "-1e9"))
+    assert "every pair is called a match" in done.err
+    assert "the matcher's review band is dropped" in done.err
+
+
+def test_a_result_never_takes_the_place_of_what_is_read(trained, pair_files, tmp_path):
+    source = tmp_path / "p.csv"
+    shutil.copy(pair_files["test"], source)
+    before = source.read_bytes()
+    for verb in (["match", source], ["evaluate", "--test_file", source]):
+        done = flipkd(verb[0], "--matcher", trained, *verb[1:], "--output", source)
+        assert done.code == 2
+        assert "is the file that is read; choose another name" in done.err
+    assert source.read_bytes() == before

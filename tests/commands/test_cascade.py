@@ -1,0 +1,138 @@
+"""The cascade as a user meets it: fitted by calibrate, used by match and evaluate, refused where there is none."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import numpy as np
+import pytest
+from command_line import flipkd
+
+from flipkd import Matcher
+from flipkd.data import read_pairs
+from flipkd.errors import ConfigError
+
+
+def calibrated(matcher, pair_files, output_dir, *words):
+    pairs = ("--validation_file", pair_files["validation"])
+    return flipkd("calibrate", "--matcher", matcher, *pairs, "--output_dir", output_dir, *words)
+
+
+@pytest.fixture(scope="module")
+def banded(with_teacher, pair_files, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("banded") / "m"
+    done = calibrated(with_teacher, pair_files, folder, "--cascade", 0.2, "--json")
+    assert done.code == 0, done.err
+    return folder, json.loads(done.out)
+
+
+@pytest.fixture(scope="module")
+def pairs(pair_files):
+    dataset = read_pairs(pair_files["validation"])
+    return list(zip(dataset["text1"][:], dataset["text2"][:], strict=True))
+
+
+def with_band(matcher, low, high):
+    """The matcher with other bounds."""
+    cascade = matcher.contract.cascade.model_copy(update={"low": low, "high": high})
+    contract = matcher.contract.model_copy(update={"cascade": cascade})
+    return Matcher(matcher.student, contract, teacher=matcher.teacher)
+
+
+def test_inside_the_band_it_is_read_in_full_and_outside_the_teacher_decides(banded, pairs):
+    matcher = Matcher.from_pretrained(banded[0])
+    band = matcher.contract.cascade
+    teacher, whole = matcher.teacher_scores(pairs).astype(np.float64), matcher.predict(pairs)
+    middle = float(np.median(teacher))
+    for used in (matcher, with_band(matcher, middle - 0.05, middle + 0.05)):
+        low, high = used.contract.cascade.low, used.contract.cascade.high
+        inside = (teacher >= (-9 if low is None else low)) & (teacher < (9 if high is None else high))
+        scores, read = used.cascade(pairs, batch_size=5)
+        assert read.tolist() == inside.tolist()
+        np.testing.assert_allclose(scores[inside], whole[inside], rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(scores[~inside], (band.slope * teacher + band.intercept)[~inside], rtol=1e-5)
+        np.testing.assert_array_equal(used.predict(pairs, batch_size=5, cascade=True), scores)
+        assert used.decide(pairs, cascade=True) == used.decisions(scores)
+        np.testing.assert_allclose(used.predict_proba(pairs, cascade=True), used.calibration.apply(scores), atol=1e-5)
+    low, high = band.low, band.high
+    decided = np.array(matcher.decide(pairs, cascade=True))
+    assert set(decided[teacher < (-9 if low is None else low)]) <= {"no_match"}
+    assert set(decided[teacher >= (9 if high is None else high)]) <= {"match"}
+
+
+@pytest.mark.parametrize("bounds", [(None, None), (-sys.float_info.max, sys.float_info.max)])
+def test_without_bounds_it_is_plain_predict(banded, pairs, bounds):
+    matcher = with_band(Matcher.from_pretrained(banded[0]), *bounds)
+    scores, read = matcher.cascade(pairs)
+    assert read.all()
+    assert scores.tolist() == matcher.predict(pairs).tolist()
+    assert matcher.cascade([])[0].shape == (0,)
+
+
+def test_the_student_is_asked_for_nothing_that_the_teacher_decides(banded, pairs, monkeypatch):
+    matcher = Matcher.from_pretrained(banded[0])
+    top = float(matcher.teacher_scores(pairs).max()) + 1
+    asked = []
+    matcher = with_band(matcher, top, top)
+    monkeypatch.setattr(matcher, "_score", lambda left, right, **more: asked.extend(left) or np.zeros(len(left)))
+    _, read = matcher.cascade(pairs)
+    assert not read.any()
+    assert asked == []
+
+
+def test_calibrate_says_what_it_does_and_evaluate_measures_it(banded, pair_files):
+    folder, report = banded
+    fit = report["cascade"]
+    assert 0 < fit["share"] <= 1
+    assert fit["f1"] >= fit["f1_all_read"] - 0.2
+    assert fit["f1_all_read"] == report["metrics"]["f1"]
+    words = ("evaluate", "--matcher", folder, "--test_file", pair_files["validation"], "--json")
+    measured = json.loads(flipkd(*words, "--cascade").out)
+    assert measured["by_teacher"] == pytest.approx(fit["share"])
+    assert measured["f1"] == pytest.approx(fit["f1"])
+    assert "by_teacher" not in json.loads(flipkd(*words).out)
+
+
+def test_match_says_who_scored_a_pair_and_reports_share_and_speed(banded, pair_files, pairs, tmp_path):
+    folder, report = banded
+    done = flipkd("match", "--matcher", folder, pair_files["validation"], "--cascade")
+    assert done.code == 0, done.err
+    rows = [json.loads(row) for row in done.out.splitlines()]
+    matcher = Matcher.from_pretrained(folder)
+    scores, read = matcher.cascade(pairs)
+    assert [row["scored_by"] for row in rows] == ["student" if by_student else "teacher" for by_student in read]
+    assert [row["score"] for row in rows] == pytest.approx(scores.tolist(), rel=1e-5)
+    assert [row["decision"] for row in rows] == matcher.decisions(scores)
+    share = f"cascade: the teacher alone decided {100 * report['cascade']['share']:.1f} % of 24 pairs; "
+    assert share in done.err
+    assert " pairs a second" in done.err
+    written = flipkd(
+        "match", "--matcher", folder, pair_files["validation"], "--cascade", "--output", tmp_path / "o.csv"
+    )
+    assert f"o.csv: 24 pairs, {sum(row['decision'] == 'match' for row in rows)} match" in written.out
+    assert (tmp_path / "o.csv").read_text().splitlines()[0] == "text1,text2,score,probability,decision,scored_by"
+    one = flipkd("match", "--matcher", folder, "--text1", pairs[0][0], "--text2", pairs[0][1], "--cascade")
+    assert json.loads(one.out)["scored_by"] == rows[0]["scored_by"]
+    assert "scored_by" not in flipkd("match", "--matcher", folder, pair_files["validation"]).out
+
+
+def test_calibrated_again_the_band_is_dropped_and_that_is_said(banded, pair_files, tmp_path):
+    done = calibrated(banded[0], pair_files, tmp_path / "again")
+    assert done.code == 0, done.err
+    assert "the matcher's cascade is dropped; give --cascade to fit one" in done.err
+    with pytest.raises(ConfigError, match="no band for a cascade"):
+        Matcher.from_pretrained(tmp_path / "again").predict([("a", "b")], cascade=True)
+    done = calibrated(banded[0], pair_files, tmp_path / "text", "--cascade", 0.2)
+    assert "cascade: the teacher alone decides " in done.out
+
+
+def test_where_there_is_none_it_is_refused(make_student, with_teacher, pair_files, tmp_path):
+    done = flipkd("match", "--matcher", with_teacher, pair_files["validation"], "--cascade")
+    assert (done.code, "flipkd calibrate --cascade 0.005" in done.err) == (4, True), done.err
+    done = calibrated(with_teacher, pair_files, tmp_path / "m", "--cascade", 1.5)
+    assert (done.code, "for example 0.005" in done.err) == (4, True), done.err
+    assert not list(tmp_path.iterdir())
+    matcher = Matcher(*make_student())
+    with pytest.raises(ConfigError, match="keeps no teacher"):
+        matcher.decide([("a", "b")], cascade=True)

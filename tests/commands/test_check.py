@@ -1,0 +1,145 @@
+"""check and split as commands: what is said about files of pairs, and three files that share no text."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from command_line import flipkd
+
+ODD = ["NA", "null", "007", "=1+1", "a, b", 'say "so"', "two\nlines", " padded ", "日本語 😀", "{{7*7}}", "%s"]
+
+
+def write(path: Path, rows, header=("text1", "text2", "label")) -> Path:
+    with path.open("w", newline="", encoding="utf-8") as handle:
+        csv.writer(handle).writerows([header, *rows])
+    return path
+
+
+def read(path: Path) -> list[list[str]]:
+    with path.open(newline="", encoding="utf-8") as handle:
+        return list(csv.reader(handle))
+
+
+@pytest.fixture
+def good(tmp_path) -> Path:
+    return write(tmp_path / "good.csv", [("a", "b", 1), ("c", "d", 0), ("e", "f", 1), ("g", "h", 0), ("g", "h", 0)])
+
+
+def test_a_table_with_warnings_and_leaks(good, tmp_path):
+    other = write(tmp_path / "other.csv", [("A!", "x", 1), ("y", "z", 0), ("u", "b", 1), ("v", "w", 0)])
+    done = flipkd("check", good, other)
+    assert (done.code, done.err) == (0, "")
+    assert "| rows                  | 5 " in done.out
+    assert f"warning: {good}: 1 rows repeat an earlier pair (row 5)" in done.out
+    assert f"leak: 2 rows of {other} hold a text of {good} (text1 in 1, text2 in 1)" in done.out
+    assert "leak" not in flipkd("check", good).out
+
+
+def test_json_for_machines(good, tmp_path):
+    other = write(tmp_path / "other.csv", [("A!", "x", 1), ("y", "z", 0), ("u", "b", 1), ("v", "w", 0)])
+    done = flipkd("check", "--json", good, other)
+    found = json.loads(done.out)
+    assert found["files"][str(good)]["counts"]["rows"] == 5
+    assert found["files"][str(good)]["warnings"] == ["1 rows repeat an earlier pair (row 5)"]
+    assert found["leaks"] == [
+        {
+            "earlier": str(good),
+            "later": str(other),
+            "rows": 2,
+            "text1_rows": 1,
+            "text2_rows": 1,
+            "shared_text2": 0,
+        }
+    ]
+
+
+def test_problems_stand_in_the_report_and_end_with_exit_code_3(good, tmp_path):
+    bad = write(tmp_path / "bad.csv", [("a", "b", 1), ("", "d", 1)])
+    for words in (["check", good, bad], ["check", "--json", good, bad]):
+        done = flipkd(*words)
+        assert done.code == 3
+        assert "only one class" in done.out
+        assert done.err == (
+            f"flipkd: {bad}: cannot be used: only one class: all 2 labelled rows are 1 (match); at "
+            "least 2 rows of each class are needed; 1 text is empty (row 2); fill or remove these rows\n"
+        )
+
+
+def test_columns_and_tokens(tmp_path, base_models):
+    rows = [("my card", "x", 1), ("my pin", "y", 0), ("c", "z", 1), ("d", "w", 0)]
+    path = write(tmp_path / "q.csv", rows, header=("title", "body", "same"))
+    done = flipkd("check", path)
+    assert done.code == 3
+    assert "title, body" in done.err.replace("'", "")
+    mapped = ["--columns", "text1=title", "--columns", "text2=body", "--columns", "label=same"]
+    done = flipkd("check", path, *mapped, "--tokenizer", base_models["llama"])
+    assert done.code == 0, done.err
+    assert "text1 tokens max" in done.out
+
+
+def test_split_writes_three_files_that_share_no_text(tmp_path):
+    rows = [(f"{odd} {i}", f"{odd} right {i}", i % 2) for i in range(20) for odd in ODD]
+    source = write(tmp_path / "all.csv", rows)
+    done = flipkd("split", source, "--output_dir", tmp_path / "data", "--seed", 1)
+    assert (done.code, done.err) == (0, "")
+    parts = {name: read(tmp_path / "data" / f"{name}.csv") for name in ("train", "validation", "test")}
+    assert done.out == "".join(
+        f"{tmp_path / 'data' / name}.csv: {len(part) - 1} pairs ({matches} match, {len(part) - 1 - matches} do not)\n"
+        for name, part in parts.items()
+        for matches in [sum(row[2] == "1" for row in part[1:])]
+    )
+    kept = [tuple(row) for part in parts.values() for row in part[1:]]
+    assert sorted(kept) == sorted((a, b, str(y)) for a, b, y in rows)
+    checked = json.loads(flipkd("check", "--json", *(tmp_path / "data" / f"{name}.csv" for name in parts)).out)
+    assert checked["leaks"] == []
+
+
+def test_an_faq_is_cut_by_its_questions_and_its_entries_are_no_leak(tmp_path):
+    rows = [
+        (f"question {i}?", f"entry {(i + wrong * (1 + i // 30)) % 30}", 1 - wrong)
+        for i in range(150)
+        for wrong in (0, 1)
+    ]
+    source = write(tmp_path / "faq.csv", rows)
+    done = flipkd("split", source, "--output_dir", tmp_path / "data")
+    assert (done.code, "cut them by text1 (--by text1)" in done.err) == (3, True), done.err
+    done = flipkd("split", source, "--output_dir", tmp_path / "data", "--by", "text1")
+    assert (done.code, done.err) == (0, "")
+    files = [tmp_path / "data" / f"{name}.csv" for name in ("train", "validation", "test")]
+    questions = [{row[0] for row in read(file)[1:]} for file in files]
+    assert [len(found) for found in questions] == [105, 15, 30]
+    assert len(set.union(*questions)) == 150
+    done = flipkd("check", *files)
+    assert (done.code, done.err) == (0, "")
+    assert "leak" not in done.out
+    assert f"note: 60 rows of {files[2]} have a text2 of {files[0]}: the files share their right side" in done.out
+    assert flipkd("split", source, "--by", "text3").code == 2
+
+
+def test_split_says_the_same_again_and_never_writes_over_something_else(tmp_path):
+    rows = [(f"left {i}", f"right {i}", i % 2) for i in range(60)]
+    source = write(tmp_path / "train.csv", rows)
+    assert flipkd("split", source, "--output_dir", tmp_path / "data").code == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "data").iterdir()}
+    assert flipkd("split", source, "--output_dir", tmp_path / "data").code == 0
+    for words in (["--output_dir", tmp_path], ["--output_dir", tmp_path / "data", "--seed", 9]):
+        done = flipkd("split", source, *words)
+        assert done.code == 5
+        assert "exists already and holds other rows" in done.err
+    assert {path: path.read_bytes() for path in (tmp_path / "data").iterdir()} == before
+    assert len(read(source)) == 61
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "train.csv"]
+
+
+def test_split_refuses_what_cannot_be(tmp_path):
+    source = write(tmp_path / "all.csv", [(f"left {i}", f"right {i}", i % 2) for i in range(60)])
+    done = flipkd("split", source, "--output_dir", tmp_path / "data", "--validation", 0.5, "--test", 0.5)
+    assert done.code == 2
+    assert "together less than 1" in done.err
+    (tmp_path / "file").write_text("")
+    done = flipkd("split", source, "--output_dir", tmp_path / "file")
+    assert done.code == 5
+    assert done.err.startswith(f"flipkd: {tmp_path / 'file' / 'train.csv'}: ")

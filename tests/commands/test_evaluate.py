@@ -1,0 +1,46 @@
+"""evaluate as a command: the figures are those of scikit-learn at the threshold that validation chose."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+from command_line import flipkd
+from sklearn.metrics import average_precision_score, f1_score
+
+
+def test_figures_are_scikit_learns_on_the_matchers_scores(trained, pair_files, tmp_path):
+    words = ("evaluate", "--matcher", trained, "--test_file", pair_files["test"])
+    done = flipkd(*words, "--json", "--output", tmp_path / "new" / "e.json")
+    assert done.code == 0, done.err
+    metrics = json.loads(done.out)
+    rows = [json.loads(line) for line in flipkd("match", "--matcher", trained, pair_files["test"]).out.splitlines()]
+    with open(pair_files["test"], encoding="utf-8") as handle:
+        label = [int(row["label"]) for row in csv.DictReader(handle)]
+    assert metrics["f1"] == f1_score(label, [row["decision"] == "match" for row in rows])
+    assert metrics["average_precision"] == average_precision_score(label, [row["score"] for row in rows])
+    written = json.loads((tmp_path / "new" / "e.json").read_text())
+    assert written == {"matcher": trained, "test_file": pair_files["test"], "metrics": metrics}
+    table = flipkd(*words).out
+    assert f"| f1                | {metrics['f1']:.4g}" in table
+
+
+def test_rows_without_a_label_are_left_out(trained, pair_files, tmp_path):
+    with open(pair_files["test"], encoding="utf-8") as handle:
+        text = handle.read()
+    (tmp_path / "more.csv").write_text(text + "an extra,row,,\n")
+    words = ("evaluate", "--matcher", trained, "--json", "--test_file")
+    assert flipkd(*words, tmp_path / "more.csv").out == flipkd(*words, pair_files["test"]).out
+
+
+def test_pairs_without_labels_are_refused(trained, tmp_path):
+    (tmp_path / "u.csv").write_text("text1,text2\na,b\nc,d\n")
+    done = flipkd("evaluate", "--matcher", trained, "--test_file", tmp_path / "u.csv")
+    assert (done.code, done.out) == (3, "")
+    assert "it has no label column; known names: label" in done.err
+
+
+def test_an_output_that_cannot_be_written_is_said_before_the_work(pair_files, tmp_path):
+    done = flipkd("evaluate", "--matcher", "none", "--test_file", pair_files["test"], "--output", tmp_path)
+    assert done.code == 5
+    assert "Is a directory" in done.err

@@ -1,0 +1,202 @@
+"""Out-of-fold scores: by members that saw none of a pair's texts, stored part by part, read beside the final teacher's."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from command_line import flipkd
+from tiny import SENTENCES
+
+from flipkd.commands import folds as stage
+from flipkd.commands.pairs import labels_of
+from flipkd.commands.teach import StoredTeacher, teach
+from flipkd.config import TeachConfig
+from flipkd.data import read_pairs
+from flipkd.errors import ArtefactError, ConfigError, DataError
+from flipkd.evaluate import measure
+from flipkd.teachers.teacher import load_teacher
+
+FOLDS = 3
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory) -> str:
+    """30 pairs in 10 blocks of shared texts, 6 of them without a label."""
+    path = tmp_path_factory.mktemp("blocks") / "train.csv"
+    rows = [
+        f"{SENTENCES[i % 8]} {block},{SENTENCES[(i + 3 + 2 * (i % 2)) % 8]} {block},{'' if i == 2 and block < 6 else i % 2}"
+        for block in range(10)
+        for i in range(3)
+    ]
+    path.write_text("text1,text2,label\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    return str(path)
+
+
+def settings(encoders, pairs, folder, **changes):
+    values = {"train_file": pairs, "teacher_name_or_path": str(encoders / "bi"), "output_dir": str(folder)}
+    return TeachConfig.check(
+        {
+            **values,
+            "folds": FOLDS,
+            "num_train_epochs": 1,
+            "per_device_train_batch_size": 6,
+            "learning_rate": 1e-3,
+            **changes,
+        }
+    )
+
+
+class Watched:
+    """Counts the members' fine-tunings and scorings, and stops at one of them."""
+
+    def __init__(self, monkeypatch, *, stop_at: int | None = None) -> None:
+        self.trained, self.scored, self.left = [], [], stop_at
+        self.fine_tuned = stage.fine_tuned
+        monkeypatch.setattr(stage, "fine_tuned", self._fine_tuned)
+        score = stage._Member.score
+
+        def watched(member, left, right, **settings):
+            scores = score(member, left, right, **settings)
+            self._count()
+            self.scored.append(set(left) | set(right))
+            return scores
+
+        monkeypatch.setattr(stage._Member, "score", watched)
+
+    def _count(self) -> None:
+        if self.left is not None:
+            self.left -= 1
+            if self.left < 0:
+                raise KeyboardInterrupt
+
+    def _fine_tuned(self, config, pairs, folder):
+        self._count()
+        self.trained.append({*pairs["text1"][:], *pairs["text2"][:]})
+        assert -1 not in labels_of(pairs)
+        return self.fine_tuned(config, pairs, folder)
+
+
+@pytest.fixture(scope="module")
+def crossed(encoders, pairs, tmp_path_factory) -> str:
+    folder = str(tmp_path_factory.mktemp("crossed") / "teacher")
+    with pytest.MonkeyPatch.context() as patch:
+        watched = Watched(patch)
+        teach(settings(encoders, pairs, folder))
+    assert len(watched.trained) == len(watched.scored) == FOLDS
+    for trained, scored in zip(watched.trained, watched.scored, strict=True):
+        assert trained
+        assert scored
+        assert not trained & scored, "a member scored a pair of whose texts it had seen one"
+    return folder
+
+
+def test_training_pairs_get_the_scores_of_members_and_no_other_pair_does(crossed, pairs):
+    dataset = read_pairs(pairs)
+    label = labels_of(dataset)
+    teacher = StoredTeacher(crossed)
+    plain, signal = teacher.signal(dataset), teacher.signal(dataset, out_of_fold=True)
+    assert plain.score is None
+    assert signal.out_of_fold.tolist() == (label >= 0).tolist()
+    assert signal.left.tolist() == plain.left.tolist()
+    own = plain.pair_scores()
+    assert signal.pair_scores()[label < 0].tolist() == own[label < 0].tolist()
+    assert np.abs(signal.pair_scores() - own)[label >= 0].min() > 0
+    recorded = json.loads((teacher.folder / "teacher.json").read_text())
+    known = np.flatnonzero(label >= 0)
+    assert recorded["out_of_fold"] == measure(signal.pair_scores()[known], label[known])
+    assert recorded["train"] != recorded["out_of_fold"]
+    assert recorded["folds"]["apart_by"] == "texts"
+    assert not (teacher.folder / "folds" / "models").exists()
+
+
+def test_the_last_fold_is_scored_by_a_model_of_the_other_folds(crossed, encoders, pairs, tmp_path):
+    from flipkd.commands.tuning import fine_tuned
+    from flipkd.data import cut_folds
+
+    config = settings(encoders, pairs, tmp_path)
+    dataset = read_pairs(pairs)
+    dataset = dataset.select(np.flatnonzero(labels_of(dataset) >= 0))
+    number = cut_folds(dataset, FOLDS, seed=config.seed).number
+    folder = fine_tuned(config, dataset.select(np.flatnonzero(number != 2)), tmp_path / "member")
+    member = load_teacher(folder, max_length=config.max_length)
+    inside = dataset.select(np.flatnonzero(number == 2))
+    expected = np.einsum("nd,nd->n", member.embed(inside["text1"][:]), member.embed(inside["text2"][:]))
+    found = StoredTeacher(crossed).signal(inside, out_of_fold=True).score
+    assert found == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("stop_at", [1, 2])  # after the first member's fine-tuning, before the second's
+def test_a_stopped_run_goes_on_where_it_was(crossed, encoders, pairs, tmp_path, stop_at, monkeypatch):
+    config = settings(encoders, pairs, tmp_path / "t")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        Watched(patch, stop_at=stop_at)
+        teach(config)
+    model = (tmp_path / "t" / "model" / "model.safetensors").stat().st_mtime_ns
+    with monkeypatch.context() as patch:
+        watched = Watched(patch)
+        teach(config)
+    assert len(watched.scored) == FOLDS - stop_at // 2, "a fold that was scored is not scored again"
+    assert (tmp_path / "t" / "model" / "model.safetensors").stat().st_mtime_ns == model
+    dataset = read_pairs(pairs)
+    scores = [StoredTeacher(f).signal(dataset, out_of_fold=True).score for f in (tmp_path / "t", crossed)]
+    assert scores[0] == pytest.approx(scores[1], abs=1e-6)
+    with monkeypatch.context() as patch:
+        watched = Watched(patch)
+        teach(config)
+    assert watched.trained == []
+
+
+def test_lost_scores_are_told_and_made_again(crossed, encoders, pairs, tmp_path):
+    import shutil
+
+    folder = tmp_path / "t"
+    shutil.copytree(crossed, folder)
+    part = next(folder.glob("folds/*/part-*"))
+    part.write_bytes(part.read_bytes()[:-1])
+    dataset = read_pairs(pairs)
+    with pytest.raises(
+        ArtefactError, match=r"16 out-of-fold scores where 24 were made; run the same flipkd teach again"
+    ):
+        StoredTeacher(folder).signal(dataset, out_of_fold=True)
+    assert StoredTeacher(folder).signal(dataset).score is None, "who needs none is not kept from working"
+    teach(settings(encoders, pairs, folder))
+    again = StoredTeacher(folder).signal(dataset, out_of_fold=True).score
+    assert again == pytest.approx(StoredTeacher(crossed).signal(dataset, out_of_fold=True).score, abs=1e-6)
+
+
+def test_pairs_that_were_not_cross_fitted_are_told(crossed, pair_files, caplog):
+    signal = StoredTeacher(crossed).signal(read_pairs(pair_files["train"]), out_of_fold=True)
+    assert not signal.out_of_fold.any()
+    assert "48 of 48 labelled training pairs were not cross-fitted" in caplog.text
+
+
+def test_a_cross_encoder_has_them_too(encoders, pairs, tmp_path):
+    values = {"teacher_name_or_path": str(encoders / "cross"), "teacher_type": "cross_encoder", "folds": 2}
+    teach(settings(encoders, pairs, tmp_path / "t", **values))
+    dataset, teacher = read_pairs(pairs), StoredTeacher(tmp_path / "t")
+    known = labels_of(dataset) >= 0
+    own, signal = teacher.signal(dataset).score, teacher.signal(dataset, out_of_fold=True)
+    assert signal.left is None
+    assert (signal.score != own).tolist() == signal.out_of_fold.tolist() == known.tolist()
+
+
+def test_on_the_command_line_and_where_folds_are_apart_by_less(encoders, pair_files, tmp_path):
+    words = ["--train_file", pair_files["train"], "--teacher_name_or_path", encoders / "bi", "--set", "folds=2"]
+    done = flipkd("teach", *words, "--set", "num_train_epochs=1", "--output_dir", tmp_path / "t")
+    assert done.code == 0, done.err
+    assert "| metric " in done.out.splitlines()[0]
+    assert "out_of_fold" in done.out.splitlines()[0]
+    assert "folds: one block of connected texts holds too many of the 48 training pairs" in done.err
+
+
+def test_what_cannot_be_cross_fitted_is_refused_at_once_or_needs_nothing(encoders, pairs, pair_files, tmp_path):
+    with pytest.raises(ConfigError, match="folds=3: given scores are not fine-tuned"):
+        teach(settings(encoders, pair_files["train"], tmp_path / "s", teacher_type="scores"))
+    assert not (tmp_path / "s").exists()
+    with pytest.raises(DataError, match="24 labelled rows are too few for 100 folds"):
+        teach(settings(encoders, pairs, tmp_path / "m", folds=100))
+    summary = teach(settings(encoders, pairs, tmp_path / "raw", fine_tune=False))
+    assert "out_of_fold" not in summary
+    assert StoredTeacher(tmp_path / "raw").signal(read_pairs(pairs), out_of_fold=True).score is None

@@ -1,0 +1,203 @@
+"""A matcher that keeps its teacher, from training over every verb to a damaged folder."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import runpy
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command_line import flipkd, given, student
+
+import flipkd.matcher as flipkd_matcher
+import flipkd.teachers.teacher as flipkd_teacher
+from flipkd import Matcher
+from flipkd.commands.kept_teacher import licence_of
+from flipkd.commands.teach import StoredTeacher
+from flipkd.data import read_pairs
+from flipkd.errors import ArtefactError, ConfigError
+from flipkd.evaluate import weighted_sum
+from flipkd.files import new_folder, write_manifest
+from flipkd.serve.limits import Limits
+from flipkd.serve.service import Loaded, Service
+from flipkd.student.contract import read_contract
+from flipkd.student.scoring import score_pairs
+from flipkd.teachers import kept_teacher
+
+
+def texts_in(path):
+    dataset = read_pairs(path)
+    return dataset["text1"][:], dataset["text2"][:]
+
+
+def test_the_matcher_scores_as_training_did(with_teacher, pair_files, taught):
+    matcher = Matcher.from_pretrained(with_teacher)
+    stored = StoredTeacher(taught)
+    assert matcher.contract.teacher.fingerprint == stored.fingerprint
+    left, right = texts_in(pair_files["test"])
+    found = score_pairs(matcher.student, left, right, return_embeddings=True).kinds
+    found["teacher"] = stored.signal(read_pairs(pair_files["test"])).pair_scores()
+    assert "teacher" in matcher.contract.score
+    pairs = list(zip(left, right, strict=True))
+    expected = weighted_sum(found, matcher.contract.score)
+    np.testing.assert_allclose(matcher.predict(pairs), expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(matcher.teacher_scores(pairs), found["teacher"], atol=1e-5)
+    merged = Matcher.from_pretrained(with_teacher, merge=True)
+    np.testing.assert_allclose(merged.predict(pairs), expected, rtol=1e-3, atol=1e-3)
+    ranked = matcher.rank(left[0], right[:5])
+    alone = matcher.predict([(left[0], text) for text in right[:5]])
+    assert ranked[0]["score"] == pytest.approx(alone.max(), rel=1e-5)
+    card = (Path(with_teacher) / "matcher" / "README.md").read_text()
+    assert "teacher = the cosine of the small encoder in `teacher/`" in card
+    assert "fine-tuned (licence: not known" in card
+
+
+def test_every_verb_carries_it(with_teacher, pair_files, tmp_path):
+    pairs = list(zip(*texts_in(pair_files["test"]), strict=True))
+    scores = Matcher.from_pretrained(with_teacher).predict(pairs)
+    rows = flipkd("match", "--matcher", with_teacher, pair_files["test"]).out.splitlines()
+    assert [json.loads(row)["score"] for row in rows] == pytest.approx(scores.tolist(), abs=1e-6)
+    done = flipkd("evaluate", "--matcher", with_teacher, "--test_file", pair_files["test"], "--json")
+    assert json.loads(done.out)["n"] == 24
+    words = ("calibrate", "--matcher", with_teacher, "--validation_file", pair_files["validation"], "--symmetric")
+    assert flipkd(*words, "--output_dir", tmp_path / "both").code == 0
+    both = Matcher.from_pretrained(tmp_path / "both")
+    one = Matcher.from_pretrained(with_teacher)
+    swapped = [(b, a) for a, b in pairs]
+    mean = (one.predict(pairs).astype(np.float64) + one.predict(swapped)) / 2
+    np.testing.assert_allclose(both.predict(pairs), mean, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(both.predict(swapped), both.predict(pairs), rtol=1e-4, atol=1e-4)
+
+
+def test_search_is_judged_with_it(with_teacher, taught, tmp_path):
+    (tmp_path / "faq.csv").write_text("text\nmy card\nwhere is my transfer\na fee\n")
+    made = flipkd("index", tmp_path / "faq.csv", "--encoder", taught, "--output_dir", tmp_path / "index")
+    assert made.code == 0, made.err
+    done = flipkd("search", "lost my card", "--matcher", with_teacher, "--index", tmp_path / "index")
+    assert done.code == 0, done.err
+    rows = [json.loads(row) for row in done.out.splitlines()]
+    matcher = Matcher.from_pretrained(with_teacher)
+    expected = matcher.predict([("lost my card", row["text"]) for row in rows])
+    assert [row["score"] for row in rows] == pytest.approx(expected.tolist(), rel=1e-4, abs=1e-4)
+    similar = matcher.teacher_scores([("lost my card", row["text"]) for row in rows])
+    assert [row["similarity"] for row in rows] == pytest.approx(similar.tolist(), abs=1e-5)
+
+
+def test_the_service_answers_with_it(with_teacher, pair_files):
+    matcher = Matcher.from_pretrained(with_teacher)
+    pairs = list(zip(*texts_in(pair_files["test"]), strict=True))
+
+    async def asked():
+        service = Service(lambda: Loaded(matcher), limits=Limits(), name="m", revision="1")
+        await service.start()
+        while service.state == "loading":
+            await asyncio.sleep(0.01)
+        found = await asyncio.gather(*(service.match([pair], until=service.deadline()) for pair in pairs))
+        await service.stop()
+        return [match.score for [match] in found]
+
+    assert asyncio.run(asked()) == pytest.approx(matcher.predict(pairs).tolist(), rel=1e-4, abs=1e-4)
+
+
+def train(pair_files, base_models, output_dir, *words, **settings):
+    return flipkd(
+        *("train", *given(pair_files), *student(base_models["llama"], num_train_epochs=1, **settings)),
+        *(*words, "--output_dir", output_dir),
+    )
+
+
+def test_auto_keeps_it_where_it_is_better_and_says_by_how_much(
+    base_models, pair_files, taught, with_teacher, tmp_path
+):
+    done = train(pair_files, base_models, tmp_path / "auto", "--teacher", taught)
+    assert done.code == 0, done.err
+    [line] = [line for line in done.err.splitlines() if line.startswith("score: ")]
+    contract = read_contract(tmp_path / "auto" / "matcher")
+    assert line.startswith(f"score: {' + '.join(contract.score)}, average precision ")
+    assert "; the teacher alone 0." in line
+    kept = contract.teacher is not None
+    assert kept == ("teacher" in contract.score) == ("the teacher adds 0.0 million parameters" in line)
+    assert kept == (tmp_path / "auto" / "matcher" / "teacher" / "model.safetensors").exists()
+    done = train(pair_files, base_models, tmp_path / "none", "--teacher", taught, keep_teacher="false")
+    assert done.code == 0, done.err
+    assert "teacher alone" not in done.err
+    assert "teacher" not in read_contract(tmp_path / "none" / "matcher").score
+    assert not (tmp_path / "none" / "matcher" / "teacher").exists()
+
+
+def test_a_cross_encoder_is_kept_by_its_logit(base_models, pair_files, encoders, tmp_path):
+    words = ("--teacher_name_or_path", encoders / "cross", "--set", "teacher_type=cross_encoder")
+    assert flipkd("teach", *given(pair_files), *words, "--output_dir", tmp_path / "t").code == 0
+    more = ("--teacher", tmp_path / "t", "--set", "objectives.in_batch_kl=0")
+    done = train(pair_files, base_models, tmp_path / "run", *more, keep_teacher="true")
+    assert done.code == 0, done.err
+    matcher = Matcher.from_pretrained(tmp_path / "run")
+    pairs = list(zip(*texts_in(pair_files["test"]), strict=True))
+    stored = StoredTeacher(tmp_path / "t").signal(read_pairs(pair_files["test"])).pair_scores()
+    np.testing.assert_allclose(matcher.teacher_scores(pairs), stored, atol=1e-5)
+    assert matcher.contract.teacher.kind == "cross_encoder"
+
+
+def test_given_scores_cannot_be_kept(base_models, pair_files, tmp_path):
+    words = ("--set", "teacher_type=scores", "--output_dir", tmp_path / "t")
+    assert flipkd("teach", *given(pair_files), *words).code == 0
+    more = ("--teacher", tmp_path / "t", "--set", "objectives.in_batch_kl=0")
+    done = train(pair_files, base_models, tmp_path / "auto", *more)
+    assert done.code == 0, done.err
+    assert done.err.count("cannot keep its teacher, which is a column of given scores") == 1
+    assert read_contract(tmp_path / "auto" / "matcher").teacher is None
+    done = train(pair_files, base_models, tmp_path / "true", *more, keep_teacher="true")
+    assert (done.code, "holds given scores and no model" in done.err) == (4, True), done.err
+    assert not (tmp_path / "true").exists()
+    done = train(
+        pair_files,
+        base_models,
+        tmp_path / "true",
+        "--set",
+        "objectives={answer_cross_entropy: 1}",
+        keep_teacher="true",
+    )
+    assert (done.code, "there is no teacher; give --teacher" in done.err) == (4, True), done.err
+
+
+def test_a_damaged_or_another_teacher_is_refused(with_teacher, tmp_path):
+    folder = shutil.copytree(Path(with_teacher) / "matcher", tmp_path / "m")
+    weights = folder / "teacher" / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(ArtefactError, match="sha256 mismatch"):
+        Matcher.from_pretrained(folder)
+    write_manifest(folder)  # as if somebody had put another model there, manifest and all
+    with pytest.raises(ArtefactError, match="has the fingerprint"):
+        Matcher.from_pretrained(folder)
+    shutil.rmtree(folder / "teacher")
+    write_manifest(folder)
+    with pytest.raises(ArtefactError, match="no such folder, but matcher"):
+        Matcher.from_pretrained(folder)
+
+
+def test_a_matcher_without_a_teacher_needs_no_sentence_transformers(make_student, tmp_path, monkeypatch):
+    made, contract = make_student()
+    with new_folder(tmp_path / "m") as folder:
+        made.save(folder, contract)
+    monkeypatch.setitem(sys.modules, "sentence_transformers", None)  # whoever imports it now gets an ImportError
+    for module in (flipkd_matcher, kept_teacher, flipkd_teacher):
+        runpy.run_path(module.__file__)
+    assert Matcher.from_pretrained(tmp_path / "m").predict([("a", "b")]).shape == (1,)
+    with pytest.raises(ConfigError, match="keeps no teacher"):
+        Matcher(made, contract).teacher_scores([("a", "b")])
+
+
+@pytest.mark.parametrize(
+    "card, licence", [("---\nlicense: mit\n---\n# M", "mit"), ("# M", None), ("---\n[1]\n---\n", None), (None, None)]
+)
+def test_the_licence_is_that_of_the_card(tmp_path, card, licence):
+    if card is not None:
+        (tmp_path / "README.md").write_text(card)
+    assert licence_of(str(tmp_path)) == licence
+    assert licence_of("all-MiniLM-L6-v2") == "Apache-2.0"
+    assert licence_of("some/hub-model") is None

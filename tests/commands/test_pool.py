@@ -1,0 +1,221 @@
+"""A pool of unlabelled pairs: read at once, graded by the teacher, drawn evenly, behind the labelled rows in training."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command_line import flipkd, given, student
+from tiny import make_table, write_pairs
+
+from flipkd.commands.pool import add_mined_pairs, add_pool_pairs, pool_size, require_vectors_for, unlabelled_pool
+from flipkd.commands.teach import StoredTeacher
+from flipkd.commands.train import _table
+from flipkd.config import TrainConfig
+from flipkd.data import read_pairs, read_pool
+from flipkd.errors import ConfigError, DataError
+from flipkd.evaluate.calibration import Calibration
+
+CALIBRATION = Calibration("sigmoid", 8.0, -4.0)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A pool of 60 pairs with labels that do not count, and the texts of 12 of them alone."""
+    folder = tmp_path_factory.mktemp("pool")
+    pairs = write_pairs(folder / "pairs.csv", make_table(60, seed=9))
+    with open(folder / "texts.csv", "w", newline="", encoding="utf-8") as handle:
+        writer = csv.writer(handle)
+        writer.writerows([["text"], *([f"{text} {i}"] for i, text in enumerate(make_table(12, seed=8).left))])
+    return {"pairs": str(pairs), "texts": str(folder / "texts.csv")}
+
+
+def settings(pair_files, **changes):
+    return TrainConfig.check({f"{name}_file": pair_files[name] for name in ("train", "validation")} | changes)
+
+
+@pytest.fixture
+def train_set(pair_files):
+    return read_pairs(pair_files["train"])
+
+
+def test_a_pool_is_in_its_normal_form(train_set, tmp_path):
+    path = tmp_path / "p.csv"
+    path.write_text("text1,text2\nnew\u200b one,other\nnew one,other\n", encoding="utf-8")
+    assert unlabelled_pool(str(path), columns=None, train=train_set).dataset[:] == {
+        "text1": ["new one"],
+        "text2": ["other"],
+    }
+    path.write_text("text\nnew\u200b one\nnew one\nother\n", encoding="utf-8")
+    assert unlabelled_pool(str(path), columns=None, train=train_set).dataset["text2"][:] == ["new one", "other"]
+
+
+def test_what_stands_in_training_or_twice_is_left_out(train_set, files, tmp_path, caplog):
+    first = train_set[0]
+    rows = ["new one,new other,5", "new other,new one,0", f"{first['text2']},{first['text1']},1", "third,fourth,"]
+    path = tmp_path / "p.csv"
+    path.write_text("text1,text2,label\n" + "\n".join(rows) + "\n")
+    pool = unlabelled_pool(str(path), columns=None, train=train_set)
+    assert pool.dataset.to_dict() == {"text1": ["new one", "third"], "text2": ["new other", "fourth"]}
+    assert "the labels in the column label are not used" in caplog.text
+    assert "2 of 4 pairs stand in the training pairs or in an earlier row" in caplog.text
+    path.write_text(f"text1,text2\n{first['text1']},{first['text2']}\n")
+    with pytest.raises(DataError, match="all 1 pairs stand in the training pairs"):
+        unlabelled_pool(str(path), columns=None, train=train_set)
+    path.write_text("text1,text2\na,\n")
+    with pytest.raises(DataError, match="unlabelled: cannot be used: 1 text is empty"):
+        unlabelled_pool(str(path), columns=None, train=train_set)
+
+
+def test_how_many_are_asked_for(files):
+    pairs, texts = read_pool(files["pairs"]), read_pool(files["texts"])
+    labels = np.array([1, 0, 1, 0, -1])
+    assert [pool_size(pairs, labels, ratio) for ratio in (None, 2.5, 100, 0)] == [60, 10, 60, 0]
+    assert [pool_size(texts, labels, ratio) for ratio in (None, 2.5, 100, 0)] == [12, 10, 400, 0]
+
+
+def test_pairs_of_the_pool_are_drawn_evenly_over_the_teacher_s_probability(taught, train_set, files, pair_files):
+    teacher = StoredTeacher(taught)
+    table, pool = _table(train_set, teacher, trained_on=True), read_pool(files["pairs"])
+    config = settings(pair_files, unlabelled_ratio=0.5)
+    wider = add_pool_pairs(table, pool, teacher, CALIBRATION, config)
+    assert len(wider) == 48 + 24
+    assert wider.label[48:].tolist() == [-1] * 24
+    assert [*zip(wider.left, wider.right, strict=True)][:48] == [*zip(table.left, table.right, strict=True)]
+    scores = np.einsum("nd,nd->n", teacher.vectors(wider.left), teacher.vectors(wider.right))
+    assert wider.teacher.pair_scores() == pytest.approx(scores, abs=1e-6)
+    there = bins(CALIBRATION.apply(teacher.signal(pool.dataset).pair_scores()))
+    taken = bins(CALIBRATION.apply(wider.teacher.pair_scores()[48:]))
+    left_over = taken < there
+    assert left_over.any()
+    assert taken.max() - taken[left_over].min() <= 1
+    assert add_pool_pairs(table, pool, teacher, CALIBRATION, config).left == wider.left
+    assert add_pool_pairs(table, pool, teacher, CALIBRATION, config.model_copy(update={"seed": 1})).left != wider.left
+    everything = add_pool_pairs(table, pool, teacher, CALIBRATION, settings(pair_files))
+    assert everything.left[48:] == pool.dataset["text1"][:]
+
+
+def bins(probability):
+    return np.bincount(np.minimum((probability * 10).astype(int), 9), minlength=10)
+
+
+def test_texts_alone_get_partners_among_themselves_and_the_training_texts(taught, train_set, files, pair_files):
+    teacher = StoredTeacher(taught)
+    table, pool = _table(train_set, teacher, trained_on=True), read_pool(files["texts"])
+    wider = add_pool_pairs(table, pool, teacher, CALIBRATION, settings(pair_files, unlabelled_ratio=1))
+    new = [*zip(wider.left[48:], wider.right[48:], strict=True)]
+    assert len({frozenset(pair) for pair in new}) == len(new) > 12
+    own, known = set(pool.dataset["text1"][:]), {*table.left, *table.right}
+    assert {a for a, _ in new} <= own
+    assert {b for _, b in new} <= own | known
+    assert {b in own for _, b in new} == {True, False}
+    scores = np.einsum("nd,nd->n", teacher.vectors(wider.left), teacher.vectors(wider.right))
+    assert wider.teacher.pair_scores() == pytest.approx(scores, abs=1e-6)
+    teacher.kind = "cross_encoder"
+    with pytest.raises(
+        ConfigError, match="texts alone, of which a bi-encoder teacher makes pairs; this one is a cross"
+    ):
+        require_vectors_for(pool, teacher)
+    require_vectors_for(read_pool(files["pairs"]), teacher)
+
+
+@pytest.mark.parametrize("mining", ["nearest", "stratified"])
+def test_mined_pairs_stand_last_and_are_new_to_the_pool_as_well(taught, train_set, files, pair_files, mining):
+    teacher = StoredTeacher(taught)
+    table = _table(train_set, teacher, trained_on=True)
+    alone = add_mined_pairs(table, table, CALIBRATION, settings(pair_files, mining=mining, mined_ratio=0.5))
+    assert len(alone) == 48 + 24
+    before = [*zip(alone.left[48:], alone.right[48:], strict=True)]
+    vectors = [teacher.vectors([pair[side] for pair in before]) for side in (0, 1)]
+    from flipkd.training.batches import TeacherSignal
+
+    pooled = table.with_unlabelled(*zip(*before, strict=True), TeacherSignal(left=vectors[0], right=vectors[1]))
+    wider = add_mined_pairs(pooled, table, CALIBRATION, settings(pair_files, mining=mining, mined_ratio=0.5))
+    after = [*zip(wider.left[72:], wider.right[72:], strict=True)]
+    assert len(after) >= 20
+    assert not {frozenset(pair) for pair in after} & {frozenset(pair) for pair in before}
+    assert {text for pair in after for text in pair} <= {*table.left, *table.right}
+
+
+def test_stratified_mining_is_less_sure_than_the_nearest(taught, train_set, pair_files):
+    table = _table(train_set, StoredTeacher(taught), trained_on=True)
+    shares = {}
+    for mining in ("nearest", "stratified"):
+        wider = add_mined_pairs(table, table, CALIBRATION, settings(pair_files, mining=mining))
+        shares[mining] = CALIBRATION.apply(wider.teacher.pair_scores()[48:])
+    assert np.mean(shares["stratified"]) < np.mean(shares["nearest"])
+
+
+def last_step(folder) -> int:
+    return json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])["step"]
+
+
+def test_train_with_a_pool_from_end_to_end(base_models, pair_files, taught, files, tmp_path):
+    words = (*given(pair_files), *student(base_models["llama"], num_train_epochs=1), "--set", "mined_ratio=0")
+    words += ("--teacher", taught, "--output_dir", tmp_path / "run", "--set", f"unlabelled_file={files['pairs']}")
+    done = flipkd("train", *words, "--set", "unlabelled_ratio=1")
+    assert done.code == 0, done.err
+    assert last_step(tmp_path / "run") == 6  # 48 labelled and as many others, 16 a step
+    assert "the labels in the column label are not used" in done.err
+    assert "unlabelled/validation: " in done.err
+    assert "text that stands on both sides (text1 in " in done.err
+    moved = tmp_path / "moved.csv"
+    content = Path(files["pairs"]).read_text(encoding="utf-8")
+    moved.write_text(content, encoding="utf-8")
+    again = [f"unlabelled_file={moved}" if "unlabelled_file" in str(word) else word for word in words]
+    done = flipkd("train", *again, "--set", "unlabelled_ratio=1")
+    assert done.code == 0, done.err
+    assert "nothing to do" in done.err
+    moved.write_text(content + "one more,pair,,\n", encoding="utf-8")
+    done = flipkd("train", *again, "--set", "unlabelled_ratio=1")
+    assert done.code == 4
+    assert "data.unlabelled was" in done.err
+
+
+def test_train_with_texts_alone_or_with_no_use_for_them(base_models, pair_files, taught, files, tmp_path):
+    words = (*given(pair_files), *student(base_models["llama"], num_train_epochs=1), "--set", "mined_ratio=0")
+    words += ("--teacher", taught, "--set", f"unlabelled_file={files['texts']}", "--set", "unlabelled_ratio=0.5")
+    done = flipkd("train", *words, "--output_dir", tmp_path / "run")
+    assert done.code == 0, done.err
+    assert last_step(tmp_path / "run") == 5  # 48 + 24 pairs
+    weights = [f"objectives.{name}=0" for name in ("bernoulli_kd", "margin_hinge", "in_batch_kl")]
+    idle = [word for weight in weights for word in ("--set", weight)]
+    done = flipkd("train", *words, *idle, "--output_dir", tmp_path / "idle")
+    assert done.code == 0, done.err
+    assert "unlabelled_file is not used: no objective learns from the teacher" in done.err
+    assert last_step(tmp_path / "idle") == 3
+
+
+def test_a_file_that_cannot_be_used_is_refused_before_anything_is_made(base_models, pair_files, taught, tmp_path):
+    bad = tmp_path / "bad.csv"
+    bad.write_text("one,two\na,b\n")
+    words = (*given(pair_files), *student(base_models["llama"]), "--teacher", taught, "--output_dir", tmp_path / "run")
+    done = flipkd("train", *words, "--set", f"unlabelled_file={bad}")
+    assert done.code == 3
+    assert "bad.csv: the two text columns were not found; it has 'one', 'two'" in done.err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_teacher_with_folds_trains_with_out_of_fold_scores(pair_files, train_set, files, taught):
+    teacher = StoredTeacher(taught)
+    table = _table(train_set, teacher, trained_on=True)
+    honest = table.teacher.with_out_of_fold(np.linspace(-1, 1, 48, dtype=np.float32))
+    table = replace(table, teacher=honest)
+    wider = add_pool_pairs(table, read_pool(files["pairs"]), teacher, CALIBRATION, settings(pair_files))
+    wider = add_mined_pairs(wider, table, CALIBRATION, settings(pair_files))
+    assert wider.teacher.score[:48].tolist() == honest.score.tolist()
+    assert wider.teacher.out_of_fold.tolist() == [True] * 48 + [False] * (len(wider) - 48)
+    product = np.einsum("nd,nd->n", wider.teacher.left[48:], wider.teacher.right[48:])
+    assert wider.teacher.score[48:] == pytest.approx(product, abs=1e-6)
+
+
+def test_a_share_of_no_pool_is_refused(base_models, pair_files, tmp_path):
+    words = (*given(pair_files), *student(base_models["llama"]), "--output_dir", tmp_path / "run")
+    done = flipkd("train", *words, "--set", "unlabelled_ratio=0.5")
+    assert done.code == 4
+    assert "unlabelled_ratio is 0.5, but there is no unlabelled_file" in done.err
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,71 @@
+"""Results as text: columns that line up, CSV that reads back, a file that can be written."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+from faults import in_child
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flipkd.commands.results import command_line, csv_text, require_writable, text_table
+from flipkd.errors import ResourceError
+
+
+@given(st.lists(st.tuples(st.text(), st.none() | st.integers()), max_size=20))
+def test_any_cells_read_back_as_they_were(rows):
+    read = list(csv.reader(io.StringIO(csv_text(["a\rb", "c"], rows), newline=""), strict=True))
+    assert read == [["a\rb", "c"], *([text, "" if number is None else str(number)] for text, number in rows)]
+
+
+def test_a_lone_carriage_return_is_quoted():
+    assert csv_text(["a", "b"], [["x\ry", 1], ["z", 2]]) == 'a,b\n"x\ry","1"\nz,2\n'
+
+
+def test_columns_line_up():
+    lines = text_table(["a", "long"], [["xxx", "1"], ["y", "22"]]).splitlines()
+    assert lines == ["| a   | long |", "|-----|------|", "| xxx | 1    |", "| y   | 22   |"]
+    assert text_table(["a"], []).splitlines() == ["| a |", "|---|"]
+
+
+def test_what_cannot_be_written_is_refused_and_nothing_is_left(tmp_path):
+    require_writable(tmp_path / "new" / "o.csv")
+    assert list((tmp_path / "new").iterdir()) == []
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path / "file" / "o.csv", tmp_path / "new"):
+        with pytest.raises(ResourceError):
+            require_writable(path)
+
+
+@pytest.mark.scenario("B5")
+def test_a_read_only_folder_is_refused():
+    with tempfile.TemporaryDirectory() as name:  # pytest's own cannot be reached by others
+        folder = Path(name)
+        folder.chmod(0o555)
+
+        def work():
+            if os.geteuid() == 0:  # root may write everywhere
+                os.setuid(65534)
+            with pytest.raises(ResourceError, match=rf"{name}/o\.csv.*choose a folder that you may write to"):
+                require_writable(folder / "o.csv")
+
+        assert in_child(work) == 0
+
+
+@pytest.mark.parametrize(
+    "words, told",
+    [
+        (["/usr/bin/flipkd", "compare", "--set", "seeds=[0, 1]"], "flipkd compare --set 'seeds=[0, 1]'"),
+        (["/x/flipkd/__main__.py", "compare"], "flipkd compare"),
+        (["mine.py"], "mine.py"),
+    ],
+)
+def test_the_command_is_what_was_started(monkeypatch, words, told):
+    monkeypatch.setattr(sys, "argv", words)
+    assert command_line() == told

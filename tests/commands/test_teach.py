@@ -1,0 +1,131 @@
+"""teach and what it leaves: a teacher folder that is never computed twice and never believed when it does not fit."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command_line import flipkd, given
+
+from flipkd.commands.teach import StoredTeacher
+from flipkd.data import read_pairs
+from flipkd.errors import ArtefactError, DataError
+
+
+@pytest.fixture
+def copy(taught, tmp_path):
+    return Path(shutil.copytree(taught, tmp_path / "teacher"))
+
+
+def test_a_second_call_computes_nothing(encoders, pair_files, copy):
+    parts = {path.name for path in copy.glob("store/*/part-*")}
+    weights = (copy / "model" / "model.safetensors").stat().st_mtime_ns
+    done = flipkd("teach", *given(pair_files), "--teacher_name_or_path", encoders / "bi", "--output_dir", copy)
+    assert done.code == 0, done.err
+    assert done.out.endswith(f"teacher: {copy}\n")
+    assert "| average_precision |" in done.out
+    assert {path.name for path in copy.glob("store/*/part-*")} == parts
+    assert (copy / "model" / "model.safetensors").stat().st_mtime_ns == weights
+    done = flipkd("teach", *given(pair_files), "--teacher_name_or_path", encoders / "cross", "--output_dir", copy)
+    assert done.code == 4
+    assert "config.teacher_name_or_path was" in done.err
+
+
+@pytest.mark.parametrize("wrong", [True, False])
+def test_a_teacher_that_fine_tuning_made_worse_is_told(encoders, pair_files, tmp_path, wrong):
+    dataset = read_pairs(pair_files["train"])
+    rows = [f"{row['text1']},{row['text2']},{row['label'] ^ wrong}," for row in dataset]  # the other way round
+    files = ["--train_file", write(tmp_path / "train.csv", rows), "--validation_file", pair_files["train"]]
+    settings = ["--set", "num_train_epochs=20", "--set", "learning_rate=2e-3", "--set", "loss=cosine"]
+    done = flipkd(
+        "teach", *files, *settings, "--teacher_name_or_path", encoders / "bi", "--output_dir", tmp_path / "t"
+    )
+    assert done.code == 0, done.err
+    assert ("fine-tuning made the teacher worse on the validation pairs" in done.err) == wrong
+    before, after = (
+        json.loads((tmp_path / "t" / "model" / "finetune.json").read_text())[when]["average_precision"]
+        for when in ("before", "after")
+    )
+    assert (after < before) == wrong
+
+
+def test_stored_values_are_the_models_own(taught, pair_files):
+    dataset = read_pairs(pair_files["test"])  # not among the pairs that were taught: the model is asked
+    teacher = StoredTeacher(taught)
+    signal = teacher.signal(dataset)
+    assert signal.left.shape == signal.right.shape == (24, 16)
+    np.testing.assert_allclose(np.linalg.norm(signal.left, axis=1), 1, atol=1e-6)
+    np.testing.assert_allclose(signal.left, teacher.model().embed(dataset["text1"][:]), atol=1e-6)
+    cosines = np.einsum("nd,nd->n", signal.left, signal.right)
+    np.testing.assert_allclose(signal.pair_scores(), cosines, atol=1e-6)
+
+
+def test_stored_values_need_no_model(taught, pair_files, tmp_path):
+    folder = Path(shutil.copytree(taught, tmp_path / "t"))
+    shutil.rmtree(folder / "model")
+    dataset = read_pairs(pair_files["train"])
+    found = StoredTeacher(folder).signal(dataset).pair_scores()
+    assert found.tolist() == StoredTeacher(taught).signal(dataset).pair_scores().tolist()
+
+
+def test_a_changed_model_is_refused_when_it_is_asked(copy, encoders, pair_files):
+    shutil.copy(encoders / "bi" / "model.safetensors", copy / "model" / "model.safetensors")
+    (copy / "model" / "manifest.json").unlink()
+    fresh = read_pairs(pair_files["train"]).select([0]).map(lambda row: {"text1": "a text that is not stored"})
+    with pytest.raises(ArtefactError, match="no longer the one whose values are stored"):
+        StoredTeacher(copy).signal(fresh)
+
+
+def test_folders_that_are_no_teachers(tmp_path):
+    with pytest.raises(ArtefactError, match=r"is no folder that flipkd teach made \(it holds no teacher\.json\)"):
+        StoredTeacher(tmp_path)
+    for content in ("{}", "[]", "3"):
+        (tmp_path / "teacher.json").write_text(content)
+        with pytest.raises(ArtefactError, match="not a teacher of flipkd"):
+            StoredTeacher(tmp_path)
+    (tmp_path / "teacher.json").write_text("{")
+    with pytest.raises(ArtefactError, match="not readable as JSON"):
+        StoredTeacher(tmp_path)
+
+
+def write(path: Path, rows: list[str]) -> Path:
+    path.write_text("text1,text2,label,score\n" + "".join(row + "\n" for row in rows))
+    return path
+
+
+def test_given_scores_and_what_can_be_wrong_with_them(tmp_path):
+    good = ["a,b,1,0.9", "c,d,0,0.1", "e,f,1,0.8", "g,h,0,0.2"]
+    train = write(tmp_path / "train.csv", good)
+    words = ("teach", "--set", "teacher_type=scores", "--output_dir", tmp_path / "t", "--train_file")
+    done = flipkd(*words, train)
+    assert done.code == 0, done.err
+    assert "| roc_auc           | 1 " in done.out
+    teacher = StoredTeacher(tmp_path / "t")
+    assert teacher.signal(read_pairs(train)).score.tolist() == pytest.approx([0.9, 0.1, 0.8, 0.2])
+    with pytest.raises(DataError, match="holds given scores only"):
+        teacher.signal(read_pairs(write(tmp_path / "new.csv", ["x,y,1,0.9"])))
+    for rows, said in (
+        ([*good, "i,j,1,"], "train: 1 of 5 pairs have no teacher score, first at position 4"),
+        ([*good, "a,b,1,0.7"], "train: row 4: this pair stood before with another teacher score"),
+    ):
+        output = tmp_path / f"u{len(said)}"
+        done = flipkd("teach", *words[1:3], "--output_dir", output, "--train_file", write(tmp_path / "x.csv", rows))
+        assert done.code == 3
+        assert said in done.err
+    (tmp_path / "y.csv").write_text("text1,text2,label\na,b,1\nc,d,0\ne,f,1\ng,h,0\n")
+    done = flipkd("teach", *words[1:3], "--output_dir", tmp_path / "v", "--train_file", tmp_path / "y.csv")
+    assert done.code == 3
+    assert "train: has no score column" in done.err
+
+
+def test_a_teacher_as_it_comes(encoders, pair_files, tmp_path):
+    words = ["--teacher_name_or_path", encoders / "bi", "--set", "fine_tune=false", "--output_dir", tmp_path / "t"]
+    done = flipkd("teach", "--train_file", pair_files["train"], *words)
+    assert done.code == 0, done.err
+    assert "validation" not in done.out
+    assert not (tmp_path / "t" / "model").exists()
+    recorded = json.loads((tmp_path / "t" / "teacher.json").read_text())
+    assert recorded["teacher"]["prompt"] == "q: "

@@ -1,0 +1,120 @@
+"""Which model teach keeps: several fine-tunings as one, and the better of before and after on validation."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from datasets import Dataset
+
+from flipkd.commands import tuning
+from flipkd.commands.teach import StoredTeacher, teach
+from flipkd.config import TeachConfig
+from flipkd.data import read_pairs
+from flipkd.errors import ConfigError
+from flipkd.teachers.teacher import load_teacher
+
+TEXTS = ["a text that is not stored", "another one"]
+
+
+@pytest.fixture
+def config(encoders, pair_files, tmp_path):
+    def make(**changes):
+        files = {f"{name}_file": pair_files[name] for name in ("train", "validation")}
+        own = {"teacher_name_or_path": str(encoders / "bi"), "output_dir": str(tmp_path / "t"), "num_train_epochs": 1}
+        return TeachConfig.check(files | own | changes)
+
+    return make
+
+
+def test_members_become_one_teacher(config, tmp_path, pair_files):
+    config = config(members=2, learning_rate=1e-3, seed=5)
+    summary = teach(config)
+    teacher = StoredTeacher(tmp_path / "t")
+    dataset = read_pairs(pair_files["train"])
+    signal = teacher.signal(dataset)
+    assert signal.left.shape == (48, 32)
+    members = [load_teacher(tmp_path / "t" / "model" / f"member-{n}", max_length=128) for n in (0, 1)]
+    assert members[0].fingerprint != members[1].fingerprint
+    seeds = [
+        json.loads((tmp_path / "t" / "model" / f"member-{n}" / "finetune.json").read_text())["seed"] for n in (0, 1)
+    ]
+    assert seeds == [5, 6]
+    cosines = [np.einsum("nd,nd->n", m.embed(dataset["text1"][:]), m.embed(dataset["text2"][:])) for m in members]
+    assert signal.pair_scores() == pytest.approx(np.mean(cosines, axis=0), abs=1e-5)
+    vectors = teacher.vectors(TEXTS)  # not stored: the models are asked
+    assert vectors @ vectors.T == pytest.approx(sum(m.embed(TEXTS) @ m.embed(TEXTS).T for m in members) / 2, abs=1e-5)
+    assert summary["fingerprint"] == teacher.model().fingerprint
+
+
+def test_of_a_stopped_run_no_member_is_made_twice(config, tmp_path, monkeypatch):
+    made, config, stops = [], config(members=3), [True]
+    one = tuning._fine_tuned
+
+    def watched(config, pairs, folder, **settings):
+        if not folder.exists():
+            made.append(folder.name)
+        if folder.name == "member-1" and stops:
+            stops.pop()
+            (tmp_path / "t" / "model" / ".partial-1-member-1").mkdir()
+            raise KeyboardInterrupt
+        return one(config, pairs, folder, **settings)
+
+    monkeypatch.setattr(tuning, "_fine_tuned", watched)
+    with pytest.raises(KeyboardInterrupt):
+        teach(config)
+    assert not (tmp_path / "t" / "teacher.json").exists()
+    teach(config)
+    assert made == ["member-0", "member-1", "member-1", "member-2"]
+    assert sorted(p.name for p in (tmp_path / "t" / "model").iterdir()) == [
+        "ensemble.json",
+        *(f"member-{n}" for n in range(3)),
+    ]
+
+
+@pytest.mark.parametrize("members", [1, 2])
+@pytest.mark.parametrize("wrong", [True, False])
+def test_auto_keeps_what_validation_finds_better(config, encoders, tmp_path, pair_files, wrong, members, caplog):
+    rows = [f"{row['text1']},{row['text2']},{row['label'] ^ wrong}" for row in read_pairs(pair_files["train"])]
+    train = tmp_path / "train.csv"
+    train.write_text("text1,text2,label\n" + "\n".join(rows) + "\n")
+    fast = {"num_train_epochs": 10, "learning_rate": 3e-3, "loss": "cosine"}
+    files = {"train_file": str(train), "validation_file": pair_files["train"]}
+    summary = teach(config(fine_tune="auto", members=members, **fast, **files))
+    base = load_teacher(encoders / "bi", max_length=128)
+    assert (summary["fingerprint"] == base.fingerprint) is wrong
+    assert summary["fine_tuned"] is not wrong
+    assert f"the teacher is kept {'as it comes' if wrong else 'fine-tuned'}" in caplog.text
+    teacher = StoredTeacher(tmp_path / "t")
+    assert teacher.vectors(TEXTS).shape == (2, 16 if wrong else 16 * members)  # asks the model
+    assert teacher.model().fingerprint == summary["fingerprint"]
+    assert (tmp_path / "t" / "model").exists(), "a second call fine-tunes nothing"
+
+
+def test_what_does_not_go_together_is_refused(config):
+    with pytest.raises(ConfigError, match="fine_tune=auto keeps what is better on validation pairs: give"):
+        teach(config(fine_tune="auto", validation_file=None))
+    with pytest.raises(ConfigError, match="members=2: given scores are not fine-tuned"):
+        teach(config(members=2, teacher_type="scores"))
+
+
+@pytest.mark.parametrize("after, told", [(0.799, False), (0.75, False), (0.6, True)])
+def test_a_small_difference_on_few_pairs_is_no_verdict(after, told, caplog, monkeypatch):
+    labels = np.array([0, 1] * 25)
+    monkeypatch.setattr(tuning, "read_json", lambda path: {"before": {"average_precision": 0.8}})
+    monkeypatch.setattr(tuning, "members_of", lambda folder: [])
+    monkeypatch.setattr(tuning, "measure", lambda scores, labels: {"average_precision": after})
+    monkeypatch.setattr(tuning, "ScoreStore", lambda *args, **options: SimpleNamespace(scores=lambda *texts: labels))
+    teacher = SimpleNamespace(fingerprint="f", describe=dict)
+    pairs = Dataset.from_dict({"text1": ["a"] * 50, "text2": ["b"] * 50, "label": labels.tolist()})
+    assert not tuning._is_better(teacher, Path("m"), pairs, Path("t"), auto=False)
+    assert ("made the teacher worse" in caplog.text) == told
+
+
+def test_chance_shrinks_with_the_root_of_the_matches():
+    few, many = (tuning.chance(0.8, np.ones(count)) for count in (25, 2500))
+    assert few == pytest.approx(0.08)
+    assert few / many == pytest.approx(10)

@@ -1,0 +1,138 @@
+"""The teacher aboard: the scores of training, saved and read back; each text encoded once; one at a time."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from flipkd.errors import ArtefactError
+from flipkd.teachers import kept_teacher
+from flipkd.teachers.kept_teacher import CHARACTERS_PER_TOKEN, KeptTeacherModel, load_kept_teacher, require_saveable
+from flipkd.teachers.teacher import load_teacher
+
+LEFT = ["loan1 card2", "fee3", "loan1 card2", "rate4 rate5"]
+RIGHT = ["card2", "fee3", "rate1", "loan1 card2"]
+
+
+@pytest.fixture(params=["bi_encoder", "cross_encoder"])
+def teacher(request, make_bi_encoder, cross_encoder_folder):
+    kind = request.param
+    folder = make_bi_encoder(prompt="query : ") if kind == "bi_encoder" else cross_encoder_folder
+    return load_teacher(folder, kind=kind, max_length=16)
+
+
+class Counting:
+    """A bi-encoder whose vector of a text is made of its letters; notes what it was asked."""
+
+    fingerprint = "counting"
+
+    def __init__(self):
+        self.asked = []
+
+    def describe(self):
+        return {}
+
+    def embed(self, texts, *, progress=False):
+        self.asked += texts
+        rows = np.array([[len(text), ord(text[0]), 1] for text in texts], np.float32).reshape(len(texts), 3)
+        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def test_its_scores_are_those_of_the_stored_values(teacher):
+    found = KeptTeacherModel(teacher).scores(LEFT, RIGHT)
+    if hasattr(teacher, "embed"):
+        expected = np.einsum("nd,nd->n", teacher.embed(LEFT), teacher.embed(RIGHT))
+    else:
+        expected = teacher.score(LEFT, RIGHT)
+    assert (found.dtype, found.shape) == (np.float32, (4,))
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert KeptTeacherModel(teacher).scores([], []).shape == (0,)
+
+
+def test_both_orders_are_one_for_a_bi_encoder_and_a_mean_for_a_cross_encoder(teacher):
+    one = KeptTeacherModel(teacher)
+    there, back, both = one.scores(LEFT, RIGHT), one.scores(RIGHT, LEFT), one.scores(LEFT, RIGHT, both_orders=True)
+    np.testing.assert_allclose(both, (there + back) / 2, atol=1e-6)
+    assert np.allclose(there, back, atol=1e-6) is one.has_vectors
+
+
+def test_saved_and_read_back_it_is_the_same(teacher, tmp_path):
+    facts = KeptTeacherModel(teacher).save(tmp_path)
+    assert list(facts) == ["fingerprint", "kind", "max_length", "prompt"]
+    assert facts["max_length"] == 16
+    again = load_kept_teacher(tmp_path, json.loads(json.dumps(facts)))
+    np.testing.assert_array_equal(again.scores(LEFT, RIGHT), KeptTeacherModel(teacher).scores(LEFT, RIGHT))
+    assert again.parameters == KeptTeacherModel(teacher).parameters > 500
+    assert {path.suffix for path in (tmp_path / "teacher").rglob("*") if path.is_file()} <= {".json", ".safetensors"}
+    for wrong in ({"prompt": "other : "}, {"max_length": 8}, {"fingerprint": "0" * 64}):
+        with pytest.raises(ArtefactError, match="fingerprint"):
+            load_kept_teacher(tmp_path, facts | wrong)
+    with pytest.raises(ArtefactError, match="no such folder, but"):
+        load_kept_teacher(tmp_path / "none", facts)
+
+
+def test_a_model_that_is_another_once_saved_is_found_at_once(teacher, tmp_path):
+    require_saveable(teacher, tmp_path)
+    assert not list(tmp_path.iterdir())
+    teacher.fingerprint = "0" * 64
+    with pytest.raises(ArtefactError, match="fingerprint"):
+        require_saveable(teacher, tmp_path)
+
+
+def test_a_text_is_encoded_once_and_the_least_used_leave_first(monkeypatch):
+    counting = Counting()
+    one = KeptTeacherModel(counting)
+    expected = one.scores(["a", "bb"], ["bb", "a"])
+    assert counting.asked == ["a", "bb"]
+    assert expected.tolist() == one.scores(["a", "bb"], ["bb", "a"]).tolist()
+    assert counting.asked == ["a", "bb"]
+    assert one.embed(["bb", "a", "bb"]).shape == (3, 3)
+
+    one.limit = 2 * 12 + 3  # bytes of the two vectors and their texts
+    one.embed(["a"])
+    one.embed(["cc"])
+    assert list(one._kept) == ["cc"] or list(one._kept) == ["a", "cc"]
+    assert one._size == sum(12 + len(text) for text in one._kept) <= one.limit
+    one.embed(["a"])
+    assert counting.asked.count("a") == 1, "it was used last and stayed"
+    one.limit = 0
+    assert one.scores(["a"], ["a"]) == pytest.approx([1])
+    assert not one._kept
+
+    monkeypatch.setattr(kept_teacher, "WINDOW", 2)
+    pairs = ["a", "bb", "cc", "d", "e"], ["bb", "bb", "a", "a", "e"]
+    np.testing.assert_array_equal(one.scores(*pairs), KeptTeacherModel(Counting()).scores(*pairs))
+
+
+def test_what_lies_far_beyond_the_limit_is_not_looked_at(teacher, monkeypatch):
+    one = KeptTeacherModel(teacher)
+    expected = one.scores(["loan1 card2 " * 20], ["fee3"])
+    longest = []
+    for name in ("embed", "score"):
+        if hasattr(teacher, name):
+            real = getattr(teacher, name)
+            watched = lambda *texts, real=real: longest.extend(map(len, texts[0])) or real(*texts)  # noqa: E731
+            monkeypatch.setattr(teacher, name, watched)
+    found = KeptTeacherModel(teacher).scores(["loan1 card2 " * 100_000], ["fee3"])
+    assert found == pytest.approx(expected)
+    assert max(longest) == 16 * CHARACTERS_PER_TOKEN
+
+
+def test_it_reads_as_many_texts_in_a_pass_as_it_is_told(teacher):
+    one, own = KeptTeacherModel(teacher), teacher.batch_size
+    one.scores(LEFT, RIGHT, batch_size=3)
+    assert teacher.batch_size == 3
+    one.scores(LEFT, RIGHT)
+    assert teacher.batch_size == own
+
+
+def test_threads_may_share_it(teacher):
+    one = KeptTeacherModel(teacher)
+    expected = one.scores(LEFT, RIGHT)
+    fresh = KeptTeacherModel(teacher, limit=100)
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda _: fresh.scores(LEFT, RIGHT), range(16)))
+    np.testing.assert_allclose(np.array(found), np.array([expected] * 16), atol=1e-6)

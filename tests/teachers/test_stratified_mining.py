@@ -1,0 +1,112 @@
+"""Pairs spread over the teacher's probability: shares of the bins, and mined pairs that are new."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flipkd.evaluate.calibration import Calibration
+from flipkd.teachers import stratified_mining
+from flipkd.teachers.stratified_mining import BINS, mine_stratified, sample_stratified
+
+
+def bins_of(probability):
+    return np.bincount(np.minimum((np.asarray(probability) * BINS).astype(int), BINS - 1), minlength=BINS)
+
+
+def test_bins_get_equal_shares_and_a_small_bin_gives_all_it_has():
+    probability = np.concatenate([np.full(5, 0.05), np.full(500, 0.55), np.full(100, 1.0)])
+    rows = sample_stratified(probability, 105)
+    assert bins_of(probability[rows]).tolist() == [5, 0, 0, 0, 0, 50, 0, 0, 0, 50]
+    assert rows.tolist() == sorted(set(rows.tolist()))
+    assert sample_stratified(probability, 105).tolist() == rows.tolist()
+    assert sample_stratified(probability, 105, seed=1).tolist() != rows.tolist()
+    assert sample_stratified(probability, 10**6).tolist() == list(range(605))
+    assert sample_stratified(np.zeros(0), 3).tolist() == sample_stratified(probability, 0).tolist() == []
+
+
+@given(st.lists(st.floats(0, 1), max_size=60), st.integers(0, 70))
+def test_no_bin_has_two_more_than_one_that_is_not_used_up(values, count):
+    probability = np.array(values)
+    rows = sample_stratified(probability, count)
+    assert len(rows) == min(count, len(values))
+    taken, there = bins_of(probability[rows]), bins_of(probability)
+    left_over = taken < there
+    if left_over.any():
+        assert taken.max() - taken[left_over].min() <= 1
+
+
+def circle(n, seed=0):
+    angle = np.random.default_rng(seed).uniform(0, 2 * np.pi, n)
+    return np.column_stack([np.cos(angle), np.sin(angle)]).astype(np.float32)
+
+
+SIGMOID = Calibration("sigmoid", 6.0, -1.0)
+
+
+def mined(left, right, vectors, **changes):
+    sides = [np.array([vectors[text] for text in side], np.float32) for side in (left, right)]
+    rows = mine_stratified(left, right, *sides, **{"count": 1000, "calibration": SIGMOID} | changes)
+    return [(left[i], right[j]) for i, j in zip(*(side.tolist() for side in rows), strict=True)]
+
+
+def test_mined_pairs_are_sure_doubtful_and_hopeless_alike():
+    texts = [f"t{i}" for i in range(80)]
+    vectors = dict(zip(texts, circle(80), strict=True))
+    found = mined(texts, texts, vectors, count=200)
+    assert len(found) == 200
+    probability = SIGMOID.apply(np.array([vectors[a] @ vectors[b] for a, b in found]))
+    assert bins_of(probability).tolist() == [20] * BINS
+    every = SIGMOID.apply(np.array([vectors[a] @ vectors[b] for a in texts for b in texts]))
+    assert bins_of(every).min() < len(every) / BINS / 2, "drawn at random they would not be spread so"
+    assert mined(texts, texts, vectors, count=200) == found
+    assert mined(texts, texts, vectors, count=200, seed=1) != found
+
+
+def test_a_text_has_as_many_partners_of_each_bin_as_each_text_must_give():
+    vectors = {"q": [1, 0]} | {f"t{i}": v for i, v in enumerate(circle(300, seed=1).tolist())}
+    right = [f"t{i}" for i in range(300)]
+    for count, each in ((1, 1), (2, 2), (20, 2)):
+        monkeyed = mined(["q"], right, vectors, count=count)
+        assert len(monkeyed) == count
+        found = bins_of(SIGMOID.apply(np.array([vectors[b][0] for _, b in monkeyed])))
+        assert found.max() <= each
+    of_two = mined(["q", "t0"], right, vectors, count=1000)
+    assert max(bins_of(SIGMOID.apply(np.array([vectors[b][0] for a, b in of_two if a == "q"])))) > 2
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcdef"), st.sampled_from("abcdef")), max_size=12), st.integers(0, 5))
+def test_never_a_given_pair_never_twice_never_with_itself(pairs, seed):
+    vectors = dict(zip("abcdef", circle(6, seed=seed).tolist(), strict=True))
+    found = mined("abcdef", "abcdef", vectors, given=pairs)
+    both = {frozenset(pair) for pair in found}
+    assert len(both) == len(found)
+    assert all(len(pair) == 2 for pair in both)
+    assert not both & {frozenset(pair) for pair in pairs}
+
+
+def test_a_given_partner_does_not_take_the_place_of_another_of_its_bin():
+    vectors = {"a": [1, 0], "b": [1, 0], "c": [1, 0]}
+    for seed in range(8):
+        assert mined(["a"], ["b", "c"], vectors, given=[("b", "a")], seed=seed) == [("a", "c")]
+
+
+def test_of_too_many_texts_some_are_drawn_and_chunks_change_nothing(monkeypatch):
+    texts = [f"t{i}" for i in range(40)]
+    vectors = dict(zip(texts, circle(40), strict=True))
+    whole = {frozenset(pair) for pair in mined(texts, texts, vectors)}
+    monkeypatch.setattr(stratified_mining, "CELLS_AT_ONCE", 100)
+    assert {frozenset(pair) for pair in mined(texts, texts, vectors)} == whole
+    monkeypatch.setattr(stratified_mining, "CELLS", 40 * 5)
+    assert len({a for a, _ in mined(texts, texts, vectors)}) <= 5
+    assert mined([], texts, vectors) == mined(texts, texts, vectors, count=0) == []
+
+
+def test_the_slope_of_the_calibration_decides_the_bins():
+    flat = Calibration("sigmoid", 1e-3, 0.0)  # the teacher knows nothing: all in the two middle bins
+    vectors = {f"t{i}": v for i, v in enumerate(circle(50).tolist())}
+    found = mined(["t0"], list(vectors), vectors, calibration=flat)
+    assert set(
+        np.flatnonzero(bins_of(flat.apply(np.array([vectors["t0"] @ np.array(vectors[b]) for _, b in found]))))
+    ) <= {4, 5}

@@ -1,0 +1,38 @@
+"""Settings of the commands around a matcher: described, with defaults that pass their own checks."""
+
+from __future__ import annotations
+
+import pytest
+
+from flipkd import command_config
+from flipkd.command_config import MatchConfig, ServeConfig, SplitConfig
+from flipkd.errors import ConfigError
+from flipkd.settings import Settings
+
+MODELS = [model for model in vars(command_config).values() if isinstance(model, type) and issubclass(model, Settings)][
+    1:
+]
+REQUIRED = {"matcher": "m", "files": ["a.csv"]}
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
+def test_every_setting_is_described_and_its_default_passes_its_own_check(model):
+    assert all(field.description for field in model.model_fields.values())
+    needed = {name: REQUIRED.get(name, "x") for name, field in model.model_fields.items() if field.is_required()}
+    defaults = model.check(needed).model_dump()
+    assert model.check(defaults).model_dump() == defaults
+
+
+@pytest.mark.parametrize(
+    "model, wrong",
+    [
+        (SplitConfig, {"pairs": "p", "validation": 1.5}),
+        (SplitConfig, {"pairs": "p", "by": "label"}),
+        (MatchConfig, {"matcher": "m", "batch_size": 0}),
+        (ServeConfig, {"matcher": "m", "port": 70_000}),
+    ],
+)
+def test_a_value_out_of_range_is_named(model, wrong):
+    *_, (name, value) = wrong.items()
+    with pytest.raises(ConfigError, match=f"^{name} is {value!r}: "):
+        model.check(wrong)

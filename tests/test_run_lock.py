@@ -1,0 +1,98 @@
+"""One run at a time in a folder, and always under the settings it was begun with."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flipkd import files, run_lock
+from flipkd.errors import ArtefactError
+from flipkd.files import read_json
+from flipkd.run_lock import locked_run
+
+OLD = b"old " * 50
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()} - {".lock", run_lock.RUN}
+
+
+HOLD = """
+import sys
+from flipkd.run_lock import claimed
+with claimed(sys.argv[1], {"seed": 0}):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.scenario("T9")
+def test_a_folder_is_held_by_one_process_until_that_ends(tmp_path):
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdin=-1, stdout=-1, text=True)
+    with holder:
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(ArtefactError, match=f"{tmp_path}: another run is writing here"), locked_run(tmp_path, {}):
+            pass
+        holder.kill()
+    with locked_run(tmp_path, {"seed": 0}):
+        pass
+
+
+def test_a_claim_ends_with_its_block_even_when_that_fails(tmp_path):
+    with pytest.raises(KeyError), locked_run(tmp_path, {}):
+        raise KeyError
+    with locked_run(tmp_path, {}):
+        pass
+
+
+def test_what_killed_runs_left_is_cleared_and_nothing_else(tmp_path):
+    for folder in (f"{files.TEMPORARY}0123abcd-model", "model", "checkpoint-5", f"sub/{files.TEMPORARY}x"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / f"{files.TEMPORARY}file").write_bytes(OLD)  # may be another program's, at work right now
+    with locked_run(tmp_path, {}):
+        assert names(tmp_path) == {"model", "checkpoint-5", "sub", f"{files.TEMPORARY}file"}
+        assert names(tmp_path / "sub") == {f"{files.TEMPORARY}x"}
+
+
+@pytest.mark.scenario("T5")
+def test_changed_settings_are_listed_with_both_values(tmp_path):
+    began = {"config": {"seed": 0, "template": {"left": "A"}, "lora_layers": None, "text": "t" * 500}, "data": "abc"}
+    with locked_run(tmp_path / "run", began):
+        assert read_json(tmp_path / "run" / "run.json") == began
+    with locked_run(tmp_path / "run", began):
+        pass
+    now = {"config": {"seed": 1, "template": {"left": "B"}, "text": "u" * 500}, "data": "abc"}
+    with (
+        pytest.raises(ArtefactError, match=f"^{tmp_path}/run: holds a run") as caught,
+        locked_run(tmp_path / "run", now),
+    ):
+        pass
+    told = str(caught.value)
+    assert "config.seed was 0, now 1" in told
+    assert "config.template.left was 'A', now 'B'" in told
+    assert "data" not in told.partition("(")[2].partition(")")[0]
+    assert "lora_layers" not in told
+    assert "t" * 80 not in told
+    assert read_json(tmp_path / "run" / "run.json") == began
+
+
+def test_free_settings_may_change(tmp_path):
+    with locked_run(tmp_path, {"config": {"seed": 0, "save_steps": 10}}):
+        pass
+    with locked_run(tmp_path, {"config": {"seed": 0, "save_steps": 20}}, mutable_keys=frozenset({"save_steps"})):
+        pass
+    with (
+        pytest.raises(ArtefactError, match="seed was 0, now 5"),
+        locked_run(tmp_path, {"config": {"seed": 5}}, mutable_keys=frozenset({"save_steps"})),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("text", ["", "[]", "3"])
+def test_settings_of_a_run_that_cannot_be_read_are_an_error_of_ours(tmp_path, text):
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(ArtefactError, match=r"run\.json: not"), locked_run(tmp_path, {}):
+        pass

@@ -1,0 +1,70 @@
+"""What is said when memory runs out: the largest part, and a batch that fits."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+
+from flipkd.errors import ResourceError
+from flipkd.student.memory import shape_of, training_memory
+from flipkd.training import out_of_memory
+from flipkd.training.out_of_memory import explain_out_of_memory, memory_advice, tokens_per_pair, usable_memory
+from flipkd.training.run import fresh_student, lora_settings
+
+
+@pytest.mark.parametrize("reading", ["joint", "separate", "blocked"])
+def test_all_tokens_that_are_read_count(make_config, table, reading):
+    student, _ = fresh_student(make_config(reading=reading))
+    lengths = [len(row) for row in student.prompt.pair_rows(table.left, table.right)]
+    found = tokens_per_pair(student, table)
+    if reading == "separate":
+        assert found > 1.3 * sum(lengths) / len(lengths)
+    else:
+        assert found == pytest.approx(sum(lengths) / len(lengths))
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_the_batch_that_is_named_fits_and_one_more_pair_does_not(make_config, table, checkpointing):
+    config = make_config(activation_checkpointing=checkpointing, per_device_train_batch_size=512)
+    student, _ = fresh_student(config)
+    lora, budget = lora_settings(config), 20e6
+    said = memory_advice(student, config, lora, table, budget=budget)
+    pairs = int(re.search(r"(\d+) pairs a step would fit", said)[1])
+    assert ("most of it workspace" if checkpointing else "most of it activations") in said
+    assert ("with activation_checkpointing" in said) is not checkpointing
+    shape, tokens = shape_of(student.language_model.config, lora), tokens_per_pair(student, table)
+    totals = [
+        training_memory(shape, tokens=round(n * tokens), dtype="float32", activation_checkpointing=checkpointing).total
+        for n in (pairs, pairs + 1)
+    ]
+    assert totals[0] <= budget * 1.001
+    assert totals[1] > budget
+
+
+def test_weights_that_do_not_fit_are_told_of_4_bits(make_config, table):
+    config = make_config(per_device_train_batch_size=1)
+    student, _ = fresh_student(config)
+    said = memory_advice(student, config, lora_settings(config), table, budget=1000)
+    assert "not one pair would fit" in said
+    assert "load_in_4bit" in said
+
+
+def test_only_memory_of_a_known_size_is_advised_on(make_config, table, monkeypatch):
+    config = make_config()
+    student, _ = fresh_student(config)
+
+    def told(cause) -> str:
+        with (
+            pytest.raises(ResourceError) as caught,
+            explain_out_of_memory(student, config, lora_settings(config), table),
+        ):
+            raise ResourceError("something ran out") from cause
+        return str(caught.value)
+
+    assert usable_memory(torch.device("cpu")) is None
+    assert told(torch.OutOfMemoryError()) == "something ran out"
+    monkeypatch.setattr(out_of_memory, "usable_memory", lambda device: 20e6)
+    assert told(OSError("disk")) == "something ran out"
+    assert re.match(r"something ran out; a step of 8 pairs of \d+ tokens .* would fit", told(torch.OutOfMemoryError()))
