@@ -91,6 +91,11 @@ def test_parquet_is_read_under_any_name(tmp_path, name, caplog):
 @pytest.mark.parametrize(
     "name, content",
     [("p.parquet", gzip.compress(PARQUET)), ("p.csv", gzip.compress(PARQUET)), ("p.parquet.gz", gzip.compress(CSV))],
+    ids=[
+        "p.parquet",
+        "p.csv",
+        "p.parquet.gz",
+    ],  # gzip writes the time of day, and all workers must collect the same ids
 )
 def test_compressed_parquet_is_to_be_unpacked(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
