@@ -82,6 +82,8 @@ def test_a_stopped_run_goes_on(robustness, with_teacher, pair_files, tmp_path, m
     assert set(first["scores"]["matcher"]["to_no_match"]) <= set(robustness.payloads.SPELLINGS) | {
         "neutral",
         "neutral_echo",
+        "neutral_text1",
+        "neutral_text2",
     }
     monkeypatch.setattr(robustness.run, "score_pairs", None)  # whatever is not known now fails
     robustness.run.main()

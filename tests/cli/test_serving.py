@@ -8,10 +8,10 @@ import subprocess
 import sys
 
 import pytest
-import typer
 from command_line import flipkd
 
-from flipkd.cli import app
+from flipkd.command_config import ServeConfig
+from flipkd.commands.serve import LIMITS
 from flipkd.serve.limits import Limits
 
 
@@ -53,7 +53,6 @@ def test_without_the_extra_it_says_what_to_install(trained):
 
 
 def test_the_command_line_has_the_same_defaults():
-    options = {option.name: option.default for option in typer.main.get_command(app).commands["serve"].params}
     limits = Limits()
-    for name in ("batch_size", "max_wait", "max_items", "max_queue", "timeout", "grace"):
-        assert options[name] == getattr(limits, name), name
+    for name in LIMITS:
+        assert ServeConfig.model_fields[name].default == getattr(limits, name), name
