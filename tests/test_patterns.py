@@ -118,13 +118,13 @@ TEXTS = {
     "escapes": "\x1b" * 100_000,
 }
 FUNCTIONS = {
-    "words_of": word_key,
-    "spelling_of": spelling_key,
+    "word_key": word_key,
+    "spelling_key": spelling_key,
     "visible": visible,
     "plain": plain,
     "shorten": shorten,
     "first_visible": first_visible,
-    "beginning": lambda text: truncate_text(text, 16 * CHARACTERS_PER_TOKEN),
+    "truncate_text": lambda text: truncate_text(text, 16 * CHARACTERS_PER_TOKEN),
 }
 
 

@@ -22,8 +22,8 @@ def names(folder: Path) -> set[str]:
 
 HOLD = """
 import sys
-from flipkd.run_lock import claimed
-with claimed(sys.argv[1], {"seed": 0}):
+from flipkd.run_lock import locked_run
+with locked_run(sys.argv[1], {"seed": 0}):
     print("held", flush=True)
     sys.stdin.read()
 """

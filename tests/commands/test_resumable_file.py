@@ -137,7 +137,7 @@ def test_the_old_file_stays_until_the_new_one_is_whole(tmp_path):
 
 def test_a_second_writer_is_refused(tmp_path):
     path = tmp_path / "o.txt"
-    code = f"from flipkd.commands.resumable_file import growing\nwith growing({str(path)!r}, {{}}): pass"
+    code = f"from flipkd.commands.resumable_file import resumable_file\nwith resumable_file({str(path)!r}, {{}}): pass"
     with resumable_file(path, IDENTITY):
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "another process is writing it" in done.stderr
