@@ -13,6 +13,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from flipkd import Index, Matcher
+from flipkd.command_config import CalibrateConfig
 from flipkd.commands.calibrate import calibrate
 from flipkd.commands.search import stored_vectors
 from flipkd.demo.bank import bank_pairs, bank_questions
@@ -39,7 +40,15 @@ def main(folder: str = "examples/output", *, count: int = 60, threshold: str = "
     symmetric = place / "symmetric"
     if not symmetric.exists():
         validation = str(place / "validation.csv")
-        calibrate(str(place / "run"), validation, output_dir=str(symmetric), threshold=threshold, symmetric=True)
+        calibrate(
+            CalibrateConfig(
+                matcher=str(place / "run"),
+                validation_file=validation,
+                output_dir=str(symmetric),
+                threshold=threshold,
+                symmetric=True,
+            )
+        )
     matcher = Matcher.from_pretrained(symmetric)
     unseen = {str(row[side]) for row in bank_pairs(train=0, validation=0)["test"] for side in ("text1", "text2")}
     intent_of = {question: intent for intent, question in bank_questions() if question in unseen}

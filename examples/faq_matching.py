@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import flipkd
+from flipkd.command_config import CalibrateConfig, IndexConfig, SearchConfig
 from flipkd.commands.calibrate import calibrate
 from flipkd.commands.search import index, search
 from flipkd.config import TeachConfig, TrainConfig
@@ -66,12 +67,21 @@ def main(
     matcher, faq = place / "careful", place / "faq-index"
     if not matcher.exists():  # a wrong answer costs more than none, and a person sees the doubtful questions
         validation = str(place / "validation.csv")
-        calibrate(trained, validation, output_dir=str(matcher), threshold=threshold, review="recall=0.95")
+        calibrate(
+            CalibrateConfig(
+                matcher=trained,
+                validation_file=validation,
+                output_dir=str(matcher),
+                threshold=threshold,
+                review="recall=0.95",
+            )
+        )
     if not faq.exists():
         entries = write_rows(place / "faq.csv", faq_entries())
-        index(entries, encoder=str(place / "teacher"), column="question", keep=["answer"], output_dir=str(faq))
+        encoder, kept = str(place / "teacher"), ["answer"]
+        index(IndexConfig(texts=entries, encoder=encoder, column="question", keep=kept, output_dir=str(faq)))
     for question in QUESTIONS:
-        [best] = search(question, matcher=str(matcher), index=str(faq), top_k=1, candidates=10)
+        [best] = search(SearchConfig(query=question, matcher=str(matcher), index=str(faq), top_k=1, candidates=10))
         print(f"{question}\n  {best['decision']:8} {best['probability']:.2f}  {best['answer']}: {best['text']}")
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from flipkd import partials
+from flipkd.command_config import SplitConfig
 from flipkd.commands.check import split
 from flipkd.files import TEMPORARY, new_folder, write_bytes, write_text
 from flipkd.partials import clear_stale, new_partial
@@ -64,7 +65,7 @@ def test_split_and_runs_clear_their_folder(child, tmp_path):
     child.kill()
     child.wait()
     options = {"columns": None, "validation": 0.2, "test": 0.2, "seed": 0}
-    split(str(tmp_path / "pairs.csv"), output_dir=str(tmp_path), **options)
+    split(SplitConfig(pairs=str(tmp_path / "pairs.csv"), output_dir=str(tmp_path), **options))
     assert left(tmp_path) == []
     for name in ("run.json", "model"):
         (tmp_path / f"{TEMPORARY}0123abcd-{name}").touch()

@@ -99,7 +99,7 @@ def test_the_patterns_are_found():
     assert len(found) >= 20
     assert {
         "flipkd.serve.strict_json:_TEXT",
-        "flipkd.settings:_EXPONENT",
+        "flipkd.yaml_values:_EXPONENT",
         "flipkd.data.folding:_LOOSE_HYPHEN",
     } <= found
 
