@@ -46,10 +46,10 @@ def test_fused_norms_equal_the_models_norms(device, family, dtype, tolerance):
 def answers_embeddings_gradients(student, device):
     """(answers, left embeddings, gradients of all adapters) of a batch."""
     student.train().zero_grad()
-    reading = student(to_device(student.collate(LEFT, RIGHT, return_embeddings=True), torch.device(device)))
-    (reading.answers.sum() + reading.left[:, 0].sum() + (reading.left * reading.right).sum()).backward()
+    output = student(to_device(student.collate(LEFT, RIGHT, return_embeddings=True), torch.device(device)))
+    (output.answers.sum() + output.left[:, 0].sum() + (output.left * output.right).sum()).backward()
     gradients = torch.cat([p.grad.flatten() for _, p in sorted(student.named_parameters()) if p.grad is not None])
-    return reading.answers, reading.left, gradients
+    return output.answers, output.left, gradients
 
 
 @each_device

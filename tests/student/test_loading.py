@@ -55,10 +55,10 @@ def test_compile_layers_keeps_outputs_and_gradients(make_student):
     found = []
     for torch_compile in (False, True):
         student = randomise(make_student("llama", torch_compile=torch_compile)[0])
-        reading = student(student.collate(LEFT, RIGHT, return_embeddings=True))
-        (reading.answers.sum() + (reading.left * reading.right).sum()).backward()
+        output = student(student.collate(LEFT, RIGHT, return_embeddings=True))
+        (output.answers.sum() + (output.left * output.right).sum()).backward()
         gradients = [p.grad for p in student.parameters() if p.requires_grad]
-        found.append([reading.answers, reading.left, reading.right, *gradients])
+        found.append([output.answers, output.left, output.right, *gradients])
         compiled = unique_graphs()
         found[-1].append(torch.from_numpy(score_pairs(student, LEFT, RIGHT).answer))
         assert unique_graphs() == compiled  # scoring with a prefix cache runs the layers in eager mode

@@ -53,10 +53,10 @@ def test_fused_linear_equals_pefts_layers(make_student, base_model, dtype, toler
     found = []
     for change in (lambda s: s, unfused):
         student = change(randomise(make_student(base_model.name, dtype=dtype)[0]))
-        reading = student(student.collate(LEFT, RIGHT, return_embeddings=True))
-        (reading.answers.sum() + reading.left[:, 0].sum()).backward()
+        output = student(student.collate(LEFT, RIGHT, return_embeddings=True))
+        (output.answers.sum() + output.left[:, 0].sum()).backward()
         gradients = torch.cat([p.grad.flatten() for _, p in sorted(student.named_parameters()) if p.grad is not None])
-        found.append((reading, gradients))
+        found.append((output, gradients))
     (fused, ours), (own, expected) = found
     torch.testing.assert_close(fused.answers, own.answers, atol=tolerance, rtol=tolerance)
     torch.testing.assert_close(fused.left, own.left, atol=tolerance, rtol=tolerance)

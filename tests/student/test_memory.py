@@ -47,8 +47,8 @@ def test_training_memory_equals_measured_allocations(make_student, shape, family
     student.train()
     optimizer = torch.optim.AdamW([p for p in student.parameters() if p.requires_grad])
     with allocations_of(student, batch) as allocations:
-        reading = student(batch)
-        loss = reading.answers.sum() + (reading.left * reading.right).sum()
+        output = student(batch)
+        loss = output.answers.sum() + (output.left * output.right).sum()
         stored = allocations.now
         loss.backward()
         optimizer.step()
@@ -97,11 +97,11 @@ def test_shape_of_counts_ranks_and_readout_modules(shape):
 
 def test_training_memory_in_4_bits_changes_only_linear_modules(shape):
     llama = shape("llama")
-    whole, four = (training_memory(llama, tokens=0, load_in_4bit=on) for on in (False, True))
-    assert whole.weights - four.weights == pytest.approx(llama.linear * (2 - 4.127 / 8), abs=0.001 * llama.linear)
+    original, four = (training_memory(llama, tokens=0, load_in_4bit=on) for on in (False, True))
+    assert original.weights - four.weights == pytest.approx(llama.linear * (2 - 4.127 / 8), abs=0.001 * llama.linear)
     assert four.workspace == 2 * llama.largest
-    same = [name for name in whole.parts if whole.parts[name] == four.parts[name]]
-    assert set(whole.parts) - set(same) == {"weights", "workspace"}
+    same = [name for name in original.parts if original.parts[name] == four.parts[name]]
+    assert set(original.parts) - set(same) == {"weights", "workspace"}
 
 
 @pytest.mark.parametrize("load_in_4bit", [False, True])

@@ -50,9 +50,9 @@ def test_blocked_embeddings_equal_those_of_the_texts_alone(make_student, family)
     student, _ = make_student(family, reading="blocked")
     randomise(student)
     with torch.no_grad():
-        reading = student(student.collate(LEFT, RIGHT, return_embeddings=True))
-    torch.testing.assert_close(reading.left, torch.from_numpy(encode_texts(student, LEFT)), atol=1e-5, rtol=1e-4)
-    torch.testing.assert_close(reading.right, torch.from_numpy(encode_texts(student, RIGHT)), atol=1e-5, rtol=1e-4)
+        output = student(student.collate(LEFT, RIGHT, return_embeddings=True))
+    torch.testing.assert_close(output.left, torch.from_numpy(encode_texts(student, LEFT)), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(output.right, torch.from_numpy(encode_texts(student, RIGHT)), atol=1e-5, rtol=1e-4)
 
 
 def test_right_embedding_depends_on_the_left_text_only_in_joint_reading(make_student):
@@ -70,5 +70,5 @@ def test_bfloat16_base_keeps_float32_adapters_and_float32_results(make_student):
     dtypes = {name.split(".")[-3] if "lora" in name else "base": p.dtype for name, p in student.named_parameters()}
     assert dtypes["lora_A"] == dtypes["lora_B"] == torch.float32
     assert dtypes["base"] == torch.bfloat16
-    reading = student(student.collate(LEFT, RIGHT, return_embeddings=True))
-    assert reading.answers.dtype == reading.left.dtype == torch.float32
+    output = student(student.collate(LEFT, RIGHT, return_embeddings=True))
+    assert output.answers.dtype == output.left.dtype == torch.float32

@@ -21,10 +21,10 @@ READINGS = ["joint", "separate", "blocked"]
 
 def gradients(student, batch):
     student.zero_grad()
-    reading = student(batch)
-    loss = (reading.answers * torch.tensor([1.0, -0.5])).sum() + (reading.left * reading.right.flip(0)).sum()
+    output = student(batch)
+    loss = (output.answers * torch.tensor([1.0, -0.5])).sum() + (output.left * output.right.flip(0)).sum()
     loss.backward()
-    return reading, {name: p.grad for name, p in student.named_parameters() if p.grad is not None}
+    return output, {name: p.grad for name, p in student.named_parameters() if p.grad is not None}
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -25,8 +25,8 @@ def with_visible_lora(student):
 
 @torch.no_grad()
 def forward_without_cache(student, left, right):
-    reading = student(student.collate(left, right, return_embeddings=True), return_embeddings=True)
-    return (reading.answers[:, 1] - reading.answers[:, 0]).numpy(), (reading.left * reading.right).sum(1).numpy()
+    output = student(student.collate(left, right, return_embeddings=True), return_embeddings=True)
+    return (output.answers[:, 1] - output.answers[:, 0]).numpy(), (output.left * output.right).sum(1).numpy()
 
 
 @pytest.mark.parametrize("reading", ["joint", "blocked", "separate"])

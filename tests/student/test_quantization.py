@@ -30,8 +30,8 @@ installed = pytest.mark.skipif(
 
 
 def loss_of(student):
-    reading = student(student.collate(LEFT, RIGHT, return_embeddings=True))
-    return reading.answers.square().sum() + (reading.left * reading.right).sum()
+    output = student(student.collate(LEFT, RIGHT, return_embeddings=True))
+    return output.answers.square().sum() + (output.left * output.right).sum()
 
 
 @installed
@@ -88,9 +88,9 @@ def test_load_student_in_4_bits_gives_the_same_scores(make_student, tmp_path, fa
 
 @installed
 def test_base_model_hash_in_4_bits_is_that_of_the_original(make_student):
-    whole, four = make_student("llama")[1], make_student("llama", load_in_4bit=True)[1]
-    assert whole.base_model_hash == four.base_model_hash
-    assert not whole.load_in_4bit
+    original, four = make_student("llama")[1], make_student("llama", load_in_4bit=True)[1]
+    assert original.base_model_hash == four.base_model_hash
+    assert not original.load_in_4bit
 
 
 @installed

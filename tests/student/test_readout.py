@@ -31,21 +31,21 @@ def test_readout_pooled_equals_plain_loops(make_student):
     left, right = ["my card was stolen", "pin"], ["where is my transfer", "please close my account today"]
     batch = student.collate(left, right, return_embeddings=True)
     inputs = {}
-    for place in contract.readout_places:
-        layer = student.language_model.get_submodule(place)
-        layer.register_forward_pre_hook(lambda _m, args, place=place: inputs.__setitem__(place, args[0].detach()))
+    for name in contract.readout_places:
+        layer = student.language_model.get_submodule(name)
+        layer.register_forward_pre_hook(lambda _m, args, name=name: inputs.__setitem__(name, args[0].detach()))
     with torch.no_grad():
-        reading = student(batch)
-    for vectors, kind in ((reading.left, LEFT_TEXT), (reading.right, RIGHT_TEXT)):
+        output = student(batch)
+    for vectors, kind in ((output.left, LEFT_TEXT), (output.right, RIGHT_TEXT)):
         for row in range(2):
             tokens = (batch["segment"][row] == kind).nonzero()[:, 0].tolist()
             parts = []
-            for place in contract.readout_places:
-                down = student.language_model.get_submodule(place).lora_A["default"].weight
-                parts.append(sum(down @ inputs[place][row, token] for token in tokens) / len(tokens))
+            for name in contract.readout_places:
+                down = student.language_model.get_submodule(name).lora_A["default"].weight
+                parts.append(sum(down @ inputs[name][row, token] for token in tokens) / len(tokens))
             expected = torch.cat(parts)
             torch.testing.assert_close(vectors[row], expected / expected.norm(), atol=1e-5, rtol=1e-4)
-    assert reading.left.shape == (2, 24)
+    assert output.left.shape == (2, 24)
 
 
 def test_readout_refuses_a_module_without_lora(make_student):

@@ -1,4 +1,4 @@
-"""Layers with the same input tensor: the formula, how they are found, other calls of them, memory, number of products."""
+"""Layers with the same input tensor: the formula, how they are found, other calls of them, memory."""
 
 from __future__ import annotations
 
@@ -10,13 +10,10 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from peft.tuners.lora import layer as peft_layer
-from tiny import randomise
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
 
 from flipkd.files import new_folder
-from flipkd.student.language_model import LoraSettings
 from flipkd.student.loading import load_student
 from flipkd.student.lora import Adapters, FusedLinear, fuse
 from flipkd.student.shared_lora import LoraProducts
@@ -73,23 +70,6 @@ def pefts_results(model, call, x):
     for layer in layers:
         layer.__class__ = FusedLinear
     return found
-
-
-class ProductCounter(TorchDispatchMode):
-    """Count matrix products."""
-
-    def __init__(self):
-        super().__init__()
-        self.seen = Counter()
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        name = function.overloadpacket.__name__
-        self.seen[name] += 1
-        return function(*args, **(kwargs or {}))
-
-    @property
-    def count(self):
-        return sum(self.seen[name] for name in ("mm", "addmm", "addmm_", "bmm"))
 
 
 @pytest.mark.parametrize("used", [(0, 1, 2), (1,), (2, 0)])
@@ -268,26 +248,3 @@ def test_copies_are_those_of_the_current_pass():
     found = block.b(x)
     adapters.release()
     torch.testing.assert_close(found, block.b(x), atol=1e-5, rtol=1e-5)
-
-
-def test_siblings_need_fewer_products(make_student):
-    student, _ = make_student(lora=LoraSettings(r=4, readout_r=12))
-    randomise(student).train()
-    batch = student.collate(LEFT, RIGHT, return_embeddings=False)
-
-    def count():
-        with ProductCounter() as forward:
-            answers = student(batch, return_embeddings=False).answers
-        with ProductCounter() as backward:
-            answers.sum().backward()
-        return Counter(forward=forward.count, backward=backward.count, additions=backward.seen["add"])
-
-    together = count()
-    student.adapters = Adapters(student.model)  # without a pass that finds siblings
-    alone = count()
-    # Forward: q, k, v need two products less, gate and up one less. Backward: the same for the gradients of A and of x.
-    alone.subtract(together)
-    layers = student.language_model.config.num_hidden_layers
-    assert alone["forward"] == 3 * layers
-    assert alone["backward"] == 2 * 3 * layers - 2  # the first layer's input needs no gradient
-    assert alone["additions"] == 3 * layers - 2
