@@ -215,8 +215,7 @@ def test_pair_rows_of_blocked_reading_restart_the_positions(tokenizer):
     start = len(prompt.instruction)
     assert block((2, 3)) == list(zip(alone_left.ids, alone_left.position, strict=True))[start:]
     assert block((4, 5)) == list(zip(alone_right.ids, alone_right.position, strict=True))[start:]
-    first_of_question = row.position[row.segment.index(QUESTION)]
-    assert first_of_question == len(alone_left)
+    assert row.position[row.segment.index(QUESTION)] == len(alone_left)
 
 
 def test_template_from_refuses_an_unknown_field():
