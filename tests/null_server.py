@@ -45,7 +45,7 @@ class NullMatcher:
         self.student = SimpleNamespace(
             prompt=SimpleNamespace(
                 text_ids=lambda texts: [([1] * len(t.split()), "long" in t) for t in texts],
-                looked_at=lambda text: (truncate_text(text, 2048), len(text) > 2048),
+                clip_text=lambda text: (truncate_text(text, 2048), len(text) > 2048),
             )
         )
 

@@ -97,7 +97,7 @@ def training_work(module: DistillationModule, part: Task, *, seconds: float, bat
     if student.prompt.reading == "separate" and module.return_embeddings:
         tokens += sum(len(row) for row in student.prompt.text_rows([*part.left, *part.right]))
         rows += 2 * count
-    repeated = len(student.prompt.head) * (rows - ceil(count / batch)) if module.after_head else 0
+    repeated = len(student.prompt.head) * (rows - ceil(count / batch)) if module.drop_head else 0
     flops = training_flops(student.language_model, tokens=tokens - repeated, pairs=count)
     return Work(seconds, count, tokens, flops)
 

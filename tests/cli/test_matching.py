@@ -66,7 +66,7 @@ def test_a_damaged_matcher_is_refused_and_a_moved_base_model_is_found(trained, b
     done = flipkd(*one)
     assert done.code == 4
     assert "gone" in done.err
-    assert "if the base model has moved, say where it is now (--base_model)" in done.err
+    assert "if the base model has moved, give its new path (--base_model)" in done.err
     done = flipkd(*one, "--base_model", base_models["llama"])
     assert (done.code, len(rows_of(done.out))) == (0, 1), done.err
 

@@ -321,7 +321,7 @@ def test_memory_does_not_grow_with_the_rows(trained, tmp_path, monkeypatch):
     for name, value in (
         ("flipkd.commands.match.BLOCK", 64),
         ("flipkd.data.readers.BATCH_ROWS", 32),
-        ("flipkd.student.prompt.TEXTS_KEPT", 100),
+        ("flipkd.student.prompt.CACHED_TEXTS", 100),
     ):
         monkeypatch.setattr(name, value)
     monkeypatch.setattr(Matcher, "from_pretrained", lambda *_, **__: loaded)

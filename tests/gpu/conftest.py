@@ -1,4 +1,4 @@
-"""Students and training runs on a device."""
+"""Fixtures for students and training runs on a device."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-# What other versions of Python and torch warn of at import is an error by now, before any mark counts.
+# pytest turns warnings of other Python and torch versions at import into errors before any mark applies.
 with warnings.catch_warnings(action="ignore"):
     from device_runs import run_on_its_device
     from devices import packed_on
@@ -22,16 +22,16 @@ LORA = {"r": 4, "alpha": 8, "readout_r": 12, "readout_layers": (-1,)}
 
 @pytest.fixture
 def student_on(base_models):
-    """`student_on(device, family, **settings)`: a student of packed rows with adapters that matter, in float32."""
+    """`student_on(device, family, **settings)`: a student with packed rows and random adapters, in float32."""
 
     def make(device: str, family: str = "llama", *, dropout: float = 0.0, **settings: Any):
-        given = {"attn_implementation": packed_on(device), "reading": "joint", "max_text_length": 16}
+        defaults = {"attn_implementation": packed_on(device), "reading": "joint", "max_text_length": 16}
         student, _ = new_student(
             str(base_models[family]),
             template=Template(),
             lora=LoraSettings(**LORA, dropout=dropout),
             device=device,
-            **({"dtype": "float32"} | given | settings),
+            **({"dtype": "float32"} | defaults | settings),
         )
         return randomise(student)
 
@@ -40,7 +40,7 @@ def student_on(base_models):
 
 @pytest.fixture
 def train(tmp_path):
-    """`train(module, table, name, graphs=..., steps=...)`: a run in a folder of that name."""
+    """`train(module, table, name, graphs=..., steps=...)`: run a training in the folder `name`."""
 
     def run(module, table, name: str, **settings: Any):
         return run_on_its_device(module, table, tmp_path / name, **settings)

@@ -1,4 +1,4 @@
-"""Kernels of our own choice against the modules they stand for, in bfloat16: RMS norms and LoRA's products."""
+"""Fused RMS norms and LoRA layers against the modules that they replace, in float32 and bfloat16."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def with_gradient(norm, x, direction):
 @each_device
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("dtype,tolerance", [(torch.float32, 1e-5), (torch.bfloat16, 0.01)])
-def test_fused_norms_and_their_gradients_are_the_models_own(device, family, dtype, tolerance):
+def test_fused_norms_equal_the_models_norms(device, family, dtype, tolerance):
     model = build_model(family, vocabulary=50)
     random = torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -43,27 +43,27 @@ def test_fused_norms_and_their_gradients_are_the_models_own(device, family, dtyp
         assert apart(ours, theirs) < tolerance
 
 
-def everything(student, device):
-    """(answers, vectors, gradients of all adapters) of a batch."""
+def answers_embeddings_gradients(student, device):
+    """(answers, left embeddings, gradients of all adapters) of a batch."""
     student.train().zero_grad()
-    reading = student(to_device(student.collate(LEFT, RIGHT, return_embeddings=True), torch.device(device)))
-    (reading.answers.sum() + reading.left[:, 0].sum() + (reading.left * reading.right).sum()).backward()
+    output = student(to_device(student.collate(LEFT, RIGHT, return_embeddings=True), torch.device(device)))
+    (output.answers.sum() + output.left[:, 0].sum() + (output.left * output.right).sum()).backward()
     gradients = torch.cat([p.grad.flatten() for _, p in sorted(student.named_parameters()) if p.grad is not None])
-    return reading.answers, reading.left, gradients
+    return output.answers, output.left, gradients
 
 
 @each_device
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("dtype,tolerance", [("float32", 1e-4), ("bfloat16", 0.04)])
-def test_fused_lora_is_pefts(student_on, device, family, dtype, tolerance):
+def test_fused_lora_equals_pefts_layers(student_on, device, family, dtype, tolerance):
     student = student_on(device, family, dtype=dtype)
     layers = student.adapters.layers
     assert all(isinstance(layer, FusedLinear) for layer in layers)
-    found = everything(student, device)
+    found = answers_embeddings_gradients(student, device)
     assert layers
     for layer in layers:
         layer.__class__ = peft_layer.Linear
     student.adapters.layers = []
-    for ours, theirs in zip(found, everything(student, device), strict=True):
+    for ours, theirs in zip(found, answers_embeddings_gradients(student, device), strict=True):
         assert ours.shape == theirs.shape
         assert apart(ours, theirs) < tolerance

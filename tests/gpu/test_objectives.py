@@ -1,4 +1,4 @@
-"""Each objective's value and gradients on a device are those of the CPU in float32."""
+"""Each objective's value and gradients on a device equal those on the CPU in float32."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from torch.nn.functional import normalize
 from flipkd.objectives import OBJECTIVES, MatchBatch
 from flipkd.tables import pick
 
-KNOBS = {name: {"theta_pos": 0.3, "theta_neg": -0.3} for name in ("margin_hinge", "margin_angular")}
+THRESHOLDS = {name: {"theta_pos": 0.3, "theta_neg": -0.3} for name in ("margin_hinge", "margin_angular")}
 TRAINED = ("answers", "left", "right")
 each_objective = pytest.mark.parametrize("name", OBJECTIVES)
 each_width = pytest.mark.parametrize("columns", [8, 13])
 
 
-def batch_of(columns, *, nudged=0.0, pairs=8):
-    """Random pairs with labels of all kinds and repeated texts; `nudged` moves every number of the student by so much."""
+def batch_of(columns, *, noise_scale=0.0, pairs=8):
+    """Random pairs with labels of all kinds and repeated texts; `noise_scale` moves every number of the student by so much."""
     random = torch.Generator().manual_seed(3)
     vectors = [normalize(torch.randn(count, 5, generator=random), dim=1) for count in (pairs, columns)]
     teachers = [normalize(torch.randn(count, 3, generator=random), dim=1) for count in (pairs, columns)]
@@ -35,7 +35,7 @@ def batch_of(columns, *, nudged=0.0, pairs=8):
         right_id=torch.arange(10, 10 + columns) - 8 * (torch.arange(columns) == 6),
     )
     moved = {name: getattr(batch, name) for name in TRAINED}
-    noise = {name: nudged * torch.randn(tensor.shape, generator=random) for name, tensor in moved.items()}
+    noise = {name: noise_scale * torch.randn(tensor.shape, generator=random) for name, tensor in moved.items()}
     return replace(batch, **{name: tensor + noise[name] for name, tensor in moved.items()})
 
 
@@ -47,7 +47,7 @@ def differentiated(name, batch, device):
     }
     for part in TRAINED:
         placed[part].requires_grad_()
-    loss = pick(OBJECTIVES, name, what="objective")(MatchBatch(**placed), **KNOBS.get(name, {}))
+    loss = pick(OBJECTIVES, name, what="objective")(MatchBatch(**placed), **THRESHOLDS.get(name, {}))
     loss.backward()
     assert loss.device.type == device
     return loss.detach(), [placed[part].grad for part in TRAINED]
@@ -68,8 +68,8 @@ def assert_alike(found, expected, *, tolerance):
 @each_device
 @each_objective
 @each_width
-def test_value_and_gradients_are_the_cpus(device, name, columns):
-    """On the CPU: with numbers that are moved a little, so the batch is away from all thresholds."""
+def test_objective_on_a_device_equals_the_cpu(device, name, columns):
+    """On the CPU the batch gets a little noise: equal results then show that it is not near a threshold."""
     batch = batch_of(columns)
-    moved = batch_of(columns, nudged=1e-6) if device == "cpu" else batch
+    moved = batch_of(columns, noise_scale=1e-6) if device == "cpu" else batch
     assert_alike(differentiated(name, moved, device), differentiated(name, batch, "cpu"), tolerance=1e-4)

@@ -1,4 +1,4 @@
-"""A run that is killed and goes on ends where an unbroken one ends: bit for bit, or with graphs up to rounding."""
+"""A resumed run ends with the weights of an uninterrupted one: bit-identical, with graphs equal up to rounding."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from flipkd.training.checkpoints import last_valid_checkpoint
 STEPS, BROKEN = 6, 3
 
 
-def both(student_on, train, device, *, graphs, **settings):
-    """(weights at the start, of the unbroken run, of one that went on from its checkpoint in the middle)."""
+def start_and_runs(student_on, train, device, *, graphs, **settings):
+    """(weights at the start, uninterrupted run, run that was resumed from a checkpoint in the middle)."""
     saved = {"save_strategy": "steps", "save_steps": BROKEN, "steps": STEPS, "graphs": graphs}
     start = module_of(student_on(device, **settings)).state_dict()
     unbroken = train(module_of(student_on(device, **settings)), make_table(), "unbroken", **saved)
@@ -25,7 +25,7 @@ def both(student_on, train, device, *, graphs, **settings):
     shutil.rmtree(killed / f"checkpoint-{STEPS}")
     assert last_valid_checkpoint(killed).name == f"checkpoint-{BROKEN}"
     resumed = train(module_of(student_on(device, **settings)), make_table(), "killed", **saved)
-    assert len(resumed.gradients) == STEPS - BROKEN, "it went on, and did not start anew"
+    assert len(resumed.gradients) == STEPS - BROKEN, "the run was resumed, not started again"
     assert len(resumed.losses) == STEPS
     assert resumed.weights.keys() == unbroken.weights.keys() == start.keys()
     return {name: tensor.cpu() for name, tensor in start.items()}, unbroken, resumed
@@ -33,19 +33,19 @@ def both(student_on, train, device, *, graphs, **settings):
 
 @each_device
 @pytest.mark.parametrize("reading,attention", [("joint", "packed"), ("blocked", "packed"), ("separate", "sdpa")])
-def test_without_graphs_it_ends_bit_for_bit_where_an_unbroken_one_ends(student_on, train, device, reading, attention):
-    """With dropout, so that the state of the GPU's random generator matters; padded rows never run as graphs."""
+def test_resumed_run_without_graphs_is_bit_identical(student_on, train, device, reading, attention):
+    """Uses dropout, so that the state of the GPU's random generator matters; padded rows never run as graphs."""
     settings = {"reading": reading, "dtype": "bfloat16", "dropout": 0.1}
     settings["attn_implementation"] = packed_on(device) if attention == "packed" else attention
-    _, unbroken, resumed = both(student_on, train, device, graphs=False, **settings)
+    _, unbroken, resumed = start_and_runs(student_on, train, device, graphs=False, **settings)
     assert resumed.losses == unbroken.losses
     assert all(torch.equal(resumed.weights[name], tensor) for name, tensor in unbroken.weights.items())
 
 
 @each_device
-def test_with_graphs_it_ends_there_up_to_rounding(student_on, train, device):
-    """A resumed run records each shape anew, so a step that was replayed may run as usual, and the other way round."""
-    start, unbroken, resumed = both(student_on, train, device, graphs=True)
+def test_resumed_run_with_graphs_is_equal_up_to_rounding(student_on, train, device):
+    """A resumed run captures each shape again, so the steps that are replayed are not the same in both runs."""
+    start, unbroken, resumed = start_and_runs(student_on, train, device, graphs=True)
     assert unbroken.graphs > 0
     assert resumed.graphs > 0
     assert resumed.losses == pytest.approx(unbroken.losses, rel=1e-3)

@@ -1,4 +1,4 @@
-"""Answers and vectors of a student: the CPU's on any device, whatever stands beside a row, and finite for rows of any length."""
+"""Answers and embeddings of a student: equal to those on the CPU, for any batches, and finite for rows of any length."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ each_reading = pytest.mark.parametrize("reading", READINGS)
 
 
 def outputs(student, left=LEFT, right=RIGHT, **settings):
-    """(scores of the answers, cosines, vectors) as a matcher gets them."""
+    """(answers, cosines, embeddings) of the functions that a matcher uses."""
     scores = score_pairs(student, left, right, return_embeddings=True, **settings)
     return scores.answer, scores.cosine, encode_texts(student, left, **settings)
 
 
 def assert_close(found, expected, *, tolerance):
-    """Equal to `tolerance` as a share of the largest number."""
+    """Compare with an absolute tolerance of `tolerance` times the largest expected value."""
     for ours, theirs in zip(found, expected, strict=True):
         assert ours.shape == theirs.shape
         assert np.isfinite(ours).all()
@@ -35,19 +35,19 @@ def assert_close(found, expected, *, tolerance):
 @each_device
 @each_reading
 @pytest.mark.parametrize("family", FAMILIES)
-def test_scores_and_vectors_are_those_of_padded_rows_on_the_cpu(student_on, device, reading, family):
+def test_packed_scores_and_embeddings_equal_those_of_the_cpu(student_on, device, reading, family):
     own = student_on(device, family, reading=reading)
     assert own.padding_free
     assert own.device.type == device
     expected = outputs(student_on("cpu", family, reading=reading, attn_implementation=GROUPED))
-    assert np.ptp(expected[0]) > 0.1, "pairs that all score alike would show nothing"
+    assert np.ptp(expected[0]) > 0.1, "the test needs different scores"
     assert_close(outputs(own), expected, tolerance=1e-3)
 
 
 @each_device
 @each_reading
 @pytest.mark.parametrize("family", FAMILIES)
-def test_in_bfloat16_they_differ_by_rounding_alone(student_on, device, reading, family):
+def test_scores_in_bfloat16_differ_only_by_rounding(student_on, device, reading, family):
     rounded = student_on("cpu", family, reading=reading, dtype="bfloat16", attn_implementation=GROUPED).float()
     own = student_on(device, family, reading=reading, dtype="bfloat16")
     assert_close(outputs(own), outputs(rounded), tolerance=0.05)
@@ -55,7 +55,7 @@ def test_in_bfloat16_they_differ_by_rounding_alone(student_on, device, reading, 
 
 @each_device
 @each_reading
-def test_batch_size_and_order_change_nothing(student_on, device, reading):
+def test_score_pairs_does_not_depend_on_batch_size_and_order(student_on, device, reading):
     student = student_on(device, "gemma3", reading=reading)
     expected = outputs(student)
     for size in (1, 4):
@@ -68,8 +68,8 @@ def test_batch_size_and_order_change_nothing(student_on, device, reading):
 @each_device
 @each_reading
 @pytest.mark.parametrize("attention", ["packed", "sdpa"])
-def test_long_beside_short_rows_give_finite_answers_and_gradients(student_on, device, reading, attention):
-    """Padded on the left torch's kernels gave NaN on CUDA."""
+def test_student_is_finite_for_long_beside_short_rows(student_on, device, reading, attention):
+    """With padding on the left torch's kernels gave NaN on CUDA."""
     chosen = packed_on(device) if attention == "packed" else attention
     student = student_on(
         device, reading=reading, dtype="bfloat16", attn_implementation=chosen, max_text_length=150
@@ -79,9 +79,9 @@ def test_long_beside_short_rows_give_finite_answers_and_gradients(student_on, de
         batch = {
             name: value.to(device) for name, value in student.collate(left, right, return_embeddings=True).items()
         }
-        reading_ = student(batch)
-        (reading_.answers.square().sum() + (reading_.left * reading_.right).sum()).backward()
-        assert all(part.isfinite().all() for part in (reading_.answers, reading_.left, reading_.right))
+        output = student(batch)
+        (output.answers.square().sum() + (output.left * output.right).sum()).backward()
+        assert all(part.isfinite().all() for part in (output.answers, output.left, output.right))
     gradients = [p.grad for p in student.parameters() if p.grad is not None]
     assert gradients
     assert all(gradient.isfinite().all() for gradient in gradients)
@@ -89,7 +89,7 @@ def test_long_beside_short_rows_give_finite_answers_and_gradients(student_on, de
 
 
 @each_device
-def test_passes_fit_into_memory_and_small_ones_score_alike(student_on, device, monkeypatch):
+def test_batch_limits_fit_into_memory_and_change_no_score(student_on, device, monkeypatch):
     student = student_on(device)
     limits = BatchLimits.of(student, None)
     assert BatchLimits.of(student, 7).rows == 7

@@ -1,4 +1,4 @@
-"""Training on a device: finite over rows of any length, without a wait for the GPU, and a broken step leaves no trace."""
+"""Training on a device: finite for rows of any length, no wait for the GPU, and a step with NaN changes no weight."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from flipkd.training.batches import Collator, PairTable
 from flipkd.training.health_checks import HealthChecks
 
 READINGS = ["joint", "separate", "blocked"]
-MARK = "§"  # stands in no other text
+MARK = "§"  # in no other text
 PLAIN = {"answer_cross_entropy": 1.0}
 
 
 @each_device
 @pytest.mark.parametrize("reading", READINGS)
-def test_thirty_steps_over_long_and_short_rows_stay_finite(student_on, train, device, reading):
-    """By default, in bfloat16; on the CPU a few, for the test's own sake."""
+def test_training_over_long_and_short_rows_stays_finite(student_on, train, device, reading):
+    """With the default settings in bfloat16; on the CPU only four steps, to run the test itself."""
     steps = 30 if device == "cuda" else 4
     student = student_on(device, reading=reading, dtype="bfloat16", max_text_length=150)
     lengths = student.prompt.pair_lengths(mixed_table().left, mixed_table().right)
@@ -38,7 +38,7 @@ def test_thirty_steps_over_long_and_short_rows_stay_finite(student_on, train, de
 
 @on_gpu
 @pytest.mark.parametrize("family,reading", [*zip(FAMILIES, READINGS, strict=True)])
-def test_a_step_never_waits_for_the_gpu(student_on, family, reading):
+def test_training_step_never_waits_for_the_gpu(student_on, family, reading):
     student = student_on("cuda", family, reading=reading, dtype="bfloat16")
     module, table = module_of(student).train(), make_table(16)
     collate, sentinels = Collator(student, table, return_embeddings=True), HealthChecks(module)
@@ -55,21 +55,21 @@ def test_a_step_never_waits_for_the_gpu(student_on, family, reading):
     torch.cuda.set_sync_debug_mode("error")
     try:
         with pytest.raises(RuntimeError, match="synchroniz"):
-            batch["label"].sum().item()  # the watcher sees a read
+            batch["label"].sum().item()  # the debug mode detects a read
         step(1)
     finally:
         torch.cuda.set_sync_debug_mode("default")
 
 
 def marked_table() -> PairTable:
-    """The learnable pairs; the text of row 0 has a token that is in no other."""
+    """The learnable pairs; the text of row 0 has a token that is in no other text."""
     table = make_table()
     return PairTable(left=[f"{MARK} {table.left[0]}", *table.left[1:]], right=table.right, label=table.label)
 
 
 @each_device
 @pytest.mark.parametrize("graphs", [True, False])
-def test_a_step_that_is_not_finite_changes_no_weight_and_is_named(student_on, train, device, graphs):
+def test_health_checks_stop_a_step_that_is_not_finite(student_on, train, device, graphs):
     student = student_on(device)
     ids = student.prompt.tokenizer(MARK, add_special_tokens=False)["input_ids"]
     with torch.no_grad():
@@ -77,19 +77,21 @@ def test_a_step_that_is_not_finite_changes_no_weight_and_is_named(student_on, tr
     module = module_of(student, PLAIN)
     rows, before, forward = [], {}, module.forward
 
-    def noted(**batch):
+    def recorded(**batch):
         rows.append(batch["row"].tolist())
         before.update({name: tensor.clone() for name, tensor in module.state_dict().items()})
         return forward(**batch)
 
-    module.forward = noted
+    module.forward = recorded
     with pytest.raises(NumbersError, match="not finite") as caught:
         train(module, marked_table(), "run", graphs=graphs, steps=6, seed=8)
     assert 0 in rows[-1]
-    assert len(rows) >= 4, "a graph is replayed by then"
-    said = str(caught.value)
-    assert said.startswith(f"step {len(rows)}: the loss is not finite (answer_cross_entropy nan), in training rows 0")
-    assert "that step changed no weight" in said
+    assert len(rows) >= 4, "a graph is replayed after this many steps"
+    message = str(caught.value)
+    assert message.startswith(
+        f"step {len(rows)}: the loss is not finite (answer_cross_entropy nan), in training rows 0"
+    )
+    assert "that step changed no weight" in message
     after = module.state_dict()
     assert after
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())

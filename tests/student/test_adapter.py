@@ -1,4 +1,4 @@
-"""Adapters read back by a list of fields: what flipkd writes passes, whatever else asks for something is named and refused."""
+"""Adapter configs: those that flipkd writes are accepted; other fields with a value are refused by name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from flipkd.student.adapter import FIELDS, lora_config
 
 @pytest.fixture(scope="module")
 def saved(make_student, tmp_path_factory) -> str:
-    """The adapter_config.json that a student saves."""
+    """Text of an adapter_config.json that a student saved."""
     folder = tmp_path_factory.mktemp("saved")
     student, contract = make_student()
     student.save(folder, contract)
@@ -27,17 +27,17 @@ def settings(saved, tmp_path):
     return file, json.loads(saved)
 
 
-def test_what_a_student_saves_is_read_as_it_was(settings, make_student):
+def test_lora_config_equals_the_saved_one(settings, make_student):
     file, values = settings
-    read, made = lora_config(file), make_student()[0].model.peft_config["default"]
+    loaded, expected = lora_config(file), make_student()[0].model.peft_config["default"]
     for name in ("r", "lora_alpha", "lora_dropout", "rank_pattern", "alpha_pattern", "bias", "init_lora_weights"):
-        assert getattr(read, name) == getattr(made, name)
-    assert set(read.target_modules) == set(made.target_modules)
-    assert read.base_model_name_or_path is None is not values["base_model_name_or_path"]
-    assert (read.peft_type, read.task_type) == (made.peft_type, made.task_type)
+        assert getattr(loaded, name) == getattr(expected, name)
+    assert set(loaded.target_modules) == set(expected.target_modules)
+    assert loaded.base_model_name_or_path is None is not values["base_model_name_or_path"]
+    assert (loaded.peft_type, loaded.task_type) == (expected.peft_type, expected.task_type)
 
 
-def test_the_modules_stand_in_one_order_in_every_process(settings):
+def test_save_adapter_sorts_target_modules(settings):
     assert settings[1]["target_modules"] == sorted(settings[1]["target_modules"])
     assert len(settings[1]["target_modules"]) > 5
 
@@ -56,7 +56,7 @@ def test_the_modules_stand_in_one_order_in_every_process(settings):
         ("a_field_of_another_peft", 1),
     ],
 )
-def test_other_fields_must_be_empty(settings, name, value):
+def test_lora_config_refuses_other_fields(settings, name, value):
     file, values = settings
     file.write_text(json.dumps(values | {name: value}))
     with pytest.raises(RefusedError, match=rf"adapter_config\.json: {name} is .*; it must be empty"):
@@ -67,18 +67,18 @@ def test_other_fields_must_be_empty(settings, name, value):
 
 @pytest.mark.parametrize("name", FIELDS)
 @pytest.mark.parametrize("value", [None, "x", -1, [1], {"a": "b"}, {"a": -1}, 1e400])
-def test_fields_of_another_type_are_named(settings, name, value):
+def test_lora_config_names_a_field_of_another_type(settings, name, value):
     file, values = settings
     file.write_text(json.dumps(values | {name: value}))
     with pytest.raises(ArtefactError, match=rf"adapter_config\.json: {name} is .*; it must be "):
         lora_config(file)
 
 
-def test_a_field_that_is_missing_is_named(settings):
+def test_lora_config_names_a_missing_field(settings):
     file, values = settings
     for name in FIELDS:
         file.write_text(json.dumps({key: value for key, value in values.items() if key != name}))
-        with pytest.raises(ArtefactError, match=f"has no {name}"):
+        with pytest.raises(ArtefactError, match=f"missing field {name}; it must be"):
             lora_config(file)
     file.write_text("[]")
     with pytest.raises(ArtefactError, match="must hold an object"):

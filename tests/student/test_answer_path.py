@@ -1,4 +1,4 @@
-"""A x at a text's tokens reaches the answer or does not: the gradient, noise put there, and the structure agree."""
+"""Modules whose A x at text tokens changes the answer: the gradient, added noise and the model's structure agree."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 from tiny import FAMILIES, build_tokenizer, randomise
 
 from flipkd.errors import ConfigError
-from flipkd.student.answer_path import modules_on_path, require_path_to_answer
+from flipkd.student.answer_path import modules_reaching_answer, require_path_to_answer
 from flipkd.student.attention import GROUPED, PACKED
 from flipkd.student.language_model import LoraSettings
 from flipkd.student.loading import new_student
@@ -32,22 +32,22 @@ def layers_with_lora(student):
     return [name for name, module in student.language_model.named_modules() if hasattr(module, "lora_A")]
 
 
-def moved_by_noise(student, place, *, noisy=(LEFT_TEXT, RIGHT_TEXT)) -> float:
-    """How far the answers move when A x at `place` is another one at the tokens of the texts."""
+def change_by_noise(student, name, *, segments=(LEFT_TEXT, RIGHT_TEXT)) -> float:
+    """Return the largest change of the answers when noise is added to A x of module `name` at tokens of `segments`."""
     batch = student.collate(LEFT, RIGHT, return_embeddings=False)
     segment = batch["segment"]
-    there = sum(segment == kind for kind in noisy).bool()
+    has_noise = sum(segment == kind for kind in segments).bool()
     if "scatter" in batch:
-        there = there.flatten()[batch["scatter"]][None]
+        has_noise = has_noise.flatten()[batch["scatter"]][None]
 
     def hook(module, inputs, output):
         noise = torch.randn(*output.shape[:2], module.r["default"], generator=torch.Generator().manual_seed(0))
         up = module.scaling["default"] * module.lora_B["default"].weight
-        return output + (noise * there[:, :, None]) @ up.T
+        return output + (noise * has_noise[:, :, None]) @ up.T
 
     with torch.no_grad():
         before = student(batch, return_embeddings=False).answers
-        handle = student.language_model.get_submodule(place).register_forward_hook(hook)
+        handle = student.language_model.get_submodule(name).register_forward_hook(hook)
         after = student(batch, return_embeddings=False).answers
         handle.remove()
     return float((after - before).abs().max())
@@ -55,71 +55,71 @@ def moved_by_noise(student, place, *, noisy=(LEFT_TEXT, RIGHT_TEXT)) -> float:
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("reading", ["joint", "separate", "blocked"])
-def test_noise_in_A_x_moves_the_answer_on_the_path_and_nowhere_else(make_student, family, reading):
+def test_modules_reaching_answer_are_those_whose_noise_changes_the_answer(make_student, family, reading):
     student, _ = make_student(family, reading=reading, attn_implementation=PACKED if reading == "joint" else GROUPED)
-    found = modules_on_path(student)
+    found = modules_reaching_answer(student)
     assert found == EXPECTED
     randomise(student)
-    assert modules_on_path(student) == EXPECTED, "what B holds does not matter"
-    for place in layers_with_lora(student):
-        moved = moved_by_noise(student, place)
-        assert moved > 1e-4 if place in found else moved == 0, (place, moved)
+    assert modules_reaching_answer(student) == EXPECTED, "the values of B do not matter"
+    for name in layers_with_lora(student):
+        change = change_by_noise(student, name)
+        assert change > 1e-4 if name in found else change == 0, (name, change)
 
 
-def test_each_side_s_tokens_reach_the_answer(make_student):
+def test_noise_in_either_text_changes_the_answer(make_student):
     student, _ = make_student("llama", reading="blocked")
     randomise(student)
     for side in (LEFT_TEXT, RIGHT_TEXT):
-        assert moved_by_noise(student, "model.layers.2.self_attn.v_proj", noisy=(side,)) > 1e-4
+        assert change_by_noise(student, "model.layers.2.self_attn.v_proj", segments=(side,)) > 1e-4
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("reading", ["joint", "separate", "blocked"])
-def test_the_answer_has_a_gradient_there_and_exactly_none_off_the_path(make_student, family, reading):
+def test_modules_reaching_answer_are_those_with_a_gradient(make_student, family, reading):
     """d(answer) / d(A x) at the texts' tokens of a batch, as training sees it."""
     student, _ = make_student(family, reading=reading)
     randomise(student)
-    batch, caught = student.collate(LEFT, RIGHT, return_embeddings=True), {}
+    batch, captured = student.collate(LEFT, RIGHT, return_embeddings=True), {}
     is_text = (batch["segment"] == LEFT_TEXT) | (batch["segment"] == RIGHT_TEXT)
 
-    def catch(place):
+    def make_hook(name):
         def hook(module, inputs, output):
-            if output.shape[0] == len(LEFT):  # the pairs' own pass; in separate reading the texts are read behind it
+            if output.shape[0] == len(LEFT):  # the pass of the pairs; in separate reading that of the texts follows
                 output.retain_grad()
-                caught[place] = output
+                captured[name] = output
             return output
 
         return hook
 
-    for place in layers_with_lora(student):
-        student.language_model.get_submodule(place).register_forward_hook(catch(place))
+    for name in layers_with_lora(student):
+        student.language_model.get_submodule(name).register_forward_hook(make_hook(name))
     answers = student(batch).answers
     (answers[:, 1] - answers[:, 0]).sum().backward()
-    for place, output in caught.items():
-        layer = student.language_model.get_submodule(place)
+    for name, output in captured.items():
+        layer = student.language_model.get_submodule(name)
         gradient = output.grad[is_text] @ (layer.scaling["default"] * layer.lora_B["default"].weight)
-        assert gradient.abs().amax(1).gt(0).all() if place in EXPECTED else not gradient.any(), place
-    assert len(caught) == 3 * len(ATTENTION + MLP)
+        assert gradient.abs().amax(1).gt(0).all() if name in EXPECTED else not gradient.any(), name
+    assert len(captured) == 3 * len(ATTENTION + MLP)
 
 
-def test_a_place_off_the_path_is_refused_unless_it_is_allowed(make_student, base_model):
+def test_require_path_to_answer_refuses_other_readout_modules(make_student, base_model):
     lora = LoraSettings(r=4, alpha=8, readout_r=12, readout_layers=(0, -1), readout_modules=("up_proj",))
     with pytest.raises(ConfigError) as raised:
         make_student(base_model.name, lora=lora, allow_readout_off_path=False)
-    said = str(raised.value)
-    assert "the readout at model.layers.2.mlp.up_proj cannot reach the answer" in said
-    assert "Set readout_modules to some of k_proj, v_proj with readout_layers=[2]" in said
-    assert "allow_readout_off_path" in said
+    message = str(raised.value)
+    assert "the readout at model.layers.2.mlp.up_proj cannot reach the answer" in message
+    assert "Set readout_modules to some of k_proj, v_proj with readout_layers=[2]" in message
+    assert "allow_readout_off_path" in message
     student, contract = make_student(base_model.name, lora=lora, allow_readout_off_path=True)
     assert len(contract.readout_places) == 2
     with pytest.raises(ConfigError, match="cannot reach the answer"):
         require_path_to_answer(student)
 
 
-def test_nothing_is_left_behind(make_student):
+def test_modules_reaching_answer_leaves_no_hooks_and_gradients(make_student):
     student, _ = make_student("llama")
     student.train()
-    modules_on_path(student)
+    modules_reaching_answer(student)
     assert not any(module._forward_hooks for module in student.modules())
     assert student.training
     assert all(parameter.grad is None for parameter in student.parameters())
@@ -151,7 +151,7 @@ def other_model(kind):
 
 @pytest.fixture(params=["gpt2", "phi3", "gemma4"])
 def make_other(request, tmp_path):
-    """`make(layer, module)` -> a student over a model whose keys and values stand otherwise."""
+    """`make(layer, module)` -> a student over a model with fused or reused keys and values."""
     other_model(request.param).save_pretrained(tmp_path)
     build_tokenizer().save_pretrained(tmp_path)
 
@@ -170,7 +170,7 @@ def make_other(request, tmp_path):
     return request.param, make
 
 
-def test_fused_and_reused_keys_and_values(make_other):
+def test_modules_reaching_answer_with_fused_and_reused_keys_and_values(make_other):
     kind, make = make_other
     if kind == "gemma4":
         with pytest.raises(ConfigError, match=r"layer 2 of this model has no module 'v_proj'; it has .*q_proj"):
@@ -181,10 +181,10 @@ def test_fused_and_reused_keys_and_values(make_other):
     else:
         student = make(-1, fused := {"gpt2": "c_attn", "phi3": "qkv_proj"}[kind])
         require_path_to_answer(student)
-        last = {name.rsplit(".", 1)[-1] for name in modules_on_path(student) if ".2." in name}
+        last = {name.rsplit(".", 1)[-1] for name in modules_reaching_answer(student) if ".2." in name}
         assert last == {fused}
     randomise(student)
-    found = modules_on_path(student)
-    for place in layers_with_lora(student):
-        moved = moved_by_noise(student, place)
-        assert moved > 1e-4 if place in found else moved == 0, (place, moved)
+    found = modules_reaching_answer(student)
+    for name in layers_with_lora(student):
+        change = change_by_noise(student, name)
+        assert change > 1e-4 if name in found else change == 0, (name, change)

@@ -1,4 +1,4 @@
-"""Grouped attention against a plain loop, against torch's kernel in whole models, and where it is chosen."""
+"""Grouped attention against plain loops and against torch's kernel in a model, and the choice of attention."""
 
 import pytest
 import torch
@@ -24,7 +24,7 @@ def plain_attention(query, key, value, mask, *, scaling, softcap):
 
 @pytest.mark.parametrize("heads,groups", [(4, 1), (4, 2), (3, 3)])
 @pytest.mark.parametrize("softcap", [None, 5.0])
-def test_equals_plain_loops_with_gradients(heads, groups, softcap):
+def test_grouped_attention_equals_plain_loops(heads, groups, softcap):
     random = torch.Generator().manual_seed(0)
     tensors = [torch.randn(2, n, 5, 8, generator=random).requires_grad_() for n in (heads, groups, groups)]
     mask = torch.zeros(2, 1, 5, 5).masked_fill(~torch.ones(5, 5, dtype=torch.bool).tril(), -1e30)
@@ -37,7 +37,7 @@ def test_equals_plain_loops_with_gradients(heads, groups, softcap):
 
 
 @pytest.mark.parametrize("reading", ["joint", "blocked", "separate"])
-def test_scores_are_those_of_torchs_attention(make_student, base_model, reading):
+def test_grouped_attention_scores_equal_sdpa_and_eager(make_student, base_model, reading):
     left, right = ["my card was lost", "fee"], ["where is the card", "a long question about a fee abroad"]
     scores = {}
     for attention in (GROUPED, "sdpa", "eager"):
@@ -48,7 +48,7 @@ def test_scores_are_those_of_torchs_attention(make_student, base_model, reading)
         assert scores[GROUPED].cosine == pytest.approx(scores[other].cosine, abs=1e-4)
 
 
-def test_auto_is_grouped_on_a_cpu(base_model, monkeypatch):
+def test_choose_attention_auto_is_grouped_on_a_cpu(base_model, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     model = load_language_model(str(base_model), dtype="float32")
     assert model.config._attn_implementation == GROUPED
@@ -56,7 +56,7 @@ def test_auto_is_grouped_on_a_cpu(base_model, monkeypatch):
     assert model.config._attn_implementation == "sdpa"
 
 
-def test_a_kind_of_attention_that_needs_more_is_refused():
+def test_grouped_attention_refuses_further_tensors():
     tensor = torch.zeros(1, 2, 3, 4)
-    with pytest.raises(ConfigError, match="gives its attention 's_aux'; set attn_implementation to eager"):
+    with pytest.raises(ConfigError, match=r"passes 's_aux' to its attention, .*; set attn_implementation to eager"):
         grouped_attention(torch.nn.Module(), tensor, tensor, tensor, None, s_aux=torch.zeros(2))

@@ -1,4 +1,4 @@
-"""A base whose weights are the same and whose config says something else is another base; one saved again is not."""
+"""A base model with the same weights and another config is refused; one that was saved again is accepted."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CHANGES = [
 
 @pytest.fixture(scope="module")
 def saved(base_models, tmp_path_factory):
-    """Family -> the folder of a matcher that has a golden pair."""
+    """Family -> folder of a matcher with a golden pair."""
     from flipkd.student.language_model import LoraSettings
     from flipkd.student.loading import new_student
     from flipkd.student.prompt import Template
@@ -51,8 +51,8 @@ def saved(base_models, tmp_path_factory):
     return folders
 
 
-def changed_base(folder, place, changes):
-    copy = shutil.copytree(folder, place)
+def changed_base(folder, target, changes):
+    copy = shutil.copytree(folder, target)
     config = json.loads((copy / "config.json").read_text())
     (copy / "config.json").write_text(json.dumps(config | changes))
     return str(copy)
@@ -60,41 +60,41 @@ def changed_base(folder, place, changes):
 
 @pytest.mark.scenario("A4")
 @pytest.mark.parametrize("family, changes", CHANGES)
-def test_a_base_with_another_config_is_refused_by_the_key(base_models, saved, tmp_path, family, changes):
+def test_require_config_names_the_changed_key(base_models, saved, tmp_path, family, changes):
     base = changed_base(base_models[family], tmp_path / "base", changes)
     with pytest.raises(ArtefactError) as raised:
         load_student(saved[family], base_model=base)
     assert base in str(raised.value)
     assert any(name in str(raised.value) for name in (*changes, "is a mistral"))
-    assert "give the base model that" in str(raised.value)
+    assert "give the base model" in str(raised.value)
 
 
 @pytest.mark.parametrize("family, changes", CHANGES[:4] + CHANGES[5:])
-def test_without_the_config_the_golden_pair_notices(base_models, saved, tmp_path, family, changes):
+def test_golden_pair_detects_a_changed_config(base_models, saved, tmp_path, family, changes):
     folder = shutil.copytree(saved[family], tmp_path / "m")
     values = json.loads((folder / "matcher.json").read_text())
     (folder / "matcher.json").write_text(json.dumps(values | {"base_config": None}))
     write_manifest(folder)
     base = changed_base(base_models[family], tmp_path / "base", changes)
-    with pytest.raises(ArtefactError, match=r"matcher\.json: its golden pair scores"):
+    with pytest.raises(ArtefactError, match=r"matcher\.json: the score of the golden pair is"):
         Matcher.from_pretrained(folder, base_model=base)
 
 
-def test_what_changes_no_score_changes_nothing(base_models, saved, tmp_path):
+def test_require_config_ignores_keys_without_effect(base_models, saved, tmp_path):
     harmless = {"use_cache": False, "transformers_version": "4.0.0", "eos_token_id": [1, 2], "architectures": ["X"]}
     load_student(saved["llama"], base_model=changed_base(base_models["llama"], tmp_path / "a", harmless))
     short = shutil.copytree(base_models["llama"], tmp_path / "b")
     config = json.loads((short / "config.json").read_text())
     for default in ("attention_bias", "mlp_bias", "tie_word_embeddings", "hidden_act"):
         assert config.pop(default) in (False, "silu")
-    (short / "config.json").write_text(json.dumps(config))  # what transformers fills in is the same
+    (short / "config.json").write_text(json.dumps(config))  # transformers fills in the same values
     load_student(saved["llama"], base_model=str(short))
 
 
 @pytest.mark.parametrize(
     "stored", [{}, {"model_type": 3}, {"model_type": "llama"}, {"model_type": "llama", "hidden_size": "x"}]
 )
-def test_a_stored_config_that_is_none_is_named(saved, tmp_path, stored):
+def test_require_config_refuses_an_incomplete_stored_config(saved, tmp_path, stored):
     folder = shutil.copytree(saved["llama"], tmp_path / "m")
     values = json.loads((folder / "matcher.json").read_text())
     (folder / "matcher.json").write_text(json.dumps(values | {"base_config": stored}))

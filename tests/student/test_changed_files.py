@@ -1,4 +1,4 @@
-"""Files of a matcher that were changed and sealed again: the manifest fits, and the matcher is refused all the same."""
+"""Changed files of a matcher with a new manifest: the hashes are valid, but the matcher is refused."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def saved(base_models, tmp_path_factory) -> Path:
         dtype="float32",
     )
     randomise(student)
-    place = tmp_path_factory.mktemp("changed") / "m"
-    with new_folder(place) as folder:
+    target = tmp_path_factory.mktemp("changed") / "m"
+    with new_folder(target) as folder:
         student.save(folder, contract.model_copy(update={"golden": golden_pair(student)}))
-    return place
+    return target
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def copy(saved, tmp_path) -> Path:
     return shutil.copytree(saved, tmp_path / "m")
 
 
-def sealed(folder: Path) -> Path:
+def seal(folder: Path) -> Path:
     write_manifest(folder)
     return folder
 
@@ -57,7 +57,7 @@ def change(file: Path, **values) -> None:
 
 
 def malformed(content: bytes) -> dict[str, bytes]:
-    """What a safetensors file can be instead of itself."""
+    """Return name of fault -> malformed content, made from a valid safetensors file."""
     size = int.from_bytes(content[:8], "little")
     header, data = json.loads(content[8 : 8 + size]), content[8 + size :]
     first, second, *_ = (name for name in header if name != "__metadata__")
@@ -79,32 +79,32 @@ def malformed(content: bytes) -> dict[str, bytes]:
         "overlap": with_second(data_offsets=header[first]["data_offsets"]),
         "overflow": with_second(shape=[2**40, 2**40], data_offsets=[0, 2**63]),
         "key twice": rebuilt(twice),
-        "pickle behind": rebuilt(json.dumps(header).encode(), pickle.dumps([1, 2])),
+        "pickle appended": rebuilt(json.dumps(header).encode(), pickle.dumps([1, 2])),
         "pickle instead": pickle.dumps({first: [1.0]}),
     }
 
 
 @pytest.mark.scenario("A1")
 @pytest.mark.parametrize(
-    "name, merge, said",
+    "name, merge, message",
     [
         (ADAPTER, False, "m/adapter: not a readable LoRA adapter"),
-        (READOUT, True, "m: does not go with its base model"),
+        (READOUT, True, "m: does not fit its base model"),
     ],
 )
-def test_a_malformed_file_of_tensors_is_refused_by_name(copy, name, merge, said):
-    whole = (copy / name).read_bytes()
-    for fault, content in malformed(whole).items():
+def test_load_student_names_a_malformed_tensor_file(copy, name, merge, message):
+    original = (copy / name).read_bytes()
+    for fault, content in malformed(original).items():
         (copy / name).write_bytes(content)
-        with pytest.raises(ArtefactError, match=f"{copy.parent}/{said}"):
-            load_student(sealed(copy), merge=merge)
+        with pytest.raises(ArtefactError, match=f"{copy.parent}/{message}"):
+            load_student(seal(copy), merge=merge)
             pytest.fail(f"{fault} was read")
-    (copy / name).write_bytes(whole)
-    load_student(sealed(copy), merge=merge)
+    (copy / name).write_bytes(original)
+    load_student(seal(copy), merge=merge)
 
 
 @pytest.mark.scenario("A1")
-def test_malformed_weights_of_a_base_model_are_refused_by_name(base_models, tmp_path):
+def test_load_language_model_names_malformed_weights(base_models, tmp_path):
     base = shutil.copytree(base_models["llama"], tmp_path / "base")
     for fault, content in malformed((base / "model.safetensors").read_bytes()).items():
         (base / "model.safetensors").write_bytes(content)
@@ -116,30 +116,30 @@ def test_malformed_weights_of_a_base_model_are_refused_by_name(base_models, tmp_
 @pytest.mark.scenario("A2")
 @pytest.mark.parametrize("name, merge", [(ADAPTER, False), (READOUT, True)])
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_tensor_that_is_not_finite_is_named(copy, name, merge, value):
+def test_load_student_names_a_tensor_that_is_not_finite(copy, name, merge, value):
     tensors = load_file(copy / name)
-    spoilt = sorted(tensors)[-1]
-    tensors[spoilt].view(-1)[-1] = value
+    changed = sorted(tensors)[-1]
+    tensors[changed].view(-1)[-1] = value
     save_file(tensors, copy / name)
-    with pytest.raises(ArtefactError, match=f"{spoilt[:40]}.* holds values that are not finite"):
-        load_student(sealed(copy), merge=merge)
+    with pytest.raises(ArtefactError, match=f"{changed[:40]}.* holds values that are not finite"):
+        load_student(seal(copy), merge=merge)
 
 
 @pytest.mark.scenario("A4")
-def test_an_adapter_with_a_tensor_less_or_more_is_not_applied_by_half(copy):
-    whole = load_file(copy / ADAPTER)
-    name, tensor = next(iter(whole.items()))
-    for tensors, said in (
-        ({key: value for key, value in whole.items() if key != name}, "1 tensors missing, 0 unexpected"),
-        (whole | {name.replace("layers.0", "layers.7"): tensor.clone()}, "0 tensors missing, 1 unexpected"),
+def test_load_student_refuses_missing_and_extra_tensors(copy):
+    original = load_file(copy / ADAPTER)
+    name, tensor = next(iter(original.items()))
+    for tensors, message in (
+        ({key: value for key, value in original.items() if key != name}, "1 tensors missing, 0 unexpected"),
+        (original | {name.replace("layers.0", "layers.7"): tensor.clone()}, "0 tensors missing, 1 unexpected"),
     ):
         save_file(tensors, copy / ADAPTER)
-        with pytest.raises(ArtefactError, match=said):
-            load_student(sealed(copy))
+        with pytest.raises(ArtefactError, match=message):
+            load_student(seal(copy))
 
 
 @pytest.mark.scenario("A4")
-def test_a_wider_base_with_the_right_hash_takes_no_adapter(saved, copy, base_models, tmp_path, monkeypatch):
+def test_load_student_refuses_a_wider_base_model(saved, copy, base_models, tmp_path, monkeypatch):
     from flipkd.student import loading
 
     wide = shutil.copytree(base_models["llama"], tmp_path / "wide")
@@ -152,11 +152,11 @@ def test_a_wider_base_with_the_right_hash_takes_no_adapter(saved, copy, base_mod
     monkeypatch.setattr(loading, "weights_hash", lambda *_, **__: own)
     change(copy / "matcher.json", base_config=None)
     with pytest.raises(ArtefactError, match="its shapes do not fit the base model"):
-        load_student(sealed(copy), base_model=str(wide))
+        load_student(seal(copy), base_model=str(wide))
 
 
-def swapped(folder: Path, one: str, other: str) -> None:
-    """Exchange the ids of two tokens."""
+def swap_tokens(folder: Path, one: str, other: str) -> None:
+    """Exchange the ids of two tokens in a saved tokenizer."""
     file = folder / "tokenizer" / "tokenizer.json"
     values = json.loads(file.read_text())
     vocabulary = values["model"]["vocab"]
@@ -168,22 +168,22 @@ def swapped(folder: Path, one: str, other: str) -> None:
 
 @pytest.mark.scenario("A5")
 @pytest.mark.parametrize(
-    "fault, said",
+    "fault, message",
     [
-        ("vocabulary", "gives other token ids"),
-        ("special", "gives other token ids"),
-        ("larger", "gives other token ids"),
-        ("template", "gives other token ids"),
-        ("labels", "its tokenizer gives label ids"),
-        ("label tokens", "its tokenizer gives label ids"),
+        ("vocabulary", "has other token ids"),
+        ("special", "has other token ids"),
+        ("larger", "has other token ids"),
+        ("template", "has other token ids"),
+        ("labels", "the label words have ids"),
+        ("label tokens", "the label words have ids"),
     ],
 )
-def test_another_tokenizer_template_or_label_is_refused(copy, fault, said):
+def test_matcher_refuses_another_tokenizer_template_or_label(copy, fault, message):
     contract = json.loads((copy / "matcher.json").read_text())
     if fault == "vocabulary":
-        swapped(copy, "e", "o")
+        swap_tokens(copy, "e", "o")
     if fault == "special":
-        swapped(copy, "<bos>", "<eos>")
+        swap_tokens(copy, "<bos>", "<eos>")
     if fault == "larger":
         file = copy / "tokenizer" / "tokenizer.json"
         values = json.loads(file.read_text())
@@ -195,12 +195,12 @@ def test_another_tokenizer_template_or_label_is_refused(copy, fault, said):
     if fault == "labels":
         change(copy / "matcher.json", label_ids=contract["label_ids"][::-1])
     if fault == "label tokens":
-        swapped(copy, "\u0120yes", "\u0120no")
-    with pytest.raises(ArtefactError, match=said):
-        Matcher.from_pretrained(sealed(copy))
+        swap_tokens(copy, "\u0120yes", "\u0120no")
+    with pytest.raises(ArtefactError, match=message):
+        Matcher.from_pretrained(seal(copy))
 
 
-LATER = {  # format -> the fields that it brought
+LATER = {  # format -> the fields that it added
     2: {"symmetric", "review_threshold"},
     3: {"load_in_4bit"},
     4: {"base_config", "golden", "directed", "teacher", "cascade"},
@@ -209,24 +209,24 @@ LATER = {  # format -> the fields that it brought
 
 @pytest.mark.scenario("A6")
 @pytest.mark.parametrize("older", [1, 2, 3])
-def test_a_matcher_of_an_older_format_is_read_and_scores_as_it_did(saved, copy, older):
+def test_matcher_of_an_older_format_gives_the_same_scores(saved, copy, older):
     expected = Matcher.from_pretrained(saved).predict(PAIRS)
     values = json.loads((copy / "matcher.json").read_text())
     unknown = set().union(*(fields for number, fields in LATER.items() if number > older))
-    kept = {name: value for name, value in values.items() if name not in unknown}
-    (copy / "matcher.json").write_text(json.dumps(kept | {"format": older}))
-    assert torch.equal(*map(torch.from_numpy, (Matcher.from_pretrained(sealed(copy)).predict(PAIRS), expected)))
+    older_values = {name: value for name, value in values.items() if name not in unknown}
+    (copy / "matcher.json").write_text(json.dumps(older_values | {"format": older}))
+    assert torch.equal(*map(torch.from_numpy, (Matcher.from_pretrained(seal(copy)).predict(PAIRS), expected)))
 
 
 @pytest.mark.scenario("A8")
-def test_a_matcher_in_use_goes_on_though_its_files_are_replaced(copy, base_models, tmp_path):
+def test_loaded_matcher_does_not_read_replaced_files(copy, base_models, tmp_path):
     base = shutil.copytree(base_models["llama"], tmp_path / "base")
     matcher = Matcher.from_pretrained(copy, base_model=str(base))
     before = matcher.predict(PAIRS)
     with pytest.raises(ResourceError, match="already"), new_folder(copy):
-        pytest.fail("a folder that is there was opened for writing")
+        pytest.fail("an existing folder was opened for writing")
     for file in [*copy.rglob("*.*"), *base.rglob("*.*")]:
-        if file.is_file():  # as a copy tool replaces files: under another name, then renamed
+        if file.is_file():  # like a copy tool: written under another name, then renamed
             other = file.with_name("other")
             other.write_bytes(b"\xff" * file.stat().st_size)
             other.replace(file)

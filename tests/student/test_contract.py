@@ -1,4 +1,4 @@
-"""matcher.json: written and read the same, and every way it can be wrong names the file and the field."""
+"""matcher.json: read back equal to what was saved; errors name the file and the field."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def write(folder, values):
     (folder / CONTRACT).write_text(values if isinstance(values, str) else json.dumps(values))
 
 
-def test_what_is_saved_is_what_is_read(tmp_path):
+def test_read_contract_equals_the_saved_one(tmp_path):
     calibration = {"method": "temperature", "slope": 0.1 + 0.2, "intercept": 0.0}
     contract = ScoreContract.model_validate(VALUES | {"calibration": calibration, "threshold": -1e-17})
     contract.save(tmp_path)
@@ -35,28 +35,28 @@ def test_what_is_saved_is_what_is_read(tmp_path):
     assert (contract.format, contract.pooling, contract.label_ids) == (FORMAT, "mean", (3, 7))
 
 
-def test_a_contract_of_format_1_has_no_review(tmp_path):
+def test_contract_of_format_1_has_no_review_threshold(tmp_path):
     write(tmp_path, VALUES | {"format": 1, "threshold": 0.5})
     assert read_contract(tmp_path).review_threshold is None
 
 
-def test_a_contract_of_format_3_has_no_direction(tmp_path):
+def test_contract_of_format_3_is_not_directed(tmp_path):
     write(tmp_path, VALUES | {"format": 3})
     assert read_contract(tmp_path).directed is False
 
 
-def test_a_contract_of_format_4_reads_texts_as_they_are(tmp_path):
+def test_contract_of_format_4_has_no_text_normalisation(tmp_path):
     write(tmp_path, VALUES | {"format": 4})
     assert read_contract(tmp_path).text_normalisation is None
 
 
-def test_the_score_is_the_answer_unless_it_says_otherwise(tmp_path):
+def test_contract_score_defaults_to_the_answer(tmp_path):
     assert ScoreContract.model_validate(VALUES).score == {"answer": 1.0}
     ScoreContract.model_validate(VALUES | {"score": {"answer": 0.1 + 0.2, "cosine": -7.5}}).save(tmp_path)
     assert read_contract(tmp_path).score == {"answer": 0.1 + 0.2, "cosine": -7.5}
 
 
-def test_a_kept_teacher_and_a_band_without_bounds_are_read_back(tmp_path):
+def test_contract_teacher_and_cascade_are_read_back(tmp_path):
     band = {"low": None, "high": 0.1 + 0.2, "slope": 2.0, "intercept": -0.5}
     values = VALUES | {"score": {"answer": 1.0, "teacher": 0.5}, "teacher": TEACHER, "cascade": band}
     ScoreContract.model_validate(values).save(tmp_path)
@@ -65,7 +65,7 @@ def test_a_kept_teacher_and_a_band_without_bounds_are_read_back(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "change, said",
+    "change, message",
     [
         ({"score": {}}, "score"),
         ({"score": {"length": 1.0}}, "score"),
@@ -76,32 +76,36 @@ def test_a_kept_teacher_and_a_band_without_bounds_are_read_back(tmp_path):
         ({"text_normalisation": 2}, "text_normalisation: "),
         ({"label_ids": [1]}, "label_ids"),
         ({"threshold": "high"}, "threshold: "),
-        ({"threshold": 1.0, "review_threshold": 1.0}, "must lie below threshold 1.0"),
-        ({"symmetric": True, "directed": True}, "a directed matcher cannot be symmetric"),
-        ({"review_threshold": 0.0}, "must lie below threshold None"),
+        ({"threshold": 1.0, "review_threshold": 1.0}, "it must be below threshold, which is 1.0"),
+        ({"symmetric": True, "directed": True}, "directed and symmetric are both true"),
+        ({"review_threshold": 0.0}, "it must be below threshold, which is None"),
         ({"surprise": 1}, "surprise: "),
-        ({"score": {"answer": 1.0, "teacher": 2.0}}, "but none is kept"),
-        ({"cascade": {"low": 0.0, "high": 1.0, "slope": 1.0, "intercept": 0.0}}, "but none is kept"),
+        ({"score": {"answer": 1.0, "teacher": 2.0}}, "but the field teacher is empty"),
+        ({"cascade": {"low": 0.0, "high": 1.0, "slope": 1.0, "intercept": 0.0}}, "but the field teacher is empty"),
         ({"cascade": {"low": 0.0, "high": 1.0, "slope": 0.0, "intercept": 0.0}}, "cascade.slope: "),
         ({"cascade": {"low": 0.0}}, "cascade.high: "),
         ({"score": {"teacher": 2.0}, "teacher": TEACHER}, "must hold the answer or the cosine"),
         ({"teacher": TEACHER | {"kind": "scores"}}, "teacher.kind: "),
     ],
 )
-def test_what_is_wrong_is_named(tmp_path, change, said):
+def test_read_contract_names_the_invalid_field(tmp_path, change, message):
     write(tmp_path, VALUES | change)
     with pytest.raises(ArtefactError) as raised:
         read_contract(tmp_path)
     assert str(tmp_path / CONTRACT) in str(raised.value)
-    assert said in str(raised.value)
+    assert message in str(raised.value)
 
 
-def test_files_that_are_no_contract(tmp_path):
+def test_read_contract_refuses_other_files(tmp_path):
     with pytest.raises(ArtefactError, match="no such file"):
         read_contract(tmp_path)
-    for content, said in (("{", "not readable as JSON"), ("[]", "the whole file"), ("{}", "base_model_name_or_path")):
+    for content, message in (
+        ("{", "not readable as JSON"),
+        ("[]", "the whole file"),
+        ("{}", "base_model_name_or_path"),
+    ):
         write(tmp_path, content)
-        with pytest.raises(ArtefactError, match=said):
+        with pytest.raises(ArtefactError, match=message):
             read_contract(tmp_path)
     for number in ("NaN", "Infinity"):
         write(tmp_path, json.dumps(VALUES | {"threshold": 0}).replace('"threshold": 0', f'"threshold": {number}'))

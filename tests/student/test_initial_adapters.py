@@ -1,4 +1,4 @@
-"""init_from: a second training starts where a first one ended, and only from what fits."""
+"""init_from: a second training starts from the adapters of a first one; adapters that do not fit are refused."""
 
 from __future__ import annotations
 
@@ -28,54 +28,54 @@ LABELS_ALONE = [f"objectives.{name}=0" for name in ("bernoulli_kd", "margin_hing
 
 @pytest.fixture
 def settings(base_models, pair_files, trained) -> dict:
-    """Of a run that starts from `trained`, with the same LoRA."""
+    """Settings of a run that starts from `trained`, with the same LoRA."""
     files = {name: pair_files[name.removesuffix("_file")] for name in ("train_file", "validation_file")}
     shape = {"dtype": "float32", "max_text_length": 16, "lora_r": 4, "readout_r": 8}
     return files | shape | {"model_name_or_path": str(base_models["llama"]), "init_from": trained}
 
 
-def test_the_student_starts_where_the_first_run_ended(settings, trained, caplog):
+def test_init_from_gives_the_scores_of_the_first_run(settings, trained, caplog):
     table, matcher = make_table(12, seed=7), Matcher.from_pretrained(trained)
     expected = score_pairs(matcher.student, table.left, table.right, return_embeddings=True)
     for folder in (trained, f"{trained}/matcher"):
-        begun, _ = fresh_student(TrainConfig.check(settings | {"init_from": folder, "seed": 5}))
-        found = score_pairs(begun, table.left, table.right, return_embeddings=True)
+        student, _ = fresh_student(TrainConfig.check(settings | {"init_from": folder, "seed": 5}))
+        found = score_pairs(student, table.left, table.right, return_embeddings=True)
         np.testing.assert_allclose(found.answer, expected.answer, atol=1e-5)
         np.testing.assert_allclose(found.cosine, expected.cosine, atol=1e-5)
     fresh, _ = fresh_student(TrainConfig.check(settings | {"init_from": None}))
     assert np.abs(score_pairs(fresh, table.left, table.right).answer - expected.answer).max() > 0.1
-    assert all(parameter.requires_grad for name, parameter in begun.named_parameters() if "lora_" in name)
+    assert all(parameter.requires_grad for name, parameter in student.named_parameters() if "lora_" in name)
     assert "was trained with another" not in caplog.text
     fresh_student(TrainConfig.check(settings | {"max_text_length": 12, "reading": "blocked"}))
     assert "was trained with another reading and max_text_length than this run" in caplog.text
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         (
             {"lora_r": 5},
-            r"the LoRA of .* is another one: \d+ tensors differ, first .*: \[4, 48\] there, \[5, 48\] here",
+            r"the LoRA of .* has other shapes: \d+ tensors differ, first .*: \[4, 48\] there, \[5, 48\] in this run",
         ),
         ({"readout_r": 12}, "2 tensors differ"),
-        ({"lora_layers": [0, -1]}, r"14 tensors differ, first .*layers.1.*: \[\d+, \d+\] there, missing here"),
-        ({"lora_alpha": 4}, "lora_alpha / lora_r is 8, here 1"),
+        ({"lora_layers": [0, -1]}, r"14 tensors differ, first .*layers.1.*: \[\d+, \d+\] there, missing in this run"),
+        ({"lora_alpha": 4}, "lora_alpha / lora_r is 8 in .* and 1 in this run"),
     ],
 )
-def test_another_lora_is_refused(settings, changes, said):
-    with pytest.raises(ConfigError, match=said) as raised:
+def test_init_from_refuses_another_lora(settings, changes, message):
+    with pytest.raises(ConfigError, match=message) as raised:
         fresh_student(TrainConfig.check(settings | changes))
     assert str(raised.value).startswith("init_from: ")
 
 
 @pytest.mark.parametrize("other", [{"dtype": "bfloat16"}, "qwen2"])
-def test_another_base_model_is_refused(settings, base_models, other):
+def test_init_from_refuses_another_base_model(settings, base_models, other):
     changes = {"model_name_or_path": str(base_models[other])} if isinstance(other, str) else other
     with pytest.raises(ConfigError, match="give the same base model in the same dtype"):
         fresh_student(TrainConfig.check(settings | changes))
 
 
-def test_folders_without_a_whole_matcher(trained, tmp_path):
+def test_initial_adapters_hash_refuses_incomplete_matchers(trained, tmp_path):
     with pytest.raises(ArtefactError, match="no such folder"):
         initial_adapters_hash(str(tmp_path / "none"))
     with pytest.raises(ArtefactError, match="holds no finished matcher"):
@@ -86,7 +86,7 @@ def test_folders_without_a_whole_matcher(trained, tmp_path):
         initial_adapters_hash(str(damaged))
 
 
-def test_what_a_run_starts_from_is_part_of_it(trained, base_models, pair_files, tmp_path):
+def test_init_from_hash_is_recorded_and_compared(trained, base_models, pair_files, tmp_path):
     first = shutil.copytree(trained, tmp_path / "first")
     words = [
         *given(pair_files),
@@ -111,7 +111,7 @@ def test_what_a_run_starts_from_is_part_of_it(trained, base_models, pair_files, 
         assert "data.init_from_hash was" in done.err
 
 
-def test_a_comparison_knows_what_its_students_start_from(pair_files, trained, tmp_path):
+def test_run_identity_contains_init_from_hash(pair_files, trained, tmp_path):
     files = {f"{name}_file": path for name, path in pair_files.items()}
     sets = {name: read_pairs(path) for name, path in pair_files.items()}
     moved = shutil.copytree(Path(trained) / "matcher", tmp_path / "moved")

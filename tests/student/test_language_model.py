@@ -1,4 +1,4 @@
-"""Loading and hashing a causal LM, and where LoRA goes; adapters in a folder are tested with the student."""
+"""Load and hash a causal LM, and add LoRA to it; test_adapter.py and test_loading.py test saved adapters."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from flipkd.student.language_model import (
 
 @pytest.fixture(scope="module", params=["llama", "gemma3"])
 def saved_tokenizers(request, base_models):
-    """One folder's tokenizer as we load it and as AutoTokenizer does."""
+    """One folder's tokenizer, loaded by `load_saved_tokenizer` and by AutoTokenizer."""
     folder = base_models[request.param]
     return load_saved_tokenizer(folder), load_tokenizer(str(folder))
 
 
-def test_a_loaded_model_is_frozen_and_in_the_dtype_asked_for(base_model):
+def test_load_language_model_freezes_and_casts(base_model):
     for name, dtype in DTYPES.items():
         model = load_language_model(str(base_model), dtype=name)
         assert {p.dtype for p in model.parameters()} == {dtype}
@@ -39,7 +39,7 @@ def test_a_loaded_model_is_frozen_and_in_the_dtype_asked_for(base_model):
         load_tokenizer(str(base_model.parent))
 
 
-def test_the_hash_is_of_the_weights_in_that_dtype_and_of_nothing_else(base_models, tmp_path):
+def test_weights_hash_depends_only_on_weights_and_dtype(base_models, tmp_path):
     model = load_language_model(str(base_models["llama"]), dtype="float32")
     known = weights_hash(model, dtype="float32")
     assert known.startswith("xxh3_128:float32:")
@@ -56,42 +56,42 @@ def test_the_hash_is_of_the_weights_in_that_dtype_and_of_nothing_else(base_model
     "settings, layers, modules",
     [
         ({}, {0, 1, 2}, 7),
-        ({"layers": (0,)}, {0, 2}, 7),  # and always the place that is read
+        ({"layers": (0,)}, {0, 2}, 7),  # and always the readout module
         ({"target_modules": ["v_proj"], "layers": (-1,)}, {2}, 2),
     ],
 )
-def test_lora_goes_where_it_is_told_and_is_wide_where_it_is_read(base_models, settings, layers, modules):
+def test_add_lora_uses_the_chosen_modules_and_ranks(base_models, settings, layers, modules):
     model = load_language_model(str(base_models["qwen2"]), dtype="bfloat16")
     settings = LoraSettings(r=4, readout_r=6, readout_modules=("q_proj",), **settings)
-    model, places = add_lora(model, settings)
-    assert len(places) == 1
-    assert places[0].endswith("layers.2.self_attn.q_proj")
+    model, module_names = add_lora(model, settings)
+    assert len(module_names) == 1
+    assert module_names[0].endswith("layers.2.self_attn.q_proj")
     trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
     assert all("lora_" in name and p.dtype == torch.float32 for name, p in trainable.items())
     found = {name.split("layers.")[1].split(".lora_")[0] for name in trainable}
     assert {int(name.split(".")[0]) for name in found} == layers
     assert len({name.rsplit(".", 1)[1] for name in found}) == modules
     ranks = {name: p.shape[0] for name, p in trainable.items() if "lora_A" in name}
-    assert {rank for name, rank in ranks.items() if places[0] in name} == {6}
-    assert {rank for name, rank in ranks.items() if places[0] not in name} == {4}
-    down = model.get_submodule(f"base_model.model.{places[0]}")
+    assert {rank for name, rank in ranks.items() if module_names[0] in name} == {6}
+    assert {rank for name, rank in ranks.items() if module_names[0] not in name} == {4}
+    down = model.get_submodule(f"base_model.model.{module_names[0]}")
     assert down.scaling["default"] == settings.alpha / settings.r  # the same everywhere, whatever the rank
 
 
-def test_places_that_do_not_exist_are_named(base_models):
-    for settings, said in (
-        (LoraSettings(readout_layers=(3,)), "readout layer 3 does not exist; this model has layers 0 to 2"),
+def test_add_lora_names_missing_layers_and_modules(base_models):
+    for settings, message in (
+        (LoraSettings(readout_layers=(3,)), "readout_layers has layer 3; this model has layers 0 to 2"),
         (LoraSettings(readout_modules=("q_pro",)), "did you mean 'q_proj'"),
         (LoraSettings(target_modules=["qproj"]), "did you mean 'q_proj'"),
-        (LoraSettings(layers=(0, 22)), "lora_layers names layer 22; this model has layers 0 to 2"),
+        (LoraSettings(layers=(0, 22)), "lora_layers has layer 22; this model has layers 0 to 2"),
     ):
         model = load_language_model(str(base_models["llama"]), dtype="float32")
-        with pytest.raises(ConfigError, match=said):
+        with pytest.raises(ConfigError, match=message):
             add_lora(model, settings)
 
 
 @pytest.mark.scenario("X1")
-def test_weights_that_are_cut_off_missing_or_pickled_are_refused(base_models, tmp_path):
+def test_load_language_model_refuses_truncated_missing_and_pickled_weights(base_models, tmp_path):
     for name in ("cut", "none", "pickled"):
         folder = shutil.copytree(base_models["llama"], tmp_path / name)
         weights = folder / "model.safetensors"
@@ -101,34 +101,34 @@ def test_weights_that_are_cut_off_missing_or_pickled_are_refused(base_models, tm
             weights.unlink()
         if name == "pickled":
             torch.save({}, folder / "pytorch_model.bin")
-        error, said = ArtefactError, f"{folder}: not a causal LM that transformers can load"
+        error, message = ArtefactError, f"{folder}: not a causal LM that transformers can load"
         if name == "pickled":
-            error, said = RefusedError, "pytorch_model.bin: pickled weights are not read"
-        with pytest.raises(error, match=said):
+            error, message = RefusedError, "pytorch_model.bin: pickled weights are not read"
+        with pytest.raises(error, match=message):
             load_language_model(str(folder), dtype="float32")
 
 
-def test_weights_that_lack_a_tensor_are_refused(base_models, tmp_path):
+def test_load_language_model_names_a_missing_tensor(base_models, tmp_path):
     from safetensors.torch import load_file, save_file
 
-    folder = shutil.copytree(base_models["llama"], tmp_path / "lacking")
+    folder = shutil.copytree(base_models["llama"], tmp_path / "incomplete")
     state = load_file(folder / "model.safetensors")
     del state["model.layers.1.mlp.up_proj.weight"]
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(ArtefactError, match=r"1 tensors of the model are missing .*layers\.1\.mlp\.up_proj"):
+    with pytest.raises(ArtefactError, match=r"1 tensors of the model are missing, first .*layers\.1\.mlp\.up_proj"):
         load_language_model(str(folder), dtype="float32")
 
 
 @hypothesis.given(st.text(max_size=40) | st.sampled_from(["<think>", "a<bos>b", "<eos><pad>", "\u3000 NA\n"]))
 @hypothesis.settings(deadline=None)
-def test_a_saved_tokenizer_is_the_one_that_transformers_loads(saved_tokenizers, text):
+def test_load_saved_tokenizer_equals_auto_tokenizer(saved_tokenizers, text):
     ours, theirs = saved_tokenizers
     for split in (False, True):
         found, expected = (t([text], add_special_tokens=False, split_special_tokens=split) for t in (ours, theirs))
         assert found["input_ids"] == expected["input_ids"]
 
 
-def test_a_saved_tokenizer_knows_its_special_tokens(saved_tokenizers, tmp_path):
+def test_load_saved_tokenizer_has_the_special_tokens(saved_tokenizers, tmp_path):
     ours, theirs = saved_tokenizers
     for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
         assert getattr(ours, name) == getattr(theirs, name) is not None

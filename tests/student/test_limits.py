@@ -1,4 +1,4 @@
-"""How much goes into one pass: fixed on a CPU, by free memory on a GPU."""
+"""Limits of one pass: fixed on a CPU, by free memory on a GPU."""
 
 import sys
 from types import SimpleNamespace
@@ -27,7 +27,7 @@ def student(device):
 
 @pytest.fixture
 def card(monkeypatch):
-    """A GPU with so many bytes; torch holds some of them, of which some are in use."""
+    """`card(free=..., reserved=..., allocated=...)`: patch torch to report these bytes of GPU memory."""
 
     def make(*, free, reserved=0, allocated=0):
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _device: (free, 10 * free))
@@ -37,7 +37,7 @@ def card(monkeypatch):
     return make
 
 
-def test_bytes_of_a_token_in_closed_form():
+def test_bytes_per_token_in_closed_form():
     mlp, hidden, queries, keys = 3 * 256, 4 * 64, 4 * 4 * 16, 4 * 2 * 16
     assert bytes_per_token(config()) == 2 * (mlp + hidden + queries + keys) + 8 * 64
 
@@ -51,34 +51,34 @@ def test_bytes_of_a_token_in_closed_form():
         ({"head_dim": None}, {"head_dim": 64 // 4}),
     ],
 )
-def test_what_a_config_does_not_say_is_what_models_then_have(left_out, same):
+def test_bytes_per_token_of_configs_with_missing_sizes(left_out, same):
     assert bytes_per_token(config(**left_out)) == bytes_per_token(config(**same))
 
 
 @pytest.mark.parametrize("name", PLAIN)
-def test_each_size_counts(name):
+def test_bytes_per_token_grows_with_each_size(name):
     assert bytes_per_token(config(**{name: 2 * PLAIN[name]})) > bytes_per_token(config())
 
 
 @pytest.mark.parametrize("batch_size, rows", [(None, CPU_ROWS), (7, 7)])
-def test_on_a_cpu_the_cache_is_the_limit(batch_size, rows):
+def test_batch_limits_are_fixed_on_a_cpu(batch_size, rows):
     assert BatchLimits.of(student("cpu"), batch_size) == BatchLimits(rows, CPU_TOKENS)
 
 
 @pytest.mark.parametrize("batch_size, rows", [(None, sys.maxsize), (7, 7)])
-def test_on_a_gpu_what_is_free_is_the_limit(card, batch_size, rows):
+def test_batch_limits_follow_free_memory_on_a_gpu(card, batch_size, rows):
     token = bytes_per_token(config())
     card(free=1000 * token)
     assert BatchLimits.of(student("cuda"), batch_size) == BatchLimits(rows, int(1000 * SHARE))
 
 
-def test_what_torch_holds_and_does_not_use_is_free(card):
+def test_batch_limits_count_unused_reserved_memory_as_free(card):
     token = bytes_per_token(config())
     card(free=1000 * token, reserved=800 * token, allocated=200 * token)
     assert BatchLimits.of(student("cuda"), None).tokens == int(1600 * SHARE)
 
 
-def test_there_is_a_most_and_a_least(card):
+def test_batch_limits_have_a_minimum_and_a_maximum(card):
     card(free=2**50)
     assert BatchLimits.of(student("cuda"), None).tokens == GPU_TOKENS
     card(free=10)

@@ -1,4 +1,4 @@
-"""Saving, loading, merging and compiling a student; wrong bases, damaged folders, names that do not exist."""
+"""Save, load, merge and compile a student; wrong base models, damaged folders, unknown names."""
 
 import json
 import shutil
@@ -26,7 +26,7 @@ def save(student, contract, folder):
 
 @pytest.mark.parametrize("family", ["qwen2", "llama", "gemma3"])
 @pytest.mark.parametrize("merge", [False, True])
-def test_a_saved_student_scores_the_same(make_student, tmp_path, family, merge):
+def test_load_student_gives_the_same_scores(make_student, tmp_path, family, merge):
     student, contract = make_student(family)
     randomise(student)
     before = score_pairs(student, LEFT, RIGHT, return_embeddings=True)
@@ -43,7 +43,7 @@ def test_a_saved_student_scores_the_same(make_student, tmp_path, family, merge):
 
 
 def unique_graphs() -> int:
-    """How many graphs torch.compile has made in this process."""
+    """Return the number of graphs that torch.compile has compiled in this process."""
     from torch._dynamo.utils import counters
 
     return counters["stats"]["unique_graphs"]
@@ -51,22 +51,22 @@ def unique_graphs() -> int:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of inductor and dynamo, about themselves
-def test_compiled_layers_read_and_learn_as_the_plain_ones(make_student):
+def test_compile_layers_keeps_outputs_and_gradients(make_student):
     found = []
     for torch_compile in (False, True):
         student = randomise(make_student("llama", torch_compile=torch_compile)[0])
-        reading = student(student.collate(LEFT, RIGHT, return_embeddings=True))
-        (reading.answers.sum() + (reading.left * reading.right).sum()).backward()
+        output = student(student.collate(LEFT, RIGHT, return_embeddings=True))
+        (output.answers.sum() + (output.left * output.right).sum()).backward()
         gradients = [p.grad for p in student.parameters() if p.requires_grad]
-        found.append([reading.answers, reading.left, reading.right, *gradients])
+        found.append([output.answers, output.left, output.right, *gradients])
         compiled = unique_graphs()
         found[-1].append(torch.from_numpy(score_pairs(student, LEFT, RIGHT).answer))
-        assert unique_graphs() == compiled  # scoring reads behind a prefix, through layers as they are written
+        assert unique_graphs() == compiled  # scoring with a prefix cache runs the layers in eager mode
     assert len(found[0]) > 20
     assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(*found, strict=True))
 
 
-def test_compiling_needs_a_compiler(make_student, monkeypatch):
+def test_compile_layers_needs_a_compiler(make_student, monkeypatch):
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
@@ -75,7 +75,7 @@ def test_compiling_needs_a_compiler(make_student, monkeypatch):
 
 
 @pytest.mark.scenario("A4")
-def test_another_base_model_is_refused(make_student, base_models, tmp_path):
+def test_load_student_refuses_another_base_model(make_student, base_models, tmp_path):
     from tiny import build_model, build_tokenizer
 
     student, contract = make_student("llama")
@@ -94,7 +94,7 @@ def test_another_base_model_is_refused(make_student, base_models, tmp_path):
 
 
 @pytest.mark.scenario("A2")
-def test_a_damaged_folder_is_refused_whichever_file_it_is(make_student, tmp_path):
+def test_load_student_refuses_any_damaged_file(make_student, tmp_path):
     student, contract = make_student()
     folder = save(student, contract, tmp_path / "m")
     for file in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != "manifest.json"):
@@ -109,7 +109,7 @@ def test_a_damaged_folder_is_refused_whichever_file_it_is(make_student, tmp_path
 
 
 @pytest.mark.scenario("A4")
-def test_another_adapter_or_template_is_refused(make_student, tmp_path):
+def test_load_student_refuses_another_adapter(make_student, tmp_path):
     student, contract = make_student()
     folder = save(student, contract, tmp_path / "m")
     state = folder / "adapter" / "adapter_config.json"
@@ -122,7 +122,7 @@ def test_another_adapter_or_template_is_refused(make_student, tmp_path):
 
 
 @pytest.mark.scenario("A6")
-def test_a_newer_format_says_so(make_student, tmp_path):
+def test_load_student_refuses_a_newer_format(make_student, tmp_path):
     student, contract = make_student()
     folder = save(student, contract, tmp_path / "m")
     values = json.loads((folder / "matcher.json").read_text())
@@ -132,7 +132,7 @@ def test_a_newer_format_says_so(make_student, tmp_path):
         load_student(folder)
 
 
-def test_a_folder_that_is_no_model_is_refused(tmp_path):
+def test_load_language_model_refuses_other_folders(tmp_path):
     from flipkd.student.language_model import load_language_model
 
     with pytest.raises(ArtefactError, match=r"no config\.json"):
@@ -142,7 +142,7 @@ def test_a_folder_that_is_no_model_is_refused(tmp_path):
         load_language_model(str(tmp_path))
 
 
-def test_unknown_dtype_and_modules_name_the_nearest(base_models, make_student):
+def test_new_student_suggests_the_nearest_dtype_and_module(base_models, make_student):
     with pytest.raises(ConfigError, match="did you mean 'bfloat16'"):
         make_student(dtype="bfloat")
     with pytest.raises(ConfigError, match="all-linear"):

@@ -1,4 +1,4 @@
-"""The fused LoRA layer against peft's own: outputs, gradients, and when it steps aside."""
+"""The fused LoRA layer against peft's own: outputs, gradients, and the cases that use peft's forward."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from flipkd.student.lora import CopyAdapters, FusedLinear
 LEFT, RIGHT = ["my card was stolen", "pin"], ["where is my transfer", "fee"]
 
 
-def test_copies_take_gradients_back_in_the_adapters_dtype():
+def test_copy_adapters_returns_gradients_in_the_adapters_dtype():
     tensors = [
         torch.randn(2, 3, requires_grad=True),
         torch.randn(4, requires_grad=True),
@@ -29,7 +29,7 @@ def test_copies_take_gradients_back_in_the_adapters_dtype():
     assert not tensors[2].grad.any()
 
 
-def test_copies_that_are_joined_take_gradients_back_each_to_its_own():
+def test_copy_adapters_splits_the_gradients_of_joined_copies():
     tensors = [torch.randn(rows, 3, requires_grad=True) for rows in (2, 1, 4)]
     joined, single = CopyAdapters.apply(torch.float32, [1.0, 2.0, 3.0], [2, 1], *tensors)
     expected = torch.cat([tensors[0], 2 * tensors[1]]), 3 * tensors[2]
@@ -49,14 +49,14 @@ def unfused(student):
 
 
 @pytest.mark.parametrize("dtype,tolerance", [("float32", 1e-5), ("bfloat16", 0.03)])
-def test_student_is_the_same_with_pefts_own_layers(make_student, base_model, dtype, tolerance):
+def test_fused_linear_equals_pefts_layers(make_student, base_model, dtype, tolerance):
     found = []
     for change in (lambda s: s, unfused):
         student = change(randomise(make_student(base_model.name, dtype=dtype)[0]))
-        reading = student(student.collate(LEFT, RIGHT, return_embeddings=True))
-        (reading.answers.sum() + reading.left[:, 0].sum()).backward()
+        output = student(student.collate(LEFT, RIGHT, return_embeddings=True))
+        (output.answers.sum() + output.left[:, 0].sum()).backward()
         gradients = torch.cat([p.grad.flatten() for _, p in sorted(student.named_parameters()) if p.grad is not None])
-        found.append((reading, gradients))
+        found.append((output, gradients))
     (fused, ours), (own, expected) = found
     torch.testing.assert_close(fused.answers, own.answers, atol=tolerance, rtol=tolerance)
     torch.testing.assert_close(fused.left, own.left, atol=tolerance, rtol=tolerance)
@@ -64,7 +64,7 @@ def test_student_is_the_same_with_pefts_own_layers(make_student, base_model, dty
     assert float((ours - expected).norm() / expected.norm()) < tolerance
 
 
-def test_every_linear_layer_is_fused_and_keeps_pefts_names(make_student):
+def test_fuse_covers_every_lora_layer(make_student):
     student, _ = make_student()
     lora = [module for module in student.modules() if isinstance(module, peft_layer.LoraLayer)]
     assert lora
@@ -72,14 +72,14 @@ def test_every_linear_layer_is_fused_and_keeps_pefts_names(make_student):
     assert len(student.adapters.layers) == len(lora)
 
 
-def test_dropout_and_merging_go_pefts_own_way(make_student):
+def test_fused_linear_uses_peft_for_dropout_and_merged_weights(make_student):
     student, _ = make_student(lora=LoraSettings(r=4, readout_r=4, dropout=0.5))
     randomise(student).train()
     layer, x = student.adapters.layers[0], torch.randn(50, 32)
     student.adapters.copy()
     torch.manual_seed(0)
     first = layer(x)
-    assert not torch.equal(layer(x), first), "dropout is drawn anew"
+    assert not torch.equal(layer(x), first), "dropout differs between calls"
     student.eval()
     student.adapters.copy()
     expected = layer(x)
@@ -87,7 +87,7 @@ def test_dropout_and_merging_go_pefts_own_way(make_student):
     torch.testing.assert_close(layer(x), expected, atol=1e-5, rtol=1e-4)
 
 
-def test_copies_of_an_earlier_pass_are_never_used_for_changed_weights(make_student):
+def test_adapters_copy_follows_changed_weights(make_student):
     student, _ = make_student(dtype="bfloat16")
     student.train()
     batch = student.collate(LEFT, RIGHT, return_embeddings=False)

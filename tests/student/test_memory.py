@@ -1,4 +1,4 @@
-"""The memory that is computed from a shape, against what the tensors of tiny models really take."""
+"""The estimated memory of a shape against the measured allocations of tiny models."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from flipkd.student.memory import Memory, largest_batch, scoring_memory, shape_o
 
 FAMILIES = ("qwen2", "llama", "gemma3")
 LORA = LoraSettings(r=4, alpha=8, readout_r=12)
-TOLERANCE = 0.25  # found: at most 17 %
+TOLERANCE = 0.25  # measured: at most 17 %
 BATCHES = [("bfloat16", 8, 40), ("bfloat16", 64, 40), ("float32", 32, 8)]
 
 
-def read(make_student, family, *, dtype, rows, words):
-    """A student with torch's own kernel, and a batch of `rows` equal pairs: no padding, as rows laid end to end have none."""
+def student_and_batch(make_student, family, *, dtype, rows, words):
+    """A student with torch's kernel, a batch of `rows` equal pairs (so no padding, as in packed rows), and its tokens."""
     student, _ = make_student(family, dtype=dtype, lora=LORA, attn_implementation="sdpa", max_text_length=128)
     text = " ".join(["card"] * words)
     batch = student.collate([text] * rows, [text] * rows, return_embeddings=True)
@@ -26,7 +26,7 @@ def read(make_student, family, *, dtype, rows, words):
     return student, batch, batch["segment"].numel()
 
 
-def made_by(student, batch):
+def allocations_of(student, batch):
     return Allocations([*student.parameters(), *student.buffers(), *batch.values()])
 
 
@@ -40,40 +40,40 @@ def shape(base_models):
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("dtype, rows, words", BATCHES)
 @pytest.mark.parametrize("checkpointing", [False, True])
-def test_training_takes_what_is_computed(make_student, shape, family, dtype, rows, words, checkpointing):
-    student, batch, tokens = read(make_student, family, dtype=dtype, rows=rows, words=words)
+def test_training_memory_equals_measured_allocations(make_student, shape, family, dtype, rows, words, checkpointing):
+    student, batch, tokens = student_and_batch(make_student, family, dtype=dtype, rows=rows, words=words)
     if checkpointing:
         student.language_model.activation_checkpointing_enable()
     student.train()
     optimizer = torch.optim.AdamW([p for p in student.parameters() if p.requires_grad])
-    with made_by(student, batch) as made:
-        reading = student(batch)
-        loss = reading.answers.sum() + (reading.left * reading.right).sum()
-        kept = made.now
+    with allocations_of(student, batch) as allocations:
+        output = student(batch)
+        loss = output.answers.sum() + (output.left * output.right).sum()
+        stored = allocations.now
         loss.backward()
         optimizer.step()
     expected = training_memory(shape(family), tokens=tokens, dtype=dtype, activation_checkpointing=checkpointing)
-    assert kept == pytest.approx(expected.activations + expected.copies, rel=TOLERANCE)
-    assert made.peak == pytest.approx(expected.total - expected.weights - expected.adapters, rel=TOLERANCE)
+    assert stored == pytest.approx(expected.activations + expected.copies, rel=TOLERANCE)
+    assert allocations.peak == pytest.approx(expected.total - expected.weights - expected.adapters, rel=TOLERANCE)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("dtype, rows, words", BATCHES)
-def test_scoring_takes_what_is_computed(make_student, shape, family, dtype, rows, words):
-    student, batch, tokens = read(make_student, family, dtype=dtype, rows=rows, words=words)
-    with torch.no_grad(), made_by(student, batch) as made:
+def test_scoring_memory_equals_measured_allocations(make_student, shape, family, dtype, rows, words):
+    student, batch, tokens = student_and_batch(make_student, family, dtype=dtype, rows=rows, words=words)
+    with torch.no_grad(), allocations_of(student, batch) as allocations:
         student(batch)
     expected = scoring_memory(shape(family), tokens=tokens, dtype=dtype)
-    assert made.peak == pytest.approx(expected.workspace + expected.copies, rel=TOLERANCE)
+    assert allocations.peak == pytest.approx(expected.workspace + expected.copies, rel=TOLERANCE)
     assert expected.gradients == expected.optimizer == expected.activations == 0
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
-def test_weights_and_adapters_are_counted_to_the_byte(make_student, shape, family, dtype):
+def test_training_memory_of_weights_and_adapters_is_exact(make_student, shape, family, dtype):
     student, _ = make_student(family, dtype=dtype, lora=LORA)
     sizes = {True: 0, False: 0}
-    for parameter in student.parameters():  # embeddings and LM head once where they are tied, as in gemma3
+    for parameter in student.parameters():  # tied embeddings and LM head count once, as in gemma3
         sizes[parameter.requires_grad] += parameter.numel() * parameter.element_size()
     expected = training_memory(shape(family), tokens=10, dtype=dtype)
     assert (expected.weights, expected.adapters) == (sizes[False], sizes[True])
@@ -83,30 +83,30 @@ def test_weights_and_adapters_are_counted_to_the_byte(make_student, shape, famil
     assert expected.total == sum(expected.parts.values())
 
 
-def test_a_larger_rank_and_more_places_are_more_adapters(shape):
+def test_shape_of_counts_ranks_and_readout_modules(shape):
     small, wide, everywhere = (
         shape("llama", readout_modules=("q_proj",), **more)
         for more in ({}, {"readout_r": 20}, {"readout_layers": (0, 1, 2)})
     )
     assert wide.adapters - small.adapters == 8 * (32 + 32)
     assert everywhere.adapters - small.adapters == 2 * 8 * (32 + 32)
-    assert (small.places, everywhere.places) == (1, 3)
-    with pytest.raises(ConfigError, match="readout layer 7 does not exist"):
+    assert (small.readout_modules, everywhere.readout_modules) == (1, 3)
+    with pytest.raises(ConfigError, match="readout_layers has layer 7"):
         shape("llama", readout_layers=(7,))
 
 
-def test_four_bits_change_the_linear_modules_alone(shape):
+def test_training_memory_in_4_bits_changes_only_linear_modules(shape):
     llama = shape("llama")
-    whole, four = (training_memory(llama, tokens=0, load_in_4bit=on) for on in (False, True))
-    assert whole.weights - four.weights == pytest.approx(llama.linear * (2 - 4.127 / 8), abs=0.001 * llama.linear)
+    original, four = (training_memory(llama, tokens=0, load_in_4bit=on) for on in (False, True))
+    assert original.weights - four.weights == pytest.approx(llama.linear * (2 - 4.127 / 8), abs=0.001 * llama.linear)
     assert four.workspace == 2 * llama.largest
-    same = [name for name in whole.parts if whole.parts[name] == four.parts[name]]
-    assert set(whole.parts) - set(same) == {"weights", "workspace"}
+    same = [name for name in original.parts if original.parts[name] == four.parts[name]]
+    assert set(original.parts) - set(same) == {"weights", "workspace"}
 
 
 @pytest.mark.parametrize("load_in_4bit", [False, True])
 @pytest.mark.parametrize("checkpointing", [False, True])
-def test_the_largest_batch_is_the_last_that_fits(shape, load_in_4bit, checkpointing):
+def test_largest_batch_is_the_last_that_fits(shape, load_in_4bit, checkpointing):
     switches = {"load_in_4bit": load_in_4bit, "activation_checkpointing": checkpointing}
     budget = 5_000_000
     pairs = largest_batch(shape("qwen2"), budget=budget, tokens_per_pair=45, **switches)
@@ -115,5 +115,5 @@ def test_the_largest_batch_is_the_last_that_fits(shape, load_in_4bit, checkpoint
     assert largest_batch(shape("qwen2"), budget=1000, tokens_per_pair=45, **switches) == 0
 
 
-def test_parts_are_named_once():
+def test_memory_parts_are_in_order():
     assert list(Memory(1, 2, 3, 4, 5, 6, 7).parts.values()) == [1, 2, 3, 4, 5, 6, 7]

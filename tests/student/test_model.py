@@ -1,4 +1,4 @@
-"""Student: one pass gives answers and vectors; families, readings, padding, precision."""
+"""Student: answers and embeddings of one pass, by family, reading, padding and precision."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ RIGHT = ["the machine kept my card", "can I change the pin of my card", "fee"]
 @pytest.mark.scenario("N1")
 @pytest.mark.parametrize("family", ["qwen2", "llama", "gemma3"])
 @pytest.mark.parametrize("reading", ["joint", "separate", "blocked"])
-def test_batch_size_padding_and_order_change_nothing(make_student, family, reading):
+def test_score_pairs_does_not_depend_on_batch_size_padding_and_order(make_student, family, reading):
     student, _ = make_student(family, reading=reading)
     randomise(student)
     together = score_pairs(student, LEFT, RIGHT, return_embeddings=True, batch_size=3)
@@ -23,9 +23,7 @@ def test_batch_size_padding_and_order_change_nothing(make_student, family, readi
         assert together.answer[i] == pytest.approx(alone[i].answer[0], abs=1e-5)
         assert together.cosine[i] == pytest.approx(alone[i].cosine[0], abs=1e-5)
         assert together.answer[i] == pytest.approx(backwards.answer[2 - i], abs=1e-5)
-    assert len({round(float(x), 4) for x in together.answer}) == 3, (
-        "scores must tell pairs apart for this to mean anything"
-    )
+    assert len({round(float(x), 4) for x in together.answer}) == 3, "the test needs different scores"
 
 
 @pytest.mark.parametrize("family", ["qwen2", "llama", "gemma3"])
@@ -38,7 +36,7 @@ def test_answer_is_the_models_own_logits_for_the_label_words(make_student, famil
     assert score_pairs(student, LEFT[:1], RIGHT[:1]).answer[0] == pytest.approx(float(own[1] - own[0]), abs=1e-5)
 
 
-def test_no_logits_of_the_whole_vocabulary_exist(make_student):
+def test_score_pairs_does_not_run_the_lm_head(make_student):
     student, _ = make_student()
     seen = []
     head = student.language_model.get_output_embeddings()
@@ -48,16 +46,16 @@ def test_no_logits_of_the_whole_vocabulary_exist(make_student):
 
 
 @pytest.mark.parametrize("family", ["qwen2", "llama", "gemma3"])
-def test_blocked_vectors_equal_those_of_the_texts_alone(make_student, family):
+def test_blocked_embeddings_equal_those_of_the_texts_alone(make_student, family):
     student, _ = make_student(family, reading="blocked")
     randomise(student)
     with torch.no_grad():
-        reading = student(student.collate(LEFT, RIGHT, return_embeddings=True))
-    torch.testing.assert_close(reading.left, torch.from_numpy(encode_texts(student, LEFT)), atol=1e-5, rtol=1e-4)
-    torch.testing.assert_close(reading.right, torch.from_numpy(encode_texts(student, RIGHT)), atol=1e-5, rtol=1e-4)
+        output = student(student.collate(LEFT, RIGHT, return_embeddings=True))
+    torch.testing.assert_close(output.left, torch.from_numpy(encode_texts(student, LEFT)), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(output.right, torch.from_numpy(encode_texts(student, RIGHT)), atol=1e-5, rtol=1e-4)
 
 
-def test_joint_right_vector_depends_on_the_left_text_and_separate_does_not(make_student):
+def test_right_embedding_depends_on_the_left_text_only_in_joint_reading(make_student):
     for reading, same in (("joint", False), ("separate", True), ("blocked", True)):
         student, _ = make_student(reading=reading)
         randomise(student)
@@ -72,5 +70,5 @@ def test_bfloat16_base_keeps_float32_adapters_and_float32_results(make_student):
     dtypes = {name.split(".")[-3] if "lora" in name else "base": p.dtype for name, p in student.named_parameters()}
     assert dtypes["lora_A"] == dtypes["lora_B"] == torch.float32
     assert dtypes["base"] == torch.bfloat16
-    reading = student(student.collate(LEFT, RIGHT, return_embeddings=True))
-    assert reading.answers.dtype == reading.left.dtype == torch.float32
+    output = student(student.collate(LEFT, RIGHT, return_embeddings=True))
+    assert output.answers.dtype == output.left.dtype == torch.float32

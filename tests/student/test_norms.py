@@ -1,4 +1,4 @@
-"""Fused RMS norms: the same numbers and gradients in every family, and others left alone."""
+"""Fused RMS norms: equal outputs and gradients in every family; other norms stay unchanged."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def perturbed(family):
 
 
 @pytest.mark.parametrize("family,count", [("qwen2", 7), ("llama", 7), ("gemma3", 19)])
-def test_models_stay_the_same(family, count):
+def test_fuse_norms_keeps_the_outputs(family, count):
     model = perturbed(family)
     ids = torch.arange(12)[None]
     before = model(ids).logits
@@ -29,11 +29,11 @@ def test_models_stay_the_same(family, count):
     torch.testing.assert_close(model(ids).logits, before, atol=1e-5, rtol=1e-5)
     assert [name for name, _ in model.named_parameters()] == names
     assert list(model.state_dict()) == state
-    assert fuse_norms(model) == 0, "a second time there is nothing left to exchange"
+    assert fuse_norms(model) == 0, "a second call finds nothing to replace"
 
 
 @pytest.mark.parametrize("family", ["qwen2", "gemma3"])
-def test_bfloat16_is_rounded_once(family):
+def test_fused_norm_rounds_bfloat16_once(family):
     model = perturbed(family).bfloat16()
     norm = model.model.norm
     x = torch.randn(5, 32).bfloat16().requires_grad_()
@@ -48,7 +48,7 @@ def test_bfloat16_is_rounded_once(family):
     torch.testing.assert_close(torch.autograd.grad((found * direction).sum(), x)[0], own, atol=0.02, rtol=0.05)
 
 
-def test_a_norm_of_another_kind_is_left_alone():
+def test_fuse_norms_skips_other_norms():
     class OddRMSNorm(torch.nn.Module):
         def __init__(self):
             super().__init__()

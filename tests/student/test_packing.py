@@ -1,4 +1,4 @@
-"""Packed rows against padded ones: the same answers, vectors and gradients in every reading, and no query that sees nothing."""
+"""Packed against padded rows: equal answers, embeddings and gradients in every reading; every query attends to a key."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ READINGS = ["joint", "separate", "blocked"]
 
 def gradients(student, batch):
     student.zero_grad()
-    reading = student(batch)
-    loss = (reading.answers * torch.tensor([1.0, -0.5])).sum() + (reading.left * reading.right.flip(0)).sum()
+    output = student(batch)
+    loss = (output.answers * torch.tensor([1.0, -0.5])).sum() + (output.left * output.right.flip(0)).sum()
     loss.backward()
-    return reading, {name: p.grad for name, p in student.named_parameters() if p.grad is not None}
+    return output, {name: p.grad for name, p in student.named_parameters() if p.grad is not None}
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("reading", READINGS)
-def test_packed_equals_padded_with_gradients(make_student, family, reading):
+def test_packed_attention_equals_padded_rows_with_gradients(make_student, family, reading):
     found = {}
     for name in (GROUPED, PACKED):
         student, _ = make_student(family, reading=reading, attn_implementation=name)
@@ -45,7 +45,7 @@ def test_packed_equals_padded_with_gradients(make_student, family, reading):
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("reading", READINGS)
-def test_scores_and_vectors_are_those_of_padded_rows(make_student, family, reading):
+def test_packed_scores_and_embeddings_equal_those_of_padded_rows(make_student, family, reading):
     scores, vectors = {}, {}
     for name in (GROUPED, PACKED):
         student, _ = make_student(family, reading=reading, attn_implementation=name)
@@ -57,7 +57,7 @@ def test_scores_and_vectors_are_those_of_padded_rows(make_student, family, readi
     assert vectors[PACKED] == pytest.approx(vectors[GROUPED], abs=1e-5)
 
 
-def test_rows_longer_than_a_sliding_window_see_no_further_back(make_student):
+def test_packed_attention_respects_the_sliding_window(make_student):
     found = {}
     for name in (GROUPED, PACKED):
         student, _ = make_student("gemma3", max_text_length=100, attn_implementation=name)
@@ -75,8 +75,8 @@ def test_rows_longer_than_a_sliding_window_see_no_further_back(make_student):
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("reading", READINGS)
 @pytest.mark.parametrize("implementation", [PACKED, GROUPED, "sdpa", "eager"])
-def test_every_query_sees_at_least_one_key(make_student, monkeypatch, family, reading, implementation):
-    """In training and scoring, with and without a prefix: on CUDA a query that sees nothing is NaN."""
+def test_every_query_attends_to_at_least_one_key(make_student, monkeypatch, family, reading, implementation):
+    """In training and scoring, with and without a prefix cache: on CUDA a query without keys gives NaN."""
     from transformers import AttentionInterface
     from transformers.models.gemma3 import modeling_gemma3
     from transformers.models.llama import modeling_llama
@@ -84,7 +84,7 @@ def test_every_query_sees_at_least_one_key(make_student, monkeypatch, family, re
 
     seen = []
 
-    def watched(inner):
+    def recorded(inner):
         def attend(module, query, key, value, mask, *args, **settings):
             seen.append((query.shape, key.shape, mask))
             return inner(module, query, key, value, mask, *args, **settings)
@@ -94,52 +94,52 @@ def test_every_query_sees_at_least_one_key(make_student, monkeypatch, family, re
     student, _ = make_student(family, reading=reading, attn_implementation=implementation)
     if implementation == "eager":
         for module in (modeling_gemma3, modeling_llama, modeling_qwen2):
-            monkeypatch.setattr(module, "eager_attention_forward", watched(module.eager_attention_forward))
+            monkeypatch.setattr(module, "eager_attention_forward", recorded(module.eager_attention_forward))
     elif implementation == PACKED:
-        monkeypatch.setattr(attention, "grouped_attention", watched(attention.grouped_attention))
+        monkeypatch.setattr(attention, "grouped_attention", recorded(attention.grouped_attention))
     else:
         inner = AttentionInterface._global_mapping[implementation]
-        monkeypatch.setitem(AttentionInterface._global_mapping, implementation, watched(inner))
+        monkeypatch.setitem(AttentionInterface._global_mapping, implementation, recorded(inner))
     student(student.collate(LEFT, RIGHT, return_embeddings=True))
-    if student.head_fits and not student.padding_free:
-        head = student.read_head()
-        batch = student.collate(LEFT, RIGHT, return_embeddings=True, after_head=True)
+    if student.can_cache_head and not student.padding_free:
+        head = student.encode_head()
+        batch = student.collate(LEFT, RIGHT, return_embeddings=True, drop_head=True)
         student(batch, prefix=head, text_prefix=head)
     score_pairs(student, LEFT, RIGHT, return_embeddings=True)
     score_pairs(student, ["pin"] * 3, RIGHT[:3])
     encode_texts(student, LEFT)
     assert seen
     for query, key, mask in seen:
-        if mask is None:  # the kernel's own causal mask, of which the first query sees the first key
+        if mask is None:  # the kernel's own causal mask, in which the first query attends to the first key
             assert query[2] in (key[2], 1)
             continue
-        sees = mask if mask.dtype == torch.bool else mask > torch.finfo(mask.dtype).min / 2
-        assert sees.any(dim=-1).all(), f"{implementation}: {mask.shape}"
+        attends = mask if mask.dtype == torch.bool else mask > torch.finfo(mask.dtype).min / 2
+        assert attends.any(dim=-1).all(), f"{implementation}: {mask.shape}"
 
 
-def test_the_copies_and_their_gradients_are_each_others_inverse(tokenizer):
+def test_pad_rows_and_unpad_rows_are_inverse(tokenizer):
     from flipkd.student.prompt import Prompt, Template
 
     rows = Prompt(tokenizer, Template(), max_text_length=16).pair_rows(LEFT, RIGHT)
     packed, padded = pack(rows), pad(rows, padding_id=0)
-    places = packed["gather"], packed["scatter"]
+    indices = packed["gather"], packed["scatter"]
     x = torch.randn(len(packed["scatter"]), 3, dtype=torch.float64, requires_grad=True)
-    whole = pad_rows(x, *places)
-    assert whole.shape[0] == padded["segment"].numel()
-    assert torch.equal(unpad_rows(whole, *places), x)
-    assert torch.autograd.gradcheck(lambda x: unpad_rows(pad_rows(x, *places) * 2, *places), x)
-    y = torch.randn(whole.shape, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda y: unpad_rows(y, *places), y)
+    repadded = pad_rows(x, *indices)
+    assert repadded.shape[0] == padded["segment"].numel()
+    assert torch.equal(unpad_rows(repadded, *indices), x)
+    assert torch.autograd.gradcheck(lambda x: unpad_rows(pad_rows(x, *indices) * 2, *indices), x)
+    y = torch.randn(repadded.shape, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda y: unpad_rows(y, *indices), y)
 
 
-def test_packed_rows_are_the_default_on_a_gpu_alone(make_student, monkeypatch):
+def test_choose_attention_auto_is_packed_only_on_a_gpu(make_student, monkeypatch):
     assert not make_student()[0].padding_free
     monkeypatch.setattr(attention, "best_device", lambda: "cuda")
     assert make_student()[0].padding_free
     assert not make_student(attn_implementation="sdpa")[0].padding_free
 
 
-def test_layers_with_a_state_of_their_own_are_never_packed(monkeypatch):
+def test_choose_attention_never_packs_layers_with_other_state(monkeypatch):
     from transformers import Lfm2Config, Lfm2ForCausalLM
 
     shape = {"hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 4, "num_key_value_heads": 2}
@@ -148,11 +148,11 @@ def test_layers_with_a_state_of_their_own_are_never_packed(monkeypatch):
     monkeypatch.setattr(attention, "best_device", lambda: "cuda")
     choose_attention(model, "auto")
     assert model.config._attn_implementation == "sdpa"
-    with pytest.raises(ConfigError, match="cannot read rows without padding"):
+    with pytest.raises(ConfigError, match="does not support packed rows"):
         choose_attention(model, PACKED)
 
 
-def test_packed_inputs_are_padded_and_padded_ones_left_alone(make_student):
+def test_padder_pads_only_packed_batches(make_student):
     student, _ = make_student("llama")
     rows = student.prompt.pair_rows(LEFT, RIGHT)
     packed, padded = pack(rows), pad(rows, padding_id=0)
@@ -164,10 +164,10 @@ def test_packed_inputs_are_padded_and_padded_ones_left_alone(make_student):
     assert padder(padded) is None
 
 
-def test_the_last_state_is_that_of_the_last_real_token(make_student):
+def test_last_states_are_those_of_the_last_real_tokens(make_student):
     student, _ = make_student("llama")
     rows = student.prompt.pair_rows(LEFT, RIGHT)
-    assert len({len(row) for row in rows}) > 1, "rows must differ in length for this to mean anything"
+    assert len({len(row) for row in rows}) > 1, "the test needs rows of different lengths"
     ends = torch.tensor([len(row) for row in rows]).cumsum(0)
     packed, padded = pack(rows), pad(rows, padding_id=0)
     states = torch.arange(2.0 * int(ends[-1])).view(1, -1, 2)

@@ -1,4 +1,4 @@
-"""A prefix that is read once gives the scores of rows that are read whole, and is what the rows have in common."""
+"""The prefix cache gives the scores of complete rows, and a shared prefix is what the rows have in common."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from flipkd.student.prefix import KEPT, Prefix, Prefixes, drop_prefix, shared_prefix
+from flipkd.student.prefix import CACHE_SIZE, Prefix, PrefixCache, drop_prefix, shared_prefix
 from flipkd.student.rows import LEFT_HEAD, RIGHT_HEAD
 from flipkd.student.scoring import score_pairs
 
@@ -14,8 +14,8 @@ LEFT = ["my card was lost", "fee", "my card is here", "where is my transfer toda
 RIGHT = ["where is the card", "a long question about a fee abroad", "pin", "my card"]
 
 
-def loud(student):
-    """LoRA that can be seen: B = 0 would hide it."""
+def with_visible_lora(student):
+    """Set B to random values; with B = 0 LoRA would have no effect."""
     generator = torch.Generator().manual_seed(1)
     for name, parameter in student.named_parameters():
         if "lora_B" in name:
@@ -24,16 +24,16 @@ def loud(student):
 
 
 @torch.no_grad()
-def whole(student, left, right):
-    reading = student(student.collate(left, right, return_embeddings=True), return_embeddings=True)
-    return (reading.answers[:, 1] - reading.answers[:, 0]).numpy(), (reading.left * reading.right).sum(1).numpy()
+def forward_without_cache(student, left, right):
+    output = student(student.collate(left, right, return_embeddings=True), return_embeddings=True)
+    return (output.answers[:, 1] - output.answers[:, 0]).numpy(), (output.left * output.right).sum(1).numpy()
 
 
 @pytest.mark.parametrize("reading", ["joint", "blocked", "separate"])
 @pytest.mark.parametrize("left", [LEFT, ["my card was lost"] * 4, ["my card", "my pin", "my fee", "my"]])
-def test_scores_are_those_of_rows_read_whole(make_student, base_model, reading, left):
-    student = loud(make_student(base_model.name, reading=reading)[0])
-    answer, cosine = whole(student, left, RIGHT)
+def test_prefix_cache_scores_equal_those_of_complete_rows(make_student, base_model, reading, left):
+    student = with_visible_lora(make_student(base_model.name, reading=reading)[0])
+    answer, cosine = forward_without_cache(student, left, RIGHT)
     scores = score_pairs(student, left, RIGHT, return_embeddings=True, batch_size=4)
     np.testing.assert_allclose(scores.answer, answer, atol=1e-4)
     np.testing.assert_allclose(scores.cosine, cosine, atol=1e-4)
@@ -41,32 +41,32 @@ def test_scores_are_those_of_rows_read_whole(make_student, base_model, reading, 
     assert np.ptp(answer) > 0.01
 
 
-def test_the_prefix_is_read_once_and_the_query_is_in_it(make_student, monkeypatch):
-    student = loud(make_student()[0])
-    read, seen = [], []
-    read_prefix, hidden = student.read_prefix, student.hidden
-    monkeypatch.setattr(student, "read_prefix", lambda row: read.append(row) or read_prefix(row))
+def test_encode_prefix_runs_once_and_includes_the_query(make_student, monkeypatch):
+    student = with_visible_lora(make_student()[0])
+    read, segments = [], []
+    encode_prefix, hidden = student.encode_prefix, student.hidden
+    monkeypatch.setattr(student, "encode_prefix", lambda row: read.append(row) or encode_prefix(row))
     monkeypatch.setattr(
-        student, "hidden", lambda batch, *a, **k: seen.append(batch["segment"]) or hidden(batch, *a, **k)
+        student, "hidden", lambda batch, *a, **k: segments.append(batch["segment"]) or hidden(batch, *a, **k)
     )
     score_pairs(student, [LEFT[0]] * 6, RIGHT + RIGHT[:2], batch_size=2, return_embeddings=True)
     assert len(read) == 1
     assert read[0].segment[-1] == RIGHT_HEAD
-    assert all(LEFT_HEAD not in segment for segment in seen[1:])
+    assert all(LEFT_HEAD not in segment for segment in segments[1:])
     read.clear()
     score_pairs(student, LEFT, RIGHT, batch_size=2)
     assert [row.segment[-1] for row in read] == [LEFT_HEAD]
 
 
-def test_rows_longer_than_a_sliding_window_are_read_whole(make_student, monkeypatch):
-    student = loud(make_student("gemma3")[0])
+def test_prefix_cache_is_not_used_beyond_the_sliding_window(make_student, monkeypatch):
+    student = with_visible_lora(make_student("gemma3")[0])
     expected = score_pairs(student, LEFT, RIGHT).answer
     monkeypatch.setattr(student, "window", lambda: 5)
-    monkeypatch.setattr(student, "read_prefix", lambda row: pytest.fail("a prefix was read"))
+    monkeypatch.setattr(student, "encode_prefix", lambda row: pytest.fail("a prefix was encoded"))
     np.testing.assert_allclose(score_pairs(student, LEFT, RIGHT).answer, expected, atol=1e-4)
 
 
-def test_a_prefix_ends_before_a_text_that_differs(make_student):
+def test_shared_prefix_ends_before_a_different_text(make_student):
     prompt = make_student()[0].prompt
     template = len(prompt.instruction) + len(prompt.left_head)
     same_start = prompt.pair_rows(["my card was lost", "my card is here"], ["a", "b"])
@@ -81,8 +81,8 @@ def test_a_prefix_ends_before_a_text_that_differs(make_student):
     assert len(rest.segment) == len(rest.position) == len(rest)
 
 
-def test_only_the_last_prefixes_are_kept():
-    kept = Prefixes()
-    for number in range(KEPT + 2):
-        kept.put((number,), Prefix(torch.zeros(1), None))
-    assert [kept.get((number,)) is not None for number in range(KEPT + 2)] == [False] * 2 + [True] * KEPT
+def test_prefix_cache_removes_the_oldest():
+    cache = PrefixCache()
+    for number in range(CACHE_SIZE + 2):
+        cache.put((number,), Prefix(torch.zeros(1), None))
+    assert [cache.get((number,)) is not None for number in range(CACHE_SIZE + 2)] == [False] * 2 + [True] * CACHE_SIZE

@@ -1,4 +1,4 @@
-"""A base in 4 bits: as transformers would load it, trained, saved, loaded and merged; skipped without bitsandbytes."""
+"""4-bit base models: equal to those of transformers; trained, saved, loaded and merged. Skipped without bitsandbytes."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ installed = pytest.mark.skipif(
 
 
 def loss_of(student):
-    reading = student(student.collate(LEFT, RIGHT, return_embeddings=True))
-    return reading.answers.square().sum() + (reading.left * reading.right).sum()
+    output = student(student.collate(LEFT, RIGHT, return_embeddings=True))
+    return output.answers.square().sum() + (output.left * output.right).sum()
 
 
 @installed
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_weights_are_those_that_transformers_would_load(base_models, family):
+def test_quantize_4bit_equals_transformers(base_models, family):
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
     theirs = AutoModelForCausalLM.from_pretrained(
@@ -67,7 +67,7 @@ def test_the_weights_are_those_that_transformers_would_load(base_models, family)
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("reading", READINGS)
 @pytest.mark.parametrize("merge", [False, True])
-def test_a_saved_student_scores_the_same(make_student, tmp_path, family, reading, merge):
+def test_load_student_in_4_bits_gives_the_same_scores(make_student, tmp_path, family, reading, merge):
     student, contract = make_student(family, reading=reading, load_in_4bit=True)
     randomise(student)
     before, vectors = score_pairs(student, LEFT, RIGHT, return_embeddings=True), encode_texts(student, LEFT)
@@ -87,21 +87,21 @@ def test_a_saved_student_scores_the_same(make_student, tmp_path, family, reading
 
 
 @installed
-def test_the_base_is_known_by_its_weights_before(make_student):
-    whole, four = make_student("llama")[1], make_student("llama", load_in_4bit=True)[1]
-    assert whole.base_model_hash == four.base_model_hash
-    assert not whole.load_in_4bit
+def test_base_model_hash_in_4_bits_is_that_of_the_original(make_student):
+    original, four = make_student("llama")[1], make_student("llama", load_in_4bit=True)[1]
+    assert original.base_model_hash == four.base_model_hash
+    assert not original.load_in_4bit
 
 
 @installed
 @pytest.mark.parametrize("family", FAMILIES)
-def test_gradients_are_those_of_the_rounded_weights(make_student, base_models, family, monkeypatch):
-    """The same model with plain layers whose weights went through 4 bits gives the same loss and gradients."""
+def test_quantize_4bit_gradients_equal_those_of_simulate_4bit(make_student, base_models, family, monkeypatch):
+    """A model with plain layers and weights rounded to 4 bits gives the same loss and gradients."""
     found = []
-    for hold in (quantize_4bit, lambda model, *, dtype, device: quantization.simulate_4bit(model, device=device)):
-        monkeypatch.setattr("flipkd.student.loading.quantize_4bit", hold)
+    for quantize in (quantize_4bit, lambda model, *, dtype, device: quantization.simulate_4bit(model, device=device)):
+        monkeypatch.setattr("flipkd.student.loading.quantize_4bit", quantize)
         student = randomise(make_student(family, load_in_4bit=True)[0]).train()
-        score_pairs(student, LEFT, RIGHT)  # as before training: it must leave the weights fit for it
+        score_pairs(student, LEFT, RIGHT)  # scoring comes before training and must not change the weights
         loss = loss_of(student.train())
         loss.backward()
         gradients = {name: p.grad for name, p in student.named_parameters() if p.requires_grad}
@@ -116,11 +116,11 @@ def test_gradients_are_those_of_the_rounded_weights(make_student, base_models, f
 
 @installed
 @pytest.mark.parametrize("reading", READINGS)
-def test_layers_may_be_computed_again(make_student, reading):
+def test_quantize_4bit_with_activation_checkpointing(make_student, reading):
     found = []
-    for again in (False, True):
+    for checkpointing in (False, True):
         student = randomise(make_student("qwen2", reading=reading, load_in_4bit=True)[0]).train()
-        if again:
+        if checkpointing:
             student.language_model.activation_checkpointing_enable()
         loss_of(student).backward()
         found.append([p.grad for p in student.parameters() if p.requires_grad])
@@ -131,7 +131,7 @@ def test_layers_may_be_computed_again(make_student, reading):
 
 @installed
 @pytest.mark.parametrize("family", FAMILIES)
-def test_its_weights_take_what_is_computed(base_models, family):
+def test_training_memory_of_4_bit_weights(base_models, family):
     from transformers import AutoConfig
 
     model = load_language_model(str(base_models[family]), dtype="bfloat16")
@@ -146,14 +146,14 @@ def test_its_weights_take_what_is_computed(base_models, family):
 
 
 @installed
-def test_what_cannot_be_quantised_is_refused(base_models):
+def test_quantize_4bit_refuses_a_quantized_model(base_models):
     model = load_language_model(str(base_models["llama"]), dtype="bfloat16")
     quantize_4bit(model, dtype=torch.bfloat16, device="cpu")
-    with pytest.raises(ConfigError, match="quantised already"):
+    with pytest.raises(ConfigError, match="quantized already"):
         quantize_4bit(model, dtype=torch.bfloat16, device="cpu")
 
 
-def test_a_missing_package_is_named_with_the_line_that_installs_it(make_student, monkeypatch):
+def test_require_bitsandbytes_gives_the_install_command(make_student, monkeypatch):
     monkeypatch.setattr(quantization, "PACKAGE", "no_such_package_of_ours")
-    with pytest.raises(ConfigError, match=r'load_in_4bit needs .*; pip install "flipkd\[bnb\]"'):
+    with pytest.raises(ConfigError, match=r'load_in_4bit needs .*; run pip install "flipkd\[bnb\]"'):
         make_student("llama", load_in_4bit=True)

@@ -1,4 +1,4 @@
-"""Readout: u = A x from the ordinary pass, pooled over a text's own tokens."""
+"""Readout: A x from the ordinary forward pass, averaged over the tokens of a text."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from flipkd.student.readout import find_readout_modules, linear_modules
 from flipkd.student.rows import LEFT_TEXT, RIGHT_TEXT
 
 
-def test_places_are_found_in_any_family(base_model):
+def test_find_readout_modules_in_any_family(base_model):
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(base_model)
@@ -26,29 +26,29 @@ def test_places_are_found_in_any_family(base_model):
         find_readout_modules(model, layers=[0], modules=["q_porj"])
 
 
-def test_vectors_are_the_mean_of_A_times_x_computed_by_hand(make_student):
+def test_readout_pooled_equals_plain_loops(make_student):
     student, contract = make_student(lora=LoraSettings(r=4, alpha=8, readout_r=12, readout_layers=(0, -1)))
     left, right = ["my card was stolen", "pin"], ["where is my transfer", "please close my account today"]
     batch = student.collate(left, right, return_embeddings=True)
     inputs = {}
-    for place in contract.readout_places:
-        layer = student.language_model.get_submodule(place)
-        layer.register_forward_pre_hook(lambda _m, args, place=place: inputs.__setitem__(place, args[0].detach()))
+    for name in contract.readout_places:
+        layer = student.language_model.get_submodule(name)
+        layer.register_forward_pre_hook(lambda _m, args, name=name: inputs.__setitem__(name, args[0].detach()))
     with torch.no_grad():
-        reading = student(batch)
-    for vectors, kind in ((reading.left, LEFT_TEXT), (reading.right, RIGHT_TEXT)):
+        output = student(batch)
+    for vectors, kind in ((output.left, LEFT_TEXT), (output.right, RIGHT_TEXT)):
         for row in range(2):
             tokens = (batch["segment"][row] == kind).nonzero()[:, 0].tolist()
             parts = []
-            for place in contract.readout_places:
-                down = student.language_model.get_submodule(place).lora_A["default"].weight
-                parts.append(sum(down @ inputs[place][row, token] for token in tokens) / len(tokens))
+            for name in contract.readout_places:
+                down = student.language_model.get_submodule(name).lora_A["default"].weight
+                parts.append(sum(down @ inputs[name][row, token] for token in tokens) / len(tokens))
             expected = torch.cat(parts)
             torch.testing.assert_close(vectors[row], expected / expected.norm(), atol=1e-5, rtol=1e-4)
-    assert reading.left.shape == (2, 24)
+    assert output.left.shape == (2, 24)
 
 
-def test_a_place_without_lora_is_refused(make_student):
+def test_readout_refuses_a_module_without_lora(make_student):
     from flipkd.student.readout import Readout
 
     student, _ = make_student(lora=LoraSettings(r=4, alpha=8, layers=(0,), readout_r=12, readout_layers=(0,)))
@@ -56,7 +56,7 @@ def test_a_place_without_lora_is_refused(make_student):
         Readout(student.language_model, ["model.layers.1.self_attn.q_proj"])
 
 
-def test_readout_rank_is_wide_while_the_rest_stays_slim(make_student):
+def test_readout_r_is_the_rank_of_readout_modules_only(make_student):
     student, contract = make_student(lora=LoraSettings(r=2, alpha=8, readout_r=20))
     ranks = {n: m.r["default"] for n, m in student.language_model.named_modules() if hasattr(m, "lora_A")}
     scalings = {m.scaling["default"] for m in student.language_model.modules() if hasattr(m, "lora_A")}

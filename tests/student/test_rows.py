@@ -1,4 +1,4 @@
-"""Rows as tensors: padding on the right, rows end to end, and who may attend to whom."""
+"""Rows as tensors: padding on the right, packed rows, attention masks."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def rows(tokenizer):
     return prompt.pair_rows(["card", "my card was stolen yesterday"], ["pin", "please close my account"])
 
 
-def test_padding_is_on_the_right(rows):
+def test_pad_adds_padding_on_the_right(rows):
     batch = pad(rows, padding_id=7)
     assert batch["segment"][:, 0].tolist() == [INSTRUCTION, INSTRUCTION]
     short = min(range(2), key=lambda i: len(rows[i]))
@@ -40,13 +40,15 @@ def test_padding_is_on_the_right(rows):
     assert last_positions(batch["segment"]).tolist() == [len(row) - 1 for row in rows]
 
 
-def test_positions_go_on_counting_in_the_padding(rows):
+def test_pad_continues_the_positions_in_the_padding(rows):
     batch = pad(rows, padding_id=0)
-    assert (batch["position_ids"].diff(dim=1) == 1).all(), "a fall would look like a second sequence to transformers"
+    assert (batch["position_ids"].diff(dim=1) == 1).all(), (
+        "to transformers a decrease would look like a second sequence"
+    )
 
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=6))
-def test_packed_rows_are_the_padded_ones_without_padding(lengths):
+def test_pack_equals_pad_without_padding(lengths):
     random = np.random.default_rng(sum(lengths))
     rows = [Row(*(random.integers(1, 7, n).tolist() for _ in range(2)), list(range(n))) for n in lengths]
     padded, packed = pad(rows, padding_id=0), pack(rows)
@@ -54,11 +56,11 @@ def test_packed_rows_are_the_padded_ones_without_padding(lengths):
     assert torch.equal(packed["segment"], padded["segment"])
     for name in ("input_ids", "position_ids"):
         assert torch.equal(padded[name].view(-1)[packed["scatter"]], packed[name][0])
-        again = packed[name][0][packed["gather"]].view(padded[name].shape)
-        assert torch.equal(again[padded["segment"] > 0], padded[name][padded["segment"] > 0])
+        repadded = packed[name][0][packed["gather"]].view(padded[name].shape)
+        assert torch.equal(repadded[padded["segment"] > 0], padded[name][padded["segment"] > 0])
 
 
-def test_blocked_mask_says_who_sees_whom():
+def test_blocked_mask_in_closed_form():
     mask = blocked_mask(torch.tensor([[1, 2, 3, 4, 5, 6, 0]]))[0, 0]
     expected = [
         [1, 0, 0, 0, 0, 0, 0],

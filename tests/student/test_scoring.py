@@ -1,4 +1,4 @@
-"""score_pairs and encode_texts: results stand in the order of the input, whatever is batched with what."""
+"""score_pairs and encode_texts: results are in the order of the input for any batches."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from flipkd.student.scoring import _batches, encode_texts, score_pairs
 
 
 @pytest.mark.parametrize("window", [3, 4096])
-def test_every_row_is_in_one_batch_whatever_the_window(monkeypatch, window):
+def test_batches_contain_every_row_once(monkeypatch, window):
     monkeypatch.setattr(scoring, "WINDOW", window)
     lengths = [5, 1, 9, 3, 3, 8, 2]
     batches = [batch for found in _batches(7, BatchLimits(2, 99), lambda rows: lengths[rows]) for batch in found]
@@ -22,21 +22,21 @@ def test_every_row_is_in_one_batch_whatever_the_window(monkeypatch, window):
     assert list(_batches(0, BatchLimits(2, 99), lambda rows: lengths[rows])) == []
 
 
-def test_windows_change_no_score(make_student, monkeypatch):
+def test_score_pairs_does_not_depend_on_the_window(make_student, monkeypatch):
     student, _ = make_student()
     left = ["my card", "pin", "where is my transfer", "a", "fee today"]
     right = ["b", "my card was stolen", "c", "please close my account", "d"]
-    whole, vectors = score_pairs(student, left, right, return_embeddings=True), encode_texts(student, left)
+    expected, vectors = score_pairs(student, left, right, return_embeddings=True), encode_texts(student, left)
     monkeypatch.setattr(scoring, "WINDOW", 2)
-    cut = score_pairs(student, left, right, return_embeddings=True, batch_size=1)
-    np.testing.assert_allclose(cut.answer, whole.answer, atol=1e-5)
-    np.testing.assert_allclose(cut.cosine, whole.cosine, atol=1e-5)
+    scores = score_pairs(student, left, right, return_embeddings=True, batch_size=1)
+    np.testing.assert_allclose(scores.answer, expected.answer, atol=1e-5)
+    np.testing.assert_allclose(scores.cosine, expected.cosine, atol=1e-5)
     np.testing.assert_allclose(encode_texts(student, left), vectors, atol=1e-5)
     assert score_pairs(student, left, right).cosine is None
 
 
-def test_layers_that_keep_more_than_keys_and_values_are_read_whole(tmp_path, tokenizer):
-    """A hybrid of convolutions and attention: its state behind a prefix is not in keys and values alone."""
+def test_score_pairs_of_a_hybrid_model_uses_no_prefix_cache(tmp_path, tokenizer):
+    """A hybrid of convolutions and attention has more state after a prefix than keys and values."""
     from transformers import Lfm2Config, Lfm2ForCausalLM
 
     from flipkd.student.language_model import LoraSettings
@@ -59,7 +59,7 @@ def test_layers_that_keep_more_than_keys_and_values_are_read_whole(tmp_path, tok
         lora=LoraSettings(r=2),
     )
     assert not student.supports_prefix_cache
-    assert not student.head_fits
+    assert not student.can_cache_head
     left, right = ["my card", "where is my transfer"], ["my card was stolen", "pin"]
     both = score_pairs(student, left, right, return_embeddings=True)
     for row in range(2):
@@ -68,19 +68,19 @@ def test_layers_that_keep_more_than_keys_and_values_are_read_whole(tmp_path, tok
         assert both.cosine[row] == pytest.approx(alone.cosine[0], abs=1e-4)
 
 
-def test_nothing_in_gives_nothing_out(make_student):
+def test_score_pairs_and_encode_texts_of_no_input(make_student):
     student, _ = make_student()
     scores = score_pairs(student, [], [], return_embeddings=True)
     assert scores.answer.shape == scores.cosine.shape == (0,)
     assert encode_texts(student, []).shape == (0, 12)
 
 
-def test_sides_of_unequal_length_are_an_error(make_student):
+def test_score_pairs_refuses_sides_of_unequal_length(make_student):
     with pytest.raises(ValueError):
         score_pairs(make_student()[0], ["a"], ["b", "c"])
 
 
-def test_scoring_leaves_training_mode_and_dropout(make_student):
+def test_score_pairs_turns_off_training_mode(make_student):
     from flipkd.student.language_model import LoraSettings
 
     student, _ = make_student(lora=LoraSettings(r=4, readout_r=4, dropout=0.9))

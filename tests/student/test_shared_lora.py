@@ -1,4 +1,4 @@
-"""Layers that read the same tensor: the formula, which layers they are, other ways of calling them, memory, launches."""
+"""Layers with the same input tensor: the formula, how they are found, other calls of them, memory."""
 
 from __future__ import annotations
 
@@ -10,13 +10,10 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from peft.tuners.lora import layer as peft_layer
-from tiny import randomise
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
 
 from flipkd.files import new_folder
-from flipkd.student.language_model import LoraSettings
 from flipkd.student.loading import load_student
 from flipkd.student.lora import Adapters, FusedLinear, fuse
 from flipkd.student.shared_lora import LoraProducts
@@ -25,7 +22,7 @@ LEFT, RIGHT = ["my card was stolen", "pin"], ["where is my transfer", "fee"]
 
 
 class Block(nn.Module):
-    """Four layers of one input size; `order` says which read x, `d` always reads what a made of it."""
+    """Four layers of one input size; those in `order` are called with x, `d` always with tanh of the output of `a`."""
 
     def __init__(self):
         super().__init__()
@@ -39,7 +36,7 @@ class Block(nn.Module):
 
 
 def build(**settings):
-    """(block with random LoRA, its adapters) after a pass in which siblings are found."""
+    """(block with random LoRA, its adapters) after a pass that found the siblings."""
     torch.manual_seed(0)
     settings = {"target_modules": ["a", "b", "c", "d"], "rank_pattern": {"b": 5}, "r": 3} | settings
     model = get_peft_model(Block(), LoraConfig(lora_alpha=8, init_lora_weights=False, **settings))
@@ -65,7 +62,7 @@ def results(model, call, x):
     return output, *torch.autograd.grad(output.sin().sum(), [x, *weights], allow_unused=True, materialize_grads=True)
 
 
-def pefts_own(model, call, x):
+def pefts_results(model, call, x):
     layers = [module for module in model.modules() if isinstance(module, FusedLinear)]
     for layer in layers:
         layer.__class__ = peft_layer.Linear
@@ -75,26 +72,9 @@ def pefts_own(model, call, x):
     return found
 
 
-class Products(TorchDispatchMode):
-    """Counts products of matrices."""
-
-    def __init__(self):
-        super().__init__()
-        self.seen = Counter()
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        name = function.overloadpacket.__name__
-        self.seen[name] += 1
-        return function(*args, **(kwargs or {}))
-
-    @property
-    def count(self):
-        return sum(self.seen[name] for name in ("mm", "addmm", "addmm_", "bmm"))
-
-
 @pytest.mark.parametrize("used", [(0, 1, 2), (1,), (2, 0)])
 @pytest.mark.parametrize("to_input", [True, False])
-def test_products_and_gradients_are_those_of_the_formula(used, to_input):
+def test_lora_products_equal_the_formula(used, to_input):
     random = torch.Generator().manual_seed(0)
 
     def number(*shape):
@@ -127,27 +107,27 @@ def test_products_and_gradients_are_those_of_the_formula(used, to_input):
     assert torch.autograd.gradcheck(ours, leaves)
 
 
-def test_siblings_are_those_that_were_seen_to_read_the_same_tensor():
+def test_siblings_are_layers_with_the_same_input():
     model, adapters = build()
-    assert names(adapters, model) == ["abc", "d"], "d has the same input size but reads another tensor"
+    assert names(adapters, model) == ["abc", "d"], "d has the same input size but another input tensor"
     model, adapters = build(target_modules=["b", "c"])
     assert names(adapters, model) == ["bc"]
 
 
 @pytest.mark.parametrize("family", ["qwen2", "llama", "gemma3"])
-def test_a_new_student_knows_them(make_student, family):
+def test_new_student_has_siblings(make_student, family):
     student, _ = make_student(family=family)
     student.adapters.copy()
     known = Counter(names(student.adapters, student))
     assert known == dict.fromkeys(("q_projk_projv_proj", "gate_projup_proj", "o_proj", "down_proj"), 3)
 
 
-def test_and_so_does_a_loaded_one(make_student, tmp_path):
+def test_load_student_finds_siblings(make_student, tmp_path):
     student, contract = make_student()
     with new_folder(tmp_path / "student") as temporary:
         student.save(temporary, contract)
     loaded, _ = load_student(tmp_path / "student")
-    assert not loaded.adapters.layers[0]._siblings.copies, "a pass without gradients leaves nothing behind"
+    assert not loaded.adapters.layers[0]._siblings.copies, "a pass without gradients releases its copies"
     loaded.adapters.copy()
     student.adapters.copy()
     assert names(loaded.adapters, loaded) == names(student.adapters, student)
@@ -156,25 +136,25 @@ def test_and_so_does_a_loaded_one(make_student, tmp_path):
 @pytest.mark.parametrize("order", ["abc", "cab", "ab", "aba"])
 @pytest.mark.parametrize("shape", [(5, 8), (1, 5, 8), (2, 3, 8)])
 @pytest.mark.parametrize("target_modules", [["a", "b", "c", "d"], ["b", "c"]])
-def test_outputs_and_gradients_are_pefts_own_in_any_order(order, shape, target_modules):
+def test_siblings_equal_pefts_layers_in_any_order(order, shape, target_modules):
     model, adapters = build(target_modules=target_modules)
     model.get_base_model().order = order
     x = torch.randn(*shape)
     for call in (model, lambda x: checkpoint(model, x, use_reentrant=False)):
         adapters.copy()
         found = results(model, call, x)
-        for ours, own in zip(found, pefts_own(model, call, x), strict=True):
+        for ours, own in zip(found, pefts_results(model, call, x), strict=True):
             torch.testing.assert_close(ours, own, atol=1e-5, rtol=1e-5)
 
 
 def crossed(layers, x, y):
-    """Two layers read x and the third y, and then the other way round."""
+    """Call two layers with x and the third with y, then each with the other tensor."""
     a, b, c = layers
     return torch.cat([a(x), b(y), c(y), b(x), c(x), a(y)], dim=-1)
 
 
 def changed(layers, x, y):
-    """A tensor that was changed in place is another one."""
+    """Change a tensor in place between the calls."""
     with torch.no_grad():
         z = x * 1
         first = layers[0](z)
@@ -187,14 +167,14 @@ def equal_but_not_the_same(layers, x, y):
 
 
 def twice(layers, x, y):
-    """A pass without gradients is not one with them."""
+    """Call one layer without gradients, then its siblings with them."""
     with torch.no_grad():
         layers[0](x)
     return torch.cat([layers[1](x), layers[2](x)], dim=-1) + y.sum()
 
 
 def partly_off(layers, x, y):
-    """Siblings whose adapters are off go peft's own way."""
+    """Turn off the adapters of one sibling, which then uses peft's forward."""
     layers[1].enable_adapters(False)
     found = torch.cat([layer(x) for layer in layers], dim=-1) + y.sum()
     layers[1].enable_adapters(True)
@@ -202,7 +182,7 @@ def partly_off(layers, x, y):
 
 
 @pytest.mark.parametrize("use", [crossed, changed, equal_but_not_the_same, twice, partly_off])
-def test_other_ways_of_calling_them_are_right_too(use):
+def test_siblings_equal_pefts_layers_for_other_calls(use):
     model, adapters = build()
     layers = [getattr(model.get_base_model(), name) for name in "abc"]
     given = torch.randn(4, 8), torch.randn(4, 8)
@@ -220,7 +200,7 @@ def test_other_ways_of_calling_them_are_right_too(use):
         torch.testing.assert_close(ours, own, atol=1e-5, rtol=1e-5)
 
 
-def test_inference_tensors_are_read_too():
+def test_siblings_accept_inference_tensors():
     model, adapters = build()
     x = torch.randn(3, 8)
     adapters.copy()
@@ -229,35 +209,35 @@ def test_inference_tensors_are_read_too():
         torch.testing.assert_close(model(x.clone()), expected)
 
 
-@pytest.mark.parametrize("drop", ["copy", "forget", "another"])
-def test_outputs_that_nobody_took_are_let_go(drop):
+@pytest.mark.parametrize("drop", ["copy", "release", "another"])
+def test_unused_outputs_are_released(drop):
     model, adapters = build()
     block = model.get_base_model()
     adapters.copy()
     x = torch.randn(3, 8)
     block.a(x)
-    waiting = block.a._siblings._outputs
-    held = [weakref.ref(x), *(weakref.ref(output) for output in waiting.values())]
-    assert len(held) == 3
-    assert all(one() is not None for one in held)
-    del x, waiting
+    outputs = block.a._siblings._outputs
+    references = [weakref.ref(x), *(weakref.ref(output) for output in outputs.values())]
+    assert len(references) == 3
+    assert all(one() is not None for one in references)
+    del x, outputs
     block.a(torch.randn(3, 8)) if drop == "another" else getattr(adapters, drop)()
     gc.collect()
-    assert all(one() is None for one in held)
+    assert all(one() is None for one in references)
 
 
-def test_nothing_is_held_once_all_have_taken_theirs():
+def test_outputs_are_released_after_the_last_call():
     model, adapters = build()
     adapters.copy()
     x = torch.randn(3, 8)
     with torch.no_grad():
         output = model(x)
-    held = [weakref.ref(x), weakref.ref(output)]
+    references = [weakref.ref(x), weakref.ref(output)]
     del x, output
-    assert all(one() is None for one in held)
+    assert all(one() is None for one in references)
 
 
-def test_copies_are_those_of_the_pass():
+def test_copies_are_those_of_the_current_pass():
     model, adapters = build()
     block, x = model.get_base_model(), torch.randn(3, 8)
     adapters.copy()
@@ -266,28 +246,5 @@ def test_copies_are_those_of_the_pass():
         block.b.lora_A["default"].weight.mul_(2)
     adapters.copy()
     found = block.b(x)
-    adapters.forget()
+    adapters.release()
     torch.testing.assert_close(found, block.b(x), atol=1e-5, rtol=1e-5)
-
-
-def test_fewer_products_than_layers_of_their_own(make_student):
-    student, _ = make_student(lora=LoraSettings(r=4, readout_r=12))
-    randomise(student).train()
-    batch = student.collate(LEFT, RIGHT, return_embeddings=False)
-
-    def count():
-        with Products() as forward:
-            answers = student(batch, return_embeddings=False).answers
-        with Products() as backward:
-            answers.sum().backward()
-        return Counter(forward=forward.count, backward=backward.count, additions=backward.seen["add"])
-
-    together = count()
-    student.adapters = Adapters(student.model)  # which has seen no pass yet
-    alone = count()
-    # Of q, k, v two products fall away forwards, and one of gate, up; backwards as many of A's and of x's gradient.
-    alone.subtract(together)
-    layers = student.language_model.config.num_hidden_layers
-    assert alone["forward"] == 3 * layers
-    assert alone["backward"] == 2 * 3 * layers - 2  # the first layer's input needs no gradient
-    assert alone["additions"] == 3 * layers - 2

@@ -1,4 +1,4 @@
-"""Texts read once give the scores of pairs read whole; what was read is used again, and forgotten when there is too much."""
+"""Cached texts give the scores of complete rows; the cache is used again, and its size is limited."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 
 from flipkd.matcher import Matcher
 from flipkd.student.scoring import score_pairs
-from flipkd.student.text_states import TextStates, text_states
+from flipkd.student.text_states import TextStateCache, text_states
 
 LEFT = ["my card was lost", "fee", "my card was lost", "where is my transfer today please"]
 RIGHT = ["where is the card", "a long question about a fee abroad", "fee", "my card was lost"]
@@ -16,7 +16,7 @@ RIGHT = ["where is the card", "a long question about a fee abroad", "fee", "my c
 
 @pytest.fixture
 def blocked(make_student, base_model):
-    """A student of each family whose LoRA can be seen, with its contract."""
+    """A student of each family with B != 0 and blocked reading, with its contract."""
     student, contract = make_student(base_model.name, reading="blocked")
     generator = torch.Generator().manual_seed(1)
     for name, parameter in student.named_parameters():
@@ -26,22 +26,22 @@ def blocked(make_student, base_model):
 
 
 @torch.no_grad()
-def whole(student, left, right):
+def forward_without_cache(student, left, right):
     return student(student.collate(left, right, return_embeddings=True), return_embeddings=True)
 
 
-def test_pairs_are_read_as_they_are_whole(blocked):
+def test_encode_pairs_equals_complete_rows(blocked):
     student, _ = blocked
-    expected = whole(student, LEFT, RIGHT)
-    states = TextStates(student)
-    for _ in range(2):  # from the texts, then from what is kept of them
-        found = states.read(LEFT, RIGHT, batch_size=3)
+    expected = forward_without_cache(student, LEFT, RIGHT)
+    states = TextStateCache(student)
+    for _ in range(2):  # from the texts, then from the cache
+        found = states.encode_pairs(LEFT, RIGHT, batch_size=3)
         for part in ("answers", "left", "right"):
             torch.testing.assert_close(getattr(found, part), getattr(expected, part), atol=1e-4, rtol=1e-4)
     assert np.ptp(expected.answers.numpy()) > 0.01
 
 
-def test_a_text_is_read_once_and_a_pair_costs_its_question(blocked, monkeypatch):
+def test_text_states_encode_each_text_once(blocked, monkeypatch):
     student, contract = blocked
     matcher = Matcher(student, contract)
     tokens, hidden = [], student.hidden
@@ -58,26 +58,26 @@ def test_a_text_is_read_once_and_a_pair_costs_its_question(blocked, monkeypatch)
     assert tokens[0] < 30
 
 
-def test_too_much_is_forgotten_and_still_right(blocked):
+def test_text_state_cache_respects_its_limit(blocked):
     student, _ = blocked
-    states = TextStates(student)
-    states.read(LEFT, RIGHT)
-    one = max(state.size for state in states._kept.values())
-    small = TextStates(student, limit=one)
-    found = small.read(LEFT, RIGHT)
-    torch.testing.assert_close(found.answers, states.read(LEFT, RIGHT).answers, atol=1e-4, rtol=1e-4)
-    assert sum(state.size for state in small._kept.values()) == small._size <= one
-    nothing = TextStates(student, limit=0)
-    torch.testing.assert_close(nothing.read(LEFT, RIGHT).answers, found.answers, atol=1e-4, rtol=1e-4)
+    states = TextStateCache(student)
+    states.encode_pairs(LEFT, RIGHT)
+    one = max(state.size for state in states._cached.values())
+    small = TextStateCache(student, limit=one)
+    found = small.encode_pairs(LEFT, RIGHT)
+    torch.testing.assert_close(found.answers, states.encode_pairs(LEFT, RIGHT).answers, atol=1e-4, rtol=1e-4)
+    assert sum(state.size for state in small._cached.values()) == small._size <= one
+    nothing = TextStateCache(student, limit=0)
+    torch.testing.assert_close(nothing.encode_pairs(LEFT, RIGHT).answers, found.answers, atol=1e-4, rtol=1e-4)
     assert nothing._size == 0
 
 
-def test_only_blocked_reading_behind_an_instruction_keeps_texts(make_student):
+def test_text_states_need_blocked_reading_and_an_instruction(make_student):
     assert text_states(make_student(reading="joint")[0]) is None
     student, _ = make_student("qwen2", reading="blocked")
-    student.prompt.instruction = []  # as an empty instruction and a tokenizer without a first token give
+    student.prompt.instruction = []  # as with an empty instruction and a tokenizer without a bos token
     assert text_states(student) is None
-    expected = whole(student, LEFT, RIGHT).answers
+    expected = forward_without_cache(student, LEFT, RIGHT).answers
     np.testing.assert_allclose(
         score_pairs(student, LEFT, RIGHT).answer, (expected[:, 1] - expected[:, 0]).numpy(), atol=1e-4
     )

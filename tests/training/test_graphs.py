@@ -107,7 +107,7 @@ def test_a_graph_is_recorded_for_a_shape_that_returns_and_replayed():
         lambda batch: (batch["x"].sum() * weight,),
         [weight, unused],
         record=Rerun,
-        forget=lambda: forgotten.append(1),
+        release=lambda: forgotten.append(1),
     )
     for size in (3, 4, 3, 3, 4, 5):
         loss = step({"x": torch.arange(float(size))})[0]

@@ -205,8 +205,8 @@ def test_a_head_that_is_read_once_gives_the_loss_and_gradients_of_rows_read_whol
     module, whole = build(make_student, table, FLIPPED, family=family, reading=reading)
     randomise(module.student)
     module.train()
-    assert module.student.head_fits
-    short = Collator(module.student, table, return_embeddings=True, after_head=True)(list(range(12)))
+    assert module.student.can_cache_head
+    short = Collator(module.student, table, return_embeddings=True, drop_head=True)(list(range(12)))
     assert short["input_ids"].shape[1] == whole["input_ids"].shape[1] - len(module.student.prompt.head)
 
     def gradients(batch):
@@ -217,7 +217,7 @@ def test_a_head_that_is_read_once_gives_the_loss_and_gradients_of_rows_read_whol
         return float(loss.detach()), found
 
     expected_loss, expected = gradients(whole)
-    module.after_head = True
+    module.drop_head = True
     loss, found = gradients(short)
     assert loss == pytest.approx(expected_loss, abs=1e-4)
     for name, gradient in expected.items():

@@ -220,7 +220,7 @@ class Service:
         Each text is looked at once: a query of 2 MB may stand in a thousand pairs.
         """
         prompt = self.loaded.matcher.student.prompt
-        return {text: prompt.looked_at(text) for text in dict.fromkeys(texts)}
+        return {text: prompt.clip_text(text) for text in dict.fromkeys(texts)}
 
     async def _ask(self, queue: str, items: Sequence[Any], *, until: float) -> list[Any]:
         return await self.queues[queue].ask(items, timeout=max(until - time.monotonic(), 0.0))

@@ -1,1 +1,1 @@
-"""THE LLM AS ENCODER: one prompt, the LoRA down-projections read as text vectors, a yes or no at one position."""
+"""The student: an LLM with LoRA that answers yes or no about a pair and whose LoRA down-projections give text embeddings."""

@@ -1,4 +1,4 @@
-"""A LoRA adapter in a folder; read back by a list of allowed fields, since peft imports a module that others may name."""
+"""Save and load a LoRA adapter. Only listed config fields are read, because peft imports modules that other fields can name."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 SETTINGS = "adapter_config.json"
 UNREADABLE = "not a readable LoRA adapter"
-# What stands there for people and for other programs; peft is not given it.
-DESCRIPTIVE = (
+# Fields for people and other programs; they are not passed to peft.
+UNUSED_FIELDS = (
     "base_model_name_or_path",
     "revision",
     "inference_mode",
@@ -56,80 +56,83 @@ def _is_table(value: Any, is_part: Any) -> bool:
 
 
 def lora_config(file: Path) -> Any:
-    """peft's LoraConfig of an adapter_config.json. Raises ArtefactError for a field that is missing or of another kind.
+    """Read peft's LoraConfig from an adapter_config.json.
 
-    Raises RefusedError for any other field that asks for something: flipkd writes none, and some name code.
+    Raises ArtefactError for a missing field or a wrong type. Raises RefusedError for any other field that is not empty and
+    not peft's default: flipkd writes none, and some name code to import.
     """
     from peft import LoraConfig
 
     values = read_json(file)
     if not isinstance(values, dict):
         raise ArtefactError(f"{file}: must hold an object")
-    usual = LoraConfig().to_dict()
+    defaults = LoraConfig().to_dict()
     for name, value in values.items():
-        empty = value in (None, False, {}, []) or name in DESCRIPTIVE or (name in usual and value == usual[name])
+        empty = (
+            value in (None, False, {}, []) or name in UNUSED_FIELDS or (name in defaults and value == defaults[name])
+        )
         if name not in FIELDS and not empty:
             raise RefusedError(
-                f"{file}: {name} is {shorten(value)}; it must be empty: flipkd reads {', '.join(FIELDS)}"
+                f"{file}: {name} is {shorten(value)}; it must be empty: flipkd supports only {', '.join(FIELDS)}"
             )
-    for name, (fits, allowed) in FIELDS.items():
+    for name, (is_valid, allowed) in FIELDS.items():
         if name not in values:
-            raise ArtefactError(f"{file}: has no {name}, which must be {allowed}")
-        if not fits(values[name]):
+            raise ArtefactError(f"{file}: missing field {name}; it must be {allowed}")
+        if not is_valid(values[name]):
             raise ArtefactError(f"{file}: {name} is {shorten(values[name])}; it must be {allowed}")
     with library_errors(file, UNREADABLE):
         return LoraConfig(**{name: values[name] for name in FIELDS if name != "peft_type"})
 
 
 def save_adapter(model: Any, folder: Path) -> None:
-    """Write the adapter of a peft model into `folder`, equal files for equal adapters."""
-    place = folder / ADAPTER
-    model.save_pretrained(str(place), save_embedding_layers=False)
-    (place / "README.md").unlink(missing_ok=True)
-    values = read_json(place / SETTINGS)
-    # peft keeps these as a set, whose order differs from process to process.
-    write_json(place / SETTINGS, values | {"target_modules": sorted(values["target_modules"])})
+    """Write the adapter of a peft model into `folder`; equal adapters give equal files."""
+    adapter_folder = folder / ADAPTER
+    model.save_pretrained(str(adapter_folder), save_embedding_layers=False)
+    (adapter_folder / "README.md").unlink(missing_ok=True)
+    values = read_json(adapter_folder / SETTINGS)
+    # peft keeps target_modules as a set; its order differs between processes.
+    write_json(adapter_folder / SETTINGS, values | {"target_modules": sorted(values["target_modules"])})
 
 
 def read_adapter(folder: Path) -> tuple[Any, dict[str, Tensor]]:
-    """peft's configuration and the tensors of the adapter in a matcher's folder. Raises as `lora_config`."""
-    place = folder / ADAPTER
-    config = lora_config(place / SETTINGS)
-    with library_errors(place, UNREADABLE):
-        return config, finite_tensors(place / "adapter_model.safetensors")
+    """Read peft's config and the tensors of the adapter in a matcher folder. Raises the errors of `lora_config`."""
+    adapter_folder = folder / ADAPTER
+    config = lora_config(adapter_folder / SETTINGS)
+    with library_errors(adapter_folder, UNREADABLE):
+        return config, finite_tensors(adapter_folder / "adapter_model.safetensors")
 
 
 def finite_tensors(file: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file. Raises ArtefactError naming one that is not finite: it would make scores NaN."""
+    """Load a safetensors file. Raises ArtefactError naming a tensor with a NaN or an infinity: it would make scores NaN."""
     from safetensors.torch import load_file
 
     tensors: dict[str, Tensor] = load_file(file)
     for name, tensor in tensors.items():
         if not bool(tensor.isfinite().all()):
             raise ArtefactError(
-                f"{file}: {shorten(name)} holds values that are not finite; take a matcher of another run, or train anew"
+                f"{file}: {shorten(name)} holds values that are not finite; use a matcher of another run, or train again"
             )
     return tensors
 
 
 def load_adapter(model: Any, folder: Path) -> Any:
-    """`model` with the adapter of `folder`; a missing or unexpected tensor is an ArtefactError, not a warning."""
+    """Add the adapter in `folder` to `model`. Raises ArtefactError for a missing or unexpected tensor; peft only warns."""
     from peft import set_peft_model_state_dict
 
-    place = folder / ADAPTER
+    adapter_folder = folder / ADAPTER
     config, state = read_adapter(folder)
-    with library_errors(place, UNREADABLE):
+    with library_errors(adapter_folder, UNREADABLE):
         peft_model = with_adapters(model, config)
-    with library_errors(place, "its shapes do not fit the base model"):
+    with library_errors(adapter_folder, "its shapes do not fit the base model"):
         result = set_peft_model_state_dict(peft_model, state)
-    _require_all(place, result.missing_keys, result.unexpected_keys)
+    _require_all(adapter_folder, result.missing_keys, result.unexpected_keys)
     return peft_model
 
 
-def _require_all(place: Path, missing: list[str], unexpected: list[str]) -> None:
+def _require_all(adapter_folder: Path, missing: list[str], unexpected: list[str]) -> None:
     missing = [key for key in missing if "lora_" in key]
     if missing or unexpected:
         raise ArtefactError(
-            f"{place}: does not fit the base model: {len(missing)} tensors missing, "
+            f"{adapter_folder}: does not fit the base model: {len(missing)} tensors missing, "
             f"{len(unexpected)} unexpected ({(missing + list(unexpected))[0]})"
         )

@@ -1,8 +1,8 @@
-"""Which linear modules pass on to the answer what they compute of a text's tokens.
+"""Find the linear modules whose outputs at the text tokens can change the answer.
 
-The answer is read at the last token, which sees the texts only through keys and values. What the last layer computes of a
-text's tokens beside those (queries, what its attention gives, its MLP) ends there: A x at such a place cannot change the
-answer, however it is trained. The gradient says which modules these are, so that no family and no name is special.
+The answer is computed at the last token, which attends to the texts only through their keys and values. In the last layer
+all other outputs at text tokens (queries, attention output, MLP) are unused: A x at such a module cannot change the answer,
+however it is trained. A gradient finds these modules, so no model family and no module name needs special treatment.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ if TYPE_CHECKING:
 INSIDE_LORA = re.compile(r"\.(?:base_layer|lora_[AB])(?:\.|$).*")
 
 
-def modules_on_path(student: Student) -> set[str]:
-    """Names of the linear modules whose output at the tokens of a pair's texts has a gradient from the answer that is not 0.
+def modules_reaching_answer(student: Student) -> set[str]:
+    """Return the names of the linear modules whose outputs at text tokens get a nonzero gradient from the answer.
 
-    One pass over a short pair, forward and backward; the pair's own pass in every reading, also where texts are read alone
-    for their vectors.
+    It runs one forward and backward pass over a short pair. That pass gives the answer in every `reading`, also in the
+    separate one, which embeds the texts in passes of their own.
     """
     model, prompt = student.language_model, student.prompt
     batch = to_device(pad(prompt.pair_rows(["a b"], ["c d"]), padding_id=prompt.padding_id), student.device)
     is_text = (batch["segment"] == LEFT_TEXT) | (batch["segment"] == RIGHT_TEXT)
     added: list[tuple[str, Tensor]] = []
 
-    def adding(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
-        """A hook that adds zeros to the output of the module `name`: their gradient is that of what LoRA adds there."""
+    def make_hook(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
+        """Return a hook that adds zeros to the output of module `name`; their gradient is that of LoRA's term B A x."""
 
         def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
             zeros = torch.zeros_like(output, requires_grad=True)
@@ -46,7 +46,7 @@ def modules_on_path(student: Student) -> set[str]:
         return hook
 
     names = {INSIDE_LORA.sub("", name) for name in linear_modules(model)}
-    hooks = [model.get_submodule(name).register_forward_hook(adding(name)) for name in sorted(names)]
+    hooks = [model.get_submodule(name).register_forward_hook(make_hook(name)) for name in sorted(names)]
     try:
         with torch.enable_grad():
             answer = student.answer(student.hidden(batch)[:, -1])
@@ -56,30 +56,31 @@ def modules_on_path(student: Student) -> set[str]:
     finally:
         for hook in hooks:
             hook.remove()
-        student.adapters.forget()
+        student.adapters.release()
     found = [(name, gradient) for (name, _), gradient in zip(added, gradients, strict=True) if gradient is not None]
     return {name for name, gradient in found if gradient.shape[:2] == is_text.shape and gradient[is_text].any()}
 
 
 def require_path_to_answer(student: Student) -> None:
-    """Raise ConfigError when a place that is read cannot reach the answer; it names the nearest modules that do."""
-    found = modules_on_path(student)
-    off = [place for place in student.readout.places if place not in found]
-    if off:
+    """Raise ConfigError when a readout module cannot change the answer; the message names the nearest modules that can."""
+    reaching = modules_reaching_answer(student)
+    unreachable = [name for name in student.readout.module_names if name not in reaching]
+    if unreachable:
         raise ConfigError(
-            f"the readout at {off[0]} cannot reach the answer: the answer sees a text only through keys and values, and "
-            "none that come behind this module hold what it computes of a text; what the vectors learn there the answer "
-            f"never gets. {_nearest(off[0], found)}, or set allow_readout_off_path to true if only the vectors matter"
+            f"the readout at {unreachable[0]} cannot reach the answer: the answer token attends to a text only through its "
+            "keys and values, and none of them depend on the output of this module at the text tokens, so training the "
+            f"embeddings would not change the answer. {_suggestion(unreachable[0], reaching)}, or set "
+            "allow_readout_off_path to true if only the embeddings matter"
         )
 
 
-def _nearest(place: str, found: set[str]) -> str:
-    """The modules on the path in the layer that is nearest to that of `place`, in words."""
+def _suggestion(module_name: str, reaching: set[str]) -> str:
+    """Name the settings for the `reaching` modules in the layer that is nearest to that of `module_name`."""
 
     def layer(name: str) -> int:
         number = LAYER.search(name)
         return int(number.group(1)) if number else 0
 
-    nearest = min((abs(layer(name) - layer(place)), layer(name)) for name in found)[1]
-    modules = sorted({name.rsplit(".", 1)[-1] for name in found if layer(name) == nearest})
+    nearest = min((abs(layer(name) - layer(module_name)), layer(name)) for name in reaching)[1]
+    modules = sorted({name.rsplit(".", 1)[-1] for name in reaching if layer(name) == nearest})
     return f"Set readout_modules to some of {', '.join(modules)} with readout_layers=[{nearest}]"

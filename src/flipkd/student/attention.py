@@ -1,9 +1,9 @@
-"""Attention of short rows: two batched products on a CPU, torch's kernel elsewhere, for padded rows and for packed ones.
+"""Attention for short rows, padded or packed: two batched matrix products on a CPU, torch's kernel on a GPU.
 
-On a CPU `scaled_dot_product_attention` copies keys and values for each query head and, with a mask, is slow forwards
-and slower backwards; rows of one pair are so short that the scores [N, heads, T, T] cost little memory. Packed rows
-(rows.pack) are padded for the attention alone: all else of the model runs on real tokens only.
-Both are registered with transformers, as any attention of one's own.
+On a CPU `scaled_dot_product_attention` copies keys and values for each query head and, with a mask, is slow in the forward
+and slower in the backward pass. Rows of one pair are short, so the scores [N, heads, T, T] need little memory. Packed rows
+(rows.pack) are padded for the attention only: the rest of the model runs on real tokens.
+Both functions are registered with transformers as custom attention implementations.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from flipkd.student.rows import additive_mask
 GROUPED = "flipkd_grouped"
 PACKED = "flipkd_packed"
 AUTO = "auto"
-HARMLESS = frozenset(
+IGNORED_ARGUMENTS = frozenset(
     {"position_ids", "use_cache", "sliding_window", "is_causal", "cu_seq_lens_q", "output_attentions"}
 )
 
@@ -37,14 +37,19 @@ def grouped_attention(
     softcap: float | None = None,
     **other: Any,
 ) -> tuple[Tensor, None]:
-    """[N, T, heads, d] from query [N, heads, T, d] and key, value [N, groups, T, d]; the mask is added to the scores.
+    """Attend: query [N, heads, T, d] and key, value [N, groups, T, d] -> [N, T, heads, d]; the mask is added to the scores.
 
     The query heads of one group become rows of one product, so keys and values are never copied. Raises ConfigError
-    for a kind of attention that needs more than this (sinks, position biases).
+    for attention with further tensors (sinks, position biases).
     """
-    odd = [name for name, given in other.items() if isinstance(given, Tensor) and name not in HARMLESS]
-    if odd:
-        raise ConfigError(f"{type(module).__name__} gives its attention {odd[0]!r}; set attn_implementation to eager")
+    unsupported = [
+        name for name, given in other.items() if isinstance(given, Tensor) and name not in IGNORED_ARGUMENTS
+    ]
+    if unsupported:
+        raise ConfigError(
+            f"{type(module).__name__} passes {unsupported[0]!r} to its attention, which {GROUPED} does not support; "
+            "set attn_implementation to eager"
+        )
     rows, heads, length, width = query.shape
     groups = key.shape[1]
     folded = query.reshape(rows, groups, heads // groups * length, width)
@@ -74,10 +79,10 @@ def packed_attention(
     softcap: float | None = None,
     **other: Any,
 ) -> tuple[Tensor, None]:
-    """[1, total, heads, d] from query [1, heads, total, d] and key, value [1, groups, total, d] of packed rows.
+    """Attend in packed rows: query [1, heads, total, d] and key, value [1, groups, total, d] -> [1, total, heads, d].
 
-    gather [N * T] and scatter [total] as rows.pack gives them, rows = N. attention_mask [N, 1, T, T] is true where a
-    query may see a key; a mask of no elements stands for a causal one. Without `gather` the rows are padded.
+    gather [N * T] and scatter [total] come from rows.pack; rows = N. attention_mask [N, 1, T, T] is true where a query
+    may attend to a key; an empty mask means causal attention. Without `gather` the rows are already padded.
     """
     if gather is None or scatter is None:
         return _padded_attention(module, query, key, value, attention_mask, softcap=softcap, **other)
@@ -88,7 +93,7 @@ def packed_attention(
     mask = None if attention_mask is None or attention_mask.numel() == 0 else attention_mask
     length = query.shape[2]
     if sliding_window is not None and length > sliding_window:
-        mask = _within(sliding_window, length, query.device) if mask is None else mask
+        mask = _sliding_window_mask(sliding_window, length, query.device) if mask is None else mask
     mixed, _ = _padded_attention(module, query, key, value, mask, softcap=softcap, **other)
     return unpad_rows(mixed.flatten(0, 1), gather, scatter)[None], None
 
@@ -103,7 +108,7 @@ def _padded_attention(
     softcap: float | None,
     **other: Any,
 ) -> tuple[Tensor, None]:
-    """Padded rows: torch's kernel on a GPU, which needs no mask for a causal pass; the grouped one on a CPU or with a softcap."""
+    """Attend in padded rows: torch's kernel on a GPU (no mask if causal), `grouped_attention` on a CPU or with a softcap."""
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
     if query.device.type != "cpu" and softcap is None:
@@ -117,38 +122,38 @@ def _padded_attention(
     return grouped_attention(module, query, key, value, mask, softcap=softcap, **other)
 
 
-def _within(window: int, length: int, device: torch.device) -> Tensor:
+def _sliding_window_mask(window: int, length: int, device: torch.device) -> Tensor:
     """[1, 1, T, T] bool: causal, and no further back than the window."""
     causal = torch.ones(length, length, dtype=torch.bool, device=device).tril()
     return causal.triu(1 - window)[None, None]
 
 
-def choose_attention(model: Any, wanted: str) -> None:
-    """Set the attention of `model`: what is `wanted`, for AUTO packed rows on a GPU and GROUPED on a CPU.
+def choose_attention(model: Any, implementation: str) -> None:
+    """Set the attention of `model` to `implementation`; AUTO means PACKED on a GPU and GROUPED on a CPU.
 
-    AUTO leaves a model as it is that does not take torch's own kernel, or whose layers need more than attention (packed
-    rows would run into one another). Raises ConfigError where that is wanted all the same.
+    AUTO leaves a model unchanged that does not support torch's kernel. On a GPU it also leaves one whose layers are not all
+    attention: packed rows would mix in them. Raises ConfigError when PACKED is requested for such a model.
     """
     from transformers import AttentionInterface, AttentionMaskInterface
     from transformers.masking_utils import eager_mask
 
     AttentionInterface.register(GROUPED, grouped_attention)
     AttentionMaskInterface.register(GROUPED, eager_mask)
-    AttentionInterface.register(PACKED, packed_attention)  # without a mask function: its masks are made here
-    fits = model.config._attn_implementation == "sdpa" and model._can_set_attn_implementation()
-    packs = fits and only_attention(model.config)
-    if wanted == PACKED and not packs:
+    AttentionInterface.register(PACKED, packed_attention)  # no mask function: the masks are made here
+    supported = model.config._attn_implementation == "sdpa" and model._can_set_attn_implementation()
+    packable = supported and has_only_attention(model.config)
+    if implementation == PACKED and not packable:
         raise ConfigError(
-            f"{type(model).__name__} cannot read rows without padding (attn_implementation={PACKED}); set it to auto"
+            f"{type(model).__name__} does not support packed rows (attn_implementation={PACKED}); set attn_implementation to auto"
         )
-    if wanted == PACKED or (wanted == AUTO and best_device().startswith("cuda") and packs):
+    if implementation == PACKED or (implementation == AUTO and best_device().startswith("cuda") and packable):
         model.set_attn_implementation(PACKED)
-    elif wanted == GROUPED or (wanted == AUTO and best_device() == "cpu" and fits):
+    elif implementation == GROUPED or (implementation == AUTO and best_device() == "cpu" and supported):
         model.set_attn_implementation(GROUPED)
 
 
-def only_attention(config: Any) -> bool:
-    """Whether all that a later token needs of earlier ones are their keys and values; a state-space layer has more."""
+def has_only_attention(config: Any) -> bool:
+    """Return true if keys and values are the only state that a layer passes between tokens; state-space layers have more."""
     from transformers import DynamicCache
     from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 

@@ -1,4 +1,4 @@
-"""What a new student is checked for before any work: that its answer is the model's own, and that blocked reading blocks."""
+"""Checks of a new student: its answer equals the model's own logits, and blocked reading hides the left text from the right."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ BLOCKED_ATTENTION = (GROUPED, PACKED, "sdpa", "eager")
 
 @torch.no_grad()
 def check_student(student: Student) -> None:
-    """Refuse a model whose two-row answer is not its own logits, or whose blocked reading leaks; one short pass each."""
+    """Raise ConfigError when the answer is not the model's own logits, when blocked reading leaks, or when rows are too long.
+
+    Each check takes one short pass.
+    """
     rows = student.prompt.pair_rows(["a b"], ["c"])
     batch = to_device(pad(rows, padding_id=student.prompt.padding_id), student.device)
     if student.prompt.reading == "blocked":
@@ -26,8 +29,7 @@ def check_student(student: Student) -> None:
     positions = getattr(student.language_model.config, "max_position_embeddings", None)
     if positions is not None and student.prompt.longest > positions:
         raise ConfigError(
-            f"rows of up to {student.prompt.longest} tokens exceed the model's {positions} positions; "
-            "lower max_text_length"
+            f"rows of up to {student.prompt.longest} tokens exceed the model's {positions} positions; lower max_text_length"
         )
     last = student.hidden(batch)[:, -1]
     with student.precision():
@@ -40,14 +42,14 @@ def check_student(student: Student) -> None:
         ).logits[:, -1, list(student.prompt.label_ids)]
     if not torch.allclose(student.answer(last), own.float(), rtol=0.02, atol=0.05):
         raise ConfigError(
-            f"{type(student.language_model).__name__} computes its logits otherwise than as rows of its LM head times "
-            "the last hidden state, which flipkd reads; this model is not supported"
+            f"{type(student.language_model).__name__} is not supported: its logits are not the product of its LM head and the "
+            "last hidden state, from which flipkd computes the answer; use another model"
         )
 
 
 @torch.no_grad()
 def find_shared_inputs(student: Student) -> None:
-    """One short pass, in which layers that read the same tensor are found: every later pass then rounds in the same way."""
+    """Run one short pass that groups the layers with the same input tensor, so that all later passes round alike."""
     if student.adapters.layers:
         batch = pad(student.prompt.pair_rows(["a"], ["b"]), padding_id=student.prompt.padding_id)
         student.hidden(to_device(batch, student.device))
@@ -57,13 +59,13 @@ def _check_blocked(student: Student) -> None:
     config = student.language_model.config
     if config._attn_implementation not in BLOCKED_ATTENTION:
         raise ConfigError(
-            f"blocked reading needs a free attention mask, which {config._attn_implementation!r} does not take; "
-            "set attn_implementation to sdpa or eager, or reading to joint or separate"
+            f"reading is blocked, which needs a custom attention mask, but attn_implementation is "
+            f"{config._attn_implementation!r}; set it to sdpa or eager, or set reading to joint or separate"
         )
     longest, window = student.prompt.longest, student.window()
     if longest > window:
         raise ConfigError(
-            f"blocked reading of up to {longest} tokens exceeds the model's sliding window of {window}; "
+            f"reading is blocked, and rows of up to {longest} tokens exceed the model's sliding window of {window}; "
             "lower max_text_length, or set reading to joint or separate"
         )
     right = []
@@ -72,6 +74,6 @@ def _check_blocked(student: Student) -> None:
         right.append(student(to_device(batch, student.device)).right)
     if not torch.allclose(right[0], right[1], atol=1e-2):
         raise ConfigError(
-            f"blocked reading does not work with {type(student.language_model).__name__}: its right-hand text still "
-            "sees the left-hand one; set reading to joint or separate"
+            f"reading is blocked, which {type(student.language_model).__name__} does not support: its right text still "
+            "attends to the left one; set reading to joint or separate"
         )

@@ -1,4 +1,4 @@
-"""The score contract: all that a score depends on besides weights, in one file (`matcher.json`) that every runtime reads."""
+"""The score contract: one file (`matcher.json`) with everything that a score depends on besides weights."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CONTRACT = "matcher.json"
 
 
 class GoldenPair(BaseModel):
-    """A pair of texts as this matcher read and scored it when it was saved: its token ids, and logit(yes) - logit(no)."""
+    """A pair of texts with its token ids and its score, logit(yes) - logit(no), at the time of saving."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
@@ -29,7 +29,7 @@ class GoldenPair(BaseModel):
 
 
 class KeptTeacher(BaseModel):
-    """The small encoder in the matcher's folder: the hash of all that its numbers depend on, and how it is loaded."""
+    """The teacher in the matcher folder: its fingerprint and the arguments to load it."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -40,7 +40,7 @@ class KeptTeacher(BaseModel):
 
 
 class CascadeBand(BaseModel):
-    """Between which teacher scores the student reads a pair, and the line that gives any other one its score."""
+    """The band of teacher scores in which the student scores a pair; outside it the score is slope * teacher + intercept."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
@@ -60,55 +60,55 @@ class ScoreContract(BaseModel):
     base_model_name_or_path: str
     base_model_hash: str
     base_config: dict[str, Any] | None = None
-    """The base model's config.json as transformers completes it, without the keys that change no score."""
+    """The base model's config.json with the defaults of transformers, without the keys that change no score."""
     dtype: str
     load_in_4bit: bool = False
-    """The linear layers of the base hold 4 bits a weight; its hash is that of the weights before."""
+    """True if the linear layers of the base are quantized to 4 bits; base_model_hash is that of the original weights."""
     template: dict[str, str]
     label_ids: tuple[int, int]
     reading: Literal["joint", "separate", "blocked"]
     max_text_length: int
     text_normalisation: Literal[1] | None = None
-    """By which rules of flipkd/text.py each text is normalised before student and teacher read it; None: by none."""
+    """Version of the rules of flipkd/text.py by which each text is normalised for student and teacher; None: no rules."""
     pooling: Literal["mean"] = "mean"
     readout_places: list[str] = Field(min_length=1)
     score: dict[Literal["answer", "cosine", "teacher"], float] = Field(default={"answer": 1.0}, min_length=1)
-    """Weights of the sum that is the pair's score."""
+    """Weights of the weighted sum that is the score of a pair."""
     teacher: KeptTeacher | None = None
-    """What gives the score `teacher`: a bi-encoder's cosine or a cross-encoder's logit."""
+    """The teacher that computes the score `teacher`: the cosine of a bi-encoder or the logit of a cross-encoder."""
     directed: bool = False
-    """(a, b) and (b, a) are two questions, as in entailment."""
+    """True if (a, b) and (b, a) have different labels, as in entailment."""
     symmetric: bool = False
-    """Score (a, b) and (b, a) and take the mean."""
+    """True if the score is the mean over (a, b) and (b, a)."""
     calibration: dict[str, Any] | None = None
     threshold: float | None = None
     """A score of at least this is a match."""
     review_threshold: float | None = None
-    """A score of at least this and below `threshold` is for a person to look at."""
+    """A score of at least this and below `threshold` is for a person to review."""
     cascade: CascadeBand | None = None
-    """Where the teacher may decide alone."""
+    """The teacher scores outside of which the teacher decides alone."""
     golden: GoldenPair | None = None
-    """Computed again at each load."""
+    """A pair whose score is computed and compared at each load."""
 
     @model_validator(mode="after")
-    def _has_its_teacher(self) -> Self:
+    def _require_teacher(self) -> Self:
         if self.teacher is None and ("teacher" in self.score or self.cascade is not None):
-            raise ValueError("score or cascade ask for a teacher, but none is kept")
+            raise ValueError("score or cascade needs a teacher, but the field teacher is empty")
         if set(self.score) == {"teacher"}:
-            raise ValueError("score is the teacher's alone; it must hold the answer or the cosine")
+            raise ValueError("score holds only the teacher; it must hold the answer or the cosine")
         return self
 
     @model_validator(mode="after")
-    def _band(self) -> Self:
+    def _check_review_band(self) -> Self:
         below = self.review_threshold
         if below is not None and (self.threshold is None or below >= self.threshold):
-            raise ValueError(f"review_threshold {below} must lie below threshold {self.threshold}")
+            raise ValueError(f"review_threshold is {below}; it must be below threshold, which is {self.threshold}")
         return self
 
     @model_validator(mode="after")
-    def _order(self) -> Self:
+    def _check_order(self) -> Self:
         if self.directed and self.symmetric:
-            raise ValueError("a directed matcher cannot be symmetric")
+            raise ValueError("directed and symmetric are both true; at most one may be")
         return self
 
     def save(self, folder: Path) -> None:
@@ -117,17 +117,19 @@ class ScoreContract(BaseModel):
 
 
 def matcher_folder(folder: str | Path) -> Path:
-    """The matcher folder that is meant by a path: it itself, or the one inside a run folder."""
+    """Return the matcher folder for a path: the path itself, or the folder `matcher` in a run folder."""
     path = Path(folder)
     inside = path / "matcher"
     return inside if not (path / CONTRACT).exists() and (inside / CONTRACT).exists() else path
 
 
 def read_contract(folder: Path) -> ScoreContract:
-    """The contract in `folder`. Raises ArtefactError when it is missing, malformed or of a newer format."""
+    """Read the contract in `folder`. Raises ArtefactError when it is missing, malformed or of a newer format."""
     values = read_json(folder / CONTRACT)
     if isinstance(values, dict) and isinstance(values.get("format"), int) and values["format"] > FORMAT:
-        raise ArtefactError(f"{folder / CONTRACT}: format {values['format']} needs a newer flipkd than {__version__}")
+        raise ArtefactError(
+            f"{folder / CONTRACT}: format {values['format']} needs a newer flipkd than {__version__}; upgrade flipkd"
+        )
     try:
         return ScoreContract.model_validate(values)
     except ValidationError as error:

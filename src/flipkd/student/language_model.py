@@ -1,4 +1,4 @@
-"""Any causal LM of transformers, with LoRA from peft: loading, hashing, adapters in and out of a folder."""
+"""Load and hash any causal LM of transformers, and add LoRA from peft."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SPECIAL_TOKENS = ("bos_token", "eos_token", "pad_token", "unk_token")
 
 @dataclass(frozen=True, kw_only=True)
 class LoraSettings:
-    """Where LoRA goes and how wide it is; the places that are read may be wider than the rest."""
+    """Modules and ranks of LoRA; the readout modules have a rank of their own."""
 
     r: int = 16
     alpha: int = 32
@@ -47,18 +47,18 @@ class LoraSettings:
 
 
 def load_language_model(name_or_path: str, *, dtype: str = "bfloat16", attn_implementation: str = AUTO) -> Any:
-    """A frozen causal LM by packaged name, hub id or folder; nothing remote is executed.
+    """Load a frozen causal LM by packaged name, hub id or folder; no remote code is executed.
 
-    Raises ArtefactError when it is no causal LM that transformers can load, ResourceError when memory runs out.
+    Raises ArtefactError when transformers cannot load it as a causal LM, ResourceError when memory runs out.
     """
     from transformers import AutoConfig, AutoModelForCausalLM
 
     if dtype not in DTYPES:
-        raise ConfigError(f"no dtype is called {dtype!r}; {nearest(dtype, list(DTYPES))}")
+        raise ConfigError(f"dtype is {dtype!r}, which is not supported; {nearest(dtype, list(DTYPES))}")
     path = model_path(name_or_path)
     revision = checked_model(path).revision
     if Path(path).is_dir() and not (Path(path) / "config.json").is_file():
-        raise ArtefactError(f"{name_or_path}: the folder has no config.json, so it is not a model of transformers")
+        raise ArtefactError(f"{name_or_path}: the folder has no config.json; give the folder of a transformers model")
     with library_errors(name_or_path, NOT_A_MODEL):
         config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False)
     with library_errors(name_or_path, NOT_A_MODEL), memory_errors(name_or_path, dtype=dtype):
@@ -74,8 +74,8 @@ def load_language_model(name_or_path: str, *, dtype: str = "bfloat16", attn_impl
         )
     if missing := sorted(loading["missing_keys"]):  # transformers would fill them with random numbers
         raise ArtefactError(
-            f"{name_or_path}: not a causal LM: {len(missing)} tensors of the model are missing from it, "
-            f"for example {missing[0]}"
+            f"{name_or_path}: not a complete causal LM: {len(missing)} tensors of the model are missing, first {missing[0]}; "
+            "give a complete model"
         )
     model.config.use_cache = False
     choose_attention(model, attn_implementation)
@@ -86,7 +86,7 @@ def load_language_model(name_or_path: str, *, dtype: str = "bfloat16", attn_impl
 
 
 def load_tokenizer(name_or_path: str) -> Any:
-    """The tokenizer of a model by packaged name, hub id or folder. Raises ArtefactError when there is none to load."""
+    """Load the tokenizer of a model by packaged name, hub id or folder. Raises ArtefactError when that fails."""
     from transformers import AutoTokenizer
 
     path = model_path(name_or_path)
@@ -96,9 +96,9 @@ def load_tokenizer(name_or_path: str) -> Any:
 
 
 def load_saved_tokenizer(folder: Path) -> Any:
-    """The tokenizer that a matcher's folder holds, straight from its tokenizer.json.
+    """Load the tokenizer in a matcher folder directly from its tokenizer.json.
 
-    AutoTokenizer reads that file up to five times over, which for Gemma's 33 MB is most of a matcher's start.
+    AutoTokenizer reads that file up to five times, which for Gemma's 33 MB is most of the time to load a matcher.
     """
     from transformers import PreTrainedTokenizerFast
 
@@ -107,24 +107,24 @@ def load_saved_tokenizer(folder: Path) -> Any:
     given = read_json(settings) if file.is_file() and settings.is_file() else {}
     named = {name: given[name] for name in SPECIAL_TOKENS if given.get(name) is not None}
     if not given or not all(isinstance(token, str) for token in named.values()):
-        return load_tokenizer(str(folder))  # of a format of its own, or with special tokens that are more than a word
+        return load_tokenizer(str(folder))  # another format, or special tokens with options
     with library_errors(folder, "no tokenizer that transformers can load"):
         return PreTrainedTokenizerFast(tokenizer_file=str(file), **named)
 
 
 @contextlib.contextmanager
 def memory_errors(name_or_path: str, *, dtype: str) -> Iterator[None]:
-    """A block that loads or moves a model; raises ResourceError when there is no room for it."""
+    """Raise ResourceError when the block, which loads or moves a model, runs out of memory."""
     try:
         yield
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise ResourceError(
-            f"{name_or_path}: does not fit into memory as {dtype}; set load_in_4bit on a GPU, or try a smaller model"
+            f"{name_or_path}: does not fit into memory as {dtype}; set load_in_4bit on a GPU, or use a smaller model"
         ) from error
 
 
 def weights_hash(model: nn.Module, *, dtype: str) -> str:
-    """Hash of all parameters as they are in `dtype`, so that it is the same however the model was loaded afterwards."""
+    """Return the hash of all parameters in `dtype`; it does not depend on how the model is loaded later."""
     import xxhash
 
     digest = xxhash.xxh3_128()
@@ -136,14 +136,17 @@ def weights_hash(model: nn.Module, *, dtype: str) -> str:
 
 
 def add_lora(model: Any, settings: LoraSettings) -> tuple[Any, list[str]]:
-    """(model with fresh float32 adapters, the places that are read). Raises ConfigError for places that do not exist."""
+    """Add float32 adapters to `model`; return it and the names of its readout modules.
+
+    Raises ConfigError for layers or modules that the model does not have.
+    """
     from peft import LoraConfig, TaskType
     from transformers.pytorch_utils import Conv1D
 
-    places = find_readout_modules(model, layers=settings.readout_layers, modules=settings.readout_modules)
-    pattern = {re.escape(place): settings.readout_r for place in places}
+    module_names = find_readout_modules(model, layers=settings.readout_layers, modules=settings.readout_modules)
+    rank_pattern = {re.escape(name): settings.readout_r for name in module_names}
     scaling = settings.alpha / settings.r
-    targets = lora_targets(model, settings, places)
+    targets = lora_targets(model, settings, module_names)
     config = LoraConfig(
         task_type=TaskType.CAUSAL_LM,
         r=settings.r,
@@ -151,16 +154,16 @@ def add_lora(model: Any, settings: LoraSettings) -> tuple[Any, list[str]]:
         lora_dropout=settings.dropout,
         target_modules=targets,
         fan_in_fan_out=all(isinstance(model.get_submodule(target), Conv1D) for target in targets),  # of GPT-2
-        rank_pattern=pattern,
-        alpha_pattern={place: scaling * rank for place, rank in pattern.items()},
+        rank_pattern=rank_pattern,
+        alpha_pattern={name: scaling * rank for name, rank in rank_pattern.items()},
     )
-    return with_adapters(model, config), places
+    return with_adapters(model, config), module_names
 
 
 def compile_layers(model: Any) -> None:
-    """Have torch.compile fuse what stands between the products of each layer; the first steps then take a minute or more.
+    """Compile each layer with torch.compile; the first steps then take a minute or more.
 
-    The layers are alike, so one of them is compiled for all, for any batch size and length. Raises ConfigError on a CPU
+    The layers are alike, so one compilation serves all of them, any batch size and any length. Raises ConfigError on a CPU
     without a C++ compiler.
     """
     from transformers.modeling_layers import GradientCheckpointingLayer
@@ -171,29 +174,31 @@ def compile_layers(model: Any) -> None:
             "torch_compile needs a C++ compiler (g++ or clang++) on the PATH; install one or set it to false"
         )
     for module in model.modules():
-        if isinstance(module, GradientCheckpointingLayer):  # transformers' class of the layers of every model
+        if isinstance(
+            module, GradientCheckpointingLayer
+        ):  # the base class of the layers in all models of transformers
             module.compile(dynamic=True)
 
 
 def with_adapters(model: Any, config: Any) -> Any:
-    """`model` with fresh float32 adapters as peft's `config` says, computed as lora.py does."""
+    """Add float32 adapters to `model` by peft's `config`; lora.py replaces the forward pass of their layers."""
     from peft import get_peft_model
 
     with warnings.catch_warnings():
-        # peft 0.21 asks transformers 5.23 for gradient checkpointing by its old name
+        # peft 0.21 uses a deprecated attribute of transformers 5.23
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
         peft_model = get_peft_model(model, config)
     for module in peft_model.modules():
         if hasattr(module, "lora_A"):
-            # Where peft computes the product (lora.py says where not), autocast runs it in the base model's dtype; peft
-            # would first make a float32 copy of every input, which costs more than the products themselves.
+            # Layers that lora.py does not fuse run under autocast in the base model's dtype. peft would first make a float32
+            # copy of every input, which costs more than the products.
             module.cast_input_dtype_enabled = False
     fuse(peft_model)
     return peft_model
 
 
-def lora_targets(model: Any, settings: LoraSettings, places: Sequence[str]) -> list[str]:
-    """Full names of all modules that get LoRA: chosen modules of chosen layers, and always the places that are read."""
+def lora_targets(model: Any, settings: LoraSettings, module_names: Sequence[str]) -> list[str]:
+    """Return the full names of all modules that get LoRA: those of `settings`, and always the readout modules."""
     linear = linear_modules(model)
     count = max(linear.values()) + 1
     names = sorted({name.rsplit(".", 1)[-1] for name in linear})
@@ -201,10 +206,11 @@ def lora_targets(model: Any, settings: LoraSettings, places: Sequence[str]) -> l
     for module in modules:
         if module not in names:
             raise ConfigError(
-                f"lora_target_modules names {module!r}; {nearest(module, names)}, or the word all-linear"
+                f"lora_target_modules has {module!r}, which is not in this model; {nearest(module, names)}, or set it to "
+                "all-linear"
             )
     for layer in settings.layers or ():
-        require_layer(layer, count, said=f"lora_layers names layer {layer}")
+        require_layer(layer, count, setting="lora_layers")
     layers = range(count) if settings.layers is None else [layer % count for layer in settings.layers]
     chosen = {name for name, layer in linear.items() if layer in layers and name.rsplit(".", 1)[-1] in modules}
-    return sorted(chosen | set(places))
+    return sorted(chosen | set(module_names))

@@ -1,4 +1,4 @@
-"""Students made and read back: a fresh one over a base model, and a finished one from its folder."""
+"""Create a new student over a base model, or load a trained one from its folder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from flipkd.files import check_manifest
 from flipkd.student.adapter import finite_tensors, load_adapter
 from flipkd.student.answer_path import require_path_to_answer
 from flipkd.student.attention import AUTO
-from flipkd.student.base_config import config_of, require_config
+from flipkd.student.base_config import relevant_config, require_config
 from flipkd.student.checks import check_student, find_shared_inputs
 from flipkd.student.contract import CONTRACT, ScoreContract, read_contract
 from flipkd.student.language_model import (
@@ -49,32 +49,32 @@ def new_student(
     seed: int = 0,
     device: str = "cpu",
 ) -> tuple[Student, ScoreContract]:
-    """A fresh student (B = 0, so it answers as its base does) on `device`, and its contract, without calibration yet.
+    """Create a student on `device` (B = 0, so its answers are those of the base model) and its contract without calibration.
 
-    Raises ConfigError for a model or a place that does not fit, also for one from which nothing reaches the answer unless
-    `allow_readout_off_path`.
+    Raises ConfigError for an unsupported model and for layers or modules that it does not have; also for a readout module
+    that cannot change the answer, unless `allow_readout_off_path`.
     """
     model, base_hash = _base(
         name_or_path, dtype=dtype, attn_implementation=attn_implementation, four_bits=load_in_4bit, device=device
     )
-    base_config = config_of(model.config)
+    base_config = relevant_config(model.config)
     tokenizer = load_tokenizer(name_or_path)
     prompt = Prompt(tokenizer, template, reading=reading, max_text_length=max_text_length)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        peft_model, places = add_lora(model, lora)
+        peft_model, module_names = add_lora(model, lora)
     with memory_errors(name_or_path, dtype=dtype):
-        student = Student(peft_model, prompt, Readout(peft_model.get_base_model(), places)).to(device)
+        student = Student(peft_model, prompt, Readout(peft_model.get_base_model(), module_names)).to(device)
     with library_errors(name_or_path, "the model does not run"):
-        check_student(student.eval())  # where it will run: some kinds of attention are for a GPU only
+        check_student(student.eval())  # on its device: some attention implementations run only on a GPU
     if not allow_readout_off_path:
         require_path_to_answer(student)
     if torch_compile:
         compile_layers(peft_model)
         student.compiled = True
-        student.adapters.layers.clear()  # the compiler fuses peft's own products
+        student.adapters.layers.clear()  # the compiler fuses peft's own layers
     contract = ScoreContract(
-        # A folder by its whole path: the matcher will be used from other places.
+        # An absolute path, since the matcher will be loaded from other working directories.
         base_model_name_or_path=str(Path(name_or_path).resolve()) if Path(name_or_path).is_dir() else name_or_path,
         base_model_hash=base_hash,
         base_config=base_config,
@@ -85,7 +85,7 @@ def new_student(
         reading=reading,
         max_text_length=max_text_length,
         text_normalisation=1,
-        readout_places=places,
+        readout_places=module_names,
     )
     return student, contract
 
@@ -97,14 +97,15 @@ def load_student(
     merge: bool = False,
     attn_implementation: str = AUTO,
 ) -> tuple[Student, ScoreContract]:
-    """A finished student from its folder, over `base_model` (default: the one it names). Raises ArtefactError.
+    """Load a trained student from `folder`; `base_model` replaces the base model path in its contract.
 
-    With `merge` LoRA is folded into the weights: faster, and the vectors come from the stored copy of A. Weights of 4 bits
-    are unpacked for it: they then take as much memory as any.
+    With `merge` LoRA is merged into the weights: scoring is faster, and the embeddings use the stored copy of A. 4-bit
+    weights are dequantized for it and then take as much memory as others. Raises ArtefactError when files are missing,
+    damaged or of another base model.
     """
     if folder.is_dir() and not (folder / CONTRACT).exists():
         raise ArtefactError(
-            f"{folder}: holds no {CONTRACT}; give a folder that flipkd train made, or the matcher in it"
+            f"{folder}: holds no {CONTRACT}; give a folder that flipkd train wrote, or the matcher folder in it"
         )
     check_manifest(folder)
     contract = read_contract(folder)
@@ -119,11 +120,11 @@ def load_student(
             device=best_device(),
         )
     except ArtefactError as error:
-        raise ArtefactError(f"{error}; if the base model has moved, say where it is now (--base_model)") from error
+        raise ArtefactError(f"{error}; if the base model has moved, give its new path (--base_model)") from error
     if found != contract.base_model_hash:
         raise ArtefactError(
-            f"{folder}: was trained on a base model with hash {contract.base_model_hash}, but {name} has {found}; "
-            "give the base model that it was trained on"
+            f"{folder}: was trained on a base model with hash {contract.base_model_hash}, but {name} has hash {found}; "
+            "give the base model of training"
         )
     if contract.base_config is not None:
         require_config(model.config, contract.base_config, file=folder / CONTRACT, name=name)
@@ -131,9 +132,10 @@ def load_student(
     prompt = _prompt_of(contract, tokenizer)
     if prompt.label_ids != tuple(contract.label_ids):
         raise ArtefactError(
-            f"{folder}: its tokenizer gives label ids {prompt.label_ids}, matcher.json says {contract.label_ids}"
+            f"{folder}: the label words have ids {prompt.label_ids} in its tokenizer, but {contract.label_ids} in {CONTRACT}; "
+            "restore the files of training"
         )
-    with library_errors(folder, "does not go with its base model"):
+    with library_errors(folder, "does not fit its base model"):
         loaded = load_adapter(model, folder).eval().requires_grad_(False)
         if merge:
             loaded = loaded.merge_and_unload()
@@ -158,7 +160,7 @@ def _prompt_of(contract: ScoreContract, tokenizer: Any) -> Prompt:
 def _base(
     name: str, *, dtype: str, attn_implementation: str, four_bits: bool, device: str, merge: bool = False
 ) -> tuple[Any, str]:
-    """The base model and the hash of its weights as they were saved, before 4 bits; `merge` unpacks them again."""
+    """Load the base model; return it and the hash of its original weights. `merge` dequantizes 4-bit weights."""
     model = load_language_model(name, dtype=dtype, attn_implementation=attn_implementation)
     found = weights_hash(model, dtype=dtype)
     if four_bits:

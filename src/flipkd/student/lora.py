@@ -1,8 +1,8 @@
-"""LoRA's products with few kernels and no copies in float32: y = x W^T + b + s (x A^T) B^T.
+"""LoRA layers with few kernels and no float32 copies of inputs: y = x W^T + b + s (x A^T) B^T.
 
-peft computes them as written: the base product, two narrow products in the adapters' dtype, a scaling and an addition,
-each a pass over the output. Here the second narrow product is added to the base product where it is (`addmm`), forwards
-as backwards, and the adapters, which train in float32, are scaled and copied to the base's dtype once a pass, all at once.
+peft runs each operation alone: the base product, two narrow products in the adapters' dtype, a scaling and an addition,
+each a pass over the output. Here the second narrow product is added in place to the base product (`addmm`), in the forward
+and the backward pass. The adapters train in float32; one kernel per pass scales and copies all of them to the base's dtype.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ from torch import Tensor, nn
 
 from flipkd.student.shared_lora import SharedInputFinder, SharedInputLayers
 
-NAME = "default"  # of peft's adapter
+NAME = "default"  # peft's name of the adapter
 
 
 class CopyAdapters(torch.autograd.Function):
-    """(dtype, factors, counts, tensors) -> copies of tensors times a factor each, and their gradients back: one kernel each way.
+    """(dtype, factors, counts, tensors) -> copies of the tensors times their factors; one kernel forward, one backward.
 
-    Each copy joins the rows of as many tensors as its count says.
+    Each count says how many tensors are concatenated by rows into one copy.
     """
 
     @staticmethod
     def forward(
         ctx: Any, dtype: torch.dtype, factors: list[float], counts: list[int], *tensors: Tensor
     ) -> tuple[Tensor, ...]:
-        """Each tensor times its factor as `dtype`."""
+        """Multiply each tensor by its factor and cast it to `dtype`."""
         ctx.dtypes, ctx.factors = [tensor.dtype for tensor in tensors], factors
-        ctx.rows, given = [], iter(tensors)
+        ctx.rows, remaining = [], iter(tensors)
         copies: list[Tensor] = []
         parts: list[Tensor] = []
         for count in counts:
-            joined = list(itertools.islice(given, count))
+            joined = list(itertools.islice(remaining, count))
             rows = [len(tensor) for tensor in joined]
             copies.append(joined[0].new_empty((sum(rows), *joined[0].shape[1:]), dtype=dtype))
             parts += torch.split(copies[-1], rows)
@@ -46,32 +46,32 @@ class CopyAdapters(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
-        """Each gradient times the factor, in the dtype of its tensor."""
+        """Multiply each gradient by the factor, in the dtype of its tensor."""
         parts = [
             part for gradient, rows in zip(gradients, ctx.rows, strict=True) for part in torch.split(gradient, rows)
         ]
-        whole = [torch.empty_like(part, dtype=dtype) for part, dtype in zip(parts, ctx.dtypes, strict=True)]
-        torch._foreach_copy_(whole, parts)
-        torch._foreach_mul_(whole, ctx.factors)
-        return None, None, None, *whole
+        scaled = [torch.empty_like(part, dtype=dtype) for part, dtype in zip(parts, ctx.dtypes, strict=True)]
+        torch._foreach_copy_(scaled, parts)
+        torch._foreach_mul_(scaled, ctx.factors)
+        return None, None, None, *scaled
 
 
 class FusedLinear(peft_layer.Linear):  # type: ignore[misc]  # peft has no types here
-    """peft's LoRA layer over nn.Linear, computed with its siblings; whatever that does not cover goes peft's own way."""
+    """peft's LoRA layer over nn.Linear, computed with its siblings; unsupported calls use peft's own forward."""
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """The layer's output [..., outputs]."""
-        ready = self._siblings is not None and self._siblings.copies is not None and self._plain(args, kwargs)
-        if not ready or x.dtype != self.base_layer.weight.dtype:
+        """Compute the layer's output [..., outputs]."""
+        fused = self._siblings is not None and self._siblings.copies is not None and self._is_plain_call(args, kwargs)
+        if not fused or x.dtype != self.base_layer.weight.dtype:
             output: Tensor = super().forward(x, *args, **kwargs)
         else:
-            if self._watch is not None and not torch.is_grad_enabled():
-                self._watch.see(self, x)
+            if self._finder is not None and not torch.is_grad_enabled():
+                self._finder.record(self, x)
             output = self._siblings.output(self, x)
         return output
 
-    def _plain(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-        """Whether this call is x W^T + s B A x and nothing else."""
+    def _is_plain_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        """Return true if this call is x W^T + s B A x and nothing else."""
         dropout = self.training and not isinstance(self.lora_dropout[NAME], nn.Identity)
         return not (args or kwargs or self.disable_adapters or self.merged or dropout)
 
@@ -87,14 +87,14 @@ class Adapters:
                 found.setdefault(kind, []).append(module)
         self.layers = [layer for layers in found.values() for layer in layers]
         self._siblings = [SharedInputLayers([layer]) for layer in self.layers]
-        self._watched = [SharedInputFinder(layers) for layers in found.values() if len(layers) > 1]
+        self._finders = [SharedInputFinder(layers) for layers in found.values() if len(layers) > 1]
 
     def copy(self) -> None:
-        """Before a pass: give each layer A and s B in the dtype of its base layer; for autograd it is one copy of all."""
+        """Copy A and s B of each layer to the dtype of its base layer, before a pass; autograd sees one operation."""
         if not self.layers:
             return
-        self.forget()
-        self._join()
+        self.release()
+        self._group()
         tensors: list[Tensor] = []
         factors: list[float] = []
         counts: list[int] = []
@@ -108,33 +108,33 @@ class Adapters:
         for siblings in self._siblings:
             siblings.copies = tuple(itertools.islice(copies, 1 + len(siblings.layers)))
 
-    def forget(self) -> None:
-        """Let the copies go: they would be stale after the next step."""
+    def release(self) -> None:
+        """Release the copies: the next optimizer step makes them stale."""
         for siblings in self._siblings:
-            siblings.forget()
+            siblings.release()
 
-    def _join(self) -> None:
-        """Layers that were seen to read the same tensor become siblings, from the next pass on.
+    def _group(self) -> None:
+        """Make siblings of the layers that had the same input tensor; used from the next pass on.
 
-        Only passes without gradients are looked at: layers that are computed again on the way back must stay as they were.
+        Only passes without gradients are recorded: layers that activation checkpointing recomputes must not change.
         """
-        seen = {watch: groups for watch in self._watched if (groups := watch.groups()) is not None}
-        if seen:
-            self._watched = [watch for watch in self._watched if watch not in seen]
-            for group in itertools.chain(*seen.values()):
+        complete = {finder: groups for finder in self._finders if (groups := finder.groups()) is not None}
+        if complete:
+            self._finders = [finder for finder in self._finders if finder not in complete]
+            for group in itertools.chain(*complete.values()):
                 SharedInputLayers(group)
             self._siblings = list(dict.fromkeys(layer._siblings for layer in self.layers))
 
 
 def fuse(model: nn.Module) -> None:
-    """Turn peft's plain LoRA layers over nn.Linear into fused ones; others (4-bit, Conv1D, variants) stay peft's."""
+    """Change peft's plain LoRA layers over nn.Linear to FusedLinear; others (4-bit, Conv1D, variants) stay unchanged."""
     module: Any
     for module in model.modules():
-        if type(module) is peft_layer.Linear and _fits(module):
+        if type(module) is peft_layer.Linear and _can_fuse(module):
             module.__class__ = FusedLinear
-            module._siblings = module._watch = None
+            module._siblings = module._finder = None
 
 
-def _fits(module: Any) -> bool:
+def _can_fuse(module: Any) -> bool:
     plain = type(module.base_layer) is nn.Linear and not module.fan_in_fan_out and not module.lora_bias[NAME]
     return plain and list(module.lora_A) == [NAME] and not module.lora_variant

@@ -1,9 +1,9 @@
-"""How many bytes training and scoring take, part by part, from a model's configuration: which card does a run need?
+"""Estimate the memory of training and scoring in bytes, part by part, from a model's config.
 
-Counted for decoders whose layers are attention and a gated MLP (Llama, Qwen, Gemma, Mistral), rows laid end to end without
-padding, an attention kernel that keeps no scores, layers that are not compiled, and LoRA without dropout on all linear
-modules. What each linear module reads is kept once, however many adapters read it: q, k and v share theirs, as do gate and
-up. Other shapes differ: fewer adapters keep less, dropout keeps one more copy of each input.
+The counts hold for decoders whose layers are attention and a gated MLP (Llama, Qwen, Gemma, Mistral), packed rows without
+padding, an attention kernel that stores no scores, layers that are not compiled, and LoRA without dropout on all linear
+modules. The input of linear modules is stored once for all modules that share it: q, k and v share one, gate and up share
+one. Other settings differ: fewer adapters store less, dropout stores one more copy of each input.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from flipkd.student.language_model import DTYPES, LoraSettings, lora_targets
 from flipkd.student.readout import LAYER, find_readout_modules, linear_modules
 
 FLOAT = 4  # bytes of a float32
-FOUR_BITS = 4 / 8 + 1 / 64 + FLOAT / (64 * 256)  # code; a one-byte scale per 64 weights; a float32 per 256 scales
+FOUR_BITS = 4 / 8 + 1 / 64 + FLOAT / (64 * 256)  # 4 bits; a one-byte scale per 64 weights; a float32 per 256 scales
 
 
 @dataclass(frozen=True)
 class Memory:
     """Bytes by part."""
 
-    weights: int  # of the base model, embeddings once where they are tied
+    weights: int  # of the base model; tied embeddings count once
     adapters: int  # float32
-    copies: int  # of the adapters in the dtype of the products
+    copies: int  # of the adapters in the base model's dtype
     gradients: int  # of the adapters, float32
     optimizer: int  # two float32 moments of AdamW for each adapter weight
-    activations: int  # what the forward pass keeps for the backward pass
-    workspace: int  # what one layer needs for a moment
+    activations: int  # stored by the forward pass for the backward pass
+    workspace: int  # temporary tensors of one layer
 
     @property
     def total(self) -> int:
-        """All parts; what libraries and the driver take comes on top (0.5 to 1 GB on a GPU)."""
+        """Sum of all parts; libraries and the driver need 0.5 to 1 GB more on a GPU."""
         return sum(self.parts.values())
 
     @property
@@ -44,7 +44,7 @@ class Memory:
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
-    """The numbers of a model with its adapters on which its memory depends."""
+    """The sizes of a model with adapters that determine its memory."""
 
     hidden: int
     inner: int  # width of the MLP
@@ -52,25 +52,28 @@ class Shape:
     queries: int  # query heads x width of a head
     keys: int  # key-value heads x width of a head
     layers: int
-    linear: int  # weights of the linear modules in the layers: those that 4 bits can hold
+    linear: int  # weights of the linear modules in the layers: those that can be quantized
     largest: int  # weights of the largest of them
     other: int  # embeddings, norms, biases
-    norms: int  # numbers that the norms of all layers read, per token
+    norms: int  # input values of the norms of all layers, per token
     adapters: int  # weights of all A and B
     rank: int  # sum of the ranks of all adapters
-    places: int  # modules whose A is read
+    readout_modules: int  # number of readout modules
 
     @property
-    def kept(self) -> float:
-        """Numbers in the dtype of the products that one layer keeps per token."""
+    def stored_per_layer(self) -> float:
+        """Values in the base model's dtype that one layer stores per token."""
         inputs = 2 * self.hidden + self.queries + self.inner  # of q, k, v; of gate, up; of o; of down
-        attention = self.queries + 2 * self.keys  # what is attended with; its result is the input of o
+        attention = self.queries + 2 * self.keys  # q, k, v; the output of attention is the input of o
         gate = 3 * self.inner  # gate before and after its activation, and up
         return inputs + attention + gate + self.rank / self.layers  # and A x of each adapter
 
 
 def shape_of(config: Any, lora: LoraSettings) -> Shape:
-    """The shape of a transformers config with adapters; no weights are made. Raises ConfigError for places it does not have."""
+    """Return the shape of a transformers config with adapters, without allocating weights.
+
+    Raises ConfigError for layers or modules that the model does not have.
+    """
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -81,8 +84,10 @@ def shape_of(config: Any, lora: LoraSettings) -> Shape:
     keys = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
     sizes = {name: model.get_submodule(name).weight for name in linear_modules(model)}
     linear = {name: weight.numel() for name, weight in sizes.items()}
-    places = find_readout_modules(model, layers=lora.readout_layers, modules=lora.readout_modules)
-    ranks = {name: lora.readout_r if name in places else lora.r for name in lora_targets(model, lora, places)}
+    module_names = find_readout_modules(model, layers=lora.readout_layers, modules=lora.readout_modules)
+    ranks = {
+        name: lora.readout_r if name in module_names else lora.r for name in lora_targets(model, lora, module_names)
+    }
     queries, keys = text.num_attention_heads * width, keys * width
     return Shape(
         hidden=text.hidden_size,
@@ -94,21 +99,21 @@ def shape_of(config: Any, lora: LoraSettings) -> Shape:
         linear=sum(linear.values()),
         largest=max(linear.values()),
         other=sum(parameter.numel() for parameter in model.parameters()) - sum(linear.values()),
-        norms=_read_by_norms(model, {"q_norm": queries, "k_norm": keys}),
+        norms=_norm_inputs(model, {"q_norm": queries, "k_norm": keys}),
         adapters=sum(rank * sum(sizes[name].shape) for name, rank in ranks.items()),
         rank=sum(ranks.values()),
-        places=len(places),
+        readout_modules=len(module_names),
     )
 
 
-def _read_by_norms(model: Any, of_heads: Mapping[str, int]) -> int:
-    """Numbers per token that the norms in the layers read; one of a head has that head's weights only."""
+def _norm_inputs(model: Any, head_norms: Mapping[str, int]) -> int:
+    """Count the input values of the norms in the layers per token; a norm of heads has the weights of one head only."""
     norms = {
         name: module.weight.numel()
         for name, module in model.named_modules()
         if LAYER.search(name) and type(module).__name__.endswith("Norm")
     }
-    return sum(of_heads.get(name.rsplit(".", 1)[-1], count) for name, count in norms.items())
+    return sum(head_norms.get(name.rsplit(".", 1)[-1], count) for name, count in norms.items())
 
 
 def training_memory(
@@ -119,38 +124,40 @@ def training_memory(
     load_in_4bit: bool = False,
     activation_checkpointing: bool = False,
 ) -> Memory:
-    """The most that a training step of `tokens` real tokens takes: pairs x their mean length, in separate reading also the texts.
+    """Estimate the peak memory of a training step over `tokens` real tokens: pairs x mean length (separate reading: plus texts).
 
-    Only two rows of the LM head are computed, for one position of each pair, and the vectors of a pair are few numbers:
-    neither is counted.
+    The logits (two rows of the LM head, one position per pair) and the embeddings are small and are not counted.
     """
     width = DTYPES[dtype].itemsize
-    in_float = FLOAT * (shape.norms / shape.layers + shape.heads)  # what norms read; a sum per head of attention
-    layer = width * shape.kept + in_float
-    last = FLOAT * shape.hidden  # what the norm behind the layers reads
+    in_float = FLOAT * (shape.norms / shape.layers + shape.heads)  # inputs of norms; one sum per attention head
+    layer = width * shape.stored_per_layer + in_float
+    last = FLOAT * shape.hidden  # input of the final norm
     gradients = width * (3 * shape.inner + 2 * shape.hidden)  # of gate, up and their product; in and out of a layer
     if activation_checkpointing:
-        kept = float(width * shape.hidden * (shape.layers + shape.places))  # inputs of layers and of what is read
-        moment = gradients + layer  # one layer at a time is computed again
+        stored = float(
+            width * shape.hidden * (shape.layers + shape.readout_modules)
+        )  # inputs of layers and of the readout
+        temporary = gradients + layer  # one layer at a time is recomputed
     else:
-        kept, moment = shape.layers * layer, float(gradients)
+        stored, temporary = shape.layers * layer, float(gradients)
     return Memory(
         weights=_weights(shape, width, load_in_4bit),
         adapters=FLOAT * shape.adapters,
         copies=0 if width == FLOAT else width * shape.adapters,
         gradients=FLOAT * shape.adapters,
         optimizer=2 * FLOAT * shape.adapters,
-        activations=round(tokens * (kept + last)),
-        workspace=round(tokens * moment) + width * shape.largest * load_in_4bit,  # a module's weights unpacked
+        activations=round(tokens * (stored + last)),
+        workspace=round(tokens * temporary)
+        + width * shape.largest * load_in_4bit,  # one module's weights, dequantized
     )
 
 
 def scoring_memory(shape: Shape, *, tokens: int, dtype: str = "bfloat16", load_in_4bit: bool = False) -> Memory:
-    """The most that a scoring pass of `tokens` real tokens takes: nothing is kept but the stream from layer to layer."""
+    """Estimate the peak memory of a scoring pass over `tokens` real tokens; nothing is stored for a backward pass."""
     width = DTYPES[dtype].itemsize
-    # Embeddings, a layer's input, its stream between attention and MLP, the norm of that, and what the readout caught; then
-    # gate, the base's part of up, the adapter's part and their sum.
-    passing = width * ((4 + shape.places) * shape.hidden + 4 * shape.inner)
+    # Embeddings, a layer's input, its hidden states between attention and MLP, their norm, and the inputs of the readout;
+    # then gate, the base's part of up, the adapter's part and their sum.
+    temporary = width * ((4 + shape.readout_modules) * shape.hidden + 4 * shape.inner)
     return Memory(
         weights=_weights(shape, width, load_in_4bit),
         adapters=FLOAT * shape.adapters,
@@ -158,7 +165,7 @@ def scoring_memory(shape: Shape, *, tokens: int, dtype: str = "bfloat16", load_i
         gradients=0,
         optimizer=0,
         activations=0,
-        workspace=round(tokens * passing) + width * shape.largest * load_in_4bit,
+        workspace=round(tokens * temporary) + width * shape.largest * load_in_4bit,
     )
 
 
@@ -175,10 +182,10 @@ def largest_batch(
     load_in_4bit: bool = False,
     activation_checkpointing: bool = False,
 ) -> int:
-    """Pairs of a training step that take at most `budget` bytes; 0 when none fits."""
+    """Return the most pairs of a training step that fit into `budget` bytes; 0 when none fits."""
 
     def total(tokens: int) -> int:
-        """Bytes of a step over so many tokens."""
+        """Return the bytes of a step over `tokens` tokens."""
         return training_memory(
             shape,
             tokens=tokens,
@@ -187,6 +194,6 @@ def largest_batch(
             activation_checkpointing=activation_checkpointing,
         ).total
 
-    many = 1 << 20  # memory is a straight line over tokens; far apart, so that rounding does not show
+    sample = 1 << 20  # memory is linear in tokens; a large sample makes rounding negligible
     fixed = total(0)
-    return max(0, int((budget - fixed) * many / (total(many) - fixed) / tokens_per_pair))
+    return max(0, int((budget - fixed) * sample / (total(sample) - fixed) / tokens_per_pair))

@@ -1,4 +1,4 @@
-"""The student: one causal LM with LoRA that answers yes or no about a pair and gives vectors of its texts."""
+"""The student: one causal LM with LoRA that answers yes or no about a pair and embeds its texts."""
 
 from __future__ import annotations
 
@@ -14,23 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from flipkd.student.adapter import save_adapter
-from flipkd.student.attention import PACKED, only_attention
+from flipkd.student.attention import PACKED, has_only_attention
 from flipkd.student.contract import ScoreContract
 from flipkd.student.lora import Adapters
 from flipkd.student.packing import last_states, padder
 from flipkd.student.prefix import Prefix, drop_prefix, prefix_kwargs
 from flipkd.student.prompt import Prompt
 from flipkd.student.readout import Readout, down_projections
-from flipkd.student.rows import (
-    LEFT_TEXT,
-    RIGHT_TEXT,
-    Row,
-    additive_mask,
-    blocked_mask,
-    pack,
-    pad,
-    to_device,
-)
+from flipkd.student.rows import LEFT_TEXT, RIGHT_TEXT, Row, additive_mask, blocked_mask, pack, pad, to_device
 
 READOUT = "readout.safetensors"
 TOKENIZER = "tokenizer"
@@ -38,7 +29,7 @@ TOKENIZER = "tokenizer"
 
 @dataclass(frozen=True)
 class StudentOutput:
-    """What one pass gives: answers [N, 2] (no, yes) and, when asked for, unit vectors of both texts [N, D]; float32."""
+    """Output of one pass in float32: answers [N, 2] (no, yes) and, on request, unit vectors of both texts [N, D]."""
 
     answers: Tensor
     left: Tensor | None = None
@@ -46,56 +37,56 @@ class StudentOutput:
 
 
 class Student(nn.Module):
-    """A causal LM, its prompt and its readout; `forward` reads a batch of pairs, padded or packed."""
+    """A causal LM with its prompt and its readout; `forward` takes a batch of pairs, padded or packed."""
 
     def __init__(self, model: Any, prompt: Prompt, readout: Readout) -> None:
         super().__init__()
         self.model, self.prompt, self.readout = model, prompt, readout
-        self.compiled = False  # whether the model's layers are
-        self.pad_to_buckets = False  # whether packed rows are rounded up to few shapes, for CUDA graphs
+        self.compiled = False  # true if the model's layers are compiled
+        self.pad_to_buckets = False  # true if packed rows are rounded up to few shapes, for CUDA graphs
         self.adapters = Adapters(model)
         self.register_buffer("label_rows", torch.tensor(prompt.label_ids, device=self.device), persistent=False)
 
     def train(self, mode: bool = True) -> Student:
-        """As any module; copies of the adapters from an earlier pass are let go."""
-        self.adapters.forget()
+        """Set the training mode as in any module, and release the copies of the adapters from an earlier pass."""
+        self.adapters.release()
         super().train(mode)
         return self
 
     @property
     def padding_free(self) -> bool:
-        """Whether rows are laid end to end instead of padded."""
+        """True if rows are packed instead of padded."""
         return bool(self.language_model.config._attn_implementation == PACKED)
 
     @property
     def language_model(self) -> Any:
-        """The causal LM itself, with LoRA layers in it but without peft's wrapper."""
+        """The causal LM with its LoRA layers, without peft's wrapper."""
         return self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device of the weights."""
         device: torch.device = next(self.model.parameters()).device
         return device
 
     def eager_mode(self) -> contextlib.AbstractContextManager[Any]:
-        """A block in which layers run as written: behind a prefix each compiled one would be compiled for itself."""
+        """Return a context manager that runs compiled layers in eager mode; with a prefix cache each would be compiled alone."""
         return torch.compiler.set_stance("force_eager") if self.compiled else contextlib.nullcontext()
 
     @cached_property
     def supports_prefix_cache(self) -> bool:
-        """Whether what rows begin with can be read once for all of them."""
-        return only_attention(self.language_model.config)
+        """True if keys and values of a common prefix can be computed once for all rows."""
+        return has_only_attention(self.language_model.config)
 
     def window(self) -> int:
-        """Tokens that every layer sees at once: its sliding window, or any number."""
+        """Return the sliding window of the model in tokens; sys.maxsize without one."""
         return getattr(self.language_model.config, "sliding_window", None) or sys.maxsize
 
     def precision(self) -> torch.autocast:
-        """The backbone's products run in the base model's dtype, whatever dtype the adapters are kept in."""
+        """Return an autocast context: the backbone runs in the base model's dtype, the adapters stay in float32."""
         dtype = self.language_model.dtype
         enabled = dtype != torch.float32
-        # Each weight is used once a pass, and a cache would outlive the recording of a CUDA graph.
+        # Each weight is used once per pass, and a cache would outlive the capture of a CUDA graph.
         return torch.autocast(self.device.type, dtype=dtype, enabled=enabled, cache_enabled=False)
 
     def forward(
@@ -106,11 +97,11 @@ class Student(nn.Module):
         prefix: Prefix | None = None,
         text_prefix: Prefix | None = None,
     ) -> StudentOutput:
-        """Read pairs as `collate` gives them: input_ids, segment, position_ids [N, T], or packed rows.
+        """Run the model on a batch from `collate`: input_ids, segment, position_ids [N, T], or packed rows.
 
-        For separate reading the batch holds the texts alone too: padded as `text_*` [2N, T], packed as further rows.
-        `return_embeddings=False` skips all work for the vectors. With `prefix` (for the texts alone: `text_prefix`) the rows hold
-        what comes behind it.
+        For separate reading the batch also holds each text alone: padded as `text_*` [2N, T], packed as further rows.
+        `return_embeddings=False` skips all work for the embeddings. With `prefix` (for the texts alone: `text_prefix`) the
+        rows hold only the tokens after it.
         """
         separate = return_embeddings and self.prompt.reading == "separate"
         packed = "gather" in batch
@@ -127,7 +118,7 @@ class Student(nn.Module):
             if packed:
                 texts = self.readout.pooled(segment == LEFT_TEXT, pad=padder(batch))[0][pairs:rows]
             else:
-                texts = self.read_texts(batch, columns="text_", prefix=text_prefix)
+                texts = self.embed_texts(batch, columns="text_", prefix=text_prefix)
             return StudentOutput(answers, *texts.chunk(2))
         sides = self.readout.pooled(segment == LEFT_TEXT, segment == RIGHT_TEXT, pad=padder(batch))
         left, right = (side[:rows] for side in sides)
@@ -135,24 +126,24 @@ class Student(nn.Module):
             left = prefix.left.expand(len(right), -1)
         return StudentOutput(answers, left, right)
 
-    def read_texts(self, batch: Mapping[str, Tensor], *, columns: str = "", prefix: Prefix | None = None) -> Tensor:
-        """Unit vectors [n, D] of texts read alone, from a padded batch [n, T] or packed rows."""
+    def embed_texts(self, batch: Mapping[str, Tensor], *, columns: str = "", prefix: Prefix | None = None) -> Tensor:
+        """Embed texts alone: unit vectors [n, D] from a padded batch [n, T] or packed rows."""
         self.readout.start()
         is_text = batch[columns + "segment"] == LEFT_TEXT
         self.hidden(batch, columns, **prefix_kwargs(prefix, len(is_text)))
         return self.readout.pooled(is_text, pad=padder(batch))[0]
 
     @property
-    def head_fits(self) -> bool:
-        """Whether every layer sees the head from the end of the longest row, so that rows may stand behind a head read once."""
+    def can_cache_head(self) -> bool:
+        """True if rows can use a cached head: every layer attends to the head from the end of the longest row."""
         return self.supports_prefix_cache and len(self.prompt.head) > 0 and self.prompt.longest <= self.window()
 
-    def read_head(self) -> Prefix:
-        """What all rows begin with, for rows that were collated `after_head`."""
-        return self.read_prefix(self.prompt.head)
+    def encode_head(self) -> Prefix:
+        """Encode the head, the first tokens of all rows, for a batch that was collated with `drop_head`."""
+        return self.encode_prefix(self.prompt.head)
 
-    def read_prefix(self, row: Row) -> Prefix:
-        """Keys and values of what all rows of a batch begin with, and the left text's vector if it is in there."""
+    def encode_prefix(self, row: Row) -> Prefix:
+        """Compute keys and values of the common prefix of a batch, and the left text's vector if the prefix contains it."""
         from transformers import DynamicCache
 
         batch = to_device(pad([row], padding_id=self.prompt.padding_id), self.device)
@@ -165,33 +156,38 @@ class Student(nn.Module):
         return Prefix(batch["segment"][0], cache, left)
 
     def collate(
-        self, left: Sequence[str], right: Sequence[str], *, return_embeddings: bool, after_head: bool = False
+        self, left: Sequence[str], right: Sequence[str], *, return_embeddings: bool, drop_head: bool = False
     ) -> dict[str, Tensor]:
-        """The batch that `forward` reads, on the CPU; `after_head` without what `read_head` reads.
+        """Build the batch for `forward` on the CPU; `drop_head` leaves out the tokens that `encode_head` encodes.
 
-        For separate reading also all texts alone, left ones first: as `text_*` [2N, T], or as further packed rows.
+        For separate reading it also holds each text alone, left texts first: as `text_*` [2N, T], or as further packed rows.
         """
         rows = {"": self.prompt.pair_rows(left, right)}
         if return_embeddings and self.prompt.reading == "separate":
             rows["text_"] = self.prompt.text_rows([*left, *right])
         if self.padding_free:
-            whole = [row for part in rows.values() for row in part]
-            return pack(whole, padding_id=self.prompt.padding_id, pad_to_buckets=self.pad_to_buckets and self.training)
-        skipped = len(self.prompt.head) if after_head else 0
-        return {
-            kind + name: column
-            for kind, whole in rows.items()
-            for name, column in pad(
-                [drop_prefix(row, skipped) for row in whole], padding_id=self.prompt.padding_id
-            ).items()
-        }
+            all_rows = [row for part in rows.values() for row in part]
+            buckets = self.pad_to_buckets and self.training
+            return pack(all_rows, padding_id=self.prompt.padding_id, pad_to_buckets=buckets)
+        dropped = len(self.prompt.head) if drop_head else 0
+        batch: dict[str, Tensor] = {}
+        for columns, part in rows.items():
+            padded = pad([drop_prefix(row, dropped) for row in part], padding_id=self.prompt.padding_id)
+            batch |= {columns + name: column for name, column in padded.items()}
+        return batch
 
     def hidden(
-        self, batch: Mapping[str, Tensor], columns: str = "", *, cache: Any = None, before: Tensor | None = None
+        self,
+        batch: Mapping[str, Tensor],
+        columns: str = "",
+        *,
+        cache: Any = None,
+        prefix_segment: Tensor | None = None,
     ) -> Tensor:
-        """Last hidden states [N, T, hidden] of padded rows, [1, total, hidden] of packed ones; the LM head is not run.
+        """Compute the last hidden states [N, T, hidden] of padded rows, [1, total, hidden] of packed ones, without the LM head.
 
-        `cache` takes up keys and values; it may hold those of earlier tokens, whose segments [N or 1, S] are `before`.
+        Keys and values are appended to `cache`. It may hold those of earlier tokens; `prefix_segment` [N or 1, S] are their
+        segments.
         """
         ids, packed = batch[columns + "input_ids"], "gather" in batch
         rows = (
@@ -201,31 +197,33 @@ class Student(nn.Module):
         with self.precision():
             output = self.language_model.get_decoder()(
                 input_ids=ids,
-                attention_mask=self.mask(batch, columns, before=before),
+                attention_mask=self.mask(batch, columns, prefix_segment=prefix_segment),
                 position_ids=batch[columns + "position_ids"],
                 past_key_values=cache,
                 use_cache=cache is not None,
                 **rows,
             )
         if not torch.is_grad_enabled():
-            self.adapters.forget()
+            self.adapters.release()
         hidden: Tensor = output.last_hidden_state
         return hidden
 
-    def mask(self, batch: Mapping[str, Tensor], columns: str = "", *, before: Tensor | None = None) -> Tensor | None:
-        """The mask of blocked reading [N, 1, T, S + T]; else None, since a causal pass needs none behind which padding stands."""
+    def mask(
+        self, batch: Mapping[str, Tensor], columns: str = "", *, prefix_segment: Tensor | None = None
+    ) -> Tensor | None:
+        """Return the mask of blocked reading [N, 1, T, S + T]; else None: causal attention never sees padding on the right."""
         segment = batch[columns + "segment"]
         rows, length = segment.shape
         if self.prompt.reading == "blocked" and columns == "":
-            if before is not None:
-                segment = torch.cat([before.expand(rows, -1), segment], dim=1)
+            if prefix_segment is not None:
+                segment = torch.cat([prefix_segment.expand(rows, -1), segment], dim=1)
             mask = blocked_mask(segment)[:, :, -length:]
             return mask if self.padding_free else additive_mask(mask, self.language_model.dtype)
-        # Four axes, so that transformers leaves it as it is and does not look for sequences in the packed positions.
+        # With four axes transformers uses it unchanged and does not look for sequences in the packed positions.
         return torch.empty(0, 0, 0, 0, dtype=torch.bool, device=segment.device) if "gather" in batch else None
 
     def answer(self, hidden: Tensor) -> Tensor:
-        """Logits [N, 2] of the two label words: two rows of the LM head, in float32, softcapped as the model does."""
+        """Compute the logits [N, 2] of the label words from two rows of the LM head, in float32, with the model's softcap."""
         head = self.language_model.get_output_embeddings()
         rows = self.label_rows
         bias = None if getattr(head, "bias", None) is None else head.bias[rows].float()
@@ -235,10 +233,10 @@ class Student(nn.Module):
         return logits if cap is None else torch.tanh(logits / cap) * cap
 
     def save(self, folder: Path, contract: ScoreContract) -> None:
-        """Write adapter, readout, tokenizer and contract into `folder` (which the caller makes atomic)."""
+        """Write adapter, readout, tokenizer and contract into `folder`; the caller makes this atomic."""
         from safetensors.torch import save_file
 
         save_adapter(self.model, folder)
-        save_file(down_projections(self.language_model, self.readout.places), folder / READOUT)
+        save_file(down_projections(self.language_model, self.readout.module_names), folder / READOUT)
         self.prompt.tokenizer.save_pretrained(str(folder / TOKENIZER))
         contract.save(folder)

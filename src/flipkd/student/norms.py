@@ -1,8 +1,8 @@
-"""RMS norms by torch's fused kernel on a GPU: two casts and one kernel in place of about nine.
+"""RMS norms with torch's fused kernel on a GPU: two casts and one kernel instead of about nine.
 
-The norms of transformers are written out operation by operation; in a small model they take more of a GPU's time than the
-products do. Families differ in details (Gemma multiplies by 1 + weight), so a norm is exchanged only when the fused one
-gives the same numbers on a trial.
+The norms of transformers run one kernel per operation; in a small model they take more GPU time than the matrix products.
+Model families differ in details (Gemma multiplies by 1 + weight), so a norm is replaced only when the fused one gives the
+same values on a test input.
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import rms_norm
 
-TRIAL = 8  # rows of random numbers
+TEST_ROWS = 8  # of random numbers
 
 
 class FusedNorm:
-    """Mixed into a norm's own class: x / rms(x) * scale, in float32, rounded once to the dtype of x."""
+    """Mixin for the class of a norm: x / rms(x) * scale, in float32, rounded once to the dtype of x."""
 
     flipkd_scale: Tensor
     flipkd_eps: float
 
     def forward(self, x: Tensor) -> Tensor:
-        """The norm over the last axis."""
+        """Normalise over the last axis."""
         scale = self.flipkd_scale
         with torch.autocast(x.device.type, enabled=False):
             return rms_norm(x.float(), scale.shape, scale, self.flipkd_eps).to(x.dtype)
 
 
 def fuse_norms(model: nn.Module) -> int:
-    """Exchange the RMS norms of a frozen model for fused ones where they are the same; returns how many."""
+    """Replace the RMS norms of a frozen model by fused ones of equal output; return the number of replaced norms."""
     fused: dict[type, type] = {}
     count = 0
     for module in model.modules():
@@ -53,7 +53,7 @@ def fuse_norms(model: nn.Module) -> int:
 
 @torch.no_grad()
 def _formula(module: Any) -> tuple[Tensor, float] | None:
-    """(scale, epsilon) with which the fused kernel gives what the module gives; None when there are none."""
+    """Return (scale, epsilon) with which the fused kernel equals the module; None when there are none."""
     weight = module.weight.detach().float()
     epsilon = next(
         (float(getattr(module, name)) for name in ("eps", "variance_epsilon") if hasattr(module, name)), None
@@ -61,9 +61,10 @@ def _formula(module: Any) -> tuple[Tensor, float] | None:
     if epsilon is None or weight.dim() != 1:
         return None
     generator = torch.Generator().manual_seed(0)
-    trial = (3 * torch.randn(TRIAL, len(weight), generator=generator)).to(weight.device)
-    expected = module(trial)
+    test_input = (3 * torch.randn(TEST_ROWS, len(weight), generator=generator)).to(weight.device)
+    expected = module(test_input)
     for scale in (weight, 1 + weight):
-        if torch.allclose(rms_norm(trial, scale.shape, scale, epsilon), expected.float(), rtol=1e-5, atol=1e-5):
+        found = rms_norm(test_input, scale.shape, scale, epsilon)
+        if torch.allclose(found, expected.float(), rtol=1e-5, atol=1e-5):
             return scale.clone(), epsilon
     return None

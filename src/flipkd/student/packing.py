@@ -1,6 +1,6 @@
-"""Between rows laid end to end and padded rows: index copies whose gradients are index copies too.
+"""Convert between packed and padded rows by index copies whose gradients are index copies too.
 
-A batch is either: `rows.pack` gives `gather`, `scatter` and `last` besides, `rows.pad` does not.
+A packed batch (`rows.pack`) has the further tensors `gather`, `scatter` and `last`; a padded batch (`rows.pad`) has not.
 """
 
 from __future__ import annotations
@@ -15,45 +15,45 @@ from flipkd.student.rows import last_positions
 
 
 class PadRows(torch.autograd.Function):
-    """[total, ...] -> [N * T, ...]: token `gather[p]` at each padded place p.
+    """[total, ...] -> [N * T, ...]: token `gather[p]` at each padded position p.
 
-    What stands in the padding is seen by no real token, so its gradient is zero and is not added up: the backward pass
-    reads the places of real tokens alone, where autograd's own would add with atomics.
+    No real token attends to padding, so the gradient of padding is zero. The backward pass therefore reads only the
+    positions of real tokens; autograd's own backward would add with atomics.
     """
 
     @staticmethod
     def forward(ctx: Any, packed: Tensor, gather: Tensor, scatter: Tensor) -> Tensor:
-        """Copy each token to its padded place."""
+        """Copy each token to its padded position."""
         ctx.save_for_backward(scatter)
         return packed.index_select(0, gather)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
-        """Read the gradients of the real tokens."""
+        """Select the gradients of the real tokens."""
         (scatter,) = ctx.saved_tensors
         return gradient.index_select(0, scatter), None, None
 
 
 class UnpadRows(torch.autograd.Function):
-    """[N * T, ...] -> [total, ...]: what stands at the padded place `scatter[t]` of each token t."""
+    """[N * T, ...] -> [total, ...]: the value at padded position `scatter[t]` for each token t."""
 
     @staticmethod
     def forward(ctx: Any, padded: Tensor, gather: Tensor, scatter: Tensor) -> Tensor:
-        """Read the places of real tokens."""
+        """Select the positions of real tokens."""
         ctx.save_for_backward(scatter)
-        ctx.places = len(gather)
+        ctx.padded_size = len(gather)
         return padded.index_select(0, scatter)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
-        """Put the gradients back; padding has none."""
+        """Copy the gradients to the padded positions; padding gets zeros."""
         (scatter,) = ctx.saved_tensors
-        whole = gradient.new_zeros(ctx.places, *gradient.shape[1:])
-        return whole.index_copy_(0, scatter, gradient), None, None
+        padded = gradient.new_zeros(ctx.padded_size, *gradient.shape[1:])
+        return padded.index_copy_(0, scatter, gradient), None, None
 
 
 def pad_rows(packed: Tensor, gather: Tensor, scatter: Tensor) -> Tensor:
-    """[total, ...] -> [N * T, ...]; gather and scatter as `rows.pack` gives them."""
+    """[total, ...] -> [N * T, ...]; gather and scatter come from `rows.pack`."""
     padded: Tensor = PadRows.apply(packed, gather, scatter)  # type: ignore[no-untyped-call]
     return padded
 
@@ -65,7 +65,7 @@ def unpad_rows(padded: Tensor, gather: Tensor, scatter: Tensor) -> Tensor:
 
 
 def padder(batch: Mapping[str, Tensor]) -> Callable[[Tensor], Tensor] | None:
-    """What pads a layer's inputs [1, total, D] of a packed batch to [N, T, D]; None where the rows are padded already."""
+    """Return a function that pads the inputs [1, total, D] of a layer to [N, T, D]; None for a batch that is padded already."""
     if "gather" not in batch:
         return None
     rows, length = batch["segment"].shape
@@ -78,8 +78,8 @@ def padder(batch: Mapping[str, Tensor]) -> Callable[[Tensor], Tensor] | None:
 
 
 def last_states(hidden: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
-    """The hidden state [N, D] of each row's last token, from padded rows [N, T, D] or packed ones [1, total, D]."""
+    """Select the hidden state [N, D] of each row's last token, from padded rows [N, T, D] or packed ones [1, total, D]."""
     if "last" in batch:
         return hidden[0].index_select(0, batch["last"])
-    places = last_positions(batch["segment"])
-    return hidden[torch.arange(len(places), device=places.device), places]
+    positions = last_positions(batch["segment"])
+    return hidden[torch.arange(len(positions), device=positions.device), positions]

@@ -1,7 +1,7 @@
-"""The tokens that all rows of a batch begin with, read once: template, and in ranking also the query.
+"""Prefix cache: encode the common first tokens of a batch once (the template, in ranking also the query).
 
-A causal model's keys and values of a prefix do not depend on what follows, so they are computed for one row and repeated.
-In training they carry gradients: those of all rows meet in the one row that was read.
+A causal model's keys and values of a prefix do not depend on later tokens, so they are computed for one row and repeated.
+In training they have gradients: those of all rows are summed in the one encoded row.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from torch import Tensor
 
 from flipkd.student.rows import LEFT_TEXT, RIGHT_TEXT, Row
 
-KEPT = 4  # prefixes whose keys and values are kept; a query's is used while its documents last
+CACHE_SIZE = 4  # prefixes in the cache; that of a query is used until all its documents are scored
 
 
 @dataclass(frozen=True)
 class Prefix:
-    """P tokens that were read: segment [P], keys and values of one row, and the left text's vector if it is among them."""
+    """An encoded prefix of P tokens: segment [P], keys and values of one row, and the vector of a left text in it."""
 
     segment: Tensor
     cache: Any
     left: Tensor | None = None
 
     def repeated(self, rows: int) -> Any:
-        """Keys and values for a batch of that many rows; the model appends to a copy of them."""
+        """Return keys and values for a batch of `rows` rows; the model appends to a copy of them."""
         cache = copy.copy(self.cache)
         cache.layers = [copy.copy(layer) for layer in self.cache.layers]
         for layer in cache.layers:
@@ -36,59 +36,57 @@ class Prefix:
         return cache
 
     def replaced(self, keys_values: Tensor) -> Any:
-        """A cache of the same kind that holds [2, layers, N, heads, S, d] instead, as it is and not as a copy."""
+        """Return a cache of the same type that holds `keys_values` [2, layers, N, heads, S, d], without copying them."""
         cache = self.repeated(keys_values.shape[2])
         for layer, (keys, values) in zip(cache.layers, keys_values.transpose(0, 1), strict=True):
             layer.keys, layer.values = keys, values
-            if hasattr(layer, "cumulative_length"):  # of a sliding window, which is known to be longer
+            if hasattr(layer, "cumulative_length"):  # of a sliding window, which is longer than all rows here
                 layer.cumulative_length = keys.shape[2]
         return cache
 
 
 def prefix_kwargs(prefix: Prefix | None, rows: int) -> dict[str, Any]:
-    """What `Student.hidden` needs to read that many rows behind a prefix; nothing where there is none."""
-    return {} if prefix is None else {"cache": prefix.repeated(rows), "before": prefix.segment}
+    """Return the arguments of `Student.hidden` for `rows` rows after a prefix; empty without a prefix."""
+    return {} if prefix is None else {"cache": prefix.repeated(rows), "prefix_segment": prefix.segment}
 
 
-class Prefixes:
-    """The last few prefixes by their token ids."""
+class PrefixCache:
+    """The last CACHE_SIZE prefixes by their token ids."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[int, ...], Prefix] = OrderedDict()
+        self._cached: OrderedDict[tuple[int, ...], Prefix] = OrderedDict()
 
     def get(self, ids: tuple[int, ...]) -> Prefix | None:
-        """A prefix that was read before."""
-        return self._kept.get(ids)
+        """Return the cached prefix with these token ids, or None."""
+        return self._cached.get(ids)
 
     def put(self, ids: tuple[int, ...], prefix: Prefix) -> Prefix:
-        """Keep a prefix, and forget the oldest when there are too many."""
-        self._kept[ids] = prefix
-        while len(self._kept) > KEPT:
-            self._kept.popitem(last=False)
+        """Cache a prefix; the oldest is removed beyond CACHE_SIZE."""
+        self._cached[ids] = prefix
+        while len(self._cached) > CACHE_SIZE:
+            self._cached.popitem(last=False)
         return prefix
 
 
 def shared_prefix(rows: Sequence[Row]) -> Row:
-    """What all rows begin with in ids, segments and positions, up to the left text or, if they share it, the right one."""
+    """Return the common prefix of all rows in ids, segments and positions, up to a text that they do not share."""
     first = rows[0]
-    length = min(_common([getattr(row, part) for row in rows]) for part in ("ids", "segment", "position"))
+    length = min(_common_length([getattr(row, part) for row in rows]) for part in ("ids", "segment", "position"))
     kinds = first.segment[:length]
-    for kind in (
-        RIGHT_TEXT,
-        LEFT_TEXT,
-    ):  # a text is in the prefix whole or not at all: its vector is pooled in one pass
+    # A text is in the prefix completely or not at all, because its vector is pooled in one pass.
+    for kind in (RIGHT_TEXT, LEFT_TEXT):
         if kind in kinds and (kind == RIGHT_TEXT or kinds[-1] == LEFT_TEXT):
             kinds = kinds[: kinds.index(kind)]
     length = len(kinds)
     return Row(first.ids[:length], kinds, first.position[:length])
 
 
-def _common(lists: Sequence[list[int]]) -> int:
-    """How many items all lists begin with alike: as many as the first and the last in order."""
+def _common_length(lists: Sequence[list[int]]) -> int:
+    """Return the length of the common prefix of all lists: that of the smallest and the largest list."""
     low, high = min(lists), max(lists)
     return next((at for at, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))
 
 
 def drop_prefix(row: Row, length: int) -> Row:
-    """What is left of a row behind its prefix."""
+    """Return a row without its first `length` tokens."""
     return Row(row.ids[length:], row.segment[length:], row.position[length:])

@@ -1,7 +1,7 @@
-"""A base model whose linear layers hold 4 bits a weight: NormalFloat4, its scales quantised once more (QLoRA, arXiv 2305.14314).
+"""Quantize the linear layers of a base model to 4 bits: NormalFloat4 with double quantization (QLoRA, arXiv 2305.14314).
 
-The model is first loaded as it is, so that its hash is that of the original; then each layer is quantised on the device on
-which it will run. bitsandbytes is an extra.
+The model is first loaded unquantized, so its hash is that of the original; then each layer is quantized on the device on
+which it will run. bitsandbytes is an optional dependency.
 """
 
 from __future__ import annotations
@@ -22,18 +22,20 @@ INSTALL = 'pip install "flipkd[bnb]"'
 
 
 def require_bitsandbytes() -> None:
-    """Raise ConfigError with the line that installs it when bitsandbytes is missing."""
+    """Raise ConfigError with the install command when bitsandbytes is missing."""
     if importlib.util.find_spec(PACKAGE) is None:
-        raise ConfigError(f"load_in_4bit needs {PACKAGE}; {INSTALL}, or set load_in_4bit to false")
+        raise ConfigError(
+            f"load_in_4bit needs {PACKAGE}, which is not installed; run {INSTALL}, or set load_in_4bit to false"
+        )
 
 
 def quantize_4bit(model: Any, *, dtype: torch.dtype, device: str) -> None:
-    """Replace the linear modules in the layers by 4-bit ones on `device` that compute in `dtype`; the rest stays as it is.
+    """Replace the linear modules in the layers by 4-bit ones on `device` that compute in `dtype`.
 
-    Raises ConfigError without bitsandbytes, or when there is nothing to quantise.
+    Raises ConfigError without bitsandbytes, or when there is nothing to quantize.
     """
-    for name, module, packed in _quantised(model, device=device):
-        held = _bitsandbytes().nn.Linear4bit(
+    for name, module, packed in _quantized_modules(model, device=device):
+        quantized = _bitsandbytes().nn.Linear4bit(
             module.in_features,
             module.out_features,
             bias=module.bias is not None,
@@ -42,29 +44,29 @@ def quantize_4bit(model: Any, *, dtype: torch.dtype, device: str) -> None:
             quant_type="nf4",
             device="meta",
         )
-        # In eval mode some CPUs would repack the weights in place: for certain widths only, and behind it no gradients flow.
-        held.support_avx512bf16_for_cpu = False
-        held.weight, held.bias = packed, module.bias
-        packed.module, held.quant_state = held, packed.quant_state
-        model.set_submodule(name, held.train(module.training))
-    model.is_loaded_in_4bit = True  # what peft goes by
+        # In eval mode some CPUs would repack the weights in place: only for certain widths, and gradients do not pass it.
+        quantized.support_avx512bf16_for_cpu = False
+        quantized.weight, quantized.bias = packed, module.bias
+        packed.module, quantized.quant_state = quantized, packed.quant_state
+        model.set_submodule(name, quantized.train(module.training))
+    model.is_loaded_in_4bit = True  # peft checks this attribute
 
 
 def simulate_4bit(model: Any, *, device: str) -> None:
-    """Give each linear module in the layers the weights that 4 bits would give it, in its own dtype: LoRA merges into these."""
-    for _, module, packed in _quantised(model, device=device):
+    """Round the weights of the linear modules in the layers to 4 bits but keep their dtype, so that LoRA can be merged."""
+    for _, module, packed in _quantized_modules(model, device=device):
         weight = _bitsandbytes().functional.dequantize_4bit(packed.data, packed.quant_state)
         module.weight = nn.Parameter(weight.to(module.weight), requires_grad=False)
 
 
-def _quantised(model: Any, *, device: str) -> Iterator[tuple[str, nn.Linear, Any]]:
-    """Name, module and 4-bit weights, one after the other, so that one layer at a time is held twice."""
+def _quantized_modules(model: Any, *, device: str) -> Iterator[tuple[str, nn.Linear, Any]]:
+    """Yield name, module and 4-bit weights one by one, so that only one layer at a time is in memory twice."""
     require_bitsandbytes()
     plain = [name for name in linear_modules(model) if type(model.get_submodule(name)) is nn.Linear]
     if not plain:
         raise ConfigError(
-            f"load_in_4bit finds no plain linear layers in {type(model).__name__}: it is quantised already, or of a kind "
-            "that bitsandbytes cannot hold; set load_in_4bit to false"
+            f"load_in_4bit finds no plain linear layers in {type(model).__name__}: the model is quantized already, or has "
+            "layers that bitsandbytes does not support; set load_in_4bit to false"
         )
     for name in plain:
         module = model.get_submodule(name)
@@ -75,7 +77,7 @@ def _quantised(model: Any, *, device: str) -> Iterator[tuple[str, nn.Linear, Any
 
 
 def _bitsandbytes() -> Any:
-    # On some CPUs it recommends a package that would fetch a kernel from the hub; nothing remote is executed here.
+    # On some CPUs it recommends a package that downloads a kernel from the hub; flipkd executes no remote code.
     logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
     import bitsandbytes
 

@@ -1,9 +1,9 @@
-"""LoRA's down-projection read as an encoder: u = A x at chosen places, pooled over a text's tokens, unit length.
+"""Text embeddings from LoRA's down-projections: A x at the readout modules, averaged over a text's tokens, unit length.
 
-In `h = W x + B A x` the r numbers `A x` are the compressed representation of a token (Li et al., ACL 2025, arXiv
-2507.05617); which layers and modules are read and how tokens are pooled is not public, so both are settings (*ours*).
-The vectors come out of the ordinary forward pass. Merging LoRA into the base deletes A, so that a
-matcher's folder holds it once more.
+In `h = W x + B A x` the r values `A x` are the compressed representation of a token (Li et al., ACL 2025, arXiv
+2507.05617). The paper does not state the layers, the modules and the pooling: layers and modules are settings, and the
+pooling is a mean (*ours*). The embeddings come from the ordinary forward pass. Merging LoRA into the base removes A, so the
+matcher folder stores a copy.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ LAYER = re.compile(r"(?:^|\.)(\d+)\.")
 
 
 def linear_modules(model: nn.Module) -> dict[str, int]:
-    """Name -> layer number of every linear module inside the numbered layers of `model`; no family is special."""
+    """Return name -> layer number of every linear module in the numbered layers of `model`, for any model family."""
     from transformers.pytorch_utils import Conv1D
 
     found = {}
@@ -32,99 +32,102 @@ def linear_modules(model: nn.Module) -> dict[str, int]:
     return found
 
 
-def require_layer(layer: int, count: int, *, said: str) -> None:
-    """Raise ConfigError, which begins with what is `said`, for a layer that a model of `count` layers does not have."""
+def require_layer(layer: int, count: int, *, setting: str) -> None:
+    """Raise ConfigError naming `setting` for a layer that a model of `count` layers does not have."""
     if not -count <= layer < count:
-        raise ConfigError(f"{said}; this model has layers 0 to {count - 1} (or -1 to -{count})")
+        raise ConfigError(f"{setting} has layer {layer}; this model has layers 0 to {count - 1} (or -1 to -{count})")
 
 
 def find_readout_modules(model: nn.Module, *, layers: Sequence[int], modules: Sequence[str]) -> list[str]:
-    """Full names of the modules to read, in the order of `layers` then `modules`; negative layers count from the end.
+    """Return the full names of the readout modules, ordered by `layers`, then `modules`; negative layers count from the end.
 
     Raises ConfigError for a layer or module that the model does not have.
     """
     linear = linear_modules(model)
     count = max(linear.values(), default=-1) + 1
     known = sorted({name.rsplit(".", 1)[-1] for name in linear})
-    places = []
+    module_names = []
     for layer in layers:
-        require_layer(layer, count, said=f"readout layer {layer} does not exist")
-        inside = {name: name.rsplit(".", 1)[-1] for name, at in linear.items() if at == layer % count}
+        require_layer(layer, count, setting="readout_layers")
+        in_layer = {name: name.rsplit(".", 1)[-1] for name, number in linear.items() if number == layer % count}
         for module in modules:
             if module not in known:
-                raise ConfigError(f"no module is called {module!r} in this model; {nearest(module, known)}")
-            if module not in inside.values():  # a layer that reuses the keys and values of another has none of its own
-                has = ", ".join(sorted(set(inside.values())))
-                raise ConfigError(f"layer {layer % count} of this model has no module {module!r}; it has {has}")
-            places += [name for name, last in inside.items() if last == module]
-    return places
+                raise ConfigError(
+                    f"readout_modules has {module!r}, which is not in this model; {nearest(module, known)}"
+                )
+            if module not in in_layer.values():  # for example a layer that reuses the keys and values of another
+                available = ", ".join(sorted(set(in_layer.values())))
+                raise ConfigError(f"layer {layer % count} of this model has no module {module!r}; it has {available}")
+            module_names += [name for name, last in in_layer.items() if last == module]
+    return module_names
 
 
 class Readout(nn.Module):
-    """Catches x at each place while the model runs; `pooled` makes unit vectors of A x from what was caught.
+    """Capture the input x of each readout module in a forward pass; `pooled` computes unit vectors of A x from it.
 
-    `weights` maps a place to its own copy of A [r, inputs] when LoRA has been merged away; else the adapters are read.
-    x is what the layer gets, before LoRA's dropout.
+    `weights` maps a module name to a copy of A [r, inputs] when LoRA is merged; else A of the adapters is used.
+    x is the input of the layer, before LoRA's dropout.
     """
 
     def __init__(
-        self, model: nn.Module, places: Sequence[str], *, weights: Mapping[str, Tensor] | None = None
+        self, model: nn.Module, module_names: Sequence[str], *, weights: Mapping[str, Tensor] | None = None
     ) -> None:
         super().__init__()
-        self.places = list(places)
-        self._caught: dict[str, tuple[Tensor, Tensor]] | None = None
-        for place in self.places:
-            module: Any = model.get_submodule(place)
+        self.module_names = list(module_names)
+        self._captured: dict[str, tuple[Tensor, Tensor]] | None = None
+        for name in self.module_names:
+            module: Any = model.get_submodule(name)
             if weights is None:
                 down = getattr(module, "lora_A", None)
                 if down is None:
                     raise ConfigError(
-                        f"{place} is to be read but has no LoRA; add it to lora_target_modules and lora_layers"
+                        f"the readout module {name} has no LoRA; add it to lora_target_modules and lora_layers"
                     )
             else:
-                self.register_buffer(place.replace(".", "_"), weights[place].float(), persistent=False)
-            module.register_forward_pre_hook(self._catch(place))
+                self.register_buffer(name.replace(".", "_"), weights[name].float(), persistent=False)
+            module.register_forward_pre_hook(self._capture_hook(name))
 
     def start(self) -> None:
-        """Catch the next forward pass."""
-        self._caught = {}
+        """Start to capture; the next forward pass is captured."""
+        self._captured = {}
 
     def pooled(self, *masks: Tensor, pad: Callable[[Tensor], Tensor] | None = None) -> list[Tensor]:
-        """[N, D] float32 unit vectors for each mask [N, T]: mean over the masked tokens, places side by side.
+        """Compute float32 unit vectors [N, D] for each mask [N, T]: mean over masked tokens, modules concatenated.
 
-        `pad` turns what was caught [1, total, inputs] into [N, T, inputs] when the rows were laid end to end.
+        `pad` pads the captured inputs [1, total, inputs] of packed rows to [N, T, inputs].
         """
-        caught, self._caught = self._caught or {}, None
+        captured, self._captured = self._captured or {}, None
         if pad is not None:
-            caught = {place: (pad(inputs), down) for place, (inputs, down) in caught.items()}
+            captured = {name: (pad(inputs), down) for name, (inputs, down) in captured.items()}
         shares = torch.stack([mask.float() / mask.sum(1, keepdim=True).clamp_min(1) for mask in masks], dim=1)
         with torch.autocast(shares.device.type, enabled=False):  # it would round the products to bfloat16
-            # A is linear: the mean goes first, which leaves one product a text, and A x of no token is ever kept.
-            means = [(torch.bmm(shares, caught[place][0].float()), caught[place][1].float()) for place in self.places]
+            # A is linear, so the mean is taken first: one product per text, and A x of the tokens is never stored.
+            inputs = [captured[name] for name in self.module_names]
+            means = [(torch.bmm(shares, x.float()), down.float()) for x, down in inputs]
             vectors = torch.cat([nn.functional.linear(mean, down) for mean, down in means], dim=2)
         return list(nn.functional.normalize(vectors, dim=2, eps=1e-8).unbind(1))
 
-    def _catch(self, place: str) -> Callable[..., None]:
-        """A hook that keeps what A reads at `place`, and A itself; the product is made outside of the layer.
+    def _capture_hook(self, name: str) -> Callable[..., None]:
+        """Return a hook that stores the input of module `name` and its A; the product is computed outside of the layer.
 
-        Inside, activation checkpointing would find another number of tensors when it runs the layer again.
+        Inside, activation checkpointing would find another number of tensors when it recomputes the layer.
         """
 
         def hook(module: Any, inputs: tuple[Tensor, ...]) -> None:
-            if self._caught is not None:
-                name = place.replace(".", "_")
-                down = self.get_buffer(name) if name in self._buffers else module.lora_A["default"].weight
-                self._caught[place] = inputs[0], down
+            if self._captured is not None:
+                buffer = name.replace(".", "_")
+                down = self.get_buffer(buffer) if buffer in self._buffers else module.lora_A["default"].weight
+                self._captured[name] = inputs[0], down
 
         return hook
 
 
-def down_parameters(model: nn.Module, places: Sequence[str]) -> dict[str, nn.Parameter]:
-    """A [r, inputs] of each place as it trains, before LoRA is merged."""
-    layers: dict[str, Any] = {place: model.get_submodule(place) for place in places}
-    return {place: layer.lora_A["default"].weight for place, layer in layers.items()}
+def down_parameters(model: nn.Module, module_names: Sequence[str]) -> dict[str, nn.Parameter]:
+    """Return the parameter A [r, inputs] of each readout module, before LoRA is merged."""
+    layers: dict[str, Any] = {name: model.get_submodule(name) for name in module_names}
+    return {name: layer.lora_A["default"].weight for name, layer in layers.items()}
 
 
-def down_projections(model: nn.Module, places: Sequence[str]) -> dict[str, Tensor]:
-    """A [r, inputs] of each place in float32, to be stored beside a model whose LoRA will be merged."""
-    return {place: weight.detach().float().cpu() for place, weight in down_parameters(model, places).items()}
+def down_projections(model: nn.Module, module_names: Sequence[str]) -> dict[str, Tensor]:
+    """Return a float32 copy of A [r, inputs] of each readout module, to store for a model with merged LoRA."""
+    return {name: weight.detach().float().cpu() for name, weight in down_parameters(model, module_names).items()}

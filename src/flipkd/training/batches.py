@@ -115,13 +115,13 @@ class Collator:
     """
 
     def __init__(
-        self, student: Student, table: PairTable, *, return_embeddings: bool, after_head: bool = False
+        self, student: Student, table: PairTable, *, return_embeddings: bool, drop_head: bool = False
     ) -> None:
-        self.student, self.table, self.return_embeddings, self.after_head = (
+        self.student, self.table, self.return_embeddings, self.drop_head = (
             student,
             table,
             return_embeddings,
-            after_head,
+            drop_head,
         )
         self.teacher_pair = None if return_embeddings or table.teacher is None else table.teacher.pair_scores()
         numbers: dict[str, int] = {}
@@ -142,7 +142,7 @@ class Collator:
             [left for left, _ in pairs],
             [right for _, right in pairs],
             return_embeddings=self.return_embeddings,
-            after_head=self.after_head,
+            drop_head=self.drop_head,
         )
         columns: dict[str, NDArray[Any]] = {"label": table.label[rows], "row": rows}
         teacher = table.teacher

@@ -62,7 +62,7 @@ class GraphRecording:
 class GraphedStep:
     """Calls `step(batch)`, after the first batch of each shape through CUDA graphs; gradients reach `parameters`.
 
-    step: tensors by name -> tensors, of which the first is the loss. `forget` lets go of what an earlier step left
+    step: tensors by name -> tensors, of which the first is the loss. `release` frees what an earlier step left
     behind. A step that cannot be recorded runs as usual from then on, with one warning.
     """
 
@@ -74,10 +74,10 @@ class GraphedStep:
         step: Step,
         parameters: Sequence[nn.Parameter],
         *,
-        forget: Callable[[], None] = lambda: None,
+        release: Callable[[], None] = lambda: None,
         record: Callable[..., Recording] = GraphRecording,
     ) -> None:
-        self.step, self.parameters, self._forget, self._record = step, list(parameters), forget, record
+        self.step, self.parameters, self._release, self._record = step, list(parameters), release, record
         self._seen: Counter[Any] = Counter()
         self._graphs: dict[Any, Recording] = {}
         self._pool: Any = None
@@ -104,7 +104,7 @@ class GraphedStep:
             self._pool = torch.cuda.graph_pool_handle()
         # Autograd keeps a node per parameter as long as some graph uses it, on the stream where it was made. One from a
         # step on the default stream would make that stream wait for the one that records, which CUDA forbids.
-        self._forget()
+        self._release()
         try:
             recording = self._record(self.step, batch, self.parameters, self._pool)
         except RuntimeError as error:
@@ -113,7 +113,7 @@ class GraphedStep:
             _free_generator()
             return None
         finally:
-            self._forget()
+            self._release()
         self._graphs[shape] = recording
         GraphedStep.recorded += 1
         return recording

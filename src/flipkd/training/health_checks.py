@@ -31,7 +31,7 @@ class HealthChecks(TrainerCallback):  # type: ignore[misc]  # transformers has n
         self.first_loss: float | None = None
         # Without an objective of the answer nothing reaches what only the answer reads: all but A where it is read.
         student, answers = module.student, any("answers" in term.needs for term in module.objectives)
-        read = list(down_parameters(student.language_model, student.readout.places).values())
+        read = list(down_parameters(student.language_model, student.readout.module_names).values())
         self.trainable = {name: p for name, p in module.named_parameters() if p.requires_grad}
         self.without_gradient = {
             name for name, p in self.trainable.items() if answers or any(p is other for other in read)

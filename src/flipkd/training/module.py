@@ -30,7 +30,7 @@ class DistillationModule(nn.Module):
         super().__init__()
         self.student, self.objectives = student, list(objectives)
         self.return_embeddings = any("vectors" in term.needs for term in objectives)
-        self.after_head = False  # whether batches are collated so
+        self.drop_head = False  # whether batches are collated so
         self.draw = 0  # the seed of what objectives draw in this step where several ranks must draw alike
         self.measure_gradients = False  # each objective's, in the next batch
         self.queue = Queue(queue_size)
@@ -92,7 +92,7 @@ class DistillationModule(nn.Module):
 
     def _match(self, batch: Mapping[str, Tensor]) -> MatchBatch:
         """What the objectives look at: the student's answers and vectors beside the labels and the teacher's values."""
-        head = self.student.read_head() if self.after_head else None
+        head = self.student.encode_head() if self.drop_head else None
         reading = self.student(batch, return_embeddings=self.return_embeddings, prefix=head, text_prefix=head)
         match = MatchBatch(
             answers=reading.answers,

@@ -52,7 +52,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]  # transformers has no
         optimizer: torch.optim.Optimizer = super().create_optimizer(model)
         if fresh and self.readout_learning_rate is not None:
             student = self.model.student
-            read = list(down_parameters(student.language_model, student.readout.places).values())
+            read = list(down_parameters(student.language_model, student.readout.module_names).values())
             for group in optimizer.param_groups:
                 group["params"] = [p for p in group["params"] if not any(p is other for other in read)]
             own = {"params": read, "lr": self.readout_learning_rate, "weight_decay": self.args.weight_decay}
@@ -174,20 +174,18 @@ def fit(
 def _trainer(
     module: DistillationModule, table: PairTable, given: TrainingArguments, *, callbacks: list[TrainerCallback]
 ) -> DistillationTrainer:
-    module.after_head = _shares_head(module, given)
+    module.drop_head = _shares_head(module, given)
     if _replays_graphs(module, given):
         trainable = [p for p in module.parameters() if p.requires_grad]
         module.graphed, module.student.pad_to_buckets = (
-            GraphedStep(module.step, trainable, forget=module.student.adapters.forget),
+            GraphedStep(module.step, trainable, release=module.student.adapters.release),
             True,
         )
     module.hold_parameters()
     if given.ddp_find_unused_parameters is None:
         # Without an objective of the answer nothing reaches the adapters behind the last place that is read.
         given.ddp_find_unused_parameters = not any("answers" in term.needs for term in module.objectives)
-    collator = Collator(
-        module.student, table, return_embeddings=module.return_embeddings, after_head=module.after_head
-    )
+    collator = Collator(module.student, table, return_embeddings=module.return_embeddings, drop_head=module.drop_head)
     manifests, given.save_total_limit = CheckpointManifests(given.save_total_limit), None
     try:
         return DistillationTrainer(
@@ -212,7 +210,7 @@ def _shares_head(module: DistillationModule, arguments: TrainingArguments) -> bo
     """
     student = module.student
     pays = module.return_embeddings and student.prompt.reading == "separate" and not student.padding_free
-    return pays and student.head_fits and not student.compiled and not arguments.activation_checkpointing
+    return pays and student.can_cache_head and not student.compiled and not arguments.activation_checkpointing
 
 
 def _replays_graphs(module: DistillationModule, arguments: TrainingArguments) -> bool:
