@@ -1,12 +1,13 @@
 """MatchBatch: derived views, what is masked, what is refused."""
 
+import pickle
 from dataclasses import replace
 
 import pytest
 import torch
 
 from flipkd.errors import ConfigError
-from flipkd.objectives.batch import MatchBatch, mean_or_zero
+from flipkd.objectives.batch import MatchBatch, MissingTensorError, mean_or_zero
 
 
 def test_similarity_is_the_float32_product_for_bfloat16_too(make_batch):
@@ -97,9 +98,13 @@ def test_without_ids_everything_is_comparable():
         ("score", "answers", "label words"),
     ],
 )
-def test_asking_for_what_is_absent_says_what_to_do(view, name, hint):
-    with pytest.raises(ConfigError, match=rf"needs {name}.*{hint}.*it has \['label'\]"):
+def test_a_view_of_a_missing_tensor_names_the_tensor_and_the_remedy(view, name, hint):
+    with pytest.raises(MissingTensorError, match=rf"needs {name}.*it has \['label'\].*{hint}") as caught:
         getattr(MatchBatch(label=torch.zeros(2)), view)
+    assert isinstance(caught.value, ConfigError)
+    assert (caught.value.name, caught.value.available) == (name, ["label"])
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert (type(again), str(again)) == (MissingTensorError, str(caught.value))
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,14 @@ def test_an_objective_of_ones_own_may_ask_for_ids_of_texts():
     assert needs_of(lambda batch: batch.require("left_id").float().sum()) == {"vectors"}
 
 
+def test_needs_of_passes_on_every_other_error():
+    def own(batch):
+        raise ConfigError("this objective needs label, which the batch lacks")
+
+    with pytest.raises(ConfigError, match="this objective needs label"):
+        needs_of(own)
+
+
 def test_asking_leaves_the_random_state_alone():
     before = torch.get_rng_state()
     needs_of(lambda batch: torch.rand(3).sum() + batch.score.sum())

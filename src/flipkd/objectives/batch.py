@@ -35,6 +35,17 @@ _HINTS = {
 }
 
 
+class MissingTensorError(ConfigError):
+    """An objective needs the tensor `name`, which its batch does not have."""
+
+    def __init__(self, name: str, available: list[str]) -> None:
+        super().__init__(name, available)  # the arguments, so that pickle can rebuild the error
+        self.name, self.available = name, available
+
+    def __str__(self) -> str:
+        return f"this objective needs {self.name}, which the batch does not have; it has {self.available}: {_HINTS[self.name]}"
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class MatchBatch:
     """N pairs as the student and the teacher see them; every tensor may be absent, asking for an absent one raises.
@@ -107,12 +118,10 @@ class MatchBatch:
         return [field.name for field in fields(self) if getattr(self, field.name) is not None]
 
     def require(self, name: str) -> Tensor:
-        """The tensor of that name. Raises ConfigError saying what to do when the batch lacks it."""
+        """Return the tensor of that name. Raises MissingTensorError, a ConfigError, when the batch does not have it."""
         tensor: Tensor | None = getattr(self, name)
         if tensor is None:
-            raise ConfigError(
-                f"this objective needs {name}, which the batch lacks ({_HINTS[name]}); it has {self.given}"
-            )
+            raise MissingTensorError(name, self.given)
         return tensor
 
     @property

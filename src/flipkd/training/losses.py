@@ -13,6 +13,7 @@ from torch import Tensor
 
 from flipkd.errors import ConfigError, nearest
 from flipkd.objectives import OBJECTIVES, MatchBatch
+from flipkd.objectives.batch import MissingTensorError
 from flipkd.tables import pick
 
 Objective = Callable[[MatchBatch], Tensor]
@@ -58,7 +59,10 @@ def resolve_objectives(
 
 
 def needs_of(objective: Objective) -> frozenset[str]:
-    """Which of answers, vectors, teacher, grid an objective reads: each is taken away in turn to see whether it asks."""
+    """Return which of answers, vectors, teacher, grid an objective reads: it is called on batches without one of them.
+
+    The random state of the CPU stays as it was. Errors other than MissingTensorError pass through.
+    """
     unit = torch.nn.functional.normalize(torch.arange(12.0).reshape(4, 3) + 1, dim=1)
     full = MatchBatch(
         answers=torch.zeros(4, 2),
@@ -72,7 +76,7 @@ def needs_of(objective: Objective) -> frozenset[str]:
         left_id=torch.arange(4),
         right_id=torch.arange(4, 8),
     )
-    without = {
+    reduced = {
         "answers": replace(full, answers=None),
         "vectors": replace(full, left=None, right=None, left_id=None, right_id=None),
         "teacher": replace(full, teacher_grid=None, teacher_left=None, teacher_right=None, teacher_pair=None),
@@ -80,17 +84,15 @@ def needs_of(objective: Objective) -> frozenset[str]:
     }
     state = torch.get_rng_state()
     try:
-        return frozenset(part for part, batch in without.items() if _asks(objective, batch))
+        return frozenset(part for part, batch in reduced.items() if _misses_a_tensor(objective, batch))
     finally:
         torch.set_rng_state(state)
 
 
-def _asks(objective: Objective, batch: MatchBatch) -> bool:
+def _misses_a_tensor(objective: Objective, batch: MatchBatch) -> bool:
     try:
         with torch.no_grad():
             objective(batch)
-    except ConfigError as error:
-        if "which the batch lacks" in str(error):
-            return True
-        raise
+    except MissingTensorError:
+        return True
     return False
