@@ -1,6 +1,7 @@
 """From settings to a finished folder: what is refused, what may change, what stands in the folder."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,7 +30,7 @@ def test_each_pair_is_read_in_both_orders_in_turn(make_config, table):
         return collate(left, right, **more)
 
     student.collate = noted
-    train(student, contract, config, table=table, validation=table)
+    train(student, contract, config, objectives=run_objectives(config, table, table), table=table, validation=table)
     ours, turned = (list(zip(*sides, strict=True)) for sides in ((table.left, table.right), (table.right, table.left)))
     assert sorted(read) == sorted([*ours, *turned])
     first = read[: len(table)]
@@ -103,3 +104,14 @@ def test_what_is_passed_on_are_settings_and_training_arguments():
 
     assert set(PASSED_ON) <= set(TrainConfig.model_fields)
     assert set(PASSED_ON) <= set(TrainingArguments.__dataclass_fields__)
+
+
+def test_train_minimises_the_objectives_that_it_is_given(make_config, table):
+    config = make_config(num_train_epochs=1, logging_steps=1)
+    objectives = [term for term in run_objectives(config, table, table) if term.name == "answer_cross_entropy"]
+    student, contract = fresh_student(config)
+    train(student, contract, config, objectives=objectives, table=table, validation=table)
+    first = (Path(config.output_dir) / "metrics.jsonl").read_text().splitlines()[0]
+    assert "answer_cross_entropy" in first
+    assert "margin_hinge" not in first
+    assert "margin_hinge" in config.objectives

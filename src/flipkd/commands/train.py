@@ -131,7 +131,15 @@ def _train(config: TrainConfig, sets: dict[str, Any], pool: Pool | None) -> Path
         _tell_of_cut(student, table)
         if config.teacher:
             ranks.first(lambda: _preflight(student, tables["validation"], Path(config.output_dir)))
-        return run.train(student, contract, config, table=table, validation=tables["validation"], teacher=keepable)
+        return run.train(
+            student,
+            contract,
+            config,
+            objectives=objectives,
+            table=table,
+            validation=tables["validation"],
+            teacher=keepable,
+        )
 
 
 def initial_adapters_identity(init_from: str | None) -> dict[str, str]:

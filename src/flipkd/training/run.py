@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -134,17 +134,18 @@ def train(
     contract: ScoreContract,
     config: TrainConfig,
     *,
+    objectives: Sequence[WeightedObjective],
     table: PairTable,
     validation: PairTable,
     teacher: Callable[[], KeepableTeacher] | None = None,
 ) -> Path:
     """Train `student`, calibrate it on `validation`, and save the matcher folder, whose path is returned.
 
+    `objectives` is the loss, as `run_objectives` returns it for the labelled training table and `validation`.
     `teacher` loads the model that the matcher may keep; None: it can keep none.
     Of several ranks the first alone does what comes behind the training; the others wait for it.
     """
     output_dir = Path(config.output_dir)
-    objectives = run_objectives(config, table, validation)
     module = DistillationModule(student, objectives, queue_size=config.queue_size)
     with explain_out_of_memory(student, config, lora_settings(config), table):
         fit(
