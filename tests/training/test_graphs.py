@@ -130,11 +130,12 @@ def test_gradients_of_several_batches_add_up():
         assert float(weight.grad) == total
 
 
-def test_the_loss_outlives_the_next_replay():
+def test_the_outputs_of_a_step_outlive_the_next_replay():
     weight = torch.nn.Parameter(torch.tensor(1.0))
-    step = GraphedStep(lambda batch: (batch["x"].sum() * weight,), [weight], record=Rerun)
-    losses = [step({"x": torch.tensor([value])})[0] for value in (1.0, 2.0, 3.0)]
-    assert [float(loss.detach()) for loss in losses] == [1.0, 2.0, 3.0]
+    step = GraphedStep(lambda batch: (batch["x"].sum() * weight, 2 * batch["x"]), [weight], record=Rerun)
+    outputs = [step({"x": torch.tensor([value])}) for value in (1.0, 2.0, 3.0)]
+    assert [float(loss.detach()) for loss, _ in outputs] == [1.0, 2.0, 3.0]
+    assert [double.tolist() for _, double in outputs] == [[2.0], [4.0], [6.0]]
 
 
 def test_a_step_that_cannot_be_recorded_runs_as_usual(caplog):

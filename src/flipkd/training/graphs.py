@@ -84,7 +84,7 @@ class GraphedStep:
         self._broken = False
 
     def __call__(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
-        """What `step` gives; all but the loss is overwritten by the next batch of the same shape."""
+        """Return the outputs of `step`."""
         shape = tuple((name, tuple(batch[name].shape)) for name in sorted(batch))
         recording = self._graphs.get(shape)
         if recording is None and self._worth_it(shape):
@@ -93,7 +93,7 @@ class GraphedStep:
             return self.step(dict(batch))
         recording.replay(batch)
         loss: Tensor = _Replayed.apply(self.parameters[0], recording, self.parameters)  # type: ignore[no-untyped-call]
-        return loss, *recording.outputs[1:]
+        return loss, *(output.clone() for output in recording.outputs[1:])  # the next replay overwrites them
 
     def _worth_it(self, shape: Any) -> bool:
         self._seen[shape] += 1

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from flipkd.objectives import MatchBatch
 from flipkd.student.model import Student
+from flipkd.training.cached_parameters import CachedParametersModule
 from flipkd.training.gather import gathered, shared_random_state
 from flipkd.training.gradients import gradient_norms
 from flipkd.training.graphs import GraphedStep
@@ -20,7 +21,7 @@ from flipkd.training.queue import PREFIX, Queue
 from flipkd.training.record import Recorder, measured
 
 
-class DistillationModule(nn.Module):
+class DistillationModule(CachedParametersModule):
     """Student plus loss; only what trains (the adapters) and the queue are in its state, so a checkpoint is small."""
 
     _keys_to_ignore_on_save = None  # transformers.Trainer asks for it
@@ -36,49 +37,21 @@ class DistillationModule(nn.Module):
         self.queue = Queue(queue_size)
         self.recorder = Recorder([term.name for term in objectives])
         self.graphed: GraphedStep | None = None
-        self._held: list[nn.Parameter] | None = None
 
     def forward(self, **batch: Tensor) -> dict[str, Tensor]:
-        """One batch of N pairs, as Collator makes it -> loss []; where no graph is replayed also logits [N, 2].
+        """Return the loss [] of a batch of N pairs, as Collator makes it.
 
-        With vectors also similarity [N, M].
+        Where no CUDA graph is replayed also logits [N, 2], and with embeddings similarity [N, M].
         """
         rows = batch.pop("row", None)
-        if self.graphed is not None and self.training:
-            loss, values, finite = self.graphed(batch)
-            values, finite = values.clone(), finite.clone()  # the graph's next replay overwrites its outputs
-            outputs = {"loss": loss}
+        if self.training and self.graphed is not None:
+            (loss, values, finite), outputs = self.graphed(batch), {}
         else:
             match = self._match(batch)
-            loss, values, finite = self._loss(match)
-            outputs = {"loss": loss}
-            if match.answers is not None:
-                outputs["logits"] = match.answers.detach()
-            if self.return_embeddings:
-                outputs["similarity"] = match.similarity.detach()
+            (loss, values, finite), outputs = self._loss(match), self._scores(match)
         if self.training:
             self.recorder.batch(values, finite, rows)
-        return outputs
-
-    def hold_parameters(self) -> None:
-        """Look the parameters up once for all steps; a model that is sharded later must not call it.
-
-        The Trainer asks for all of them several times a step, and walking through the thousand modules of a small model
-        takes longer than its whole step on a GPU.
-        """
-        self._held = list(self.parameters())
-
-    def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]:
-        """As any module's."""
-        return super().parameters(recurse) if self._held is None else iter(self._held)
-
-    def zero_grad(self, set_to_none: bool = True) -> None:
-        """As any module's, over the parameters that are held."""
-        if self._held is None or not set_to_none:
-            super().zero_grad(set_to_none)
-            return
-        for parameter in self._held:
-            parameter.grad = None
+        return {"loss": loss} | outputs
 
     def train(self, mode: bool = True) -> DistillationModule:
         """As any module, but without a walk through it where nothing changes."""
@@ -117,6 +90,14 @@ class DistillationModule(nn.Module):
             match = replace(match, **self.queue.extended(columns))
         with torch.autocast(left.device.type, enabled=False):  # it would round the teacher's cosines
             return replace(match, teacher_grid=left @ match.require("teacher_right").T)
+
+    def _scores(self, match: MatchBatch) -> dict[str, Tensor]:
+        scores = {}
+        if match.answers is not None:
+            scores["logits"] = match.answers.detach()
+        if self.return_embeddings:
+            scores["similarity"] = match.similarity.detach()
+        return scores
 
     def _loss(self, match: MatchBatch) -> tuple[Tensor, Tensor, Tensor]:
         with shared_random_state(self.draw, match.require("label").device):

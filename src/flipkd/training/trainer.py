@@ -182,7 +182,7 @@ def _trainer(
             GraphedStep(module.step, trainable, forget=module.student.adapters.forget),
             True,
         )
-    module.hold_parameters()
+    module.cache_parameters()
     if given.ddp_find_unused_parameters is None:
         # Without an objective of the answer nothing reaches the adapters behind the last place that is read.
         given.ddp_find_unused_parameters = not any("answers" in term.needs for term in module.objectives)
