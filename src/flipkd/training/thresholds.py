@@ -82,7 +82,7 @@ def random_thresholds(table: PairTable, *, quantiles: Sequence[float], seed: int
     ids = [[number.setdefault(side[row], len(number)) for row in rows] for side in (table.left, table.right)]
     grid = torch.from_numpy(signal.left[rows]) @ torch.from_numpy(signal.right[rows]).T
     batch = MatchBatch(teacher_grid=grid, left_id=torch.tensor(ids[0]), right_id=torch.tensor(ids[1]))
-    scores = grid[batch.valid_mask & ~batch.own].numpy()
+    scores = grid[batch.valid_mask & ~batch.pair_mask].numpy()
     if not len(scores):
         raise ConfigError("off_diagonal_quantiles need two pairs whose texts differ; set them to null")
     theta_neg, theta_pos = (float(value) for value in np.quantile(scores, [lower, upper]))
