@@ -61,11 +61,11 @@ def settings(task: Task, **changes: Any) -> TrainConfig:
 
 def train(task: Task, **changes: Any) -> Repetition:
     """`fit` of a fresh student; its time is the Trainer's own `train_runtime`."""
-    from flipkd.training.run import passed_on
+    from flipkd.training.run import trainer_arguments
     from flipkd.training.trainer import fit
 
     config = settings(task, **changes)
-    arguments = passed_on(config) | NOTHING_WRITTEN
+    arguments = trainer_arguments(config) | NOTHING_WRITTEN
 
     def repetition(count: int) -> Work:
         part = task.first(count)

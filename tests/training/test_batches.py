@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from flipkd.data.pair_table import PairTable, TeacherSignal
-from flipkd.training.augment import augmented
+from flipkd.training.augment import augment_pair
 from flipkd.training.batches import Collator, LengthGroupedRows
 
 
@@ -32,14 +32,14 @@ def test_collator_gives_equal_texts_equal_ids_on_either_side(make_student):
     assert "teacher_pair" not in Collator(student, alone, return_embeddings=False)([0])
 
 
-def test_separate_reading_brings_the_texts_alone(make_student, table):
+def test_collator_adds_the_separate_texts_in_separate_reading(make_student, table):
     student, _ = make_student(reading="separate")
     batch = Collator(student, table, return_embeddings=True)([0, 1, 2])
     assert batch["text_input_ids"].shape[0] == 6
     assert "text_input_ids" not in Collator(student, table, return_embeddings=False)([0, 1, 2])
 
 
-def test_a_batch_has_the_given_scores_beside_the_vectors(make_student):
+def test_collator_gives_stored_scores_with_the_embeddings(make_student):
     student, _ = make_student()
     vectors = np.eye(4, dtype=np.float32)
     signal = TeacherSignal(left=vectors, right=vectors).with_out_of_fold(np.array([0.1, 0.2, 0.3, 0.4], np.float32))
@@ -50,7 +50,7 @@ def test_a_batch_has_the_given_scores_beside_the_vectors(make_student):
         assert ("teacher_left" in batch) == return_embeddings
 
 
-def test_order_is_a_function_of_seed_and_epoch_and_visits_every_row_once():
+def test_length_grouped_rows_depend_on_seed_and_epoch_and_have_every_row_once():
     lengths = np.random.default_rng(0).integers(5, 200, 103).tolist()
 
     def order(seed, epoch):
@@ -64,7 +64,7 @@ def test_order_is_a_function_of_seed_and_epoch_and_visits_every_row_once():
     assert order(0, 0) != order(1, 0)
 
 
-def test_rows_are_turned_in_every_other_epoch_and_the_order_stays():
+def test_length_grouped_rows_swap_in_every_other_epoch_in_the_same_order():
     lengths = np.random.default_rng(0).integers(5, 200, 103).tolist()
 
     def order(epoch, seed=0, swap_texts=True):
@@ -81,7 +81,7 @@ def test_rows_are_turned_in_every_other_epoch_and_the_order_stays():
     assert turned[0] != {row - 103 for row in order(0, seed=1) if row >= 103}
 
 
-def test_a_swapped_row_is_that_of_a_table_with_its_sides_exchanged(make_student, table):
+def test_collator_swaps_a_row_like_a_table_with_exchanged_sides(make_student, table):
     rows, swapped = [0, 5, 1], [False, True, True]
     other = PairTable(
         left=table.right,
@@ -116,7 +116,7 @@ def test_a_swapped_row_is_that_of_a_table_with_its_sides_exchanged(make_student,
         ]
 
 
-def test_a_share_of_the_rows_is_altered_and_order_and_swaps_stay():
+def test_length_grouped_rows_augment_a_share_and_keep_order_and_swaps():
     lengths = np.random.default_rng(0).integers(5, 200, 103).tolist()
 
     def order(epoch, share, **settings):
@@ -135,12 +135,12 @@ def test_a_share_of_the_rows_is_altered_and_order_and_swaps_stay():
     assert len({number // 206 for number in order(0, 1.0)}) == 103, "each with a draw of its own"
 
 
-def test_an_altered_row_keeps_its_label_its_ids_and_the_teachers_values(make_student, table):
+def test_collator_keeps_label_ids_and_teacher_values_of_an_augmented_row(make_student, table):
     student, _ = make_student(max_text_length=64)
     collate = Collator(student, table, return_embeddings=True)
     plain, altered = collate([3, 5]), collate([3 + 2 * len(table) * 11, 5 + len(table) + 2 * len(table) * 12])
-    pairs = [augmented(table.left[3], table.right[3], 11, student.prompt.template)]
-    pairs += [augmented(table.left[5], table.right[5], 12, student.prompt.template)[::-1]]
+    pairs = [augment_pair(table.left[3], table.right[3], 11, student.prompt.template)]
+    pairs += [augment_pair(table.left[5], table.right[5], 12, student.prompt.template)[::-1]]
     read = student.collate(*map(list, zip(*pairs, strict=True)), return_embeddings=True)
     assert torch.equal(altered["input_ids"], read["input_ids"])
     assert altered["input_ids"].shape != plain["input_ids"].shape
@@ -156,7 +156,7 @@ def scored():
     return TeacherSignal(score=np.array([0.25, 0.5], np.float32))
 
 
-def test_batches_hold_rows_of_like_length():
+def test_length_grouped_rows_group_by_length():
     lengths = np.random.default_rng(0).integers(5, 200, 512).tolist()
     rows = list(LengthGroupedRows(lengths, batch_size=16, seed=0))
     spread = [np.ptp([lengths[r] for r in rows[i : i + 16]]) for i in range(0, 512, 16)]

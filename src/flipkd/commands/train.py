@@ -72,7 +72,7 @@ def train(config: TrainConfig) -> Path:
 
     with ranks.together():
         # Refuses before the folder is claimed, so the mended command may use it; and joins the ranks.
-        training_arguments(Path(config.output_dir), run.passed_on(config))
+        training_arguments(Path(config.output_dir), run.trainer_arguments(config))
         return _train(config, sets, pool)
 
 
@@ -112,9 +112,9 @@ def _train(config: TrainConfig, sets: dict[str, Any], pool: Pool | None) -> Path
 
     # Paths may change between two starts of one run; what stands there may not, and is hashed.
     paths = {"train_file", "validation_file", "unlabelled_file", "teacher", "init_from"}
-    mutable_keys = run.FREE_TO_CHANGE | paths | (run.HARDWARE if config.resume_elsewhere else frozenset())
+    mutable_keys = run.MUTABLE_KEYS | paths | (run.HARDWARE if config.resume_elsewhere else frozenset())
     transient_files = frozenset({PREFLIGHT, trainer.METRICS})  # without a checkpoint they say of no run that it began
-    processes.tell_of_idle_gpus()
+    processes.warn_about_idle_gpus()
     with ranks.led(claim):
         finished = ranks.first(lambda: finish.finished(config))
         if ranks.same(finished is not None):
