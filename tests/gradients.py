@@ -48,7 +48,7 @@ def losses_and_gradients(base: str, size: int) -> dict[str, Any]:
             rows = shares[ranks.rank()] if ranks.launched() else [row for share in shares for row in share]
             module.zero_grad()
             # what a rank has drawn for itself must not matter
-            torch.manual_seed(1000 + ranks.rank() if ranks.launched() else module.draw)
+            torch.manual_seed(1000 + ranks.rank() if ranks.launched() else module.shared_seed)
             loss = runs(**collate(rows))["loss"]
             loss.backward()
         gradients = {n: p.grad.clone() for n, p in module.named_parameters() if p.grad is not None and p.grad.any()}
@@ -57,12 +57,12 @@ def losses_and_gradients(base: str, size: int) -> dict[str, Any]:
 
 
 def gathered_batch(rows: int) -> dict[str, Any]:
-    """What `gathered` makes of a batch in which rank r has `rows` rows that hold r; and whose gradient comes back."""
+    """Return the result of `gather_batches` for `rows` rows per rank with the value of the rank, and the gradients."""
     import torch
 
     from flipkd import ranks
     from flipkd.objectives import MatchBatch
-    from flipkd.training.gather import gathered
+    from flipkd.training.gather import gather_batches
 
     rank = ranks.rank()
     own = torch.full((rows, 3), float(rank), requires_grad=True)
@@ -77,10 +77,10 @@ def gathered_batch(rows: int) -> dict[str, Any]:
         left_id=torch.arange(rows) + 100 * rank,
         right_id=torch.arange(rows) + 100 * rank + 50,
     )
-    whole = gathered(batch)
+    whole = gather_batches(batch)
     weights = torch.arange(1.0, 1 + len(whole.left))
     (whole.left.sum(1) * weights).sum().backward()
-    return {name: getattr(whole, name).detach() for name in whole.given} | {
+    return {name: getattr(whole, name).detach() for name in whole.present} | {
         "gradient": own.grad,
         "has_gradient": torch.tensor([float(whole.teacher_left.requires_grad), float(whole.right.requires_grad)]),
     }

@@ -24,8 +24,10 @@ def train_until(settings: dict[str, Any], step: int, place: str, number: int) ->
         trainer.DistillationTrainer = _killed(trainer, step, place, number)
     config = TrainConfig.check(settings)
     student, contract = run.fresh_student(config)
+    table, validation = make_table(), make_table(24, seed=1)
     try:
-        run.train(student, contract, config, table=make_table(), validation=make_table(24, seed=1))
+        objectives = run.run_objectives(config, table, validation)
+        run.train(student, contract, config, objectives=objectives, table=table, validation=validation)
     except FlipkdError as error:
         sys.exit(error.exit_code)
 

@@ -63,11 +63,11 @@ class Bench:
 
     def default_batch(self) -> int:
         """What our training took by default, for the peers to take as well. Raises MissingError when it is not known."""
-        from flipkd.training.run import passed_on
+        from flipkd.training.run import trainer_arguments
 
         measured = self.found.get("student_train_flipped", {}).get("settings", {}).get("batch")
         config = settings(Task(self.student, [], [], []), per_device_train_batch_size=None)
-        batch = measured or passed_on(config).get("per_device_train_batch_size")
+        batch = measured or trainer_arguments(config).get("per_device_train_batch_size")
         if batch is None:
             raise MissingError("the default batch is known only once student_train_flipped was measured")
         return int(batch)

@@ -25,7 +25,7 @@ def train(
 
 
 def _trained(bench: Bench, task: Task, *, kind: str, batch: int | None) -> dict[str, Any]:
-    from flipkd.training.run import passed_on
+    from flipkd.training.run import trainer_arguments
     from flipkd.training.trainer import fit
 
     objectives = {"objectives": PLAIN} if kind == "plain" else {}
@@ -33,7 +33,7 @@ def _trained(bench: Bench, task: Task, *, kind: str, batch: int | None) -> dict[
     part = whole_batches(task, bench.size.training_pairs, batch)
     module, table = learner(config, part)
     clock = clock_of(bench)
-    arguments = passed_on(config) | NOTHING_WRITTEN | {"max_steps": ENDLESS}
+    arguments = trainer_arguments(config) | NOTHING_WRITTEN | {"max_steps": ENDLESS}
     with watching(clock), TemporaryDirectory() as folder:
         fit(module, table, output_dir=Path(folder), arguments=arguments)
     window = clock.result(len(part.left))

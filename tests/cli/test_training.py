@@ -90,7 +90,7 @@ def test_other_teachers_and_none(kind, base_models, encoders, pair_files, tmp_pa
         shutil.rmtree(run)
         done = flipkd(*train, *student(base_models["llama"]))
         assert done.code == 4
-        assert "in_batch_kl compares all texts of a batch, which needs a bi-encoder's vectors" in done.err
+        assert "in_batch_kl compares all texts of a batch, which needs the embeddings of a bi-encoder" in done.err
         assert "--objectives.in_batch_kl 0" in done.err
 
 

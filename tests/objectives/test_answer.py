@@ -17,7 +17,7 @@ from flipkd.objectives.batch import MatchBatch
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_equals_plain_loops(make_batch, seed):
+def test_answer_cross_entropy_equals_plain_loops(make_batch, seed):
     batch = make_batch(9, seed=seed)
     terms = []
     for logits, label in zip(batch.answers.tolist(), batch.label.tolist(), strict=True):
@@ -26,12 +26,12 @@ def test_equals_plain_loops(make_batch, seed):
     assert answer_cross_entropy(batch).item() == pytest.approx(sum(terms) / len(terms), abs=1e-6)
 
 
-def test_undecided_answers_cost_log_two():
+def test_answer_cross_entropy_of_equal_logits_is_log_two():
     batch = MatchBatch(answers=torch.full((4, 2), 7.0), label=torch.tensor([0, 1, 1, -1]))
     assert answer_cross_entropy(batch).item() == pytest.approx(math.log(2))
 
 
-def test_gradient_is_probability_minus_label_and_nothing_for_unknown():
+def test_answer_cross_entropy_gradient_is_probability_minus_label_and_0_for_unknown_labels():
     answers = torch.tensor([[0.0, 1.0], [2.0, 0.0], [5.0, -5.0]], requires_grad=True)
     answer_cross_entropy(MatchBatch(answers=answers, label=torch.tensor([1, 0, -1]))).backward()
     expected = (answers.detach().softmax(dim=1) - torch.tensor([[0.0, 1.0], [1.0, 0.0], [0.0, 0.0]])) / 2
@@ -39,7 +39,7 @@ def test_gradient_is_probability_minus_label_and_nothing_for_unknown():
     assert answers.grad[2].tolist() == [0, 0]
 
 
-def test_an_unlabelled_answer_that_is_no_number_does_no_harm():
+def test_answer_cross_entropy_ignores_a_nan_answer_without_label():
     answers = torch.tensor([[0.0, 1.0], [float("nan"), float("inf")]], requires_grad=True)
     loss = answer_cross_entropy(MatchBatch(answers=answers, label=torch.tensor([1, -1])))
     loss.backward()
@@ -47,7 +47,7 @@ def test_an_unlabelled_answer_that_is_no_number_does_no_harm():
     assert answers.grad[1].tolist() == [0, 0]
 
 
-def test_no_labelled_pair_gives_zero_and_backward_works():
+def test_answer_cross_entropy_without_labelled_pairs_is_0_and_has_a_gradient():
     answers = torch.randn(3, 2, requires_grad=True)
     loss = answer_cross_entropy(MatchBatch(answers=answers, label=torch.full((3,), -1)))
     loss.backward()
@@ -56,7 +56,7 @@ def test_no_labelled_pair_gives_zero_and_backward_works():
 
 
 @pytest.mark.parametrize("absent", ["answers", "label"])
-def test_needs_answers_and_labels(make_batch, absent):
+def test_answer_cross_entropy_needs_answers_and_labels(make_batch, absent):
     with pytest.raises(ConfigError, match=f"needs {absent}"):
         answer_cross_entropy(make_batch(**{absent: None}))
 
@@ -96,7 +96,7 @@ def test_margin_mse_equals_plain_loops(make_batch, seed):
     assert ours.item() == pytest.approx(sum(terms) / len(terms), rel=1e-5)
 
 
-def test_margin_mse_asks_for_gaps_alone():
+def test_margin_mse_depends_on_gaps_alone():
     log_odds, label = torch.tensor([2.0, -1.0, 0.5]), torch.tensor([1, 0, 0])
     shifted = torch.stack([torch.zeros(3), log_odds + 7], dim=1)
     assert margin_mse(MatchBatch(answers=shifted, label=label, teacher_pair=log_odds)).item() == pytest.approx(0)
@@ -106,7 +106,7 @@ def test_margin_mse_asks_for_gaps_alone():
 
 
 @pytest.mark.parametrize("objective", [bernoulli_kd, margin_mse, pairwise_pref_kl])
-def test_the_teachers_scores_become_log_odds(make_batch, objective):
+def test_teacher_slope_and_intercept_give_log_odds(make_batch, objective):
     with pytest.raises(ConfigError, match="needs teacher_pair"):
         objective(make_batch(teacher_grid=None))
     with pytest.raises(ConfigError, match=r"teacher_slope=0\.0: must be above 0"):
@@ -134,7 +134,7 @@ def test_pairwise_pref_kl_equals_plain_loops(make_batch, seed):
     assert ours.item() == pytest.approx(sum(terms) / len(terms), rel=1e-5)
 
 
-def test_pairwise_pref_kl_asks_for_gaps_alone_and_pulls_ties_together():
+def test_pairwise_pref_kl_depends_on_gaps_alone_and_pulls_ties_together():
     log_odds = torch.tensor([2.0, -1.0, 0.5])
     shifted = torch.stack([torch.zeros(3), log_odds + 7], dim=1)
     assert pairwise_pref_kl(MatchBatch(answers=shifted, teacher_pair=log_odds)).item() == pytest.approx(0, abs=1e-6)
@@ -146,7 +146,7 @@ def test_pairwise_pref_kl_asks_for_gaps_alone_and_pulls_ties_together():
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_ranknet_distill_equals_plain_loops_and_reads_the_order_alone(make_batch, seed):
+def test_ranknet_distill_equals_plain_loops_and_depends_on_the_order_alone(make_batch, seed):
     batch = make_batch(9, seed=seed)
     rows = list(zip(batch.score.tolist(), batch.teacher.tolist(), strict=True))
     terms = [math.log(1 + math.exp(other - s)) for s, t in rows for other, t_other in rows if t > t_other]

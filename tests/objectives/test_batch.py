@@ -1,12 +1,13 @@
 """MatchBatch: derived views, what is masked, what is refused."""
 
+import pickle
 from dataclasses import replace
 
 import pytest
 import torch
 
 from flipkd.errors import ConfigError
-from flipkd.objectives.batch import MatchBatch, mean_or_zero
+from flipkd.objectives.batch import MatchBatch, MissingTensorError, mean_or_zero
 
 
 def test_similarity_is_the_float32_product_for_bfloat16_too(make_batch):
@@ -34,7 +35,7 @@ def test_pair_similarity_is_the_diagonal(make_batch, columns):
     torch.testing.assert_close(batch.pair_similarity, batch.similarity.diagonal())
 
 
-def test_teacher_is_the_given_pair_score_else_the_diagonal_and_constant(make_batch):
+def test_teacher_is_the_pair_score_else_the_diagonal_and_has_no_gradient(make_batch):
     grid = torch.rand(3, 5, requires_grad=True)
     batch = make_batch(3, columns=5, teacher_grid=grid)
     assert batch.teacher.tolist() == [grid[i, i].item() for i in range(3)]
@@ -55,7 +56,7 @@ def test_score_is_yes_minus_no():
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("columns", [6, 9])
-def test_comparable_leaves_out_repeated_texts(seed, columns):
+def test_valid_mask_is_false_for_in_batch_duplicates(seed, columns):
     random = torch.Generator().manual_seed(seed)
     left = torch.randint(0, 8, (6,), generator=random)
     right = torch.randint(0, 8, (columns,), generator=random)
@@ -69,7 +70,7 @@ def test_comparable_leaves_out_repeated_texts(seed, columns):
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("columns", [6, 9])
-def test_labelled_cells_are_those_of_a_pair_with_that_label_either_way_round(make_batch, seed, columns):
+def test_label_mask_has_the_cells_of_pairs_with_that_label_in_either_order(make_batch, seed, columns):
     batch = make_batch(6, columns=columns, seed=seed, left_id=None, right_id=None)
     random = torch.Generator().manual_seed(seed)
     ids = {"left_id": torch.randint(0, 4, (6,), generator=random)}
@@ -78,12 +79,12 @@ def test_labelled_cells_are_those_of_a_pair_with_that_label_either_way_round(mak
     for value in (0, 1):
         pairs = [(left[k], right[k]) for k in range(6) if label[k] == value]
         expected = [[(a, b) in pairs or (b, a) in pairs for b in right] for a in left]
-        assert replace(batch, **ids).labelled(value).tolist() == expected
-        assert torch.equal(batch.labelled(value), batch.own & (batch.label == value)[:, None])
-        assert not replace(batch, label=None, **ids).labelled(value).any()
+        assert replace(batch, **ids).label_mask(value).tolist() == expected
+        assert torch.equal(batch.label_mask(value), batch.pair_mask & (batch.label == value)[:, None])
+        assert not replace(batch, label=None, **ids).label_mask(value).any()
 
 
-def test_without_ids_everything_is_comparable():
+def test_valid_mask_without_ids_is_all_true():
     assert MatchBatch(label=torch.zeros(3)).valid_mask.all()
 
 
@@ -97,9 +98,13 @@ def test_without_ids_everything_is_comparable():
         ("score", "answers", "label words"),
     ],
 )
-def test_asking_for_what_is_absent_says_what_to_do(view, name, hint):
-    with pytest.raises(ConfigError, match=rf"needs {name}.*{hint}.*it has \['label'\]"):
+def test_a_view_of_a_missing_tensor_names_the_tensor_and_the_remedy(view, name, hint):
+    with pytest.raises(MissingTensorError, match=rf"needs {name}.*it has \['label'\].*{hint}") as caught:
         getattr(MatchBatch(label=torch.zeros(2)), view)
+    assert isinstance(caught.value, ConfigError)
+    assert (caught.value.name, caught.value.available) == (name, ["label"])
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert (type(again), str(again)) == (MissingTensorError, str(caught.value))
 
 
 @pytest.mark.parametrize(
@@ -109,18 +114,18 @@ def test_asking_for_what_is_absent_says_what_to_do(view, name, hint):
         ({"label": torch.zeros(3), "answers": torch.zeros(2, 2)}, r"label has shape \[3\].*N=2"),
         ({"answers": torch.zeros(3, 5)}, r"answers has shape \[3, 5\]"),
         ({"left": torch.zeros(3, 4), "right": torch.zeros(3, 5)}, r"right has shape.*D=4"),
-        ({"left": torch.zeros(3, 4), "right": torch.zeros(2, 4)}, "each pair needs its own"),
-        ({"left_id": torch.zeros(3)}, "one side only"),
-        ({}, "counts its pairs"),
-        ({"right": torch.zeros(3, 4)}, r"counts its pairs.*\['right'\]"),
+        ({"left": torch.zeros(3, 4), "right": torch.zeros(2, 4)}, "give one for each pair"),
+        ({"left_id": torch.zeros(3)}, "ids of one side only"),
+        ({}, "a tensor with an axis N"),
+        ({"right": torch.zeros(3, 4)}, r"a tensor with an axis N.*\['right'\]"),
     ],
 )
-def test_shapes_that_disagree_are_refused(tensors, message):
+def test_match_batch_refuses_shapes_that_disagree(tensors, message):
     with pytest.raises(ConfigError, match=message):
         MatchBatch(**tensors)
 
 
-def test_mean_of_nothing_is_zero_with_a_graph():
+def test_mean_or_zero_of_no_terms_is_0_with_a_gradient():
     source = torch.tensor([float("inf"), 1.0], requires_grad=True)
     loss = mean_or_zero(source[torch.tensor([False, False])])
     loss.backward()
@@ -129,7 +134,7 @@ def test_mean_of_nothing_is_zero_with_a_graph():
     assert mean_or_zero(torch.tensor([1.0, 2.0, 6.0])).item() == 3
 
 
-def test_mean_of_what_is_counted_has_no_gradient_elsewhere():
+def test_mean_or_zero_has_no_gradient_outside_its_mask():
     source = torch.tensor([float("inf"), 1.0, 2.0, float("nan")], requires_grad=True)
     loss = mean_or_zero(source, torch.tensor([False, True, True, False]))
     loss.backward()
@@ -141,7 +146,7 @@ def test_mean_of_what_is_counted_has_no_gradient_elsewhere():
     assert gradient.tolist() == [0, 0, 0, 0]
 
 
-def test_weighted_mean_of_what_is_counted():
+def test_mean_or_zero_with_weights_is_the_weighted_mean():
     terms = torch.tensor([1.0, 2.0, 30.0], requires_grad=True)
     mean = mean_or_zero(terms, torch.tensor([True, True, False]), torch.tensor([0.1, 0.3, 5.0]))
     mean.backward()

@@ -3,7 +3,12 @@
 import pytest
 import torch
 
-from flipkd.objectives.comparisons import cross_comparisons, drawn, ordered, slots
+from flipkd.objectives.comparisons import (
+    comparison_slots,
+    cross_comparisons,
+    draw_with_replacement,
+    ordered_comparisons,
+)
 
 
 def listed(comparisons):
@@ -24,7 +29,7 @@ def masks(size, *members):
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("gap", [0.0, 0.3])
-def test_ordered_lists_what_two_loops_find(seed, gap):
+def test_ordered_comparisons_equals_two_loops(seed, gap):
     random = torch.Generator().manual_seed(seed)
     teacher = torch.randint(0, 6, (20,), generator=random) / 5  # with ties
     groups = list(torch.randperm(20, generator=random)[:17].split([5, 0, 1, 7, 4]))
@@ -36,18 +41,18 @@ def test_ordered_lists_what_two_loops_find(seed, gap):
         if teacher[v] < teacher[u] - gap
     )
     for most, limit in ((190, 190), (190, 10**6), (10**6, 1000)):  # all that sizes allow; room for all that there are
-        found = ordered(grouped(groups, 20), teacher, gap=gap, most=most, limit=limit)
+        found = ordered_comparisons(grouped(groups, 20), teacher, gap=gap, most=most, limit=limit)
         assert listed(found) == expected
         assert len(found.valid) == min(most, limit)
 
 
-def test_ordered_tells_large_groups_of_small_gaps_apart():
+def test_ordered_comparisons_resolves_small_gaps_in_large_groups():
     teacher = 1 - torch.arange(50.0) * 2**-24  # neighbours in float32
     group = torch.arange(50) % 2 * 10**6
-    assert len(listed(ordered(group, teacher, gap=0.0, most=1225, limit=1225))) == 2 * 25 * 24 // 2
+    assert len(listed(ordered_comparisons(group, teacher, gap=0.0, most=1225, limit=1225))) == 2 * 25 * 24 // 2
 
 
-def test_across_lists_every_pair_of_both_sides():
+def test_cross_comparisons_lists_every_pair_of_both_classes():
     first, second = torch.tensor([3, 5]), torch.tensor([0, 7, 8])
     for limit in (6, 19, 20):  # 9 cells allow 20
         assert listed(cross_comparisons(*masks(9, first, second), limit=limit)) == [
@@ -62,39 +67,39 @@ def test_across_lists_every_pair_of_both_sides():
     )
 
 
-def test_empty_slots_name_cells():
+def test_empty_comparison_slots_have_valid_indices():
     nothing, teacher = torch.full((4,), -1), torch.rand(4)
     for limit in (2, 100):
         for found in (
             cross_comparisons(nothing > 0, nothing > 0, limit=limit),
-            ordered(nothing, teacher, gap=0, most=6, limit=limit),
+            ordered_comparisons(nothing, teacher, gap=0, most=6, limit=limit),
         ):
             assert not found.valid.any()
             assert all(((cells >= 0) & (cells < 4)).all() for cells in found[:2])
 
 
-def test_beyond_the_limit_as_many_are_drawn_evenly():
+def test_comparison_slots_beyond_the_limit_are_drawn_uniformly():
     torch.manual_seed(0)
     group = torch.arange(8) // 4
-    drawn_ones = listed(ordered(group, torch.arange(8.0), gap=0.0, most=28, limit=11))
-    allowed = listed(ordered(group, torch.arange(8.0), gap=0.0, most=28, limit=12))
+    drawn_ones = listed(ordered_comparisons(group, torch.arange(8.0), gap=0.0, most=28, limit=11))
+    allowed = listed(ordered_comparisons(group, torch.arange(8.0), gap=0.0, most=28, limit=12))
     assert len(allowed) == 12
     assert len(drawn_ones) == 11
     assert set(drawn_ones) <= set(allowed)
     assert len(listed(cross_comparisons(group == 0, group == 1, limit=11))) == 11
     counts = torch.zeros(10, dtype=torch.long)
     for _ in range(2000):
-        numbers, valid = slots(torch.tensor(10), most=12, limit=9)
+        numbers, valid = comparison_slots(torch.tensor(10), most=12, limit=9)
         assert valid.all()
         counts[numbers] += 1  # once a draw, however often it is drawn: 1 - 0.9 ** 9 of the time
     assert (counts / 2000 - (1 - 0.9**9)).abs().max() < 0.05
 
 
-def test_numbers_beyond_what_float32_or_int32_hold_are_drawn(monkeypatch):
+def test_comparison_slots_draws_numbers_beyond_float32_and_int32(monkeypatch):
     count, device = 2**45 + 1, torch.device("cpu")
-    numbers = drawn(torch.tensor(count), size=10_000, device=device)
+    numbers = draw_with_replacement(torch.tensor(count), size=10_000, device=device)
     assert numbers.max() > 0.99 * count
     assert ((numbers >= 0) & (numbers < count)).all()
     assert (numbers % 2 == 1).any()
     monkeypatch.setattr(torch, "rand", lambda size, **_: torch.ones(size, dtype=torch.float64))  # as rounding might
-    assert drawn(torch.tensor(count), size=3, device=device).tolist() == [count - 1] * 3
+    assert draw_with_replacement(torch.tensor(count), size=3, device=device).tolist() == [count - 1] * 3

@@ -40,7 +40,7 @@ def grid_batch(student, teacher, **more):
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("columns", [7, 10])
 @pytest.mark.parametrize("symmetric", [True, False])
-def test_equals_plain_loops(make_batch, seed, columns, symmetric):
+def test_in_batch_kl_equals_plain_loops(make_batch, seed, columns, symmetric):
     batch = make_batch(7, columns=columns, seed=seed)
     cells = [batch.similarity.tolist(), batch.teacher_similarity.tolist(), batch.valid_mask.tolist()]
     expected = loop_kl(*cells, 0.3, 0.2)
@@ -50,20 +50,20 @@ def test_equals_plain_loops(make_batch, seed, columns, symmetric):
     assert loss.item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_is_the_kl_divergence_of_torch(make_batch):
+def test_in_batch_kl_is_the_kl_divergence_of_torch(make_batch):
     batch = make_batch(6, left_id=None, right_id=None)
     student, teacher = batch.similarity / 0.05, batch.teacher_similarity / 0.05
     expected = kl_div(student.log_softmax(1), teacher.softmax(1), reduction="batchmean")
     torch.testing.assert_close(in_batch_kl(batch, symmetric=False), expected)
 
 
-def test_closed_form_of_a_flat_student():
+def test_in_batch_kl_of_a_flat_student_in_closed_form():
     teacher = 0.05 * torch.tensor([[math.log(3), 0.0], [0.0, math.log(3)]])  # softmax 3/4, 1/4
     expected = math.log(2) + 0.75 * math.log(0.75) + 0.25 * math.log(0.25)
     assert in_batch_kl(grid_batch(torch.zeros(2, 2), teacher)).item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_zero_when_the_student_matches_up_to_a_constant_per_row():
+def test_in_batch_kl_is_0_when_the_student_matches_up_to_a_constant_per_row():
     teacher = torch.rand(6, 6, generator=torch.Generator().manual_seed(3)) * 2 - 1
     student = (teacher / 0.1 + torch.arange(6.0)[:, None]) * 0.05
     loss = in_batch_kl(
@@ -73,7 +73,7 @@ def test_zero_when_the_student_matches_up_to_a_constant_per_row():
     assert in_batch_kl(grid_batch(teacher, teacher)).item() == 0
 
 
-def test_gradient_is_the_gap_of_the_softmaxes_over_the_rows():
+def test_in_batch_kl_gradient_is_the_gap_of_the_softmaxes_over_the_rows():
     random = torch.Generator().manual_seed(1)
     student = torch.randn(5, 5, generator=random, requires_grad=True)
     teacher = torch.randn(5, 5, generator=random, requires_grad=True)
@@ -85,7 +85,7 @@ def test_gradient_is_the_gap_of_the_softmaxes_over_the_rows():
     assert teacher.grad is None
 
 
-def test_masked_cells_have_no_say_and_no_gradient():
+def test_in_batch_kl_ignores_masked_cells():
     student = torch.randn(4, 4, requires_grad=True)
     teacher = torch.rand(4, 4)
     ids = {"left_id": torch.tensor([0, 1, 2, 3]), "right_id": torch.tensor([10, 11, 11, 13])}  # texts 1 and 2 are one
@@ -100,7 +100,7 @@ def test_masked_cells_have_no_say_and_no_gradient():
 
 
 @pytest.mark.parametrize("ids", [{}, {"left_id": torch.tensor([5, 5, 5]), "right_id": torch.tensor([1, 2, 3])}])
-def test_one_candidate_gives_zero_and_backward_works(ids):
+def test_in_batch_kl_of_one_candidate_is_0_and_has_a_gradient(ids):
     student = torch.randn(3 if ids else 1, 3 if ids else 1, requires_grad=True)
     loss = in_batch_kl(grid_batch(student, torch.rand_like(student), **ids))
     loss.backward()
@@ -108,14 +108,14 @@ def test_one_candidate_gives_zero_and_backward_works(ids):
     assert not student.grad.any()
 
 
-@pytest.mark.parametrize("knob", ["temperature_student", "temperature_teacher"])
+@pytest.mark.parametrize("setting", ["temperature_student", "temperature_teacher"])
 @pytest.mark.parametrize("value", [0.0, -1.0, math.nan])
-def test_temperature_must_be_above_zero(make_batch, knob, value):
-    with pytest.raises(ConfigError, match=f"{knob}={value}"):
-        in_batch_kl(make_batch(), **{knob: value})
+def test_in_batch_kl_needs_temperatures_above_0(make_batch, setting, value):
+    with pytest.raises(ConfigError, match=f"{setting}={value}"):
+        in_batch_kl(make_batch(), **{setting: value})
 
 
-def test_pair_scores_do_not_suffice(make_batch):
+def test_in_batch_kl_refuses_pair_scores_alone(make_batch):
     with pytest.raises(ConfigError, match=r"needs teacher_grid.*bi-encoder"):
         in_batch_kl(make_batch(teacher_grid=None, teacher_pair=torch.rand(8)))
 
@@ -141,12 +141,12 @@ def test_score_mse_in_closed_form():
     assert score_mse(pairs_only).item() == pytest.approx(0.125)
 
 
-def test_gradient_of_score_mse_is_the_gap_and_labels_change_nothing(make_batch):
+def test_score_mse_gradient_is_the_gap_and_ignores_labels(make_batch):
     student = torch.randn(4, 4, generator=torch.Generator().manual_seed(2), requires_grad=True)
     teacher = torch.randn(4, 4, generator=torch.Generator().manual_seed(3), requires_grad=True)
     batch = grid_batch(student, teacher)
     score_mse(batch).backward()
-    share = torch.where(batch.own, 1 / 4, 1 / 12)
+    share = torch.where(batch.pair_mask, 1 / 4, 1 / 12)
     torch.testing.assert_close(student.grad, 2 * share * (student - teacher).detach())
     assert teacher.grad is None
     one = make_batch(6)

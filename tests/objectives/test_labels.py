@@ -58,7 +58,7 @@ def test_info_nce_of_matches_alone_is_the_cross_entropy_of_both_directions(make_
 
 
 @pytest.mark.parametrize("objective", [cosent, info_nce])
-def test_needs_labels_and_a_temperature_but_no_teacher(make_batch, objective):
+def test_label_objectives_need_labels_and_a_temperature_but_no_teacher(make_batch, objective):
     assert torch.isfinite(objective(make_batch(teacher_grid=None, teacher_left=None, teacher_right=None)))
     with pytest.raises(ConfigError, match="needs label"):
         objective(make_batch(label=None))

@@ -28,7 +28,7 @@ def pair_batch(student, teacher, **more):
 
 
 def chosen(batch, theta):
-    """The similarity, teacher value and place of each positive, then of each negative cell."""
+    """Return (similarity, teacher value, index) of each positive, then of each negative cell."""
     similarity = batch.similarity.tolist()
     result = []
     for mask in dual_threshold(batch, **theta):
@@ -41,7 +41,7 @@ def chosen(batch, theta):
 
 
 def loop_hinge(batch, theta, margin, gamma, epsilon, *, apart=False, active=False, scale=1.0, trust=None):
-    """`trust` is the slope and intercept of the teacher's log-odds; `theta` may hold any knob of the dual threshold."""
+    """`trust` is the slope and intercept of the teacher's log-odds; `theta` may hold any setting of the dual threshold."""
     positive, negative = chosen(batch, theta | ({"trust": True} if trust else {}))
     positive, negative = ([(*cell, sign) for cell in members] for members, sign in ((positive, 1), (negative, -1)))
 
@@ -69,7 +69,7 @@ def loop_hinge(batch, theta, margin, gamma, epsilon, *, apart=False, active=Fals
 
 
 def loop_angular(batch, theta, margin_pos, margin_neg, tau, *, low=-1.0, high=1.0):
-    """By angles, which is right as long as none passes 0 or pi; the certainty is 1 at `low` and `high`."""
+    """Compute margin_angular by angles; valid while no angle is below 0 or above pi. The certainty is 1 at `low` and `high`."""
     positive, negative = chosen(batch, theta)
     middle = (low + high) / 2
     theta_pos, theta_neg = (middle if theta[name] is None else theta[name] for name in ("theta_pos", "theta_neg"))
@@ -94,7 +94,7 @@ def loop_angular(batch, theta, margin_pos, margin_neg, tau, *, low=-1.0, high=1.
 
 
 class LargestTensor(TorchDispatchMode):
-    """Notes the size of the largest tensor that any operation makes."""
+    """Records the size of the largest tensor that any operation makes."""
 
     def __init__(self):
         super().__init__()
@@ -112,7 +112,7 @@ class LargestTensor(TorchDispatchMode):
 @pytest.mark.parametrize("columns", [8, 11])
 @pytest.mark.parametrize("theta", [FILTER, OFF])
 @pytest.mark.parametrize("grid", [True, False])
-def test_hinge_equals_plain_loops(make_batch, seed, columns, theta, grid):
+def test_margin_hinge_equals_plain_loops(make_batch, seed, columns, theta, grid):
     scores = torch.rand(8, generator=torch.Generator().manual_seed(seed)) * 2 - 1
     only_pairs = {} if grid else {"teacher_grid": None, "teacher_pair": scores}
     batch = make_batch(8, columns=columns, seed=seed, **only_pairs)
@@ -138,24 +138,24 @@ OFF_DIAGONALS = [
 
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("theta", [FILTER, OFF])
-@pytest.mark.parametrize("knobs", REPAIRS)
+@pytest.mark.parametrize("settings", REPAIRS)
 @pytest.mark.parametrize("off_diagonal", OFF_DIAGONALS)
 @pytest.mark.parametrize("grid", [True, False])
-def test_repaired_hinge_equals_plain_loops(make_batch, seed, theta, knobs, off_diagonal, grid):
+def test_margin_hinge_with_its_settings_equals_plain_loops(make_batch, seed, theta, settings, off_diagonal, grid):
     scores = torch.rand(8, generator=torch.Generator().manual_seed(seed)) * 2 - 1
     only_pairs = {} if grid else {"teacher_grid": None, "teacher_pair": scores}
     batch = make_batch(8, columns=11, seed=seed, **only_pairs)
-    loss = margin_hinge(batch, **theta, **knobs, **off_diagonal, margin=0.4, gamma=0.7, epsilon=0.1)
-    trust = (knobs["teacher_slope"], knobs.get("teacher_intercept", 0.0)) if "trust" in knobs else None
+    loss = margin_hinge(batch, **theta, **settings, **off_diagonal, margin=0.4, gamma=0.7, epsilon=0.1)
+    trust = (settings["teacher_slope"], settings.get("teacher_intercept", 0.0)) if "trust" in settings else None
     expected = loop_hinge(
         batch,
         theta | off_diagonal,
         0.4,
         0.7,
         0.1,
-        apart=grid and "apart" in knobs,
-        active="active" in knobs,
-        scale=knobs.get("spread", 1.0) / knobs.get("teacher_std", 1.0),
+        apart=grid and "apart" in settings,
+        active="active" in settings,
+        scale=settings.get("spread", 1.0) / settings.get("teacher_std", 1.0),
         trust=trust,
     )
     assert loss.item() == pytest.approx(expected, rel=1e-5, abs=1e-6)
@@ -163,7 +163,7 @@ def test_repaired_hinge_equals_plain_loops(make_batch, seed, theta, knobs, off_d
     assert batch.left.grad.isfinite().all()
 
 
-def test_means_over_active_comparisons_are_not_diluted_by_what_is_learnt():
+def test_active_means_are_not_diluted_by_terms_of_0():
     teacher = torch.tensor([0.9, -0.9, -0.9, -0.9])
     student = torch.tensor([0.1, 0.1, -0.9, -0.9], requires_grad=True)  # two of three negatives are far enough away
     diluted, active = (margin_hinge(pair_batch(student, teacher), **FILTER, active=a) for a in (False, True))
@@ -173,8 +173,8 @@ def test_means_over_active_comparisons_are_not_diluted_by_what_is_learnt():
     assert student.grad.tolist() == [-1.0, 1.0, 0.0, 0.0]
 
 
-def test_pairs_apart_are_not_drowned_by_the_cells_beside_them():
-    """One negative pair at the margin's half among cells off the diagonal that ask for nothing."""
+def test_apart_gives_the_pairs_means_without_other_cells():
+    """The batch has one negative pair at half of the margin, and cells off the diagonal without a term."""
     student = torch.full((8, 8), -0.5)
     teacher = torch.full((8, 8), -0.9)
     teacher[0, 0], student[0, 0], student[1, 1] = 0.9, 0.5, 0.4
@@ -185,7 +185,7 @@ def test_pairs_apart_are_not_drowned_by_the_cells_beside_them():
     assert margin_hinge(batch, **FILTER, apart=True, active=True).item() == pytest.approx(0.1, rel=1e-4)
 
 
-def test_a_teacher_with_narrow_scores_asks_as_much_when_its_spread_is_set():
+def test_spread_gives_the_same_loss_for_a_teacher_with_narrow_scores():
     student, wide = torch.zeros(4), torch.tensor([0.9, 0.7, 0.5, 0.4])
     narrow = 0.75 + 0.1 * wide
     losses = [
@@ -199,8 +199,8 @@ def test_a_teacher_with_narrow_scores_asks_as_much_when_its_spread_is_set():
     assert margin_hinge(pair_batch(student, narrow), **FILTER).item() == 0, "its gaps are below epsilon"
 
 
-def test_trust_keeps_a_contradicted_pair_with_the_weight_of_its_label():
-    """Three pairs labelled 1, the teacher doubting the second; one labelled 0."""
+def test_trust_keeps_a_contradicted_pair_with_the_weight_of_its_label_class():
+    """The batch has three pairs labelled 1, the second with a low teacher score, and one labelled 0."""
     student = torch.zeros(4, requires_grad=True)
     teacher = torch.tensor([2.0, -2.0, 2.0, -2.0])
     batch = pair_batch(student, teacher, label=torch.tensor([1, 1, 1, 0]))
@@ -214,7 +214,7 @@ def test_trust_keeps_a_contradicted_pair_with_the_weight_of_its_label():
 
 
 @pytest.mark.parametrize("loss", [margin_hinge, margin_angular])
-def test_without_cells_off_the_diagonal_their_similarity_does_not_matter(make_batch, loss):
+def test_off_diagonal_none_ignores_the_similarity_of_these_cells(make_batch, loss):
     student = (make_batch(6, seed=2).similarity * 0.5).detach().requires_grad_()
     batch = grid_batch(student, make_batch(6, seed=2).teacher_grid)
     loss(batch, **FILTER, off_diagonal="none").backward()
@@ -222,21 +222,21 @@ def test_without_cells_off_the_diagonal_their_similarity_does_not_matter(make_ba
 
 
 @pytest.mark.parametrize(
-    "knobs", [{"spread": 0.2}, {"spread": 0.0, "teacher_std": 0.1}, {"spread": 0.2, "teacher_std": 0.0}]
+    "settings", [{"spread": 0.2}, {"spread": 0.0, "teacher_std": 0.1}, {"spread": 0.2, "teacher_std": 0.0}]
 )
-def test_a_spread_that_cannot_be_had_is_refused(make_batch, knobs):
+def test_margin_hinge_refuses_an_impossible_spread(make_batch, settings):
     with pytest.raises(ConfigError, match="both must be above 0"):
-        margin_hinge(make_batch(), **FILTER, **knobs)
+        margin_hinge(make_batch(), **FILTER, **settings)
 
 
-def test_hinge_asks_the_margin_between_the_classes_and_no_more():
+def test_margin_hinge_is_0_from_the_margin_on():
     teacher = torch.tensor([0.9, -0.9])
     for gap, expected in ((0.0, 0.2), (0.15, 0.05), (0.2, 0.0), (0.7, 0.0), (-0.3, 0.5)):
         student = torch.tensor([0.1 + gap, 0.1])
         assert margin_hinge(pair_batch(student, teacher), **FILTER).item() == pytest.approx(expected, abs=1e-6)
 
 
-def test_hinge_is_zero_when_the_classes_are_separated_and_ordered():
+def test_margin_hinge_is_0_when_the_classes_are_separated_and_ordered():
     teacher = torch.tensor([0.9, 0.8, -0.8, -0.9])
     student = torch.tensor([0.6, 0.5, -0.5, -0.6], requires_grad=True)
     loss = margin_hinge(pair_batch(student, teacher), **FILTER)
@@ -245,7 +245,7 @@ def test_hinge_is_zero_when_the_classes_are_separated_and_ordered():
     assert not student.grad.any()
 
 
-def test_a_larger_gap_of_the_teacher_asks_a_larger_gap_of_the_student():
+def test_margin_hinge_grows_with_the_gap_of_the_teacher():
     for sign in (1, -1):  # both in P, both in Q
         losses = []
         for gap in (0.0, 0.04, 0.2, 0.4, 0.6):
@@ -260,7 +260,7 @@ def test_a_larger_gap_of_the_teacher_asks_a_larger_gap_of_the_student():
 
 
 @pytest.mark.parametrize("loss", [margin_hinge, margin_angular])
-def test_below_the_threshold_the_gradient_of_a_pair_is_exactly_zero(make_batch, loss):
+def test_margin_losses_have_no_gradient_for_pairs_between_the_thresholds(make_batch, loss):
     student = (make_batch(6, seed=2).similarity * 0.5).detach().requires_grad_()
     teacher = make_batch(6, seed=2).teacher_grid.clone()
     teacher[1, 1], teacher[1, 3] = 0.9, -0.9
@@ -275,7 +275,7 @@ def test_below_the_threshold_the_gradient_of_a_pair_is_exactly_zero(make_batch, 
         assert gradients[1] == 0
 
 
-def test_a_contradicted_pair_gets_no_gradient_at_all(make_batch):
+def test_margin_hinge_has_no_gradient_for_a_contradicted_pair(make_batch):
     batch = make_batch(
         3, teacher_grid=None, teacher_pair=torch.tensor([0.9, -0.9, 0.9]), label=torch.tensor([1, 0, 0])
     )
@@ -286,25 +286,25 @@ def test_a_contradicted_pair_gets_no_gradient_at_all(make_batch):
 
 
 @pytest.mark.parametrize("limit", [1, 500, 5000])
-def test_sampled_comparisons_keep_memory_at_the_limit(make_batch, limit):
+def test_max_comparisons_limits_memory(make_batch, limit):
     batch = make_batch(64, seed=5)
     with LargestTensor() as largest:
         margin_hinge(batch, **FILTER, max_comparisons=limit).backward()
     assert largest.size <= max(64 * 64, limit)
 
 
-def test_sampled_comparisons_come_close_to_all_of_them(make_batch):
+def test_max_comparisons_estimates_the_loss_of_all_comparisons(make_batch):
     batch = make_batch(24, seed=5)
-    for knobs in ({"gamma": 0.0}, {"margin": -9.0}):  # each mean alone
-        full = margin_hinge(batch, **FILTER, **knobs, max_comparisons=10**6).item()
+    for settings in ({"gamma": 0.0}, {"margin": -9.0}):  # each mean alone
+        full = margin_hinge(batch, **FILTER, **settings, max_comparisons=10**6).item()
         torch.manual_seed(0)
-        sampled = margin_hinge(batch, **FILTER, **knobs, max_comparisons=20_000).item()
+        sampled = margin_hinge(batch, **FILTER, **settings, max_comparisons=20_000).item()
         assert full > 0
         assert sampled != full
         assert sampled == pytest.approx(full, rel=0.03)
 
 
-def test_sampling_follows_the_seed_and_draws_only_when_needed(make_batch):
+def test_max_comparisons_draws_by_seed_and_only_when_needed(make_batch):
     batch = make_batch(24, seed=5)
     losses = []
     for seed in (7, 7, 8):
@@ -316,16 +316,16 @@ def test_sampling_follows_the_seed_and_draws_only_when_needed(make_batch):
     assert torch.equal(torch.get_rng_state(), before)
 
 
-@pytest.mark.parametrize("knobs", [{"epsilon": -0.1}, {"epsilon": math.nan}, {"max_comparisons": 0}])
-def test_hinge_refuses_knobs_out_of_range(make_batch, knobs):
+@pytest.mark.parametrize("settings", [{"epsilon": -0.1}, {"epsilon": math.nan}, {"max_comparisons": 0}])
+def test_margin_hinge_refuses_settings_out_of_range(make_batch, settings):
     with pytest.raises(ConfigError, match="at least"):
-        margin_hinge(make_batch(), **FILTER, **knobs)
+        margin_hinge(make_batch(), **FILTER, **settings)
 
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("columns", [8, 11])
 @pytest.mark.parametrize("theta", [FILTER, OFF])
-def test_angular_equals_plain_loops(make_batch, seed, columns, theta):
+def test_margin_angular_equals_plain_loops(make_batch, seed, columns, theta):
     batch = make_batch(8, columns=columns, seed=seed)
     loss = margin_angular(batch, **theta, margin_pos=0.15, margin_neg=0.05, temperature=0.2)
     assert loss.item() == pytest.approx(loop_angular(batch, theta, 0.15, 0.05, 0.2), rel=1e-4)
@@ -334,15 +334,17 @@ def test_angular_equals_plain_loops(make_batch, seed, columns, theta):
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("theta", [FILTER, OFF])
 @pytest.mark.parametrize("off_diagonal", OFF_DIAGONALS)
-def test_angular_in_the_teachers_own_range_equals_plain_loops(make_batch, seed, theta, off_diagonal):
+def test_margin_angular_with_own_range_equals_plain_loops(make_batch, seed, theta, off_diagonal):
     batch = make_batch(8, columns=11, seed=seed)
-    knobs = {"margin_pos": 0.15, "margin_neg": 0.05, "temperature": 0.2}
+    settings = {"margin_pos": 0.15, "margin_neg": 0.05, "temperature": 0.2}
     ends = {"own_range": True, "teacher_low": -0.6, "teacher_high": 0.8}
     expected = loop_angular(batch, theta | off_diagonal, 0.15, 0.05, 0.2, low=-0.6, high=0.8)
-    assert margin_angular(batch, **theta, **knobs, **ends, **off_diagonal).item() == pytest.approx(expected, rel=1e-4)
+    assert margin_angular(batch, **theta, **settings, **ends, **off_diagonal).item() == pytest.approx(
+        expected, rel=1e-4
+    )
 
 
-def test_angular_is_certain_at_the_ends_of_the_teachers_own_range():
+def test_margin_angular_with_own_range_is_certain_at_the_ends():
     teacher = torch.tensor([[0.9, 0.7], [0.7, 0.9]])
     ends = {"teacher_low": 0.7, "teacher_high": 0.9}
     theta = {"theta_pos": 0.85, "theta_neg": 0.75, "temperature": 0.5}
@@ -350,11 +352,11 @@ def test_angular_is_certain_at_the_ends_of_the_teachers_own_range():
     loss = margin_angular(batch, **theta, own_range=True, **ends)
     assert loss.item() == pytest.approx(math.log1p(math.exp(2 * math.sin(0.1) / 0.5)), rel=1e-5)
     assert margin_angular(batch, **theta, **ends).item() < loss.item()
-    with pytest.raises(ConfigError, match="must lie below teacher_high"):
+    with pytest.raises(ConfigError, match="must be below teacher_high"):
         margin_angular(batch, **theta, own_range=True, teacher_low=0.9, teacher_high=0.9)
 
 
-def test_angular_without_margins_is_infonce_with_the_same_masks(make_batch):
+def test_margin_angular_without_margins_is_infonce_with_the_same_masks(make_batch):
     batch = make_batch(8, seed=1)
     positive, negative = dual_threshold(batch, **FILTER)
     directions = []
@@ -374,13 +376,13 @@ def test_angular_without_margins_is_infonce_with_the_same_masks(make_batch):
     torch.testing.assert_close(torch.autograd.grad(loss, batch.left)[0], expected, rtol=1e-4, atol=1e-6)
 
 
-def test_angular_closed_form_at_a_right_angle():
+def test_margin_angular_at_a_right_angle_in_closed_form():
     sure = torch.tensor([[1.0, -1.0], [-1.0, 1.0]])
     loss = margin_angular(grid_batch(torch.zeros(2, 2), sure), theta_pos=0.0, theta_neg=-0.1, temperature=0.5)
     assert loss.item() == pytest.approx(math.log1p(math.exp(2 * math.sin(0.1) / 0.5)), rel=1e-5)
 
 
-def test_angular_certainty_makes_it_harder():
+def test_margin_angular_grows_with_certainty():
     losses = []
     for certainty in (0.3, 0.5, 0.8, 1.0):
         teacher = certainty * torch.tensor([[1.0, -1.0], [-1.0, 1.0]])
@@ -389,7 +391,7 @@ def test_angular_certainty_makes_it_harder():
     assert losses == sorted(set(losses))
 
 
-def test_angular_never_wraps_and_pulls_hardest_cases_the_right_way():
+def test_margin_angular_has_the_right_gradient_beyond_pi():
     teacher = torch.tensor([[1.0, -1.0], [-1.0, 1.0]])
     losses = []
     for wrong in torch.linspace(-1, 1, 401).tolist():  # from all right to all wrong
@@ -403,7 +405,7 @@ def test_angular_never_wraps_and_pulls_hardest_cases_the_right_way():
     assert all(later >= earlier - 1e-6 for earlier, later in pairwise(losses))
 
 
-def test_angular_refuses_pair_scores_and_a_temperature_of_zero(make_batch):
+def test_margin_angular_refuses_pair_scores_and_a_temperature_of_0(make_batch):
     with pytest.raises(ConfigError, match="needs teacher_grid"):
         margin_angular(make_batch(teacher_grid=None, teacher_pair=torch.rand(8)), **FILTER)
     with pytest.raises(ConfigError, match="temperature=0"):
@@ -412,7 +414,7 @@ def test_angular_refuses_pair_scores_and_a_temperature_of_zero(make_batch):
 
 @pytest.mark.parametrize("loss", [margin_hinge, margin_angular])
 @pytest.mark.parametrize("theta", [(2.0, -2.0), (2.0, 0.0), (0.0, -2.0)])
-def test_without_one_class_backward_still_works(make_batch, loss, theta):
+def test_margin_losses_without_one_class_have_a_gradient(make_batch, loss, theta):
     batch = make_batch(6)
     value = loss(batch, theta_pos=theta[0], theta_neg=theta[1])
     value.backward()

@@ -33,7 +33,7 @@ CASES = [(name, KNOBS.get(name, {})) for name in OBJECTIVES] + [
     ("rkd_angle", {"max_comparisons": ALL}),
     ("in_batch_kl", {"symmetric": False}),
 ]
-each_case = pytest.mark.parametrize(("name", "knobs"), CASES)
+each_case = pytest.mark.parametrize(("name", "settings"), CASES)
 each_width = pytest.mark.parametrize("columns", [8, 13])
 
 
@@ -58,7 +58,7 @@ class Copies(TorchDispatchMode):
 
 @pytest.fixture
 def without_values():
-    """Everything that is made here has no values, and what is made without naming a device is on another one."""
+    """Give new tensors no values, and put those made without a device on another device."""
     with FakeTensorMode(), Copies(), torch.device("meta"):
         yield
 
@@ -78,8 +78,8 @@ def batch_of(pairs=8, columns=8, **replaced):
     return MatchBatch(**tensors | replaced)
 
 
-def differentiate(objective, batch, **knobs):
-    loss = objective(batch, **knobs)
+def differentiate(objective, batch, **settings):
+    loss = objective(batch, **settings)
     loss.backward()
     gradients = [tensor.grad for tensor in (batch.answers, batch.left, batch.right) if tensor.grad is not None]
     assert loss.shape == ()
@@ -89,15 +89,15 @@ def differentiate(objective, batch, **knobs):
 
 @each_case
 @each_width
-def test_forward_and_backward_read_nothing(without_values, name, knobs, columns):
-    differentiate(pick(OBJECTIVES, name, what="objective"), batch_of(columns=columns), **knobs)
+def test_objectives_read_no_device_value(without_values, name, settings, columns):
+    differentiate(pick(OBJECTIVES, name, what="objective"), batch_of(columns=columns), **settings)
 
 
 @pytest.mark.parametrize(
     "name", ["bernoulli_kd", "margin_mse", "pairwise_pref_kl", "ranknet_distill", "score_mse", "margin_hinge"]
 )
 @each_width
-def test_nor_with_scores_of_pairs_alone(without_values, name, columns):
+def test_objectives_read_no_device_value_with_pair_scores_alone(without_values, name, columns):
     pairs_alone = {"teacher_grid": None, "teacher_pair": torch.rand(8, device=DEVICE)}
     objective = pick(OBJECTIVES, name, what="objective")
     differentiate(objective, batch_of(columns=columns, **pairs_alone), **KNOBS.get(name, {}))
@@ -105,7 +105,7 @@ def test_nor_with_scores_of_pairs_alone(without_values, name, columns):
 
 @pytest.mark.parametrize("left_out", [["label"], ["left_id", "right_id"]])
 @pytest.mark.parametrize("name", ["margin_hinge", "margin_angular", "in_batch_kl", "score_mse"])
-def test_nor_without_labels_or_ids(without_values, name, left_out):
+def test_objectives_read_no_device_value_without_labels_or_ids(without_values, name, left_out):
     objective = pick(OBJECTIVES, name, what="objective")
     differentiate(objective, batch_of(**dict.fromkeys(left_out)), **KNOBS.get(name, {}))
 
@@ -137,19 +137,19 @@ class ReadsInBackward(torch.autograd.Function):
         (lambda batch: (batch.score * torch.tensor(2.0, device=batch.label.device)).sum(), RuntimeError),
     ],
 )
-def test_an_objective_that_reads_or_copies_is_found_out(without_values, objective, error):
+def test_without_values_catches_an_objective_that_reads_or_copies(without_values, objective, error):
     with pytest.raises(error):
         differentiate(objective, batch_of())
 
 
 @on_gpu
 @each_width
-def test_a_gpu_is_never_waited_for(columns):
-    for name, knobs in CASES:
+def test_objectives_never_wait_for_a_gpu(columns):
+    for name, settings in CASES:
         batch, objective = batch_of(columns=columns), pick(OBJECTIVES, name, what="objective")
-        differentiate(objective, batch, **knobs)  # kernels are loaded on first use
+        differentiate(objective, batch, **settings)  # kernels are loaded on first use
         torch.cuda.set_sync_debug_mode("error")
         try:
-            differentiate(objective, batch, **knobs)
+            differentiate(objective, batch, **settings)
         finally:
             torch.cuda.set_sync_debug_mode("default")

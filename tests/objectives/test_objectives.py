@@ -1,4 +1,4 @@
-"""What holds for every objective of the table."""
+"""Properties of every objective in OBJECTIVES."""
 
 import subprocess
 import sys
@@ -84,7 +84,7 @@ def test_the_teacher_gets_no_gradient(make_batch, name):
 def test_the_order_of_the_pairs_does_not_matter(make_batch, name, seed):
     batch = make_batch(seed=seed)
     order = torch.randperm(8, generator=torch.Generator().manual_seed(seed))
-    shuffled = {part: getattr(batch, part)[order] for part in batch.given if part != "teacher_grid"}
+    shuffled = {part: getattr(batch, part)[order] for part in batch.present if part != "teacher_grid"}
     grid = batch.teacher_grid[order][:, order]
     torch.testing.assert_close(value(name, MatchBatch(**shuffled, teacher_grid=grid)), value(name, batch))
 
@@ -109,14 +109,14 @@ def test_one_unlabelled_pair_is_zero_and_backward_works(make_batch, name):
 
 
 @each_objective
-def test_a_column_without_any_comparable_cell_is_as_if_it_were_not_there(make_batch, name):
+def test_objectives_ignore_a_column_without_valid_cells(make_batch, name):
     ids = {"left_id": torch.tensor([7, 7, 7, 1, 2, 3]), "right_id": torch.tensor([4, 5, 6, 7, 7, 7, 7])}
     label = torch.tensor([1, 0, -1, 1, 0, 1])
     wide = make_batch(6, columns=7, label=label, **ids)  # every pair has text 7, which is the last column
     assert not wide.valid_mask[:, 6].any()
     cut = {part: getattr(wide, part)[:6].detach() for part in ("right", "teacher_right", "right_id")}
     narrow = replace(wide, **cut, teacher_grid=wide.teacher_grid[:, :6])
-    with torch.autograd.set_detect_anomaly(True):  # nor is there a NaN on the way that a mask happens to hide
+    with torch.autograd.set_detect_anomaly(True):  # fails for a NaN that a mask hides
         loss = value(name, wide)
         loss.backward()
     torch.testing.assert_close(loss, value(name, narrow))
@@ -126,15 +126,15 @@ def test_a_column_without_any_comparable_cell_is_as_if_it_were_not_there(make_ba
 
 
 @each_objective
-def test_knobs_are_keyword_only_and_described(name):
+def test_settings_of_objectives_are_keyword_only_and_documented(name):
     function = pick(OBJECTIVES, name, what="objective")
-    first, *knobs = signature(function).parameters.values()
+    first, *settings = signature(function).parameters.values()
     assert first.name == "batch"
-    assert all(knob.kind is knob.KEYWORD_ONLY for knob in knobs)
+    assert all(setting.kind is setting.KEYWORD_ONLY for setting in settings)
     assert "arXiv" in (function.__doc__ + sys.modules[function.__module__].__doc__)
 
 
-def test_the_room_opens_without_torch_and_every_name_is_there():
+def test_the_objectives_package_imports_without_torch_and_has_every_name():
     command = "import sys, flipkd.objectives; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", command], check=False).returncode == 0
     for name in objectives.__all__:

@@ -27,7 +27,7 @@ def loop_hinge(student, teacher, usable, margin):
 
 
 def loop_mle(student, teacher, usable, top, tau):
-    """Each candidate against those that the teacher puts behind it, for the share of its places that count."""
+    """Compare each candidate with those of a lower teacher score, weighted by the share of its ranks that count."""
     terms = []
     for s_row, t_row, u_row in zip(student, teacher, usable, strict=True):
         cells = [j for j, use in enumerate(u_row) if use]
@@ -51,20 +51,20 @@ def grid_batch(student, teacher, **more):
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("columns", [7, 10])
-def test_hinge_equals_plain_loops(make_batch, seed, columns):
+def test_teacher_rank_hinge_equals_plain_loops(make_batch, seed, columns):
     batch = make_batch(7, columns=columns, seed=seed)
     expected = sum(loop_hinge(*cells, 0.3) for cells in both_directions(batch)) / 2
     assert teacher_rank_hinge(batch, margin=0.3).item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_hinge_asks_for_the_margin_and_no_more():
+def test_teacher_rank_hinge_is_0_from_the_margin_on():
     teacher = torch.tensor([[0.9, 0.1], [0.1, 0.9]])
     assert teacher_rank_hinge(grid_batch(0.1 * teacher, teacher)).item() == pytest.approx(0.02)  # 0.1 - 0.08
     assert teacher_rank_hinge(grid_batch(teacher, teacher)).item() == 0
     assert teacher_rank_hinge(grid_batch(-teacher, teacher)).item() == pytest.approx(0.9)
 
 
-def test_gaps_within_the_dead_zone_give_no_gradient_and_no_term():
+def test_teacher_rank_hinge_ignores_gaps_up_to_the_margin():
     student = torch.randn(3, 3, requires_grad=True)
     loss = teacher_rank_hinge(grid_batch(student, torch.eye(3) * 0.09))
     loss.backward()
@@ -84,7 +84,7 @@ def test_list_mle_equals_plain_loops(make_batch, seed, columns, top, digits):
 
 
 @pytest.mark.parametrize("top", [1, 2, 3])
-def test_candidates_that_the_teacher_ties_do_not_depend_on_the_order_of_the_batch(top):
+def test_list_mle_of_ties_does_not_depend_on_the_order_of_the_batch(top):
     random = torch.Generator().manual_seed(3)
     student, teacher = torch.randn(9, 9, generator=random), torch.rand(9, 9, generator=random).round(decimals=1)
     rounding = torch.rand(9, 9, generator=random) * 1e-7  # of one product in float32
@@ -95,7 +95,7 @@ def test_candidates_that_the_teacher_ties_do_not_depend_on_the_order_of_the_batc
         assert found.item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_tied_candidates_are_not_compared():
+def test_list_mle_does_not_compare_tied_candidates():
     student = torch.tensor([[0.0, 1.0, 3.0]], requires_grad=True)
     batch = MatchBatch(left=student, right=torch.eye(3), teacher_grid=torch.tensor([[0.9, 0.9, 0.1]]))
     expected = [math.log1p(math.exp(3.0 - own)) for own in (0.0, 1.0)]  # each against the third alone
@@ -107,12 +107,12 @@ def test_tied_candidates_are_not_compared():
     assert not student.grad.any()
 
 
-def test_equal_similarities_make_every_order_as_likely():
+def test_list_mle_of_equal_similarities_in_closed_form():
     loss = list_mle(grid_batch(torch.zeros(5, 5), torch.rand(5, 5)))
     assert loss.item() == pytest.approx(math.log(5) + math.log(4), rel=1e-5)
 
 
-def test_first_place_alone_is_the_cross_entropy_of_the_nearest():
+def test_list_mle_with_top_1_is_the_cross_entropy_of_the_nearest():
     random = torch.Generator().manual_seed(0)
     student, teacher = torch.randn(6, 6, generator=random), torch.rand(6, 6, generator=random)
     expected = [
@@ -122,7 +122,7 @@ def test_first_place_alone_is_the_cross_entropy_of_the_nearest():
     torch.testing.assert_close(list_mle(grid_batch(student, teacher), top=1), sum(expected) / 2)
 
 
-def test_masked_cells_have_no_say_and_no_gradient():
+def test_ranking_objectives_ignore_masked_cells():
     ids = {"left_id": torch.tensor([0, 1, 2, 3]), "right_id": torch.tensor([10, 11, 11, 13])}  # texts 1 and 2 are one
     for objective in (list_mle, teacher_rank_hinge):
         student = torch.randn(4, 4, generator=torch.Generator().manual_seed(1), requires_grad=True)
@@ -136,7 +136,7 @@ def test_masked_cells_have_no_say_and_no_gradient():
 
 
 @pytest.mark.parametrize(
-    ("objective", "knob"),
+    ("objective", "setting"),
     [
         (teacher_rank_hinge, {"margin": -0.1}),
         (teacher_rank_hinge, {"margin": math.nan}),
@@ -145,9 +145,9 @@ def test_masked_cells_have_no_say_and_no_gradient():
         (list_mle, {"temperature": 0.0}),
     ],
 )
-def test_impossible_knobs_and_pair_scores_are_refused(make_batch, objective, knob):
-    [(name, value)] = knob.items()
+def test_ranking_objectives_refuse_impossible_settings_and_pair_scores(make_batch, objective, setting):
+    [(name, value)] = setting.items()
     with pytest.raises(ConfigError, match=f"{name}={value}"):
-        objective(make_batch(), **knob)
+        objective(make_batch(), **setting)
     with pytest.raises(ConfigError, match=r"needs teacher_grid.*bi-encoder"):
         objective(make_batch(teacher_grid=None, teacher_pair=torch.rand(8)))

@@ -14,7 +14,7 @@ OBJECTIVES = [similarity_preserving, rkd_distance, rkd_angle]
 
 
 def stacked(batch):
-    """The 2N vectors of each model as nested lists; columns from N on are left out."""
+    """Return the 2N embeddings of each model as nested lists; columns from N on are left out."""
     count = len(batch.left)
     student = batch.left.tolist() + batch.right[:count].tolist()
     return student, batch.teacher_left.tolist() + batch.teacher_right[:count].tolist()
@@ -59,13 +59,13 @@ def loop_angle(student, teacher):
     ("objective", "loop"),
     [(similarity_preserving, loop_similarity), (rkd_distance, loop_distance), (rkd_angle, loop_angle)],
 )
-def test_equals_plain_loops(make_batch, objective, loop, seed, columns):
+def test_relations_equal_plain_loops(make_batch, objective, loop, seed, columns):
     batch = make_batch(4, columns=columns, seed=seed)
     assert objective(batch).item() == pytest.approx(loop(*stacked(batch)), rel=1e-4)
 
 
-def test_the_authors_means_count_texts_with_themselves(make_batch):
-    """Over all n^2 entries, and all n^3 triples, as the factors in the docstrings say."""
+def test_rkd_differs_from_the_authors_code_by_a_known_factor(make_batch):
+    """The authors average over all n^2 entries and all n^3 triples; the docstrings give the factors."""
     batch, n = make_batch(4), 8
     student, teacher = (torch.tensor(vectors) for vectors in stacked(batch))
     distances = [torch.cdist(vectors, vectors) for vectors in (student, teacher)]
@@ -84,7 +84,7 @@ def moved(batch, *, scale=1.0, shift=0.0):
     return MatchBatch(left=batch.left, right=batch.right, teacher_left=sides["left"], teacher_right=sides["right"])
 
 
-def test_zero_for_what_each_is_blind_to(make_batch):
+def test_relations_are_0_for_their_invariances(make_batch):
     batch = make_batch(5)
     for objective in OBJECTIVES:
         assert objective(moved(batch, scale=3.0)).item() == pytest.approx(0, abs=1e-5)
@@ -93,7 +93,7 @@ def test_zero_for_what_each_is_blind_to(make_batch):
     assert similarity_preserving(moved(batch, shift=0.7)).item() > 1e-3
 
 
-def test_closed_forms():
+def test_relations_in_closed_form():
     right_angles = {"left": torch.tensor([[1.0, 0.0]]), "right": torch.tensor([[0.0, 1.0]])}
     same = {"teacher_left": torch.tensor([[1.0]]), "teacher_right": torch.tensor([[1.0]])}
     one_pair = MatchBatch(**right_angles, **same)  # G_s is the unit matrix, every entry of G_t is 1 / sqrt(2)
@@ -103,19 +103,19 @@ def test_closed_forms():
     assert rkd_angle(one_pair).item() == 0  # no three texts
 
 
-def test_drawn_triples_are_some_of_all(make_batch):
+def test_drawn_triples_are_a_subset_of_all_triples(make_batch):
     batch = make_batch(6)
     whole = rkd_angle(batch).item()
     torch.manual_seed(0)
-    drawn = [rkd_angle(batch, max_comparisons=200).item() for _ in range(300)]
-    assert len(set(drawn)) > 250
-    assert sum(drawn) / len(drawn) == pytest.approx(whole, rel=0.02)
+    draw_with_replacement = [rkd_angle(batch, max_comparisons=200).item() for _ in range(300)]
+    assert len(set(draw_with_replacement)) > 250
+    assert sum(draw_with_replacement) / len(draw_with_replacement) == pytest.approx(whole, rel=0.02)
     with pytest.raises(ConfigError, match="max_comparisons=0"):
         rkd_angle(batch, max_comparisons=0)
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
-def test_equal_texts_and_collapsed_vectors_have_finite_gradients(objective):
+def test_relations_of_equal_or_collapsed_embeddings_have_finite_gradients(objective):
     left = torch.tensor([[1.0, 0.0]] * 3, requires_grad=True)
     right = torch.tensor([[1.0, 0.0]] * 3, requires_grad=True)
     teacher = torch.nn.functional.normalize(torch.randn(3, 4, generator=torch.Generator().manual_seed(0)), dim=1)
@@ -127,13 +127,13 @@ def test_equal_texts_and_collapsed_vectors_have_finite_gradients(objective):
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
-def test_scores_of_pairs_do_not_suffice(make_batch, objective):
+def test_relations_refuse_pair_scores_alone(make_batch, objective):
     with pytest.raises(ConfigError, match=r"needs teacher_left.*bi-encoder"):
         objective(make_batch(teacher_left=None, teacher_right=None))
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
-def test_a_text_that_stands_often_in_a_batch_does_not_blow_up_the_gradient(objective):
+def test_relations_of_a_frequent_text_have_a_bounded_gradient(objective):
     random = torch.Generator().manual_seed(0)
 
     def vectors(width):

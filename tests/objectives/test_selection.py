@@ -7,11 +7,11 @@ import torch
 
 from flipkd.errors import ConfigError
 from flipkd.objectives.batch import MatchBatch
-from flipkd.objectives.selection import dual_threshold, trust_in_class
+from flipkd.objectives.selection import class_probability, dual_threshold
 
 
 def known_labels(batch, i, j):
-    """Labels of the batch's pairs whose texts are those of cell (i, j), either way round, and of pair i on the diagonal."""
+    """Return the labels of the pairs whose texts are those of cell (i, j), in either order, and of pair i on the diagonal."""
     label = batch.label.tolist() if batch.label is not None else [-1] * batch.shape[0]
     found = {label[i]} if i == j else set()
     if batch.left_id is not None:
@@ -23,7 +23,7 @@ def known_labels(batch, i, j):
 
 
 def off_bounds(mode, theta_pos, theta_neg, own_pos, own_neg):
-    """(lower bound of positives, upper bound of negatives) off the diagonal; none of a kind is an infinity."""
+    """Return (lower bound of positives, upper bound of negatives) off the diagonal; infinite where no cell is selected."""
     if mode == "none":
         return math.inf, -math.inf
     if mode == "negatives":
@@ -33,7 +33,7 @@ def off_bounds(mode, theta_pos, theta_neg, own_pos, own_neg):
 
 
 def loop_masks(batch, theta_pos, theta_neg, mode="both", own_pos=None, own_neg=None, trust=False):
-    """The two sets of cells by the definition, one cell at a time."""
+    """Return both sets of cells by the definition, one cell at a time."""
     positive, negative = set(), set()
     valid_mask, (rows, columns) = batch.valid_mask.tolist(), batch.shape
     label = batch.label.tolist() if batch.label is not None else [-1] * rows
@@ -63,7 +63,7 @@ def cells(mask):
 @pytest.mark.parametrize("columns", [8, 11])
 @pytest.mark.parametrize("theta", [(0.3, -0.2), (None, None)])
 @pytest.mark.parametrize("given", ["grid", "pairs", "both"])
-def test_equals_the_definition(make_batch, seed, columns, theta, given):
+def test_dual_threshold_equals_the_definition(make_batch, seed, columns, theta, given):
     random = torch.Generator().manual_seed(seed)
     pairs = {} if given == "grid" else {"teacher_pair": torch.rand(8, generator=random) * 2 - 1}
     without_grid = {"teacher_grid": None} if given == "pairs" else {}
@@ -79,20 +79,20 @@ def test_equals_the_definition(make_batch, seed, columns, theta, given):
 @pytest.mark.parametrize("mode", ["both", "negatives", "none"])
 @pytest.mark.parametrize("own", [(None, None), (0.6, None), (None, -0.4), (0.6, 0.1)])
 @pytest.mark.parametrize("trust", [False, True])
-def test_cells_off_the_diagonal_by_bounds_of_their_own(make_batch, seed, theta, mode, own, trust):
+def test_dual_threshold_has_its_own_bounds_off_the_diagonal(make_batch, seed, theta, mode, own, trust):
     batch = make_batch(8, columns=11, seed=seed)
     if (mode, theta, own) == ("both", (None, None), (0.6, None)):
-        with pytest.raises(ConfigError, match="theta_off_neg must lie below"):  # every cell would be in both
+        with pytest.raises(ConfigError, match="theta_off_neg must be below"):  # every cell would be in both
             dual_threshold(batch, theta_pos=None, theta_neg=None, theta_off_pos=0.6)
         return
-    knobs = {"off_diagonal": mode, "theta_off_pos": own[0], "theta_off_neg": own[1], "trust": trust}
-    positive, negative = dual_threshold(batch, theta_pos=theta[0], theta_neg=theta[1], **knobs)
+    settings = {"off_diagonal": mode, "theta_off_pos": own[0], "theta_off_neg": own[1], "trust": trust}
+    positive, negative = dual_threshold(batch, theta_pos=theta[0], theta_neg=theta[1], **settings)
     assert (cells(positive), cells(negative)) == loop_masks(batch, *theta, mode, *own, trust)
     assert not (positive & negative).any()
 
 
 @pytest.mark.parametrize(
-    "knobs",
+    "settings",
     [
         {"off_diagonal": "negatives"},
         {"off_diagonal": "negatives", "theta_off_neg": 0.4},
@@ -100,20 +100,21 @@ def test_cells_off_the_diagonal_by_bounds_of_their_own(make_batch, seed, theta, 
         {"theta_off_pos": 0.8, "theta_off_neg": 0.4},
     ],
 )
-def test_without_the_filter_only_pairs_are_chosen_otherwise(make_batch, knobs):
+def test_dual_threshold_without_filter_changes_the_diagonal_alone(make_batch, settings):
     batch = make_batch(8, columns=11, seed=1)
     chosen = [
-        dual_threshold(batch, theta_pos=theta[0], theta_neg=theta[1], **knobs) for theta in ((0.3, -0.2), (None, None))
+        dual_threshold(batch, theta_pos=theta[0], theta_neg=theta[1], **settings)
+        for theta in ((0.3, -0.2), (None, None))
     ]
     for filtered, unfiltered in zip(*chosen, strict=True):
-        assert torch.equal(filtered & ~batch.own, unfiltered & ~batch.own)
+        assert torch.equal(filtered & ~batch.pair_mask, unfiltered & ~batch.pair_mask)
     assert any((filtered != unfiltered).any() for filtered, unfiltered in zip(*chosen, strict=True))
 
 
 @pytest.mark.parametrize("turned", [False, True])
 @pytest.mark.parametrize(("label", "score"), [(0, 0.9), (1, -0.9)])
-def test_a_cell_that_holds_another_pair_of_the_batch_obeys_its_label(turned, label, score):
-    """Cell (0, 1) is text 1 with text 4, which is pair 2."""
+def test_dual_threshold_respects_labels_off_the_diagonal(turned, label, score):
+    """Cell (0, 1) has the texts 1 and 4, which are pair 2."""
     pair = (4, 1) if turned else (1, 4)
     batch = MatchBatch(
         teacher_grid=torch.full((3, 3), score),
@@ -130,25 +131,25 @@ def test_a_cell_that_holds_another_pair_of_the_batch_obeys_its_label(turned, lab
         assert not dual_threshold(batch, theta_pos=None, theta_neg=None)[1][0, 1]
 
 
-def test_trust_is_the_teachers_probability_of_a_pairs_class():
+def test_class_probability_is_the_teachers_probability_of_a_pairs_class():
     positive = torch.tensor([[True, False, True], [False, False, False]])
-    trust = trust_in_class(MatchBatch(teacher_grid=torch.zeros(2, 3)), positive, log_odds=torch.tensor([1.0, 2.0]))
+    trust = class_probability(MatchBatch(teacher_grid=torch.zeros(2, 3)), positive, log_odds=torch.tensor([1.0, 2.0]))
     expected = [[1 / (1 + math.exp(-1.0)), 1, 1], [1, 1 - 1 / (1 + math.exp(-2.0)), 1]]
     torch.testing.assert_close(trust, torch.tensor(expected))
 
 
 @pytest.mark.parametrize("bounds", [(0.2, 0.2), (0.1, 0.4), (-0.3, None), (None, 0.4)])
-def test_bounds_off_the_diagonal_out_of_order_are_refused(make_batch, bounds):
-    with pytest.raises(ConfigError, match="theta_off_neg must lie below theta_off_pos"):
+def test_dual_threshold_refuses_unordered_bounds_off_the_diagonal(make_batch, bounds):
+    with pytest.raises(ConfigError, match="theta_off_neg must be below theta_off_pos"):
         dual_threshold(make_batch(), theta_pos=0.3, theta_neg=-0.2, theta_off_pos=bounds[0], theta_off_neg=bounds[1])
 
 
-def test_a_misspelt_choice_off_the_diagonal_is_refused(make_batch):
+def test_dual_threshold_refuses_an_unknown_off_diagonal(make_batch):
     with pytest.raises(ConfigError, match="did you mean 'negatives'"):
         dual_threshold(make_batch(), theta_pos=0.3, theta_neg=-0.2, off_diagonal="negative")
 
 
-def test_a_label_the_teacher_contradicts_drops_the_pair_and_an_unknown_one_does_not():
+def test_dual_threshold_drops_contradicted_pairs_and_keeps_unlabelled_ones():
     pair = torch.tensor([0.9, 0.9, 0.9, 0.1, 0.1, 0.1, 0.5])
     batch = MatchBatch(teacher_pair=pair, label=torch.tensor([1, 0, -1, 1, 0, -1, 1]))
     positive, negative = dual_threshold(batch, theta_pos=0.8, theta_neg=0.2)
@@ -156,18 +157,18 @@ def test_a_label_the_teacher_contradicts_drops_the_pair_and_an_unknown_one_does_
     assert cells(negative) == {(4, 4), (5, 5)}
 
 
-def test_thresholds_themselves_count():
+def test_dual_threshold_includes_its_bounds():
     batch = MatchBatch(teacher_pair=torch.tensor([0.75, 0.25]))
     positive, negative = dual_threshold(batch, theta_pos=0.75, theta_neg=0.25)
     assert (cells(positive), cells(negative)) == ({(0, 0)}, {(1, 1)})
 
 
 @pytest.mark.parametrize("theta", [(0.5, 0.5), (0.2, 0.5), (None, 0.5), (0.5, None), (float("nan"), 0.0)])
-def test_thresholds_out_of_order_are_refused(make_batch, theta):
-    with pytest.raises(ConfigError, match="theta_neg must lie below theta_pos"):
+def test_dual_threshold_refuses_unordered_bounds(make_batch, theta):
+    with pytest.raises(ConfigError, match="theta_neg must be below theta_pos"):
         dual_threshold(make_batch(), theta_pos=theta[0], theta_neg=theta[1])
 
 
-def test_without_the_filter_labels_are_needed(make_batch):
+def test_dual_threshold_without_filter_needs_labels(make_batch):
     with pytest.raises(ConfigError, match="needs label"):
         dual_threshold(make_batch(label=None), theta_pos=None, theta_neg=None)

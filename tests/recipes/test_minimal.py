@@ -11,12 +11,13 @@ import pytest
 import torch
 
 from flipkd.config import TrainConfig
+from flipkd.data.pair_table import PairTable, TeacherSignal
 from flipkd.evaluate.metrics import measure
 from flipkd.student.rows import pad
 from flipkd.student.scoring import score_pairs
-from flipkd.training.batches import Collator, LengthGroupedRows, PairTable, TeacherSignal
+from flipkd.training.batches import Collator, LengthGroupedRows
 from flipkd.training.module import DistillationModule
-from flipkd.training.run import PASSED_ON, fresh_student, run_objectives
+from flipkd.training.run import TRAINER_FIELDS, fresh_student, run_objectives
 from flipkd.training.thresholds import teacher_thresholds
 from flipkd.training.trainer import fit
 
@@ -198,7 +199,7 @@ def test_the_loop_is_the_trainers(recipe, base_models, tmp_path):
     table = table_of(PAIRS, teacher)
     ours, theirs = both(recipe, model, config=config)
     module = DistillationModule(theirs, run_objectives(config, table, table))
-    fit(module, table, output_dir=tmp_path, arguments={name: getattr(config, name) for name in PASSED_ON})
+    fit(module, table, output_dir=tmp_path, arguments={name: getattr(config, name) for name in TRAINER_FIELDS})
 
     lengths = theirs.prompt.pair_lengths([a for a, _, _ in PAIRS], [b for _, b, _ in PAIRS])
     sampler = LengthGroupedRows(lengths, batch_size=5, seed=config.seed)

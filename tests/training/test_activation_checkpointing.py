@@ -12,7 +12,7 @@ from flipkd.training.arguments import training_arguments
 from flipkd.training.batches import Collator
 from flipkd.training.losses import resolve_objectives
 from flipkd.training.module import DistillationModule
-from flipkd.training.run import passed_on
+from flipkd.training.run import trainer_arguments
 
 OBJECTIVES = {"answer_cross_entropy": 1.0, "bernoulli_kd": 1.0, "margin_hinge": 1.0, "in_batch_kl": 1.0}
 FACTS = {"theta_pos": 0.5, "theta_neg": 0.0, "teacher_slope": 1.0, "teacher_intercept": 0.0}
@@ -35,7 +35,9 @@ def step(make_student, table, *, again, **settings):
 @pytest.mark.parametrize("family", ["qwen2", "llama", "gemma3"])
 @pytest.mark.parametrize("reading", ["joint", "separate", "blocked"])
 @pytest.mark.parametrize("places", [{}, {"readout_layers": (0, 1), "readout_modules": ("q_proj", "down_proj")}])
-def test_loss_and_gradients_are_the_same_and_less_is_kept(make_student, table, family, reading, places):
+def test_activation_checkpointing_keeps_loss_and_gradients_and_saves_memory(
+    make_student, table, family, reading, places
+):
     from flipkd.student.language_model import LoraSettings
 
     lora = LoraSettings(r=4, alpha=8, readout_r=12, **places)
@@ -50,17 +52,17 @@ def test_loss_and_gradients_are_the_same_and_less_is_kept(make_student, table, f
     assert again[2] < 0.3 * whole[2]
 
 
-def test_it_is_a_setting_that_reaches_the_trainer(make_config, tmp_path):
+def test_activation_checkpointing_is_a_setting_that_reaches_the_trainer(make_config, tmp_path):
     for given, expected in (
         ({}, False),
         ({"activation_checkpointing": True}, True),
         ({"training_arguments": {"activation_checkpointing": True}}, True),
     ):
-        arguments = training_arguments(tmp_path, passed_on(make_config(**given)))
+        arguments = training_arguments(tmp_path, trainer_arguments(make_config(**given)))
         assert arguments.activation_checkpointing is expected
 
 
-def test_a_way_that_would_lose_the_vectors_gradients_is_refused(tmp_path):
+def test_activation_checkpointing_refuses_use_reentrant(tmp_path):
     with pytest.raises(ConfigError, match="use_reentrant"):
         training_arguments(
             tmp_path,

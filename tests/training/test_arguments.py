@@ -12,7 +12,7 @@ from flipkd.training.processes import BY_ARGUMENT
 
 FIXED = {"output_dir", "remove_unused_columns", "label_names", "logging_nan_inf_filter"}
 # Fields that transformers gets as they are given; each was seen to train.
-PASSED_ON = {
+TRAINER_FIELDS = {
     *("max_steps", "lr_scheduler_kwargs", "optim", "optim_args", "adam_beta1", "adam_beta2", "adam_epsilon"),
     *("average_tokens_across_devices", "bf16", "fp16", "tf32", "activation_checkpointing_kwargs"),
     *("gradient_checkpointing", "gradient_checkpointing_kwargs", "torch_empty_cache_steps", "auto_find_batch_size"),
@@ -28,7 +28,7 @@ SETTINGS = set(TrainConfig.model_fields) & set(TrainingArguments.__dataclass_fie
 OTHER = {"eval_strategy": "epoch", "include_for_metrics": ["loss"], "train_sampling_strategy": "sequential"}
 
 
-def test_training_arguments_are_transformers_own(tmp_path):
+def test_training_arguments_returns_transformers_arguments(tmp_path):
     assert training_arguments(tmp_path, {"optim": "sgd", "report_to": "none"}).optim == "sgd"
     with pytest.raises(ConfigError, match="did you mean 'learning_rate'"):
         training_arguments(tmp_path, {"learning_rat": 1})
@@ -36,7 +36,7 @@ def test_training_arguments_are_transformers_own(tmp_path):
         training_arguments(tmp_path, {"logging_strategy": "sometimes"})
 
 
-def test_several_gpus_do_not_make_several_modules(tmp_path, monkeypatch):
+def test_training_arguments_use_one_gpu_per_process(tmp_path, monkeypatch):
     monkeypatch.setattr(
         TrainingArguments,
         "_setup_devices",
@@ -49,12 +49,12 @@ def test_several_gpus_do_not_make_several_modules(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["output_dir", "remove_unused_columns", "label_names", "logging_nan_inf_filter"])
-def test_what_flipkd_needs_cannot_be_set(tmp_path, name):
+def test_training_arguments_refuses_fixed_fields(tmp_path, name):
     with pytest.raises(ConfigError, match=f"training_arguments.{name} cannot be set"):
         training_arguments(tmp_path, {name: "x"})
 
 
-def test_defaults_of_ours_give_way_to_what_is_given(tmp_path):
+def test_training_arguments_override_the_defaults(tmp_path):
     default = training_arguments(tmp_path, {})
     assert (default.save_strategy, default.disable_tqdm) == ("steps", False)
     given = training_arguments(tmp_path, {"save_strategy": "no", "disable_tqdm": True})
@@ -63,13 +63,13 @@ def test_defaults_of_ours_give_way_to_what_is_given(tmp_path):
 
 def test_every_field_of_transformers_is_passed_on_ours_or_refused():
     fields = set(TrainingArguments.__dataclass_fields__)
-    assert fields == FIXED | PASSED_ON | SETTINGS | set(NOT_HERE) | set(BY_ARGUMENT)
+    assert fields == FIXED | TRAINER_FIELDS | SETTINGS | set(NOT_HERE) | set(BY_ARGUMENT)
     assert not (FIXED | SETTINGS - {"torch_compile"} | set(BY_ARGUMENT)) & set(NOT_HERE)
-    assert not PASSED_ON & (FIXED | SETTINGS | set(NOT_HERE) | set(BY_ARGUMENT))
+    assert not TRAINER_FIELDS & (FIXED | SETTINGS | set(NOT_HERE) | set(BY_ARGUMENT))
 
 
 @pytest.mark.parametrize("name", NOT_HERE)
-def test_what_cannot_work_is_refused_by_name_and_its_default_is_not(tmp_path, name):
+def test_training_arguments_refuses_unsupported_fields_but_not_their_default(tmp_path, name):
     field = TrainingArguments.__dataclass_fields__[name]
     default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
     with pytest.raises(ConfigError, match=f"training_arguments.{name} cannot be set: .*; leave it out"):
@@ -91,7 +91,7 @@ def test_what_cannot_work_is_refused_by_name_and_its_default_is_not(tmp_path, na
         ({"save_strategy": "best"}, "save_strategy cannot be best|save_strategy"),
     ],
 )
-def test_what_would_crash_on_the_way_is_refused_before(tmp_path, given, said):
+def test_training_arguments_refuses_values_that_would_crash_later(tmp_path, given, said):
     with pytest.raises(ConfigError, match=said):
         training_arguments(tmp_path, given)
 
@@ -107,5 +107,5 @@ def test_what_would_crash_on_the_way_is_refused_before(tmp_path, given, said):
         {"save_strategy": "epoch"},
     ],
 )
-def test_what_works_is_let_through(tmp_path, given):
+def test_training_arguments_accepts_supported_values(tmp_path, given):
     training_arguments(tmp_path, given)

@@ -1,13 +1,12 @@
 """Collator and order of rows."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
 
-from flipkd.training.augment import augmented
-from flipkd.training.batches import Collator, LengthGroupedRows, PairTable, TeacherSignal
+from flipkd.data.pair_table import PairTable, TeacherSignal
+from flipkd.training.augment import augment_pair
+from flipkd.training.batches import Collator, LengthGroupedRows
 
 
 def test_collator_gives_equal_texts_equal_ids_on_either_side(make_student):
@@ -33,58 +32,14 @@ def test_collator_gives_equal_texts_equal_ids_on_either_side(make_student):
     assert "teacher_pair" not in Collator(student, alone, return_embeddings=False)([0])
 
 
-def test_separate_reading_brings_the_texts_alone(make_student, table):
+def test_collator_adds_the_separate_texts_in_separate_reading(make_student, table):
     student, _ = make_student(reading="separate")
     batch = Collator(student, table, return_embeddings=True)([0, 1, 2])
     assert batch["text_input_ids"].shape[0] == 6
     assert "text_input_ids" not in Collator(student, table, return_embeddings=False)([0, 1, 2])
 
 
-def test_pair_scores_are_dot_products_or_the_given_scores():
-    left = np.array([[1, 0], [0.6, 0.8]], np.float32)
-    signal = TeacherSignal(left=left, right=left[::-1].copy())
-    assert signal.pair_scores() == pytest.approx([0.6, 0.6])
-    assert TeacherSignal(score=np.array([3.0], np.float32)).pair_scores() == [3.0]
-    with pytest.raises(ValueError, match="vectors of both sides, pair scores, or both"):
-        TeacherSignal().pair_scores()
-    honest = signal.with_out_of_fold(np.array([np.nan, 0.25], np.float32))
-    assert honest.pair_scores() == pytest.approx([0.6, 0.25])
-    assert honest.out_of_fold.tolist() == [False, True]
-    assert honest.left is left
-    second = honest.rows(np.array([1]))
-    assert (second.score.tolist(), second.left.tolist(), second.out_of_fold.tolist()) == (
-        [0.25],
-        left[[1]].tolist(),
-        [True],
-    )
-
-
-def test_pairs_without_labels_stand_behind_the_table():
-    left, right = np.eye(3, dtype=np.float32), np.eye(3, dtype=np.float32)[[1, 2, 0]]
-    signal = TeacherSignal(left=left, right=right)
-    table = PairTable(left=["a", "b", "c"], right=["x", "y", "z"], label=np.array([1, 0, 1]), teacher=signal)
-    more = TeacherSignal(left=left[[2, 0]], right=right[[1, 1]])
-    wider = table.with_unlabelled(["c", "a"], ["y", "y"], more)
-    assert list(zip(wider.left, wider.right, wider.label.tolist(), strict=True)) == [
-        ("a", "x", 1), ("b", "y", 0), ("c", "z", 1), ("c", "y", -1), ("a", "y", -1)
-    ]  # fmt: skip
-    assert wider.teacher.score is None
-    assert wider.teacher.pair_scores().tolist() == [0, 0, 0, left[2] @ right[1], left[0] @ right[1]]
-    honest = replace(table, teacher=signal.with_out_of_fold(np.array([0.5, np.nan, 0.75], np.float32)))
-    wider = honest.with_unlabelled(["c", "a"], ["y", "y"], more)
-    assert wider.teacher.pair_scores().tolist() == [0.5, 0, 0.75, left[2] @ right[1], left[0] @ right[1]]
-    assert wider.teacher.out_of_fold.tolist() == [True, False, True, False, False]
-    assert wider.teacher.left.tolist() == left[[0, 1, 2, 2, 0]].tolist()
-    scored = replace(table, teacher=TeacherSignal(score=np.array([1, 2, 3], np.float32)))
-    wider = scored.with_unlabelled(["c"], ["y"], TeacherSignal(score=np.array([4], np.float32)))
-    assert wider.teacher.pair_scores().tolist() == [1, 2, 3, 4]
-    with pytest.raises(ValueError, match="one of the two signals has vectors"):
-        scored.with_unlabelled(["c", "a"], ["y", "y"], more)
-    with pytest.raises(ValueError, match="without a teacher"):
-        replace(table, teacher=None).with_unlabelled(["c"], ["y"], more)
-
-
-def test_a_batch_has_the_given_scores_beside_the_vectors(make_student):
+def test_collator_gives_stored_scores_with_the_embeddings(make_student):
     student, _ = make_student()
     vectors = np.eye(4, dtype=np.float32)
     signal = TeacherSignal(left=vectors, right=vectors).with_out_of_fold(np.array([0.1, 0.2, 0.3, 0.4], np.float32))
@@ -95,7 +50,7 @@ def test_a_batch_has_the_given_scores_beside_the_vectors(make_student):
         assert ("teacher_left" in batch) == return_embeddings
 
 
-def test_order_is_a_function_of_seed_and_epoch_and_visits_every_row_once():
+def test_length_grouped_rows_depend_on_seed_and_epoch_and_have_every_row_once():
     lengths = np.random.default_rng(0).integers(5, 200, 103).tolist()
 
     def order(seed, epoch):
@@ -109,7 +64,7 @@ def test_order_is_a_function_of_seed_and_epoch_and_visits_every_row_once():
     assert order(0, 0) != order(1, 0)
 
 
-def test_rows_are_turned_in_every_other_epoch_and_the_order_stays():
+def test_length_grouped_rows_swap_in_every_other_epoch_in_the_same_order():
     lengths = np.random.default_rng(0).integers(5, 200, 103).tolist()
 
     def order(epoch, seed=0, swap_texts=True):
@@ -126,7 +81,7 @@ def test_rows_are_turned_in_every_other_epoch_and_the_order_stays():
     assert turned[0] != {row - 103 for row in order(0, seed=1) if row >= 103}
 
 
-def test_a_swapped_row_is_that_of_a_table_with_its_sides_exchanged(make_student, table):
+def test_collator_swaps_a_row_like_a_table_with_exchanged_sides(make_student, table):
     rows, swapped = [0, 5, 1], [False, True, True]
     other = PairTable(
         left=table.right,
@@ -161,7 +116,7 @@ def test_a_swapped_row_is_that_of_a_table_with_its_sides_exchanged(make_student,
         ]
 
 
-def test_a_share_of_the_rows_is_altered_and_order_and_swaps_stay():
+def test_length_grouped_rows_augment_a_share_and_keep_order_and_swaps():
     lengths = np.random.default_rng(0).integers(5, 200, 103).tolist()
 
     def order(epoch, share, **settings):
@@ -180,12 +135,12 @@ def test_a_share_of_the_rows_is_altered_and_order_and_swaps_stay():
     assert len({number // 206 for number in order(0, 1.0)}) == 103, "each with a draw of its own"
 
 
-def test_an_altered_row_keeps_its_label_its_ids_and_the_teachers_values(make_student, table):
+def test_collator_keeps_label_ids_and_teacher_values_of_an_augmented_row(make_student, table):
     student, _ = make_student(max_text_length=64)
     collate = Collator(student, table, return_embeddings=True)
     plain, altered = collate([3, 5]), collate([3 + 2 * len(table) * 11, 5 + len(table) + 2 * len(table) * 12])
-    pairs = [augmented(table.left[3], table.right[3], 11, student.prompt.template)]
-    pairs += [augmented(table.left[5], table.right[5], 12, student.prompt.template)[::-1]]
+    pairs = [augment_pair(table.left[3], table.right[3], 11, student.prompt.template)]
+    pairs += [augment_pair(table.left[5], table.right[5], 12, student.prompt.template)[::-1]]
     read = student.collate(*map(list, zip(*pairs, strict=True)), return_embeddings=True)
     assert torch.equal(altered["input_ids"], read["input_ids"])
     assert altered["input_ids"].shape != plain["input_ids"].shape
@@ -201,7 +156,7 @@ def scored():
     return TeacherSignal(score=np.array([0.25, 0.5], np.float32))
 
 
-def test_batches_hold_rows_of_like_length():
+def test_length_grouped_rows_group_by_length():
     lengths = np.random.default_rng(0).integers(5, 200, 512).tolist()
     rows = list(LengthGroupedRows(lengths, batch_size=16, seed=0))
     spread = [np.ptp([lengths[r] for r in rows[i : i + 16]]) for i in range(0, 512, 16)]

@@ -3,7 +3,7 @@
 import yaml
 
 from flipkd.student.contract import ScoreContract
-from flipkd.training.card import model_card, with_decisions
+from flipkd.training.card import model_card, replace_decisions
 
 CONTRACT = ScoreContract(
     base_model_name_or_path="base",
@@ -18,7 +18,7 @@ CONTRACT = ScoreContract(
 )
 
 
-def test_card_has_metadata_and_every_figure_of_the_run(make_config):
+def test_model_card_has_metadata_and_every_figure_of_the_run(make_config):
     card = model_card(make_config(), CONTRACT, metrics={"n": 24.0, "f1": 0.8125})
     _, head, body = card.split("---\n", 2)
     metadata = yaml.safe_load(head)
@@ -29,17 +29,17 @@ def test_card_has_metadata_and_every_figure_of_the_run(make_config):
         assert expected in body
 
 
-def test_decisions_are_put_anew_and_nothing_else(make_config):
+def test_replace_decisions_changes_that_section_alone(make_config):
     card = model_card(make_config(), CONTRACT, metrics={"n": 24.0, "f1": 0.8125})
     band = CONTRACT.model_copy(update={"threshold": 1.5, "review_threshold": -0.75})
-    again = with_decisions(card, band, metrics={"n": 30.0, "precision": 0.9375})
+    again = replace_decisions(card, band, metrics={"n": 30.0, "precision": 0.9375})
     for expected in ("1.5000 is a match", "from -0.7500 on is for a person", "30 validation pairs", "0.9375"):
         assert expected in again
     assert "0.8125" not in again
-    assert with_decisions(again, CONTRACT, metrics={"n": 24.0, "f1": 0.8125}) == card
+    assert replace_decisions(again, CONTRACT, metrics={"n": 24.0, "f1": 0.8125}) == card
 
 
-def test_a_card_that_says_nothing_of_decisions_gets_them_at_its_end():
-    card = with_decisions("# Mine", CONTRACT, metrics={"n": 24.0, "f1": 0.5})
+def test_replace_decisions_appends_a_missing_section():
+    card = replace_decisions("# Mine", CONTRACT, metrics={"n": 24.0, "f1": 0.5})
     assert card.startswith("# Mine\n<!-- decisions -->")
     assert card.endswith("<!-- /decisions -->\n")

@@ -61,7 +61,9 @@ def test_no_file_of_a_checkpoint_runs_code(make_config, tmp_path):
     def run():
         shutil.rmtree(Path(config.output_dir) / "matcher", ignore_errors=True)
         student, contract = fresh_student(config)
-        train(student, contract, config, table=make_table(), validation=make_table(24, seed=1))
+        table, validation = make_table(), make_table(24, seed=1)
+        objectives = run_objectives(config, table, validation)
+        train(student, contract, config, objectives=objectives, table=table, validation=validation)
 
     run()
     marker, checkpoint = tmp_path / "code-ran", Path(config.output_dir) / "checkpoint-4"

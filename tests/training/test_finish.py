@@ -4,6 +4,7 @@ import importlib.util
 
 import pytest
 
+from flipkd.data.pair_table import PairTable
 from flipkd.errors import ArtefactError
 from flipkd.evaluate import choose_score, weighted_sum
 from flipkd.files import check_manifest
@@ -11,10 +12,10 @@ from flipkd.matcher import Matcher
 from flipkd.student.contract import read_contract
 from flipkd.student.loading import load_student
 from flipkd.student.scoring import score_pairs
-from flipkd.training.batches import PairTable
 from flipkd.training.finish import finished
 from flipkd.training.run import (
     fresh_student,
+    run_objectives,
     train,
 )
 
@@ -23,7 +24,9 @@ def test_a_run_leaves_a_sealed_folder_that_scores(make_config, table):
     config = make_config(num_train_epochs=1, template={"question": "\nSame?"})
     assert finished(config) is None
     student, contract = fresh_student(config)
-    folder = train(student, contract, config, table=table, validation=table)
+    folder = train(
+        student, contract, config, objectives=run_objectives(config, table, table), table=table, validation=table
+    )
     check_manifest(folder)
     assert finished(config) == folder
     stored = read_contract(folder)
@@ -42,7 +45,9 @@ def test_a_run_leaves_a_sealed_folder_that_scores(make_config, table):
 def test_a_run_over_a_base_in_4_bits_scores_as_it_trained(make_config, table, checkpointing):
     config = make_config(num_train_epochs=1, load_in_4bit=True, activation_checkpointing=checkpointing)
     student, contract = fresh_student(config)
-    folder = train(student, contract, config, table=table, validation=table)
+    folder = train(
+        student, contract, config, objectives=run_objectives(config, table, table), table=table, validation=table
+    )
     assert read_contract(folder).load_in_4bit
     before = score_pairs(student, table.left[:4], table.right[:4], return_embeddings=True)
     assert before.cosine.std() > 0
@@ -58,7 +63,9 @@ def test_a_run_over_a_base_in_4_bits_scores_as_it_trained(make_config, table, ch
 def test_the_score_that_was_asked_for_decides(make_config, table, score, kinds):
     config = make_config(num_train_epochs=1, score=score)
     student, contract = fresh_student(config)
-    folder = train(student, contract, config, table=table, validation=table)
+    folder = train(
+        student, contract, config, objectives=run_objectives(config, table, table), table=table, validation=table
+    )
     assert set(read_contract(folder).score) == kinds
     found = score_pairs(student, table.left, table.right, return_embeddings=True).kinds[score]
     assert Matcher.from_pretrained(folder).predict(list(zip(table.left, table.right, strict=True))) == pytest.approx(
@@ -69,7 +76,9 @@ def test_the_score_that_was_asked_for_decides(make_config, table, score, kinds):
 def test_by_itself_the_best_score_on_validation_decides(make_config, table):
     config = make_config(num_train_epochs=1)
     student, contract = fresh_student(config)
-    folder = train(student, contract, config, table=table, validation=table)
+    folder = train(
+        student, contract, config, objectives=run_objectives(config, table, table), table=table, validation=table
+    )
     found = score_pairs(student, table.left, table.right, return_embeddings=True).kinds
     weights = choose_score(found, table.label).weights
     assert read_contract(folder).score == pytest.approx(weights, rel=1e-3)
@@ -84,7 +93,14 @@ def test_a_run_that_broke_down_says_so(make_config, table, caplog):
         config = make_config(num_train_epochs=2, score="answer", output_dir=f"{make_config().output_dir}-{said}")
         student, contract = fresh_student(config)
         caplog.clear()
-        train(student, contract, config, table=table, validation=validation)
+        train(
+            student,
+            contract,
+            config,
+            objectives=run_objectives(config, table, validation),
+            table=table,
+            validation=validation,
+        )
         assert ("no better than chance on validation" in caplog.text) is said
 
 
@@ -94,5 +110,7 @@ def test_unlabelled_validation_pairs_are_left_out(make_config, table):
     label[:30] = -1
     some = PairTable(left=table.left, right=table.right, label=label, teacher=table.teacher)
     student, contract = fresh_student(config)
-    folder = train(student, contract, config, table=table, validation=some)
+    folder = train(
+        student, contract, config, objectives=run_objectives(config, table, some), table=table, validation=some
+    )
     assert "18 validation pairs" in (folder / "README.md").read_text()

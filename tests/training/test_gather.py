@@ -6,7 +6,7 @@ from gradients import DRAWN, MIXED, gathered_batch, losses_and_gradients
 from worlds import in_world
 
 from flipkd.objectives import OBJECTIVES, MatchBatch
-from flipkd.training.gather import gathered
+from flipkd.training.gather import gather_batches
 
 SIZES = (2, 3)
 
@@ -25,7 +25,7 @@ def shared(base_models, tmp_path_factory):
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("objective", [*OBJECTIVES, MIXED, DRAWN])
-def test_loss_and_gradients_are_those_of_one_process(alone, shared, objective, size):
+def test_gather_batches_gives_loss_and_gradients_of_one_process(alone, shared, objective, size):
     loss, gradients = alone[size][objective]
     assert loss > 0
     assert gradients
@@ -37,7 +37,7 @@ def test_loss_and_gradients_are_those_of_one_process(alone, shared, objective, s
             torch.testing.assert_close(own[name], gradient, atol=1e-5 * max(scale, 1.0), rtol=0, msg=name)
 
 
-def test_every_tensor_is_there_in_the_order_of_ranks(tmp_path):
+def test_gather_batches_has_every_tensor_in_the_order_of_ranks(tmp_path):
     first, second = in_world(2, gathered_batch, tmp_path / "world", 2)
     for name in MatchBatch.__dataclass_fields__.keys() - {"teacher_grid"}:
         assert torch.equal(first[name], second[name]), name
@@ -53,6 +53,6 @@ def test_every_tensor_is_there_in_the_order_of_ranks(tmp_path):
     assert first["has_gradient"].tolist() == [0, 1]
 
 
-def test_alone_a_batch_is_itself():
+def test_gather_batches_on_one_process_returns_the_batch():
     batch = MatchBatch(label=torch.ones(2))
-    assert gathered(batch) is batch
+    assert gather_batches(batch) is batch

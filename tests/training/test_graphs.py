@@ -23,7 +23,7 @@ FACTS = {"theta_pos": 0.5, "theta_neg": 0.0}
 
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=60), st.lists(st.integers(1, 40), min_size=1, max_size=60))
-def test_rounded_rows_keep_every_token_once(lengths, others):
+def test_pack_with_buckets_keeps_every_token_once(lengths, others):
     rows = [Row([7] * n, [1] * n, list(range(n))) for n in lengths]
     exact, rounded = pack(rows), pack(rows, padding_id=3, pad_to_buckets=True)
     total, extra = len(exact["scatter"]), len(rounded["scatter"]) - len(exact["scatter"])
@@ -60,7 +60,7 @@ def gradients(module, batch):
 
 @pytest.mark.parametrize("family", ["qwen2", "llama", "gemma3"])
 @pytest.mark.parametrize("reading", ["joint", "separate", "blocked"])
-def test_what_rounding_adds_changes_neither_loss_nor_gradients(make_student, table, reading, family):
+def test_pad_to_buckets_changes_neither_loss_nor_gradients(make_student, table, reading, family):
     found = []
     for pad_to_buckets in (False, True):
         module, collator = build(make_student, table, reading=reading, family=family, pad_to_buckets=pad_to_buckets)
@@ -100,7 +100,7 @@ def nothing_made():
     Rerun.made.clear()
 
 
-def test_a_graph_is_recorded_for_a_shape_that_returns_and_replayed():
+def test_graphed_step_records_a_shape_that_returns_and_replays_it():
     weight, unused = torch.nn.Parameter(torch.tensor(2.0)), torch.nn.Parameter(torch.tensor(1.0))
     forgotten = []
     step = GraphedStep(
@@ -120,7 +120,7 @@ def test_a_graph_is_recorded_for_a_shape_that_returns_and_replayed():
     assert forgotten
 
 
-def test_gradients_of_several_batches_add_up():
+def test_graphed_step_accumulates_gradients():
     weight = torch.nn.Parameter(torch.tensor(2.0))
     step = GraphedStep(lambda batch: (batch["x"].sum() * weight**2,), [weight], record=Rerun)
     total = 0.0
@@ -130,11 +130,12 @@ def test_gradients_of_several_batches_add_up():
         assert float(weight.grad) == total
 
 
-def test_the_loss_outlives_the_next_replay():
+def test_graphed_step_outputs_outlive_the_next_replay():
     weight = torch.nn.Parameter(torch.tensor(1.0))
-    step = GraphedStep(lambda batch: (batch["x"].sum() * weight,), [weight], record=Rerun)
-    losses = [step({"x": torch.tensor([value])})[0] for value in (1.0, 2.0, 3.0)]
-    assert [float(loss.detach()) for loss in losses] == [1.0, 2.0, 3.0]
+    step = GraphedStep(lambda batch: (batch["x"].sum() * weight, 2 * batch["x"]), [weight], record=Rerun)
+    outputs = [step({"x": torch.tensor([value])}) for value in (1.0, 2.0, 3.0)]
+    assert [float(loss.detach()) for loss, _ in outputs] == [1.0, 2.0, 3.0]
+    assert [double.tolist() for _, double in outputs] == [[2.0], [4.0], [6.0]]
 
 
 def test_a_step_that_cannot_be_recorded_runs_as_usual(caplog):
@@ -149,7 +150,7 @@ def test_a_step_that_cannot_be_recorded_runs_as_usual(caplog):
     ]
 
 
-def test_a_replayed_step_reports_as_an_ordinary_one(make_student, table):
+def test_graphed_step_records_the_same_values_as_an_eager_step(make_student, table):
     module, collator = build(make_student, table)
     batch = collator(list(range(12)))
     expected = gradients(module, batch)
@@ -183,7 +184,7 @@ class NoHostReads(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def test_the_watcher_sees_reads():
+def test_no_host_reads_catches_reads():
     x = torch.ones(3)
     for read in (
         lambda: x.sum().item(),
@@ -197,10 +198,10 @@ def test_the_watcher_sees_reads():
 
 
 @pytest.mark.parametrize("reading", ["joint", "separate", "blocked"])
-def test_no_value_is_read_in_a_training_step(make_config, table, tmp_path, monkeypatch, reading):
+def test_trainer_step_reads_no_device_value(make_config, table, tmp_path, monkeypatch, reading):
     """Forward, backward, sentinels and optimizer of real Trainer steps, between two logs."""
     from flipkd.training import trainer
-    from flipkd.training.run import fresh_student, passed_on, run_objectives
+    from flipkd.training.run import fresh_student, run_objectives, trainer_arguments
 
     config = make_config(reading=reading, lora_dropout=0.0, attn_implementation=PACKED, logging_steps=50)
     student, _ = fresh_student(config)
@@ -218,5 +219,5 @@ def test_no_value_is_read_in_a_training_step(make_config, table, tmp_path, monke
             return inner(self, *given)
 
     monkeypatch.setattr(trainer.DistillationTrainer, "training_step", watched)
-    trainer.fit(module, table, output_dir=tmp_path / "run", arguments=passed_on(config) | {"max_steps": 4})
+    trainer.fit(module, table, output_dir=tmp_path / "run", arguments=trainer_arguments(config) | {"max_steps": 4})
     assert len(steps) == 4

@@ -7,8 +7,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from flipkd.data.pair_table import PairTable
 from flipkd.errors import NumbersError
-from flipkd.training.batches import PairTable
 from flipkd.training.health_checks import PATIENCE, HealthChecks
 from flipkd.training.module import DistillationModule
 from flipkd.training.record import StepReport
@@ -46,12 +46,12 @@ def test_loss_of_exactly_zero(make_config, table, tmp_path):
 def test_a_step_of_several_batches_has_a_loss_when_one_of_them_has(make_config, table):
     config = make_config(objectives=PLAIN)
     module = DistillationModule(fresh_student(config)[0], run_objectives(config, table, table))
-    sentinels = HealthChecks(module)
+    checks = HealthChecks(module)
     for step in range(2 * PATIENCE):
-        sentinels._zero_loss(report(step, any_loss=True))
+        checks._check_loss(report(step, any_loss=True))
     with pytest.raises(NumbersError, match="exactly 0"):
         for step in range(PATIENCE):
-            sentinels._zero_loss(report(step, any_loss=False))
+            checks._check_loss(report(step, any_loss=False))
 
 
 def report(step, **changes):
@@ -63,12 +63,12 @@ def report(step, **changes):
 def test_rows_that_differ_by_rounding_alone_are_equal(make_config, table, dtype, noise):
     config = make_config(objectives=PLAIN, dtype=dtype)
     module = DistillationModule(fresh_student(config)[0], run_objectives(config, table, table))
-    sentinels = HealthChecks(module)
+    checks = HealthChecks(module)
     for step in range(2 * PATIENCE):
-        sentinels._constant_scores(report(step, score_spread=20 * noise))
+        checks._check_scores(report(step, score_spread=20 * noise))
     with pytest.raises(NumbersError, match="does not depend on the texts"):
         for step in range(PATIENCE):
-            sentinels._constant_scores(report(step, score_spread=noise))
+            checks._check_scores(report(step, score_spread=noise))
 
 
 def test_constant_scores(make_config, table, tmp_path):
@@ -130,7 +130,7 @@ def test_a_step_that_is_not_finite_changes_no_weight_and_is_named(make_config, t
     said = str(caught.value)
     assert said.startswith("step 5: the loss is not finite (answer_cross_entropy nan)")
     assert f"in training rows {kept['rows'][1]};" in said
-    assert "the model's own pass gave it; set attn_implementation to eager" in said
+    assert "the forward pass of the model caused it; set attn_implementation to eager" in said
     assert all(torch.equal(kept["after"][name], weight) for name, weight in kept["weights"].items())
 
 
@@ -148,7 +148,7 @@ def test_gradients_that_break_under_a_finite_loss_are_told_apart(make_config, ta
     kept, spoil = broken_at(3, lambda match: type(match)(answers=Breaks.apply(match.answers), label=match.label))
     with pytest.raises(NumbersError, match="step 3: the gradients are not finite") as caught:
         run(make_config(objectives=PLAIN), table, tmp_path, spoil)
-    assert "the backward pass gave it" in str(caught.value)
+    assert "the backward pass caused it" in str(caught.value)
     assert all(torch.equal(kept["after"][name], weight) for name, weight in kept["weights"].items())
 
 
@@ -156,7 +156,7 @@ def test_an_objective_that_breaks_is_named(make_config, table, tmp_path):
     _, spoil = broken_at(
         2, lambda match: replace(match, label=match.label, teacher_grid=match.teacher_grid * float("nan"))
     )
-    with pytest.raises(NumbersError, match="so in_batch_kl made it"):
+    with pytest.raises(NumbersError, match="so in_batch_kl caused it"):
         run(make_config(objectives=PLAIN | {"in_batch_kl": 1.0}), table, tmp_path, spoil)
 
 

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from flipkd.training.lines import TrainingLines, fitted
+from flipkd.training.lines import TrainingLines, fit_widths
 
 LOGS = {
     "loss": 1.23456,
@@ -42,7 +42,7 @@ def logged(*logs: dict, columns: int, monkeypatch) -> None:
     callback.on_train_end(None, STATE, None)
 
 
-def test_the_names_come_once_and_the_figures_are_aligned(lines, monkeypatch):
+def test_training_lines_have_one_header_and_aligned_figures(lines, monkeypatch):
     logged(LOGS, LOGS | {"loss": 0.1}, {"train_runtime": 3.0}, columns=120, monkeypatch=monkeypatch)
     lines = lines()
     assert len(lines) == 3
@@ -52,12 +52,12 @@ def test_the_names_come_once_and_the_figures_are_aligned(lines, monkeypatch):
     assert lines[0].index("loss") + 4 == lines[1].index("1.2346") + 6
 
 
-def test_other_objectives_bring_their_names(lines, monkeypatch):
+def test_training_lines_have_a_new_header_for_other_objectives(lines, monkeypatch):
     logged({"loss": 1.0}, {"loss": 1.0, "cosent": 2.0}, columns=80, monkeypatch=monkeypatch)
     assert [line.split()[-1] for line in lines()] == ["loss", "1.0000", "cosent", "2.0000"]
 
 
-def test_80_columns_hold_every_objective_of_the_default(lines, monkeypatch):
+def test_training_lines_fit_the_default_objectives_into_80_columns(lines, monkeypatch):
     logged(LOGS, columns=80, monkeypatch=monkeypatch)
     lines = lines()
     assert max(map(len, lines)) <= 80
@@ -65,5 +65,5 @@ def test_80_columns_hold_every_objective_of_the_default(lines, monkeypatch):
     assert "bernoulli_kd  margin_hinge  in_batch_kl" in lines[0]
 
 
-def test_a_narrow_terminal_keeps_step_epoch_and_loss():
-    assert list(fitted(["step", "epoch", "loss", "margin_hinge"], 10)) == ["step", "epoch", "loss"]
+def test_fit_widths_keeps_step_epoch_and_loss_in_a_narrow_terminal():
+    assert list(fit_widths(["step", "epoch", "loss", "margin_hinge"], 10)) == ["step", "epoch", "loss"]

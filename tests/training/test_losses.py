@@ -10,14 +10,14 @@ from flipkd.objectives.margin import margin_hinge
 from flipkd.training.losses import needs_of, resolve_objectives
 
 
-def test_weights_knobs_and_thresholds_are_bound():
+def test_resolve_objectives_binds_weights_settings_and_thresholds():
     objectives = {"answer_cross_entropy": 1, "margin_hinge": {"weight": 0.5, "margin": 0.3}, "in_batch_kl": 0}
     terms = resolve_objectives(objectives, teacher_facts={"theta_pos": 0.7, "theta_neg": 0.2})
     assert [(t.name, t.weight) for t in terms] == [("answer_cross_entropy", 1.0), ("margin_hinge", 0.5)]
     assert terms[1].function.keywords == {"theta_pos": 0.7, "theta_neg": 0.2, "margin": 0.3}
 
 
-def test_given_thresholds_win_and_no_filter_is_none():
+def test_resolve_objectives_prefers_given_thresholds_and_defaults_to_none():
     own = resolve_objectives(
         {"margin_hinge": {"theta_pos": 0.9, "theta_neg": 0.1}}, teacher_facts={"theta_pos": 0.7, "theta_neg": 0.2}
     )
@@ -26,7 +26,7 @@ def test_given_thresholds_win_and_no_filter_is_none():
     assert none[0].function.keywords == {"theta_pos": None, "theta_neg": None}
 
 
-def test_an_objective_of_ones_own_by_import_path():
+def test_resolve_objectives_accepts_an_import_path():
     term = resolve_objectives({"flipkd.objectives.answer:answer_cross_entropy": 2.0}, teacher_facts={})[0]
     assert term.weight == 2.0
     assert term.needs == {"answers"}
@@ -37,19 +37,19 @@ def test_an_objective_of_ones_own_by_import_path():
     [
         ({"margin_hing": 1.0}, "did you mean 'margin_hinge'"),
         ({"margin_hinge": {"margn": 1.0}}, "did you mean 'margin'"),
-        ({"margin_hinge": {"weight": -1.0}}, "at least 0"),
-        ({"margin_hinge": {"weight": "much"}}, "must be a number"),
-        ({"answer_cross_entropy": 0}, "nothing would be learnt"),
-        ({}, "nothing would be learnt"),
+        ({"margin_hinge": {"weight": -1.0}}, "allowed is a number from 0"),
+        ({"margin_hinge": {"weight": "much"}}, "allowed is a number from 0"),
+        ({"answer_cross_entropy": 0}, "nothing would be trained"),
+        ({}, "nothing would be trained"),
         ({"flipkd.objectives.answer:nothing": 1.0}, "cannot be imported"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(objectives, message):
+def test_resolve_objectives_refuses_invalid_objectives(objectives, message):
     with pytest.raises(ConfigError, match=message):
         resolve_objectives(objectives, teacher_facts={"theta_pos": 0.7, "theta_neg": 0.2})
 
 
-def test_needs_are_found_by_asking():
+def test_needs_of_the_objectives():
     from functools import partial
 
     assert needs_of(answer_cross_entropy) == {"answers"}
@@ -57,11 +57,19 @@ def test_needs_are_found_by_asking():
     assert needs_of(partial(margin_hinge, theta_pos=0.7, theta_neg=0.2)) == {"vectors", "teacher"}
 
 
-def test_an_objective_of_ones_own_may_ask_for_ids_of_texts():
+def test_needs_of_an_objective_that_requires_ids():
     assert needs_of(lambda batch: batch.require("left_id").float().sum()) == {"vectors"}
 
 
-def test_asking_leaves_the_random_state_alone():
+def test_needs_of_passes_on_every_other_error():
+    def own(batch):
+        raise ConfigError("this objective needs label, which the batch lacks")
+
+    with pytest.raises(ConfigError, match="this objective needs label"):
+        needs_of(own)
+
+
+def test_needs_of_keeps_the_random_state():
     before = torch.get_rng_state()
     needs_of(lambda batch: torch.rand(3).sum() + batch.score.sum())
     assert torch.equal(before, torch.get_rng_state())

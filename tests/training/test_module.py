@@ -117,7 +117,7 @@ def test_state_is_the_adapters_and_comes_back(make_student, table):
     module.load_state_dict(state)
     assert all(torch.equal(tensor, state[name]) for name, tensor in module.state_dict().items())
     state.popitem()
-    with pytest.raises(ValueError, match="not those that train here"):
+    with pytest.raises(ValueError, match="not those of this run"):
         module.load_state_dict(state)
 
 
@@ -158,7 +158,7 @@ def test_the_queue_adds_columns_of_earlier_steps_and_is_kept_in_checkpoints(make
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
-def test_every_objective_trains_alone_beside_texts_of_earlier_steps(make_student, table, objective):
+def test_every_objective_trains_alone_with_a_queue(make_student, table, objective):
     student, _ = make_student(dtype="bfloat16")
     randomise(student)
     terms = resolve_objectives({objective: 1.0}, teacher_facts={"theta_pos": 0.5, "theta_neg": 0.0})
@@ -173,7 +173,7 @@ def test_every_objective_trains_alone_beside_texts_of_earlier_steps(make_student
 
 
 @pytest.mark.parametrize("off_diagonal", ["both", "negatives", "none"])
-def test_the_knobs_of_the_margin_losses_train_beside_texts_of_earlier_steps(make_student, table, off_diagonal):
+def test_settings_of_the_margin_losses_train_with_a_queue(make_student, table, off_diagonal):
     repaired = {"apart": True, "active": True, "trust": True, "spread": 0.2, "off_diagonal": off_diagonal}
     objectives = {"margin_hinge": repaired, "margin_angular": {"own_range": True, "off_diagonal": off_diagonal}}
     facts = {"theta_pos": 0.5, "theta_neg": 0.0, "theta_off_pos": 0.9, "theta_off_neg": 0.4, "teacher_std": 0.3}
@@ -191,7 +191,7 @@ def test_the_knobs_of_the_margin_losses_train_beside_texts_of_earlier_steps(make
     assert any(gradient.any() for gradient in gradients)
 
 
-def test_without_a_queue_nothing_is_kept(make_student, table):
+def test_module_without_a_queue_keeps_no_columns(make_student, table):
     module, batch = build(make_student, table, FLIPPED)
     module.train()(**batch)
     assert not [name for name in module.state_dict() if name.startswith("queue")]

@@ -15,7 +15,7 @@ from flipkd.training.run import fresh_student, lora_settings
 
 
 @pytest.mark.parametrize("reading", ["joint", "separate", "blocked"])
-def test_all_tokens_that_are_read_count(make_config, table, reading):
+def test_tokens_per_pair_counts_all_tokens(make_config, table, reading):
     student, _ = fresh_student(make_config(reading=reading))
     lengths = [len(row) for row in student.prompt.pair_rows(table.left, table.right)]
     found = tokens_per_pair(student, table)
@@ -26,7 +26,7 @@ def test_all_tokens_that_are_read_count(make_config, table, reading):
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
-def test_the_batch_that_is_named_fits_and_one_more_pair_does_not(make_config, table, checkpointing):
+def test_memory_advice_names_the_largest_batch_that_fits(make_config, table, checkpointing):
     config = make_config(activation_checkpointing=checkpointing, per_device_train_batch_size=512)
     student, _ = fresh_student(config)
     lora, budget = lora_settings(config), 20e6
@@ -35,23 +35,23 @@ def test_the_batch_that_is_named_fits_and_one_more_pair_does_not(make_config, ta
     assert ("most of it workspace" if checkpointing else "most of it activations") in said
     assert ("with activation_checkpointing" in said) is not checkpointing
     shape, tokens = shape_of(student.language_model.config, lora), tokens_per_pair(student, table)
-    totals = [
+    read_totals = [
         training_memory(shape, tokens=round(n * tokens), dtype="float32", activation_checkpointing=checkpointing).total
         for n in (pairs, pairs + 1)
     ]
-    assert totals[0] <= budget * 1.001
-    assert totals[1] > budget
+    assert read_totals[0] <= budget * 1.001
+    assert read_totals[1] > budget
 
 
-def test_weights_that_do_not_fit_are_told_of_4_bits(make_config, table):
+def test_memory_advice_mentions_4_bits_for_weights_that_do_not_fit(make_config, table):
     config = make_config(per_device_train_batch_size=1)
     student, _ = fresh_student(config)
     said = memory_advice(student, config, lora_settings(config), table, budget=1000)
-    assert "not one pair would fit" in said
+    assert "not even one pair would fit" in said
     assert "load_in_4bit" in said
 
 
-def test_only_memory_of_a_known_size_is_advised_on(make_config, table, monkeypatch):
+def test_explain_out_of_memory_needs_a_known_memory_size(make_config, table, monkeypatch):
     config = make_config()
     student, _ = fresh_student(config)
 

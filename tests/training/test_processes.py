@@ -16,21 +16,21 @@ def launch(monkeypatch, size=2):
 
 
 @pytest.mark.parametrize("variable", processes.BY_LAUNCHER)
-def test_a_model_cut_into_parts_by_the_launcher_is_refused(monkeypatch, tmp_path, variable):
+def test_refuse_sharding_by_the_launcher(monkeypatch, tmp_path, variable):
     monkeypatch.setenv(variable, "true")
-    with pytest.raises(ConfigError, match=r"cuts the model into parts.*MULTI_GPU"):
+    with pytest.raises(ConfigError, match=r"shards the model.*MULTI_GPU"):
         training_arguments(tmp_path, {})
     monkeypatch.setenv(variable, "false")
     training_arguments(tmp_path, {})
 
 
 @pytest.mark.parametrize("arguments", [{"fsdp": "full_shard"}, {"deepspeed": {"zero_optimization": {"stage": 3}}}])
-def test_a_model_cut_into_parts_by_an_argument_is_refused(tmp_path, arguments):
-    with pytest.raises(ConfigError, match=f"training_arguments.{next(iter(arguments))} cuts"):
+def test_refuse_sharding_by_an_argument(tmp_path, arguments):
+    with pytest.raises(ConfigError, match=f"training_arguments.{next(iter(arguments))} shards"):
         training_arguments(tmp_path, arguments)
 
 
-def test_without_gpus_processes_of_one_run_join_over_the_processor(monkeypatch):
+def test_defaults_use_the_cpu_without_gpus(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert "use_cpu" not in processes.defaults()
     launch(monkeypatch)
@@ -39,9 +39,9 @@ def test_without_gpus_processes_of_one_run_join_over_the_processor(monkeypatch):
     assert "use_cpu" not in processes.defaults()
 
 
-def test_runs_that_have_not_joined_are_refused(monkeypatch):
+def test_require_joined_refuses_separate_runs(monkeypatch):
     launch(monkeypatch)
-    with pytest.raises(ConfigError, match=r"accelerate counts 1 processes where .* say 2"):
+    with pytest.raises(ConfigError, match=r"accelerate counts 1 processes, but .* are those of 2"):
         processes.require_joined(SimpleNamespace(world_size=1, auto_find_batch_size=False))
     with pytest.raises(ConfigError, match="auto_find_batch_size"):
         processes.require_joined(SimpleNamespace(world_size=2, auto_find_batch_size=True))
@@ -49,9 +49,9 @@ def test_runs_that_have_not_joined_are_refused(monkeypatch):
 
 
 @pytest.mark.parametrize("count, launched, said", [(0, False, 0), (1, False, 0), (4, False, 1), (4, True, 0)])
-def test_a_plain_start_says_how_to_use_all_gpus(monkeypatch, caplog, count, launched, said):
+def test_warn_about_idle_gpus(monkeypatch, caplog, count, launched, said):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
     if launched:
         launch(monkeypatch)
-    processes.tell_of_idle_gpus()
+    processes.warn_about_idle_gpus()
     assert caplog.text.count("one of 4 GPUs is used; flipkd train --num_processes 4 uses all") == said

@@ -12,27 +12,27 @@ def columns(start: int, count: int) -> dict[str, torch.Tensor]:
     return {"right": ids[:, None] * torch.ones(1, 3), "right_id": ids}
 
 
-def test_a_batch_comes_first_and_the_oldest_leave():
+def test_queue_appends_the_batch_and_drops_the_oldest():
     queue = Queue(4)
-    assert queue.extended(columns(0, 3))["right_id"].tolist() == [0, 1, 2]
-    assert queue.extended(columns(3, 3))["right_id"].tolist() == [3, 4, 5, 0, 1, 2]
-    found = queue.extended(columns(6, 2))
+    assert queue.extend(columns(0, 3))["right_id"].tolist() == [0, 1, 2]
+    assert queue.extend(columns(3, 3))["right_id"].tolist() == [3, 4, 5, 0, 1, 2]
+    found = queue.extend(columns(6, 2))
     assert found["right_id"].tolist() == [6, 7, 3, 4, 5, 0]
     assert found["right"][:, 0].tolist() == found["right_id"].tolist()
 
 
-def test_what_is_kept_has_no_gradient_and_the_batch_keeps_its_own():
+def test_queue_keeps_columns_without_gradient():
     queue, right = Queue(4), torch.ones(2, 3, requires_grad=True)
-    assert queue.extended({"right": right})["right"].requires_grad
-    whole = queue.extended({"right": torch.zeros(1, 3)})["right"]
+    assert queue.extend({"right": right})["right"].requires_grad
+    whole = queue.extend({"right": torch.zeros(1, 3)})["right"]
     assert not whole.requires_grad
 
 
-def test_a_checkpoint_keeps_it():
+def test_queue_state_is_restored():
     queue, other = Queue(4), Queue(4)
-    queue.extended(columns(0, 3))
+    queue.extend(columns(0, 3))
     other.restore({name: value.clone() for name, value in queue.state().items()})
     assert set(queue.state()) == {"queue.right", "queue.right_id"}
-    for one, two in zip(queue.extended(columns(3, 2)).values(), other.extended(columns(3, 2)).values(), strict=True):
+    for one, two in zip(queue.extend(columns(3, 2)).values(), other.extend(columns(3, 2)).values(), strict=True):
         assert torch.equal(one, two)
     assert Queue(4).state() == {}

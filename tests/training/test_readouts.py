@@ -7,7 +7,7 @@ import pytest
 
 from flipkd.errors import ConfigError
 from flipkd.evaluate import choose_score
-from flipkd.training.readouts import chosen, final_line
+from flipkd.training.readouts import choose_readouts, summary_line
 
 RANDOM = np.random.default_rng(0)
 LABEL = np.repeat([0, 1], 60)
@@ -36,23 +36,23 @@ class Small:
         ("cosine", False, ("cosine",)),
     ],
 )
-def test_settings_say_what_may_decide(make_config, score, keep, parts):
-    choice = chosen(FOUND, LABEL, make_config(score=score, keep_teacher=keep))
+def test_choose_readouts_follows_score_and_keep_teacher(make_config, score, keep, parts):
+    choice = choose_readouts(FOUND, LABEL, make_config(score=score, keep_teacher=keep))
     assert choice.parts == tuple(choice.weights) == parts
 
 
-def test_with_a_worse_teacher_auto_leaves_it_and_true_keeps_it(make_config):
+def test_choose_readouts_keeps_a_worse_teacher_only_when_forced(make_config):
     found = FOUND | {"teacher": -LABEL + np.random.default_rng(9).normal(size=120) * 9}
-    choice = chosen(found, LABEL, make_config())
+    choice = choose_readouts(found, LABEL, make_config())
     assert choice.parts == ("answer", "cosine")
-    assert "teacher" in chosen(found, LABEL, make_config(keep_teacher=True)).parts
+    assert "teacher" in choose_readouts(found, LABEL, make_config(keep_teacher=True)).parts
     with pytest.raises(ConfigError, match="no score can hold"):
         choose_score({"answer": ANSWER}, LABEL, must_have=["teacher"])
 
 
-def test_the_line_says_by_how_much_and_at_which_cost():
+def test_summary_line_has_the_lead_and_the_cost():
     choice = choose_score(FOUND, LABEL)
-    line = final_line(choice, Small(), seconds=0.0131, texts=(["a"], ["b"]))
+    line = summary_line(choice, Small(), seconds=0.0131, texts=(["a"], ["b"]))
     best, without, alone = (choice.precision[parts] for parts in (choice.parts, ("answer", "cosine"), ("teacher",)))
     assert line == (
         f"score: answer + cosine + teacher, average precision {best:.3f} on validation; "
@@ -61,18 +61,18 @@ def test_the_line_says_by_how_much_and_at_which_cost():
     )
 
 
-def test_the_line_says_when_the_teacher_alone_does_as_well():
+def test_summary_line_mentions_a_teacher_that_is_as_good_alone():
     choice = choose_score({"answer": RANDOM.normal(size=120), "teacher": LABEL * 1.0}, LABEL)
     assert choice.parts == ("answer", "teacher")
-    assert "the teacher alone 1.000, so it does as well without the language model" in final_line(
+    assert "the teacher alone 1.000, so the teacher without the language model is as good" in summary_line(
         choice, Small(), seconds=1, texts=([], [])
     )
 
 
-def test_the_line_without_a_teacher_and_with_one_score_only():
-    line = final_line(choose_score({"answer": ANSWER, "cosine": COSINE}, LABEL), None, seconds=1, texts=([], []))
+def test_summary_line_without_a_teacher_and_with_one_score():
+    line = summary_line(choose_score({"answer": ANSWER, "cosine": COSINE}, LABEL), None, seconds=1, texts=([], []))
     assert line.startswith("score: answer + cosine, average precision ")
     assert "; next " in line
     assert "teacher" not in line
-    alone = final_line(choose_score({"answer": ANSWER}, LABEL), None, seconds=1, texts=([], []))
+    alone = summary_line(choose_score({"answer": ANSWER}, LABEL), None, seconds=1, texts=([], []))
     assert alone.endswith(" on validation")

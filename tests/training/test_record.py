@@ -7,7 +7,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from flipkd.objectives import MatchBatch
-from flipkd.training.record import COLUMNS, Recorder, measured
+from flipkd.training.record import COLUMNS, Recorder, measure_batch
 
 READS = ("_local_scalar_dense", "is_nonzero")
 
@@ -32,7 +32,7 @@ def finite_pairs(*finite):
     return torch.tensor(finite)
 
 
-def test_a_step_of_several_batches_is_one_report():
+def test_recorder_makes_one_report_of_several_batches():
     recorder = Recorder(["a", "b"])
     recorder.batch(values(1.0, 0.25, 4.0, spread=0.5, largest=3.0), finite_pairs(True), None)
     recorder.batch(values(2.0, 0.75, 2.0, spread=0.75, largest=1.0), finite_pairs(True), None)
@@ -50,7 +50,7 @@ def test_a_step_of_several_batches_is_one_report():
     assert (seventh.any_loss, eighth.any_loss) == (True, False)
 
 
-def test_one_batch_with_a_loss_is_enough_though_the_mean_is_0():
+def test_recorder_any_loss_is_true_for_one_batch_with_a_loss():
     recorder = Recorder([])
     for loss in (1.0, -1.0):
         recorder.batch(values(loss), finite_pairs(True), None)
@@ -60,7 +60,7 @@ def test_one_batch_with_a_loss_is_enough_though_the_mean_is_0():
     assert recorder.unseen[0].any_loss
 
 
-def test_what_was_read_is_read_once():
+def test_recorder_reads_each_step_once():
     recorder = Recorder(["a"])
     for step in (1, 2):
         recorder.batch(values(1.0, float(step)), finite_pairs(True), None)
@@ -70,7 +70,7 @@ def test_what_was_read_is_read_once():
     assert [report.step for report in recorder.unseen] == [1, 2]
 
 
-def test_the_log_gets_the_mean_of_the_steps_since_the_last_line():
+def test_recorder_drain_is_the_mean_since_the_last_call():
     recorder = Recorder(["a"])
     recorder.batch(values(1.0, 1.0), finite_pairs(True), None)
     recorder.batch(values(1.0, 3.0), finite_pairs(True), None)  # of the same step, whose mean is 2
@@ -88,7 +88,7 @@ def test_the_log_gets_the_mean_of_the_steps_since_the_last_line():
 @pytest.mark.parametrize(
     "loss, norm, fine", [(1.0, 1.0, True), (math.nan, 1.0, False), (1.0, math.nan, False), (1.0, math.inf, False)]
 )
-def test_a_step_is_finite_when_loss_and_gradients_are(loss, norm, fine):
+def test_recorder_close_returns_if_loss_and_gradients_are_finite(loss, norm, fine):
     recorder = Recorder([])
     recorder.batch(values(1.0), finite_pairs(True), None)
     recorder.batch(values(loss), finite_pairs(True), None)
@@ -100,7 +100,7 @@ def test_a_step_is_finite_when_loss_and_gradients_are(loss, norm, fine):
     assert math.isfinite(recorder.unseen[0].loss) is math.isfinite(loss)
 
 
-def test_rows_that_are_not_finite_are_named_where_their_numbers_are_known():
+def test_recorder_names_bad_rows_if_known():
     recorder = Recorder([])
     recorder.batch(values(1.0, finite=False), finite_pairs(True, False), torch.tensor([4, 9]))
     recorder.batch(values(1.0, finite=False), finite_pairs(False, True), torch.tensor([3, 5]))
@@ -112,7 +112,7 @@ def test_rows_that_are_not_finite_are_named_where_their_numbers_are_known():
     assert recorder.unseen[0].bad_rows == [3, 9]
 
 
-def test_keeping_and_closing_reads_nothing():
+def test_recorder_reads_no_device_value_before_read():
     recorder = Recorder(["a"])
     with Reads() as reads:
         for step in range(5):
@@ -129,10 +129,10 @@ def pairs(answers=None, left=None, right=None):
     return MatchBatch(answers=answers, label=torch.zeros(count, dtype=torch.long), left=left, right=right)
 
 
-def test_measured_is_columns_then_objectives():
+def test_measure_batch_returns_columns_then_objectives():
     answers = torch.tensor([[0.0, 2.0], [1.0, -4.0], [0.0, 0.0]], requires_grad=True)
     parts = {"a": torch.tensor(0.25), "b": torch.tensor(0.5)}
-    kept, finite = measured(answers.sum(), parts, pairs(answers))
+    kept, finite = measure_batch(answers.sum(), parts, pairs(answers))
     named = dict(zip((*COLUMNS, *parts), kept.tolist(), strict=True))
     assert named == {"loss": -1.0, "score_spread": 7.0, "largest_logit": 4.0, "finite_rows": 1.0, "a": 0.25, "b": 0.5}
     assert kept.dtype == torch.float32
@@ -140,16 +140,16 @@ def test_measured_is_columns_then_objectives():
     assert finite.tolist() == [True, True, True]
 
 
-def test_measured_finds_pairs_whose_answers_or_vectors_are_not_finite():
+def test_measure_batch_finds_pairs_that_are_not_finite():
     answers, left = torch.zeros(3, 2), torch.ones(3, 4)
     right = torch.ones(5, 4)  # two more of earlier steps, of which no pair is
     answers[0, 1], left[2, 3], right[4, 0] = math.nan, math.inf, math.nan
-    kept, finite = measured(torch.tensor(1.0), {}, pairs(answers, left, right))
+    kept, finite = measure_batch(torch.tensor(1.0), {}, pairs(answers, left, right))
     assert finite.tolist() == [False, True, False]
     assert dict(zip(COLUMNS, kept.tolist(), strict=True))["finite_rows"] == 0
 
 
-def test_without_answers_the_scores_measure_nothing():
-    kept, finite = measured(torch.tensor(1.0), {}, pairs(left=torch.ones(2, 4), right=torch.ones(2, 4)))
+def test_measure_batch_without_answers():
+    kept, finite = measure_batch(torch.tensor(1.0), {}, pairs(left=torch.ones(2, 4), right=torch.ones(2, 4)))
     assert kept.tolist() == [1.0, 0.0, 0.0, 1.0]
     assert finite.all()

@@ -1,16 +1,17 @@
 """From settings to a finished folder: what is refused, what may change, what stands in the folder."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from flipkd.config import TrainConfig
+from flipkd.data.pair_table import PairTable, TeacherSignal
 from flipkd.errors import ConfigError
 from flipkd.evaluate.calibration import fit_calibration
-from flipkd.training.batches import PairTable, TeacherSignal
 from flipkd.training.run import (
-    PASSED_ON,
+    TRAINER_FIELDS,
     fresh_student,
     identity_of,
     run_objectives,
@@ -19,7 +20,7 @@ from flipkd.training.run import (
 from flipkd.training.thresholds import teacher_calibration, teacher_facts
 
 
-def test_each_pair_is_read_in_both_orders_in_turn(make_config, table):
+def test_swap_texts_reads_each_pair_in_both_orders(make_config, table):
     config = make_config(num_train_epochs=2, swap_texts=True)
     student, contract = fresh_student(config)
     collate, read = student.collate, []
@@ -29,14 +30,14 @@ def test_each_pair_is_read_in_both_orders_in_turn(make_config, table):
         return collate(left, right, **more)
 
     student.collate = noted
-    train(student, contract, config, table=table, validation=table)
+    train(student, contract, config, objectives=run_objectives(config, table, table), table=table, validation=table)
     ours, turned = (list(zip(*sides, strict=True)) for sides in ((table.left, table.right), (table.right, table.left)))
     assert sorted(read) == sorted([*ours, *turned])
     first = read[: len(table)]
     assert len(set(first) & set(ours)) > 10 < len(set(first) & set(turned))
 
 
-def test_a_place_off_the_path_needs_to_be_allowed(make_config):
+def test_fresh_student_refuses_a_readout_off_the_path(make_config):
     places = {"readout_modules": ["o_proj"], "readout_layers": [-1]}
     with pytest.raises(ConfigError, match="cannot reach the answer"):
         fresh_student(make_config(**places, allow_readout_off_path=False))
@@ -44,25 +45,25 @@ def test_a_place_off_the_path_needs_to_be_allowed(make_config):
     assert contract.readout_places == ["model.layers.2.self_attn.o_proj"]
 
 
-def test_vectors_that_nothing_trains_cannot_decide(make_config, table):
+def test_run_objectives_refuses_score_cosine_without_trained_embeddings(make_config, table):
     config = make_config(score="cosine", objectives={"answer_cross_entropy": 1.0})
-    with pytest.raises(ConfigError, match="no objective trains the vectors"):
+    with pytest.raises(ConfigError, match="no objective trains the embeddings"):
         run_objectives(config, table, table)
 
 
-def test_objectives_that_need_what_the_teacher_did_not_give_are_refused(make_config, table):
+def test_run_objectives_refuses_objectives_without_their_teacher_values(make_config, table):
     none = PairTable(left=table.left, right=table.right, label=table.label)
     with pytest.raises(ConfigError, match="needs a teacher"):
         run_objectives(make_config(), none, none)
     scores = TeacherSignal(score=table.teacher.pair_scores())
     pairs = PairTable(left=table.left, right=table.right, label=table.label, teacher=scores)
-    with pytest.raises(ConfigError, match="needs a bi-encoder's vectors"):
+    with pytest.raises(ConfigError, match="needs the embeddings of a bi-encoder"):
         run_objectives(make_config(), pairs, pairs)
     kept = run_objectives(make_config(objectives={"answer_cross_entropy": 1.0, "margin_hinge": 1.0}), pairs, pairs)
     assert [term.name for term in kept] == ["answer_cross_entropy", "margin_hinge"]
 
 
-def test_what_objectives_are_told_of_the_teacher(make_config, table):
+def test_teacher_facts_have_thresholds_spread_and_calibration(make_config, table):
     usual = teacher_facts(make_config(), table, table)
     assert {"theta_pos", "theta_neg", "teacher_std", "teacher_low", "teacher_high", "teacher_slope"} <= usual.keys()
     assert "theta_off_pos" not in usual
@@ -76,7 +77,7 @@ def test_what_objectives_are_told_of_the_teacher(make_config, table):
     assert term.function.keywords.items() >= {"trust": True, "teacher_std": usual["teacher_std"]}.items()
 
 
-def test_the_teacher_is_calibrated_on_pairs_that_it_was_not_fitted_on(table):
+def test_teacher_calibration_uses_out_of_fold_scores(table):
     honest = np.linspace(-1, 1, len(table), dtype=np.float32)
     honest[: len(table) // 2] = np.nan
     label = table.label.copy()
@@ -91,15 +92,26 @@ def test_the_teacher_is_calibrated_on_pairs_that_it_was_not_fitted_on(table):
     assert teacher_calibration(one_class, table) == own, "too few out-of-fold scores of one class"
 
 
-def test_identity_holds_settings_data_and_environment(make_config):
+def test_identity_of_has_settings_data_and_environment(make_config):
     identity = identity_of(make_config(), data={"train": "hash"})
     assert identity["config"]["learning_rate"] == 1e-2
     assert identity["data"] == {"train": "hash"}
     assert {"torch", "threads", "device"} <= identity["environment"].keys()
 
 
-def test_what_is_passed_on_are_settings_and_training_arguments():
+def test_trainer_fields_are_settings_and_training_arguments():
     from transformers import TrainingArguments
 
-    assert set(PASSED_ON) <= set(TrainConfig.model_fields)
-    assert set(PASSED_ON) <= set(TrainingArguments.__dataclass_fields__)
+    assert set(TRAINER_FIELDS) <= set(TrainConfig.model_fields)
+    assert set(TRAINER_FIELDS) <= set(TrainingArguments.__dataclass_fields__)
+
+
+def test_train_minimises_the_objectives_that_it_is_given(make_config, table):
+    config = make_config(num_train_epochs=1, logging_steps=1)
+    objectives = [term for term in run_objectives(config, table, table) if term.name == "answer_cross_entropy"]
+    student, contract = fresh_student(config)
+    train(student, contract, config, objectives=objectives, table=table, validation=table)
+    first = (Path(config.output_dir) / "metrics.jsonl").read_text().splitlines()[0]
+    assert "answer_cross_entropy" in first
+    assert "margin_hinge" not in first
+    assert "margin_hinge" in config.objectives

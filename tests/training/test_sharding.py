@@ -24,7 +24,7 @@ def batches(count, *, processes, epoch=0, drop_last=False, swap_texts=False):
 
 @pytest.mark.parametrize("processes", [1, 2, 3])
 @pytest.mark.parametrize("count", [1, 2, 23, 24, 25, 101])
-def test_no_row_is_lost_and_few_are_read_twice(processes, count):
+def test_rank_batches_lose_no_row_and_repeat_few(processes, count):
     found, _ = batches(count, processes=processes)
     assert len({tuple(map(len, own)) for own in found}) == 1, "a rank with other numbers of rows would hang the rest"
     read = [row for own in found for batch in own for row in batch]
@@ -32,18 +32,18 @@ def test_no_row_is_lost_and_few_are_read_twice(processes, count):
     assert len(read) - count == -count % processes
 
 
-def test_a_step_is_that_of_one_process_with_the_whole_batch():
+def test_rank_batches_of_a_step_are_the_batch_of_one_process():
     found, lengths = batches(96, processes=3, epoch=2)
     alone = LengthGroupedRows(lengths, batch_size=3 * BATCH, seed=0)
     alone.set_epoch(2)
     order = list(alone)
     for step, shares in enumerate(zip(*found, strict=True)):
         assert {row for share in shares for row in share} == set(order[step * 12 : step * 12 + 12])
-        totals = [sum(lengths[row] for row in share) for share in shares]
-        assert max(totals) - min(totals) <= max(lengths), "ranks have rows of like length"
+        read_totals = [sum(lengths[row] for row in share) for share in shares]
+        assert max(read_totals) - min(read_totals) <= max(lengths), "ranks have rows of like length"
 
 
-def test_ranks_turn_the_same_rows():
+def test_rank_batches_swap_the_same_rows():
     found, lengths = batches(96, processes=3, epoch=1, swap_texts=True)
     alone = LengthGroupedRows(lengths, batch_size=3 * BATCH, seed=0, swap_texts=True)
     alone.set_epoch(1)
@@ -51,16 +51,16 @@ def test_ranks_turn_the_same_rows():
     assert max(alone) >= 96 > min(alone)
 
 
-def test_the_order_is_another_in_each_epoch_and_for_another_number_of_processes():
+def test_rank_batches_differ_by_epoch_and_number_of_processes():
     assert batches(50, processes=2)[0] == batches(50, processes=2)[0]
     assert batches(50, processes=2)[0] != batches(50, processes=2, epoch=1)[0]
 
 
-def test_what_is_read_twice_is_of_the_beginning_of_the_epoch():
+def test_rank_batches_repeat_rows_of_the_first_batch():
     found, _ = batches(25, processes=2)
     assert found[1][-1][0] in found[0][0] + found[1][0]
 
 
-def test_the_last_rows_can_be_dropped():
+def test_rank_batches_can_drop_the_last_rows():
     found, _ = batches(25, processes=2, drop_last=True)
     assert [len(batch) for own in found for batch in own] == [BATCH] * 6

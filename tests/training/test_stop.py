@@ -32,19 +32,19 @@ def own_handlers():
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_asks_to_save_and_stop_behind_the_step(number, caplog, own_handlers):
     stop = GracefulStop()
-    with stop.listening():
+    with stop.handle_signals():
         assert not step_end(stop).should_training_stop
         os.kill(os.getpid(), number)
         control = step_end(stop)
     assert (control.should_save, control.should_training_stop) == (True, True)
-    assert (stop.asked, stop.asked_all) == (True, True)
+    assert (stop.requested, stop.all_requested) == (True, True)
     assert "send the signal again to stop at once" in caplog.text
     assert own_handlers == []
 
 
 @pytest.mark.scenario("T4")
 def test_a_second_signal_is_not_caught(own_handlers):
-    with GracefulStop().listening():
+    with GracefulStop().handle_signals():
         os.kill(os.getpid(), signal.SIGTERM)
         assert own_handlers == []
         os.kill(os.getpid(), signal.SIGTERM)
@@ -53,17 +53,17 @@ def test_a_second_signal_is_not_caught(own_handlers):
 
 def test_handlers_come_back_when_the_run_ends_or_fails(own_handlers):
     stop = GracefulStop()
-    with pytest.raises(ZeroDivisionError), stop.listening():
+    with pytest.raises(ZeroDivisionError), stop.handle_signals():
         raise ZeroDivisionError
     for number in (signal.SIGTERM, signal.SIGINT):
         os.kill(os.getpid(), number)
     assert own_handlers == [signal.SIGTERM, signal.SIGINT]
-    assert not stop.asked
+    assert not stop.requested
 
 
 def test_behind_the_last_step_there_is_nothing_to_stop():
     stop = GracefulStop()
-    stop.asked = True
+    stop.requested = True
     control = step_end(stop, step=10, last=10)
     assert (control.should_save, control.should_training_stop) == (False, False)
 
@@ -73,7 +73,7 @@ def test_a_thread_other_than_the_main_one_listens_to_nothing(own_handlers):
 
     def run():
         try:
-            with stop.listening():
+            with stop.handle_signals():
                 os.kill(os.getpid(), signal.SIGTERM)
         except BaseException as error:
             failed.append(error)
@@ -81,14 +81,14 @@ def test_a_thread_other_than_the_main_one_listens_to_nothing(own_handlers):
     thread = threading.Thread(target=run)
     thread.start()
     thread.join()
-    assert (failed, own_handlers, stop.asked) == ([], [signal.SIGTERM], False)
+    assert (failed, own_handlers, stop.requested) == ([], [signal.SIGTERM], False)
 
 
 def test_a_rank_stops_when_another_was_asked(monkeypatch):
     told = iter([False, True])
     monkeypatch.setattr(ranks.Vote, "cast", lambda _self, _asked: next(told))
     stop = GracefulStop()
-    stop.asked = True
+    stop.requested = True
     assert not step_end(stop).should_training_stop, "the others do not know of it yet"
-    stop.asked = False
+    stop.requested = False
     assert step_end(stop).should_training_stop

@@ -18,7 +18,7 @@ from flipkd.training import trainer
 from flipkd.training.checkpoints import last_valid_checkpoint
 from flipkd.training.module import DistillationModule
 from flipkd.training.run import fresh_student, run_objectives
-from flipkd.training.trainer import METRICS, totals
+from flipkd.training.trainer import METRICS, read_totals
 
 
 def run(config, *, step=0, place="step", number=signal.SIGKILL) -> int:
@@ -106,7 +106,7 @@ def test_a_run_killed_behind_its_last_step_makes_no_other(unbroken, tmp_path, to
         lines = (folder / METRICS).read_text().splitlines(keepends=True)
         (folder / METRICS).write_text("".join(lines[:-1]) + lines[-1][:20])  # torn
     before = (folder / METRICS).read_text()
-    assert ("train_runtime" in totals(folder / METRICS)) == totals_written
+    assert ("train_runtime" in read_totals(folder / METRICS)) == totals_written
     assert run(unbroken.model_copy(update={"output_dir": str(folder)})) == 0
     ours, theirs = adapter(folder), adapter(Path(unbroken.output_dir))
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
@@ -260,7 +260,7 @@ def test_a_killed_worker_that_makes_batches_ends_the_run_with_a_sentence(plain, 
 
     monkeypatch.setattr(trainer.Collator, "__call__", deadly)
     workers = {"dataloader_num_workers": 1, "dataloader_prefetch_factor": 1, "save_steps": 1}
-    with pytest.raises(ResourceError, match=r"a process that makes batches has ended \(DataLoader worker") as caught:
+    with pytest.raises(ResourceError, match=r"a data loader process has ended \(DataLoader worker") as caught:
         steps_until_a_fault(plain, table, tmp_path, **workers)
     assert caught.value.exit_code == 5
     assert last_valid_checkpoint(tmp_path) is not None

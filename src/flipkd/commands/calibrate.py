@@ -44,7 +44,7 @@ def calibrate(config: CalibrateConfig) -> dict[str, Any]:
         loading(config.matcher)
         from flipkd.matcher import Matcher
         from flipkd.student.contract import matcher_folder
-        from flipkd.training.card import with_decisions
+        from flipkd.training.card import replace_decisions
 
         loaded = Matcher.from_pretrained(config.matcher, base_model=config.base_model)
         if config.symmetric is not None:
@@ -59,7 +59,7 @@ def calibrate(config: CalibrateConfig) -> dict[str, Any]:
             contract, report["cascade"] = with_cascade(contract, teacher, scores, labels, loss=config.cascade)
         card = _copied(matcher_folder(config.matcher), temporary)
         contract.save(temporary)
-        write_text(temporary / CARD, with_decisions(card, contract, metrics=report["metrics"]))
+        write_text(temporary / CARD, replace_decisions(card, contract, metrics=report["metrics"]))
     alike = one_decision(scores, report["metrics"]["threshold"])
     _warn(report, alike, dropped=loaded.review_threshold is not None and review is None)
     if loaded.contract.cascade is not None and config.cascade is None:

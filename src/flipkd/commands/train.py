@@ -31,8 +31,8 @@ from flipkd.teachers.preflight import preflight
 
 if TYPE_CHECKING:
     from flipkd.data import Pool
+    from flipkd.data.pair_table import PairTable
     from flipkd.student.model import Student
-    from flipkd.training.batches import PairTable
 
 logger = logging.getLogger(__name__)
 PREFLIGHT = "preflight.json"
@@ -72,7 +72,7 @@ def train(config: TrainConfig) -> Path:
 
     with ranks.together():
         # Refuses before the folder is claimed, so the mended command may use it; and joins the ranks.
-        training_arguments(Path(config.output_dir), run.passed_on(config))
+        training_arguments(Path(config.output_dir), run.trainer_arguments(config))
         return _train(config, sets, pool)
 
 
@@ -112,9 +112,9 @@ def _train(config: TrainConfig, sets: dict[str, Any], pool: Pool | None) -> Path
 
     # Paths may change between two starts of one run; what stands there may not, and is hashed.
     paths = {"train_file", "validation_file", "unlabelled_file", "teacher", "init_from"}
-    mutable_keys = run.FREE_TO_CHANGE | paths | (run.HARDWARE if config.resume_elsewhere else frozenset())
+    mutable_keys = run.MUTABLE_KEYS | paths | (run.HARDWARE if config.resume_elsewhere else frozenset())
     transient_files = frozenset({PREFLIGHT, trainer.METRICS})  # without a checkpoint they say of no run that it began
-    processes.tell_of_idle_gpus()
+    processes.warn_about_idle_gpus()
     with ranks.led(claim):
         finished = ranks.first(lambda: finish.finished(config))
         if ranks.same(finished is not None):
@@ -131,7 +131,15 @@ def _train(config: TrainConfig, sets: dict[str, Any], pool: Pool | None) -> Path
         _tell_of_cut(student, table)
         if config.teacher:
             ranks.first(lambda: _preflight(student, tables["validation"], Path(config.output_dir)))
-        return run.train(student, contract, config, table=table, validation=tables["validation"], teacher=keepable)
+        return run.train(
+            student,
+            contract,
+            config,
+            objectives=objectives,
+            table=table,
+            validation=tables["validation"],
+            teacher=keepable,
+        )
 
 
 def initial_adapters_identity(init_from: str | None) -> dict[str, str]:
@@ -142,7 +150,7 @@ def initial_adapters_identity(init_from: str | None) -> dict[str, str]:
 
 
 def _table(dataset: Any, teacher: StoredTeacher | None, *, trained_on: bool) -> PairTable:
-    from flipkd.training.batches import PairTable
+    from flipkd.data.pair_table import PairTable
 
     signal = teacher.signal(dataset, out_of_fold=trained_on) if teacher else None
     return PairTable(left=dataset["text1"][:], right=dataset["text2"][:], label=labels_of(dataset), teacher=signal)

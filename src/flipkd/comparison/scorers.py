@@ -24,7 +24,7 @@ from flipkd.student.contract import read_contract
 from flipkd.student.loading import load_student
 from flipkd.student.model import Student
 from flipkd.training.run import fresh_student
-from flipkd.training.trainer import METRICS, totals
+from flipkd.training.trainer import METRICS, read_totals
 
 
 def always_match(run: Run) -> dict[str, Split]:
@@ -116,7 +116,7 @@ def _trained(run: Run, teacher_folder: str | None) -> Student:
     config = run.train_config(teacher_folder)
     folder = train(config)
     run.matcher = folder.relative_to(run.config.output_dir).as_posix()
-    if rate := totals(Path(config.output_dir) / METRICS).get("train_samples_per_second"):
+    if rate := read_totals(Path(config.output_dir) / METRICS).get("train_samples_per_second"):
         run.cost["train_pairs_per_second"] = rate
     student, contract = load_student(folder)
     one = COMBINED if len(contract.score) > 1 else next(iter(contract.score))

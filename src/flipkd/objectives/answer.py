@@ -1,4 +1,4 @@
-"""Learning what to answer: from the labels, and from the teacher's probability of a match."""
+"""Objectives of the student's yes/no answer: from the labels, and from the teacher's probability of a match."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from flipkd.objectives.batch import MatchBatch, mean_or_zero
 def answer_cross_entropy(batch: MatchBatch) -> Tensor:
     """L_answer = mean over labelled pairs of -log softmax(z_i)[y_i], z_i [2] the logits of (no, yes), y_i the label.
 
-    Needs answers and label; pairs with an unknown label (-1) are left out, and none labelled gives 0. The answer in
-    words is the paper's (Li et al., ACL 2025, arXiv 2507.05617); the softmax over the two label words alone is ours.
+    Needs answers and label. Pairs with an unknown label (-1) are left out; the loss of no labelled pair is 0. The answer in
+    label words is the paper's (Li et al., ACL 2025, arXiv 2507.05617); the softmax over the two label words alone is ours.
     """
     answers, label = batch.require("answers"), batch.require("label")
     labelled = label >= 0
-    logits = answers.float().where(labelled[:, None], 0.0)  # what an unlabelled pair is answered has no say at all
+    logits = answers.float().where(labelled[:, None], 0.0)  # an unlabelled pair has no influence, not even by NaN
     return mean_or_zero(cross_entropy(logits, label.clamp(min=0), reduction="none"), labelled)
 
 
@@ -27,7 +27,7 @@ def bernoulli_kd(batch: MatchBatch, *, teacher_slope: float = 1.0, teacher_inter
 
     s_i = logit(yes) - logit(no), so p_i is the answer's own softmax; the teacher's log-odds are
     teacher_slope T_ii + teacher_intercept, its calibration, which a run fits on validation. Needs answers and the
-    teacher's pair scores or grid; labels are not looked at, so pairs without one teach too. 0 at a perfect match.
+    teacher's pair scores or grid; labels are not used, so unlabelled pairs count too. 0 at a perfect match.
     Raises ConfigError for a slope that is not above 0.
 
     Source: per-label binary distillation (Yang et al., ICCV 2023, arXiv 2308.06453), on the one label of a match.
@@ -40,8 +40,8 @@ def bernoulli_kd(batch: MatchBatch, *, teacher_slope: float = 1.0, teacher_inter
 def margin_mse(batch: MatchBatch, *, teacher_slope: float = 1.0, teacher_intercept: float = 0.0) -> Tensor:
     """L = mean over a positive i and a negative j of [ (s_i - s_j) - (t_i - t_j) ]^2, t the teacher's log-odds.
 
-    Positives and negatives are by label; s and t as in `bernoulli_kd`. Only gaps count: a constant added to all of s
-    changes nothing. A batch without both classes gives 0. Needs answers, label and the teacher's pair scores or grid.
+    Positives and negatives are by label; s and t as in `bernoulli_kd`. Only gaps count: adding a constant to all of s
+    changes nothing. The loss of a batch without both classes is 0. Needs answers, label and the teacher's pair scores or grid.
     Raises ConfigError for a slope that is not above 0.
 
     Source: margin-MSE (Hofstaetter et al., arXiv 2010.02666); comparing across the pairs of a batch, where it compares
@@ -55,9 +55,9 @@ def margin_mse(batch: MatchBatch, *, teacher_slope: float = 1.0, teacher_interce
 def pairwise_pref_kl(batch: MatchBatch, *, teacher_slope: float = 1.0, teacher_intercept: float = 0.0) -> Tensor:
     """L = mean over i != j of KL( Bernoulli(sigmoid(t_i - t_j)) || Bernoulli(sigmoid(s_i - s_j)) ), t the teacher's log-odds.
 
-    Which of two pairs is more of a match, and how sure the teacher is of it; s and t as in `bernoulli_kd`. Like
-    `margin_mse` it asks for gaps alone, but no gap that the teacher is sure of anyway dominates, and labels are not
-    looked at. One pair gives 0. Needs answers and the teacher's pair scores or grid. Raises ConfigError for a slope
+    It teaches which of two pairs is more likely a match, and how sure the teacher is; s and t as in `bernoulli_kd`. Like
+    `margin_mse` it uses gaps alone, but a very large gap of the teacher does not dominate, and labels are not
+    used. The loss of one pair is 0. Needs answers and the teacher's pair scores or grid. Raises ConfigError for a slope
     that is not above 0.
 
     Source: pairwise relevance distillation (Huang and Chen, EMNLP 2024, arXiv 2410.01383), whose two candidates belong
@@ -70,10 +70,10 @@ def pairwise_pref_kl(batch: MatchBatch, *, teacher_slope: float = 1.0, teacher_i
 
 
 def ranknet_distill(batch: MatchBatch) -> Tensor:
-    """L = mean over i, j with T_ii > T_jj of log(1 + e^{-(s_i - s_j)}): the teacher's order of the pairs, and no more.
+    """L = mean over i, j with T_ii > T_jj of log(1 + e^{-(s_i - s_j)}): the teacher's order of the pairs alone.
 
-    s as in `bernoulli_kd`; any increasing function of T gives the same loss. log 2 at equal scores; without two pairs
-    that the teacher tells apart it is 0. Needs answers and the teacher's pair scores or grid; labels are not looked at.
+    s as in `bernoulli_kd`; any increasing function of T gives the same loss. It is log 2 at equal scores, and 0 without two pairs
+    whose teacher scores differ. Needs answers and the teacher's pair scores or grid; labels are not used.
 
     Source: RankNet on a teacher's order for an LLM's yes (Sun et al., arXiv 2311.01555), there over the documents of
     one query; comparing across the pairs of a batch is ours.
@@ -83,14 +83,16 @@ def ranknet_distill(batch: MatchBatch) -> Tensor:
 
 
 def _bernoulli_kl(teacher: Tensor, student: Tensor) -> Tensor:
-    """KL( Bernoulli(sigmoid(teacher)) || Bernoulli(sigmoid(student)) ) for each entry of two tensors of log-odds."""
+    """Return KL( Bernoulli(sigmoid(teacher)) || Bernoulli(sigmoid(student)) ) for each entry of two tensors of log-odds."""
     probability = teacher.sigmoid()
     entropy = -(probability * logsigmoid(teacher) + (1 - probability) * logsigmoid(-teacher))
     return binary_cross_entropy_with_logits(student, probability, reduction="none") - entropy
 
 
 def teacher_log_odds(batch: MatchBatch, *, slope: float, intercept: float) -> Tensor:
-    """[N] the teacher's log-odds that each pair matches, slope T_ii + intercept. Raises ConfigError for a slope of 0 or less."""
+    """Return [N] the teacher's log-odds of a match, slope T_ii + intercept. Raises ConfigError unless slope is above 0."""
     if not slope > 0:
-        raise ConfigError(f"teacher_slope={slope}: must be above 0, or a higher score would mean less of a match")
+        raise ConfigError(
+            f"teacher_slope={slope}: must be above 0, because a higher teacher score must mean a more likely match"
+        )
     return slope * batch.teacher + intercept

@@ -30,17 +30,29 @@ _HINTS = {
     "teacher_left": "use a bi-encoder teacher, a cross-encoder gives pair scores only",
     "teacher_right": "use a bi-encoder teacher, a cross-encoder gives pair scores only",
     "teacher_pair": "score the pairs with a teacher first (flipkd teach), or give them a score column",
-    "left_id": "without ids of texts no two are known to be equal",
-    "right_id": "without ids of texts no two are known to be equal",
+    "left_id": "give the ids of the texts, equal for equal texts",
+    "right_id": "give the ids of the texts, equal for equal texts",
 }
+
+
+class MissingTensorError(ConfigError):
+    """An objective needs the tensor `name`, which its batch does not have."""
+
+    def __init__(self, name: str, available: list[str]) -> None:
+        super().__init__(name, available)  # the arguments, so that pickle can rebuild the error
+        self.name, self.available = name, available
+
+    def __str__(self) -> str:
+        return f"this objective needs {self.name}, which the batch does not have; it has {self.available}: {_HINTS[self.name]}"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class MatchBatch:
-    """N pairs as the student and the teacher see them; every tensor may be absent, asking for an absent one raises.
+    """Hold the student's and the teacher's values of N pairs; each tensor may be missing, and reading a missing one raises.
 
-    M right-hand texts: column i < N holds the right-hand text of pair i, columns from N on are further candidates
-    (M = N on one process). D is the width of the student's representation, d of the teacher's. Shapes are checked: ConfigError.
+    There are M right-hand texts: column i < N holds the right-hand text of pair i, columns from N on are further candidates
+    (M = N without a queue). D is the width of the student's embeddings, d that of the teacher's. Raises ConfigError for
+    shapes that do not agree.
 
     Examples:
         >>> import torch
@@ -60,11 +72,11 @@ class MatchBatch:
     right: Tensor | None = None
     """[M, D] unit length."""
     teacher_grid: Tensor | None = None
-    """[N, M] the teacher's similarity T_ij of text i on the left and text j on the right."""
+    """[N, M] the teacher's similarity T_ij of left-hand text i and right-hand text j."""
     teacher_pair: Tensor | None = None
-    """[N] the teacher's score of each pair; the diagonal of the grid when only that is given."""
+    """[N] the teacher's score of each pair. Without it `teacher` is the diagonal of the grid."""
     teacher_left: Tensor | None = None
-    """[N, d] the teacher's own vectors, of whatever width, unit length."""
+    """[N, d] the teacher's embeddings, unit length; d and D may differ."""
     teacher_right: Tensor | None = None
     """[M, d]"""
     left_id: Tensor | None = None
@@ -75,44 +87,42 @@ class MatchBatch:
     def __post_init__(self) -> None:
         rows, columns = self.shape
         if columns < rows:
-            raise ConfigError(f"a MatchBatch of {rows} pairs has {columns} right-hand texts: each pair needs its own")
+            raise ConfigError(
+                f"a MatchBatch of {rows} pairs has {columns} right-hand texts: give one for each pair, in the order of the pairs"
+            )
         if (self.left_id is None) != (self.right_id is None):
-            raise ConfigError("a MatchBatch has ids for one side only: give left_id and right_id, or neither")
+            raise ConfigError("a MatchBatch has the ids of one side only; give both left_id and right_id, or neither")
 
     @property
     def shape(self) -> tuple[int, int]:
-        """N and M; M is N when nothing in the batch says otherwise. Raises ConfigError when two tensors disagree."""
+        """Return (N, M); M is N when no tensor of the batch has that axis. Raises ConfigError when two tensors disagree."""
         sizes = {"2": 2}
         for name, axes in _AXES.items():
             tensor = getattr(self, name)
             if tensor is None:
                 continue
-            given = tuple(tensor.shape)
-            if len(given) != len(axes) or any(
-                sizes.setdefault(axis, size) != size for axis, size in zip(axes, given, strict=True)
+            shape = tuple(tensor.shape)
+            if len(shape) != len(axes) or any(
+                sizes.setdefault(axis, size) != size for axis, size in zip(axes, shape, strict=True)
             ):
                 known = ", ".join(f"{axis}={size}" for axis, size in sizes.items() if axis != "2")
                 raise ConfigError(
-                    f"MatchBatch.{name} has shape {list(given)}, allowed is [{', '.join(axes)}] ({known})"
+                    f"MatchBatch.{name} has shape {list(shape)}, allowed is [{', '.join(axes)}] ({known})"
                 )
         if "N" not in sizes:
-            raise ConfigError(
-                f"a MatchBatch needs a tensor that counts its pairs, such as left or label; got {self.given}"
-            )
+            raise ConfigError(f"a MatchBatch needs a tensor with an axis N, such as left or label; got {self.present}")
         return sizes["N"], sizes.get("M", sizes["N"])
 
     @property
-    def given(self) -> list[str]:
-        """Names of the tensors that are there."""
+    def present(self) -> list[str]:
+        """The names of the tensors that are not None."""
         return [field.name for field in fields(self) if getattr(self, field.name) is not None]
 
     def require(self, name: str) -> Tensor:
-        """The tensor of that name. Raises ConfigError saying what to do when the batch lacks it."""
+        """Return the tensor of that name. Raises MissingTensorError, a ConfigError, when the batch does not have it."""
         tensor: Tensor | None = getattr(self, name)
         if tensor is None:
-            raise ConfigError(
-                f"this objective needs {name}, which the batch lacks ({_HINTS[name]}); it has {self.given}"
-            )
+            raise MissingTensorError(name, self.present)
         return tensor
 
     @property
@@ -147,43 +157,43 @@ class MatchBatch:
         return answers[:, 1] - answers[:, 0]
 
     @property
-    def own(self) -> Tensor:
-        """[N, M] bool, the diagonal: the cell of each pair itself."""
-        device = getattr(self, self.given[0]).device
+    def pair_mask(self) -> Tensor:
+        """[N, M] bool, the diagonal: true for the cell of each pair, (a_i, b_i)."""
+        device = getattr(self, self.present[0]).device
         return torch.eye(*self.shape, dtype=torch.bool, device=device)
 
     @property
     def valid_mask(self) -> Tensor:
-        """[N, M] bool: the diagonal, and the cells (a_i, b_j) whose texts stand in no pair of the batch by repetition.
+        """[N, M] bool: false for the cells off the diagonal that are in-batch duplicates of a pair.
 
-        Off the diagonal a cell falls out when b_j equals b_i, a_j equals a_i or b_j equals a_i: two questions of one
-        answer are not negatives of each other. Without ids every cell is comparable.
+        A cell (a_i, b_j) is a duplicate when b_j equals b_i, a_j equals a_i or b_j equals a_i: two questions with one
+        answer are not negatives of each other. Without ids every cell is valid.
         """
-        own = self.own
+        pair_mask = self.pair_mask
         if self.left_id is None or self.right_id is None:
-            return torch.ones_like(own)
+            return torch.ones_like(pair_mask)
         rows = len(self.left_id)
         repeated = (self.right_id[:rows, None] == self.right_id) | (self.left_id[:, None] == self.right_id)
         repeated[:, :rows] |= self.left_id[:, None] == self.left_id
-        return own | ~repeated
+        return pair_mask | ~repeated
 
-    def labelled(self, value: int) -> Tensor:
-        """[N, M] bool: the cells whose two texts are those of a pair of the batch with this label, either way round.
+    def label_mask(self, value: int) -> Tensor:
+        """Return [N, M] bool: the cells whose two texts are those of a pair of the batch with this label, in either order.
 
-        A cell off the diagonal can hold the texts of a third pair. Without ids only the diagonal is known.
+        A cell off the diagonal can hold the texts of a third pair. Without ids only the diagonal is compared.
         """
         if self.label is None:
-            return torch.zeros_like(self.own)
-        named = self.label == value
-        found = self.own & named[:, None]
+            return torch.zeros_like(self.pair_mask)
+        has_label = self.label == value
+        mask = self.pair_mask & has_label[:, None]
         if self.left_id is None or self.right_id is None:
-            return found
-        sides = self.left_id, self.right_id[: len(named)]
+            return mask
+        sides = self.left_id, self.right_id[: len(has_label)]
         for first, second in (sides, sides[::-1]):
-            left = (self.left_id[:, None] == first) & named  # [N, N] text i on the left is the first of pair k
+            left = (self.left_id[:, None] == first) & has_label  # [N, N] text i on the left is the first of pair k
             right = second[:, None] == self.right_id  # [N, M] text j on the right is its second
-            found = found | (left.float() @ right.float() > 0)
-        return found
+            mask = mask | (left.float() @ right.float() > 0)
+        return mask
 
 
 def require_temperature(temperature: float) -> None:
@@ -192,16 +202,16 @@ def require_temperature(temperature: float) -> None:
         raise ConfigError(f"temperature={temperature}: must be above 0; 0.02 to 0.1 suits cosines")
 
 
-def mean_or_zero(terms: Tensor, counted: Tensor | None = None, weight: Tensor | None = None) -> Tensor:
-    """The mean of the terms, or of those in the mask `counted` of the same shape; of none it is 0, and backward works.
+def mean_or_zero(terms: Tensor, mask: Tensor | None = None, weight: Tensor | None = None) -> Tensor:
+    """Return the mean of the terms where `mask`, of the same shape, is true; the mean of no term is 0, with a gradient.
 
-    With weights of the same shape and at least 0, which need `counted`, it is the weighted mean.
-    A term that is not counted gets a gradient of 0, which its own slope must be finite to hand on: mask what goes into a
-    logarithm, root or softmax, not only what comes out.
+    With `weight`, of the same shape and at least 0, it is the weighted mean; `weight` needs `mask`.
+    A masked term gets a gradient of 0, which becomes NaN if the slope of the term is infinite: mask the input of a
+    logarithm, root or softmax, not only its output.
     """
-    if counted is None:
+    if mask is None:
         return terms.sum() / max(terms.numel(), 1)
     if weight is not None:
-        weight = where(counted, weight, 0.0)
-        return where(counted, terms * weight, 0.0).sum() / weight.sum().clamp(min=1e-12)
-    return where(counted, terms, 0.0).sum() / counted.sum().clamp(min=1)
+        weight = where(mask, weight, 0.0)
+        return where(mask, terms * weight, 0.0).sum() / weight.sum().clamp(min=1e-12)
+    return where(mask, terms, 0.0).sum() / mask.sum().clamp(min=1)

@@ -1,4 +1,4 @@
-"""Learning the teacher's view of the whole batch: whom each text resembles, and how much more than the others."""
+"""Objectives of the grid of a batch: the teacher's similarity of each left-hand text to each right-hand text."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def in_batch_kl(
     """L_dist = mean over rows i of KL( softmax_j(T_ij / tau_t) || softmax_j(S_ij / tau_s) ); columns alike, averaged.
 
     S [N, M] student's, T [N, M] teacher's similarities; needs left, right and teacher_grid. Cells that are not
-    `valid_mask` are in neither softmax. A row with fewer than two cells is left out, since a softmax over one
-    candidate is constant; a direction without rows counts as 0. It is the true divergence, 0 at a perfect match, and
-    takes no factor tau^2: that suits temperatures above 1, and at 0.05 it would shrink the gradient 400 times.
+    `valid_mask` are in neither softmax. A row with fewer than two cells is left out, because a softmax over one
+    candidate is constant; a direction without rows counts as 0. It is the true divergence, 0 at a perfect match, without
+    a factor tau^2, which suits temperatures above 1: at 0.05 it would make the gradient 400 times smaller.
     Cosines need temperatures of about 0.02 to 0.1; at 1 their softmax is almost flat.
     Raises ConfigError for a temperature that is not above 0.
 
@@ -45,22 +45,22 @@ def score_mse(batch: MatchBatch) -> Tensor:
     """L = mean over pairs of (S_ii - T_ii)^2 + mean over the other cells of (S_ij - T_ij)^2.
 
     S [N, M] student's, T [N, M] teacher's similarities; needs left, right and the teacher's grid or pair scores, in the
-    range of cosines. The two means are apart because a pair is one cell of M in its row. Only `valid_mask` cells count;
+    range of cosines. There are two means because a pair is one cell of M in its row. Only `valid_mask` cells count;
     with pair scores alone the second mean is 0. Unlike `in_batch_kl` it teaches how close two texts are, not only which
-    of several is closest: a constant added to S costs.
+    of several is closest: adding a constant to S changes the loss.
 
     Source: regression of the teacher's score on the student's dot product (Barkan et al., AAAI 2020, arXiv 1908.05161);
     the cells off the diagonal are ours.
     """
-    teacher, usable = scored_cells(batch)
+    teacher, valid_mask = scored_cells(batch)
     gap = (batch.similarity - teacher).square()
-    return mean_or_zero(gap, usable & batch.own) + mean_or_zero(gap, usable & ~batch.own)
+    return mean_or_zero(gap, valid_mask & batch.pair_mask) + mean_or_zero(gap, valid_mask & ~batch.pair_mask)
 
 
-def _row_kl(student: Tensor, teacher: Tensor, usable: Tensor) -> Tensor:
-    chosen = usable.sum(dim=1) > 1
-    usable = usable | ~chosen[:, None]  # the softmax of a row without any cell would be NaN
-    log_student = log_softmax(student.masked_fill(~usable, -float("inf")), dim=1)
-    log_teacher = log_softmax(teacher.masked_fill(~usable, -float("inf")), dim=1)
-    gap = where(usable, log_teacher - log_student, 0.0)  # -inf minus -inf in the masked cells
-    return mean_or_zero((log_teacher.exp() * gap).sum(dim=1), chosen)
+def _row_kl(student: Tensor, teacher: Tensor, valid_mask: Tensor) -> Tensor:
+    kept_rows = valid_mask.sum(dim=1) > 1
+    valid_mask = valid_mask | ~kept_rows[:, None]  # the softmax of a row without any cell would be NaN
+    log_student = log_softmax(student.masked_fill(~valid_mask, -float("inf")), dim=1)
+    log_teacher = log_softmax(teacher.masked_fill(~valid_mask, -float("inf")), dim=1)
+    gap = where(valid_mask, log_teacher - log_student, 0.0)  # -inf minus -inf in the masked cells
+    return mean_or_zero((log_teacher.exp() * gap).sum(dim=1), kept_rows)

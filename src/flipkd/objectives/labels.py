@@ -1,6 +1,6 @@
-"""Learning similarities from the labels alone: what the readout gains without a teacher, to set against the others.
+"""Objectives of the similarities that use the labels alone: baselines that show the gain of the teacher.
 
-S [N, M] are the student's similarities. The teacher is not looked at.
+S [N, M] are the student's similarities. The teacher's values are not used.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ def cosent(batch: MatchBatch, *, temperature: float = 0.05) -> Tensor:
     """L = log( 1 + sum over positives i, negatives j of e^{(S_jj - S_ii) / tau} ), positives and negatives by label.
 
     The loss that fine-tunes the teachers by default, on the student's similarities. Pairs with an unknown label are left
-    out; without both classes it is 0. Needs left, right and label. Raises ConfigError for a temperature that is not
-    above 0.
+    out; the loss of a batch without both classes is 0. Needs left, right and label.
+    Raises ConfigError for a temperature that is not above 0.
 
     Source: CoSENT as in sentence-transformers (its scale of 20 is 1 / tau); discussed in AnglE, arXiv 2309.12871.
     """
@@ -31,9 +31,9 @@ def info_nce(batch: MatchBatch, *, temperature: float = 0.05) -> Tensor:
     """L = mean over positives i of -log( e^{S_ii / tau} / sum over j of e^{S_ij / tau} ); columns alike, averaged.
 
     Positives are by label; only `valid_mask` cells are in the sum, and a row with fewer than two is left out, as is a
-    column. All other texts of the batch count as negatives, which in questions and answers they often are not: with a
-    teacher, `margin_angular` with margins of 0 leaves out those that it calls close. Needs left, right and label. Raises
-    ConfigError for a temperature that is not above 0.
+    column. All other texts of the batch count as negatives, which is often wrong for questions and answers: with a
+    teacher, `margin_angular` with margins of 0 leaves out the texts that the teacher finds close. Needs left, right and label.
+    Raises ConfigError for a temperature that is not above 0.
 
     Source: van den Oord et al., arXiv 1807.03748; in both directions it is sentence-transformers'
     MultipleNegativesSymmetricRankingLoss.
@@ -41,11 +41,11 @@ def info_nce(batch: MatchBatch, *, temperature: float = 0.05) -> Tensor:
     require_temperature(temperature)
     positive, similarity, valid_mask = batch.require("label") == 1, batch.similarity / temperature, batch.valid_mask
     count = len(positive)
-    rows = _own_cross_entropy(similarity, valid_mask, positive)
-    return (rows + _own_cross_entropy(similarity.T[:count], valid_mask.T[:count], positive)) / 2
+    rows = _diagonal_cross_entropy(similarity, valid_mask, positive)
+    return (rows + _diagonal_cross_entropy(similarity.T[:count], valid_mask.T[:count], positive)) / 2
 
 
-def _own_cross_entropy(logits: Tensor, usable: Tensor, positive: Tensor) -> Tensor:
-    chosen = positive & (usable.sum(dim=1) > 1)
-    logs = log_softmax(logits.masked_fill(~usable, -float("inf")), dim=1)  # the own cell is always usable
-    return mean_or_zero(-logs.diagonal(), chosen)
+def _diagonal_cross_entropy(logits: Tensor, valid_mask: Tensor, positive: Tensor) -> Tensor:
+    kept_rows = positive & (valid_mask.sum(dim=1) > 1)
+    logs = log_softmax(logits.masked_fill(~valid_mask, -float("inf")), dim=1)  # the diagonal is always valid
+    return mean_or_zero(-logs.diagonal(), kept_rows)

@@ -1,4 +1,4 @@
-"""The dual threshold: which cells of the grid are learnt from as positives or negatives, and how far each is trusted."""
+"""The dual threshold: selects the cells of the grid that are positives or negatives, and their weights."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ OFF_DIAGONAL = ["both", "negatives", "none"]
 
 
 def scored_cells(batch: MatchBatch) -> tuple[Tensor, Tensor]:
-    """The teacher's values [N, M], and the cells [N, M] bool in which they may be used.
+    """Return the teacher's values [N, M] and a mask [N, M] of the cells in which they may be used.
 
-    With a grid these are the comparable cells; a pair's own cell holds its pair score where there is one, which may be
-    more honest than the grid of a teacher that was fine-tuned on the pair. With pair scores only they are the diagonal:
-    off it the teacher has said nothing, and row i merely repeats its own score.
+    With a grid the mask is `valid_mask`; the diagonal has the pair scores where they are given, which may be more
+    honest than the grid of a teacher that was fine-tuned on the pairs. With pair scores only the mask is the diagonal:
+    the teacher gave no value for the other cells, and row i repeats the score of pair i.
     """
     if batch.teacher_grid is not None:
-        return where(batch.own, batch.teacher[:, None], batch.teacher_similarity), batch.valid_mask
-    return batch.teacher[:, None].expand(batch.shape), batch.own
+        return where(batch.pair_mask, batch.teacher[:, None], batch.teacher_similarity), batch.valid_mask
+    return batch.teacher[:, None].expand(batch.shape), batch.pair_mask
 
 
 def dual_threshold(
@@ -34,25 +34,25 @@ def dual_threshold(
     theta_off_neg: float | None = None,
     trust: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """Positive cells, T_ij >= theta_pos, and negative cells, T_ij <= theta_neg, both [N, M] bool; the rest is ignored.
+    """Positive cells, T_ij >= theta_pos, and negative cells, T_ij <= theta_neg, both [N, M] bool; other cells are in neither.
 
-    A known label must agree, also where a cell off the diagonal holds the texts of another pair of the batch; so a
-    labelled pair that the teacher contradicts is in neither. Only cells that `scored_cells` allows are considered. Both
+    A known label must agree, also where a cell off the diagonal has the texts of another pair of the batch; so a
+    labelled pair that the teacher contradicts is in neither. Only cells in the mask of `scored_cells` count. Both
     None is the ablation without the filter: on the diagonal the label alone decides (unknown is in neither). With
-    `trust` the label decides as well, and the thresholds judge the unlabelled pairs alone.
+    `trust` the label decides as well, and the thresholds apply to unlabelled pairs only.
 
-    Cells off the diagonal: "both" judges them by theta_off_pos and theta_off_neg, and where one is None by that of the
-    pairs (without the filter all are negative); "negatives" takes those up to theta_off_neg as negatives, None means
-    all, and none as a positive; "none" leaves them out.
+    Cells off the diagonal: "both" applies theta_off_pos and theta_off_neg, or the threshold of the pairs where one is
+    None (without the filter all are negative); "negatives" takes those up to theta_off_neg as negatives (None: all) and
+    none as positives; "none" leaves them out.
     Raises ConfigError unless theta_neg < theta_pos, or both are None (which needs label); the same off the diagonal.
 
     The filter with a lower bound for positives and an upper bound for negatives is the paper's (Li et al., ACL 2025,
     arXiv 2507.05617); applying it off the diagonal, the agreement with the label, and trust are ours.
     """
-    pairs = _ordered(theta_pos, theta_neg)
-    bounds = _bounds_off(off_diagonal, pairs, theta_off_pos, theta_off_neg)
-    teacher, usable = scored_cells(batch)
-    own = batch.own
+    pairs = _pair_bounds(theta_pos, theta_neg)
+    bounds = _off_diagonal_bounds(off_diagonal, pairs, theta_off_pos, theta_off_neg)
+    teacher, valid_mask = scored_cells(batch)
+    pair_mask = batch.pair_mask
     if pairs is None:
         label = batch.require("label")[:, None]
         positive, negative = label == 1, label == 0
@@ -61,36 +61,39 @@ def dual_threshold(
         if trust and batch.label is not None:
             label = batch.label[:, None]
             positive, negative = where(label < 0, positive, label == 1), where(label < 0, negative, label == 0)
-    positive, negative = where(own, positive, teacher >= bounds[0]), where(own, negative, teacher <= bounds[1])
-    return usable & positive & ~batch.labelled(0), usable & negative & ~batch.labelled(1)
+    positive, negative = (
+        where(pair_mask, positive, teacher >= bounds[0]),
+        where(pair_mask, negative, teacher <= bounds[1]),
+    )
+    return valid_mask & positive & ~batch.label_mask(0), valid_mask & negative & ~batch.label_mask(1)
 
 
-def trust_in_class(batch: MatchBatch, positive: Tensor, *, log_odds: Tensor) -> Tensor:
-    """[N, M] on the diagonal the teacher's probability of the class that a pair is in, elsewhere 1.
+def class_probability(batch: MatchBatch, positive: Tensor, *, log_odds: Tensor) -> Tensor:
+    """Return [N, M]: the teacher's probability of the class of each pair on the diagonal, 1 elsewhere.
 
-    positive: [N, M] bool, the others count as negative; log_odds: [N] of a match. What holds for pairs does not hold for
-    two texts at random, which match more rarely.
+    positive: [N, M] bool, the other cells count as negative; log_odds: [N] of a match. The calibration of pairs is not
+    valid for random texts, which match more rarely.
     """
     probability = where(positive.diagonal(), log_odds.sigmoid(), (-log_odds).sigmoid())
-    return where(batch.own, probability[:, None], 1.0)
+    return where(batch.pair_mask, probability[:, None], 1.0)
 
 
-def _ordered(theta_pos: float | None, theta_neg: float | None) -> tuple[float, float] | None:
-    """The pairs' bounds, None without the filter."""
+def _pair_bounds(theta_pos: float | None, theta_neg: float | None) -> tuple[float, float] | None:
+    """Return the bounds of the pairs, None without the filter."""
     if theta_pos is None and theta_neg is None:
         return None
     if theta_pos is None or theta_neg is None or not theta_neg < theta_pos:
         raise ConfigError(
-            f"theta_pos={theta_pos}, theta_neg={theta_neg}: theta_neg must lie below theta_pos, "
-            "or both be null to learn from labels without the filter"
+            f"theta_pos={theta_pos}, theta_neg={theta_neg}: theta_neg must be below theta_pos, "
+            "or both null to learn from the labels without the filter"
         )
     return theta_pos, theta_neg
 
 
-def _bounds_off(
+def _off_diagonal_bounds(
     mode: str, pairs: tuple[float, float] | None, lower: float | None, upper: float | None
 ) -> tuple[float, float]:
-    """The bounds off the diagonal, infinite where nothing bounds or nothing is taken."""
+    """Return the bounds off the diagonal; they are infinite where all cells or none are selected."""
     if mode not in OFF_DIAGONAL:
         raise ConfigError(f"off_diagonal={mode!r} is unknown; {nearest(str(mode), OFF_DIAGONAL)}")
     if mode == "none":
@@ -101,7 +104,7 @@ def _bounds_off(
     upper = math.inf if upper is None else upper
     if not upper < lower and lower < math.inf:
         raise ConfigError(
-            f"off the diagonal negatives would reach up to {upper} and positives down to {lower}: theta_off_neg must lie "
+            f"off the diagonal cells up to {upper} would be negative and cells from {lower} positive: theta_off_neg must be "
             "below theta_off_pos"
         )
     return lower, upper

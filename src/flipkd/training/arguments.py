@@ -1,4 +1,4 @@
-"""Fields of transformers' TrainingArguments as a user gives them, with what flipkd fixes and what it refuses."""
+"""Builds transformers' TrainingArguments from a user's fields, with those that flipkd fixes or refuses."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from flipkd.errors import ConfigError, nearest
 from flipkd.training import processes
 
 REFUSED = "transformers refuses the training arguments"
-MEASURES = "flipkd measures the finished matcher on validation, and nothing on the way"
-RESUMES = "the same command goes on from its last checkpoint by itself, with all that belongs to it"
-BATCHES = "flipkd makes the batches itself, pairs of like length together, by the setting seed"
-MODULE = "it is for a model of transformers, and what is trained here is a module around one"
-UPLOADS = "flipkd uploads nothing; give the finished folder to the hub yourself"
-# Fields of TrainingArguments that crash here or do nothing, and why; other values than transformers' default are refused.
+MEASURES = "flipkd measures the finished matcher on validation, and does not evaluate during training"
+RESUMES = "the same command resumes from its last checkpoint, with the complete state"
+BATCHES = "flipkd makes the batches itself, grouped by length, with the setting seed"
+MODULE = "it needs a model of transformers, and flipkd trains a module around one"
+UPLOADS = "flipkd uploads nothing; upload the finished folder to the hub yourself"
+# Fields of TrainingArguments that crash or have no effect here, with the reason; only transformers' default is allowed.
 NOT_HERE = {
     **dict.fromkeys(("eval_strategy", "eval_steps", "eval_delay", "eval_on_start", "do_eval", "do_predict"), MEASURES),
     **dict.fromkeys(("eval_do_concat_batches", "eval_use_gather_object", "eval_accumulation_steps"), MEASURES),
@@ -35,15 +35,13 @@ NOT_HERE = {
     **dict.fromkeys(("use_cache", "optim_target_modules"), MODULE),
     **dict.fromkeys(("push_to_hub", "hub_token", "hub_private_repo", "hub_model_id", "hub_strategy"), UPLOADS),
     **dict.fromkeys(("hub_always_push", "hub_revision"), UPLOADS),
-    **dict.fromkeys(
-        ("torch_compile", "torch_compile_backend", "torch_compile_mode"), "take the setting torch_compile"
-    ),
+    **dict.fromkeys(("torch_compile", "torch_compile_backend", "torch_compile_mode"), "use the setting torch_compile"),
     "local_rank": "the launcher sets it",
 }
 
 
 def training_arguments(output_dir: Path, arguments: Mapping[str, Any]) -> TrainingArguments:
-    """TrainingArguments with what flipkd fixes. Raises ConfigError for a field that transformers does not have."""
+    """Return TrainingArguments with the fields that flipkd fixes. Raises ConfigError for an unknown or refused field."""
     fields = sorted(TrainingArguments.__dataclass_fields__)
     for name in arguments:
         if name not in fields:
@@ -62,7 +60,7 @@ def training_arguments(output_dir: Path, arguments: Mapping[str, Any]) -> Traini
     defaults = {
         "dataloader_pin_memory": torch.cuda.is_available(),
         "save_strategy": "steps",
-        "disable_tqdm": False,  # transformers would tie the progress bar to its log level
+        "disable_tqdm": False,  # otherwise transformers' log level decides
     } | processes.defaults()
     processes.refuse_sharding(arguments)
     try:
@@ -72,13 +70,13 @@ def training_arguments(output_dir: Path, arguments: Mapping[str, Any]) -> Traini
     processes.require_joined(checked)
     if (checked.activation_checkpointing_kwargs or {}).get("use_reentrant"):
         raise ConfigError(
-            "training_arguments.activation_checkpointing_kwargs.use_reentrant cannot be true: the gradients of the texts' "
-            "vectors would be lost on the way; leave it out"
+            "training_arguments.activation_checkpointing_kwargs.use_reentrant cannot be true: the texts' embeddings would "
+            "get no gradients; leave it out"
         )
     _require_loader(checked)
     _require_optimizer(checked)
     _require_schedule(checked)
-    checked._n_gpu = min(checked.n_gpu, 1)  # with more the Trainer would copy the module, whose hooks stay behind
+    checked._n_gpu = min(checked.n_gpu, 1)  # with more GPUs the Trainer would copy the module without its hooks
     return checked
 
 
@@ -92,12 +90,12 @@ def _require_loader(checked: TrainingArguments) -> None:
         if getattr(checked, name) and not checked.dataloader_num_workers:
             raise ConfigError(f"training_arguments.{name} needs training_arguments.dataloader_num_workers above 0")
     if checked.save_strategy == "best":
-        raise ConfigError(f"training_arguments.save_strategy cannot be best: {MEASURES}; take steps, epoch or no")
+        raise ConfigError(f"training_arguments.save_strategy cannot be best: {MEASURES}; allowed: steps, epoch, no")
 
 
 def _require_optimizer(checked: TrainingArguments) -> None:
-    """Make the optimizer once, over one number: a package that is missing or an argument it does not know shows here."""
-    if "lomo" in checked.optim:  # it cannot be made without the model
+    """Build the optimizer once over one number. Raises ConfigError for a missing package or an unknown argument."""
+    if "lomo" in checked.optim:  # needs the model
         return
     try:
         kind, settings = Trainer.get_optimizer_cls_and_kwargs(checked)

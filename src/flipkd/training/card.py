@@ -1,4 +1,4 @@
-"""The model card of a matcher folder, in the field's format."""
+"""The model card of a matcher folder, in the format of the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ teacher = {what} of the small encoder in `teacher/`: made from {name} (licence: 
 SCORES = {"bi_encoder": "the cosine", "cross_encoder": "the logit"}
 
 
-def with_decisions(card: str, contract: ScoreContract, *, metrics: Mapping[str, float]) -> str:
-    """The card with what it says of decisions put anew, at its end where it said nothing."""
+def replace_decisions(card: str, contract: ScoreContract, *, metrics: Mapping[str, float]) -> str:
+    """Return the card with its section of decisions replaced, or appended where it has none."""
     section = _decisions(contract, metrics=metrics)
     return MARKED.sub(lambda _: section, card) if MARKED.search(card) else f"{card}\n{section}\n"
 
@@ -89,7 +89,7 @@ def model_card(
     metrics: Mapping[str, float],
     teacher: Mapping[str, str | None] | None = None,
 ) -> str:
-    """README.md with the hub's metadata block; every figure comes from this run, and equal runs have equal cards.
+    """Return README.md with the hub's metadata block; every figure is from this run, and equal runs have equal cards.
 
     `teacher`: name and licence of what the kept teacher was made from.
     """

@@ -1,4 +1,4 @@
-"""Checkpoints that count only when complete: a manifest is written last, and resuming checks it."""
+"""Manifests of checkpoints: written after all other files, checked when a run resumes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NAME = re.compile(r"^checkpoint-(\d+)$")
 
 
 class CheckpointManifests(TrainerCallback):  # type: ignore[misc]  # transformers has no types here
-    """Seals each checkpoint once transformers has written all of it, and then keeps the newest `keep`; None: all."""
+    """Writes the manifest of each checkpoint after transformers has saved it, and keeps the newest `keep` (None: all)."""
 
     def __init__(self, keep: int | None = None) -> None:
         self.keep = keep
@@ -36,9 +36,9 @@ class CheckpointManifests(TrainerCallback):  # type: ignore[misc]  # transformer
 def remove_old(output_dir: Path, *, step: int, keep: int) -> None:
     """Remove the checkpoints before the newest `keep` sealed ones up to `step`.
 
-    Transformers would go by the time of change, and remove the newest when the clock was set back.
+    Transformers sorts by modification time, and would remove the newest after the clock was set back.
     """
-    earlier = [(number, folder) for number, folder in _numbered(output_dir) if number <= step]
+    earlier = [(number, folder) for number, folder in _checkpoints_newest_first(output_dir) if number <= step]
     sealed = [number for number, folder in earlier if (folder / MANIFEST).exists()]
     for number, folder in earlier:
         if sealed[keep - 1 :] and number < sealed[keep - 1]:
@@ -46,32 +46,32 @@ def remove_old(output_dir: Path, *, step: int, keep: int) -> None:
 
 
 class GivenIntervals(TrainerCallback):  # type: ignore[misc]
-    """Keeps the intervals of logging and saving that are given now, where transformers takes those of the checkpoint."""
+    """Restores the given intervals of logging and saving, which transformers replaces by those of the checkpoint."""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_unused: Any) -> None:
-        """Put them into the state that was read back."""
+        """Set them in the state that was loaded from the checkpoint."""
         state.compute_steps(args, state.max_steps)
 
 
-def is_last(checkpoint: Path) -> bool:
-    """Whether no step is left after it."""
+def is_final_checkpoint(checkpoint: Path) -> bool:
+    """Return whether no step is left after this checkpoint."""
     state = read_json(checkpoint / "trainer_state.json")
     return bool(state["global_step"] >= state["max_steps"])
 
 
 def checkpoint_to_resume(output_dir: Path) -> Path | None:
-    """The newest valid checkpoint as rank 0 finds it, the same on all ranks."""
+    """Return the newest valid checkpoint that rank 0 finds, the same on all ranks; None without one."""
     found = ranks.first(lambda: last_valid_checkpoint(output_dir))
     step = ranks.same(-1 if found is None else int(found.name.rpartition("-")[2]))
     return None if step < 0 else output_dir / f"checkpoint-{step}"
 
 
 def last_valid_checkpoint(output_dir: Path) -> Path | None:
-    """The newest checkpoint whose manifest matches; transformers itself takes the highest number and checks nothing.
+    """Return the newest checkpoint whose manifest matches; transformers takes the highest number and checks nothing.
 
-    Every checkpoint that is passed over is logged with its reason.
+    Every skipped checkpoint is logged with the reason.
     """
-    for _, folder in _numbered(output_dir):
+    for _, folder in _checkpoints_newest_first(output_dir):
         try:
             check_manifest(folder)
         except ArtefactError as error:
@@ -81,7 +81,7 @@ def last_valid_checkpoint(output_dir: Path) -> Path | None:
     return None
 
 
-def _numbered(output_dir: Path) -> list[tuple[int, Path]]:
-    """(Step, folder) of every checkpoint, the highest step first."""
+def _checkpoints_newest_first(output_dir: Path) -> list[tuple[int, Path]]:
+    """Return (step, folder) of every checkpoint, the highest step first."""
     numbered = [(int(found.group(1)), p) for p in output_dir.glob("checkpoint-*") if (found := NAME.match(p.name))]
     return sorted(numbered, reverse=True)

@@ -1,4 +1,4 @@
-"""From a trained student to a matcher folder: validation chooses the score, its calibration and its threshold."""
+"""Makes a matcher folder of a trained student: validation chooses the score, its calibration and its threshold."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from flipkd.config import TrainConfig
+from flipkd.data.pair_table import PairTable
 from flipkd.evaluate.calibration import AUTO, fit_calibration
 from flipkd.evaluate.combine import weighted_sum
 from flipkd.evaluate.decisions import one_decision
@@ -21,15 +22,14 @@ from flipkd.student.contract import KeptTeacher, ScoreContract
 from flipkd.student.golden import golden_pair
 from flipkd.student.model import Student
 from flipkd.student.scoring import score_pairs
-from flipkd.training.batches import PairTable
 from flipkd.training.card import model_card
-from flipkd.training.readouts import KeepableTeacher, chosen, final_line
+from flipkd.training.readouts import KeepableTeacher, choose_readouts, summary_line
 from flipkd.training.trainer import METRICS
 
 logger = logging.getLogger(__name__)
 MATCHER = "matcher"
 VALIDATION = "validation.json"  # metrics of the finished matcher
-CHANCE = 0.55  # of ROC AUC, where a coin has 0.5
+CHANCE = 0.55  # ROC AUC below which a warning is logged; chance is 0.5
 
 
 def finish(
@@ -41,9 +41,10 @@ def finish(
     return_embeddings: bool,
     teacher: Callable[[], KeepableTeacher] | None = None,
 ) -> Path:
-    """Score, calibration and threshold from validation, then the matcher folder, whole or not at all.
+    """Choose score, calibration and threshold on validation, and write the matcher folder atomically; return its path.
 
-    `teacher` is called when the matcher keeps it: where its score beside the student's is best (`keep_teacher`).
+    `teacher` loads the teacher; it is called when the matcher keeps it, because a sum with its score is the best
+    (`keep_teacher`).
     """
     labelled = np.flatnonzero(validation.label >= 0).tolist()
     labels = validation.label[labelled]
@@ -59,9 +60,9 @@ def finish(
     seconds = (time.perf_counter() - start) / max(len(labelled), 1)
     if teacher is not None and validation.teacher is not None:
         found["teacher"] = validation.teacher.pair_scores()[labelled]
-    choice = chosen(found, labels, config)
+    choice = choose_readouts(found, labels, config)
     kept = teacher() if teacher is not None and "teacher" in choice.parts else None
-    scores = weighted_sum(found, choice.weights).astype(np.float32)  # as a matcher gives them
+    scores = weighted_sum(found, choice.weights).astype(np.float32)  # the dtype of a matcher's scores
     calibration = fit_calibration(scores, labels, method=AUTO if choice.parts == ("answer",) else "sigmoid")
     threshold = best_threshold(scores, labels).value
     contract = contract.model_copy(
@@ -91,12 +92,12 @@ def finish(
         student.save(temporary, contract)
         card = model_card(config, contract, metrics=metrics, teacher=kept.source if kept else None)
         write_text(temporary / "README.md", card)
-    logger.warning(final_line(choice, kept, seconds=seconds, texts=texts))
+    logger.warning(summary_line(choice, kept, seconds=seconds, texts=texts))
     return folder
 
 
 def finished(config: TrainConfig) -> Path | None:
-    """The matcher folder when this run has been finished before."""
+    """Return the matcher folder if this run was finished before, else None. Raises ArtefactError for a damaged one."""
     folder = Path(config.output_dir) / MATCHER
     if not folder.exists():
         return None

@@ -1,4 +1,4 @@
-"""How strongly each objective pulls on the weights: the norm of its own gradient, at steps that are logged."""
+"""The norm of the gradient of each objective, at the steps that are logged."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ logger = logging.getLogger(__name__)
 
 
 class GradientNorms(TrainerCallback):  # type: ignore[misc]  # transformers has no types here
-    """Has the module measure the first batch of each step that is logged; not where steps are replayed as CUDA graphs."""
+    """Makes the module measure the first batch of each logged step; has no effect with CUDA graphs."""
 
     def __init__(self, module: DistillationModule) -> None:
         self.module = module
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_unused: Any) -> None:
-        """Say where nothing will be measured."""
+        """Warn when nothing will be measured."""
         if self.module.graphed is not None:
             logger.warning("log_gradient_norms has no effect where steps run as CUDA graphs")
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_unused: Any) -> None:
-        """Before the batches of a step."""
+        """Request the measurement if this step will be logged."""
         logged = (state.global_step + 1) % state.logging_steps == 0
         self.module.measure_gradients = logged and self.module.graphed is None
 
 
 def gradient_norms(terms: Sequence[Tensor], parameters: Sequence[nn.Parameter]) -> Tensor:
-    """[K] the norm of each of K terms' gradient with respect to all parameters; no `grad` is touched.
+    """Return [K] the norm of the gradient of each of K terms with respect to all parameters; no `grad` is changed.
 
-    One pass backward per term; the terms' graph stays for the pass that trains. Of several ranks it is the norm of the
-    mean of their gradients, as that which trains is; all must ask at once.
+    It takes one backward pass per term and keeps the graph for the training pass. With several ranks it is the norm of
+    the mean of their gradients, like the gradient that trains; all ranks must call it together.
     """
     return torch.stack([torch.linalg.vector_norm(_gradient(term, parameters)) for term in terms])
 
@@ -48,8 +48,8 @@ def _gradient(term: Tensor, parameters: Sequence[nn.Parameter]) -> Tensor:
     if term.requires_grad:
         with torch.autocast(term.device.type, enabled=False):
             found = torch.autograd.grad(term, parameters, retain_graph=True, allow_unused=True)
-    whole = [torch.zeros_like(p) if one is None else one for p, one in zip(parameters, found, strict=True)]
-    flat = torch.cat([one.detach().flatten().float() for one in whole])
+    gradients = [torch.zeros_like(p) if one is None else one for p, one in zip(parameters, found, strict=True)]
+    flat = torch.cat([gradient.detach().flatten().float() for gradient in gradients])
     if dist.is_initialized() and dist.get_world_size() > 1:
         dist.all_reduce(flat)
         flat /= dist.get_world_size()

@@ -1,8 +1,8 @@
-"""The forward and backward pass of a step replayed as a CUDA graph: one launch instead of thousands.
+"""CUDA graphs of the forward and backward pass of a step: one launch instead of thousands.
 
-A step of a small model is a few thousand kernels of some microseconds, and launching one costs the host about as long as
-it runs or longer. A graph is recorded once per shape of the batch and replayed for every batch of that shape, so shapes
-must be few: `rows.pack` rounds them up. Nothing in a recorded step may read a device value or depend on one in its shapes.
+A step of a small model is a few thousand kernels of some microseconds, and the launch of a kernel takes the host as long as
+the kernel or longer. A graph is recorded once per shape of the batch and replayed for every batch of that shape, so shapes
+must be few: `rows.pack` rounds them up. A recorded step must not read a device value, nor have shapes that depend on one.
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ import torch
 from torch import Tensor, nn
 
 logger = logging.getLogger(__name__)
-FIRST_EAGER = 1  # batches of a shape that run as usual: they warm up kernels, and a rare shape is not worth a graph
-MOST_GRAPHS = 48  # each holds memory for the gradients of all adapters
+FIRST_EAGER = (
+    1  # batches of a shape that run without a graph: they warm up kernels, and a rare shape is not worth a graph
+)
+MAX_GRAPHS = 48  # each holds memory for the gradients of all adapters
 Step = Callable[[dict[str, Tensor]], tuple[Tensor, ...]]
 
 
 class Recording(Protocol):
-    """A recorded step: outputs and gradients are the same tensors after each `replay`, with new values."""
+    """A recorded step; each `replay` overwrites the values of the tensors in `outputs` and `gradients`."""
 
     outputs: tuple[Tensor, ...]
     gradients: Sequence[Tensor | None]
@@ -36,11 +38,11 @@ class GraphRecording:
 
     def __init__(self, step: Step, batch: Mapping[str, Tensor], parameters: Sequence[nn.Parameter], pool: Any) -> None:
         self.inputs = {name: tensor.clone() for name, tensor in batch.items()}
-        aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        aside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(aside):  # autograd's nodes of the parameters must not belong to the default stream
+        side_stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        side_stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side_stream):  # autograd's nodes of the parameters must not be on the default stream
             self._run(step, parameters)
-        torch.cuda.current_stream().wait_stream(aside)
+        torch.cuda.current_stream().wait_stream(side_stream)
         self.graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self.graph, pool=pool):
             self.outputs, self.gradients = self._run(step, parameters)
@@ -53,21 +55,21 @@ class GraphRecording:
         return tuple(output.detach() for output in outputs), gradients
 
     def replay(self, batch: Mapping[str, Tensor]) -> None:
-        """Copy the batch to where the graph reads, and run it."""
+        """Copy the batch to the inputs of the graph, and run the graph."""
         for name, own in self.inputs.items():
             own.copy_(batch[name], non_blocking=True)
         self.graph.replay()
 
 
 class GraphedStep:
-    """Calls `step(batch)`, after the first batch of each shape through CUDA graphs; gradients reach `parameters`.
+    """Calls `step(batch)`, from the second batch of each shape through a CUDA graph; gradients reach `parameters`.
 
-    step: tensors by name -> tensors, of which the first is the loss. `release` frees what an earlier step left
-    behind. A step that cannot be recorded runs as usual from then on, with one warning.
+    step: tensors by name -> tensors, of which the first is the loss. `release` frees the tensors that an earlier step
+    kept. If a step cannot be recorded, all steps run without graphs from then on, with one warning.
     """
 
     recorded: ClassVar[int] = 0
-    """Graphs that were recorded in this process, for who measures time."""
+    """The number of graphs recorded in this process, for benchmarks."""
 
     def __init__(
         self,
@@ -81,36 +83,36 @@ class GraphedStep:
         self._seen: Counter[Any] = Counter()
         self._graphs: dict[Any, Recording] = {}
         self._pool: Any = None
-        self._broken = False
+        self._disabled = False
 
     def __call__(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
-        """What `step` gives; all but the loss is overwritten by the next batch of the same shape."""
+        """Return the outputs of `step`."""
         shape = tuple((name, tuple(batch[name].shape)) for name in sorted(batch))
         recording = self._graphs.get(shape)
-        if recording is None and self._worth_it(shape):
-            recording = self._recorded(shape, batch)
+        if recording is None and self._should_record(shape):
+            recording = self._record_graph(shape, batch)
         if recording is None:
             return self.step(dict(batch))
         recording.replay(batch)
-        loss: Tensor = _Replayed.apply(self.parameters[0], recording, self.parameters)  # type: ignore[no-untyped-call]
-        return loss, *recording.outputs[1:]
+        loss: Tensor = _ReplayedLoss.apply(self.parameters[0], recording, self.parameters)  # type: ignore[no-untyped-call]
+        return loss, *(output.clone() for output in recording.outputs[1:])  # the next replay overwrites them
 
-    def _worth_it(self, shape: Any) -> bool:
+    def _should_record(self, shape: Any) -> bool:
         self._seen[shape] += 1
-        return self._seen[shape] > FIRST_EAGER and len(self._graphs) < MOST_GRAPHS and not self._broken
+        return self._seen[shape] > FIRST_EAGER and len(self._graphs) < MAX_GRAPHS and not self._disabled
 
-    def _recorded(self, shape: Any, batch: Mapping[str, Tensor]) -> Recording | None:
+    def _record_graph(self, shape: Any, batch: Mapping[str, Tensor]) -> Recording | None:
         if self._pool is None and torch.cuda.is_available():
             self._pool = torch.cuda.graph_pool_handle()
-        # Autograd keeps a node per parameter as long as some graph uses it, on the stream where it was made. One from a
-        # step on the default stream would make that stream wait for the one that records, which CUDA forbids.
+        # Autograd keeps a node per parameter while a graph uses it, on the stream where it was made. A node from a step on
+        # the default stream would make that stream wait for the recording one, which CUDA forbids.
         self._release()
         try:
             recording = self._record(self.step, batch, self.parameters, self._pool)
         except RuntimeError as error:
             logger.warning("CUDA graphs are off: a step cannot be recorded (%s)", str(error).splitlines()[0])
-            self._broken = True
-            _free_generator()
+            self._disabled = True
+            _reset_generator()
             return None
         finally:
             self._release()
@@ -119,12 +121,12 @@ class GraphedStep:
         return recording
 
 
-class _Replayed(torch.autograd.Function):
-    """The loss of a replayed step; in backward the gradients, computed by then, go to the parameters all at once."""
+class _ReplayedLoss(torch.autograd.Function):
+    """The loss of a replayed step; its backward adds the gradients, which the replay has computed, to the parameters."""
 
     @staticmethod
     def forward(ctx: Any, _anchor: Tensor, recording: Recording, parameters: Sequence[nn.Parameter]) -> Tensor:
-        """A copy of the loss; `_anchor` makes autograd ask for its gradient."""
+        """Return a copy of the loss; `_anchor` makes it require a gradient."""
         ctx.recording, ctx.parameters = recording, parameters
         return recording.outputs[0].clone()
 
@@ -145,8 +147,8 @@ class _Replayed(torch.autograd.Function):
         return None, None, None
 
 
-def _free_generator() -> None:
-    """A recording that failed leaves the GPU's random generator believing that it goes on."""
+def _reset_generator() -> None:
+    """Reset the GPU's random generator, which stays in recording mode after a failed recording."""
     if torch.cuda.is_available():
         generator = torch.cuda.default_generators[torch.cuda.current_device()]
         generator.graphsafe_set_state(generator.clone_state())

@@ -1,4 +1,4 @@
-"""Training for people who watch: a named bar, and one aligned line for each line of metrics.jsonl."""
+"""Progress of a training in the terminal: a bar, and one aligned line for each line of metrics.jsonl."""
 
 from __future__ import annotations
 
@@ -11,74 +11,78 @@ from transformers import TrainerCallback
 
 from flipkd.progress import bar
 
-LEAST = 7  # characters of a number
-LEAST_NAME = 10  # of a name that is cut to fit
+MIN_WIDTH = 7  # characters of a number
+MIN_NAME_WIDTH = 10  # of a name that is truncated
 FIRST, LAST = ("step", "epoch", "loss"), ("learning_rate", "grad_norm")
 
 
 class TrainingLines(TrainerCallback):  # type: ignore[misc]
-    """Steps done and time left, and above them the losses in columns; the names once, and again when others come."""
+    """A progress bar of the steps, and above it the losses in columns; a header is written when the names change."""
 
     def __init__(self) -> None:
         self.names: list[str] = []
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_unused: Any) -> None:
-        """Begin where the run goes on."""
+        """Start the bar at the step where the run resumes."""
         label = "training" if state.is_world_process_zero else None
         self.bar = bar(state.max_steps, label, unit="step", initial=state.global_step)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_unused: Any) -> None:
-        """Count the steps since the last call."""
+        """Advance the bar."""
         self.bar.update(state.global_step - self.bar.n)
 
     def on_log(
         self, args: Any, state: Any, control: Any, logs: Mapping[str, float] | None = None, **_unused: Any
     ) -> None:
-        """Write one line of numbers; the totals at the end are no part of it."""
+        """Write one line of numbers, but not the totals at the end of a run."""
         if not state.is_world_process_zero or logs is None or "loss" not in logs:
             return
         values = {"step": state.global_step, **logs}
         names = [*FIRST, *(name for name in values if name not in (*FIRST, *LAST)), *LAST]
         names = [name for name in names if name in values]
-        widths = fitted(names, shutil.get_terminal_size().columns)
+        widths = fit_widths(names, shutil.get_terminal_size().columns)
         if names != self.names:
             self.names = names
-            self.bar.write(row([shortened(name, width) for name, width in widths.items()], widths), file=sys.stderr)
-        self.bar.write(row([number(name, values[name]) for name in widths], widths), file=sys.stderr)
+            self.bar.write(
+                format_row([truncate_name(name, width) for name, width in widths.items()], widths), file=sys.stderr
+            )
+        self.bar.write(format_row([format_number(name, values[name]) for name in widths], widths), file=sys.stderr)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_unused: Any) -> None:
-        """Leave the terminal in order."""
+        """Close the bar."""
         self.bar.close()
 
 
-def fitted(names: Sequence[str], width: int) -> dict[str, int]:
-    """The width of each column in a line of `width` characters: what is of least use is left out, long names are cut."""
-    widths = {name: max(len(name), LEAST) for name in names}
+def fit_widths(names: Sequence[str], width: int) -> dict[str, int]:
+    """Return the width of each column for a line of `width` characters: drops the least useful columns, truncates long names."""
+    widths = {name: max(len(name), MIN_WIDTH) for name in names}
 
     def excess() -> int:
         return sum(widths.values()) + 2 * (len(widths) - 1) - width
 
     while excess() > 0 and list(widths)[-1] in LAST:
         widths.popitem()
-    while excess() > 0 and (longest := max(widths, key=lambda name: widths[name])) and widths[longest] > LEAST_NAME:
+    while (
+        excess() > 0 and (longest := max(widths, key=lambda name: widths[name])) and widths[longest] > MIN_NAME_WIDTH
+    ):
         widths[longest] -= 1
     while excess() > 0 and len(widths) > len(FIRST):
         widths.popitem()
     return widths
 
 
-def row(cells: Sequence[str], widths: Mapping[str, int]) -> str:
-    """Cells aligned on the right."""
+def format_row(cells: Sequence[str], widths: Mapping[str, int]) -> str:
+    """Return a line of right-aligned cells."""
     return "  ".join(cell.rjust(width) for cell, width in zip(cells, widths.values(), strict=True))
 
 
-def shortened(name: str, width: int) -> str:
-    """A name in at most `width` characters."""
+def truncate_name(name: str, width: int) -> str:
+    """Return the name in at most `width` characters."""
     return name if len(name) <= width else name[: width - 1] + "…"
 
 
-def number(name: str, value: float) -> str:
-    """A figure as its column shows it."""
+def format_number(name: str, value: float) -> str:
+    """Return a value in the format of its column."""
     if name == "step":
         return str(value)
     return f"{value:.1e}" if name == "learning_rate" else f"{value:.2f}" if name == "epoch" else f"{value:.4f}"

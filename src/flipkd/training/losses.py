@@ -1,4 +1,4 @@
-"""A run's loss: a list of (weight, objective), resolved from names; each objective is asked what it needs."""
+"""The loss of a run: a list of weighted objectives, resolved from their names, with the tensors that each needs."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from flipkd.errors import ConfigError, nearest
 from flipkd.objectives import OBJECTIVES, MatchBatch
+from flipkd.objectives.batch import MissingTensorError
 from flipkd.tables import pick
 
 Objective = Callable[[MatchBatch], Tensor]
@@ -21,7 +22,7 @@ NO_FILTER = {"theta_pos": None, "theta_neg": None}
 
 @dataclass(frozen=True)
 class WeightedObjective:
-    """One term of the loss, and which parts of a MatchBatch it reads."""
+    """One term of the loss, and the parts of a MatchBatch that it reads (see `needs_of`)."""
 
     name: str
     weight: float
@@ -32,33 +33,36 @@ class WeightedObjective:
 def resolve_objectives(
     objectives: Mapping[str, float | Mapping[str, Any]], *, teacher_facts: Mapping[str, float]
 ) -> list[WeightedObjective]:
-    """The terms with a weight other than 0; each gets those `teacher_facts` that it takes and does not name itself.
+    """Return the terms whose weight is above 0; `teacher_facts` are defaults of the settings with the same names.
 
-    Raises ConfigError for a name, weight or knob that does not exist, and when nothing is left.
+    Raises ConfigError for an unknown name or setting, an invalid weight, and when every weight is 0.
     """
     terms = []
     for name, setting in objectives.items():
-        knobs = dict(setting) if isinstance(setting, Mapping) else {"weight": setting}
-        weight = knobs.pop("weight", 1.0)
+        settings = dict(setting) if isinstance(setting, Mapping) else {"weight": setting}
+        weight = settings.pop("weight", 1.0)
         if not isinstance(weight, int | float) or weight < 0:
-            raise ConfigError(f"objectives.{name}: the weight is {weight!r}; it must be a number of at least 0")
+            raise ConfigError(f"objectives.{name}: the weight is {weight!r}; allowed is a number from 0")
         function = pick(OBJECTIVES, name, what="objective")
         allowed = [p.name for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
-        for knob in knobs:
-            if knob not in allowed:
-                raise ConfigError(f"objectives.{name} has no knob {knob!r}; {nearest(knob, ['weight', *allowed])}")
+        for key in settings:
+            if key not in allowed:
+                raise ConfigError(f"objectives.{name} has no setting {key!r}; {nearest(key, ['weight', *allowed])}")
         if weight == 0:
             continue
-        knobs = {name: fact for name, fact in (NO_FILTER | dict(teacher_facts)).items() if name in allowed} | knobs
-        bound = partial(function, **knobs)
+        settings = {key: fact for key, fact in (NO_FILTER | dict(teacher_facts)).items() if key in allowed} | settings
+        bound = partial(function, **settings)
         terms.append(WeightedObjective(name, float(weight), bound, needs_of(bound)))
     if not terms:
-        raise ConfigError("every objective has weight 0; nothing would be learnt")
+        raise ConfigError("every objective has weight 0, so nothing would be trained; give one a weight above 0")
     return terms
 
 
 def needs_of(objective: Objective) -> frozenset[str]:
-    """Which of answers, vectors, teacher, grid an objective reads: each is taken away in turn to see whether it asks."""
+    """Return which of answers, vectors, teacher, grid an objective reads: it is called on batches without one of them.
+
+    The random state of the CPU stays as it was. Errors other than MissingTensorError pass through.
+    """
     unit = torch.nn.functional.normalize(torch.arange(12.0).reshape(4, 3) + 1, dim=1)
     full = MatchBatch(
         answers=torch.zeros(4, 2),
@@ -72,7 +76,7 @@ def needs_of(objective: Objective) -> frozenset[str]:
         left_id=torch.arange(4),
         right_id=torch.arange(4, 8),
     )
-    without = {
+    reduced = {
         "answers": replace(full, answers=None),
         "vectors": replace(full, left=None, right=None, left_id=None, right_id=None),
         "teacher": replace(full, teacher_grid=None, teacher_left=None, teacher_right=None, teacher_pair=None),
@@ -80,17 +84,15 @@ def needs_of(objective: Objective) -> frozenset[str]:
     }
     state = torch.get_rng_state()
     try:
-        return frozenset(part for part, batch in without.items() if _asks(objective, batch))
+        return frozenset(part for part, batch in reduced.items() if _misses_a_tensor(objective, batch))
     finally:
         torch.set_rng_state(state)
 
 
-def _asks(objective: Objective, batch: MatchBatch) -> bool:
+def _misses_a_tensor(objective: Objective, batch: MatchBatch) -> bool:
     try:
         with torch.no_grad():
             objective(batch)
-    except ConfigError as error:
-        if "which the batch lacks" in str(error):
-            return True
-        raise
+    except MissingTensorError:
+        return True
     return False

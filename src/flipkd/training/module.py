@@ -1,97 +1,70 @@
-"""The nn.Module that transformers.Trainer runs: its forward reads a batch with the student and returns the loss."""
+"""DistillationModule, the nn.Module that transformers.Trainer trains: its forward computes the loss of a batch."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from flipkd.objectives import MatchBatch
 from flipkd.student.model import Student
-from flipkd.training.gather import gathered, shared_random_state
+from flipkd.training.cached_parameters import CachedParametersModule
+from flipkd.training.gather import gather_batches, shared_random_state
 from flipkd.training.gradients import gradient_norms
 from flipkd.training.graphs import GraphedStep
 from flipkd.training.losses import WeightedObjective
 from flipkd.training.queue import PREFIX, Queue
-from flipkd.training.record import Recorder, measured
+from flipkd.training.record import Recorder, measure_batch
 
 
-class DistillationModule(nn.Module):
-    """Student plus loss; only what trains (the adapters) and the queue are in its state, so a checkpoint is small."""
+class DistillationModule(CachedParametersModule):
+    """The student and its loss; the state is only the trained parameters (adapters) and the queue, so checkpoints are small."""
 
-    _keys_to_ignore_on_save = None  # transformers.Trainer asks for it
-    accepts_loss_kwargs = False  # nor should it think that the batch's names are for its own arguments
+    _keys_to_ignore_on_save = None  # transformers.Trainer reads it
+    accepts_loss_kwargs = False  # without it the Trainer adds num_items_in_batch to the batch
 
     def __init__(self, student: Student, objectives: Sequence[WeightedObjective], *, queue_size: int = 0) -> None:
         super().__init__()
         self.student, self.objectives = student, list(objectives)
         self.return_embeddings = any("vectors" in term.needs for term in objectives)
-        self.drop_head = False  # whether batches are collated so
-        self.draw = 0  # the seed of what objectives draw in this step where several ranks must draw alike
-        self.measure_gradients = False  # each objective's, in the next batch
+        self.drop_head = False  # whether batches are collated without the template's head
+        self.shared_seed = 0  # of this step, for objectives that draw: equal on all ranks
+        self.measure_gradients = False  # of each objective, in the next batch
         self.queue = Queue(queue_size)
         self.recorder = Recorder([term.name for term in objectives])
         self.graphed: GraphedStep | None = None
-        self._held: list[nn.Parameter] | None = None
 
     def forward(self, **batch: Tensor) -> dict[str, Tensor]:
-        """One batch of N pairs, as Collator makes it -> loss []; where no graph is replayed also logits [N, 2].
+        """Return the loss [] of a batch of N pairs, as Collator makes it.
 
-        With vectors also similarity [N, M].
+        Where no CUDA graph is replayed also logits [N, 2], and with embeddings similarity [N, M].
         """
         rows = batch.pop("row", None)
-        if self.graphed is not None and self.training:
-            loss, values, finite = self.graphed(batch)
-            values, finite = values.clone(), finite.clone()  # the graph's next replay overwrites its outputs
-            outputs = {"loss": loss}
+        if self.training and self.graphed is not None:
+            (loss, values, finite), outputs = self.graphed(batch), {}
         else:
             match = self._match(batch)
-            loss, values, finite = self._loss(match)
-            outputs = {"loss": loss}
-            if match.answers is not None:
-                outputs["logits"] = match.answers.detach()
-            if self.return_embeddings:
-                outputs["similarity"] = match.similarity.detach()
+            (loss, values, finite), outputs = self._loss(match), self._scores(match)
         if self.training:
             self.recorder.batch(values, finite, rows)
-        return outputs
-
-    def hold_parameters(self) -> None:
-        """Look the parameters up once for all steps; a model that is sharded later must not call it.
-
-        The Trainer asks for all of them several times a step, and walking through the thousand modules of a small model
-        takes longer than its whole step on a GPU.
-        """
-        self._held = list(self.parameters())
-
-    def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]:
-        """As any module's."""
-        return super().parameters(recurse) if self._held is None else iter(self._held)
-
-    def zero_grad(self, set_to_none: bool = True) -> None:
-        """As any module's, over the parameters that are held."""
-        if self._held is None or not set_to_none:
-            super().zero_grad(set_to_none)
-            return
-        for parameter in self._held:
-            parameter.grad = None
+        return {"loss": loss} | outputs
 
     def train(self, mode: bool = True) -> DistillationModule:
-        """As any module, but without a walk through it where nothing changes."""
+        """Set the mode as nn.Module does, but skip the recursion where nothing changes."""
         if mode != self.training or mode != self.student.training:
             super().train(mode)
         return self
 
     def step(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """(loss, what the recorder keeps of it, which pairs are finite) of a batch: what a CUDA graph records."""
+        """Return (loss, values for the recorder, mask [N] of finite pairs) of a batch; a CUDA graph records this method."""
         return self._loss(self._match(batch))
 
     def _match(self, batch: Mapping[str, Tensor]) -> MatchBatch:
-        """What the objectives look at: the student's answers and vectors beside the labels and the teacher's values."""
+        """Return the MatchBatch of the objectives: student's answers and embeddings, labels and teacher's values."""
         head = self.student.encode_head() if self.drop_head else None
         reading = self.student(batch, return_embeddings=self.return_embeddings, prefix=head, text_prefix=head)
         match = MatchBatch(
@@ -105,21 +78,29 @@ class DistillationModule(nn.Module):
             left_id=batch.get("left_id"),
             right_id=batch.get("right_id"),
         )
-        return self._with_grid(gathered(match) if self.training else match)
+        return self._with_grid(gather_batches(match) if self.training else match)
 
     def _with_grid(self, match: MatchBatch) -> MatchBatch:
-        """The batch with the teacher's grid, made of the vectors of all ranks and of what the queue holds."""
+        """Return the batch extended by the queue, with the teacher's grid of the embeddings of all ranks."""
         left = match.teacher_left
         if left is None or match.teacher_right is None:
             return match
         if self.training and self.queue.size and match.right is not None and match.right_id is not None:
             columns = {name: match.require(name) for name in ("right", "teacher_right", "right_id")}
-            match = replace(match, **self.queue.extended(columns))
+            match = replace(match, **self.queue.extend(columns))
         with torch.autocast(left.device.type, enabled=False):  # it would round the teacher's cosines
             return replace(match, teacher_grid=left @ match.require("teacher_right").T)
 
+    def _scores(self, match: MatchBatch) -> dict[str, Tensor]:
+        scores = {}
+        if match.answers is not None:
+            scores["logits"] = match.answers.detach()
+        if self.return_embeddings:
+            scores["similarity"] = match.similarity.detach()
+        return scores
+
     def _loss(self, match: MatchBatch) -> tuple[Tensor, Tensor, Tensor]:
-        with shared_random_state(self.draw, match.require("label").device):
+        with shared_random_state(self.shared_seed, match.require("label").device):
             parts = {term.name: term.function(match) for term in self.objectives}
         weighted = [term.weight * parts[term.name] for term in self.objectives]
         if self.measure_gradients and self.training:
@@ -127,7 +108,7 @@ class DistillationModule(nn.Module):
             trained = [p for p in self.parameters() if p.requires_grad]
             self.recorder.gradient_norms.append(gradient_norms(weighted, trained))
         loss = torch.stack(weighted).sum()
-        return loss, *measured(loss, parts, match)
+        return loss, *measure_batch(loss, parts, match)
 
     def activation_checkpointing_enable(
         self,
@@ -135,24 +116,24 @@ class DistillationModule(nn.Module):
         every_n_layers: int = 1,
         offload: bool = False,
     ) -> None:
-        """What the Trainer calls when `activation_checkpointing` is among the training arguments."""
+        """Enable activation checkpointing; the Trainer calls it for the argument `activation_checkpointing`."""
         self.student.language_model.activation_checkpointing_enable(
             activation_checkpointing_kwargs, every_n_layers=every_n_layers, offload=offload
         )
 
     def state_dict(self, *, destination: Any = None, prefix: str = "", keep_vars: bool = False) -> Any:
-        """The trainable tensors and the queue: the base model is where it came from, and its hash is in the contract."""
+        """Return the trainable tensors and the queue. The base model is not saved: the contract has its hash."""
         trainable = ((n, p.detach()) for n, p in self.named_parameters() if p.requires_grad)
         return OrderedDict(trainable) | self.queue.state()
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        """Put saved trainable tensors back; all of them must be there, whatever `strict` says."""
+        """Load saved trainable tensors and the queue. Raises ValueError unless the names match, also with strict=False."""
         device = self.student.device  # transformers reads a checkpoint on the CPU
         self.queue.restore({name: t.to(device) for name, t in state_dict.items() if name.startswith(PREFIX)})
         own = self.state_dict()
         if set(own) != set(state_dict):
-            odd = sorted(set(own) ^ set(state_dict))[0]
-            raise ValueError(f"the checkpoint's tensors are not those that train here, for example {odd}")
+            differing = sorted(set(own) ^ set(state_dict))[0]
+            raise ValueError(f"the tensors of the checkpoint are not those of this run, for example {differing}")
         with torch.no_grad():
             for name, tensor in own.items():
                 tensor.copy_(state_dict[name])

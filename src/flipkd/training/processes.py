@@ -1,4 +1,4 @@
-"""What several processes can do together and what they cannot: said before any work."""
+"""Checks of training with several processes, made before any work."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ BY_ARGUMENT = ("fsdp", "fsdp_config", "deepspeed", "parallelism_config")
 
 
 def refuse_sharding(arguments: Mapping[str, Any]) -> None:
-    """Raise ConfigError where the model is to be cut into parts, by the launcher's configuration or by `arguments`.
+    """Raise ConfigError for sharding of the model, by the launcher's configuration or by `arguments`.
 
-    The readout takes A of a layer after that layer has run, when its part is no longer there; and rank 0 scores
-    validation alone, where every pass would need all ranks. On CPUs accelerate ignores such a wish without a word.
+    The readout reads A of a layer after that layer has run, when its shard is freed; and rank 0 alone scores validation,
+    where every pass would need all ranks. On CPUs accelerate silently ignores sharding.
     """
-    asked = [name for variable, name in BY_LAUNCHER.items() if os.environ.get(variable, "").lower() in ("true", "1")]
-    asked += [f"training_arguments.{name}" for name in BY_ARGUMENT if arguments.get(name)]
-    if asked:
+    found = [name for variable, name in BY_LAUNCHER.items() if os.environ.get(variable, "").lower() in ("true", "1")]
+    found += [f"training_arguments.{name}" for name in BY_ARGUMENT if arguments.get(name)]
+    if found:
         raise ConfigError(
-            f"{asked[0]} cuts the model into parts, which flipkd does not support: every process holds the whole base, and "
-            "only the batches are shared. Choose distributed_type MULTI_GPU (or torchrun, or --num_processes); for a base "
-            "that does not fit, set training_arguments.activation_checkpointing, or take a smaller one"
+            f"{found[0]} shards the model, which flipkd does not support: every process has the complete base model, and only "
+            "the batches are split. Choose distributed_type MULTI_GPU (or torchrun, or --num_processes); for a base "
+            "model that does not fit, set training_arguments.activation_checkpointing, or choose a smaller one"
         )
 
 
 def defaults() -> dict[str, Any]:
-    """Training arguments that several processes need."""
-    own: dict[str, Any] = {"ddp_broadcast_buffers": False}  # none of them changes
+    """Return the training arguments that several processes need."""
+    own: dict[str, Any] = {"ddp_broadcast_buffers": False}  # no buffer changes
     if ranks.launched() and not torch.cuda.is_available():
-        own["use_cpu"] = True  # without it accelerate starts as many runs as processes, each for itself
+        own["use_cpu"] = True  # without it accelerate starts an independent run in each process
     return own
 
 
@@ -50,17 +50,17 @@ def require_joined(arguments: Any) -> None:
     """Raise ConfigError unless transformers' arguments have joined as many processes as the launcher has started."""
     if arguments.world_size != ranks.world_size():
         raise ConfigError(
-            f"accelerate counts {arguments.world_size} processes where RANK, LOCAL_RANK and WORLD_SIZE say "
+            f"accelerate counts {arguments.world_size} processes, but RANK, LOCAL_RANK and WORLD_SIZE are those of "
             f"{ranks.world_size()}; start with torchrun, accelerate launch or --num_processes"
         )
     if ranks.launched() and arguments.auto_find_batch_size:
         raise ConfigError(
-            "auto_find_batch_size would find a size for each process; set per_device_train_batch_size instead"
+            "auto_find_batch_size would choose another batch size in each process; set per_device_train_batch_size instead"
         )
 
 
-def tell_of_idle_gpus() -> None:
-    """One line where a plain start leaves GPUs unused."""
+def warn_about_idle_gpus() -> None:
+    """Log a warning when a run with one process leaves GPUs unused."""
     count = torch.cuda.device_count()
     if count > 1 and not ranks.launched():
         logger.warning("one of %d GPUs is used; flipkd train --num_processes %d uses all", count, count)

@@ -1,4 +1,4 @@
-"""What decides at the end: the student's answer, its cosine, its teacher's score, or a sum of them, by validation."""
+"""The choice of the final score on validation: the student's answer, its cosine, the teacher's score, or a sum of them."""
 
 from __future__ import annotations
 
@@ -20,52 +20,52 @@ class KeepableTeacher(Protocol):
 
     @property
     def parameters(self) -> int:
-        """How many numbers it has."""
+        """The number of its parameters."""
         ...
 
     @property
     def source(self) -> Mapping[str, str | None]:
-        """The `name` of what it was made from, and its `licence`, None where it is not known."""
+        """The `name` of its base model and its `licence`; None where it is unknown."""
         ...
 
     def seconds_per_pair(self, left: Sequence[str], right: Sequence[str]) -> float:
-        """What its score of one pair costs, measured on some of these."""
+        """Return the seconds for one pair, measured on some of these pairs."""
         ...
 
     def save(self, folder: Path) -> dict[str, Any]:
-        """Write it into a matcher folder; returns the fields of `KeptTeacher`."""
+        """Write the teacher into a matcher folder; return the fields of `KeptTeacher`."""
         ...
 
 
-def chosen(found: Mapping[str, Floats], labels: NDArray[np.int64], config: TrainConfig) -> Choice:
-    """What decides, by average precision on validation (see `choose_score`) and by what `score` and `keep_teacher` allow.
+def choose_readouts(found: Mapping[str, Floats], labels: NDArray[np.int64], config: TrainConfig) -> Choice:
+    """Choose the score by average precision on validation (see `choose_score`), as `score` and `keep_teacher` allow.
 
-    found: name -> scores [N]. A `score` that was named stays as it is, unless `keep_teacher` is true.
+    found: name -> scores [N]. A `score` other than auto is kept, unless `keep_teacher` is true.
     """
     own = {name: scores for name, scores in found.items() if name != TEACHER and config.score in ("auto", name)}
-    beside = config.keep_teacher is True or (config.keep_teacher == "auto" and config.score == "auto")
-    if not beside or TEACHER not in found:
+    with_teacher = config.keep_teacher is True or (config.keep_teacher == "auto" and config.score == "auto")
+    if not with_teacher or TEACHER not in found:
         return choose_score(own, labels)
     must_have = (TEACHER,) if config.keep_teacher is True else ()
     return choose_score(own | {TEACHER: found[TEACHER]}, labels, must_have=must_have)
 
 
-def final_line(
+def summary_line(
     choice: Choice, teacher: KeepableTeacher | None, *, seconds: float, texts: tuple[Sequence[str], Sequence[str]]
 ) -> str:
-    """One line for people: what was chosen, by how much, and at which cost. `seconds`: of the student, for one pair."""
-    told = [f"score: {_named(choice, choice.parts)} on validation", *_others(choice)]
+    """Return a line with the chosen score, its lead and its cost. `seconds`: of the student, for one pair."""
+    parts = [f"score: {_describe(choice, choice.parts)} on validation", *_alternatives(choice)]
     if teacher is not None:
         more = teacher.seconds_per_pair(*texts)
-        told.append(
+        parts.append(
             f"the teacher adds {teacher.parameters / 1e6:.1f} million parameters and {1000 * more:.2g} ms to the "
             f"{1000 * seconds:.2g} ms of a pair"
         )
-    return "; ".join(told)
+    return "; ".join(parts)
 
 
-def _others(choice: Choice) -> list[str]:
-    """The best of the rest, and whether the teacher alone would have done."""
+def _alternatives(choice: Choice) -> list[str]:
+    """Return sentences on the best alternative, and on the teacher alone."""
     kept = TEACHER in choice.parts
     rest = [parts for parts in choice.precision if parts not in (choice.parts, (TEACHER,))]
     other = choice.best(with_teacher=not kept) or max(rest, key=lambda parts: choice.precision[parts], default=None)
@@ -73,13 +73,15 @@ def _others(choice: Choice) -> list[str]:
     if other is not None:
         ahead = 100 * (choice.precision[choice.parts] - choice.precision[other])
         which = "less" if ahead >= 0 else "more, perhaps by chance"
-        said.append(f"next {_named(choice, other)} ({abs(ahead):.1f} points {which})")
+        said.append(f"next {_describe(choice, other)} ({abs(ahead):.1f} points {which})")
     if (TEACHER,) in choice.precision:
         as_good = choice.precision[TEACHER,] >= choice.precision[choice.parts]
-        verdict = ", so it does as well without the language model, at a small part of the cost" if as_good else ""
+        verdict = (
+            ", so the teacher without the language model is as good, at a small part of the cost" if as_good else ""
+        )
         said.append(f"the teacher alone {choice.precision[TEACHER,]:.3f}{verdict}")
     return said
 
 
-def _named(choice: Choice, parts: Parts) -> str:
+def _describe(choice: Choice, parts: Parts) -> str:
     return f"{' + '.join(parts)}, average precision {choice.precision[parts]:.3f}"

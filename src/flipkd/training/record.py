@@ -1,7 +1,7 @@
-"""What each training step leaves behind on the device, read on the host once per logging interval.
+"""Measurements of each training step, kept on the device and read on the host once per logging interval.
 
-Reading one value of a GPU makes the host wait until all that was launched is done; with one read per step the GPU stands
-idle while Python launches the next. So a step only keeps small tensors here, and `read` copies those of many steps at once.
+Reading a value of a GPU makes the host wait for all launched kernels; with one read per step the GPU is idle while Python
+launches the next step. So a step only keeps small tensors here, and `read` copies those of many steps at once.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ COLUMNS = ("loss", "score_spread", "largest_logit", "finite_rows")
 
 @dataclass(frozen=True)
 class StepReport:
-    """One optimizer step in plain numbers; means over its batches, but the largest spread."""
+    """One optimizer step in plain numbers: means over its batches, and the largest spread."""
 
     step: int
     loss: float
     any_loss: bool
-    """Whether one of its batches had a loss other than 0."""
+    """True if the loss of one of its batches was not 0."""
     objectives: Mapping[str, float]
     score_spread: float
-    """Largest score of a batch minus its smallest, of the batch where that is most."""
+    """The largest score of a batch minus its smallest; the maximum over the batches."""
     largest_logit: float
     finite_rows: bool
     finite_gradients: bool
     bad_rows: Sequence[int] = ()
-    """Training rows whose answers or vectors are not finite, where they are known."""
+    """Training rows whose answers or embeddings are not finite, if known."""
 
 
 @dataclass
@@ -44,26 +44,26 @@ class _Batch:
 
 @dataclass
 class Recorder:
-    """Values of the batches of each step, as device tensors until they are read."""
+    """Collects the values of the batches of each step, as device tensors until `read`."""
 
     names: Sequence[str]
     unseen: list[StepReport] = field(default_factory=list)
-    """Reports that were read and that nobody has looked at yet."""
+    """Reports that were read and not yet checked."""
     gradient_norms: list[Tensor] = field(default_factory=list)
-    """[objectives] each, of batches since the last line of the log."""
+    """One tensor [objectives] per batch since the last line of the log."""
     _batches: list[_Batch] = field(default_factory=list)
     _steps: list[tuple[int, list[_Batch], Tensor]] = field(default_factory=list)
     _sums: dict[str, float] = field(default_factory=dict)
     _counted: int = 0
 
     def batch(self, values: Tensor, finite: Tensor, rows: Tensor | None) -> None:
-        """Keep what `measured` gave of one batch; `rows` [N] are the numbers of its training rows."""
+        """Keep the results of `measure_batch` of one batch; `rows` [N] are the numbers of its training rows."""
         self._batches.append(_Batch(values, finite, rows))
 
     def close(self, step: int, gradient_norm: Tensor) -> Tensor:
-        """End this optimizer step, to which the batches since the last call belong; its gradients have that norm.
+        """End an optimizer step, which consists of the batches since the last call and has this gradient norm.
 
-        Returns whether the losses and the norm are finite, as a bool tensor on the device.
+        Returns a bool tensor on the device: true if all losses and the norm are finite.
         """
         losses = [batch.values[0] for batch in self._batches]
         if self._batches:
@@ -72,7 +72,7 @@ class Recorder:
         return torch.stack([gradient_norm.float(), *losses]).isfinite().all()
 
     def read(self) -> None:
-        """Copy what the closed steps kept to the host, as `unseen` reports."""
+        """Copy the values of the ended steps to the host, as `unseen` reports."""
         if not self._steps:
             return
         kept, self._steps = self._steps, []
@@ -107,7 +107,7 @@ class Recorder:
         )
 
     def drain(self) -> dict[str, float]:
-        """Mean of each objective over the steps since the last call, for the log, and gradients' norms if there are any."""
+        """Return the mean of each objective over the steps since the last call, and of the gradient norms if measured."""
         self.read()
         means = {name: total / max(self._counted, 1) for name, total in self._sums.items()}
         if self.gradient_norms:
@@ -117,8 +117,8 @@ class Recorder:
         return means
 
 
-def measured(loss: Tensor, parts: Mapping[str, Tensor], match: MatchBatch) -> tuple[Tensor, Tensor]:
-    """(COLUMNS and the objectives' values, which of the N pairs have finite answers and vectors) of one batch."""
+def measure_batch(loss: Tensor, parts: Mapping[str, Tensor], match: MatchBatch) -> tuple[Tensor, Tensor]:
+    """Return ([COLUMNS + objectives] values, mask [N] of pairs with finite answers and embeddings) of one batch."""
     count = match.shape[0]
     answers = None if match.answers is None else match.answers.detach()
     sides = [side.detach()[:count] for side in (answers, match.left, match.right) if side is not None]
@@ -132,7 +132,7 @@ def measured(loss: Tensor, parts: Mapping[str, Tensor], match: MatchBatch) -> tu
 
 
 def _bad_rows(batches: Sequence[_Batch]) -> list[int]:
-    # Of several processes each knows the numbers of its own rows alone, and the pairs are those of all.
+    # With several processes each knows the numbers of its own rows only, but the mask is that of all pairs.
     known = [batch for batch in batches if batch.rows is not None and len(batch.rows) == len(batch.finite)]
     numbers = [batch.rows[~batch.finite].tolist() for batch in known if batch.rows is not None]
     return sorted({row for part in numbers for row in part})

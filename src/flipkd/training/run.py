@@ -1,10 +1,10 @@
-"""One training run from tables to a finished matcher folder, resumable at every point."""
+"""One training run: from tables of pairs to a finished matcher folder, resumable at every step."""
 
 from __future__ import annotations
 
 import logging
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from transformers import TrainingArguments
 
 from flipkd import __version__, ranks
 from flipkd.config import TrainConfig
+from flipkd.data.pair_table import PairTable
 from flipkd.device import best_device
 from flipkd.errors import ConfigError
 from flipkd.student.contract import ScoreContract
@@ -21,7 +22,6 @@ from flipkd.student.language_model import LoraSettings
 from flipkd.student.loading import new_student
 from flipkd.student.model import Student
 from flipkd.student.prompt import template_from
-from flipkd.training.batches import PairTable
 from flipkd.training.finish import MATCHER, finish
 from flipkd.training.losses import WeightedObjective, resolve_objectives
 from flipkd.training.module import DistillationModule
@@ -32,7 +32,7 @@ from flipkd.training.trainer import fit
 
 logger = logging.getLogger(__name__)
 HARDWARE = frozenset({"threads", "device", "machine"})  # of an identity's environment
-FREE_TO_CHANGE = frozenset(
+MUTABLE_KEYS = frozenset(
     {
         "save_steps",
         "save_total_limit",
@@ -44,14 +44,16 @@ FREE_TO_CHANGE = frozenset(
         "resume_elsewhere",
     }
 )
-NOT_PASSED_ON = frozenset({"output_dir", "torch_compile"})  # what these mean here is for the run itself
-PASSED_ON = [
-    name for name in TrainConfig.model_fields if name in TrainingArguments.__dataclass_fields__.keys() - NOT_PASSED_ON
+NOT_TRAINER_FIELDS = frozenset({"output_dir", "torch_compile"})  # these have another meaning in TrainConfig
+TRAINER_FIELDS = [
+    name
+    for name in TrainConfig.model_fields
+    if name in TrainingArguments.__dataclass_fields__.keys() - NOT_TRAINER_FIELDS
 ]
 
 
 def fresh_student(config: TrainConfig) -> tuple[Student, ScoreContract]:
-    """The student that `config` describes, as it is before the training, on the best device there is."""
+    """Return the untrained student of `config`, on the best available device, and its contract."""
     student, contract = new_student(
         config.model_name_or_path,
         template=template_from(config.template),
@@ -72,7 +74,7 @@ def fresh_student(config: TrainConfig) -> tuple[Student, ScoreContract]:
 
 
 def lora_settings(config: TrainConfig) -> LoraSettings:
-    """Where `config` puts adapters and how wide they are."""
+    """Return the LoRA settings of `config`: modules, layers and ranks."""
     return LoraSettings(
         r=config.lora_r,
         alpha=config.lora_alpha,
@@ -85,14 +87,14 @@ def lora_settings(config: TrainConfig) -> LoraSettings:
     )
 
 
-def passed_on(config: TrainConfig) -> dict[str, Any]:
-    """Fields of transformers' TrainingArguments as `config` has them."""
-    found = {name: getattr(config, name) for name in PASSED_ON}
+def trainer_arguments(config: TrainConfig) -> dict[str, Any]:
+    """Return the fields of transformers' TrainingArguments that `config` sets."""
+    found = {name: getattr(config, name) for name in TRAINER_FIELDS}
     return {name: value for name, value in found.items() if value is not None} | config.training_arguments
 
 
 def run_objectives(config: TrainConfig, table: PairTable, validation: PairTable) -> list[WeightedObjective]:
-    """The run's loss. Raises ConfigError when an objective needs what the teacher did not give."""
+    """Return the terms of the loss. Raises ConfigError when an objective needs values that the teacher did not give."""
     terms = resolve_objectives(config.objectives, teacher_facts=teacher_facts(config, table, validation))
     for term in terms:
         if "teacher" in term.needs and table.teacher is None:
@@ -102,16 +104,16 @@ def run_objectives(config: TrainConfig, table: PairTable, validation: PairTable)
             )
         if "grid" in term.needs and table.teacher is not None and table.teacher.left is None:
             raise ConfigError(
-                f"{term.name} compares all texts of a batch, which needs a bi-encoder's vectors; this teacher gave "
-                f"scores of pairs only: --objectives.{term.name} 0"
+                f"{term.name} compares all texts of a batch, which needs the embeddings of a bi-encoder; this teacher gave "
+                f"scores of pairs only; set --objectives.{term.name} 0"
             )
     if config.score == "cosine" and not any("vectors" in term.needs for term in terms):
-        raise ConfigError("score is cosine, but no objective trains the vectors; set score to auto or answer")
+        raise ConfigError("score is cosine, but no objective trains the embeddings; set score to auto or answer")
     return terms
 
 
 def identity_of(config: TrainConfig, *, data: Mapping[str, str]) -> dict[str, Any]:
-    """All that must not change while a run is resumed: settings, data, versions, threads, processes."""
+    """Return the values that must be equal when a run resumes: settings, data, versions, threads, processes."""
     import transformers
 
     return {
@@ -134,24 +136,25 @@ def train(
     contract: ScoreContract,
     config: TrainConfig,
     *,
+    objectives: Sequence[WeightedObjective],
     table: PairTable,
     validation: PairTable,
     teacher: Callable[[], KeepableTeacher] | None = None,
 ) -> Path:
     """Train `student`, calibrate it on `validation`, and save the matcher folder, whose path is returned.
 
-    `teacher` loads the model that the matcher may keep; None: it can keep none.
-    Of several ranks the first alone does what comes behind the training; the others wait for it.
+    `objectives` is the loss, as `run_objectives` returns it for the labelled training table and `validation`.
+    `teacher` loads the model that the matcher may keep; None: there is none to keep.
+    With several ranks, rank 0 does the work after the training and the others wait.
     """
     output_dir = Path(config.output_dir)
-    objectives = run_objectives(config, table, validation)
     module = DistillationModule(student, objectives, queue_size=config.queue_size)
     with explain_out_of_memory(student, config, lora_settings(config), table):
         fit(
             module,
             table,
             output_dir=output_dir,
-            arguments=passed_on(config),
+            arguments=trainer_arguments(config),
             readout_learning_rate=config.readout_learning_rate,
             log_gradient_norms=config.log_gradient_norms,
             swap_texts=config.swap_texts,

@@ -1,4 +1,4 @@
-"""Which rows of a step each rank reads, and what all of them draw alike."""
+"""Rows of each rank in a step, and a seed that is equal on all ranks."""
 
 from __future__ import annotations
 
@@ -14,38 +14,38 @@ from flipkd.training.module import DistillationModule
 
 
 class RankBatches(Sampler[list[int]]):
-    """This rank's part of every step's batch; what all ranks read in a step is what one process with the whole batch reads.
+    """Yields this rank's part of the batch of every step; together the ranks read the batch of a run with one process.
 
-    `rows.batch_size` is that of all ranks together. A rank takes every W-th row, so that all have rows of like length and
-    as many of them. Where the last rows of an epoch cannot be shared evenly, up to W - 1 rows of its beginning are read a
-    second time there; none is left out.
+    `rows.batch_size` is that of all W ranks together. A rank takes every W-th row, so that all have the same number of
+    rows, of similar length. If the last batch of an epoch is not divisible by W, up to W - 1 rows of the first batch are
+    read again; no row is left out.
     """
 
     def __init__(self, rows: LengthGroupedRows, *, processes: int, process: int, drop_last: bool = False) -> None:
         self.rows, self.processes, self.process = rows, processes, process
-        self.whole = BatchSampler(rows, rows.batch_size, drop_last)
+        self.batches = BatchSampler(rows, rows.batch_size, drop_last)
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the order of this epoch; the Trainer calls it, also when it resumes inside of one."""
+        """Set the epoch; the Trainer calls it, also when it resumes within an epoch."""
         self.rows.set_epoch(epoch)
 
     def __len__(self) -> int:
-        return len(self.whole)
+        return len(self.batches)
 
     def __iter__(self) -> Iterator[list[int]]:
-        beginning: list[int] = []
-        for batch in self.whole:
-            beginning = beginning or batch
+        first: list[int] = []
+        for batch in self.batches:
+            first = first or batch
             missing = -len(batch) % self.processes
-            yield [*batch, *islice(cycle(beginning), missing)][self.process :: self.processes]
+            yield [*batch, *islice(cycle(first), missing)][self.process :: self.processes]
 
 
 class StepSeed(TrainerCallback):  # type: ignore[misc]
-    """What objectives draw is a function of seed and step alone, where several ranks must draw alike."""
+    """Sets a seed for objectives that draw, a function of seed and step alone, so that all ranks draw the same numbers."""
 
     def __init__(self, module: DistillationModule) -> None:
         self.module = module
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_unused: Any) -> None:
-        """Before the batches of a step."""
-        self.module.draw = (args.seed << 31) + state.global_step
+        """Set the seed of this step."""
+        self.module.shared_seed = (args.seed << 31) + state.global_step

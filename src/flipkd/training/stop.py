@@ -1,4 +1,4 @@
-"""How a run is stopped from outside: by a signal, behind a step, with a checkpoint."""
+"""Graceful stop of a run by a signal: after the current step, with a checkpoint."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ logger = logging.getLogger(__name__)
 
 
 class GracefulStop(TrainerCallback):  # type: ignore[misc]
-    """SIGTERM or SIGINT: finish the step, save, stop. A second signal stops at once.
+    """Stops a run on SIGTERM or SIGINT: finish the step, save, stop. A second signal stops at once.
 
-    Of several ranks one may be asked a step before another: all stop behind the step in which every one knows of it.
+    One rank may get the signal a step before another: all stop after the step in which every rank knows of it.
     """
 
     def __init__(self) -> None:
-        self.asked = False  # this process
-        self.asked_all = False  # any of them, as all know by now
+        self.requested = False  # this process
+        self.all_requested = False  # any rank, agreed by all ranks
         self._vote = ranks.Vote()
 
     @contextlib.contextmanager
-    def listening(self) -> Iterator[None]:
-        """Listen while the run lasts; in a thread other than the main one signals cannot be caught, and are not."""
+    def handle_signals(self) -> Iterator[None]:
+        """Context manager that handles the signals; in a thread other than the main one it does nothing."""
         before: dict[int, Any] = {}
 
         def ask(number: int, _frame: FrameType | None) -> None:
-            self.asked = True
+            self.requested = True
             signal.signal(number, before[number])
             logger.warning("stopping after this step and saving; send the signal again to stop at once")
 
@@ -47,7 +47,7 @@ class GracefulStop(TrainerCallback):  # type: ignore[misc]
                 signal.signal(caught, handler)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_unused: Any) -> None:
-        """Ask the Trainer to save and stop."""
-        self.asked_all = self._vote.cast(self.asked)
-        if self.asked_all and state.global_step < state.max_steps:
+        """Make the Trainer save and stop if any rank got a signal."""
+        self.all_requested = self._vote.cast(self.requested)
+        if self.all_requested and state.global_step < state.max_steps:
             control.should_save = control.should_training_stop = True

@@ -1,5 +1,5 @@
-"""transformers.Trainer with four changes: a resumable length-grouped order, the readout's own learning rate, the objectives
-in the log, an orderly stop.
+"""transformers.Trainer with four changes: a resumable length-grouped order, a learning rate of the readout, the objectives
+in the log, and a graceful stop.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import ProgressCallback
 from transformers.trainer_utils import seed_worker
 
+from flipkd.data.pair_table import PairTable
 from flipkd.errors import ConfigError, RefusedError, ResourceError, StoppedError
 from flipkd.files import resource_errors, write_text
 from flipkd.student.readout import down_parameters
 from flipkd.training.arguments import REFUSED, training_arguments
-from flipkd.training.batches import Collator, LengthGroupedRows, PairTable, RowNumbers
-from flipkd.training.checkpoints import CheckpointManifests, GivenIntervals, checkpoint_to_resume, is_last
+from flipkd.training.batches import Collator, LengthGroupedRows, RowNumbers
+from flipkd.training.checkpoints import CheckpointManifests, GivenIntervals, checkpoint_to_resume, is_final_checkpoint
 from flipkd.training.gradients import GradientNorms
 from flipkd.training.graphs import GraphedStep
 from flipkd.training.health_checks import HealthChecks
@@ -36,37 +37,37 @@ from flipkd.training.stop import GracefulStop
 
 logger = logging.getLogger(__name__)
 METRICS = "metrics.jsonl"
-TORN = 2**62  # beyond all steps: where a killed run's last line counts
+UNREADABLE = 2**62  # larger than every step: the step of a line that a killed run left incomplete
 
 
 class DistillationTrainer(Trainer):  # type: ignore[misc]  # transformers has no types here
-    """A Trainer whose order of rows depends on seed and epoch alone and whose log shows each objective."""
+    """A Trainer whose order of rows depends on seed and epoch alone, and whose log has each objective."""
 
     readout_learning_rate: float | None = None
     swap_texts = False
     augment_texts = 0.0
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
-        """Transformers' optimizer; what is read learns at a rate of its own, with the same schedule."""
-        fresh = self.optimizer is None
+        """Return transformers' optimizer; A of the readout layers has its own learning rate, with the same schedule."""
+        is_new = self.optimizer is None
         optimizer: torch.optim.Optimizer = super().create_optimizer(model)
-        if fresh and self.readout_learning_rate is not None:
+        if is_new and self.readout_learning_rate is not None:
             student = self.model.student
             read = list(down_parameters(student.language_model, student.readout.module_names).values())
             for group in optimizer.param_groups:
                 group["params"] = [p for p in group["params"] if not any(p is other for other in read)]
-            own = {"params": read, "lr": self.readout_learning_rate, "weight_decay": self.args.weight_decay}
-            optimizer.add_param_group(own)
+            readout = {"params": read, "lr": self.readout_learning_rate, "weight_decay": self.args.weight_decay}
+            optimizer.add_param_group(readout)
         return optimizer
 
     def get_train_dataloader(self) -> DataLoader[Any]:
-        """Batches of this rank; accelerate, which would share out whole batches, only moves them to the device."""
+        """Return the batches of this rank. accelerate only moves them to the device: it would distribute complete batches."""
         args, table = self.args, self.data_collator.table
         lengths = self.data_collator.student.prompt.pair_lengths(table.left, table.right)
-        together = self._train_batch_size * args.world_size
+        step_size = self._train_batch_size * args.world_size
         rows = LengthGroupedRows(
             lengths,
-            batch_size=together,
+            batch_size=step_size,
             seed=args.seed,
             swap_texts=self.swap_texts,
             augment_texts=self.augment_texts,
@@ -96,20 +97,20 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]  # transformers has no
         return prepared
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add the mean of each objective since the last line."""
+        """Log the values with the mean of each objective since the last line."""
         if "loss" in logs:
             logs |= self.model.recorder.drain()
         super().log(logs, start_time)
 
 
 class MetricsFile(TrainerCallback):  # type: ignore[misc]
-    """Every logged line also goes to `metrics.jsonl`; lines beyond the resumed step are dropped, so none stands twice."""
+    """Writes every logged line to `metrics.jsonl`; lines after the resumed step are removed, so that no step is duplicated."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_unused: Any) -> None:
-        """Keep what the resumed checkpoint has seen."""
+        """Keep the lines up to the step of the resumed checkpoint."""
         if not state.is_world_process_zero:
             return
         lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
@@ -136,37 +137,38 @@ def fit(
     augment_texts: float = 0.0,
     log_gradient_norms: bool = False,
 ) -> dict[str, float]:
-    """Train `module` on `table`; goes on from the newest valid checkpoint in `output_dir`. Returns the Trainer's metrics.
+    """Train `module` on `table`, from the newest valid checkpoint in `output_dir`. Returns the Trainer's metrics.
 
-    `arguments` are fields of transformers' TrainingArguments; without `readout_learning_rate` their rate is A's as well;
-    with `swap_texts` each pair is read in both orders in turn; of a share `augment_texts` of the pairs a text is altered
-    (augment.py). `log_gradient_norms` adds that of each objective to the log
-    and changes nothing else.
-    Raises StoppedError after an orderly stop.
+    `arguments` are fields of transformers' TrainingArguments; their learning rate is also that of the readout unless
+    `readout_learning_rate` is given. With `swap_texts` each pair is read in both orders, alternating by epoch. A share
+    `augment_texts` of the pairs is augmented (augment.py). `log_gradient_norms` logs the norm of each objective's gradient
+    and changes nothing else. Raises StoppedError after a graceful stop.
     """
     stop = GracefulStop()
     given = training_arguments(output_dir, arguments)
     checkpoint = checkpoint_to_resume(output_dir)
     if checkpoint:
         logger.warning("resuming at %s", checkpoint.name)
-        if is_last(checkpoint):
-            # A Trainer that goes on from here makes a step too many, or makes none and says that it took no time.
+        if is_final_checkpoint(checkpoint):
+            # A Trainer that resumes here makes one step too many, or makes none and logs a runtime of 0.
             module.load_state_dict(load_file(checkpoint / "model.safetensors"))
-            return totals(output_dir / METRICS)
-    with _explained(output_dir):
-        watchers = [GradientNorms(module)] if log_gradient_norms else []
-        trainer = _trainer(module, table, given, callbacks=[MetricsFile(output_dir / METRICS), stop, *watchers])
+            return read_totals(output_dir / METRICS)
+    with _explain_errors(output_dir):
+        gradient_norms_callbacks = [GradientNorms(module)] if log_gradient_norms else []
+        trainer = _trainer(
+            module, table, given, callbacks=[MetricsFile(output_dir / METRICS), stop, *gradient_norms_callbacks]
+        )
         if not given.disable_tqdm:
             trainer.pop_callback(ProgressCallback)
             trainer.add_callback(TrainingLines())
         trainer.readout_learning_rate = readout_learning_rate
         trainer.swap_texts, trainer.augment_texts = swap_texts, augment_texts
-        with stop.listening():
+        with stop.handle_signals():
             result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    module.graphed, module.student.pad_to_buckets = None, False  # their memory is free for scoring
-    if stop.asked_all and trainer.state.global_step < trainer.state.max_steps:
+    module.graphed, module.student.pad_to_buckets = None, False  # frees their memory for scoring
+    if stop.all_requested and trainer.state.global_step < trainer.state.max_steps:
         raise StoppedError(
-            f"stopped at step {trainer.state.global_step} and saved; the same command goes on from there"
+            f"stopped at step {trainer.state.global_step} and saved; the same command resumes from there"
         )
     return {name: float(value) for name, value in result.metrics.items()}
 
@@ -181,9 +183,9 @@ def _trainer(
             GraphedStep(module.step, trainable, release=module.student.adapters.release),
             True,
         )
-    module.hold_parameters()
+    module.cache_parameters()
     if given.ddp_find_unused_parameters is None:
-        # Without an objective of the answer nothing reaches the adapters behind the last place that is read.
+        # Without an objective of the answer the adapters after the last readout layer get no gradient.
         given.ddp_find_unused_parameters = not any("answers" in term.needs for term in module.objectives)
     collator = Collator(module.student, table, return_embeddings=module.return_embeddings, drop_head=module.drop_head)
     manifests, given.save_total_limit = CheckpointManifests(given.save_total_limit), None
@@ -198,23 +200,23 @@ def _trainer(
     except torch.OutOfMemoryError:
         raise
     except (ImportError, ValueError, RuntimeError) as error:
-        # A tracker that is not installed, an evaluation without data.
+        # For example a tracker that is not installed, or an evaluation without data.
         raise ConfigError(f"{REFUSED}: {error}") from error
 
 
 def _shares_head(module: DistillationModule, arguments: TrainingArguments) -> bool:
-    """Whether the template's head is read once a step for all rows.
+    """Return whether the template's head is read once per step for all rows.
 
-    It pays where texts are read alone as well (docs/performance.md); in other readings it costs what it saves. Compiled
-    layers would each be compiled for themselves, and checkpointed ones keep no keys and values.
+    It saves time where texts are also read separately (docs/performance.md); in other readings it costs as much as it
+    saves. Compiled layers would be compiled again, and checkpointed layers keep no keys and values.
     """
     student = module.student
-    pays = module.return_embeddings and student.prompt.reading == "separate" and not student.padding_free
-    return pays and student.can_cache_head and not student.compiled and not arguments.activation_checkpointing
+    saves_time = module.return_embeddings and student.prompt.reading == "separate" and not student.padding_free
+    return saves_time and student.can_cache_head and not student.compiled and not arguments.activation_checkpointing
 
 
 def _replays_graphs(module: DistillationModule, arguments: TrainingArguments) -> bool:
-    """Whether steps run as CUDA graphs: packed rows on one GPU, with nothing that changes from step to step but the batch."""
+    """Return whether steps run as CUDA graphs: packed rows on one GPU, where only the batch changes from step to step."""
     student = module.student
     return (
         student.device.type == "cuda"
@@ -225,7 +227,7 @@ def _replays_graphs(module: DistillationModule, arguments: TrainingArguments) ->
 
 
 @contextlib.contextmanager
-def _explained(output_dir: Path) -> Iterator[None]:
+def _explain_errors(output_dir: Path) -> Iterator[None]:
     try:
         with resource_errors(output_dir):
             yield
@@ -234,29 +236,29 @@ def _explained(output_dir: Path) -> Iterator[None]:
             "memory ran out; halve per_device_train_batch_size and double gradient_accumulation_steps, "
             "in another output_dir if this one has a checkpoint"
         ) from error
-    except ImportError as error:  # of an optimizer that is a package of its own
+    except ImportError as error:  # of an optimizer in a separate package
         raise ConfigError(f"{REFUSED}: {error}") from error
     except RuntimeError as error:
         if not str(error).startswith("DataLoader worker"):
             raise
         raise ResourceError(
-            f"a process that makes batches has ended ({error}); run the same command to go on from the last checkpoint, "
-            "with training_arguments.dataloader_num_workers=0 in another output_dir if memory does not suffice"
+            f"a data loader process has ended ({error}); run the same command to resume from the last checkpoint, or, "
+            "if memory is too small, use training_arguments.dataloader_num_workers=0 in another output_dir"
         ) from error
     except Exception as error:
         if type(error).__name__ != "UnpicklingError":
             raise
         raise RefusedError(
             f"{output_dir}: the newest checkpoint holds a pickle that could run code, so it was not read; delete that "
-            "checkpoint, and the same command goes on from the one before"
+            "checkpoint, and the same command resumes from the one before"
         ) from error
 
 
-def totals(path: Path) -> dict[str, float]:
-    """What the Trainer said of the whole run in its `metrics.jsonl`; empty when it was killed before."""
+def read_totals(path: Path) -> dict[str, float]:
+    """Return the totals of the run from its `metrics.jsonl`; empty if the run was killed before it wrote them."""
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     for line in reversed(lines):
-        if _step(line) < TORN and "train_runtime" in (values := json.loads(line)):
+        if _step(line) < UNREADABLE and "train_runtime" in (values := json.loads(line)):
             return {name: float(value) for name, value in values.items() if name != "step"}
     return {}
 
@@ -265,4 +267,4 @@ def _step(line: str) -> int:
     try:
         return int(json.loads(line)["step"])
     except (ValueError, KeyError, TypeError):
-        return TORN
+        return UNREADABLE
