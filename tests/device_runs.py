@@ -12,8 +12,8 @@ import torch
 from tiny import SENTENCES, make_table
 
 from flipkd.config import TrainConfig
+from flipkd.data.pair_table import PairTable
 from flipkd.training import trainer
-from flipkd.training.batches import PairTable
 from flipkd.training.losses import resolve_objectives
 from flipkd.training.module import DistillationModule
 

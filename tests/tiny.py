@@ -77,7 +77,7 @@ def make_table(n: int = 48, seed: int = 0):
     """Half of the pairs have the same beginning (match); the teacher's vectors know beginnings, with noise."""
     import numpy as np
 
-    from flipkd.training.batches import PairTable, TeacherSignal
+    from flipkd.data.pair_table import PairTable, TeacherSignal
 
     random = np.random.default_rng(seed)
     centres = random.normal(size=(len(SENTENCES), 8))

@@ -68,7 +68,8 @@ def training(task: Task) -> Callable[[], Any]:
     """STEPS steps of plain training: forward, backward, optimiser."""
     import numpy as np
 
-    from flipkd.training.batches import Collator, LengthGroupedRows, PairTable
+    from flipkd.data.pair_table import PairTable
+    from flipkd.training.batches import Collator, LengthGroupedRows
     from flipkd.training.module import DistillationModule
     from flipkd.training.run import fresh_student, run_objectives
 

@@ -30,8 +30,8 @@ from workload import (
 
 if TYPE_CHECKING:
     from flipkd.config import TrainConfig
+    from flipkd.data.pair_table import PairTable, TeacherSignal
     from flipkd.matcher import Matcher
-    from flipkd.training.batches import PairTable, TeacherSignal
     from flipkd.training.module import DistillationModule
 
 Repetition = Callable[[int], Work]
@@ -79,7 +79,7 @@ def train(task: Task, **changes: Any) -> Repetition:
 
 def learner(config: TrainConfig, part: Task) -> tuple[DistillationModule, PairTable]:
     """A fresh student with its loss, and the pairs with random vectors of a teacher."""
-    from flipkd.training.batches import PairTable
+    from flipkd.data.pair_table import PairTable
     from flipkd.training.module import DistillationModule
     from flipkd.training.run import fresh_student, run_objectives
 
@@ -124,7 +124,7 @@ def train_flipped_separate(task: Task) -> Repetition:
 
 def random_teacher(task: Task) -> TeacherSignal:
     """A unit vector per text, the same for equal texts: what the store would give, from no model."""
-    from flipkd.training.batches import TeacherSignal
+    from flipkd.data.pair_table import TeacherSignal
 
     texts = {text: row for row, text in enumerate(dict.fromkeys([*task.left, *task.right]))}
     vectors = np.random.default_rng(SEED).normal(size=(len(texts), TEACHER_WIDTH)).astype(np.float32)

@@ -131,7 +131,7 @@ def test_mined_pairs_stand_last_and_are_new_to_the_pool_as_well(taught, train_se
     assert len(alone) == 48 + 24
     before = [*zip(alone.left[48:], alone.right[48:], strict=True)]
     vectors = [teacher.vectors([pair[side] for pair in before]) for side in (0, 1)]
-    from flipkd.training.batches import TeacherSignal
+    from flipkd.data.pair_table import TeacherSignal
 
     pooled = table.with_unlabelled(*zip(*before, strict=True), TeacherSignal(left=vectors[0], right=vectors[1]))
     wider = add_mined_pairs(pooled, table, CALIBRATION, settings(pair_files, mining=mining, mined_ratio=0.5))

@@ -11,9 +11,10 @@ from device_runs import mixed_table, module_of
 from devices import each_device, on_gpu
 from tiny import FAMILIES, make_table
 
+from flipkd.data.pair_table import PairTable
 from flipkd.errors import NumbersError
 from flipkd.student.rows import to_device
-from flipkd.training.batches import Collator, PairTable
+from flipkd.training.batches import Collator
 from flipkd.training.health_checks import HealthChecks
 
 READINGS = ["joint", "separate", "blocked"]

@@ -11,10 +11,11 @@ import pytest
 import torch
 
 from flipkd.config import TrainConfig
+from flipkd.data.pair_table import PairTable, TeacherSignal
 from flipkd.evaluate.metrics import measure
 from flipkd.student.rows import pad
 from flipkd.student.scoring import score_pairs
-from flipkd.training.batches import Collator, LengthGroupedRows, PairTable, TeacherSignal
+from flipkd.training.batches import Collator, LengthGroupedRows
 from flipkd.training.module import DistillationModule
 from flipkd.training.run import PASSED_ON, fresh_student, run_objectives
 from flipkd.training.thresholds import teacher_thresholds

@@ -4,7 +4,7 @@ import pytest
 from tiny import make_table
 
 from flipkd.config import TrainConfig
-from flipkd.training.batches import PairTable
+from flipkd.data.pair_table import PairTable
 
 
 @pytest.fixture

@@ -1,13 +1,12 @@
 """Collator and order of rows."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
 
+from flipkd.data.pair_table import PairTable, TeacherSignal
 from flipkd.training.augment import augmented
-from flipkd.training.batches import Collator, LengthGroupedRows, PairTable, TeacherSignal
+from flipkd.training.batches import Collator, LengthGroupedRows
 
 
 def test_collator_gives_equal_texts_equal_ids_on_either_side(make_student):
@@ -38,50 +37,6 @@ def test_separate_reading_brings_the_texts_alone(make_student, table):
     batch = Collator(student, table, return_embeddings=True)([0, 1, 2])
     assert batch["text_input_ids"].shape[0] == 6
     assert "text_input_ids" not in Collator(student, table, return_embeddings=False)([0, 1, 2])
-
-
-def test_pair_scores_are_dot_products_or_the_given_scores():
-    left = np.array([[1, 0], [0.6, 0.8]], np.float32)
-    signal = TeacherSignal(left=left, right=left[::-1].copy())
-    assert signal.pair_scores() == pytest.approx([0.6, 0.6])
-    assert TeacherSignal(score=np.array([3.0], np.float32)).pair_scores() == [3.0]
-    with pytest.raises(ValueError, match="vectors of both sides, pair scores, or both"):
-        TeacherSignal().pair_scores()
-    honest = signal.with_out_of_fold(np.array([np.nan, 0.25], np.float32))
-    assert honest.pair_scores() == pytest.approx([0.6, 0.25])
-    assert honest.out_of_fold.tolist() == [False, True]
-    assert honest.left is left
-    second = honest.rows(np.array([1]))
-    assert (second.score.tolist(), second.left.tolist(), second.out_of_fold.tolist()) == (
-        [0.25],
-        left[[1]].tolist(),
-        [True],
-    )
-
-
-def test_pairs_without_labels_stand_behind_the_table():
-    left, right = np.eye(3, dtype=np.float32), np.eye(3, dtype=np.float32)[[1, 2, 0]]
-    signal = TeacherSignal(left=left, right=right)
-    table = PairTable(left=["a", "b", "c"], right=["x", "y", "z"], label=np.array([1, 0, 1]), teacher=signal)
-    more = TeacherSignal(left=left[[2, 0]], right=right[[1, 1]])
-    wider = table.with_unlabelled(["c", "a"], ["y", "y"], more)
-    assert list(zip(wider.left, wider.right, wider.label.tolist(), strict=True)) == [
-        ("a", "x", 1), ("b", "y", 0), ("c", "z", 1), ("c", "y", -1), ("a", "y", -1)
-    ]  # fmt: skip
-    assert wider.teacher.score is None
-    assert wider.teacher.pair_scores().tolist() == [0, 0, 0, left[2] @ right[1], left[0] @ right[1]]
-    honest = replace(table, teacher=signal.with_out_of_fold(np.array([0.5, np.nan, 0.75], np.float32)))
-    wider = honest.with_unlabelled(["c", "a"], ["y", "y"], more)
-    assert wider.teacher.pair_scores().tolist() == [0.5, 0, 0.75, left[2] @ right[1], left[0] @ right[1]]
-    assert wider.teacher.out_of_fold.tolist() == [True, False, True, False, False]
-    assert wider.teacher.left.tolist() == left[[0, 1, 2, 2, 0]].tolist()
-    scored = replace(table, teacher=TeacherSignal(score=np.array([1, 2, 3], np.float32)))
-    wider = scored.with_unlabelled(["c"], ["y"], TeacherSignal(score=np.array([4], np.float32)))
-    assert wider.teacher.pair_scores().tolist() == [1, 2, 3, 4]
-    with pytest.raises(ValueError, match="one of the two signals has vectors"):
-        scored.with_unlabelled(["c", "a"], ["y", "y"], more)
-    with pytest.raises(ValueError, match="without a teacher"):
-        replace(table, teacher=None).with_unlabelled(["c"], ["y"], more)
 
 
 def test_a_batch_has_the_given_scores_beside_the_vectors(make_student):

@@ -4,6 +4,7 @@ import importlib.util
 
 import pytest
 
+from flipkd.data.pair_table import PairTable
 from flipkd.errors import ArtefactError
 from flipkd.evaluate import choose_score, weighted_sum
 from flipkd.files import check_manifest
@@ -11,7 +12,6 @@ from flipkd.matcher import Matcher
 from flipkd.student.contract import read_contract
 from flipkd.student.loading import load_student
 from flipkd.student.scoring import score_pairs
-from flipkd.training.batches import PairTable
 from flipkd.training.finish import finished
 from flipkd.training.run import (
     fresh_student,

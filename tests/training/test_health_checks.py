@@ -7,8 +7,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from flipkd.data.pair_table import PairTable
 from flipkd.errors import NumbersError
-from flipkd.training.batches import PairTable
 from flipkd.training.health_checks import PATIENCE, HealthChecks
 from flipkd.training.module import DistillationModule
 from flipkd.training.record import StepReport

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from flipkd.config import TrainConfig
+from flipkd.data.pair_table import PairTable, TeacherSignal
 from flipkd.errors import ConfigError
 from flipkd.evaluate.calibration import fit_calibration
-from flipkd.training.batches import PairTable, TeacherSignal
 from flipkd.training.run import (
     PASSED_ON,
     fresh_student,

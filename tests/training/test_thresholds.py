@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from flipkd.data.pair_table import PairTable, TeacherSignal
 from flipkd.errors import ConfigError
-from flipkd.training.batches import PairTable, TeacherSignal
 from flipkd.training.thresholds import random_thresholds, teacher_spread, teacher_thresholds
 
 

@@ -18,7 +18,7 @@ from flipkd.evaluate.calibration import Calibration
 from flipkd.text import normal_text
 
 if TYPE_CHECKING:
-    from flipkd.training.batches import PairTable
+    from flipkd.data.pair_table import PairTable
 
 logger = logging.getLogger(__name__)
 
@@ -110,8 +110,8 @@ def _with_pairs(
 def _with_texts(
     table: PairTable, pool: Pool, teacher: StoredTeacher, calibration: Calibration, *, count: int, seed: int
 ) -> PairTable:
+    from flipkd.data.pair_table import TeacherSignal
     from flipkd.teachers.stratified_mining import mine_stratified
-    from flipkd.training.batches import TeacherSignal
 
     texts = pool.dataset["text1"][:]
     partners = list(dict.fromkeys([*texts, *table.left, *table.right]))
@@ -143,9 +143,9 @@ def add_mined_pairs(wider: PairTable, table: PairTable, calibration: Calibration
     count = round((MINED_BY_DEFAULT if config.mined_ratio is None else config.mined_ratio) * len(table))
     if not count:
         return wider
+    from flipkd.data.pair_table import TeacherSignal
     from flipkd.teachers.mining import mine_pairs
     from flipkd.teachers.stratified_mining import mine_stratified
-    from flipkd.training.batches import TeacherSignal
 
     given = [*zip(wider.left, wider.right, strict=True)]
     texts = (table.left, table.right, signal.left, signal.right)

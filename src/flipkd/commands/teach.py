@@ -24,7 +24,7 @@ from flipkd.teachers.store import ScoreStore
 from flipkd.teachers.teacher import load_teacher
 
 if TYPE_CHECKING:
-    from flipkd.training.batches import TeacherSignal
+    from flipkd.data.pair_table import TeacherSignal
 
 logger = logging.getLogger(__name__)
 TEACHER = "teacher.json"
@@ -132,7 +132,7 @@ class StoredTeacher:
 
         `out_of_fold`, for training pairs: with them the scores of members that did not see the pairs, where there are any.
         """
-        from flipkd.training.batches import TeacherSignal
+        from flipkd.data.pair_table import TeacherSignal
 
         left, right = dataset["text1"][:], dataset["text2"][:]
         if self.kind == "bi_encoder":

@@ -31,8 +31,8 @@ from flipkd.teachers.preflight import preflight
 
 if TYPE_CHECKING:
     from flipkd.data import Pool
+    from flipkd.data.pair_table import PairTable
     from flipkd.student.model import Student
-    from flipkd.training.batches import PairTable
 
 logger = logging.getLogger(__name__)
 PREFLIGHT = "preflight.json"
@@ -142,7 +142,7 @@ def initial_adapters_identity(init_from: str | None) -> dict[str, str]:
 
 
 def _table(dataset: Any, teacher: StoredTeacher | None, *, trained_on: bool) -> PairTable:
-    from flipkd.training.batches import PairTable
+    from flipkd.data.pair_table import PairTable
 
     signal = teacher.signal(dataset, out_of_fold=trained_on) if teacher else None
     return PairTable(left=dataset["text1"][:], right=dataset["text2"][:], label=labels_of(dataset), teacher=signal)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -13,85 +12,12 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from flipkd.batching import batches_near
+from flipkd.data.pair_table import PairTable
 from flipkd.student.model import Student
 from flipkd.training.augment import augmented
 
 SWAPS, DRAWS = 1, 2  # beside seed and epoch: streams of random numbers of their own
 MOST_DRAWS = 2**31
-
-
-@dataclass(frozen=True, kw_only=True)
-class TeacherSignal:
-    """What the store gave for N pairs: vectors of both sides [N, d], from which a grid can be made, or scores [N], or both.
-
-    Where there are both, the score of a pair is the one given, not the product of its vectors.
-    """
-
-    left: NDArray[np.float32] | None = None
-    right: NDArray[np.float32] | None = None
-    score: NDArray[np.float32] | None = None
-    out_of_fold: NDArray[np.bool_] | None = None
-    """[N] whose score is that of a teacher which was not fine-tuned on the pair."""
-
-    def pair_scores(self) -> NDArray[np.float32]:
-        """The teacher's score of each pair [N]."""
-        if self.score is not None:
-            return self.score
-        if self.left is None or self.right is None:
-            raise ValueError("a teacher's signal has vectors of both sides, pair scores, or both")
-        products: NDArray[np.float32] = np.einsum("nd,nd->n", self.left, self.right)
-        return products
-
-    def with_out_of_fold(self, scores: NDArray[np.float32]) -> TeacherSignal:
-        """The same vectors, and those of `scores` [N] that are not NaN as the pairs' scores."""
-        known = ~np.isnan(scores)
-        return replace(self, score=np.where(known, scores, self.pair_scores()), out_of_fold=known)
-
-    def rows(self, rows: NDArray[np.int64]) -> TeacherSignal:
-        """What the store gave for some of the pairs."""
-        return TeacherSignal(**{field.name: _taken(getattr(self, field.name), rows) for field in fields(self)})
-
-    def joined(self, other: TeacherSignal) -> TeacherSignal:
-        """The values of these pairs and behind them those of others, of the same teacher."""
-        if (self.left is None) != (other.left is None):
-            raise ValueError("one of the two signals has vectors, the other has none")
-        columns: dict[str, Any] = {name: (getattr(self, name), getattr(other, name)) for name in ("left", "right")}
-        if self.score is not None or other.score is not None:
-            columns["score"] = (self.pair_scores(), other.pair_scores())
-        if self.out_of_fold is not None or other.out_of_fold is not None:
-            columns["out_of_fold"] = (self._unseen(), other._unseen())
-        return TeacherSignal(**{name: np.concatenate(both) for name, both in columns.items() if both[0] is not None})
-
-    def _unseen(self) -> NDArray[np.bool_]:
-        return np.zeros(len(self.pair_scores()), bool) if self.out_of_fold is None else self.out_of_fold
-
-
-def _taken(values: NDArray[Any] | None, rows: NDArray[np.int64]) -> NDArray[Any] | None:
-    return None if values is None else values[rows]
-
-
-@dataclass(frozen=True, kw_only=True)
-class PairTable:
-    """N pairs ready for training; `label` is 1, 0 or -1 (unknown)."""
-
-    left: Sequence[str]
-    right: Sequence[str]
-    label: NDArray[np.int64]
-    teacher: TeacherSignal | None = None
-
-    def __len__(self) -> int:
-        return len(self.left)
-
-    def with_unlabelled(self, left: Sequence[str], right: Sequence[str], signal: TeacherSignal) -> PairTable:
-        """This table and behind it pairs without labels, with what the teacher gave for them."""
-        if self.teacher is None:
-            raise ValueError("pairs without labels teach nothing without a teacher")
-        return PairTable(
-            left=[*self.left, *left],
-            right=[*self.right, *right],
-            label=np.concatenate([self.label, np.full(len(left), -1, np.int64)]),
-            teacher=self.teacher.joined(signal),
-        )
 
 
 class RowNumbers(Dataset[int]):

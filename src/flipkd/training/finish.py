@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from flipkd.config import TrainConfig
+from flipkd.data.pair_table import PairTable
 from flipkd.evaluate.calibration import AUTO, fit_calibration
 from flipkd.evaluate.combine import weighted_sum
 from flipkd.evaluate.decisions import one_decision
@@ -21,7 +22,6 @@ from flipkd.student.contract import KeptTeacher, ScoreContract
 from flipkd.student.golden import golden_pair
 from flipkd.student.model import Student
 from flipkd.student.scoring import score_pairs
-from flipkd.training.batches import PairTable
 from flipkd.training.card import model_card
 from flipkd.training.readouts import KeepableTeacher, chosen, final_line
 from flipkd.training.trainer import METRICS

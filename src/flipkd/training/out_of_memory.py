@@ -8,11 +8,11 @@ from collections.abc import Iterator
 import torch
 
 from flipkd.config import TrainConfig
+from flipkd.data.pair_table import PairTable
 from flipkd.errors import ResourceError
 from flipkd.student.language_model import LoraSettings
 from flipkd.student.memory import largest_batch, shape_of, training_memory
 from flipkd.student.model import Student
-from flipkd.training.batches import PairTable
 
 USABLE = 0.9  # of a card; the rest is for the driver, torch's libraries and gaps between tensors
 SAMPLE = 256  # pairs whose mean length stands for all

@@ -13,6 +13,7 @@ from transformers import TrainingArguments
 
 from flipkd import __version__, ranks
 from flipkd.config import TrainConfig
+from flipkd.data.pair_table import PairTable
 from flipkd.device import best_device
 from flipkd.errors import ConfigError
 from flipkd.student.contract import ScoreContract
@@ -21,7 +22,6 @@ from flipkd.student.language_model import LoraSettings
 from flipkd.student.loading import new_student
 from flipkd.student.model import Student
 from flipkd.student.prompt import template_from
-from flipkd.training.batches import PairTable
 from flipkd.training.finish import MATCHER, finish
 from flipkd.training.losses import WeightedObjective, resolve_objectives
 from flipkd.training.module import DistillationModule

@@ -9,10 +9,10 @@ import torch
 from numpy.typing import NDArray
 
 from flipkd.config import TrainConfig
+from flipkd.data.pair_table import PairTable
 from flipkd.errors import ConfigError
 from flipkd.evaluate.calibration import Calibration, fit_calibration
 from flipkd.objectives import MatchBatch
-from flipkd.training.batches import PairTable
 
 Scores = NDArray[np.float32]
 LEVELS = 401  # quantiles that are tried between filter_quantile and 1

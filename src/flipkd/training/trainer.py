@@ -20,11 +20,12 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import ProgressCallback
 from transformers.trainer_utils import seed_worker
 
+from flipkd.data.pair_table import PairTable
 from flipkd.errors import ConfigError, RefusedError, ResourceError, StoppedError
 from flipkd.files import resource_errors, write_text
 from flipkd.student.readout import down_parameters
 from flipkd.training.arguments import REFUSED, training_arguments
-from flipkd.training.batches import Collator, LengthGroupedRows, PairTable, RowNumbers
+from flipkd.training.batches import Collator, LengthGroupedRows, RowNumbers
 from flipkd.training.checkpoints import CheckpointManifests, GivenIntervals, checkpoint_to_resume, is_last
 from flipkd.training.gradients import GradientNorms
 from flipkd.training.graphs import GraphedStep
