@@ -32,7 +32,7 @@ def test_folders_that_are_no_models(pair_files, base_models, taught, trained, tm
         ([*train, tmp_path / "1", *student(tmp_path / "empty", **PLAIN)], "no config.json"),
         (
             [*train, tmp_path / "2", *student(base_models["llama"]), "--teacher", tmp_path / "empty"],
-            "is no folder that flipkd teach made (it holds no teacher.json)",
+            "not a teacher folder, it contains no teacher.json",
         ),
         ([*train, tmp_path / "3", *student(base_models["llama"])], "needs a teacher: give --teacher FOLDER"),
         (["match", "--matcher", tmp_path / "empty", pair_files["test"]], "holds no matcher.json; give a folder that"),

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+import numpy as np
 import pytest
+from datasets import Dataset
 
-from flipkd.data.labels import parse_group, parse_label, parse_score
+from flipkd.data.labels import labels_of, parse_group, parse_label, parse_score
 
 YES = ["1", "yes", "YES", " Yes ", "Y", "true", "TRUE", "t", "T", "match", "Match", 1, True, Decimal("1.0")]
 YES += ["1.0", "1.00", "1.", "+1", "1.000e+00", "1E0", "1.000000000000000000e+00", " 1.00 ", "01", 1.0]
@@ -70,3 +72,11 @@ def test_groups(value, group):
 def test_groups_that_are_no_name(value):
     with pytest.raises(ValueError, match="group"):
         parse_group(value)
+
+
+def test_labels_of_is_minus_one_for_unlabelled_rows():
+    rows = {"text1": ["a", "b", "c"], "text2": ["d", "e", "f"]}
+    assert labels_of(Dataset.from_dict(rows | {"label": [1, None, 0]})).tolist() == [1, -1, 0]
+    unlabelled = labels_of(Dataset.from_dict(rows))
+    assert unlabelled.tolist() == [-1, -1, -1]
+    assert unlabelled.dtype == np.int64

@@ -11,6 +11,7 @@ import numpy as np
 
 from flipkd.data.columns import OTHER_ALIASES
 from flipkd.data.folding import spelling_key
+from flipkd.data.labels import labels_of
 from flipkd.errors import DataError
 from flipkd.text import is_empty
 
@@ -60,7 +61,7 @@ def check_pairs(
         48
     """
     left, right = dataset["text1"][:], dataset["text2"][:]
-    label = _labels(dataset)
+    label = labels_of(dataset)
     counts, problems, warnings = _class_counts(label)
     if not labels:
         problems = []
@@ -85,13 +86,6 @@ def require_trainable(report: CheckReport) -> None:
     if report.problems:
         listed = "; ".join(report.problems)
         raise DataError(f"{report.name}: cannot be used: {listed}")
-
-
-def _labels(dataset: Dataset) -> np.ndarray:
-    """int64 [N], -1 where unlabelled."""
-    if "label" not in dataset.column_names:
-        return np.full(len(dataset), -1, np.int64)
-    return np.array([-1 if label is None else label for label in dataset["label"][:]], np.int64)
 
 
 def _class_counts(label: np.ndarray) -> tuple[dict[str, Any], list[str], list[str]]:

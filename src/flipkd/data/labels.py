@@ -1,4 +1,4 @@
-"""Cells that are not texts: labels, teacher scores and groups, each as one plain value or None."""
+"""Parsers of cells that are not texts: labels, teacher scores and groups; and the labels of a data set as an array."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import math
 import re
 from collections.abc import Callable
 from typing import Any
+
+import numpy as np
 
 _WORDS = {
     **dict.fromkeys(("yes", "y", "true", "t", "match"), 1),
@@ -85,3 +87,10 @@ def _is_blank(value: Any) -> bool:
 
 
 PARSERS: dict[str, Callable[[Any], Any]] = {"label": parse_label, "score": parse_score, "group": parse_group}
+
+
+def labels_of(dataset: Any) -> np.ndarray:
+    """Labels as int64 [N], -1 where a row is unlabelled."""
+    if "label" not in dataset.column_names:
+        return np.full(len(dataset), -1, np.int64)
+    return np.array([-1 if label is None else label for label in dataset["label"][:]], np.int64)

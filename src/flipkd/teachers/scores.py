@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from flipkd.errors import DataError
-from flipkd.teachers.store import pair_key
+from flipkd.teachers.keys import pair_key
 from flipkd.teachers.teacher import fingerprint_of
 
 
