@@ -99,7 +99,7 @@ def test_duplicates_in_either_order_are_warned_of(again):
     assert report.counts["duplicate_pairs"] == 2
     assert report.counts["conflicting_pairs"] == 0
     assert report.problems == []
-    assert report.warnings == ["2 rows repeat an earlier pair (row 6, 7)"]
+    assert report.warnings == ["2 rows are duplicates of an earlier pair (row 6, 7)"]
 
 
 def test_pairs_that_share_one_text_are_no_duplicates():
@@ -114,14 +114,16 @@ def test_conflicting_labels():
     assert report.counts["conflicting_pairs"] == 10
     assert report.counts["duplicate_pairs"] == 10
     problem = report.problems[0]
-    assert problem.startswith("10 pairs stand there with both labels (rows 1 and 101, ")
+    assert problem.startswith("10 pairs occur with both labels (rows 1 and 101, ")
     assert problem.count(" and 10") == 5
-    assert problem.endswith(", ...); keep one label each; where (a, b) may match and (b, a) not, set directed: true")
+    assert problem.endswith(
+        ", ...); keep one label for each pair; where (a, b) may match and (b, a) not, set directed: true"
+    )
 
 
 def test_a_conflict_in_one_direction_says_nothing_of_directions():
     report = check_pairs(data([*GOOD, ("e", "f", 0), ("a", "b", None), ("e", "f", 1)]))
-    assert report.problems == ["1 pairs stand there with both labels (rows 3 and 5); keep one label each"]
+    assert report.problems == ["1 pairs occur with both labels (rows 3 and 5); keep one label for each pair"]
 
 
 @pytest.mark.parametrize(
@@ -143,25 +145,25 @@ def test_texts_that_only_a_folding_makes_equal_may_have_both_labels(one, other):
         assert report.problems == []
         assert report.counts["conflicting_pairs"] == 0
         same = report.counts["duplicate_pairs"]
-        warned = "1 pairs have both labels and differ in case, width or spaces only (rows 5 and 6)"
+        warned = "1 pairs have both labels and differ only in case, width or spaces (rows 5 and 6)"
         assert (warned in report.warnings) == bool(same)
     assert bool(same) == ("\u2075" not in one)
 
 
 def test_a_conflict_is_not_told_twice():
     report = check_pairs(data([*GOOD, ("I", "x", 1), ("I", "x", 0), ("i", "x", 1)]))
-    assert report.problems == ["1 pairs stand there with both labels (rows 5 and 6); keep one label each"]
-    assert report.warnings == ["2 rows repeat an earlier pair (row 6, 7)"]
+    assert report.problems == ["1 pairs occur with both labels (rows 5 and 6); keep one label for each pair"]
+    assert report.warnings == ["2 rows are duplicates of an earlier pair (row 6, 7)"]
 
 
 def test_of_directed_pairs_only_the_same_order_repeats():
     rows = [*GOOD, ("b", "a", 0), ("B", " a", 0), ("d", "c", 1)]
     report = check_pairs(data(rows), directed=True)
     assert (report.counts["duplicate_pairs"], report.counts["conflicting_pairs"], report.problems) == (1, 0, [])
-    assert report.warnings == ["1 rows repeat an earlier pair (row 6)"]
+    assert report.warnings == ["1 rows are duplicates of an earlier pair (row 6)"]
     assert check_pairs(data(rows)).counts["conflicting_pairs"] == 2
     report = check_pairs(data([*GOOD, ("a", "b", 0)]), directed=True)
-    assert report.problems == ["1 pairs stand there with both labels (rows 1 and 5); keep one label each"]
+    assert report.problems == ["1 pairs occur with both labels (rows 1 and 5); keep one label for each pair"]
 
 
 def test_identical_sides():

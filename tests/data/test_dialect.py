@@ -116,12 +116,12 @@ def test_it_is_said_once_how_a_file_is_read(pairs_file, caplog):
     path = pairs_file("text1;text2\na;b\n")
     for _ in range(3):
         read_pairs(path)
-    assert caplog.messages == [f"{path}: its fields are separated by semicolons, not by commas; read so"]
+    assert caplog.messages == [f"{path}: the fields are separated by semicolons, not by commas; read with semicolons"]
 
 
 def test_a_fault_in_the_first_lines_is_told_with_its_row(pairs_file):
     path = pairs_file("text1;text2;label\na;b;1\nc;d;0;e\n")
-    with pytest.raises(DataError, match=r"row 2 \(line 3\): 4 fields where the header has 3"):
+    with pytest.raises(DataError, match=r"row 2 \(line 3\): 4 fields, but the header has 3"):
         read_pairs(path)
     path.write_bytes(b"text1;text2\na;b\nc;caf\xe9\n")
     with pytest.raises(DataError, match=r"row 2 \(line 3\): not UTF-8 at byte offset 21"):
@@ -130,7 +130,7 @@ def test_a_fault_in_the_first_lines_is_told_with_its_row(pairs_file):
 
 def test_a_large_first_row_and_a_quote_left_open_end_the_search(pairs_file):
     path = pairs_file("text1;text2\n" + "x" * 300_000 + ";b\n" + 'c;"d\n')
-    with pytest.raises(DataError, match="a double quote opens here and is never closed"):
+    with pytest.raises(DataError, match="a double quote is opened here and never closed"):
         read_pairs(path)
 
 

@@ -55,11 +55,11 @@ REFUSED = {
     "an Arrow or Feather file": written(pyarrow.feather.write_feather),
     "an SQLite database": b"SQLite format 3\0" + b"\0" * 100,
     "a PDF": b"%PDF-1.7\n",
-    "a Python pickle, which is never read": pickle.dumps([("a", "b")]),
-    "a pointer of Git LFS and not the data; fetch them with git lfs pull": (
+    "a Python pickle, which is refused": pickle.dumps([("a", "b")]),
+    "a Git LFS pointer, not the data; get the data with git lfs pull": (
         b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12345\n"
     ),
-    "a web page or XML and not the data": b"\xef\xbb\xbf\n<!DOCTYPE html>\n<html><head><title>Sign in</title></head>\n",
+    "a web page or XML, not the data": b"\xef\xbb\xbf\n<!DOCTYPE html>\n<html><head><title>Sign in</title></head>\n",
     "a web page or XML": b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>",
 }
 
@@ -85,7 +85,9 @@ def test_another_kind_of_file_is_named(tmp_path, name, said):
 def test_parquet_is_read_under_any_name(tmp_path, name, caplog):
     (tmp_path / name).write_bytes(PARQUET)
     assert read_pairs(tmp_path / name).to_dict() == {"text1": ["a"], "text2": ["b"]}
-    assert f"{tmp_path / name}: is a Parquet file, whatever its name says; read so" in caplog.messages
+    assert (
+        f"{tmp_path / name}: is a Parquet file, although its name says otherwise; read as Parquet" in caplog.messages
+    )
 
 
 @pytest.mark.parametrize(
@@ -94,7 +96,7 @@ def test_parquet_is_read_under_any_name(tmp_path, name, caplog):
 )
 def test_compressed_parquet_is_to_be_unpacked(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(DataError, match="is compressed with gzip, which Parquet is not read from; unpack it"):
+    with pytest.raises(DataError, match="is compressed with gzip, which is not supported for Parquet; decompress it"):
         read_pairs(tmp_path / name)
 
 

@@ -71,5 +71,5 @@ def test_a_pair_stays_in_one_fold_in_both_orders():
 def test_too_few_rows_are_refused():
     with pytest.raises(DataError, match="3 labelled rows are too few for 5 folds"):
         cut_folds(data([("a", "b", 1), ("c", "d", 0), ("e", "f", 1)]), 5)
-    with pytest.raises(DataError, match="the rows without it both labels"):
+    with pytest.raises(DataError, match="the rows outside it both labels"):
         cut_folds(data([("a", "b", 1), *((f"c{i}", f"d{i}", 0) for i in range(20))]), 2)

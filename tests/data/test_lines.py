@@ -45,13 +45,13 @@ def test_compressed_files_are_read(bytes_file, name, pack, caplog):
 def test_a_file_that_is_not_compressed_though_its_name_says_so(bytes_file, caplog):
     path = bytes_file(ROWS.encode(), "pairs.csv.gz")
     assert len(read_pairs(path)) == 3000
-    assert caplog.messages == [f"{path}: is not compressed, whatever its name says; read so"]
+    assert caplog.messages == [f"{path}: is not compressed, although its name says otherwise"]
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, zstd])
 @pytest.mark.parametrize("cut", [9, 60, -500, -3])
 def test_what_is_cut_off_is_never_read_as_if_it_were_whole(bytes_file, pack, cut):
-    with pytest.raises(DataError, match="its compression is damaged or cut off"):
+    with pytest.raises(DataError, match="the compressed data is damaged or incomplete"):
         read_pairs(bytes_file(pack(ROWS.encode())[:cut]))
 
 
@@ -66,7 +66,7 @@ def test_a_changed_byte_is_noticed_by_the_check_sum_of_gzip(bytes_file):
 @pytest.mark.parametrize("pack", [gzip.compress, zstd, lambda content: content.decode().encode("utf-16")])
 def test_what_unpacks_to_more_than_the_limit_is_refused(bytes_file, pack, monkeypatch):
     monkeypatch.setattr(lines, "DECODE_LIMIT", 50_000)
-    with pytest.raises(ResourceError, match="unpacks to more than 50,000 bytes"):
+    with pytest.raises(ResourceError, match="decompresses to more than 50,000 bytes"):
         read_pairs(bytes_file(pack(ROWS.encode())))
 
 
@@ -89,7 +89,9 @@ def test_wide_json_lines_and_tabs(bytes_file):
 
 @pytest.mark.parametrize("tail", [b"\x00", b"\x00\xd8\x00\xd8"])
 def test_a_wide_file_that_breaks_off_is_placed(bytes_file, tail):
-    with pytest.raises(DataError, match=r"\(line \d\): its byte order mark says UTF-16, but what follows is none"):
+    with pytest.raises(
+        DataError, match=r"\(line \d\): the byte order mark is that of UTF-16, but the text is not UTF-16"
+    ):
         read_pairs(bytes_file("text1,text2\na,b\nc,d\n".encode("utf-16") + tail))
 
 

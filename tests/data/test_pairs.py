@@ -124,9 +124,9 @@ def test_other_columns_as_they_stand_there(tmp_path):
     ("content", "said"),
     [
         ('{"text1": "a", "text2": 1}', "column 'text2': 1 is a int"),
-        ('{"text1": "a\\u0000", "text2": "b"}', "NUL at character 2"),
-        ('{"text1": "\\ud800", "text2": "b"}', "half of a surrogate pair"),
-        ('{"text1": "a"}', "the two text columns were not found"),
+        ('{"text1": "a\\u0000", "text2": "b"}', "NUL character at position 2"),
+        ('{"text1": "\\ud800", "text2": "b"}', "lone surrogate"),
+        ('{"text1": "a"}', "no text columns found"),
     ],
 )
 def test_blocks_are_as_strict_as_the_whole(tmp_path, content, said):

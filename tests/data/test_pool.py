@@ -34,7 +34,7 @@ def test_texts_alone_are_each_there_once(tmp_path):
 
 
 def test_what_is_wrong_is_said_with_both_ways_out(tmp_path):
-    with pytest.raises(DataError, match=r"two text columns were not found; it has 'x', 'y'.*one column called text$"):
+    with pytest.raises(DataError, match=r"no text columns found; it has 'x', 'y'.*one column called text$"):
         read_pool(write(tmp_path / "x.csv", "x,y\na,b\n"))
     with pytest.raises(DataError, match=r"row 2.*the text is empty"):
         read_pool(write(tmp_path / "e.csv", "text\na\n  \n"))

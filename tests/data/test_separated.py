@@ -30,22 +30,22 @@ def test_nameless_columns_at_the_end_are_nothing(pairs_file, commas, mark):
 @pytest.mark.scenario("D13")
 @pytest.mark.parametrize("row", ["a,b", "a,b,1,,,", "a"])
 def test_a_row_without_a_named_field_or_with_one_more_is_refused(pairs_file, row):
-    with pytest.raises(DataError, match=r"row 2 \(line 3\): \d fields where the header has 5"):
+    with pytest.raises(DataError, match=r"row 2 \(line 3\): \d fields, but the header has 5"):
         read_pairs(pairs_file(f"text1,text2,label,,\nx,y,1,,\n{row}\n"))
 
 
 def test_a_column_that_is_not_used_need_not_be_unique(pairs_file):
     path = pairs_file("note,text1,text2,note,,\nn,a,b,m,,\n")
     assert rows_of(read_pairs(path)) == [("a", "b")]
-    with pytest.raises(DataError, match="column 'note' stands there 2 times; rename all but one"):
+    with pytest.raises(DataError, match=r"duplicate column name 'note' \(2 times\); rename all but one"):
         next(read_blocks(path, keep=["note"]))
-    with pytest.raises(DataError, match="column 'note' stands there 2 times"):
+    with pytest.raises(DataError, match=r"duplicate column name 'note' \(2 times\)"):
         read_pairs(path, columns={"text1": "note"})
 
 
 @pytest.mark.parametrize("name", ["text1", "label", "group"])
 def test_a_column_that_is_used_must_be(pairs_file, name):
-    with pytest.raises(DataError, match=f"column '{name}' stands there 2 times; rename all but one"):
+    with pytest.raises(DataError, match=rf"duplicate column name '{name}' \(2 times\); rename all but one"):
         read_pairs(pairs_file(f"text1,text2,label,group,{name}\na,b,1,g,a\n"))
 
 
@@ -56,7 +56,7 @@ def test_a_row_of_separators_alone_is_skipped_and_counted(pairs_file, caplog, ma
     lines = [idle, mark.join(("text1", "text2", "label")), mark.join(("a", "b", "1")), idle, "", idle]
     path = pairs_file("\n".join([*lines, mark.join(("c", "d", "")), idle]))
     assert rows_of(read_pairs(path)) == [("a", "b"), ("c", "d")]
-    assert f"{path}: rows that hold nothing but separators are skipped: 4, first line 1" in caplog.text
+    assert f"{path}: rows with only separators are skipped: 4, first line 1" in caplog.text
     assert [len(block.left) for block in read_blocks(path)] == [2]
 
 
@@ -95,7 +95,7 @@ def test_decimal_commas_as_pandas_writes_them_beside_semicolons(tmp_path_factory
 
 @pytest.mark.parametrize("content", ['text1,text2,score\na,b,"0,5"\n', "text1;text2;score\na;b;1.234,5\n"])
 def test_a_comma_that_is_no_decimal_one_is_refused(pairs_file, content):
-    with pytest.raises(DataError, match="a finite number with a point"):
+    with pytest.raises(DataError, match="a finite number with a decimal point"):
         read_pairs(pairs_file(content))
 
 

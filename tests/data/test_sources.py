@@ -17,7 +17,7 @@ def test_paths_that_are_no_file_to_read(tmp_path, pairs_file):
         str(tmp_path / "pairs"): "no such file; did you mean",
         tmp_path: "is a folder",
         pairs_file("x", name="pairs.xlsb"): "cannot read files that end in '.xlsb'; save it as one of .csv, .tsv",
-        "/dev/null": "no regular file",
+        "/dev/null": "not a regular file",
         "": "not a file name",
         "a\0b.csv": "not a file name",
     }.items():
@@ -31,5 +31,5 @@ def test_the_suffix_may_be_in_capitals(pairs_file):
 
 
 def test_split_is_for_the_hub(pairs_file):
-    with pytest.raises(UsageError, match="leave it out"):
+    with pytest.raises(UsageError, match="but this is a file; remove it"):
         read_pairs(pairs_file("text1,text2\na,b\n"), split="train")

@@ -111,7 +111,7 @@ def test_a_share_of_nothing_leaves_the_part_out():
 
 @pytest.mark.parametrize("validation, test", [(-0.1, 0.2), (0.5, 0.5), (0.1, 1.0), (float("nan"), 0.1)])
 def test_impossible_shares(validation, test):
-    with pytest.raises(UsageError, match="shares are 0 or more"):
+    with pytest.raises(UsageError, match="shares must be 0 or more"):
         split_pairs(data([("a", "b")] * 9), validation=validation, test=test)
 
 
@@ -130,7 +130,7 @@ def test_a_large_block_that_fits_the_training_part():
 
 @pytest.mark.parametrize("rows", [1, 2, 3])
 def test_too_few_rows(rows):
-    with pytest.raises(DataError, match="too few to be cut"):
+    with pytest.raises(DataError, match="too few to be split"):
         split_pairs(data([(f"l {i}", f"r {i}") for i in range(rows)]))
 
 
@@ -172,7 +172,7 @@ def faq(questions, entries):
 @pytest.mark.parametrize("questions, entries", [(150, 20), (150, 150), (300, 10), (60, 3)])
 def test_an_faq_is_cut_by_its_questions(questions, entries):
     dataset = faq(questions, entries)
-    with pytest.raises(DataError, match=r"form 1 blocks, the largest of .* cut them by text1 \(--by text1\)"):
+    with pytest.raises(DataError, match=r"form 1 blocks, the largest of .* split by text1 \(--by text1\)"):
         split_pairs(dataset)
     splits = split_pairs(dataset, by="text1")
     assert [len(part) for part in splits.values()] == pytest.approx(
@@ -182,7 +182,7 @@ def test_an_faq_is_cut_by_its_questions(questions, entries):
     assert sum(map(len, sides)) == len(set.union(*sides)) == questions
     assert leaks(splits) == NOTHING
     turned = dataset.rename_columns({"text1": "text2", "text2": "text1"})
-    with pytest.raises(DataError, match="cut them by text"):
+    with pytest.raises(DataError, match="split by text"):
         split_pairs(turned)
     assert [part["text2"][:] for part in split_pairs(turned, by="text2").values()] == [
         part["text1"][:] for part in splits.values()
@@ -208,7 +208,7 @@ def test_by_group_only_groups_count_and_a_row_without_one_goes_by_its_text1():
 
 
 def test_by_what_is_not_there():
-    with pytest.raises(DataError, match="no group column to cut by; known names: group, cluster, answer_id"):
+    with pytest.raises(DataError, match="no group column to split by; known names: group, cluster, answer_id"):
         split_pairs(data([("a", "b")] * 9), by="group")
-    with pytest.raises(UsageError, match="rows are cut by text1, text2, group"):
+    with pytest.raises(UsageError, match="must be one of text1, text2, group"):
         split_pairs(data([("a", "b")] * 9), by="label")

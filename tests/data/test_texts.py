@@ -36,7 +36,7 @@ def test_parquet_columns_beside_the_texts_may_be_of_any_type(tmp_path):
 
 def test_half_a_surrogate_pair_and_a_missing_text_are_placed(tmp_path):
     for line, word in (
-        ('{"text": "a\\ud800"}', "half of a surrogate pair"),
+        ('{"text": "a\\ud800"}', "lone surrogate"),
         ('{"text": null}', "the text is missing"),
     ):
         with pytest.raises(DataError, match=rf"row 1 \(line 1\), column 'text': .*{word}"):
@@ -51,8 +51,8 @@ def test_what_is_kept_is_json(tmp_path):
 @pytest.mark.parametrize(
     ("content", "settings", "word"),
     [
-        ("a,b\nx,y\n", {}, "no column that is known as the text; choose one with --column"),
-        ("text,question\nx,y\n", {}, "several columns that could be the text"),
+        ("a,b\nx,y\n", {}, "no known text column; choose one with --column"),
+        ("text,question\nx,y\n", {}, "several possible text columns"),
         ("text,b\nx,y\n", {"column": "texts"}, "did you mean 'text'"),
         ("text,b\nx,y\n", {"keep": ["c"]}, "has no column 'c'"),
         ("text,b\nx,y\n \u200b,z\n", {}, r"row 2 \(line 3\), column 'text': the text is empty"),
