@@ -38,7 +38,7 @@ def test_folders_that_are_no_models(pair_files, base_models, taught, trained, tm
         (["match", "--matcher", tmp_path / "empty", pair_files["test"]], "holds no matcher.json; give a folder that"),
         (["match", "--matcher", tmp_path / "nowhere", pair_files["test"]], "no such folder"),
         (["evaluate", "--matcher", taught, "--test_file", pair_files["test"]], "holds no matcher.json"),
-        (["teach", *given(pair_files), "--teacher_name_or_path", tmp_path / "empty"], "does not hold a usable model"),
+        (["teach", *given(pair_files), "--teacher_name_or_path", tmp_path / "empty"], "without a usable model"),
         (["match", "--matcher", trained, pair_files["test"], "--base_model", base_models["qwen2"]], "hash"),
         (["match", "--matcher", trained, pair_files["test"], "--base_model", tmp_path / "empty"], "no config.json"),
         (["check", pair_files["test"], "--tokenizer", tmp_path / "empty"], "no tokenizer"),

@@ -176,7 +176,7 @@ def test_a_damaged_or_another_teacher_is_refused(with_teacher, tmp_path):
         Matcher.from_pretrained(folder)
     shutil.rmtree(folder / "teacher")
     write_manifest(folder)
-    with pytest.raises(ArtefactError, match="no such folder, but matcher"):
+    with pytest.raises(ArtefactError, match="no such folder, but according to matcher"):
         Matcher.from_pretrained(folder)
 
 

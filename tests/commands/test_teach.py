@@ -69,7 +69,7 @@ def test_given_scores_and_what_can_be_wrong_with_them(tmp_path):
         teacher.signal(read_pairs(write(tmp_path / "new.csv", ["x,y,1,0.9"])))
     for rows, said in (
         ([*good, "i,j,1,"], "train: 1 of 5 pairs have no teacher score, first at position 4"),
-        ([*good, "a,b,1,0.7"], "train: row 4: this pair stood before with another teacher score"),
+        ([*good, "a,b,1,0.7"], "train: row 4: duplicate pair with a different teacher score"),
     ):
         output = tmp_path / f"u{len(said)}"
         done = flipkd("teach", *words[1:3], "--output_dir", output, "--train_file", write(tmp_path / "x.csv", rows))

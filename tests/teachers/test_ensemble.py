@@ -75,7 +75,7 @@ def test_members_that_do_not_go_together_are_refused(make_bi_encoder, cross_enco
         [bi, load_teacher(make_bi_encoder(), max_length=10, device="cpu")],
         [bi, load_teacher(make_bi_encoder(), max_length=20, prompt="query: ", device="cpu")],
     ):
-        with pytest.raises(ConfigError, match="must be of one kind, with the same prompt and length"):
+        with pytest.raises(ConfigError, match="must have the same kind, prompt, max_length and dtype"):
             ensemble_of(members, name="whole")
     assert ensemble_of([bi, other], name="whole").members == [bi, other]
 

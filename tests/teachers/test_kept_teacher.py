@@ -94,13 +94,13 @@ def test_a_text_is_encoded_once_and_the_least_used_leave_first(monkeypatch):
     one.limit = 2 * 12 + 3  # bytes of the two vectors and their texts
     one.embed(["a"])
     one.embed(["cc"])
-    assert list(one._kept) == ["cc"] or list(one._kept) == ["a", "cc"]
-    assert one._size == sum(12 + len(text) for text in one._kept) <= one.limit
+    assert list(one._cache) == ["cc"] or list(one._cache) == ["a", "cc"]
+    assert one._size == sum(12 + len(text) for text in one._cache) <= one.limit
     one.embed(["a"])
     assert counting.asked.count("a") == 1, "it was used last and stayed"
     one.limit = 0
     assert one.scores(["a"], ["a"]) == pytest.approx([1])
-    assert not one._kept
+    assert not one._cache
 
     monkeypatch.setattr(kept_teacher, "WINDOW", 2)
     pairs = ["a", "bb", "cc", "d", "e"], ["bb", "bb", "a", "a", "e"]

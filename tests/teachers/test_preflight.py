@@ -49,14 +49,14 @@ def test_pairs_without_a_label_are_left_out():
     [
         ({"teacher_scores": GUESS, "student_scores": NOISE}, "nothing to teach: AUC"),
         ({"teacher_scores": GUESS, "student_scores": NOISE}, "nothing to teach: average precision"),
-        ({"teacher_scores": -GOOD}, "wrong way round"),
-        ({"teacher_scores": np.full(N, 0.5)}, "gives every pair the score 0.5"),
-        ({"student_scores": LABEL * 3 + NOISE}, "no better than the student before this training"),
-        ({"teacher_scores": np.clip(GOOD, 0.9, 1.1)}, "stand at the end of their range"),
+        ({"teacher_scores": -GOOD}, "in reverse order"),
+        ({"teacher_scores": np.full(N, 0.5)}, "every pair has the score 0.5"),
+        ({"student_scores": LABEL * 3 + NOISE}, "not better than the student before training"),
+        ({"teacher_scores": np.clip(GOOD, 0.9, 1.1)}, "are at an end of their range"),
         ({"labels": np.ones(N, dtype=int)}, "only one class"),
-        ({"labels": [None] * N}, "0 labelled validation pairs hold only one class"),
+        ({"labels": [None] * N}, "0 labelled validation pairs have only one class"),
         ({"labels": [int(label) if i < 60 else None for i, label in enumerate(LABEL)]}, "too few labelled"),
-        ({"labels": np.arange(N) < 10}, "too few labelled validation pairs to tell: 10 positive, 390 negative"),
+        ({"labels": np.arange(N) < 10}, "too few labelled validation pairs: 10 positive, 390 negative"),
     ],
 )
 def test_each_trouble_has_its_words(changes, said):
@@ -77,7 +77,7 @@ def test_one_pair_of_a_class_is_too_few_for_metrics():
     report = preflight(teacher_scores=GOOD, student_scores=np.arange(N), labels=one)
     assert report["teacher"]["roc_auc"] is report["student"]["average_precision"] is None
     assert report["agreement"] is not None
-    assert [warning[:50] for warning in report["warnings"]] == ["too few labelled validation pairs to tell: 1 posit"]
+    assert [warning[:50] for warning in report["warnings"]] == ["too few labelled validation pairs: 1 posit"]
 
 
 def test_scores_that_cannot_be_compared_are_refused():

@@ -28,7 +28,7 @@ def test_fingerprint_is_the_content_not_its_order():
     [
         (["a"], [0.1, 0.2], "1 left texts, 2 right texts, 2 scores"),
         (["a", "b"], [0.1, float("nan")], "row 1: teacher score nan"),
-        (["a", "a"], [0.1, 0.2], "row 1: this pair stood before"),
+        (["a", "a"], [0.1, 0.2], "row 1: duplicate pair with a different"),
     ],
 )
 def test_bad_columns_are_refused_with_the_row(left, scores, said):

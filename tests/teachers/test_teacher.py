@@ -153,5 +153,5 @@ def test_no_pickle_is_read_even_where_the_folder_was_not_checked(make_bi_encoder
     (folder / "model.safetensors").unlink()
     monkeypatch.setattr(teacher, "checked_model", lambda _: checked)
     monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("a pickle was read"))
-    with pytest.raises(ArtefactError, match="not hold a usable model"):
+    with pytest.raises(ArtefactError, match="without a usable model"):
         load_teacher(folder)

@@ -83,7 +83,7 @@ def test_a_head_of_three_labels_gives_way_to_one_that_is_trained(cross_encoder_f
     config = json.loads((folder / "config.json").read_text())
     labels = {"id2label": {str(i): str(i) for i in range(3)}, "label2id": {str(i): i for i in range(3)}}
     (folder / "config.json").write_text(json.dumps(config | labels))
-    with pytest.raises(ArtefactError, match="gives 3 numbers per pair; a teacher must give one"):
+    with pytest.raises(ArtefactError, match="returns 3 numbers per pair; a teacher must return one"):
         load_teacher(folder, kind="cross_encoder")
     made = finetune_teacher(
         folder, learnable, output_dir=tmp_path / "done", kind="cross_encoder", num_train_epochs=0.1, seed=1
