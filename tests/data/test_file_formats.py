@@ -69,7 +69,7 @@ REFUSED = {
     "name", ["pairs.csv", "pairs.tsv", "pairs.jsonl", "pairs.parquet", "pairs.csv.gz", "pairs.xlsx", "pairs"]
 )
 @pytest.mark.parametrize("said", REFUSED)
-def test_another_kind_of_file_is_named(tmp_path, name, said):
+def test_refuse_other_format_names_the_format(tmp_path, name, said):
     path = tmp_path / name
     for content in (REFUSED[said], gzip.compress(REFUSED[said])):
         path.write_bytes(content)
@@ -82,7 +82,7 @@ def test_another_kind_of_file_is_named(tmp_path, name, said):
 
 
 @pytest.mark.parametrize("name", ["pairs.csv", "pairs.tsv", "pairs.jsonl", "pairs.csv.gz"])
-def test_parquet_is_read_under_any_name(tmp_path, name, caplog):
+def test_parquet_is_recognised_under_any_name(tmp_path, name, caplog):
     (tmp_path / name).write_bytes(PARQUET)
     assert read_pairs(tmp_path / name).to_dict() == {"text1": ["a"], "text2": ["b"]}
     assert (
@@ -94,14 +94,14 @@ def test_parquet_is_read_under_any_name(tmp_path, name, caplog):
     "name, content",
     [("p.parquet", gzip.compress(PARQUET)), ("p.csv", gzip.compress(PARQUET)), ("p.parquet.gz", gzip.compress(CSV))],
 )
-def test_compressed_parquet_is_to_be_unpacked(tmp_path, name, content):
+def test_compressed_parquet_is_refused(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match="is compressed with gzip, which is not supported for Parquet; decompress it"):
         read_pairs(tmp_path / name)
 
 
 @pytest.mark.parametrize("first", ["PK", "BZ", "%PD", "text1,<html>", "version https"])
-def test_texts_that_begin_alike_are_texts(tmp_path, first):
+def test_texts_with_similar_first_bytes_are_read(tmp_path, first):
     row = "a,b,c" if "," in first else "a,b"
     (tmp_path / "p.csv").write_text(f"{first},text2\n{row}\n")
     dataset = read_pairs(tmp_path / "p.csv", columns={"text1": first.split(",")[0]})

@@ -22,7 +22,7 @@ UNKNOWN += ["1_0", "0x1", "1.0.0", "0.99999", "1 0", "tf", "0" * 41, "9" * 400, 
 
 @pytest.mark.scenario("D7")
 @pytest.mark.parametrize("values, label", [(YES, 1), (NO, 0), (BLANK, None)])
-def test_labels(values, label):
+def test_parse_label(values, label):
     parsed = [parse_label(value) for value in values]
     assert parsed == [label] * len(values)
     assert all(type(value) is type(label) for value in parsed)
@@ -30,7 +30,7 @@ def test_labels(values, label):
 
 @pytest.mark.scenario("D7")
 @pytest.mark.parametrize("value", UNKNOWN)
-def test_unknown_labels_are_refused(value):
+def test_parse_label_refuses_unknown_values(value):
     with pytest.raises(ValueError, match="1 or 0, yes or no"):
         parse_label(value)
 
@@ -46,7 +46,7 @@ def test_unknown_labels_are_refused(value):
         *[(blank, None) for blank in BLANK],
     ],
 )
-def test_scores(value, score):
+def test_parse_score(value, score):
     assert parse_score(value) == score
 
 
@@ -54,7 +54,7 @@ def test_scores(value, score):
 @pytest.mark.parametrize(
     "value", ["high", "1_0", "inf", float("inf"), "-inf", True, [], "1,5", "9" * 400, 10**400, "yes", "no"]
 )
-def test_scores_that_are_no_finite_number(value):
+def test_parse_score_refuses_other_values(value):
     with pytest.raises(ValueError, match="finite number"):
         parse_score(value)
 
@@ -64,12 +64,12 @@ def test_scores_that_are_no_finite_number(value):
     [("a ", "a "), ("007", "007"), (3, "3"), (3.0, "3"), ("nana", "nana"), (0, "0"), ("0", "0")]
     + [(blank, None) for blank in BLANK],
 )
-def test_groups(value, group):
+def test_parse_group(value, group):
     assert parse_group(value) == group
 
 
 @pytest.mark.parametrize("value", [[1], {}, 0.5, "a\0b"])
-def test_groups_that_are_no_name(value):
+def test_parse_group_refuses_other_values(value):
     with pytest.raises(ValueError, match="group"):
         parse_group(value)
 

@@ -8,7 +8,7 @@ from flipkd.data import read_pairs
 from flipkd.errors import DataError, UsageError
 
 
-def test_paths_that_are_no_file_to_read(tmp_path, pairs_file):
+def test_open_source_refuses_other_paths(tmp_path, pairs_file):
     path = pairs_file("text1,text2\na,b\n")
     for name, said in {
         tmp_path / "pears.csv": f"no such file; did you mean {path}",
@@ -26,10 +26,10 @@ def test_paths_that_are_no_file_to_read(tmp_path, pairs_file):
         assert said in str(caught.value), name
 
 
-def test_the_suffix_may_be_in_capitals(pairs_file):
+def test_open_source_ignores_the_case_of_the_file_ending(pairs_file):
     assert len(read_pairs(pairs_file("text1\ttext2\na\tb\n", name="PAIRS.TSV"))) == 1
 
 
-def test_split_is_for_the_hub(pairs_file):
+def test_open_source_refuses_split_for_files(pairs_file):
     with pytest.raises(UsageError, match="but this is a file; remove it"):
         read_pairs(pairs_file("text1,text2\na,b\n"), split="train")

@@ -20,7 +20,7 @@ def warned(**changes) -> str:
     return " | ".join(preflight(**settings)["warnings"])
 
 
-def test_a_good_teacher_gives_no_warning_and_its_numbers():
+def test_preflight_of_a_good_teacher_has_no_warning():
     report = preflight(teacher_scores=GOOD, student_scores=GUESS, labels=LABEL)
     assert report["warnings"] == []
     assert json.loads(json.dumps(report, allow_nan=False)) == report
@@ -37,7 +37,7 @@ def test_a_good_teacher_gives_no_warning_and_its_numbers():
     assert preflight(teacher_scores=GOOD, student_scores=GOOD**3, labels=LABEL)["agreement"] == pytest.approx(1)
 
 
-def test_pairs_without_a_label_are_left_out():
+def test_preflight_ignores_unlabelled_pairs():
     labels = [None if i % 2 else int(label) for i, label in enumerate(LABEL)]
     report = preflight(teacher_scores=GOOD, student_scores=GUESS, labels=labels)
     assert report["n"] == N // 2
@@ -59,11 +59,11 @@ def test_pairs_without_a_label_are_left_out():
         ({"labels": np.arange(N) < 10}, "too few labelled validation pairs: 10 positive, 390 negative"),
     ],
 )
-def test_each_trouble_has_its_words(changes, said):
+def test_preflight_warnings(changes, said):
     assert said in warned(**changes)
 
 
-def test_undefined_numbers_are_none():
+def test_preflight_undefined_metrics_are_none():
     report = preflight(teacher_scores=GOOD, student_scores=np.zeros(N), labels=np.zeros(N, dtype=int))
     assert report["teacher"]["f1"] is report["student"]["roc_auc"] is report["agreement"] is None
     empty = preflight(teacher_scores=[], student_scores=[], labels=[])
@@ -71,7 +71,7 @@ def test_undefined_numbers_are_none():
     assert len(empty["warnings"]) == 1
 
 
-def test_one_pair_of_a_class_is_too_few_for_metrics():
+def test_preflight_needs_two_pairs_of_each_class():
     one = np.zeros(N, dtype=int)
     one[3] = 1
     report = preflight(teacher_scores=GOOD, student_scores=np.arange(N), labels=one)
@@ -80,7 +80,7 @@ def test_one_pair_of_a_class_is_too_few_for_metrics():
     assert [warning[:50] for warning in report["warnings"]] == ["too few labelled validation pairs: 1 posit"]
 
 
-def test_scores_that_cannot_be_compared_are_refused():
+def test_preflight_refuses_other_shapes_and_infinite_scores():
     with pytest.raises(DataError, match=r"student scores have shape \(3,\), labels \(400,\)"):
         warned(student_scores=GUESS[:3])
     with pytest.raises(NumbersError, match="1 of 400 teacher scores are NaN or infinite, first is row 7"):

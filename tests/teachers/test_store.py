@@ -63,7 +63,7 @@ def parts(folder) -> list[Path]:
     return sorted(Path(folder, PRINT[:16]).glob("part-*"))
 
 
-def test_vectors_come_back_in_order_and_only_misses_are_asked(tmp_path):
+def test_vectors_are_in_order_and_only_misses_are_computed(tmp_path):
     teacher, store = Fake(), open_store(tmp_path)
     texts = ["b", "a", "b", "c"]
     np.testing.assert_array_equal(store.vectors(texts, teacher), Fake().embed(texts))
@@ -78,7 +78,7 @@ def test_vectors_come_back_in_order_and_only_misses_are_asked(tmp_path):
     assert description == {"fingerprint": PRINT, "kind": "fake"}
 
 
-def test_pair_scores_and_the_dot_products_of_a_vector_teacher(tmp_path):
+def test_scores_are_stored_or_dot_products_of_vectors(tmp_path):
     left, right = ["a", "b", "a"], ["x", "y", "x"]
     store = open_store(tmp_path / "pairs")
     np.testing.assert_array_equal(store.scores(left, right, FakePairs()), FakePairs().score(left, right))
@@ -105,7 +105,7 @@ def test_a_part_is_on_disk_before_the_next_chunk_is_computed(tmp_path):
 
 
 @pytest.mark.scenario("C5")
-def test_another_fingerprint_reuses_nothing_and_says_so(tmp_path, caplog):
+def test_another_fingerprint_reuses_nothing_with_a_warning(tmp_path, caplog):
     open_store(tmp_path).vectors(["a"], Fake())
     other = Fake("e" * 64)
     with caplog.at_level(logging.WARNING, logger="flipkd.teachers.store"):
@@ -117,7 +117,7 @@ def test_another_fingerprint_reuses_nothing_and_says_so(tmp_path, caplog):
         store.vectors(["a"], Fake())
 
 
-def test_parts_of_another_teacher_are_not_believed_even_in_this_folder(tmp_path):
+def test_parts_of_another_teacher_are_ignored(tmp_path):
     other = Fake("e" * 64)
     open_store(tmp_path, other.fingerprint).vectors(["a"], other)
     open_store(tmp_path).vectors(["b"], Fake())
@@ -146,7 +146,7 @@ def test_float32_is_stored_exactly(tmp_path):
 
 @pytest.mark.scenario("C6")
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_not_finite_names_the_first_row_and_the_count_and_stores_nothing_of_that_chunk(tmp_path, bad):
+def test_nan_is_refused_with_the_first_row_and_its_chunk_is_not_stored(tmp_path, bad):
     class Bad(Fake):
         def embed(self, texts, *, progress=False):
             values = super().embed(texts)
@@ -161,7 +161,7 @@ def test_not_finite_names_the_first_row_and_the_count_and_stores_nothing_of_that
     np.testing.assert_array_equal(store.vectors(texts, Fake()), Fake().embed(texts))
 
 
-def test_a_teacher_that_gives_another_shape_is_refused(tmp_path):
+def test_another_shape_of_vectors_is_refused(tmp_path):
     store = open_store(tmp_path)
     store.vectors(["a"], Fake())
     with pytest.raises(ArtefactError, match=r"shape \(1, 5\), expected \(1, 4\)"):
@@ -172,7 +172,7 @@ def test_a_teacher_that_gives_another_shape_is_refused(tmp_path):
 
 
 @pytest.mark.scenario("C3")
-def test_a_flip_of_any_byte_never_gives_a_wrong_value(tmp_path, caplog):
+def test_any_flipped_byte_makes_a_part_damaged(tmp_path, caplog):
     texts = ["a", "b", "c"]
     expected = Fake().embed(texts)
     open_store(tmp_path).vectors(texts, Fake())
@@ -191,7 +191,7 @@ def test_a_flip_of_any_byte_never_gives_a_wrong_value(tmp_path, caplog):
 
 
 @pytest.mark.scenario("C3")
-def test_the_rest_survives_a_damaged_part(tmp_path):
+def test_other_parts_are_used_beside_a_damaged_part(tmp_path):
     texts = [str(i) for i in range(12)]
     open_store(tmp_path).vectors(texts, Fake(), chunk_size=4)
     parts(tmp_path)[1].write_bytes(b"torn")
@@ -203,7 +203,7 @@ def test_the_rest_survives_a_damaged_part(tmp_path):
 
 
 @pytest.mark.scenario("C3")
-def test_well_named_nonsense_is_dropped(tmp_path):
+def test_invalid_parts_with_valid_names_are_ignored(tmp_path):
     open_store(tmp_path).vectors(["a"], Fake())
     for content in (b"", b"x" * 50, (8).to_bytes(8, "little") + b"{}      "):
         digest = hashlib.sha256(content).hexdigest()
@@ -239,7 +239,7 @@ def child(folder: Path, *, nap: float, start: int, stop: int, chunk: int) -> sub
 
 
 @pytest.mark.scenario("C1")
-def test_kill_9_loses_nothing_acknowledged(tmp_path):
+def test_kill_9_loses_no_stored_chunk(tmp_path):
     chance, texts = random.Random(0), [str(i) for i in range(4000)]
     stored = 0
     for _ in range(4):
@@ -257,7 +257,7 @@ def test_kill_9_loses_nothing_acknowledged(tmp_path):
 
 
 @pytest.mark.scenario("C7")
-def test_writers_side_by_side_lose_nothing(tmp_path):
+def test_parallel_writers_lose_nothing(tmp_path):
     texts = [str(i) for i in range(300)]
     ranges = [(0, 150), (100, 250), (150, 300)]
     writers = [child(tmp_path, nap=0.001, start=start, stop=stop, chunk=7) for start, stop in ranges]
@@ -270,7 +270,7 @@ def test_writers_side_by_side_lose_nothing(tmp_path):
     assert teacher.asked == []
 
 
-def test_an_open_store_sees_what_others_wrote_since(tmp_path):
+def test_open_store_sees_parts_of_other_writers(tmp_path):
     early = open_store(tmp_path)
     open_store(tmp_path).vectors(["a", "b"], Fake())
     teacher = Fake()
@@ -283,13 +283,13 @@ class Never(Fake):
         pytest.fail("scoring began although the folder cannot be written")
 
 
-def test_a_file_in_place_of_the_folder_is_told_before_scoring(tmp_path):
+def test_file_at_the_path_of_the_folder_is_refused_before_scoring(tmp_path):
     (tmp_path / "store").write_text("")
     with pytest.raises(ResourceError, match="store"):
         open_store(tmp_path / "store").vectors(["a"], Never())
 
 
-def test_a_full_disk_is_told_before_scoring(tmp_path, monkeypatch):
+def test_full_disk_is_reported_before_scoring(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
@@ -300,7 +300,7 @@ def test_a_full_disk_is_told_before_scoring(tmp_path, monkeypatch):
 
 @pytest.mark.scenario("C8")
 @pytest.mark.scenario("C2")
-def test_a_disk_that_fills_up_keeps_all_that_was_stored_and_is_gone_on_from(tmp_path):
+def test_full_disk_keeps_stored_chunks_and_the_run_can_resume(tmp_path):
     texts, numbers, teachers = [str(i) for i in range(7)], itertools.count(), []
 
     def work(folder):
@@ -323,7 +323,7 @@ def test_a_disk_that_fills_up_keeps_all_that_was_stored_and_is_gone_on_from(tmp_
 
 
 @pytest.mark.skipif(os.name != "posix", reason="drops privileges")
-def test_a_read_only_folder_serves_hits_and_is_told_before_scoring(tmp_path):
+def test_read_only_folder_serves_hits_and_refuses_misses_before_scoring(tmp_path):
     folder = tmp_path / "store"
     open_store(folder).vectors(["a"], Fake())
     for path in [folder, *folder.rglob("*")]:
@@ -355,7 +355,7 @@ def test_a_read_only_folder_serves_hits_and_is_told_before_scoring(tmp_path):
         path.chmod(0o755 if path.is_dir() else 0o644)
 
 
-def test_the_store_needs_no_torch():
+def test_store_needs_no_torch():
     code = "import sys; from flipkd.teachers import store, scores, teacher; print('torch' in sys.modules)"
     assert (
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()

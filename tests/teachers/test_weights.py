@@ -24,18 +24,18 @@ def without(folder, place, names):
 
 
 @pytest.mark.parametrize("name", ["embeddings.word_embeddings.weight", "encoder.layer.0.output.dense.bias", "e"])
-def test_a_bi_encoder_without_weights_is_refused_by_name(make_bi_encoder, tmp_path, name):
+def test_require_weights_names_missing_weights(make_bi_encoder, tmp_path, name):
     with pytest.raises(ArtefactError, match=rf"{tmp_path}/m: \d+ weights are missing, for example {name}"):
         load_teacher(without(make_bi_encoder(), tmp_path / "m", [name]))
 
 
-def test_a_pooler_that_nothing_reads_may_be_missing(make_bi_encoder, tmp_path):
+def test_unused_pooler_may_be_missing(make_bi_encoder, tmp_path):
     whole = load_teacher(make_bi_encoder(), device="cpu")
     lacking = load_teacher(without(make_bi_encoder(), tmp_path / "m", ["pooler."]), device="cpu")
     assert (whole.embed(["loan1 card2"]) == lacking.embed(["loan1 card2"])).all()
 
 
-def test_a_pooler_that_is_read_may_not(make_bi_encoder, tmp_path):
+def test_used_pooler_must_not_be_missing(make_bi_encoder, tmp_path):
     folder = without(make_bi_encoder(), tmp_path / "m", ["pooler."])
     settings = json.loads((folder / "sentence_bert_config.json").read_text())
     settings["modality_config"]["text"]["method_output_name"] = "pooler_output"
@@ -56,14 +56,12 @@ def test_a_pooler_that_is_read_may_not(make_bi_encoder, tmp_path):
         (["bert.encoder", "classifier"], r"for example bert\.encoder\S+; random numbers"),
     ],
 )
-def test_a_cross_encoder_needs_its_head_and_all_before_it(cross_encoder_folder, tmp_path, names, said):
+def test_cross_encoder_needs_head_and_encoder_weights(cross_encoder_folder, tmp_path, names, said):
     with pytest.raises(ArtefactError, match=said):
         load_teacher(without(cross_encoder_folder, tmp_path / "m", names), kind="cross_encoder")
 
 
-def test_a_head_that_will_be_trained_may_be_missing_and_what_stands_before_it_not(
-    cross_encoder_folder, learnable, tmp_path
-):
+def test_new_head_may_be_missing_but_not_the_encoder(cross_encoder_folder, learnable, tmp_path):
     settings = {"kind": "cross_encoder", "num_train_epochs": 0.1, "seed": 1}
     headless = without(cross_encoder_folder, tmp_path / "headless", ["classifier"])
     finetune_teacher(headless, learnable, output_dir=tmp_path / "done", **settings)
@@ -73,7 +71,7 @@ def test_a_head_that_will_be_trained_may_be_missing_and_what_stands_before_it_no
         finetune_teacher(lacking, learnable, output_dir=tmp_path / "not", **settings)
 
 
-def test_a_head_of_three_labels_gives_way_to_one_that_is_trained(cross_encoder_folder, learnable, tmp_path):
+def test_head_of_three_labels_is_replaced(cross_encoder_folder, learnable, tmp_path):
     import torch
 
     folder = shutil.copytree(cross_encoder_folder, tmp_path / "nli")
