@@ -46,7 +46,7 @@ def test_with_a_worse_teacher_auto_leaves_it_and_true_keeps_it(make_config):
     choice = chosen(found, LABEL, make_config())
     assert choice.parts == ("answer", "cosine")
     assert "teacher" in chosen(found, LABEL, make_config(keep_teacher=True)).parts
-    with pytest.raises(ConfigError, match="no score can hold"):
+    with pytest.raises(ConfigError, match="no combination contains"):
         choose_score({"answer": ANSWER}, LABEL, must_have=["teacher"])
 
 
