@@ -1,4 +1,4 @@
-"""Parquet and hub data sets: strings come through, damage and bombs are refused."""
+"""Parquet files and hub data sets: strings are unchanged; damaged files and decompression bombs are refused."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ def test_damaged_parquet_is_refused(tmp_path):
 
 
 def nested(kind: str, values: int):
-    """Two rows with a list or struct of a repeated text that stands in the file once."""
+    """Two rows with a list or struct of a repeated text that is stored once in the file."""
     zeros = pa.array(np.zeros(values, np.int32))
     inside = pa.DictionaryArray.from_arrays(zeros, pa.array(["yes " * 50]))
     if kind == "plain":

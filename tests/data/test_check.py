@@ -1,4 +1,4 @@
-"""check_pairs: each fault planted by hand is counted, named by row and ranked as problem or warning."""
+"""check_pairs: each kind of error is counted, has its rows, and is a problem or a warning."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_check_report_counts_are_json_and_table_is_text():
 
 @pytest.mark.scenario("D9", "D10")
 @pytest.mark.parametrize(
-    "rows, said",
+    "rows, message",
     [
         ([], "there are no rows"),
         ([("a", "b", None)], "no row is labelled"),
@@ -64,10 +64,10 @@ def test_check_report_counts_are_json_and_table_is_text():
         ([("a", "b", 0), ("c", "d", 0), ("e", "f", 1)], "1 rows are 1 (match) and 2 are 0 (no match)"),
     ],
 )
-def test_too_few_labels_are_a_problem(rows, said):
+def test_too_few_labels_are_a_problem(rows, message):
     report = check_pairs(data(rows), name="train.csv")
     assert len(report.problems) == 1
-    assert said in report.problems[0]
+    assert message in report.problems[0]
     with pytest.raises(DataError, match=r"^train\.csv: cannot be used: "):
         require_trainable(report)
 

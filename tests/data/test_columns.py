@@ -1,4 +1,4 @@
-"""Columns by name: aliases in any case, the user's mapping above them, doubt refused."""
+"""find_columns: aliases in any case, the mapping of the user overrides them, ambiguity is refused."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_alias_pair_needs_both_columns():
 
 
 @pytest.mark.parametrize(
-    "present, columns, said",
+    "present, columns, message",
     [
         (
             ["query", "document", "text1", "text2"],
@@ -62,11 +62,11 @@ def test_alias_pair_needs_both_columns():
         (["left", "right"], {"text1": "lift", "text2": "right"}, "no column 'lift', given as text1 in --columns"),
     ],
 )
-def test_ambiguous_and_missing_columns_are_refused(present, columns, said):
+def test_ambiguous_and_missing_columns_are_refused(present, columns, message):
     with pytest.raises(DataError) as caught:
         find_columns(present, columns, "pairs.csv")
     assert str(caught.value).startswith("pairs.csv: ")
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "--columns" in str(caught.value)
 
 

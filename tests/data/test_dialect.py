@@ -1,4 +1,4 @@
-"""find_dialect: any separator, whatever the name says, is found in what csv and pandas write; a doubt keeps the name's."""
+"""find_dialect: the separator of files written by csv and pandas; the expected one if unclear."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r
 )
 ROWS = st.lists(st.tuples(TEXT, TEXT, st.sampled_from([0, 1])), min_size=1, max_size=8)
 SEPARATORS = [",", ";", "\t", "|"]
-HARD = [(",;|\t", '";,"', 1), ("a;b;c", "d;e;f", 0), ("a,b,c", 'say "so", they said', 1), ("sep=;", "", 0)]
+HARD = [(",;|\t", '";,"', 1), ("a;b;c", "d;e;f", 0), ("a,b,c", 'say "so", they message', 1), ("sep=;", "", 0)]
 
 
 def as_read(dataset) -> list[tuple]:

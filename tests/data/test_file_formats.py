@@ -1,4 +1,4 @@
-"""A file that is not what its name says is read all the same, or named by what it is."""
+"""Files of another format than their name: read if supported, otherwise refused with the name of the format."""
 
 from __future__ import annotations
 
@@ -68,17 +68,17 @@ REFUSED = {
 @pytest.mark.parametrize(
     "name", ["pairs.csv", "pairs.tsv", "pairs.jsonl", "pairs.parquet", "pairs.csv.gz", "pairs.xlsx", "pairs"]
 )
-@pytest.mark.parametrize("said", REFUSED)
-def test_refuse_other_format_names_the_format(tmp_path, name, said):
+@pytest.mark.parametrize("message", REFUSED)
+def test_refuse_other_format_names_the_format(tmp_path, name, message):
     path = tmp_path / name
-    for content in (REFUSED[said], gzip.compress(REFUSED[said])):
+    for content in (REFUSED[message], gzip.compress(REFUSED[message])):
         path.write_bytes(content)
         with pytest.raises(DataError) as caught:
             read_pairs(path)
-        if content == REFUSED[said] or (
-            "zip" not in said and "spread" not in said and "Excel workbook (.xlsx" not in said
+        if content == REFUSED[message] or (
+            "zip" not in message and "spread" not in message and "Excel workbook (.xlsx" not in message
         ):
-            assert str(caught.value).startswith(f"{path}: is {said}")
+            assert str(caught.value).startswith(f"{path}: is {message}")
 
 
 @pytest.mark.parametrize("name", ["pairs.csv", "pairs.tsv", "pairs.jsonl", "pairs.csv.gz"])

@@ -1,4 +1,4 @@
-"""words_of and spelling_of: what is the same text, and what only looks so to a rule made for one script."""
+"""word_key and spelling_key: which texts are equal, in many scripts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Folds: no text on two sides where the pairs allow it, and what is done where they do not."""
+"""cut_folds: folds share no text if possible, and what they share otherwise."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def texts(dataset, rows):
 
 
 def shared(dataset, number):
-    """Texts that stand in more than one fold."""
+    """Texts that are in more than one fold."""
     homes = [texts(dataset, np.flatnonzero(number == fold)) for fold in range(number.max() + 1)]
     return {text for i, own in enumerate(homes) for text in own if any(text in other for other in homes[i + 1 :])}
 

@@ -1,4 +1,4 @@
-"""Labels, scores and groups: what each spelling means, and that nothing is guessed."""
+"""Parsers of labels, scores and groups: every accepted spelling; other values are refused."""
 
 from __future__ import annotations
 

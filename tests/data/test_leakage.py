@@ -1,4 +1,4 @@
-"""leaks: what a user's cut lets through, by side, and that an FAQ's entries are none."""
+"""leaks: texts in two splits, per side; entries of an FAQ are no leak."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lines: compressed or not, in UTF-8, UTF-16 or UTF-32, the same lines; what is damaged or too large is refused."""
+"""Lines: equal for every compression and encoding; damaged or too large files are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""read_pairs: the table it gives, and what it says about paths."""
+"""read_pairs: columns and types of the table, and error messages."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_read_pairs_fingerprint_depends_on_content(pairs_file):
 
 
 @pytest.mark.parametrize(
-    "row, said",
+    "row, message",
     [
         ("a,1,b,perhaps,,", "row 2 (line 3), column 'is_duplicate': got 'perhaps'; a label is 1 or 0"),
         ("a,1,b,-1,,", "column 'is_duplicate': got '-1'"),
@@ -62,12 +62,12 @@ def test_read_pairs_fingerprint_depends_on_content(pairs_file):
         ("a,1,b,1,,g\0", "row 2 (line 3), column 'cluster'"),
     ],
 )
-def test_invalid_cells_are_reported_with_row_and_column(pairs_file, row, said):
+def test_invalid_cells_are_reported_with_row_and_column(pairs_file, row, message):
     path = pairs_file(COLUMNS + "a,1,b,1,,\n" + row + "\n")
     with pytest.raises(DataError) as caught:
         read_pairs(path)
     assert str(caught.value).startswith(f"{path}: ")
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_errors_with_braces_and_long_values(pairs_file):
@@ -121,7 +121,7 @@ def test_read_blocks_keeps_other_columns_unchanged(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         ('{"text1": "a", "text2": 1}', "column 'text2': 1 is a int"),
         ('{"text1": "a\\u0000", "text2": "b"}', "NUL character at position 2"),
@@ -129,9 +129,9 @@ def test_read_blocks_keeps_other_columns_unchanged(tmp_path):
         ('{"text1": "a"}', "no text columns found"),
     ],
 )
-def test_read_blocks_refuses_what_read_pairs_refuses(tmp_path, content, said):
+def test_read_blocks_refuses_what_read_pairs_refuses(tmp_path, content, message):
     (tmp_path / "p.jsonl").write_text(content + "\n")
     for read in (read_pairs, lambda path: list(read_blocks(path))):
         with pytest.raises(DataError) as caught:
             read(tmp_path / "p.jsonl")
-        assert said in str(caught.value)
+        assert message in str(caught.value)

@@ -1,4 +1,4 @@
-"""read_pool: pairs, or texts alone, without their labels."""
+"""read_pool: pairs or single texts, without labels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""csv, tsv and jsonl: every byte of a cell comes through, every fault is placed."""
+"""Readers of csv, tsv and jsonl: cells are unchanged, every error has its location."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""csv and tsv as programs write them: nameless columns at the end, columns that nobody uses."""
+"""csv and tsv files written by other programs: columns without a name, unused columns, decimal commas."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""open_source: which files and data sets are read at all, and what is said of those that are not."""
+"""open_source: supported paths, and the errors for other paths."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from flipkd.errors import DataError, UsageError
 
 def test_open_source_refuses_other_paths(tmp_path, pairs_file):
     path = pairs_file("text1,text2\na,b\n")
-    for name, said in {
+    for name, message in {
         tmp_path / "pears.csv": f"no such file; did you mean {path}",
         tmp_path / "zzzzzz.tsv": "no such file in the folder",
         tmp_path / "nowhere" / "pairs.csv": "and no folder",
@@ -23,7 +23,7 @@ def test_open_source_refuses_other_paths(tmp_path, pairs_file):
     }.items():
         with pytest.raises(DataError) as caught:
             read_pairs(name)
-        assert said in str(caught.value), name
+        assert message in str(caught.value), name
 
 
 def test_open_source_ignores_the_case_of_the_file_ending(pairs_file):

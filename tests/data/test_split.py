@@ -1,4 +1,4 @@
-"""split_pairs: no text on two sides, sizes and classes near what was asked; leaks: what a user's cut lets through."""
+"""split_pairs: no text in two parts, sizes and class balance near the requested ones."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def data(rows, **more):
 
 
 def chain(blocks, rows_per_block):
-    """Blocks of rows, each tied into one chain by shared texts."""
+    """Blocks of rows; shared texts connect the rows of a block to a chain."""
     rows = [(f"b{block} t{i}", f"b{block} t{i + 1}") for block in range(blocks) for i in range(rows_per_block)]
     random.Random(0).shuffle(rows)
     return data(rows, label=[i % 4 == 0 for i in range(len(rows))])
@@ -162,7 +162,7 @@ def test_split_pairs_distributes_rows_with_any_blank_group(pairs_file, blank):
 
 
 def faq(questions, entries):
-    """Each question with its entry and a wrong one."""
+    """Each question with its entry and with a wrong one."""
     rows = [
         (f"question {i}", f"entry {(i + k * (i // entries + 1)) % entries}") for i in range(questions) for k in (0, 1)
     ]

@@ -1,4 +1,4 @@
-"""read_texts: the column that is meant, bytes as they are, every fault placed."""
+"""read_texts: the right column, unchanged texts, every error with its location."""
 
 import pytest
 

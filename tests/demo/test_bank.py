@@ -1,4 +1,4 @@
-"""The demo's questions are varied and clean, and the pairs drawn from them are honest."""
+"""Demo data: varied questions without duplicates, and correct pairs."""
 
 from __future__ import annotations
 

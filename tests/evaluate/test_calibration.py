@@ -1,4 +1,4 @@
-"""Calibration against scikit-learn and scipy, against a known truth, and on the data that break it."""
+"""fit_calibration against scikit-learn, scipy and simulated data, and on degenerate data."""
 
 import json
 from dataclasses import asdict
@@ -20,14 +20,14 @@ METHODS = ["temperature", "sigmoid"]
 
 
 def simulated(n=2000, *, slope=0.4, intercept=0.0, seed=0):
-    """Scores whose P(match) is known to be sigmoid(slope * score + intercept)."""
+    """Simulated scores with P(match) = sigmoid(slope * score + intercept)."""
     generator = np.random.default_rng(seed)
     score = generator.normal(0, 4, n)
     return score, (generator.random(n) < expit(slope * score + intercept)).astype(int)
 
 
 class GivenScore(ClassifierMixin, BaseEstimator):
-    """A classifier whose decision is its input: what scikit-learn wants around a score."""
+    """Classifier whose decision function is its input, as scikit-learn needs it."""
 
     classes_ = np.array([0, 1])
 

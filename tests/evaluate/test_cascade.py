@@ -1,4 +1,4 @@
-"""The cascade: who reads what, one scale for both, and the widest share that a loss of F1 allows, by plain loops."""
+"""fit_cascade: bands, one scale of scores, and the largest share for an allowed loss of F1, by loops."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scores put together: weights that separate better than either, a choice that validation makes, a tie to the first."""
+"""choose_score and fit_weights: sums of scores, chosen on validation; the first wins a tie."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_choose_score_measures_sums_on_held_out_folds():
 
 
 def test_choose_score_does_not_overfit_noise():
-    """On the rows of the fit a sum of three can only gain; on rows that it did not see noise makes it worse."""
+    """On the rows of the fit a sum of three is never worse; on held-out rows noise makes it worse."""
     random, ahead = np.random.default_rng(1), []
     label = np.repeat([0, 1], 20)
     for _ in range(10):

@@ -1,4 +1,4 @@
-"""The bootstrap against loops, scikit-learn and its own promises; the interval over seeds against a table."""
+"""paired_bootstrap against loops and scikit-learn; mean_interval and holm against tables and simulation."""
 
 import time
 
@@ -89,7 +89,7 @@ def test_swapping_the_systems_flips_the_signs(rows, metric):
 
 
 def seeds_of(count=3, n=120, *, a=1.3, b=0.7):
-    """Scores [S, N] of two systems, each seed with noise of its own, and the labels."""
+    """Scores [S, N] of two systems with different noise per seed, and the labels."""
     generator = np.random.default_rng(7)
     label = generator.integers(0, 2, n)
     return generator.normal(size=(count, n)) + a * label, generator.normal(size=(count, n)) + b * label, label

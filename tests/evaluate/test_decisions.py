@@ -1,4 +1,4 @@
-"""Decisions by hand and by loop, what goes to review, and Wilson's interval by its formula."""
+"""decide and review_rates by hand and by loops; share_interval by its formula."""
 
 import math
 
@@ -68,8 +68,8 @@ def test_share_interval_of_no_rows():
 
 
 @pytest.mark.parametrize(
-    "scores, said", [([0.5, 0.9], "every pair"), ([0.1, 0.2], "no pair"), ([0.1, 0.9], ""), ([], "")]
+    "scores, message", [([0.5, 0.9], "every pair"), ([0.1, 0.2], "no pair"), ([0.1, 0.9], ""), ([], "")]
 )
-def test_one_decision_for_all_pairs_is_a_warning(scores, said):
-    assert one_decision(scores, 0.5).startswith(said)
-    assert bool(one_decision(scores, 0.5)) == bool(said)
+def test_one_decision_for_all_pairs_is_a_warning(scores, message):
+    assert one_decision(scores, 0.5).startswith(message)
+    assert bool(one_decision(scores, 0.5)) == bool(message)

@@ -1,4 +1,4 @@
-"""Metrics against scikit-learn, hand-computed values and what must not change them."""
+"""measure against scikit-learn and values computed by hand; invariances."""
 
 import json
 import subprocess

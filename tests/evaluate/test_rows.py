@@ -1,4 +1,4 @@
-"""What may be measured: finite scores and labels of 0 or 1, whatever they are spelt as; anything else is named."""
+"""checked_rows and finite_column: finite scores and labels of 0 or 1; other values are refused."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Targets of a threshold: the words that are understood, what they fit, and the words that are not."""
+"""Target: accepted texts, fitted thresholds, refused texts."""
 
 import pytest
 

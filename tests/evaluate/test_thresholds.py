@@ -1,4 +1,4 @@
-"""Thresholds against a loop over every candidate, their gaps and edges."""
+"""best_threshold and threshold_for against a loop over all candidates, with gaps and edges."""
 
 import json
 from dataclasses import asdict

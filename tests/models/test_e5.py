@@ -1,4 +1,4 @@
-"""The teacher made from a tiny file loads, gives unit vectors, and its tokenizer normalises as SentencePiece does."""
+"""The teacher from a tiny file: unit vectors, and a tokenizer that normalises as SentencePiece does."""
 
 from __future__ import annotations
 

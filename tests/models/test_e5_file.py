@@ -1,4 +1,4 @@
-"""The reader gives back exactly what the file stands for, and says where a file is malformed."""
+"""read_e5: the exact values of the file, and an error position for an invalid file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names and config fit transformers' Gemma 3, norms lose their 1, and damaged parts are refused."""
+"""Gemma 3: names and configuration of transformers, norms minus 1, damaged parts."""
 
 from __future__ import annotations
 

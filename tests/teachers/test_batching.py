@@ -1,4 +1,4 @@
-"""Batches of like length: every row once, a function of seed and epoch, less padding; and where bfloat16 is fast."""
+"""Batches of similar length: every row once, depending on seed and epoch, with less padding; and fast bfloat16."""
 
 from __future__ import annotations
 

@@ -1,3 +1,5 @@
+"""BiEncoderTeacher: unit vectors, prompts, lengths."""
+
 from __future__ import annotations
 
 import numpy as np

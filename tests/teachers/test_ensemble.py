@@ -1,4 +1,4 @@
-"""Several teachers as one: its score is the mean of theirs, and a folder gives it back."""
+"""Ensembles: the mean score of the members, and saving and loading."""
 
 from __future__ import annotations
 

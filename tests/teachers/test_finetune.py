@@ -1,3 +1,5 @@
+"""finetune_teacher: bi-encoders and cross-encoders learn; seeds, prompts, precision and refused inputs."""
+
 from __future__ import annotations
 
 import json
@@ -21,7 +23,7 @@ def record(folder):
 
 
 def scores_of(teacher, pairs):
-    """As the product adds them up: equal texts give nearly equal scores, and another order of sums swaps their ranks."""
+    """Scores summed in the order of the product: another order may swap the ranks of nearly equal scores."""
     left, right = pairs["text1"][:], pairs["text2"][:]
     if isinstance(teacher, VectorTeacher):
         return np.einsum("nd,nd->n", teacher.embed(left), teacher.embed(right))

@@ -1,4 +1,4 @@
-"""The teacher aboard: the scores of training, saved and read back; each text encoded once; one at a time."""
+"""KeptTeacherModel: the scores of training after saving and loading, the cache, batch sizes and threads."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def teacher(request, make_bi_encoder, cross_encoder_folder):
 
 
 class Counting:
-    """A bi-encoder whose vector of a text is made of its letters; notes what it was asked."""
+    """Bi-encoder whose vectors depend on the letters of a text; records its inputs."""
 
     fingerprint = "counting"
 

@@ -1,3 +1,5 @@
+"""mine_pairs: new pairs of near texts, without duplicates."""
+
 from __future__ import annotations
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""preflight: metrics of teacher and student, and each warning."""
+
 from __future__ import annotations
 
 import json
@@ -45,7 +47,7 @@ def test_preflight_ignores_unlabelled_pairs():
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"teacher_scores": GUESS, "student_scores": NOISE}, "nothing to teach: AUC"),
         ({"teacher_scores": GUESS, "student_scores": NOISE}, "nothing to teach: average precision"),
@@ -59,8 +61,8 @@ def test_preflight_ignores_unlabelled_pairs():
         ({"labels": np.arange(N) < 10}, "too few labelled validation pairs: 10 positive, 390 negative"),
     ],
 )
-def test_preflight_warnings(changes, said):
-    assert said in warned(**changes)
+def test_preflight_warnings(changes, message):
+    assert message in warned(**changes)
 
 
 def test_preflight_undefined_metrics_are_none():
@@ -77,7 +79,7 @@ def test_preflight_needs_two_pairs_of_each_class():
     report = preflight(teacher_scores=GOOD, student_scores=np.arange(N), labels=one)
     assert report["teacher"]["roc_auc"] is report["student"]["average_precision"] is None
     assert report["agreement"] is not None
-    assert [warning[:50] for warning in report["warnings"]] == ["too few labelled validation pairs: 1 posit"]
+    assert [warning[:42] for warning in report["warnings"]] == ["too few labelled validation pairs: 1 posit"]
 
 
 def test_preflight_refuses_other_shapes_and_infinite_scores():

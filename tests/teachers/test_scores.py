@@ -1,3 +1,5 @@
+"""ColumnTeacher: given scores by pair."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -24,15 +26,15 @@ def test_column_teacher_fingerprint_does_not_depend_on_order():
 
 @pytest.mark.scenario("N4")
 @pytest.mark.parametrize(
-    ("left", "scores", "said"),
+    ("left", "scores", "message"),
     [
         (["a"], [0.1, 0.2], "1 left texts, 2 right texts, 2 scores"),
         (["a", "b"], [0.1, float("nan")], "row 1: teacher score nan"),
         (["a", "a"], [0.1, 0.2], "row 1: duplicate pair with a different"),
     ],
 )
-def test_column_teacher_refuses_invalid_scores_with_the_row(left, scores, said):
-    with pytest.raises(DataError, match=said):
+def test_column_teacher_refuses_invalid_scores_with_the_row(left, scores, message):
+    with pytest.raises(DataError, match=message):
         ColumnTeacher(left, ["x", "x"], scores)
 
 

@@ -1,3 +1,5 @@
+"""ScoreStore: cached vectors and scores, damaged files, killed and parallel writers, full disks."""
+
 from __future__ import annotations
 
 import errno
@@ -25,24 +27,24 @@ PRINT = "f" * 64
 
 
 class Fake:
-    """A teacher with vectors that depend on the text alone, and a count of what it was asked."""
+    """Teacher with vectors that depend only on the text; records its inputs."""
 
     def __init__(self, fingerprint: str = PRINT, width: int = 4) -> None:
         self.fingerprint = fingerprint
         self.width = width
-        self.asked: list[str] = []
+        self.inputs: list[str] = []
 
     def describe(self) -> dict:
         return {"kind": "fake"}
 
     def embed(self, texts, *, progress=False):
-        self.asked += texts
+        self.inputs += texts
         raw = [hashlib.sha256(text.encode()).digest()[: self.width] for text in texts]
         return np.array([[byte / 255 for byte in row] for row in raw], dtype=np.float32).reshape(-1, self.width)
 
 
 class FakePairs:
-    """A teacher with scores that depend on the pair alone."""
+    """Teacher with scores that depend only on the pair."""
 
     fingerprint = PRINT
 
@@ -67,12 +69,12 @@ def test_vectors_are_in_order_and_only_misses_are_computed(tmp_path):
     teacher, store = Fake(), open_store(tmp_path)
     texts = ["b", "a", "b", "c"]
     np.testing.assert_array_equal(store.vectors(texts, teacher), Fake().embed(texts))
-    assert sorted(teacher.asked) == ["a", "b", "c"]
+    assert sorted(teacher.inputs) == ["a", "b", "c"]
     assert (store.hits, store.misses, len(store)) == (0, 3, 3)
     again = open_store(tmp_path)
     np.testing.assert_array_equal(again.vectors(["d", "c", "a"], teacher), Fake().embed(["d", "c", "a"]))
     assert (again.hits, again.misses, len(again)) == (2, 1, 4)
-    assert teacher.asked.count("c") == 1
+    assert teacher.inputs.count("c") == 1
     assert again.vectors([], teacher).shape == (0, 4)
     description = json.loads((tmp_path / PRINT[:16] / "teacher.json").read_text())
     assert description == {"fingerprint": PRINT, "kind": "fake"}
@@ -112,7 +114,7 @@ def test_another_fingerprint_reuses_nothing_with_a_warning(tmp_path, caplog):
         store = open_store(tmp_path, other.fingerprint)
     assert "nothing is reused" in caplog.text
     store.vectors(["a"], other)
-    assert (store.hits, other.asked) == (0, ["a"])
+    assert (store.hits, other.inputs) == (0, ["a"])
     with pytest.raises(ArtefactError, match="cache of teacher eeee"):
         store.vectors(["a"], Fake())
 
@@ -187,7 +189,7 @@ def test_any_flipped_byte_makes_a_part_damaged(tmp_path, caplog):
         store = open_store(tmp_path)
         np.testing.assert_array_equal(store.vectors(texts, Fake()), expected)
         assert store.misses == 3
-    assert len(open_store(tmp_path)) == 3, "the damaged part made room for a whole one"
+    assert len(open_store(tmp_path)) == 3, "the damaged part is replaced by a new one"
 
 
 @pytest.mark.scenario("C3")
@@ -198,7 +200,7 @@ def test_other_parts_are_used_beside_a_damaged_part(tmp_path):
     store, teacher = open_store(tmp_path), Fake()
     assert len(store) == 8
     np.testing.assert_array_equal(store.vectors(texts, teacher), Fake().embed(texts))
-    assert len(teacher.asked) == 4
+    assert len(teacher.inputs) == 4
     assert len(parts(tmp_path)) == 3
 
 
@@ -247,13 +249,13 @@ def test_kill_9_loses_no_stored_chunk(tmp_path):
         process.stdout.readline()
         time.sleep(chance.uniform(0.0, 0.1))
         os.kill(process.pid, signal.SIGKILL)
-        said = [int(line) for line in process.communicate()[0].split()]  # what was on disk when a chunk was begun
+        message = [int(line) for line in process.communicate()[0].split()]  # entries on disk at the start of a chunk
         stored, before = len(open_store(tmp_path)), stored
-        assert stored >= max([before, *said])
+        assert stored >= max([before, *message])
     assert 0 < stored < 4000
     store, teacher = open_store(tmp_path), Fake()
     np.testing.assert_array_equal(store.vectors(texts, teacher), Fake().embed(texts))
-    assert len(teacher.asked) == 4000 - stored
+    assert len(teacher.inputs) == 4000 - stored
 
 
 @pytest.mark.scenario("C7")
@@ -267,7 +269,7 @@ def test_parallel_writers_lose_nothing(tmp_path):
     store, teacher = open_store(tmp_path), Fake()
     assert len(store) == 300
     np.testing.assert_array_equal(store.vectors(texts, teacher), Fake().embed(texts))
-    assert teacher.asked == []
+    assert teacher.inputs == []
 
 
 def test_open_store_sees_parts_of_other_writers(tmp_path):
@@ -275,7 +277,7 @@ def test_open_store_sees_parts_of_other_writers(tmp_path):
     open_store(tmp_path).vectors(["a", "b"], Fake())
     teacher = Fake()
     early.vectors(["a", "b"], teacher)
-    assert teacher.asked == []
+    assert teacher.inputs == []
 
 
 class Never(Fake):
@@ -314,11 +316,11 @@ def test_full_disk_keeps_stored_chunks_and_the_run_can_resume(tmp_path):
             assert isinstance(error, ResourceError)
             assert f"{folder}/" in str(error)
             assert "the disk is full" in str(error)
-            assert stored >= len(teachers[-1].asked) - 2  # all but the chunk that was being written
+            assert stored >= len(teachers[-1].inputs) - 2  # all but the chunk that was being written
         kept.add(stored)
         again = Fake()
         np.testing.assert_array_equal(open_store(folder).vectors(texts, again), Fake().embed(texts))
-        assert len(again.asked) == 7 - stored
+        assert len(again.inputs) == 7 - stored
     assert kept == {0, 2, 4, 6, 7}
 
 

@@ -1,4 +1,4 @@
-"""Pairs spread over the teacher's probability: shares of the bins, and mined pairs that are new."""
+"""Stratified mining: equal shares of the bins of the teacher's probability, and new pairs."""
 
 from __future__ import annotations
 

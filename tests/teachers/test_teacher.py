@@ -1,3 +1,5 @@
+"""load_teacher and fingerprints: what changes them, and refused models."""
+
 from __future__ import annotations
 
 import json

@@ -1,4 +1,4 @@
-"""Pairs for a new cross-encoder: which they are, and what the bi-encoder says of them."""
+"""graded_pairs: which pairs, and the bi-encoder's probabilities as labels."""
 
 from __future__ import annotations
 

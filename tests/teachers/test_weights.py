@@ -1,4 +1,4 @@
-"""A teacher that lacks weights is refused by their names; what nothing reads may be missing, and a head that will be trained."""
+"""require_weights: missing weights are refused with their names; an unused pooler and a new head may be missing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from flipkd.teachers.teacher import load_teacher
 
 
 def without(folder, place, names):
-    """A copy of a model folder at `place` that lacks the weights that begin so."""
+    """Copy of a model folder at `place` without the weights whose names start with `names`."""
     copy = shutil.copytree(folder, place)
     weights = load_file(copy / "model.safetensors")
     kept = {name: value for name, value in weights.items() if not name.startswith(tuple(names))}
@@ -46,18 +46,21 @@ def test_used_pooler_must_not_be_missing(make_bi_encoder, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "names, said",
+    "names, message",
     [
         (
             ["classifier.weight"],
-            r"1 weights are missing, for example classifier\.weight; it has no trained scoring head",
+            r"1 weights are missing, for example classifier\.weight; the model has no trained scoring head",
         ),
-        (["bert.pooler"], r"2 weights are missing, for example bert\.pooler\.dense\.bias; random numbers"),
-        (["bert.encoder", "classifier"], r"for example bert\.encoder\S+; random numbers"),
+        (
+            ["bert.pooler"],
+            r"2 weights are missing, for example bert\.pooler\.dense\.bias; they would be random numbers",
+        ),
+        (["bert.encoder", "classifier"], r"for example bert\.encoder\S+; they would be random numbers"),
     ],
 )
-def test_cross_encoder_needs_head_and_encoder_weights(cross_encoder_folder, tmp_path, names, said):
-    with pytest.raises(ArtefactError, match=said):
+def test_cross_encoder_needs_head_and_encoder_weights(cross_encoder_folder, tmp_path, names, message):
+    with pytest.raises(ArtefactError, match=message):
         load_teacher(without(cross_encoder_folder, tmp_path / "m", names), kind="cross_encoder")
 
 

@@ -64,16 +64,16 @@ class Lines:
         self.row = 0
         self.start = 1
         self.number = 0
-        self.seen: list[str] = []  # lines of the current row
+        self.row_lines: list[str] = []  # lines of the current row
 
-    def place(self) -> str:
+    def location(self) -> str:
         """Location of the start of the current row, for errors."""
         row = f"row {self.row}" if self.row else "header"
         return f"{self.path}: {row} (line {self.start})"
 
     def begin(self, row: int) -> None:
         """Start a row: the next lines are part of it."""
-        self.row, self.start, self.seen = row, self.number + 1, []
+        self.row, self.start, self.row_lines = row, self.number + 1, []
 
     def __iter__(self) -> Iterator[str]:
         compressed = compression_of(self.path) is not None
@@ -81,7 +81,7 @@ class Lines:
             with open_decompressed(self.path) as handle, closing(self._lines(handle, compressed)) as lines:
                 for line in lines:
                     self.number += 1
-                    self.seen.append(line)
+                    self.row_lines.append(line)
                     yield line
         except ResourceError:
             raise
@@ -116,13 +116,13 @@ class Lines:
                     self._check_size(characters)
         except UnicodeError as error:
             raise DataError(
-                f"{self.place()}: the byte order mark is that of {encoding}, but the text is not {encoding} ({error}); "
+                f"{self.location()}: the byte order mark is that of {encoding}, but the text is not {encoding} ({error}); "
                 "save the file as UTF-8"
             ) from None
 
     def _check_length(self, line: bytes | str) -> None:
         if len(line) > LINE_LIMIT:
-            raise DataError(f"{self.place()}: the line is longer than {LINE_LIMIT:,} bytes; are line ends missing?")
+            raise DataError(f"{self.location()}: the line is longer than {LINE_LIMIT:,} bytes; are line ends missing?")
 
     def _check_size(self, size: int) -> None:
         if size > DECODE_LIMIT:
@@ -139,7 +139,7 @@ class Lines:
             byte = raw[skipped + error.start]
             position = f"byte offset {offset + skipped + error.start} (byte 0x{byte:02x})"
             raise DataError(
-                f"{self.place()}: not UTF-8 at {position}: perhaps Windows-1252 or Latin-1, or GB18030 if it is Chinese; "
+                f"{self.location()}: not UTF-8 at {position}: perhaps Windows-1252 or Latin-1, or GB18030 if it is Chinese; "
                 "convert it first, for example with iconv -f ENCODING -t UTF-8"
             ) from None
 

@@ -28,7 +28,7 @@ class Batch:
     first_row: int
     lines: list[int]
 
-    def place(self, index: int) -> str:
+    def location(self, index: int) -> str:
         """Location of a row of this batch, for errors."""
         line = f" (line {self.lines[index]})" if self.lines else ""
         return f"row {self.first_row + index}{line}"
@@ -91,18 +91,18 @@ def _object(line: str, lines: Lines) -> dict[str, Any]:
     try:
         record = json.loads(line, object_pairs_hook=_unique_keys)
     except RecursionError:
-        raise DataError(f"{lines.place()}: JSON nested too deeply; a row is a flat object") from None
+        raise DataError(f"{lines.location()}: JSON nested too deeply; a row is a flat object") from None
     except json.JSONDecodeError as error:
         hint = "" if line.endswith("\n") else "; it is the last line, so the file may be incomplete"
-        raise DataError(f"{lines.place()}: not JSON at character {error.pos + 1}: {error.msg}{hint}") from None
+        raise DataError(f"{lines.location()}: not JSON at character {error.pos + 1}: {error.msg}{hint}") from None
     except _DuplicateKeyError as error:
-        raise DataError(f"{lines.place()}: duplicate key {shorten(error.args[0])} in one object") from None
+        raise DataError(f"{lines.location()}: duplicate key {shorten(error.args[0])} in one object") from None
     except ValueError:
         # Python does not parse integers of more than 4,300 digits.
-        raise DataError(f"{lines.place()}: a number has too many digits") from None
+        raise DataError(f"{lines.location()}: a number has too many digits") from None
     if not isinstance(record, dict):
         raise DataError(
-            f"{lines.place()}: expected one JSON object per line, got a {type(record).__name__}; write "
+            f"{lines.location()}: expected one JSON object per line, got a {type(record).__name__}; write "
             'such as {"text1": "...", "text2": "...", "label": 1}'
         )
     return record

@@ -58,20 +58,20 @@ def _records(path: Path, dialect: Dialect) -> Iterator[tuple[int, list[str]]]:
             return
         if not cells:
             continue
-        if len(cells) > 1 and not "".join(lines.seen).strip(f"{dialect.separator} \t\r\n"):
+        if len(cells) > 1 and not "".join(lines.row_lines).strip(f"{dialect.separator} \t\r\n"):
             skipped.append(lines.start)
             continue
         if not width:
             width = len(cells)
             named = max((position for position, name in enumerate(cells, 1) if name.strip()), default=width)
-        if dialect.separator == "\t" and _joins_rows(lines.seen, width):
+        if dialect.separator == "\t" and _joins_rows(lines.row_lines, width):
             raise DataError(
-                f"{lines.place()}: double quotes join {len(lines.seen)} lines, each of which alone has {width} fields; if "
-                'quotes have no meaning in this file, put such fields in double quotes and double the quotes inside ("")'
+                f"{lines.location()}: double quotes join {len(lines.row_lines)} lines, each of which alone has {width} fields; "
+                'if quotes have no meaning in this file, put such fields in double quotes and double the quotes inside ("")'
             )
         if not named <= len(cells) <= width:
             raise DataError(
-                f"{lines.place()}: {len(cells)} fields, but the header has {width}; "
+                f"{lines.location()}: {len(cells)} fields, but the header has {width}; "
                 "put a field that contains the separator or a line break in double quotes"
             )
         # Excel omits trailing columns without a name in some rows.
@@ -90,7 +90,7 @@ def _next_cells(reader: Any, lines: Lines) -> list[str] | None:
     try:
         cells: list[str] | None = next(reader, None)
     except csv.Error as error:
-        raise DataError(f"{lines.place()}: {_explained(error)}") from None
+        raise DataError(f"{lines.location()}: {_explained(error)}") from None
     finally:
         csv.field_size_limit(earlier)
     return cells

@@ -126,7 +126,7 @@ def require_columns(source: Source, names: Iterable[str]) -> None:
 
 def location_of(name: str, batch: Batch, column: str, index: int) -> str:
     """Location of a value, for errors: file, row and column."""
-    return f"{name}: {batch.place(index)}, column {shorten(column)}"
+    return f"{name}: {batch.location(index)}, column {shorten(column)}"
 
 
 def checked(values: list[Any], location: Callable[[int], str]) -> list[Any]:
