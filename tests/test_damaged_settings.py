@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from tiny import build_model, build_tokenizer
 
-from flipkd.commands.teach import StoredTeacher
 from flipkd.errors import FlipkdError
 from flipkd.files import write_manifest
 from flipkd.matcher import Matcher
@@ -19,6 +18,7 @@ from flipkd.student.golden import golden_pair
 from flipkd.student.language_model import LoraSettings
 from flipkd.student.loading import new_student
 from flipkd.student.prompt import Template
+from flipkd.teachers.stored_teacher import StoredTeacher
 from flipkd.teachers.teacher import load_teacher
 
 COUNT = 30

@@ -153,8 +153,8 @@ def test_a_band_that_nothing_is_in_is_left_out(trained, pair_files, tmp_path):
         (("--threshold", "precision=95"), 4, "did you mean precision=0.95?"),
         (("--threshold", "recall=1", "--review", "precision=0.99"), 4, "it must begin below: give --review a recall"),
         (("--threshold", "1", "--review", "2"), 4, "review would begin at 2, but a score of 1 is a match already"),
-        (("--threshold", "best"), 4, "is no target for a threshold"),
-        (("--review", "recall=2"), 4, "is no target for a threshold"),
+        (("--threshold", "best"), 4, "is not a target for a threshold"),
+        (("--review", "recall=2"), 4, "is not a target for a threshold"),
     ],
 )
 def test_wrong_targets_leave_nothing(trained, pair_files, tmp_path, more, code, said):
@@ -210,7 +210,7 @@ def test_what_is_odd_is_said(trained, pair_files, tmp_path):
         == 0
     )
     done = flipkd(*words(tmp_path / "band", pair_files, tmp_path / "all", "--threshold", "-1e9"))
-    assert "every pair is called a match" in done.err
+    assert "every pair is a match" in done.err
     assert "the matcher's review band is dropped" in done.err
 
 

@@ -33,7 +33,7 @@ def test_a_table_with_warnings_and_leaks(good, tmp_path):
     done = flipkd("check", good, other)
     assert (done.code, done.err) == (0, "")
     assert "| rows                  | 5 " in done.out
-    assert f"warning: {good}: 1 rows repeat an earlier pair (row 5)" in done.out
+    assert f"warning: {good}: 1 rows are duplicates of an earlier pair (row 5)" in done.out
     assert f"leak: 2 rows of {other} hold a text of {good} (text1 in 1, text2 in 1)" in done.out
     assert "leak" not in flipkd("check", good).out
 
@@ -43,7 +43,7 @@ def test_json_for_machines(good, tmp_path):
     done = flipkd("check", "--json", good, other)
     found = json.loads(done.out)
     assert found["files"][str(good)]["counts"]["rows"] == 5
-    assert found["files"][str(good)]["warnings"] == ["1 rows repeat an earlier pair (row 5)"]
+    assert found["files"][str(good)]["warnings"] == ["1 rows are duplicates of an earlier pair (row 5)"]
     assert found["leaks"] == [
         {
             "earlier": str(good),
@@ -105,7 +105,7 @@ def test_an_faq_is_cut_by_its_questions_and_its_entries_are_no_leak(tmp_path):
     ]
     source = write(tmp_path / "faq.csv", rows)
     done = flipkd("split", source, "--output_dir", tmp_path / "data")
-    assert (done.code, "cut them by text1 (--by text1)" in done.err) == (3, True), done.err
+    assert (done.code, "split by text1 (--by text1)" in done.err) == (3, True), done.err
     done = flipkd("split", source, "--output_dir", tmp_path / "data", "--by", "text1")
     assert (done.code, done.err) == (0, "")
     files = [tmp_path / "data" / f"{name}.csv" for name in ("train", "validation", "test")]
@@ -138,7 +138,7 @@ def test_split_refuses_what_cannot_be(tmp_path):
     source = write(tmp_path / "all.csv", [(f"left {i}", f"right {i}", i % 2) for i in range(60)])
     done = flipkd("split", source, "--output_dir", tmp_path / "data", "--validation", 0.5, "--test", 0.5)
     assert done.code == 2
-    assert "together less than 1" in done.err
+    assert "their sum below 1" in done.err
     (tmp_path / "file").write_text("")
     done = flipkd("split", source, "--output_dir", tmp_path / "file")
     assert done.code == 5

@@ -10,12 +10,13 @@ from command_line import flipkd
 from tiny import SENTENCES
 
 from flipkd.commands import folds as stage
-from flipkd.commands.pairs import labels_of
-from flipkd.commands.teach import StoredTeacher, teach
+from flipkd.commands.teach import teach
 from flipkd.config import TeachConfig
 from flipkd.data import read_pairs
+from flipkd.data.labels import labels_of
 from flipkd.errors import ArtefactError, ConfigError, DataError
 from flipkd.evaluate import measure
+from flipkd.teachers.stored_teacher import StoredTeacher
 from flipkd.teachers.teacher import load_teacher
 
 FOLDS = 3
@@ -157,7 +158,7 @@ def test_lost_scores_are_told_and_made_again(crossed, encoders, pairs, tmp_path)
     part.write_bytes(part.read_bytes()[:-1])
     dataset = read_pairs(pairs)
     with pytest.raises(
-        ArtefactError, match=r"16 out-of-fold scores where 24 were made; run the same flipkd teach again"
+        ArtefactError, match=r"16 out-of-fold scores, expected 24; run the same flipkd teach command again"
     ):
         StoredTeacher(folder).signal(dataset, out_of_fold=True)
     assert StoredTeacher(folder).signal(dataset).score is None, "who needs none is not kept from working"
@@ -169,7 +170,7 @@ def test_lost_scores_are_told_and_made_again(crossed, encoders, pairs, tmp_path)
 def test_pairs_that_were_not_cross_fitted_are_told(crossed, pair_files, caplog):
     signal = StoredTeacher(crossed).signal(read_pairs(pair_files["train"]), out_of_fold=True)
     assert not signal.out_of_fold.any()
-    assert "48 of 48 labelled training pairs were not cross-fitted" in caplog.text
+    assert "48 of 48 labelled training pairs have no out-of-fold score" in caplog.text
 
 
 def test_a_cross_encoder_has_them_too(encoders, pairs, tmp_path):

@@ -17,7 +17,6 @@ import flipkd.matcher as flipkd_matcher
 import flipkd.teachers.teacher as flipkd_teacher
 from flipkd import Matcher
 from flipkd.commands.kept_teacher import licence_of
-from flipkd.commands.teach import StoredTeacher
 from flipkd.data import read_pairs
 from flipkd.errors import ArtefactError, ConfigError
 from flipkd.evaluate import weighted_sum
@@ -27,6 +26,7 @@ from flipkd.serve.service import Loaded, Service
 from flipkd.student.contract import read_contract
 from flipkd.student.scoring import score_pairs
 from flipkd.teachers import kept_teacher
+from flipkd.teachers.stored_teacher import StoredTeacher
 
 
 def texts_in(path):
@@ -176,7 +176,7 @@ def test_a_damaged_or_another_teacher_is_refused(with_teacher, tmp_path):
         Matcher.from_pretrained(folder)
     shutil.rmtree(folder / "teacher")
     write_manifest(folder)
-    with pytest.raises(ArtefactError, match="no such folder, but matcher"):
+    with pytest.raises(ArtefactError, match="no such folder, but according to matcher"):
         Matcher.from_pretrained(folder)
 
 

@@ -2,30 +2,14 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 from datasets import Dataset
 
-from flipkd.commands.pairs import (
-    checked_pairs,
-    content_hash,
-    labelled,
-    labels_of,
-    normalised,
-    trainable_pairs,
-    warn_of_leaks,
-)
+from flipkd.commands.pairs import checked_pairs, content_hash, labelled, normalised, trainable_pairs, warn_of_leaks
 from flipkd.data import Leak
 from flipkd.errors import DataError
 
 ROWS = {"text1": ["a", "b", "c"], "text2": ["d", "e", "f"], "label": [1, None, 0]}
-
-
-def test_labels_have_minus_one_for_unknown():
-    assert labels_of(Dataset.from_dict(ROWS)).tolist() == [1, -1, 0]
-    without = labels_of(Dataset.from_dict({"text1": ["a"], "text2": ["b"]}))
-    assert without.tolist() == [-1]
-    assert without.dtype == np.int64
 
 
 def test_training_pairs_are_in_their_normal_form_and_measured_ones_as_they_are(tmp_path):
@@ -95,7 +79,7 @@ def test_warnings_go_to_the_log_and_problems_are_raised(tmp_path, caplog):
     path.write_text("text1,text2,label\na,b,1\nc,d,0\ne,f,1\ng,h,0\ng,h,0\n")
     dataset = trainable_pairs(str(path), columns=None, name="train")
     assert len(dataset) == 5
-    assert caplog.messages == ["train: 1 rows repeat an earlier pair (row 5)"]
+    assert caplog.messages == ["train: 1 rows are duplicates of an earlier pair (row 5)"]
     caplog.clear()
     assert warn_of_leaks({"train": dataset, "test": dataset.select([0])}) == {("train", "test"): Leak(1, 1, 1, 0)}
     assert caplog.messages == [

@@ -13,12 +13,12 @@ from command_line import flipkd, given, student
 from tiny import make_table, write_pairs
 
 from flipkd.commands.pool import add_mined_pairs, add_pool_pairs, pool_size, require_vectors_for, unlabelled_pool
-from flipkd.commands.teach import StoredTeacher
 from flipkd.commands.train import _table
 from flipkd.config import TrainConfig
 from flipkd.data import read_pairs, read_pool
 from flipkd.errors import ConfigError, DataError
 from flipkd.evaluate.calibration import Calibration
+from flipkd.teachers.stored_teacher import StoredTeacher
 
 CALIBRATION = Calibration("sigmoid", 8.0, -4.0)
 

@@ -6,13 +6,12 @@ import json
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 from command_line import flipkd, given
 
-from flipkd.commands.teach import StoredTeacher
 from flipkd.data import read_pairs
-from flipkd.errors import ArtefactError, DataError
+from flipkd.errors import DataError
+from flipkd.teachers.stored_teacher import StoredTeacher
 
 
 @pytest.fixture
@@ -52,45 +51,6 @@ def test_a_teacher_that_fine_tuning_made_worse_is_told(encoders, pair_files, tmp
     assert (after < before) == wrong
 
 
-def test_stored_values_are_the_models_own(taught, pair_files):
-    dataset = read_pairs(pair_files["test"])  # not among the pairs that were taught: the model is asked
-    teacher = StoredTeacher(taught)
-    signal = teacher.signal(dataset)
-    assert signal.left.shape == signal.right.shape == (24, 16)
-    np.testing.assert_allclose(np.linalg.norm(signal.left, axis=1), 1, atol=1e-6)
-    np.testing.assert_allclose(signal.left, teacher.model().embed(dataset["text1"][:]), atol=1e-6)
-    cosines = np.einsum("nd,nd->n", signal.left, signal.right)
-    np.testing.assert_allclose(signal.pair_scores(), cosines, atol=1e-6)
-
-
-def test_stored_values_need_no_model(taught, pair_files, tmp_path):
-    folder = Path(shutil.copytree(taught, tmp_path / "t"))
-    shutil.rmtree(folder / "model")
-    dataset = read_pairs(pair_files["train"])
-    found = StoredTeacher(folder).signal(dataset).pair_scores()
-    assert found.tolist() == StoredTeacher(taught).signal(dataset).pair_scores().tolist()
-
-
-def test_a_changed_model_is_refused_when_it_is_asked(copy, encoders, pair_files):
-    shutil.copy(encoders / "bi" / "model.safetensors", copy / "model" / "model.safetensors")
-    (copy / "model" / "manifest.json").unlink()
-    fresh = read_pairs(pair_files["train"]).select([0]).map(lambda row: {"text1": "a text that is not stored"})
-    with pytest.raises(ArtefactError, match="no longer the one whose values are stored"):
-        StoredTeacher(copy).signal(fresh)
-
-
-def test_folders_that_are_no_teachers(tmp_path):
-    with pytest.raises(ArtefactError, match=r"is no folder that flipkd teach made \(it holds no teacher\.json\)"):
-        StoredTeacher(tmp_path)
-    for content in ("{}", "[]", "3"):
-        (tmp_path / "teacher.json").write_text(content)
-        with pytest.raises(ArtefactError, match="not a teacher of flipkd"):
-            StoredTeacher(tmp_path)
-    (tmp_path / "teacher.json").write_text("{")
-    with pytest.raises(ArtefactError, match="not readable as JSON"):
-        StoredTeacher(tmp_path)
-
-
 def write(path: Path, rows: list[str]) -> Path:
     path.write_text("text1,text2,label,score\n" + "".join(row + "\n" for row in rows))
     return path
@@ -105,11 +65,11 @@ def test_given_scores_and_what_can_be_wrong_with_them(tmp_path):
     assert "| roc_auc           | 1 " in done.out
     teacher = StoredTeacher(tmp_path / "t")
     assert teacher.signal(read_pairs(train)).score.tolist() == pytest.approx([0.9, 0.1, 0.8, 0.2])
-    with pytest.raises(DataError, match="holds given scores only"):
+    with pytest.raises(DataError, match="contains only given scores"):
         teacher.signal(read_pairs(write(tmp_path / "new.csv", ["x,y,1,0.9"])))
     for rows, said in (
         ([*good, "i,j,1,"], "train: 1 of 5 pairs have no teacher score, first at position 4"),
-        ([*good, "a,b,1,0.7"], "train: row 4: this pair stood before with another teacher score"),
+        ([*good, "a,b,1,0.7"], "train: row 4: duplicate pair with a different teacher score"),
     ):
         output = tmp_path / f"u{len(said)}"
         done = flipkd("teach", *words[1:3], "--output_dir", output, "--train_file", write(tmp_path / "x.csv", rows))

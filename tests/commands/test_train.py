@@ -15,7 +15,7 @@ from command_line import flipkd, given, student
 def test_pre_flight_is_written_and_warns(trained):
     report = json.loads((Path(trained) / "preflight.json").read_text())
     assert {"teacher", "student", "warnings"} <= set(report)
-    assert "too few labelled validation pairs to tell" in report["warnings"][0]
+    assert "too few labelled validation pairs" in report["warnings"][0]
 
 
 def test_files_may_move_but_not_change(trained, base_models, pair_files, taught, tmp_path):

@@ -11,10 +11,11 @@ import pytest
 from datasets import Dataset
 
 from flipkd.commands import tuning
-from flipkd.commands.teach import StoredTeacher, teach
+from flipkd.commands.teach import teach
 from flipkd.config import TeachConfig
 from flipkd.data import read_pairs
 from flipkd.errors import ConfigError
+from flipkd.teachers.stored_teacher import StoredTeacher
 from flipkd.teachers.teacher import load_teacher
 
 TEXTS = ["a text that is not stored", "another one"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from flipkd.commands.pairs import labels_of
 from flipkd.comparison.blends import blend, is_current
 from flipkd.comparison.entries import Entry
 from flipkd.comparison.run import Run
@@ -14,6 +13,7 @@ from flipkd.comparison.student_scores import combined
 from flipkd.comparison.systems import SYSTEMS, system_called
 from flipkd.config import CompareConfig
 from flipkd.data import read_pairs
+from flipkd.data.labels import labels_of
 from flipkd.errors import ArtefactError
 from flipkd.files import write_json
 

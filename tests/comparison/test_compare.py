@@ -99,7 +99,9 @@ def test_every_system_gives_scores_and_a_stopped_comparison_goes_on(words, pair_
         "keep_teacher",
     }
     times = {path: path.stat().st_mtime_ns for path in files.values()}
-    assert done.err.count("rows repeat an earlier pair") == 1, "said once, though each system reads the pairs again"
+    assert done.err.count("rows are duplicates of an earlier pair") == 1, (
+        "said once, though each system reads the pairs again"
+    )
     again = flipkd(*every)
     assert (again.code, again.out) == (0, done.out)
     assert {path: path.stat().st_mtime_ns for path in files.values()} == times
@@ -340,7 +342,7 @@ def test_side_by_side_a_run_that_fails_is_named_and_the_others_are_kept(words, t
     assert done.code == 4, done.err
     assert "broken, seed 0 failed: lora_target_modules names 'nonsense'" in done.err
     assert "2 of 5 runs failed" in done.err, "the run, and the blend that it is a part of"
-    assert done.err.count("rows repeat an earlier pair") == 1
+    assert done.err.count("rows are duplicates of an earlier pair") == 1
     path = tmp_path / "c" / "results" / "tiny-tfidf-seed0.json"
     before = path.read_bytes()
     whole = json.loads((tmp_path / "c" / "results.json").read_text())

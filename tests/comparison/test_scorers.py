@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from flipkd.commands.pairs import labels_of
 from flipkd.comparison.entries import Entry
 from flipkd.comparison.results import figures
 from flipkd.comparison.scorers import always_match, teacher, tfidf
 from flipkd.comparison.scores import Split
 from flipkd.comparison.systems import SYSTEMS, system_called
 from flipkd.data import read_pairs
+from flipkd.data.labels import labels_of
 from flipkd.errors import DataError
 from flipkd.tables import pick
 

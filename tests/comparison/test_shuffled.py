@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from flipkd.commands.teach import StoredTeacher, teach
+from flipkd.commands.teach import teach
 from flipkd.comparison.shuffled import of_others, shuffled
 from flipkd.config import TeachConfig
 from flipkd.data import read_pairs
+from flipkd.teachers.stored_teacher import StoredTeacher
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Files of pairs for the data tests."""
+"""Fixtures of the data tests: files of pairs."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Parquet and hub data sets: strings come through, damage and bombs are refused."""
+"""Parquet files and hub data sets: strings are unchanged; damaged files and decompression bombs are refused."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def refused(path) -> str:
     return str(caught.value)
 
 
-def test_round_trip(tmp_path_factory):
+def test_read_pairs_round_trips_parquet(tmp_path_factory):
     path = tmp_path_factory.mktemp("round") / "pairs.parquet"
 
     @settings(deadline=None, max_examples=40)
@@ -61,7 +61,7 @@ def test_round_trip(tmp_path_factory):
     "kind", [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int8(), pa.string())], ids=str
 )
 @pytest.mark.parametrize("store_schema", [True, False])
-def test_every_type_of_string(pairs_file, kind, store_schema):
+def test_read_pairs_reads_every_string_type(pairs_file, kind, store_schema):
     texts = ["NA", "007", "", "\u00e9\u0301 \u200b"] * (BATCH_ROWS // 2)
     path = pairs_file({"text_b": pa.array(texts, kind), "text_a": texts}, store_schema=store_schema)
     dataset = read_pairs(path)
@@ -70,7 +70,7 @@ def test_every_type_of_string(pairs_file, kind, store_schema):
 
 
 @pytest.mark.parametrize("encoding", ["DELTA_BYTE_ARRAY", "DELTA_LENGTH_BYTE_ARRAY", "PLAIN"])
-def test_every_encoding_of_strings(pairs_file, encoding):
+def test_read_pairs_reads_every_string_encoding(pairs_file, encoding):
     columns = {"text1": ["prefix a", "prefix b"], "text2": ["c", "d"]}
     path = pairs_file(columns, use_dictionary=False, column_encoding=dict.fromkeys(columns, encoding))
     assert read_pairs(path)["text1"][:] == ["prefix a", "prefix b"]
@@ -87,7 +87,7 @@ def test_every_encoding_of_strings(pairs_file, encoding):
     ],
     ids=lambda column: str(column.type),
 )
-def test_labels_of_every_type(pairs_file, label):
+def test_read_pairs_reads_labels_of_every_type(pairs_file, label):
     dataset = read_pairs(pairs_file({"text1": ["a", "b", "c"], "text2": ["d", "e", "f"], "label": label}))
     assert dataset["label"][:] == [1, 0, None]
     assert dataset.features["label"] == datasets.Value("int64")
@@ -98,7 +98,7 @@ def test_labels_of_every_type(pairs_file, label):
     [pa.array([b"a"]), pa.array([7]), pa.array([["a"]]), pa.array([b"a"]).dictionary_encode()],
     ids=lambda c: str(c.type),
 )
-def test_texts_must_be_typed_as_strings(pairs_file, column):
+def test_text_columns_need_type_string(pairs_file, column):
     message = refused(pairs_file({"text1": ["a"], "text2": column}))
     assert f"column 'text2' has type {str(column.type).split('<')[0]}" in message
 
@@ -107,21 +107,21 @@ def test_texts_must_be_typed_as_strings(pairs_file, column):
     "column, said",
     [
         (["a", None], "row 2, column 'text2': the text is missing"),
-        (["a", "b\0"], "row 2, column 'text2': NUL at character 2"),
+        (["a", "b\0"], "row 2, column 'text2': NUL character at position 2"),
     ],
 )
-def test_bad_texts_are_placed(pairs_file, column, said):
+def test_invalid_texts_are_reported_with_row_and_column(pairs_file, column, said):
     assert said in refused(pairs_file({"text1": ["a", "b"], "text2": column}))
 
 
-def test_bad_labels_are_placed_beyond_one_batch(pairs_file):
+def test_invalid_labels_in_a_later_batch_are_reported_with_their_row(pairs_file):
     label = [0] * 2 * BATCH_ROWS
     label[BATCH_ROWS + 1] = -1
     message = refused(pairs_file({"text1": ["a"] * len(label), "text2": ["b"] * len(label), "label": label}))
     assert f"row {BATCH_ROWS + 2}, column 'label': got -1" in message
 
 
-def test_no_rows_no_bytes_and_repeated_columns(tmp_path, pairs_file):
+def test_empty_files_and_duplicate_columns_are_refused(tmp_path, pairs_file):
     assert "has columns but no rows" in refused(
         pairs_file({"text1": pa.array([], pa.string()), "text2": pa.array([], pa.string())})
     )
@@ -129,16 +129,16 @@ def test_no_rows_no_bytes_and_repeated_columns(tmp_path, pairs_file):
     assert "empty (0 bytes)" in refused(tmp_path / "none.parquet")
     path = tmp_path / "twice.parquet"
     pq.write_table(pa.Table.from_arrays([pa.array(["a"])] * 3, names=["text1", "text2", "text2"]), path)
-    assert "'text2' stands there 2 times" in refused(path)
+    assert "duplicate column name 'text2' (2 times)" in refused(path)
 
 
-def test_bytes_that_are_not_utf8_in_a_string_column(pairs_file):
+def test_string_column_with_invalid_utf8_is_refused(pairs_file):
     column = pa.Array.from_buffers(pa.string(), 1, pa.array([b"caf\xe9"]).buffers())
     assert "not UTF-8" in refused(pairs_file({"text1": column, "text2": ["b"]}))
 
 
 @pytest.mark.scenario("D16")
-def test_damage_is_never_read_as_text(tmp_path):
+def test_damaged_parquet_is_refused(tmp_path):
     columns = {"text1": ["left text one", "left two"], "text2": ["right one", "right two"], "label": [0, 1]}
     out = io.BytesIO()
     pq.write_table(pa.table(columns), out, write_page_checksum=True, compression="none")
@@ -148,10 +148,10 @@ def test_damage_is_never_read_as_text(tmp_path):
     good = read_pairs(path).to_dict()
     for end in (3, 20, len(whole) // 2, len(whole) - 1):
         path.write_bytes(whole[:end])
-        assert "not a whole, undamaged Parquet file" in refused(path)
+        assert "incomplete or damaged Parquet file" in refused(path)
     position = whole.index(b"right two")
     path.write_bytes(whole[:position] + b"s" + whole[position + 1 :])
-    assert "not a whole, undamaged Parquet file" in refused(path)
+    assert "incomplete or damaged Parquet file" in refused(path)
     values = range(whole.index(b"left text one"), whole.rindex(b"right two") + len(b"right two"))
     for position in sorted({*values, *range(0, len(whole), 7)}):
         flipped = whole[position] ^ (1 << position % 8)
@@ -164,7 +164,7 @@ def test_damage_is_never_read_as_text(tmp_path):
 
 
 def nested(kind: str, values: int):
-    """Two rows with a list or struct of a repeated text that stands in the file once."""
+    """Two rows with a list or struct of a repeated text that is stored once in the file."""
     zeros = pa.array(np.zeros(values, np.int32))
     inside = pa.DictionaryArray.from_arrays(zeros, pa.array(["yes " * 50]))
     if kind == "plain":
@@ -177,20 +177,20 @@ def nested(kind: str, values: int):
 @pytest.mark.parametrize("kind", ["dictionary", "plain", "struct"])
 @pytest.mark.parametrize("store_schema", [True, False])
 @pytest.mark.parametrize("name", ["label", "score", "group", "kept"])
-def test_a_nested_column_that_is_used_is_refused_before_it_is_decoded(tmp_path, kind, store_schema, name):
+def test_used_nested_column_is_refused_before_decoding(tmp_path, kind, store_schema, name):
     path = tmp_path / "bomb.parquet"
     table = pa.table({"text1": ["a", "b"], "text2": ["c", "d"], name: nested(kind, 1_000_000)})
     pq.write_table(table, path, compression="zstd", store_schema=store_schema)
     assert path.stat().st_size < 10_000
     before = pa.total_allocated_bytes()
-    with pytest.raises(DataError, match=f"column '{name}' has type '(list|struct).*one plain value in each row"):
+    with pytest.raises(DataError, match=f"column '{name}' has type '(list|struct).*one plain value per row"):
         list(read_blocks(path, keep=["kept"])) if name == "kept" else read_pairs(path)
     assert pa.total_allocated_bytes() - before < 1_000_000
     if name == "kept":  # a column that nobody asks for costs nothing and is no concern
         assert read_pairs(path)["text1"][:] == ["a", "b"]
 
 
-def test_a_dictionary_counts_by_what_it_stands_for(pairs_file, monkeypatch):
+def test_decode_limit_counts_dictionary_values_at_full_size(pairs_file, monkeypatch):
     monkeypatch.setattr(arrow, "DECODE_LIMIT", 100_000)
     for value, kind in (("x" * 100, pa.string()), (b"x" * 100, pa.binary()), ("", pa.string())):
         rows = 1500 if value else 30_000
@@ -222,7 +222,7 @@ main()
 
 @pytest.mark.scenario("D15")
 @pytest.mark.parametrize("store_schema", ["0", "1"])
-def test_a_bomb_does_not_kill_the_machine(tmp_path, store_schema):
+def test_decompression_bomb_is_refused_with_little_memory(tmp_path, store_schema):
     path = tmp_path / "bomb.parquet"
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     command = [sys.executable, "-c", BOMB, str(path), store_schema]
@@ -240,7 +240,7 @@ def hub(monkeypatch, answer):
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
 
 
-def test_a_hub_data_set(monkeypatch):
+def test_open_hub_reads_a_data_set(monkeypatch):
     labels = datasets.ClassLabel(names=["no", "yes"])
     features = datasets.Features(sentence1=datasets.Value("string"), sentence2=datasets.Value("string"), label=labels)
     part = datasets.Dataset.from_dict({"sentence1": ["a", "b"], "sentence2": ["c", "d"], "label": [1, 0]}, features)
@@ -254,6 +254,6 @@ def test_a_hub_data_set(monkeypatch):
     assert read_pairs("someone/pairs")["text1"][:] == ["a", "b"]
 
 
-def test_a_hub_data_set_that_cannot_be_had():
+def test_open_hub_reports_an_unavailable_data_set():
     with pytest.raises(DataError, match="could not be loaded as a hub data set"):
         read_pairs("nobody-at-all/no-such-pairs")

@@ -1,4 +1,4 @@
-"""check_pairs: each fault planted by hand is counted, named by row and ranked as problem or warning."""
+"""check_pairs: each kind of error is counted, has its rows, and is a problem or a warning."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def data(rows, **more):
     return Dataset.from_dict({"text1": left, "text2": right, "label": label} | more)
 
 
-def test_clean_pairs():
+def test_check_pairs_finds_nothing_in_clean_pairs():
     report = check_pairs(data([*GOOD, ("i", "jkl", None)]))
     assert report.problems == report.warnings == []
     assert report.counts == {
@@ -45,7 +45,7 @@ def test_clean_pairs():
     require_trainable(report)
 
 
-def test_counts_are_json_and_table_is_text():
+def test_check_report_counts_are_json_and_table_is_text():
     report = check_pairs(data(GOOD * 400))
     assert json.loads(json.dumps(report.counts)) == report.counts
     assert ("rows", "1,600") in report.table()
@@ -55,7 +55,7 @@ def test_counts_are_json_and_table_is_text():
 
 @pytest.mark.scenario("D9", "D10")
 @pytest.mark.parametrize(
-    "rows, said",
+    "rows, message",
     [
         ([], "there are no rows"),
         ([("a", "b", None)], "no row is labelled"),
@@ -64,15 +64,15 @@ def test_counts_are_json_and_table_is_text():
         ([("a", "b", 0), ("c", "d", 0), ("e", "f", 1)], "1 rows are 1 (match) and 2 are 0 (no match)"),
     ],
 )
-def test_too_little_to_learn_from(rows, said):
+def test_too_few_labels_are_a_problem(rows, message):
     report = check_pairs(data(rows), name="train.csv")
     assert len(report.problems) == 1
-    assert said in report.problems[0]
+    assert message in report.problems[0]
     with pytest.raises(DataError, match=r"^train\.csv: cannot be used: "):
         require_trainable(report)
 
 
-def test_no_label_column():
+def test_missing_label_column_is_a_problem():
     report = check_pairs(Dataset.from_dict({"text1": ["a"], "text2": ["b"]}))
     assert report.counts["unlabelled"] == 1
     assert report.counts["positive_share"] is None
@@ -81,7 +81,7 @@ def test_no_label_column():
 
 @pytest.mark.scenario("D11")
 @pytest.mark.parametrize("empty", ["", " ", "\t\r\n", "\u200b", "\u00a0\u3000", "\ufeff\u200d", "\u202e\x01"])
-def test_empty_texts(empty):
+def test_empty_texts_are_a_problem(empty):
     report = check_pairs(data([*GOOD, (empty, "x", 1), ("y", empty, 0), (empty, empty, 1)]))
     assert report.counts["empty_texts"] == 4
     assert report.problems == ["4 texts are empty (row 5, 6, 7); fill or remove these rows"]
@@ -94,34 +94,36 @@ def test_texts_without_letters_are_not_empty(text):
 
 @pytest.mark.scenario("D8")
 @pytest.mark.parametrize("again", [("a b", "c"), ("c", "a b"), ("A  B", "C"), ("\uff41\u3000b ", "c"), ("c", "a\nb")])
-def test_duplicates_in_either_order_are_warned_of(again):
+def test_duplicates_in_either_order_give_a_warning(again):
     report = check_pairs(data([("a b", "c", 1), *GOOD, (*again, 1), (*again, None)]))
     assert report.counts["duplicate_pairs"] == 2
     assert report.counts["conflicting_pairs"] == 0
     assert report.problems == []
-    assert report.warnings == ["2 rows repeat an earlier pair (row 6, 7)"]
+    assert report.warnings == ["2 rows are duplicates of an earlier pair (row 6, 7)"]
 
 
-def test_pairs_that_share_one_text_are_no_duplicates():
+def test_pairs_with_one_common_text_are_not_duplicates():
     assert check_pairs(data([*GOOD, ("a", "d", 1), ("b", "c", 0)])).counts["duplicate_pairs"] == 0
 
 
 @pytest.mark.scenario("D8")
-def test_conflicting_labels():
+def test_conflicting_labels_are_a_problem():
     rows = [(f"left {i}", f"right {i}", i % 2) for i in range(100)]
     rows += [(f"right {i}", f"left {i}", 1 - i % 2) for i in range(10)]
     report = check_pairs(data(rows))
     assert report.counts["conflicting_pairs"] == 10
     assert report.counts["duplicate_pairs"] == 10
     problem = report.problems[0]
-    assert problem.startswith("10 pairs stand there with both labels (rows 1 and 101, ")
+    assert problem.startswith("10 pairs occur with both labels (rows 1 and 101, ")
     assert problem.count(" and 10") == 5
-    assert problem.endswith(", ...); keep one label each; where (a, b) may match and (b, a) not, set directed: true")
+    assert problem.endswith(
+        ", ...); keep one label for each pair; where (a, b) may match and (b, a) not, set directed: true"
+    )
 
 
-def test_a_conflict_in_one_direction_says_nothing_of_directions():
+def test_conflict_in_one_order_does_not_suggest_directed():
     report = check_pairs(data([*GOOD, ("e", "f", 0), ("a", "b", None), ("e", "f", 1)]))
-    assert report.problems == ["1 pairs stand there with both labels (rows 3 and 5); keep one label each"]
+    assert report.problems == ["1 pairs occur with both labels (rows 3 and 5); keep one label for each pair"]
 
 
 @pytest.mark.parametrize(
@@ -137,40 +139,40 @@ def test_a_conflict_in_one_direction_says_nothing_of_directions():
         (" padded", "padded"),
     ],
 )
-def test_texts_that_only_a_folding_makes_equal_may_have_both_labels(one, other):
+def test_texts_equal_only_after_folding_may_have_both_labels(one, other):
     for rows in ([(one, "x", 1), (other, "x", 0)], [(one, "x", 1), ("x", other, 0)]):
         report = check_pairs(data([*GOOD, *rows]))
         assert report.problems == []
         assert report.counts["conflicting_pairs"] == 0
         same = report.counts["duplicate_pairs"]
-        warned = "1 pairs have both labels and differ in case, width or spaces only (rows 5 and 6)"
+        warned = "1 pairs have both labels and differ only in case, width or spaces (rows 5 and 6)"
         assert (warned in report.warnings) == bool(same)
     assert bool(same) == ("\u2075" not in one)
 
 
-def test_a_conflict_is_not_told_twice():
+def test_conflicting_pair_is_reported_once():
     report = check_pairs(data([*GOOD, ("I", "x", 1), ("I", "x", 0), ("i", "x", 1)]))
-    assert report.problems == ["1 pairs stand there with both labels (rows 5 and 6); keep one label each"]
-    assert report.warnings == ["2 rows repeat an earlier pair (row 6, 7)"]
+    assert report.problems == ["1 pairs occur with both labels (rows 5 and 6); keep one label for each pair"]
+    assert report.warnings == ["2 rows are duplicates of an earlier pair (row 6, 7)"]
 
 
-def test_of_directed_pairs_only_the_same_order_repeats():
+def test_directed_pairs_are_duplicates_only_in_the_same_order():
     rows = [*GOOD, ("b", "a", 0), ("B", " a", 0), ("d", "c", 1)]
     report = check_pairs(data(rows), directed=True)
     assert (report.counts["duplicate_pairs"], report.counts["conflicting_pairs"], report.problems) == (1, 0, [])
-    assert report.warnings == ["1 rows repeat an earlier pair (row 6)"]
+    assert report.warnings == ["1 rows are duplicates of an earlier pair (row 6)"]
     assert check_pairs(data(rows)).counts["conflicting_pairs"] == 2
     report = check_pairs(data([*GOOD, ("a", "b", 0)]), directed=True)
-    assert report.problems == ["1 pairs stand there with both labels (rows 1 and 5); keep one label each"]
+    assert report.problems == ["1 pairs occur with both labels (rows 1 and 5); keep one label for each pair"]
 
 
-def test_identical_sides():
+def test_identical_sides_give_a_warning():
     report = check_pairs(data([*GOOD, ("Same", "same ", 1)]))
     assert report.counts["identical_sides"] == 1
     assert report.warnings == ["1 rows have the same text on both sides (row 5)"]
 
 
-def test_lengths_in_tokens():
+def test_check_pairs_counts_tokens():
     def tokenizer(texts, add_special_tokens):
         assert add_special_tokens is False
         assert len(set(texts)) == len(texts)
@@ -184,11 +186,11 @@ def test_lengths_in_tokens():
     assert counts["text2_tokens_max"] == 3
 
 
-def test_an_empty_data_set_has_no_lengths():
+def test_check_pairs_of_an_empty_data_set_has_no_lengths():
     assert check_pairs(data([])).counts["text1_characters_mean"] is None
 
 
-def test_a_hundred_thousand_pairs_take_seconds():
+def test_check_pairs_takes_seconds_for_a_hundred_thousand_pairs():
     rows = [(f"how do i do thing {i} à la carte", f"what about {i % 5000}", i % 2) for i in range(100_000)]
     dataset = data(rows)
     start = time.monotonic()

@@ -1,4 +1,4 @@
-"""Columns by name: aliases in any case, the user's mapping above them, doubt refused."""
+"""find_columns: aliases in any case, the mapping of the user overrides them, ambiguity is refused."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from flipkd.errors import DataError, UsageError
 
 @pytest.mark.parametrize("first, second", TEXT_ALIASES)
 @pytest.mark.parametrize("spell", [str, str.upper, str.title, " {}".format])
-def test_aliases_in_any_order_and_case(first, second, spell):
+def test_find_columns_accepts_aliases_in_any_order_and_case(first, second, spell):
     present = ["id", spell(second), spell("is_duplicate"), spell(first), spell("similarity"), spell("cluster")]
     assert find_columns(present, None, "f") == {
         "text1": spell(first),
@@ -21,11 +21,11 @@ def test_aliases_in_any_order_and_case(first, second, spell):
     }
 
 
-def test_only_the_texts_are_needed():
+def test_find_columns_needs_only_the_texts():
     assert list(find_columns(["text2", "text1"], None, "f")) == ["text1", "text2"]
 
 
-def test_a_mapping_wins_over_aliases():
+def test_columns_argument_overrides_aliases():
     present = ["text1", "text2", "label", "title", "gold"]
     assert find_columns(present, {"text1": "title", "label": "gold"}, "f") == {
         "text1": "title",
@@ -35,66 +35,66 @@ def test_a_mapping_wins_over_aliases():
     assert find_columns(["a", "b"], {"text1": "b", "text2": "a"}, "f") == {"text1": "b", "text2": "a"}
 
 
-def test_a_mapped_column_serves_once():
+def test_mapped_column_is_used_once():
     # `label` is taken as a text, so it is not the label as well
     assert find_columns(["label", "x"], {"text1": "label", "text2": "x"}, "f") == {"text1": "label", "text2": "x"}
 
 
-def test_half_a_pair_does_not_count():
+def test_alias_pair_needs_both_columns():
     assert find_columns(["query", "text1", "text2"], None, "f")["text1"] == "text1"
-    with pytest.raises(DataError, match="not found"):
+    with pytest.raises(DataError, match="no text columns found"):
         find_columns(["query", "text1"], None, "f")
 
 
 @pytest.mark.parametrize(
-    "present, columns, said",
+    "present, columns, message",
     [
         (
             ["query", "document", "text1", "text2"],
             None,
-            "'text1'/'text2' and 'query'/'document' could all be the two texts",
+            "ambiguous text columns: 'text1'/'text2' and 'query'/'document'",
         ),
-        (["text1", "Text1", "text2"], None, "could all be the two texts"),
-        (["text1", "text2", "label", "gold"], None, "'label', 'gold' could all be the label"),
-        (["text1", "text2", "score", "teacher_score"], None, "could all be the score"),
-        (["text1", "text2", "group", "cluster"], None, "could all be the group"),
+        (["text1", "Text1", "text2"], None, "ambiguous text columns"),
+        (["text1", "text2", "label", "gold"], None, "ambiguous label column: 'label', 'gold'"),
+        (["text1", "text2", "score", "teacher_score"], None, "ambiguous score column"),
+        (["text1", "text2", "group", "cluster"], None, "ambiguous group column"),
         (["left", "right"], None, "it has 'left', 'right'"),
-        (["left", "right"], {"text1": "lift", "text2": "right"}, "no column 'lift', which --columns names as text1"),
+        (["left", "right"], {"text1": "lift", "text2": "right"}, "no column 'lift', given as text1 in --columns"),
     ],
 )
-def test_doubt_and_absence_name_the_file_and_its_columns(present, columns, said):
+def test_ambiguous_and_missing_columns_are_refused(present, columns, message):
     with pytest.raises(DataError) as caught:
         find_columns(present, columns, "pairs.csv")
     assert str(caught.value).startswith("pairs.csv: ")
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "--columns" in str(caught.value)
 
 
-def test_a_mapping_settles_the_doubt():
+def test_columns_argument_resolves_ambiguity():
     present = ["query", "document", "text1", "text2", "label", "gold"]
     found = find_columns(present, {"text1": "query", "text2": "document", "label": "gold"}, "f")
     assert found == {"text1": "query", "text2": "document", "label": "gold"}
 
 
-def test_names_that_are_not_ours_and_columns_named_twice():
+def test_unknown_and_duplicate_mappings_are_refused():
     with pytest.raises(UsageError, match="did you mean 'label'"):
         find_columns(["text1", "text2"], {"lable": "text1"}, "f")
-    with pytest.raises(UsageError, match="named twice"):
+    with pytest.raises(UsageError, match="given twice"):
         find_columns(["a"], {"text1": "a", "text2": "a"}, "f")
 
 
-def test_a_wide_file_is_not_listed_whole():
+def test_error_lists_at_most_twenty_columns():
     with pytest.raises(DataError, match="and 980 more") as caught:
         find_columns([f"column {i}" for i in range(1000)], None, "f")
     assert len(str(caught.value)) < 1000
 
 
 @pytest.mark.parametrize("header", ["text1;text2;label", "text1\ttext2\tlabel", "a|b"])
-def test_another_separator_is_named(header):
-    with pytest.raises(DataError, match="the fields seem to be separated by"):
+def test_error_names_a_likely_separator(header):
+    with pytest.raises(DataError, match="the separator seems to be"):
         find_columns([header], None, "f.csv")
 
 
-def test_the_advice_is_what_the_command_line_takes():
+def test_error_suggests_a_valid_command_line_option():
     with pytest.raises(DataError, match="choose with --columns text1=NAME --columns text2=NAME"):
         find_columns(["title", "candidate"], None, "f.csv")

@@ -1,4 +1,4 @@
-"""find_dialect: any separator, whatever the name says, is found in what csv and pandas write; a doubt keeps the name's."""
+"""find_dialect: the separator of files written by csv and pandas; the expected one if unclear."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r
 )
 ROWS = st.lists(st.tuples(TEXT, TEXT, st.sampled_from([0, 1])), min_size=1, max_size=8)
 SEPARATORS = [",", ";", "\t", "|"]
-HARD = [(",;|\t", '";,"', 1), ("a;b;c", "d;e;f", 0), ("a,b,c", 'say "so", they said', 1), ("sep=;", "", 0)]
+HARD = [(",;|\t", '";,"', 1), ("a;b;c", "d;e;f", 0), ("a,b,c", 'say "so", they message', 1), ("sep=;", "", 0)]
 
 
 def as_read(dataset) -> list[tuple]:
@@ -29,7 +29,7 @@ def as_read(dataset) -> list[tuple]:
 
 @pytest.mark.parametrize("suffix", [".csv", ".tsv"])
 @pytest.mark.parametrize("separator", SEPARATORS)
-def test_what_csv_writes_is_read(tmp_path_factory, suffix, separator):
+def test_find_dialect_of_files_written_by_csv(tmp_path_factory, suffix, separator):
     path = tmp_path_factory.mktemp("dialect") / f"pairs{suffix}"
     names = {"text1": "linker Text", "text2": "rechter", "label": "gleich?"}
 
@@ -59,7 +59,7 @@ def test_what_csv_writes_is_read(tmp_path_factory, suffix, separator):
 
 @pytest.mark.parametrize("index", [True, False])
 @pytest.mark.parametrize("separator", SEPARATORS)
-def test_what_pandas_writes_is_read(tmp_path_factory, separator, index):
+def test_find_dialect_of_files_written_by_pandas(tmp_path_factory, separator, index):
     path = tmp_path_factory.mktemp("pandas") / "pairs.csv"
 
     @settings(deadline=None, max_examples=40)
@@ -99,11 +99,11 @@ def test_what_pandas_writes_is_read(tmp_path_factory, separator, index):
         ("sep=ab\na,b\n", ",", ","),
     ],
 )
-def test_which_separator(pairs_file, content, expected, found):
+def test_find_dialect_chooses_the_separator(pairs_file, content, expected, found):
     assert find_dialect(pairs_file(content), expected).separator == found
 
 
-def test_the_lines_before_the_header_are_counted(pairs_file):
+def test_lines_before_the_header_count_in_line_numbers(pairs_file):
     assert find_dialect(pairs_file("\nsep=;\ntext1;text2\n"), ",") == Dialect(";", 2)
     path = pairs_file("sep=;\r\ntext1;text2;label\r\na;b;1\r\nc;d;x\r\n")
     with pytest.raises(DataError, match=r"row 2 \(line 4\), column 'label'"):
@@ -112,29 +112,29 @@ def test_the_lines_before_the_header_are_counted(pairs_file):
     assert read_pairs(tabs)["text2"][:] == ["b"]
 
 
-def test_it_is_said_once_how_a_file_is_read(pairs_file, caplog):
+def test_other_separator_is_logged_once(pairs_file, caplog):
     path = pairs_file("text1;text2\na;b\n")
     for _ in range(3):
         read_pairs(path)
-    assert caplog.messages == [f"{path}: its fields are separated by semicolons, not by commas; read so"]
+    assert caplog.messages == [f"{path}: the fields are separated by semicolons, not by commas; read with semicolons"]
 
 
-def test_a_fault_in_the_first_lines_is_told_with_its_row(pairs_file):
+def test_error_in_the_first_lines_has_its_row(pairs_file):
     path = pairs_file("text1;text2;label\na;b;1\nc;d;0;e\n")
-    with pytest.raises(DataError, match=r"row 2 \(line 3\): 4 fields where the header has 3"):
+    with pytest.raises(DataError, match=r"row 2 \(line 3\): 4 fields, but the header has 3"):
         read_pairs(path)
     path.write_bytes(b"text1;text2\na;b\nc;caf\xe9\n")
     with pytest.raises(DataError, match=r"row 2 \(line 3\): not UTF-8 at byte offset 21"):
         read_pairs(path)
 
 
-def test_a_large_first_row_and_a_quote_left_open_end_the_search(pairs_file):
+def test_find_dialect_stops_at_a_large_row_or_an_open_quote(pairs_file):
     path = pairs_file("text1;text2\n" + "x" * 300_000 + ";b\n" + 'c;"d\n')
-    with pytest.raises(DataError, match="a double quote opens here and is never closed"):
+    with pytest.raises(DataError, match="a double quote is opened here and never closed"):
         read_pairs(path)
 
 
-def test_texts_of_one_column_keep_their_marks(pairs_file):
+def test_one_column_of_texts_is_not_split_at_punctuation(pairs_file):
     texts = ["What; is", "this | that", "and\tso on"]
     assert read_texts(pairs_file("\n".join(["text", *texts])))[0] == texts
     assert read_texts(pairs_file("id;question\n1;a, b\n2;c, d\n"))[0] == ["a, b", "c, d"]

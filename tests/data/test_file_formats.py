@@ -1,4 +1,4 @@
-"""A file that is not what its name says is read all the same, or named by what it is."""
+"""Files of another format than their name: read if supported, otherwise refused with the name of the format."""
 
 from __future__ import annotations
 
@@ -55,11 +55,11 @@ REFUSED = {
     "an Arrow or Feather file": written(pyarrow.feather.write_feather),
     "an SQLite database": b"SQLite format 3\0" + b"\0" * 100,
     "a PDF": b"%PDF-1.7\n",
-    "a Python pickle, which is never read": pickle.dumps([("a", "b")]),
-    "a pointer of Git LFS and not the data; fetch them with git lfs pull": (
+    "a Python pickle, which is refused": pickle.dumps([("a", "b")]),
+    "a Git LFS pointer, not the data; get the data with git lfs pull": (
         b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12345\n"
     ),
-    "a web page or XML and not the data": b"\xef\xbb\xbf\n<!DOCTYPE html>\n<html><head><title>Sign in</title></head>\n",
+    "a web page or XML, not the data": b"\xef\xbb\xbf\n<!DOCTYPE html>\n<html><head><title>Sign in</title></head>\n",
     "a web page or XML": b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>",
 }
 
@@ -68,24 +68,26 @@ REFUSED = {
 @pytest.mark.parametrize(
     "name", ["pairs.csv", "pairs.tsv", "pairs.jsonl", "pairs.parquet", "pairs.csv.gz", "pairs.xlsx", "pairs"]
 )
-@pytest.mark.parametrize("said", REFUSED)
-def test_another_kind_of_file_is_named(tmp_path, name, said):
+@pytest.mark.parametrize("message", REFUSED)
+def test_refuse_other_format_names_the_format(tmp_path, name, message):
     path = tmp_path / name
-    for content in (REFUSED[said], gzip.compress(REFUSED[said])):
+    for content in (REFUSED[message], gzip.compress(REFUSED[message])):
         path.write_bytes(content)
         with pytest.raises(DataError) as caught:
             read_pairs(path)
-        if content == REFUSED[said] or (
-            "zip" not in said and "spread" not in said and "Excel workbook (.xlsx" not in said
+        if content == REFUSED[message] or (
+            "zip" not in message and "spread" not in message and "Excel workbook (.xlsx" not in message
         ):
-            assert str(caught.value).startswith(f"{path}: is {said}")
+            assert str(caught.value).startswith(f"{path}: is {message}")
 
 
 @pytest.mark.parametrize("name", ["pairs.csv", "pairs.tsv", "pairs.jsonl", "pairs.csv.gz"])
-def test_parquet_is_read_under_any_name(tmp_path, name, caplog):
+def test_parquet_is_recognised_under_any_name(tmp_path, name, caplog):
     (tmp_path / name).write_bytes(PARQUET)
     assert read_pairs(tmp_path / name).to_dict() == {"text1": ["a"], "text2": ["b"]}
-    assert f"{tmp_path / name}: is a Parquet file, whatever its name says; read so" in caplog.messages
+    assert (
+        f"{tmp_path / name}: is a Parquet file, although its name says otherwise; read as Parquet" in caplog.messages
+    )
 
 
 @pytest.mark.parametrize(
@@ -97,14 +99,14 @@ def test_parquet_is_read_under_any_name(tmp_path, name, caplog):
         "p.parquet.gz",
     ],  # gzip writes the time of day, and all workers must collect the same ids
 )
-def test_compressed_parquet_is_to_be_unpacked(tmp_path, name, content):
+def test_compressed_parquet_is_refused(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(DataError, match="is compressed with gzip, which Parquet is not read from; unpack it"):
+    with pytest.raises(DataError, match="is compressed with gzip, which is not supported for Parquet; decompress it"):
         read_pairs(tmp_path / name)
 
 
 @pytest.mark.parametrize("first", ["PK", "BZ", "%PD", "text1,<html>", "version https"])
-def test_texts_that_begin_alike_are_texts(tmp_path, first):
+def test_texts_with_similar_first_bytes_are_read(tmp_path, first):
     row = "a,b,c" if "," in first else "a,b"
     (tmp_path / "p.csv").write_text(f"{first},text2\n{row}\n")
     dataset = read_pairs(tmp_path / "p.csv", columns={"text1": first.split(",")[0]})

@@ -1,4 +1,4 @@
-"""word_key and spelling_key: what is the same text, and what only looks so to a rule made for one script."""
+"""word_key and spelling_key: which texts are equal, in many scripts."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ SAME = [
 
 
 @pytest.mark.parametrize("words", [*BY_A_MARK.values(), *BY_A_SYMBOL], ids=lambda words: words[0])
-def test_words_that_differ_are_told_apart(words):
+def test_word_key_differs_for_different_words(words):
     for form in ("NFC", "NFD"):
         assert len({word_key(unicodedata.normalize(form, word)) for word in words}) == len(words)
         assert len({word_key(f"one {word} two") for word in words if word[0].isalnum()}) == sum(
@@ -72,7 +72,7 @@ def test_words_that_differ_are_told_apart(words):
 
 
 @pytest.mark.parametrize("texts", SAME, ids=lambda texts: texts[0])
-def test_spelling_and_punctuation_make_no_other_words(texts):
+def test_word_key_ignores_spelling_and_punctuation(texts):
     assert {word_key(text) for text in texts} == {word_key(texts[0])}
 
 
@@ -81,19 +81,19 @@ def test_spelling_and_punctuation_make_no_other_words(texts):
     st.text(st.characters(categories=["L", "M", "Nd"]), max_size=8).map("a".__add__),
     st.sampled_from("?!,;:\u3002\u0964"),
 )
-def test_the_words_are_those_of_both_normal_forms_and_of_a_sentence(text, mark):
+def test_word_key_is_equal_for_normal_forms_and_sentences(text, mark):
     assert word_key(unicodedata.normalize("NFD", text)) == word_key(unicodedata.normalize("NFC", text))
     assert word_key(f" {text}{mark} ") == word_key(text)
 
 
-def test_spelling_folds_case_width_and_spaces_but_no_power():
+def test_spelling_key_folds_case_width_and_spaces_but_not_powers():
     assert spelling_key("\uff21\u3000b ") == spelling_key("a B")
     assert spelling_key("a?") != spelling_key("a")
     assert spelling_key("10⁵ N") != spelling_key("105 N")
 
 
 @pytest.mark.parametrize("hostile", ["-", " -", "-a", ". ", ".", "- ", "1 ", "\u0301", "\u0964"])
-def test_hostile_texts_take_time_in_proportion(hostile):
+def test_word_key_takes_linear_time_on_hostile_texts(hostile):
     start = time.process_time()
     word_key(hostile * (1_000_000 // len(hostile)))
     assert time.process_time() - start < 3

@@ -1,12 +1,14 @@
-"""Labels, scores and groups: what each spelling means, and that nothing is guessed."""
+"""Parsers of labels, scores and groups: every accepted spelling; other values are refused."""
 
 from __future__ import annotations
 
 from decimal import Decimal
 
+import numpy as np
 import pytest
+from datasets import Dataset
 
-from flipkd.data.labels import parse_group, parse_label, parse_score
+from flipkd.data.labels import labels_of, parse_group, parse_label, parse_score
 
 YES = ["1", "yes", "YES", " Yes ", "Y", "true", "TRUE", "t", "T", "match", "Match", 1, True, Decimal("1.0")]
 YES += ["1.0", "1.00", "1.", "+1", "1.000e+00", "1E0", "1.000000000000000000e+00", " 1.00 ", "01", 1.0]
@@ -20,7 +22,7 @@ UNKNOWN += ["1_0", "0x1", "1.0.0", "0.99999", "1 0", "tf", "0" * 41, "9" * 400, 
 
 @pytest.mark.scenario("D7")
 @pytest.mark.parametrize("values, label", [(YES, 1), (NO, 0), (BLANK, None)])
-def test_labels(values, label):
+def test_parse_label(values, label):
     parsed = [parse_label(value) for value in values]
     assert parsed == [label] * len(values)
     assert all(type(value) is type(label) for value in parsed)
@@ -28,7 +30,7 @@ def test_labels(values, label):
 
 @pytest.mark.scenario("D7")
 @pytest.mark.parametrize("value", UNKNOWN)
-def test_unknown_labels_are_refused(value):
+def test_parse_label_refuses_unknown_values(value):
     with pytest.raises(ValueError, match="1 or 0, yes or no"):
         parse_label(value)
 
@@ -44,7 +46,7 @@ def test_unknown_labels_are_refused(value):
         *[(blank, None) for blank in BLANK],
     ],
 )
-def test_scores(value, score):
+def test_parse_score(value, score):
     assert parse_score(value) == score
 
 
@@ -52,7 +54,7 @@ def test_scores(value, score):
 @pytest.mark.parametrize(
     "value", ["high", "1_0", "inf", float("inf"), "-inf", True, [], "1,5", "9" * 400, 10**400, "yes", "no"]
 )
-def test_scores_that_are_no_finite_number(value):
+def test_parse_score_refuses_other_values(value):
     with pytest.raises(ValueError, match="finite number"):
         parse_score(value)
 
@@ -62,11 +64,19 @@ def test_scores_that_are_no_finite_number(value):
     [("a ", "a "), ("007", "007"), (3, "3"), (3.0, "3"), ("nana", "nana"), (0, "0"), ("0", "0")]
     + [(blank, None) for blank in BLANK],
 )
-def test_groups(value, group):
+def test_parse_group(value, group):
     assert parse_group(value) == group
 
 
 @pytest.mark.parametrize("value", [[1], {}, 0.5, "a\0b"])
-def test_groups_that_are_no_name(value):
+def test_parse_group_refuses_other_values(value):
     with pytest.raises(ValueError, match="group"):
         parse_group(value)
+
+
+def test_labels_of_is_minus_one_for_unlabelled_rows():
+    rows = {"text1": ["a", "b", "c"], "text2": ["d", "e", "f"]}
+    assert labels_of(Dataset.from_dict(rows | {"label": [1, None, 0]})).tolist() == [1, -1, 0]
+    unlabelled = labels_of(Dataset.from_dict(rows))
+    assert unlabelled.tolist() == [-1, -1, -1]
+    assert unlabelled.dtype == np.int64

@@ -1,4 +1,4 @@
-"""leaks: what a user's cut lets through, by side, and that an FAQ's entries are none."""
+"""leaks: texts in two splits, per side; entries of an FAQ are no leak."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_leaks_count_rows_of_the_later_split():
     assert leaks({"train": splits["train"]}) == {}
 
 
-def test_sides_are_counted_apart():
+def test_leaks_by_side_counts_each_side():
     train = [("a", "x"), ("b", "y"), ("c", "z")]
     assert between(train, [("a", "new"), ("new", "Y!"), ("C", "z"), ("x", "w"), ("n", "m")]) == Leak(4, 3, 2, 0)
 
@@ -36,7 +36,7 @@ ENTRIES = ["x", "y", "z", "w"]
 
 
 @pytest.mark.parametrize("entries", [1, 2, 4])
-def test_a_list_that_rows_share_is_no_leak(entries):
+def test_shared_right_list_is_not_a_leak(entries):
     train = [(f"q {i}", ENTRIES[i % entries]) for i in range(20)]
     test = [(f"new {i}", ENTRIES[i % entries]) for i in range(10)]
     assert between(train, test) == Leak(0, 0, 10, entries)
@@ -44,17 +44,17 @@ def test_a_list_that_rows_share_is_no_leak(entries):
     assert between(train, [*test, ("Q 3?", "x"), ("X", "x")]) == Leak(1, 1, 12, entries)
 
 
-def test_right_texts_that_stand_for_themselves_are_leaks():
+def test_distinct_right_texts_are_leaks():
     train = [(f"q {i}", f"answer {i}") for i in range(20)]
     assert between(train, [(f"new {i}", f"answer {i}") for i in range(10)]) == Leak(10, 0, 10, 0)
 
 
-def test_few_texts_on_both_sides_are_no_shared_list():
+def test_few_texts_on_both_sides_are_not_a_shared_list():
     texts = [f"t {i}" for i in range(6)]
     every = [(a, b) for a in texts for b in texts if a < b]
     assert between(every[::2], every[1::2]).rows == len(every[1::2])
 
 
-def test_queries_with_more_documents_than_queries_share_no_list():
+def test_more_documents_than_queries_are_not_a_shared_list():
     train = [(f"q {i % 4}", f"d {i % 8}") for i in range(16)]
     assert between(train, [("new", "d 1"), ("other", "e")]) == Leak(1, 0, 1, 0)

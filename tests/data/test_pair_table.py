@@ -1,4 +1,4 @@
-"""TeacherSignal and PairTable: scores, joined tables, what is refused."""
+"""TeacherSignal and PairTable: scores, joined tables, refused inputs."""
 
 from dataclasses import replace
 

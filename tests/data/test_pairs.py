@@ -1,4 +1,4 @@
-"""read_pairs: the table it gives, and what it says about paths."""
+"""read_pairs: columns and types of the table, and error messages."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from flipkd.errors import DataError
 COLUMNS = "Question1,id,question2,is_duplicate,teacher_score,cluster\n"
 
 
-def test_names_order_and_types(pairs_file):
+def test_read_pairs_column_names_order_and_types(pairs_file):
     dataset = read_pairs(pairs_file(COLUMNS + "a,1,b,yes,0.5,g\nc,2,d,,,\ne,3,f,0.0,-1e-3,007\n"))
     assert dataset.to_dict() == {
         "text1": ["a", "c", "e"],
@@ -32,29 +32,29 @@ def test_names_order_and_types(pairs_file):
     ]
 
 
-def test_columns_that_are_not_there_are_absent(pairs_file):
+def test_read_pairs_omits_missing_columns(pairs_file):
     assert read_pairs(pairs_file("text1,text2\na,b\n")).column_names == ["text1", "text2"]
     unlabelled = read_pairs(pairs_file("text1,text2,label\na,b,\n"))
     assert unlabelled["label"][:] == [None]
     assert unlabelled.features["label"] == datasets.Value("int64")
 
 
-def test_columns_are_mapped(pairs_file):
+def test_read_pairs_maps_columns(pairs_file):
     path = pairs_file("left,right,text1\na,b,c\n")
     assert read_pairs(path, columns={"text1": "right", "text2": "left"}).to_dict() == {"text1": ["b"], "text2": ["a"]}
 
 
-def test_empty_texts_stay_so_that_row_numbers_do(pairs_file):
+def test_read_pairs_keeps_empty_texts_and_row_numbers(pairs_file):
     assert read_pairs(pairs_file("text1,text2\n,b\n  ,\u200b\n"))["text1"][:] == ["", "  "]
 
 
-def test_the_same_file_gives_the_same_fingerprint(pairs_file):
+def test_read_pairs_fingerprint_depends_on_content(pairs_file):
     path = pairs_file(COLUMNS + "a,1,b,yes,0.5,g\n")
     assert read_pairs(path)._fingerprint == read_pairs(str(path))._fingerprint
 
 
 @pytest.mark.parametrize(
-    "row, said",
+    "row, message",
     [
         ("a,1,b,perhaps,,", "row 2 (line 3), column 'is_duplicate': got 'perhaps'; a label is 1 or 0"),
         ("a,1,b,-1,,", "column 'is_duplicate': got '-1'"),
@@ -62,15 +62,15 @@ def test_the_same_file_gives_the_same_fingerprint(pairs_file):
         ("a,1,b,1,,g\0", "row 2 (line 3), column 'cluster'"),
     ],
 )
-def test_bad_cells_are_placed(pairs_file, row, said):
+def test_invalid_cells_are_reported_with_row_and_column(pairs_file, row, message):
     path = pairs_file(COLUMNS + "a,1,b,1,,\n" + row + "\n")
     with pytest.raises(DataError) as caught:
         read_pairs(path)
     assert str(caught.value).startswith(f"{path}: ")
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
-def test_names_with_braces_and_long_values_in_errors(pairs_file):
+def test_errors_with_braces_and_long_values(pairs_file):
     path = pairs_file("text1,text2,{0}\na,b," + "secret " * 1000 + "\n", name="{pairs}.csv")
     with pytest.raises(DataError) as caught:
         read_pairs(path, columns={"label": "{0}"})
@@ -92,7 +92,7 @@ assert "transformers" not in sys.modules
 """
 
 
-def test_reading_and_checking_need_no_torch(pairs_file):
+def test_read_pairs_and_check_pairs_need_no_torch(pairs_file):
     path = pairs_file("text1,text2,label\na,b,1\nc,d,1\n")
     command = [sys.executable, "-c", ONE_CLASS, str(path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
@@ -100,7 +100,7 @@ def test_reading_and_checking_need_no_torch(pairs_file):
     assert "only one class: all 2 labelled rows are 1" in done.stdout
 
 
-def test_other_columns_as_they_stand_there(tmp_path):
+def test_read_blocks_keeps_other_columns_unchanged(tmp_path):
     import datetime
 
     import pyarrow as pa
@@ -121,17 +121,17 @@ def test_other_columns_as_they_stand_there(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         ('{"text1": "a", "text2": 1}', "column 'text2': 1 is a int"),
-        ('{"text1": "a\\u0000", "text2": "b"}', "NUL at character 2"),
-        ('{"text1": "\\ud800", "text2": "b"}', "half of a surrogate pair"),
-        ('{"text1": "a"}', "the two text columns were not found"),
+        ('{"text1": "a\\u0000", "text2": "b"}', "NUL character at position 2"),
+        ('{"text1": "\\ud800", "text2": "b"}', "lone surrogate"),
+        ('{"text1": "a"}', "no text columns found"),
     ],
 )
-def test_blocks_are_as_strict_as_the_whole(tmp_path, content, said):
+def test_read_blocks_refuses_what_read_pairs_refuses(tmp_path, content, message):
     (tmp_path / "p.jsonl").write_text(content + "\n")
     for read in (read_pairs, lambda path: list(read_blocks(path))):
         with pytest.raises(DataError) as caught:
             read(tmp_path / "p.jsonl")
-        assert said in str(caught.value)
+        assert message in str(caught.value)

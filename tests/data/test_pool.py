@@ -1,4 +1,4 @@
-"""read_pool: pairs, or texts alone, without their labels."""
+"""read_pool: pairs or single texts, without labels."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def write(path, content):
     return str(path)
 
 
-def test_pairs_are_found_as_in_any_file_and_labels_are_not_read(tmp_path):
+def test_read_pool_of_pairs_ignores_labels(tmp_path):
     path = write(tmp_path / "p.csv", "question1,question2,is_duplicate\na,b,5 of 5\nc,d,\n")
     pool = read_pool(path)
     assert pool.dataset.to_dict() == {"text1": ["a", "c"], "text2": ["b", "d"]}
@@ -27,14 +27,14 @@ def test_pairs_are_found_as_in_any_file_and_labels_are_not_read(tmp_path):
     assert pool.dataset.to_dict() == {"text1": ["a"], "text2": ["b"]}
 
 
-def test_texts_alone_are_each_there_once(tmp_path):
+def test_read_pool_of_single_texts_removes_duplicates(tmp_path):
     pool = read_pool(write(tmp_path / "t.csv", "id,Text\n1,a\n2,b\n3,a\n"))
     assert pool.dataset.to_dict() == {"text1": ["a", "b"], "text2": ["a", "b"]}
     assert pool.alone
 
 
-def test_what_is_wrong_is_said_with_both_ways_out(tmp_path):
-    with pytest.raises(DataError, match=r"two text columns were not found; it has 'x', 'y'.*one column called text$"):
+def test_read_pool_error_names_both_formats(tmp_path):
+    with pytest.raises(DataError, match=r"no text columns found; it has 'x', 'y'.*one column called text$"):
         read_pool(write(tmp_path / "x.csv", "x,y\na,b\n"))
     with pytest.raises(DataError, match=r"row 2.*the text is empty"):
         read_pool(write(tmp_path / "e.csv", "text\na\n  \n"))

@@ -1,4 +1,4 @@
-"""open_source: which files and data sets are read at all, and what is said of those that are not."""
+"""open_source: supported paths, and the errors for other paths."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from flipkd.data import read_pairs
 from flipkd.errors import DataError, UsageError
 
 
-def test_paths_that_are_no_file_to_read(tmp_path, pairs_file):
+def test_open_source_refuses_other_paths(tmp_path, pairs_file):
     path = pairs_file("text1,text2\na,b\n")
-    for name, said in {
+    for name, message in {
         tmp_path / "pears.csv": f"no such file; did you mean {path}",
         tmp_path / "zzzzzz.tsv": "no such file in the folder",
         tmp_path / "nowhere" / "pairs.csv": "and no folder",
         str(tmp_path / "pairs"): "no such file; did you mean",
         tmp_path: "is a folder",
         pairs_file("x", name="pairs.xlsb"): "cannot read files that end in '.xlsb'; save it as one of .csv, .tsv",
-        "/dev/null": "no regular file",
+        "/dev/null": "not a regular file",
         "": "not a file name",
         "a\0b.csv": "not a file name",
     }.items():
         with pytest.raises(DataError) as caught:
             read_pairs(name)
-        assert said in str(caught.value), name
+        assert message in str(caught.value), name
 
 
-def test_the_suffix_may_be_in_capitals(pairs_file):
+def test_open_source_ignores_the_case_of_the_file_ending(pairs_file):
     assert len(read_pairs(pairs_file("text1\ttext2\na\tb\n", name="PAIRS.TSV"))) == 1
 
 
-def test_split_is_for_the_hub(pairs_file):
-    with pytest.raises(UsageError, match="leave it out"):
+def test_open_source_refuses_split_for_files(pairs_file):
+    with pytest.raises(UsageError, match="but this is a file; remove it"):
         read_pairs(pairs_file("text1,text2\na,b\n"), split="train")

@@ -1,4 +1,4 @@
-"""split_pairs: no text on two sides, sizes and classes near what was asked; leaks: what a user's cut lets through."""
+"""split_pairs: no text in two parts, sizes and class balance near the requested ones."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def data(rows, **more):
 
 
 def chain(blocks, rows_per_block):
-    """Blocks of rows, each tied into one chain by shared texts."""
+    """Blocks of rows; shared texts connect the rows of a block to a chain."""
     rows = [(f"b{block} t{i}", f"b{block} t{i + 1}") for block in range(blocks) for i in range(rows_per_block)]
     random.Random(0).shuffle(rows)
     return data(rows, label=[i % 4 == 0 for i in range(len(rows))])
 
 
-def test_sizes_classes_and_completeness():
+def test_split_pairs_sizes_and_class_balance():
     dataset = data([(f"l {i}", f"r {i}") for i in range(1000)], label=[int(i % 5 == 0) for i in range(1000)])
     splits = split_pairs(dataset)
     assert {part: len(rows) for part, rows in splits.items()} == {"train": 700, "validation": 100, "test": 200}
@@ -36,13 +36,13 @@ def test_sizes_classes_and_completeness():
     assert leaks(splits) == NOTHING
 
 
-def test_rows_keep_their_order():
+def test_split_pairs_keeps_the_order_of_rows():
     splits = split_pairs(data([(f"l {i:03}", f"r {i}") for i in range(100)]))
     for rows in splits.values():
         assert rows["text1"][:] == sorted(rows["text1"][:])
 
 
-def test_shared_texts_stay_together():
+def test_split_pairs_keeps_shared_texts_together():
     splits = split_pairs(chain(100, 7))
     assert leaks(splits) == NOTHING
     blocks = [{text.split()[0] for text in rows["text1"]} for rows in splits.values()]
@@ -50,7 +50,7 @@ def test_shared_texts_stay_together():
     assert [len(rows) for rows in splits.values()] == pytest.approx([490, 70, 140], abs=14)
 
 
-def test_texts_that_only_look_different_stay_together():
+def test_split_pairs_keeps_spelling_variants_together():
     variants = ["{} a?", "{}A", "\uff5b{}\uff5d  a!", "{}-a"]
     rows = [(variant.format(f"text{i}"), f"other {i} {j}") for i in range(40) for j, variant in enumerate(variants)]
     splits = split_pairs(data(rows))
@@ -61,19 +61,19 @@ def test_texts_that_only_look_different_stay_together():
     assert not homes[1] & homes[2]
 
 
-def test_texts_without_letters_are_told_apart():
+def test_split_pairs_distinguishes_texts_without_letters():
     rows = [(chr(0x1F600 + i), "!" * (i + 1)) for i in range(60)]
     assert [len(part) for part in split_pairs(data(rows)).values()] == [42, 6, 12]
 
 
-def test_names_that_differ_in_a_vowel_sign_are_blocks_of_their_own():
+def test_split_pairs_distinguishes_vowel_signs():
     names = [a + b + c + d for a in "कगमल" for b in "ािीुू" for c in "तन" for d in "ािीुू"]
     splits = split_pairs(data(list(zip(names[::2], names[1::2], strict=True))))
     assert [len(part) for part in splits.values()] == [70, 10, 20]
     assert leaks(splits) == NOTHING
 
 
-def test_groups_stay_together_and_blank_groups_tie_nothing():
+def test_split_pairs_keeps_groups_together_but_not_blank_groups():
     rows = [(f"l {i}", f"r {i}") for i in range(100)]
     group = [str(i // 5) if i < 50 else None for i in range(100)]
     splits = split_pairs(data(rows, group=group))
@@ -82,25 +82,25 @@ def test_groups_stay_together_and_blank_groups_tie_nothing():
     assert [len(part) for part in splits.values()] == pytest.approx([70, 10, 20], abs=2)
 
 
-def test_a_group_is_no_text():
+def test_split_pairs_does_not_mix_groups_and_texts():
     rows = [(f"l {i}", f"r {i}") for i in range(30)]
     group = [f"l {(i + 1) % 30}" for i in range(30)]  # would tie all rows together if it were one
     assert len(split_pairs(data(rows, group=group))["train"]) == 21
 
 
-def test_the_seed_decides_and_nothing_else():
+def test_split_pairs_depends_only_on_the_seed():
     dataset = chain(200, 2)
     first, second, other = (split_pairs(dataset, seed=seed) for seed in (3, 3, 4))
     assert first["test"]["text1"][:] == second["test"]["text1"][:]
     assert first["test"]["text1"][:] != other["test"]["text1"][:]
 
 
-def test_unlabelled_rows_are_spread_too():
+def test_split_pairs_distributes_unlabelled_rows():
     dataset = data([(f"l {i}", f"r {i}") for i in range(100)], label=[None if i < 50 else i % 2 for i in range(100)])
     assert [part["label"][:].count(None) for part in split_pairs(dataset).values()] == [35, 5, 10]
 
 
-def test_a_share_of_nothing_leaves_the_part_out():
+def test_split_pairs_omits_a_part_with_share_0():
     dataset = data([(f"l {i}", f"r {i}") for i in range(10)])
     assert {part: len(rows) for part, rows in split_pairs(dataset, validation=0, test=0.3).items()} == {
         "train": 7,
@@ -110,18 +110,18 @@ def test_a_share_of_nothing_leaves_the_part_out():
 
 
 @pytest.mark.parametrize("validation, test", [(-0.1, 0.2), (0.5, 0.5), (0.1, 1.0), (float("nan"), 0.1)])
-def test_impossible_shares(validation, test):
-    with pytest.raises(UsageError, match="shares are 0 or more"):
+def test_split_pairs_refuses_invalid_shares(validation, test):
+    with pytest.raises(UsageError, match="shares must be 0 or more"):
         split_pairs(data([("a", "b")] * 9), validation=validation, test=test)
 
 
-def test_one_block_too_large():
+def test_split_pairs_refuses_one_large_block():
     rows = [("the same", f"r {i}") for i in range(90)] + [(f"l {i}", f"s {i}") for i in range(10)]
     with pytest.raises(DataError, match=r"form 11 blocks, the largest of 90 rows \(90%\)"):
         split_pairs(data(rows))
 
 
-def test_a_large_block_that_fits_the_training_part():
+def test_split_pairs_puts_a_large_block_into_train():
     rows = [("the same", f"r {i}") for i in range(65)] + [(f"l {i}", f"s {i}") for i in range(35)]
     splits = split_pairs(data(rows))
     assert [len(part) for part in splits.values()] == [70, 10, 20]
@@ -129,12 +129,12 @@ def test_a_large_block_that_fits_the_training_part():
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3])
-def test_too_few_rows(rows):
-    with pytest.raises(DataError, match="too few to be cut"):
+def test_split_pairs_refuses_too_few_rows(rows):
+    with pytest.raises(DataError, match="too few to be split"):
         split_pairs(data([(f"l {i}", f"r {i}") for i in range(rows)]))
 
 
-def test_no_rows():
+def test_split_pairs_refuses_no_rows():
     with pytest.raises(DataError, match="no rows to split"):
         split_pairs(data([]))
 
@@ -144,7 +144,7 @@ def test_no_rows():
 @given(
     st.lists(st.tuples(st.text("abcAB1?! é", max_size=4), st.text("abcAB1?! é", max_size=4)), min_size=1, max_size=60)
 )
-def test_no_text_stands_on_two_sides(rows):
+def test_split_pairs_never_puts_a_text_into_two_parts(rows):
     try:
         splits = split_pairs(data(rows, label=[i % 2 for i in range(len(rows))]), validation=0.2, test=0.2)
     except DataError:
@@ -154,7 +154,7 @@ def test_no_text_stands_on_two_sides(rows):
 
 
 @pytest.mark.parametrize("blank", ["", "nan", "None", "NULL", "NA", "<NA>", "\\N"])
-def test_rows_without_a_group_are_spread_whatever_stands_there_for_none(pairs_file, blank):
+def test_split_pairs_distributes_rows_with_any_blank_group(pairs_file, blank):
     rows = [f"l {i},r {i},{i % 2},{f'g{i // 4}' if i < 40 else blank}" for i in range(120)]
     splits = split_pairs(read_pairs(pairs_file("\n".join(["text1,text2,label,group", *rows]))))
     loose = [sum(name is None for name in part["group"][:]) for part in splits.values()]
@@ -162,7 +162,7 @@ def test_rows_without_a_group_are_spread_whatever_stands_there_for_none(pairs_fi
 
 
 def faq(questions, entries):
-    """Each question with its entry and a wrong one."""
+    """Each question with its entry and with a wrong one."""
     rows = [
         (f"question {i}", f"entry {(i + k * (i // entries + 1)) % entries}") for i in range(questions) for k in (0, 1)
     ]
@@ -170,9 +170,9 @@ def faq(questions, entries):
 
 
 @pytest.mark.parametrize("questions, entries", [(150, 20), (150, 150), (300, 10), (60, 3)])
-def test_an_faq_is_cut_by_its_questions(questions, entries):
+def test_split_pairs_of_an_faq_by_text1(questions, entries):
     dataset = faq(questions, entries)
-    with pytest.raises(DataError, match=r"form 1 blocks, the largest of .* cut them by text1 \(--by text1\)"):
+    with pytest.raises(DataError, match=r"form 1 blocks, the largest of .* split by text1 \(--by text1\)"):
         split_pairs(dataset)
     splits = split_pairs(dataset, by="text1")
     assert [len(part) for part in splits.values()] == pytest.approx(
@@ -182,21 +182,21 @@ def test_an_faq_is_cut_by_its_questions(questions, entries):
     assert sum(map(len, sides)) == len(set.union(*sides)) == questions
     assert leaks(splits) == NOTHING
     turned = dataset.rename_columns({"text1": "text2", "text2": "text1"})
-    with pytest.raises(DataError, match="cut them by text"):
+    with pytest.raises(DataError, match="split by text"):
         split_pairs(turned)
     assert [part["text2"][:] for part in split_pairs(turned, by="text2").values()] == [
         part["text1"][:] for part in splits.values()
     ]
 
 
-def test_one_side_is_one_side_whatever_its_spelling():
+def test_split_pairs_by_side_ignores_spelling():
     rows = [(f"{'Q' if k else 'q'}uestion {i}{'?' * k}", f"entry {k}") for i in range(100) for k in (0, 1)]
     splits = split_pairs(data(rows), by="text1")
     homes = [{text.strip("?").lower() for text in part["text1"]} for part in splits.values()]
     assert sum(map(len, homes)) == len(set.union(*homes)) == 100
 
 
-def test_by_group_only_groups_count_and_a_row_without_one_goes_by_its_text1():
+def test_split_pairs_by_group_uses_text1_without_a_group():
     rows = [(f"question {i // 2}", "the entry") for i in range(200)]
     group = [f"g{i % 20}" if i < 100 else None for i in range(200)]
     splits = split_pairs(data(rows, group=group), by="group")
@@ -207,8 +207,8 @@ def test_by_group_only_groups_count_and_a_row_without_one_goes_by_its_text1():
         assert sum(map(len, homes)) == len(set.union(*homes)) == len({*values})
 
 
-def test_by_what_is_not_there():
-    with pytest.raises(DataError, match="no group column to cut by; known names: group, cluster, answer_id"):
+def test_split_pairs_refuses_another_by():
+    with pytest.raises(DataError, match="no group column to split by; known names: group, cluster, answer_id"):
         split_pairs(data([("a", "b")] * 9), by="group")
-    with pytest.raises(UsageError, match="rows are cut by text1, text2, group"):
+    with pytest.raises(UsageError, match="must be one of text1, text2, group"):
         split_pairs(data([("a", "b")] * 9), by="label")

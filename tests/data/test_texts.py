@@ -1,4 +1,4 @@
-"""read_texts: the column that is meant, bytes as they are, every fault placed."""
+"""read_texts: the right column, unchanged texts, every error with its location."""
 
 import pytest
 
@@ -11,20 +11,20 @@ def write(folder, text, name="faq.csv"):
     return folder / name
 
 
-def test_texts_and_what_stands_beside_them(tmp_path):
+def test_read_texts_with_other_columns(tmp_path):
     file = write(tmp_path, 'id,Question,answer\n007,"Where, exactly?",NA\n8, NA ,\n')
     texts, kept = read_texts(file, keep=["id", "answer", "id"])
     assert texts == ["Where, exactly?", " NA "]
     assert kept == {"id": ["007", "8"], "answer": ["NA", ""]}
 
 
-def test_the_only_column_needs_no_name_and_a_name_wins(tmp_path):
+def test_read_texts_uses_the_only_column_or_the_named_one(tmp_path):
     assert read_texts(write(tmp_path, "odd name\na\nb\n"))[0] == ["a", "b"]
     assert read_texts(write(tmp_path, "text,body\na,b\n"), column="body")[0] == ["b"]
     assert read_texts(write(tmp_path, "text,body\na,b\n"), column="body", keep=["text"])[1] == {"text": ["a"]}
 
 
-def test_parquet_columns_beside_the_texts_may_be_of_any_type(tmp_path):
+def test_read_texts_keeps_parquet_columns_of_any_type(tmp_path):
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -34,16 +34,16 @@ def test_parquet_columns_beside_the_texts_may_be_of_any_type(tmp_path):
         read_texts(tmp_path / "faq.parquet", column="number")
 
 
-def test_half_a_surrogate_pair_and_a_missing_text_are_placed(tmp_path):
+def test_read_texts_refuses_a_lone_surrogate_and_a_missing_text(tmp_path):
     for line, word in (
-        ('{"text": "a\\ud800"}', "half of a surrogate pair"),
+        ('{"text": "a\\ud800"}', "lone surrogate"),
         ('{"text": null}', "the text is missing"),
     ):
         with pytest.raises(DataError, match=rf"row 1 \(line 1\), column 'text': .*{word}"):
             read_texts(write(tmp_path, line + "\n", name="faq.jsonl"))
 
 
-def test_what_is_kept_is_json(tmp_path):
+def test_read_texts_converts_other_columns_to_json(tmp_path):
     file = write(tmp_path, '{"text": "a", "tags": ["x", "y"], "more": {"k": true}}\n', name="faq.jsonl")
     assert read_texts(file, keep=["tags", "more"])[1] == {"tags": ['["x", "y"]'], "more": ['{"k": true}']}
 
@@ -51,14 +51,14 @@ def test_what_is_kept_is_json(tmp_path):
 @pytest.mark.parametrize(
     ("content", "settings", "word"),
     [
-        ("a,b\nx,y\n", {}, "no column that is known as the text; choose one with --column"),
-        ("text,question\nx,y\n", {}, "several columns that could be the text"),
+        ("a,b\nx,y\n", {}, "no known text column; choose one with --column"),
+        ("text,question\nx,y\n", {}, "several possible text columns"),
         ("text,b\nx,y\n", {"column": "texts"}, "did you mean 'text'"),
         ("text,b\nx,y\n", {"keep": ["c"]}, "has no column 'c'"),
         ("text,b\nx,y\n \u200b,z\n", {}, r"row 2 \(line 3\), column 'text': the text is empty"),
         ("text,b\n", {}, "has a header line but no rows"),
     ],
 )
-def test_faults_are_placed(tmp_path, content, settings, word):
+def test_read_texts_errors_have_row_and_column(tmp_path, content, settings, word):
     with pytest.raises(DataError, match=word):
         read_texts(write(tmp_path, content), **settings)

@@ -1,4 +1,4 @@
-"""The demo's questions are varied and clean, and the pairs drawn from them are honest."""
+"""Demo data: varied questions without duplicates, and correct pairs."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_at_least_sixty_four_intents_with_thirteen_questions_each():
     assert min(counts.values()) >= 13
 
 
-def test_no_question_comes_twice_whatever_its_case_or_punctuation():
+def test_bank_questions_are_unique():
     words = [re.findall(r"\w+", text.casefold()) for _, text in bank_questions()]
     plain = [" ".join(own) for own in words]
     assert [text for text, count in Counter(plain).items() if count > 1] == []
@@ -72,25 +72,25 @@ def test_pairs_have_the_default_sizes_and_plain_rows(pairs):
     assert all(list(row) == ["text1", "text2", "label"] for own in pairs.values() for row in own)
 
 
-def test_a_label_says_whether_the_intents_are_the_same(pairs):
+def test_label_is_1_for_the_same_intent(pairs):
     intent_of = {text: intent for intent, text in bank_questions()}
     for row in (row for own in pairs.values() for row in own):
         assert row["text1"] != row["text2"]
         assert row["label"] == int(intent_of[row["text1"]] == intent_of[row["text2"]])
 
 
-def test_no_text_stands_on_two_sides(pairs):
+def test_bank_pairs_share_no_text_between_splits(pairs):
     texts = [{row[name] for row in own for name in ("text1", "text2")} for own in pairs.values()]
     assert all(not texts[i] & texts[j] for i, j in ((0, 1), (0, 2), (1, 2)))
 
 
-def test_every_intent_occurs_on_all_sides(pairs):
+def test_every_intent_is_in_each_split(pairs):
     intent_of = {text: intent for intent, text in bank_questions()}
     for own in pairs.values():
         assert {intent_of[row[name]] for row in own for name in ("text1", "text2")} == set(intent_of.values())
 
 
-def test_half_the_pairs_are_positives_in_no_order(pairs):
+def test_half_the_pairs_are_positives_in_random_order(pairs):
     for own in pairs.values():
         labels = [row["label"] for row in own]
         assert sum(labels) * 2 == len(labels)
@@ -104,17 +104,17 @@ def test_two_thirds_of_the_negatives_share_the_topic(pairs, rows):
         assert abs(sum(hard) - 2 * len(hard) / 3) < 1
 
 
-def test_no_pair_comes_twice_or_mirrored(pairs):
+def test_bank_pairs_have_no_duplicates(pairs):
     for own in pairs.values():
         assert len({frozenset((row["text1"], row["text2"])) for row in own}) == len(own)
 
 
-def test_a_seed_fixes_the_pairs_and_another_changes_them(pairs):
+def test_bank_pairs_depend_on_the_seed(pairs):
     assert bank_pairs() == pairs
     assert bank_pairs(seed=1)["test"] != pairs["test"]
 
 
-def test_asking_one_side_for_more_leaves_the_others_as_they_were(pairs):
+def test_size_of_one_split_does_not_change_the_others(pairs):
     other = bank_pairs(train=1000)
     assert len(other["train"]) == 1000
     assert (other["validation"], other["test"]) == (pairs["validation"], pairs["test"])

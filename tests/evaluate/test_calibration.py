@@ -1,4 +1,4 @@
-"""Calibration against scikit-learn and scipy, against a known truth, and on the data that break it."""
+"""fit_calibration against scikit-learn, scipy and simulated data, and on degenerate data."""
 
 import json
 from dataclasses import asdict
@@ -20,14 +20,14 @@ METHODS = ["temperature", "sigmoid"]
 
 
 def simulated(n=2000, *, slope=0.4, intercept=0.0, seed=0):
-    """Scores whose P(match) is known to be sigmoid(slope * score + intercept)."""
+    """Simulated scores with P(match) = sigmoid(slope * score + intercept)."""
     generator = np.random.default_rng(seed)
     score = generator.normal(0, 4, n)
     return score, (generator.random(n) < expit(slope * score + intercept)).astype(int)
 
 
 class GivenScore(ClassifierMixin, BaseEstimator):
-    """A classifier whose decision is its input: what scikit-learn wants around a score."""
+    """Classifier whose decision function is its input, as scikit-learn needs it."""
 
     classes_ = np.array([0, 1])
 
@@ -50,7 +50,7 @@ def by_scikit_learn(score, label, method):
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.5, 8.0])
-def test_temperature_recovers_the_one_that_made_the_data(temperature):
+def test_temperature_recovers_the_true_value(temperature):
     fitted = fit_calibration(*simulated(50_000, slope=1 / temperature))
     assert fitted.temperature == pytest.approx(temperature, rel=0.08)  # standard error 1 %, for temperature 8 2 %
     assert fitted.intercept == 0
@@ -62,13 +62,13 @@ def test_sigmoid_recovers_slope_and_intercept():
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_sigmoid_is_the_one_of_scikit_learn(seed):
+def test_sigmoid_agrees_with_scikit_learn(seed):
     score, label = simulated(200, intercept=1, seed=seed)
     expected = by_scikit_learn(score, label, "sigmoid").predict_proba(score[:, np.newaxis])[:, 1]
     assert fit_calibration(score, label, method="sigmoid").apply(score) == pytest.approx(expected, abs=1e-4)
 
 
-def test_temperature_is_close_to_the_one_of_scikit_learn_which_has_hard_targets():
+def test_temperature_is_close_to_scikit_learn_with_hard_targets():
     score, label = simulated(2000)
     expected = by_scikit_learn(score, label, "temperature").predict_proba(score[:, np.newaxis])[:, 1]
     assert fit_calibration(score, label).apply(score) == pytest.approx(expected, abs=0.01)
@@ -109,7 +109,7 @@ def test_auto_follows_the_base_rate(rate):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_auto_is_the_method_with_the_lower_loss_on_rows_it_has_not_seen(seed):
+def test_auto_chooses_the_method_with_the_lower_held_out_loss(seed):
     score, label = simulated(60, intercept=0.3, seed=seed)
     order = np.random.default_rng(0).permutation(60)
     places = [i for y in (0, 1) for i in order if label[i] == y]
@@ -123,7 +123,7 @@ def test_auto_is_the_method_with_the_lower_loss_on_rows_it_has_not_seen(seed):
     assert fit_calibration(score, label, method="auto").method == min(losses, key=losses.get)
 
 
-def test_auto_takes_the_temperature_where_nothing_is_won_by_an_intercept():
+def test_auto_chooses_temperature_without_a_gain_by_the_intercept():
     methods = [fit_calibration(*simulated(300, seed=seed), method="auto").method for seed in range(20)]
     assert methods.count("temperature") > 10
 
@@ -144,7 +144,7 @@ def test_separable_data_stay_within_bounds(method, size):
     )  # as sure as that many rows allow
 
 
-def test_why_scikit_learn_is_only_the_oracle():
+def test_scikit_learn_fails_on_few_or_separable_rows():
     score, label = np.repeat([-5.0, 5.0], 5), np.repeat([0, 1], 5)
     sure = by_scikit_learn(score, label, "temperature").predict_proba(np.array([[5.0]]))[0, 1]
     assert sure > 1 - 1e-12  # certain, on ten rows that happen to be separable
@@ -154,7 +154,7 @@ def test_why_scikit_learn_is_only_the_oracle():
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_scores_that_fall_with_the_label_give_an_almost_flat_rising_sigmoid(method):
+def test_reversed_scores_give_an_almost_flat_sigmoid(method):
     score = np.arange(10.0) - 4.5
     label = np.repeat([1, 1, 0], [3, 3, 4])
     fitted = fit_calibration(score, label, method=method)
@@ -166,7 +166,7 @@ def test_scores_that_fall_with_the_label_give_an_almost_flat_rising_sigmoid(meth
 
 @pytest.mark.parametrize("constant", [0.0, 0.1, 3.3, -1e4])
 @pytest.mark.parametrize("method", METHODS)
-def test_constant_scores_tell_nothing_about_their_neighbours(method, constant):
+def test_constant_scores_give_an_almost_flat_sigmoid(method, constant):
     # the mean of 12 times 0.1 is not 0.1: without care that rounding would pass for a spread
     fitted = fit_calibration([constant] * 12, [0, 1] * 6, method=method)
     around = constant + np.array([-0.01, 0, 0.01])
@@ -238,7 +238,7 @@ def test_fields_survive_json(method):
         (("platt", 1.0, 0.0), "allowed: temperature, sigmoid"),
     ],
 )
-def test_fields_that_are_no_rising_sigmoid_are_refused(fields, words):
+def test_calibration_refuses_invalid_fields(fields, words):
     with pytest.raises(ConfigError, match=words):
         Calibration(*fields)
 
@@ -246,7 +246,7 @@ def test_fields_that_are_no_rising_sigmoid_are_refused(fields, words):
 @pytest.mark.scenario("N8")
 @pytest.mark.parametrize("label", [[], [1], [0] * 5, [1] * 5, [0, 0, 0, 0, 1], [0, 1, 1, 1, 1]])
 @pytest.mark.parametrize("method", [*METHODS, "auto"])
-def test_too_little_data_invents_no_calibration(label, method):
+def test_fit_calibration_refuses_too_few_rows(label, method):
     with pytest.raises(DataError, match=rf"not enough data \(n={len(label)}, positives={sum(label)}\)"):
         fit_calibration(np.arange(len(label)), label, method=method)
 

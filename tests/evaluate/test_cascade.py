@@ -1,4 +1,4 @@
-"""The cascade: who reads what, one scale for both, and the widest share that a loss of F1 allows, by plain loops."""
+"""fit_cascade: bands, one scale of scores, and the largest share for an allowed loss of F1, by loops."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def made(seed: int, n: int = 60):
     return random.normal(size=n) + label, np.round(random.normal(size=n) + 1.5 * label, 1), label
 
 
-def test_the_band_is_half_open_and_without_bounds_everything_is_read():
+def test_cascade_band_is_half_open():
     band = Cascade(0.0, 1.0, 2.0, 0.5)
     assert band.read([-0.1, 0.0, 0.5, 1.0, np.nan]).tolist() == [False, True, True, False, True]
     assert band.scores([-0.1, 1.0]).tolist() == pytest.approx([0.3, 2.5])
@@ -33,12 +33,12 @@ def test_the_band_is_half_open_and_without_bounds_everything_is_read():
 @pytest.mark.parametrize(
     "fields", [(1.0, 0.0, 1.0, 0.0), (0.0, 1.0, 0.0, 0.0), (None, None, 1.0, np.nan), (-np.inf, 1.0, 1.0, 0.0)]
 )
-def test_what_is_no_band(fields):
+def test_cascade_refuses_invalid_fields(fields):
     with pytest.raises(ConfigError):
         Cascade(*fields)
 
 
-def test_a_pair_that_the_teacher_decides_has_the_teacher_s_probability():
+def test_cascade_scores_have_the_probability_of_the_teacher():
     score, teacher, label = made(0)
     band = fit_cascade(teacher, score, label, threshold=0.7, calibration=CALIBRATION, loss=0.1).cascade
     own = fit_calibration(teacher, label, method="sigmoid")
@@ -62,7 +62,7 @@ def f1_with(band, teacher, score, label, threshold):
     loss=st.sampled_from([0.0, 0.005, 0.05, 0.5]),
     threshold=st.sampled_from([-0.4, 0.6, 1.2]),
 )
-def test_no_wider_band_keeps_the_f1(seed, loss, threshold):
+def test_fit_cascade_finds_the_widest_band_by_loops(seed, loss, threshold):
     score, teacher, label = made(seed, n=12)
     fit = fit_cascade(teacher, score, label, threshold=threshold, calibration=CALIBRATION, loss=loss)
     least = fit.f1_all_read - loss - 1e-9
@@ -88,7 +88,7 @@ def test_no_wider_band_keeps_the_f1(seed, loss, threshold):
         assert fit.cascade.high is None or fit.cascade.high >= cut
 
 
-def test_a_perfect_teacher_decides_all_and_a_useless_one_nothing():
+def test_fit_cascade_of_a_perfect_and_of_a_useless_teacher():
     score, _, label = made(1)
     perfect = fit_cascade(label * 2.0, score, label, threshold=0.6, calibration=CALIBRATION, loss=0)
     assert (perfect.share, perfect.f1) == (1, 1)
@@ -96,7 +96,7 @@ def test_a_perfect_teacher_decides_all_and_a_useless_one_nothing():
     assert (useless.cascade, useless.share, useless.f1) == (None, 0, 1)
 
 
-def test_many_pairs_are_tried_at_quantiles(monkeypatch):
+def test_fit_cascade_uses_quantiles_for_many_pairs(monkeypatch):
     score, teacher, label = made(2, n=400)
     keep = {"threshold": 0.6, "calibration": CALIBRATION, "loss": 0.01}
     whole = fit_cascade(teacher, score, label, **keep)
@@ -106,7 +106,7 @@ def test_many_pairs_are_tried_at_quantiles(monkeypatch):
     assert some.f1 >= some.f1_all_read - 0.01
 
 
-def test_what_cannot_be_fitted():
+def test_fit_cascade_refuses_invalid_inputs():
     score, teacher, label = made(3)
     for loss in (-0.1, 1.0, float("nan")):
         with pytest.raises(ConfigError, match="for example"):

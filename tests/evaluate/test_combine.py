@@ -1,4 +1,4 @@
-"""Scores put together: weights that separate better than either, a choice that validation makes, a tie to the first."""
+"""choose_score and fit_weights: sums of scores, chosen on validation; the first wins a tie."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NOISE = RANDOM.normal(size=(2, 400))
 SCORES = {"answer": 3 * (LABEL + NOISE[0]), "cosine": 0.1 * (LABEL + NOISE[1])}
 
 
-def test_two_equally_good_scores_get_weights_that_undo_their_scales():
+def test_fit_weights_compensates_different_scales():
     weights = fit_weights(SCORES, LABEL)
     assert weights["cosine"] / weights["answer"] == pytest.approx(30, rel=0.25)
     both = weighted_sum(SCORES, weights)
@@ -26,7 +26,7 @@ def test_two_equally_good_scores_get_weights_that_undo_their_scales():
     assert both == pytest.approx(sum(weights[name] * SCORES[name] for name in SCORES))
 
 
-def test_validation_chooses_alone_or_together():
+def test_choose_score_chooses_one_score_or_a_sum():
     choice = choose_score(SCORES, LABEL)
     assert choice.parts == tuple(choice.weights) == ("answer", "cosine")
     assert choice.weights == fit_weights(SCORES, LABEL)
@@ -38,7 +38,7 @@ def test_validation_chooses_alone_or_together():
     assert choose_score({"answer": NOISE[0]}, LABEL).weights == {"answer": 1.0}
 
 
-def test_a_teacher_that_knows_something_else_is_kept_and_one_that_knows_nothing_is_not():
+def test_choose_score_uses_an_informative_teacher_only():
     teacher = LABEL + RANDOM.normal(size=400)
     choice = choose_score(SCORES | {"teacher": teacher}, LABEL)
     assert choice.parts == ("answer", "cosine", "teacher")
@@ -53,7 +53,7 @@ def test_a_teacher_that_knows_something_else_is_kept_and_one_that_knows_nothing_
     assert kept.parts == ("answer", "cosine", "teacher")
 
 
-def test_a_teacher_of_noise_is_not_kept_for_a_gain_by_chance():
+def test_choose_score_ignores_a_gain_by_chance():
     ahead, kept = 0, 0
     for seed in range(12):
         choice = choose_score(SCORES | {"teacher": np.random.default_rng(seed).normal(size=400)}, LABEL)
@@ -65,14 +65,14 @@ def test_a_teacher_of_noise_is_not_kept_for_a_gain_by_chance():
     assert again == choose_score(SCORES | {"teacher": LABEL + NOISE[0]}, LABEL), "the same draws each time"
 
 
-def test_a_teacher_that_is_best_alone_still_decides_with_the_student_only():
+def test_choose_score_never_chooses_the_teacher_alone():
     choice = choose_score({"answer": NOISE[0], "teacher": LABEL.astype(float)}, LABEL)
     assert max(choice.precision, key=choice.precision.get) == ("teacher",)
     assert choice.parts == ("answer", "teacher")
     assert choose_score({"cosine": NOISE[0], "teacher": LABEL * 1.0}, LABEL).parts == ("cosine", "teacher")
 
 
-def test_a_sum_is_judged_on_rows_that_its_weights_did_not_see():
+def test_choose_score_measures_sums_on_held_out_folds():
     held_out = held_out_sums(SCORES, LABEL, folds=4)
     assert held_out.tolist() == held_out_sums(SCORES, LABEL, folds=4).tolist()
     columns = np.column_stack(list(SCORES.values()))
@@ -85,8 +85,8 @@ def test_a_sum_is_judged_on_rows_that_its_weights_did_not_see():
     assert np.corrcoef(held_out, expected)[0, 1] > 0.99
 
 
-def test_many_parts_of_noise_do_not_win_by_being_fitted():
-    """On the rows of the fit a sum of three can only gain; on rows that it did not see noise makes it worse."""
+def test_choose_score_does_not_overfit_noise():
+    """On the rows of the fit a sum of three is never worse; on held-out rows noise makes it worse."""
     random, ahead = np.random.default_rng(1), []
     label = np.repeat([0, 1], 20)
     for _ in range(10):
@@ -100,18 +100,18 @@ def test_many_parts_of_noise_do_not_win_by_being_fitted():
     assert held_out < 0
 
 
-def test_with_too_few_rows_no_sum_can_be_measured():
+def test_held_out_sums_is_none_with_too_few_rows():
     label = np.array([1, 1, 0, 0, 0, 0])
     scores = {"answer": np.arange(6.0), "cosine": -np.arange(6.0)}
     assert held_out_sums(scores, label) is None
     choice = choose_score(scores, label)
     assert choice.parts == ("cosine",)
     assert choice.precision["answer", "cosine"] == 0
-    with pytest.raises(ConfigError, match="no score can hold"):
+    with pytest.raises(ConfigError, match="no combination contains"):
         choose_score(scores, label, must_have=("teacher",))
 
 
-def test_what_cannot_be_fitted():
+def test_fit_weights_and_choose_score_refuse_invalid_inputs():
     with pytest.raises(DataError):
         fit_weights({"answer": [1.0, 2.0]}, [1, 1])
     with pytest.raises(NumbersError):

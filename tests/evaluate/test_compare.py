@@ -1,4 +1,4 @@
-"""The bootstrap against loops, scikit-learn and its own promises; the interval over seeds against a table."""
+"""paired_bootstrap against loops and scikit-learn; mean_interval and holm against tables and simulation."""
 
 import time
 
@@ -31,7 +31,7 @@ def value(score, label, metric):
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_values_and_difference_agree_with_scikit_learn(metric):
+def test_paired_bootstrap_values_agree_with_scikit_learn(metric):
     a, b, label = systems()
     found = paired_bootstrap(a, b, label, metric=metric, resamples=200, **CUTS)
     assert found["a"] == pytest.approx(value(a, label, metric))
@@ -42,7 +42,7 @@ def test_values_and_difference_agree_with_scikit_learn(metric):
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_interval_agrees_with_a_loop_that_draws_rows(metric):
+def test_paired_bootstrap_interval_agrees_with_a_loop(metric):
     a, b, label = systems(80, a=1.0, b=0.7)
     generator = np.random.default_rng(5)
     differences = []
@@ -89,7 +89,7 @@ def test_swapping_the_systems_flips_the_signs(rows, metric):
 
 
 def seeds_of(count=3, n=120, *, a=1.3, b=0.7):
-    """Scores [S, N] of two systems, each seed with noise of its own, and the labels."""
+    """Scores [S, N] of two systems with different noise per seed, and the labels."""
     generator = np.random.default_rng(7)
     label = generator.integers(0, 2, n)
     return generator.normal(size=(count, n)) + a * label, generator.normal(size=(count, n)) + b * label, label
@@ -128,13 +128,13 @@ def test_seeds_and_thresholds_that_do_not_fit_are_refused():
     a, b, label = seeds_of()
     with pytest.raises(DataError, match="scores of 3 and of 2 seeds"):
         paired_bootstrap(a, b[:2], label, **CUTS)
-    with pytest.raises(DataError, match="no seeds"):
+    with pytest.raises(DataError, match="no scores"):
         paired_bootstrap(a[:0], b[:0], label, **CUTS)
     with pytest.raises(ConfigError, match=r"one per seed \(3\) of each; got \[0\.5, 0\.5\]"):
         paired_bootstrap(a, b, label, threshold_a=[0.5, 0.5], threshold_b=0.5)
 
 
-def test_the_seed_decides_and_nothing_else():
+def test_paired_bootstrap_depends_only_on_the_seed():
     a, b, label = systems(60)
     first, again, other = (paired_bootstrap(a, b, label, seed=seed, resamples=500, **CUTS) for seed in (1, 1, 2))
     assert first == again
@@ -178,7 +178,7 @@ def test_weighted_average_precision_agrees_with_repeated_rows(rows):
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_resamples_without_a_positive_are_left_out_where_the_metric_is_undefined(metric):
+def test_resamples_without_a_positive_row_are_ignored(metric):
     found = paired_bootstrap([4, 1, 2, 3, 0], [0, 1, 2, 3, 4], [1, 0, 0, 0, 0], metric=metric, resamples=2000, **CUTS)
     assert np.isfinite(list(found.values())).all()
     if metric == "accuracy":
@@ -219,7 +219,7 @@ def test_bad_settings_and_numbers_are_refused():
         paired_bootstrap(a, b[:5], label, **CUTS)
 
 
-def test_interval_over_seeds_by_hand():
+def test_mean_interval_by_hand():
     found = mean_interval([0.70, 0.72, 0.74])
     half = 4.302653 * 0.02 / 3**0.5  # t table: 97.5 %, 2 degrees of freedom
     assert found == {
@@ -233,19 +233,19 @@ def test_interval_over_seeds_by_hand():
     assert found["low"] < narrow["low"] < 0.72 < narrow["high"] < found["high"]
 
 
-def test_interval_over_seeds_covers():
+def test_mean_interval_covers_the_truth():
     samples = np.random.default_rng(0).normal(3, 2, (1000, 5))
     covered = sum(found["low"] <= 3 <= found["high"] for found in map(mean_interval, samples))
     assert covered == pytest.approx(950, abs=25)
 
 
 @pytest.mark.parametrize("values", [[], [0.7]])
-def test_one_seed_has_no_interval(values):
+def test_mean_interval_needs_two_values(values):
     with pytest.raises(DataError, match=rf"not enough data \(n={len(values)}\)"):
         mean_interval(values)
 
 
-def test_interval_refuses_nan_and_odd_confidence():
+def test_mean_interval_refuses_nan_and_invalid_confidence():
     with pytest.raises(NumbersError, match="values: 1 of 2"):
         mean_interval([0.5, np.nan])
     with pytest.raises(ConfigError, match="confidence 95"):
@@ -260,7 +260,7 @@ def test_holm_by_hand():
     assert (holm([0.03]).tolist(), holm([]).tolist()) == ([0.03], [])
 
 
-def test_holm_finds_something_in_noise_one_time_in_twenty():
+def test_holm_has_five_percent_false_positives():
     noise = np.random.default_rng(0).uniform(size=(4000, 6))
     assert np.mean([holm(row).min() < 0.05 for row in noise]) == pytest.approx(0.05, abs=0.01)
     assert np.mean(noise.min(axis=1) < 0.05) > 0.2, "what it is for"

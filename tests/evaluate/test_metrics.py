@@ -1,4 +1,4 @@
-"""Metrics against scikit-learn, hand-computed values and what must not change them."""
+"""measure against scikit-learn and values computed by hand; invariances."""
 
 import json
 import subprocess
@@ -23,7 +23,7 @@ def simulated(n=200, seed=0):
 
 
 @pytest.mark.parametrize("threshold", [-9.0, 0.0, 0.5, 1.3])
-def test_all_agree_with_scikit_learn(threshold):
+def test_measure_agrees_with_scikit_learn(threshold):
     score, label = simulated()
     probability = 1 / (1 + np.exp(-score))
     found = measure(score, label, threshold=threshold, probabilities=probability)
@@ -112,7 +112,7 @@ def test_calibration_error_is_a_share_and_agrees_with_loops_off_the_edges(rows, 
     st.lists(st.tuples(st.integers(-50, 50), st.integers(0, 1)), min_size=1, max_size=30),
     st.sampled_from([lambda s: 3 * s - 7, np.arctan, lambda s: s**3, lambda s: np.exp(s / 10)]),
 )
-def test_rising_transforms_leave_ranking_metrics(rows, transform):
+def test_increasing_transforms_do_not_change_ranking_metrics(rows, transform):
     score, label = (np.array(column, dtype=float) for column in zip(*rows, (0, 0), (1, 1), strict=True))
     before, after = measure(score, label, threshold=0.0), measure(transform(score), label, threshold=0.0)
     assert after["roc_auc"] == pytest.approx(before["roc_auc"])
@@ -131,12 +131,12 @@ def test_float32_is_computed_in_float64():
 
 @pytest.mark.scenario("D9")
 @pytest.mark.parametrize("label", [[], [1], [0], [0] * 5, [1] * 5])
-def test_empty_and_one_class_input_show_no_number(label):
+def test_measure_refuses_empty_and_one_class_input(label):
     with pytest.raises(DataError, match=f"needs both classes: n={len(label)}, positives={sum(label)}"):
         measure(np.arange(len(label)), label, threshold=0.0)
 
 
-def test_numbers_that_are_none_are_refused():
+def test_measure_refuses_nan_and_infinity():
     with pytest.raises(NumbersError, match="scores: 1 of 2 are not finite, the first at index 1"):
         measure([0.0, np.nan], [0, 1], threshold=0.0)
     with pytest.raises(NumbersError, match="probabilities: 1 of 2 are not finite, the first at index 0"):
@@ -156,7 +156,7 @@ def test_calibration_error_refuses_no_rows_and_no_bins():
         expected_calibration_error([0.5], [1], bins=0)
 
 
-def test_sure_and_wrong_stays_finite():
+def test_log_loss_of_a_certain_error_is_finite():
     found = measure([0.0, 1.0], [0, 1], threshold=0.5, probabilities=[1.0, 0.0])
     assert 30 < found["log_loss"] < 40
     assert (found["brier_score"], found["ece"]) == (1, 1)
@@ -173,6 +173,6 @@ def test_names_load_on_first_use_without_scikit_learn():
 
 def test_public_names_are_all_there_and_no_other():
     assert set(flipkd.evaluate.__all__) <= set(dir(flipkd.evaluate))
-    assert set(flipkd.evaluate.__all__) == set(flipkd.evaluate._FILES)
+    assert set(flipkd.evaluate.__all__) == set(flipkd.evaluate._MODULES)
     with pytest.raises(AttributeError, match="no attribute 'mesure'"):
         flipkd.evaluate.mesure  # noqa: B018

@@ -1,4 +1,4 @@
-"""What may be measured: finite scores and labels of 0 or 1, whatever they are spelt as; anything else is named."""
+"""checked_rows and finite_column: finite scores and labels of 0 or 1; other values are refused."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ def test_scores_that_are_not_finite_are_refused_with_place_and_count(bad):
         checked_rows([0, bad, 2, bad, 4], [0, 0, 1, 1, 1])
 
 
-def test_shapes_that_do_not_fit_are_refused():
+def test_checked_rows_refuses_other_shapes():
     with pytest.raises(DataError, match=r"labels have the shape \(3,\), scores \(4,\)"):
         checked_rows([1, 2, 3, 4], [0, 0, 1])
     with pytest.raises(DataError, match=r"got the shape \(4, 1\)"):
@@ -34,7 +34,7 @@ def test_shapes_that_do_not_fit_are_refused():
         finite_column(["one", "two"], what="scores")
 
 
-def test_the_number_of_rows_that_each_class_needs():
+def test_checked_rows_needs_rows_of_each_class():
     assert checked_rows([1.0, 2.0], [1, 1], per_class=0)[1].tolist() == [1, 1]
     with pytest.raises(DataError, match="needs both classes: n=2, positives=2"):
         checked_rows([1.0, 2.0], [1, 1])

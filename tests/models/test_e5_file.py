@@ -1,4 +1,4 @@
-"""The reader gives back exactly what the file stands for, and says where a file is malformed."""
+"""read_e5: the exact values of the file, and an error position for an invalid file."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def spoil(name):
         ("negative", "positions=-16"),
         ("more layers than tensors", "no tensor 'l2.q.w'"),
         ("other shape", "'l0.fi.w'"),
-        ("twice", "a piece twice"),
+        ("twice", "a duplicate piece"),
         ("not utf-8", "not UTF-8"),
         ("special piece", "other special tokens"),
         ("tensor missing", "'l1.v.w'"),
@@ -137,7 +137,7 @@ def test_a_wrong_byte_is_read_or_refused(tiny_e5, file, at, value):
         assert len(read_e5(file).weights) == len(tiny_e5.tensors)
 
 
-def test_numbers_that_are_not_finite_are_refused(tiny_e5, file):
+def test_read_e5_refuses_nan_and_infinity(tiny_e5, file):
     content = bytearray(tiny_e5.content())
     found = []
     for value in range(256):
@@ -146,5 +146,5 @@ def test_numbers_that_are_not_finite_are_refused(tiny_e5, file):
         try:
             found.append(all(np.isfinite(tensor).all() for tensor in read_e5(file).weights.values()))
         except ArtefactError as error:
-            found.append("not finite" in str(error))
+            found.append("NaN or infinity" in str(error))
     assert all(found)

@@ -1,4 +1,4 @@
-"""Names and config fit transformers' Gemma 3, norms lose their 1, and damaged parts are refused."""
+"""Gemma 3: names and configuration of transformers, norms minus 1, damaged parts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from flipkd.models import model_path
 from flipkd.models.gemma import CONFIG, INNER, OUTER, hub_name, read_weights
 
 
-def test_names_are_those_of_the_model():
+def test_hub_name_gives_the_names_of_the_model():
     with torch.device("meta"):
         model = Gemma3ForCausalLM(Gemma3TextConfig(**CONFIG))
     ours = {hub_name(f"{name}.weight") for name in OUTER}
@@ -23,12 +23,12 @@ def test_names_are_those_of_the_model():
 @pytest.mark.parametrize(
     "name", ["blk.0.attn_sinks.weight", "blk.x.attn_q.weight", "blk.0.weight", "output.weight", ""]
 )
-def test_unknown_names(name):
-    with pytest.raises(ArtefactError, match="none of Gemma 3"):
+def test_hub_name_refuses_unknown_names(name):
+    with pytest.raises(ArtefactError, match="not a tensor of Gemma 3"):
         hub_name(name)
 
 
-def test_weights(tmp_path):
+def test_read_weights(tmp_path):
     gguf = pytest.importorskip("gguf")
     generator = torch.Generator().manual_seed(3)
     matrix, norm = torch.randn(4, 64, generator=generator), torch.randn(64, generator=generator).bfloat16().float()

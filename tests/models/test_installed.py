@@ -1,4 +1,4 @@
-"""Files of packages are found without running the packages, and missing or changed ones are named."""
+"""Files of installed packages: found without import; missing or changed files are refused."""
 
 from __future__ import annotations
 

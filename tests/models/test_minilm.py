@@ -1,4 +1,4 @@
-"""The packaged all-MiniLM-L6-v2 loads as it is; a package with other weights is refused."""
+"""minilm_folder: the packaged model loads; other weights are refused."""
 
 from __future__ import annotations
 

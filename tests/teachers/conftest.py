@@ -1,4 +1,4 @@
-"""Tiny random teachers, built once; no network."""
+"""Tiny random teachers, built once, without a network."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def tiny_config(**changes):
 
 @pytest.fixture(scope="session")
 def make_bi_encoder(tmp_path_factory) -> Callable[..., Path]:
-    """Write a tiny SentenceTransformer folder; the arguments say in what it differs from the plain one."""
+    """Write a tiny SentenceTransformer folder; the arguments are the differences from the default."""
     made: dict[str, Path] = {}
 
     def make(*, seed: int = 0, extra: str | None = None, prompt: str | None = None, pooling: str = "mean") -> Path:
@@ -94,7 +94,7 @@ def cross_encoder_folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def learnable():
-    """Pairs whose label is whether both texts speak of the same kind of thing; 4 kinds, 96 pairs."""
+    """96 pairs; the label is 1 if both texts have the same of 4 topics."""
     from datasets import Dataset
 
     rows = []

@@ -1,4 +1,4 @@
-"""Batches of like length: every row once, a function of seed and epoch, less padding; and where bfloat16 is fast."""
+"""Batches of similar length: every row once, depending on seed and epoch, with less padding; and fast bfloat16."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ def batches(*, seed=0, epoch=0, drop_last=False):
     return found
 
 
-def test_every_row_is_in_one_batch():
+def test_length_grouped_batches_have_every_row_once():
     assert sorted(row for batch in batches() for row in batch) == list(range(103))
     assert all(len(batch) == 8 for batch in batches(drop_last=True))
     assert len(batches(drop_last=True)) == 12
 
 
-def test_the_order_is_a_function_of_seed_and_epoch():
+def test_length_grouped_batches_depend_on_seed_and_epoch():
     assert batches() == batches()
     assert batches() != batches(seed=1)
     assert batches() != batches(epoch=1)
 
 
-def test_rows_of_a_batch_are_of_like_length():
+def test_length_grouped_batches_have_rows_of_similar_length():
     padded = sum(max(LENGTHS[row] for row in batch) * len(batch) for batch in batches())
     assert padded < 1.15 * sum(LENGTHS)
 
 
 @pytest.mark.parametrize("has", [True, False])
-def test_bfloat16_where_the_processor_has_it(monkeypatch, has):
+def test_has_fast_bfloat16(monkeypatch, has):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": has, "avx2": True})
     assert has_fast_bfloat16() is has

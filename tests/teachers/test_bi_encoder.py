@@ -1,3 +1,5 @@
+"""BiEncoderTeacher: unit vectors, prompts, lengths."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -19,7 +21,7 @@ def test_vectors_are_unit_float32_and_do_not_depend_on_order_or_batch(make_bi_en
     assert np.abs(vectors[0] - vectors[1]).max() > 0.01
 
 
-def test_no_texts_give_no_vectors_of_the_right_width(make_bi_encoder):
+def test_embed_of_no_texts_has_the_right_width(make_bi_encoder):
     assert load_bi_encoder(make_bi_encoder(), device="cpu").embed([]).shape == (0, 16)
 
 
@@ -32,20 +34,20 @@ def test_prompt_of_the_model_is_used_and_can_be_overridden(make_bi_encoder):
     np.testing.assert_array_equal(load_bi_encoder(folder, device="cpu", prompt="").embed(TEXTS), plain.embed(TEXTS))
 
 
-def test_max_length_cuts_the_text(make_bi_encoder):
+def test_max_length_truncates_the_text(make_bi_encoder):
     teacher = load_bi_encoder(make_bi_encoder(), device="cpu", max_length=4)  # [CLS] and [SEP] count
     a, b = teacher.embed(["loan1 card2 fee1 fee2", "loan1 card2 rate5"])
     np.testing.assert_allclose(a, b, atol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_vectors_are_unit_whatever_the_weights_are(make_bi_encoder, dtype):
+def test_vectors_are_unit_for_every_dtype(make_bi_encoder, dtype):
     vectors = load_bi_encoder(make_bi_encoder(), device="cpu", dtype=dtype).embed(TEXTS)
     assert vectors.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
 
 
-def test_vector_without_length_comes_back_as_nan(make_bi_encoder):
+def test_vector_of_length_0_is_nan(make_bi_encoder):
     import torch
 
     teacher = load_bi_encoder(make_bi_encoder(), device="cpu")

@@ -1,3 +1,5 @@
+"""CrossEncoderTeacher: logits, prompts, refused models."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -52,5 +54,5 @@ def test_more_than_one_label_is_refused(tmp_path, cross_encoder_folder):
     config.num_labels = 3
     BertForSequenceClassification(config).save_pretrained(tmp_path)
     AutoTokenizer.from_pretrained(cross_encoder_folder).save_pretrained(tmp_path)
-    with pytest.raises(ArtefactError, match="gives 3 numbers per pair"):
+    with pytest.raises(ArtefactError, match="returns 3 numbers per pair"):
         load_cross_encoder(tmp_path, device="cpu")

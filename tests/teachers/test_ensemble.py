@@ -1,4 +1,4 @@
-"""Several teachers as one: its score is the mean of theirs, and a folder gives it back."""
+"""Ensembles: the mean score of the members, and saving and loading."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def bi_encoders(make_bi_encoder, *, seeds=(0, 1, 2)):
     return [load_teacher(make_bi_encoder(seed=seed), max_length=20, device="cpu") for seed in seeds]
 
 
-def test_the_dot_product_is_the_mean_of_the_cosines(make_bi_encoder):
+def test_vector_ensemble_dot_product_is_the_mean_cosine(make_bi_encoder):
     members = bi_encoders(make_bi_encoder)
     whole = ensemble_of(members, name="whole")
     assert isinstance(whole, VectorEnsemble)
@@ -35,7 +35,7 @@ def test_the_dot_product_is_the_mean_of_the_cosines(make_bi_encoder):
     assert whole.embed([]).shape == (0, 48)
 
 
-def test_cross_encoders_give_the_mean_of_their_logits(cross_encoder_folder):
+def test_score_ensemble_is_the_mean_logit(cross_encoder_folder):
     import torch
 
     members = [load_cross_encoder(cross_encoder_folder, device="cpu") for _ in range(2)]
@@ -52,7 +52,7 @@ def test_cross_encoders_give_the_mean_of_their_logits(cross_encoder_folder):
     assert whole.describe()["kind"] == "cross_encoder"
 
 
-def test_a_folder_gives_back_the_same_teacher(make_bi_encoder, tmp_path):
+def test_saved_ensemble_loads_as_the_same_teacher(make_bi_encoder, tmp_path):
     whole = ensemble_of(bi_encoders(make_bi_encoder), name="whole")
     whole.model.save_pretrained(str(tmp_path / "here"), create_model_card=False)
     facts = whole.describe()
@@ -67,7 +67,7 @@ def test_a_folder_gives_back_the_same_teacher(make_bi_encoder, tmp_path):
     assert ensemble_of(members, name="whole").fingerprint != whole.fingerprint
 
 
-def test_members_that_do_not_go_together_are_refused(make_bi_encoder, cross_encoder_folder):
+def test_ensemble_of_refuses_different_members(make_bi_encoder, cross_encoder_folder):
     bi, other = bi_encoders(make_bi_encoder, seeds=(0, 1))
     for members in (
         [],
@@ -75,13 +75,13 @@ def test_members_that_do_not_go_together_are_refused(make_bi_encoder, cross_enco
         [bi, load_teacher(make_bi_encoder(), max_length=10, device="cpu")],
         [bi, load_teacher(make_bi_encoder(), max_length=20, prompt="query: ", device="cpu")],
     ):
-        with pytest.raises(ConfigError, match="must be of one kind, with the same prompt and length"):
+        with pytest.raises(ConfigError, match="must have the same kind, prompt, max_length and dtype"):
             ensemble_of(members, name="whole")
     assert ensemble_of([bi, other], name="whole").members == [bi, other]
 
 
 @pytest.mark.parametrize("content", [{"members": 10**9}, {"members": 0}, {"members": "two"}, {}, [2]])
-def test_a_folder_that_does_not_say_how_many_is_refused(tmp_path, content):
+def test_members_of_refuses_a_damaged_file(tmp_path, content):
     (tmp_path / ENSEMBLE).write_text(json.dumps(content))
     with pytest.raises(ArtefactError, match="allowed: 1 to 100"):
         load_teacher(tmp_path)

@@ -1,3 +1,5 @@
+"""finetune_teacher: bi-encoders and cross-encoders learn; seeds, prompts, precision and refused inputs."""
+
 from __future__ import annotations
 
 import json
@@ -21,7 +23,7 @@ def record(folder):
 
 
 def scores_of(teacher, pairs):
-    """As the product adds them up: equal texts give nearly equal scores, and another order of sums swaps their ranks."""
+    """Scores summed in the order of the product: another order may swap the ranks of nearly equal scores."""
     left, right = pairs["text1"][:], pairs["text2"][:]
     if isinstance(teacher, VectorTeacher):
         return np.einsum("nd,nd->n", teacher.embed(left), teacher.embed(right))
@@ -29,7 +31,7 @@ def scores_of(teacher, pairs):
 
 
 @pytest.mark.parametrize("loss", list(LOSSES))
-def test_bi_encoder_learns_what_is_learnable(make_bi_encoder, learnable, tmp_path, loss, capfd):
+def test_finetune_teacher_trains_a_bi_encoder(make_bi_encoder, learnable, tmp_path, loss, capfd):
     folder = finetune_teacher(
         make_bi_encoder(),
         learnable,
@@ -51,7 +53,7 @@ def test_bi_encoder_learns_what_is_learnable(make_bi_encoder, learnable, tmp_pat
     assert not (folder / "README.md").exists(), "a card would quote training texts"
 
 
-def test_cross_encoder_learns_and_gets_a_head(make_bi_encoder, learnable, tmp_path):
+def test_finetune_teacher_trains_a_cross_encoder_with_a_new_head(make_bi_encoder, learnable, tmp_path):
     folder = finetune_teacher(
         make_bi_encoder(),
         learnable,
@@ -67,7 +69,7 @@ def test_cross_encoder_learns_and_gets_a_head(make_bi_encoder, learnable, tmp_pa
     assert scores.min() < 0 < 1 < scores.max()
 
 
-def test_a_new_cross_encoder_learns_from_its_bi_encoder_first(make_bi_encoder, learnable, tmp_path):
+def test_new_cross_encoder_has_a_warm_start(make_bi_encoder, learnable, tmp_path):
     base = finetune_teacher(make_bi_encoder(), learnable, output_dir=tmp_path / "bi", **FAST)
     hardly = {"num_train_epochs": 0.01, "learning_rate": 1e-3, "per_device_train_batch_size": 16}
 
@@ -94,7 +96,7 @@ def test_a_new_cross_encoder_learns_from_its_bi_encoder_first(make_bi_encoder, l
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_measured_is_what_is_stored_even_after_mixed_precision(make_bi_encoder, learnable, tmp_path, kind):
+def test_metrics_are_those_of_the_saved_model_after_mixed_precision(make_bi_encoder, learnable, tmp_path, kind):
     folder = finetune_teacher(
         make_bi_encoder(), learnable, output_dir=tmp_path / "out", validation=learnable, kind=kind, bf16=True, **FAST
     )
@@ -104,7 +106,7 @@ def test_what_is_measured_is_what_is_stored_even_after_mixed_precision(make_bi_e
     assert record(folder)["after"] == pytest.approx(again, rel=1e-4)
 
 
-def test_a_loss_that_reads_no_labels_gets_positives_only_by_whatever_name(make_bi_encoder, learnable, tmp_path):
+def test_loss_without_labels_gets_positives_only(make_bi_encoder, learnable, tmp_path):
     settings = {**FITTING["mnrl"], "num_train_epochs": 1}
     weights = [
         load_teacher(
@@ -117,7 +119,7 @@ def test_a_loss_that_reads_no_labels_gets_positives_only_by_whatever_name(make_b
 
 
 @pytest.mark.parametrize("kind", ["bi_encoder", "cross_encoder"])
-def test_a_seed_gives_the_same_weights_and_another_gives_others(make_bi_encoder, learnable, tmp_path, kind):
+def test_weights_depend_on_the_seed(make_bi_encoder, learnable, tmp_path, kind):
     settings = {"kind": kind, "num_train_epochs": 1, "warm_start_pairs": 32}
     weights = [
         load_teacher(
@@ -157,7 +159,7 @@ def test_prompt_is_applied_in_training_and_saved(make_bi_encoder, learnable, tmp
     assert (record(folder)["prompt"], record(folder)["before"]) == (used, None)
 
 
-def test_what_cannot_be_trained_is_refused_before_training(make_bi_encoder, learnable, tmp_path):
+def test_invalid_inputs_are_refused_before_training(make_bi_encoder, learnable, tmp_path):
     out = {"output_dir": tmp_path / "out"}
     with pytest.raises(DataError, match=r"no column \['label'\]"):
         finetune_teacher("x", learnable.remove_columns("label"), **out)
@@ -175,7 +177,7 @@ def test_what_cannot_be_trained_is_refused_before_training(make_bi_encoder, lear
         finetune_teacher(make_bi_encoder(), learnable, **out)
 
 
-def test_a_loss_that_is_not_finite_leaves_no_model_behind(make_bi_encoder, learnable, tmp_path):
+def test_infinite_loss_leaves_no_model(make_bi_encoder, learnable, tmp_path):
     with pytest.raises(NumbersError, match="use a lower learning_rate"):
         finetune_teacher(make_bi_encoder(), learnable, output_dir=tmp_path / "out", learning_rate=1e38)
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""The teacher aboard: the scores of training, saved and read back; each text encoded once; one at a time."""
+"""KeptTeacherModel: the scores of training after saving and loading, the cache, batch sizes and threads."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def teacher(request, make_bi_encoder, cross_encoder_folder):
 
 
 class Counting:
-    """A bi-encoder whose vector of a text is made of its letters; notes what it was asked."""
+    """Bi-encoder whose vectors depend on the letters of a text; records its inputs."""
 
     fingerprint = "counting"
 
@@ -41,7 +41,7 @@ class Counting:
         return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def test_its_scores_are_those_of_the_stored_values(teacher):
+def test_kept_teacher_scores_equal_cached_scores(teacher):
     found = KeptTeacherModel(teacher).scores(LEFT, RIGHT)
     if hasattr(teacher, "embed"):
         expected = np.einsum("nd,nd->n", teacher.embed(LEFT), teacher.embed(RIGHT))
@@ -52,14 +52,14 @@ def test_its_scores_are_those_of_the_stored_values(teacher):
     assert KeptTeacherModel(teacher).scores([], []).shape == (0,)
 
 
-def test_both_orders_are_one_for_a_bi_encoder_and_a_mean_for_a_cross_encoder(teacher):
+def test_scores_of_both_orders(teacher):
     one = KeptTeacherModel(teacher)
     there, back, both = one.scores(LEFT, RIGHT), one.scores(RIGHT, LEFT), one.scores(LEFT, RIGHT, both_orders=True)
     np.testing.assert_allclose(both, (there + back) / 2, atol=1e-6)
     assert np.allclose(there, back, atol=1e-6) is one.has_vectors
 
 
-def test_saved_and_read_back_it_is_the_same(teacher, tmp_path):
+def test_save_and_load_kept_teacher_give_the_same_scores(teacher, tmp_path):
     facts = KeptTeacherModel(teacher).save(tmp_path)
     assert list(facts) == ["fingerprint", "kind", "max_length", "prompt"]
     assert facts["max_length"] == 16
@@ -74,7 +74,7 @@ def test_saved_and_read_back_it_is_the_same(teacher, tmp_path):
         load_kept_teacher(tmp_path / "none", facts)
 
 
-def test_a_model_that_is_another_once_saved_is_found_at_once(teacher, tmp_path):
+def test_require_saveable_refuses_a_model_changed_by_saving(teacher, tmp_path):
     require_saveable(teacher, tmp_path)
     assert not list(tmp_path.iterdir())
     teacher.fingerprint = "0" * 64
@@ -82,7 +82,7 @@ def test_a_model_that_is_another_once_saved_is_found_at_once(teacher, tmp_path):
         require_saveable(teacher, tmp_path)
 
 
-def test_a_text_is_encoded_once_and_the_least_used_leave_first(monkeypatch):
+def test_embed_encodes_a_text_once_and_evicts_least_used(monkeypatch):
     counting = Counting()
     one = KeptTeacherModel(counting)
     expected = one.scores(["a", "bb"], ["bb", "a"])
@@ -94,20 +94,20 @@ def test_a_text_is_encoded_once_and_the_least_used_leave_first(monkeypatch):
     one.limit = 2 * 12 + 3  # bytes of the two vectors and their texts
     one.embed(["a"])
     one.embed(["cc"])
-    assert list(one._kept) == ["cc"] or list(one._kept) == ["a", "cc"]
-    assert one._size == sum(12 + len(text) for text in one._kept) <= one.limit
+    assert list(one._cache) == ["cc"] or list(one._cache) == ["a", "cc"]
+    assert one._size == sum(12 + len(text) for text in one._cache) <= one.limit
     one.embed(["a"])
     assert counting.asked.count("a") == 1, "it was used last and stayed"
     one.limit = 0
     assert one.scores(["a"], ["a"]) == pytest.approx([1])
-    assert not one._kept
+    assert not one._cache
 
     monkeypatch.setattr(kept_teacher, "WINDOW", 2)
     pairs = ["a", "bb", "cc", "d", "e"], ["bb", "bb", "a", "a", "e"]
     np.testing.assert_array_equal(one.scores(*pairs), KeptTeacherModel(Counting()).scores(*pairs))
 
 
-def test_what_lies_far_beyond_the_limit_is_not_looked_at(teacher, monkeypatch):
+def test_texts_far_beyond_the_limit_are_truncated(teacher, monkeypatch):
     one = KeptTeacherModel(teacher)
     expected = one.scores(["loan1 card2 " * 20], ["fee3"])
     longest = []
@@ -121,7 +121,7 @@ def test_what_lies_far_beyond_the_limit_is_not_looked_at(teacher, monkeypatch):
     assert max(longest) == 16 * CHARACTERS_PER_TOKEN
 
 
-def test_it_reads_as_many_texts_in_a_pass_as_it_is_told(teacher):
+def test_scores_use_the_given_batch_size(teacher):
     one, own = KeptTeacherModel(teacher), teacher.batch_size
     one.scores(LEFT, RIGHT, batch_size=3)
     assert teacher.batch_size == 3
@@ -129,7 +129,7 @@ def test_it_reads_as_many_texts_in_a_pass_as_it_is_told(teacher):
     assert teacher.batch_size == own
 
 
-def test_threads_may_share_it(teacher):
+def test_kept_teacher_is_thread_safe(teacher):
     one = KeptTeacherModel(teacher)
     expected = one.scores(LEFT, RIGHT)
     fresh = KeptTeacherModel(teacher, limit=100)

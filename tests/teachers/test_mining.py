@@ -1,3 +1,5 @@
+"""mine_pairs: new pairs of near texts, without duplicates."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -26,7 +28,7 @@ def mined(left, right, vectors, **changes):
     return [(left[i], right[j]) for i, j in zip(*(side.tolist() for side in rows), strict=True)]
 
 
-def test_all_new_pairs_of_few_texts_once_each_in_neither_direction_given():
+def test_mine_pairs_of_few_texts_gives_each_new_pair_once():
     # a-x, b-y, a-z, c-a are given, a-c is c-a the other way round, a-a is a text with itself
     assert sorted(mined(LEFT, RIGHT, VECTORS)) == [("a", "y"), ("b", "a"), ("b", "x"), ("b", "z")] + [
         ("c", "x"),
@@ -35,7 +37,7 @@ def test_all_new_pairs_of_few_texts_once_each_in_neither_direction_given():
     ]
 
 
-def test_only_near_texts_are_candidates():
+def test_mine_pairs_uses_nearest_texts():
     many = [f"r{n}" for n in range(40)]
     angle = np.linspace(0.01, 1.5, 40)
     vectors = {"q": [1.0, 0.0], **{name: [np.cos(t), np.sin(t)] for name, t in zip(many, angle, strict=True)}}
@@ -44,7 +46,7 @@ def test_only_near_texts_are_candidates():
     assert {b for a, b in mined(left, many, vectors) if a == "q"} == set(many[1:NEIGHBOURS])
 
 
-def test_the_count_is_kept_and_the_seed_decides():
+def test_mine_pairs_depends_on_count_and_seed():
     assert len(mined(LEFT, RIGHT, VECTORS, count=3)) == 3
     assert mined(LEFT, RIGHT, VECTORS) == mined(LEFT, RIGHT, VECTORS)
     assert mined(LEFT, RIGHT, VECTORS, seed=1) != mined(LEFT, RIGHT, VECTORS)
@@ -52,7 +54,7 @@ def test_the_count_is_kept_and_the_seed_decides():
 
 
 @given(st.lists(st.tuples(st.sampled_from("abcdef"), st.sampled_from("abcdef")), max_size=12), st.data())
-def test_never_a_given_pair_never_twice(pairs, data):
+def test_mine_pairs_excludes_given_pairs_and_duplicates(pairs, data):
     left, right = [a for a, _ in pairs], [b for _, b in pairs]
     numbers = data.draw(arrays(np.float32, (6, 3), elements=st.floats(-1, 1, width=32)))
     units = numbers / np.maximum(np.linalg.norm(numbers, axis=1, keepdims=True), 1e-6)
@@ -61,7 +63,7 @@ def test_never_a_given_pair_never_twice(pairs, data):
     assert not set(found) & (set(pairs) | {(b, a) for a, b in pairs} | {(a, a) for a, _ in pairs})
 
 
-def test_of_too_many_texts_some_are_drawn(monkeypatch):
+def test_mine_pairs_samples_left_texts(monkeypatch):
     monkeypatch.setattr(mining, "LEFT_TEXTS", 5)
     left, right = [f"l{i}" for i in range(20)], [f"r{i}" for i in range(20)]
     generator = np.random.default_rng(0)

@@ -1,3 +1,5 @@
+"""preflight: metrics of teacher and student, and each warning."""
+
 from __future__ import annotations
 
 import json
@@ -20,7 +22,7 @@ def warned(**changes) -> str:
     return " | ".join(preflight(**settings)["warnings"])
 
 
-def test_a_good_teacher_gives_no_warning_and_its_numbers():
+def test_preflight_of_a_good_teacher_has_no_warning():
     report = preflight(teacher_scores=GOOD, student_scores=GUESS, labels=LABEL)
     assert report["warnings"] == []
     assert json.loads(json.dumps(report, allow_nan=False)) == report
@@ -37,7 +39,7 @@ def test_a_good_teacher_gives_no_warning_and_its_numbers():
     assert preflight(teacher_scores=GOOD, student_scores=GOOD**3, labels=LABEL)["agreement"] == pytest.approx(1)
 
 
-def test_pairs_without_a_label_are_left_out():
+def test_preflight_ignores_unlabelled_pairs():
     labels = [None if i % 2 else int(label) for i, label in enumerate(LABEL)]
     report = preflight(teacher_scores=GOOD, student_scores=GUESS, labels=labels)
     assert report["n"] == N // 2
@@ -45,25 +47,25 @@ def test_pairs_without_a_label_are_left_out():
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"teacher_scores": GUESS, "student_scores": NOISE}, "nothing to teach: AUC"),
         ({"teacher_scores": GUESS, "student_scores": NOISE}, "nothing to teach: average precision"),
-        ({"teacher_scores": -GOOD}, "wrong way round"),
-        ({"teacher_scores": np.full(N, 0.5)}, "gives every pair the score 0.5"),
-        ({"student_scores": LABEL * 3 + NOISE}, "no better than the student before this training"),
-        ({"teacher_scores": np.clip(GOOD, 0.9, 1.1)}, "stand at the end of their range"),
+        ({"teacher_scores": -GOOD}, "in reverse order"),
+        ({"teacher_scores": np.full(N, 0.5)}, "every pair has the score 0.5"),
+        ({"student_scores": LABEL * 3 + NOISE}, "not better than the student before training"),
+        ({"teacher_scores": np.clip(GOOD, 0.9, 1.1)}, "are at an end of their range"),
         ({"labels": np.ones(N, dtype=int)}, "only one class"),
-        ({"labels": [None] * N}, "0 labelled validation pairs hold only one class"),
+        ({"labels": [None] * N}, "0 labelled validation pairs have only one class"),
         ({"labels": [int(label) if i < 60 else None for i, label in enumerate(LABEL)]}, "too few labelled"),
-        ({"labels": np.arange(N) < 10}, "too few labelled validation pairs to tell: 10 positive, 390 negative"),
+        ({"labels": np.arange(N) < 10}, "too few labelled validation pairs: 10 positive, 390 negative"),
     ],
 )
-def test_each_trouble_has_its_words(changes, said):
-    assert said in warned(**changes)
+def test_preflight_warnings(changes, message):
+    assert message in warned(**changes)
 
 
-def test_undefined_numbers_are_none():
+def test_preflight_undefined_metrics_are_none():
     report = preflight(teacher_scores=GOOD, student_scores=np.zeros(N), labels=np.zeros(N, dtype=int))
     assert report["teacher"]["f1"] is report["student"]["roc_auc"] is report["agreement"] is None
     empty = preflight(teacher_scores=[], student_scores=[], labels=[])
@@ -71,16 +73,16 @@ def test_undefined_numbers_are_none():
     assert len(empty["warnings"]) == 1
 
 
-def test_one_pair_of_a_class_is_too_few_for_metrics():
+def test_preflight_needs_two_pairs_of_each_class():
     one = np.zeros(N, dtype=int)
     one[3] = 1
     report = preflight(teacher_scores=GOOD, student_scores=np.arange(N), labels=one)
     assert report["teacher"]["roc_auc"] is report["student"]["average_precision"] is None
     assert report["agreement"] is not None
-    assert [warning[:50] for warning in report["warnings"]] == ["too few labelled validation pairs to tell: 1 posit"]
+    assert [warning[:42] for warning in report["warnings"]] == ["too few labelled validation pairs: 1 posit"]
 
 
-def test_scores_that_cannot_be_compared_are_refused():
+def test_preflight_refuses_other_shapes_and_infinite_scores():
     with pytest.raises(DataError, match=r"student scores have shape \(3,\), labels \(400,\)"):
         warned(student_scores=GUESS[:3])
     with pytest.raises(NumbersError, match="1 of 400 teacher scores are NaN or infinite, first is row 7"):

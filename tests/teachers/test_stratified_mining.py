@@ -1,4 +1,4 @@
-"""Pairs spread over the teacher's probability: shares of the bins, and mined pairs that are new."""
+"""Stratified mining: equal shares of the bins of the teacher's probability, and new pairs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def bins_of(probability):
     return np.bincount(np.minimum((np.asarray(probability) * BINS).astype(int), BINS - 1), minlength=BINS)
 
 
-def test_bins_get_equal_shares_and_a_small_bin_gives_all_it_has():
+def test_sample_stratified_takes_equal_shares_and_all_of_a_small_bin():
     probability = np.concatenate([np.full(5, 0.05), np.full(500, 0.55), np.full(100, 1.0)])
     rows = sample_stratified(probability, 105)
     assert bins_of(probability[rows]).tolist() == [5, 0, 0, 0, 0, 50, 0, 0, 0, 50]
@@ -27,7 +27,7 @@ def test_bins_get_equal_shares_and_a_small_bin_gives_all_it_has():
 
 
 @given(st.lists(st.floats(0, 1), max_size=60), st.integers(0, 70))
-def test_no_bin_has_two_more_than_one_that_is_not_used_up(values, count):
+def test_sample_stratified_bins_differ_by_at_most_one(values, count):
     probability = np.array(values)
     rows = sample_stratified(probability, count)
     assert len(rows) == min(count, len(values))
@@ -51,7 +51,7 @@ def mined(left, right, vectors, **changes):
     return [(left[i], right[j]) for i, j in zip(*(side.tolist() for side in rows), strict=True)]
 
 
-def test_mined_pairs_are_sure_doubtful_and_hopeless_alike():
+def test_mine_stratified_covers_all_bins():
     texts = [f"t{i}" for i in range(80)]
     vectors = dict(zip(texts, circle(80), strict=True))
     found = mined(texts, texts, vectors, count=200)
@@ -64,7 +64,7 @@ def test_mined_pairs_are_sure_doubtful_and_hopeless_alike():
     assert mined(texts, texts, vectors, count=200, seed=1) != found
 
 
-def test_a_text_has_as_many_partners_of_each_bin_as_each_text_must_give():
+def test_mine_stratified_partners_per_text_and_bin():
     vectors = {"q": [1, 0]} | {f"t{i}": v for i, v in enumerate(circle(300, seed=1).tolist())}
     right = [f"t{i}" for i in range(300)]
     for count, each in ((1, 1), (2, 2), (20, 2)):
@@ -77,7 +77,7 @@ def test_a_text_has_as_many_partners_of_each_bin_as_each_text_must_give():
 
 
 @given(st.lists(st.tuples(st.sampled_from("abcdef"), st.sampled_from("abcdef")), max_size=12), st.integers(0, 5))
-def test_never_a_given_pair_never_twice_never_with_itself(pairs, seed):
+def test_mine_stratified_excludes_given_pairs_and_duplicates(pairs, seed):
     vectors = dict(zip("abcdef", circle(6, seed=seed).tolist(), strict=True))
     found = mined("abcdef", "abcdef", vectors, given=pairs)
     both = {frozenset(pair) for pair in found}
@@ -86,13 +86,13 @@ def test_never_a_given_pair_never_twice_never_with_itself(pairs, seed):
     assert not both & {frozenset(pair) for pair in pairs}
 
 
-def test_a_given_partner_does_not_take_the_place_of_another_of_its_bin():
+def test_excluded_partner_is_replaced_by_another_of_its_bin():
     vectors = {"a": [1, 0], "b": [1, 0], "c": [1, 0]}
     for seed in range(8):
         assert mined(["a"], ["b", "c"], vectors, given=[("b", "a")], seed=seed) == [("a", "c")]
 
 
-def test_of_too_many_texts_some_are_drawn_and_chunks_change_nothing(monkeypatch):
+def test_mine_stratified_samples_left_texts_and_chunks_change_nothing(monkeypatch):
     texts = [f"t{i}" for i in range(40)]
     vectors = dict(zip(texts, circle(40), strict=True))
     whole = {frozenset(pair) for pair in mined(texts, texts, vectors)}
@@ -103,7 +103,7 @@ def test_of_too_many_texts_some_are_drawn_and_chunks_change_nothing(monkeypatch)
     assert mined([], texts, vectors) == mined(texts, texts, vectors, count=0) == []
 
 
-def test_the_slope_of_the_calibration_decides_the_bins():
+def test_mine_stratified_bins_depend_on_the_calibration():
     flat = Calibration("sigmoid", 1e-3, 0.0)  # the teacher knows nothing: all in the two middle bins
     vectors = {f"t{i}": v for i, v in enumerate(circle(50).tolist())}
     found = mined(["t0"], list(vectors), vectors, calibration=flat)

@@ -1,3 +1,5 @@
+"""load_teacher and fingerprints: what changes them, and refused models."""
+
 from __future__ import annotations
 
 import json
@@ -17,7 +19,7 @@ def fingerprint(folder, **settings) -> str:
 
 
 @pytest.mark.scenario("C5")
-def test_fingerprint_changes_with_each_input_of_the_numbers(make_bi_encoder):
+def test_fingerprint_changes_with_everything_that_affects_outputs(make_bi_encoder):
     plain = make_bi_encoder()
     prints = {
         "plain": fingerprint(plain),
@@ -31,7 +33,7 @@ def test_fingerprint_changes_with_each_input_of_the_numbers(make_bi_encoder):
     assert len(set(prints.values())) == len(prints), prints
 
 
-def test_vectors_that_are_cut_are_another_teacher_s(make_bi_encoder, tmp_path):
+def test_truncate_dim_changes_the_fingerprint(make_bi_encoder, tmp_path):
     folder = shutil.copytree(make_bi_encoder(), tmp_path / "cut")
     before = load_teacher(folder, device="cpu")
     settings = json.loads((folder / "config_sentence_transformers.json").read_text())
@@ -42,7 +44,7 @@ def test_vectors_that_are_cut_are_another_teacher_s(make_bi_encoder, tmp_path):
     assert before.describe().keys() == cut.describe().keys() - {"truncate_dim"}
 
 
-def test_static_embeddings_are_teachers_too(tmp_path):
+def test_load_teacher_loads_static_embeddings(tmp_path):
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import StaticEmbedding
     from tiny import build_tokenizer
@@ -56,7 +58,7 @@ def test_static_embeddings_are_teachers_too(tmp_path):
         assert teacher.fingerprint == load_teacher(tmp_path, device="cpu").fingerprint
 
 
-def test_fingerprint_does_not_change_with_what_the_numbers_do_not_depend_on(make_bi_encoder, tmp_path):
+def test_fingerprint_ignores_what_does_not_affect_outputs(make_bi_encoder, tmp_path):
     import shutil
 
     plain = make_bi_encoder()
@@ -78,7 +80,7 @@ def test_describe_is_json_and_gives_the_fingerprint(make_bi_encoder):
     assert (described["kind"], described["dtype"], described["max_length"]) == ("bi_encoder", "float32", 32)
 
 
-def test_fingerprint_leaves_out_only_the_name():
+def test_fingerprint_of_ignores_only_the_name():
     assert fingerprint_of({"name": "a", "kind": "x"}) == fingerprint_of({"kind": "x", "name": "b"})
     assert fingerprint_of({"name": "a", "kind": "x"}) != fingerprint_of({"name": "a", "kind": "y"})
     assert canonical({"b": 1, "a": "é"}) == canonical({"a": "é", "b": 1})
@@ -118,7 +120,7 @@ def test_unknown_kind_and_dtype_name_what_is_allowed(make_bi_encoder):
 
 @pytest.mark.parametrize("content", [{}, {"config.json": "{}"}, {"config.json": "{"}, {"modules.json": "[]"}])
 @pytest.mark.parametrize("kind", ["bi_encoder", "cross_encoder"])
-def test_folder_that_is_no_model_gives_one_sentence(tmp_path, content, kind):
+def test_load_teacher_refuses_other_folders_with_one_sentence(tmp_path, content, kind):
     for name, text in content.items():
         (tmp_path / name).write_text(text)
     with pytest.raises(ArtefactError) as caught:
@@ -130,7 +132,7 @@ def test_folder_that_is_no_model_gives_one_sentence(tmp_path, content, kind):
 
 
 @pytest.mark.scenario("X1", "X2")
-def test_pickled_weights_and_foreign_code_are_refused(make_bi_encoder, tmp_path):
+def test_load_teacher_refuses_pickled_weights_and_remote_code(make_bi_encoder, tmp_path):
     import shutil
 
     folder = shutil.copytree(make_bi_encoder(), tmp_path / "pickled")
@@ -146,12 +148,12 @@ def test_pickled_weights_and_foreign_code_are_refused(make_bi_encoder, tmp_path)
 
 
 @pytest.mark.scenario("X1")
-def test_no_pickle_is_read_even_where_the_folder_was_not_checked(make_bi_encoder, tmp_path, monkeypatch):
+def test_load_model_never_reads_a_pickle(make_bi_encoder, tmp_path, monkeypatch):
     folder = shutil.copytree(make_bi_encoder(), tmp_path / "pickled")
     checked = teacher.checked_model(str(folder))
     torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
     (folder / "model.safetensors").unlink()
     monkeypatch.setattr(teacher, "checked_model", lambda _: checked)
     monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("a pickle was read"))
-    with pytest.raises(ArtefactError, match="not hold a usable model"):
+    with pytest.raises(ArtefactError, match="without a usable model"):
         load_teacher(folder)

@@ -1,4 +1,4 @@
-"""Pairs for a new cross-encoder: which they are, and what the bi-encoder says of them."""
+"""graded_pairs: which pairs, and the bi-encoder's probabilities as labels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def teacher(make_bi_encoder):
     return load_bi_encoder(make_bi_encoder(), device="cpu")
 
 
-def test_labels_are_the_bi_encoders_probability(teacher, learnable):
+def test_graded_pairs_labels_are_the_bi_encoder_probability(teacher, learnable):
     found = graded_pairs(teacher, learnable, count=90)
 
     def cosines(pairs):
@@ -27,7 +27,7 @@ def test_labels_are_the_bi_encoders_probability(teacher, learnable):
     assert len(set(found["label"][:])) > 2, "not the labels of the pairs"
 
 
-def test_a_third_are_the_pairs_themselves_and_no_text_is_new(teacher, learnable):
+def test_graded_pairs_are_a_third_given_pairs_without_new_texts(teacher, learnable):
     given = list(zip(learnable["text1"][:], learnable["text2"][:], strict=True))
     found = graded_pairs(teacher, learnable, count=90)
     pairs = list(zip(found["text1"][:], found["text2"][:], strict=True))
@@ -40,6 +40,6 @@ def test_a_third_are_the_pairs_themselves_and_no_text_is_new(teacher, learnable)
     assert len(many) == 3000, "drawn ones take the place of those that there are too few of"
 
 
-def test_the_seed_decides(teacher, learnable):
+def test_graded_pairs_depend_on_the_seed(teacher, learnable):
     one, same, other = (graded_pairs(teacher, learnable, count=60, seed=seed).to_dict() for seed in (0, 0, 1))
     assert one == same != other

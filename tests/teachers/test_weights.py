@@ -1,4 +1,4 @@
-"""A teacher that lacks weights is refused by their names; what nothing reads may be missing, and a head that will be trained."""
+"""require_weights: missing weights are refused with their names; an unused pooler and a new head may be missing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from flipkd.teachers.teacher import load_teacher
 
 
 def without(folder, place, names):
-    """A copy of a model folder at `place` that lacks the weights that begin so."""
+    """Copy of a model folder at `place` without the weights whose names start with `names`."""
     copy = shutil.copytree(folder, place)
     weights = load_file(copy / "model.safetensors")
     kept = {name: value for name, value in weights.items() if not name.startswith(tuple(names))}
@@ -24,18 +24,18 @@ def without(folder, place, names):
 
 
 @pytest.mark.parametrize("name", ["embeddings.word_embeddings.weight", "encoder.layer.0.output.dense.bias", "e"])
-def test_a_bi_encoder_without_weights_is_refused_by_name(make_bi_encoder, tmp_path, name):
+def test_require_weights_names_missing_weights(make_bi_encoder, tmp_path, name):
     with pytest.raises(ArtefactError, match=rf"{tmp_path}/m: \d+ weights are missing, for example {name}"):
         load_teacher(without(make_bi_encoder(), tmp_path / "m", [name]))
 
 
-def test_a_pooler_that_nothing_reads_may_be_missing(make_bi_encoder, tmp_path):
+def test_unused_pooler_may_be_missing(make_bi_encoder, tmp_path):
     whole = load_teacher(make_bi_encoder(), device="cpu")
     lacking = load_teacher(without(make_bi_encoder(), tmp_path / "m", ["pooler."]), device="cpu")
     assert (whole.embed(["loan1 card2"]) == lacking.embed(["loan1 card2"])).all()
 
 
-def test_a_pooler_that_is_read_may_not(make_bi_encoder, tmp_path):
+def test_used_pooler_must_not_be_missing(make_bi_encoder, tmp_path):
     folder = without(make_bi_encoder(), tmp_path / "m", ["pooler."])
     settings = json.loads((folder / "sentence_bert_config.json").read_text())
     settings["modality_config"]["text"]["method_output_name"] = "pooler_output"
@@ -46,24 +46,25 @@ def test_a_pooler_that_is_read_may_not(make_bi_encoder, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "names, said",
+    "names, message",
     [
         (
             ["classifier.weight"],
-            r"1 weights are missing, for example classifier\.weight; it has no trained scoring head",
+            r"1 weights are missing, for example classifier\.weight; the model has no trained scoring head",
         ),
-        (["bert.pooler"], r"2 weights are missing, for example bert\.pooler\.dense\.bias; random numbers"),
-        (["bert.encoder", "classifier"], r"for example bert\.encoder\S+; random numbers"),
+        (
+            ["bert.pooler"],
+            r"2 weights are missing, for example bert\.pooler\.dense\.bias; they would be random numbers",
+        ),
+        (["bert.encoder", "classifier"], r"for example bert\.encoder\S+; they would be random numbers"),
     ],
 )
-def test_a_cross_encoder_needs_its_head_and_all_before_it(cross_encoder_folder, tmp_path, names, said):
-    with pytest.raises(ArtefactError, match=said):
+def test_cross_encoder_needs_head_and_encoder_weights(cross_encoder_folder, tmp_path, names, message):
+    with pytest.raises(ArtefactError, match=message):
         load_teacher(without(cross_encoder_folder, tmp_path / "m", names), kind="cross_encoder")
 
 
-def test_a_head_that_will_be_trained_may_be_missing_and_what_stands_before_it_not(
-    cross_encoder_folder, learnable, tmp_path
-):
+def test_new_head_may_be_missing_but_not_the_encoder(cross_encoder_folder, learnable, tmp_path):
     settings = {"kind": "cross_encoder", "num_train_epochs": 0.1, "seed": 1}
     headless = without(cross_encoder_folder, tmp_path / "headless", ["classifier"])
     finetune_teacher(headless, learnable, output_dir=tmp_path / "done", **settings)
@@ -73,7 +74,7 @@ def test_a_head_that_will_be_trained_may_be_missing_and_what_stands_before_it_no
         finetune_teacher(lacking, learnable, output_dir=tmp_path / "not", **settings)
 
 
-def test_a_head_of_three_labels_gives_way_to_one_that_is_trained(cross_encoder_folder, learnable, tmp_path):
+def test_head_of_three_labels_is_replaced(cross_encoder_folder, learnable, tmp_path):
     import torch
 
     folder = shutil.copytree(cross_encoder_folder, tmp_path / "nli")
@@ -83,7 +84,7 @@ def test_a_head_of_three_labels_gives_way_to_one_that_is_trained(cross_encoder_f
     config = json.loads((folder / "config.json").read_text())
     labels = {"id2label": {str(i): str(i) for i in range(3)}, "label2id": {str(i): i for i in range(3)}}
     (folder / "config.json").write_text(json.dumps(config | labels))
-    with pytest.raises(ArtefactError, match="gives 3 numbers per pair; a teacher must give one"):
+    with pytest.raises(ArtefactError, match="returns 3 numbers per pair; a teacher must return one"):
         load_teacher(folder, kind="cross_encoder")
     made = finetune_teacher(
         folder, learnable, output_dir=tmp_path / "done", kind="cross_encoder", num_train_epochs=0.1, seed=1

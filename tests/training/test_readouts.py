@@ -46,7 +46,7 @@ def test_choose_readouts_keeps_a_worse_teacher_only_when_forced(make_config):
     choice = choose_readouts(found, LABEL, make_config())
     assert choice.parts == ("answer", "cosine")
     assert "teacher" in choose_readouts(found, LABEL, make_config(keep_teacher=True)).parts
-    with pytest.raises(ConfigError, match="no score can hold"):
+    with pytest.raises(ConfigError, match="no combination contains"):
         choose_score({"answer": ANSWER}, LABEL, must_have=["teacher"])
 
 

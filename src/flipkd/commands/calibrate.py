@@ -12,7 +12,8 @@ import numpy as np
 
 from flipkd import __version__
 from flipkd.command_config import CalibrateConfig
-from flipkd.commands.pairs import checked_pairs, is_directed, labelled, labels_of
+from flipkd.commands.pairs import checked_pairs, is_directed, labelled
+from flipkd.data.labels import labels_of
 from flipkd.errors import ConfigError
 from flipkd.evaluate.calibration import AUTO, Calibration, fit_calibration
 from flipkd.evaluate.cascade import check_loss, fit_cascade

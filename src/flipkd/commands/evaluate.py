@@ -10,8 +10,9 @@ import numpy as np
 
 from flipkd.command_config import EvaluateConfig
 from flipkd.commands.matcher_report import write_report
-from flipkd.commands.pairs import checked_pairs, is_directed, labelled, labels_of
+from flipkd.commands.pairs import checked_pairs, is_directed, labelled
 from flipkd.commands.results import require_writable
+from flipkd.data.labels import labels_of
 from flipkd.evaluate.decisions import measure_decisions, one_decision
 from flipkd.files import write_json
 from flipkd.progress import loading

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,10 @@ from flipkd.commands.pairs import content_hash
 from flipkd.commands.tuning import fine_tuned, load_tuned
 from flipkd.config import TeachConfig
 from flipkd.data import Folds, cut_folds
-from flipkd.errors import ArtefactError
 from flipkd.teachers.store import ScoreStore
 from flipkd.teachers.teacher import VectorTeacher, fingerprint_of
 
 logger = logging.getLogger(__name__)
-FOLDS = "folds"
 MODELS = "models"  # one after the other, each only until its fold is scored
 
 
@@ -51,17 +49,6 @@ def cross_fit(config: TeachConfig, pairs: Any, folder: Path, *, teacher: Any) ->
         shutil.rmtree(member.folder, ignore_errors=True)
     shutil.rmtree(folder / MODELS, ignore_errors=True)
     return scores, {"fingerprint": store.fingerprint, **description, "stored": len(store)}
-
-
-def stored_scores(folder: Path, facts: Mapping[str, Any], left: Sequence[str], right: Sequence[str]) -> np.ndarray:
-    """Out-of-fold scores [N] of the pairs that were cross-fitted, NaN for others. Raises ArtefactError when some are lost."""
-    store = ScoreStore(folder, fingerprint=facts["fingerprint"], describe=dict(facts))
-    if len(store) != facts["stored"]:
-        raise ArtefactError(
-            f"{folder}: holds {len(store)} out-of-fold scores where {facts['stored']} were made; run the same flipkd teach "
-            "again, it computes what is missing"
-        )
-    return store.known_scores(left, right)
 
 
 class _Member:

@@ -6,12 +6,12 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from flipkd.commands.teach import StoredTeacher
 from flipkd.config import TrainConfig
 from flipkd.errors import ArtefactError, ConfigError, RefusedError
 from flipkd.files import read_json
 from flipkd.run_lock import RUN
 from flipkd.teachers.kept_teacher import KeptTeacherModel, require_saveable
+from flipkd.teachers.stored_teacher import StoredTeacher
 
 logger = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flipkd.commands.pairs import labels_of
 from flipkd.commands.results import command_line
+from flipkd.data.labels import labels_of
 from flipkd.errors import ArtefactError
 from flipkd.files import read_json, write_text
 from flipkd.report.comparison import Comparison, RunScores

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from flipkd.data import Leak, check_pairs, leaks_by_side, read_pairs, require_trainable
+from flipkd.data.labels import labels_of
 from flipkd.errors import DataError
 from flipkd.student.contract import CONTRACT, matcher_folder, read_contract
 from flipkd.text import normal_text
@@ -97,13 +98,6 @@ def _unless(leak: Leak) -> str:
         if not rows:
             return f", unless known {other} are to meet new {side} (split --by {side})"
     return ""
-
-
-def labels_of(dataset: Any) -> np.ndarray:
-    """Labels as int64 [N], -1 where unknown."""
-    if "label" not in dataset.column_names:
-        return np.full(len(dataset), -1, np.int64)
-    return np.array([-1 if label is None else label for label in dataset["label"][:]], np.int64)
 
 
 def labelled(dataset: Any, *, name: str) -> Any:

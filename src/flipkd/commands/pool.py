@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from flipkd.commands.pairs import normalised
-from flipkd.commands.teach import StoredTeacher
 from flipkd.config import MINED_BY_DEFAULT, TrainConfig
 from flipkd.data import Pool, check_pairs, read_pool
 from flipkd.errors import ConfigError, DataError
 from flipkd.evaluate.calibration import Calibration
+from flipkd.teachers.stored_teacher import StoredTeacher
 from flipkd.text import normal_text
 
 if TYPE_CHECKING:

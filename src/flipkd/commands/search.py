@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flipkd.command_config import IndexConfig, SearchConfig
-from flipkd.commands.teach import TEACHER, StoredTeacher
 from flipkd.data import read_texts
 from flipkd.errors import ArtefactError, ConfigError, ResourceError, UsageError
 from flipkd.files import MANIFEST, sha256
 from flipkd.index import Index
 from flipkd.progress import loading
 from flipkd.student.contract import CONTRACT, read_contract
+from flipkd.teachers.stored_teacher import TEACHER, StoredTeacher
 
 if TYPE_CHECKING:
     from flipkd.matcher import Matcher

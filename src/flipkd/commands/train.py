@@ -13,7 +13,7 @@ import numpy as np
 
 from flipkd import ranks
 from flipkd.commands.kept_teacher import require_keepable, teacher_to_keep
-from flipkd.commands.pairs import content_hash, labelled, labels_of, trainable_pairs, warn_of_leaks
+from flipkd.commands.pairs import content_hash, labelled, trainable_pairs, warn_of_leaks
 from flipkd.commands.pool import (
     add_mined_pairs,
     add_pool_pairs,
@@ -21,13 +21,15 @@ from flipkd.commands.pool import (
     require_vectors_for,
     unlabelled_pool,
 )
-from flipkd.commands.teach import StoredTeacher, local_model
+from flipkd.commands.teach import local_model
 from flipkd.config import TrainConfig
+from flipkd.data.labels import labels_of
 from flipkd.errors import DataError
 from flipkd.files import write_json
 from flipkd.progress import loading
 from flipkd.run_lock import locked_run
 from flipkd.teachers.preflight import preflight
+from flipkd.teachers.stored_teacher import StoredTeacher
 
 if TYPE_CHECKING:
     from flipkd.data import Pool

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from flipkd.commands.pairs import labelled, labels_of
+from flipkd.commands.pairs import labelled
 from flipkd.config import TeachConfig
+from flipkd.data.labels import labels_of
 from flipkd.errors import ConfigError, DataError
 from flipkd.evaluate.metrics import measure
 from flipkd.files import check_manifest, read_json
@@ -17,11 +18,10 @@ from flipkd.run_lock import clear
 from flipkd.teachers.ensemble import member_folder, members_of, write_members
 from flipkd.teachers.scores import ColumnTeacher
 from flipkd.teachers.store import ScoreStore
+from flipkd.teachers.stored_teacher import MODEL, STORE
 from flipkd.teachers.teacher import load_teacher
 
 logger = logging.getLogger(__name__)
-MODEL = "model"
-STORE = "store"
 PASSED_ON = (
     "loss",
     "num_train_epochs",

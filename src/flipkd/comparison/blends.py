@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from flipkd.commands.pairs import labels_of
 from flipkd.comparison.run import Run
 from flipkd.comparison.scores import SCORES_HASH, Split, read_scores, result_path, scores_path
 from flipkd.comparison.student_scores import combined
+from flipkd.data.labels import labels_of
 from flipkd.evaluate.combine import COMBINED
 from flipkd.files import read_json
 

@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from flipkd.commands.pairs import content_hash, labels_of, trainable_pairs, warn_of_leaks, warned_once
+from flipkd.commands.pairs import content_hash, trainable_pairs, warn_of_leaks, warned_once
 from flipkd.comparison.entries import Entry, entries
 from flipkd.comparison.processes import in_processes
 from flipkd.comparison.results import compute, find, settings_of
 from flipkd.comparison.run import Run
 from flipkd.comparison.summary import write_summary
 from flipkd.config import CompareConfig
+from flipkd.data.labels import labels_of
 from flipkd.errors import DataError, FlipkdError
 
 logger = logging.getLogger(__name__)

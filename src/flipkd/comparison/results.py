@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from flipkd.commands.pairs import labels_of
 from flipkd.commands.results import command_line
 from flipkd.comparison.blends import is_current
 from flipkd.comparison.measuring import peak_memory, reset_peak_memory
 from flipkd.comparison.run import Run
 from flipkd.comparison.scores import SCORES_HASH, Split, read_scores, result_path, save_scores, scores_path
+from flipkd.data.labels import labels_of
 from flipkd.evaluate.calibration import fit_calibration
 from flipkd.evaluate.combine import CHOSEN_BY, SYMMETRIC
 from flipkd.evaluate.metrics import measure

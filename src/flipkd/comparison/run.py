@@ -8,13 +8,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from flipkd.commands.pairs import content_hash, labels_of, trainable_pairs, warn_of_leaks
+from flipkd.commands.pairs import content_hash, trainable_pairs, warn_of_leaks
 from flipkd.commands.pool import pool_size, require_pool_for_ratio, unlabelled_pool
 from flipkd.commands.teach import local_model
 from flipkd.commands.train import initial_adapters_identity
 from flipkd.comparison.entries import PATHS, Entry, short_hash
 from flipkd.config import CompareConfig, TeachConfig, TrainConfig
 from flipkd.data import Pool
+from flipkd.data.labels import labels_of
 
 Placed = TypeVar("Placed", TeachConfig, TrainConfig)
 

@@ -10,7 +10,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from flipkd.commands.pairs import trainable_pairs
-from flipkd.commands.teach import StoredTeacher, teach
+from flipkd.commands.teach import teach
 from flipkd.commands.train import train
 from flipkd.commands.tuning import given_scores
 from flipkd.comparison.run import Run
@@ -23,6 +23,7 @@ from flipkd.evaluate.combine import COMBINED, TEACHER, WITH_TEACHER, weighted_su
 from flipkd.student.contract import read_contract
 from flipkd.student.loading import load_student
 from flipkd.student.model import Student
+from flipkd.teachers.stored_teacher import StoredTeacher
 from flipkd.training.run import fresh_student
 from flipkd.training.trainer import METRICS, read_totals
 

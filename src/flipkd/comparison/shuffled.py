@@ -11,10 +11,10 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from flipkd.commands.pairs import content_hash
-from flipkd.commands.teach import TEACHER, StoredTeacher
 from flipkd.comparison.entries import short_hash
 from flipkd.files import write_json
 from flipkd.teachers.store import ScoreStore
+from flipkd.teachers.stored_teacher import TEACHER, StoredTeacher
 from flipkd.teachers.teacher import fingerprint_of
 
 

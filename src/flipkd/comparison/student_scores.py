@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flipkd.commands.pairs import labels_of
 from flipkd.comparison.scores import Split
+from flipkd.data.labels import labels_of
 from flipkd.errors import ArtefactError
 from flipkd.evaluate.combine import COMBINED, SYMMETRIC, fit_weights, weighted_sum
 from flipkd.student.model import Student

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from flipkd.commands.pairs import labels_of
 from flipkd.commands.results import command_line
 from flipkd.comparison.scores import SCORES_HASH, read_scores, result_path, scores_path
 from flipkd.comparison.systems import system_called
 from flipkd.config import CompareConfig
+from flipkd.data.labels import labels_of
 from flipkd.errors import ConfigError
 from flipkd.files import write_json, write_text
 from flipkd.report.comparison import Comparison, RunScores, summary_rows

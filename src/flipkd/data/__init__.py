@@ -1,4 +1,4 @@
-"""Text pairs: read them, check them, and split them so that no text is in two parts."""
+"""Read, check and split text pairs; no text is in two parts of a split."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__ = [
     "split_pairs",
 ]
 
-_HOMES = {
+_MODULES = {
     "CheckReport": "check",
     "Folds": "folds",
     "Leak": "leakage",
@@ -51,6 +51,6 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     from importlib import import_module
 
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -1,4 +1,4 @@
-"""Pairs that already stand in columns: Parquet files, and data sets of the hub."""
+"""Readers of columnar data: Parquet files and data sets of the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from flipkd.data.lines import DECODE_LIMIT
-from flipkd.data.readers import BATCH_ROWS, Batch, Source, refuse_repeats
+from flipkd.data.readers import BATCH_ROWS, Batch, Source, refuse_duplicate_columns
 from flipkd.errors import DataError, ResourceError, shorten
 
 _PROBE_BYTES = 2 * 2**30
@@ -20,7 +20,10 @@ _NOT_DAMAGE = (pa.ArrowMemoryError, ResourceError, PermissionError)
 
 
 def open_parquet(path: Path) -> Source:
-    """A Parquet file with its page checksums verified. Raises DataError; beyond DECODE_LIMIT ResourceError."""
+    """Open a Parquet file, with page checksums verified.
+
+    Raises DataError for a damaged file, ResourceError for one that decodes to more than DECODE_LIMIT bytes.
+    """
     try:
         schema = pq.read_schema(path)
         columns = schema.names
@@ -30,7 +33,7 @@ def open_parquet(path: Path) -> Source:
         raise _damaged(path, error) from None
 
     def batches(texts: list[str], others: list[str]) -> Iterator[Batch]:
-        refuse_repeats(str(path), columns, [*texts, *others])
+        refuse_duplicate_columns(str(path), columns, [*texts, *others])
         _check_types(str(path), schema, texts, others)
         return _parquet_batches(path, schema, [*texts, *others])
 
@@ -44,20 +47,22 @@ def _parquet_batches(path: Path, schema: Any, wanted: list[str]) -> Iterator[Bat
     except _NOT_DAMAGE:
         raise
     except UnicodeDecodeError:
-        raise DataError(f"{path}: a text column holds bytes that are not UTF-8; write it anew as UTF-8") from None
+        raise DataError(
+            f"{path}: a text column contains bytes that are not UTF-8; write the file again as UTF-8"
+        ) from None
     except (pa.ArrowException, OSError) as error:
         raise _damaged(path, error) from None
 
 
 def open_hub(name: str, split: str | None) -> Source:
-    """A data set of the hub, or of its local cache. Raises DataError when it cannot be had or needs a split."""
+    """Open a data set of the hub, or of its local cache. Raises DataError if it cannot be loaded or needs a split."""
     import datasets
 
     try:
         found = datasets.load_dataset(name, split=split)
-    except Exception as error:  # many libraries raise here, each with its own tree
+    except Exception as error:  # several libraries raise here, each with its own exception classes
         raise DataError(
-            f"{name!r} is no file here and could not be loaded as a hub data set "
+            f"{name!r} is not an existing file and could not be loaded as a hub data set "
             f"({type(error).__name__}: {shorten(str(error), 200)}); a file ends in .csv, .tsv, .jsonl or .parquet; "
             "a hub data set needs the right owner/name and split, and a network or a copy in the local cache"
         ) from error
@@ -75,7 +80,7 @@ def open_hub(name: str, split: str | None) -> Source:
 
 
 def _check_types(name: str, schema: Any, texts: list[str], others: list[str]) -> None:
-    """Columns of texts must be typed as such, the others hold one plain value a row; they are parsed by value."""
+    """Raise DataError unless text columns have type string and other columns have one plain value per row."""
     for column in texts:
         kind = schema.field(column).type
         if not _is_string(_inner(kind)):
@@ -85,11 +90,11 @@ def _check_types(name: str, schema: Any, texts: list[str], others: list[str]) ->
             )
     for column in others:
         kind = schema.field(column).type
-        # A list of repeated values can be millions of times as large as the file, and is one value however it is cut.
+        # A list of repeated values can be millions of times larger than the file, and batches do not divide it.
         if pa.types.is_nested(_inner(kind)) or isinstance(kind, pa.BaseExtensionType):
             raise DataError(
-                f"{name}: column {shorten(column)} has type {shorten(str(kind))}, but a column that is used has one plain "
-                "value in each row; write it as string or number, or leave it out"
+                f"{name}: column {shorten(column)} has type {shorten(str(kind))}, but a used column must have one plain value "
+                "per row; write it as string or number, or leave it out"
             )
 
 
@@ -102,29 +107,29 @@ def _is_string(kind: Any) -> bool:
 
 
 def _record_batches(path: Path, wanted: list[str], rows: int) -> Iterator[Any]:
-    # pre_buffer would read whole row groups ahead; ours is to hold little
+    # pre_buffer would read complete row groups in advance, which takes too much memory
     with pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False) as file:
         yield from file.iter_batches(batch_size=rows, columns=wanted, use_threads=False)
 
 
 def _check_size(path: Path, schema: Any, wanted: list[str]) -> None:
-    """Decode the file once in small steps and stop when it grows beyond DECODE_LIMIT; what was decoded is let go."""
+    """Decode the file once in small batches, keep nothing, and raise ResourceError beyond DECODE_LIMIT bytes."""
     size = 0
     for batch in _record_batches(path, wanted, _probe_rows(path, schema, wanted)):
         size += sum(_decoded_bytes(column) for column in batch.columns)
         if size > DECODE_LIMIT:
             raise ResourceError(
                 f"{path}: decodes to more than {DECODE_LIMIT:,} bytes ({path.stat().st_size:,} on disk); "
-                "cut it into smaller files, unless it comes from a stranger"
+                "split it into smaller files if you trust its source"
             )
 
 
 def _probe_rows(path: Path, schema: Any, wanted: list[str]) -> int:
-    """Rows per step of the size check: no value outgrows its row group, so a step stays near _PROBE_BYTES."""
+    """Rows per batch of the size check; no value is larger than its row group, so a batch stays near _PROBE_BYTES."""
     if any(pa.types.is_dictionary(schema.field(column).type) for column in wanted):
-        return BATCH_ROWS  # a value stands once per step, and small steps would rebuild a large dictionary each time
+        return BATCH_ROWS  # each batch has each value once; small batches would rebuild a large dictionary each time
     metadata = pq.read_metadata(path)
-    # Asking a damaged footer for its column chunks would abort the process (pyarrow 26), so row groups must do.
+    # Reading column chunks from a damaged footer aborts the process (pyarrow 26), so row groups are used.
     largest = max((metadata.row_group(index).total_byte_size for index in range(metadata.num_row_groups)), default=1)
     return max(1, min(_PROBE_ROWS, _PROBE_BYTES // max(largest, 1)))
 
@@ -134,7 +139,7 @@ def _decoded_bytes(column: Any) -> int:
         return int(column.nbytes)
     counts = column.indices.value_counts()
     taken = column.dictionary.take(counts.field("values"))
-    total = 4 * len(column)  # where each text ends
+    total = 4 * len(column)  # the offset of each text
     if not (_is_string(taken.type) or pa.types.is_binary(taken.type) or pa.types.is_large_binary(taken.type)):
         return total
     return total + (pc.sum(pc.multiply(pc.binary_length(taken).cast(pa.int64()), counts.field("counts"))).as_py() or 0)
@@ -149,5 +154,5 @@ def _batched(tables: Iterator[Any], wanted: list[str]) -> Iterator[Batch]:
 
 def _damaged(path: Path, error: Exception) -> DataError:
     return DataError(
-        f"{path}: not a whole, undamaged Parquet file ({shorten(str(error), 160)}); write or copy it anew"
+        f"{path}: incomplete or damaged Parquet file ({shorten(str(error), 160)}); write or copy it again"
     )

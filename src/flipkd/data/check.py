@@ -11,6 +11,7 @@ import numpy as np
 
 from flipkd.data.columns import OTHER_ALIASES
 from flipkd.data.folding import spelling_key
+from flipkd.data.labels import labels_of
 from flipkd.errors import DataError
 from flipkd.text import is_empty
 
@@ -32,8 +33,8 @@ class CheckReport:
     warnings: list[str]
 
     def table(self) -> list[tuple[str, str]]:
-        """Counts as (words, figure), in the order in which they are read."""
-        return [(key.replace("_", " "), _shown(value)) for key, value in self.counts.items()]
+        """Return the counts as rows (description, formatted number)."""
+        return [(key.replace("_", " "), _formatted(value)) for key, value in self.counts.items()]
 
 
 def check_pairs(
@@ -44,12 +45,12 @@ def check_pairs(
     directed: bool = False,
     labels: bool = True,
 ) -> CheckReport:
-    """Count what matters for training in pairs as `read_pairs` gives them; nothing is changed or dropped.
+    """Count what matters for training in pairs from `read_pairs`; nothing is changed or removed.
 
-    `tokenizer(texts, add_special_tokens=False)["input_ids"]` adds lengths in tokens. A pair is a duplicate of another
-    when both texts agree in spelling (`spelling_key`), in either order; labels conflict where they agree as written. In
-    pairs that are `directed` (a follows from b, b need not follow from a) the order counts too. `labels` False: a lack of
-    them is no problem.
+    `tokenizer(texts, add_special_tokens=False)["input_ids"]` adds lengths in tokens. Two pairs are duplicates if both
+    texts have the same spelling (`spelling_key`), in either order; labels conflict if the texts are equal as written. For
+    `directed` pairs (a follows from b, but b may not follow from a) the order matters. With `labels` False, missing labels
+    are not a problem.
 
     Examples:
         >>> from flipkd import check_pairs, read_pairs
@@ -60,14 +61,14 @@ def check_pairs(
         48
     """
     left, right = dataset["text1"][:], dataset["text2"][:]
-    label = _labels(dataset)
+    label = labels_of(dataset)
     counts, problems, warnings = _class_counts(label)
     if not labels:
         problems = []
     elif "label" not in dataset.column_names:
         known = ", ".join(OTHER_ALIASES["label"])
-        problems = [f"it has no label column; known names: {known}; choose another with --columns label=NAME"]
-    for found in (_empty_texts(left, right), _repeats(left, right, label, directed=directed)):
+        problems = [f"no label column; known names: {known}; choose another with --columns label=NAME"]
+    for found in (_empty_texts(left, right), _duplicates(left, right, label, directed=directed)):
         counts |= found[0]
         problems += found[1]
         warnings += found[2]
@@ -81,17 +82,10 @@ def check_pairs(
 
 
 def require_trainable(report: CheckReport) -> None:
-    """Raise DataError listing every problem, unless there is none."""
+    """Raise DataError with all problems of the report, if it has any."""
     if report.problems:
         listed = "; ".join(report.problems)
         raise DataError(f"{report.name}: cannot be used: {listed}")
-
-
-def _labels(dataset: Dataset) -> np.ndarray:
-    """int64 [N], -1 where unlabelled."""
-    if "label" not in dataset.column_names:
-        return np.full(len(dataset), -1, np.int64)
-    return np.array([-1 if label is None else label for label in dataset["label"][:]], np.int64)
 
 
 def _class_counts(label: np.ndarray) -> tuple[dict[str, Any], list[str], list[str]]:
@@ -122,14 +116,14 @@ def _empty_texts(left: list[str], right: list[str]) -> tuple[dict[str, Any], lis
     empty = np.array([[is_empty(text) for text in left], [is_empty(text) for text in right]], bool)
     count = int(empty.sum())
     rows = (np.flatnonzero(empty.any(axis=0)) + 1).tolist()
-    told = (
+    message = (
         f"{count} {'text is' if count == 1 else 'texts are'} empty (row {_examples(rows)}); fill or remove these rows"
     )
-    problems = [told] if count else []
+    problems = [message] if count else []
     return {"empty_texts": count}, problems, []
 
 
-def _repeats(
+def _duplicates(
     left: list[str], right: list[str], label: np.ndarray, *, directed: bool
 ) -> tuple[dict[str, Any], list[str], list[str]]:
     numbers = partial(_pair_numbers, left, right, directed=directed)
@@ -137,28 +131,30 @@ def _repeats(
     conflicting, differing = _with_both_labels(as_written, label), _with_both_labels(same_spelling, label)
     differing = differing[~np.isin(same_spelling[differing[:, 0]], same_spelling[conflicting[:, 0]])]
     _, firsts = np.unique(same_spelling, return_index=True)
-    repeated = np.setdiff1d(np.arange(len(label)), firsts) + 1
+    duplicate_rows = np.setdiff1d(np.arange(len(label)), firsts) + 1
     identical = np.flatnonzero([spelling_key(a) == spelling_key(b) for a, b in zip(left, right, strict=True)]) + 1
     counts = {
-        "duplicate_pairs": len(repeated),
+        "duplicate_pairs": len(duplicate_rows),
         "conflicting_pairs": len(conflicting),
         "identical_sides": len(identical),
     }
     problems, warnings = [], []
     if len(conflicting):
-        exchanged = any(left[one] != left[other] for one, other in conflicting.tolist())
-        direction = "; where (a, b) may match and (b, a) not, set directed: true" if exchanged else ""
+        reversed_order = any(left[one] != left[other] for one, other in conflicting.tolist())
+        direction = "; where (a, b) may match and (b, a) not, set directed: true" if reversed_order else ""
         problems.append(
-            f"{len(conflicting)} pairs stand there with both labels (rows {_row_pairs(conflicting)}); keep one label "
-            f"each{direction}"
+            f"{len(conflicting)} pairs occur with both labels (rows {_row_pairs(conflicting)}); keep one label for "
+            f"each pair{direction}"
         )
     if len(differing):
         warnings.append(
-            f"{len(differing)} pairs have both labels and differ in case, width or spaces only (rows "
+            f"{len(differing)} pairs have both labels and differ only in case, width or spaces (rows "
             f"{_row_pairs(differing)})"
         )
-    if len(repeated):
-        warnings.append(f"{len(repeated)} rows repeat an earlier pair (row {_examples(repeated.tolist())})")
+    if len(duplicate_rows):
+        warnings.append(
+            f"{len(duplicate_rows)} rows are duplicates of an earlier pair (row {_examples(duplicate_rows.tolist())})"
+        )
     if len(identical):
         warnings.append(
             f"{len(identical)} rows have the same text on both sides (row {_examples(identical.tolist())})"
@@ -167,7 +163,7 @@ def _repeats(
 
 
 def _pair_numbers(left: list[str], right: list[str], fold: Callable[[str], str], *, directed: bool) -> np.ndarray:
-    """int64 [N]: the same for pairs whose texts agree when folded, in either order unless `directed`."""
+    """Number of each pair, int64 [N]; equal for pairs with equal folded texts, in either order unless `directed`."""
     ids: dict[str, int] = {}
     sides = np.array([[ids.setdefault(fold(text), len(ids)) for text in side] for side in (left, right)], np.int64)
     first, second = sides if directed else (sides.min(axis=0), sides.max(axis=0))
@@ -175,10 +171,10 @@ def _pair_numbers(left: list[str], right: list[str], fold: Callable[[str], str],
 
 
 def _with_both_labels(pairs: np.ndarray, label: np.ndarray) -> np.ndarray:
-    """[P, 2] row indices, in their order: of each pair with both labels the first row of either."""
+    """Row indices [P, 2], sorted: for each pair with both labels, the first row of each label."""
     first: list[dict[int, int]] = []
     for y in (0, 1):
-        rows = np.flatnonzero(label == y)[::-1]  # the first row of a pair comes last and stays
+        rows = np.flatnonzero(label == y)[::-1]  # reversed, so that the first row of a pair overwrites the others
         first.append(dict(zip(pairs[rows].tolist(), rows.tolist(), strict=True)))
     found = sorted(sorted(rows[pair] for rows in first) for pair in first[0].keys() & first[1].keys())
     return np.array(found, np.int64).reshape(-1, 2)
@@ -213,7 +209,7 @@ def _examples(rows: list[Any], *, total: int | None = None) -> str:
     return ", ".join(str(row) for row in rows[:EXAMPLES]) + (", ..." if more else "")
 
 
-def _shown(value: Any) -> str:
+def _formatted(value: Any) -> str:
     if value is None:
         return "-"
     return f"{value:.3g}" if isinstance(value, float) and abs(value) < 1 else f"{value:,}"

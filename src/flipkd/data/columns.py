@@ -1,4 +1,4 @@
-"""Which column of a file is which of ours: by name and alias, never by order."""
+"""Mapping of our column names to those of a file: by name and alias, never by order."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _SHOWN = 20
 
 
 def find_columns(present: list[str], columns: Mapping[str, str] | None, name: str) -> dict[str, str]:
-    """Our column name -> the file's, text1 and text2 first, then those of label, score and group that there are.
+    """Map our column names to the file's: text1 and text2 first, then label, score and group where they exist.
 
-    `columns` wins over the aliases, which are compared without regard to case. Raises UsageError for a name that is
-    not ours, DataError when a column is missing or two could be meant; `name` is the file's.
+    `columns` overrides the aliases, which are compared case-insensitively. `name` is the file's, for errors. Raises
+    UsageError for a key of `columns` that is not one of our names, DataError for a missing or ambiguous column.
     """
     chosen = _mapped(present, dict(columns or {}), name)
     for ours, theirs in _text_columns(present, chosen, name).items():
@@ -36,7 +36,7 @@ def find_columns(present: list[str], columns: Mapping[str, str] | None, name: st
             continue
         found = list(dict.fromkeys(column for alias in aliases for column in _named(alias, present, chosen)))
         if len(found) > 1:
-            raise DataError(f"{name}: {_listed(found)} could all be the {ours}; {_choose(ours)}")
+            raise DataError(f"{name}: ambiguous {ours} column: {_listed(found)}; {_choose(ours)}")
         if found:
             chosen[ours] = found[0]
     return {ours: chosen[ours] for ours in _OURS if ours in chosen}
@@ -45,13 +45,13 @@ def find_columns(present: list[str], columns: Mapping[str, str] | None, name: st
 def _mapped(present: list[str], columns: dict[str, str], name: str) -> dict[str, str]:
     for ours, theirs in columns.items():
         if ours not in _OURS:
-            raise UsageError(f"--columns: no column of ours is called {shorten(ours)}; {nearest(ours, _OURS)}")
+            raise UsageError(f"--columns: unknown column {shorten(ours)}; {nearest(ours, _OURS)}")
         if theirs not in present:
             raise DataError(
-                f"{name}: has no column {shorten(theirs)}, which --columns names as {ours}; it has {_listed(present)}"
+                f"{name}: has no column {shorten(theirs)}, given as {ours} in --columns; it has {_listed(present)}"
             )
         if list(columns.values()).count(theirs) > 1:
-            raise UsageError(f"--columns: {shorten(theirs)} is named twice; each of ours needs its own column")
+            raise UsageError(f"--columns: {shorten(theirs)} is given twice; use a different column for each name")
     return columns
 
 
@@ -64,18 +64,18 @@ def _text_columns(present: list[str], chosen: dict[str, str], name: str) -> dict
     }
     if not found and len(present) == 1 and (mark := next((mark for mark in ";\t|" if mark in present[0]), None)):
         raise DataError(
-            f"{name}: its header is one column, {shorten(present[0])}: the fields seem to be separated by "
-            f"{shorten(mark)}; save it with commas, or with tabs and a name that ends in .tsv"
+            f"{name}: the header has only one column, {shorten(present[0])}; the separator seems to be "
+            f"{shorten(mark)}; save the file with commas, or with tabs and the ending .tsv"
         )
     if not found:
         known = ", ".join("/".join(aliases) for aliases in TEXT_ALIASES)
         raise DataError(
-            f"{name}: the two text columns were not found; it has {_listed(present)}; known names: {known}; "
+            f"{name}: no text columns found; it has {_listed(present)}; known names: {known}; "
             f"{_choose('text1', 'text2')} (a csv or tsv file needs a header line)"
         )
     if len(found) > 1:
         both = " and ".join(_listed(list(columns), between="/") for columns in found)
-        raise DataError(f"{name}: {both} could all be the two texts; {_choose('text1', 'text2')}")
+        raise DataError(f"{name}: ambiguous text columns: {both}; {_choose('text1', 'text2')}")
     left, right = next(iter(found))
     return {"text1": left, "text2": right}
 

@@ -1,4 +1,4 @@
-"""What a file is by its first bytes, where its name says something else."""
+"""Recognition of unsupported file formats by their first bytes, whatever the file name."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from flipkd.errors import DataError
 
 PARQUET = b"PAR1"
 _SPREADSHEET = "save the sheet as csv (in Excel: File, Save as, CSV UTF-8) or as Parquet"
-_UNPACK = "unpack it and name the file that is in it"
+_UNPACK = "unpack it and use the file inside"
 _KINDS = {
     b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": f"an old Excel workbook (.xls) or another Office file; {_SPREADSHEET}",
     b"ARROW1": "an Arrow or Feather file; write it as Parquet",
@@ -21,24 +21,24 @@ _KINDS = {
     b"BZh": f"compressed with bzip2; {_UNPACK}",
     b"\xfd7zXZ\0": f"compressed with xz; {_UNPACK}",
     b"7z\xbc\xaf\x27\x1c": f"a 7-Zip archive; {_UNPACK}",
-    b"\x80\x02": "a Python pickle, which is never read, since reading it runs code; write the pairs as csv or Parquet",
-    b"\x80\x03": "a Python pickle, which is never read, since reading it runs code; write the pairs as csv or Parquet",
-    b"\x80\x04": "a Python pickle, which is never read, since reading it runs code; write the pairs as csv or Parquet",
-    b"\x80\x05": "a Python pickle, which is never read, since reading it runs code; write the pairs as csv or Parquet",
-    b"version https://git-lfs.github.com/": "a pointer of Git LFS and not the data; fetch them with git lfs pull",
+    b"\x80\x02": "a Python pickle, which is refused because loading it runs code; write the pairs as csv or Parquet",
+    b"\x80\x03": "a Python pickle, which is refused because loading it runs code; write the pairs as csv or Parquet",
+    b"\x80\x04": "a Python pickle, which is refused because loading it runs code; write the pairs as csv or Parquet",
+    b"\x80\x05": "a Python pickle, which is refused because loading it runs code; write the pairs as csv or Parquet",
+    b"version https://git-lfs.github.com/": "a Git LFS pointer, not the data; get the data with git lfs pull",
 }
 _PAGES = (b"<!doctype html", b"<html", b"<head", b"<?xml", b"<!doctype", b"<script")
 
 
 def refuse_other_format(path: Path, start: bytes) -> None:
-    """Raise DataError that names what a file is when it is no text and no Parquet; `start`: its first bytes, unpacked."""
+    """Raise DataError with the format of a file that is neither text nor Parquet; `start`: its first decompressed bytes."""
     found = next((kind for mark, kind in _KINDS.items() if start.startswith(mark)), None)
     if start.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         found = _in_zip(path)
     elif start[257:262] == b"ustar":
         found = f"a tar archive; {_UNPACK}"
     elif start.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith(_PAGES):
-        found = "a web page or XML and not the data: perhaps a page that asks to log in; fetch the file itself"
+        found = "a web page or XML, not the data (perhaps a login page); download the file itself"
     if found:
         raise DataError(f"{path}: is {found}")
 

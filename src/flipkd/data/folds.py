@@ -1,4 +1,4 @@
-"""Cut labelled pairs into folds, so that each pair can be scored by a model that was trained on the other folds."""
+"""Cross-validation folds of labelled pairs: each pair can be scored by a model trained on the other folds."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ SIDES = ("text1", "text2")
 
 @dataclass(frozen=True)
 class Folds:
-    """The fold of each row, and what no two folds share: "texts", "text1", "text2" or "pairs"."""
+    """Fold of each row, and what no two folds share (`apart_by`): "texts", "text1", "text2" or "pairs"."""
 
     number: np.ndarray
     """int [N], from 0."""
     apart_by: str
     seen: int
-    """Rows with a text that stands in another fold too; 0 when the folds are apart by texts."""
+    """Number of rows with a text that is also in another fold; 0 if `apart_by` is "texts"."""
 
 
 def cut_folds(dataset: Dataset, folds: int, *, seed: int = 0) -> Folds:
-    """Cut N labelled rows into `folds` parts of like size and class balance, apart by connected texts and groups.
+    """Split N labelled rows into `folds` folds of similar size and class balance that share no text and no group.
 
-    Where one block of connected texts is too large for that, folds are apart by the texts of one side alone, the side that
-    leaves fewer rows with a text of another fold; where that fails too, by pairs, which always stand in one fold, either
-    way round. Raises DataError when a fold or what is left without it would lack rows or a class.
+    If one connected component of texts is too large, the folds share no text of one side only: the side that leaves fewer
+    rows with a text of another fold. If that fails too, they share no pair, in either order. Raises DataError if a fold, or
+    the rows outside it, would have too few rows or only one class.
     """
     left, right = text_keys(dataset)
     label = np.array(dataset["label"][:], np.int64)
@@ -51,13 +51,13 @@ def cut_folds(dataset: Dataset, folds: int, *, seed: int = 0) -> Folds:
     if found := cut("pairs", connected_rows([pairs])):
         return found
     raise DataError(
-        f"{len(label)} labelled rows are too few for {folds} folds: each needs rows, and the rows without it both "
-        "labels; give more rows, fewer folds, or folds=0"
+        f"{len(label)} labelled rows are too few for {folds} folds: each fold needs rows, and the rows outside it both "
+        "labels; use more rows, fewer folds, or folds=0"
     )
 
 
 def _number(block: np.ndarray, label: np.ndarray, folds: int, seed: int) -> np.ndarray | None:
-    """int [N], the fold of each row; None when a fold gets too little."""
+    """Fold of each row, int [N]; None if a fold has too few rows or only one class remains outside it."""
     counts = np.bincount(block * 3 + label, minlength=(block.max() + 1) * 3).reshape(-1, 3)
     number: np.ndarray = assign_parts(counts, np.full(folds, 1 / folds), seed)[block]
     sizes = np.bincount(number, minlength=folds)
@@ -69,8 +69,8 @@ def _number(block: np.ndarray, label: np.ndarray, folds: int, seed: int) -> np.n
 
 
 def _seen(left: Sequence[Hashable], right: Sequence[Hashable], number: np.ndarray) -> int:
-    homes: dict[Hashable, set[int]] = {}
+    folds_of: dict[Hashable, set[int]] = {}
     for a, b, fold in zip(left, right, number.tolist(), strict=True):
-        homes.setdefault(a, set()).add(fold)
-        homes.setdefault(b, set()).add(fold)
-    return sum(len(homes[a]) > 1 or len(homes[b]) > 1 for a, b in zip(left, right, strict=True))
+        folds_of.setdefault(a, set()).add(fold)
+        folds_of.setdefault(b, set()).add(fold)
+    return sum(len(folds_of[a]) > 1 or len(folds_of[b]) > 1 for a, b in zip(left, right, strict=True))

@@ -1,4 +1,4 @@
-"""Cells that are not texts: labels, teacher scores and groups, each as one plain value or None."""
+"""Parsers of cells that are not texts: labels, teacher scores and groups; and the labels of a data set as an array."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-_WORDS = {
+import numpy as np
+
+_LABELS = {
     **dict.fromkeys(("yes", "y", "true", "t", "match"), 1),
     **dict.fromkeys(("no", "n", "false", "f", "no match", "no_match", "no-match", "nomatch"), 0),
 }
-# What Python, R, SQL (\N: MySQL and PostgreSQL), spreadsheets and pandas write for no value; compared without case.
+# Missing values as written by Python, R, SQL (\N: MySQL and PostgreSQL), spreadsheets and pandas; case-insensitive.
 _BLANKS = frozenset(
     {"", "nan", "+nan", "-nan", "none", "null", "nil", "na", "n/a", "<na>", "nat", "\\n", "#n/a", "#na", "#n/a n/a"}
     | {"1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan"}
@@ -21,55 +23,53 @@ _LONGEST_NUMBER = 40  # characters; a float64 written in full needs 24
 
 
 def parse_label(value: Any) -> int | None:
-    """1 for a match, 0 for none, None for an unlabelled row. Raises ValueError saying what is allowed."""
+    """Parse a label: 1 for a match, 0 for no match, None for a blank cell. Raises ValueError with the allowed values."""
     if _is_blank(value):
         return None
     if isinstance(value, str):
-        word = value.strip().casefold()
-        found = _WORDS[word] if word in _WORDS else _number(word)
+        text = value.strip().casefold()
+        label = _LABELS[text] if text in _LABELS else _number(text)
     else:
-        found = value
-    if found in (0, 1):  # also True, 1.0 and Decimal("1")
-        return int(found)
+        label = value
+    if label in (0, 1):  # also True, 1.0 and Decimal("1")
+        return int(label)
     raise ValueError(
-        "a label is 1 or 0, yes or no, true or false, match or no match; a cell left blank (or NA, null, \\N and the "
+        "a label is 1 or 0, yes or no, true or false, match or no match; a blank cell (or NA, null, \\N and the "
         "like) means unlabelled"
     )
 
 
 def parse_score(value: Any) -> float | None:
-    """A finite teacher score, None where the cell is blank. Raises ValueError saying what is allowed."""
+    """Parse a finite teacher score; None for a blank cell. Raises ValueError with the allowed values."""
     if _is_blank(value):
         return None
     score = None if isinstance(value, bool) else _number(value)
     if score is None or not math.isfinite(score):
         raise ValueError(
-            "a score is a finite number with a point, such as 0.83 (or a comma, where semicolons separate fields); a cell "
-            "left blank means no score"
+            "a score is a finite number with a decimal point, such as 0.83 (or a comma, if semicolons separate fields); a "
+            "blank cell means no score"
         )
     return score
 
 
 def parse_group(value: Any) -> str | None:
-    """The name of a row's group, None where the cell is blank. Raises ValueError saying what is allowed."""
+    """Parse the name of a group; None for a blank cell. Raises ValueError with the allowed values."""
     if _is_blank(value):
         return None
-    if isinstance(value, float) and value.is_integer():  # a column of whole numbers with gaps arrives as float
+    if isinstance(value, float) and value.is_integer():  # a column of integers with blank cells is read as float
         return str(int(value))
     if isinstance(value, str | int) and "\0" not in str(value):
         return str(value)
-    raise ValueError(
-        "a group is a text or a whole number; a cell left blank (or NA, null and the like) means no group"
-    )
+    raise ValueError("a group is a text or an integer; a blank cell (or NA, null and the like) means no group")
 
 
 def with_point(value: Any) -> Any:
-    """A number that is written with a decimal comma with a point instead; anything else as it is."""
+    """Replace a decimal comma by a point; any other value is returned unchanged."""
     return value.replace(",", ".") if isinstance(value, str) and _DECIMAL_COMMA.fullmatch(value.strip()) else value
 
 
 def _number(value: Any) -> float | None:
-    """The value as a float; None where it is no number, or is written as no table writes one."""
+    """The value as a float; None if it is not a number, or is written as only Python writes one (1_000)."""
     if isinstance(value, str) and ("_" in value or len(value) > _LONGEST_NUMBER):
         return None
     try:
@@ -85,3 +85,10 @@ def _is_blank(value: Any) -> bool:
 
 
 PARSERS: dict[str, Callable[[Any], Any]] = {"label": parse_label, "score": parse_score, "group": parse_group}
+
+
+def labels_of(dataset: Any) -> np.ndarray:
+    """Labels as int64 [N], -1 where a row is unlabelled."""
+    if "label" not in dataset.column_names:
+        return np.full(len(dataset), -1, np.int64)
+    return np.array([-1 if label is None else label for label in dataset["label"][:]], np.int64)

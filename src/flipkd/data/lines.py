@@ -1,4 +1,4 @@
-"""A text file as lines: UTF-8, or UTF-16 and UTF-32 with their mark, compressed or not; every fault placed."""
+"""Lines of a text file: UTF-8, or UTF-16 and UTF-32 with a byte order mark, compressed or not; errors give the line."""
 
 from __future__ import annotations
 
@@ -16,41 +16,39 @@ import pyarrow as pa
 
 from flipkd.errors import DataError, ResourceError, shorten
 
-LINE_LIMIT = (
-    128 * 2**20
-)  # bytes of one line (in UTF-16 and UTF-32 characters): room for three cells of the longest kind
-DECODE_LIMIT = 4 * 2**30  # bytes of what a compressed file holds; a file of 49 KB can hold 20 TB of repeated text
-PACKED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}  # first bytes -> compression
+LINE_LIMIT = 128 * 2**20  # bytes of one line (characters in UTF-16 and UTF-32); three cells of maximal length fit
+DECODE_LIMIT = 4 * 2**30  # bytes after decompression; a file of 49 KB can decompress to 20 TB of repeated text
+COMPRESSIONS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}  # first bytes -> compression
 _BYTE_ORDER_MARK = codecs.BOM_UTF8
 _WIDE = {
-    codecs.BOM_UTF32_LE: "UTF-32",  # before UTF-16, whose mark it begins with
+    codecs.BOM_UTF32_LE: "UTF-32",  # before UTF-16, because its mark starts with the mark of UTF-16
     codecs.BOM_UTF32_BE: "UTF-32",
     codecs.BOM_UTF16_LE: "UTF-16",
     codecs.BOM_UTF16_BE: "UTF-16",
 }
-BROKEN = (EOFError, OSError, zlib.error, pa.ArrowException)  # what reading damaged compression raises
+BROKEN = (EOFError, OSError, zlib.error, pa.ArrowException)  # exceptions of reading damaged compressed data
 _LONE_RETURN = re.compile(r"(?<=\r)(?!\n)")
 
 
 def compression_of(path: Path) -> str | None:
-    """The compression that the first bytes of a file tell of."""
+    """Detect the compression of a file by its first bytes; None if it is not compressed."""
     with open(path, "rb") as file:
         start = file.read(4)
-    return next((name for mark, name in PACKED.items() if start.startswith(mark)), None)
+    return next((name for mark, name in COMPRESSIONS.items() if start.startswith(mark)), None)
 
 
 def open_decompressed(path: Path) -> io.BufferedReader:
-    """The bytes that a file holds, behind its compression."""
-    packed = compression_of(path)
-    if packed == "gzip":
+    """Open a file and decompress it if it is compressed."""
+    compression = compression_of(path)
+    if compression == "gzip":
         return io.BufferedReader(gzip.open(path, "rb"))
-    if packed == "zstd":
+    if compression == "zstd":
         return io.BufferedReader(pa.input_stream(str(path), compression="zstd"))
     return open(path, "rb")
 
 
 def first_bytes(path: Path, count: int = 1024) -> bytes:
-    """The first bytes that a file holds. Raises DataError for damaged compression."""
+    """Read the first bytes of a file, decompressed. Raises DataError if the compressed data is damaged."""
     with open_decompressed(path) as file:
         try:
             return file.read(count)
@@ -59,55 +57,55 @@ def first_bytes(path: Path, count: int = 1024) -> bytes:
 
 
 class Lines:
-    """The lines of a text file, byte order mark dropped, line ends kept; knows where the current row began."""
+    """Iterator over the lines of a text file, without byte order mark, with line ends; tracks the start of the current row."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.row = 0
         self.start = 1
         self.number = 0
-        self.seen: list[str] = []  # of the current row
+        self.row_lines: list[str] = []  # lines of the current row
 
-    def place(self) -> str:
-        """Where the current row began, as it is written in errors."""
+    def location(self) -> str:
+        """Location of the start of the current row, for errors."""
         row = f"row {self.row}" if self.row else "header"
         return f"{self.path}: {row} (line {self.start})"
 
     def begin(self, row: int) -> None:
-        """Count what comes as this row."""
-        self.row, self.start, self.seen = row, self.number + 1, []
+        """Start a row: the next lines are part of it."""
+        self.row, self.start, self.row_lines = row, self.number + 1, []
 
     def __iter__(self) -> Iterator[str]:
-        packed = compression_of(self.path) is not None
+        compressed = compression_of(self.path) is not None
         try:
-            with open_decompressed(self.path) as handle, closing(self._parts(handle, packed)) as parts:
-                for part in parts:
+            with open_decompressed(self.path) as handle, closing(self._lines(handle, compressed)) as lines:
+                for line in lines:
                     self.number += 1
-                    self.seen.append(part)
-                    yield part
+                    self.row_lines.append(line)
+                    yield line
         except ResourceError:
             raise
         except BROKEN as error:
-            if not packed or getattr(error, "errno", None) is not None:
+            if not compressed or getattr(error, "errno", None) is not None:
                 raise
             raise _broken(self.path, error) from None
 
-    def _parts(self, handle: io.BufferedReader, packed: bool) -> Generator[str]:
+    def _lines(self, handle: io.BufferedReader, compressed: bool) -> Generator[str]:
         mark = handle.peek(4)[:4]
         wide = next((name for start, name in _WIDE.items() if mark.startswith(start)), None)
-        yield from self._wide(handle, wide) if wide else self._narrow(handle, packed)
+        yield from self._decode_wide(handle, wide) if wide else self._decode_utf8(handle, compressed)
 
-    def _narrow(self, handle: BinaryIO, packed: bool) -> Iterator[str]:
+    def _decode_utf8(self, handle: BinaryIO, compressed: bool) -> Iterator[str]:
         offset = 0
         while raw := handle.readline(LINE_LIMIT + 1):
             self._check_length(raw)
-            # A lone carriage return ends a line too, as in files of old spreadsheets.
+            # A lone carriage return also ends a line, as in files of old spreadsheets.
             yield from filter(None, _LONE_RETURN.split(self._decoded(raw, offset)))
             offset += len(raw)
-            if packed:
+            if compressed:
                 self._check_size(offset)
 
-    def _wide(self, handle: io.BufferedReader, encoding: str) -> Iterator[str]:
+    def _decode_wide(self, handle: io.BufferedReader, encoding: str) -> Iterator[str]:
         characters = 0
         try:
             with io.TextIOWrapper(handle, encoding, newline="") as text:
@@ -118,18 +116,19 @@ class Lines:
                     self._check_size(characters)
         except UnicodeError as error:
             raise DataError(
-                f"{self.place()}: its byte order mark says {encoding}, but what follows is none ({error}); save it as UTF-8"
+                f"{self.location()}: the byte order mark is that of {encoding}, but the text is not {encoding} ({error}); "
+                "save the file as UTF-8"
             ) from None
 
     def _check_length(self, line: bytes | str) -> None:
         if len(line) > LINE_LIMIT:
-            raise DataError(f"{self.place()}: the line is longer than {LINE_LIMIT:,} bytes; are its ends lost?")
+            raise DataError(f"{self.location()}: the line is longer than {LINE_LIMIT:,} bytes; are line ends missing?")
 
     def _check_size(self, size: int) -> None:
         if size > DECODE_LIMIT:
             raise ResourceError(
-                f"{self.path}: unpacks to more than {DECODE_LIMIT:,} bytes ({self.path.stat().st_size:,} on disk); "
-                "cut it into smaller files, unless it comes from a stranger"
+                f"{self.path}: decompresses to more than {DECODE_LIMIT:,} bytes ({self.path.stat().st_size:,} on disk); "
+                "split it into smaller files if you trust its source"
             )
 
     def _decoded(self, raw: bytes, offset: int) -> str:
@@ -138,14 +137,14 @@ class Lines:
             return raw[skipped:].decode("utf-8")
         except UnicodeDecodeError as error:
             byte = raw[skipped + error.start]
-            place = f"byte offset {offset + skipped + error.start} (byte 0x{byte:02x})"
+            position = f"byte offset {offset + skipped + error.start} (byte 0x{byte:02x})"
             raise DataError(
-                f"{self.place()}: not UTF-8 at {place}: perhaps Windows-1252 or Latin-1, or GB18030 if it is Chinese; "
-                "convert it first, for instance with iconv -f ENCODING -t UTF-8"
+                f"{self.location()}: not UTF-8 at {position}: perhaps Windows-1252 or Latin-1, or GB18030 if it is Chinese; "
+                "convert it first, for example with iconv -f ENCODING -t UTF-8"
             ) from None
 
 
 def _broken(path: Path, error: Exception) -> DataError:
     return DataError(
-        f"{path}: its compression is damaged or cut off ({shorten(str(error), 160)}); write or copy it anew"
+        f"{path}: the compressed data is damaged or incomplete ({shorten(str(error), 160)}); write or copy it again"
     )

@@ -1,4 +1,4 @@
-"""read_pairs: any table of text pairs as a datasets.Dataset with our column names, or an error that says where."""
+"""read_pairs: read a table of text pairs as a datasets.Dataset with our column names."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ def read_pairs(
     split: str | None = None,
     only: Collection[str] | None = None,
 ) -> Dataset:
-    """Pairs of a csv, tsv, jsonl or parquet file, or of a data set of the hub, one row each, in their order.
+    """Read the pairs of a csv, tsv, jsonl or parquet file, or of a data set of the hub, in their order.
 
-    Columns: text1, text2 (string, byte for byte as written); label (int64, 1 match, 0 none, null unlabelled), score
-    (float64, a teacher's) and group (string) where the file has them. Found by name; `columns` (ours -> the file's)
-    wins. `split` is for data sets of the hub, which may also be given as `owner/name:split`. `only`: those of our
-    columns that are read at all.
-    Raises DataError naming file, row, column and value, ResourceError when it cannot be read or held in memory.
+    Columns: text1, text2 (string, byte for byte as written); label (int64, 1 match, 0 no match, null unlabelled), score
+    (float64, a teacher's) and group (string) if the file has them. They are found by name; `columns` (our name -> the
+    file's) overrides that. `split` is for data sets of the hub, which may also be given as `owner/name:split`. `only`: our
+    names of the columns to read.
+    Raises DataError with file, row, column and value, ResourceError if it cannot be read or does not fit into memory.
 
     Examples:
         >>> from flipkd import read_pairs
@@ -70,7 +70,7 @@ def read_pairs(
 
 @dataclass(frozen=True)
 class PairBlock:
-    """Consecutive rows of a file of pairs: both texts, and the columns kept beside them, as JSON can hold them."""
+    """Consecutive rows of a file of pairs: both texts, and the other requested columns as JSON values."""
 
     left: list[str]
     right: list[str]
@@ -80,9 +80,9 @@ class PairBlock:
 def read_blocks(
     path: str | Path, *, columns: Mapping[str, str] | None = None, keep: Collection[str] = ()
 ) -> Iterator[PairBlock]:
-    """The texts of a file of pairs in their order, some rows at a time, so that a file of any size can be read.
+    """Iterate over the texts of a file of pairs in blocks of rows, so that a file of any size can be read.
 
-    `keep` are columns by the file's names. Raises DataError as `read_pairs` does, and for a name that the file lacks.
+    `keep`: further columns, by the file's names. Raises DataError as `read_pairs` does, and for a missing column.
     """
     with readable(path):
         source = open_source(path)
@@ -95,8 +95,8 @@ def read_blocks(
         for batch in source.batches(texts, others):
             found = dict(zip([*texts, *others], batch.values, strict=True))
             for column in texts:
-                place = partial(location_of, source.name, batch, column)
-                as_array(checked(found[column], place), pa.string(), place)
+                location = partial(location_of, source.name, batch, column)
+                as_array(checked(found[column], location), pa.string(), location)
             rows += len(batch.values[0])
             kept = {name: [*map(plain, found[name])] for name in keep}
             yield PairBlock(found[texts[0]], found[texts[1]], kept)
@@ -112,18 +112,18 @@ def _table(source: Source, wanted: dict[str, str]) -> Any:
     parsers = PARSERS | (WITH_COMMA if source.decimal_comma else {})
     for batch in source.batches(texts, others):
         for (name, column), values in zip(wanted.items(), batch.values, strict=True):
-            place = partial(location_of, source.name, batch, column)
-            parsed = checked(values, place) if name in TEXTS else _parsed(values, parsers[name], place)
-            array = as_array(parsed, schema.field(name).type, place)
+            location = partial(location_of, source.name, batch, column)
+            parsed = checked(values, location) if name in TEXTS else _parsed(values, parsers[name], location)
+            array = as_array(parsed, schema.field(name).type, location)
             chunks[name].extend(array.chunks if isinstance(array, pa.ChunkedArray) else [array])
     return pa.table([pa.chunked_array(chunks[field.name], field.type) for field in schema], schema=schema)
 
 
-def _parsed(values: list[Any], parse: Callable[[Any], Any], place: Callable[[int], str]) -> list[Any]:
+def _parsed(values: list[Any], parse: Callable[[Any], Any], location: Callable[[int], str]) -> list[Any]:
     parsed = []
     for index, value in enumerate(values):
         try:
             parsed.append(parse(value))
         except ValueError as error:
-            raise DataError(f"{place(index)}: got {shorten(value)}; {error}") from None
+            raise DataError(f"{location(index)}: got {shorten(value)}; {error}") from None
     return parsed

@@ -1,4 +1,4 @@
-"""read_pool: texts that nobody labelled, as pairs or alone, for a teacher to grade."""
+"""read_pool: read unlabelled pairs, or single texts, for a teacher to score."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from flipkd.errors import DataError
 if TYPE_CHECKING:
     from datasets import Dataset
 
-ALONE = "text"  # the column of a file of texts alone
+TEXT = "text"  # the column of a file of single texts
 
 
 @dataclass(frozen=True)
 class Pool:
-    """Pairs without labels, or texts alone, of which pairs are still to be made."""
+    """Unlabelled pairs, or single texts (`alone`) from which pairs are made later."""
 
     dataset: Dataset
-    """text1 and text2; of texts alone both are the same text."""
+    """Columns text1 and text2; for single texts both contain the same text."""
     alone: bool
     labels: str | None
-    """The column of labels that the file has and that was not read."""
+    """Name of the label column of the file, which is not read; None if there is none."""
 
 
 def read_pool(path: str | Path, *, columns: Mapping[str, str] | None = None) -> Pool:
-    """The pairs (two text columns, as `read_pairs` finds them) or else the texts (one column `text`) of a file.
+    """Read the pairs of a file (two text columns, as in `read_pairs`), or else its texts (one column `text`).
 
-    Of `columns` (ours -> the file's) only those of the texts count, and only where the file has them.
+    Of `columns` (our name -> the file's) only text columns that the file has are used.
     Raises DataError as `read_pairs` does.
     """
     with readable(path):
@@ -46,9 +46,9 @@ def read_pool(path: str | Path, *, columns: Mapping[str, str] | None = None) -> 
             find_columns(source.columns, chosen, source.name)
             column = None
         except DataError as error:
-            column = next((name for name in source.columns if name.strip().casefold() == ALONE), None)
+            column = next((name for name in source.columns if name.strip().casefold() == TEXT), None)
             if column is None:
-                raise DataError(f"{error}; or give texts alone, in one column called {ALONE}") from None
+                raise DataError(f"{error}; or give single texts in one column called {TEXT}") from None
     if column is None:
         return Pool(read_pairs(path, columns=chosen, only=TEXTS), alone=False, labels=labels)
     from datasets import Dataset

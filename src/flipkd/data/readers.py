@@ -1,4 +1,4 @@
-"""Rows in batches, whatever they are read from; and JSON lines, row by row, with every fault placed."""
+"""Source, an input that is read in batches of rows; and the reader of JSON lines, whose errors give the row."""
 
 from __future__ import annotations
 
@@ -22,52 +22,52 @@ BATCH_ROWS = 1024
 
 @dataclass(frozen=True)
 class Batch:
-    """Consecutive rows: one list of values per column asked for, the first row's number, the lines they start on."""
+    """Consecutive rows: one list of values per requested column, the number of the first row, the first line of each row."""
 
     values: list[list[Any]]
     first_row: int
     lines: list[int]
 
-    def place(self, index: int) -> str:
-        """Where a row of this batch stands, as it is written in errors."""
+    def location(self, index: int) -> str:
+        """Location of a row of this batch, for errors."""
         line = f" (line {self.lines[index]})" if self.lines else ""
         return f"row {self.first_row + index}{line}"
 
 
 @dataclass(frozen=True)
 class Source:
-    """A file or data set whose column names are known and whose rows are read when asked: `batches(texts, others)`.
+    """A file or data set with known column names; `batches(texts, others)` reads its rows.
 
-    A batch has the columns of texts first, which must be of that type where columns have types, then the others.
+    A batch has the text columns first, then the others. Text columns of typed formats must have type string.
     """
 
     name: str
     columns: list[str]
     batches: Callable[[list[str], list[str]], Iterator[Batch]]
-    empty: str  # what to say when there is no row
-    decimal_comma: bool = False  # whether numbers may have a comma for a point, as where semicolons separate fields
+    empty: str  # error message if there are no rows
+    decimal_comma: bool = False  # numbers may have a decimal comma, because semicolons separate the fields
 
 
 @cache
 def log_once(message: str) -> None:
-    """Log how a file is read, once however often it is."""
+    """Log a warning once per process, even if the file is read several times."""
     logger.warning("%s", message)
 
 
-def refuse_repeats(name: str, columns: list[str], used: list[str]) -> None:
-    """Raise DataError when two columns share a name that is used, since either could be meant."""
+def refuse_duplicate_columns(name: str, columns: list[str], used: list[str]) -> None:
+    """Raise DataError if a used column name occurs more than once."""
     for column, times in Counter(columns).items():
         if times > 1 and column in used:
-            raise DataError(f"{name}: the column {shorten(column)} stands there {times} times; rename all but one")
+            raise DataError(f"{name}: duplicate column name {shorten(column)} ({times} times); rename all but one")
 
 
 def open_json_lines(path: Path) -> Source:
-    """A file with one JSON object per line. Raises DataError at its first fault."""
+    """Open a file with one JSON object per line. Raises DataError at the first error."""
     columns: dict[str, None] = {}
     for _, record in _objects(path):
         columns.update(dict.fromkeys(record))
     if not columns:
-        raise DataError(f"{path}: holds no rows, only blank lines or empty objects")
+        raise DataError(f"{path}: contains no rows, only blank lines or empty objects")
 
     def batches(texts: list[str], others: list[str]) -> Iterator[Batch]:
         wanted = [*texts, *others]
@@ -89,46 +89,46 @@ def _objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 def _object(line: str, lines: Lines) -> dict[str, Any]:
     try:
-        record = json.loads(line, object_pairs_hook=_without_repeats)
+        record = json.loads(line, object_pairs_hook=_unique_keys)
     except RecursionError:
-        raise DataError(f"{lines.place()}: JSON nested too deeply; a row is a flat object") from None
+        raise DataError(f"{lines.location()}: JSON nested too deeply; a row is a flat object") from None
     except json.JSONDecodeError as error:
-        cut = "" if line.endswith("\n") else "; it is the last line, so the file may be cut off"
-        raise DataError(f"{lines.place()}: not JSON at character {error.pos + 1}: {error.msg}{cut}") from None
-    except _RepeatedKeyError as error:
-        raise DataError(f"{lines.place()}: the key {shorten(error.args[0])} stands twice in one object") from None
+        hint = "" if line.endswith("\n") else "; it is the last line, so the file may be incomplete"
+        raise DataError(f"{lines.location()}: not JSON at character {error.pos + 1}: {error.msg}{hint}") from None
+    except _DuplicateKeyError as error:
+        raise DataError(f"{lines.location()}: duplicate key {shorten(error.args[0])} in one object") from None
     except ValueError:
-        # Python refuses integers of more than 4,300 digits.
-        raise DataError(f"{lines.place()}: a number has too many digits to be read") from None
+        # Python does not parse integers of more than 4,300 digits.
+        raise DataError(f"{lines.location()}: a number has too many digits") from None
     if not isinstance(record, dict):
         raise DataError(
-            f"{lines.place()}: a JSON {type(record).__name__} where an object is expected: one object per line, "
+            f"{lines.location()}: expected one JSON object per line, got a {type(record).__name__}; write "
             'such as {"text1": "...", "text2": "...", "label": 1}'
         )
     return record
 
 
-class _RepeatedKeyError(Exception):
+class _DuplicateKeyError(Exception):
     pass
 
 
-def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     record: dict[str, Any] = {}
     for name, value in pairs:
         if name in record:
-            raise _RepeatedKeyError(name)
+            raise _DuplicateKeyError(name)
         record[name] = value
     return record
 
 
 def batched(rows: Iterator[tuple[int, list[Any]]]) -> Iterator[Batch]:
-    """(Line, values of the columns) of each row as batches of BATCH_ROWS."""
-    first_row, lines, held = 1, [], []
+    """Group rows (line number, values of the columns) into batches of BATCH_ROWS."""
+    first_row, lines, rows_of_batch = 1, [], []
     for line, values in rows:
         lines.append(line)
-        held.append(values)
-        if len(held) == BATCH_ROWS:
-            yield Batch([list(column) for column in zip(*held, strict=True)], first_row, lines)
-            first_row, lines, held = first_row + len(held), [], []
-    if held:
-        yield Batch([list(column) for column in zip(*held, strict=True)], first_row, lines)
+        rows_of_batch.append(values)
+        if len(rows_of_batch) == BATCH_ROWS:
+            yield Batch([list(column) for column in zip(*rows_of_batch, strict=True)], first_row, lines)
+            first_row, lines, rows_of_batch = first_row + len(rows_of_batch), [], []
+    if rows_of_batch:
+        yield Batch([list(column) for column in zip(*rows_of_batch, strict=True)], first_row, lines)

@@ -1,4 +1,4 @@
-"""Split of pairs into train, validation and test, so that no text, or no text of one side, is in two of them."""
+"""Split of pairs into train, validation and test; no text, or no text of one side, is in two parts."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 
 BY = ("text1", "text2", "group")
-_SMALL_BLOCK = 0.05  # of the rows: such blocks can be put anywhere
-MIN_ROWS_OF_SHARE = 0.5  # a part that gets less of the rows asked for than this is a failure
+_SMALL_BLOCK = 0.05  # share of the rows; blocks up to this size fit into any part
+MIN_ROWS_OF_SHARE = 0.5  # a part with a smaller share of its requested rows is an error
 
 
 def split_pairs(
@@ -26,11 +26,10 @@ def split_pairs(
 ) -> DatasetDict:
     """Split into train, validation and test by connected components of shared texts (and of `group` if given).
 
-    With `by`, only equal values of "text1", "text2" or "group" keep rows together (a row without a group counts by its
-    text1), so that texts of the other column may be in two parts. Texts are equal when their words agree (`word_key`).
-    `validation` and `test` are shares of the rows; a share of 0 leaves that part out. Rows keep their order; the same seed
-    gives the same split.
-    Raises UsageError for impossible shares or another `by`, DataError when shared texts tie too many rows together.
+    With `by`, only equal values of "text1", "text2" or "group" keep rows together (a row without a group uses its text1),
+    so texts of the other column may be in two parts. Texts are equal if their `word_key` is equal. `validation` and `test`
+    are shares of the rows; a share of 0 omits that part. Rows keep their order; the same seed gives the same split.
+    Raises UsageError for invalid shares or another `by`, DataError if shared texts connect too many rows.
 
     Examples:
         >>> from flipkd import read_pairs, split_pairs
@@ -42,11 +41,11 @@ def split_pairs(
     from datasets import DatasetDict
 
     if not (validation >= 0 and test >= 0 and validation + test < 1):
-        raise UsageError(f"validation={validation}, test={test}: shares are 0 or more and together less than 1")
+        raise UsageError(f"validation={validation}, test={test}: shares must be 0 or more, and their sum below 1")
     shares = {"train": 1 - validation - test, "validation": validation, "test": test}
     shares = {part: share for part, share in shares.items() if share > 0}
     if by not in (None, *BY):
-        raise UsageError(f"by={by!r}: rows are cut by {', '.join(BY)}, or without `by` so that no text is shared")
+        raise UsageError(f"by={by!r}: must be one of {', '.join(BY)}, or omitted so that no text is shared")
     if not len(dataset):
         raise DataError("there are no rows to split")
     component = _blocks(dataset, by)
@@ -58,7 +57,7 @@ def split_pairs(
 
 
 def _blocks(dataset: Dataset, by: str | None) -> np.ndarray:
-    """int [N]: rows with the same number stay on one side."""
+    """Block number of each row, int [N]; the rows of a block are in the same part."""
     if by is None:
         return components(dataset)
     left = [("text", word_key(text)) for text in dataset["text2" if by == "text2" else "text1"][:]]
@@ -69,13 +68,13 @@ def _blocks(dataset: Dataset, by: str | None) -> np.ndarray:
         keys = [text if group is None else ("group", group) for text, group in zip(left, groups, strict=True)]
     else:
         known = ", ".join(OTHER_ALIASES["group"])
-        raise DataError(f"there is no group column to cut by; known names: {known}; choose one as group")
+        raise DataError(f"no group column to split by; known names: {known}; choose one as group")
     numbers: dict[tuple[str, str], int] = {}
     return np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int64)
 
 
 def components(dataset: Dataset) -> np.ndarray:
-    """int [N]: rows with the same number share a text or a group, directly or over other rows."""
+    """Component number of each row, int [N]; equal for rows that share a text or a group, directly or through other rows."""
     columns: list[Sequence[Hashable]] = [*text_keys(dataset)]
     if "group" in dataset.column_names:
         columns.append([None if group is None else ("group", group) for group in dataset["group"][:]])
@@ -83,15 +82,15 @@ def components(dataset: Dataset) -> np.ndarray:
 
 
 def text_keys(dataset: Dataset) -> tuple[list[str], list[str]]:
-    """Left and right texts [N] as they are compared: equal when their letters and digits agree."""
+    """Keys of left and right texts [N]: equal for texts with equal letters and digits (`word_key`)."""
     left, right = ([word_key(text) for text in dataset[column][:]] for column in ("text1", "text2"))
     return left, right
 
 
 def connected_rows(columns: Sequence[Sequence[Hashable]]) -> np.ndarray:
-    """int [N]: rows with the same number have a value in common, directly or over other rows; None ties nothing.
+    """Component number of each row, int [N]; equal for rows that share a value, directly or through other rows.
 
-    columns: each [N]; a value means the same in all of them.
+    columns: each [N]; equal values in different columns connect rows too, None connects nothing.
     """
     rows = len(columns[0])
     nodes: dict[Hashable, int] = {}
@@ -107,7 +106,7 @@ def connected_rows(columns: Sequence[Sequence[Hashable]]) -> np.ndarray:
 
 
 def _class_counts(dataset: Dataset, component: np.ndarray) -> np.ndarray:
-    """[components, 3]: rows labelled 0, labelled 1, unlabelled."""
+    """Row counts [components, 3]: labelled 0, labelled 1, unlabelled."""
     labels = dataset["label"][:] if "label" in dataset.column_names else [None] * len(dataset)
     kind = np.array([2 if label is None else label for label in labels], np.int64)
     counts = np.bincount(component * 3 + kind, minlength=(component.max() + 1) * 3)
@@ -115,9 +114,9 @@ def _class_counts(dataset: Dataset, component: np.ndarray) -> np.ndarray:
 
 
 def assign_parts(counts: np.ndarray, shares: np.ndarray, seed: int) -> np.ndarray:
-    """Part of each component: largest first, each where the squared distance from the sizes asked for grows least.
+    """Assign a part to each component, largest first, to where the distance from the requested sizes grows least.
 
-    The distance is sum over parts and classes of (rows - target)^2 / target, so sizes and label balance count alike.
+    The distance is the sum over parts and classes of (rows - target)^2 / target, so sizes and label balance count equally.
     """
     targets = np.maximum(np.outer(shares, counts.sum(axis=0)), 1e-9)
     order = np.random.default_rng(seed).permutation(len(counts))
@@ -141,21 +140,21 @@ def _check_sizes(
     per_component = np.bincount(component)
     largest, count = int(per_component.max()), len(np.unique(component))
     if largest == 1:
-        raise DataError(f"{total} rows are too few to be cut into {', '.join(shares)}; give more rows")
-    asked = ", ".join(f"{part} {share:.0%}" for part, share in shares.items())
+        raise DataError(f"{total} rows are too few to be split into {', '.join(shares)}; use more rows")
+    requested = ", ".join(f"{part} {share:.0%}" for part, share in shares.items())
     raise DataError(
-        f"{total} rows cannot be cut into {asked}: tied by {by or 'shared texts'} they form {count} blocks, the largest "
-        f"of {largest} rows ({largest / total:.0%}), and a block stays on one side. {_way_on(dataset, by)}Else give more "
-        "rows, other shares, or drop the texts (or the group column) that tie the rows together"
+        f"{total} rows cannot be split into {requested}: connected by {by or 'shared texts'} they form {count} blocks, the "
+        f"largest of {largest} rows ({largest / total:.0%}), and a block is never divided. {_suggestion(dataset, by)}Else use "
+        "more rows, other shares, or remove the texts (or the group column) that connect the rows"
     )
 
 
-def _way_on(dataset: Dataset, by: str | None) -> str:
-    """Another `by` that would do, for data whose other side is shared by design."""
+def _suggestion(dataset: Dataset, by: str | None) -> str:
+    """Suggest another `by` that would succeed, for data whose other side is shared by design."""
     for side, other in (("text1", "text2"), ("text2", "text1")):
         if by is None and np.bincount(_blocks(dataset, side)).max() <= _SMALL_BLOCK * len(dataset):
             return (
-                f"If rows share their {other} by design, as questions share the entries of an FAQ, cut them by {side} "
-                f"(--by {side}): then no {side} stands on two sides. "
+                f"If rows share their {other} by design, as questions share the entries of an FAQ, split by {side} "
+                f"(--by {side}): then no {side} is in two parts. "
             )
     return ""

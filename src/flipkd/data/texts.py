@@ -1,4 +1,4 @@
-"""read_texts: one column of texts and what stands beside them, such as the questions of an FAQ with their answers."""
+"""read_texts: read one column of texts and other columns, such as the questions of an FAQ with their answers."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ ALIASES = ("text", "question", "title", "document", "sentence")
 def read_texts(
     path: str | Path, *, column: str | None = None, keep: Collection[str] = ()
 ) -> tuple[list[str], dict[str, list[Any]]]:
-    """The texts of a file in their order, byte for byte, and its columns `keep` beside them, as JSON can hold them.
+    """Read the texts of a file, in order and byte for byte, and its columns `keep` as JSON values.
 
-    `column` None is the one that is called as in ALIASES, or the only one. Raises DataError naming file, row and column
-    for a text that is empty or none, and for a column that is not there.
+    `column` None: the column with a name in ALIASES, or the only one. Raises DataError with file, row and column for an
+    empty text, a value that is not a text and a missing column.
     """
     with readable(path):
         source = open_source(path)
-        text = _found(source, column)
+        text = _text_column(source, column)
         require_columns(source, keep)
         others = [name for name in dict.fromkeys(keep) if name != text]
         texts: list[str] = []
         kept: dict[str, list[Any]] = {name: [] for name in others}
         for batch in source.batches([text], others):
-            place = partial(location_of, source.name, batch, text)
-            texts += _filled(checked(batch.values[0], place), place)
+            location = partial(location_of, source.name, batch, text)
+            texts += _not_empty(checked(batch.values[0], location), location)
             for name, values in zip(others, batch.values[1:], strict=True):
                 kept[name] += map(plain, values)
     if not texts:
@@ -42,14 +42,14 @@ def read_texts(
     return texts, kept
 
 
-def _filled(values: list[str], place: Callable[[int], str]) -> list[str]:
-    as_array(values, pa.string(), place)
+def _not_empty(values: list[str], location: Callable[[int], str]) -> list[str]:
+    as_array(values, pa.string(), location)
     if empty := [index for index, value in enumerate(values) if is_empty(value)]:
-        raise DataError(f"{place(empty[0])}: the text is empty; fill or remove it")
+        raise DataError(f"{location(empty[0])}: the text is empty; fill or remove it")
     return values
 
 
-def _found(source: Source, column: str | None) -> str:
+def _text_column(source: Source, column: str | None) -> str:
     columns = source.columns
     if column is not None:
         require_columns(source, [column])
@@ -57,7 +57,7 @@ def _found(source: Source, column: str | None) -> str:
     found = list(dict.fromkeys(present for alias in ALIASES for present in columns if present.lower() == alias))
     if len(found) == 1 or len(columns) == 1:
         return (found or columns)[0]
-    many = "several columns that could be the text" if found else "no column that is known as the text"
+    many = "several possible text columns" if found else "no known text column"
     raise DataError(
         f"{source.name}: has {many}; choose one with --column (it has {', '.join(map(shorten, columns[:20]))})"
     )

@@ -1,1 +1,1 @@
-"""What the demo brings along: a bank's customer questions, written for this project, and pairs drawn from them."""
+"""Demo data: questions of bank customers, written for this project, and labelled pairs of them."""

@@ -1,7 +1,7 @@
-"""The demo's data: questions that a retail bank's customers ask, and labelled pairs drawn from them.
+"""Demo data: questions of customers of a retail bank, and labelled pairs of them.
 
-`bank.csv` was written for this project: an intent is what the customer wants, a topic a group of intents that share
-their words (card lost, card stolen, card swallowed), which is what makes its hard negatives hard.
+`bank.csv` was written for this project. An intent is the customer's goal; a topic is a group of intents with similar
+words (card lost, card stolen, card swallowed), which give the hard negatives.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from flipkd.errors import UsageError
 
-# Shares of an intent's questions. Not 60/15/25: of 14 that leaves validation two, so one positive per intent.
+# Shares of the questions of an intent. With 60/15/25, validation would have 2 of 14, so one positive pair per intent.
 VALIDATION_SHARE = 0.2
 TEST_SHARE = 0.3
 
@@ -30,23 +30,23 @@ _Pair = tuple[_Question, _Question]
 
 
 def bank_questions() -> list[tuple[str, str]]:
-    """All questions as (intent, question), in the order of the file."""
+    """Return all questions as (intent, question), in the order of the file."""
     return [(question.intent, question.text) for question in _read()]
 
 
 def bank_pairs(
     *, train: int = 800, validation: int = 300, test: int = 500, seed: int = 0
 ) -> dict[str, list[dict[str, object]]]:
-    """Pairs for "train", "validation" and "test": rows of text1, text2, label (1 when the intent is the same, else 0).
+    """Draw pairs for "train", "validation" and "test": rows of text1, text2, label (1 for the same intent, else 0).
 
-    No text stands on two sides; every intent has questions on all sides. Half the pairs are positives; of the
-    negatives two thirds share their topic, the others do not. No pair comes twice, mirrored or not. The same seed
-    gives the same pairs. Raises UsageError when a side cannot give as many pairs as asked for.
+    No text is in two splits; every intent has questions in each split. Half of the pairs are positives; two thirds of the
+    negatives share their topic. There are no duplicate pairs, in either order. The same seed gives the same pairs. Raises
+    UsageError if a split has fewer pairs than requested.
     """
-    sides = _split(_read(), Random(seed))
-    wanted = {"train": train, "validation": validation, "test": test}
-    # A generator per side, so that asking one side for more leaves the others as they were.
-    return {side: _draw(sides[side], wanted[side], side, Random(f"{seed} {side}")) for side in wanted}
+    splits = _split(_read(), Random(seed))
+    sizes = {"train": train, "validation": validation, "test": test}
+    # Each split has its own generator, so that its size does not change the other splits.
+    return {name: _draw(splits[name], sizes[name], name, Random(f"{seed} {name}")) for name in sizes}
 
 
 def _read() -> list[_Question]:
@@ -58,18 +58,18 @@ def _split(questions: list[_Question], random: Random) -> dict[str, list[_Questi
     by_intent: dict[str, list[_Question]] = defaultdict(list)
     for question in questions:
         by_intent[question.intent].append(question)
-    sides: dict[str, list[_Question]] = {"train": [], "validation": [], "test": []}
-    for own in by_intent.values():
-        shuffled = random.sample(own, len(own))
-        first = round(VALIDATION_SHARE * len(own))
-        second = first + round(TEST_SHARE * len(own))
-        sides["validation"] += shuffled[:first]
-        sides["test"] += shuffled[first:second]
-        sides["train"] += shuffled[second:]
-    return sides
+    splits: dict[str, list[_Question]] = {"train": [], "validation": [], "test": []}
+    for group in by_intent.values():
+        shuffled = random.sample(group, len(group))
+        first = round(VALIDATION_SHARE * len(group))
+        second = first + round(TEST_SHARE * len(group))
+        splits["validation"] += shuffled[:first]
+        splits["test"] += shuffled[first:second]
+        splits["train"] += shuffled[second:]
+    return splits
 
 
-def _draw(questions: list[_Question], wanted: int, side: str, random: Random) -> list[dict[str, object]]:
+def _draw(questions: list[_Question], count: int, name: str, random: Random) -> list[dict[str, object]]:
     positives: list[_Pair] = []
     hard: list[_Pair] = []
     easy: list[_Pair] = []
@@ -78,15 +78,15 @@ def _draw(questions: list[_Question], wanted: int, side: str, random: Random) ->
         kind.append((left, right))
     kinds = (positives, hard, easy)
     largest = _largest(len(positives), len(hard), len(easy))
-    if not 0 <= wanted <= largest:
-        raise UsageError(f"{side}={wanted}: the bank gives between 0 and {largest} pairs for {side}; ask for fewer")
-    drawn = [pair for kind, count in zip(kinds, _counts(wanted), strict=True) for pair in random.sample(kind, count)]
+    if not 0 <= count <= largest:
+        raise UsageError(f"{name}={count}: the number of pairs must be between 0 and {largest}")
+    drawn = [pair for kind, size in zip(kinds, _counts(count), strict=True) for pair in random.sample(kind, size)]
     random.shuffle(drawn)
     return [_row(*random.sample(pair, 2)) for pair in drawn]
 
 
 def _counts(pairs: int) -> tuple[int, int, int]:
-    """How many of `pairs` are positives, hard negatives and easy negatives."""
+    """Numbers of positives, hard negatives and easy negatives among `pairs` pairs."""
     negatives = pairs - pairs // 2
     hard = round(2 * negatives / 3)
     return pairs // 2, hard, negatives - hard

@@ -1,4 +1,4 @@
-"""Metrics, thresholds, calibration and bootstrap: numpy in, numbers out, no models. Names load on first use."""
+"""Metrics, thresholds, calibration and bootstrap on numpy arrays, without models. Names are imported on first use."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ __all__ = [
     "weighted_sum",
 ]
 
-_FILES = {
+_MODULES = {
     "Calibration": "calibration",
     "Target": "targets",
     "Threshold": "thresholds",
@@ -56,9 +56,9 @@ _FILES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _FILES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_FILES[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
 
 
 def __dir__() -> list[str]:

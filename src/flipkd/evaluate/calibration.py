@@ -1,4 +1,4 @@
-"""From a score to P(match): one rising sigmoid, fitted on validation data, stored as plain numbers."""
+"""Calibration of scores to P(match): one increasing sigmoid, fitted on validation data, stored as plain numbers."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from flipkd.evaluate.rows import checked_rows, finite_column
 METHODS = ["temperature", "sigmoid"]
 AUTO = "auto"
 FOLDS = 5
-LEAST_SLOPE = 1e-4  # per standard deviation of the scores: all but flat, yet the order of the probabilities survives
+LEAST_SLOPE = 1e-4  # per standard deviation of the scores: almost flat, but the order of the probabilities is kept
 FLAT = 1e-3  # between the lowest and the highest probability
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """P(match) = sigmoid(slope * score + intercept), slope > 0; `asdict` gives JSON, `Calibration(**fields)` reads it.
+    """P(match) = sigmoid(slope * score + intercept), slope > 0; JSON through `asdict` and `Calibration(**fields)`.
 
     method "temperature" has the intercept 0 (Guo et al., arXiv 1706.04599), "sigmoid" is Platt's (1999).
-    Raises ConfigError for fields that are not such a sigmoid.
+    Raises ConfigError for invalid fields.
     """
 
     method: str
@@ -39,45 +39,45 @@ class Calibration:
             )
         if self.method == "temperature" and self.intercept != 0:
             raise ConfigError(
-                f"calibration by temperature has the intercept 0, got {self.intercept}; use method sigmoid"
+                f"calibration with method temperature needs intercept 0, got {self.intercept}; use method sigmoid"
             )
 
     @classmethod
     def identity(cls) -> Calibration:
-        """The plain sigmoid of the score: what holds before anything is fitted."""
+        """Return the plain sigmoid of the score, used before a fit."""
         return cls("temperature", 1.0, 0.0)
 
     def is_flat(self, scores: ArrayLike) -> bool:
-        """Whether these scores all get about the same probability."""
+        """Return whether all these scores have about the same probability."""
         return bool(np.ptp(self.apply(scores)) < FLAT)
 
     @property
     def temperature(self) -> float:
-        """What the score is divided by: 1 / slope; above 1 the raw scores were too sure."""
+        """Divisor of the score: 1 / slope; above 1 the raw scores were overconfident."""
         return 1 / self.slope
 
     def apply(self, scores: ArrayLike) -> NDArray[np.float64]:
-        """Probabilities in [0, 1], float64 [N], of scores [N]; they never fall as the score rises.
+        """Compute probabilities in [0, 1], float64 [N], of scores [N]; they never decrease with the score.
 
         Raises NumbersError for scores that are not finite.
         """
         from scipy.special import expit
 
         score = finite_column(scores, what="scores")
-        with np.errstate(over="ignore"):  # an infinite product is a sure 0 or 1
+        with np.errstate(over="ignore"):  # an infinite product gives exactly 0 or 1
             logit = self.slope * score + self.intercept
         return np.asarray(expit(logit), dtype=np.float64)
 
 
 def fit_calibration(scores: ArrayLike, labels: ArrayLike, *, method: str = "temperature") -> Calibration:
-    """The calibration with the least log loss on validation scores [N] and labels [N].
+    """Fit the calibration with the least log loss on validation scores [N] and labels [N].
 
-    "temperature" takes score 0 as even odds, which fits the difference of two logits; scores with another zero
-    (cosines, a student that leans to one answer) need "sigmoid". "auto": whichever has the lower log loss on held-out
-    folds, temperature where they are equal. Targets are Platt's (P + 1) / (P + 2) and 1 / (M + 2)
-    for P positives and M negatives instead of 1 and 0 (for the temperature that is ours): classes that a threshold
-    separates would otherwise ask for a temperature of 0. When the best slope is not above 0 (scores that do not rise
-    with the label, or by temperature on the wrong side of 0) the result is all but flat: one half, or the base rate.
+    "temperature" maps score 0 to probability 0.5, which suits the difference of two logits; scores with another zero
+    (cosines, a student biased to one answer) need "sigmoid". "auto": the method with the lower log loss on held-out
+    folds, temperature if they are equal. Targets are Platt's (P + 1) / (P + 2) and 1 / (M + 2) for P positives and
+    M negatives instead of 1 and 0 (for temperature this is our choice): for separable classes the best temperature would
+    otherwise be 0. If the best slope is not above 0 (scores do not increase with the label, or have the wrong sign for
+    temperature), the result is almost flat: 0.5, or the base rate.
     Raises DataError with fewer than 2 rows of a class, NumbersError for scores that are not finite.
     """
     _check_method(method, [*METHODS, AUTO])
@@ -88,9 +88,9 @@ def fit_calibration(scores: ArrayLike, labels: ArrayLike, *, method: str = "temp
 
 
 def _held_out_loss(score: NDArray[np.float64], label: NDArray[np.int64], method: str) -> float:
-    """Mean log loss of rows that the fit has not seen: at most FOLDS folds, both classes in each, always the same."""
+    """Mean log loss on held-out rows: at most FOLDS stratified folds, equal in every call."""
     order = np.random.default_rng(0).permutation(len(label))
-    order = order[np.argsort(label[order], kind="stable")]  # class by class, so that each is dealt out evenly
+    order = order[np.argsort(label[order], kind="stable")]  # sorted by class, so that the folds are stratified
     folds = min(FOLDS, int(np.bincount(label).min()))
     fold = np.empty(len(label), np.int64)
     fold[order] = np.arange(len(label)) % folds
@@ -118,15 +118,17 @@ def _fitted(score: NDArray[np.float64], label: NDArray[np.int64], method: str) -
 def _logistic_fit(
     score: NDArray[np.float64], target: NDArray[np.float64], *, with_intercept: bool
 ) -> tuple[float, float]:
-    """Slope and intercept that minimise the log loss against soft targets.
+    """Fit slope and intercept with the least log loss against soft targets.
 
-    scikit-learn's CalibratedClassifierCV is not used: it refuses fewer than 5 rows of each class, and its temperature
-    has no soft targets, so on separable scores it grows until the loss underflows: ten rows make it sure to 1 - 1e-15.
+    scikit-learn's CalibratedClassifierCV is not used: it needs 5 rows of each class, and its temperature has no soft
+    targets, so on separable scores the slope grows until the loss underflows: ten rows give probabilities of 1 - 1e-15.
     """
     from sklearn.linear_model import LogisticRegression
 
     rows = np.concatenate([score, score])[:, np.newaxis]
-    answers = np.repeat([1, 0], len(score))  # each row once as a match with weight t, once as none with weight 1 - t
+    answers = np.repeat(
+        [1, 0], len(score)
+    )  # each row twice: as a match with weight t, as a non-match with weight 1 - t
     model = LogisticRegression(C=np.inf, fit_intercept=with_intercept, tol=1e-8, max_iter=1000)
     model.fit(rows, answers, sample_weight=np.concatenate([target, 1 - target]))
     return float(model.coef_[0, 0]), float(model.intercept_[0])
@@ -134,4 +136,4 @@ def _logistic_fit(
 
 def _check_method(method: str, allowed: list[str]) -> None:
     if method not in allowed:
-        raise ConfigError(f"no calibration method is called {shorten(method)}; {nearest(str(method), allowed)}")
+        raise ConfigError(f"unknown calibration method {shorten(method)}; {nearest(str(method), allowed)}")

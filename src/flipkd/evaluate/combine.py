@@ -1,4 +1,4 @@
-"""Several scores of one pair as one: a weighted sum whose weights validation fits, and the choice among such sums."""
+"""Combination of several scores into one: weighted sums with weights fitted on validation, and their selection."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from flipkd.evaluate.rows import checked_rows
 Parts = tuple[str, ...]
 
 COMBINED, WITH_TEACHER = "combined", "with_teacher"
-SYMMETRIC = "_symmetric"  # behind the name of a kind of score: its mean over both orders of a pair
-PLUS = "+"  # between the names of systems whose scores are added up
-CHOSEN_BY = "average_precision"  # on validation: a threshold's luck weighs less on it than on F1
+SYMMETRIC = "_symmetric"  # suffix of the name of a score: the mean over both orders of a pair
+PLUS = "+"  # between the names of systems whose scores are summed
+CHOSEN_BY = "average_precision"  # on validation; it depends less on a lucky threshold than F1
 TEACHER = "teacher"
 OWN_SETS: tuple[Parts, ...] = (
     ("answer",),
     ("cosine",),
     ("answer", "cosine"),
-)  # of the student; a tie goes to the first
+)  # of the student; the first wins a tie
 FOLDS = 5
-RESAMPLES, WIDTH = 1000, 2 * 1.96  # of a bootstrap; of its 95 % interval, in standard errors
+RESAMPLES, WIDTH = 1000, 2 * 1.96  # of the bootstrap; width of its 95 % interval in standard errors
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The sum that was chosen, by the names of its parts, and the average precision of every candidate."""
+    """Selected sum (names and weights of its parts), and the average precision of every candidate."""
 
     parts: Parts
     weights: dict[str, float]
     precision: dict[Parts, float]
 
     def best(self, *, with_teacher: bool) -> Parts | None:
-        """The best candidate that holds a score of the student, with the teacher's beside it or without; None: no such."""
+        """Best candidate with a student score, with or without the teacher's score; None if there is none."""
         fits = [parts for parts in self.precision if (TEACHER in parts) is with_teacher and parts != (TEACHER,)]
         return max(fits, key=lambda parts: self.precision[parts], default=None)
 
@@ -47,25 +47,25 @@ class Choice:
 def choose_score(
     scores: Mapping[str, ArrayLike], labels: ArrayLike, *, must_have: Iterable[str] = (), folds: int = FOLDS
 ) -> Choice:
-    """Which of the `scores` decide, alone or summed, by average precision on these labelled rows.
+    """Choose the score, or sum of scores, with the best average precision on these labelled rows.
 
     scores: name -> [N], of `answer` and `cosine` of the student and `teacher`. Candidates: answer, cosine, both, and with
-    the teacher's score also answer + teacher and all three; the teacher alone is measured but never chosen. One score is
-    measured as it is. A sum is measured on rows that its weights were not fitted on (`folds`, always the same), or more
-    parts would win by fitting these very rows; the weights that are returned are fitted on all of them. The teacher's score
-    is taken only where the gain exceeds its standard error: a useless one gains by chance on a quarter of all samples, and
-    is then taken on 3 of 40 with 120 rows and on 1 of 52 with 400. `must_have`: names that the chosen sum must hold. With
-    fewer than 3 rows of a class no sum can be measured, and one counts as 0.
-    Raises ConfigError when no candidate holds what it must, and as `fit_weights`.
+    the teacher's score also answer + teacher and all three; the teacher alone is measured but never chosen. A sum is measured
+    on held-out folds (`folds`, equal in every call), because a sum of more parts overfits the rows of its fit; the
+    returned weights are fitted on all rows. The teacher's score is used only if the gain exceeds its standard error: a
+    useless score gains by chance in a quarter of all samples, and is then used in 3 of 40 with 120 rows and in 1 of 52
+    with 400. `must_have`: names that the chosen sum must contain. With fewer than 3 rows of a class a sum cannot be
+    measured and counts as 0.
+    Raises ConfigError if no candidate contains `must_have`, and the errors of `fit_weights`.
     """
-    wanted = set(must_have)
-    measured = {parts: _as_measured(scores, labels, parts, folds=folds) for parts in _candidates(scores)}
+    required = set(must_have)
+    measured = {parts: _measured_scores(scores, labels, parts, folds=folds) for parts in _candidates(scores)}
     precision = {
         parts: 0.0 if found is None else measure(found, labels)[CHOSEN_BY] for parts, found in measured.items()
     }
-    allowed = [parts for parts in precision if wanted <= set(parts) and parts != (TEACHER,)]
+    allowed = [parts for parts in precision if required <= set(parts) and parts != (TEACHER,)]
     if not allowed:
-        raise ConfigError(f"no score can hold {sorted(wanted)}; there are {sorted(scores)}")
+        raise ConfigError(f"no combination contains {sorted(required)}; available scores: {sorted(scores)}")
     best = max(allowed, key=lambda parts: precision[parts])
     own = max((parts for parts in allowed if TEACHER not in parts), key=lambda parts: precision[parts], default=None)
     if TEACHER in best and own is not None and not _clearly_better(measured[best], measured[own], labels):
@@ -78,22 +78,22 @@ def _candidates(scores: Mapping[str, ArrayLike]) -> list[Parts]:
     own: list[Parts] = [parts for parts in OWN_SETS if set(parts) <= scores.keys()]
     if TEACHER not in scores:
         return own
-    # Two cosines without the answer would hardly be the language model's opinion.
+    # Two cosines without the answer would hardly use the language model.
     beside = [parts for parts in own if "answer" in parts] or own
     return [*own, (TEACHER,), *((*parts, TEACHER) for parts in beside)]
 
 
-def _as_measured(
+def _measured_scores(
     scores: Mapping[str, ArrayLike], labels: ArrayLike, parts: Sequence[str], *, folds: int
 ) -> ArrayLike | None:
-    """The scores [N] that a candidate is measured by; None where it cannot be."""
+    """Scores [N] to measure a candidate; None if it cannot be measured."""
     if len(parts) == 1:
         return scores[parts[0]]
     return held_out_sums({name: scores[name] for name in parts}, labels, folds=folds)
 
 
 def _clearly_better(scores: ArrayLike | None, others: ArrayLike | None, labels: ArrayLike) -> bool:
-    """Whether average precision is ahead by more than one standard error of the difference, by a paired bootstrap."""
+    """Whether average precision is better by more than one standard error, by a paired bootstrap."""
     if scores is None or others is None:
         return False
     found = paired_bootstrap(scores, others, labels, metric=CHOSEN_BY, resamples=RESAMPLES)
@@ -103,10 +103,10 @@ def _clearly_better(scores: ArrayLike | None, others: ArrayLike | None, labels: 
 def held_out_sums(
     scores: Mapping[str, ArrayLike], labels: ArrayLike, *, folds: int = FOLDS
 ) -> NDArray[np.float64] | None:
-    """[N] log-odds of a match, each row's by weights fitted on the other folds; None with fewer than 3 rows of a class.
+    """Log-odds of a match [N] with weights fitted on the other folds; None with fewer than 3 rows of a class.
 
-    The intercept is part of it: it is what makes sums of different weights comparable. The folds have each class in equal
-    shares and are always the same for the same labels. Raises as `fit_weights`.
+    They include the intercept, which makes sums with different weights comparable. The folds are stratified and depend only
+    on the labels. Raises the errors of `fit_weights`.
     """
     from sklearn.model_selection import StratifiedKFold
 
@@ -122,9 +122,9 @@ def held_out_sums(
 
 
 def fit_weights(scores: Mapping[str, ArrayLike], labels: ArrayLike) -> dict[str, float]:
-    """Weight of each score [N] in the log-odds of a match: logistic regression on standardised columns, lightly penalised.
+    """Fit the weight of each score [N] in the log-odds of a match: regularised logistic regression on standardised scores.
 
-    The intercept is left out: it moves no order, and calibration and threshold are fitted on the sum afterwards.
+    The intercept is omitted: it does not change the order, and calibration and threshold are fitted on the sum later.
     Raises DataError with fewer than 2 rows of a class, NumbersError for scores that are not finite.
     """
     fit = _fitted(*_columns(scores, labels))
@@ -146,6 +146,6 @@ def _fitted(columns: NDArray[np.float64], label: NDArray[np.int64]) -> Any:
 
 
 def weighted_sum(scores: Mapping[str, ArrayLike], weights: Mapping[str, float]) -> NDArray[np.float64]:
-    """[N] float64: the sum of weight times score over the names in `weights`."""
+    """Compute the sum of weight times score over the names in `weights`, float64 [N]."""
     parts = [weight * np.asarray(scores[name], np.float64) for name, weight in weights.items()]
     return np.asarray(np.sum(parts, axis=0), np.float64)

@@ -1,4 +1,4 @@
-"""Is the difference real: paired bootstrap of two systems on the same pairs, Holm's correction where there are several
+"""Significance of differences: paired bootstrap of two systems on the same pairs, Holm's correction for several
 differences, Student's interval over several seeds."""
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from flipkd.errors import ConfigError, DataError, nearest, shorten
 from flipkd.evaluate.rows import checked_rows, finite_column
 
 METRICS = ["f1", "accuracy", "average_precision"]
-LEAST_RESAMPLES = 100  # below, a 2.5 % tail is a guess
-BLOCK = 2_000_000  # numbers held at once while resampling: 16 MB each
+LEAST_RESAMPLES = 100  # with fewer, a 2.5 % tail is a guess
+BLOCK = 2_000_000  # numbers in memory at once while resampling: 16 MB each
 
 
 def paired_bootstrap(
@@ -28,19 +28,19 @@ def paired_bootstrap(
     resamples: int = 10_000,
     seed: int = 0,
 ) -> dict[str, float]:
-    """Metric of system a minus that of b on the same rows, with its 95 % interval and two-sided p value.
+    """Compare system a with b on the same rows: difference of a metric, 95 % interval and two-sided p value.
 
     scores_a, scores_b: [N], or [S, N] for S seeds, whose metrics are averaged on the same resampled rows; labels: [N].
     metric: "f1" or "accuracy" (both need the two thresholds, a number or [S], fitted elsewhere) or "average_precision"
     (reads none). Returns a, b, difference, low, high (2.5 and 97.5 % percentiles), p_value and resamples.
-    p = 2 (1 + resamples on the rarer side of 0) / (1 + resamples), at most 1: it turns the percentile
-    interval round, below 0.05 where that leaves 0 out (Efron and Tibshirani, An Introduction to the Bootstrap, 1993).
-    A resample without a positive row, where F1 and AP are undefined, is left out and not counted in `resamples`.
-    Swapping a and b flips the signs. Raises DataError and NumbersError as `measure` does, ConfigError for an unknown
+    p = 2 (1 + resamples on the rarer side of 0) / (1 + resamples), at most 1: the inverse of the percentile
+    interval, below 0.05 if the interval excludes 0 (Efron and Tibshirani, An Introduction to the Bootstrap, 1993).
+    A resample without a positive row, for which F1 and AP are undefined, is ignored and not counted in `resamples`.
+    Swapping a and b changes the signs. Raises DataError and NumbersError as `measure` does, ConfigError for an unknown
     metric, a missing threshold or fewer than 100 resamples.
     """
     if metric not in METRICS:
-        raise ConfigError(f"no comparison is made by metric {shorten(metric)}; {nearest(str(metric), METRICS)}")
+        raise ConfigError(f"unknown metric {shorten(metric)}; {nearest(str(metric), METRICS)}")
     if resamples < LEAST_RESAMPLES:
         raise ConfigError(f"resamples is {resamples}, must be at least {LEAST_RESAMPLES}")
     score_a, score_b, label = _checked_systems(scores_a, scores_b, labels)
@@ -58,10 +58,10 @@ def paired_bootstrap(
 
 
 def holm(p_values: ArrayLike) -> NDArray[np.float64]:
-    """p values [m], corrected for looking at m differences: if none is real, one below 0.05 turns up 1 time in 20 at most.
+    """Correct p values [m] for m tests: if no difference is real, the chance of any value below 0.05 is at most 5 %.
 
-    The smallest is taken m times, the next m - 1 times and so on; none falls below the one before, none exceeds 1 (Holm,
-    Scandinavian Journal of Statistics 6, 1979). Raises DataError for what is no column of numbers.
+    The smallest is multiplied by m, the next by m - 1 and so on; values are then made non-decreasing and at most 1 (Holm,
+    Scandinavian Journal of Statistics 6, 1979). Raises DataError unless the input is a column of numbers.
     """
     value = finite_column(p_values, what="p values")
     order = np.argsort(value, kind="stable")
@@ -71,9 +71,9 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
 
 
 def mean_interval(values: ArrayLike, confidence: float = 0.95) -> dict[str, float]:
-    """Mean of one number per seed with its Student's t interval: mean, low, high, sd (of a sample), n.
+    """Compute the mean of one number per seed with Student's t interval: mean, low, high, sd (of a sample), n.
 
-    Raises DataError with fewer than 2 values (one seed has no spread), ConfigError for a confidence outside (0, 1).
+    Raises DataError with fewer than 2 values (one seed has no variance), ConfigError for a confidence outside (0, 1).
     """
     if not 0 < confidence < 1:
         raise ConfigError(f"confidence {confidence} is not in (0, 1)")
@@ -89,7 +89,7 @@ def mean_interval(values: ArrayLike, confidence: float = 0.95) -> dict[str, floa
 
 
 def _summary(observed: NDArray[np.float64], drawn: NDArray[np.float64]) -> dict[str, float]:
-    """Values of a and b on the rows [2] and on the resamples [R, 2] -> difference, percentile interval, p value."""
+    """Difference, percentile interval and p value from the metrics of a and b on the rows [2] and on the resamples [R, 2]."""
     differences = drawn[:, 0] - drawn[:, 1]
     low, high = np.quantile(differences, [0.025, 0.975])
     rarer = min(np.count_nonzero(differences <= 0), np.count_nonzero(differences >= 0))
@@ -107,13 +107,13 @@ def _summary(observed: NDArray[np.float64], drawn: NDArray[np.float64]) -> dict[
 def _checked_systems(
     scores_a: ArrayLike, scores_b: ArrayLike, labels: ArrayLike
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
-    """Scores of both systems as [S, N] and the labels [N], or an error."""
+    """Return the scores of both systems as [S, N] and the labels [N]. Raises DataError for other shapes."""
     systems = []
     for scores in (scores_a, scores_b):
         rows = scores if np.ndim(scores) == 2 else [scores]
         checked = [checked_rows(row, labels) for row in np.asarray(rows)]
         if not checked:
-            raise DataError("no seeds: a comparison needs the scores of at least one")
+            raise DataError("no scores: a comparison needs those of at least one seed")
         systems.append(np.stack([score for score, _ in checked]))
         label = checked[0][1]
     if systems[0].shape != systems[1].shape:
@@ -122,7 +122,7 @@ def _checked_systems(
 
 
 def _decided(score: NDArray[np.float64], threshold: ArrayLike | None, metric: str) -> NDArray[np.bool_]:
-    """Which rows match [S, N], at one threshold for all seeds or at one for each."""
+    """Decisions [S, N] with one threshold for all seeds or one per seed."""
     values = np.asarray(np.nan if threshold is None else threshold, dtype=np.float64)
     if values.shape not in [(), (len(score),)] or not np.isfinite(values).all():
         raise ConfigError(
@@ -138,9 +138,9 @@ def _drawn(
     resamples: int,
     seed: int,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """What `values` gives: on the rows, and on the resamples [R, ...], in blocks of bounded memory.
+    """Metrics on the rows [...] and on the resamples [R, ...], computed in blocks of bounded memory.
 
-    counts: how often each kind of row occurs [K]; `values` takes such counts [r, K] to metrics [r, ...].
+    counts: number of rows of each kind [K]; `values` maps such counts [r, K] to metrics [r, ...].
     """
     generator = np.random.default_rng(seed)
     n = int(counts.sum())
@@ -160,13 +160,15 @@ def _draw_outcomes(
     resamples: int,
     seed: int,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Metric of both systems, decided [S, N] each: on the rows [2], on the resamples [R, 2].
+    """Metric of both systems from their decisions [S, N]: on the rows [2], on the resamples [R, 2].
 
-    Of a row F1 and accuracy see only label and decisions: drawing the counts of such outcomes (eight for one seed)
-    replaces drawing rows.
+    F1 and accuracy depend only on label and decisions of a row, so the counts of such outcomes (eight for one seed) are
+    resampled instead of rows.
     """
     first = int(np.argmax(a != b))
-    if b.flat[first] and not a.flat[first]:  # the draws depend on the order of the outcomes: one order for both calls
+    if (
+        b.flat[first] and not a.flat[first]
+    ):  # samples depend on the order of the outcomes, so swapped systems use the same order
         observed, drawn = _draw_outcomes(b, a, label, metric=metric, resamples=resamples, seed=seed)
         return observed[::-1], drawn[:, ::-1]
     outcomes, counts = np.unique(np.vstack([label, a, b]), axis=1, return_counts=True)
@@ -180,7 +182,7 @@ def _draw_outcomes(
 def _metric_of_counts(
     times: NDArray[np.int64], label: NDArray[np.int64], decided: NDArray[np.int64], *, metric: str
 ) -> NDArray[np.float64]:
-    """Metric of both systems, averaged over seeds [R, 2], when outcome k occurs times[r, k] times.
+    """Metric of both systems, averaged over seeds [R, 2], if outcome k occurs times[r, k] times.
 
     label: [K]; decided: [2, S, K], all 0 or 1. F1 is NaN where no row is positive.
     """
@@ -196,8 +198,8 @@ def _metric_of_counts(
 
 @lru_cache(maxsize=1024)
 def _resampled_precision(scores: bytes, labels: bytes, resamples: int, seed: int) -> NDArray[np.float64]:
-    """Average precision of one system and seed [1 + R]: on the rows, then on each resample; kept, as each system is
-    compared with several others on the same resamples.
+    """Average precision of one system and seed [1 + R]: on the rows, then on each resample; cached, because each system
+    is compared with several others on the same resamples.
 
     scores, labels: the bytes of float64 [N] and int64 [N].
     """
@@ -210,16 +212,16 @@ def _resampled_precision(scores: bytes, labels: bytes, resamples: int, seed: int
 def _average_precision(
     score: NDArray[np.float64], label: NDArray[np.int64]
 ) -> Callable[[NDArray[np.int64]], NDArray[np.float64]]:
-    """How often each row counts [R, N] -> average precision [R]; equal scores enter together, as in scikit-learn."""
+    """Return a function from row counts [R, N] to average precision [R]; ties are handled as in scikit-learn."""
     order = np.argsort(-score, kind="stable")
     ends = np.flatnonzero(np.append(np.diff(score[order]) != 0, True))
-    falling = label[order]
+    sorted_label = label[order]
 
     def precision_of(times: NDArray[np.int64]) -> NDArray[np.float64]:
-        """[R] when row i counts times[r, i] times."""
+        """Average precision [R] if row i occurs times[r, i] times."""
         times = times[:, order]
         seen = times.cumsum(axis=1)[:, ends]
-        hits = (times * falling).cumsum(axis=1)[:, ends]
+        hits = (times * sorted_label).cumsum(axis=1)[:, ends]
         gained = np.diff(hits, axis=1, prepend=0)
         total = hits[:, -1]
         area = (gained * hits / np.maximum(seen, 1)).sum(axis=1) / np.maximum(total, 1)

@@ -1,4 +1,4 @@
-"""From scores to decisions: match, no match, and between them what a person should look at."""
+"""Decisions from scores: match, no match, and review (for a person) between them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ MATCH, REVIEW, NO_MATCH = "match", "review", "no_match"
 
 
 def decide(scores: ArrayLike, *, threshold: float, review_threshold: float | None = None) -> list[str]:
-    """`match` from `threshold` on, `review` from `review_threshold` on where there is one, else `no_match`; [N].
+    """Decide pairs [N]: `match` from `threshold` up, `review` from `review_threshold` up if given, else `no_match`.
 
-    Compared in float64: NumPy would round the threshold to float32, which moves it by up to half a step of the scores.
+    The comparison is in float64: NumPy would round the threshold to float32, an error of up to half a float32 step.
     """
     score = np.asarray(scores, np.float64)
     below = np.where(score >= (np.inf if review_threshold is None else review_threshold), REVIEW, NO_MATCH)
@@ -22,21 +22,21 @@ def decide(scores: ArrayLike, *, threshold: float, review_threshold: float | Non
 
 
 def one_decision(scores: ArrayLike, threshold: float) -> str:
-    """A warning where every pair is called a match, or none is; else empty. scores: [N]."""
-    called = np.asarray(scores, np.float64) >= threshold
-    if not len(called) or called.any() != called.all():
+    """Return a warning if all pairs or none are matches, else "". scores: [N]."""
+    matches = np.asarray(scores, np.float64) >= threshold
+    if not len(matches) or matches.any() != matches.all():
         return ""
     return (
-        f"{'every' if called.all() else 'no'} pair is called a match: all scores are on one side of the threshold "
-        f"{threshold:.4g} (a score, no probability)"
+        f"{'every' if matches.all() else 'no'} pair is a match: all scores are on one side of the threshold "
+        f"{threshold:.4g} (a score, not a probability)"
     )
 
 
 def review_rates(
     scores: ArrayLike, labels: ArrayLike, *, threshold: float, review_threshold: float
 ) -> dict[str, float]:
-    """`review_threshold` as given; `reviewed`: share of the pairs that go to review; `missed`: share of the matches that
-    are decided `no_match`.
+    """Compute `reviewed`, the share of pairs with decision review, and `missed`, the share of matches with decision
+    no_match; `review_threshold` is returned with them.
 
     scores, labels: [N]. Raises as `measure` does.
     """
@@ -57,7 +57,7 @@ def measure_decisions(
     review_threshold: float | None,
     probabilities: ArrayLike,
 ) -> dict[str, float]:
-    """What `measure` says, and where there is a review band what `review_rates` says of it."""
+    """Compute the metrics of `measure`, and those of `review_rates` if there is a `review_threshold`."""
     metrics = measure(scores, labels, threshold=threshold, probabilities=probabilities)
     if review_threshold is None:
         return metrics
@@ -65,7 +65,7 @@ def measure_decisions(
 
 
 def share_interval(hits: int, n: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share (JASA 1927), of which `hits` of `n` rows were seen; of no rows it is (0, 1)."""
+    """Return Wilson's 95 % interval (JASA 1927) of a share of `hits` in `n` rows; (0, 1) for no rows."""
     from scipy.stats import binomtest
 
     if n == 0:

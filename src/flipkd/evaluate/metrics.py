@@ -1,4 +1,4 @@
-"""Metrics of scores: F1, precision and recall at a threshold, ranking without one, and the error of probabilities."""
+"""Metrics of scores: F1, precision and recall at a threshold, ranking metrics, and errors of probabilities."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from flipkd.evaluate.thresholds import best_threshold
 def measure(
     scores: ArrayLike, labels: ArrayLike, *, threshold: float | None = None, probabilities: ArrayLike | None = None
 ) -> dict[str, float]:
-    """All metrics of one set of scored pairs, flat and JSON-able; computed in float64, score >= threshold is a match.
+    """Compute all metrics of scored pairs as a flat dict for JSON; in float64, score >= threshold is a match.
 
-    scores, labels, probabilities (of a match): [N]. Without a threshold the F1-best one on these very rows is used and
-    returned: honest on validation only, never on the rows that are reported. Precision and F1 are 0 when nothing is
-    predicted to match. With probabilities come brier_score, ece and log_loss. Raises DataError for labels other than
+    scores, labels, probabilities (of a match): [N]. Without a threshold, the one with the best F1 on these rows is
+    used and returned: correct on validation data, too optimistic on reported rows. Precision and F1 are 0 if no pair is
+    predicted as a match. With probabilities, brier_score, ece and log_loss are added. Raises DataError for labels other than
     0/1, unequal lengths, an empty or one-class input (AUC and AP are undefined there), NumbersError for NaN, infinity
     and probabilities outside [0, 1], ConfigError for a threshold that is not finite.
 
@@ -46,7 +46,7 @@ def measure(
 
 
 def expected_calibration_error(probabilities: ArrayLike, labels: ArrayLike, *, bins: int = 10) -> float:
-    """Mean gap between P(match) and the share of matches in equal-width bins, weighted by their rows; 0 is the best.
+    """Compute the mean gap between P(match) and the share of matches in bins of equal width, weighted by rows; 0 is best.
 
     probabilities, labels: [N]. Bins are [k / bins, (k + 1) / bins), the last one closed. Naeini, Cooper, Hauskrecht
     (AAAI 2015), in its binary form on P(match). Raises as `measure` does, but one class is enough.
@@ -57,8 +57,8 @@ def expected_calibration_error(probabilities: ArrayLike, labels: ArrayLike, *, b
     probability, label = checked_rows(probability, labels, per_class=0)
     if not len(label):
         raise DataError("no rows: a calibration error needs at least one")
-    place = np.minimum((probability * bins).astype(np.int64), bins - 1)
-    gaps = np.bincount(place, weights=probability - label)
+    index = np.minimum((probability * bins).astype(np.int64), bins - 1)
+    gaps = np.bincount(index, weights=probability - label)
     return float(np.abs(gaps).sum() / len(label))
 
 
@@ -82,7 +82,7 @@ def _probability_metrics(probabilities: ArrayLike, label: NDArray[np.int64]) -> 
     return {
         "ece": expected_calibration_error(probability, label),
         "brier_score": float(brier_score_loss(label, probability)),
-        "log_loss": float(log_loss(label, probability)),  # clipped at 2e-16: a sure error costs 36, not infinity
+        "log_loss": float(log_loss(label, probability)),  # clipped at 2e-16: a certain error costs 36, not infinity
     }
 
 
@@ -93,6 +93,6 @@ def _checked_probabilities(probabilities: ArrayLike) -> NDArray[np.float64]:
         row = int(np.argmax(outside))
         raise NumbersError(
             f"probabilities: {np.count_nonzero(outside)} of {len(outside)} are outside [0, 1], the first at index "
-            f"{row} ({shorten(float(probability[row]))}); pass scores through Calibration.apply first"
+            f"{row} ({shorten(float(probability[row]))}); convert scores with Calibration.apply first"
         )
     return probability

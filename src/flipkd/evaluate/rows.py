@@ -1,4 +1,4 @@
-"""Rows that are fit to be measured: finite scores [N], and a label of 0 or 1 for each."""
+"""Validation of rows to measure: finite scores [N] and labels [N] of 0 or 1."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from flipkd.errors import DataError, NumbersError, shorten
 def checked_rows(
     scores: ArrayLike, labels: ArrayLike, *, per_class: int = 1
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Scores as float64 [N] and labels as int64 0/1 [N], or an error.
+    """Return scores as float64 [N] and labels as int64 0/1 [N].
 
-    Raises DataError for unequal lengths, a label other than 0 or 1 (None and NaN too: drop unlabelled rows first) or
+    Raises DataError for unequal lengths, a label other than 0 or 1 (also None and NaN: remove unlabelled rows first) or
     fewer than `per_class` rows of a class, NumbersError for scores that are not finite.
     """
     score = finite_column(scores, what="scores")
@@ -26,7 +26,7 @@ def checked_rows(
         row = int(np.argmin(known))
         raise DataError(
             f"labels: {np.count_nonzero(~known)} of {len(given)} are neither 0 nor 1, the first at index {row} "
-            f"({shorten(values[row])}); drop rows without a label before measuring"
+            f"({shorten(values[row])}); remove rows without a label first"
         )
     label = given.astype(np.int64)
     n, positives = len(label), int(label.sum())
@@ -38,7 +38,7 @@ def checked_rows(
 
 
 def finite_column(values: ArrayLike, *, what: str) -> NDArray[np.float64]:
-    """Finite numbers as float64 [N]. Raises DataError for what is no such column, NumbersError for NaN or infinity."""
+    """Return finite numbers as float64 [N]. Raises DataError for other types or shapes, NumbersError for NaN or infinity."""
     try:
         column = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError):
@@ -50,6 +50,6 @@ def finite_column(values: ArrayLike, *, what: str) -> NDArray[np.float64]:
         row = int(np.argmax(wrong))
         raise NumbersError(
             f"{what}: {np.count_nonzero(wrong)} of {len(column)} are not finite, the first at index {row} "
-            f"({column[row]}); such numbers decide nothing, look for the cause in the model that gave them"
+            f"({column[row]}); look for the cause in the model that computed them"
         )
     return column

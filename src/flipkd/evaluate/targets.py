@@ -1,4 +1,4 @@
-"""What a threshold is to reach, in a user's words: `f1`, `accuracy`, `precision=0.95`, `recall=0.99`, or a score."""
+"""Target, the criterion for a threshold: `f1`, `accuracy`, `precision=0.95`, `recall=0.99`, or a score."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ NUMBER = "threshold"
 
 @dataclass(frozen=True)
 class Target:
-    """The best `metric` (f1, accuracy), a `value` of precision or recall, or the threshold `value` itself."""
+    """Criterion for a threshold: the best `metric` (f1, accuracy), a `value` of precision or recall, or a fixed `value`."""
 
     metric: str
     value: float | None = None
 
     @classmethod
     def parse(cls, text: str) -> Target:
-        """A target from words as `precision=0.95`. Raises ConfigError saying which words there are."""
+        """Parse a target such as `precision=0.95`. Raises ConfigError with the allowed targets."""
         metric, equals, number = (part.strip().casefold() for part in text.partition("="))
         if not equals and metric in METRICS:
             return cls(metric)
@@ -34,14 +34,16 @@ class Target:
             return cls(NUMBER, value)
         if value is not None and metric in RATES and 0 < value <= 1:
             return cls(metric, value)
-        meant = f"did you mean {metric}={value / 100:g}? " if value and metric in RATES and 1 < value <= 100 else ""
+        suggestion = (
+            f"did you mean {metric}={value / 100:g}? " if value and metric in RATES and 1 < value <= 100 else ""
+        )
         raise ConfigError(
-            f"{shorten(text)} is no target for a threshold; {meant}allowed: {', '.join(METRICS)}, precision=P or "
-            "recall=R with a share above 0 and at most 1, or a number: the score itself, which is no probability"
+            f"{shorten(text)} is not a target for a threshold; {suggestion}allowed: {', '.join(METRICS)}, precision=P or "
+            "recall=R with a share above 0 and at most 1, or a number (a score, not a probability)"
         )
 
     def fit(self, scores: ArrayLike, labels: ArrayLike) -> Threshold:
-        """The threshold on these rows; a number is taken as it is, with the F1 that it reaches.
+        """Fit the threshold on these rows; a fixed threshold is returned with its F1.
 
         Raises DataError with fewer than 2 rows of a class or for a precision that no threshold reaches.
         """

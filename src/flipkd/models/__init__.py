@@ -1,4 +1,4 @@
-"""Named models that packages ship, so that everything runs without a model hub: name -> local folder."""
+"""Packaged models: models contained in Python packages, available by name without a model hub."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ SOURCES = {
 
 
 def packaged_models() -> dict[str, str]:
-    """Name -> what it is and which package ships it; all of them come with the extra `flipkd[demo]`."""
+    """Return names of packaged models with their descriptions; the extra `flipkd[demo]` installs all of them."""
     return dict(SOURCES)
 
 
 def default_cache() -> Path:
-    """Where converted models are kept: `flipkd/models` in `$XDG_CACHE_HOME`, or in `~/.cache` when that is not set."""
+    """Return the folder of converted models: `flipkd/models` in `$XDG_CACHE_HOME`, or in `~/.cache` if that is not set."""
     home = os.environ.get("XDG_CACHE_HOME", "")
     return (Path(home) if Path(home).is_absolute() else Path.home() / ".cache") / "flipkd" / "models"
 
 
 def model_path(name: str, *, cache: Path | None = None, progress: bool = True) -> str:
-    """The folder of a packaged model, ready for `from_pretrained`; any other name (hub id, folder) comes back as is.
+    """Return the folder of a packaged model for `from_pretrained`; any other name (hub id, folder) is returned unchanged.
 
-    The first call may convert what the package ships into `cache` (`default_cache()`): up to a minute, 550 MB. Later
-    calls only look whether the files are there in their full sizes. `progress` shows the conversion's steps on stderr.
-    Raises ConfigError with the install line when a package is missing, ArtefactError when a package is damaged.
+    The first call may convert the packaged files into `cache` (`default_cache()`): up to a minute, 550 MB. Later calls
+    only check that the files exist with the right sizes. `progress` shows the steps of the conversion on stderr.
+    Raises ConfigError with the install command if a package is missing, ArtefactError if a package is damaged.
     """
     if name == "all-MiniLM-L6-v2":
         return str(minilm_folder())
@@ -49,7 +49,7 @@ def model_path(name: str, *, cache: Path | None = None, progress: bool = True) -
     folder = (cache or default_cache()) / name
     if not _is_complete(folder):
         write = write_gemma if name == "gemma-3-270m" else write_e5
-        with _status(name, progress=progress) as report, _alone(folder):
+        with _status(name, progress=progress) as report, _locked(folder):
             if not _is_complete(folder):  # another process may have written it while this one waited
                 with files.new_folder(folder, replace=True) as unfinished:
                     write(unfinished, report)
@@ -57,7 +57,7 @@ def model_path(name: str, *, cache: Path | None = None, progress: bool = True) -
 
 
 def _is_complete(folder: Path) -> bool:
-    # Sizes only: the manifest is written last, and the sha256 of 500 MB would cost a second at every start.
+    # Check only sizes: the manifest is written last, and the sha256 of 500 MB would take a second at every start.
     try:
         entries = files.read_json(folder / files.MANIFEST)["files"]
         return bool(entries) and all(
@@ -68,10 +68,10 @@ def _is_complete(folder: Path) -> bool:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold the lock beside `folder`, which the system frees when a process is killed; clear what a killed one left.
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold a lock file beside `folder` (released if the process is killed) and delete leftovers of killed processes.
 
-    Without it every rank of a run would convert, and the last to finish would take the files from under the others.
+    Without the lock every rank of a run would convert, and the last one would replace files that others are reading.
     """
     import fcntl
 
@@ -79,23 +79,23 @@ def _alone(folder: Path) -> Iterator[None]:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with open(folder.with_name(f".{folder.name}.lock"), "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            for left in folder.parent.glob(f"{TEMPORARY}*-{folder.name}"):
-                shutil.rmtree(left)
+            for leftover in folder.parent.glob(f"{TEMPORARY}*-{folder.name}"):
+                shutil.rmtree(leftover)
             yield
 
 
 @contextmanager
 def _status(name: str, *, progress: bool) -> Iterator[Callable[[str], None]]:
-    """A line on stderr with the step at hand and the time spent; yields what sets the step."""
+    """Show the current step and the elapsed time on stderr; yields a function that sets the step."""
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    opening = f"preparing {name} (once, about a minute)"
+    title = f"preparing {name} (once, about a minute)"
     console = Console(stderr=True)
     if progress and not console.is_terminal:
-        console.print(opening)
+        console.print(title)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     hidden = not (progress and console.is_terminal)
     with Progress(*columns, console=console, transient=True, disable=hidden) as bar:
-        task = bar.add_task(opening, total=None)
-        yield lambda step: bar.update(task, description=f"{opening}: {step}")
+        task = bar.add_task(title, total=None)
+        yield lambda step: bar.update(task, description=f"{title}: {step}")

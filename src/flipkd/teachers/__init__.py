@@ -1,1 +1,1 @@
-"""Small models that know the domain: load one, keep its scores, see whether it has anything to teach, fine-tune it."""
+"""Teachers, small models that know the domain: load, fine-tune, cache the outputs, check before training."""

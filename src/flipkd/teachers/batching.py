@@ -1,4 +1,4 @@
-"""Batches for fine-tuning a teacher: rows of like length together, so that little of a step is padding."""
+"""Batches for fine-tuning a teacher: rows of similar length together, to reduce padding."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from flipkd.batching import batches_near
 
 
 class LengthGroupedBatches(DefaultBatchSampler):  # type: ignore[misc]
-    """Shuffled batches whose rows are of like length in characters, from `seed` and the epoch alone."""
+    """Shuffled batches of rows with similar length in characters; the order depends only on `seed` and the epoch."""
 
     epoch = 0
 
@@ -22,8 +22,8 @@ class LengthGroupedBatches(DefaultBatchSampler):  # type: ignore[misc]
         self.lengths = [sum(map(len, texts)) for texts in zip(*(dataset[name][:] for name in columns), strict=True)]
 
     def __len__(self) -> int:
-        whole, rest = divmod(len(self.lengths), self.batch_size)
-        return int(whole) + (1 if rest and not self.drop_last else 0)
+        full, rest = divmod(len(self.lengths), self.batch_size)
+        return int(full) + (1 if rest and not self.drop_last else 0)
 
     def __iter__(self) -> Iterator[list[int]]:
         random = torch.Generator().manual_seed(self.seed + self.epoch)
@@ -36,7 +36,7 @@ class LengthGroupedBatches(DefaultBatchSampler):  # type: ignore[misc]
 
 
 def has_fast_bfloat16() -> bool:
-    """Whether bfloat16 is fast here: an accelerator that has it, or a processor with instructions for it."""
+    """Return whether bfloat16 is fast on this machine: hardware support of the accelerator, or of the CPU."""
     if torch.cuda.is_available():
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()

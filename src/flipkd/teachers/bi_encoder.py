@@ -1,4 +1,4 @@
-"""A SentenceTransformer as teacher: one unit vector per text, the cosine is the score."""
+"""BiEncoderTeacher, a SentenceTransformer as teacher: one unit vector per text, scores are cosines."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def load_bi_encoder(
 
 
 class BiEncoderTeacher:
-    """A VectorTeacher around a loaded SentenceTransformer; `prompt` None is the model's default prompt, "" is none."""
+    """VectorTeacher that wraps a loaded SentenceTransformer; `prompt`: None is the model's default, "" no prompt."""
 
     def __init__(self, model: Any, *, name: str, prompt: str | None = None, batch_size: int = 32) -> None:
         self.model = model
@@ -38,11 +38,11 @@ class BiEncoderTeacher:
         self.fingerprint = fingerprint_of(self._description)
 
     def describe(self) -> dict[str, Any]:
-        """What the teacher is, ready for JSON; scale "cosine"."""
+        """Return a description for JSON; scale "cosine"."""
         return dict(self._description)
 
     def embed(self, texts: Sequence[str], *, progress: bool = False) -> np.ndarray:
-        """Vectors [n, d], float32, unit length; a vector without length comes back as NaN."""
+        """Compute vectors [n, d], float32, unit length; NaN for a vector of length 0."""
         if not texts:
             return np.zeros((0, self.model.get_embedding_dimension()), dtype=np.float32)
         vectors = self.model.encode(

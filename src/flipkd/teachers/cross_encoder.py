@@ -1,4 +1,4 @@
-"""A CrossEncoder as teacher: both texts in one sequence, one raw logit per pair."""
+"""CrossEncoderTeacher, a CrossEncoder as teacher: both texts in one sequence, one logit per pair."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ def load_cross_encoder(
 
     model = load_model(CrossEncoder, name_or_path, max_length=max_length, dtype=dtype, device=device)
     if not has_scoring_head(model):
-        # transformers would put a random head on top, another one at each load.
+        # transformers would add a random head, a different one at each load.
         raise ArtefactError(
-            f"{name_or_path}: has no trained scoring head ({model.config.architectures or []}); fine-tune it as a "
+            f"{name_or_path}: no trained scoring head ({model.config.architectures or []}); fine-tune it as a "
             "cross-encoder first"
         )
     return CrossEncoderTeacher(model, name=str(name_or_path), prompt=prompt, batch_size=batch_size)
 
 
 def has_scoring_head(model: Any) -> bool:
-    """Whether what a CrossEncoder was loaded from can score pairs, and its head was not drawn at random."""
+    """Return whether the files of a loaded CrossEncoder contain a scoring head, so that it is not random."""
     names = model.config.architectures or []
     return getattr(model[0], "transformer_task", "") != "sequence-classification" or any(
         name.endswith("ForSequenceClassification") for name in names
@@ -43,15 +43,15 @@ def has_scoring_head(model: Any) -> bool:
 
 
 class CrossEncoderTeacher:
-    """A ScoreTeacher around a loaded CrossEncoder; `prompt` None is the model's default prompt, "" is none.
+    """ScoreTeacher that wraps a loaded CrossEncoder; `prompt`: None is the model's default, "" no prompt.
 
-    Scores are logits, not probabilities: a sigmoid would press all sure pairs together. Raises ArtefactError for a
+    Scores are logits, not probabilities: a sigmoid would saturate for all confident pairs. Raises ArtefactError for a
     model with more than one label.
     """
 
     def __init__(self, model: Any, *, name: str, prompt: str | None = None, batch_size: int = 32) -> None:
         if model.num_labels != 1:
-            raise ArtefactError(f"{name}: gives {model.num_labels} numbers per pair; a teacher must give one")
+            raise ArtefactError(f"{name}: returns {model.num_labels} numbers per pair; a teacher must return one")
         self.model = model
         self.prompt = default_prompt(model) if prompt is None else prompt
         self.batch_size = batch_size
@@ -59,11 +59,11 @@ class CrossEncoderTeacher:
         self.fingerprint = fingerprint_of(self._description)
 
     def describe(self) -> dict[str, Any]:
-        """What the teacher is, ready for JSON; scale "logit"."""
+        """Return a description for JSON; scale "logit"."""
         return dict(self._description)
 
     def score(self, left: Sequence[str], right: Sequence[str], *, progress: bool = False) -> np.ndarray:
-        """Raw logits [N], float32, of the pairs (left_i, right_i)."""
+        """Compute logits [N], float32, of the pairs (left_i, right_i)."""
         from torch.nn import Identity
 
         if not left:

@@ -34,7 +34,7 @@ LOSSES = {
     "cosine": "sentence_transformers.sentence_transformer.losses:CosineSimilarityLoss",
     "mnrl": "sentence_transformers.sentence_transformer.losses:MultipleNegativesRankingLoss",
 }
-# Classes that take any pair for a match and the other texts of its batch for non-matches; they read no label.
+# Losses without labels: each pair is a match, the other texts of the batch are non-matches.
 POSITIVES_ONLY = {
     "MultipleNegativesRankingLoss",
     "CachedMultipleNegativesRankingLoss",
@@ -43,7 +43,9 @@ POSITIVES_ONLY = {
     "MegaBatchMarginLoss",
 }
 KINDS = ["bi_encoder", "cross_encoder"]
-WARM_START_RATE = 10  # times the learning rate: a head drawn at random and layers that never compared two texts
+WARM_START_RATE = (
+    10  # factor of the learning rate: the head is random and the layers have not compared two texts before
+)
 
 
 def finetune_teacher(
@@ -64,19 +66,20 @@ def finetune_teacher(
     bf16: bool | None = None,
     warm_start_pairs: int = 8000,
 ) -> Path:
-    """Fine-tune a small model on `text1`, `text2`, `label` and save it, whole or not at all, to `output_dir`.
+    """Fine-tune a small model on `text1`, `text2`, `label` and save it atomically to `output_dir`.
 
-    A bi-encoder's `loss` is a row of LOSSES or `package.module:class`; one that reads no labels (POSITIVES_ONLY) trains on
-    positives, against the other texts of the batch. A cross-encoder learns by binary cross-entropy; an encoder without a
-    scoring head gets one, drawn with `seed`, and first learns what it says of `warm_start_pairs` pairs as a bi-encoder
-    (`graded_pairs`), at WARM_START_RATE times the rate. `warmup_steps` below 1 is a share of all steps. `max_length` counts
-    the tokens of one text, of both for a cross-encoder. `prompt` (None: the model's own) stands before each text, for a
-    cross-encoder before the first, and is saved with the model. `bf16` None: mixed precision where the machine has it.
-    `finetune.json` beside the model holds settings and validation metrics before and after. Raises DataError (columns, labels),
-    ConfigError (kind, loss), NumbersError (loss not finite) and what `load_teacher` and `new_folder` raise.
+    `loss` of a bi-encoder is a key of LOSSES or `package.module:class`; a loss without labels (POSITIVES_ONLY) trains on
+    positives only, with the other texts of the batch as negatives. A cross-encoder uses binary cross-entropy; an encoder
+    without a scoring head gets a random one (from `seed`) and is first trained on `warm_start_pairs` pairs with its own
+    bi-encoder probabilities as labels (`graded_pairs`), at WARM_START_RATE times the learning rate. `warmup_steps` below 1
+    is a share of all steps. `max_length` is in tokens of one text, of both texts for a cross-encoder. `prompt` (None: the
+    model's own) is put before each text, for a cross-encoder before the first, and is saved with the model. `bf16` None:
+    mixed precision if the hardware supports it. The file `finetune.json` in the folder has the settings and the validation
+    metrics before and after. Raises DataError (columns, labels), ConfigError (kind, loss), NumbersError (loss not finite)
+    and the errors of `load_teacher` and `new_folder`.
     """
     if kind not in KINDS:
-        raise ConfigError(f"no kind of teacher that can be fine-tuned is called {kind!r}; {nearest(kind, KINDS)}")
+        raise ConfigError(f"unknown kind of teacher to fine-tune: {kind!r}; {nearest(kind, KINDS)}")
     settings = {
         "kind": kind,
         "base": str(name_or_path),
@@ -95,10 +98,10 @@ def finetune_teacher(
 
 
 def _finetune(settings: dict[str, Any], dataset: Dataset, validation: Dataset | None, output_dir: Path) -> Path:
-    """Load, measure, train, save, measure what was saved."""
+    """Load, measure, train, save, and measure the saved model."""
     pairs = _pairs(dataset, "training")
     checked = None if validation is None else _pairs(validation, "validation")
-    set_seed(settings["seed"])  # before loading: a cross-encoder's new head is drawn there
+    set_seed(settings["seed"])  # before loading, which creates the random head of a cross-encoder
     with new_folder(output_dir) as folder:
         model = _load(settings)
         before = _metrics(model, checked)
@@ -107,10 +110,10 @@ def _finetune(settings: dict[str, Any], dataset: Dataset, validation: Dataset | 
         else:
             settings["warm_start_pairs"] = 0
         train_loss = _train(model, pairs, settings)
-        # Its card would quote users' texts and ask the hub for the base model.
+        # A model card would quote users' texts and request the base model from the hub.
         model.save_pretrained(str(folder), create_model_card=False)
         used = {"prompt": default_prompt(model), "max_length": model.max_seq_length, "pairs": len(pairs)}
-        # Mixed precision stays in the trained model's forward: its numbers would not be those of the stored teacher.
+        # The trained model keeps mixed precision in its forward, so its outputs differ from those of the saved model.
         after = None if checked is None else _metrics(_load({**settings, "base": folder, "prompt": None}), checked)
         write_json(
             folder / "finetune.json", {**settings, **used, "train_loss": train_loss, "before": before, "after": after}
@@ -126,8 +129,8 @@ def _warm_start(model: Any, pairs: Dataset, settings: dict[str, Any]) -> None:
 
 
 def _train(model: Any, pairs: Dataset, settings: dict[str, Any]) -> float:
-    """Train `model` in place; the mean loss of all steps."""
-    with tempfile.TemporaryDirectory() as scratch:  # the trainer wants a folder; nothing is kept there
+    """Train `model` in place and return the mean loss of all steps."""
+    with tempfile.TemporaryDirectory() as scratch:  # the trainer needs a folder; nothing is kept in it
         trainer = _trainer(model, pairs, settings, scratch)
         trainer.remove_callback(PrinterCallback)
         trainer.add_callback(_Progress())
@@ -164,13 +167,13 @@ def _metrics(model: Any, pairs: Dataset | None) -> dict[str, float] | None:
 
 
 def _trainer(model: Any, pairs: Dataset, settings: dict[str, Any], scratch: str) -> Any:
-    passed = ("num_train_epochs", "per_device_train_batch_size", "learning_rate", "warmup_steps", "seed", "bf16")
+    names = ("num_train_epochs", "per_device_train_batch_size", "learning_rate", "warmup_steps", "seed", "bf16")
     arguments: dict[str, Any] = {
-        **{name: settings[name] for name in passed},
+        **{name: settings[name] for name in names},
         "output_dir": scratch,
         "batch_sampler": LengthGroupedBatches,
-        "use_cpu": not torch.accelerator.is_available(),  # asked for before bf16 may be set
-        "prompts": default_prompt(model) or None,  # the trainer itself does not look at the model's default prompt
+        "use_cpu": not torch.accelerator.is_available(),  # bf16 is rejected without it
+        "prompts": default_prompt(model) or None,  # the trainer ignores the model's default prompt
         "save_strategy": "no",
         "logging_strategy": "no",
         "logging_nan_inf_filter": False,
@@ -198,24 +201,26 @@ def _trainer(model: Any, pairs: Dataset, settings: dict[str, Any], scratch: str)
 
 
 def _pairs(dataset: Dataset, what: str) -> Dataset:
-    """The three columns by name and in order, label as float."""
+    """Return the columns text1, text2 and label (as float). Raises DataError for missing columns or other labels."""
     missing = {"text1", "text2", "label"} - set(dataset.column_names)
     if missing:
-        raise DataError(f"the {what} pairs have no column {sorted(missing)}; there are {dataset.column_names}")
+        raise DataError(f"the {what} pairs have no column {sorted(missing)}; their columns are {dataset.column_names}")
     labels = dataset["label"][:]
-    odd = [row for row, label in enumerate(labels) if label not in (0, 1)]
-    if odd:
-        raise DataError(f"{what} row {odd[0]} has the label {labels[odd[0]]!r} ({len(odd)} such rows): must be 0 or 1")
+    invalid = [row for row, label in enumerate(labels) if label not in (0, 1)]
+    if invalid:
+        raise DataError(
+            f"{what} row {invalid[0]} has the label {labels[invalid[0]]!r} ({len(invalid)} such rows): must be 0 or 1"
+        )
     if len(set(labels)) < 2:
         raise DataError(
-            f"the {len(labels)} {what} pairs hold only the labels {sorted(set(labels))}: both 0 and 1 are needed"
+            f"the {len(labels)} {what} pairs have only the labels {sorted(set(labels))}: both 0 and 1 are needed"
         )
     columns = {"text1": dataset["text1"][:], "text2": dataset["text2"][:]}
     return Dataset.from_dict({**columns, "label": [float(label) for label in labels]})
 
 
 class _Progress(TrainerCallback):  # type: ignore[misc]
-    """Steps done and time left on stderr."""
+    """Callback with a progress bar of the training steps on stderr."""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **unused: Any) -> None:
         self.bar = progress.bar(state.max_steps, "fine-tuning", unit="step")
@@ -229,9 +234,9 @@ class _Progress(TrainerCallback):  # type: ignore[misc]
 
 class _BiEncoderTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
-        """No card is written, so nothing needs to be gathered for it."""
+        """Do nothing: no model card is written."""
 
 
 class _CrossTrainer(CrossEncoderTrainer):  # type: ignore[misc]
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
-        """No card is written, so nothing needs to be gathered for it."""
+        """Do nothing: no model card is written."""

@@ -1,4 +1,4 @@
-"""Unlabelled pairs for a teacher to grade: each left text of the training pairs with right texts that it finds close."""
+"""Mining of unlabelled pairs for a teacher to score: each left text with its nearest right texts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from flipkd.device import best_device
 
 NEIGHBOURS = 8
-LEFT_TEXTS = 2**17  # of more, as many are drawn: the search takes time in proportion
+LEFT_TEXTS = 2**17  # a random sample of this size is used if there are more: the search time is proportional
 
 
 def mine_pairs(
@@ -24,13 +24,12 @@ def mine_pairs(
     given: Iterable[tuple[str, str]] = (),
     seed: int = 0,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """At most `count` new pairs as rows of the given ones: (rows whose left text, rows whose right text is meant).
+    """Mine at most `count` new pairs; return (row numbers of the left texts, row numbers of the right texts).
 
-    left, right: N pairs; vectors [N, d] of unit length. Candidates are each left text's NEIGHBOURS nearest right texts
-    (of LEFT_TEXTS drawn ones where there are more), but neither pairs that are given, here or in `given` (either way
-    round), nor a text with itself; which of them are kept depends on nothing but `seed`. After the augmentation of
-    Thakur et al., NAACL 2021, arXiv 2010.08240, where a slow model grades mined pairs for a fast one; here it is the
-    other way round.
+    left, right: N pairs; vectors [N, d] of unit length. Candidates are the NEIGHBOURS nearest right texts of each left
+    text (of at most LEFT_TEXTS left texts, sampled), except the given pairs and those in `given` (in either order), and a
+    text with itself. `seed` alone decides which candidates are kept. Based on Thakur et al., NAACL 2021, arXiv 2010.08240,
+    where a slow model labels mined pairs for a fast one; here a fast model labels them for a slow one.
     """
     from sentence_transformers.util import semantic_search
 
@@ -56,7 +55,7 @@ def mine_pairs(
 
 
 def first_rows(texts: Sequence[str]) -> NDArray[np.int64]:
-    """The row at which each text stands first, in the order of rows."""
+    """Row number of the first occurrence of each distinct text, in the order of rows."""
     first: dict[str, int] = {}
     for row, text in enumerate(texts):
         first.setdefault(text, row)

@@ -1,4 +1,4 @@
-"""Has the teacher anything to teach? Teacher against the student on validation pairs, before its training."""
+"""Preflight check: compare teacher and student on validation pairs before the student is trained."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 from flipkd.errors import DataError, NumbersError
 from flipkd.evaluate.metrics import measure
 
-# Below these numbers a difference between teacher and student is mostly chance.
+# With fewer pairs a difference between teacher and student is mostly chance.
 FEWEST_PAIRS, FEWEST_PER_CLASS = 100, 20
-FEWEST_FOR_METRICS = 2  # of each class, as thresholds need
+FEWEST_FOR_METRICS = 2  # of each class, the minimum for a threshold
 LEAST_AUC, LEAST_AP_GAIN = 0.55, 0.05
-# A score this near to the lowest or highest one, as a share of the range, counts as saturated.
+# A score is saturated if its distance from the lowest or highest score is at most this share of the range.
 SATURATED_WITHIN, MOST_SATURATED = 1e-3, 0.5
 KEPT = ("f1", "average_precision", "roc_auc")
 
@@ -25,11 +25,11 @@ def preflight(
     student_scores: Sequence[float] | np.ndarray,
     labels: Sequence[int | None] | np.ndarray,
 ) -> dict[str, Any]:
-    """What teacher and student know about the same validation pairs, and warnings in plain words.
+    """Measure teacher and student on the same validation pairs; the report has metrics and warnings.
 
-    All arguments are [N]; a label of None or NaN is unknown and its pair is left out. F1 is at the best threshold on
-    these pairs, so it flatters both alike. Metrics are None where they are not defined. `agreement` is the Spearman
-    rank correlation of the two. Raises DataError (lengths), NumbersError (scores that are not finite).
+    All arguments are [N]; pairs whose label is None or NaN are ignored. F1 uses the best threshold on these pairs, so it is
+    too high for both. Undefined metrics are None. `agreement` is the Spearman rank correlation of the two scores. Raises
+    DataError (lengths), NumbersError (scores that are not finite).
     """
     truth = np.array(labels, dtype=np.float64)
     known = ~np.isnan(truth)
@@ -52,7 +52,9 @@ def preflight(
 def _checked(scores: Sequence[float] | np.ndarray, truth: np.ndarray, who: str) -> np.ndarray:
     values = np.asarray(scores, dtype=np.float64)
     if values.shape != truth.shape or values.ndim != 1:
-        raise DataError(f"{who} scores have shape {values.shape}, labels {truth.shape}: must be one number per pair")
+        raise DataError(
+            f"{who} scores have shape {values.shape}, labels {truth.shape}; both must be [N], one number per pair"
+        )
     bad = np.flatnonzero(~np.isfinite(values))
     if len(bad):
         raise NumbersError(
@@ -62,7 +64,7 @@ def _checked(scores: Sequence[float] | np.ndarray, truth: np.ndarray, who: str) 
 
 
 def _profile(scores: np.ndarray, label: np.ndarray) -> dict[str, float | None]:
-    """Metrics and shape of one side's scores."""
+    """Metrics, range, spread and saturated share of one model's scores."""
     rarer = min(label.sum(), len(label) - label.sum())
     metrics = measure(scores, label) if rarer >= FEWEST_FOR_METRICS else {}
     profile: dict[str, float | None] = {name: metrics.get(name) for name in KEPT}
@@ -86,39 +88,37 @@ def _warnings(report: dict[str, Any], label: np.ndarray) -> list[str]:
     teacher, student, share = report["teacher"], report["student"], report["positive_share"]
     positive, negative = int(label.sum()), int((1 - label).sum())
     if positive == 0 or negative == 0:
-        return [
-            f"the {len(label)} labelled validation pairs hold only one class, so nothing can be told about the teacher"
-        ]
+        return [f"the {len(label)} labelled validation pairs have only one class, so the teacher cannot be measured"]
     found = []
     if len(label) < FEWEST_PAIRS or min(positive, negative) < FEWEST_PER_CLASS:
         found.append(
-            f"too few labelled validation pairs to tell: {positive} positive, {negative} negative; "
-            f"have at least {FEWEST_PAIRS}, and {FEWEST_PER_CLASS} of each class"
+            f"too few labelled validation pairs: {positive} positive, {negative} negative; "
+            f"use at least {FEWEST_PAIRS}, and {FEWEST_PER_CLASS} of each class"
         )
     if teacher["average_precision"] is None:
         return found
     if teacher["min"] == teacher["max"]:
-        return [*found, f"the teacher has nothing to teach: it gives every pair the score {teacher['min']:g}"]
+        return [*found, f"the teacher has nothing to teach: every pair has the score {teacher['min']:g}"]
     precision, area = teacher["average_precision"], teacher["roc_auc"]
     if area < 1 - LEAST_AUC:
         found.append(
-            f"the teacher ranks the wrong way round (AUC {area:.3f}): are these distances rather than similarities?"
+            f"the teacher ranks in reverse order (AUC {area:.3f}): are the scores distances instead of similarities?"
         )
     elif area < LEAST_AUC:
-        found.append(f"the teacher has nothing to teach: AUC {area:.3f}, where guessing gives 0.5")
-    # At a high share of positives the fixed gain could never be reached: ask for a tenth of what is left at most.
+        found.append(f"the teacher has nothing to teach: AUC {area:.3f}, random scores have 0.5")
+    # With many positives the fixed gain is not reachable, so at most a tenth of the remaining distance to 1 is required.
     if precision < share + min(LEAST_AP_GAIN, (1 - share) / 10):
         found.append(
-            f"the teacher has nothing to teach: average precision {precision:.3f}, where guessing gives {share:.3f}"
+            f"the teacher has nothing to teach: average precision {precision:.3f}, random scores have {share:.3f}"
         )
     if precision <= student["average_precision"]:
         found.append(
-            f"the teacher is no better than the student before this training (average precision {precision:.3f} against "
+            f"the teacher is not better than the student before training (average precision {precision:.3f} against "
             f"{student['average_precision']:.3f}); fine-tune it on these pairs first"
         )
     if teacher["saturated"] > MOST_SATURATED:
         found.append(
-            f"{teacher['saturated']:.0%} of the teacher's scores stand at the end of their range: "
-            "take raw logits instead of probabilities"
+            f"{teacher['saturated']:.0%} of the teacher's scores are at an end of their range: "
+            "use raw logits instead of probabilities"
         )
     return found

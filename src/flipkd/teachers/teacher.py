@@ -1,4 +1,4 @@
-"""Teacher, a small model that scores text pairs, with a fingerprint of all that its outputs depend on."""
+"""Teacher, a small model that scores text pairs, with a fingerprint of everything its outputs depend on."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Teacher(Protocol):
     Examples:
         >>> from flipkd import Teacher
         >>> class WordOverlap:
-        ...     fingerprint = "0" * 64  # changes with whatever the scores depend on
+        ...     fingerprint = "0" * 64  # changes with everything the scores depend on
         ...
         ...     def describe(self):
         ...         return {"kind": "word_overlap"}
@@ -46,24 +46,24 @@ class Teacher(Protocol):
     fingerprint: str
 
     def describe(self) -> dict[str, Any]:
-        """Facts about the teacher, ready for JSON: kind, name, prompt, length, precision, hashes."""
+        """Return a description for JSON: kind, name, prompt, length, precision, hashes."""
         ...
 
 
 @runtime_checkable
 class VectorTeacher(Teacher, Protocol):
-    """A teacher with one vector per text; the score of a pair is the dot product of its two vectors."""
+    """Teacher with one vector per text; the score of a pair is the dot product of its two vectors."""
 
     def embed(self, texts: Sequence[str], *, progress: bool = False) -> np.ndarray:
-        """Vectors [n, d], float32, unit length."""
+        """Compute vectors [n, d], float32, unit length."""
         ...
 
 
 class ScoreTeacher(Teacher, Protocol):
-    """A teacher with one score per pair; higher means a better match."""
+    """Teacher with one score per pair; a higher score is a better match."""
 
     def score(self, left: Sequence[str], right: Sequence[str], *, progress: bool = False) -> np.ndarray:
-        """Scores [N], float32."""
+        """Compute scores [N], float32."""
         ...
 
 
@@ -77,11 +77,11 @@ def load_teacher(
     device: str | None = None,
     batch_size: int = 32,
 ) -> VectorTeacher | ScoreTeacher:
-    """Load a teacher from a folder, a packaged name or the hub; nothing remote is executed. An ensemble's folder is one.
+    """Load a teacher from a folder (also of an ensemble), a packaged name or the hub; no remote code is executed.
 
-    `kind` is a row of TEACHERS or `package.module:function` with this function's other arguments. `max_length` is in
-    tokens, cut to what the model can read; None is the model's own. `prompt` None is the model's default prompt,
-    "" is none. Raises ArtefactError (no such model), ConfigError (kind, dtype), RefusedError (needs remote code).
+    `kind` is a key of TEACHERS or `package.module:function` with the other arguments of this function. `max_length` is in
+    tokens, at most the limit of the model; None is the model's own. `prompt`: None is the model's default, "" no prompt.
+    Raises ArtefactError (no such model), ConfigError (kind, dtype), RefusedError (needs remote code).
     """
     from flipkd.teachers.ensemble import ensemble_of, members_of
 
@@ -107,19 +107,19 @@ def load_model(
     device: str | None = None,
     num_labels: int | None = None,
 ) -> Any:
-    """A SentenceTransformer or CrossEncoder (`model_class`) with its length limit set; errors as in `load_teacher`.
+    """Load a SentenceTransformer or CrossEncoder (`model_class`) and set `max_length`; errors as in `load_teacher`.
 
-    With `num_labels` a scoring head that is missing or of another size is drawn at random, to be trained.
+    With `num_labels`, a scoring head that is missing or of another size is initialised randomly, to be trained.
     """
     from flipkd.models import model_path
 
     if dtype not in DTYPES:
-        raise ConfigError(f"no dtype is called {dtype!r}; {nearest(dtype, DTYPES)}")
+        raise ConfigError(f"unknown dtype {dtype!r}; {nearest(dtype, DTYPES)}")
     path = str(model_path(str(name_or_path)))
     local = Path(path).is_dir()
     checked = checked_model(path)
-    what = "folder that does not hold a usable model" if local else "model that cannot be had"
-    # A local folder asks the hub for nothing; without safetensors, transformers would unpickle.
+    what = "folder without a usable model" if local else "model that cannot be loaded"
+    # A local folder causes no request to the hub; without safetensors, transformers would unpickle.
     settings: dict[str, Any] = {
         "device": device,
         "local_files_only": local,
@@ -129,18 +129,18 @@ def load_model(
     }
     if num_labels is not None:
         settings["num_labels"] = num_labels
-        settings["model_kwargs"]["ignore_mismatched_sizes"] = True  # a head of other labels gives way to a new one
+        settings["model_kwargs"]["ignore_mismatched_sizes"] = True  # replace a head of another size
     with library_errors(name_or_path, f"a {what} for {model_class.__name__}"):
         model = model_class(path, **settings)
         require_weights(model, path, checked, name=str(name_or_path), new_head=num_labels is not None)
-        if max_length is not None and model.max_seq_length != math.inf:  # static embeddings have no limit to set
+        if max_length is not None and model.max_seq_length != math.inf:  # static embeddings have no length limit
             model.max_seq_length = min(max_length, model.max_seq_length or max_length)
-        _try(model)
+        _run_once(model)
     return model
 
 
-def _try(model: Any) -> None:
-    """Read one text or pair: some faults of a model's files show only then."""
+def _run_once(model: Any) -> None:
+    """Run the model on one text or pair, because some errors in its files appear only then."""
     if hasattr(model, "predict"):
         model.predict([("a", "b")], show_progress_bar=False)
     else:
@@ -148,20 +148,20 @@ def _try(model: Any) -> None:
 
 
 def default_prompt(model: Any) -> str:
-    """The prompt that a sentence-transformers model puts before each text by itself; "" if it has none."""
+    """Default prompt of a sentence-transformers model, "" if it has none."""
     name = model.default_prompt_name
     return "" if name is None else str(model.prompts.get(name) or "")
 
 
 def describe_model(model: Any, *, kind: str, name: str, prompt: str, scale: str) -> dict[str, Any]:
-    """All that the numbers of a sentence-transformers model depend on, ready for JSON and for `fingerprint_of`."""
+    """Describe everything the outputs of a sentence-transformers model depend on, for JSON and `fingerprint_of`."""
     network = model.transformers_model
     config = network.config.to_diff_dict() if network is not None else {}
     for unrelated in ("_name_or_path", "transformers_version", "dtype"):
         config.pop(unrelated, None)
     modules: list[Any] = [[type(module).__name__, getattr(module, "get_config_dict", dict)()] for module in model]
-    cut = getattr(model, "truncate_dim", None)  # of the vectors; where it is not set the description never had it
-    return ({} if cut is None else {"truncate_dim": cut}) | {
+    dimension = getattr(model, "truncate_dim", None)  # omitted if not set, so that earlier fingerprints stay valid
+    return ({} if dimension is None else {"truncate_dim": dimension}) | {
         "name": name,
         "kind": kind,
         "scale": scale,
@@ -175,17 +175,17 @@ def describe_model(model: Any, *, kind: str, name: str, prompt: str, scale: str)
 
 
 def fingerprint_of(description: dict[str, Any]) -> str:
-    """The sha256 (hex) of a description without its `name`: a moved or renamed model stays the same teacher."""
+    """Return the sha256 (hex) of a description without `name`: a moved or renamed model is the same teacher."""
     return hashlib.sha256(canonical({key: value for key, value in description.items() if key != "name"})).hexdigest()
 
 
 def canonical(value: Any) -> bytes:
-    """One byte string per JSON value, whatever the order of its keys."""
+    """Serialise a JSON value to bytes that do not depend on the order of keys."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), default=str).encode("ascii")
 
 
 def weights_hash(model: Any) -> str:
-    """The xxh3-128 (hex) of every parameter's and buffer's name, shape, dtype and bytes."""
+    """Return the xxh3-128 (hex) of name, shape, dtype and bytes of all parameters and buffers."""
     import torch
     import xxhash
 
@@ -197,12 +197,12 @@ def weights_hash(model: Any) -> str:
 
 
 def tokenizer_hash(tokenizer: Any) -> str:
-    """The sha256 (hex) of what a tokenizer does to a text."""
-    own = tokenizer if hasattr(tokenizer, "to_str") else None  # of static embeddings: the tokenizers library's itself
-    backend = getattr(tokenizer, "backend_tokenizer", own)
+    """Return the sha256 (hex) of the state of a tokenizer that affects its output."""
+    rust = tokenizer if hasattr(tokenizer, "to_str") else None  # static embeddings use the tokenizers library directly
+    backend = getattr(tokenizer, "backend_tokenizer", rust)
     if backend is not None:
         state = json.loads(backend.to_str())
-        # Left over from the last call (how that batch was cut and padded), not part of the tokenizer.
+        # These are settings of the last call, not part of the tokenizer.
         state["truncation"] = state["padding"] = None
         sides = [getattr(tokenizer, name, None) for name in ("truncation_side", "padding_side", "chat_template")]
         return hashlib.sha256(canonical([state, sides])).hexdigest()

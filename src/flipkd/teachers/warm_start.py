@@ -1,4 +1,4 @@
-"""What a new cross-encoder learns first: how close the bi-encoder that it is made of finds many pairs of the same texts."""
+"""Warm start of a new cross-encoder: pairs with probabilities of the bi-encoder that it is made of."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from flipkd.teachers.mining import mine_pairs
 
 
 def graded_pairs(teacher: BiEncoderTeacher, pairs: Dataset, *, count: int, seed: int = 0) -> Dataset:
-    """`count` pairs of the texts of `pairs`, with the bi-encoder's probability of a match for a label.
+    """Make `count` pairs of the texts of `pairs`; the label is the bi-encoder's probability of a match.
 
-    A third are the pairs themselves, a third texts that it finds close, the rest texts drawn at random; where there are
-    not as many of the first two, more of the last. The probability is a sigmoid of the cosine, fitted on the labels.
+    A third are the given pairs, a third are mined (nearest texts), the rest are random texts; if the first two thirds have
+    too few pairs, more are random. The probability is a sigmoid of the cosine, fitted on the labels.
     """
     left, right = pairs["text1"][:], pairs["text2"][:]
     left_vectors, right_vectors = teacher.embed(left), teacher.embed(right)

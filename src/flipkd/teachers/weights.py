@@ -1,4 +1,4 @@
-"""Are all weights of a teacher there? transformers would put random numbers in the place of those that are not."""
+"""Check that the files of a teacher contain all weights; transformers would initialise missing ones randomly."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from flipkd.errors import ArtefactError
 
 
 def require_weights(model: Any, path: str, checked: Checked, *, name: str, new_head: bool) -> None:
-    """Raise ArtefactError naming weights of a sentence-transformers model that its files lack.
+    """Raise ArtefactError for weights of a sentence-transformers model that are missing in its files.
 
-    They are compared on torch's meta device: no weight is read again. A pooler that nothing reads may be missing, and with
-    `new_head` all that stands behind the encoder.
+    The check uses torch's meta device, so no weight is read again. An unused pooler may be missing, and with `new_head`
+    every module after the encoder.
     """
     from sentence_transformers.base.modules import Transformer
 
@@ -39,13 +39,13 @@ def require_weights(model: Any, path: str, checked: Checked, *, name: str, new_h
             missing = [key for key in missing if not key.startswith("pooler.")]
         if missing:
             why = (
-                "it has no trained scoring head: fine-tune it as a cross-encoder first"
+                "the model has no trained scoring head: fine-tune it as a cross-encoder first"
                 if missing == head
-                else ("random numbers would stand in their place: give the whole model")
+                else ("they would be random numbers: use a complete model")
             )
             raise ArtefactError(f"{name}: {len(missing)} weights are missing, for example {missing[0]}; {why}")
 
 
 def _has_head(network: Any) -> bool:
-    """Whether the model is an encoder and something behind it, such as a scoring head."""
+    """Whether the model has modules after the encoder, such as a scoring head."""
     return hasattr(network, network.base_model_prefix)
