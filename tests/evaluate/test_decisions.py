@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 
 from flipkd.errors import DataError
 from flipkd.evaluate import decide, measure, review_rates, share_interval
@@ -61,6 +62,7 @@ def test_the_interval_is_wilsons(hits, n):
     middle = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
     assert share_interval(hits, n) == pytest.approx((max(middle - half, 0), min(middle + half, 1)), abs=1e-9)
+    assert share_interval(hits, n) == pytest.approx(binomtest(hits, n).proportion_ci(method="wilson"), abs=1e-12)
 
 
 def test_of_no_rows_nothing_is_known():

@@ -18,6 +18,7 @@ from flipkd.evaluate.calibration import AUTO, Calibration, fit_calibration
 from flipkd.evaluate.cascade import check_loss, fit_cascade
 from flipkd.evaluate.decisions import MATCH, NO_MATCH, decide, measure_decisions, one_decision, share_interval
 from flipkd.evaluate.targets import Target
+from flipkd.extras import require_extra
 from flipkd.files import CARD, MANIFEST, new_folder, read_json, write_text
 from flipkd.progress import loading
 
@@ -35,6 +36,7 @@ def calibrate(config: CalibrateConfig) -> dict[str, Any]:
     a cascade of a matcher that keeps no teacher, ResourceError when `output_dir` exists, DataError for too few labels or
     a target that cannot be reached.
     """
+    require_extra("train", user="flipkd calibrate")
     if config.cascade is not None:
         check_loss(config.cascade)
     threshold, review = Target.parse(config.threshold), Target.parse(config.review) if config.review else None

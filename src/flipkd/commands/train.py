@@ -24,6 +24,7 @@ from flipkd.commands.pool import (
 from flipkd.commands.teach import StoredTeacher, local_model
 from flipkd.config import TrainConfig
 from flipkd.errors import DataError
+from flipkd.extras import require_extra
 from flipkd.files import write_json
 from flipkd.progress import loading
 from flipkd.run_lock import locked_run
@@ -54,6 +55,7 @@ def train(config: TrainConfig) -> Path:
         >>> folder.as_posix()
         'new-run/matcher'
     """
+    require_extra("train", user="flipkd train")
     require_pool_for_ratio(config)
     files = {"train": config.train_file, "validation": config.validation_file}
     sets = {

@@ -6,8 +6,6 @@ from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from flipkd.data.columns import OTHER_ALIASES
 from flipkd.data.folding import word_key
@@ -93,17 +91,20 @@ def connected_rows(columns: Sequence[Sequence[Hashable]]) -> np.ndarray:
 
     columns: each [N]; a value means the same in all of them.
     """
-    rows = len(columns[0])
-    nodes: dict[Hashable, int] = {}
-    edges = [
-        (row, rows + nodes.setdefault(value, len(nodes)))
-        for column in columns
-        for row, value in enumerate(column)
-        if value is not None
-    ]
-    start, end = np.array(edges, np.int64).T
-    graph = coo_array((np.ones(len(start), np.int8), (start, end)), shape=(rows + len(nodes),) * 2)
-    return np.asarray(connected_components(graph, directed=False)[1][:rows])
+    parent = [*range(len(columns[0]))]  # union-find: each row leads to the first row of its component
+
+    def root(row: int) -> int:
+        while parent[row] != row:
+            parent[row] = row = parent[parent[row]]
+        return row
+
+    first_row: dict[Hashable, int] = {}
+    for column in columns:
+        for row, value in enumerate(column):
+            if value is not None:
+                low, high = sorted((root(row), root(first_row.setdefault(value, row))))
+                parent[high] = low
+    return np.unique([root(row) for row in range(len(parent))], return_inverse=True)[1]
 
 
 def _class_counts(dataset: Dataset, component: np.ndarray) -> np.ndarray:

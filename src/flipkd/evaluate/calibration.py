@@ -61,12 +61,10 @@ class Calibration:
 
         Raises NumbersError for scores that are not finite.
         """
-        from scipy.special import expit
-
         score = finite_column(scores, what="scores")
         with np.errstate(over="ignore"):  # an infinite product is a sure 0 or 1
             logit = self.slope * score + self.intercept
-        return np.asarray(expit(logit), dtype=np.float64)
+            return np.asarray(1 / (1 + np.exp(-logit)), dtype=np.float64)
 
 
 def fit_calibration(scores: ArrayLike, labels: ArrayLike, *, method: str = "temperature") -> Calibration:

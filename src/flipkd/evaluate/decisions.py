@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from statistics import NormalDist
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -66,9 +69,10 @@ def measure_decisions(
 
 def share_interval(hits: int, n: int) -> tuple[float, float]:
     """Wilson's 95 % interval of a share (JASA 1927), of which `hits` of `n` rows were seen; of no rows it is (0, 1)."""
-    from scipy.stats import binomtest
-
     if n == 0:
         return 0.0, 1.0
-    interval = binomtest(hits, n).proportion_ci(method="wilson")
-    return float(interval.low), float(interval.high)
+    share, z = hits / n, NormalDist().inv_cdf(0.975)
+    centre = share + z**2 / (2 * n)
+    half = z * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    low, high = ((centre + sign * half) / (1 + z**2 / n) for sign in (-1, 1))
+    return (low if hits else 0.0), (high if hits < n else 1.0)  # exact at the ends, where rounding would miss them

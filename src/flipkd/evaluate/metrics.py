@@ -8,8 +8,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from flipkd.errors import ConfigError, DataError, NumbersError, shorten
+from flipkd.evaluate.ranking import average_precision, roc_auc
 from flipkd.evaluate.rows import checked_rows, finite_column
 from flipkd.evaluate.thresholds import best_threshold
+
+_LEAST = float(np.finfo(np.float64).eps)  # of a likelihood: a sure error costs 36 in log_loss, not infinity
 
 
 def measure(
@@ -34,12 +37,10 @@ def measure(
         threshold = best_threshold(score, label).value
     elif not math.isfinite(threshold):
         raise ConfigError(f"threshold {threshold} is not finite")
-    from sklearn.metrics import average_precision_score, roc_auc_score
-
     result = _decision_metrics(score >= threshold, label)
     result["threshold"] = float(threshold)
-    result["average_precision"] = float(average_precision_score(label, score))
-    result["roc_auc"] = float(roc_auc_score(label, score))
+    result["average_precision"] = average_precision(score, label)
+    result["roc_auc"] = roc_auc(score, label)
     if probabilities is not None:
         result |= _probability_metrics(probabilities, label)
     return result
@@ -76,13 +77,12 @@ def _decision_metrics(predicted: NDArray[np.bool_], label: NDArray[np.int64]) ->
 
 
 def _probability_metrics(probabilities: ArrayLike, label: NDArray[np.int64]) -> dict[str, float]:
-    from sklearn.metrics import brier_score_loss, log_loss
-
     probability = _checked_probabilities(probabilities)
+    likelihood = np.where(label == 1, probability, 1 - probability)
     return {
         "ece": expected_calibration_error(probability, label),
-        "brier_score": float(brier_score_loss(label, probability)),
-        "log_loss": float(log_loss(label, probability)),  # clipped at 2e-16: a sure error costs 36, not infinity
+        "brier_score": float(np.mean((1 - likelihood) ** 2)),
+        "log_loss": -float(np.mean(np.log(np.clip(likelihood, _LEAST, 1)))),
     }
 
 
