@@ -1,4 +1,4 @@
-"""No file of a model folder chooses code: for each way a canary that would write a marker, and the marker is not there."""
+"""Files of a model folder that would choose code: each holds a canary that would write a marker file, and must not run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from flipkd.teachers.teacher import load_teacher
 
 @pytest.fixture
 def canary(tmp_path, monkeypatch):
-    """The marker file; a module `canary`, a package `megatron` and `torch.canary` all write it when they are used."""
+    """Path of the marker file; a module `canary`, a package `megatron` and `torch.canary` write it when they are used."""
     import torch
 
     marker, place = tmp_path / "code-ran", tmp_path / "path"
@@ -34,7 +34,7 @@ def canary(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(place)
     monkeypatch.chdir(place)
     monkeypatch.setattr(torch, "canary", marker.touch, raising=False)
-    for name in ("connect", "connect_ex"):  # to fetch code or weights from the network is as bad
+    for name in ("connect", "connect_ex"):  # downloads of code or weights count as well
         monkeypatch.setattr(socket.socket, name, lambda *_: marker.touch())
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: marker.touch() or [])
     yield marker
@@ -44,7 +44,7 @@ def canary(tmp_path, monkeypatch):
 
 
 class Pickled:
-    """Runs code when it is unpickled."""
+    """An object that runs code when it is unpickled."""
 
     def __init__(self, marker: Path) -> None:
         self.marker = marker
@@ -54,7 +54,7 @@ class Pickled:
 
 
 def change(file: Path, changes: dict) -> None:
-    """Set keys of a JSON file, by dotted path; the file may be new."""
+    """Set keys of a JSON file by dotted path; create the file if it does not exist."""
     values = json.loads(file.read_text()) if file.exists() else {}
     for path, value in changes.items():
         *parts, last = path.split(".")
@@ -66,8 +66,8 @@ def change(file: Path, changes: dict) -> None:
     file.write_text(json.dumps(values))
 
 
-def bring_code(folder: Path, marker: Path) -> None:
-    """Files that custom code is taken from, as hub models bring them."""
+def write_custom_code(folder: Path, marker: Path) -> None:
+    """Write the files from which libraries import custom code, as hub models have them."""
     code = f"from pathlib import Path\nPath({str(marker)!r}).touch()\nclass Canary:\n    pass\n"
     for name in (
         "modeling_canary.py",
@@ -129,7 +129,7 @@ IN_TEACHERS = [
 @pytest.mark.parametrize("file, changes, key", IN_BASES, ids=lambda value: value if isinstance(value, str) else "")
 def test_a_base_model_names_no_code(base_models, tmp_path, canary, file, changes, key):
     folder = shutil.copytree(base_models["llama"], tmp_path / "base")
-    bring_code(folder, canary)
+    write_custom_code(folder, canary)
     change(folder / file, changes)
     for load in (load_language_model, load_tokenizer):
         with pytest.raises(RefusedError) as raised:
@@ -142,7 +142,7 @@ def test_a_base_model_names_no_code(base_models, tmp_path, canary, file, changes
 @pytest.mark.parametrize("file, changes, key", IN_TEACHERS, ids=lambda value: value if isinstance(value, str) else "")
 def test_a_teacher_names_no_code(encoders, tmp_path, canary, file, changes, key):
     folder = shutil.copytree(encoders / "bi", tmp_path / "teacher")
-    bring_code(folder, canary)
+    write_custom_code(folder, canary)
     change(folder / file, changes)
     for kind in ("bi_encoder", "cross_encoder"):
         with pytest.raises(RefusedError, match=f": {key} is .*allowed: "):
@@ -166,7 +166,7 @@ def test_code_that_a_model_brings_besides_a_known_class_is_left_alone(base_model
     own = dict.fromkeys(names, "modeling_canary.Canary") | {"AutoTokenizer": ["modeling_canary.Canary"] * 2}
     for name, source in (("base", base_models["llama"]), ("teacher", encoders / "bi")):
         folder = shutil.copytree(source, tmp_path / name)
-        bring_code(folder, canary)
+        write_custom_code(folder, canary)
         change(folder / file, {"auto_map": own})
         for load in (load_language_model, load_tokenizer, load_teacher):
             with contextlib.suppress(FlipkdError):
@@ -182,16 +182,16 @@ MEGATRON = {
 }
 
 
-def test_an_adapter_beside_a_model_is_not_loaded(base_models, encoders, tmp_path, canary):
+def test_check_model_folder_refuses_an_adapter_in_the_folder_of_a_model(base_models, encoders, tmp_path, canary):
     for source in (base_models["llama"], encoders / "bi", encoders / "cross"):
         folder = shutil.copytree(source, tmp_path / source.name)
         change(folder / "adapter_config.json", MEGATRON)
         for load in (load_language_model, load_tokenizer, load_teacher):
-            with pytest.raises(ArtefactError, match="an adapter, not a whole model; merge it"):
+            with pytest.raises(ArtefactError, match="an adapter, not a complete model; merge it"):
                 load(str(folder))
 
 
-def test_an_adapter_in_the_folder_of_a_module_is_not_loaded(encoders, tmp_path, canary):
+def test_check_model_folder_refuses_an_adapter_in_the_folder_of_a_module(encoders, tmp_path, canary):
     folder = shutil.copytree(encoders / "bi", tmp_path / "teacher")
     change(folder / "1_Pooling" / "adapter_config.json", MEGATRON)
     with pytest.raises(ArtefactError, match="1_Pooling: an adapter"):
@@ -216,7 +216,7 @@ def test_a_matcher_names_no_code(make_student, tmp_path, canary):
         ("model", "tokenizer/config.json", {"model_type": "yellow_bird", "auto_map": OWN_CLASS}, "auto_map is"),
     ):
         changed = shutil.copytree(folder, tmp_path / name)
-        bring_code(changed / "tokenizer", canary)
+        write_custom_code(changed / "tokenizer", canary)
         change(changed / file, changes)
         write_manifest(changed)
         with pytest.raises(RefusedError, match=said):
@@ -279,16 +279,16 @@ def test_no_chat_template_of_a_base_model_or_bi_encoder_is_rendered(
     assert scores[0] == scores[1]
 
 
-def test_a_matcher_is_no_base_model(base_models, tmp_path):
+def test_check_model_folder_refuses_a_matcher_as_base_model(base_models, tmp_path):
     folder = shutil.copytree(base_models["llama"], tmp_path / "base")
     change(folder / "matcher" / "matcher.json", {"format": 1})  # a run that was put into the model's folder
     load_language_model(str(folder), dtype="float32")
     change(folder / "matcher.json", {"format": 1})
-    with pytest.raises(ArtefactError, match="a matcher of flipkd, not a model to start from"):
+    with pytest.raises(ArtefactError, match="a matcher of flipkd, not a base model"):
         load_language_model(str(folder))
 
 
-def test_a_run_its_matcher_and_its_adapter_are_no_base_models(trained):
+def test_check_model_folder_refuses_a_run_its_matcher_and_its_adapter_as_base_models(trained):
     for inside, said in (
         ("", "a matcher of flipkd"),
         ("matcher", "a matcher of flipkd"),
@@ -311,7 +311,7 @@ def test_models_as_they_are_saved_pass(base_models, encoders, tmp_path):
     check_model_folder(folder)
 
 
-def test_a_file_that_is_no_json_is_named(base_models, tmp_path):
+def test_check_model_folder_names_a_file_that_is_not_json(base_models, tmp_path):
     folder = shutil.copytree(base_models["llama"], tmp_path / "base")
     (folder / "config.json").write_bytes(b'{"a": "\xff"}')
     with pytest.raises(ArtefactError, match=r"config\.json: not readable as JSON"):
@@ -320,7 +320,7 @@ def test_a_file_that_is_no_json_is_named(base_models, tmp_path):
     check_values(folder / "config.json", json.loads((folder / "config.json").read_text()))
 
 
-def test_a_hub_model_is_checked_and_then_read_as_it_was_checked(encoders, tmp_path, monkeypatch):
+def test_checked_model_returns_the_revision_of_a_hub_model_that_is_then_loaded(encoders, tmp_path, monkeypatch):
     asked = []
 
     def download(name, *, allow_patterns):
@@ -336,8 +336,8 @@ def test_a_hub_model_is_checked_and_then_read_as_it_was_checked(encoders, tmp_pa
         load_teacher("somebody/model")
 
 
-def test_a_hub_model_that_cannot_be_had_is_named():
-    with pytest.raises(ArtefactError, match="no-body/no-model: a model that cannot be had"):
+def test_checked_model_names_a_hub_model_that_cannot_be_downloaded():
+    with pytest.raises(ArtefactError, match="no-body/no-model: a model that cannot be downloaded"):
         checked_model("no-body/no-model")
 
 
@@ -348,11 +348,11 @@ def test_a_hub_model_that_cannot_be_had_is_named():
         (ZeroDivisionError(), ArtefactError, "m: unreadable (ZeroDivisionError)"),
         (MemoryError(), ResourceError, "does not fit into memory"),
         (OSError(28, "No space left on device"), ResourceError, "the disk is full"),
-        (ValueError("Please pass the argument `trust_remote_code=True`"), RefusedError, "wants to run its own code"),
+        (ValueError("Please pass the argument `trust_remote_code=True`"), RefusedError, "needs its own code"),
         (ResourceError("as it is"), ResourceError, "as it is"),
     ],
 )
-def test_whatever_a_library_raises_names_what_was_read(error, expected, said):
+def test_library_errors_names_the_model_in_any_exception(error, expected, said):
     with pytest.raises(expected) as raised, library_errors("m", "unreadable"):
         raise error
     assert said in str(raised.value).replace('"', "")

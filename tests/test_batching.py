@@ -1,4 +1,4 @@
-"""Batches of like length: every row once, never more rows or tokens than allowed."""
+"""batches_by_length and batches_near: every row once, never more rows or tokens than allowed."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flipkd.batching import SPREAD, batches_by_length, batches_near
+from flipkd.batching import WINDOW, batches_by_length, batches_near
 from flipkd.errors import UsageError
 
 
 @given(st.lists(st.integers(0, 700), max_size=60), st.integers(1, 40), st.sampled_from([50, 1024]))
-def test_every_row_is_in_one_batch_within_rows_and_tokens(lengths, batch_size, most):
+def test_batches_by_length_has_every_row_once_within_the_limits_of_rows_and_tokens(lengths, batch_size, most):
     batches = list(batches_by_length(lengths, batch_size, most_tokens=most))
     assert sorted(row for batch in batches for row in batch) == list(range(len(lengths)))
     assert [lengths[row] for batch in batches for row in batch] == sorted(lengths, reverse=True)
@@ -21,23 +21,23 @@ def test_every_row_is_in_one_batch_within_rows_and_tokens(lengths, batch_size, m
         assert padded <= most or len(batch) == 1
 
 
-def test_short_rows_fill_a_batch_and_long_ones_make_smaller_ones():
+def test_batches_by_length_makes_smaller_batches_of_longer_rows():
     lengths = [128] * 8 + [256] * 8 + [5000] * 2
     assert [len(batch) for batch in batches_by_length(lengths, 8, most_tokens=1024)] == [1, 1, 4, 4, 8]
     assert [len(batch) for batch in batches_by_length(lengths, 8, most_tokens=2**16)] == [8, 8, 2]
 
 
-def test_no_batch_is_smaller_than_one():
+def test_batches_by_length_refuses_a_batch_size_below_1():
     for size in (0, -3):
         with pytest.raises(UsageError, match=f"batch_size is {size}; it must be at least 1"):
             list(batches_by_length([1], size, most_tokens=9))
 
 
 @given(st.lists(st.integers(0, 9), max_size=400), st.integers(1, 5), st.randoms(use_true_random=False))
-def test_rows_stay_in_their_window_of_the_order_and_are_sorted_there(lengths, batch_size, random):
+def test_batches_near_sorts_rows_by_length_within_each_window(lengths, batch_size, random):
     order = random.sample(range(len(lengths)), len(lengths))
     batches = batches_near(order, lengths, batch_size)
-    rows, window = [row for batch in batches for row in batch], batch_size * SPREAD
+    rows, window = [row for batch in batches for row in batch], batch_size * WINDOW
     for start in range(0, len(order), window):
         assert sorted(rows[start : start + window]) == sorted(order[start : start + window])
         found = [lengths[row] for row in rows[start : start + window]]

@@ -1,4 +1,4 @@
-"""Cores that a process may use, by quota and affinity; OpenMP set up for them; a warning where others use them."""
+"""Usable cores by quota and affinity, the set-up of OpenMP, and the warning on a busy machine."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from flipkd import cores, ranks
 from flipkd.cores import busy_warning, quota_cores, set_threads, set_up_openmp, usable_cores
 
 
-def groups(tmp_path, line, files):
-    """quota_cores of a made-up machine."""
+def quota_of(tmp_path, line, files):
+    """quota_cores of a simulated machine: the line of /proc/self/cgroup and the files of the control groups."""
     (tmp_path / "cgroup").write_text(line)
     for name, content in files.items():
         file = tmp_path / "sys" / name
@@ -42,16 +42,16 @@ QUOTA, PERIOD = "cpu.cfs_quota_us", "cpu.cfs_period_us"
         ("", {}, None),
     ],
 )
-def test_the_quota_of_both_versions_of_control_groups(tmp_path, line, files, expected):
-    assert groups(tmp_path, line, files) == expected
+def test_quota_cores_reads_both_versions_of_control_groups(tmp_path, line, files, expected):
+    assert quota_of(tmp_path, line, files) == expected
 
 
-def test_a_machine_without_control_groups(tmp_path):
+def test_quota_cores_is_none_without_control_groups(tmp_path):
     assert quota_cores(groups=tmp_path / "none", mounted=tmp_path) is None
 
 
 @pytest.mark.parametrize(("bound", "quota", "expected"), [(8, None, 8), (8, 2.5, 2), (2, 6.0, 2), (4, 0.3, 1)])
-def test_the_least_of_quota_and_affinity(monkeypatch, bound, quota, expected):
+def test_usable_cores_is_the_minimum_of_quota_and_affinity(monkeypatch, bound, quota, expected):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(bound)), raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 64)
     monkeypatch.setattr(cores, "quota_cores", lambda: quota)
@@ -60,24 +60,24 @@ def test_the_least_of_quota_and_affinity(monkeypatch, bound, quota, expected):
 
 @pytest.fixture
 def two_of_eight(monkeypatch):
-    """Eight cores, of which the quota leaves two; nothing is set by the user."""
+    """Eight cores with a quota of two; the user has set no variable."""
     for name in (cores.THREADS, cores.WAITING, cores.SET_HERE):
-        monkeypatch.setenv(name, "")  # so that it is put back
+        monkeypatch.setenv(name, "")  # so that monkeypatch restores it
         monkeypatch.delenv(name)
-    monkeypatch.setattr(cores, "_bound_to", lambda: 8)
+    monkeypatch.setattr(cores, "_cores_by_affinity", lambda: 8)
     monkeypatch.setattr(cores, "quota_cores", lambda: 2.0)
 
 
-def test_openmp_sleeps_and_keeps_to_the_quota_which_processes_share(two_of_eight):
+def test_set_up_openmp_uses_the_quota_and_share_cores_divides_it(two_of_eight):
     set_up_openmp()
     assert (os.environ["OMP_WAIT_POLICY"], os.environ["OMP_NUM_THREADS"]) == ("passive", "2")
     ranks.share_cores(2)
     assert os.environ["OMP_NUM_THREADS"] == "1"
-    set_up_openmp()  # as the processes do that inherit this
+    set_up_openmp()  # as a child process with these variables does
     assert os.environ["OMP_NUM_THREADS"] == "1"
 
 
-def test_what_the_user_has_set_stays(two_of_eight, monkeypatch):
+def test_set_up_openmp_keeps_what_the_user_has_set(two_of_eight, monkeypatch):
     monkeypatch.setenv("OMP_WAIT_POLICY", "active")
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
     set_up_openmp()
@@ -85,13 +85,13 @@ def test_what_the_user_has_set_stays(two_of_eight, monkeypatch):
     assert (os.environ["OMP_WAIT_POLICY"], os.environ["OMP_NUM_THREADS"]) == ("active", "5")
 
 
-def test_without_a_quota_torch_chooses_as_ever(two_of_eight, monkeypatch):
+def test_set_up_openmp_sets_no_threads_without_a_quota(two_of_eight, monkeypatch):
     monkeypatch.setattr(cores, "quota_cores", lambda: None)
     set_up_openmp()
     assert "OMP_NUM_THREADS" not in os.environ
 
 
-def test_the_command_line_sets_openmp_up_before_torch_is_there():
+def test_the_command_line_calls_set_up_openmp_before_torch_is_imported():
     code = (
         "import os, sys; from flipkd.cli import main; sys.argv = ['flipkd', 'check', 'none.csv']\n"
         "try: main()\nexcept SystemExit: pass\n"
@@ -106,7 +106,7 @@ def test_the_command_line_sets_openmp_up_before_torch_is_there():
     ("threads", "load", "running", "warned"),
     [("2", 4.0, 5, True), ("2", 1.9, 5, False), ("2", 4.0, 2, False), ("1", 9.0, 9, False)],
 )
-def test_a_busy_machine_is_told_with_what_to_do(monkeypatch, tmp_path, threads, load, running, warned):
+def test_busy_warning_names_the_load_and_the_remedy(monkeypatch, tmp_path, threads, load, running, warned):
     monkeypatch.setenv("OMP_NUM_THREADS", threads)
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     monkeypatch.setattr(os, "getloadavg", lambda: (load, 0.0, 0.0), raising=False)
@@ -119,7 +119,7 @@ def test_a_busy_machine_is_told_with_what_to_do(monkeypatch, tmp_path, threads, 
         assert "set OMP_NUM_THREADS=1" in found
 
 
-def test_verbs_that_compute_say_so_and_others_do_not(monkeypatch, tmp_path):
+def test_busy_warning_is_logged_by_commands_that_compute(monkeypatch, tmp_path):
     monkeypatch.setattr("flipkd.cli.terminal.busy_warning", lambda: "the machine is busy")
     none = tmp_path / "none.csv"
     assert "the machine is busy" in flipkd("match", none, "--matcher", tmp_path).err

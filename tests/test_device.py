@@ -1,11 +1,11 @@
-"""Where models run: on CUDA where there is one, else on the processor."""
+"""best_device: CUDA where torch can use it, else the CPU."""
 
 import torch
 
 from flipkd.device import best_device
 
 
-def test_cuda_where_there_is_one(monkeypatch):
+def test_best_device_is_cuda_where_torch_can_use_it(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert best_device() == "cuda"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

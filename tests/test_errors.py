@@ -1,4 +1,4 @@
-"""The tree of errors: what the command line exits with, what a caller can catch, what a message may show."""
+"""Exceptions: exit codes, base classes to catch them by, and values in messages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from flipkd import errors
 from flipkd.errors import FlipkdError, nearest, shorten
 
-TABLE = {  # reliability: 1 is our own bug, 0 is done
+TABLE = {  # name -> (exit code, standard class); 1 is a bug in flipkd
     "FlipkdError": (1, Exception),
     "UsageError": (2, ValueError),
     "DataError": (3, ValueError),
@@ -26,13 +26,13 @@ TABLE = {  # reliability: 1 is our own bug, 0 is done
 TEXT = "row 3 of pairs.csv: label is 'maybe'; allowed: 0, 1"
 
 
-def test_the_table_holds_every_error():
+def test_the_table_has_every_exception_of_errors():
     found = {name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, Exception)}
     assert found == set(TABLE)
 
 
 @pytest.mark.parametrize("name", TABLE)
-def test_exit_code_and_what_it_can_be_caught_as(name):
+def test_exceptions_have_their_exit_code_and_standard_class(name):
     error = getattr(errors, name)
     code, caught_as = TABLE[name]
     assert error.exit_code == code
@@ -42,7 +42,7 @@ def test_exit_code_and_what_it_can_be_caught_as(name):
 
 
 @pytest.mark.parametrize("name", TABLE)
-def test_the_message_is_what_was_given_and_survives_pickling(name):
+def test_exceptions_keep_message_and_exit_code_when_pickled(name):
     error = getattr(errors, name)(TEXT)
     assert str(error) == TEXT
     again = pickle.loads(pickle.dumps(error))
@@ -51,7 +51,7 @@ def test_the_message_is_what_was_given_and_survives_pickling(name):
 
 
 @pytest.mark.parametrize("name", TABLE)
-def test_the_tree_in_the_docstring_is_the_tree(name):
+def test_the_docstring_of_errors_shows_each_exception(name):
     code, caught_as = TABLE[name]
     line = next(line for line in errors.__doc__.splitlines() if name in line)
     if name == "FlipkdError":
@@ -62,7 +62,7 @@ def test_the_tree_in_the_docstring_is_the_tree(name):
 
 @given(value=st.text() | st.binary() | st.lists(st.text()) | st.dictionaries(st.text(), st.floats()))
 @settings(deadline=None, max_examples=50)
-def test_what_is_shown_is_short_and_printable(value):
+def test_shorten_returns_a_short_printable_text(value):
     shown = shorten(value)
     assert len(shown) <= 80
     assert shown.isprintable()
@@ -79,17 +79,17 @@ def test_what_is_shown_is_short_and_printable(value):
         (0.1, "0.1"),
     ],
 )
-def test_control_characters_are_escaped(value, shown):
+def test_shorten_escapes_control_characters(value, shown):
     assert shorten(value) == shown
 
 
-def test_a_long_value_is_cut_at_the_limit():
+def test_shorten_cuts_a_long_value_at_the_limit():
     assert shorten("x" * 78) == "'" + "x" * 78 + "'"
     assert shorten("x" * 79) == "'" + "x" * 76 + "..."
     assert shorten("x" * 1000, limit=10) == "'xxxxxx..."
 
 
-def test_the_nearest_name_comes_before_all_that_are_allowed():
+def test_nearest_names_the_nearest_spelling_before_all_allowed_names():
     assert nearest("lerning_rate", ["seed", "learning_rate"]) == (
         "did you mean 'learning_rate'? allowed: seed, learning_rate"
     )

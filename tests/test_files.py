@@ -1,4 +1,4 @@
-"""Whole or not at all: every call that changes the disk is made to fail, or to kill the process, in turn."""
+"""Atomic writes: each system call that changes the disk fails, or kills the process, once."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ OLD, NEW = b"old " * 50, b"the new content " * 20
 
 @pytest.fixture(autouse=True)
 def synced(monkeypatch) -> list[str]:
-    """What was fsynced or renamed, in order; nothing is really synced, for no test cuts the power."""
+    """List of fsyncs and renames in order; fsync itself does nothing, since no test cuts the power."""
     calls: list[str] = []
     replace = os.replace
     monkeypatch.setattr(os, "fsync", lambda handle: calls.append(f"sync {Path(f'/proc/self/fd/{handle}').resolve()}"))
@@ -54,7 +54,7 @@ def names(folder: Path) -> set[str]:
 
 
 def assert_explained(error, place: Path, code: int) -> None:
-    if error is None:  # pathlib asks for a folder that exists and overlooks why it cannot be made
+    if error is None:  # pathlib ignores the error of mkdir when the folder exists
         return
     assert type(error) is ResourceError
     assert re.match(f"{place.parent}/(.partial-........-)?{place.name}\\b", str(error))
@@ -102,7 +102,7 @@ def content(path: Path) -> bytes | None:
     return path.read_bytes() if path.exists() else None
 
 
-def test_folders_are_made_and_the_path_comes_back(tmp_path):
+def test_write_bytes_makes_folders_and_returns_the_path(tmp_path):
     assert write_bytes(str(tmp_path / "a" / "b" / "file"), NEW) == tmp_path / "a" / "b" / "file"
     assert content(tmp_path / "a" / "b" / "file") == NEW
 
@@ -151,7 +151,7 @@ def fill(folder: Path, word: bytes) -> None:
 
 
 def state(folder: Path) -> bytes | None:
-    """What a whole folder was filled with, None when there is none; anything else fails."""
+    """Return the content of a complete folder, None when it does not exist; anything else is an AssertionError."""
     if not folder.exists():
         return None
     check_manifest(folder)
@@ -200,7 +200,7 @@ def test_a_killed_folder_is_put_right_by_the_next_run_that_claims_the_place(with
             assert names(place) <= {"model"}
 
 
-def test_a_folder_that_a_kill_left_aside_is_back_before_anything_is_written(with_folder, before):
+def test_new_folder_restores_a_folder_that_a_killed_process_moved_away(with_folder, before):
     aside = 0
     for place in each_kill(with_folder, write_folder):
         aside += before is not None and not (place / "model").exists()
@@ -211,7 +211,7 @@ def test_a_folder_that_a_kill_left_aside_is_back_before_anything_is_written(with
     assert aside == (before is not None)  # between the two renames, and nowhere else
 
 
-def test_a_folder_that_was_put_back_is_not_overwritten(tmp_path):
+def test_new_folder_does_not_overwrite_a_restored_folder(tmp_path):
     fill(tmp_path / f"{files.OUTGOING}model", OLD)
     write_manifest(tmp_path / f"{files.OUTGOING}model")
     with pytest.raises(ResourceError, match="exists already"), new_folder(tmp_path / "model"):
@@ -235,7 +235,7 @@ def test_an_existing_folder_or_file_is_refused(tmp_path):
     assert names(tmp_path) == {"file", "folder"}
 
 
-def test_a_folder_that_another_process_made_meanwhile_is_kept(tmp_path):
+def test_new_folder_keeps_a_folder_that_another_process_made_meanwhile(tmp_path):
     with pytest.raises(ResourceError, match="not empty"), new_folder(tmp_path / "model") as folder:
         fill(folder, NEW)
         fill(tmp_path / "model", OLD)
@@ -245,7 +245,7 @@ def test_a_folder_that_another_process_made_meanwhile_is_kept(tmp_path):
 
 
 @pytest.mark.parametrize("raised", [KeyboardInterrupt(), RefusedError("pickle"), ArtefactError("x"), ValueError("y")])
-def test_the_bodys_own_error_comes_through_and_nothing_is_left(tmp_path, raised):
+def test_new_folder_passes_on_the_exception_of_its_block_and_leaves_nothing(tmp_path, raised):
     with pytest.raises(type(raised)) as caught, new_folder(tmp_path / "model") as folder:
         fill(folder, NEW)
         raise raised
@@ -253,7 +253,7 @@ def test_the_bodys_own_error_comes_through_and_nothing_is_left(tmp_path, raised)
     assert names(tmp_path) == set()
 
 
-def test_the_bodys_refusals_by_the_system_name_the_folder(tmp_path):
+def test_new_folder_names_the_folder_in_system_errors_of_its_block(tmp_path):
     with pytest.raises(ResourceError, match=f"{tmp_path}/model: the disk is full"), new_folder(tmp_path / "model"):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert names(tmp_path) == set()
@@ -305,7 +305,7 @@ def sealed(tmp_path) -> Path:
     return tmp_path / "model"
 
 
-def test_the_manifest_names_every_file_with_its_size(sealed):
+def test_write_manifest_lists_every_file_with_its_size(sealed):
     entries = read_json(sealed / "manifest.json")["files"]
     assert {name: entry["bytes"] for name, entry in entries.items()} == {"a.bin": 18, "sub/b.bin": 18}
     assert entries["a.bin"]["sha256"] == files.sha256(sealed / "a.bin")
@@ -331,7 +331,7 @@ def test_every_flipped_cut_or_missing_byte_is_found(sealed, name):
     ["", "{", "[]", "null", "7", "{}", '{"files": 3}', '{"files": ["a"]}', '{"files": {"a.bin": 3}}', "[" * 100_000]
     + ['{"files": {"a.bin": {"sha256": "0"}}}', '{"files": {"a.bin": {"bytes": 18}}}', "\ud800"],
 )
-def test_a_malformed_manifest_is_an_error_of_ours(sealed, text):
+def test_check_manifest_refuses_a_malformed_manifest(sealed, text):
     (sealed / "manifest.json").write_bytes(text.encode(errors="surrogatepass"))
     with pytest.raises(ArtefactError, match=r"manifest\.json: not a manifest of flipkd"):
         check_manifest(sealed)
@@ -341,16 +341,16 @@ def test_a_malformed_manifest_is_an_error_of_ours(sealed, text):
 @pytest.mark.parametrize("name", ["a.bin\0", "x" * 5000, "../model", ""])
 def test_a_name_that_is_no_file_of_the_folder_is_an_error_of_ours(sealed, name):
     write_json(sealed / "manifest.json", {"files": {name: {"sha256": "0", "bytes": 18}}})
-    with pytest.raises(ArtefactError, match=r"missing|cannot be read|lies outside of its folder"):
+    with pytest.raises(ArtefactError, match=r"missing|cannot be read|outside the folder"):
         check_manifest(sealed)
 
 
-def test_no_folder_has_no_manifest(tmp_path):
+def test_check_manifest_names_a_missing_folder(tmp_path):
     with pytest.raises(ArtefactError, match="no such folder"):
         check_manifest(tmp_path / "nowhere")
 
 
-# A real full disk, real rights
+# A real full disk, real permissions
 
 FULL_DISK = """
 import json, os, sys
@@ -382,7 +382,7 @@ print(json.dumps({"said": said, "kept": kept, "names": sorted(os.listdir(place))
 
 @pytest.fixture
 def public():
-    """A folder that others can reach, which pytest's own are not."""
+    """A folder that other users can open, unlike those of pytest."""
     folder = Path(tempfile.mkdtemp())
     folder.chmod(0o755)
     yield folder
@@ -390,7 +390,7 @@ def public():
     shutil.rmtree(folder)
 
 
-def test_a_disk_that_is_really_full(public):
+def test_writes_to_a_real_full_disk(public):
     mount = f'mount -t tmpfs -o size=1m,uid=65534 none "{public}"'
     if (
         shutil.which("unshare") is None
@@ -412,7 +412,7 @@ def test_a_disk_that_is_really_full(public):
 
 @pytest.fixture
 def shut(public):
-    """A folder that others may read and nobody may write to."""
+    """A folder that all users may read and none may write to."""
     folder = public
     (folder / "file").write_bytes(OLD)
     (folder / "locked").mkdir(0o700)
@@ -491,26 +491,26 @@ def test_what_is_not_json_is_named(tmp_path, raw):
         read_json(tmp_path / "file")
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path):
+def test_read_json_names_a_missing_file(tmp_path):
     with pytest.raises(ArtefactError, match=f"{tmp_path}/nowhere: no such file"):
         read_json(tmp_path / "nowhere")
     with pytest.raises(ArtefactError, match="not readable as JSON"):
         read_json(tmp_path)
 
 
-def test_no_file_takes_the_place_of_a_pipe_or_a_folder(tmp_path):
+def test_write_text_never_replaces_a_pipe_or_a_folder(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "folder").mkdir()
-    for name, said in (("pipe", "is no regular file"), ("folder", "Is a directory")):
+    for name, said in (("pipe", "not a regular file"), ("folder", "Is a directory")):
         with pytest.raises(ResourceError, match=said):
             write_text(tmp_path / name, "x")
     assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "pipe"]
 
 
-def test_a_folder_that_was_cleared_away_meanwhile_is_not_called_complete(tmp_path):
+def test_new_folder_fails_when_its_temporary_folder_was_deleted(tmp_path):
     with (
-        pytest.raises(ResourceError, match="cleared away by another process"),
+        pytest.raises(ResourceError, match="another process deleted it"),
         new_folder(tmp_path / "f") as temporary,
     ):
         shutil.rmtree(temporary)
@@ -519,7 +519,7 @@ def test_a_folder_that_was_cleared_away_meanwhile_is_not_called_complete(tmp_pat
     assert not (tmp_path / "f").exists()
 
 
-def test_the_card_may_be_edited_and_nothing_else(tmp_path):
+def test_check_manifest_allows_changes_of_the_card_alone(tmp_path):
     with new_folder(tmp_path / "f") as temporary:
         write_text(temporary / "README.md", "card")
         write_text(temporary / "matcher.json", "{}")
@@ -538,5 +538,5 @@ def test_a_manifest_names_no_file_outside_of_its_folder(tmp_path, name):
     folder.mkdir()
     entry = {"sha256": files.sha256(tmp_path / "outside"), "bytes": 1}
     files.write_json(folder / "manifest.json", {"files": {name: entry}})
-    with pytest.raises(ArtefactError, match="which lies outside of its folder"):
+    with pytest.raises(ArtefactError, match="which is outside the folder"):
         files.check_manifest(folder)

@@ -1,4 +1,4 @@
-"""What killed processes left under temporary names goes; what a living one is writing stays."""
+"""Temporary files: those of killed processes are deleted, those of running processes are kept."""
 
 from __future__ import annotations
 
@@ -31,13 +31,14 @@ with new_folder(sys.argv[1] + "/model") as folder:
 """
 
 
-def left(folder: Path) -> list[str]:
+def temporary_in(folder: Path) -> list[str]:
+    """Final names of the temporary files and folders in `folder`."""
     return sorted(path.name.split("-", 2)[2] for path in folder.glob(f"{TEMPORARY}*"))
 
 
 @pytest.fixture
 def child(tmp_path):
-    """A process that holds a half written folder and a half written file."""
+    """A process with an unfinished folder and an unfinished file."""
     process = subprocess.Popen(
         [sys.executable, "-c", CHILD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -47,33 +48,32 @@ def child(tmp_path):
     process.communicate()
 
 
-def test_only_what_killed_processes_left_goes(child, tmp_path):
+def test_clear_stale_deletes_only_what_killed_processes_left(child, tmp_path):
     (tmp_path / f"{TEMPORARY}longword-mine").mkdir()
     clear_stale(tmp_path)
     with new_folder(tmp_path / "other"):
         pass
-    assert left(tmp_path) == ["mine", "model", "train.csv"]
+    assert temporary_in(tmp_path) == ["mine", "model", "train.csv"]
     child.kill()
     child.wait()
     with new_folder(tmp_path / "model"):
-        assert left(tmp_path) == ["mine", "model"], "one's own alone"
-    assert left(tmp_path) == ["mine"]
+        assert temporary_in(tmp_path) == ["mine", "model"], "only its own"
+    assert temporary_in(tmp_path) == ["mine"]
 
 
-def test_split_and_runs_clear_their_folder(child, tmp_path):
+def test_split_and_locked_run_call_clear_stale(child, tmp_path):
     write_text(tmp_path / "pairs.csv", "text1,text2,label\n" + "".join(f"a{n},b{n},{n % 2}\n" for n in range(40)))
     child.kill()
     child.wait()
-    options = {"columns": None, "validation": 0.2, "test": 0.2, "seed": 0}
-    split(SplitConfig(pairs=str(tmp_path / "pairs.csv"), output_dir=str(tmp_path), **options))
-    assert left(tmp_path) == []
+    split(SplitConfig.check({"pairs": str(tmp_path / "pairs.csv"), "output_dir": str(tmp_path)}))
+    assert temporary_in(tmp_path) == []
     for name in ("run.json", "model"):
         (tmp_path / f"{TEMPORARY}0123abcd-{name}").touch()
     with locked_run(tmp_path, {}):
-        assert left(tmp_path) == []
+        assert temporary_in(tmp_path) == []
 
 
-def test_many_threads_write_while_others_clear(tmp_path):
+def test_clear_stale_never_deletes_what_other_threads_write(tmp_path):
     done, failed = threading.Event(), []
 
     def clear() -> None:
@@ -100,10 +100,10 @@ def test_many_threads_write_while_others_clear(tmp_path):
         thread.join()
     assert failed == []
     assert [(tmp_path / f"f{n}").read_bytes() for n in range(3)] == [b"39"] * 3
-    assert left(tmp_path) == []
+    assert temporary_in(tmp_path) == []
 
 
-def test_where_nothing_can_be_locked_nothing_is_cleared(tmp_path, monkeypatch):
+def test_clear_stale_deletes_nothing_without_locks(tmp_path, monkeypatch):
     def flock(*_):
         raise OSError(95, "not supported")
 

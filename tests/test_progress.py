@@ -1,4 +1,4 @@
-"""Bars and lines: a bar in a terminal, a line every 30 seconds in a log, nothing without a label."""
+"""Progress: a bar in a terminal, a line every 30 seconds in a log, nothing without a label."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def clock(monkeypatch):
     return now
 
 
-def test_a_log_gets_a_line_every_30_seconds(clock, caplog, monkeypatch):
+def test_bar_logs_a_line_every_30_seconds_without_a_terminal(clock, caplog, monkeypatch):
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     caplog.set_level(logging.INFO, logger="flipkd.progress")
     with progress.bar(2_000, "pairs", unit="pair", initial=500) as bar:
@@ -32,7 +32,7 @@ def test_a_log_gets_a_line_every_30_seconds(clock, caplog, monkeypatch):
     assert sys.stderr.getvalue() == ""
 
 
-def test_what_is_quick_says_nothing(clock, caplog, monkeypatch):
+def test_bar_logs_nothing_for_a_step_under_30_seconds(clock, caplog, monkeypatch):
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     caplog.set_level(logging.INFO, logger="flipkd.progress")
     with progress.bar(10, "pairs", unit="pair") as bar:
@@ -41,7 +41,7 @@ def test_what_is_quick_says_nothing(clock, caplog, monkeypatch):
     assert caplog.messages == []
 
 
-def test_a_terminal_gets_a_named_bar(monkeypatch):
+def test_bar_shows_its_label_in_a_terminal(monkeypatch):
     screen = io.StringIO()
     screen.isatty = lambda: True
     monkeypatch.setattr(sys, "stderr", screen)
@@ -52,7 +52,7 @@ def test_a_terminal_gets_a_named_bar(monkeypatch):
     assert "validation: 100%" in screen.getvalue()
 
 
-def test_without_a_label_nothing_is_shown(monkeypatch):
+def test_bar_without_a_label_shows_nothing(monkeypatch):
     screen = io.StringIO()
     monkeypatch.setattr(sys, "stderr", screen)
     with progress.bar(10, None, unit="pair") as bar:
@@ -60,7 +60,7 @@ def test_without_a_label_nothing_is_shown(monkeypatch):
     assert screen.getvalue() == ""
 
 
-def test_loading_names_the_model(caplog):
+def test_loading_logs_the_name_of_the_model(caplog):
     caplog.set_level(logging.INFO, logger="flipkd.progress")
     progress.loading("gemma-3-270m")
     assert caplog.messages == ["loading gemma-3-270m ..."]

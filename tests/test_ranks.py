@@ -1,4 +1,4 @@
-"""Ranks: alone nothing waits; together rank 0 goes first, all know its numbers, and its failure is that of all."""
+"""Ranks: one process never waits; in several, rank 0 runs first, broadcasts numbers, and its failure ends all."""
 
 import contextlib
 import os
@@ -10,19 +10,19 @@ from flipkd import ranks
 from flipkd.errors import ConfigError
 
 
-def test_alone_everything_is_done_here_and_at_once():
+def test_ranks_of_one_process_never_wait():
     assert (ranks.launched(), ranks.world_size(), ranks.rank(), ranks.local_rank()) == (False, 1, 0, 0)
-    assert ranks.first(lambda: 3) == 3
-    assert ranks.in_turn(lambda: 4) == 4
-    assert ranks.same(5) == 5
+    assert ranks.on_rank_0(lambda: 3) == 3
+    assert ranks.rank_0_first(lambda: 4) == 4
+    assert ranks.broadcast(5) == 5
     assert ranks.Vote().cast(True)
-    with ranks.together(), ranks.led(contextlib.nullcontext):
-        ranks.wait()
+    with ranks.together(), ranks.entered_on_rank_0(contextlib.nullcontext):
+        ranks.barrier()
     with pytest.raises(ConfigError, match="mine"):
-        ranks.first(lambda: (_ for _ in ()).throw(ConfigError("mine")))
+        ranks.on_rank_0(lambda: (_ for _ in ()).throw(ConfigError("mine")))
 
 
-def test_a_variable_of_another_kind_of_job_makes_no_ranks(monkeypatch):
+def test_launched_needs_all_variables_and_more_than_one_process(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "8")
     assert not ranks.launched()
     for name in ("RANK", "LOCAL_RANK"):
@@ -32,13 +32,13 @@ def test_a_variable_of_another_kind_of_job_makes_no_ranks(monkeypatch):
     assert not ranks.launched()
 
 
-def test_together(tmp_path):
+def test_ranks_of_two_processes(tmp_path):
     first, second = in_world(2, what_ranks_see, tmp_path / "world")
-    assert (first["made"], second["made"]) == (7, None)
-    assert first["turns"] < second["turns"], "rank 0 goes before the others"
-    assert (first["same"], second["same"]) == (100, 100)
-    assert (first["led"], second["led"]) == (1, 0)
-    # rank 1 asks in the second call; all hear of it in the third
+    assert (first["on_rank_0"], second["on_rank_0"]) == (7, None)
+    assert first["time"] < second["time"], "rank 0 runs before the others"
+    assert (first["broadcast"], second["broadcast"]) == (100, 100)
+    assert (first["entered"], second["entered"]) == (1, 0)
+    # rank 1 votes yes in the second call; all ranks know it in the third
     assert first["votes"] == second["votes"] == [False, False, True, False]
     assert (first["failed"], second["failed"]) == (["ConfigError", 4], ["PeerError", 4])
     assert second["lost"] == ["PeerError", 5]

@@ -1,4 +1,4 @@
-"""One run at a time in a folder, and always under the settings it was begun with."""
+"""locked_run: one run at a time in a folder, always with the settings that the run started with."""
 
 from __future__ import annotations
 
@@ -41,17 +41,17 @@ def test_a_folder_is_held_by_one_process_until_that_ends(tmp_path):
         pass
 
 
-def test_a_claim_ends_with_its_block_even_when_that_fails(tmp_path):
+def test_locked_run_releases_its_lock_when_the_block_fails(tmp_path):
     with pytest.raises(KeyError), locked_run(tmp_path, {}):
         raise KeyError
     with locked_run(tmp_path, {}):
         pass
 
 
-def test_what_killed_runs_left_is_cleared_and_nothing_else(tmp_path):
+def test_locked_run_deletes_only_what_killed_runs_left(tmp_path):
     for folder in (f"{files.TEMPORARY}0123abcd-model", "model", "checkpoint-5", f"sub/{files.TEMPORARY}x"):
         (tmp_path / folder).mkdir(parents=True)
-    (tmp_path / f"{files.TEMPORARY}file").write_bytes(OLD)  # may be another program's, at work right now
+    (tmp_path / f"{files.TEMPORARY}file").write_bytes(OLD)  # another program may be writing it now
     with locked_run(tmp_path, {}):
         assert names(tmp_path) == {"model", "checkpoint-5", "sub", f"{files.TEMPORARY}file"}
         assert names(tmp_path / "sub") == {f"{files.TEMPORARY}x"}
@@ -70,16 +70,16 @@ def test_changed_settings_are_listed_with_both_values(tmp_path):
         locked_run(tmp_path / "run", now),
     ):
         pass
-    told = str(caught.value)
-    assert "config.seed was 0, now 1" in told
-    assert "config.template.left was 'A', now 'B'" in told
-    assert "data" not in told.partition("(")[2].partition(")")[0]
-    assert "lora_layers" not in told
-    assert "t" * 80 not in told
+    message = str(caught.value)
+    assert "config.seed was 0, now 1" in message
+    assert "config.template.left was 'A', now 'B'" in message
+    assert "data" not in message.partition("(")[2].partition(")")[0]
+    assert "lora_layers" not in message
+    assert "t" * 80 not in message
     assert read_json(tmp_path / "run" / "run.json") == began
 
 
-def test_free_settings_may_change(tmp_path):
+def test_locked_run_lets_mutable_keys_change(tmp_path):
     with locked_run(tmp_path, {"config": {"seed": 0, "save_steps": 10}}):
         pass
     with locked_run(tmp_path, {"config": {"seed": 0, "save_steps": 20}}, mutable_keys=frozenset({"save_steps"})):
@@ -92,7 +92,7 @@ def test_free_settings_may_change(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "[]", "3"])
-def test_settings_of_a_run_that_cannot_be_read_are_an_error_of_ours(tmp_path, text):
+def test_locked_run_refuses_a_run_json_that_is_not_an_object(tmp_path, text):
     (tmp_path / "run.json").write_text(text)
     with pytest.raises(ArtefactError, match=r"run\.json: not"), locked_run(tmp_path, {}):
         pass

@@ -1,4 +1,4 @@
-"""A choice by name: a row, an import path, or an error that lists the rows."""
+"""pick: a key of the table, an import path, or an error that lists the keys."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from flipkd.tables import pick
 ROWS = {"dumps": "json:dumps", "square_root": "math:sqrt", "broken": "json:no_such_function"}
 
 
-def test_a_row_is_what_it_points_at():
+def test_pick_imports_the_object_of_a_key():
     assert pick(ROWS, "dumps", what="writer") is json.dumps
     assert pick(ROWS, "square_root", what="root") is math.sqrt
 
 
-def test_an_import_path_needs_no_row():
+def test_pick_imports_a_path_that_is_not_in_the_table():
     assert pick({}, "json:loads", what="reader") is json.loads
     assert pick(ROWS, "os.path:join", what="joiner").__name__ == "join"
 
 
-def test_a_row_wins_over_an_import_path_of_the_same_name():
+def test_pick_prefers_a_key_to_an_import_path_of_the_same_name():
     assert pick({"math:sqrt": "json:dumps"}, "math:sqrt", what="root") is json.dumps
 
 
 @pytest.mark.parametrize("name", ["squareroot", "square_rot"])
-def test_a_miss_names_the_nearest_row_and_all_rows(name):
+def test_pick_lists_the_nearest_key_and_all_keys_for_an_unknown_name(name):
     with pytest.raises(ConfigError) as caught:
         pick(ROWS, name, what="root")
     assert str(caught.value) == (
@@ -39,7 +39,7 @@ def test_a_miss_names_the_nearest_row_and_all_rows(name):
 
 
 @pytest.mark.parametrize("name", ["", "math", "math.sqrt", "math:", ":"])
-def test_a_name_without_a_module_and_an_attribute_is_a_miss(name):
+def test_pick_refuses_a_name_without_a_module_or_an_attribute(name):
     with pytest.raises(ConfigError, match="no root is called"):
         pick(ROWS, name, what="root")
 
@@ -54,20 +54,20 @@ def test_a_name_without_a_module_and_an_attribute_is_a_miss(name):
         (".math:sqrt", "TypeError: the 'package' argument is required"),
     ],
 )
-def test_what_cannot_be_imported_says_why(name, why):
+def test_pick_names_the_error_of_a_failed_import(name, why):
     with pytest.raises(ConfigError) as caught:
         pick(ROWS, name, what="root")
     assert str(caught.value).startswith(f"root {name!r} cannot be imported ({why}")
 
 
-def test_an_error_in_a_users_own_module_is_told(tmp_path, monkeypatch):
+def test_pick_names_the_error_of_a_module_of_the_user(tmp_path, monkeypatch):
     (tmp_path / "mine_that_fails.py").write_text("1 / 0\n")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ConfigError, match=r"'mine_that_fails:x' cannot be imported \(ZeroDivisionError: division"):
         pick({}, "mine_that_fails:x", what="objective")
 
 
-def test_only_the_row_that_is_used_is_imported():
+def test_pick_imports_only_the_chosen_object():
     sys.modules.pop("this", None)
     assert pick({"zen": "this:s", "dumps": "json:dumps"}, "dumps", what="writer") is json.dumps
     assert "this" not in sys.modules

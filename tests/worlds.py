@@ -14,7 +14,7 @@ PATIENCE = 120
 
 
 def in_world(size: int, work: Callable[..., Any], folder: Path, *arguments: Any) -> list[Any]:
-    """What `work(*arguments)` returned on each of `size` ranks; `work` stands in a module that tests can import."""
+    """Return the results of `work(*arguments)` on each of `size` ranks; `work` is in a module that tests can import."""
     import torch
 
     context = _context()
@@ -30,7 +30,7 @@ def in_world(size: int, work: Callable[..., Any], folder: Path, *arguments: Any)
 
 
 def exit_code_of(work: Callable[..., Any], *arguments: Any) -> int | None:
-    """Run `work(*arguments)` in one process; its exit code, minus the signal that killed it, None if it did not end."""
+    """Run `work(*arguments)` in a process; return its exit code, minus the signal that killed it, None if it did not end."""
     process = _context().Process(target=work, args=arguments)
     process.start()
     process.join(PATIENCE)
@@ -61,7 +61,7 @@ def _rank(rank: int, size: int, folder: Path, work: Callable[..., Any], argument
 
 
 def what_ranks_see() -> dict[str, Any]:
-    """What each function of `flipkd.ranks` gives on this rank."""
+    """Return the result of each function of `flipkd.ranks` on this rank."""
     import contextlib
     import time
 
@@ -83,14 +83,14 @@ def what_ranks_see() -> dict[str, Any]:
             raise RuntimeError("[pair.cc:534] Connection closed by peer [127.0.0.1]:1")
 
     entered: list[int] = []
-    found: dict[str, Any] = {"made": ranks.first(lambda: 7)}
-    found["turns"] = ranks.in_turn(time.monotonic)
-    found["same"] = ranks.same(100 + ranks.rank())
-    with ranks.led(lambda: contextlib.nullcontext(entered.append(1))):
-        found["led"] = len(entered)
+    found: dict[str, Any] = {"on_rank_0": ranks.on_rank_0(lambda: 7)}
+    found["time"] = ranks.rank_0_first(time.monotonic)
+    found["broadcast"] = ranks.broadcast(100 + ranks.rank())
+    with ranks.entered_on_rank_0(lambda: contextlib.nullcontext(entered.append(1))):
+        found["entered"] = len(entered)
     vote = ranks.Vote()
     found["votes"] = [vote.cast(ranks.rank() == 1 and call == 1) for call in range(4)]
-    found["failed"] = caught(lambda: ranks.first(fail))
+    found["failed"] = caught(lambda: ranks.on_rank_0(fail))
     found["lost"] = caught(lose)
     return found
 

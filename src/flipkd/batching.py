@@ -1,4 +1,4 @@
-"""Rows of like length in one batch, so that little of it is padding: sorted for scoring, in a seeded order for training."""
+"""Batches of rows with similar length, to save padding: sorted for scoring, in a given order for training."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 
 from flipkd.errors import UsageError
 
-SPREAD = 32  # batches that are sorted together in training: enough for like lengths, few enough to leave their rows to chance
+WINDOW = 32  # batches that are sorted together: enough for similar lengths, few enough to keep the order random
 
 
 def batches_by_length(lengths: Sequence[int], batch_size: int, *, most_tokens: int) -> Iterator[list[int]]:
-    """Row numbers in batches of at most `batch_size` rows and `most_tokens` tokens, padding counted; at least one row.
+    """Yield batches of row numbers: at most `batch_size` rows and `most_tokens` tokens with padding, at least one row.
 
-    The longest come first, so that the memory's peak comes at once. Raises UsageError for a batch_size below 1.
+    The longest rows come first, so that memory peaks in the first batch. Raises UsageError for a batch_size below 1.
     """
     if batch_size < 1:
         raise UsageError(f"batch_size is {batch_size}; it must be at least 1")
@@ -26,9 +26,9 @@ def batches_by_length(lengths: Sequence[int], batch_size: int, *, most_tokens: i
 
 
 def batches_near(order: Sequence[int], lengths: Sequence[int], batch_size: int) -> list[list[int]]:
-    """The rows of `order` in batches: within windows of SPREAD batches sorted by length, windows as they come."""
+    """Split the rows of `order` into batches; rows are sorted by length within each window of WINDOW batches."""
     batches = []
-    for start in range(0, len(order), window := batch_size * SPREAD):
+    for start in range(0, len(order), window := batch_size * WINDOW):
         rows = sorted(order[start : start + window], key=lambda row: -lengths[row])
         batches += [rows[first : first + batch_size] for first in range(0, len(rows), batch_size)]
     return batches

@@ -1,4 +1,4 @@
-"""Where models run."""
+"""Choice of the device for models."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from flipkd import ranks
 
 
 def best_device() -> str:
-    """`cuda` where there is a GPU that torch can use, else `cpu`; Apple's GPU is not used.
+    """Return `cuda` where torch can use a GPU, else `cpu`; the GPU of Apple machines is not used.
 
-    Of several processes that train together each has a GPU of its own, such as `cuda:1`.
+    In a distributed run each process has a GPU of its own, such as `cuda:1`.
     """
     if not torch.cuda.is_available():
         return "cpu"

@@ -1,4 +1,4 @@
-"""The only way anything reaches disk: whole or not at all, readable by others as the umask says, provably complete.
+"""Atomic writes: a file or folder appears complete or not at all, with the modes of the umask and checksums.
 
 A file is written under a temporary name beside its final one, flushed, fsynced and renamed. A folder is filled under
 a temporary name, every file fsynced, `manifest.json` (sha256 and size of each file) written last, then renamed.
@@ -21,28 +21,28 @@ from flipkd.errors import ArtefactError, FlipkdError, ResourceError, shorten
 from flipkd.partials import TEMPORARY, clear_stale, new_partial
 
 MANIFEST = "manifest.json"
-CARD = "README.md"  # people may edit it: nothing depends on what it says
+CARD = "README.md"  # people may edit it; no code depends on its content
 OUTGOING = f"{TEMPORARY}old-"
-# How safetensors, tokenizers and torch's zip writer tell of a full disk: by errors of their own, without an errno.
+# safetensors, tokenizers and the zip writer of torch report a full disk with errors of their own, without an errno.
 DISK_FULL = ("No space left", "Disk quota", "inline_container", "PytorchStreamWriter")
 
 
 @contextmanager
 def resource_errors(path: Path) -> Iterator[None]:
-    """Turn the operating system's refusals (full disk, no rights, read-only) into a ResourceError naming the path."""
+    """Context manager that turns errors of the operating system (full disk, no permission) into ResourceError with the path."""
     try:
         yield
     except FlipkdError:  # ResourceError and RefusedError are OSErrors too
         raise
     except OSError as error:
-        raise _explained(error, path) from error
+        raise _resource_error(error, path) from error
     except Exception as error:
         if any(sign in str(error) for sign in DISK_FULL):
-            raise _explained(OSError(errno.ENOSPC, str(error)), path) from error
+            raise _resource_error(OSError(errno.ENOSPC, str(error)), path) from error
         raise
 
 
-def _explained(error: OSError, path: Path) -> ResourceError:
+def _resource_error(error: OSError, path: Path) -> ResourceError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         here = next((p for p in (path, *path.parents) if p.exists()), Path("."))
         free = shutil.disk_usage(here).free
@@ -50,12 +50,12 @@ def _explained(error: OSError, path: Path) -> ResourceError:
             f"{path}: the disk is full ({free:,} bytes free); free some space, then run the same command"
         )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return ResourceError(f"{path}: cannot be written ({error.strerror}); choose a folder that you may write to")
+        return ResourceError(f"{path}: cannot be written ({error.strerror}); choose a folder with write permission")
     return ResourceError(f"{path}: {error.strerror or error}")
 
 
 def write_bytes(path: str | Path, content: bytes) -> Path:
-    """Write a file whole or not at all. Raises ResourceError; an earlier file of that name survives a failure."""
+    """Write a file atomically and return its path. Raises ResourceError; on failure an existing file of that name is kept."""
     path = Path(path)
     with resource_errors(path):
         refuse_special(path)
@@ -77,20 +77,20 @@ def write_bytes(path: str | Path, content: bytes) -> Path:
 
 
 def refuse_special(path: Path) -> None:
-    """Raise OSError where a file of that name would take the place of a folder, a device or a pipe."""
+    """Raise OSError when `path` is a folder, a device or a pipe, which a file would replace."""
     if path.is_dir():
         raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
     if path.exists() and not path.is_file():
-        raise OSError(errno.EINVAL, "is no regular file; choose another name")
+        raise OSError(errno.EINVAL, "not a regular file; choose another name")
 
 
 def write_text(path: str | Path, content: str) -> Path:
-    """Write UTF-8 text whole or not at all."""
+    """Write UTF-8 text atomically; errors as in `write_bytes`."""
     return write_bytes(path, content.encode("utf-8"))
 
 
 def write_json(path: str | Path, value: Any) -> Path:
-    """Write JSON whole or not at all; NaN and infinity are refused, since no other reader accepts them."""
+    """Write JSON atomically. Raises ValueError for NaN and infinity, which are not valid JSON."""
     return write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
@@ -106,16 +106,17 @@ def read_json(path: str | Path) -> Any:
 
 @contextmanager
 def new_folder(path: str | Path, *, replace: bool = False) -> Iterator[Path]:
-    """Fill a folder under a temporary name; on a clean exit it gets its manifest and its name, else it vanishes.
+    """Context manager that yields a temporary folder to fill; on success it is renamed to `path`, on an exception deleted.
 
-    With `replace` an existing folder of that name is swapped out, and deleted only after the new one stands; a process
-    killed between the two renames leaves it as `.partial-old-NAME`, and the next call or `claims.locked_run` puts it back.
-    What other killed processes left beside it goes.
+    The manifest is written before the rename. With `replace` an existing folder of that name is moved away first and
+    deleted after the rename; a process killed between the two renames leaves it as `.partial-old-NAME`, and the next call
+    or `run_lock.locked_run` restores it. Temporary files of other killed processes beside `path` are deleted.
+    Raises ResourceError, also when `path` exists and `replace` is false.
     """
     path = Path(path)
     outgoing = path.with_name(f"{OUTGOING}{path.name}")
     with resource_errors(path):
-        put_back(outgoing, path)
+        restore_outgoing(outgoing, path)
         clear_stale(path.parent)
         if path.exists() and not (replace and path.is_dir()):
             raise ResourceError(f"{path}: exists already; choose another name")
@@ -124,7 +125,9 @@ def new_folder(path: str | Path, *, replace: bool = False) -> Iterator[Path]:
             own = temporary.stat().st_ino
             yield temporary
             if temporary.stat().st_ino != own:
-                raise ResourceError(f"{path}: was cleared away by another process while it was written; run again")
+                raise ResourceError(
+                    f"{path}: another process deleted it while it was written; run the same command again"
+                )
             write_manifest(temporary)
             if replace and path.exists():
                 os.replace(path, outgoing)
@@ -135,18 +138,18 @@ def new_folder(path: str | Path, *, replace: bool = False) -> Iterator[Path]:
             raise
         finally:
             os.close(lock)
-            put_back(outgoing, path)
+            restore_outgoing(outgoing, path)
 
 
-def put_back(outgoing: Path, path: Path) -> None:
-    """End a swap that was begun: the earlier folder gets its name again, or goes if the new one stands."""
+def restore_outgoing(outgoing: Path, path: Path) -> None:
+    """Finish an interrupted replacement: rename the earlier folder back, or delete it if the new one exists."""
     if outgoing.exists() and not path.exists():
         os.replace(outgoing, path)
     shutil.rmtree(outgoing, ignore_errors=True)
 
 
 def write_manifest(folder: str | Path) -> None:
-    """Fix modes, fsync all below `folder`, then write the manifest: from here on the folder counts as complete."""
+    """Set modes by the umask, fsync all files in `folder`, then write the manifest, which marks the folder as complete."""
     folder = Path(folder)
     umask = os.umask(0)
     os.umask(umask)
@@ -164,7 +167,7 @@ def write_manifest(folder: str | Path) -> None:
 
 
 def check_manifest(folder: str | Path) -> None:
-    """Raise ArtefactError unless `folder` has its manifest and every file in it is there, whole and unchanged."""
+    """Raise ArtefactError unless `folder` has a manifest and every file in it exists with the recorded size and sha256."""
     try:
         _check_manifest(Path(folder))
     except OSError as error:
@@ -175,7 +178,9 @@ def _check_manifest(folder: Path) -> None:
     if not folder.is_dir():
         raise ArtefactError(f"{folder}: no such folder")
     if not (folder / MANIFEST).exists():
-        raise ArtefactError(f"{folder}: has no {MANIFEST}, so its save was not finished or it is no flipkd folder")
+        raise ArtefactError(
+            f"{folder}: has no {MANIFEST}, so saving it did not finish, or it is not a folder of flipkd"
+        )
     try:
         entries = dict(read_json(folder / MANIFEST)["files"])
         expected = {name: (entry["sha256"], entry["bytes"]) for name, entry in entries.items()}
@@ -184,9 +189,9 @@ def _check_manifest(folder: Path) -> None:
     for name, (digest, size) in expected.items():
         file = folder / name
         if Path(name).is_absolute() or ".." in Path(name).parts:
-            raise ArtefactError(f"{folder / MANIFEST}: names {shorten(name)}, which lies outside of its folder")
+            raise ArtefactError(f"{folder / MANIFEST}: names {shorten(name)}, which is outside the folder")
         if not file.is_file():
-            raise ArtefactError(f"{file}: named in the manifest but missing")
+            raise ArtefactError(f"{file}: listed in the manifest but missing")
         if name == CARD:
             continue
         if file.stat().st_size != size or sha256(file) != digest:
@@ -194,13 +199,13 @@ def _check_manifest(folder: Path) -> None:
 
 
 def sha256(path: str | Path) -> str:
-    """The sha256 of a file's bytes, as hex."""
+    """Return the sha256 of the bytes of a file, as hex."""
     with open(path, "rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def folder_hash(folder: str | Path) -> str:
-    """One sha256 of the names and the bytes of all files below `folder`, as hex."""
+    """Return one sha256 of the names and bytes of all files in `folder` and its subfolders, as hex."""
     folder = Path(folder)
     with resource_errors(folder):
         stats = [(file, file.stat()) for file in _files(folder)]
@@ -209,7 +214,7 @@ def folder_hash(folder: str | Path) -> str:
 
 @lru_cache(maxsize=64)
 def _folder_hash(folder: Path, files: tuple[tuple[Path, int, int], ...]) -> str:
-    """Sizes and times are there to tell when to read again: a comparison asks for the same models over and over."""
+    """Cached, since a comparison hashes the same models often; `files` has (path, size, mtime) so that a change is a new key."""
     digest = hashlib.sha256()
     for file, _, _ in files:
         digest.update(f"{file.relative_to(folder).as_posix()}\0{sha256(file)}\n".encode())
@@ -217,8 +222,8 @@ def _folder_hash(folder: Path, files: tuple[tuple[Path, int, int], ...]) -> str:
 
 
 def _files(folder: Path) -> list[Path]:
-    everything = (p for p in folder.rglob("*") if p.is_file() and p != folder / MANIFEST)
-    return sorted(p for p in everything if not p.name.startswith(TEMPORARY))
+    paths = (p for p in folder.rglob("*") if p.is_file() and p != folder / MANIFEST)
+    return sorted(p for p in paths if not p.name.startswith(TEMPORARY))
 
 
 def _sync_folder(folder: Path) -> None:

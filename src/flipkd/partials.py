@@ -1,4 +1,4 @@
-"""Files and folders under a temporary name until they are whole: locked while their process lives, cleared once it is gone."""
+"""Temporary names of unfinished files and folders: locked while their process lives, deleted after it ended."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
-TEMPORARY = ".partial-"
-MADE_HERE = re.compile(re.escape(TEMPORARY) + "[0-9a-f]{8}-.+")
+TEMPORARY = ".partial-"  # prefix of every temporary name
+GENERATED = re.compile(re.escape(TEMPORARY) + "[0-9a-f]{8}-.+")
 
 
 def new_partial(path: Path, make: Callable[[Path], object]) -> tuple[Path, int]:
-    """A temporary path beside `path`, made by `make`, and a descriptor that holds its lock until it is closed.
+    """Create a temporary path beside `path` with `make`; return it and a descriptor that holds its lock until closed.
 
-    The lock goes with its process, however that ends.
+    The lock ends with its process.
     """
     while True:
         temporary = path.with_name(f"{TEMPORARY}{uuid.uuid4().hex[:8]}-{path.name}")
         make(temporary)
         try:
             descriptor = os.open(temporary, os.O_RDONLY)
-        except FileNotFoundError:  # taken for a stale one before it was locked
+        except FileNotFoundError:  # another process deleted it as stale before the lock
             continue
         if _lock(descriptor) is not False and temporary.exists():
             return temporary, descriptor
@@ -33,27 +33,27 @@ def new_partial(path: Path, make: Callable[[Path], object]) -> tuple[Path, int]:
 
 
 def clear_stale(folder: Path) -> None:
-    """Remove what killed processes left in `folder`; what another one writes stays, as all does where nothing can be locked."""
-    for left in folder.glob(f"{TEMPORARY}*"):
-        if not MADE_HERE.fullmatch(left.name):
+    """Delete temporary files and folders of ended processes in `folder`; without locks in the file system delete nothing."""
+    for path in folder.glob(f"{TEMPORARY}*"):
+        if not GENERATED.fullmatch(path.name):
             continue
         try:
-            descriptor = os.open(left, os.O_RDONLY | os.O_NOFOLLOW)
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
         except OSError:
             continue
         try:
             if _lock(descriptor):
-                if left.is_dir():
-                    shutil.rmtree(left, ignore_errors=True)
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
                 else:
                     with contextlib.suppress(OSError):
-                        left.unlink()
+                        path.unlink()
         finally:
             os.close(descriptor)
 
 
 def _lock(descriptor: int) -> bool | None:
-    """Whether the lock was free, and is held now; None where the file system has no locks."""
+    """Try to lock without waiting: True when locked, False when another process holds it, None without locks."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -1,7 +1,7 @@
-"""Show what lasts: a named bar in a terminal, elsewhere a log line every 30 seconds, and a line while a model loads.
+"""Progress of long steps: a named bar in a terminal, else a log line every 30 seconds, and a line when a model loads.
 
-Lines go to the logger `flipkd.progress` at level INFO, which the command line shows always and a Python program when it
-asks for it.
+Lines go to the logger `flipkd.progress` at level INFO. The command line always shows them; a Python program sees them
+when it sets that level.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ import time
 from typing import Any, Self
 
 logger = logging.getLogger("flipkd.progress")
-EVERY = 30.0  # seconds between two lines
+INTERVAL = 30.0  # seconds between two lines
 
 
 def loading(name: object) -> None:
-    """Say that a model is being loaded, before the libraries are imported that it needs."""
+    """Log that a model is being loaded; call it before its libraries are imported, which takes seconds."""
     logger.info("loading %s ...", name)
 
 
 def bar(total: int, label: str | None, *, unit: str, initial: int = 0) -> Any:
-    """A context with `update(count)` and `close()`; without a label it shows nothing."""
+    """Return a context manager with `update(count)` and `close()`; without a label it shows nothing."""
     from tqdm.auto import tqdm
 
     if label is not None and not sys.stderr.isatty():
@@ -30,17 +30,17 @@ def bar(total: int, label: str | None, *, unit: str, initial: int = 0) -> Any:
 
 
 class Lines:
-    """The same as a tqdm bar for a log file: how far, how fast, how long yet."""
+    """Interface of a tqdm bar for log files: a line has the progress, the speed and the remaining time."""
 
     def __init__(self, total: int, label: str, *, unit: str, initial: int = 0) -> None:
         self.total, self.label, self.unit, self.n, self.initial = total, label, unit, initial, initial
         self.start = self.last = time.monotonic()
 
     def update(self, count: int = 1) -> None:
-        """Count on; log a line where the last one is EVERY seconds old."""
+        """Add to the count; log a line if the last one is INTERVAL seconds old."""
         self.n += count
         now = time.monotonic()
-        if now - self.last < EVERY:
+        if now - self.last < INTERVAL:
             return
         self.last = now
         speed = (self.n - self.initial) / (now - self.start)
@@ -57,11 +57,11 @@ class Lines:
         )
 
     def write(self, text: str, file: Any = None) -> None:
-        """Log a line of its own."""
+        """Log a text."""
         logger.info("%s", text)
 
     def close(self) -> None:
-        """Nothing is left to be drawn."""
+        """Do nothing: a log has no bar to remove."""
 
     def __enter__(self) -> Self:
         return self

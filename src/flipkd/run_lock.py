@@ -1,4 +1,4 @@
-"""A folder belongs to one run: one process at a time writes in it, always under the settings it was begun with."""
+"""Lock of a run folder: one process at a time writes there, always with the settings that the run started with."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from flipkd.errors import ArtefactError, shorten
-from flipkd.files import OUTGOING, put_back, read_json, resource_errors, write_json
+from flipkd.files import OUTGOING, read_json, resource_errors, restore_outgoing, write_json
 from flipkd.partials import TEMPORARY, clear_stale
 
 RUN = "run.json"
-# What a run says of the machine, and how a user sets that.
+# Keys of run.json that describe the machine -> the option that sets them.
 OPTIONS = {"environment.processes": "--num_processes ", "environment.threads": "OMP_NUM_THREADS="}
 
 
@@ -42,38 +42,42 @@ def locked_run(
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            raise ArtefactError(f"{folder}: another run is writing here; wait, or choose another folder") from None
+            raise ArtefactError(
+                f"{folder}: another run is writing here; wait until it ends, or choose another folder"
+            ) from None
     try:
         clear(folder)
-        _same_identity(folder, json.loads(json.dumps(identity)), mutable_keys, remedy)
+        _require_same_identity(folder, json.loads(json.dumps(identity)), mutable_keys, remedy)
         try:
             yield
         except BaseException:
             if {path.name for path in folder.iterdir()} <= {RUN, ".lock", *transient_files}:
-                (folder / RUN).unlink(missing_ok=True)  # nothing was made under these settings, so they bind nobody
+                (folder / RUN).unlink(
+                    missing_ok=True
+                )  # nothing was computed with these settings, so others may use the folder
             raise
     finally:
         lock.release()
 
 
 def clear(folder: Path) -> None:
-    """Put right what killed runs left: only the lock's holder makes folders here, so none of these is being filled."""
+    """Delete or restore temporary files of killed runs; the caller holds the lock, so no other run is writing them."""
     with resource_errors(folder):
-        for left in folder.glob(f"{TEMPORARY}*/"):
-            if left.name.startswith(OUTGOING):
-                put_back(left, left.with_name(left.name.removeprefix(OUTGOING)))
+        for path in folder.glob(f"{TEMPORARY}*/"):
+            if path.name.startswith(OUTGOING):
+                restore_outgoing(path, path.with_name(path.name.removeprefix(OUTGOING)))
             else:
-                shutil.rmtree(left, ignore_errors=True)
+                shutil.rmtree(path, ignore_errors=True)
         clear_stale(folder)  # files
 
 
-def _same_identity(folder: Path, identity: dict[str, Any], mutable_keys: frozenset[str], remedy: str) -> None:
+def _require_same_identity(folder: Path, identity: dict[str, Any], mutable_keys: frozenset[str], remedy: str) -> None:
     if not (folder / RUN).exists():
         write_json(folder / RUN, identity)
         return
     recorded = read_json(folder / RUN)
     if not isinstance(recorded, dict):
-        raise ArtefactError(f"{folder / RUN}: not the settings of a run")
+        raise ArtefactError(f"{folder / RUN}: not the settings of a run; choose another output_dir")
     before, now = _flat(recorded), _flat(identity)
     keys = sorted(key for key in before.keys() | now.keys() if key.split(".")[-1] not in mutable_keys)
     changes = [
@@ -86,8 +90,8 @@ def _same_identity(folder: Path, identity: dict[str, Any], mutable_keys: frozens
             f" ({option}{before.get(key)})" for key, option in OPTIONS.items() if before.get(key) != now.get(key)
         )
         raise ArtefactError(
-            f"{folder}: holds a run that was begun differently ({'; '.join(changes)}); run with the same settings"
-            f"{again} to go on, or {remedy}"
+            f"{folder}: holds a run that started with other settings ({'; '.join(changes)}); run with the same settings"
+            f"{again} to resume it, or {remedy}"
         )
 
 

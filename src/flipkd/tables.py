@@ -1,4 +1,4 @@
-"""Choices by name: a row of a table, or `package.module:name` for one's own; a miss lists the rows."""
+"""Lookup of an object by name: a key of a table, or `package.module:name`; an unknown name lists the keys."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from flipkd.errors import ConfigError, nearest
 
 
 def pick(table: Mapping[str, str], name: str, *, what: str) -> Any:
-    """The object that `name` stands for: a key of `table`, or an import path `package.module:name`.
+    """Import the object called `name`: a key of `table`, or an import path `package.module:name`.
 
-    Rows are import paths themselves, so that a table costs nothing until one of its rows is used.
-    Raises ConfigError when the name is neither, with the nearest spelling and all rows.
+    Values of the table are import paths too, so that only the chosen one is imported. `what` is the noun for messages.
+    Raises ConfigError when the name is neither, with the nearest spelling and all keys, or when the import fails.
     """
     path = table.get(name, name)
     module_name, _, attribute = path.partition(":")
@@ -23,5 +23,5 @@ def pick(table: Mapping[str, str], name: str, *, what: str) -> Any:
         )
     try:
         return getattr(import_module(module_name), attribute)
-    except Exception as error:  # whatever a user's own module raises while it is imported
+    except Exception as error:  # a user's module may raise anything while it is imported
         raise ConfigError(f"{what} {name!r} cannot be imported ({type(error).__name__}: {error})") from error

@@ -138,7 +138,7 @@ def test_a_run_that_never_began_does_not_bind_its_folder(base_models, encoders, 
     for words in (student("no-such-model", **PLAIN), student(base_models["llama"])):  # a typo; a teacher forgotten
         done = flipkd(*train, *words)
         assert done.code == 4
-        assert "begun differently" not in done.err
+        assert "started with other settings" not in done.err
     done = flipkd(*train, *student(base_models["llama"], **PLAIN, report_to="tensorboard", num_train_epochs=1))
     assert (done.code == 0) or "requires tensorboard to be installed" in done.err
     done = flipkd(*train, *student(base_models["llama"], **PLAIN, num_train_epochs=1))

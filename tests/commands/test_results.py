@@ -52,7 +52,7 @@ def test_a_read_only_folder_is_refused():
         def work():
             if os.geteuid() == 0:  # root may write everywhere
                 os.setuid(65534)
-            with pytest.raises(ResourceError, match=rf"{name}/o\.csv.*choose a folder that you may write to"):
+            with pytest.raises(ResourceError, match=rf"{name}/o\.csv.*choose a folder with write permission"):
                 require_writable(folder / "o.csv")
 
         assert in_child(work) == 0

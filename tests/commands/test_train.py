@@ -113,7 +113,7 @@ def test_a_run_goes_on_with_other_threads_only_when_that_is_allowed(
         f"machine was 'abacus', now {platform.machine()!r}",
     ):
         assert f"environment.{changed}" in done.err
-    assert "(OMP_NUM_THREADS=77) to go on" in done.err
+    assert "(OMP_NUM_THREADS=77) to resume it" in done.err
     assert "--resume_elsewhere" in done.err
     done = flipkd("train", *words, "--set", "resume_elsewhere=true")
     assert done.code == 0, done.err

@@ -243,7 +243,7 @@ def test_a_variant_on_other_pairs_is_not_the_system_itself_and_follows_its_file(
     fewer.write_text("\n".join(rows[: len(rows) // 4]) + "\n", encoding="utf-8")
     done = flipkd(*asked)
     assert done.code == 4
-    assert "holds a run that was begun differently (data.train was" in done.err
+    assert "holds a run that started with other settings (data.train was" in done.err
 
 
 def test_a_result_without_its_scores_is_computed_anew(words, tmp_path):

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import random
 
+import numpy as np
 import pytest
 from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from flipkd.data import leaks, read_pairs, split_pairs
+from flipkd.data.split import connected_rows
 from flipkd.errors import DataError, UsageError
 
 NOTHING = {"train/validation": 0, "train/test": 0, "validation/test": 0}
@@ -212,3 +216,14 @@ def test_split_pairs_refuses_another_by():
         split_pairs(data([("a", "b")] * 9), by="group")
     with pytest.raises(UsageError, match="must be one of text1, text2, group"):
         split_pairs(data([("a", "b")] * 9), by="label")
+
+
+def test_connected_rows_numbers_components_as_scipy_does():
+    random = np.random.default_rng(0)
+    for rows in (1, 7, 60, 300):
+        values = random.integers(0, 2 * rows, (2, rows))
+        columns = [[None if value % 9 == 0 else int(value) for value in column] for column in values]
+        edges = [(row, rows + value) for column in columns for row, value in enumerate(column) if value is not None]
+        start, end = np.array(edges, np.int64).reshape(-1, 2).T
+        graph = coo_array((np.ones(len(start)), (start, end)), shape=(3 * rows, 3 * rows))
+        assert connected_rows(columns).tolist() == connected_components(graph, directed=False)[1][:rows].tolist()

@@ -223,7 +223,7 @@ def test_the_same_bytes_again_and_a_modest_size(make_comparison):
 
 def test_a_missing_package_is_told_with_what_to_install(make_comparison, monkeypatch):
     monkeypatch.setitem(sys.modules, "vl_convert", None)
-    with pytest.raises(ConfigError, match=r'the report needs vl_convert .*pip install "flipkd\[report\]"'):
+    with pytest.raises(ConfigError, match=r'the report needs vl_convert, which .*pip install "flipkd\[report\]"'):
         render(make_comparison(["plain"]))
 
 

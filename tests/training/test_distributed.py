@@ -110,7 +110,7 @@ def test_another_number_of_processes_is_refused(launches):
     done = flipkd(*launches.words)
     assert done.code == 4
     assert "environment.processes was 2, now 1" in done.err
-    assert "run with the same settings (--num_processes 2) to go on" in done.err
+    assert "run with the same settings (--num_processes 2) to resume it" in done.err
 
 
 @pytest.mark.parametrize("count, code, said", [(0, 2, "at least 1"), (3, 2, "has started 2")])

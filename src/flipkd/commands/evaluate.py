@@ -14,9 +14,9 @@ from flipkd.commands.pairs import checked_pairs, is_directed, labelled
 from flipkd.commands.results import require_writable
 from flipkd.data.labels import labels_of
 from flipkd.evaluate.decisions import measure_decisions, one_decision
+from flipkd.extras import require_extra
 from flipkd.files import write_json
 from flipkd.progress import loading
-from flipkd.report.page import require_installed
 from flipkd.student.contract import matcher_folder
 
 logger = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     for path in filter(None, (config.output, config.report)):
         require_writable(path, source=config.test_file)
     if config.report:
-        require_installed()
+        require_extra("report", user="the report")
     directed = is_directed(config.matcher)
     pairs_found = checked_pairs(config.test_file, columns=config.columns, name="test", directed=directed)
     dataset = labelled(pairs_found, name="test")

@@ -10,6 +10,7 @@ import numpy as np
 
 from flipkd.command_config import ServeConfig
 from flipkd.errors import ConfigError
+from flipkd.extras import require_extra
 from flipkd.files import MANIFEST, check_manifest, sha256
 from flipkd.index import Index
 
@@ -26,13 +27,11 @@ def serve(config: ServeConfig, *, listening: Callable[[str], None]) -> bool:
     Raises ConfigError for a key file that holds no key,
     ArtefactError for a folder that holds no whole matcher, both before it listens.
     """
+    require_extra("serve", user="flipkd serve")
     key = None if config.api_key_file is None else _key(Path(config.api_key_file))
-    try:
-        from flipkd.serve import server
-    except ModuleNotFoundError as error:
-        raise ConfigError(f'flipkd serve needs {error.name}; pip install "flipkd[serve]"') from None
     from flipkd.commands.search import encoder_of
     from flipkd.matcher import Matcher
+    from flipkd.serve import server
     from flipkd.serve.limits import Limits
     from flipkd.serve.service import Loaded, Service
     from flipkd.student.contract import matcher_folder

@@ -14,6 +14,7 @@ from flipkd.commands.tuning import final_teacher, require_possible
 from flipkd.config import TeachConfig
 from flipkd.data.labels import labels_of
 from flipkd.evaluate.metrics import measure
+from flipkd.extras import require_extra
 from flipkd.files import folder_hash, write_json
 from flipkd.progress import loading
 from flipkd.run_lock import locked_run
@@ -37,6 +38,7 @@ def teach(config: TeachConfig) -> dict[str, Any]:
         >>> summary["fine_tuned"], summary["validation"]["n"]
         (True, 24)
     """
+    require_extra("train", user="flipkd teach")
     require_possible(config)
     reading: dict[str, Any] = {"columns": config.columns, "directed": config.directed}
     train_set = trainable_pairs(config.train_file, name="train", **reading)

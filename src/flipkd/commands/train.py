@@ -25,6 +25,7 @@ from flipkd.commands.teach import local_model
 from flipkd.config import TrainConfig
 from flipkd.data.labels import labels_of
 from flipkd.errors import DataError
+from flipkd.extras import require_extra
 from flipkd.files import write_json
 from flipkd.progress import loading
 from flipkd.run_lock import locked_run
@@ -56,6 +57,7 @@ def train(config: TrainConfig) -> Path:
         >>> folder.as_posix()
         'new-run/matcher'
     """
+    require_extra("train", user="flipkd train")
     require_pool_for_ratio(config)
     files = {"train": config.train_file, "validation": config.validation_file}
     sets = {
@@ -92,7 +94,7 @@ def _train(config: TrainConfig, sets: dict[str, Any], pool: Pool | None) -> Path
             require_vectors_for(pool, teacher)
             data["unlabelled"] = content_hash(pool.dataset)
     data |= initial_adapters_identity(config.init_from)
-    tables = ranks.in_turn(
+    tables = ranks.rank_0_first(
         lambda: {name: _table(dataset, teacher, trained_on=name == "train") for name, dataset in sets.items()}
     )
     objectives = run.run_objectives(config, tables["train"], tables["validation"])
@@ -117,13 +119,13 @@ def _train(config: TrainConfig, sets: dict[str, Any], pool: Pool | None) -> Path
     mutable_keys = run.MUTABLE_KEYS | paths | (run.HARDWARE if config.resume_elsewhere else frozenset())
     transient_files = frozenset({PREFLIGHT, trainer.METRICS})  # without a checkpoint they say of no run that it began
     processes.warn_about_idle_gpus()
-    with ranks.led(claim):
-        finished = ranks.first(lambda: finish.finished(config))
-        if ranks.same(finished is not None):
+    with ranks.entered_on_rank_0(claim):
+        finished = ranks.on_rank_0(lambda: finish.finished(config))
+        if ranks.broadcast(finished is not None):
             folder = Path(config.output_dir) / finish.MATCHER
             logger.warning("%s: finished before; nothing to do", folder)
             return folder
-        keepable = ranks.first(lambda: teacher_to_keep(config))
+        keepable = ranks.on_rank_0(lambda: teacher_to_keep(config))
         table = tables["train"]
         if learns_from_teacher and teacher:
             table = _with_unlabelled(tables, pool, teacher, config)
@@ -132,7 +134,7 @@ def _train(config: TrainConfig, sets: dict[str, Any], pool: Pool | None) -> Path
         student, contract = run.fresh_student(config)
         _tell_of_cut(student, table)
         if config.teacher:
-            ranks.first(lambda: _preflight(student, tables["validation"], Path(config.output_dir)))
+            ranks.on_rank_0(lambda: _preflight(student, tables["validation"], Path(config.output_dir)))
         return run.train(
             student,
             contract,
@@ -166,7 +168,7 @@ def _with_unlabelled(
 
     table = tables["train"]
     calibration = teacher_calibration(table, tables["validation"])
-    wider = ranks.in_turn(lambda: add_pool_pairs(table, pool, teacher, calibration, config)) if pool else table
+    wider = ranks.rank_0_first(lambda: add_pool_pairs(table, pool, teacher, calibration, config)) if pool else table
     return add_mined_pairs(wider, table, calibration, config)
 
 
@@ -177,7 +179,7 @@ def _require_same_rows(table: PairTable) -> None:
     number = zlib.crc32(
         "\0".join([*table.left, *table.right]).encode("utf-8", "surrogatepass") + table.label.tobytes()
     )
-    if ranks.same(number) != number:
+    if ranks.broadcast(number) != number:
         raise DataError(
             f"rank {ranks.rank()} has other training pairs than rank 0; give all of them the same files, teacher and kind "
             "of GPU"

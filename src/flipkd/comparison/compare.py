@@ -21,6 +21,7 @@ from flipkd.comparison.summary import write_summary
 from flipkd.config import CompareConfig
 from flipkd.data.labels import labels_of
 from flipkd.errors import DataError, FlipkdError
+from flipkd.extras import require_extra
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +33,7 @@ def compare(config: CompareConfig, *, processes: int = 1) -> list[dict[str, Any]
     validation. With several `processes` runs are computed side by side; where some fail the others are finished, then
     the first failure is raised. Raises ConfigError for an unknown system, DataError for unlabelled validation or test pairs.
     """
+    require_extra("train", user="flipkd compare")
     chosen = entries(config)
     if added := [entry.name for entry in chosen if entry.name not in config.systems]:
         logger.warning("computed as well, as parts of a blend: %s", ", ".join(added))

@@ -10,6 +10,7 @@ from typing import Any
 from flipkd.comparison.compare import compare
 from flipkd.config import CompareConfig
 from flipkd.demo.bank import bank_pairs
+from flipkd.extras import require_extra
 from flipkd.files import write_text
 
 SIZES = {"train": 800, "validation": 300, "test": 500}
@@ -18,6 +19,7 @@ EPOCHS = 1  # half of the default: someone is waiting
 
 def demo(output_dir: str = "demo", *, seed: int = 0) -> tuple[list[dict[str, Any]], Path]:
     """Results of the systems that `compare` takes by default, on the same test pairs, and the matcher folder."""
+    require_extra("demo", user="flipkd demo")
     folder = Path(output_dir)
     files = {}
     for name, rows in bank_pairs(**SIZES, seed=seed).items():

@@ -5,19 +5,17 @@ from __future__ import annotations
 import base64
 import hashlib
 from functools import lru_cache
-from importlib import import_module, resources
+from importlib import resources
 from typing import Any
 
-from flipkd.errors import ConfigError
+from flipkd.extras import require_extra
 from flipkd.report import words
 from flipkd.report.comparison import Comparison
 
-REQUIRED = ("altair", "jinja2", "vl_convert")
-
 
 def render(comparison: Comparison) -> str:
-    """The whole page as HTML, the same bytes for the same comparison. Raises as `require_installed`."""
-    require_installed()
+    """The whole page as HTML, the same bytes for the same comparison. Raises ConfigError without the extra `report`."""
+    require_extra("report", user="the report")
     from flipkd.report import charts, sections
 
     values, found = sections.contents(comparison)
@@ -31,15 +29,6 @@ def render(comparison: Comparison) -> str:
     values["words"] = words
     html: str = _template().render(values)
     return html
-
-
-def require_installed() -> None:
-    """Raise ConfigError with what to install when a package of the extra `report` is missing."""
-    for module in REQUIRED:
-        try:
-            import_module(module)
-        except ImportError as error:
-            raise ConfigError(f'the report needs {module} ({error}); pip install "flipkd[report]"') from error
 
 
 def _template() -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from flipkd.extras import require_extra
 from flipkd.teachers.teacher import default_prompt, describe_model, fingerprint_of, load_model
 
 
@@ -21,6 +22,7 @@ def load_bi_encoder(
     batch_size: int = 32,
 ) -> BiEncoderTeacher:
     """Load a SentenceTransformer as teacher; arguments and errors as in `load_teacher`."""
+    require_extra("train", user=f"the teacher {name_or_path}")
     from sentence_transformers import SentenceTransformer
 
     model = load_model(SentenceTransformer, name_or_path, max_length=max_length, dtype=dtype, device=device)

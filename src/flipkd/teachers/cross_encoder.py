@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from flipkd.errors import ArtefactError
+from flipkd.extras import require_extra
 from flipkd.teachers.teacher import default_prompt, describe_model, fingerprint_of, load_model
 
 
@@ -22,6 +23,7 @@ def load_cross_encoder(
     batch_size: int = 32,
 ) -> CrossEncoderTeacher:
     """Load a CrossEncoder with one label as teacher; arguments and errors as in `load_teacher`."""
+    require_extra("train", user=f"the teacher {name_or_path}")
     from sentence_transformers import CrossEncoder
 
     model = load_model(CrossEncoder, name_or_path, max_length=max_length, dtype=dtype, device=device)

@@ -26,7 +26,7 @@ class CheckpointManifests(TrainerCallback):  # type: ignore[misc]  # transformer
 
     def on_save(self, args: Any, state: Any, control: Any, **_unused: Any) -> None:
         """Write the manifest of the checkpoint that was just saved."""
-        ranks.wait()  # each rank writes the state of its own random generators
+        ranks.barrier()  # each rank writes the state of its own random generators
         if state.is_world_process_zero:
             write_manifest(Path(args.output_dir) / f"checkpoint-{state.global_step}")
             if self.keep:
@@ -61,8 +61,8 @@ def is_final_checkpoint(checkpoint: Path) -> bool:
 
 def checkpoint_to_resume(output_dir: Path) -> Path | None:
     """Return the newest valid checkpoint that rank 0 finds, the same on all ranks; None without one."""
-    found = ranks.first(lambda: last_valid_checkpoint(output_dir))
-    step = ranks.same(-1 if found is None else int(found.name.rpartition("-")[2]))
+    found = ranks.on_rank_0(lambda: last_valid_checkpoint(output_dir))
+    step = ranks.broadcast(-1 if found is None else int(found.name.rpartition("-")[2]))
     return None if step < 0 else output_dir / f"checkpoint-{step}"
 
 

@@ -160,7 +160,7 @@ def train(
             swap_texts=config.swap_texts,
             augment_texts=config.augment_texts,
         )
-    ranks.first(
+    ranks.on_rank_0(
         lambda: finish(
             student,
             contract,
