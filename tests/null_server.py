@@ -20,6 +20,7 @@ import numpy as np
 from flipkd.errors import NumbersError
 from flipkd.evaluate.calibration import Calibration
 from flipkd.index import Index
+from flipkd.matcher import Matcher
 from flipkd.serve.limits import Limits
 from flipkd.serve.server import serve
 from flipkd.serve.service import Loaded, Service
@@ -65,6 +66,8 @@ class NullMatcher:
 
     def decisions(self, scores):
         return ["match" if score >= self.threshold else "no_match" for score in scores]
+
+    judge = Matcher.judge
 
     def encode(self, texts, *, batch_size):
         return np.array([[float(len(text)), 0.0] for text in texts], np.float32)

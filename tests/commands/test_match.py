@@ -15,9 +15,9 @@ from command_line import flipkd
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from flipkd import matcher as matcher_module
+from flipkd import pair_scorer
 from flipkd.commands import match
-from flipkd.commands.match import to_csv, to_jsonl
+from flipkd.commands.match_rows import to_csv, to_jsonl
 from flipkd.data import read_pairs
 from flipkd.matcher import Matcher
 
@@ -296,7 +296,7 @@ def test_a_row_whose_score_is_no_number_is_named_and_the_rows_before_it_are_kept
     whole = (tmp_path / "o.jsonl").read_bytes()
     monkeypatch.setattr(match, "BLOCK", 4)
     monkeypatch.setattr("flipkd.data.readers.BATCH_ROWS", 2)
-    score_pairs, read = matcher_module.score_pairs, []
+    score_pairs, read = pair_scorer.score_pairs, []
 
     def poisoned(student, left, right, **settings):
         found = score_pairs(student, left, right, **settings)
@@ -304,7 +304,7 @@ def test_a_row_whose_score_is_no_number_is_named_and_the_rows_before_it_are_kept
             found.answer[left.index("%s %d")] = np.nan
         return found
 
-    monkeypatch.setattr(matcher_module, "score_pairs", poisoned)
+    monkeypatch.setattr(pair_scorer, "score_pairs", poisoned)
     done = flipkd(*words)
     assert done.code == 6
     assert "1 of 4 scores are not finite, first is pair 2, where pair 0 is row 5 of the file" in done.err

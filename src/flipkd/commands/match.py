@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import re
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -13,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from flipkd import __version__, progress
 from flipkd.command_config import MatchConfig
-from flipkd.commands.results import csv_text, require_writable
+from flipkd.commands.match_rows import COLUMNS, SCORED_BY, TEACHER, Scorer, to_csv, to_jsonl
+from flipkd.commands.results import require_writable
 from flipkd.commands.resumable_file import ResumableFile, resumable_file
 from flipkd.data import read_blocks
 from flipkd.errors import DataError, NumbersError, UsageError
@@ -27,14 +25,9 @@ logger = logging.getLogger(__name__)
 
 Show = Callable[[list[dict[str, Any]]], object]
 FORMATS = (".csv", ".jsonl")
-COLUMNS = ("text1", "text2", "score", "probability", "decision")
-SCORED_BY, TEACHER, STUDENT = "scored_by", "teacher", "student"  # the further column of a cascade
 BY_TEACHER = "scored by the teacher"
 SHOWN_ROWS = 5
 BLOCK = 8192  # pairs that are scored between two writes
-FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")  # the last four: = + - @ as wide as a Chinese character
-# What begins so and calls nothing: numbers and telephone numbers, and single words such as -xK3f and @user.
-NO_FORMULA = re.compile(r"[-+][\d\s.,()/-]+([eE][-+]?\d+)?%?|[-+@][\w.-]*")
 
 
 def match(config: MatchConfig, *, show: Show = lambda rows: None) -> Counter[str]:
@@ -59,7 +52,7 @@ def match(config: MatchConfig, *, show: Show = lambda rows: None) -> Counter[str
         for rows in _scored(score, blocks, count=count, done=0):
             counts += _counted(rows)
             show(rows)
-        score.tell(counts)
+        score.log_summary(counts[BY_TEACHER], pairs_in(counts))
         return counts
     identity = {
         "matcher": score.matcher.fingerprint,
@@ -77,7 +70,7 @@ def match(config: MatchConfig, *, show: Show = lambda rows: None) -> Counter[str
         counts = _written(file, Path(output), score, blocks, count=count, guard=config.guard)
         if file.rows != count or _stamp(pairs_file) != as_it_was:
             raise DataError(f"{pairs_file}: was changed while it was scored; {output} is not written, run again")
-    score.tell(counts)
+    score.log_summary(counts[BY_TEACHER], pairs_in(counts))
     return counts
 
 
@@ -192,69 +185,3 @@ def _match_one(config: MatchConfig, show: Show) -> Counter[str]:
     rows = Scorer(config).rows([pair])
     show(rows)
     return _counted(rows)
-
-
-class Scorer:
-    """A matcher that makes rows of the result, and notes how long that took. Raises ConfigError where there is no cascade."""
-
-    def __init__(self, config: MatchConfig) -> None:
-        progress.loading(config.matcher)
-        from flipkd.matcher import Matcher  # brings torch: only once the pairs are known to be good
-
-        self.matcher = Matcher.from_pretrained(config.matcher, base_model=config.base_model, exact=config.exact)
-        self.cascade, self.batch_size = config.cascade, config.batch_size
-        self.pairs, self.cut, self.seconds = 0, 0, 0.0
-        if self.cascade:
-            self.matcher.require_cascade()
-
-    def rows(self, pairs: list[tuple[str, str]]) -> list[dict[str, Any]]:
-        """A row for each pair, in their order."""
-        start, matcher = time.perf_counter(), self.matcher
-        names = (*COLUMNS, SCORED_BY) if self.cascade else COLUMNS
-        if self.cascade:
-            scores, read = matcher.cascade(pairs, batch_size=self.batch_size)
-        else:
-            scores = matcher.predict(pairs, batch_size=self.batch_size)
-            sides = [matcher.student.prompt.text_ids(side) for side in zip(*pairs, strict=True)]
-            self.cut += sum(left[1] or right[1] for left, right in zip(*sides, strict=True))
-        values = [scores.tolist(), matcher.calibration.apply(scores).tolist(), matcher.decisions(scores)]
-        if self.cascade:
-            values.append([STUDENT if by_student else TEACHER for by_student in read])
-        self.pairs, self.seconds = self.pairs + len(pairs), self.seconds + time.perf_counter() - start
-        return [dict(zip(names, (*pair, *row), strict=True)) for pair, *row in zip(pairs, *values, strict=True)]
-
-    def tell(self, counts: Counter[str]) -> None:
-        """Log how many pairs were cut, and what the cascade saved; the speed is that of this process."""
-        if self.cut:
-            most = self.matcher.student.prompt.max_text_length
-            logger.warning(
-                "%d of %d pairs have a text of more than %d tokens, which is cut", self.cut, self.pairs, most
-            )
-        if self.cascade and self.pairs:
-            logger.warning(
-                "cascade: the teacher alone decided %.1f %% of %d pairs; %.3g pairs a second",
-                100 * counts[BY_TEACHER] / pairs_in(counts),
-                pairs_in(counts),
-                self.pairs / self.seconds,
-            )
-
-
-def to_jsonl(rows: list[dict[str, Any]]) -> str:
-    """One JSON object per line, texts as they are."""
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-
-
-def to_csv(rows: list[dict[str, Any]], *, header: bool = True, guard: bool = True) -> str:
-    """CSV; with `guard` a text that a spreadsheet would run as a formula gets a leading apostrophe (`runs_as_formula`)."""
-    names = list(rows[0]) if rows else COLUMNS
-    cells = ([_guarded(row[name]) if guard else row[name] for name in names] for row in rows)
-    return csv_text(names if header else None, cells)
-
-
-def runs_as_formula(text: str) -> bool:
-    """Whether a spreadsheet that opens a csv file might run this cell; numbers, telephone numbers, @names are not run."""
-    return text.startswith(FORMULA) and not NO_FORMULA.fullmatch(text)
-
-
-def _guarded(cell: Any) -> Any:
-    return "'" + cell if isinstance(cell, str) and runs_as_formula(cell) else cell

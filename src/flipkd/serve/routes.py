@@ -19,6 +19,7 @@ from starlette.exceptions import HTTPException
 from flipkd import __version__
 from flipkd.errors import DataError
 from flipkd.inputs import checked_texts
+from flipkd.ranking import by_falling_score, search_results
 from flipkd.serve.answers import (
     CohereDocument,
     CohereRank,
@@ -71,7 +72,7 @@ async def rerank(body: RerankBody, request: Request) -> list[Rank] | CohereRanki
             relevance_score=found[index].score if body.raw else found[index].probability,
             document=CohereDocument(text=documents[index]) if body.return_documents else None,
         )
-        for index in _by_score(found)[: body.top_n or None]
+        for index in by_falling_score([row.score for row in found])[: body.top_n or None]
     ]
     return CohereRanking(id=str(uuid4()), model=service.name, results=results)
 
@@ -84,7 +85,7 @@ async def _rerank_texts(body: RerankBody, texts: list[str], service: Service) ->
             score=found[index].score if body.raw else found[index].probability,
             text=texts[index] if body.return_text else None,
         )
-        for index in _by_score(found)
+        for index in by_falling_score([row.score for row in found])
     ]
 
 
@@ -116,13 +117,9 @@ async def search(body: SearchBody, request: Request) -> SearchResponse:
         candidates = min(candidates, max(service.limits.max_items, body.top_k))
     check_count(candidates, most=service.limits.max_items)
     until = service.deadline()
-    near = await service.nearest(body.query, candidates=candidates, until=until)
-    found = await service.match([(body.query, entries[position]["text"]) for position, _ in near], until=until)
-    results: list[dict[str, Any]] = []
-    for place in _by_score(found)[: body.top_k]:
-        position, similarity = near[place]
-        own = {"corpus_id": position, "similarity": similarity}
-        results.append(own | _judged(found[place]) | entries[position])
+    nearest = await service.nearest(body.query, candidates=candidates, until=until)
+    found = await service.match([(body.query, entries[position]["text"]) for position, _ in nearest], until=until)
+    results = search_results(nearest, [_judged(row) for row in found], entries, top_k=body.top_k)
     return SearchResponse(results=results, model=service.name, revision=service.revision)
 
 
@@ -213,11 +210,6 @@ def _name(name_or_path: str) -> str:
 
 def _judged(row: Match) -> dict[str, Any]:
     return {name: getattr(row, name) for name in PairResult.model_fields}
-
-
-def _by_score(found: list[Match]) -> list[int]:
-    """Positions by falling score; ties as they were given."""
-    return sorted(range(len(found)), key=lambda index: -found[index].score)
 
 
 def _service(request: Request) -> Service:

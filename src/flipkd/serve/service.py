@@ -190,10 +190,9 @@ class Service:
         shown = self._looked_at(chain(*checked_sides(pairs)))
         found = await self._ask("pairs", [(shown[left][0], shown[right][0]) for left, right in pairs], until=until)
         scores = np.array([score for score, _, _ in found], np.float32)
-        values = scores.tolist(), matcher.calibration.apply(scores).tolist(), matcher.decisions(scores)
         return [
-            Match(score, probability, decision, cut or any(shown[text][1] for text in pair), tokens)
-            for score, probability, decision, (_, cut, tokens), pair in zip(*values, found, pairs, strict=True)
+            Match(*judgement, truncated=cut or any(shown[text][1] for text in pair), tokens=tokens)
+            for judgement, (_, cut, tokens), pair in zip(matcher.judge(scores), found, pairs, strict=True)
         ]
 
     async def encode(self, texts: Sequence[str], *, until: float) -> list[EncodedText]:
