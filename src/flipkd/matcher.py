@@ -1,4 +1,4 @@
-"""Matcher: a finished folder that scores pairs, decides, ranks documents and gives vectors of texts."""
+"""Matcher: a finished folder that scores pairs, decides, ranks documents and encodes texts."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from flipkd.teachers.kept_teacher import KeptTeacherModel, load_kept_teacher
 if TYPE_CHECKING:
     from flipkd.index import Index
 
-RANK_ROWS = 64  # documents in one pass on a CPU, whose query is read once
+RANK_ROWS = 64  # documents per forward pass on a CPU; the pass computes their query once
 
 
 class Matcher(PairScorer):
-    """A trained student under its score contract; threads may share one. Make one with `from_pretrained`.
+    """A trained student under its score contract; threads may share one. Load one with `from_pretrained`.
 
     Examples:
         >>> from flipkd import Matcher
@@ -65,31 +65,31 @@ class Matcher(PairScorer):
     ) -> Matcher:
         """Load a matcher folder, or the run folder that holds one.
 
-        `base_model` is where the base model lies if not where it was at training; `merge` folds LoRA into the weights.
-        `exact` reads each pair alone, whatever the batch size: its score then has the same bits among any other pairs,
-        where batches round differently; on one machine with one number of threads. It takes longer.
+        `base_model`: location of the base model, if it was moved after training; `merge` adds LoRA to the weights.
+        `exact` scores one pair per forward pass, whatever the batch size, which is slower: a score then has the same bits
+        beside any other pairs, on one machine with the same number of threads. Batches of other sizes round differently.
         Raises ArtefactError when the folder is damaged or the base model is not the one it was trained on.
 
         Examples:
             >>> Matcher.from_pretrained("run", device="cpu", merge=True).contract.reading
             'joint'
         """
-        inside = matcher_folder(folder)
-        student, contract = load_student(inside, base_model=base_model, merge=merge)
-        place = device or best_device()
-        student = student.to(place)
-        check_golden(student, contract, inside)
+        path = matcher_folder(folder)
+        student, contract = load_student(path, base_model=base_model, merge=merge)
+        used_device = device or best_device()
+        student = student.to(used_device)
+        check_golden(student, contract, path)
         kept = contract.teacher
-        teacher = None if kept is None else load_kept_teacher(inside, kept.model_dump(), device=place)
-        with library_errors(inside / CONTRACT, "its calibration cannot be read"):
-            return cls(student, contract, fingerprint=sha256(inside / MANIFEST), teacher=teacher, exact=exact)
+        teacher = None if kept is None else load_kept_teacher(path, kept.model_dump(), device=used_device)
+        with library_errors(path / CONTRACT, "its calibration cannot be read"):
+            return cls(student, contract, fingerprint=sha256(path / MANIFEST), teacher=teacher, exact=exact)
 
     def encode(
         self, texts: Sequence[str], *, batch_size: int | None = None, show_progress_bar: bool = False
     ) -> Floats:
-        """Unit vectors [n, D] of texts read alone; compare them only after separate or blocked reading.
+        """Encode each text alone as a unit vector [n, D]; compare vectors only after separate or blocked reading.
 
-        In joint reading a right-hand text is trained after its left-hand one: its stand-alone vector is out of distribution.
+        In joint reading a right text is trained after its left text: its stand-alone vector is out of distribution.
 
         Examples:
             >>> vectors = matcher.encode(["I lost my card", "My card is missing"])
@@ -99,10 +99,10 @@ class Matcher(PairScorer):
         texts = checked_texts(texts)
         label = "texts" if show_progress_bar else None
         with self._lock:
-            vectors = encode_texts(self.student, texts, batch_size=self._rows(batch_size), progress=label)
-        bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
-        if len(bad):
-            raise NumbersError(f"{len(bad)} of {len(vectors)} vectors are not finite, first is text {bad[0]}")
+            vectors = encode_texts(self.student, texts, batch_size=self._rows_per_pass(batch_size), progress=label)
+        wrong = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+        if len(wrong):
+            raise NumbersError(f"{len(wrong)} of {len(vectors)} vectors are not finite, first is text {wrong[0]}")
         return vectors
 
     def rank(
@@ -114,7 +114,7 @@ class Matcher(PairScorer):
         return_documents: bool = False,
         batch_size: int | None = None,
     ) -> list[dict[str, Any]]:
-        """Documents by falling score: [{"corpus_id", "score", "text" if asked for}], ties in the order given.
+        """Rank documents by falling score: [{"corpus_id", "score", "text" with return_documents}], ties in the order given.
 
         Raises UsageError for a top_k below 1.
 
@@ -142,11 +142,11 @@ class Matcher(PairScorer):
     def search(
         self, query: str, index: Index, *, vector: Floats | None = None, top_k: int = 5, candidates: int = 20
     ) -> list[dict[str, Any]]:
-        """The index's `candidates` nearest entries, judged by this matcher: the `top_k` best, by falling score.
+        """Score the index's `candidates` nearest entries with the query, and return the `top_k` best by falling score.
 
-        [{"corpus_id", "similarity", "score", "probability", "decision"} and the entry's own fields]. `vector` [d] is the
-        query's by the model that made the index; None is for an index that this very matcher made.
-        Raises UsageError for a top_k or candidates below 1, for a vector of another width, and where one is needed.
+        [{"corpus_id", "similarity", "score", "probability", "decision"} and the entry's own fields]. `vector` [d]: the
+        query encoded by the model that made the index; None for an index that this matcher made.
+        Raises UsageError for a top_k or candidates below 1, a vector of another width, and a missing vector.
 
         Examples:
             >>> import numpy as np
@@ -163,7 +163,7 @@ class Matcher(PairScorer):
             if self.fingerprint is None or index.encoder.get("fingerprint") != self.fingerprint:
                 raise UsageError(
                     f"another model made this index ({index.encoder.get('kind')} {index.encoder.get('folder')}); "
-                    "give the query's vector by that model as vector="
+                    "encode the query with that model and pass it as vector="
                 )
             vector = self.encode([query])[0]
         nearest = index.nearest(vector, top_k=max(candidates, top_k)) if len(index) else []

@@ -55,12 +55,12 @@ class PairScorer:
     def predict(
         self, pairs: Pairs, *, batch_size: int | None = None, show_progress_bar: bool = False, cascade: bool = False
     ) -> Floats:
-        """Scores [N], float32, in the order given: logit(yes) - logit(no), the cosine of the two texts' vectors, the score
-        of the teacher that the matcher keeps, or a sum of them.
+        """Compute scores [N], float32, in the order given.
 
-        `score` in `matcher.json` holds the weights of the sum, chosen on validation; with `symmetric` there the score is the
-        mean over both orders of the two texts. `cascade`: see the method of that name.
-        batch_size: pairs in one pass; default 32 on a CPU, as many as fit on a GPU.
+        A score is logit(yes) - logit(no), the cosine of the two texts' vectors, the score of the teacher that the matcher
+        keeps, or a sum of them. `score` in `matcher.json` has the weights of the sum, chosen on validation; with `symmetric`
+        there the score is the mean over both orders of the two texts. `cascade`: see the method of that name.
+        batch_size: pairs per forward pass; default 32 on a CPU, as many as fit on a GPU.
         Raises DataError for a pair that is not two texts, NumbersError for a score that is not finite.
 
         Examples:
@@ -73,15 +73,17 @@ class PairScorer:
         keeps = TEACHER in self.contract.score
         teacher = self._teacher_scores(left, right, batch_size=batch_size) if keeps else None
         label = "pairs" if show_progress_bar else None
-        return _finite(self._read(left, right, teacher, batch_size=batch_size, progress=label))
+        return _require_finite(
+            self._language_model_scores(left, right, teacher, batch_size=batch_size, progress=label)
+        )
 
     def cascade(
         self, pairs: Pairs, *, batch_size: int | None = None, show_progress_bar: bool = False
     ) -> tuple[Floats, NDArray[np.bool_]]:
-        """Scores [N] as in `predict`, and a mask [N] of the pairs that the language model scored.
+        """Compute scores [N] as `predict`, and a mask [N] of the pairs that the language model scored.
 
-        The teacher is sure of the others: their score is its own, on the same scale. Raises ConfigError for a matcher
-        without a teacher or a fitted band, and as `predict`.
+        The teacher decides the other pairs: their score is the teacher's, on the same scale. Raises ConfigError for a
+        matcher without a teacher or a fitted cascade, and the errors of `predict`.
 
         Examples:
             >>> scores, by_llm = matcher.cascade(pairs)
@@ -91,16 +93,16 @@ class PairScorer:
         band = self.require_cascade()
         left, right = checked_sides(pairs)
         teacher = self._teacher_scores(left, right, batch_size=batch_size)
-        scores, read = band.scores(teacher), band.read(teacher)
-        rows = np.flatnonzero(read)
+        scores, by_llm = band.scores(teacher), band.read(teacher)
+        rows = np.flatnonzero(by_llm)
         own = teacher[rows] if TEACHER in self.contract.score else None
         texts = [left[row] for row in rows], [right[row] for row in rows]
         label = "pairs" if show_progress_bar else None
-        scores[rows] = self._read(*texts, own, batch_size=batch_size, progress=label)
-        return _finite(scores), read
+        scores[rows] = self._language_model_scores(*texts, own, batch_size=batch_size, progress=label)
+        return _require_finite(scores), by_llm
 
     def require_cascade(self) -> Cascade:
-        """The fitted band. Raises ConfigError when there is none, with the command that fits one.
+        """Return the fitted cascade. Raises ConfigError without one; the message has the command that fits one.
 
         Examples:
             >>> band = matcher.require_cascade()
@@ -109,17 +111,16 @@ class PairScorer:
         """
         if self.teacher is None:
             raise ConfigError(
-                "this matcher keeps no teacher, so that nothing can decide before the language model; train it with "
-                "--keep_teacher true"
+                "this matcher keeps no teacher, which a cascade needs; train it with --keep_teacher true"
             )
         if self.contract.cascade is None:
             raise ConfigError(
-                "this matcher has no band for a cascade; fit one on labelled pairs with flipkd calibrate --cascade 0.005"
+                "this matcher has no fitted cascade; fit one on labelled pairs with flipkd calibrate --cascade 0.005"
             )
         return Cascade(**self.contract.cascade.model_dump())
 
     def teacher_scores(self, pairs: Pairs, *, batch_size: int | None = None) -> Floats:
-        """Scores [N] of the teacher that the matcher keeps: cosines or logits. Raises ConfigError when it keeps none.
+        """Compute scores [N] of the teacher that the matcher keeps: cosines or logits. Raises ConfigError when it keeps none.
 
         Examples:
             >>> matcher.teacher_scores(pairs).shape
@@ -127,7 +128,7 @@ class PairScorer:
         """
         if self.teacher is None:
             raise ConfigError("this matcher keeps no teacher; train it with --keep_teacher true")
-        return _finite(self._teacher_scores(*checked_sides(pairs), batch_size=batch_size))
+        return _require_finite(self._teacher_scores(*checked_sides(pairs), batch_size=batch_size))
 
     def _teacher_scores(self, left: list[str], right: list[str], *, batch_size: int | None) -> Floats:
         if self.teacher is None:
@@ -135,13 +136,15 @@ class PairScorer:
         if self.contract.text_normalisation is not None:
             normal = {text: normal_text(text) for text in dict.fromkeys([*left, *right])}
             left, right = [normal[text] for text in left], [normal[text] for text in right]
-        return self.teacher.scores(left, right, both_orders=self.contract.symmetric, batch_size=self._rows(batch_size))
+        return self.teacher.scores(
+            left, right, both_orders=self.contract.symmetric, batch_size=self._rows_per_pass(batch_size)
+        )
 
-    def _rows(self, batch_size: int | None) -> int | None:
-        """The rows of a pass: with `exact` a single one, whose shape depends on no other."""
+    def _rows_per_pass(self, batch_size: int | None) -> int | None:
+        """Return the rows per forward pass: one with `exact`, since the shape of the batch then never changes."""
         return 1 if self.exact else batch_size
 
-    def _read(
+    def _language_model_scores(
         self,
         left: list[str],
         right: list[str],
@@ -150,16 +153,16 @@ class PairScorer:
         batch_size: int | None,
         progress: str | None,
     ) -> NDArray[np.float64]:
-        """Scores [N] of pairs that the language model reads, with the teacher's where they are part of the sum."""
+        """Compute scores [N] by the language model, and add the `teacher` scores where they are part of the sum."""
         orders = [(left, right), (right, left)] if self.contract.symmetric else [(left, right)]
-        summed = [self._score(*sides, batch_size=batch_size, progress=progress) for sides in orders]
-        scores: NDArray[np.float64] = np.mean(summed, axis=0)
+        by_order = [self._one_order(*sides, batch_size=batch_size, progress=progress) for sides in orders]
+        scores: NDArray[np.float64] = np.mean(by_order, axis=0)
         return scores if teacher is None else scores + weighted_sum({TEACHER: teacher}, self._weights(TEACHER))
 
     def _weights(self, *kinds: str) -> dict[str, float]:
         return {str(kind): weight for kind, weight in self.contract.score.items() if kind in kinds}
 
-    def _score(
+    def _one_order(
         self, left: list[str], right: list[str], *, batch_size: int | None, progress: str | None
     ) -> NDArray[np.float64]:
         weights = self._weights("answer", "cosine")
@@ -168,7 +171,7 @@ class PairScorer:
                 self.student,
                 left,
                 right,
-                batch_size=self._rows(batch_size),
+                batch_size=self._rows_per_pass(batch_size),
                 return_embeddings="cosine" in weights,
                 states=self._states,
                 progress=progress,
@@ -178,7 +181,7 @@ class PairScorer:
     def predict_proba(
         self, pairs: Pairs, *, batch_size: int | None = None, show_progress_bar: bool = False, cascade: bool = False
     ) -> NDArray[np.float64]:
-        """Calibrated probabilities [N] that the pairs match.
+        """Compute calibrated probabilities [N] that the pairs match.
 
         Examples:
             >>> probabilities = matcher.predict_proba(pairs)
@@ -192,7 +195,7 @@ class PairScorer:
     def decide(
         self, pairs: Pairs, *, batch_size: int | None = None, show_progress_bar: bool = False, cascade: bool = False
     ) -> list[str]:
-        """`match`, `no_match` or, in a matcher with a review band, `review` for each pair, by the thresholds of validation.
+        """Decide each pair by the thresholds of validation: `match`, `no_match`, or `review` in a matcher with a review band.
 
         Examples:
             >>> set(matcher.decide(pairs)) <= {"match", "review", "no_match"}
@@ -202,7 +205,7 @@ class PairScorer:
         return self.decisions(scores)
 
     def judge(self, scores: Floats) -> list[Judgement]:
-        """Make score, calibrated probability and decision of each pair, from scores [N] of `predict` or `cascade`.
+        """Make the score, calibrated probability and decision of each pair, from scores [N] of `predict` or `cascade`.
 
         Examples:
             >>> [judgement] = matcher.judge(matcher.predict(pairs[:1]))
@@ -213,7 +216,7 @@ class PairScorer:
         return [Judgement(*row) for row in zip(*values, strict=True)]
 
     def decisions(self, scores: Floats) -> list[str]:
-        """The decisions for scores of `predict`.
+        """Decide for scores [N] of `predict`.
 
         Examples:
             >>> matcher.decisions([matcher.threshold, matcher.threshold - 1])
@@ -222,9 +225,9 @@ class PairScorer:
         return decide(scores, threshold=self.threshold, review_threshold=self.review_threshold)
 
 
-def _finite(scores: NDArray[Any]) -> Floats:
-    found: Floats = scores.astype(np.float32)
-    bad = np.flatnonzero(~np.isfinite(found))
-    if len(bad):
-        raise NumbersError(f"{len(bad)} of {len(found)} scores are not finite, first is pair {bad[0]}")
-    return found
+def _require_finite(scores: NDArray[Any]) -> Floats:
+    rounded: Floats = scores.astype(np.float32)
+    wrong = np.flatnonzero(~np.isfinite(rounded))
+    if len(wrong):
+        raise NumbersError(f"{len(wrong)} of {len(rounded)} scores are not finite, first is pair {wrong[0]}")
+    return rounded

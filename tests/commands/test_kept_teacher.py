@@ -24,7 +24,8 @@ from flipkd.errors import ArtefactError, ConfigError
 from flipkd.evaluate import weighted_sum
 from flipkd.files import new_folder, write_manifest
 from flipkd.serve.limits import Limits
-from flipkd.serve.service import Loaded, Service
+from flipkd.serve.loaded import Loaded
+from flipkd.serve.service import Service
 from flipkd.student.contract import read_contract
 from flipkd.student.scoring import score_pairs
 from flipkd.teachers import kept_teacher

@@ -1,4 +1,4 @@
-"""Rows of the result of flipkd match: made by a matcher, written as CSV or JSON lines."""
+"""Result rows of flipkd match, and their text as CSV or JSON lines."""
 
 from __future__ import annotations
 
@@ -15,18 +15,21 @@ from flipkd.commands.results import csv_text
 logger = logging.getLogger(__name__)
 
 COLUMNS = ("text1", "text2", "score", "probability", "decision")
-SCORED_BY, TEACHER, STUDENT = "scored_by", "teacher", "student"  # the further column of a cascade
-FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")  # the last four: = + - @ as wide as a Chinese character
-# What begins so and calls nothing: numbers and telephone numbers, and single words such as -xK3f and @user.
+SCORED_BY, TEACHER, STUDENT = "scored_by", "teacher", "student"  # further column of a cascade, and its values
+FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")  # the last four: full-width = + - @
+# Exceptions that are not formulas: numbers, telephone numbers, and single words such as -xK3f and @user.
 NO_FORMULA = re.compile(r"[-+][\d\s.,()/-]+([eE][-+]?\d+)?%?|[-+@][\w.-]*")
 
 
 class Scorer:
-    """A matcher that makes rows of the result, and notes how long that took. Raises ConfigError where there is no cascade."""
+    """A loaded matcher that makes result rows, and counts pairs, cut texts and seconds.
+
+    Raises ConfigError when a cascade is requested and the matcher has none.
+    """
 
     def __init__(self, config: MatchConfig) -> None:
         progress.loading(config.matcher)
-        from flipkd.matcher import Matcher  # brings torch: only once the pairs are known to be good
+        from flipkd.matcher import Matcher  # imports torch, so only after the pairs were checked
 
         self.matcher = Matcher.from_pretrained(config.matcher, base_model=config.base_model, exact=config.exact)
         self.cascade, self.batch_size = config.cascade, config.batch_size
@@ -35,7 +38,7 @@ class Scorer:
             self.matcher.require_cascade()
 
     def rows(self, pairs: list[tuple[str, str]]) -> list[dict[str, Any]]:
-        """A row for each pair, in their order."""
+        """Make a row for each pair, in their order."""
         start, matcher = time.perf_counter(), self.matcher
         if self.cascade:
             scores, by_llm = matcher.cascade(pairs, batch_size=self.batch_size)
@@ -70,21 +73,21 @@ class Scorer:
 
 
 def to_jsonl(rows: list[dict[str, Any]]) -> str:
-    """One JSON object per line, texts as they are."""
+    """Format rows as one JSON object per line; texts are not escaped to ASCII."""
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
 def to_csv(rows: list[dict[str, Any]], *, header: bool = True, guard: bool = True) -> str:
-    """CSV; with `guard` a text that a spreadsheet would run as a formula gets a leading apostrophe (`runs_as_formula`)."""
+    """Format rows as CSV; with `guard` a text that a spreadsheet would run as a formula gets a leading apostrophe."""
     names = list(rows[0]) if rows else COLUMNS
-    cells = ([_guarded(row[name]) if guard else row[name] for name in names] for row in rows)
+    cells = ([_guard_cell(row[name]) if guard else row[name] for name in names] for row in rows)
     return csv_text(names if header else None, cells)
 
 
 def runs_as_formula(text: str) -> bool:
-    """Whether a spreadsheet that opens a csv file might run this cell; numbers, telephone numbers, @names are not run."""
+    """True when a spreadsheet may run this cell of a CSV file; numbers, telephone numbers and @names are not run."""
     return text.startswith(FORMULA) and not NO_FORMULA.fullmatch(text)
 
 
-def _guarded(cell: Any) -> Any:
+def _guard_cell(cell: Any) -> Any:
     return "'" + cell if isinstance(cell, str) and runs_as_formula(cell) else cell
