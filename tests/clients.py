@@ -1,4 +1,4 @@
-"""Many clients of one server in one event loop, each on a connection that stays open."""
+"""Many clients of one server in one event loop, each with a persistent connection."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Reply:
-    """One response, and how long it took."""
+    """One response, and its latency in seconds."""
 
     status: int
     json: Any
@@ -20,14 +20,14 @@ class Reply:
 
 
 class Client:
-    """A connection that is opened again when the server has said that it closes it. A reset is not caught."""
+    """A connection that is opened again after the server announced its close. A reset raises."""
 
     def __init__(self, address: tuple[str, int]) -> None:
         self.address = address
         self.stream: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
-    async def ask(self, path: str, body: Any = None) -> Reply:
-        """GET, or POST where there is a body."""
+    async def request(self, path: str, body: Any = None) -> Reply:
+        """Send a GET, or a POST with a body, and wait for the response."""
         began = time.monotonic()
         await self.send(path, body)
         reader, _ = self.stream
@@ -39,7 +39,7 @@ class Client:
         return Reply(int(head.split()[1]), found, time.monotonic() - began)
 
     async def send(self, path: str, body: Any = None) -> None:
-        """The request alone."""
+        """Send a request without waiting for the response."""
         if self.stream is None:
             self.stream = await asyncio.open_connection(*self.address)
         content = b"" if body is None else json.dumps(body).encode()
@@ -50,14 +50,14 @@ class Client:
         await self.stream[1].drain()
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         if self.stream is not None:
             self.stream[1].close()
             self.stream = None
 
 
 def with_clients(server: Any, count: int, work: Callable[[list[Client]], Awaitable[Any]]) -> Any:
-    """What `work` gives for so many clients of a server."""
+    """Run `work` with `count` clients of a server and return its result."""
 
     async def run() -> Any:
         clients = [Client(server.address) for _ in range(count)]
@@ -72,11 +72,11 @@ def with_clients(server: Any, count: int, work: Callable[[list[Client]], Awaitab
 
 
 def pairs(score: int, *, size: int = 1, wait: float = 0.0) -> dict[str, Any]:
-    """A body for the null server: so many pairs with consecutive scores, in a pass that takes `wait` seconds."""
+    """Make a body for the null server: `size` pairs with consecutive scores, in a batch that takes `wait` seconds."""
     return {"pairs": [[str(score + place), f"wait {wait}"] for place in range(size)]}
 
 
 def scores(reply: Reply) -> list[float]:
-    """The scores of an answer of /match."""
+    """Scores in a response of /match."""
     assert reply.status == 200, reply
     return [row["score"] for row in reply.json["results"]]

@@ -1,8 +1,8 @@
-"""A server over a matcher that does as its texts say, for tests of all that is not the model: argv = JSON of settings.
+"""A server with a null matcher whose behaviour the texts control; argv = JSON of settings.
 
-A pair's score is the number that its first text names. `boom` raises, `panic` raises what is no Exception,
-`nan` is not finite, `slow` takes half a second, and `wait S` as a second text makes the pass S seconds long. Once it listens it
-ends with SPIED when it connects to anything or opens a file named canary. SIGUSR1 prints how many tasks it has.
+A pair's score is the number in its first text. `boom` raises, `panic` raises a BaseException, `nan` raises NumbersError,
+`slow` takes half a second, and `wait S` as a second text makes the batch S seconds long. After loading, the process exits
+with SPIED when it opens a connection or a file named canary. SIGUSR1 prints its number of tasks.
 """
 
 from __future__ import annotations
@@ -20,20 +20,22 @@ import numpy as np
 from flipkd.errors import NumbersError
 from flipkd.evaluate.calibration import Calibration
 from flipkd.index import Index
+from flipkd.matcher import Matcher
 from flipkd.serve.limits import Limits
+from flipkd.serve.loaded import Loaded
 from flipkd.serve.server import serve
-from flipkd.serve.service import Loaded, Service
+from flipkd.serve.service import Service
 from flipkd.text import truncate_text
 
 SPIED = 98
 
 
 class Panic(BaseException):
-    """What a library in Rust raises when it panics: no Exception."""
+    """Like the panic of a Rust library, which is not an Exception."""
 
 
 class NullMatcher:
-    """What the service uses of a Matcher."""
+    """The methods of a Matcher that the service uses."""
 
     threshold, review_threshold = 100.0, None
     calibration = Calibration.identity()
@@ -66,6 +68,8 @@ class NullMatcher:
     def decisions(self, scores):
         return ["match" if score >= self.threshold else "no_match" for score in scores]
 
+    judge = Matcher.judge
+
     def encode(self, texts, *, batch_size):
         return np.array([[float(len(text)), 0.0] for text in texts], np.float32)
 
@@ -93,7 +97,7 @@ held = {name: settings.pop(name) for name in ("loading", "cold", "broken", "dies
 service = Service(load, limits=Limits(**settings), name="null", revision="r1")
 settings = held
 if settings.get("dies") == "pairs":
-    service.queues["pairs"]._next = lambda: (_ for _ in ()).throw(Panic())
+    service.queues["pairs"]._next_batch = lambda: (_ for _ in ()).throw(Panic())
 if hasattr(signal, "SIGUSR1"):
     signal.signal(signal.SIGUSR1, lambda *_: print(len(asyncio.all_tasks()), flush=True))
 try:

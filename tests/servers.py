@@ -1,4 +1,4 @@
-"""Servers of their own process on a free port of this machine, and a client that reads what they say."""
+"""Servers in child processes on free ports of this machine, and a simple HTTP client."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 HERE = Path(__file__).parent
-PATIENCE = 60.0
+READY_TIMEOUT = 60.0
 
 
 @dataclass(frozen=True)
-class Answer:
+class Response:
     """One response."""
 
     status: int
@@ -34,7 +34,7 @@ class Answer:
 
 @dataclass
 class Running:
-    """A server and its process."""
+    """A server in a child process."""
 
     process: subprocess.Popen[str]
     address: tuple[str, int]
@@ -42,8 +42,8 @@ class Running:
     def connect(self, timeout: float = 30) -> http.client.HTTPConnection:
         return http.client.HTTPConnection(*self.address, timeout=timeout)
 
-    def ask(self, path: str, body: Any = None, *, method: str | None = None, **headers: str) -> Answer:
-        """GET, or POST where there is a body: a string as it is, all else as JSON."""
+    def request(self, path: str, body: Any = None, *, method: str | None = None, **headers: str) -> Response:
+        """Send a GET, or a POST with a body: strings and bytes unchanged, other values as JSON."""
         connection = self.connect()
         sent = None if body is None else (body if isinstance(body, str | bytes) else json.dumps(body))
         media = {} if body is None else {"content-type": "application/json"}
@@ -52,21 +52,21 @@ class Running:
             connection.request(method or ("GET" if body is None else "POST"), path, sent, media | names)
             response = connection.getresponse()
             found = {name.lower(): value for name, value in response.getheaders()}
-            return Answer(response.status, found, response.read().decode())
+            return Response(response.status, found, response.read().decode())
         finally:
             connection.close()
 
     def until_ready(self, **headers: str) -> Running:
-        deadline = time.monotonic() + PATIENCE
-        while self.ask("/readyz", **headers).status != 200:
-            assert time.monotonic() < deadline, "the server did not get ready"
+        deadline = time.monotonic() + READY_TIMEOUT
+        while self.request("/readyz", **headers).status != 200:
+            assert time.monotonic() < deadline, "the server did not become ready"
             time.sleep(0.02)
         return self
 
 
 @contextmanager
 def running(*words: Any, first_line_on: str = "stdout") -> Iterator[Running]:
-    """A child process that tells its address in the first line of one of its streams."""
+    """Start a child process that prints its address in the first line of a stream."""
     process = subprocess.Popen(
         [str(word) for word in words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=HERE
     )
@@ -90,7 +90,7 @@ HEAD = "POST /match HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/jso
 
 
 def sent_raw(server, *parts, pause=0.0, timeout=10):
-    """Bytes as they are, and all that comes back until the server closes."""
+    """Send raw bytes, and return everything received until the server closes the connection."""
     with socket.create_connection(server.address, timeout=timeout) as raw:
         for part in parts:
             try:

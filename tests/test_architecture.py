@@ -45,9 +45,11 @@ PACKAGES = {
     "report": {"evaluate"},
     "teachers": {"data", "evaluate"},
     "training": {"data", "objectives", "student", "evaluate"},
-    "matcher": {"student", "evaluate", "index", "teachers"},  # it may keep its teacher, whose score it then needs
+    "pair_scorer": {"student", "evaluate", "teachers"},  # a matcher may keep its teacher, whose score it then needs
+    "matcher": {"pair_scorer", "ranking", "student", "index", "teachers"},
     "index": set(),
-    "serve": {"matcher", "index"},
+    "ranking": set(),
+    "serve": {"matcher", "index", "ranking"},
     "commands": {
         "data",
         "objectives",

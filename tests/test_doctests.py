@@ -28,10 +28,12 @@ class LastLines(doctest.OutputChecker):
 
 
 def examples_of(name: str) -> list[doctest.DocTest]:
-    """The docstrings with examples of a public name and of its methods."""
+    """The docstrings with examples of a public name and of its methods, inherited ones too."""
     thing = getattr(flipkd, name)
     finder = doctest.DocTestFinder(exclude_empty=True)
-    return [test for test in finder.find(thing, name, import_module(thing.__module__)) if test.examples]
+    parts = [part for part in getattr(thing, "__mro__", [thing]) if part.__module__.startswith("flipkd")]
+    found = [test for part in parts for test in finder.find(part, name, import_module(part.__module__))]
+    return [test for test in found if test.examples]
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +88,7 @@ def test_a_public_name_has_an_example(name):
 
 @pytest.mark.parametrize("name", ["Index", "Matcher"])
 def test_a_public_method_has_an_example(name):
-    methods = {f"{name}.{method}" for method in vars(getattr(flipkd, name)) if not method.startswith("_")}
+    methods = {f"{name}.{method}" for method in dir(getattr(flipkd, name)) if not method.startswith("_")}
     assert methods - {test.name for test in examples_of(name)} == set()
 
 

@@ -1,4 +1,4 @@
-"""Index: exact nearest neighbours against brute force, ties by position, folders that come back or are refused."""
+"""Index: exact nearest neighbours as by brute force, ties by position, saving and loading."""
 
 import json
 
@@ -27,7 +27,7 @@ def make(count, width=6, *, seed=0, distinct=None):
 
 @pytest.mark.scenario("S16", "L13", "N5")
 @given(st.integers(1, 60), st.integers(1, 80), st.integers(0, 9), st.integers(1, 60))
-def test_nearest_is_brute_force_with_ties_by_position(count, top_k, seed, distinct):
+def test_nearest_equals_brute_force_with_ties_by_position(count, top_k, seed, distinct):
     index = make(count, seed=seed, distinct=min(distinct, count))
     query = unit([np.random.default_rng(seed + 100).normal(size=6)])[0]
     cosines = (index.vectors @ query).tolist()
@@ -38,7 +38,7 @@ def test_nearest_is_brute_force_with_ties_by_position(count, top_k, seed, distin
 
 
 @pytest.mark.scenario("S16")
-def test_impossible_questions_are_named():
+def test_nearest_and_index_name_wrong_arguments():
     index = make(3)
     with pytest.raises(UsageError, match="top_k is 0"):
         index.nearest(index.vectors[0], top_k=0)
@@ -59,7 +59,7 @@ texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 
 
 @given(st.lists(st.dictionaries(texts, st.none() | st.integers() | st.booleans() | texts), max_size=8))
-def test_what_was_saved_comes_back(tmp_path_factory, rows):
+def test_save_and_load_return_the_same_index(tmp_path_factory, rows):
     folder = tmp_path_factory.mktemp("index") / "here"
     entries = [row | {"text": f"line\nbreak\u2028 {i}"} for i, row in enumerate(rows)]
     vectors = unit(np.random.default_rng(0).normal(size=(len(rows), 4))) if rows else np.zeros((0, 4), np.float32)
@@ -76,18 +76,18 @@ def test_what_was_saved_comes_back(tmp_path_factory, rows):
 
 
 @pytest.mark.parametrize("file", ["index.json", "entries.jsonl", "vectors.safetensors"])
-def test_a_damaged_folder_is_refused_and_so_is_one_that_lies(tmp_path, file):
+def test_load_refuses_a_damaged_folder_also_with_a_valid_manifest(tmp_path, file):
     make(4).save(tmp_path / "index")
-    whole = (tmp_path / "index" / file).read_bytes()
-    (tmp_path / "index" / file).write_bytes(whole[:-3])
+    content = (tmp_path / "index" / file).read_bytes()
+    (tmp_path / "index" / file).write_bytes(content[:-3])
     with pytest.raises(ArtefactError, match="sha256 mismatch"):
         Index.load(tmp_path / "index")
-    write_manifest(tmp_path / "index")  # the manifest agrees, the content is still no index
+    write_manifest(tmp_path / "index")  # a valid manifest of damaged content
     with pytest.raises(ArtefactError, match="not"):
         Index.load(tmp_path / "index")
 
 
-def test_other_folders_are_refused_with_what_to_do(tmp_path):
+def test_load_refuses_other_folders(tmp_path):
     with pytest.raises(ArtefactError, match="flipkd index"):
         Index.load(tmp_path)
     with pytest.raises(ArtefactError, match="no such folder"):

@@ -1,4 +1,4 @@
-"""Texts and pairs as callers hand them over: what is taken, and what the error names."""
+"""Texts and pairs of callers: accepted types, and errors that name the first invalid one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from flipkd.errors import DataError
 from flipkd.inputs import check_text, checked_sides, checked_texts
 
 
-def test_any_iterable_of_pairs_gives_its_two_sides():
+def test_checked_sides_accepts_any_iterable():
     rows = [("a", "b"), ["c", "d"], np.array(["e", "f"])]
     assert checked_sides(iter(rows)) == (["a", "c", "e"], ["b", "d", "f"])
     assert checked_sides([]) == ([], [])
@@ -17,7 +17,7 @@ def test_any_iterable_of_pairs_gives_its_two_sides():
 
 
 @pytest.mark.parametrize(
-    "check, given, said",
+    "check, given, message",
     [
         (checked_sides, ("a", "b"), r"write \[\(text1, text2\)\]"),
         (checked_sides, [("a", "b"), ("a",)], "pair 1 is"),
@@ -25,17 +25,17 @@ def test_any_iterable_of_pairs_gives_its_two_sides():
         (checked_sides, 3, "a list of pairs is needed"),
         (checked_texts, "abc", "a list of texts is needed"),
         (checked_texts, ["a", None], "text 1 is None"),
-        (checked_texts, ["a", "\udce9"], "text 1 holds a byte that is not UTF-8"),
-        (checked_texts, ["\ud800"], "text 0 holds half a surrogate pair at character 0"),
+        (checked_texts, ["a", "\udce9"], "text 1 has a byte that is not UTF-8"),
+        (checked_texts, ["\ud800"], "text 0 has a lone surrogate at character 0"),
     ],
 )
-def test_the_first_fault_is_named(check, given, said):
-    with pytest.raises(DataError, match=said):
+def test_first_invalid_input_is_named(check, given, message):
+    with pytest.raises(DataError, match=message):
         check(given)
 
 
-def test_a_text_that_was_good_is_not_looked_at_again():
-    good = {" "}
-    check_text(" ", "the query", good)
+def test_check_text_skips_texts_that_are_known_to_be_valid():
+    valid = {" "}
+    check_text(" ", "the query", valid)
     with pytest.raises(DataError, match="the query is empty"):
         check_text(" ", "the query")

@@ -1,4 +1,4 @@
-"""is_empty: what check_pairs, the prompt and the matcher agree to call an empty text."""
+"""Empty texts, on which check_pairs, prompt and matcher agree, and the normal form of a text."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ NOT_EMPTY += ["\u3164x", "\u2801", "\u0301", "❤\ufe0f", "ㅎ", "\U0001f3f4\U00
 
 
 @pytest.mark.parametrize("text", EMPTY)
-def test_nothing_to_see(text):
+def test_is_empty_for_invisible_texts(text):
     assert is_empty(text)
 
 
 @pytest.mark.parametrize("text", NOT_EMPTY)
-def test_something_to_see(text):
+def test_is_empty_is_false_for_visible_texts(text):
     assert not is_empty(text)
 
 
-def test_every_character_of_an_invisible_category_is_one_and_few_others_are():
+def test_is_empty_agrees_with_unicode_categories():
     characters = [chr(code) for code in range(sys.maxunicode + 1)]
     by_category = {c for c in characters if unicodedata.category(c).startswith(("Z", "Cc", "Cf", "Cs"))}
     others = {c for c in characters if is_empty(c)} - by_category
@@ -41,19 +41,19 @@ def test_every_character_of_an_invisible_category_is_one_and_few_others_are():
     kinds = ("FILLER", "VARIATION SELECTOR", "BLANK", "VOWEL INHERENT", "GRAPHEME JOINER", "NULL NOTEHEAD")
     assert [c for c in named if not any(kind in unicodedata.name(c) for kind in kinds)] == []
     ignorable = re.compile("[\u2065\ufff0-\ufff8\U000e0000-\U000e0fff\U00013439-\U0001343f]")
-    assert all(map(ignorable.fullmatch, others - named)), "of what this Python's Unicode does not have yet"
+    assert all(map(ignorable.fullmatch, others - named)), "unassigned in the Unicode version of this Python"
 
 
-def test_the_first_visible_character_is_found_behind_any_run():
+def test_first_visible_after_a_long_invisible_run():
     for character in ("\n", "\u200b", "\u3164", "\U000e0100"):
         assert first_visible(character * 5000 + "x" + character) == 5000
         assert first_visible(character * 5000) == -1
 
 
-def test_a_run_of_invisible_characters_costs_less_than_an_empty_loop_over_it():
-    """One search in C takes half as long as such a loop; a look at each character in Python took 15 times as long."""
+def test_is_empty_is_fast_for_a_long_invisible_run():
+    """Compare with an empty loop: a search in C takes half its time, a Python check of each character took 15 times."""
 
-    def least(work):
+    def fastest(work):
         times = []
         for _ in range(5):
             began = time.process_time()
@@ -62,10 +62,10 @@ def test_a_run_of_invisible_characters_costs_less_than_an_empty_loop_over_it():
         return min(times)
 
     for run in (" " * 500_000, "\u200b" * 500_000, "\U000e0100" * 500_000):
-        assert least(lambda run=run: is_empty(run)) < 3 * least(lambda run=run: [None for _ in run])
+        assert fastest(lambda run=run: is_empty(run)) < 3 * fastest(lambda run=run: [None for _ in run])
 
 
-def test_check_and_prompt_agree(tokenizer):
+def test_is_empty_agrees_with_check_pairs_and_prompt(tokenizer):
     from datasets import Dataset
 
     prompt = Prompt(tokenizer, Template())
@@ -95,7 +95,7 @@ def test_check_and_prompt_agree(tokenizer):
         ("❤\ufe0f", "❤"),
     ],
 )
-def test_what_carries_no_meaning_is_gone(text, normal):
+def test_normal_text_removes_characters_without_meaning(text, normal):
     assert normal_text(text) == normal
 
 
@@ -113,19 +113,19 @@ def test_what_carries_no_meaning_is_gone(text, normal):
         "ĳ Ⅳ",
     ],
 )
-def test_what_means_something_stays(text):
+def test_normal_text_keeps_characters_with_meaning(text):
     assert normal_text(text) == text
 
 
 ANY = st.characters(exclude_categories=("Cs",))
-ODD = st.sampled_from(
+SPECIAL = st.sampled_from(
     "\u200b\u200c\u200d\u034f\ufe0f \n\x85\u3000\u0301\u0323\ufb01\ufdfa\uff21\uffa1\u0915\u0627\ufe8d😀ſ\u1e9b"
 )
 
 
-@given(st.text(st.one_of(ANY, ODD), max_size=30))
+@given(st.text(st.one_of(ANY, SPECIAL), max_size=30))
 @settings(deadline=None, max_examples=300)
-def test_a_normal_form_is_its_own_and_visible_where_the_text_was(text):
+def test_normal_text_is_idempotent_and_keeps_visible_texts_visible(text):
     normal = normal_text(text)
     assert normal_text(normal) == normal
     assert normal == " ".join(normal.split())
@@ -133,7 +133,7 @@ def test_a_normal_form_is_its_own_and_visible_where_the_text_was(text):
     assert normal_text(unicodedata.normalize("NFD", text)) == normal_text(unicodedata.normalize("NFC", text))
 
 
-def test_every_letter_that_is_changed_is_another_form_of_the_same():
+def test_normal_text_changes_letters_as_nfkc_only():
     for code in (*range(0x2100, 0x2200), *range(0xFB00, 0x10000), *range(0x1D400, 0x1D800)):
         normal = normal_text(chr(code))
         assert normal in ("", chr(code)) or unicodedata.normalize("NFKC", normal) == unicodedata.normalize(
@@ -144,8 +144,8 @@ def test_every_letter_that_is_changed_is_another_form_of_the_same():
 @pytest.mark.parametrize(
     "unit", ["a\u200b", "\u0301\u0323", "\u0301\u0323 ", "\n", "\u0645\u200c", "\u200c", "ｃ", "e\u0301"]
 )
-def test_a_normal_form_takes_time_in_proportion_to_the_text(unit):
-    def least(text):
+def test_normal_text_takes_linear_time(unit):
+    def fastest(text):
         times = []
         for _ in range(3):
             began = time.process_time()
@@ -154,9 +154,9 @@ def test_a_normal_form_takes_time_in_proportion_to_the_text(unit):
         return min(times)
 
     short, long = unit * (20_000 // len(unit)), unit * (160_000 // len(unit))
-    assert least(long) < 24 * max(least(short), 1e-4), "eight times as long; quadratic time would be 64 times"
+    assert fastest(long) < 24 * max(fastest(short), 1e-4), "eight times as long; quadratic time would be 64 times"
 
 
-def test_a_run_too_long_to_be_composed_is_only_folded():
+def test_normal_text_does_not_compose_longer_runs():
     run = "e\u0301" * LONGEST_RUN
     assert normal_text(f"{run}\u200b  e\u0301") == f"{folded(run)} é"

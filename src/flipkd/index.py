@@ -1,4 +1,4 @@
-"""Index: the texts that a search chooses from, a unit vector of each, and which model made them."""
+"""Index: texts to search in, a unit vector of each, and the identity of the model that made the vectors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HEADER, ENTRIES, VECTORS = "index.json", "entries.jsonl", "vectors.safetensors"
 
 
 class Index:
-    """n entries, each a text with further fields, and their vectors [n, d]; search is exact.
+    """n entries, each a text with further fields, and their vectors [n, d]; the nearest-neighbour search is exact.
 
     Examples:
         >>> import numpy as np
@@ -32,18 +32,20 @@ class Index:
     """
 
     def __init__(self, entries: Sequence[dict[str, Any]], vectors: Floats, *, encoder: dict[str, Any]) -> None:
-        """`entries` have their text under `text`; `encoder` says which model gave the vectors, ready for JSON.
+        """Check the vectors. `entries` have their text under `text`; `encoder` describes the model of the vectors in JSON values.
 
-        Raises DataError when there are not as many vectors as entries, NumbersError for one that is no unit vector.
+        Raises DataError when the numbers of vectors and entries differ, NumbersError for a vector that is not of unit length.
         """
         if vectors.ndim != 2 or len(vectors) != len(entries):
             raise DataError(
-                f"{len(entries)} entries need as many vectors; got an array of shape {list(vectors.shape)}"
+                f"{len(entries)} entries need {len(entries)} vectors; got an array of shape {list(vectors.shape)}"
             )
-        odd = np.flatnonzero(~np.isclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3))  # NaN is not close either
-        if len(odd):
+        wrong = np.flatnonzero(
+            ~np.isclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3)
+        )  # NaN is not close to 1 either
+        if len(wrong):
             raise NumbersError(
-                f"the vector of entry {odd[0]} is not of unit length; {len(odd)} of {len(vectors)} are not"
+                f"the vector of entry {wrong[0]} is not of unit length; {len(wrong)} of {len(vectors)} are not"
             )
         self.entries, self.vectors, self.encoder = list(entries), vectors, encoder
 
@@ -51,7 +53,7 @@ class Index:
         return len(self.entries)
 
     def nearest(self, vector: Floats, *, top_k: int) -> list[tuple[int, float]]:
-        """(position, cosine) of the `top_k` entries nearest to a unit vector [d], best first, ties by position.
+        """Find (position, cosine) of the `top_k` entries nearest to a unit vector [d], best first, ties by position.
 
         Raises UsageError for a top_k below 1 or a vector of another width, NumbersError for one that is not finite.
 
@@ -63,19 +65,21 @@ class Index:
         if top_k < 1:
             raise UsageError(f"top_k is {top_k}; it must be at least 1")
         if vector.shape != self.vectors.shape[1:]:
-            raise UsageError(f"a vector of shape {list(vector.shape)} in an index of width {self.vectors.shape[1]}")
+            raise UsageError(
+                f"got a vector of shape {list(vector.shape)}; the index has vectors of width {self.vectors.shape[1]}"
+            )
         if not np.isfinite(vector).all():
-            raise NumbersError("the query's vector is not finite")
+            raise NumbersError("the vector of the query is not finite")
         cosines = self.vectors @ vector
         candidates = np.arange(len(cosines))
         if top_k < len(cosines):
             last = np.partition(cosines, -top_k)[-top_k]
-            candidates = np.flatnonzero(cosines >= last)  # with all that tie with the last
+            candidates = np.flatnonzero(cosines >= last)  # including all ties with the last
         order = candidates[np.argsort(-cosines[candidates], kind="stable")][:top_k]
         return [(int(position), float(cosines[position])) for position in order]
 
     def save(self, folder: str | Path, *, replace: bool = False) -> None:
-        """Write a new folder. Raises ResourceError when it is there and `replace` is false.
+        """Write the index to a new folder. Raises ResourceError when the folder exists and `replace` is false.
 
         Examples:
             >>> index.save("saved-index")
@@ -90,7 +94,7 @@ class Index:
 
     @classmethod
     def load(cls, folder: str | Path) -> Index:
-        """An index that `save` wrote. Raises ArtefactError when it is damaged or of a newer format.
+        """Load an index that `save` wrote. Raises ArtefactError when it is damaged or of a newer format.
 
         Examples:
             >>> len(Index.load("faq-index"))
@@ -101,12 +105,14 @@ class Index:
 
         folder = Path(folder)
         if folder.is_dir() and not (folder / HEADER).exists():
-            raise ArtefactError(f"{folder}: holds no {HEADER}; make an index with flipkd index")
+            raise ArtefactError(f"{folder}: has no {HEADER}; make an index with flipkd index")
         check_manifest(folder)
         try:
             header = read_json(folder / HEADER)
             if header["format"] != FORMAT:
-                raise ArtefactError(f"{folder}: has format {header['format']}, this flipkd reads {FORMAT}; update it")
+                raise ArtefactError(
+                    f"{folder}: has format {header['format']}, this flipkd reads format {FORMAT}; update flipkd"
+                )
             with open(folder / ENTRIES, encoding="utf-8", newline="\n") as lines:
                 entries = [json.loads(line) for line in lines]
             return cls(entries, load_file(folder / VECTORS)["vectors"], encoder=header["encoder"])
@@ -114,5 +120,5 @@ class Index:
             if isinstance(error, ArtefactError):
                 raise
             raise ArtefactError(
-                f"{folder}: not an index of flipkd ({error}); make it anew with flipkd index"
+                f"{folder}: not an index of flipkd ({error}); make it again with flipkd index"
             ) from None

@@ -1,11 +1,11 @@
-"""What counts as a text (at least one character that can be seen), and its normal form, in which models read it."""
+"""Empty texts (no visible character), and the normal form in which models get a text."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
 
-# Written out, since a table made from unicodedata at import would take longer than all else here; a test compares the two.
+# A literal pattern, since building one from unicodedata at import would be slow; a test compares the two.
 # A combining mark alone is visible: it is drawn on a dotted circle.
 _VISIBLE = re.compile(
     "[^"
@@ -20,54 +20,54 @@ _VISIBLE = re.compile(
 
 
 def first_visible(text: str) -> int:
-    """The place of the first character that can be seen, -1 when there is none."""
+    """Return the position of the first visible character, -1 when there is none."""
     found = _VISIBLE.search(text)
     return -1 if found is None else found.start()
 
 
 def is_empty(text: str) -> bool:
-    """Nothing is left but white space, control characters and such as are drawn as nothing."""
+    """True when the text has only white space, control characters and other invisible characters."""
     return _VISIBLE.search(text) is None
 
 
-def truncate_text(text: str, most: int) -> str:
-    """At most so many characters, from the first visible one on where others alone are more than that."""
-    if len(text) <= most:
+def truncate_text(text: str, limit: int) -> str:
+    """Cut a text to `limit` characters; they start at the first visible one when more invisible ones precede it."""
+    if len(text) <= limit:
         return text
     start = first_visible(text)
-    return text[:most] if start < most else text[start : start + most]
+    return text[:limit] if start < limit else text[start : start + limit]
 
 
-# What carries no meaning: control characters that are no white space, soft hyphen, zero-width and bidirectional marks, and
-# Unicode's other Default_Ignorable_Code_Points (variation selectors, fillers, tags). Joiners have a rule of their own.
+# Characters without meaning: control characters other than white space, soft hyphen, zero-width and bidirectional marks, and
+# Unicode's other Default_Ignorable_Code_Points (variation selectors, fillers, tags). Joiners are handled below.
 _IGNORABLE = re.compile(
     r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u200e\u200f"
     r"\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb"
     r"\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]+"
 )
-# A joiner changes how letters of these scripts are drawn, and makes one emoji of several; elsewhere it is invisible.
+# A joiner changes how letters of these scripts are drawn, and joins several emoji into one; elsewhere it has no effect.
 _JOINED = r"\u0600-\u0dff\u1000-\u109f\u1780-\u18af\u2190-\u21ff\u2600-\u27bf\u2b00-\u2bff\U0001f000-\U0001faff"
 _JOINER = re.compile(
     f"(?<![{_JOINED}])[\u200c\u200d]+|[\u200c\u200d]+(?![{_JOINED}\u200c\u200d])|[\u200c\u200d]{{2,}}"
 )
-LONGEST_RUN = 2048  # characters without a space that are composed: Unicode's composition takes quadratic time
+LONGEST_RUN = 2048  # longer words are not composed: Unicode's composition takes quadratic time
 
 
 def normal_text(text: str) -> str:
-    """The text by rules 1: `composed(folded(text))`. What is normal already comes back as it is."""
+    """Normalise a text by version 1 of the rules: `composed(folded(text))`. A normal text is returned unchanged."""
     return composed(folded(text))
 
 
 def folded(text: str) -> str:
-    """The text without characters that carry no meaning, each run of white space one space, none at its ends."""
+    """Remove characters without meaning, replace each run of white space by one space, and strip both ends."""
     text = _IGNORABLE.sub("", text)
     return " ".join((text if text.isascii() else _JOINER.sub("", text)).split())
 
 
 def composed(text: str) -> str:
-    """Words in NFC, and variants of letters and digits (full and half width, mathematical fonts, ligatures) as these.
+    """Convert words to NFC, and variants of letters and digits (width, mathematical fonts, ligatures) to plain ones.
 
-    Case, punctuation, raised digits and fractions stay. A word of more than LONGEST_RUN characters stays as it is.
+    Case, punctuation, superscript digits and fractions stay. A word of more than LONGEST_RUN characters is not changed.
     """
     return text if text.isascii() else " ".join(map(_composed, text.split(" ")))
 
@@ -79,14 +79,14 @@ def _composed(word: str) -> str:
 
 
 class _Variants(dict[int, str]):
-    """What `str.translate` makes of a character; each is looked up once."""
+    """Table for `str.translate`, filled on the first use of each character."""
 
     def __missing__(self, code: int) -> str:
-        self[code] = kept = _without_variant(chr(code))
-        return kept
+        self[code] = plain = _plain_form(chr(code))
+        return plain
 
 
-def _without_variant(character: str) -> str:
+def _plain_form(character: str) -> str:
     tag, *codes = unicodedata.decomposition(character).split() or [""]
     if tag not in _VARIANT_TAGS and not "\ufb00" <= character <= "\ufb06":
         return character

@@ -33,7 +33,7 @@ def test_bad_starts_are_refused_before_anything_is_loaded(trained, tmp_path):
         assert word in refused.err
     elsewhere = flipkd(*start, "--host", "no.such.host.invalid", "--insecure")
     assert elsewhere.code == 2
-    assert "host no.such.host.invalid is no address of this machine" in elsewhere.err
+    assert "host no.such.host.invalid is not an address of this machine" in elsewhere.err
     with socket.create_server(("127.0.0.1", 0)) as taken:
         busy = flipkd("serve", "--matcher", trained, "--port", taken.getsockname()[1])
         assert busy.code == 5

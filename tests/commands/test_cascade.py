@@ -75,7 +75,7 @@ def test_the_student_is_asked_for_nothing_that_the_teacher_decides(banded, pairs
     top = float(matcher.teacher_scores(pairs).max()) + 1
     asked = []
     matcher = with_band(matcher, top, top)
-    monkeypatch.setattr(matcher, "_score", lambda left, right, **more: asked.extend(left) or np.zeros(len(left)))
+    monkeypatch.setattr(matcher, "_one_order", lambda left, right, **more: asked.extend(left) or np.zeros(len(left)))
     _, read = matcher.cascade(pairs)
     assert not read.any()
     assert asked == []
@@ -121,7 +121,7 @@ def test_calibrated_again_the_band_is_dropped_and_that_is_said(banded, pair_file
     done = calibrated(banded[0], pair_files, tmp_path / "again")
     assert done.code == 0, done.err
     assert "the matcher's cascade is dropped; give --cascade to fit one" in done.err
-    with pytest.raises(ConfigError, match="no band for a cascade"):
+    with pytest.raises(ConfigError, match="no fitted cascade"):
         Matcher.from_pretrained(tmp_path / "again").predict([("a", "b")], cascade=True)
     done = calibrated(banded[0], pair_files, tmp_path / "text", "--cascade", 0.2)
     assert "cascade: the teacher alone decides " in done.out

@@ -14,6 +14,7 @@ import pytest
 from command_line import flipkd, given, student
 
 import flipkd.matcher as flipkd_matcher
+import flipkd.pair_scorer as flipkd_pair_scorer
 import flipkd.teachers.teacher as flipkd_teacher
 from flipkd import Matcher
 from flipkd.commands.kept_teacher import licence_of
@@ -22,7 +23,8 @@ from flipkd.errors import ArtefactError, ConfigError
 from flipkd.evaluate import weighted_sum
 from flipkd.files import new_folder, write_manifest
 from flipkd.serve.limits import Limits
-from flipkd.serve.service import Loaded, Service
+from flipkd.serve.loaded import Loaded
+from flipkd.serve.service import Service
 from flipkd.student.contract import read_contract
 from flipkd.student.scoring import score_pairs
 from flipkd.teachers import kept_teacher
@@ -185,7 +187,7 @@ def test_a_matcher_without_a_teacher_needs_no_sentence_transformers(make_student
     with new_folder(tmp_path / "m") as folder:
         made.save(folder, contract)
     monkeypatch.setitem(sys.modules, "sentence_transformers", None)  # whoever imports it now gets an ImportError
-    for module in (flipkd_matcher, kept_teacher, flipkd_teacher):
+    for module in (flipkd_matcher, flipkd_pair_scorer, kept_teacher, flipkd_teacher):
         runpy.run_path(module.__file__)
     assert Matcher.from_pretrained(tmp_path / "m").predict([("a", "b")]).shape == (1,)
     with pytest.raises(ConfigError, match="keeps no teacher"):

@@ -1,4 +1,4 @@
-"""flipkd index and search: the nearest by the encoder, judged by the matcher; a model that does not fit is refused."""
+"""flipkd index and search: the encoder's nearest entries, scored by the matcher; another encoder is refused."""
 
 import json
 import shutil
@@ -33,24 +33,24 @@ def indexed(tmp_path_factory, faq, taught):
 
 
 @pytest.fixture(scope="module")
-def apart(tmp_path_factory, base_models, pair_files, taught):
-    """A run whose matcher reads texts apart."""
+def separate_run(tmp_path_factory, base_models, pair_files, taught):
+    """Train a matcher with separate reading."""
     folder = tmp_path_factory.mktemp("apart") / "run"
-    words = (*given(pair_files), *student(base_models["llama"], reading="separate", num_train_epochs=1))
-    done = flipkd("train", *words, "--teacher", taught, "--output_dir", folder)
+    arguments = (*given(pair_files), *student(base_models["llama"], reading="separate", num_train_epochs=1))
+    done = flipkd("train", *arguments, "--teacher", taught, "--output_dir", folder)
     assert done.code == 0, done.err
     return folder
 
 
-def found(*words):
-    done = flipkd("search", *words)
+def search_rows(*arguments):
+    done = flipkd("search", *arguments)
     assert done.code == 0, done.err
     return [json.loads(line) for line in done.out.splitlines()]
 
 
-def test_the_matcher_ranks_what_the_encoder_found(indexed, trained, taught):
+def test_search_ranks_the_nearest_entries_by_score(indexed, trained, taught):
     query = "the machine kept my card"
-    rows = found(query, "--matcher", trained, "--index", indexed, "--top_k", 3, "--candidates", 5)
+    rows = search_rows(query, "--matcher", trained, "--index", indexed, "--top_k", 3, "--candidates", 5)
     assert len(rows) == 3
     index, matcher = Index.load(indexed), Matcher.from_pretrained(trained)
     vector = index.vectors[SENTENCES.index(query)]  # the query is one of the texts
@@ -68,47 +68,55 @@ def test_the_matcher_ranks_what_the_encoder_found(indexed, trained, taught):
         assert row["similarity"] == pytest.approx(float(index.vectors[row["corpus_id"]] @ vector), abs=1e-5)
 
 
-def test_more_than_there_are_is_all_there_are(indexed, trained):
-    rows = found("my card", "--matcher", trained, "--index", indexed, "--top_k", 100)
+def test_search_with_large_top_k_returns_all_entries(indexed, trained):
+    rows = search_rows("my card", "--matcher", trained, "--index", indexed, "--top_k", 100)
     assert sorted(row["corpus_id"] for row in rows) == list(range(8))
 
 
-def test_a_matcher_that_reads_apart_can_be_the_encoder(faq, apart, tmp_path):
-    done = flipkd("index", faq, "--encoder", apart, "--output_dir", tmp_path / "own")
+def test_index_accepts_a_matcher_with_separate_reading_as_encoder(faq, separate_run, tmp_path):
+    done = flipkd("index", faq, "--encoder", separate_run, "--output_dir", tmp_path / "own")
     assert done.code == 0, done.err
-    index, matcher = Index.load(tmp_path / "own"), Matcher.from_pretrained(apart)
+    index, matcher = Index.load(tmp_path / "own"), Matcher.from_pretrained(separate_run)
     np.testing.assert_allclose(index.vectors, matcher.encode(SENTENCES), atol=1e-5)
-    rows = found("my card", "--matcher", apart, "--index", tmp_path / "own", "--top_k", 8)
+    rows = search_rows("my card", "--matcher", separate_run, "--index", tmp_path / "own", "--top_k", 8)
     assert rows == matcher.search("my card", index, top_k=8)
     with pytest.raises(UsageError, match="candidates is 0"):
         matcher.search("my card", index, candidates=0)
 
 
-def test_the_model_that_made_the_index_encodes_the_question_whoever_judges(faq, apart, trained, indexed, tmp_path):
-    other = tmp_path / "other"  # reads apart as well, with other decisions: another matcher
-    words = ("calibrate", "--matcher", apart, "--validation_file", faq.parent / "pairs.csv", "--threshold", 0.5)
+def test_encoder_of_is_the_model_that_made_the_index(faq, separate_run, trained, indexed, tmp_path):
+    other = tmp_path / "other"  # same weights, other decisions: another matcher
+    arguments = (
+        "calibrate",
+        "--matcher",
+        separate_run,
+        "--validation_file",
+        faq.parent / "pairs.csv",
+        "--threshold",
+        0.5,
+    )
     (faq.parent / "pairs.csv").write_text("text1,text2,label\n" + "a b,a b,1\nc d,e f,0\n" * 12)
-    assert flipkd(*words, "--output_dir", other).code == 0
-    assert flipkd("index", faq, "--encoder", apart, "--output_dir", tmp_path / "own").code == 0
-    index, judge = Index.load(tmp_path / "own"), Matcher.from_pretrained(other)
-    maker = Matcher.from_pretrained(apart)
-    assert encoder_of(index, None, matcher=maker).__closure__[0].cell_contents is maker
-    assert encoder_of(index, None, matcher=judge).__closure__[0].cell_contents is not judge
-    for matcher, made in ((judge, index), (Matcher.from_pretrained(trained), Index.load(indexed))):
+    assert flipkd(*arguments, "--output_dir", other).code == 0
+    assert flipkd("index", faq, "--encoder", separate_run, "--output_dir", tmp_path / "own").code == 0
+    index, scorer = Index.load(tmp_path / "own"), Matcher.from_pretrained(other)
+    encoder = Matcher.from_pretrained(separate_run)
+    assert encoder_of(index, None, matcher=encoder).__closure__[0].cell_contents is encoder
+    assert encoder_of(index, None, matcher=scorer).__closure__[0].cell_contents is not scorer
+    for matcher, built in ((scorer, index), (Matcher.from_pretrained(trained), Index.load(indexed))):
         with pytest.raises(UsageError, match="another model made this index"):
-            matcher.search("my card", made)
+            matcher.search("my card", built)
 
 
 @pytest.mark.slow
-def test_the_server_finds_what_the_command_finds(indexed, trained):
+def test_server_search_equals_the_command(indexed, trained):
     query = "the machine kept my card"
-    words = ("--matcher", trained, "--index", indexed)
-    expected = found(query, *words, "--top_k", 3)
-    command = (sys.executable, "-m", "flipkd", "serve", *words, "--port", 0)
+    arguments = ("--matcher", trained, "--index", indexed)
+    expected = search_rows(query, *arguments, "--top_k", 3)
+    command = (sys.executable, "-m", "flipkd", "serve", *arguments, "--port", 0)
     with running(*command, first_line_on="stderr") as server:
         server.until_ready()
-        assert server.ask("/info").json["index_size"] == 8
-        rows = server.ask("/search", {"query": query, "top_k": 3}).json["results"]
+        assert server.request("/info").json["index_size"] == 8
+        rows = server.request("/search", {"query": query, "top_k": 3}).json["results"]
     for row, same in zip(rows, expected, strict=True):
         assert row.pop("truncated") is False
         for name in ("score", "similarity", "probability"):
@@ -116,15 +124,15 @@ def test_the_server_finds_what_the_command_finds(indexed, trained):
         assert row == same
 
 
-def test_another_encoder_than_the_one_that_made_it_is_refused(faq, indexed, trained, apart, taught, tmp_path):
-    wrong = flipkd("search", "my card", "--matcher", trained, "--index", indexed, "--encoder", apart)
+def test_search_refuses_another_encoder(faq, indexed, trained, separate_run, taught, tmp_path):
+    wrong = flipkd("search", "my card", "--matcher", trained, "--index", indexed, "--encoder", separate_run)
     assert wrong.code == 4
     assert "is not the model that made the index" in wrong.err
     moved = tmp_path / "moved"
     shutil.copytree(taught, moved)
-    made = flipkd("index", faq, "--encoder", moved, "--output_dir", tmp_path / "index")
-    assert made.code == 0, made.err
+    built = flipkd("index", faq, "--encoder", moved, "--output_dir", tmp_path / "index")
+    assert built.code == 0, built.err
     shutil.rmtree(moved)
     lost = flipkd("search", "my card", "--matcher", trained, "--index", tmp_path / "index")
     assert (lost.code, "--encoder" in lost.err) == (4, True)
-    assert found("my card", "--matcher", trained, "--index", tmp_path / "index", "--encoder", taught)
+    assert search_rows("my card", "--matcher", trained, "--index", tmp_path / "index", "--encoder", taught)

@@ -1,4 +1,4 @@
-"""Two servers for all tests of what is not the model."""
+"""Two servers with a null matcher, for all tests of this folder."""
 
 import pytest
 from servers import null_server
@@ -6,7 +6,7 @@ from servers import null_server
 
 @pytest.fixture(scope="package")
 def null():
-    """One with small limits."""
+    """Start a server with small limits."""
     limits = {"max_items": 50, "max_queue": 64, "batch_size": 4, "max_body_bytes": 20_000}
     with null_server(**limits, timeout=3.0, header_timeout=0.5, body_timeout=0.5) as server:
         yield server.until_ready()
@@ -14,6 +14,6 @@ def null():
 
 @pytest.fixture(scope="package")
 def server():
-    """One with the limits that it has by default."""
+    """Start a server with the default limits."""
     with null_server() as server:
         yield server.until_ready()

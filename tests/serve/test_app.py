@@ -1,4 +1,4 @@
-"""Health and the page to try it by hand, also in a browser."""
+"""Health checks and the web page, also in a browser."""
 
 import html
 import re
@@ -10,17 +10,17 @@ import pytest
 
 
 @pytest.mark.scenario("X8")
-def test_the_page_brings_nothing_from_elsewhere(null):
-    page = null.ask("/")
+def test_web_page_loads_nothing_from_other_sites(null):
+    page = null.request("/")
     assert page.status == 200
     assert "default-src 'none'" in page.headers["content-security-policy"]
     assert "http" not in page.text
-    assert null.ask("/page.js").status == null.ask("/page.css").status == 200
+    assert null.request("/page.js").status == null.request("/page.css").status == 200
 
 
 @pytest.mark.scenario("X8")
-def test_the_script_of_the_page_makes_no_markup_of_texts(null):
-    script = null.ask("/page.js").text
+def test_web_page_script_never_inserts_texts_as_html(null):
+    script = null.request("/page.js").text
     assert "textContent" in script
     for way in (
         "innerHTML",
@@ -35,16 +35,16 @@ def test_the_script_of_the_page_makes_no_markup_of_texts(null):
 
 
 def browsed(server, link, folder):
-    """The page as headless Chromium has it after its scripts have run."""
+    """Return the page of a link as headless Chromium has it after its scripts ran."""
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=8000", f"--user-data-dir={folder}"]
     address = "http://{}:{}/?{}".format(*server.address, link)
-    words = ["chromium", *flags, "--dump-dom", address]
-    return subprocess.run(words, capture_output=True, text=True, check=True, timeout=60).stdout
+    command = ["chromium", *flags, "--dump-dom", address]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
 
 
 @pytest.mark.scenario("X8")
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium on PATH")
-def test_a_browser_compares_what_the_link_names_and_runs_none_of_it(null, tmp_path):
+def test_web_page_compares_texts_of_a_link_and_runs_no_markup(null, tmp_path):
     hostile = "<img src=x onerror=document.title='owned'>"
     link = urlencode({"text": "150", "candidate": ["fits", hostile]}, doseq=True)
     page = browsed(null, link, tmp_path)
@@ -55,13 +55,13 @@ def test_a_browser_compares_what_the_link_names_and_runs_none_of_it(null, tmp_pa
 
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium on PATH")
-def test_a_browser_searches_where_there_is_an_index(null, tmp_path):
+def test_web_page_searches_the_index(null, tmp_path):
     page = browsed(null, urlencode({"text": "12"}), tmp_path)
     assert re.findall(r"<td>(.*?)</td>", page)[:5] == ["2", "1.000", "12.00", "no match", "0"]
     assert '<button type="button" id="search">' in page
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/health", "/"])
-def test_monitors_may_ask_for_the_head_alone(null, path):
-    answer = null.ask(path, method="HEAD")
+def test_head_requests_get_an_empty_response(null, path):
+    answer = null.request(path, method="HEAD")
     assert (answer.status, answer.text) == (200, "")

@@ -1,4 +1,4 @@
-"""More connections than there are files for: the server lives, says so once, and answers when they are gone."""
+"""More connections than file descriptors: the server continues, logs it once, and responds when they are closed."""
 
 import contextlib
 import json
@@ -18,7 +18,7 @@ resource = pytest.importorskip("resource")
 
 
 @pytest.mark.scenario("S3", "S14")
-def test_a_flood_of_idle_connections_neither_ends_it_nor_fills_the_log():
+def test_many_idle_connections_neither_stop_the_server_nor_fill_the_log():
     settings = shlex.quote(json.dumps({"header_timeout": 2.0}))
     start = f"ulimit -n 400; exec {shlex.quote(sys.executable)} {HERE / 'null_server.py'} {settings}"
     with running("sh", "-c", start) as server:
@@ -33,21 +33,21 @@ def test_a_flood_of_idle_connections_neither_ends_it_nor_fills_the_log():
         deadline = time.monotonic() + 20
         while True:
             with contextlib.suppress(OSError):
-                if server.ask("/healthz").status == 200:
+                if server.request("/healthz").status == 200:
                     break
             assert time.monotonic() < deadline
             time.sleep(0.1)
-        assert server.ask("/match", {"pairs": [["1", "x"]]}).status == 200
+        assert server.request("/match", {"pairs": [["1", "x"]]}).status == 200
         server.process.kill()
-        _, said = server.process.communicate()
-    assert "Traceback" not in said
-    assert len(said.splitlines()) <= 4, said[:2000]
-    assert "new ones are closed" in said
-    assert "this process may open 400 files" in said
+        _, log = server.process.communicate()
+    assert "Traceback" not in log
+    assert len(log.splitlines()) <= 4, log[:2000]
+    assert "new ones are closed" in log
+    assert "this process may open 400 files" in log
 
 
 @pytest.mark.scenario("S14")
-def test_as_many_connections_as_there_are_files_for(monkeypatch):
+def test_limit_to_descriptors_is_the_number_of_free_descriptors(monkeypatch):
     monkeypatch.setattr(connections, "_open_files", lambda: 20)
     for soft, most in ((1024, 844), (100_000, 2048), (resource.RLIM_INFINITY, 2048)):
         monkeypatch.setattr(resource, "getrlimit", lambda _, soft=soft: (soft, soft))
@@ -57,7 +57,7 @@ def test_as_many_connections_as_there_are_files_for(monkeypatch):
         limit_to_descriptors(2048)
 
 
-def test_the_same_line_stands_in_the_log_once_a_minute(caplog, monkeypatch):
+def test_rate_limited_logs_write_a_message_once_a_minute(caplog, monkeypatch):
     clock = [0.0]
     monkeypatch.setattr(connections.time, "monotonic", lambda: clock[0])
     logger = logging.getLogger("uvicorn.error")

@@ -1,4 +1,4 @@
-"""Many clients and many requests: every answer is the asker's own, everybody is served, and nothing stays behind."""
+"""Many clients and requests: each gets its own response, all are served, and no resource leaks."""
 
 import asyncio
 import signal
@@ -11,52 +11,52 @@ from clients import pairs, scores, with_clients
 
 REQUESTS, CLIENTS = 600, 40
 CROWD = 1_000
-RETRY = 1.0  # seconds, as Retry-After says at least
-HELD = {"VmRSS": 6.0, "files": 2, "threads": 2, "tasks": 2}  # what may have been added: MB, and numbers
+RETRY = 1.0  # seconds; Retry-After is at least that
+ALLOWED_GROWTH = {"VmRSS": 6.0, "files": 2, "threads": 2, "tasks": 2}  # MB, and numbers
 
 
 @pytest.mark.scenario("L6")
-def test_of_many_requests_none_is_lost_doubled_or_crossed(server):
-    async def ask(clients):
-        numbers, right, gone = iter(range(REQUESTS)), Counter(), 0
+def test_many_requests_each_get_their_own_response_once(server):
+    async def send_requests(clients):
+        numbers, correct, disconnected = iter(range(REQUESTS)), Counter(), 0
 
-        async def keep_asking(client):
-            nonlocal gone
+        async def keep_sending(client):
+            nonlocal disconnected
             for number in numbers:
                 body = pairs(number * 10, size=number % 7 + 1)
                 if number % 10 == 3:
                     await client.send("/match", body)
                     client.close()
-                    gone += 1
+                    disconnected += 1
                     continue
-                reply = await client.ask("/match", body)
-                right[number] += scores(reply) == [number * 10 + place for place in range(number % 7 + 1)]
+                reply = await client.request("/match", body)
+                correct[number] += scores(reply) == [number * 10 + place for place in range(number % 7 + 1)]
 
-        await asyncio.gather(*map(keep_asking, clients))
-        return right, gone
+        await asyncio.gather(*map(keep_sending, clients))
+        return correct, disconnected
 
-    right, gone = with_clients(server, CLIENTS, ask)
-    assert gone == REQUESTS // 10
-    assert set(right.values()) == {1}
-    assert len(right) == REQUESTS - gone
+    correct, disconnected = with_clients(server, CLIENTS, send_requests)
+    assert disconnected == REQUESTS // 10
+    assert set(correct.values()) == {1}
+    assert len(correct) == REQUESTS - disconnected
 
 
 @pytest.mark.scenario("S15", "L8")
-def test_a_thousand_clients_are_all_served_and_nothing_else_is_said(server):
+def test_a_thousand_clients_are_all_served_with_documented_codes(server):
     resource = pytest.importorskip("resource")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < CROWD + 200:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
 
     async def crowd(clients):
-        said, served = Counter(), Counter()
-        left = CROWD * 3 // 2  # times that a client is served, of all
+        statuses, served = Counter(), Counter()
+        left = CROWD * 3 // 2  # responses until the test ends
 
-        async def keep_asking(number):
+        async def keep_sending(number):
             nonlocal left
             while left > 0:
-                reply = await clients[number].ask("/match", pairs(number, size=5))
-                said[reply.status] += 1
+                reply = await clients[number].request("/match", pairs(number, size=5))
+                statuses[reply.status] += 1
                 if reply.status == 200:
                     assert scores(reply) == [number + place for place in range(5)]
                     served[number] += 1
@@ -64,31 +64,31 @@ def test_a_thousand_clients_are_all_served_and_nothing_else_is_said(server):
                 else:
                     await asyncio.sleep(RETRY)
 
-        await asyncio.gather(*map(keep_asking, range(CROWD)))
-        return said, served
+        await asyncio.gather(*map(keep_sending, range(CROWD)))
+        return statuses, served
 
-    said, served = with_clients(server, CROWD, crowd)
-    assert set(said) <= {200, 429, 503}
+    statuses, served = with_clients(server, CROWD, crowd)
+    assert set(statuses) <= {200, 429, 503}
     assert len(served) == CROWD
     assert max(served.values()) <= 3 * min(served.values())
 
 
 @pytest.mark.scenario("L8")
-def test_health_is_answered_while_the_model_works(server):
-    async def ask(clients):
-        work = asyncio.create_task(clients[0].ask("/match", pairs(1, wait=1.0)))
+def test_healthz_responds_while_the_model_works(server):
+    async def send_requests(clients):
+        work = asyncio.create_task(clients[0].request("/match", pairs(1, wait=1.0)))
         answered = 0
         while not work.done():
-            assert (await clients[1].ask("/healthz")).status == 200
+            assert (await clients[1].request("/healthz")).status == 200
             answered += not work.done()
         assert (await work).status == 200
         return answered
 
-    assert with_clients(server, 2, ask) >= 4
+    assert with_clients(server, 2, send_requests) >= 4
 
 
-def held(server):
-    """Memory in MB, descriptors, threads and tasks of the server."""
+def resources_of(server):
+    """Measure memory in MB, descriptors, threads and tasks of the server."""
     place = Path(f"/proc/{server.process.pid}")
     status = dict(line.split(":", 1) for line in (place / "status").read_text().splitlines() if ":" in line)
     server.process.send_signal(signal.SIGUSR1)
@@ -102,24 +102,24 @@ def held(server):
 
 @pytest.mark.scenario("L7")
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_a_thousand_requests_leave_nothing_behind(server):
-    async def ask(clients, count=1_000):
+def test_a_thousand_requests_leak_no_memory_files_threads_or_tasks(server):
+    async def send_requests(clients, count=1_000):
         numbers = iter(range(count))
 
-        async def keep_asking(client):
+        async def keep_sending(client):
             for number in numbers:
-                reply = await client.ask("/match", {"pairs": [[str(number), f"{number} " + "x" * 18_000]]})
+                reply = await client.request("/match", {"pairs": [[str(number), f"{number} " + "x" * 18_000]]})
                 assert scores(reply) == [number]
-                await client.ask("/embed", {"inputs": [f"{number}"]})
+                await client.request("/embed", {"inputs": [f"{number}"]})
                 if number % 10 == 0:
                     await client.send("/match", pairs(number))
                     client.close()
 
-        await asyncio.gather(*map(keep_asking, clients))
+        await asyncio.gather(*map(keep_sending, clients))
 
-    with_clients(server, 10, lambda clients: ask(clients, 300))
-    before = held(server)
-    with_clients(server, 10, ask)
-    after = held(server)
-    grown = {name: after[name] - before[name] for name in HELD}
-    assert all(grown[name] <= HELD[name] for name in HELD), grown
+    with_clients(server, 10, lambda clients: send_requests(clients, 300))
+    before = resources_of(server)
+    with_clients(server, 10, send_requests)
+    after = resources_of(server)
+    growth = {name: after[name] - before[name] for name in ALLOWED_GROWTH}
+    assert all(growth[name] <= ALLOWED_GROWTH[name] for name in ALLOWED_GROWTH), growth

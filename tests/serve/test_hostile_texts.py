@@ -1,4 +1,4 @@
-"""A real matcher behind the queue: odd texts cost what words of the same size cost, and another asker waits a pass or two."""
+"""A real matcher in the service: unusual texts take as long as words, and delay others by two batches at most."""
 
 import asyncio
 import time
@@ -8,9 +8,10 @@ import pytest
 
 from flipkd.matcher import Matcher
 from flipkd.serve.limits import Limits
-from flipkd.serve.service import Loaded, Service
+from flipkd.serve.loaded import Loaded
+from flipkd.serve.service import Service
 
-ODD = {
+UNUSUAL = {
     "blanks": lambda n: " " * n,
     "newlines": lambda n: "\n" * n,
     "zero width": lambda n: "\u200b" * n,
@@ -39,8 +40,8 @@ async def service(matcher):
     await found.stop()
 
 
-async def spent(found, texts):
-    """CPU seconds of all threads for the texts against a short one."""
+async def cpu_seconds(found, texts):
+    """Measure the CPU seconds of all threads for scoring the texts with a short one."""
     began = time.process_time()
     await found.match([(text, "my pin") for text in texts], until=found.deadline())
     return time.process_time() - began
@@ -48,23 +49,23 @@ async def spent(found, texts):
 
 @pytest.mark.scenario("X15")
 @pytest.mark.parametrize("shape", SHAPES)
-def test_odd_texts_cost_what_words_cost(matcher, shape):
+def test_hostile_texts_take_as_long_as_words(matcher, shape):
     count, size = SHAPES[shape]
 
     async def measure():
         async with service(matcher) as found:
-            words = [f"{n}" + "my card " * (size // 8) for n in range(count)]
-            usual = await spent(found, words)
-            for name, made in ODD.items():
-                odd = await spent(found, [made(size) + f"x{n}" for n in range(count)])
-                assert odd < 4 * usual + 0.5, (name, odd, usual)
+            plain_texts = [f"{n}" + "my card " * (size // 8) for n in range(count)]
+            plain_seconds = await cpu_seconds(found, plain_texts)
+            for name, make in UNUSUAL.items():
+                seconds = await cpu_seconds(found, [make(size) + f"x{n}" for n in range(count)])
+                assert seconds < 4 * plain_seconds + 0.5, (name, seconds, plain_seconds)
 
     asyncio.run(measure())
 
 
 @pytest.mark.scenario("L9")
-def test_another_asker_waits_a_pass_or_two(matcher):
-    async def ask():
+def test_a_short_request_waits_at_most_two_batches(matcher):
+    async def send_requests():
         async with service(matcher) as found:
             queue = found.queues["pairs"]
             long = asyncio.create_task(
@@ -76,6 +77,6 @@ def test_another_asker_waits_a_pass_or_two(matcher):
             await found.match([("my card", "my pin")], until=found.deadline())
             assert queue.passes - before <= 2
             assert not long.done()
-            assert not any(row.truncated for row in await long), "blanks are no part of a text that is left out"
+            assert not any(row.truncated for row in await long), "leading blanks do not count as truncated text"
 
-    asyncio.run(ask())
+    asyncio.run(send_requests())

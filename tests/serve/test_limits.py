@@ -1,4 +1,4 @@
-"""The bounds of a server: written once, and told in the page."""
+"""Limits of a server: consistent, and documented in docs/serve.md."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from flipkd.serve.strict_json import VALUES_PER_ITEM
 PAGE = (Path(__file__).parents[2] / "docs" / "serve.md").read_text(encoding="utf-8")
 
 
-def test_the_page_tells_every_bound():
+def test_serve_page_lists_every_limit():
     limits = Limits()
     for value in ("max_items", "max_queue"):
         assert f"`--{value}` | {getattr(limits, value)} pairs or texts" in PAGE
@@ -25,6 +25,6 @@ def test_the_page_tells_every_bound():
     assert f"| {limits.timeout:.0f} s from the body to the answer |" in PAGE
 
 
-def test_a_queue_that_no_large_request_fits_in_is_refused():
+def test_limits_refuse_max_queue_below_max_items():
     with pytest.raises(UsageError, match="max_queue is 10 and max_items 50"):
         Limits(max_queue=10, max_items=50)

@@ -1,4 +1,4 @@
-"""The largest requests that are allowed, many at once, in a process that may not have much more memory."""
+"""Many of the largest allowed requests at once, in a process with little memory left."""
 
 import json
 import resource
@@ -11,7 +11,7 @@ import pytest
 from servers import null_server
 
 HELD = 9_000_000
-MEMORY = 120  # MB that it may take beyond what it has idle; 64 requests of 2 MB are more
+MEMORY = 120  # MB above the idle server; 64 requests of 2 MB are more
 MB = 1024 * 1024
 
 
@@ -22,42 +22,42 @@ def tight():
 
 
 @pytest.mark.scenario("S2")
-def test_the_bodies_that_it_holds_are_bounded_and_a_larger_one_is_let_go_by(tight):
+def test_max_held_bytes_bounds_all_bodies_and_larger_ones_are_discarded(tight):
     body = {"pairs": [["slow", "x" * 1_990_000]]}
     with ThreadPoolExecutor(6) as threads:
-        asked = [threads.submit(tight.ask, "/match", body) for _ in range(6)]
-        found = [future.result() for future in asked]
+        pending = [threads.submit(tight.request, "/match", body) for _ in range(6)]
+        found = [future.result() for future in pending]
     assert sorted(answer.status for answer in found) == [200] * 4 + [429] * 2
     refused = next(answer for answer in found if answer.status == 429)
     assert int(refused.headers["retry-after"]) >= 1
-    assert tight.ask("/match", body).status == 200, "what was answered is held no more"
-    large = json.dumps({"pairs": [["1", "x" * 20_000_000]]})  # more than sockets take before anybody reads
+    assert tight.request("/match", body).status == 200, "finished requests no longer count"
+    large = json.dumps({"pairs": [["1", "x" * 20_000_000]]})  # more than the socket buffers hold
     for _ in range(3):
-        answer = tight.ask("/match", large)
+        answer = tight.request("/match", large)
         assert answer.status == 413, "and no broken pipe"
         assert "2,000,000 bytes" in answer.json["detail"]
 
 
 @pytest.mark.scenario("S13")
 @pytest.mark.skipif(sys.platform != "linux", reason="sets another process's limit")
-def test_the_largest_requests_at_once_do_not_end_it(tight):
+def test_many_largest_requests_do_not_stop_the_server(tight):
     limit = resource.prlimit(tight.process.pid, resource.RLIMIT_AS)
     lines = Path(f"/proc/{tight.process.pid}/status").read_text().splitlines()
     idle = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmSize"))
-    text = " " * 1_900  # of which each pair has one: 1,000 pairs, and 2 MB
+    text = " " * 1_900  # in each of 1,000 pairs: 2 MB
     body = json.dumps({"pairs": [["1", f"{text}{number}"] for number in range(1_000)]})
     assert 1_900_000 < len(body) < 2_000_000
     resource.prlimit(tight.process.pid, resource.RLIMIT_AS, (idle + MEMORY * MB, limit[1]))
     try:
         together = threading.Barrier(64)
 
-        def ask(_):
+        def send_requests(_):
             together.wait()
-            return tight.ask("/match", body).status
+            return tight.request("/match", body).status
 
         with ThreadPoolExecutor(64) as threads:
-            found = set(threads.map(ask, range(64)))
+            found = set(threads.map(send_requests, range(64)))
         assert found == {200, 429}
-        assert tight.ask("/match", {"pairs": [["7", "x"]]}).json["results"][0]["score"] == 7
+        assert tight.request("/match", {"pairs": [["7", "x"]]}).json["results"][0]["score"] == 7
     finally:
         resource.prlimit(tight.process.pid, resource.RLIMIT_AS, limit)

@@ -1,11 +1,11 @@
-"""Figures for Prometheus, and the log: no word of a client in either, and no more series for more paths."""
+"""Metrics and log: nothing that a client sent is in them, and unknown paths add no series."""
 
 import pytest
 from servers import null_server, sent_raw
 
-SECRET = "canasta"  # in all that this client sends
+SECRET = "canasta"  # part of everything that this client sends
 PATHS = [f"/odd/{number}?text={SECRET}{number}" for number in range(200)]
-MORE = 18  # lines of one series, which the first question for the metrics adds
+LINES_PER_SERIES = 18  # added by the first request for the metrics
 BODIES = [
     {"pairs": [["1", SECRET]]},
     {"pairs": [["boom", SECRET]]},
@@ -19,23 +19,23 @@ BODIES = [
 
 
 @pytest.mark.scenario("X14")
-def test_nothing_that_a_client_sends_stands_in_metrics_or_log():
+def test_metrics_and_log_contain_nothing_that_a_client_sent():
     with null_server() as server:
         server.until_ready()
-        server.ask("/odd")
-        before = len(server.ask("/metrics").text.splitlines())
+        server.request("/odd")
+        before = len(server.request("/metrics").text.splitlines())
         for path in PATHS:
-            assert server.ask(path, user_agent=SECRET).status == 404
-        assert len(server.ask("/metrics").text.splitlines()) <= before + MORE
+            assert server.request(path, user_agent=SECRET).status == 404
+        assert len(server.request("/metrics").text.splitlines()) <= before + LINES_PER_SERIES
         for body in BODIES:
-            server.ask("/match", body)
+            server.request("/match", body)
         for method in (SECRET.upper(), "DELETE"):
-            server.ask(f"/{SECRET}", method=method)
-        server.ask("/match", f"{SECRET}{{")
+            server.request(f"/{SECRET}", method=method)
+        server.request("/match", f"{SECRET}{{")
         for raw in (f"{SECRET}\r\n\r\n", f"GET /{SECRET} HTTP/1.1\r\nHost: {SECRET}\r\n{SECRET}: \x1b\n\n\r\n\r\n"):
             sent_raw(server, raw.encode(), timeout=3)
-        server.ask("/info", host=f"{SECRET}.example")
-        after = server.ask("/metrics").text
+        server.request("/info", host=f"{SECRET}.example")
+        after = server.request("/metrics").text
         server.process.terminate()
         assert server.process.wait(10) == 0
         log = server.process.stderr.read()

@@ -1,4 +1,4 @@
-"""BatchQueue: each asker gets its own answers, in order; long ones do not hold up short ones; who leaves is forgotten."""
+"""BatchQueue: own results in order, fair shares, and cancelled requests are dropped."""
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
@@ -12,9 +12,9 @@ from flipkd.serve.queue import BatchQueue, Overloaded
 @asynccontextmanager
 async def queue(work, **settings):
     with ThreadPoolExecutor(1) as executor:
-        made = BatchQueue(work, executor=executor, **({"batch_size": 4, "max_queue": 1000} | settings))
-        task = asyncio.create_task(made.run())
-        yield made
+        batches = BatchQueue(work, executor=executor, **({"batch_size": 4, "max_queue": 1000} | settings))
+        task = asyncio.create_task(batches.run())
+        yield batches
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
@@ -24,53 +24,53 @@ def doubled(items):
 
 
 @pytest.mark.scenario("L6")
-def test_each_asker_gets_its_own_in_order():
-    async def ask_many():
-        async with queue(doubled) as made:
+def test_submit_returns_own_results_in_order():
+    async def submit_many():
+        async with queue(doubled) as batches:
             sizes = [1, 7, 4, 0, 30, 2, 2, 11]
             starts = [sum(sizes[:place]) for place in range(len(sizes))]
-            asked = [list(range(start, start + size)) for start, size in zip(starts, sizes, strict=True)]
-            found = await asyncio.gather(*(made.ask(items, timeout=5) for items in asked))
-            assert found == [doubled(items) for items in asked]
-            assert made.depth == 0
+            requests = [list(range(start, start + size)) for start, size in zip(starts, sizes, strict=True)]
+            found = await asyncio.gather(*(batches.submit(items, timeout=5) for items in requests))
+            assert found == [doubled(items) for items in requests]
+            assert batches.depth == 0
 
-    asyncio.run(ask_many())
+    asyncio.run(submit_many())
 
 
 @pytest.mark.scenario("L9")
-def test_passes_are_full_and_shared_between_those_who_wait():
-    passes = []
+def test_batches_are_full_and_shared_between_waiting_requests():
+    seen_batches = []
 
-    def noted(items):
-        passes.append(items)
+    def recorded(items):
+        seen_batches.append(items)
         return items
 
-    async def ask_two():
-        async with queue(noted) as made:
-            await asyncio.gather(made.ask(["long"] * 10, timeout=5), made.ask(["short"] * 2, timeout=5))
+    async def submit_two():
+        async with queue(recorded) as batches:
+            await asyncio.gather(batches.submit(["long"] * 10, timeout=5), batches.submit(["short"] * 2, timeout=5))
 
-    asyncio.run(ask_two())
-    assert [len(items) for items in passes] == [4, 4, 4]
-    assert passes[0] == ["long", "long", "short", "short"]
+    asyncio.run(submit_two())
+    assert [len(items) for items in seen_batches] == [4, 4, 4]
+    assert seen_batches[0] == ["long", "long", "short", "short"]
 
 
-def test_a_pass_waits_for_more_when_told_to():
+def test_max_wait_delays_a_batch_that_is_not_full():
     sizes = []
 
-    async def ask_twice(wait):
-        async with queue(lambda items: sizes.append(len(items)) or items, max_wait=wait) as made:
-            first = asyncio.create_task(made.ask([1], timeout=5))
+    async def submit_twice(wait):
+        async with queue(lambda items: sizes.append(len(items)) or items, max_wait=wait) as batches:
+            first = asyncio.create_task(batches.submit([1], timeout=5))
             await asyncio.sleep(0.02)
-            await asyncio.gather(first, made.ask([2], timeout=5))
+            await asyncio.gather(first, batches.submit([2], timeout=5))
 
-    asyncio.run(ask_twice(0.0))
-    asyncio.run(ask_twice(0.5))
+    asyncio.run(submit_twice(0.0))
+    asyncio.run(submit_twice(0.5))
     assert sizes == [1, 1, 2]
 
 
 @pytest.mark.scenario("S6")
-def test_what_does_not_fit_is_told_to_come_back_and_what_fits_is_answered():
-    async def flood():
+def test_submit_raises_overloaded_only_for_items_that_do_not_fit():
+    async def overfill():
         release = asyncio.Event()
 
         def slow(items):
@@ -78,29 +78,29 @@ def test_what_does_not_fit_is_told_to_come_back_and_what_fits_is_answered():
             return items
 
         loop = asyncio.get_running_loop()
-        async with queue(slow, max_queue=10) as made:
-            taken = asyncio.create_task(made.ask(["a"] * 4, timeout=5))
+        async with queue(slow, max_queue=10) as batches:
+            taken = asyncio.create_task(batches.submit(["a"] * 4, timeout=5))
             await asyncio.sleep(0.05)
-            waiting = asyncio.create_task(made.ask(["b"] * 8, timeout=5))
+            waiting = asyncio.create_task(batches.submit(["b"] * 8, timeout=5))
             await asyncio.sleep(0.05)
             with pytest.raises(Overloaded) as refused:
-                await made.ask(["c"] * 3, timeout=5)
+                await batches.submit(["c"] * 3, timeout=5)
             assert refused.value.retry_after >= 1
-            more = asyncio.create_task(made.ask(["d"] * 2, timeout=5))
+            more = asyncio.create_task(batches.submit(["d"] * 2, timeout=5))
             await asyncio.sleep(0)
-            assert made.depth == 10
+            assert batches.depth == 10
             release.set()
             assert [len(found) for found in await asyncio.gather(taken, waiting, more)] == [4, 8, 2]
 
-    asyncio.run(flood())
+    asyncio.run(overfill())
 
 
 @pytest.mark.scenario("S7", "S8")
-@pytest.mark.parametrize("leaves", ["by timeout", "by cancelling"])
-def test_who_leaves_is_dropped_before_the_model(leaves):
+@pytest.mark.parametrize("cancelled_by", ["by timeout", "by cancelling"])
+def test_items_of_a_cancelled_request_do_not_reach_the_model(cancelled_by):
     seen = []
 
-    async def leave():
+    async def cancel_one():
         release = asyncio.Event()
 
         def slow(items):
@@ -109,40 +109,40 @@ def test_who_leaves_is_dropped_before_the_model(leaves):
             return items
 
         loop = asyncio.get_running_loop()
-        async with queue(slow) as made:
-            taken = asyncio.create_task(made.ask(["a"] * 4, timeout=5))
+        async with queue(slow) as batches:
+            taken = asyncio.create_task(batches.submit(["a"] * 4, timeout=5))
             await asyncio.sleep(0.05)
-            if leaves == "by timeout":
+            if cancelled_by == "by timeout":
                 with pytest.raises(TimeoutError):
-                    await made.ask(["b"] * 6, timeout=0.05)
+                    await batches.submit(["b"] * 6, timeout=0.05)
             else:
-                gone = asyncio.create_task(made.ask(["b"] * 6, timeout=5))
+                cancelled = asyncio.create_task(batches.submit(["b"] * 6, timeout=5))
                 await asyncio.sleep(0.05)
-                gone.cancel()
-                await asyncio.gather(gone, return_exceptions=True)
-            assert made.depth == 0
+                cancelled.cancel()
+                await asyncio.gather(cancelled, return_exceptions=True)
+            assert batches.depth == 0
             release.set()
             assert await taken == ["a"] * 4
-            assert await made.ask(["c"], timeout=5) == ["c"]
+            assert await batches.submit(["c"], timeout=5) == ["c"]
 
-    asyncio.run(leave())
+    asyncio.run(cancel_one())
     assert seen == ["a"] * 4 + ["c"]
 
 
 @pytest.mark.scenario("S12")
-def test_only_the_request_at_fault_gets_the_error():
+def test_failed_batch_raises_only_in_the_request_at_fault():
     def picky(items):
         if "bad" in items:
             raise RuntimeError("bad item")
         return doubled(items)
 
-    async def ask_both():
-        ends = []
-        async with queue(picky, ended=ends.append) as made:
+    async def submit_three():
+        outcomes = []
+        async with queue(picky, on_result=outcomes.append) as batches:
             found = await asyncio.gather(
-                made.ask(["x"], timeout=5),
-                made.ask(["bad"], timeout=5),
-                made.ask(["y"], timeout=5),
+                batches.submit(["x"], timeout=5),
+                batches.submit(["bad"], timeout=5),
+                batches.submit(["y"], timeout=5),
                 return_exceptions=True,
             )
             assert found[0] == ["xx"]
@@ -150,19 +150,19 @@ def test_only_the_request_at_fault_gets_the_error():
             assert isinstance(found[1], RuntimeError)
             for _ in range(2):
                 with pytest.raises(RuntimeError):
-                    await made.ask(["bad"] * 9, timeout=5)
-            assert ends.count(False) == 3, "once for each request at fault, however many passes it would have taken"
-            assert await made.ask(["z"], timeout=5) == ["zz"]
-            assert ends[-1] is True
+                    await batches.submit(["bad"] * 9, timeout=5)
+            assert outcomes.count(False) == 3, "once for each request at fault, whatever its number of batches"
+            assert await batches.submit(["z"], timeout=5) == ["zz"]
+            assert outcomes[-1] is True
 
-    asyncio.run(ask_both())
+    asyncio.run(submit_three())
 
 
 @pytest.mark.scenario("S12")
-def test_a_wrong_number_of_results_is_an_error_and_no_answer():
-    async def ask():
-        async with queue(lambda items: items[:-1]) as made:
-            with pytest.raises(RuntimeError, match="3 items went in and 2 results came out"):
-                await made.ask([1, 2, 3], timeout=5)
+def test_wrong_number_of_results_is_an_error():
+    async def submit_all():
+        async with queue(lambda items: items[:-1]) as batches:
+            with pytest.raises(RuntimeError, match="got 2 results for 3 items"):
+                await batches.submit([1, 2, 3], timeout=5)
 
-    asyncio.run(ask())
+    asyncio.run(submit_all())

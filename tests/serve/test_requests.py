@@ -1,4 +1,4 @@
-"""Any request that the schema of OpenAPI allows, or nearly: a documented code, and never a word of what is inside."""
+"""Requests generated from the OpenAPI schema: a documented status code, and no internals in the response."""
 
 import json
 import re
@@ -13,21 +13,21 @@ from servers import sent_raw
 OURS = re.compile(
     r"Traceback|\.py\b|site-packages|/(?:home|usr|root|tmp|work)/|0x[0-9a-f]{6}|object at|secret of the house"
 )
-BOOM = {"pairs": [["boom", "x"]]}  # a fault of the model
+BOOM = {"pairs": [["boom", "x"]]}  # raises in the model
 VERSIONS = re.compile(r"uvicorn|fastapi|starlette|pydantic\.dev|Python/\d")
 
 
 @pytest.mark.scenario("S17", "X13")
-def test_every_request_gets_a_code_that_is_documented_and_learns_nothing_of_the_inside(null):
-    seen, whole = set(), null.ask("/openapi.json").json
+def test_every_request_gets_a_documented_code_without_internals(null):
+    seen, openapi = set(), null.request("/openapi.json").json
 
     def check(path, method, body):
-        answer = null.ask(path, None if body is None else json.dumps(body), method=method.upper())
-        told = whole["paths"][path][method]["responses"]
-        assert str(answer.status) in told, answer
+        answer = null.request(path, None if body is None else json.dumps(body), method=method.upper())
+        documented = openapi["paths"][path][method]["responses"]
+        assert str(answer.status) in documented, answer
         assert answer.status < 500 or body == BOOM, answer
         if answer.status >= 400:
-            schema = told[str(answer.status)]["content"][answer.headers["content-type"]]["schema"]
+            schema = documented[str(answer.status)]["content"][answer.headers["content-type"]]["schema"]
             jsonschema.validate(answer.json, schema)
             sent = json.dumps(body, ensure_ascii=False)
             for word in OURS.findall(answer.text) + VERSIONS.findall(answer.text):
@@ -36,7 +36,7 @@ def test_every_request_gets_a_code_that_is_documented_and_learns_nothing_of_the_
         seen.add((path, answer.status))
 
     @settings(max_examples=300, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(request=requests_of(whole))
+    @given(request=requests_of(openapi))
     def check_all(request):
         check(*request)
 
@@ -51,7 +51,7 @@ def test_every_request_gets_a_code_that_is_documented_and_learns_nothing_of_the_
 @pytest.mark.parametrize(
     "raw", [b"NONSENSE\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"GET /match\r\n\r\n", b"\x00\xff\r\n\r\n"]
 )
-def test_what_is_no_http_learns_nothing_either(null, raw):
+def test_invalid_http_gets_a_response_without_internals(null, raw):
     found = sent_raw(null, raw, timeout=3)
     assert not OURS.search(found)
     assert not VERSIONS.search(found)
@@ -64,7 +64,7 @@ FIELDS = ["url", "path", "index", "matcher", "base_model", "model_name_or_path",
 
 @pytest.mark.scenario("X7")
 @pytest.mark.parametrize("address", OUTSIDE)
-def test_no_request_makes_it_open_a_connection_or_a_file(null, address):
+def test_no_request_opens_a_connection_or_a_file(null, address):
     """The null server ends with SPIED when it does."""
     for path, body in (
         ("/match", {"pairs": [[address, address]]}),
@@ -73,9 +73,9 @@ def test_no_request_makes_it_open_a_connection_or_a_file(null, address):
         ("/search", {"query": address}),
         ("/v1/embeddings", {"input": address, "model": address}),
     ):
-        assert null.ask(path, body).status == 200
+        assert null.request(path, body).status == 200
         for field in FIELDS:
-            refused = null.ask(path, body | {field: address})
+            refused = null.request(path, body | {field: address})
             assert refused.status == 422
             assert f"{field}: Extra inputs" in refused.json["detail"]
     assert null.process.poll() is None
@@ -85,9 +85,9 @@ def test_no_request_makes_it_open_a_connection_or_a_file(null, address):
 @pytest.mark.parametrize(
     "up", ["../", "%2e%2e/", "..%2f", "%2e%2e%2f", "..\\", "..;/", "%00", "/", "//", "page.js/../../"]
 )
-def test_a_path_leads_to_no_file(null, up):
+def test_path_traversal_reaches_no_file(null, up):
     for place in (f"/{up * 6}canary", f"/page.css/{up * 6}canary", f"/{up * 6}etc/passwd", f"/{up * 3}conftest.py"):
-        answer = null.ask(place)
+        answer = null.request(place)
         assert answer.status == 404, place
         assert "root:" not in answer.text
     assert null.process.poll() is None

@@ -1,4 +1,4 @@
-"""The routes: each shape gets the same scores, in its own words."""
+"""Routes: every format returns the same scores."""
 
 import json
 import time
@@ -8,63 +8,63 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from flipkd.serve.routes import _name
+from flipkd.serve.routes import _public_name
 
 
-def test_every_shape_gets_the_same_scores(null):
-    own = null.ask("/match", {"pairs": [["7", "a"], ["150", "b"]]}).json
+def test_every_format_returns_the_same_scores(null):
+    own = null.request("/match", {"pairs": [["7", "a"], ["150", "b"]]}).json
     assert [row["score"] for row in own["results"]] == [7, 150]
     assert [row["decision"] for row in own["results"]] == ["no_match", "match"]
     assert (own["model"], own["revision"]) == ("null", "r1")
     probabilities = [row["probability"] for row in own["results"]]
-    vllm = null.ask("/v1/score", {"text_1": ["7", "150"], "text_2": ["a", "b"]}).json
+    vllm = null.request("/v1/score", {"text_1": ["7", "150"], "text_2": ["a", "b"]}).json
     assert [row["score"] for row in vllm["data"]] == probabilities
-    tei = null.ask("/rerank", {"query": "7", "texts": ["a", "b"], "raw_scores": True, "return_text": True}).json
+    tei = null.request("/rerank", {"query": "7", "texts": ["a", "b"], "raw_scores": True, "return_text": True}).json
     assert tei == [{"index": 0, "score": 7.0, "text": "a"}, {"index": 1, "score": 7.0, "text": "b"}]
-    cohere = null.ask("/v2/rerank", {"query": "7", "documents": ["a", {"text": "b"}], "top_n": 1}).json
+    cohere = null.request("/v2/rerank", {"query": "7", "documents": ["a", {"text": "b"}], "top_n": 1}).json
     assert cohere["results"] == [{"index": 0, "relevance_score": probabilities[0]}]
     vectors = [[1.0, 0.0], [2.0, 0.0]]
-    assert null.ask("/embed", {"inputs": ["a", "bb"]}).json == vectors
-    assert [row["embedding"] for row in null.ask("/v1/embeddings", {"input": ["a", "bb"]}).json["data"]] == vectors
+    assert null.request("/embed", {"inputs": ["a", "bb"]}).json == vectors
+    assert [row["embedding"] for row in null.request("/v1/embeddings", {"input": ["a", "bb"]}).json["data"]] == vectors
 
 
 @pytest.mark.scenario("S16")
-def test_search_judges_the_nearest_and_keeps_their_order_in_ties(null):
-    found = null.ask("/search", {"query": "12", "top_k": 3}).json
+def test_search_scores_the_nearest_and_keeps_their_order_in_ties(null):
+    found = null.request("/search", {"query": "12", "top_k": 3}).json
     assert [row["corpus_id"] for row in found["results"]] == [2, 0, 1]
     assert found["results"][0] == {
         "corpus_id": 2, "similarity": 1.0, "score": 12.0, "probability": found["results"][0]["probability"],
         "decision": "no_match", "truncated": False, "text": "2", "id": 2,
     }  # fmt: skip
-    assert len(null.ask("/search", {"query": "12", "top_k": 40}).json["results"]) == 9
+    assert len(null.request("/search", {"query": "12", "top_k": 40}).json["results"]) == 9
     for body, word in (
         ({"query": "12", "top_k": 0}, "top_k"),
         ({"query": "12", "candidates": 100_001}, "candidates"),
         ({"query": " "}, "empty"),
     ):
-        refused = null.ask("/search", body)
+        refused = null.request("/search", body)
         assert refused.status == 422
         assert word in refused.json["detail"]
 
 
-def test_tokens_are_counted(null):
+def test_usage_counts_tokens(null):
     texts = ["one two", "three"]
-    assert null.ask("/v1/embeddings", {"input": texts}).json["usage"] == {"prompt_tokens": 3, "total_tokens": 3}
-    assert null.ask("/score", {"text_1": "one two", "text_2": texts}).json["usage"]["total_tokens"] == 7
+    assert null.request("/v1/embeddings", {"input": texts}).json["usage"] == {"prompt_tokens": 3, "total_tokens": 3}
+    assert null.request("/score", {"text_1": "one two", "text_2": texts}).json["usage"]["total_tokens"] == 7
 
 
-def test_long_texts_are_told_of_or_refused(null):
+def test_truncated_texts_are_marked_or_refused(null):
     assert [
-        row["truncated"] for row in null.ask("/match", {"pairs": [["1", "long"], ["1", "b"]]}).json["results"]
+        row["truncated"] for row in null.request("/match", {"pairs": [["1", "long"], ["1", "b"]]}).json["results"]
     ] == [
         True,
         False,
     ]
-    refused = null.ask("/rerank", {"query": "1", "texts": ["b", "long"], "truncate": False})
+    refused = null.request("/rerank", {"query": "1", "texts": ["b", "long"], "truncate": False})
     assert refused.status == 422
     assert "item 1 has a text of more than 128 tokens" in refused.json["detail"]
-    assert null.ask("/embed", {"inputs": "long", "truncate": False}).status == 422
-    assert null.ask("/embed", {"inputs": "long"}).status == 200
+    assert null.request("/embed", {"inputs": "long", "truncate": False}).status == 422
+    assert null.request("/embed", {"inputs": "long"}).status == 200
 
 
 @pytest.mark.parametrize(
@@ -78,27 +78,27 @@ def test_long_texts_are_told_of_or_refused(null):
         ("gpt2", "gpt2"),
     ],
 )
-def test_where_the_base_model_lies_is_not_told(stored, shown):
-    assert _name(stored) == shown
+def test_public_name_hides_the_folder_of_the_base_model(stored, shown):
+    assert _public_name(stored) == shown
 
 
 @pytest.mark.scenario("S5")
-def test_an_emoji_is_a_text(null):
-    assert null.ask("/match", '{"pairs": [["\\ud83d\\ude00", "😀"]]}'.encode()).status == 200
+def test_match_accepts_an_emoji(null):
+    assert null.request("/match", '{"pairs": [["\\ud83d\\ude00", "😀"]]}'.encode()).status == 200
 
 
 @pytest.mark.scenario("L6")
-def test_answers_never_cross(null):
-    def ask(number):
+def test_concurrent_requests_get_their_own_scores(null):
+    def send_requests(number):
         size = number % 7 + 1
-        rows = null.ask("/match", {"pairs": [[str(number * 10 + k), "x"] for k in range(size)]})
+        rows = null.request("/match", {"pairs": [[str(number * 10 + k), "x"] for k in range(size)]})
         while rows.status == 429:
             time.sleep(0.05)
-            rows = null.ask("/match", {"pairs": [[str(number * 10 + k), "x"] for k in range(size)]})
+            rows = null.request("/match", {"pairs": [[str(number * 10 + k), "x"] for k in range(size)]})
         return [row["score"] for row in rows.json["results"]] == [number * 10 + k for k in range(size)]
 
     with ThreadPoolExecutor(16) as threads:
-        assert all(threads.map(ask, range(200)))
+        assert all(threads.map(send_requests, range(200)))
 
 
 FIELDS = [
@@ -127,6 +127,6 @@ anything = st.recursive(
     path=st.sampled_from(["/match", "/rerank", "/v1/rerank", "/score", "/search", "/embed", "/v1/embeddings"]),
     body=st.dictionaries(st.sampled_from(FIELDS), anything, max_size=4) | anything,
 )
-def test_no_body_is_a_fault_of_ours(null, path, body):
-    answer = null.ask(path, json.dumps(body))
+def test_no_body_causes_an_internal_error(null, path, body):
+    answer = null.request(path, json.dumps(body))
     assert answer.status in (200, 400, 422), answer.text

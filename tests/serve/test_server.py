@@ -1,4 +1,4 @@
-"""The process: slow clients, and an orderly end."""
+"""Server process: slow clients, and shutdown."""
 
 import asyncio
 import json
@@ -15,19 +15,19 @@ from servers import HEAD, null_server, sent_raw
 
 
 @pytest.mark.scenario("S3")
-def test_slow_senders_are_sent_away_and_others_do_not_notice(null):
+def test_slow_clients_are_disconnected_without_delay_for_others(null):
     with ThreadPoolExecutor(2) as threads:
         headers = threads.submit(sent_raw, null, b"POST /match HTTP/1.1\r\nHost: 127.0.0.1\r\n")
         body = threads.submit(sent_raw, null, f"{HEAD}Content-Length: 100\r\n\r\n".encode(), b"{", pause=0.1)
         began = time.monotonic()
-        assert null.ask("/match", {"pairs": [["1", "x"]]}).status == 200
+        assert null.request("/match", {"pairs": [["1", "x"]]}).status == 200
         assert time.monotonic() - began < 0.4
         assert headers.result() == ""
         assert " 408 " in body.result()
 
 
 @pytest.mark.scenario("S3")
-def test_headers_that_stop_half_way_on_a_used_connection_close_it(null):
+def test_incomplete_headers_on_a_reused_connection_close_it(null):
     with socket.create_connection(null.address, timeout=5) as raw:
         raw.sendall(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         answer = b""
@@ -41,13 +41,13 @@ def test_headers_that_stop_half_way_on_a_used_connection_close_it(null):
 
 
 @pytest.mark.scenario("S9")
-def test_a_search_that_was_accepted_is_answered_while_it_drains():
+def test_shutdown_finishes_an_accepted_search():
     with null_server(batch_size=1) as server:
         server.until_ready()
         with ThreadPoolExecutor(2) as threads:
-            first = threads.submit(server.ask, "/match", {"pairs": [["slow", "x"]] * 3})
+            first = threads.submit(server.request, "/match", {"pairs": [["slow", "x"]] * 3})
             time.sleep(0.2)
-            search = threads.submit(server.ask, "/search", {"query": "12"})
+            search = threads.submit(server.request, "/search", {"query": "12"})
             time.sleep(0.2)
             server.process.send_signal(signal.SIGTERM)
             assert (first.result().status, search.result().status) == (200, 200)
@@ -55,24 +55,24 @@ def test_a_search_that_was_accepted_is_answered_while_it_drains():
 
 
 @pytest.mark.scenario("S9", "L11")
-def test_a_signal_at_saturation_drains_it_and_every_accepted_request_is_answered():
+def test_shutdown_at_saturation_finishes_every_accepted_request():
     async def saturate(clients):
-        async def keep_asking(client, number):
+        async def keep_sending(client, number):
             nonlocal sent
             while True:
                 sent += 1
-                answered.append((await client.ask("/match", pairs(number, wait=0.2)), number))
+                answered.append((await client.request("/match", pairs(number, wait=0.2)), number))
                 if answered[-1][0].status != 200:
                     return
 
-        askers = [asyncio.create_task(keep_asking(client, number)) for number, client in enumerate(clients)]
+        senders = [asyncio.create_task(keep_sending(client, number)) for number, client in enumerate(clients)]
         while len(answered) < 40:
             await asyncio.sleep(0.01)
         server.process.send_signal(signal.SIGTERM)
         before = len(answered)
         await asyncio.sleep(0.3)
-        ready = await asyncio.to_thread(server.ask, "/readyz")
-        await asyncio.gather(*askers)
+        ready = await asyncio.to_thread(server.request, "/readyz")
+        await asyncio.gather(*senders)
         return ready, before
 
     answered, sent = [], 0
@@ -86,13 +86,13 @@ def test_a_signal_at_saturation_drains_it_and_every_accepted_request_is_answered
     good = [(scores(reply), number) for reply, number in answered if reply.status == 200]
     assert all(found == [number] for found, number in good)
     assert {reply.status for reply, _ in answered} == {200, 503}
-    accepted = int(re.search(r"(\d+) requests are being answered", said)[1])
+    accepted = int(re.search(r"(\d+) requests are in progress", said)[1])
     assert accepted > 50
     assert len(good) >= before + accepted
 
 
 @pytest.mark.scenario("S9")
-def test_a_second_signal_does_not_wait():
+def test_second_signal_exits_at_once():
     with null_server(batch_size=1, grace=60) as server:
         server.until_ready()
         stuck = threading.Thread(target=lambda: sent_raw(server, _long_request()), daemon=True)
@@ -109,7 +109,7 @@ def test_a_second_signal_does_not_wait():
 
 @pytest.mark.scenario("S9")
 @pytest.mark.parametrize("state", ["loading", "one long pass"])
-def test_nobody_waits_for_a_model_that_works_for_nobody(state):
+def test_shutdown_does_not_wait_for_an_abandoned_model_call(state):
     with null_server(batch_size=64, loading=8 if state == "loading" else 0, grace=0.5) as server:
         if state != "loading":
             server.until_ready()

@@ -1,4 +1,4 @@
-"""A service while it loads, when it cannot, and when its model fails."""
+"""Service: loading, loading errors, and a model that fails."""
 
 import asyncio
 import contextlib
@@ -10,76 +10,77 @@ import pytest
 from servers import null_server
 
 from flipkd.serve.limits import Limits
-from flipkd.serve.service import Loaded, NotReady, Service
+from flipkd.serve.loaded import Loaded
+from flipkd.serve.service import NotReady, Service
 
 
 @pytest.mark.scenario("S14", "L12")
-def test_while_it_loads_it_is_alive_and_not_ready_and_then_it_is_warm():
+def test_readyz_is_503_while_loading_and_then_the_model_is_warm():
     with null_server(loading=1.5, cold=1.0) as server:
         began = time.monotonic()
-        assert server.ask("/healthz").status == 200
-        ready = server.ask("/readyz")
+        assert server.request("/healthz").status == 200
+        ready = server.request("/readyz")
         assert ready.status == 503
         assert "loading" in ready.json["detail"]
-        assert server.ask("/match", {"pairs": [["1", "x"]]}).status == 503
+        assert server.request("/match", {"pairs": [["1", "x"]]}).status == 503
         server.until_ready()
         assert time.monotonic() - began < 1.5 * (1.5 + 1.0), "what loading and a first pass take, and half as much"
         times = []
         for _ in range(6):
             began = time.monotonic()
-            assert server.ask("/match", {"pairs": [["1", "wait 0.2"]]}).status == 200
+            assert server.request("/match", {"pairs": [["1", "wait 0.2"]]}).status == 200
             times.append(time.monotonic() - began)
         assert times[0] < 3 * statistics.median(times), "the first pass of all was made before it was ready"
 
 
 @pytest.mark.scenario("S14")
-def test_a_model_that_cannot_be_loaded_ends_it_with_its_exit_code():
+def test_loading_error_ends_the_server_with_its_exit_code():
     with null_server(loading=0.5, broken=True) as server:
-        assert server.ask("/readyz").status == 503
+        assert server.request("/readyz").status == 503
         assert server.process.wait(10) == 6
 
 
 @pytest.mark.scenario("S12")
-def test_a_model_that_failed_is_tried_again_by_itself():
+def test_failed_model_recovers_through_probes():
     with null_server(probe_interval=1.0) as server:
         server.until_ready()
         for _ in range(3):
-            assert server.ask("/match", {"pairs": [["boom", "x"]] * 40}).status == 500
-        assert server.ask("/readyz").status == 503
+            assert server.request("/match", {"pairs": [["boom", "x"]] * 40}).status == 500
+        assert server.request("/readyz").status == 503
         server.until_ready()
 
 
 @pytest.mark.scenario("S12")
-def test_a_panic_in_the_model_is_a_failed_request_and_not_the_end_of_the_queue():
+def test_panic_in_the_model_fails_one_request_only():
     with null_server() as server:
         server.until_ready()
-        assert server.ask("/match", {"pairs": [["panic", "x"]]}).status == 500
-        assert server.ask("/match", {"pairs": [["1", "x"]]}).status == 200
-        assert server.ask("/readyz").status == 200
+        assert server.request("/match", {"pairs": [["panic", "x"]]}).status == 500
+        assert server.request("/match", {"pairs": [["1", "x"]]}).status == 200
+        assert server.request("/readyz").status == 200
 
 
 @pytest.mark.parametrize("dies", ["pairs", "loading"])
-def test_a_server_that_could_answer_nobody_again_says_so_and_ends(dies):
+def test_dead_queue_or_loader_ends_the_server_with_an_error(dies):
     with null_server(dies=dies) as server:
         with contextlib.suppress(OSError, http.client.HTTPException):
             for _ in range(100):
-                if server.ask("/match", {"pairs": [["1", "x"]]}).status not in (503, 504):
+                if server.request("/match", {"pairs": [["1", "x"]]}).status not in (503, 504):
                     time.sleep(0.05)
         assert server.process.wait(20) == 1
         assert "the service stopped working (Panic)" in server.process.stderr.read()
 
 
-def test_once_a_queue_has_died_requests_are_refused():
+def test_requests_raise_not_ready_after_a_queue_died():
     async def die():
         service = Service(lambda: None, limits=Limits(), name="n", revision="r")
-        service._warm = lambda: Loaded(None)
-        service.queues["pairs"]._next = broken
+        service._load_and_warm_up = lambda: Loaded(None)
+        service.queues["pairs"]._next_batch = broken
         await service.start()
         while service.state == "loading":
             await asyncio.sleep(0.01)
         assert service.state == "ready"
         with pytest.raises(TimeoutError):
-            await service.queues["pairs"].ask([1], timeout=0.2)
+            await service.queues["pairs"].submit([1], timeout=0.2)
         assert service.finished.is_set()
         assert service.state == "failed"
         with pytest.raises(NotReady):

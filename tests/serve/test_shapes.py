@@ -1,4 +1,4 @@
-"""What the shape of a body does not allow is named."""
+"""Request bodies: invalid fields are named, bodies of known clients are accepted."""
 
 import pytest
 
@@ -28,8 +28,8 @@ import pytest
         ("/v1/embeddings", {"input": "a", "dimensions": 5}, "the vectors have 2"),
     ],
 )
-def test_what_a_shape_does_not_allow_is_named(null, path, body, word):
-    answer = null.ask(path, body)
+def test_invalid_field_of_a_body_is_named(null, path, body, word):
+    answer = null.request(path, body)
     assert answer.status == 422
     assert word in answer.json["detail"]
 
@@ -53,13 +53,13 @@ def test_what_a_shape_does_not_allow_is_named(null, path, body, word):
         ("/v1/embeddings", {"input": "a", "model": "m", "modality": "text", "dimensions": 0}),
     ],
 )
-def test_what_clients_send_by_themselves_is_taken(null, path, body):
-    assert null.ask(path, body).status == 200
+def test_bodies_of_known_clients_are_accepted(null, path, body):
+    assert null.request(path, body).status == 200
 
 
-def test_scores_themselves_are_given_to_those_who_ask_for_them(null):
+def test_raw_scores_are_returned_on_request(null):
     for asked in ({"raw_scores": True}, {"use_activation": False}):
-        ranked = null.ask("/rerank", {"query": "7", "documents": ["a"], **asked}).json["results"]
+        ranked = null.request("/rerank", {"query": "7", "documents": ["a"], **asked}).json["results"]
         assert ranked[0]["relevance_score"] == 7
     for asked in ("use_activation", "activation", "softmax"):
-        assert null.ask("/score", {"text_1": "7", "text_2": "a", asked: False}).json["data"][0]["score"] == 7
+        assert null.request("/score", {"text_1": "7", "text_2": "a", asked: False}).json["data"][0]["score"] == 7

@@ -203,7 +203,7 @@ def show_rows(rows: list[dict[str, Any]], *, as_json: bool) -> None:
     if tables.in_terminal() and not as_json:
         tables.print_rows(rows, escaped)
     else:
-        from flipkd.commands.match import to_jsonl
+        from flipkd.commands.match_rows import to_jsonl
 
         sys.stdout.write(to_jsonl(rows))
 

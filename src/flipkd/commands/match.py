@@ -1,11 +1,8 @@
-"""match: score, probability and decision for every pair of a file, or for one pair."""
+"""match: score, probability and decision of every pair of a file, or of one pair."""
 
 from __future__ import annotations
 
-import json
 import logging
-import re
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -13,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from flipkd import __version__, progress
 from flipkd.command_config import MatchConfig
-from flipkd.commands.results import csv_text, require_writable
+from flipkd.commands.match_rows import COLUMNS, SCORED_BY, TEACHER, Scorer, to_csv, to_jsonl
+from flipkd.commands.results import require_writable
 from flipkd.commands.resumable_file import ResumableFile, resumable_file
 from flipkd.data import read_blocks
 from flipkd.errors import DataError, NumbersError, UsageError
@@ -27,42 +25,37 @@ logger = logging.getLogger(__name__)
 
 Show = Callable[[list[dict[str, Any]]], object]
 FORMATS = (".csv", ".jsonl")
-COLUMNS = ("text1", "text2", "score", "probability", "decision")
-SCORED_BY, TEACHER, STUDENT = "scored_by", "teacher", "student"  # the further column of a cascade
 BY_TEACHER = "scored by the teacher"
 SHOWN_ROWS = 5
 BLOCK = 8192  # pairs that are scored between two writes
-FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")  # the last four: = + - @ as wide as a Chinese character
-# What begins so and calls nothing: numbers and telephone numbers, and single words such as -xK3f and @user.
-NO_FORMULA = re.compile(r"[-+][\d\s.,()/-]+([eE][-+]?\d+)?%?|[-+@][\w.-]*")
 
 
 def match(config: MatchConfig, *, show: Show = lambda rows: None) -> Counter[str]:
-    """How often each decision was made: for one pair, or for the pairs of a file, of which a block is in memory at a time.
+    """Match one pair, or the pairs of a file block by block; returns the count of each decision.
 
-    With a cascade the matcher's teacher decides the pairs on which it is sure enough; rows then say who scored them, and
-    the count has BY_TEACHER too. Share and speed are logged at the end.
-
-    Rows {text1, text2, score, probability, decision} in the order of the file go to `output` when it is given, which
-    goes on where it was stopped, else to `show`, a block at a time. Raises UsageError for settings that do not fit each other,
-    DataError for empty texts (naming rows) before any model is loaded, ConfigError for a cascade of a matcher without one.
+    Rows {text1, text2, score, probability, decision} keep the order of the file. They are written to `output` when it is
+    given, and a stopped command continues after the rows in it; otherwise the callback `show` gets them, a block at a time.
+    With a cascade the matcher's teacher decides the pairs on which it is sure enough: rows have the column `scored_by`, the
+    count has the key BY_TEACHER, and share and speed are logged at the end.
+    Raises UsageError for settings that contradict each other, DataError for empty texts (with their rows) before any model
+    is loaded, ConfigError for a cascade of a matcher that has none.
     """
     _require_settings(config)
     if config.pairs is None:
-        return _match_one(config, show)
+        return _match_pair(config, show)
     pairs_file, output = config.pairs, config.output
     count = _checked_count(pairs_file, columns=config.columns, keep=config.keep)
-    score = Scorer(config)
-    blocks = _blocks(read_blocks(pairs_file, columns=config.columns, keep=config.keep))
+    scorer = Scorer(config)
+    blocks = _joined_blocks(read_blocks(pairs_file, columns=config.columns, keep=config.keep))
     if output is None:
         counts = Counter[str]()
-        for rows in _scored(score, blocks, count=count, done=0):
-            counts += _counted(rows)
+        for rows in _scored_rows(scorer, blocks, count=count, done=0):
+            counts += _count_decisions(rows)
             show(rows)
-        score.tell(counts)
+        scorer.log_summary(counts[BY_TEACHER], pairs_in(counts))
         return counts
     identity = {
-        "matcher": score.matcher.fingerprint,
+        "matcher": scorer.matcher.fingerprint,
         "pairs": sha256(pairs_file) if Path(pairs_file).is_file() else pairs_file,
         "count": count,
         "columns": config.columns,
@@ -72,32 +65,34 @@ def match(config: MatchConfig, *, show: Show = lambda rows: None) -> Counter[str
         **({"cascade": True} if config.cascade else {}),
         **({"exact": True} if config.exact else {}),
     }
-    as_it_was = _stamp(pairs_file)
+    stamp = _stamp(pairs_file)
     with resumable_file(output, identity) as file:
-        counts = _written(file, Path(output), score, blocks, count=count, guard=config.guard)
-        if file.rows != count or _stamp(pairs_file) != as_it_was:
-            raise DataError(f"{pairs_file}: was changed while it was scored; {output} is not written, run again")
-    score.tell(counts)
+        counts = _write(file, Path(output), scorer, blocks, count=count, guard=config.guard)
+        if file.rows != count or _stamp(pairs_file) != stamp:
+            raise DataError(
+                f"{pairs_file}: the file changed while it was scored; {output} is not written, run the command again"
+            )
+    scorer.log_summary(counts[BY_TEACHER], pairs_in(counts))
     return counts
 
 
-def _written(
-    file: ResumableFile, output: Path, score: Scorer, blocks: Iterator[PairBlock], *, count: int, guard: bool
+def _write(
+    file: ResumableFile, output: Path, scorer: Scorer, blocks: Iterator[PairBlock], *, count: int, guard: bool
 ) -> Counter[str]:
-    """Write the rows that the file does not have yet; returns the count of all."""
+    """Write the rows that the file does not have yet; returns the counts of all its rows."""
     if file.rows:
-        logger.warning("%s: going on after %d of %d pairs that were scored before", output, file.rows, count)
+        logger.warning("%s: continuing after %d of %d pairs that were scored before", output, file.rows, count)
     counts = Counter(file.notes)
     is_csv = output.suffix == ".csv"
-    for rows in _scored(score, blocks, count=count, done=file.rows):
-        counts += _counted(rows)
+    for rows in _scored_rows(scorer, blocks, count=count, done=file.rows):
+        counts += _count_decisions(rows)
         text = to_csv(rows, header=not file.rows, guard=guard) if is_csv else to_jsonl(rows)
         file.append(text, rows=len(rows), notes=counts)
     return counts
 
 
 def _require_settings(config: MatchConfig) -> None:
-    """Raise UsageError for settings that do not fit each other, or a result that cannot be written."""
+    """Raise UsageError for settings that contradict each other, ResourceError for a result that cannot be written."""
     texts = [text for text in (config.text1, config.text2) if text is not None]
     if len(texts) != (2 if config.pairs is None else 0):
         raise UsageError("give a file of pairs, or one pair as --text1 and --text2")
@@ -107,24 +102,24 @@ def _require_settings(config: MatchConfig) -> None:
     output, columns = config.output, (*COLUMNS, SCORED_BY) if config.cascade else COLUMNS
     if output:
         if Path(output).suffix not in FORMATS:
-            raise UsageError(f"{output}: results are written as {' or '.join(FORMATS)}; give it one of these endings")
+            raise UsageError(f"{output}: unknown file type; name the result {' or '.join(FORMATS)}")
         require_writable(output, source=config.pairs)
     if taken := sorted({*config.keep} & {*columns}):
-        raise UsageError(f"--keep {taken[0]}: the result has a column of that name; it cannot be kept under it")
+        raise UsageError(f"--keep {taken[0]}: the result has a column of that name; rename the column in the file")
 
 
-def _counted(rows: list[dict[str, Any]]) -> Counter[str]:
+def _count_decisions(rows: list[dict[str, Any]]) -> Counter[str]:
     by_teacher = sum(row.get(SCORED_BY) == TEACHER for row in rows)
     return Counter(row["decision"] for row in rows) + Counter({BY_TEACHER: by_teacher})
 
 
 def pairs_in(counts: Counter[str]) -> int:
-    """How many pairs a count is of."""
+    """Number of pairs in a count of decisions."""
     return counts.total() - counts[BY_TEACHER]
 
 
 def _stamp(pairs_file: str) -> tuple[int, int] | None:
-    """What tells that a file was written to; None for a data set of the hub."""
+    """Size and modification time of a file; None for a data set of the hub."""
     path = Path(pairs_file)
     if not path.is_file():
         return None
@@ -133,7 +128,7 @@ def _stamp(pairs_file: str) -> tuple[int, int] | None:
 
 
 def _checked_count(pairs_file: str, *, columns: dict[str, str] | None, keep: Sequence[str]) -> int:
-    """How many pairs the file has. Raises DataError naming rows with an empty text."""
+    """Count the pairs of the file. Raises DataError with the rows that have an empty text."""
     count, empty = 0, list[int]()
     for block in read_blocks(pairs_file, columns=columns, keep=keep):
         pairs = enumerate(zip(block.left, block.right, strict=True), count + 1)
@@ -145,27 +140,29 @@ def _checked_count(pairs_file: str, *, columns: dict[str, str] | None, keep: Seq
     return count
 
 
-def _blocks(parts: Iterator[PairBlock]) -> Iterator[PairBlock]:
-    """The same rows in blocks of about BLOCK: enough for batches of like length."""
-    held: list[PairBlock] = []
+def _joined_blocks(parts: Iterator[PairBlock]) -> Iterator[PairBlock]:
+    """Join blocks to about BLOCK rows each, enough for batches of similar length."""
+    pending: list[PairBlock] = []
     for part in parts:
-        held.append(part)
-        if sum(len(one.left) for one in held) >= BLOCK:
-            yield _joined(held)
-            held = []
-    if held:
-        yield _joined(held)
+        pending.append(part)
+        if sum(len(one.left) for one in pending) >= BLOCK:
+            yield _join(pending)
+            pending = []
+    if pending:
+        yield _join(pending)
 
 
-def _joined(parts: list[PairBlock]) -> PairBlock:
+def _join(parts: list[PairBlock]) -> PairBlock:
     from flipkd.data.pairs import PairBlock
 
     kept = {name: [value for part in parts for value in part.kept[name]] for name in parts[0].kept}
     return PairBlock([text for p in parts for text in p.left], [text for p in parts for text in p.right], kept)
 
 
-def _scored(score: Scorer, blocks: Iterator[PairBlock], *, count: int, done: int) -> Iterator[list[dict[str, Any]]]:
-    """Result rows of each block, without the first `done` rows of the file."""
+def _scored_rows(
+    scorer: Scorer, blocks: Iterator[PairBlock], *, count: int, done: int
+) -> Iterator[list[dict[str, Any]]]:
+    """Yield the result rows of each block, except the first `done` rows of the file."""
     first = 0
     with progress.bar(count, "pairs", unit="pair", initial=done) as bar:
         for block in blocks:
@@ -175,86 +172,20 @@ def _scored(score: Scorer, blocks: Iterator[PairBlock], *, count: int, done: int
                 continue
             pairs = list(zip(block.left[skip:], block.right[skip:], strict=True))
             try:
-                scored = score.rows(pairs)
+                scored = scorer.rows(pairs)
             except NumbersError as error:
                 row = first - len(pairs) + 1
                 raise NumbersError(
-                    f"{error}, where pair 0 is row {row} of the file; the rows before are kept"
+                    f"{error}; pair 0 is row {row} of the file, and the rows before it are kept"
                 ) from error
             kept = {name: values[skip:] for name, values in block.kept.items()}
             yield [{name: values[k] for name, values in kept.items()} | row for k, row in enumerate(scored)]
             bar.update(len(pairs))
 
 
-def _match_one(config: MatchConfig, show: Show) -> Counter[str]:
-    """The count of one pair, whose row goes to `show`."""
+def _match_pair(config: MatchConfig, show: Show) -> Counter[str]:
+    """Match one pair and pass its row to `show`."""
     pair = (config.text1 or "", config.text2 or "")
     rows = Scorer(config).rows([pair])
     show(rows)
-    return _counted(rows)
-
-
-class Scorer:
-    """A matcher that makes rows of the result, and notes how long that took. Raises ConfigError where there is no cascade."""
-
-    def __init__(self, config: MatchConfig) -> None:
-        progress.loading(config.matcher)
-        from flipkd.matcher import Matcher  # brings torch: only once the pairs are known to be good
-
-        self.matcher = Matcher.from_pretrained(config.matcher, base_model=config.base_model, exact=config.exact)
-        self.cascade, self.batch_size = config.cascade, config.batch_size
-        self.pairs, self.cut, self.seconds = 0, 0, 0.0
-        if self.cascade:
-            self.matcher.require_cascade()
-
-    def rows(self, pairs: list[tuple[str, str]]) -> list[dict[str, Any]]:
-        """A row for each pair, in their order."""
-        start, matcher = time.perf_counter(), self.matcher
-        names = (*COLUMNS, SCORED_BY) if self.cascade else COLUMNS
-        if self.cascade:
-            scores, read = matcher.cascade(pairs, batch_size=self.batch_size)
-        else:
-            scores = matcher.predict(pairs, batch_size=self.batch_size)
-            sides = [matcher.student.prompt.text_ids(side) for side in zip(*pairs, strict=True)]
-            self.cut += sum(left[1] or right[1] for left, right in zip(*sides, strict=True))
-        values = [scores.tolist(), matcher.calibration.apply(scores).tolist(), matcher.decisions(scores)]
-        if self.cascade:
-            values.append([STUDENT if by_student else TEACHER for by_student in read])
-        self.pairs, self.seconds = self.pairs + len(pairs), self.seconds + time.perf_counter() - start
-        return [dict(zip(names, (*pair, *row), strict=True)) for pair, *row in zip(pairs, *values, strict=True)]
-
-    def tell(self, counts: Counter[str]) -> None:
-        """Log how many pairs were cut, and what the cascade saved; the speed is that of this process."""
-        if self.cut:
-            most = self.matcher.student.prompt.max_text_length
-            logger.warning(
-                "%d of %d pairs have a text of more than %d tokens, which is cut", self.cut, self.pairs, most
-            )
-        if self.cascade and self.pairs:
-            logger.warning(
-                "cascade: the teacher alone decided %.1f %% of %d pairs; %.3g pairs a second",
-                100 * counts[BY_TEACHER] / pairs_in(counts),
-                pairs_in(counts),
-                self.pairs / self.seconds,
-            )
-
-
-def to_jsonl(rows: list[dict[str, Any]]) -> str:
-    """One JSON object per line, texts as they are."""
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-
-
-def to_csv(rows: list[dict[str, Any]], *, header: bool = True, guard: bool = True) -> str:
-    """CSV; with `guard` a text that a spreadsheet would run as a formula gets a leading apostrophe (`runs_as_formula`)."""
-    names = list(rows[0]) if rows else COLUMNS
-    cells = ([_guarded(row[name]) if guard else row[name] for name in names] for row in rows)
-    return csv_text(names if header else None, cells)
-
-
-def runs_as_formula(text: str) -> bool:
-    """Whether a spreadsheet that opens a csv file might run this cell; numbers, telephone numbers, @names are not run."""
-    return text.startswith(FORMULA) and not NO_FORMULA.fullmatch(text)
-
-
-def _guarded(cell: Any) -> Any:
-    return "'" + cell if isinstance(cell, str) and runs_as_formula(cell) else cell
+    return _count_decisions(rows)

@@ -1,4 +1,4 @@
-"""serve: a matcher folder behind HTTP."""
+"""serve: run an HTTP server for a matcher folder."""
 
 from __future__ import annotations
 
@@ -17,23 +17,31 @@ from flipkd.index import Index
 if TYPE_CHECKING:
     from flipkd.commands.search import Encode
 
-LIMITS = ("batch_size", "max_wait", "max_items", "max_queue", "timeout", "grace")  # of which `Limits` has more
-SHORTEST_KEY = 16  # characters; what can be guessed is no key
+LIMITS = (
+    "batch_size",
+    "max_wait",
+    "max_items",
+    "max_queue",
+    "timeout",
+    "grace",
+)  # settings that are passed to `Limits`
+SHORTEST_KEY = 16  # characters; a shorter key can be guessed
 
 
 def serve(config: ServeConfig, *, listening: Callable[[str], None]) -> bool:
-    """Serve the matcher until a signal comes; `listening` is told the address. See `serve.server.serve`.
+    """Serve the matcher until a signal comes; the callback `listening` gets the URL. See `serve.server.serve`.
 
-    Raises ConfigError for a key file that holds no key,
-    ArtefactError for a folder that holds no whole matcher, both before it listens.
+    Raises ConfigError for a key file without a key and ArtefactError for a folder without a complete matcher, both before
+    the server listens.
     """
     require_extra("serve", user="flipkd serve")
-    key = None if config.api_key_file is None else _key(Path(config.api_key_file))
+    key = None if config.api_key_file is None else _read_key(Path(config.api_key_file))
     from flipkd.commands.search import encoder_of
     from flipkd.matcher import Matcher
     from flipkd.serve import server
     from flipkd.serve.limits import Limits
-    from flipkd.serve.service import Loaded, Service
+    from flipkd.serve.loaded import Loaded
+    from flipkd.serve.service import Service
     from flipkd.student.contract import matcher_folder
 
     folder, base_model = matcher_folder(config.matcher), config.base_model
@@ -41,16 +49,16 @@ def serve(config: ServeConfig, *, listening: Callable[[str], None]) -> bool:
     entries = None if config.index is None else Index.load(config.index)
 
     def load() -> Loaded:
-        loaded = Matcher.from_pretrained(folder, base_model=base_model, merge=config.merge, exact=config.exact)
+        matcher = Matcher.from_pretrained(folder, base_model=base_model, merge=config.merge, exact=config.exact)
         encode = (
-            None if entries is None else encoder_of(entries, config.encoder, matcher=loaded, base_model=base_model)
+            None if entries is None else encoder_of(entries, config.encoder, matcher=matcher, base_model=base_model)
         )
-        return Loaded(loaded, entries, encode if encode is None or not config.exact else _each_alone(encode))
+        return Loaded(matcher, entries, encode if encode is None or not config.exact else _one_by_one(encode))
 
     service = Service(
         load,
         limits=Limits(**config.model_dump(include=set(LIMITS))),
-        name=_name(folder),
+        name=_model_name(folder),
         revision=sha256(folder / MANIFEST)[:12],
     )
     return server.serve(
@@ -58,18 +66,18 @@ def serve(config: ServeConfig, *, listening: Callable[[str], None]) -> bool:
     )
 
 
-def _each_alone(encode: Encode) -> Encode:
-    """The same function with one text in a pass, whose vector then does not depend on who else searches."""
+def _one_by_one(encode: Encode) -> Encode:
+    """Wrap `encode` to use one text per forward pass; a vector then does not depend on other requests."""
     return lambda texts: np.concatenate([encode([text]) for text in texts])
 
 
-def _name(folder: Path) -> str:
-    """What a client sees as the model's name: that of the folder, or of the run that it is the matcher of."""
-    whole = folder.resolve()
-    return whole.parent.name if whole.name == "matcher" and whole.parent.name else whole.name
+def _model_name(folder: Path) -> str:
+    """Name of the model for clients: that of the folder, or of its run for a folder named matcher."""
+    path = folder.resolve()
+    return path.parent.name if path.name == "matcher" and path.parent.name else path.name
 
 
-def _key(path: Path) -> str:
+def _read_key(path: Path) -> str:
     try:
         key = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:

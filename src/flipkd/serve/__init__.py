@@ -1,1 +1,1 @@
-"""A matcher behind HTTP: requests in the shapes that the field knows, one bounded queue in front of the model."""
+"""HTTP server of a matcher: request formats that clients already use, and a bounded queue before the model."""

@@ -1,4 +1,4 @@
-"""Bodies of answers, in the words of those who coined them; OpenAPI is made from these."""
+"""Response bodies, with the field names of each API; the OpenAPI document is made from these."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 
 class PairResult(BaseModel):
-    """What is known of one pair."""
+    """Result of one pair."""
 
     score: float
     probability: float
@@ -18,13 +18,13 @@ class PairResult(BaseModel):
 
 
 class MatchRow(PairResult):
-    """One pair of a request, by its place in it."""
+    """Result of one pair, with its position in the request."""
 
     index: int
 
 
 class Matches(BaseModel):
-    """flipkd's answer to pairs."""
+    """Response of /match."""
 
     results: list[MatchRow]
     model: str
@@ -32,7 +32,7 @@ class Matches(BaseModel):
 
 
 class SearchResponse(BaseModel):
-    """flipkd's answer to a search; a row has Judged's fields, `corpus_id`, `similarity`, `text` and what was kept beside it."""
+    """Response of /search; a row has the fields of PairResult, `corpus_id`, `similarity`, `text` and the columns kept."""
 
     results: list[dict[str, Any]]
     model: str
@@ -40,7 +40,7 @@ class SearchResponse(BaseModel):
 
 
 class Rank(BaseModel):
-    """A text of a ranking, as text-embeddings-inference has it."""
+    """One ranked text, in the format of text-embeddings-inference."""
 
     index: int
     score: float
@@ -48,13 +48,13 @@ class Rank(BaseModel):
 
 
 class CohereDocument(BaseModel):
-    """A document as Cohere has it."""
+    """Document in the format of Cohere."""
 
     text: str
 
 
 class CohereRank(BaseModel):
-    """A document of a ranking, as Cohere has it."""
+    """One ranked document, in the format of Cohere."""
 
     index: int
     relevance_score: float
@@ -62,7 +62,7 @@ class CohereRank(BaseModel):
 
 
 class CohereRanking(BaseModel):
-    """Cohere's answer."""
+    """Response of /rerank in the format of Cohere."""
 
     id: str
     model: str
@@ -71,7 +71,7 @@ class CohereRanking(BaseModel):
 
 
 class Score(BaseModel):
-    """One pair's probability, as vLLM has it."""
+    """Probability of one pair, in the format of vLLM."""
 
     index: int
     object: Literal["score"] = "score"
@@ -79,20 +79,20 @@ class Score(BaseModel):
 
 
 class Usage(BaseModel):
-    """Tokens of the texts that were read; those of the prompt around them are not counted."""
+    """Number of tokens of the texts after truncation; tokens of the prompt around them are not counted."""
 
     prompt_tokens: int
     total_tokens: int
 
 
 def usage_of(tokens: Iterable[int]) -> Usage:
-    """The usage of so many tokens."""
+    """Sum the token counts of all items."""
     total = sum(tokens)
     return Usage(prompt_tokens=total, total_tokens=total)
 
 
 class Scores(BaseModel):
-    """vLLM's answer."""
+    """Response of /score in the format of vLLM."""
 
     id: str
     object: Literal["list"] = "list"
@@ -103,7 +103,7 @@ class Scores(BaseModel):
 
 
 class Embedding(BaseModel):
-    """One vector, as OpenAI has it: numbers, or base64 of float32."""
+    """One vector in the format of OpenAI: numbers, or base64 of float32."""
 
     object: Literal["embedding"] = "embedding"
     index: int
@@ -111,7 +111,7 @@ class Embedding(BaseModel):
 
 
 class Embeddings(BaseModel):
-    """OpenAI's answer."""
+    """Response of /v1/embeddings in the format of OpenAI."""
 
     object: Literal["list"] = "list"
     model: str

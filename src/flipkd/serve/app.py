@@ -1,4 +1,4 @@
-"""The application: routes, health, metrics and a page to try it by hand, behind the gate."""
+"""ASGI application: routes, health checks, metrics and a web page for trying the matcher, inside the request guard."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src '
 
 
 def create_app(service: Service, *, api_key: str | None = None, loopback: bool = True) -> RequestGuard:
-    """The ASGI application that serves `service`; it starts and stops with it.
+    """Create the ASGI application of `service`; the service starts and stops with it.
 
-    `loopback`: it listens where only this machine reaches it, so without a key requests must name this machine as host.
+    `loopback`: the server listens on a loopback address, so requests without a key must name this machine as host.
     """
 
     @asynccontextmanager
@@ -34,7 +34,7 @@ def create_app(service: Service, *, api_key: str | None = None, loopback: bool =
         yield
         await service.stop()
 
-    # Its interactive pages would load scripts from elsewhere; /openapi.json is there.
+    # FastAPI's interactive pages would load scripts from other sites; /openapi.json remains.
     app = FastAPI(title="flipkd", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.service = service
     app.state.metrics = Metrics(service)
@@ -51,7 +51,7 @@ def _add_health(app: FastAPI, service: Service) -> None:
     @app.head("/healthz", include_in_schema=False)
     @app.get("/healthz", tags=["health"])
     async def healthz() -> dict[str, Any]:
-        """Whether the process answers at all."""
+        """Report that the process runs."""
         return {"status": "ok", "uptime": round(time.monotonic() - started, 1)}
 
     @app.head("/readyz", include_in_schema=False)
@@ -59,7 +59,7 @@ def _add_health(app: FastAPI, service: Service) -> None:
     @app.get("/readyz", tags=["health"], responses=documented_responses(403, 503))
     @app.get("/health", tags=["health"], responses=documented_responses(403, 503))
     async def readyz() -> Response:
-        """Whether requests are answered: 200 or 503."""
+        """Report whether requests are accepted: 200 or 503."""
         state = service.state
         return JSONResponse({"status": state}) if state == "ready" else not_ready(f"the server is {state}")
 
@@ -67,9 +67,9 @@ def _add_health(app: FastAPI, service: Service) -> None:
         "/metrics", tags=["health"], response_class=PlainTextResponse, responses=documented_responses(401, 403, 503)
     )
     async def metrics(request: Request) -> Response:
-        """Counts and times, as Prometheus reads them."""
-        found: Metrics = request.app.state.metrics
-        return found.page()
+        """Return the metrics in the text format of Prometheus."""
+        collected: Metrics = request.app.state.metrics
+        return collected.page()
 
 
 def _add_page(app: FastAPI) -> None:
@@ -80,7 +80,7 @@ def _add_page(app: FastAPI) -> None:
     }
 
     def add(path: str, name: str, media: str) -> None:
-        """One file at one path."""
+        """Serve one file at one path."""
         content = (HERE / name).read_text(encoding="utf-8")
 
         @app.api_route(path, methods=["GET", "HEAD"], include_in_schema=False)

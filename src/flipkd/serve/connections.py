@@ -1,4 +1,4 @@
-"""Connections: never more than there are file descriptors for, and none on which nothing comes."""
+"""Limits of connections: no more than the process has file descriptors for, and a timeout for headers."""
 
 from __future__ import annotations
 
@@ -15,31 +15,35 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from flipkd.errors import ResourceError
 
 logger = logging.getLogger("uvicorn.error")
-AT_ONCE = 16  # connections that the loop accepts in one turn; it takes a few turns until they are counted, or closed
-TURNS = 6
-FILES = 64  # descriptors that are left for all else that the process opens
+ACCEPTED_AT_ONCE = 16  # connections that the event loop accepts in one iteration
+ITERATIONS = 6  # of the event loop until an accepted connection is counted or closed
+RESERVED_FILES = 64  # descriptors for everything else that the process opens
 MINUTE = 60.0
 
 
 def limit_to_descriptors(connections: int) -> int:
-    """As many of the connections as there are file descriptors for. Raises ResourceError when there is no room for any."""
+    """Reduce the number of connections to the free file descriptors. Raises ResourceError when none is free."""
     try:
         import resource
-    except ModuleNotFoundError:  # Windows, which has no such limit
+    except ModuleNotFoundError:  # Windows has no such limit
         return connections
     soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     if soft == resource.RLIM_INFINITY:
         return connections
-    room = soft - _open_files() - FILES - TURNS * AT_ONCE
-    if room < 1:
-        raise ResourceError(f"this process may open {soft} files, too few for a server; raise it (ulimit -n 4096)")
-    if room < connections:
-        logger.warning("this process may open %d files, so at most %d connections; ulimit -n raises it", soft, room)
-    return min(connections, room)
+    free = soft - _open_files() - RESERVED_FILES - ITERATIONS * ACCEPTED_AT_ONCE
+    if free < 1:
+        raise ResourceError(
+            f"this process may open {soft} files, too few for a server; raise the limit (ulimit -n 4096)"
+        )
+    if free < connections:
+        logger.warning(
+            "this process may open %d files, so at most %d connections; raise the limit with ulimit -n", soft, free
+        )
+    return min(connections, free)
 
 
 def _open_files() -> int:
-    """Descriptors in use: the lowest free one, since each new one takes the lowest."""
+    """Count the descriptors in use: a new file gets the lowest free number."""
     lowest = os.open(os.devnull, os.O_RDONLY)
     os.close(lowest)
     return lowest
@@ -47,75 +51,75 @@ def _open_files() -> int:
 
 @contextlib.contextmanager
 def rate_limited_logs(*names: str) -> Iterator[None]:
-    """While it lasts, these loggers say the same thing once a minute: whoever can cause a line could fill the disk."""
-    said: dict[str, float] = {}
+    """Context manager that limits each message of these loggers to one per minute: clients that cause one could fill the disk."""
+    last_logged: dict[str, float] = {}
 
-    def new(record: logging.LogRecord) -> bool:
-        """Whether this was not said within the last minute."""
+    def is_due(record: logging.LogRecord) -> bool:
+        """True when this message was not logged within the last minute."""
         now = time.monotonic()
-        if now - said.get(str(record.msg), -MINUTE) < MINUTE:
+        if now - last_logged.get(str(record.msg), -MINUTE) < MINUTE:
             return False
-        if len(said) > 1000:
-            said.clear()
-        said[str(record.msg)] = now
+        if len(last_logged) > 1000:
+            last_logged.clear()
+        last_logged[str(record.msg)] = now
         return True
 
     loggers = [logging.getLogger(name) for name in names]
-    for found in loggers:
-        found.addFilter(new)
+    for limited in loggers:
+        limited.addFilter(is_due)
     try:
         yield
     finally:
-        for found in loggers:
-            found.removeFilter(new)
+        for limited in loggers:
+            limited.removeFilter(is_due)
 
 
 class HeaderTimeoutProtocol(H11Protocol):
-    """uvicorn's HTTP, but a connection on which headers are begun and not ended is closed: uvicorn waits for ever."""
+    """uvicorn's HTTP protocol with a timeout for headers; uvicorn itself would wait forever for their end."""
 
     header_timeout = 10.0
-    most = 2048
-    """Connections; a little more are told so by uvicorn, and more than that are closed at once."""
-    _due: asyncio.TimerHandle | None = None
+    max_connections = 2048
+    """Above this uvicorn answers 503; connections above it by more than ACCEPTED_AT_ONCE are closed."""
+    _timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
-        """Start the clock: the first headers must come."""
+        """Start the timer for the first headers."""
         super().connection_made(transport)
-        if len(self.connections) > self.most + AT_ONCE:
-            logger.warning("more than %d connections; new ones are closed", self.most)
+        if len(self.connections) > self.max_connections + ACCEPTED_AT_ONCE:
+            logger.warning("more than %d connections; new ones are closed", self.max_connections)
             transport.abort()
             return
-        self._start_clock()
+        self._start_timer()
 
     def data_received(self, data: bytes) -> None:
-        """Start it for the next headers on the same connection too; stop it once there is a request."""
-        if self._idle and self._due is None:
-            self._start_clock()
+        """Start the timer for the next headers on a reused connection."""
+        if self._idle and self._timer is None:
+            self._start_timer()
         super().data_received(data)
 
     def handle_events(self) -> None:
-        """Stop the clock once there is a request."""
+        """Stop the timer once a request has arrived."""
         super().handle_events()
         if not self._idle:
-            self._stop_clock()
+            self._stop_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Nothing is left to wait for."""
-        self._stop_clock()
+        """Stop the timer."""
+        self._stop_timer()
         super().connection_lost(exc)
 
     @property
     def _idle(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
 
-    def _start_clock(self) -> None:
-        self._due = self.loop.call_later(self.header_timeout, self._give_up)
+    def _start_timer(self) -> None:
+        self._timer = self.loop.call_later(self.header_timeout, self._close_if_idle)
 
-    def _stop_clock(self) -> None:
-        if self._due is not None:
-            self._due.cancel()
-            self._due = None
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
-    def _give_up(self) -> None:
+    def _close_if_idle(self) -> None:
         if self._idle:
             self.transport.close()

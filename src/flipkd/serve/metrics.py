@@ -1,4 +1,4 @@
-"""Counts and times of a server, by prometheus_client; no label can take more values than there are routes and codes."""
+"""Prometheus metrics of a server; the labels are route and status code only, so the number of series is bounded."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
-class Counted:
-    """One request while it is answered."""
+class RequestStatus:
+    """Status of one request in progress; "none" before the response starts."""
 
     status = "none"
 
     @property
-    def begun(self) -> bool:
-        """Whether an answer is on its way."""
+    def has_response(self) -> bool:
+        """True once the response has started."""
         return self.status != "none"
 
-    def listening(self, send: Send) -> Send:
-        """`send` that notes the status on its way."""
+    def record_status(self, send: Send) -> Send:
+        """Wrap `send`: store the status code of the response."""
 
-        async def listened(message: MutableMapping[str, Any]) -> None:
+        async def recording_send(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
                 self.status = str(message["status"])
             await send(message)
 
-        return listened
+        return recording_send
 
 
 class Metrics:
-    """The figures of one server."""
+    """Counters, times and queue lengths of one server."""
 
     def __init__(self, service: Service) -> None:
         self.registry = CollectorRegistry()
@@ -59,17 +59,17 @@ class Metrics:
             passes.set_function(partial(getattr, queue, "passes"))
 
     @contextmanager
-    def request(self, scope: MutableMapping[str, Any]) -> Iterator[Counted]:
-        """Count a request and time it, under the route that it found."""
-        counted, began = Counted(), time.monotonic()
+    def request(self, scope: MutableMapping[str, Any]) -> Iterator[RequestStatus]:
+        """Context manager that counts a request and measures its time, under its route."""
+        status, start = RequestStatus(), time.monotonic()
         try:
-            yield counted
+            yield status
         finally:
             route = scope.get("route")
             path = getattr(route, "path", "other")
-            self._requests.labels(path, counted.status).inc()
-            self._seconds.labels(path).observe(time.monotonic() - began)
+            self._requests.labels(path, status.status).inc()
+            self._seconds.labels(path).observe(time.monotonic() - start)
 
     def page(self) -> Response:
-        """All of it in Prometheus' text format."""
+        """Return all metrics in the text format of Prometheus."""
         return Response(generate_latest(self.registry), media_type=CONTENT_TYPE_LATEST)

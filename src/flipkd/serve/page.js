@@ -2,7 +2,7 @@
 
 const byId = (id) => document.getElementById(id);
 
-async function said(response) {
+async function parsed(response) {
   const body = await response.json();
   if (!response.ok) throw new Error(body.detail);
   return body;
@@ -10,11 +10,11 @@ async function said(response) {
 
 async function post(path, body) {
   const headers = { "content-type": "application/json" };
-  return said(await fetch(path, { method: "POST", headers, body: JSON.stringify(body) }));
+  return parsed(await fetch(path, { method: "POST", headers, body: JSON.stringify(body) }));
 }
 
 async function describe() {
-  const info = await said(await fetch("info"));
+  const info = await parsed(await fetch("info"));
   byId("model").textContent = `${info.model_id}, from a score of ${info.threshold.toPrecision(3)} on it is a match`;
   byId("search").hidden = !info.index_size;
 }
@@ -32,17 +32,17 @@ async function introduce() {
 function row(text, found) {
   const cells = [text, found.probability.toFixed(3), found.score.toFixed(2), found.decision.replace("_", " ")];
   const line = document.createElement("tr");
-  line.append(...cells.map((words) => Object.assign(document.createElement("td"), { textContent: words })));
+  line.append(...cells.map((value) => Object.assign(document.createElement("td"), { textContent: value })));
   return line;
 }
 
 // A link may name the texts: /?text=...&candidate=...&candidate=..., or /?text=... to search the index
 function prefill() {
-  const asked = new URLSearchParams(location.search);
-  if (!asked.has("text")) return;
-  byId("query").value = asked.get("text");
-  byId("others").value = asked.getAll("candidate").join("\n");
-  show(asked.has("candidate") ? compared : searched);
+  const parameters = new URLSearchParams(location.search);
+  if (!parameters.has("text")) return;
+  byId("query").value = parameters.get("text");
+  byId("others").value = parameters.getAll("candidate").join("\n");
+  show(parameters.has("candidate") ? compared : searched);
 }
 
 async function compared(query) {

@@ -1,7 +1,7 @@
-"""What a client is told when a request is not answered: one JSON shape for every cause, after RFC 9457.
+"""Error responses: one JSON format for every error (RFC 9457).
 
-`detail` says what was wrong and what is allowed. `error` repeats it and `error_type` is a word for programs, both as
-text-embeddings-inference has them, so that its clients show them. A failure of ours shows an id and nothing of its cause.
+`detail`: what was wrong and what is allowed. `error` repeats it and `error_type` is a code for programs, both as in
+text-embeddings-inference, whose clients show them. An internal error shows a log id and nothing of its cause.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ SCHEMA = {
     "properties": {"status": {"type": "integer"}, "id": {"type": "string"}} | {n: {"type": "string"} for n in TEXTS},
     "required": ["status", *TEXTS],
 }
-LONGEST_NAME = 60  # characters of a member's name that a message repeats
+LONGEST_NAME = 60  # characters of a field name that a message repeats
 DRAINING = 5  # seconds after which another server may have taken over
 
 
 def documented_responses(*codes: int) -> dict[int | str, dict[str, Any]]:
-    """What OpenAPI says of the answers with these codes."""
+    """Build the OpenAPI description of the responses with these status codes."""
     content = {MEDIA: {"schema": SCHEMA}}
     return {code: {"description": HTTPStatus(code).phrase, "content": content} for code in codes}
 
 
-def problem(status: int, detail: str, *, headers: dict[str, str] | None = None, number: str | None = None) -> Response:
-    """The answer to a request that failed; `number` is where the log tells more."""
+def problem(status: int, detail: str, *, headers: dict[str, str] | None = None, log_id: str | None = None) -> Response:
+    """Build an error response; `log_id` is the id under which the log has the cause."""
     kind = TYPES.get(status, "validation" if status < 500 else "backend")
     body = {
         "title": HTTPStatus(status).phrase,
@@ -52,22 +52,22 @@ def problem(status: int, detail: str, *, headers: dict[str, str] | None = None, 
         "error": detail,
         "error_type": kind,
     }
-    if number is not None:
-        body["id"] = number
+    if log_id is not None:
+        body["id"] = log_id
     return Response(json.dumps(body), status_code=status, headers=headers, media_type=MEDIA)
 
 
 def not_ready(detail: str, *, headers: Mapping[str, str] = MappingProxyType({})) -> Response:
-    """503: the model is loading or gone, or the server shuts down."""
+    """Build a 503 response: the model is loading or failed, or the server shuts down."""
     return problem(503, detail, headers={**headers, "retry-after": str(DRAINING)})
 
 
 def add_handlers(app: FastAPI) -> None:
-    """Every exception that a route may raise becomes a problem."""
+    """Turn every exception that a route may raise into an error response."""
 
     @app.exception_handler(HTTPException)
     def _(_request: Request, error: HTTPException) -> Response:
-        detail = "no such path; /openapi.json has those there are" if error.status_code == 404 else str(error.detail)
+        detail = "unknown path; /openapi.json lists the paths" if error.status_code == 404 else str(error.detail)
         return problem(error.status_code, detail, headers=dict(error.headers or {}))
 
     @app.exception_handler(RequestValidationError)
@@ -75,8 +75,8 @@ def add_handlers(app: FastAPI) -> None:
         first = error.errors()[0]
         where = ".".join(_part(part) for part in first["loc"] if part != "body")
         got = "" if isinstance(first.get("input"), dict) else f"; got {_shown(first['input'])}"
-        said = first["msg"].removeprefix("Value error, ")
-        return problem(422, f"{where or 'the body'}: {said}{got}")
+        message = first["msg"].removeprefix("Value error, ")
+        return problem(422, f"{where or 'the body'}: {message}{got}")
 
     @app.exception_handler(DataError)
     def _(_request: Request, error: DataError) -> Response:
@@ -92,7 +92,7 @@ def add_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(TimeoutError)
     def _(_request: Request, _error: TimeoutError) -> Response:
-        detail = "the model did not get to this request in time; send fewer pairs, or try again later"
+        detail = "timeout: the model did not finish this request in time; send fewer pairs, or try again later"
         return problem(504, detail, headers={"retry-after": str(DRAINING)})
 
     @app.exception_handler(Exception)
@@ -101,18 +101,18 @@ def add_handlers(app: FastAPI) -> None:
 
 
 def _part(part: int | str) -> str:
-    """One step of the way to a value; a member's name is whatever the client made it."""
+    """Shorten one part of the path to a value; the client chooses the field names in it."""
     plain = isinstance(part, int) or (part.isascii() and part.isprintable() and len(part) <= LONGEST_NAME)
     return str(part) if plain else shorten(part, LONGEST_NAME)
 
 
 def _shown(value: object) -> str:
-    """A value as a message repeats it; a list may be a million long, so its length must do."""
+    """Shorten a value for a message; of a list only the length is shown, since it may have a million items."""
     return f"a list of {len(value)}" if isinstance(value, list) else shorten(value)
 
 
 def internal_error(error: BaseException) -> Response:
-    """500 for a failure that is not the client's; its cause goes to the log under an id."""
-    number = uuid4().hex[:12]
-    logger.error("request %s failed", number, exc_info=error)
-    return problem(500, f"something failed here; the log has it under {number}", number=number)
+    """Build a 500 response and log the cause under an id."""
+    log_id = uuid4().hex[:12]
+    logger.error("request %s failed", log_id, exc_info=error)
+    return problem(500, f"internal error, log id {log_id}", log_id=log_id)

@@ -1,4 +1,4 @@
-"""Items of many requests into passes of the model: bounded, fair between requests, and each answer to its own asker."""
+"""Bounded queue that batches the items of many requests fairly, and returns each result to its own request."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Work = Callable[[list[Any]], Sequence[Any]]
 
 
 class Overloaded(Exception):
-    """The queue is full; `retry_after` is how many seconds it takes to empty at the pace of late."""
+    """The queue is full; `retry_after` is the expected time in seconds until it is empty, at the recent speed."""
 
     def __init__(self, retry_after: int) -> None:
         super().__init__(f"the queue is full; try again in {retry_after} s")
@@ -22,18 +22,18 @@ class Overloaded(Exception):
 
 
 class _Job:
-    """One request: what it asks for, and what has been found of it so far."""
+    """One request: its items, and the results so far."""
 
     def __init__(self, items: list[Any], future: asyncio.Future[list[Any]]) -> None:
-        self.items, self.future, self.taken, self.missing = items, future, 0, len(items)
+        self.items, self.future, self.started, self.missing = items, future, 0, len(items)
         self.results: list[Any] = [None] * len(items)
 
     @property
     def waiting(self) -> int:
-        """Items that no pass has taken yet."""
-        return len(self.items) - self.taken
+        """Number of items that are in no batch yet."""
+        return len(self.items) - self.started
 
-    def put(self, start: int, results: Sequence[Any]) -> None:
+    def store(self, start: int, results: Sequence[Any]) -> None:
         self.results[start : start + len(results)] = results
         self.missing -= len(results)
         if not self.missing and not self.future.done():
@@ -44,11 +44,12 @@ Part = tuple[_Job, int, int]  # items [start, stop) of a request
 
 
 class BatchQueue:
-    """`work` on up to `batch_size` items at a time, in `executor`, for any number of askers in one event loop.
+    """Calls `work` on batches of up to `batch_size` items, in `executor`, for any number of requests in one event loop.
 
-    A pass takes from the waiting requests in turn, so a long one does not hold up a short one. An asker that gives up is
-    dropped before its items reach the model. When a pass fails, each request of it is tried alone, and only the one at
-    fault gets the error. `ended` is told of each request that reached the model whether it went well.
+    A batch takes an equal share of each waiting request, so a long request does not delay a short one. The items of a
+    cancelled request are dropped before they reach the model. When a batch fails, each of its requests is tried alone, and
+    only the one at fault gets the error. `on_result` is a callback that gets True or False for each request that reached
+    the model: success or failure.
     """
 
     def __init__(
@@ -59,24 +60,25 @@ class BatchQueue:
         batch_size: int,
         max_queue: int,
         max_wait: float = 0.0,
-        ended: Callable[[bool], None] = lambda well: None,
+        on_result: Callable[[bool], None] = lambda succeeded: None,
     ) -> None:
-        self.work, self.executor, self.ended = work, executor, ended
+        self.work, self.executor, self.on_result = work, executor, on_result
         self.batch_size, self.max_queue, self.max_wait = batch_size, max_queue, max_wait
         self.passes = 0
         self._waiting: deque[_Job] = deque()
-        self._something = asyncio.Event()
+        self._has_items = asyncio.Event()
         self._seconds_per_item = 0.01
 
     @property
     def depth(self) -> int:
-        """Items that wait for a pass."""
+        """Number of items that wait for a batch."""
         return sum(job.waiting for job in self._waiting if not job.future.done())
 
-    async def ask(self, items: Sequence[Any], *, timeout: float) -> list[Any]:
-        """What `work` gives for each item, in their order.
+    async def submit(self, items: Sequence[Any], *, timeout: float) -> list[Any]:
+        """Return the result of `work` for each item, in their order.
 
-        Raises Overloaded when they do not fit in the queue, TimeoutError when they take longer, and what `work` raises.
+        Raises Overloaded when the items do not fit in the queue, TimeoutError after `timeout` seconds, and any error of
+        `work`.
         """
         if not items:
             return []
@@ -85,72 +87,72 @@ class BatchQueue:
             raise Overloaded(max(1, math.ceil(depth * self._seconds_per_item)))
         job = _Job(list(items), asyncio.get_running_loop().create_future())
         self._waiting.append(job)
-        self._something.set()
+        self._has_items.set()
         try:
             async with asyncio.timeout(timeout):
                 return await job.future
         finally:
-            job.future.cancel()  # of an asker that is gone or too late: its items are dropped
+            job.future.cancel()  # after a timeout or a disconnect this drops the items
 
     async def run(self) -> None:
-        """Make passes until cancelled; one task runs this."""
+        """Run batches until cancelled; exactly one task runs this."""
         while True:
-            await self._something.wait()
+            await self._has_items.wait()
             if self.max_wait and self.depth < self.batch_size:
                 await asyncio.sleep(self.max_wait)
-            parts = self._next()
+            parts = self._next_batch()
             if not parts:
-                self._something.clear()
+                self._has_items.clear()
                 continue
-            await self._pass(parts)
+            await self._run_batch(parts)
 
-    def _next(self) -> list[Part]:
-        """Parts of waiting requests for one pass, by turns of an equal share."""
+    def _next_batch(self) -> list[Part]:
+        """Choose the parts of waiting requests for one batch: an equal share of each, in turn."""
         starts: dict[_Job, int] = {}
-        room, share = self.batch_size, max(1, self.batch_size // max(1, len(self._waiting)))
-        while room and self._waiting:
+        space, share = self.batch_size, max(1, self.batch_size // max(1, len(self._waiting)))
+        while space and self._waiting:
             job = self._waiting.popleft()
             if job.future.done():
                 continue
-            starts.setdefault(job, job.taken)
-            taken = min(share, room, job.waiting)
-            job.taken += taken
-            room -= taken
+            starts.setdefault(job, job.started)
+            taken = min(share, space, job.waiting)
+            job.started += taken
+            space -= taken
             if job.waiting:
                 self._waiting.append(job)
-        return [(job, start, job.taken) for job, start in starts.items()]
+        return [(job, start, job.started) for job, start in starts.items()]
 
-    async def _pass(self, parts: list[Part]) -> None:
+    async def _run_batch(self, parts: list[Part]) -> None:
         items = [item for job, start, stop in parts for item in job.items[start:stop]]
-        began = time.monotonic()
+        begin = time.monotonic()
         try:
             results = await asyncio.get_running_loop().run_in_executor(self.executor, self.work, items)
             if len(results) != len(items):
-                raise RuntimeError(f"{len(items)} items went in and {len(results)} results came out")
+                raise RuntimeError(f"got {len(results)} results for {len(items)} items")
         except asyncio.CancelledError:
             raise
-        except BaseException as error:  # a panic in Rust is no Exception, and would end the queue in silence
+        except BaseException as error:  # a Rust panic is not an Exception, and would end the queue without an error
             if len(parts) > 1:
                 for part in parts:
-                    await self._pass([part])
+                    await self._run_batch([part])
                 return
-            self.ended(False)
+            self.on_result(False)
             if not parts[0][0].future.done():
                 parts[0][0].future.set_exception(_as_exception(error))
             return
         self.passes += 1
-        self._seconds_per_item = 0.8 * self._seconds_per_item + 0.2 * (time.monotonic() - began) / len(items)
+        self._seconds_per_item = 0.8 * self._seconds_per_item + 0.2 * (time.monotonic() - begin) / len(items)
         done = 0
         for job, start, stop in parts:
-            job.put(start, results[done : done + stop - start])
+            job.store(start, results[done : done + stop - start])
             done += stop - start
-            self.ended(True)
+            self.on_result(True)
 
 
 def _as_exception(error: BaseException) -> Exception:
-    """An error as one that ends a request and not its task."""
+    """Wrap an error that is not an Exception, so that it ends a request and not its task."""
     if isinstance(error, Exception):
         return error
-    wrapped = RuntimeError(f"the pass ended with {type(error).__name__}")
+    wrapped = RuntimeError(f"the model failed with {type(error).__name__}")
     wrapped.__cause__ = error
     return wrapped

@@ -1,4 +1,4 @@
-"""Bodies of requests, in the words of those who coined them; a field that is not here is refused, not ignored."""
+"""Request bodies, with the field names of each API; an unknown field is an error, it is not ignored."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
-# The first fault of a list is what the answer names; all of them would be a million.
+# Validation of a list stops at the first error: a list could have a million of them.
 Texts = Annotated[list[str], Field(fail_fast=True)]
 Count = Annotated[int, Field(ge=1, le=100_000)]
 Width = Annotated[int, Field(ge=0, le=100_000, description="0: as many as there are")]
-OF_TEXTS = frozenset({"return_text", "truncate", "truncation_direction"})
-OF_DOCUMENTS = frozenset({"top_n", "return_documents", "max_tokens_per_doc", "max_chunks_per_doc", "rank_fields"})
+TEXTS_FIELDS = frozenset({"return_text", "truncate", "truncation_direction"})
+DOCUMENTS_FIELDS = frozenset({"top_n", "return_documents", "max_tokens_per_doc", "max_chunks_per_doc", "rank_fields"})
 
 
 class Body(BaseModel):
-    """What all bodies have in common: null stands for a field that is left out, as many clients write it."""
+    """Base class of all bodies: null means that a field is absent, since many clients send it so."""
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod
-    def _without_nulls(cls, values: Any) -> Any:
+    def _drop_nulls(cls, values: Any) -> Any:
         return {name: v for name, v in values.items() if v is not None} if isinstance(values, dict) else values
 
 
 class VllmBody(Body):
-    """What vLLM's bodies have in common; all but the three that ask for raw scores is accepted and not looked at."""
+    """Common fields of vLLM's bodies; only the last three have an effect (raw scores), the others are accepted and ignored."""
 
     model: str | None = None
     user: str | None = None
@@ -39,18 +39,18 @@ class VllmBody(Body):
 
     @property
     def raw(self) -> bool:
-        """Whether scores are asked for instead of probabilities."""
+        """True when the client wants scores and not probabilities."""
         return not (self.use_activation and self.activation and self.softmax)
 
 
 class MatchBody(Body):
-    """flipkd's own."""
+    """Body of /match."""
 
     pairs: Annotated[list[Annotated[Texts, Field(min_length=2, max_length=2)]], Field(fail_fast=True)]
 
 
 class SearchBody(Body):
-    """flipkd's own: the best of an index's entries."""
+    """Body of /search."""
 
     query: str
     top_k: Count = 5
@@ -82,9 +82,9 @@ Document = Annotated[
 
 
 class RerankBody(VllmBody):
-    """text-embeddings-inference (`texts`), and Cohere, Jina, infinity and vLLM (`documents`): one path and little else.
+    """Body of /rerank: of text-embeddings-inference (`texts`), or of Cohere, Jina, infinity and vLLM (`documents`).
 
-    The two limits per document are accepted and not looked at.
+    The two limits per document are accepted and ignored.
     """
 
     query: str
@@ -102,28 +102,28 @@ class RerankBody(VllmBody):
 
     @property
     def raw(self) -> bool:
-        """Whether scores are asked for instead of probabilities."""
+        """True when the client wants scores and not probabilities."""
         return self.raw_scores or super().raw
 
     @model_validator(mode="after")
-    def _one_shape(self) -> RerankBody:
+    def _require_one_format(self) -> RerankBody:
         if (self.texts is None) == (self.documents is None):
             raise ValueError("give texts (as for text-embeddings-inference) or documents (as for Cohere), not both")
-        mine, others = ("documents", OF_TEXTS) if self.texts is None else ("texts", OF_DOCUMENTS)
-        if strange := sorted(self.model_fields_set & others):
-            raise ValueError(f"{strange[0]} does not go with {mine}")
+        own, others = ("documents", TEXTS_FIELDS) if self.texts is None else ("texts", DOCUMENTS_FIELDS)
+        if wrong := sorted(self.model_fields_set & others):
+            raise ValueError(f"{wrong[0]} does not go with {own}")
         return self
 
 
 class ScoreBody(VllmBody):
-    """vLLM: one text against each of several, or as many against as many."""
+    """Body of /score (vLLM): one text with each of several texts, or two lists of equal length."""
 
     text_1: str | Texts
     text_2: str | Texts
 
 
 class EmbedBody(Body):
-    """text-embeddings-inference."""
+    """Body of /embed (text-embeddings-inference)."""
 
     inputs: str | Texts
     normalize: Literal[True] = True
@@ -132,16 +132,16 @@ class EmbedBody(Body):
     dimensions: Width = 0
 
 
-def _no_ids(value: Any) -> Any:
+def _refuse_token_ids(value: Any) -> Any:
     if isinstance(value, list) and value and isinstance(value[0], int | list):
         raise ValueError("send texts, not token ids (in LangChain: check_embedding_ctx_length=False)")
     return value
 
 
 class EmbeddingsBody(Body):
-    """OpenAI."""
+    """Body of /v1/embeddings (OpenAI)."""
 
-    input: Annotated[str | Texts, BeforeValidator(_no_ids)]
+    input: Annotated[str | Texts, BeforeValidator(_refuse_token_ids)]
     model: str | None = None
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: Width = 0

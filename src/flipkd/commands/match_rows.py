@@ -1,0 +1,93 @@
+"""Result rows of flipkd match, and their text as CSV or JSON lines."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import time
+from typing import Any
+
+from flipkd import progress
+from flipkd.command_config import MatchConfig
+from flipkd.commands.results import csv_text
+
+logger = logging.getLogger(__name__)
+
+COLUMNS = ("text1", "text2", "score", "probability", "decision")
+SCORED_BY, TEACHER, STUDENT = "scored_by", "teacher", "student"  # further column of a cascade, and its values
+FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")  # the last four: full-width = + - @
+# Exceptions that are not formulas: numbers, telephone numbers, and single words such as -xK3f and @user.
+NO_FORMULA = re.compile(r"[-+][\d\s.,()/-]+([eE][-+]?\d+)?%?|[-+@][\w.-]*")
+
+
+class Scorer:
+    """A loaded matcher that makes result rows, and counts pairs, cut texts and seconds.
+
+    Raises ConfigError when a cascade is requested and the matcher has none.
+    """
+
+    def __init__(self, config: MatchConfig) -> None:
+        progress.loading(config.matcher)
+        from flipkd.matcher import Matcher  # imports torch, so only after the pairs were checked
+
+        self.matcher = Matcher.from_pretrained(config.matcher, base_model=config.base_model, exact=config.exact)
+        self.cascade, self.batch_size = config.cascade, config.batch_size
+        self.pairs, self.cut, self.seconds = 0, 0, 0.0
+        if self.cascade:
+            self.matcher.require_cascade()
+
+    def rows(self, pairs: list[tuple[str, str]]) -> list[dict[str, Any]]:
+        """Make a row for each pair, in their order."""
+        start, matcher = time.perf_counter(), self.matcher
+        if self.cascade:
+            scores, by_llm = matcher.cascade(pairs, batch_size=self.batch_size)
+        else:
+            scores = matcher.predict(pairs, batch_size=self.batch_size)
+            sides = [matcher.student.prompt.text_ids(side) for side in zip(*pairs, strict=True)]
+            self.cut += sum(left[1] or right[1] for left, right in zip(*sides, strict=True))
+        judgements = matcher.judge(scores)
+        rows = [
+            dict(zip(COLUMNS, (*pair, *found), strict=True)) for pair, found in zip(pairs, judgements, strict=True)
+        ]
+        if self.cascade:
+            for row, is_by_llm in zip(rows, by_llm, strict=True):
+                row[SCORED_BY] = STUDENT if is_by_llm else TEACHER
+        self.pairs, self.seconds = self.pairs + len(pairs), self.seconds + time.perf_counter() - start
+        return rows
+
+    def log_summary(self, by_teacher: int, count: int) -> None:
+        """Log how many pairs were cut, and for a cascade the teacher's share of `count` pairs and the speed of this process."""
+        if self.cut:
+            limit = self.matcher.student.prompt.max_text_length
+            logger.warning(
+                "%d of %d pairs have a text of more than %d tokens, which is cut", self.cut, self.pairs, limit
+            )
+        if self.cascade and self.pairs:
+            logger.warning(
+                "cascade: the teacher alone decided %.1f %% of %d pairs; %.3g pairs a second",
+                100 * by_teacher / count,
+                count,
+                self.pairs / self.seconds,
+            )
+
+
+def to_jsonl(rows: list[dict[str, Any]]) -> str:
+    """Format rows as one JSON object per line; texts are not escaped to ASCII."""
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def to_csv(rows: list[dict[str, Any]], *, header: bool = True, guard: bool = True) -> str:
+    """Format rows as CSV; with `guard` a text that a spreadsheet would run as a formula gets a leading apostrophe."""
+    names = list(rows[0]) if rows else COLUMNS
+    cells = ([_guard_cell(row[name]) if guard else row[name] for name in names] for row in rows)
+    return csv_text(names if header else None, cells)
+
+
+def runs_as_formula(text: str) -> bool:
+    """True when a spreadsheet may run this cell of a CSV file; numbers, telephone numbers and @names are not run."""
+    return text.startswith(FORMULA) and not NO_FORMULA.fullmatch(text)
+
+
+def _guard_cell(cell: Any) -> Any:
+    return "'" + cell if isinstance(cell, str) and runs_as_formula(cell) else cell

@@ -1,0 +1,44 @@
+"""Loaded: the matcher and the index of a server, and the functions that run in the model's thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from flipkd.errors import DataError
+from flipkd.index import Floats, Index
+from flipkd.matcher import Matcher
+
+Pair = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A matcher, and an index with the encoder of its queries."""
+
+    matcher: Matcher
+    index: Index | None = None
+    encode: Callable[[Sequence[str]], Floats] | None = None
+
+    def score(self, pairs: list[Pair], *, batch_size: int) -> list[tuple[float, bool, int]]:
+        """Compute the score, the truncated flag and the number of tokens of each pair."""
+        scores = self.matcher.predict(pairs, batch_size=batch_size)
+        left, right = (self.matcher.student.prompt.text_ids(side) for side in zip(*pairs, strict=True))
+        sides = zip(scores, left, right, strict=True)
+        return [(float(score), a_cut or b_cut, len(a) + len(b)) for score, (a, a_cut), (b, b_cut) in sides]
+
+    def encode_texts(self, texts: list[str], *, batch_size: int) -> list[tuple[list[float], bool, int]]:
+        """Compute the unit vector, the truncated flag and the number of tokens of each text."""
+        vectors = self.matcher.encode(texts, batch_size=batch_size).tolist()
+        token_ids = self.matcher.student.prompt.text_ids(texts)
+        return [(vector, cut, len(ids)) for vector, (ids, cut) in zip(vectors, token_ids, strict=True)]
+
+    def nearest(self, searches: list[tuple[str, int]]) -> list[list[tuple[int, float]]]:
+        """Find (position, cosine) of the nearest entries of each (query, top_k). Raises DataError without an index."""
+        if self.index is None or self.encode is None:
+            raise DataError("this server has no index; start it with --index")
+        vectors = self.encode([query for query, _ in searches])
+        return [
+            self.index.nearest(vector, top_k=top_k) if len(self.index) else []
+            for vector, (_, top_k) in zip(vectors, searches, strict=True)
+        ]
