@@ -97,7 +97,7 @@ CASES = [
 
 
 @pytest.mark.parametrize("source, name, use", CASES, ids=[f"{case[0]}-{case[1]}" for case in CASES])
-def test_no_change_of_a_file_ends_in_a_bug(encoders, taught, tmp_path, source, name, use):
+def test_build_handles_every_damaged_file(encoders, taught, tmp_path, source, name, use):
     folder = tmp_path / "it"
     if source in ("base", "matcher"):
         {"base": base, "matcher": matcher}[source](folder)

@@ -18,7 +18,7 @@ from command_line import flipkd
         (["split", "none.csv", "--seed", "-1"], "seed is -1"),
     ],
 )
-def test_wrong_options(words, said, tmp_path, monkeypatch):
+def test_check_and_split_reject_wrong_options(words, said, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     done = flipkd(*words)
     assert (done.code, done.out) == (2, "")
@@ -26,7 +26,7 @@ def test_wrong_options(words, said, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_json_is_all_that_stdout_holds(pair_files):
+def test_check_json_writes_only_json_to_stdout(pair_files):
     done = flipkd("check", pair_files["train"], pair_files["test"], "--json")
     assert done.code == 0, done.err
     assert json.loads(done.out)

@@ -44,7 +44,7 @@ def train(*words):
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_every_field_of_the_settings_is_an_option_or_an_argument(verb):
+def test_command_makes_an_option_or_argument_of_every_field(verb):
     parameters = {parameter.name: parameter for parameter in VERBS[verb].params}
     settings = VERBS[verb].settings
     assert issubclass(settings, Settings)
@@ -65,7 +65,7 @@ def text_of(value):
 
 
 @pytest.mark.parametrize("name", [name for name, field in TrainConfig.model_fields.items() if field.default])
-def test_the_default_of_every_field_comes_back_as_it_is_shown(name):
+def test_option_parses_the_default_as_shown_in_help(name):
     default = TrainConfig.model_fields[name].get_default()
     if default is True or name in ("train_file", "validation_file"):
         return
@@ -74,7 +74,7 @@ def test_the_default_of_every_field_comes_back_as_it_is_shown(name):
     assert getattr(train(*given), name) == default
 
 
-def test_an_option_wins_over_the_file_and_set_over_the_option(tmp_path):
+def test_set_overrides_the_option_and_the_option_the_file(tmp_path):
     (tmp_path / "run.yaml").write_text("seed: 1\nlora_r: 1\nsave_steps: 1\ndirected: true\nlogging_steps: 3\n")
     given = ("--config", tmp_path / "run.yaml", "--lora_r", 64, "--save_steps", 2, "--set", "save_steps=5")
     found = train(*given, "--no-directed", "--learning_rate", "1e-4")
@@ -108,11 +108,11 @@ def test_an_option_wins_over_the_file_and_set_over_the_option(tmp_path):
         (["--objectives", "{margin_hinge: 1}"], "objectives", {"margin_hinge": 1}),
     ],
 )
-def test_texts_become_values_by_the_type_of_the_field(words, name, value):
+def test_option_texts_are_parsed_by_the_type_of_the_field(words, name, value):
     assert getattr(train(*words), name) == value
 
 
-def test_one_part_of_a_mapping_changes_and_the_others_stay():
+def test_dotted_option_changes_one_key_of_a_mapping():
     default = TrainConfig.model_fields["objectives"].default
     for words in (["--objectives.in_batch_kl", "0"], ["--objectives", "in_batch_kl=0"]):
         assert train(*words).objectives == default | {"in_batch_kl": 0}
@@ -120,7 +120,7 @@ def test_one_part_of_a_mapping_changes_and_the_others_stay():
     assert found == default | {"margin_hinge": {"weight": 1.0, "margin": 0.3}, "bernoulli_kd": 2}
 
 
-def test_a_comparison_reads_the_settings_inside_it_by_their_own_types():
+def test_compare_parses_nested_settings_by_their_types():
     found = built(
         CompareConfig,
         *FILES,
@@ -135,18 +135,18 @@ def test_a_comparison_reads_the_settings_inside_it_by_their_own_types():
     assert found.variants == {"slow": ["system=plain", "learning_rate=2e-4"]}
 
 
-def test_arguments_are_taken_as_they_are():
+def test_arguments_are_not_parsed():
     assert built(CheckConfig, "a,b.csv", "[c].csv").files == ["a,b.csv", "[c].csv"]
     assert built(SearchConfig, "[1, 2]", "--matcher", "m", "--index", "i").query == "[1, 2]"
 
 
-def test_words_after_two_dashes_are_left_alone():
+def test_split_dotted_options_keeps_arguments_after_two_dashes():
     search = VERBS["search"]
     with search.make_context("search", ["--matcher", "m", "--index", "i", "--", "--columns.x"]) as context:
         assert context.params["query"] == "--columns.x"
 
 
-def test_every_choice_is_offered_and_help_shows_the_groups():
+def test_help_shows_choices_and_panels():
     reading = next(parameter for parameter in VERBS["train"].params if parameter.name == "reading")
     assert reading.type_descriptor.choices == get_args(TrainConfig.model_fields["reading"].annotation)
     shown = flipkd("train", "--help").out
@@ -165,7 +165,7 @@ def completed(words: str, **more: str) -> list[str]:
     return done.stdout.split()
 
 
-def test_the_shell_completes_commands_options_and_choices():
+def test_completion_offers_commands_options_and_choices():
     assert completed("flipkd ca") == ["calibrate"]
     assert completed("flipkd train --lora_") == [
         f"--lora_{name}" for name in ("r", "alpha", "dropout", "target_modules", "layers")

@@ -52,7 +52,7 @@ def check_matcher(folder, pair_files) -> None:
     "family, reading",
     [("qwen2", "joint"), ("gemma3", "joint"), ("llama", "separate"), ("llama", "blocked")],  # llama, joint: `trained`
 )
-def test_the_same_commands_serve_every_family_and_reading(
+def test_train_and_match_with_every_family_and_reading(
     family, reading, base_models, pair_files, taught, tmp_path, trained
 ):
     run = tmp_path / "run"
@@ -66,7 +66,7 @@ def test_the_same_commands_serve_every_family_and_reading(
 
 
 @pytest.mark.parametrize("kind", ["cross_encoder", "scores", "plain"])
-def test_other_teachers_and_none(kind, base_models, encoders, pair_files, tmp_path):
+def test_train_with_other_teachers_and_without_one(kind, base_models, encoders, pair_files, tmp_path):
     run, teacher, words = tmp_path / "run", tmp_path / "teacher", []
     if kind != "plain":
         words = [
@@ -94,7 +94,7 @@ def test_other_teachers_and_none(kind, base_models, encoders, pair_files, tmp_pa
         assert "--objectives.in_batch_kl 0" in done.err
 
 
-def test_a_yaml_file_with_set_and_options_over_it(base_models, pair_files, tmp_path):
+def test_train_with_a_yaml_file_set_and_options(base_models, pair_files, tmp_path):
     run = tmp_path / "run"
     (tmp_path / "run.yaml").write_text(
         f"train_file: {pair_files['train']}\nvalidation_file: {pair_files['validation']}\n"
@@ -117,7 +117,7 @@ def test_a_yaml_file_with_set_and_options_over_it(base_models, pair_files, tmp_p
 
 
 @pytest.mark.scenario("T5")
-def test_a_finished_run_returns_at_once_and_another_is_not_mixed_in(trained, base_models, pair_files, taught):
+def test_train_returns_a_finished_run_and_rejects_other_settings(trained, base_models, pair_files, taught):
     words = (*given(pair_files), "--teacher", taught, "--output_dir", trained)
     before = Path(trained, "matcher", "manifest.json").stat().st_mtime_ns
     done = flipkd("train", *words, *student(base_models["llama"]))
@@ -133,7 +133,7 @@ def test_a_finished_run_returns_at_once_and_another_is_not_mixed_in(trained, bas
     assert Path(trained, "matcher", "manifest.json").stat().st_mtime_ns == before
 
 
-def test_a_run_that_never_began_does_not_bind_its_folder(base_models, encoders, pair_files, tmp_path):
+def test_train_reuses_the_folder_of_a_run_that_did_not_start(base_models, encoders, pair_files, tmp_path):
     train = ("train", *given(pair_files), "--output_dir", tmp_path / "run")
     for words in (student("no-such-model", **PLAIN), student(base_models["llama"])):  # a typo; a teacher forgotten
         done = flipkd(*train, *words)
@@ -150,7 +150,7 @@ def test_a_run_that_never_began_does_not_bind_its_folder(base_models, encoders, 
 
 
 @pytest.mark.scenario("T9")
-def test_two_runs_at_once(base_models, pair_files, tmp_path):
+def test_train_rejects_a_second_run_in_the_same_folder(base_models, pair_files, tmp_path):
     with locked_run(tmp_path / "run", {}):
         words = student(base_models["llama"], **PLAIN)
         done = flipkd("train", *given(pair_files), *words, "--output_dir", tmp_path / "run")
@@ -158,7 +158,7 @@ def test_two_runs_at_once(base_models, pair_files, tmp_path):
     assert "another run is writing here" in done.err
 
 
-def test_ctrl_c_saves_and_the_same_command_goes_on(base_models, pair_files, tmp_path):
+def test_train_saves_on_ctrl_c_and_resumes(base_models, pair_files, tmp_path):
     run = tmp_path / "run"
     words = student(base_models["llama"], **PLAIN, num_train_epochs=20, logging_steps=1)
     command = ("train", *given(pair_files), *words, "--output_dir", run)
@@ -183,9 +183,7 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(base_models, pair_files, tmp_
 
 @pytest.mark.scenario("T3")
 @pytest.mark.slow
-def test_a_full_disk_leaves_nothing_half_written_and_the_run_goes_on_once_there_is_space(
-    base_models, pair_files, tmp_path
-):
+def test_train_resumes_after_a_full_disk(base_models, pair_files, tmp_path):
     unshare = ["unshare", "--mount", "--map-root-user"]
     if shutil.which("unshare") is None or subprocess.run([*unshare, "true"], capture_output=True).returncode:
         pytest.skip("no mount namespaces here")

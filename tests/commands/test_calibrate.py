@@ -40,7 +40,7 @@ def words(trained, pair_files, output_dir, *more):
     return ("calibrate", "--matcher", trained, *pairs, "--output_dir", output_dir, *more)
 
 
-def test_a_target_and_a_band_reach_every_verb(trained, pair_files, tmp_path):
+def test_calibrate_sets_threshold_and_review_band_for_every_command(trained, pair_files, tmp_path):
     before, new = everything(trained), tmp_path / "new"
     done = flipkd(*words(trained, pair_files, new, "--threshold", "precision=1", "--review", "recall=1", "--json"))
     assert done.code == 0, done.err
@@ -74,7 +74,7 @@ def test_a_target_and_a_band_reach_every_verb(trained, pair_files, tmp_path):
     assert f"{sum(decided == 'match')} match, {sum(decided == 'review')} review" in matched
 
 
-def test_other_pairs_give_another_calibration(trained, pair_files, tmp_path):
+def test_calibrate_fits_to_the_given_pairs(trained, pair_files, tmp_path):
     pairs = ("--validation_file", pair_files["test"])
     done = flipkd("calibrate", "--matcher", trained, *pairs, "--output_dir", tmp_path / "new", "--threshold", "0.25")
     assert done.code == 0, done.err
@@ -89,7 +89,7 @@ def test_other_pairs_give_another_calibration(trained, pair_files, tmp_path):
     assert "for review" not in done.out
 
 
-def test_an_answer_follows_the_base_rate_and_nothing_flat_is_silent(trained, caplog):
+def test_fit_contract_follows_the_base_rate_and_warns_of_flat_scores(trained, caplog):
     contract = Matcher.from_pretrained(trained).contract.model_copy(update={"score": {"answer": 1.0}})
     label = np.repeat([1, 0], [5, 240])
     draw = np.random.default_rng(0).normal(size=245)
@@ -105,7 +105,7 @@ def test_an_answer_follows_the_base_rate_and_nothing_flat_is_silent(trained, cap
     ]
 
 
-def test_a_matcher_folder_will_do_and_the_result_can_be_calibrated_again(trained, pair_files, tmp_path):
+def test_calibrate_accepts_a_matcher_folder_and_its_own_output(trained, pair_files, tmp_path):
     assert (
         flipkd(*words(Path(trained) / "matcher", pair_files, tmp_path / "one", "--threshold", "recall=0.5")).code == 0
     )
@@ -120,7 +120,7 @@ def test_a_matcher_folder_will_do_and_the_result_can_be_calibrated_again(trained
 
 
 @pytest.mark.scenario("N6")
-def test_both_orders_of_a_pair_and_back(trained, pair_files, tmp_path):
+def test_calibrate_sets_and_unsets_symmetric(trained, pair_files, tmp_path):
     assert flipkd(*words(trained, pair_files, tmp_path / "both", "--symmetric")).code == 0
     assert flipkd(*words(tmp_path / "both", pair_files, tmp_path / "kept")).code == 0
     assert flipkd(*words(tmp_path / "both", pair_files, tmp_path / "back", "--no-symmetric")).code == 0
@@ -139,7 +139,7 @@ def test_both_orders_of_a_pair_and_back(trained, pair_files, tmp_path):
     assert ranked[0]["score"] == both.predict([(pairs[0][0], b) for _, b in pairs[:5]], batch_size=64).max()
 
 
-def test_a_band_that_nothing_is_in_is_left_out(trained, pair_files, tmp_path):
+def test_fit_contract_drops_an_empty_review_band(trained, pair_files, tmp_path):
     more = ("--threshold", "recall=1", "--review", "recall=0.5")
     done = flipkd(*words(trained, pair_files, tmp_path / "new", *more))
     assert done.code == 0, done.err
@@ -157,14 +157,14 @@ def test_a_band_that_nothing_is_in_is_left_out(trained, pair_files, tmp_path):
         (("--review", "recall=2"), 4, "is no target for a threshold"),
     ],
 )
-def test_wrong_targets_leave_nothing(trained, pair_files, tmp_path, more, code, said):
+def test_calibrate_rejects_wrong_targets_and_writes_nothing(trained, pair_files, tmp_path, more, code, said):
     done = flipkd(*words(trained, pair_files, tmp_path / "new", *more))
     assert done.code == code, done.err
     assert said in done.err
     assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_that_exists_and_a_matcher_that_does_not(trained, pair_files, tmp_path):
+def test_calibrate_rejects_an_existing_output_and_a_missing_matcher(trained, pair_files, tmp_path):
     done = flipkd(*words(trained, pair_files, tmp_path))
     assert (done.code, done.out) == (5, "")
     assert "exists already" in done.err
@@ -173,7 +173,7 @@ def test_a_folder_that_exists_and_a_matcher_that_does_not(trained, pair_files, t
     assert not list(tmp_path.iterdir())
 
 
-def test_a_read_only_matcher_an_edited_card_and_a_contract_of_format_1(trained, pair_files, tmp_path):
+def test_calibrate_with_a_read_only_matcher_an_edited_card_and_format_1(trained, pair_files, tmp_path):
     old = tmp_path / "old"
     shutil.copytree(Path(trained) / "matcher", old)
     contract = json.loads((old / "matcher.json").read_text())
@@ -192,7 +192,7 @@ def test_a_read_only_matcher_an_edited_card_and_a_contract_of_format_1(trained, 
     assert all(path.stat().st_mode & 0o200 for path in (tmp_path / "new").rglob("*"))
 
 
-def test_only_what_the_manifest_lists_is_copied(trained, pair_files, tmp_path):
+def test_calibrate_copies_only_files_of_the_manifest(trained, pair_files, tmp_path):
     folder = shutil.copytree(Path(trained) / "matcher", tmp_path / "m")
     (tmp_path / "secret").write_text("secret")
     (folder / "notes.txt").write_text("mine")
@@ -204,7 +204,7 @@ def test_only_what_the_manifest_lists_is_copied(trained, pair_files, tmp_path):
     assert found == set(listed) | {"manifest.json"}
 
 
-def test_what_is_odd_is_said(trained, pair_files, tmp_path):
+def test_calibrate_warns_of_unusual_results(trained, pair_files, tmp_path):
     assert (
         flipkd(*words(trained, pair_files, tmp_path / "band", "--threshold", "1e9", "--review", "recall=0.5")).code
         == 0
@@ -214,7 +214,7 @@ def test_what_is_odd_is_said(trained, pair_files, tmp_path):
     assert "the matcher's review band is dropped" in done.err
 
 
-def test_a_result_never_takes_the_place_of_what_is_read(trained, pair_files, tmp_path):
+def test_require_writable_rejects_the_input_file(trained, pair_files, tmp_path):
     source = tmp_path / "p.csv"
     shutil.copy(pair_files["test"], source)
     before = source.read_bytes()

@@ -40,7 +40,7 @@ def with_band(matcher, low, high):
     return Matcher(matcher.student, contract, teacher=matcher.teacher)
 
 
-def test_inside_the_band_it_is_read_in_full_and_outside_the_teacher_decides(banded, pairs):
+def test_cascade_scores_the_band_by_the_student_and_the_rest_by_the_teacher(banded, pairs):
     matcher = Matcher.from_pretrained(banded[0])
     band = matcher.contract.cascade
     teacher, whole = matcher.teacher_scores(pairs).astype(np.float64), matcher.predict(pairs)
@@ -62,7 +62,7 @@ def test_inside_the_band_it_is_read_in_full_and_outside_the_teacher_decides(band
 
 
 @pytest.mark.parametrize("bounds", [(None, None), (-sys.float_info.max, sys.float_info.max)])
-def test_without_bounds_it_is_plain_predict(banded, pairs, bounds):
+def test_cascade_without_bounds_equals_predict(banded, pairs, bounds):
     matcher = with_band(Matcher.from_pretrained(banded[0]), *bounds)
     scores, read = matcher.cascade(pairs)
     assert read.all()
@@ -70,7 +70,7 @@ def test_without_bounds_it_is_plain_predict(banded, pairs, bounds):
     assert matcher.cascade([])[0].shape == (0,)
 
 
-def test_the_student_is_asked_for_nothing_that_the_teacher_decides(banded, pairs, monkeypatch):
+def test_cascade_skips_the_student_for_pairs_of_the_teacher(banded, pairs, monkeypatch):
     matcher = Matcher.from_pretrained(banded[0])
     top = float(matcher.teacher_scores(pairs).max()) + 1
     asked = []
@@ -81,7 +81,7 @@ def test_the_student_is_asked_for_nothing_that_the_teacher_decides(banded, pairs
     assert asked == []
 
 
-def test_calibrate_says_what_it_does_and_evaluate_measures_it(banded, pair_files):
+def test_calibrate_reports_and_evaluate_measures_the_cascade(banded, pair_files):
     folder, report = banded
     fit = report["cascade"]
     assert 0 < fit["share"] <= 1
@@ -94,7 +94,7 @@ def test_calibrate_says_what_it_does_and_evaluate_measures_it(banded, pair_files
     assert "by_teacher" not in json.loads(flipkd(*words).out)
 
 
-def test_match_says_who_scored_a_pair_and_reports_share_and_speed(banded, pair_files, pairs, tmp_path):
+def test_match_with_cascade_reports_who_scored_a_pair(banded, pair_files, pairs, tmp_path):
     folder, report = banded
     done = flipkd("match", "--matcher", folder, pair_files["validation"], "--cascade")
     assert done.code == 0, done.err
@@ -117,7 +117,7 @@ def test_match_says_who_scored_a_pair_and_reports_share_and_speed(banded, pair_f
     assert "scored_by" not in flipkd("match", "--matcher", folder, pair_files["validation"]).out
 
 
-def test_calibrated_again_the_band_is_dropped_and_that_is_said(banded, pair_files, tmp_path):
+def test_calibrate_without_cascade_drops_the_band_and_warns(banded, pair_files, tmp_path):
     done = calibrated(banded[0], pair_files, tmp_path / "again")
     assert done.code == 0, done.err
     assert "the matcher's cascade is dropped; give --cascade to fit one" in done.err
@@ -127,7 +127,7 @@ def test_calibrated_again_the_band_is_dropped_and_that_is_said(banded, pair_file
     assert "cascade: the teacher alone decides " in done.out
 
 
-def test_where_there_is_none_it_is_refused(make_student, with_teacher, pair_files, tmp_path):
+def test_cascade_is_rejected_without_a_band(make_student, with_teacher, pair_files, tmp_path):
     done = flipkd("match", "--matcher", with_teacher, pair_files["validation"], "--cascade")
     assert (done.code, "flipkd calibrate --cascade 0.005" in done.err) == (4, True), done.err
     done = calibrated(with_teacher, pair_files, tmp_path / "m", "--cascade", 1.5)

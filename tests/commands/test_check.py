@@ -28,7 +28,7 @@ def good(tmp_path) -> Path:
     return write(tmp_path / "good.csv", [("a", "b", 1), ("c", "d", 0), ("e", "f", 1), ("g", "h", 0), ("g", "h", 0)])
 
 
-def test_a_table_with_warnings_and_leaks(good, tmp_path):
+def test_check_prints_a_table_with_warnings_and_leaks(good, tmp_path):
     other = write(tmp_path / "other.csv", [("A!", "x", 1), ("y", "z", 0), ("u", "b", 1), ("v", "w", 0)])
     done = flipkd("check", good, other)
     assert (done.code, done.err) == (0, "")
@@ -38,7 +38,7 @@ def test_a_table_with_warnings_and_leaks(good, tmp_path):
     assert "leak" not in flipkd("check", good).out
 
 
-def test_json_for_machines(good, tmp_path):
+def test_check_as_json(good, tmp_path):
     other = write(tmp_path / "other.csv", [("A!", "x", 1), ("y", "z", 0), ("u", "b", 1), ("v", "w", 0)])
     done = flipkd("check", "--json", good, other)
     found = json.loads(done.out)
@@ -56,7 +56,7 @@ def test_json_for_machines(good, tmp_path):
     ]
 
 
-def test_problems_stand_in_the_report_and_end_with_exit_code_3(good, tmp_path):
+def test_check_reports_problems_and_exits_with_code_3(good, tmp_path):
     bad = write(tmp_path / "bad.csv", [("a", "b", 1), ("", "d", 1)])
     for words in (["check", good, bad], ["check", "--json", good, bad]):
         done = flipkd(*words)
@@ -68,7 +68,7 @@ def test_problems_stand_in_the_report_and_end_with_exit_code_3(good, tmp_path):
         )
 
 
-def test_columns_and_tokens(tmp_path, base_models):
+def test_check_with_columns_and_tokenizer(tmp_path, base_models):
     rows = [("my card", "x", 1), ("my pin", "y", 0), ("c", "z", 1), ("d", "w", 0)]
     path = write(tmp_path / "q.csv", rows, header=("title", "body", "same"))
     done = flipkd("check", path)
@@ -97,7 +97,7 @@ def test_split_writes_three_files_that_share_no_text(tmp_path):
     assert checked["leaks"] == []
 
 
-def test_an_faq_is_cut_by_its_questions_and_its_entries_are_no_leak(tmp_path):
+def test_split_by_text1_of_an_faq_reports_no_leak(tmp_path):
     rows = [
         (f"question {i}?", f"entry {(i + wrong * (1 + i // 30)) % 30}", 1 - wrong)
         for i in range(150)
@@ -119,7 +119,7 @@ def test_an_faq_is_cut_by_its_questions_and_its_entries_are_no_leak(tmp_path):
     assert flipkd("split", source, "--by", "text3").code == 2
 
 
-def test_split_says_the_same_again_and_never_writes_over_something_else(tmp_path):
+def test_split_is_repeatable_and_never_overwrites_other_rows(tmp_path):
     rows = [(f"left {i}", f"right {i}", i % 2) for i in range(60)]
     source = write(tmp_path / "train.csv", rows)
     assert flipkd("split", source, "--output_dir", tmp_path / "data").code == 0
@@ -134,7 +134,7 @@ def test_split_says_the_same_again_and_never_writes_over_something_else(tmp_path
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "train.csv"]
 
 
-def test_split_refuses_what_cannot_be(tmp_path):
+def test_split_rejects_impossible_shares(tmp_path):
     source = write(tmp_path / "all.csv", [(f"left {i}", f"right {i}", i % 2) for i in range(60)])
     done = flipkd("split", source, "--output_dir", tmp_path / "data", "--validation", 0.5, "--test", 0.5)
     assert done.code == 2

@@ -34,7 +34,7 @@ def texts_in(path):
     return dataset["text1"][:], dataset["text2"][:]
 
 
-def test_the_matcher_scores_as_training_did(with_teacher, pair_files, taught):
+def test_matcher_with_teacher_scores_as_in_training(with_teacher, pair_files, taught):
     matcher = Matcher.from_pretrained(with_teacher)
     stored = StoredTeacher(taught)
     assert matcher.contract.teacher.fingerprint == stored.fingerprint
@@ -56,7 +56,7 @@ def test_the_matcher_scores_as_training_did(with_teacher, pair_files, taught):
     assert "fine-tuned (licence: not known" in card
 
 
-def test_every_verb_carries_it(with_teacher, pair_files, tmp_path):
+def test_every_command_keeps_the_teacher(with_teacher, pair_files, tmp_path):
     pairs = list(zip(*texts_in(pair_files["test"]), strict=True))
     scores = Matcher.from_pretrained(with_teacher).predict(pairs)
     rows = flipkd("match", "--matcher", with_teacher, pair_files["test"]).out.splitlines()
@@ -73,7 +73,7 @@ def test_every_verb_carries_it(with_teacher, pair_files, tmp_path):
     np.testing.assert_allclose(both.predict(swapped), both.predict(pairs), rtol=1e-4, atol=1e-4)
 
 
-def test_search_is_judged_with_it(with_teacher, taught, tmp_path):
+def test_search_scores_with_the_kept_teacher(with_teacher, taught, tmp_path):
     (tmp_path / "faq.csv").write_text("text\nmy card\nwhere is my transfer\na fee\n")
     made = flipkd("index", tmp_path / "faq.csv", "--encoder", taught, "--output_dir", tmp_path / "index")
     assert made.code == 0, made.err
@@ -87,7 +87,7 @@ def test_search_is_judged_with_it(with_teacher, taught, tmp_path):
     assert [row["similarity"] for row in rows] == pytest.approx(similar.tolist(), abs=1e-5)
 
 
-def test_the_service_answers_with_it(with_teacher, pair_files):
+def test_service_scores_with_the_kept_teacher(with_teacher, pair_files):
     matcher = Matcher.from_pretrained(with_teacher)
     pairs = list(zip(*texts_in(pair_files["test"]), strict=True))
 
@@ -110,7 +110,7 @@ def train(pair_files, base_models, output_dir, *words, **settings):
     )
 
 
-def test_auto_keeps_it_where_it_is_better_and_says_by_how_much(
+def test_keep_teacher_auto_keeps_a_better_sum_and_logs_the_gain(
     base_models, pair_files, taught, with_teacher, tmp_path
 ):
     done = train(pair_files, base_models, tmp_path / "auto", "--teacher", taught)
@@ -129,7 +129,7 @@ def test_auto_keeps_it_where_it_is_better_and_says_by_how_much(
     assert not (tmp_path / "none" / "matcher" / "teacher").exists()
 
 
-def test_a_cross_encoder_is_kept_by_its_logit(base_models, pair_files, encoders, tmp_path):
+def test_keep_teacher_of_a_cross_encoder_uses_its_logit(base_models, pair_files, encoders, tmp_path):
     words = ("--teacher_name_or_path", encoders / "cross", "--set", "teacher_type=cross_encoder")
     assert flipkd("teach", *given(pair_files), *words, "--output_dir", tmp_path / "t").code == 0
     more = ("--teacher", tmp_path / "t", "--set", "objectives.in_batch_kl=0")
@@ -142,7 +142,7 @@ def test_a_cross_encoder_is_kept_by_its_logit(base_models, pair_files, encoders,
     assert matcher.contract.teacher.kind == "cross_encoder"
 
 
-def test_given_scores_cannot_be_kept(base_models, pair_files, tmp_path):
+def test_keep_teacher_rejects_given_scores(base_models, pair_files, tmp_path):
     words = ("--set", "teacher_type=scores", "--output_dir", tmp_path / "t")
     assert flipkd("teach", *given(pair_files), *words).code == 0
     more = ("--teacher", tmp_path / "t", "--set", "objectives.in_batch_kl=0")
@@ -164,7 +164,7 @@ def test_given_scores_cannot_be_kept(base_models, pair_files, tmp_path):
     assert (done.code, "there is no teacher; give --teacher" in done.err) == (4, True), done.err
 
 
-def test_a_damaged_or_another_teacher_is_refused(with_teacher, tmp_path):
+def test_matcher_rejects_a_damaged_or_other_teacher(with_teacher, tmp_path):
     folder = shutil.copytree(Path(with_teacher) / "matcher", tmp_path / "m")
     weights = folder / "teacher" / "model.safetensors"
     whole = weights.read_bytes()
@@ -180,7 +180,7 @@ def test_a_damaged_or_another_teacher_is_refused(with_teacher, tmp_path):
         Matcher.from_pretrained(folder)
 
 
-def test_a_matcher_without_a_teacher_needs_no_sentence_transformers(make_student, tmp_path, monkeypatch):
+def test_matcher_without_teacher_imports_no_sentence_transformers(make_student, tmp_path, monkeypatch):
     made, contract = make_student()
     with new_folder(tmp_path / "m") as folder:
         made.save(folder, contract)
@@ -195,7 +195,7 @@ def test_a_matcher_without_a_teacher_needs_no_sentence_transformers(make_student
 @pytest.mark.parametrize(
     "card, licence", [("---\nlicense: mit\n---\n# M", "mit"), ("# M", None), ("---\n[1]\n---\n", None), (None, None)]
 )
-def test_the_licence_is_that_of_the_card(tmp_path, card, licence):
+def test_licence_of_reads_the_model_card(tmp_path, card, licence):
     if card is not None:
         (tmp_path / "README.md").write_text(card)
     assert licence_of(str(tmp_path)) == licence

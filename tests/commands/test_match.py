@@ -163,7 +163,7 @@ def test_a_stopped_match_goes_on_and_scores_nothing_twice(trained, odd_pairs, tm
 
     monkeypatch.setattr(Matcher, "predict", twice)
     stopped = flipkd(*words, "--output", tmp_path / name)
-    assert (stopped.code, "run the same command to go on" in stopped.err) == (75, True)
+    assert (stopped.code, "run the same command to resume" in stopped.err) == (75, True)
     assert not (tmp_path / name).exists()
     monkeypatch.setattr(
         Matcher, "predict", lambda self, pairs, **s: (scored.extend(pairs), predict(self, pairs, **s))[1]

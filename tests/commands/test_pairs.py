@@ -21,14 +21,14 @@ from flipkd.errors import DataError
 ROWS = {"text1": ["a", "b", "c"], "text2": ["d", "e", "f"], "label": [1, None, 0]}
 
 
-def test_labels_have_minus_one_for_unknown():
+def test_labels_of_has_minus_one_for_unknown():
     assert labels_of(Dataset.from_dict(ROWS)).tolist() == [1, -1, 0]
     without = labels_of(Dataset.from_dict({"text1": ["a"], "text2": ["b"]}))
     assert without.tolist() == [-1]
     assert without.dtype == np.int64
 
 
-def test_training_pairs_are_in_their_normal_form_and_measured_ones_as_they_are(tmp_path):
+def test_trainable_pairs_are_normalised_and_checked_pairs_are_not(tmp_path):
     path = tmp_path / "pairs.csv"
     path.write_text(
         'text1,text2,label,score\n"my\u200b card\n is lost",fee,1,0.5\npin,"a  b",0,0.25\nx,y,1,1\nz,w,0,0\n',
@@ -43,7 +43,7 @@ def test_training_pairs_are_in_their_normal_form_and_measured_ones_as_they_are(t
     assert normalised(plain) is plain
 
 
-def test_labelled_keeps_the_labelled_rows_in_their_order():
+def test_labelled_keeps_labelled_rows_in_order():
     assert labelled(Dataset.from_dict(ROWS), name="x")["text1"][:] == ["a", "c"]
     whole = Dataset.from_dict(ROWS).select([0, 2])
     assert labelled(whole, name="x") is whole
@@ -51,7 +51,7 @@ def test_labelled_keeps_the_labelled_rows_in_their_order():
         labelled(Dataset.from_dict(ROWS).select([1]), name="x")
 
 
-def test_content_hash_changes_with_texts_labels_scores_and_order_only():
+def test_content_hash_depends_on_texts_labels_scores_and_order():
     base = content_hash(Dataset.from_dict(ROWS))
     assert content_hash(Dataset.from_dict(ROWS | {"group": [1, 2, 3]})) == base
     scored = content_hash(Dataset.from_dict(ROWS | {"score": [0.1, 0.2, 0.3]}))
@@ -74,13 +74,13 @@ def test_content_hash_changes_with_texts_labels_scores_and_order_only():
         ("a", "b", "flatter"),
     ],
 )
-def test_a_leak_of_one_side_says_when_it_is_meant(caplog, left, right, said):
+def test_warn_of_leaks_explains_a_leak_of_one_side(caplog, left, right, said):
     rows = {"train": (["a", "c", "e"], ["b", "d", "f"]), "test": ([left], [right])}
     warn_of_leaks({name: Dataset.from_dict({"text1": a, "text2": b}) for name, (a, b) in rows.items()})
     assert caplog.messages[0].endswith(said)
 
 
-def test_entries_that_questions_share_are_no_warning(caplog):
+def test_warn_of_leaks_is_silent_for_shared_faq_entries(caplog):
     faq = [Dataset.from_dict({"text1": [f"{k} {i}" for i in range(9)], "text2": ["x", "y", "z"] * 3}) for k in "ab"]
     with caplog.at_level("INFO"):
         found = warn_of_leaks({"train": faq[0], "test": faq[1]})
@@ -90,7 +90,7 @@ def test_entries_that_questions_share_are_no_warning(caplog):
     ]
 
 
-def test_warnings_go_to_the_log_and_problems_are_raised(tmp_path, caplog):
+def test_checked_pairs_logs_warnings_and_raises_problems(tmp_path, caplog):
     path = tmp_path / "p.csv"
     path.write_text("text1,text2,label\na,b,1\nc,d,0\ne,f,1\ng,h,0\ng,h,0\n")
     dataset = trainable_pairs(str(path), columns=None, name="train")

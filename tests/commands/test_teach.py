@@ -20,7 +20,7 @@ def copy(taught, tmp_path):
     return Path(shutil.copytree(taught, tmp_path / "teacher"))
 
 
-def test_a_second_call_computes_nothing(encoders, pair_files, copy):
+def test_teach_twice_computes_nothing(encoders, pair_files, copy):
     parts = {path.name for path in copy.glob("store/*/part-*")}
     weights = (copy / "model" / "model.safetensors").stat().st_mtime_ns
     done = flipkd("teach", *given(pair_files), "--teacher_name_or_path", encoders / "bi", "--output_dir", copy)
@@ -35,7 +35,7 @@ def test_a_second_call_computes_nothing(encoders, pair_files, copy):
 
 
 @pytest.mark.parametrize("wrong", [True, False])
-def test_a_teacher_that_fine_tuning_made_worse_is_told(encoders, pair_files, tmp_path, wrong):
+def test_teach_warns_when_fine_tuning_makes_the_teacher_worse(encoders, pair_files, tmp_path, wrong):
     dataset = read_pairs(pair_files["train"])
     rows = [f"{row['text1']},{row['text2']},{row['label'] ^ wrong}," for row in dataset]  # the other way round
     files = ["--train_file", write(tmp_path / "train.csv", rows), "--validation_file", pair_files["train"]]
@@ -52,7 +52,7 @@ def test_a_teacher_that_fine_tuning_made_worse_is_told(encoders, pair_files, tmp
     assert (after < before) == wrong
 
 
-def test_stored_values_are_the_models_own(taught, pair_files):
+def test_stored_teacher_values_equal_the_model_outputs(taught, pair_files):
     dataset = read_pairs(pair_files["test"])  # not among the pairs that were taught: the model is asked
     teacher = StoredTeacher(taught)
     signal = teacher.signal(dataset)
@@ -63,7 +63,7 @@ def test_stored_values_are_the_models_own(taught, pair_files):
     np.testing.assert_allclose(signal.pair_scores(), cosines, atol=1e-6)
 
 
-def test_stored_values_need_no_model(taught, pair_files, tmp_path):
+def test_stored_teacher_needs_no_model_for_cached_values(taught, pair_files, tmp_path):
     folder = Path(shutil.copytree(taught, tmp_path / "t"))
     shutil.rmtree(folder / "model")
     dataset = read_pairs(pair_files["train"])
@@ -71,7 +71,7 @@ def test_stored_values_need_no_model(taught, pair_files, tmp_path):
     assert found.tolist() == StoredTeacher(taught).signal(dataset).pair_scores().tolist()
 
 
-def test_a_changed_model_is_refused_when_it_is_asked(copy, encoders, pair_files):
+def test_stored_teacher_rejects_a_changed_model(copy, encoders, pair_files):
     shutil.copy(encoders / "bi" / "model.safetensors", copy / "model" / "model.safetensors")
     (copy / "model" / "manifest.json").unlink()
     fresh = read_pairs(pair_files["train"]).select([0]).map(lambda row: {"text1": "a text that is not stored"})
@@ -79,7 +79,7 @@ def test_a_changed_model_is_refused_when_it_is_asked(copy, encoders, pair_files)
         StoredTeacher(copy).signal(fresh)
 
 
-def test_folders_that_are_no_teachers(tmp_path):
+def test_stored_teacher_rejects_other_folders(tmp_path):
     with pytest.raises(ArtefactError, match=r"is no folder that flipkd teach made \(it holds no teacher\.json\)"):
         StoredTeacher(tmp_path)
     for content in ("{}", "[]", "3"):
@@ -96,7 +96,7 @@ def write(path: Path, rows: list[str]) -> Path:
     return path
 
 
-def test_given_scores_and_what_can_be_wrong_with_them(tmp_path):
+def test_teach_with_given_scores_and_their_errors(tmp_path):
     good = ["a,b,1,0.9", "c,d,0,0.1", "e,f,1,0.8", "g,h,0,0.2"]
     train = write(tmp_path / "train.csv", good)
     words = ("teach", "--set", "teacher_type=scores", "--output_dir", tmp_path / "t", "--train_file")
@@ -121,7 +121,7 @@ def test_given_scores_and_what_can_be_wrong_with_them(tmp_path):
     assert "train: has no score column" in done.err
 
 
-def test_a_teacher_as_it_comes(encoders, pair_files, tmp_path):
+def test_teach_without_fine_tuning(encoders, pair_files, tmp_path):
     words = ["--teacher_name_or_path", encoders / "bi", "--set", "fine_tune=false", "--output_dir", tmp_path / "t"]
     done = flipkd("teach", "--train_file", pair_files["train"], *words)
     assert done.code == 0, done.err

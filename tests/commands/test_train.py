@@ -12,13 +12,13 @@ import torch
 from command_line import flipkd, given, student
 
 
-def test_pre_flight_is_written_and_warns(trained):
+def test_train_writes_preflight_and_warns(trained):
     report = json.loads((Path(trained) / "preflight.json").read_text())
     assert {"teacher", "student", "warnings"} <= set(report)
     assert "too few labelled validation pairs to tell" in report["warnings"][0]
 
 
-def test_files_may_move_but_not_change(trained, base_models, pair_files, taught, tmp_path):
+def test_train_resumes_with_moved_files_but_not_changed_ones(trained, base_models, pair_files, taught, tmp_path):
     run = shutil.copytree(trained, tmp_path / "run")
     moved = {name: str(shutil.copy(path, tmp_path / f"moved-{name}.csv")) for name, path in pair_files.items()}
     words = (*given(moved), *student(base_models["llama"]), "--teacher", taught, "--output_dir", run)
@@ -33,7 +33,7 @@ def test_files_may_move_but_not_change(trained, base_models, pair_files, taught,
     assert "data.train" not in done.err
 
 
-def test_a_teacher_may_be_named_otherwise_and_move(trained, base_models, pair_files, taught, tmp_path, monkeypatch):
+def test_train_resumes_with_a_moved_teacher(trained, base_models, pair_files, taught, tmp_path, monkeypatch):
     run = shutil.copytree(trained, tmp_path / "run")
     shutil.copytree(taught, tmp_path / "moved")
     monkeypatch.chdir(tmp_path)
@@ -43,9 +43,7 @@ def test_a_teacher_may_be_named_otherwise_and_move(trained, base_models, pair_fi
     assert done.out.endswith(f"\nmatcher: {run}/matcher\n")
 
 
-def test_a_run_that_never_began_does_not_bind_its_folder_with_a_teacher_either(
-    base_models, pair_files, taught, tmp_path
-):
+def test_train_with_teacher_reuses_the_folder_of_a_run_that_did_not_start(base_models, pair_files, taught, tmp_path):
     words = (*given(pair_files), "--teacher", taught, "--output_dir", tmp_path / "run")
     for wrong in (
         "lr_scheduler_type=cosin",
@@ -60,7 +58,7 @@ def test_a_run_that_never_began_does_not_bind_its_folder_with_a_teacher_either(
     assert done.code == 0, done.err
 
 
-def test_mined_pairs_make_more_steps_and_need_a_bi_encoder(base_models, pair_files, taught, tmp_path, encoders):
+def test_train_with_mined_pairs_needs_a_bi_encoder(base_models, pair_files, taught, tmp_path, encoders):
     words = (*given(pair_files), *student(base_models["llama"]), "--set", "mined_ratio=0.5")
     done = flipkd("train", *words, "--teacher", taught, "--output_dir", tmp_path / "run")
     assert done.code == 0, done.err
@@ -76,7 +74,7 @@ def test_mined_pairs_make_more_steps_and_need_a_bi_encoder(base_models, pair_fil
     assert "mined_ratio needs the vectors of a bi-encoder" in done.err
 
 
-def test_without_a_teacher_s_objective_nothing_is_mined(base_models, pair_files, taught, tmp_path):
+def test_train_mines_nothing_without_a_teacher_objective(base_models, pair_files, taught, tmp_path):
     weights = [f"objectives.{name}=0" for name in ("bernoulli_kd", "margin_hinge", "in_batch_kl")]
     words = [word for weight in weights for word in ("--set", weight)]
     done = flipkd(
@@ -88,7 +86,7 @@ def test_without_a_teacher_s_objective_nothing_is_mined(base_models, pair_files,
     assert last["step"] == 2 * 3  # epochs of 48 pairs, 16 a step
 
 
-def test_four_bits_without_their_package_bind_no_folder(base_models, pair_files, taught, tmp_path, monkeypatch):
+def test_train_without_bitsandbytes_does_not_claim_the_folder(base_models, pair_files, taught, tmp_path, monkeypatch):
     monkeypatch.setattr("flipkd.student.quantization.PACKAGE", "no_such_package_of_ours")
     words = (*given(pair_files), *student(base_models["llama"]), "--teacher", taught, "--output_dir", tmp_path / "run")
     done = flipkd("train", *words, "--set", "load_in_4bit=true")
@@ -98,7 +96,7 @@ def test_four_bits_without_their_package_bind_no_folder(base_models, pair_files,
 
 
 @pytest.mark.scenario("N7")
-def test_a_run_goes_on_with_other_threads_only_when_that_is_allowed(
+def test_train_resumes_with_other_threads_only_with_resume_elsewhere(
     base_models, pair_files, taught, trained, tmp_path
 ):
     folder = shutil.copytree(trained, tmp_path / "run")

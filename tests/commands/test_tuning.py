@@ -30,7 +30,7 @@ def config(encoders, pair_files, tmp_path):
     return make
 
 
-def test_members_become_one_teacher(config, tmp_path, pair_files):
+def test_teach_with_members_makes_an_ensemble(config, tmp_path, pair_files):
     config = config(members=2, learning_rate=1e-3, seed=5)
     summary = teach(config)
     teacher = StoredTeacher(tmp_path / "t")
@@ -50,7 +50,7 @@ def test_members_become_one_teacher(config, tmp_path, pair_files):
     assert summary["fingerprint"] == teacher.model().fingerprint
 
 
-def test_of_a_stopped_run_no_member_is_made_twice(config, tmp_path, monkeypatch):
+def test_teach_with_members_resumes_after_a_stop(config, tmp_path, monkeypatch):
     made, config, stops = [], config(members=3), [True]
     one = tuning._fine_tuned
 
@@ -77,7 +77,7 @@ def test_of_a_stopped_run_no_member_is_made_twice(config, tmp_path, monkeypatch)
 
 @pytest.mark.parametrize("members", [1, 2])
 @pytest.mark.parametrize("wrong", [True, False])
-def test_auto_keeps_what_validation_finds_better(config, encoders, tmp_path, pair_files, wrong, members, caplog):
+def test_fine_tune_auto_keeps_the_better_model(config, encoders, tmp_path, pair_files, wrong, members, caplog):
     rows = [f"{row['text1']},{row['text2']},{row['label'] ^ wrong}" for row in read_pairs(pair_files["train"])]
     train = tmp_path / "train.csv"
     train.write_text("text1,text2,label\n" + "\n".join(rows) + "\n")
@@ -94,7 +94,7 @@ def test_auto_keeps_what_validation_finds_better(config, encoders, tmp_path, pai
     assert (tmp_path / "t" / "model").exists(), "a second call fine-tunes nothing"
 
 
-def test_what_does_not_go_together_is_refused(config):
+def test_require_consistent_rejects_conflicting_settings(config):
     with pytest.raises(ConfigError, match="fine_tune=auto keeps what is better on validation pairs: give"):
         teach(config(fine_tune="auto", validation_file=None))
     with pytest.raises(ConfigError, match="members=2: given scores are not fine-tuned"):
@@ -102,7 +102,7 @@ def test_what_does_not_go_together_is_refused(config):
 
 
 @pytest.mark.parametrize("after, told", [(0.799, False), (0.75, False), (0.6, True)])
-def test_a_small_difference_on_few_pairs_is_no_verdict(after, told, caplog, monkeypatch):
+def test_teach_does_not_warn_of_a_small_difference(after, told, caplog, monkeypatch):
     labels = np.array([0, 1] * 25)
     monkeypatch.setattr(tuning, "read_json", lambda path: {"before": {"average_precision": 0.8}})
     monkeypatch.setattr(tuning, "members_of", lambda folder: [])
@@ -114,7 +114,7 @@ def test_a_small_difference_on_few_pairs_is_no_verdict(after, told, caplog, monk
     assert ("made the teacher worse" in caplog.text) == told
 
 
-def test_chance_shrinks_with_the_root_of_the_matches():
+def test_standard_error_shrinks_with_the_root_of_the_matches():
     few, many = (tuning.chance(0.8, np.ones(count)) for count in (25, 2500))
     assert few == pytest.approx(0.08)
     assert few / many == pytest.approx(10)

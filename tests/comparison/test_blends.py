@@ -41,14 +41,14 @@ def save(config, name, sets, *, seed):
     return scores
 
 
-def test_all_kinds_of_all_parts_but_their_own_sums(run):
+def test_blend_uses_all_single_scores_of_its_parts(run):
     plain, flipped = (save(run.config, name, run.sets, seed=9) for name in ("plain", "flipped"))
     columns = {"a": flipped["answer"], "b": flipped["cosine"], "c": plain["answer"]}
     expected = combined(columns, labels_of(run.sets["validation"]))
     assert blend(run)["combined"].test == pytest.approx(expected.test)
 
 
-def test_scores_of_other_parts_are_not_current(run):
+def test_is_current_detects_changed_parts(run):
     stored = blend(run)
     assert is_current(run, stored)
     assert not is_current(run, {"combined": Split(stored["combined"].validation, stored["combined"].test + 1)})
@@ -56,7 +56,7 @@ def test_scores_of_other_parts_are_not_current(run):
     assert not is_current(run, stored)
 
 
-def test_a_part_of_another_seed_is_none(run):
+def test_blend_needs_parts_of_the_same_seed(run):
     run.seed = 4
     with pytest.raises(ArtefactError, match="flipped-seed4"):
         blend(run)

@@ -50,7 +50,7 @@ def words(base_models, encoders, pair_files, tmp_path):
     return ["compare", "--config", str(tmp_path / "compare.yaml")]
 
 
-def test_every_system_gives_scores_and_a_stopped_comparison_goes_on(words, pair_files, tmp_path):
+def test_compare_scores_every_system_and_resumes(words, pair_files, tmp_path):
     every = [*words, "--set", f"systems=[{','.join(SYSTEMS)}]", "--set", "train.keep_teacher=true"]
     done = flipkd(*every)
     assert done.code == 0, done.err
@@ -105,7 +105,7 @@ def test_every_system_gives_scores_and_a_stopped_comparison_goes_on(words, pair_
     assert {path: path.stat().st_mtime_ns for path in files.values()} == times
 
 
-def test_a_blend_is_made_of_its_parts_scores_and_made_anew_with_them(words, tmp_path):
+def test_compare_recomputes_a_blend_when_its_parts_change(words, tmp_path):
     asked = [*words, "--set", "systems=[tfidf+untrained, untrained]"]
     done = flipkd(*asked)
     assert done.code == 0, done.err
@@ -140,7 +140,7 @@ def test_a_blend_is_made_of_its_parts_scores_and_made_anew_with_them(words, tmp_
     assert path.read_bytes() != before, "its part has other scores now"
 
 
-def test_both_orders_are_shown_and_decide_nothing(words, tmp_path):
+def test_compare_symmetric_reports_both_orders_without_choosing_them(words, tmp_path):
     both = ["--set", "systems=[plain, flipped]", "--set", "symmetric=true"]
     done = flipkd(*words, *both, "--set", "train.score=cosine")
     assert done.code == 0, done.err
@@ -167,7 +167,7 @@ def test_both_orders_are_shown_and_decide_nothing(words, tmp_path):
     assert list(json.loads(path.read_text())["by_score"]) == ["answer"]
 
 
-def test_changed_settings_are_computed_anew_and_seeds_are_averaged(words, tmp_path):
+def test_compare_recomputes_changed_settings_and_averages_seeds(words, tmp_path):
     few = [*words, "--set", "systems=[tfidf, untrained]"]
     assert flipkd(*few).code == 0
     path = tmp_path / "c" / "results" / "tiny-untrained-seed0.json"
@@ -186,7 +186,7 @@ def test_changed_settings_are_computed_anew_and_seeds_are_averaged(words, tmp_pa
     assert "±" in both.out, both.err
 
 
-def test_variants_are_words_as_for_set(words, tmp_path):
+def test_compare_parses_variants_as_set_assignments(words, tmp_path):
     variants = (
         'variants={loud: ["learning_rate=0.03", "objectives.margin_hinge=0"], raw: ["system=plain", "lora_r=2"]}'
     )
@@ -208,7 +208,7 @@ def test_variants_are_words_as_for_set(words, tmp_path):
     assert all(name in page for name in NAMES)
 
 
-def test_equal_settings_under_another_name_are_not_computed_again(words, tmp_path):
+def test_compare_reuses_results_of_equal_settings(words, tmp_path):
     question = "template={question: 'Same?'}"
     asked = f'variants={{asked: ["system=untrained", "{question}"]}}'
     assert flipkd(*words, "--set", "systems=[asked]", "--set", asked).code == 0
@@ -226,7 +226,7 @@ def test_equal_settings_under_another_name_are_not_computed_again(words, tmp_pat
     assert first.read_bytes() == second.read_bytes()
 
 
-def test_a_variant_on_other_pairs_is_not_the_system_itself_and_follows_its_file(words, pair_files, tmp_path):
+def test_compare_recomputes_a_variant_when_its_file_changes(words, pair_files, tmp_path):
     rows = Path(pair_files["train"]).read_text(encoding="utf-8").splitlines()
     fewer = tmp_path / "fewer.csv"
     fewer.write_text("\n".join(rows[: len(rows) // 2]) + "\n", encoding="utf-8")
@@ -244,7 +244,7 @@ def test_a_variant_on_other_pairs_is_not_the_system_itself_and_follows_its_file(
     assert "holds a run that was begun differently (data.train was" in done.err
 
 
-def test_a_result_without_its_scores_is_computed_anew(words, tmp_path):
+def test_compare_recomputes_a_result_without_scores(words, tmp_path):
     one = [*words, "--set", "systems=[tfidf]"]
     assert flipkd(*one).code == 0
     (scores,) = (tmp_path / "c" / "scores").iterdir()
@@ -258,7 +258,7 @@ def test_a_result_without_its_scores_is_computed_anew(words, tmp_path):
     assert "delete it, and it is computed anew" in done.err
 
 
-def test_figures_are_measured_again_from_the_scores(words, tmp_path):
+def test_compare_recomputes_metrics_from_stored_scores(words, tmp_path):
     one = [*words, "--set", "systems=[tfidf]", "--set", "seeds=[0, 0]"]
     first = flipkd(*one)
     assert first.code == 0, first.err
@@ -273,7 +273,7 @@ def test_figures_are_measured_again_from_the_scores(words, tmp_path):
     assert path.read_text() == right
 
 
-def test_what_cannot_be_compared(words, pair_files, tmp_path):
+def test_compare_rejects_bad_settings(words, pair_files, tmp_path):
     done = flipkd(*words, "--set", "systems=[tfidff]")
     assert done.code == 4
     assert "no system is called 'tfidff'; did you mean 'tfidf'?" in done.err
@@ -297,7 +297,7 @@ def test_what_cannot_be_compared(words, pair_files, tmp_path):
     assert "no setting is called 'lora_rr'; did you mean 'lora_r'?" in done.err
 
 
-def test_equal_pairs_under_another_name_of_the_data_are_not_computed_again(words, tmp_path):
+def test_compare_reuses_results_under_another_data_name(words, tmp_path):
     assert flipkd(*words, "--set", "systems=[tfidf]", "--set", "data=a-b").code == 0
     assert flipkd(*words, "--set", "systems=[tfidf]", "--set", "data=a").code == 0
     one, other = (
@@ -307,7 +307,7 @@ def test_equal_pairs_under_another_name_of_the_data_are_not_computed_again(words
     assert one["seconds"] == other["seconds"]
 
 
-def test_a_stop_leaves_figures_and_page_of_what_is_finished(words, tmp_path, monkeypatch):
+def test_compare_writes_the_summary_after_every_run(words, tmp_path, monkeypatch):
     def stop(_run):
         raise KeyboardInterrupt
 
@@ -331,7 +331,7 @@ def one_after_the_other(work, numbers, *, processes):
         logging.getLogger(name).setLevel(level)
 
 
-def test_side_by_side_a_run_that_fails_is_named_and_the_others_are_kept(words, tmp_path, monkeypatch):
+def test_compare_in_processes_names_failed_runs_and_keeps_the_others(words, tmp_path, monkeypatch):
     monkeypatch.setattr("flipkd.comparison.compare.in_processes", one_after_the_other)
     broken = ["--set", "variants.broken=[system=untrained, 'lora_target_modules=[nonsense]']"]
     assert flipkd(*words, "--set", "systems=[always_match]").code == 0
@@ -349,7 +349,7 @@ def test_side_by_side_a_run_that_fails_is_named_and_the_others_are_kept(words, t
     assert path.read_bytes() == before, "the result is the one that a plain comparison finds"
 
 
-def test_given_on_the_command_line_alone(pair_files, tmp_path):
+def test_compare_with_options_only(pair_files, tmp_path):
     files = [*given(pair_files), "--test_file", pair_files["test"], "--output_dir", tmp_path / "c"]
     done = flipkd("compare", *files, "--set", "systems=[tfidf]")
     assert done.code == 0, done.err

@@ -16,7 +16,7 @@ def listed(**settings):
     return entries(CompareConfig.check(FILES | settings))
 
 
-def test_each_system_has_its_own_settings():
+def test_entry_has_the_settings_of_its_system():
     plain, flipped, teacher, cross = listed(systems=["plain", "flipped", "teacher", "cross_encoder", "plain"])
     assert plain.train_config(SHARED).objectives == {"answer_cross_entropy": 1.0}
     assert len(flipped.train_config(SHARED).objectives) > 1
@@ -28,7 +28,7 @@ def test_each_system_has_its_own_settings():
     assert plain.overrides == flipped.overrides == {}
 
 
-def test_the_plain_student_makes_as_many_steps_as_the_flipped_one():
+def test_train_config_gives_plain_as_many_steps_as_flipped():
     def epochs(variant=(), **settings) -> tuple[float, float]:
         (plain,) = listed(systems=["mine"], variants={"mine": ["system=plain", *variant]}, **settings)
         config = plain.train_config(SHARED)
@@ -42,7 +42,7 @@ def test_the_plain_student_makes_as_many_steps_as_the_flipped_one():
     assert flipped.train_config(SHARED).num_train_epochs == 2
 
 
-def test_the_controls_with_a_teacher_make_as_many_steps_too():
+def test_train_config_gives_controls_as_many_steps_as_flipped():
     half = {"mined_ratio": 0.5}
     paper, answer = (entry.train_config(SHARED) for entry in listed(systems=["paper", "answer_kd"], train=half))
     assert (paper.num_train_epochs, paper.mined_ratio) == (3, 0)  # no mined pairs, so more passes
@@ -52,7 +52,7 @@ def test_the_controls_with_a_teacher_make_as_many_steps_too():
     assert set(answer.objectives) == {"answer_cross_entropy", "bernoulli_kd"}
 
 
-def test_the_shuffled_teacher_is_no_setting_of_training():
+def test_train_config_of_shuffled_teacher_equals_flipped():
     flipped, shuffled = listed(systems=["flipped", "shuffled_teacher"], train={"lora_r": 4})
     kept = {"keep_teacher": False}
     assert shuffled.train_config(SHARED) == flipped.train_config(SHARED).model_copy(update=kept)
@@ -62,7 +62,7 @@ def test_the_shuffled_teacher_is_no_setting_of_training():
     assert not [name for name in TrainConfig.model_fields if "shuffle" in name]
 
 
-def test_blends_stand_behind_their_parts():
+def test_entries_put_blends_after_their_parts():
     names = ["plain+mine+teacher", "plain", "mine+plain"]
     found = listed(systems=names, variants={"mine": ["lora_r=4"]})
     assert [entry.name for entry in found] == ["plain", "mine", "teacher", *names[::2]]
@@ -73,7 +73,7 @@ def test_blends_stand_behind_their_parts():
     assert found[3].identity(SHARED) == listed(systems=names[:1], variants={"mine": ["lora_r=4"]})[3].identity(SHARED)
 
 
-def test_overrides_are_what_a_variant_changes_of_the_comparison_s_own_settings():
+def test_overrides_hold_the_changes_of_a_variant():
     own = {"train": {"max_text_length": 64}, "teach": {"max_length": 64}}
     (flipped,) = listed(systems=["flipped"], **own)
     assert flipped.overrides == {}
@@ -85,7 +85,7 @@ def test_overrides_are_what_a_variant_changes_of_the_comparison_s_own_settings()
     assert plain.overrides == {"lora_r": 4}
 
 
-def test_a_variant_changes_what_its_words_say():
+def test_variant_changes_the_given_settings():
     words = ["teach.loss=contrastive", "lora_r=4", "objectives.margin_hinge=0"]
     (mine,) = listed(systems=["mine"], variants={"mine": words}, train={"lora_r": 8, "lora_alpha": 8})
     assert (mine.name, mine.system.name) == ("mine", "flipped")
@@ -97,7 +97,7 @@ def test_a_variant_changes_what_its_words_say():
     assert mine.overrides["teach.loss"] == "contrastive"
 
 
-def test_a_variant_may_have_folds_members_and_a_pool():
+def test_variant_with_folds_members_and_pool():
     words = [
         "teach.folds=5",
         "teach.members=2",
@@ -114,7 +114,7 @@ def test_a_variant_may_have_folds_members_and_a_pool():
     assert plain.train_config(SHARED).unlabelled_file is None
 
 
-def test_identity_holds_defaults_and_no_paths():
+def test_identity_has_defaults_and_no_paths():
     (flipped,) = listed(systems=["flipped"])
     (plain,) = listed(systems=["plain"])
     one, other = flipped.identity(SHARED), flipped.identity(SHARED | {"train_file": "elsewhere/train.csv"})
@@ -124,7 +124,7 @@ def test_identity_holds_defaults_and_no_paths():
     assert short_hash(one) == short_hash(dict(reversed(one.items()))) != short_hash(plain.identity(SHARED))
 
 
-def test_what_is_refused():
+def test_entries_rejects_bad_names_and_settings():
     with pytest.raises(ConfigError, match="no system is called 'flip'; did you mean 'flipped'"):
         listed(systems=["flip"])
     with pytest.raises(ConfigError, match="no system is called ''"):

@@ -8,19 +8,19 @@ from flipkd.comparison.processes import in_processes
 from flipkd.errors import ConfigError, ResourceError
 
 
-def test_a_task_that_fails_stops_no_other():
+def test_run_in_processes_continues_after_a_failure():
     found = dict(in_processes(seventh_of, [1, 0, 2, 7], processes=2))
     assert isinstance(found.pop(0), ZeroDivisionError)
     assert found == {1: 7.0, 2: 3.5, 7: 1.0}
 
 
-def test_a_killed_process_is_a_failure():
+def test_run_in_processes_reports_a_killed_process():
     found = dict(in_processes(seventh_of, [1, 13], processes=2))
     assert found[1] == 7.0
     assert isinstance(found[13], ResourceError)
 
 
-def test_each_process_sees_a_gpu_of_its_own(monkeypatch):
+def test_run_in_processes_assigns_one_gpu_per_process(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,3")

@@ -30,7 +30,7 @@ def taught(pair_files, folder, **settings):
     return folder
 
 
-def test_each_text_has_the_vector_of_another_one(pair_files, encoders, sets, tmp_path):
+def test_shuffled_gives_each_text_another_vector(pair_files, encoders, sets, tmp_path):
     folder = taught(pair_files, tmp_path / "t", teacher_name_or_path=str(encoders / "bi"))
     wrong = shuffled(folder, sets, seed=0)
     texts = list(dict.fromkeys(text for one in sets for side in ("text1", "text2") for text in one[side][:]))
@@ -45,7 +45,7 @@ def test_each_text_has_the_vector_of_another_one(pair_files, encoders, sets, tmp
     assert len(others | {wrong}) == 3, "another seed or other pairs are another teacher"
 
 
-def test_each_pair_has_the_score_of_another_one(tmp_path):
+def test_shuffled_gives_each_pair_another_score(tmp_path):
     rows = [(f"a{row}", f"b{row}", row % 2, row / 10) for row in range(8)]
     path = tmp_path / "scored.csv"
     path.write_text("text1,text2,label,score\n" + "".join(f"{a},{b},{y},{s}\n" for a, b, y, s in rows))
@@ -59,7 +59,7 @@ def test_each_pair_has_the_score_of_another_one(tmp_path):
 
 
 @pytest.mark.parametrize("n", [2, 3, 10])
-def test_no_value_keeps_its_place(n):
+def test_derange_moves_every_value(n):
     values = np.arange(n, dtype=np.float32)
     for seed in range(5):
         found = of_others(values, seed=seed)

@@ -12,7 +12,7 @@ from sklearn.metrics import precision_score, recall_score
 from flipkd.report import curves
 
 
-def test_curve_and_operating_point(make_comparison):
+def test_precision_recall_curve_and_operating_point(make_comparison):
     comparison = make_comparison(["plain", "flipped"], n=600)
     run = comparison.runs[0]
     curve, (point,) = curves.precision_recall(comparison, [run])
@@ -25,7 +25,7 @@ def test_curve_and_operating_point(make_comparison):
     assert point["recall"] == pytest.approx(recall_score(comparison.label, run.matches), abs=1e-4)
 
 
-def test_reliability_counts_every_pair_once_but_those_of_small_bins(make_comparison, monkeypatch):
+def test_reliability_counts_every_pair_outside_small_bins_once(make_comparison, monkeypatch):
     comparison = make_comparison(["plain"], seeds=(0,), n=300)
     run = comparison.runs[0]
     monkeypatch.setattr(curves, "LEAST_BIN", 1)
@@ -53,7 +53,7 @@ def test_distribution_shares_and_threshold(make_comparison):
     assert right == pytest.approx((score[comparison.label == 1] >= score.mean()).mean(), abs=1e-3)
 
 
-def test_constant_scores_stand_in_the_middle(make_comparison):
+def test_distribution_of_constant_scores_is_centred(make_comparison):
     comparison = make_comparison(["plain"], seeds=(0,))
     run = dataclasses.replace(comparison.runs[0], test={"score": np.full(60, 3.0)})
     rows, _ = curves.distribution(comparison, run)

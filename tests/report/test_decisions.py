@@ -37,7 +37,7 @@ def test_decision_rows_are_means_over_the_seeds(make_comparison):
     assert 0 <= row["precision"]["low"] <= row["precision"]["mean"] <= row["precision"]["high"] <= 1
 
 
-def test_explorer_counts_what_reaches_each_threshold(plain):
+def test_explorer_counts_pairs_at_each_threshold(plain):
     found = explorer(plain, plain.runs)
     (system,) = found["systems"]
     assert (found["pairs"], found["matches"]) == (6, 3)
@@ -47,7 +47,7 @@ def test_explorer_counts_what_reaches_each_threshold(plain):
     assert system["own"] == system["review"] == 2
 
 
-def test_explorer_knows_a_review_threshold_and_stays_small(make_comparison):
+def test_explorer_has_the_review_threshold_and_bounded_steps(make_comparison):
     comparison = make_comparison(["plain"], seeds=(0,), n=2000)
     (run,) = comparison.runs
     by_score = {"score": {**run.result["by_score"]["score"], "validation": {"threshold": 0.5, "review_threshold": -9}}}

@@ -11,7 +11,7 @@ import numpy as np
 
 from flipkd.commands.pairs import normalised
 from flipkd.commands.teach import StoredTeacher
-from flipkd.config import MINED_BY_DEFAULT, TrainConfig
+from flipkd.config import DEFAULT_MINED_RATIO, TrainConfig
 from flipkd.data import Pool, check_pairs, read_pool
 from flipkd.errors import ConfigError, DataError
 from flipkd.evaluate.calibration import Calibration
@@ -140,7 +140,7 @@ def add_mined_pairs(wider: PairTable, table: PairTable, calibration: Calibration
         if config.mined_ratio:
             raise ConfigError("mined_ratio needs the vectors of a bi-encoder teacher; set it to 0 for any other")
         return wider
-    count = round((MINED_BY_DEFAULT if config.mined_ratio is None else config.mined_ratio) * len(table))
+    count = round((DEFAULT_MINED_RATIO if config.mined_ratio is None else config.mined_ratio) * len(table))
     if not count:
         return wider
     from flipkd.teachers.mining import mine_pairs

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flipkd.comparison.systems import SYSTEMS, system_called
-from flipkd.config import MINED_BY_DEFAULT, NAME, CompareConfig, TeachConfig, TrainConfig
+from flipkd.config import DEFAULT_MINED_RATIO, NAME, CompareConfig, TeachConfig, TrainConfig
 from flipkd.errors import ConfigError, nearest
 from flipkd.evaluate.combine import PLUS
 from flipkd.report.system import System
@@ -59,7 +59,7 @@ class Entry:
         config = TrainConfig.check({**shared, **self.train, **self.system.settings})
         if not self.equal_steps:
             return config
-        by_default = MINED_BY_DEFAULT if self.teach.get("teacher_type", "bi_encoder") == "bi_encoder" else 0.0
+        by_default = DEFAULT_MINED_RATIO if self.teach.get("teacher_type", "bi_encoder") == "bi_encoder" else 0.0
         asked = TrainConfig.check({**shared, **self.train}).mined_ratio
         ratio = by_default if asked is None else asked
         return config.model_copy(
@@ -118,7 +118,10 @@ def _entry(config: CompareConfig, name: str) -> Entry:
         raise ConfigError(f"variants.{name}: no system is called {system!r}; {nearest(system, list(SYSTEMS))}")
     teach_changes = [one.removeprefix("teach.") for one in assignments if one.startswith("teach.")]
     train_changes = [one for one in assignments if not one.startswith(("teach.", "system="))]
-    teach, train = TeachConfig.changed(config.teach, teach_changes), TrainConfig.changed(config.train, train_changes)
+    teach, train = (
+        TeachConfig.with_assignments(config.teach, teach_changes),
+        TrainConfig.with_assignments(config.train, train_changes),
+    )
     for command, settings in (("teach", teach), ("train", train)):
         if own := [key for key in OF_THE_COMPARISON if key in settings]:
             raise ConfigError(
