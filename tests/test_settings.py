@@ -190,7 +190,7 @@ def test_settings_round_trip_through_yaml():
         ("output_dir=2024-13-02", "--set output_dir: '2024-13-02' is not a YAML value; quote it"),
         ("readout_layers=[1", "--set readout_layers: '[1' is not a YAML value; quote it"),
         ("seed=!!python/object/apply:os.getpid []", "--set seed: '!!python/object/apply:os.getpid []' is not a YAML"),
-        ("seed", "--set 'seed' has no '='; write --set key=value"),
+        ("seed", "--set 'seed' has no '='; write --set KEY=VALUE"),
     ],
 )
 def test_build_error_names_key_value_and_allowed_values(assignment, start):

@@ -69,7 +69,7 @@ def test_read_yaml_names_a_missing_file(tmp_path):
 @pytest.mark.parametrize("text", ["seed: 1\nseed: 2\n", "train_file: a\ntrain: {lora_r: 1, lora_r: 2}\n"])
 def test_read_yaml_rejects_a_duplicate_key(tmp_path, text):
     (tmp_path / "c.yaml").write_text(text)
-    with pytest.raises(ConfigError, match="duplicate key '(seed|lora_r)'"):
+    with pytest.raises(ConfigError, match=r"duplicate key '(seed|lora_r)'"):
         TrainConfig.build(tmp_path / "c.yaml")
 
 

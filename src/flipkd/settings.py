@@ -55,7 +55,7 @@ class Settings(BaseModel):
         for assignment in assignments:
             key, equals, text = assignment.partition("=")
             if not equals:
-                raise ConfigError(f"--set {shorten(assignment)} has no '='; write --set key=value")
+                raise ConfigError(f"--set {shorten(assignment)} has no '='; write --set KEY=VALUE")
             cls._set_path(values, key.strip().split("."), read_value(text, f"--set {key}"))
         return values
 

@@ -123,7 +123,7 @@ def test_train_returns_a_finished_run_and_rejects_other_settings(trained, base_m
     done = flipkd("train", *words, *student(base_models["llama"]))
     assert done.code == 0
     assert done.out.endswith(f"\nmatcher: {trained}/matcher\n")
-    assert "finished before; nothing to do" in done.err
+    assert "already finished; nothing to do" in done.err
     done = flipkd("train", *words, *student(base_models["llama"], learning_rate=0.02, seed=3))
     assert done.code == 4
     assert "config.learning_rate was 0.01, now 0.02; config.seed was 0, now 3" in done.err

@@ -14,7 +14,7 @@ from scipy.special import expit
 from sklearn.metrics import precision_score, recall_score
 
 from flipkd import Matcher
-from flipkd.commands.calibrate import fitted
+from flipkd.commands.calibrate import fit_contract
 from flipkd.evaluate import expected_calibration_error, fit_calibration, threshold_for
 from flipkd.evaluate.calibration import AUTO
 from flipkd.evaluate.targets import Target
@@ -85,23 +85,23 @@ def test_calibrate_fits_to_the_given_pairs(trained, pair_files, tmp_path):
     method = AUTO if set(new.contract.score) == {"answer"} else "sigmoid"
     assert new.calibration == fit_calibration(score, labels_in(pair_files["test"]), method=method)
     assert (new.threshold, new.review_threshold) == (0.25, None)
-    assert "of the pairs called a match, " in done.out
-    assert "for review" not in done.out
+    assert "precision: " in done.out
+    assert "review: " not in done.out
 
 
 def test_fit_contract_follows_the_base_rate_and_warns_of_flat_scores(trained, caplog):
     contract = Matcher.from_pretrained(trained).contract.model_copy(update={"score": {"answer": 1.0}})
     label = np.repeat([1, 0], [5, 240])
     draw = np.random.default_rng(0).normal(size=245)
-    few = fitted(contract, draw + 3 * label, label, threshold=Target.parse("f1"), review=None)
+    few = fit_contract(contract, draw + 3 * label, label, threshold=Target.parse("f1"), review=None)
     assert few.calibration["method"] == "sigmoid"
     probability = expit(few.calibration["slope"] * (draw + 3 * label) + few.calibration["intercept"])
     assert probability.mean() == pytest.approx(5 / 245, abs=0.01)
     assert expected_calibration_error(probability, label) < 0.02
     assert not caplog.messages
-    fitted(contract, -draw - 3 * label, label, threshold=Target.parse("f1"), review=None)
+    fit_contract(contract, -draw - 3 * label, label, threshold=Target.parse("f1"), review=None)
     assert caplog.messages == [
-        "every pair gets about the probability 0.022: on these pairs the scores do not rise with the label"
+        "every pair gets a probability of about 0.022: on these pairs matches do not have higher scores"
     ]
 
 
@@ -151,8 +151,16 @@ def test_fit_contract_drops_an_empty_review_band(trained, pair_files, tmp_path):
     "more, code, said",
     [
         (("--threshold", "precision=95"), 4, "did you mean precision=0.95?"),
-        (("--threshold", "recall=1", "--review", "precision=0.99"), 4, "it must begin below: give --review a recall"),
-        (("--threshold", "1", "--review", "2"), 4, "review would begin at 2, but a score of 1 is a match already"),
+        (
+            ("--threshold", "recall=1", "--review", "precision=0.99"),
+            4,
+            "it must begin below that: give --review a recall",
+        ),
+        (
+            ("--threshold", "1", "--review", "2"),
+            4,
+            "the review band would begin at 2, but a score of 1 is already a match",
+        ),
         (("--threshold", "best"), 4, "is no target for a threshold"),
         (("--review", "recall=2"), 4, "is no target for a threshold"),
     ],
@@ -211,7 +219,7 @@ def test_calibrate_warns_of_unusual_results(trained, pair_files, tmp_path):
     )
     done = flipkd(*words(tmp_path / "band", pair_files, tmp_path / "all", "--threshold", "-1e9"))
     assert "every pair is called a match" in done.err
-    assert "the matcher's review band is dropped" in done.err
+    assert "the new matcher has no review band" in done.err
 
 
 def test_require_writable_rejects_the_input_file(trained, pair_files, tmp_path):
@@ -221,5 +229,5 @@ def test_require_writable_rejects_the_input_file(trained, pair_files, tmp_path):
     for verb in (["match", source], ["evaluate", "--test_file", source]):
         done = flipkd(verb[0], "--matcher", trained, *verb[1:], "--output", source)
         assert done.code == 2
-        assert "is the file that is read; choose another name" in done.err
+        assert "is the input file; choose another output path" in done.err
     assert source.read_bytes() == before

@@ -34,7 +34,7 @@ def test_check_prints_a_table_with_warnings_and_leaks(good, tmp_path):
     assert (done.code, done.err) == (0, "")
     assert "| rows                  | 5 " in done.out
     assert f"warning: {good}: 1 rows repeat an earlier pair (row 5)" in done.out
-    assert f"leak: 2 rows of {other} hold a text of {good} (text1 in 1, text2 in 1)" in done.out
+    assert f"leak: 2 rows of {other} contain a text of {good} (text1 in 1, text2 in 1)" in done.out
     assert "leak" not in flipkd("check", good).out
 
 
@@ -115,7 +115,7 @@ def test_split_by_text1_of_an_faq_reports_no_leak(tmp_path):
     done = flipkd("check", *files)
     assert (done.code, done.err) == (0, "")
     assert "leak" not in done.out
-    assert f"note: 60 rows of {files[2]} have a text2 of {files[0]}: the files share their right side" in done.out
+    assert f"note: 60 rows of {files[2]} have a text2 of {files[0]}: the files share a list of" in done.out
     assert flipkd("split", source, "--by", "text3").code == 2
 
 
@@ -128,7 +128,7 @@ def test_split_is_repeatable_and_never_overwrites_other_rows(tmp_path):
     for words in (["--output_dir", tmp_path], ["--output_dir", tmp_path / "data", "--seed", 9]):
         done = flipkd("split", source, *words)
         assert done.code == 5
-        assert "exists already and holds other rows" in done.err
+        assert "already exists with other rows" in done.err
     assert {path: path.read_bytes() for path in (tmp_path / "data").iterdir()} == before
     assert len(read(source)) == 61
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "train.csv"]

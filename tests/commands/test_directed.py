@@ -13,6 +13,7 @@ from tiny import make_table
 from flipkd.comparison.compare import compare
 from flipkd.config import CompareConfig, TrainConfig
 from flipkd.errors import ConfigError
+from flipkd.student.contract import FORMAT
 
 DIRECTED = ("--set", "directed=true")
 
@@ -62,7 +63,7 @@ def test_check_and_split_directed_pairs(directed_files, tmp_path):
 
 def test_matcher_stores_directed_and_is_evaluated_on_directed_pairs(entailment, directed_files, tmp_path):
     contract = json.loads((Path(entailment) / "matcher" / "matcher.json").read_text())
-    assert (contract["format"], contract["directed"]) == (4, True)
+    assert (contract["format"], contract["directed"]) == (FORMAT, True)
     assert "(a, b) may match and (b, a) not" in (Path(entailment) / "matcher" / "README.md").read_text()
     done = flipkd("evaluate", "--matcher", entailment, "--test_file", directed_files["test"])
     assert done.code == 0, done.err

@@ -53,9 +53,9 @@ class Watched:
 
     def __init__(self, monkeypatch, *, stop_at: int | None = None) -> None:
         self.trained, self.scored, self.left = [], [], stop_at
-        self.fine_tuned = stage.fine_tuned
-        monkeypatch.setattr(stage, "fine_tuned", self._fine_tuned)
-        score = stage._Member.score
+        self.finetune = stage.finetune
+        monkeypatch.setattr(stage, "finetune", self._counted_finetune)
+        score = stage._FoldTeacher.score
 
         def watched(member, left, right, **settings):
             scores = score(member, left, right, **settings)
@@ -63,7 +63,7 @@ class Watched:
             self.scored.append(set(left) | set(right))
             return scores
 
-        monkeypatch.setattr(stage._Member, "score", watched)
+        monkeypatch.setattr(stage._FoldTeacher, "score", watched)
 
     def _count(self) -> None:
         if self.left is not None:
@@ -71,11 +71,11 @@ class Watched:
             if self.left < 0:
                 raise KeyboardInterrupt
 
-    def _fine_tuned(self, config, pairs, folder):
+    def _counted_finetune(self, config, pairs, folder):
         self._count()
         self.trained.append({*pairs["text1"][:], *pairs["text2"][:]})
         assert -1 not in labels_of(pairs)
-        return self.fine_tuned(config, pairs, folder)
+        return self.finetune(config, pairs, folder)
 
 
 @pytest.fixture(scope="module")
@@ -156,9 +156,7 @@ def test_stored_scores_reports_lost_scores_and_teach_recomputes_them(crossed, en
     part = next(folder.glob("folds/*/part-*"))
     part.write_bytes(part.read_bytes()[:-1])
     dataset = read_pairs(pairs)
-    with pytest.raises(
-        ArtefactError, match=r"16 out-of-fold scores where 24 were made; run the same flipkd teach again"
-    ):
+    with pytest.raises(ArtefactError, match=r"has 16 of 24 out-of-fold scores; run the same flipkd teach again"):
         StoredTeacher(folder).signal(dataset, out_of_fold=True)
     assert StoredTeacher(folder).signal(dataset).score is None, "who needs none is not kept from working"
     teach(settings(encoders, pairs, folder))
@@ -192,7 +190,7 @@ def test_teach_warns_when_folds_share_texts(encoders, pair_files, tmp_path):
 
 
 def test_teach_rejects_or_ignores_folds_without_fine_tuning(encoders, pairs, pair_files, tmp_path):
-    with pytest.raises(ConfigError, match="folds=3: given scores are not fine-tuned"):
+    with pytest.raises(ConfigError, match="folds=3: teacher_type=scores has no model to fine-tune"):
         teach(settings(encoders, pair_files["train"], tmp_path / "s", teacher_type="scores"))
     assert not (tmp_path / "s").exists()
     with pytest.raises(DataError, match="24 labelled rows are too few for 100 folds"):

@@ -148,10 +148,10 @@ def test_keep_teacher_rejects_given_scores(base_models, pair_files, tmp_path):
     more = ("--teacher", tmp_path / "t", "--set", "objectives.in_batch_kl=0")
     done = train(pair_files, base_models, tmp_path / "auto", *more)
     assert done.code == 0, done.err
-    assert done.err.count("cannot keep its teacher, which is a column of given scores") == 1
+    assert done.err.count("cannot keep its teacher, which is a column of scores") == 1
     assert read_contract(tmp_path / "auto" / "matcher").teacher is None
     done = train(pair_files, base_models, tmp_path / "true", *more, keep_teacher="true")
-    assert (done.code, "holds given scores and no model" in done.err) == (4, True), done.err
+    assert (done.code, "has given scores and no model" in done.err) == (4, True), done.err
     assert not (tmp_path / "true").exists()
     done = train(
         pair_files,

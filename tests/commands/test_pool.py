@@ -61,10 +61,10 @@ def test_unlabelled_pool_drops_training_pairs_and_duplicates(train_set, files, t
     path.write_text("text1,text2,label\n" + "\n".join(rows) + "\n")
     pool = unlabelled_pool(str(path), columns=None, train=train_set)
     assert pool.dataset.to_dict() == {"text1": ["new one", "third"], "text2": ["new other", "fourth"]}
-    assert "the labels in the column label are not used" in caplog.text
-    assert "2 of 4 pairs stand in the training pairs or in an earlier row" in caplog.text
+    assert "the labels in column label are ignored" in caplog.text
+    assert "2 of 4 pairs are training pairs or duplicates" in caplog.text
     path.write_text(f"text1,text2\n{first['text1']},{first['text2']}\n")
-    with pytest.raises(DataError, match="all 1 pairs stand in the training pairs"):
+    with pytest.raises(DataError, match="all 1 pairs are training pairs"):
         unlabelled_pool(str(path), columns=None, train=train_set)
     path.write_text("text1,text2\na,\n")
     with pytest.raises(DataError, match="unlabelled: cannot be used: 1 text is empty"):
@@ -117,7 +117,7 @@ def test_add_pool_pairs_finds_partners_for_single_texts(taught, train_set, files
     assert wider.teacher.pair_scores() == pytest.approx(scores, abs=1e-6)
     teacher.kind = "cross_encoder"
     with pytest.raises(
-        ConfigError, match="texts alone, of which a bi-encoder teacher makes pairs; this one is a cross"
+        ConfigError, match="single texts, which need a bi-encoder teacher to form pairs, but this teacher is cross"
     ):
         require_vectors_for(pool, teacher)
     require_vectors_for(read_pool(files["pairs"]), teacher)
@@ -160,9 +160,9 @@ def test_train_with_a_pool_from_end_to_end(base_models, pair_files, taught, file
     done = flipkd("train", *words, "--set", "unlabelled_ratio=1")
     assert done.code == 0, done.err
     assert last_step(tmp_path / "run") == 6  # 48 labelled and as many others, 16 a step
-    assert "the labels in the column label are not used" in done.err
+    assert "the labels in column label are ignored" in done.err
     assert "unlabelled/validation: " in done.err
-    assert "text that stands on both sides (text1 in " in done.err
+    assert "share a text (text1 in " in done.err
     moved = tmp_path / "moved.csv"
     content = Path(files["pairs"]).read_text(encoding="utf-8")
     moved.write_text(content, encoding="utf-8")
@@ -186,7 +186,7 @@ def test_train_with_single_texts_or_without_a_teacher_objective(base_models, pai
     idle = [word for weight in weights for word in ("--set", weight)]
     done = flipkd("train", *words, *idle, "--output_dir", tmp_path / "idle")
     assert done.code == 0, done.err
-    assert "unlabelled_file is not used: no objective learns from the teacher" in done.err
+    assert "unlabelled_file is ignored: no objective learns from the teacher" in done.err
     assert last_step(tmp_path / "idle") == 3
 
 
@@ -217,5 +217,5 @@ def test_require_pool_for_ratio_rejects_a_ratio_without_a_pool(base_models, pair
     words = (*given(pair_files), *student(base_models["llama"]), "--output_dir", tmp_path / "run")
     done = flipkd("train", *words, "--set", "unlabelled_ratio=0.5")
     assert done.code == 4
-    assert "unlabelled_ratio is 0.5, but there is no unlabelled_file" in done.err
+    assert "unlabelled_ratio is 0.5, but unlabelled_file is not set" in done.err
     assert not (tmp_path / "run").exists()

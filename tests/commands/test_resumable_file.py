@@ -137,10 +137,10 @@ def test_resumable_file_keeps_the_old_file_until_complete(tmp_path):
 
 def test_resumable_file_rejects_a_second_writer(tmp_path):
     path = tmp_path / "o.txt"
-    code = f"from flipkd.commands.resumable_file import growing\nwith growing({str(path)!r}, {{}}): pass"
+    code = f"from flipkd.commands.resumable_file import resumable_file\nwith resumable_file({str(path)!r}, {{}}): pass"
     with resumable_file(path, IDENTITY):
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert "another process is writing it" in done.stderr
+    assert "another process is writing this file" in done.stderr
 
 
 def test_resumable_file_rejects_a_part_finished_before_the_lock(tmp_path, monkeypatch):

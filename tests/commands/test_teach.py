@@ -118,7 +118,7 @@ def test_teach_with_given_scores_and_their_errors(tmp_path):
     (tmp_path / "y.csv").write_text("text1,text2,label\na,b,1\nc,d,0\ne,f,1\ng,h,0\n")
     done = flipkd("teach", *words[1:3], "--output_dir", tmp_path / "v", "--train_file", tmp_path / "y.csv")
     assert done.code == 3
-    assert "train: has no score column" in done.err
+    assert "train: no score column" in done.err
 
 
 def test_teach_without_fine_tuning(encoders, pair_files, tmp_path):

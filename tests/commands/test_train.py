@@ -71,7 +71,7 @@ def test_train_with_mined_pairs_needs_a_bi_encoder(base_models, pair_files, taug
     words += ("--set", "objectives.in_batch_kl=0", "--teacher", crossed)
     done = flipkd("train", *words, "--output_dir", tmp_path / "other")
     assert done.code == 4
-    assert "mined_ratio needs the vectors of a bi-encoder" in done.err
+    assert "mined_ratio needs the embeddings of a bi-encoder" in done.err
 
 
 def test_train_mines_nothing_without_a_teacher_objective(base_models, pair_files, taught, tmp_path):

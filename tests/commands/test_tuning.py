@@ -52,7 +52,7 @@ def test_teach_with_members_makes_an_ensemble(config, tmp_path, pair_files):
 
 def test_teach_with_members_resumes_after_a_stop(config, tmp_path, monkeypatch):
     made, config, stops = [], config(members=3), [True]
-    one = tuning._fine_tuned
+    one = tuning._finetune_member
 
     def watched(config, pairs, folder, **settings):
         if not folder.exists():
@@ -63,7 +63,7 @@ def test_teach_with_members_resumes_after_a_stop(config, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return one(config, pairs, folder, **settings)
 
-    monkeypatch.setattr(tuning, "_fine_tuned", watched)
+    monkeypatch.setattr(tuning, "_finetune_member", watched)
     with pytest.raises(KeyboardInterrupt):
         teach(config)
     assert not (tmp_path / "t" / "teacher.json").exists()
@@ -87,7 +87,7 @@ def test_fine_tune_auto_keeps_the_better_model(config, encoders, tmp_path, pair_
     base = load_teacher(encoders / "bi", max_length=128)
     assert (summary["fingerprint"] == base.fingerprint) is wrong
     assert summary["fine_tuned"] is not wrong
-    assert f"the teacher is kept {'as it comes' if wrong else 'fine-tuned'}" in caplog.text
+    assert f"the {'pretrained' if wrong else 'fine-tuned'} model is kept" in caplog.text
     teacher = StoredTeacher(tmp_path / "t")
     assert teacher.vectors(TEXTS).shape == (2, 16 if wrong else 16 * members)  # asks the model
     assert teacher.model().fingerprint == summary["fingerprint"]
@@ -95,9 +95,11 @@ def test_fine_tune_auto_keeps_the_better_model(config, encoders, tmp_path, pair_
 
 
 def test_require_consistent_rejects_conflicting_settings(config):
-    with pytest.raises(ConfigError, match="fine_tune=auto keeps what is better on validation pairs: give"):
+    with pytest.raises(
+        ConfigError, match="fine_tune=auto compares models on validation pairs, but validation_file is not set"
+    ):
         teach(config(fine_tune="auto", validation_file=None))
-    with pytest.raises(ConfigError, match="members=2: given scores are not fine-tuned"):
+    with pytest.raises(ConfigError, match="members=2: teacher_type=scores has no model to fine-tune"):
         teach(config(members=2, teacher_type="scores"))
 
 
@@ -115,6 +117,6 @@ def test_teach_does_not_warn_of_a_small_difference(after, told, caplog, monkeypa
 
 
 def test_standard_error_shrinks_with_the_root_of_the_matches():
-    few, many = (tuning.chance(0.8, np.ones(count)) for count in (25, 2500))
+    few, many = (tuning.standard_error(0.8, np.ones(count)) for count in (25, 2500))
     assert few == pytest.approx(0.08)
     assert few / many == pytest.approx(10)

@@ -11,7 +11,7 @@ from flipkd.comparison.entries import Entry
 from flipkd.comparison.run import Run
 from flipkd.comparison.scores import Split, result_path, save_scores, scores_path
 from flipkd.comparison.student_scores import combined
-from flipkd.comparison.systems import SYSTEMS, system_called
+from flipkd.comparison.systems import SYSTEMS, system_named
 from flipkd.config import CompareConfig
 from flipkd.data import read_pairs
 from flipkd.errors import ArtefactError
@@ -29,7 +29,7 @@ def run(pair_files, tmp_path) -> Run:
     for name in KINDS:
         save(config, name, sets, seed=len(name))
     parts = tuple(Entry(name, SYSTEMS[name]) for name in KINDS)
-    return Run(config, sets, Entry("flipped+plain", system_called("flipped+plain"), parts=parts), 3)
+    return Run(config, sets, Entry("flipped+plain", system_named("flipped+plain"), parts=parts), 3)
 
 
 def save(config, name, sets, *, seed):

@@ -109,7 +109,7 @@ def test_compare_recomputes_a_blend_when_its_parts_change(words, tmp_path):
     asked = [*words, "--set", "systems=[tfidf+untrained, untrained]"]
     done = flipkd(*asked)
     assert done.code == 0, done.err
-    assert "computed as well, as parts of a blend: tfidf" in done.err
+    assert "also computed, as parts of a blend: tfidf" in done.err
     rows = [[cell.strip() for cell in line.split("|")[2:4]] for line in done.out.splitlines()[2:] if "|" in line]
     assert rows == [["untrained", "answer"], ["tfidf", "cosine"], ["tfidf+untrained", "combined"]]
     results = tmp_path / "c" / "results"
@@ -255,7 +255,7 @@ def test_compare_recomputes_a_result_without_scores(words, tmp_path):
     scores.write_bytes(before[:40])
     done = flipkd(*one)
     assert done.code == 4
-    assert "delete it, and it is computed anew" in done.err
+    assert "delete the file and run the same command" in done.err
 
 
 def test_compare_recomputes_metrics_from_stored_scores(words, tmp_path):
@@ -283,7 +283,7 @@ def test_compare_rejects_bad_settings(words, pair_files, tmp_path):
     assert done.code == 3
     assert "rows have no label, the first is row 25; a comparison" in done.err
     done = flipkd(*words, "--set", "variants={tfidf: []}")
-    assert "variants.tfidf: tfidf is a system already" in done.err
+    assert "variants.tfidf: tfidf is the name of a system" in done.err
     done = flipkd(*words, "--set", 'variants={mine: ["system=plane"]}', "--set", "systems=[mine]")
     assert "variants.mine: no system is called 'plane'; did you mean 'plain'?" in done.err
     done = flipkd(*words, "--set", 'variants={mine: ["lora_r"]}', "--set", "systems=[mine]")
@@ -319,7 +319,7 @@ def test_compare_writes_the_summary_after_every_run(words, tmp_path, monkeypatch
 
 
 def one_after_the_other(work, numbers, *, processes):
-    """As `in_processes`, which test_processes.py tests, without the seconds of imports that each process costs."""
+    """As `run_in_processes`, which test_processes.py tests, without the seconds of imports that each process costs."""
     work = pickle.loads(pickle.dumps(work))
     levels = {name: logging.getLogger(name).level for name in ("flipkd.commands.pairs", "sentence_transformers")}
     for number in numbers:
@@ -332,7 +332,7 @@ def one_after_the_other(work, numbers, *, processes):
 
 
 def test_compare_in_processes_names_failed_runs_and_keeps_the_others(words, tmp_path, monkeypatch):
-    monkeypatch.setattr("flipkd.comparison.compare.in_processes", one_after_the_other)
+    monkeypatch.setattr("flipkd.comparison.compare.run_in_processes", one_after_the_other)
     broken = ["--set", "variants.broken=[system=untrained, 'lora_target_modules=[nonsense]']"]
     assert flipkd(*words, "--set", "systems=[always_match]").code == 0
     systems = "systems=[broken+tfidf, broken, tfidf, tfidf+always_match]"

@@ -129,22 +129,25 @@ def test_entries_rejects_bad_names_and_settings():
         listed(systems=["flip"])
     with pytest.raises(ConfigError, match="no system is called ''"):
         listed(systems=["plain+"])
-    with pytest.raises(ConfigError, match=r"plain\+plain names one part twice"):
+    with pytest.raises(ConfigError, match=r"duplicate part in the blend plain\+plain"):
         listed(systems=["plain+plain"])
-    with pytest.raises(ConfigError, match=r"variants: 'a\+b' is part of files' names"):
+    with pytest.raises(ConfigError, match=r"variants: 'a\+b' is not usable in file names"):
         listed(variants={"a+b": []})
-    with pytest.raises(ConfigError, match=r"variants\.plain: plain is a system already"):
+    with pytest.raises(ConfigError, match=r"variants\.plain: plain is the name of a system"):
         listed(variants={"plain": []})
-    with pytest.raises(ConfigError, match="variants: 'lr/1e-4' is part of files' names"):
+    with pytest.raises(ConfigError, match="variants: 'lr/1e-4' is not usable in file names"):
         listed(variants={"lr/1e-4": []})
     for words, said in (
-        (["system=plain", "teach.max_length=32"], "the system plain has no use for teach.max_length"),
-        (["system=tfidf", "train_file=few.csv"], "the system tfidf has no use for train_file"),
+        (["system=plain", "teach.max_length=32"], "teach.max_length has no effect on the system plain"),
+        (["system=tfidf", "train_file=few.csv"], "train_file has no effect on the system tfidf"),
         (
             ["system=plain", "objectives.answer_cross_entropy=0.1"],
-            "objectives is .* in the system plain, which sets it",
+            "objectives is fixed to .* in the system plain",
         ),
-        (["system=teacher_finetuned", "teach.fine_tune=false"], "fine_tune is True in the system teacher_finetuned"),
+        (
+            ["system=teacher_finetuned", "teach.fine_tune=false"],
+            "fine_tune is fixed to True in the system teacher_finetuned",
+        ),
     ):
         with pytest.raises(ConfigError, match=r"variants\.mine: " + said):
             listed(systems=["mine"], variants={"mine": words})

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from flipkd.comparison.entries import Entry
-from flipkd.comparison.systems import SYSTEMS, system_called
+from flipkd.comparison.systems import SYSTEMS, system_named
 from flipkd.errors import ConfigError
 
 
@@ -112,7 +112,7 @@ def test_identity_has_the_hash_of_a_local_model(run, tmp_path):
 def test_identity_warns_of_leaks_of_own_files(run, pair_files, caplog):
     own = replace(run, entry=Entry("mine", SYSTEMS["plain"], {}, {"train_file": pair_files["test"]}))
     own.identity()
-    assert "mine: train_file/test: 24 rows hold a text that stands on both sides" in caplog.text
+    assert "mine: train_file/test: 24 rows share a text" in caplog.text
 
 
 def test_identity_has_symmetric_for_students_only(run):
@@ -127,7 +127,7 @@ def test_identity_of_a_blend_has_the_identities_of_its_parts(run, tmp_path):
     model.mkdir()
     part = Entry("mine", SYSTEMS["flipped"], {"teacher_name_or_path": str(model)}, {})
     blend = replace(
-        run, entry=Entry("mine+tfidf", system_called("mine+tfidf"), parts=(part, Entry("tfidf", SYSTEMS["tfidf"])))
+        run, entry=Entry("mine+tfidf", system_named("mine+tfidf"), parts=(part, Entry("tfidf", SYSTEMS["tfidf"])))
     )
     before = blend.identity()
     assert [found["system"] for found in before["parts"]] == ["flipped", "tfidf"]
@@ -138,5 +138,5 @@ def test_identity_of_a_blend_has_the_identities_of_its_parts(run, tmp_path):
 def test_identity_rejects_a_ratio_without_a_pool(run):
     for system in ("flipped", "plain"):
         unit = replace(run, entry=Entry("mine", SYSTEMS[system], {}, {"unlabelled_ratio": 0.5}))
-        with pytest.raises(ConfigError, match="there is no unlabelled_file"):
+        with pytest.raises(ConfigError, match="unlabelled_file is not set"):
             unit.identity()

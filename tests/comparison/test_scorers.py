@@ -8,10 +8,10 @@ import pytest
 
 from flipkd.commands.pairs import labels_of
 from flipkd.comparison.entries import Entry
-from flipkd.comparison.results import figures
+from flipkd.comparison.results import metrics_of
 from flipkd.comparison.scorers import always_match, teacher, tfidf
 from flipkd.comparison.scores import Split
-from flipkd.comparison.systems import SYSTEMS, system_called
+from flipkd.comparison.systems import SYSTEMS, system_named
 from flipkd.data import read_pairs
 from flipkd.errors import DataError
 from flipkd.tables import pick
@@ -19,7 +19,7 @@ from flipkd.tables import pick
 
 def test_system_functions_can_be_imported():
     assert all(callable(pick({}, system.run, what="system")) for system in SYSTEMS.values())
-    assert callable(pick({}, system_called("plain+flipped").run, what="system"))
+    assert callable(pick({}, system_named("plain+flipped").run, what="system"))
 
 
 def test_teacher_returns_the_given_scores(run, tmp_path):
@@ -29,7 +29,7 @@ def test_teacher_returns_the_given_scores(run, tmp_path):
     run = replace(run, entry=Entry("t", SYSTEMS["teacher_finetuned"], {"teacher_type": "scores"}, {}))
     split = teacher(replace(run, sets=dict.fromkeys(("train", "validation", "test"), scored)))["score"]
     assert split.test.tolist() == pytest.approx([0.9, 0.2])
-    with pytest.raises(DataError, match="validation: has no score column"):
+    with pytest.raises(DataError, match="validation: no score column"):
         teacher(replace(run, sets=dict.fromkeys(("validation", "test"), scored.remove_columns("score"))))
 
 
@@ -46,7 +46,7 @@ def test_tfidf_is_a_cosine_fitted_on_training_texts(run):
 
 def test_always_match_scores_every_pair_alike(run):
     label = labels_of(run.sets["test"])
-    found = figures(always_match(run), run.sets, chosen=None)["metrics"]["test"]
+    found = metrics_of(always_match(run), run.sets, chosen=None)["metrics"]["test"]
     share = label.mean()
     assert (found["recall"], found["precision"], found["roc_auc"]) == (1, share, 0.5)
     assert found["average_precision"] == pytest.approx(share)
@@ -58,5 +58,5 @@ def test_metrics_of_chooses_a_symmetric_score_only_by_name(run):
     labels = {name: labels_of(run.sets[name]).astype(float) for name in ("validation", "test")}
     right, wrong = (Split(sign * labels["validation"], sign * labels["test"]) for sign in (1, -1))
     scores = {"answer": wrong, "answer_symmetric": right}
-    assert figures(scores, run.sets, chosen=None)["score"] == "answer"
-    assert figures(scores, run.sets, chosen="answer_symmetric")["score"] == "answer_symmetric"
+    assert metrics_of(scores, run.sets, chosen=None)["score"] == "answer"
+    assert metrics_of(scores, run.sets, chosen="answer_symmetric")["score"] == "answer_symmetric"

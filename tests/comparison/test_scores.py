@@ -41,7 +41,7 @@ def test_read_scores_rejects_a_truncated_file(tmp_path, length):
     path = tmp_path / "a.safetensors"
     save_scores(path, {"answer": Split(np.arange(3.0), np.arange(2.0))})
     path.write_bytes(path.read_bytes()[:length])
-    with pytest.raises(ArtefactError, match="delete it, and it is computed anew"):
+    with pytest.raises(ArtefactError, match="delete the file and run the same command"):
         read_scores(path)
 
 

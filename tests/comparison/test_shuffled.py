@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from flipkd.commands.teach import StoredTeacher, teach
-from flipkd.comparison.shuffled import of_others, shuffled
+from flipkd.comparison.shuffled import derange, shuffled
 from flipkd.config import TeachConfig
 from flipkd.data import read_pairs
 
@@ -62,6 +62,6 @@ def test_shuffled_gives_each_pair_another_score(tmp_path):
 def test_derange_moves_every_value(n):
     values = np.arange(n, dtype=np.float32)
     for seed in range(5):
-        found = of_others(values, seed=seed)
+        found = derange(values, seed=seed)
         assert sorted(found) == sorted(values)
         assert (found != values).all()

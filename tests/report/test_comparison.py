@@ -167,7 +167,7 @@ def test_comparison_rejects_inconsistent_runs(make_comparison):
         paired_differences(comparison, against="plane")
     with pytest.raises(DataError, match="at least one run"):
         dataclasses.replace(comparison, runs=[])
-    with pytest.raises(DataError, match="run 'plain', seed 0: given twice"):
+    with pytest.raises(DataError, match="run 'plain', seed 0: duplicate"):
         dataclasses.replace(comparison, runs=[*comparison.runs, *comparison.runs])
     with pytest.raises(DataError, match="59 and 60 texts for 60 test labels"):
         dataclasses.replace(comparison, text1=comparison.text1[1:])

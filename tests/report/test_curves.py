@@ -16,7 +16,7 @@ def test_precision_recall_curve_and_operating_point(make_comparison):
     comparison = make_comparison(["plain", "flipped"], n=600)
     run = comparison.runs[0]
     curve, (point,) = curves.precision_recall(comparison, [run])
-    assert 2 < len(curve) <= curves.LARGEST_CURVE
+    assert 2 < len(curve) <= curves.MAX_POINTS
     recalls = [row["recall"] for row in curve]
     assert recalls == sorted(recalls)
     assert (recalls[-1], {row["name"] for row in curve}) == (1, {"plain"})
@@ -28,7 +28,7 @@ def test_precision_recall_curve_and_operating_point(make_comparison):
 def test_reliability_counts_every_pair_outside_small_bins_once(make_comparison, monkeypatch):
     comparison = make_comparison(["plain"], seeds=(0,), n=300)
     run = comparison.runs[0]
-    monkeypatch.setattr(curves, "LEAST_BIN", 1)
+    monkeypatch.setattr(curves, "MIN_BIN_PAIRS", 1)
     rows = curves.reliability(comparison, [run])
     assert sum(row["pairs"] for row in rows) == 300
     matches = sum(row["pairs"] * row["observed"] for row in rows)
@@ -37,7 +37,7 @@ def test_reliability_counts_every_pair_outside_small_bins_once(make_comparison, 
     inside = (probability >= 0.2) & (probability < 0.3)
     (row,) = [row for row in rows if 0.2 <= row["predicted"] < 0.3]
     assert row["predicted"] == pytest.approx(probability[inside].mean(), abs=1e-4)
-    monkeypatch.setattr(curves, "LEAST_BIN", 25)
+    monkeypatch.setattr(curves, "MIN_BIN_PAIRS", 25)
     assert 0 < len(curves.reliability(comparison, [run])) < len(rows)
 
 
@@ -64,7 +64,7 @@ def test_agreement_is_a_sample_with_the_correlation_of_all(make_comparison):
     comparison = make_comparison(["teacher_finetuned", "flipped"], seeds=(0,), n=1200)
     teacher, student = comparison.runs
     rows, rho = curves.agreement(comparison, student, teacher)
-    assert len(rows) == curves.LARGEST_SCATTER
+    assert len(rows) == curves.MAX_SCATTER
     assert rho == pytest.approx(spearmanr(teacher.test["score"], student.test["cosine"]).statistic)
     known = {
         (float(f"{x:.5g}"), float(f"{y:.5g}"))

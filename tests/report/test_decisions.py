@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from flipkd.report.decisions import LARGEST_STEPS, always_match_f1, decision_rows, explorer
+from flipkd.report.decisions import MAX_STEPS, always_match_f1, decision_rows, explorer
 
 
 @pytest.fixture
@@ -53,5 +53,5 @@ def test_explorer_has_the_review_threshold_and_bounded_steps(make_comparison):
     by_score = {"score": {**run.result["by_score"]["score"], "validation": {"threshold": 0.5, "review_threshold": -9}}}
     run = dataclasses.replace(run, result={**run.result, "by_score": by_score})
     (system,) = explorer(comparison, [run])["systems"]
-    assert len(system["cuts"]) <= LARGEST_STEPS + 3
+    assert len(system["cuts"]) <= MAX_STEPS + 3
     assert (system["review"], system["cuts"][0], system["cuts"][system["own"]]) == (0, -9, 0.5)

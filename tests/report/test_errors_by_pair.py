@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from flipkd.report.errors_by_pair import LARGEST_EXAMPLES, by_length, mistakes, who_is_right
+from flipkd.report.errors_by_pair import MAX_EXAMPLES, by_length, mistakes, who_is_right
 
 
 def decided(comparison, *decisions):
@@ -50,7 +50,7 @@ def test_mistakes_are_sorted_by_confidence(make_comparison):
     comparison = make_comparison(["untrained", "flipped", "plain"], seeds=(0,), n=1000)
     found, count = mistakes(comparison, comparison.runs)
     surest = [max(abs(o["probability"] - row["label"]) for o in row["opinions"] if not o["right"]) for row in found]
-    assert count > len(found) == LARGEST_EXAMPLES
+    assert count > len(found) == MAX_EXAMPLES
     assert surest == sorted(surest, reverse=True)
 
 

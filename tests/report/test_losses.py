@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flipkd.report.losses import LARGEST_CURVE, read_losses
+from flipkd.report.losses import MAX_POINTS, read_losses
 
 
 def test_read_losses_by_objective_and_step(tmp_path):
@@ -22,4 +22,4 @@ def test_read_losses_without_a_file(tmp_path):
 def test_read_losses_thins_out_many_steps(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_text("".join(f'{{"step": {step}, "a": 1}}\n' for step in range(1, 1001)))
-    assert 100 < len(read_losses(path, ["a"])) <= LARGEST_CURVE
+    assert 100 < len(read_losses(path, ["a"])) <= MAX_POINTS

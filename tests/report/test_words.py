@@ -39,7 +39,7 @@ def test_verdict_uses_the_corrected_p_value():
 
 def test_ranking_sentence():
     assert words.ranking(difference(0.027, 0.012, low=0.013, high=0.042)) == (
-        "In the order of all pairs, where no threshold is asked, the difference in AP is +2.7 points "
+        "In the order of all pairs, which needs no threshold, the difference in AP is +2.7 points "
         "(95 % interval +1.3 to +4.2; p = 0.012), more than chance explains."
     )
     assert words.ranking(difference(0.001, 0.6)).endswith("p = 0.60).")
@@ -93,7 +93,7 @@ def test_verdict_of_no_difference():
     ],
 )
 def test_escape_invisible_shows_hidden_characters(text, shown):
-    assert words.visible(text) == shown
+    assert words.escape_invisible(text) == shown
 
 
 def test_shortened_cuts_long_texts():

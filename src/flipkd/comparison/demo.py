@@ -1,4 +1,4 @@
-"""demo: the main job on the project's own bank questions, with models that packages ship, offline."""
+"""Demo: a comparison on the built-in pairs of bank questions, offline, with models from installed packages."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from flipkd.demo.bank import bank_pairs
 from flipkd.files import write_text
 
 SIZES = {"train": 800, "validation": 300, "test": 500}
-EPOCHS = 1  # half of the default: someone is waiting
+EPOCHS = 1  # half of the default, so that the demo is short
 
 
 def demo(output_dir: str = "demo", *, seed: int = 0) -> tuple[list[dict[str, Any]], Path]:
-    """Results of the systems that `compare` takes by default, on the same test pairs, and the matcher folder."""
+    """Run the default systems of `compare` on the demo pairs; return the results and the matcher folder."""
     folder = Path(output_dir)
     files = {}
     for name, rows in bank_pairs(**SIZES, seed=seed).items():

@@ -1,4 +1,4 @@
-"""The peak memory of the process that computes a run."""
+"""Peak memory of the process that computes a run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ logger = logging.getLogger(__name__)
 
 
 def reset_peak_memory() -> None:
-    """Start counting anew. Linux forgets the peak on request; elsewhere the peak of the whole process is reported."""
+    """Reset the peak. Only Linux can reset it; other systems report the peak of the whole process."""
     gc.collect()
     if sys.platform == "linux":
         try:

@@ -1,4 +1,4 @@
-"""The systems that can be compared: one record each, and blends of their scores."""
+"""Systems of a comparison: one record each, and blends of their scores."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Any
 from flipkd.evaluate.combine import PLUS
 from flipkd.report.system import System
 
-LABELS: Mapping[str, Any] = {"score": "auto", "keep_teacher": "auto"}  # labels alone, but for the kept teacher
+LABELS: Mapping[str, Any] = {"score": "auto", "keep_teacher": "auto"}  # labels only, except for the kept teacher
 PAPER: Mapping[str, Any] = {
     "objectives": {"answer_cross_entropy": 1.0, "margin_hinge": 1.0, "in_batch_kl": 1.0},
     "mined_ratio": 0.0,
     "lora_r": 256,
-    "lora_alpha": 512,  # the scale lora_alpha / lora_r of our default
+    "lora_alpha": 512,  # the default scale lora_alpha / lora_r
     "lora_target_modules": "all-linear",
     "lora_layers": None,
     "readout_r": 256,
     "keep_teacher": False,
 }
 
-_ALL = (
+_SYSTEMS = (
     System(
         name="always_match",
         run="flipkd.comparison.scorers:always_match",
@@ -117,7 +117,7 @@ _ALL = (
         name="shuffled_teacher",
         run="flipkd.comparison.scorers:shuffled_teacher",
         kind="distilled",
-        settings={"keep_teacher": False},  # the values that it learns from are not those of the model
+        settings={"keep_teacher": False},  # its training targets are not the outputs of the kept model
         label="The flipped student, but each text has another text’s values: what it gains, no teacher gave.",
         colour="#b3b300",
     ),
@@ -129,7 +129,7 @@ _ALL = (
         colour="#009e73",
     ),
 )
-SYSTEMS: Mapping[str, System] = {system.name: system for system in _ALL}
+SYSTEMS: Mapping[str, System] = {system.name: system for system in _SYSTEMS}
 BLENDS: Mapping[str, Mapping[str, Any]] = {
     "plain+teacher_finetuned": {
         "colour": "#f0a3c0",
@@ -139,8 +139,8 @@ BLENDS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def system_called(name: str) -> System:
-    """The record of a system, or of a blend: names with a plus between them. Raises KeyError for any other name."""
+def system_named(name: str) -> System:
+    """Return the record of a system, or of a blend (names joined by a plus). Raises KeyError for an unknown name."""
     if PLUS not in name:
         return SYSTEMS[name]
     return System(
