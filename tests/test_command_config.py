@@ -1,4 +1,4 @@
-"""Settings of the commands around a matcher: described, with defaults that pass their own checks."""
+"""Settings of the matcher commands: descriptions and valid defaults."""
 
 from __future__ import annotations
 

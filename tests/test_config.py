@@ -1,4 +1,4 @@
-"""The settings of the stages: each says what it is, and a comparison's start from those of its stages."""
+"""Settings of the commands that train: descriptions, defaults, nested settings of a comparison."""
 
 from __future__ import annotations
 
@@ -14,14 +14,17 @@ FILES = {"train_file": "train.csv", "validation_file": "validation.csv"}
 
 
 def test_compare_config_starts_from_the_defaults_of_train_and_teach():
-    words = [
+    arguments = [
         "train.objectives.margin_hinge=0.5",
         "train.objectives.in_batch_kl.temperature=0.1",
         "teach.max_length=64",
     ]
-    config = CompareConfig.build(None, words, FILES | {"test_file": "c.csv"})
+    config = CompareConfig.build(None, arguments, FILES | {"test_file": "c.csv"})
     train = TrainConfig.check({**FILES, **config.train})
-    assert train.objectives == TrainConfig.build(None, ["objectives.margin_hinge=0.5", words[1][6:]], FILES).objectives
+    assert (
+        train.objectives
+        == TrainConfig.build(None, ["objectives.margin_hinge=0.5", arguments[1][6:]], FILES).objectives
+    )
     assert train.objectives["answer_cross_entropy"] == 1
     assert config.teach == {"max_length": 64}
     assert CompareConfig.check(FILES | {"test_file": "c.csv"}).train == {}

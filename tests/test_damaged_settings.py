@@ -1,4 +1,4 @@
-"""A model whose JSON files are wrong in any way ends in an error of ours: seeded changes of each file, one key at a time."""
+"""A model with damaged JSON files raises an error of flipkd: seeded changes of each file, one key at a time."""
 
 from __future__ import annotations
 

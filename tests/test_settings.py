@@ -1,4 +1,4 @@
-"""How settings are read: what wins over what, what YAML becomes, and what an error says."""
+"""Parsing of settings: precedence, YAML values, error messages."""
 
 from __future__ import annotations
 
@@ -52,9 +52,9 @@ def test_build_ignores_options_that_were_not_given(yaml_file):
 def test_build_raises_config_error_for_the_file_and_usage_error_for_options(yaml_file):
     path = yaml_file("seed: x\n")
     assert refusal(config=path).startswith("seed is 'x'")
-    for words, options in ((["seed=y"], {}), ([], {"seed": "y"})):
+    for arguments, options in ((["seed=y"], {}), ([], {"seed": "y"})):
         with pytest.raises(UsageError, match=r"^seed is 'y'"):
-            TrainConfig.build(path, words, FILES | options)
+            TrainConfig.build(path, arguments, FILES | options)
 
 
 def test_build_uses_the_last_assignment():

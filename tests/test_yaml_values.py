@@ -1,4 +1,4 @@
-"""YAML as settings read it: what is refused, what is a number, and that nothing takes long."""
+"""YAML values: rejected files, numbers, bounded time."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ def test_read_yaml_rejects_a_file_that_is_not_a_mapping(yaml_file, text):
 )
 def test_read_yaml_rejects_invalid_yaml(yaml_file, text):
     path = yaml_file(text)
-    told = refusal(config=path)
-    assert told.startswith(f"{path}: not readable as YAML (")
-    assert "\n" not in told
+    message = refusal(config=path)
+    assert message.startswith(f"{path}: not readable as YAML (")
+    assert "\n" not in message
 
 
 def test_read_yaml_names_a_missing_file(tmp_path):
@@ -111,8 +111,11 @@ def test_read_yaml_accepts_aliases_and_merged_keys(yaml_file):
 )
 def test_read_value_treats_an_endless_number_as_text(yaml_file, value):
     start = time.process_time()
-    for config, words in ((yaml_file(f"model_name_or_path: {value}\n"), ()), (None, (f"model_name_or_path={value}",))):
-        assert TrainConfig.build(config, words, FILES).model_name_or_path == value
+    for config, arguments in (
+        (yaml_file(f"model_name_or_path: {value}\n"), ()),
+        (None, (f"model_name_or_path={value}",)),
+    ):
+        assert TrainConfig.build(config, arguments, FILES).model_name_or_path == value
     assert time.process_time() - start < 5
 
 

@@ -1,4 +1,4 @@
-"""The command line as a whole: what is said when something is wrong, what is imported, what goes where."""
+"""Command line: errors, exit codes, imports, and the use of stdout and stderr."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FILES = ["--train_file", "a.csv", "--validation_file", "b.csv", "--test_file", "
 
 
 @pytest.mark.parametrize(
-    "words, code, said",
+    "words, code, expected",
     [
         (["nope"], 2, "No such command 'nope'"),
         (["match", "--qqq"], 2, "No such option: --qqq (see: flipkd match --help)"),
@@ -50,11 +50,11 @@ FILES = ["--train_file", "a.csv", "--validation_file", "b.csv", "--test_file", "
         (["train", "--config", "nowhere.yaml", "--set", "epochs"], 4, "nowhere.yaml: no such file"),
     ],
 )
-def test_main_reports_errors_as_one_sentence_and_an_exit_code(words, code, said, tmp_path, monkeypatch):
+def test_main_reports_errors_as_one_sentence_and_an_exit_code(words, code, expected, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     done = flipkd(*words)
     assert done.code == code
-    assert said in done.err
+    assert expected in done.err
     assert done.err.startswith("flipkd: ")
     assert done.err.count("\n") == 1
     assert done.out == ""
@@ -110,8 +110,8 @@ def test_main_writes_results_to_stdout_and_messages_to_stderr(trained, encoders,
     code = "import json, sys; from flipkd.cli import main\nfor words in json.loads(sys.argv[1]): sys.argv[1:] = words; main()"
     done = child(code, json.dumps([list(map(str, words)) for words in (teach, match)]))
     assert done.returncode == 0, done.stderr
-    told, rows = done.stdout.split(f"teacher: {tmp_path / 't'}\n")
-    assert told.startswith("| metric")
+    message, rows = done.stdout.split(f"teacher: {tmp_path / 't'}\n")
+    assert message.startswith("| metric")
     assert len(rows.splitlines()) == 24
     # What fine-tuning does to so small a model differs between processors; if it hurts, that matters too.
     may_be_told = ("train", "validation", "fine-tuning made the teacher worse on the validation pairs", "loading ")

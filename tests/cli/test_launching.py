@@ -1,4 +1,4 @@
-"""--num_processes: when a launcher starts, what it starts, and how its end becomes an exit code."""
+"""--num_processes: start of the launcher, its configuration, and exit codes."""
 
 import contextlib
 import os
@@ -31,8 +31,8 @@ def launcher(monkeypatch):
     seen = SimpleNamespace(config=None, command=None, end=None)
 
     def elastic_launch(config, entry):
-        def start(*words):
-            seen.config, seen.command = config, (entry, *words)
+        def start(*arguments):
+            seen.config, seen.command = config, (entry, *arguments)
             if seen.end is not None:
                 raise seen.end
 
@@ -104,8 +104,8 @@ def test_use_loopback_sets_the_gloo_interface(launcher, monkeypatch, tmp_path):
         assert listening() - before <= {"0100007F"}
     finally:
         torch.distributed.destroy_process_group()
-    told = " ".join((Path(__file__).parents[2] / "SECURITY.md").read_text(encoding="utf-8").split())
-    assert "the two ports of torch's rendezvous listen on every address" in told
+    message = " ".join((Path(__file__).parents[2] / "SECURITY.md").read_text(encoding="utf-8").split())
+    assert "the two ports of torch's rendezvous listen on every address" in message
 
 
 def test_launch_processes_keeps_a_given_number_of_threads(launcher, monkeypatch):

@@ -1,4 +1,4 @@
-"""The commands over a finished matcher: folders of another kind, another base model, starts that are refused."""
+"""Command line of the matcher commands: wrong folders, a moved base model, rejected starts of the server."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def rows_of(text: str) -> list[dict]:
 def test_matching_commands_reject_folders_that_are_not_models(pair_files, base_models, taught, trained, tmp_path):
     (tmp_path / "empty").mkdir()
     train = ("train", *given(pair_files), "--output_dir")
-    for words, said in (
+    for arguments, expected in (
         ([*train, tmp_path / "1", *student(tmp_path / "empty", **PLAIN)], "no config.json"),
         (
             [*train, tmp_path / "2", *student(base_models["llama"]), "--teacher", tmp_path / "empty"],
@@ -43,9 +43,9 @@ def test_matching_commands_reject_folders_that_are_not_models(pair_files, base_m
         (["match", "--matcher", trained, pair_files["test"], "--base_model", tmp_path / "empty"], "no config.json"),
         (["check", pair_files["test"], "--tokenizer", tmp_path / "empty"], "no tokenizer"),
     ):
-        done = flipkd(*words, *(["--output_dir", tmp_path / "t"] if words[0] == "teach" else []))
-        assert (done.code, done.out) == (4, ""), (words, done)
-        assert said in done.err, words
+        done = flipkd(*arguments, *(["--output_dir", tmp_path / "t"] if arguments[0] == "teach" else []))
+        assert (done.code, done.out) == (4, ""), (arguments, done)
+        assert expected in done.err, arguments
         assert "Traceback" not in done.err
 
 
@@ -78,10 +78,10 @@ def faq(tmp_path):
 
 
 def test_index_explains_why_a_folder_is_not_an_encoder(faq, trained, taught, tmp_path):
-    for encoder, word in ((trained, "reading=separate"), (tmp_path, "no folder of flipkd teach or flipkd train")):
+    for encoder, argument in ((trained, "reading=separate"), (tmp_path, "no folder of flipkd teach or flipkd train")):
         refused = flipkd("index", faq, "--encoder", encoder, "--output_dir", tmp_path / "x")
         assert refused.code == 4
-        assert word in refused.err
+        assert argument in refused.err
         assert not (tmp_path / "x").exists()
     (tmp_path / "there").mkdir()
     again = flipkd("index", faq, "--encoder", taught, "--output_dir", tmp_path / "there")
@@ -94,12 +94,12 @@ def test_index_prints_one_line_and_search_requires_an_index(faq, taught, trained
     done = flipkd("index", faq, "--encoder", taught, "--output_dir", tmp_path / "index", "--keep", "id")
     assert done.code == 0, done.err
     assert done.out.startswith(f"{tmp_path / 'index'}: 2 texts, vectors of width ")
-    words = ("search", "my pin", "--matcher", trained)
-    assert flipkd(*words).code == 2
-    assert flipkd(*words, "--index", tmp_path / "index", "--top_k", 0).code == 2
+    arguments = ("search", "my pin", "--matcher", trained)
+    assert flipkd(*arguments).code == 2
+    assert flipkd(*arguments, "--index", tmp_path / "index", "--top_k", 0).code == 2
     empty = flipkd("search", " ", "--matcher", trained, "--index", tmp_path / "index")
     assert (empty.code, "the query is empty" in empty.err) == (3, True)
-    none = flipkd(*words, "--index", tmp_path)
+    none = flipkd(*arguments, "--index", tmp_path)
     assert (none.code, "make an index with flipkd index" in none.err) == (4, True)
 
 
@@ -111,14 +111,14 @@ def test_serve_rejects_bad_options_before_loading(trained, tmp_path):
     assert "--api_key_file" in open_to_all.err
     nowhere = flipkd("serve", "--matcher", tmp_path / "nowhere")
     assert (nowhere.code, "no such folder" in nowhere.err) == (4, True)
-    for content, word in (("short", "at least 16"), ("two words " * 4, "holds no key"), (None, "cannot be read")):
+    for content, argument in (("short", "at least 16"), ("two words " * 4, "holds no key"), (None, "cannot be read")):
         key = tmp_path / "key"
         key.unlink(missing_ok=True)
         if content is not None:
             key.write_text(content)
         refused = flipkd(*start, "--api_key_file", key)
         assert refused.code == 4
-        assert word in refused.err
+        assert argument in refused.err
     elsewhere = flipkd(*start, "--host", "no.such.host.invalid", "--insecure")
     assert elsewhere.code == 2
     assert "host no.such.host.invalid is no address of this machine" in elsewhere.err

@@ -1,4 +1,4 @@
-"""Options from settings: every field is one, and what is given for it becomes the field's value."""
+"""Options from settings models: one per field, and the parsing of their texts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ VERBS = typer.main.get_command(cli.app).commands
 FILES = ("--train_file", "a.csv", "--validation_file", "b.csv")
 
 
-def built(model, *words):
+def built(model, *arguments):
     """The settings that a command line of these words gives."""
     seen = []
 
@@ -34,13 +34,13 @@ def built(model, *words):
     app = typer.Typer()
     app.command(cls=SettingsCommand)(command(run))
     made = typer.main.get_command(app)
-    with made.make_context("run", [str(word) for word in words]) as context:
+    with made.make_context("run", [str(argument) for argument in arguments]) as context:
         made.invoke(context)
     return seen[0]
 
 
-def train(*words):
-    return built(TrainConfig, *FILES, *words)
+def train(*arguments):
+    return built(TrainConfig, *FILES, *arguments)
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -70,7 +70,7 @@ def test_option_parses_the_default_as_shown_in_help(name):
     if default is True or name in ("train_file", "validation_file"):
         return
     texts = [f"{key}={value}" for key, value in default.items()] if isinstance(default, dict) else [text_of(default)]
-    given = [word for text in texts for word in (f"--{name}", text)]
+    given = [argument for text in texts for argument in (f"--{name}", text)]
     assert getattr(train(*given), name) == default
 
 
@@ -83,7 +83,7 @@ def test_set_overrides_the_option_and_the_option_the_file(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "words, name, value",
+    "arguments, name, value",
     [
         (["--readout_layers", "-1,3"], "readout_layers", [-1, 3]),
         (["--readout_layers", "-1", "--readout_layers", "3"], "readout_layers", [-1, 3]),
@@ -108,14 +108,14 @@ def test_set_overrides_the_option_and_the_option_the_file(tmp_path):
         (["--objectives", "{margin_hinge: 1}"], "objectives", {"margin_hinge": 1}),
     ],
 )
-def test_option_texts_are_parsed_by_the_type_of_the_field(words, name, value):
-    assert getattr(train(*words), name) == value
+def test_option_texts_are_parsed_by_the_type_of_the_field(arguments, name, value):
+    assert getattr(train(*arguments), name) == value
 
 
 def test_dotted_option_changes_one_key_of_a_mapping():
     default = TrainConfig.model_fields["objectives"].default
-    for words in (["--objectives.in_batch_kl", "0"], ["--objectives", "in_batch_kl=0"]):
-        assert train(*words).objectives == default | {"in_batch_kl": 0}
+    for arguments in (["--objectives.in_batch_kl", "0"], ["--objectives", "in_batch_kl=0"]):
+        assert train(*arguments).objectives == default | {"in_batch_kl": 0}
     found = train("--objectives.margin_hinge.margin", "0.3", "--objectives.bernoulli_kd=2").objectives
     assert found == default | {"margin_hinge": {"weight": 1.0, "margin": 0.3}, "bernoulli_kd": 2}
 
@@ -156,11 +156,11 @@ def test_help_shows_choices_and_panels():
     assert "flipkd[bnb]" in re.sub(r"[\s│]", "", shown), "brackets are no markup"
 
 
-def completed(words: str, **more: str) -> list[str]:
-    asked = {"_FLIPKD_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+def completed(arguments: str, **more: str) -> list[str]:
+    requested = {"_FLIPKD_COMPLETE": "complete_bash", "COMP_WORDS": arguments, "COMP_CWORD": str(arguments.count(" "))}
     code = "import sys; from flipkd.cli import main\ntry: main()\nfinally: assert 'torch' not in sys.modules"
     done = subprocess.run(
-        [sys.executable, "-c", code], env=os.environ | asked | more, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code], env=os.environ | requested | more, capture_output=True, text=True, check=True
     )
     return done.stdout.split()
 

@@ -1,4 +1,4 @@
-"""Tables in a terminal: its width, figures on the right, what is left out, no colour where none is wanted."""
+"""Tables in a terminal: width, alignment of numbers, hidden columns, no colour on request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""terminal: every way to end is one sentence and an exit code; results go to stdout, all else to stderr."""
+"""Terminal output: one sentence and an exit code per error; results on stdout, messages on stderr."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def talk() -> None:
     show("the result")
 
 
-def call(monkeypatch, capsys, *words: str) -> tuple[int, str, str]:
-    monkeypatch.setattr(sys, "argv", ["flipkd", *words])
+def call(monkeypatch, capsys, *arguments: str) -> tuple[int, str, str]:
+    monkeypatch.setattr(sys, "argv", ["flipkd", *arguments])
     try:
         run(app)
         code = 0
@@ -67,37 +67,37 @@ def call(monkeypatch, capsys, *words: str) -> tuple[int, str, str]:
 
 @pytest.mark.parametrize("how", ENDINGS)
 def test_run_maps_every_exception_to_an_exit_code_and_one_sentence(how, monkeypatch, capsys):
-    _, code, said = ENDINGS[how]
+    _, code, expected = ENDINGS[how]
     found, out, err = call(monkeypatch, capsys, "end", how)
     assert (found, out) == (code, "")
-    assert err.startswith(said)
+    assert err.startswith(expected)
     assert err.count("\n") == 1
 
 
 def test_run_with_debug_prints_the_traceback_at_any_position(monkeypatch, capsys):
-    for words in (("--debug", "end", "bug"), ("end", "--debug", "bug"), ("end", "bug", "--verbose", "--debug")):
-        code, out, err = call(monkeypatch, capsys, *words)
+    for arguments in (("--debug", "end", "bug"), ("end", "--debug", "bug"), ("end", "bug", "--verbose", "--debug")):
+        code, out, err = call(monkeypatch, capsys, *arguments)
         assert (code, out) == (1, "")
         assert "Traceback" in err
         assert "ZeroDivisionError" in err
 
 
 def test_run_without_arguments_shows_help(monkeypatch, capsys):
-    for words in ((), ("--help",)):
-        code, out, err = call(monkeypatch, capsys, *words)
+    for arguments in ((), ("--help",)):
+        code, out, err = call(monkeypatch, capsys, *arguments)
         assert (code, err) == (0, "")
         assert out.startswith("Usage: flipkd")
 
 
 def test_usage_message_names_the_help_command(monkeypatch, capsys):
-    for words, said in (
+    for arguments, expected in (
         (("nope",), "flipkd: No such command 'nope'. (see: flipkd --help)\n"),
         (("end",), "flipkd: Missing argument 'how'. (see: flipkd end --help)\n"),
         (("end", "data", "--x"), "flipkd: No such option: --x (see: flipkd end --help)\n"),
     ):
-        code, out, err = call(monkeypatch, capsys, *words)
+        code, out, err = call(monkeypatch, capsys, *arguments)
         assert (code, out) == (2, "")
-        assert err.lower() == said.lower()
+        assert err.lower() == expected.lower()
 
 
 def test_stdout_to_stderr_redirects_prints_of_libraries(monkeypatch, capsys):
@@ -135,7 +135,7 @@ def test_quiet_libraries_keeps_the_settings_of_the_user(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("arguments", "expected"),
     [
         (["match", "p.csv", "--output", "o.csv"], "; run the same command to resume"),
         (["match", "p.csv", "--output=o.csv"], "; run the same command to resume"),
@@ -144,15 +144,15 @@ def test_quiet_libraries_keeps_the_settings_of_the_user(monkeypatch):
         (["evaluate", "--matcher", "train"], "; nothing was written"),
     ],
 )
-def test_resume_hint_depends_on_the_command(words, said):
-    assert terminal._resume_hint(words) == said
+def test_resume_hint_depends_on_the_command(arguments, expected):
+    assert terminal._resume_hint(arguments) == expected
 
 
 @pytest.mark.parametrize(
-    "words", [["search", "caf\udce9", "--matcher", "m", "--index", "i"], ["train", "--output_dir", "r\udce9"]]
+    "arguments", [["search", "caf\udce9", "--matcher", "m", "--index", "i"], ["train", "--output_dir", "r\udce9"]]
 )
-def test_require_utf8_names_the_bad_argument(words):
-    done = flipkd(*words)
+def test_require_utf8_names_the_bad_argument(arguments):
+    done = flipkd(*arguments)
     assert done.code == 3
     assert "bytes that are not UTF-8 (a Latin-1 terminal?)" in done.err
     assert r"\udce9" in done.err

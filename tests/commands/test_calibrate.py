@@ -1,4 +1,4 @@
-"""calibrate as a command: a new matcher with other decisions and the same scores, and the old one as it was."""
+"""calibrate: a new matcher with other decisions and the same scores; the old one is unchanged."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def everything(folder):
     return {path.relative_to(folder): path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
 
 
-def words(trained, pair_files, output_dir, *more):
+def arguments(trained, pair_files, output_dir, *more):
     pairs = ("--validation_file", pair_files["validation"])
     return ("calibrate", "--matcher", trained, *pairs, "--output_dir", output_dir, *more)
 
 
 def test_calibrate_sets_threshold_and_review_band_for_every_command(trained, pair_files, tmp_path):
     before, new = everything(trained), tmp_path / "new"
-    done = flipkd(*words(trained, pair_files, new, "--threshold", "precision=1", "--review", "recall=1", "--json"))
+    done = flipkd(*arguments(trained, pair_files, new, "--threshold", "precision=1", "--review", "recall=1", "--json"))
     assert done.code == 0, done.err
     assert everything(trained) == before
     check_manifest(new)
@@ -107,9 +107,10 @@ def test_fit_contract_follows_the_base_rate_and_warns_of_flat_scores(trained, ca
 
 def test_calibrate_accepts_a_matcher_folder_and_its_own_output(trained, pair_files, tmp_path):
     assert (
-        flipkd(*words(Path(trained) / "matcher", pair_files, tmp_path / "one", "--threshold", "recall=0.5")).code == 0
+        flipkd(*arguments(Path(trained) / "matcher", pair_files, tmp_path / "one", "--threshold", "recall=0.5")).code
+        == 0
     )
-    assert flipkd(*words(tmp_path / "one", pair_files, tmp_path / "two")).code == 0
+    assert flipkd(*arguments(tmp_path / "one", pair_files, tmp_path / "two")).code == 0
     label, score = (
         labels_in(pair_files["validation"]),
         [r["score"] for r in rows_of(trained, pair_files["validation"])],
@@ -121,9 +122,9 @@ def test_calibrate_accepts_a_matcher_folder_and_its_own_output(trained, pair_fil
 
 @pytest.mark.scenario("N6")
 def test_calibrate_sets_and_unsets_symmetric(trained, pair_files, tmp_path):
-    assert flipkd(*words(trained, pair_files, tmp_path / "both", "--symmetric")).code == 0
-    assert flipkd(*words(tmp_path / "both", pair_files, tmp_path / "kept")).code == 0
-    assert flipkd(*words(tmp_path / "both", pair_files, tmp_path / "back", "--no-symmetric")).code == 0
+    assert flipkd(*arguments(trained, pair_files, tmp_path / "both", "--symmetric")).code == 0
+    assert flipkd(*arguments(tmp_path / "both", pair_files, tmp_path / "kept")).code == 0
+    assert flipkd(*arguments(tmp_path / "both", pair_files, tmp_path / "back", "--no-symmetric")).code == 0
     pairs = [(row["text1"], row["text2"]) for row in rows_of(trained, pair_files["test"])]
     swapped = [(b, a) for a, b in pairs]
     one, both, kept, back = (
@@ -141,14 +142,14 @@ def test_calibrate_sets_and_unsets_symmetric(trained, pair_files, tmp_path):
 
 def test_fit_contract_drops_an_empty_review_band(trained, pair_files, tmp_path):
     more = ("--threshold", "recall=1", "--review", "recall=0.5")
-    done = flipkd(*words(trained, pair_files, tmp_path / "new", *more))
+    done = flipkd(*arguments(trained, pair_files, tmp_path / "new", *more))
     assert done.code == 0, done.err
     assert "no pair needs review" in done.err
     assert Matcher.from_pretrained(tmp_path / "new").review_threshold is None
 
 
 @pytest.mark.parametrize(
-    "more, code, said",
+    "more, code, expected",
     [
         (("--threshold", "precision=95"), 4, "did you mean precision=0.95?"),
         (
@@ -165,18 +166,18 @@ def test_fit_contract_drops_an_empty_review_band(trained, pair_files, tmp_path):
         (("--review", "recall=2"), 4, "is no target for a threshold"),
     ],
 )
-def test_calibrate_rejects_wrong_targets_and_writes_nothing(trained, pair_files, tmp_path, more, code, said):
-    done = flipkd(*words(trained, pair_files, tmp_path / "new", *more))
+def test_calibrate_rejects_wrong_targets_and_writes_nothing(trained, pair_files, tmp_path, more, code, expected):
+    done = flipkd(*arguments(trained, pair_files, tmp_path / "new", *more))
     assert done.code == code, done.err
-    assert said in done.err
+    assert expected in done.err
     assert not list(tmp_path.iterdir())
 
 
 def test_calibrate_rejects_an_existing_output_and_a_missing_matcher(trained, pair_files, tmp_path):
-    done = flipkd(*words(trained, pair_files, tmp_path))
+    done = flipkd(*arguments(trained, pair_files, tmp_path))
     assert (done.code, done.out) == (5, "")
     assert "exists already" in done.err
-    done = flipkd(*words(tmp_path / "none", pair_files, tmp_path / "new"))
+    done = flipkd(*arguments(tmp_path / "none", pair_files, tmp_path / "new"))
     assert done.code == 4
     assert not list(tmp_path.iterdir())
 
@@ -192,7 +193,7 @@ def test_calibrate_with_a_read_only_matcher_an_edited_card_and_format_1(trained,
     (old / "README.md").write_text("# My own words")  # after the manifest, as someone would
     for path in [old, *old.rglob("*")]:
         path.chmod(0o555 if path.is_dir() else 0o444)
-    done = flipkd(*words(old, pair_files, tmp_path / "new"))
+    done = flipkd(*arguments(old, pair_files, tmp_path / "new"))
     assert done.code == 0, done.err
     new = Matcher.from_pretrained(tmp_path / "new")
     assert new.contract.format == FORMAT
@@ -205,7 +206,7 @@ def test_calibrate_copies_only_files_of_the_manifest(trained, pair_files, tmp_pa
     (tmp_path / "secret").write_text("secret")
     (folder / "notes.txt").write_text("mine")
     (folder / "link").symlink_to(tmp_path / "secret")
-    done = flipkd(*words(folder, pair_files, tmp_path / "new"))
+    done = flipkd(*arguments(folder, pair_files, tmp_path / "new"))
     assert done.code == 0, done.err
     listed = json.loads((folder / "manifest.json").read_text())["files"]
     found = {path.relative_to(tmp_path / "new").as_posix() for path in (tmp_path / "new").rglob("*") if path.is_file()}
@@ -214,10 +215,10 @@ def test_calibrate_copies_only_files_of_the_manifest(trained, pair_files, tmp_pa
 
 def test_calibrate_warns_of_unusual_results(trained, pair_files, tmp_path):
     assert (
-        flipkd(*words(trained, pair_files, tmp_path / "band", "--threshold", "1e9", "--review", "recall=0.5")).code
+        flipkd(*arguments(trained, pair_files, tmp_path / "band", "--threshold", "1e9", "--review", "recall=0.5")).code
         == 0
     )
-    done = flipkd(*words(tmp_path / "band", pair_files, tmp_path / "all", "--threshold", "-1e9"))
+    done = flipkd(*arguments(tmp_path / "band", pair_files, tmp_path / "all", "--threshold", "-1e9"))
     assert "every pair is called a match" in done.err
     assert "the new matcher has no review band" in done.err
 
@@ -226,8 +227,8 @@ def test_require_writable_rejects_the_input_file(trained, pair_files, tmp_path):
     source = tmp_path / "p.csv"
     shutil.copy(pair_files["test"], source)
     before = source.read_bytes()
-    for verb in (["match", source], ["evaluate", "--test_file", source]):
-        done = flipkd(verb[0], "--matcher", trained, *verb[1:], "--output", source)
+    for command in (["match", source], ["evaluate", "--test_file", source]):
+        done = flipkd(command[0], "--matcher", trained, *command[1:], "--output", source)
         assert done.code == 2
         assert "is the input file; choose another output path" in done.err
     assert source.read_bytes() == before

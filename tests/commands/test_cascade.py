@@ -1,4 +1,4 @@
-"""The cascade as a user meets it: fitted by calibrate, used by match and evaluate, refused where there is none."""
+"""Cascade: fitted by calibrate, used by match and evaluate, rejected without a band."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from flipkd.data import read_pairs
 from flipkd.errors import ConfigError
 
 
-def calibrated(matcher, pair_files, output_dir, *words):
+def calibrated(matcher, pair_files, output_dir, *arguments):
     pairs = ("--validation_file", pair_files["validation"])
-    return flipkd("calibrate", "--matcher", matcher, *pairs, "--output_dir", output_dir, *words)
+    return flipkd("calibrate", "--matcher", matcher, *pairs, "--output_dir", output_dir, *arguments)
 
 
 @pytest.fixture(scope="module")
@@ -73,12 +73,12 @@ def test_cascade_without_bounds_equals_predict(banded, pairs, bounds):
 def test_cascade_skips_the_student_for_pairs_of_the_teacher(banded, pairs, monkeypatch):
     matcher = Matcher.from_pretrained(banded[0])
     top = float(matcher.teacher_scores(pairs).max()) + 1
-    asked = []
+    requested = []
     matcher = with_band(matcher, top, top)
-    monkeypatch.setattr(matcher, "_score", lambda left, right, **more: asked.extend(left) or np.zeros(len(left)))
+    monkeypatch.setattr(matcher, "_score", lambda left, right, **more: requested.extend(left) or np.zeros(len(left)))
     _, read = matcher.cascade(pairs)
     assert not read.any()
-    assert asked == []
+    assert requested == []
 
 
 def test_calibrate_reports_and_evaluate_measures_the_cascade(banded, pair_files):
@@ -87,11 +87,11 @@ def test_calibrate_reports_and_evaluate_measures_the_cascade(banded, pair_files)
     assert 0 < fit["share"] <= 1
     assert fit["f1"] >= fit["f1_all_read"] - 0.2
     assert fit["f1_all_read"] == report["metrics"]["f1"]
-    words = ("evaluate", "--matcher", folder, "--test_file", pair_files["validation"], "--json")
-    measured = json.loads(flipkd(*words, "--cascade").out)
+    arguments = ("evaluate", "--matcher", folder, "--test_file", pair_files["validation"], "--json")
+    measured = json.loads(flipkd(*arguments, "--cascade").out)
     assert measured["by_teacher"] == pytest.approx(fit["share"])
     assert measured["f1"] == pytest.approx(fit["f1"])
-    assert "by_teacher" not in json.loads(flipkd(*words).out)
+    assert "by_teacher" not in json.loads(flipkd(*arguments).out)
 
 
 def test_match_with_cascade_reports_who_scored_a_pair(banded, pair_files, pairs, tmp_path):

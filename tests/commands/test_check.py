@@ -1,4 +1,4 @@
-"""check and split as commands: what is said about files of pairs, and three files that share no text."""
+"""check and split: reports on files of pairs, and three files that share no text."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ def test_check_as_json(good, tmp_path):
 
 def test_check_reports_problems_and_exits_with_code_3(good, tmp_path):
     bad = write(tmp_path / "bad.csv", [("a", "b", 1), ("", "d", 1)])
-    for words in (["check", good, bad], ["check", "--json", good, bad]):
-        done = flipkd(*words)
+    for arguments in (["check", good, bad], ["check", "--json", good, bad]):
+        done = flipkd(*arguments)
         assert done.code == 3
         assert "only one class" in done.out
         assert done.err == (
@@ -81,7 +81,7 @@ def test_check_with_columns_and_tokenizer(tmp_path, base_models):
 
 
 def test_split_writes_three_files_that_share_no_text(tmp_path):
-    rows = [(f"{odd} {i}", f"{odd} right {i}", i % 2) for i in range(20) for odd in ODD]
+    rows = [(f"{unusual} {i}", f"{unusual} right {i}", i % 2) for i in range(20) for unusual in ODD]
     source = write(tmp_path / "all.csv", rows)
     done = flipkd("split", source, "--output_dir", tmp_path / "data", "--seed", 1)
     assert (done.code, done.err) == (0, "")
@@ -125,8 +125,8 @@ def test_split_is_repeatable_and_never_overwrites_other_rows(tmp_path):
     assert flipkd("split", source, "--output_dir", tmp_path / "data").code == 0
     before = {path: path.read_bytes() for path in (tmp_path / "data").iterdir()}
     assert flipkd("split", source, "--output_dir", tmp_path / "data").code == 0
-    for words in (["--output_dir", tmp_path], ["--output_dir", tmp_path / "data", "--seed", 9]):
-        done = flipkd("split", source, *words)
+    for arguments in (["--output_dir", tmp_path], ["--output_dir", tmp_path / "data", "--seed", 9]):
+        done = flipkd("split", source, *arguments)
         assert done.code == 5
         assert "already exists with other rows" in done.err
     assert {path: path.read_bytes() for path in (tmp_path / "data").iterdir()} == before

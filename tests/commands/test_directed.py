@@ -1,4 +1,4 @@
-"""Pairs that have a direction: (a, b) a match and (b, a) none is no conflict for any verb that is told so."""
+"""Directed pairs in every command: different labels of (a, b) and (b, a) are not a conflict."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ def directed_files(tmp_path_factory) -> dict[str, str]:
 def entailment(tmp_path_factory, base_models, directed_files) -> str:
     """The folder of a finished run on such pairs, from labels alone."""
     folder = str(tmp_path_factory.mktemp("entailment") / "run")
-    words = [*given(directed_files), *student(base_models["llama"], num_train_epochs=1), "--output_dir", folder]
+    arguments = [*given(directed_files), *student(base_models["llama"], num_train_epochs=1), "--output_dir", folder]
     for name in ("bernoulli_kd", "margin_hinge", "in_batch_kl"):
-        words += ["--set", f"objectives.{name}=0"]
-    refused = flipkd("train", *words)
+        arguments += ["--set", f"objectives.{name}=0"]
+    refused = flipkd("train", *arguments)
     assert refused.code == 3
     assert "pairs stand there with both labels" in refused.err
-    done = flipkd("train", *words, *DIRECTED)
+    done = flipkd("train", *arguments, *DIRECTED)
     assert done.code == 0, done.err
     return folder
 
@@ -67,12 +67,12 @@ def test_matcher_stores_directed_and_is_evaluated_on_directed_pairs(entailment, 
     assert "(a, b) may match and (b, a) not" in (Path(entailment) / "matcher" / "README.md").read_text()
     done = flipkd("evaluate", "--matcher", entailment, "--test_file", directed_files["test"])
     assert done.code == 0, done.err
-    words = ("calibrate", "--matcher", entailment, "--validation_file", directed_files["validation"])
-    done = flipkd(*words, "--output_dir", tmp_path / "symmetric", "--symmetric")
+    arguments = ("calibrate", "--matcher", entailment, "--validation_file", directed_files["validation"])
+    done = flipkd(*arguments, "--output_dir", tmp_path / "symmetric", "--symmetric")
     assert done.code == 4
     assert "trained with directed=true" in done.err
     assert not (tmp_path / "symmetric").exists()
-    done = flipkd(*words, "--output_dir", tmp_path / "again")
+    done = flipkd(*arguments, "--output_dir", tmp_path / "again")
     assert done.code == 0, done.err
     assert json.loads((tmp_path / "again" / "matcher.json").read_text())["directed"]
 
@@ -84,7 +84,7 @@ def test_evaluate_rejects_directed_pairs_for_an_undirected_matcher(trained, dire
 
 
 def test_teach_warns_of_a_bi_encoder_for_directed_pairs(directed_files, encoders, tmp_path):
-    words = (
+    arguments = (
         "--teacher_name_or_path",
         encoders / "bi",
         "--set",
@@ -92,7 +92,7 @@ def test_teach_warns_of_a_bi_encoder_for_directed_pairs(directed_files, encoders
         "--output_dir",
         tmp_path / "teacher",
     )
-    done = flipkd("teach", *given(directed_files), *words, *DIRECTED)
+    done = flipkd("teach", *given(directed_files), *arguments, *DIRECTED)
     assert done.code == 0, done.err
     assert "a bi-encoder gives (a, b) and (b, a) the same score" in done.err
 

@@ -1,4 +1,4 @@
-"""Out-of-fold scores: by members that saw none of a pair's texts, stored part by part, read beside the final teacher's."""
+"""Out-of-fold scores: by models without the texts of a pair, cached by fold, read with the teacher."""
 
 from __future__ import annotations
 
@@ -112,14 +112,14 @@ def test_cross_fit_scores_only_training_pairs(crossed, pairs):
 
 
 def test_cross_fit_scores_a_fold_by_a_model_of_the_other_folds(crossed, encoders, pairs, tmp_path):
-    from flipkd.commands.tuning import fine_tuned
+    from flipkd.commands.tuning import finetune
     from flipkd.data import cut_folds
 
     config = settings(encoders, pairs, tmp_path)
     dataset = read_pairs(pairs)
     dataset = dataset.select(np.flatnonzero(labels_of(dataset) >= 0))
     number = cut_folds(dataset, FOLDS, seed=config.seed).number
-    folder = fine_tuned(config, dataset.select(np.flatnonzero(number != 2)), tmp_path / "member")
+    folder = finetune(config, dataset.select(np.flatnonzero(number != 2)), tmp_path / "member")
     member = load_teacher(folder, max_length=config.max_length)
     inside = dataset.select(np.flatnonzero(number == 2))
     expected = np.einsum("nd,nd->n", member.embed(inside["text1"][:]), member.embed(inside["text2"][:]))
@@ -181,12 +181,12 @@ def test_cross_fit_with_a_cross_encoder(encoders, pairs, tmp_path):
 
 
 def test_teach_warns_when_folds_share_texts(encoders, pair_files, tmp_path):
-    words = ["--train_file", pair_files["train"], "--teacher_name_or_path", encoders / "bi", "--set", "folds=2"]
-    done = flipkd("teach", *words, "--set", "num_train_epochs=1", "--output_dir", tmp_path / "t")
+    arguments = ["--train_file", pair_files["train"], "--teacher_name_or_path", encoders / "bi", "--set", "folds=2"]
+    done = flipkd("teach", *arguments, "--set", "num_train_epochs=1", "--output_dir", tmp_path / "t")
     assert done.code == 0, done.err
     assert "| metric " in done.out.splitlines()[0]
     assert "out_of_fold" in done.out.splitlines()[0]
-    assert "folds: one block of connected texts holds too many of the 48 training pairs" in done.err
+    assert "folds: one block of connected texts has too many of the 48 training pairs" in done.err
 
 
 def test_teach_rejects_or_ignores_folds_without_fine_tuning(encoders, pairs, pair_files, tmp_path):

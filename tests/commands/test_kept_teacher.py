@@ -1,4 +1,4 @@
-"""A matcher that keeps its teacher, from training over every verb to a damaged folder."""
+"""A matcher that keeps its teacher: training, every command, damaged folders."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ def test_every_command_keeps_the_teacher(with_teacher, pair_files, tmp_path):
     assert [json.loads(row)["score"] for row in rows] == pytest.approx(scores.tolist(), abs=1e-6)
     done = flipkd("evaluate", "--matcher", with_teacher, "--test_file", pair_files["test"], "--json")
     assert json.loads(done.out)["n"] == 24
-    words = ("calibrate", "--matcher", with_teacher, "--validation_file", pair_files["validation"], "--symmetric")
-    assert flipkd(*words, "--output_dir", tmp_path / "both").code == 0
+    arguments = ("calibrate", "--matcher", with_teacher, "--validation_file", pair_files["validation"], "--symmetric")
+    assert flipkd(*arguments, "--output_dir", tmp_path / "both").code == 0
     both = Matcher.from_pretrained(tmp_path / "both")
     one = Matcher.from_pretrained(with_teacher)
     swapped = [(b, a) for a, b in pairs]
@@ -91,7 +91,7 @@ def test_service_scores_with_the_kept_teacher(with_teacher, pair_files):
     matcher = Matcher.from_pretrained(with_teacher)
     pairs = list(zip(*texts_in(pair_files["test"]), strict=True))
 
-    async def asked():
+    async def requested():
         service = Service(lambda: Loaded(matcher), limits=Limits(), name="m", revision="1")
         await service.start()
         while service.state == "loading":
@@ -100,13 +100,13 @@ def test_service_scores_with_the_kept_teacher(with_teacher, pair_files):
         await service.stop()
         return [match.score for [match] in found]
 
-    assert asyncio.run(asked()) == pytest.approx(matcher.predict(pairs).tolist(), rel=1e-4, abs=1e-4)
+    assert asyncio.run(requested()) == pytest.approx(matcher.predict(pairs).tolist(), rel=1e-4, abs=1e-4)
 
 
-def train(pair_files, base_models, output_dir, *words, **settings):
+def train(pair_files, base_models, output_dir, *arguments, **settings):
     return flipkd(
         *("train", *given(pair_files), *student(base_models["llama"], num_train_epochs=1, **settings)),
-        *(*words, "--output_dir", output_dir),
+        *(*arguments, "--output_dir", output_dir),
     )
 
 
@@ -130,8 +130,8 @@ def test_keep_teacher_auto_keeps_a_better_sum_and_logs_the_gain(
 
 
 def test_keep_teacher_of_a_cross_encoder_uses_its_logit(base_models, pair_files, encoders, tmp_path):
-    words = ("--teacher_name_or_path", encoders / "cross", "--set", "teacher_type=cross_encoder")
-    assert flipkd("teach", *given(pair_files), *words, "--output_dir", tmp_path / "t").code == 0
+    arguments = ("--teacher_name_or_path", encoders / "cross", "--set", "teacher_type=cross_encoder")
+    assert flipkd("teach", *given(pair_files), *arguments, "--output_dir", tmp_path / "t").code == 0
     more = ("--teacher", tmp_path / "t", "--set", "objectives.in_batch_kl=0")
     done = train(pair_files, base_models, tmp_path / "run", *more, keep_teacher="true")
     assert done.code == 0, done.err
@@ -143,8 +143,8 @@ def test_keep_teacher_of_a_cross_encoder_uses_its_logit(base_models, pair_files,
 
 
 def test_keep_teacher_rejects_given_scores(base_models, pair_files, tmp_path):
-    words = ("--set", "teacher_type=scores", "--output_dir", tmp_path / "t")
-    assert flipkd("teach", *given(pair_files), *words).code == 0
+    arguments = ("--set", "teacher_type=scores", "--output_dir", tmp_path / "t")
+    assert flipkd("teach", *given(pair_files), *arguments).code == 0
     more = ("--teacher", tmp_path / "t", "--set", "objectives.in_batch_kl=0")
     done = train(pair_files, base_models, tmp_path / "auto", *more)
     assert done.code == 0, done.err

@@ -1,4 +1,4 @@
-"""Pairs for the stages: labels with their gaps, hashes that change with what they cover, warnings in the log."""
+"""Loading of pairs: labels, content hashes, warnings in the log."""
 
 from __future__ import annotations
 
@@ -67,17 +67,17 @@ def test_content_hash_depends_on_texts_labels_scores_and_order():
 
 
 @pytest.mark.parametrize(
-    "left, right, said",
+    "left, right, expected",
     [
         ("a", "new", "too good, unless new text2 meets known text1 in use (split --by text2)"),
         ("new", "b", "too good, unless new text1 meets known text2 in use (split --by text1)"),
         ("a", "b", "too good"),
     ],
 )
-def test_warn_of_leaks_explains_a_leak_of_one_side(caplog, left, right, said):
+def test_warn_of_leaks_explains_a_leak_of_one_side(caplog, left, right, expected):
     rows = {"train": (["a", "c", "e"], ["b", "d", "f"]), "test": ([left], [right])}
     warn_of_leaks({name: Dataset.from_dict({"text1": a, "text2": b}) for name, (a, b) in rows.items()})
-    assert caplog.messages[0].endswith(said)
+    assert caplog.messages[0].endswith(expected)
 
 
 def test_warn_of_leaks_is_silent_for_shared_faq_entries(caplog):

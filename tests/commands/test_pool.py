@@ -1,4 +1,4 @@
-"""A pool of unlabelled pairs: read at once, graded by the teacher, drawn evenly, behind the labelled rows in training."""
+"""Pool of unlabelled pairs: reading, scoring by the teacher, even sampling, appending to the training pairs."""
 
 from __future__ import annotations
 
@@ -155,9 +155,9 @@ def last_step(folder) -> int:
 
 
 def test_train_with_a_pool_from_end_to_end(base_models, pair_files, taught, files, tmp_path):
-    words = (*given(pair_files), *student(base_models["llama"], num_train_epochs=1), "--set", "mined_ratio=0")
-    words += ("--teacher", taught, "--output_dir", tmp_path / "run", "--set", f"unlabelled_file={files['pairs']}")
-    done = flipkd("train", *words, "--set", "unlabelled_ratio=1")
+    arguments = (*given(pair_files), *student(base_models["llama"], num_train_epochs=1), "--set", "mined_ratio=0")
+    arguments += ("--teacher", taught, "--output_dir", tmp_path / "run", "--set", f"unlabelled_file={files['pairs']}")
+    done = flipkd("train", *arguments, "--set", "unlabelled_ratio=1")
     assert done.code == 0, done.err
     assert last_step(tmp_path / "run") == 6  # 48 labelled and as many others, 16 a step
     assert "the labels in column label are ignored" in done.err
@@ -166,7 +166,7 @@ def test_train_with_a_pool_from_end_to_end(base_models, pair_files, taught, file
     moved = tmp_path / "moved.csv"
     content = Path(files["pairs"]).read_text(encoding="utf-8")
     moved.write_text(content, encoding="utf-8")
-    again = [f"unlabelled_file={moved}" if "unlabelled_file" in str(word) else word for word in words]
+    again = [f"unlabelled_file={moved}" if "unlabelled_file" in str(argument) else argument for argument in arguments]
     done = flipkd("train", *again, "--set", "unlabelled_ratio=1")
     assert done.code == 0, done.err
     assert "nothing to do" in done.err
@@ -177,14 +177,14 @@ def test_train_with_a_pool_from_end_to_end(base_models, pair_files, taught, file
 
 
 def test_train_with_single_texts_or_without_a_teacher_objective(base_models, pair_files, taught, files, tmp_path):
-    words = (*given(pair_files), *student(base_models["llama"], num_train_epochs=1), "--set", "mined_ratio=0")
-    words += ("--teacher", taught, "--set", f"unlabelled_file={files['texts']}", "--set", "unlabelled_ratio=0.5")
-    done = flipkd("train", *words, "--output_dir", tmp_path / "run")
+    arguments = (*given(pair_files), *student(base_models["llama"], num_train_epochs=1), "--set", "mined_ratio=0")
+    arguments += ("--teacher", taught, "--set", f"unlabelled_file={files['texts']}", "--set", "unlabelled_ratio=0.5")
+    done = flipkd("train", *arguments, "--output_dir", tmp_path / "run")
     assert done.code == 0, done.err
     assert last_step(tmp_path / "run") == 5  # 48 + 24 pairs
     weights = [f"objectives.{name}=0" for name in ("bernoulli_kd", "margin_hinge", "in_batch_kl")]
-    idle = [word for weight in weights for word in ("--set", weight)]
-    done = flipkd("train", *words, *idle, "--output_dir", tmp_path / "idle")
+    idle = [argument for weight in weights for argument in ("--set", weight)]
+    done = flipkd("train", *arguments, *idle, "--output_dir", tmp_path / "idle")
     assert done.code == 0, done.err
     assert "unlabelled_file is ignored: no objective learns from the teacher" in done.err
     assert last_step(tmp_path / "idle") == 3
@@ -193,8 +193,15 @@ def test_train_with_single_texts_or_without_a_teacher_objective(base_models, pai
 def test_train_rejects_an_unusable_pool_before_writing(base_models, pair_files, taught, tmp_path):
     bad = tmp_path / "bad.csv"
     bad.write_text("one,two\na,b\n")
-    words = (*given(pair_files), *student(base_models["llama"]), "--teacher", taught, "--output_dir", tmp_path / "run")
-    done = flipkd("train", *words, "--set", f"unlabelled_file={bad}")
+    arguments = (
+        *given(pair_files),
+        *student(base_models["llama"]),
+        "--teacher",
+        taught,
+        "--output_dir",
+        tmp_path / "run",
+    )
+    done = flipkd("train", *arguments, "--set", f"unlabelled_file={bad}")
     assert done.code == 3
     assert "bad.csv: the two text columns were not found; it has 'one', 'two'" in done.err
     assert not (tmp_path / "run").exists()
@@ -214,8 +221,8 @@ def test_train_uses_out_of_fold_scores(pair_files, train_set, files, taught):
 
 
 def test_require_pool_for_ratio_rejects_a_ratio_without_a_pool(base_models, pair_files, tmp_path):
-    words = (*given(pair_files), *student(base_models["llama"]), "--output_dir", tmp_path / "run")
-    done = flipkd("train", *words, "--set", "unlabelled_ratio=0.5")
+    arguments = (*given(pair_files), *student(base_models["llama"]), "--output_dir", tmp_path / "run")
+    done = flipkd("train", *arguments, "--set", "unlabelled_ratio=0.5")
     assert done.code == 4
     assert "unlabelled_ratio is 0.5, but unlabelled_file is not set" in done.err
     assert not (tmp_path / "run").exists()

@@ -1,4 +1,4 @@
-"""Results as text: columns that line up, CSV that reads back, a file that can be written."""
+"""Results as text: aligned tables, CSV round trips, writable paths."""
 
 from __future__ import annotations
 
@@ -59,13 +59,13 @@ def test_require_writable_rejects_a_read_only_folder():
 
 
 @pytest.mark.parametrize(
-    "words, told",
+    "arguments, message",
     [
         (["/usr/bin/flipkd", "compare", "--set", "seeds=[0, 1]"], "flipkd compare --set 'seeds=[0, 1]'"),
         (["/x/flipkd/__main__.py", "compare"], "flipkd compare"),
         (["mine.py"], "mine.py"),
     ],
 )
-def test_command_line_is_the_started_command(monkeypatch, words, told):
-    monkeypatch.setattr(sys, "argv", words)
-    assert command_line() == told
+def test_command_line_is_the_started_command(monkeypatch, arguments, message):
+    monkeypatch.setattr(sys, "argv", arguments)
+    assert command_line() == message

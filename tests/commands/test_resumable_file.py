@@ -1,4 +1,4 @@
-"""A growing file: whole or not there, gone on with after a stop, never two writers."""
+"""Resumable file: atomic result, resume after a stop, one writer only."""
 
 import errno
 import fcntl

@@ -1,4 +1,4 @@
-"""Which model teach keeps: several fine-tunings as one, and the better of before and after on validation."""
+"""Model of the teacher: ensembles, and the better of pretrained and fine-tuned on validation."""
 
 from __future__ import annotations
 
@@ -103,8 +103,8 @@ def test_require_consistent_rejects_conflicting_settings(config):
         teach(config(members=2, teacher_type="scores"))
 
 
-@pytest.mark.parametrize("after, told", [(0.799, False), (0.75, False), (0.6, True)])
-def test_teach_does_not_warn_of_a_small_difference(after, told, caplog, monkeypatch):
+@pytest.mark.parametrize("after, message", [(0.799, False), (0.75, False), (0.6, True)])
+def test_teach_does_not_warn_of_a_small_difference(after, message, caplog, monkeypatch):
     labels = np.array([0, 1] * 25)
     monkeypatch.setattr(tuning, "read_json", lambda path: {"before": {"average_precision": 0.8}})
     monkeypatch.setattr(tuning, "members_of", lambda folder: [])
@@ -113,7 +113,7 @@ def test_teach_does_not_warn_of_a_small_difference(after, told, caplog, monkeypa
     teacher = SimpleNamespace(fingerprint="f", describe=dict)
     pairs = Dataset.from_dict({"text1": ["a"] * 50, "text2": ["b"] * 50, "label": labels.tolist()})
     assert not tuning._is_better(teacher, Path("m"), pairs, Path("t"), auto=False)
-    assert ("made the teacher worse" in caplog.text) == told
+    assert ("made the teacher worse" in caplog.text) == message
 
 
 def test_standard_error_shrinks_with_the_root_of_the_matches():

@@ -1,4 +1,4 @@
-"""Blends from scores on disk: which kinds count, and which scores are no longer what the parts give."""
+"""Blends of stored scores: the kinds that count, and outdated scores."""
 
 from __future__ import annotations
 

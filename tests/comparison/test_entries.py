@@ -1,4 +1,4 @@
-"""Systems and variants as settings: what a word changes, what a result file says of it, what is refused."""
+"""Systems and variants as settings: changes, overrides in result files, rejected names."""
 
 from __future__ import annotations
 
@@ -78,16 +78,16 @@ def test_overrides_hold_the_changes_of_a_variant():
     (flipped,) = listed(systems=["flipped"], **own)
     assert flipped.overrides == {}
     assert flipped.train_config(SHARED).max_text_length == 64
-    words = ["max_text_length=64", "lora_r=4", "teach.max_length=32"]
-    (mine,) = listed(systems=["mine"], variants={"mine": words}, **own)
+    arguments = ["max_text_length=64", "lora_r=4", "teach.max_length=32"]
+    (mine,) = listed(systems=["mine"], variants={"mine": arguments}, **own)
     assert mine.overrides == {"lora_r": 4, "teach.max_length": 32}
-    (plain,) = listed(systems=["mine"], variants={"mine": [*words[:2], "system=plain"]}, **own)
+    (plain,) = listed(systems=["mine"], variants={"mine": [*arguments[:2], "system=plain"]}, **own)
     assert plain.overrides == {"lora_r": 4}
 
 
 def test_variant_changes_the_given_settings():
-    words = ["teach.loss=contrastive", "lora_r=4", "objectives.margin_hinge=0"]
-    (mine,) = listed(systems=["mine"], variants={"mine": words}, train={"lora_r": 8, "lora_alpha": 8})
+    arguments = ["teach.loss=contrastive", "lora_r=4", "objectives.margin_hinge=0"]
+    (mine,) = listed(systems=["mine"], variants={"mine": arguments}, train={"lora_r": 8, "lora_alpha": 8})
     assert (mine.name, mine.system.name) == ("mine", "flipped")
     config = mine.train_config(SHARED)
     assert (config.lora_r, config.lora_alpha, config.seed) == (4, 8, 3)
@@ -98,14 +98,14 @@ def test_variant_changes_the_given_settings():
 
 
 def test_variant_with_folds_members_and_pool():
-    words = [
+    arguments = [
         "teach.folds=5",
         "teach.members=2",
         "teach.fine_tune=auto",
         "unlabelled_file=pool.csv",
         "mining=stratified",
     ]
-    (mine,) = listed(systems=["mine"], variants={"mine": words})
+    (mine,) = listed(systems=["mine"], variants={"mine": arguments})
     config = mine.teach_config(SHARED)
     assert (config.folds, config.members, config.fine_tune) == (5, 2, "auto")
     assert mine.train_config(SHARED).unlabelled_file == "pool.csv"
@@ -137,7 +137,7 @@ def test_entries_rejects_bad_names_and_settings():
         listed(variants={"plain": []})
     with pytest.raises(ConfigError, match="variants: 'lr/1e-4' is not usable in file names"):
         listed(variants={"lr/1e-4": []})
-    for words, said in (
+    for arguments, expected in (
         (["system=plain", "teach.max_length=32"], "teach.max_length has no effect on the system plain"),
         (["system=tfidf", "train_file=few.csv"], "train_file has no effect on the system tfidf"),
         (
@@ -149,8 +149,8 @@ def test_entries_rejects_bad_names_and_settings():
             "fine_tune is fixed to True in the system teacher_finetuned",
         ),
     ):
-        with pytest.raises(ConfigError, match=r"variants\.mine: " + said):
-            listed(systems=["mine"], variants={"mine": words})
+        with pytest.raises(ConfigError, match=r"variants\.mine: " + expected):
+            listed(systems=["mine"], variants={"mine": arguments})
     with pytest.raises(ConfigError, match=r"train\.seed cannot be set here.*see seeds"):
         listed(train={"seed": 5})
     with pytest.raises(ConfigError, match=r"teach\.output_dir cannot be set here"):

@@ -1,4 +1,4 @@
-"""The process of a run: its peak memory does not count what was given back."""
+"""Peak memory of a run: freed memory is not counted."""
 
 from __future__ import annotations
 

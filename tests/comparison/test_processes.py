@@ -1,4 +1,4 @@
-"""Tasks in several processes: each is done, one that fails stops no other, each process sees a GPU of its own."""
+"""Tasks in several processes: all are done, a failure stops no other task, one GPU per process."""
 
 import pytest
 import torch

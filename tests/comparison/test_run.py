@@ -1,4 +1,4 @@
-"""One run of a comparison: its settings, and all that its scores depend on."""
+"""One run of a comparison: its settings and its identity."""
 
 from __future__ import annotations
 

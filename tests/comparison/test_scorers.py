@@ -1,4 +1,4 @@
-"""What can be compared: every row of the table, and where each system keeps what it trained."""
+"""Functions of the systems: importable, and correct scores of the baselines."""
 
 from __future__ import annotations
 

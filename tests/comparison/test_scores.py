@@ -1,4 +1,4 @@
-"""Scores of a run on disk: read as they were written, refused when torn."""
+"""Scores of a run on disk: round trip, and rejection of damaged files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The control whose teacher is wrong: the same values, none of them where it belongs, in a folder like any other."""
+"""Shuffled teacher: the same values in another order, in a valid teacher folder."""
 
 from __future__ import annotations
 

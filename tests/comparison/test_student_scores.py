@@ -1,4 +1,4 @@
-"""Kinds of a student's score: how they are summed, and what both orders of a pair have to do with it."""
+"""Kinds of student scores: their sum, and the means over both orders."""
 
 from __future__ import annotations
 

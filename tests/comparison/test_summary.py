@@ -1,4 +1,4 @@
-"""results.json and report.html of a comparison from its runs on disk; the figures do not need the drawing libraries."""
+"""results.json and report.html of a comparison; results.json does not need the report extra."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records of systems: what a record must hold, and how a blend gets one."""
+"""Records of systems: required fields, and the record of a blend."""
 
 from __future__ import annotations
 

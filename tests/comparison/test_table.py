@@ -1,4 +1,4 @@
-"""The table of a comparison: means over seeds, the chosen score."""
+"""Table of a comparison: means over seeds, the chosen score."""
 
 from __future__ import annotations
 

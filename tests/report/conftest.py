@@ -1,4 +1,4 @@
-"""Comparisons made of noise: several systems and seeds on a few labelled pairs, with results as `compare` writes them."""
+"""Comparisons of random scores: several systems and seeds on a few labelled pairs, with results as `compare` writes them."""
 
 from __future__ import annotations
 

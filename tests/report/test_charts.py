@@ -1,4 +1,4 @@
-"""Specs that say what they should, in the same colours everywhere, and that cannot leave their script element."""
+"""Chart specs: content, consistent colours, and safe JSON in a script element."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The numbers of a comparison: by hand, by sanity of the bootstrap, and what does not fit."""
+"""Statistics of a comparison: by hand, plausible bootstrap results, rejected input."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Points of the charts against scikit-learn and against counts by hand."""
+"""Chart data against scikit-learn and counts by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Precision, recall and counts at the own threshold and at all others: by hand."""
+"""Precision, recall and counts at all thresholds: by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is right, on which pairs, and at which length: by hand."""
+"""Errors by pair and by text length: by hand."""
 
 from __future__ import annotations
 

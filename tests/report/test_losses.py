@@ -1,4 +1,4 @@
-"""Losses from metrics.jsonl: objectives only, steps in order, lines that a stop left are no error."""
+"""Losses from metrics.jsonl: objectives only, ordered steps, truncated lines are ignored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page: what stands on it by input, that no text can become markup, that it is one file, and that it is drawn."""
+"""Report page: its content by input, escaping of texts, one file, drawn by a browser."""
 
 from __future__ import annotations
 
@@ -234,18 +234,18 @@ def browsed(page, folder):
     words = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=10000", "--enable-logging=stderr"]
     words += [f"--user-data-dir={folder / 'profile'}", "--dump-dom", file.as_uri()]
     done = subprocess.run([CHROMIUM, *words], capture_output=True, timeout=100, check=True)
-    told = [line for line in done.stderr.decode(errors="replace").splitlines() if "CONSOLE" in line]
-    return done.stdout.decode(), told
+    message = [line for line in done.stderr.decode(errors="replace").splitlines() if "CONSOLE" in line]
+    return done.stdout.decode(), message
 
 
 @pytest.mark.scenario("X8")
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH")
 def test_browser_draws_every_chart_and_runs_no_hostile_text(hostile, tmp_path):
     page = render(hostile)
-    dom, told = browsed(page, tmp_path)
+    dom, message = browsed(page, tmp_path)
     assert re.findall(r'data-drawn="(\w+)"', dom) == ["yes"] * CHARTS
     assert len(re.findall(r'<div class="chart[^>]*>(?:<div[^>]*>)?<svg', dom)) == CHARTS
-    assert told == []  # no warning of a chart, no error, nothing that the policy had to refuse
+    assert message == []  # no warning of a chart, no error, nothing that the policy had to refuse
     before, after = ([tag for tag, _ in Elements(html).shape] for html in (page, dom))
     assert "img" not in after
     assert re.search(r'data-figure="precision">0\.\d{3}<', dom), "the explorer has started"
@@ -258,10 +258,10 @@ def test_browser_draws_every_chart_and_runs_no_hostile_text(hostile, tmp_path):
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH")
 def test_browser_refuses_another_script(make_comparison, tmp_path):
     page = render(make_comparison(["plain"], seeds=(0,)))
-    dom, told = browsed(page.replace("<main>", f"<main>{HOSTILE[0]}"), tmp_path)
+    dom, message = browsed(page.replace("<main>", f"<main>{HOSTILE[0]}"), tmp_path)
     assert "<title>owned" not in dom
-    assert len(told) == 1
-    assert "Content Security Policy" in told[0]
+    assert len(message) == 1
+    assert "Content Security Policy" in message[0]
 
 
 USER = """<script>
@@ -296,8 +296,8 @@ def test_browser_moves_thresholds_and_sorts_and_filters_pairs(make_comparison, t
     page = render(make_comparison(["teacher_finetuned", "plain"], seeds=(0,), n=100))
     page = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page)
     page = USER.join(page.rsplit("</body>", 1))  # Vega holds the word too
-    dom, told = browsed(page, tmp_path)
-    assert told == []
+    dom, message = browsed(page, tmp_path)
+    assert message == []
     did = json.loads(html.unescape(re.search(r'data-did="([^"]*)"', dom)[1]))
     assert did["all"] == ["0.500", "1.000", "0.000", "50", "0"]
     assert did["none"] == ["–", "0.000", "1.000", "–"], "the lower threshold stays, so all go to review"

@@ -1,4 +1,4 @@
-"""Which sections there are, by what was compared, and what they hold."""
+"""Sections of the report: presence and content by comparison."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the kind of a system says of it."""
+"""Properties of a system by its kind."""
 
 from __future__ import annotations
 

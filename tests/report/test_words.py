@@ -1,4 +1,4 @@
-"""Plain words: verdicts say what the figures say, and no text hides anything."""
+"""Texts of the report: verdicts agree with the numbers, and invisible characters are shown."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_ranking_sentence():
 
 
 @pytest.mark.parametrize(
-    "value, resamples, told",
+    "value, resamples, message",
     [
         (0.0002, 10_000, "p < 0.001"),
         (0.0123, 10_000, "p = 0.012"),
@@ -55,16 +55,17 @@ def test_ranking_sentence():
         (1.0, 500, "p = 1.00"),
     ],
 )
-def test_p_value_is_bounded_by_the_resamples(value, resamples, told):
-    assert words.p_value({"p_value": value, "resamples": resamples}) == told
+def test_p_value_is_bounded_by_the_resamples(value, resamples, message):
+    assert words.p_value({"p_value": value, "resamples": resamples}) == message
 
 
 @pytest.mark.parametrize(
-    "value, adjusted, told", [(2 / 501, 6 / 501, "p ≤ 0.012"), (0.02, 0.06, "p = 0.060"), (2 / 501, 1.0, "p = 1.00")]
+    "value, adjusted, message",
+    [(2 / 501, 6 / 501, "p ≤ 0.012"), (0.02, 0.06, "p = 0.060"), (2 / 501, 1.0, "p = 1.00")],
 )
-def test_p_value_corrected_bound(value, adjusted, told):
+def test_p_value_corrected_bound(value, adjusted, message):
     found = {"p_value": value, "p_adjusted": adjusted, "resamples": 500}
-    assert words.p_value(found, kind="p_adjusted") == told
+    assert words.p_value(found, kind="p_adjusted") == message
 
 
 def test_figures():

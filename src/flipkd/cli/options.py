@@ -83,9 +83,8 @@ def command(run: Callable[..., None]) -> Callable[..., None]:
     options += extra_options
     for name, annotation in (("config", Config), ("assignments", Assignments)):
         options.append(_keyword(name, annotation, None))
-    run_with_settings.__signature__ = inspect.Signature(
-        [option.replace(kind=option.KEYWORD_ONLY) for option in options]
-    )  # type: ignore[attr-defined]
+    signature = inspect.Signature([option.replace(kind=option.KEYWORD_ONLY) for option in options])
+    run_with_settings.__signature__ = signature  # type: ignore[attr-defined]
     run_with_settings.__name__, run_with_settings.__doc__ = run.__name__, run.__doc__
     run_with_settings.settings = settings  # type: ignore[attr-defined]
     return run_with_settings

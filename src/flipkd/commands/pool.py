@@ -61,8 +61,8 @@ def pool_size(pool: Pool, labels: np.ndarray, ratio: float | None) -> int:
     """Return the maximum number of pool pairs for training; labels: those of the training rows, -1 for none."""
     if ratio is None:
         return len(pool.dataset)
-    asked = round(ratio * int((labels >= 0).sum()))
-    return asked if pool.alone else min(asked, len(pool.dataset))
+    count = round(ratio * int((labels >= 0).sum()))
+    return count if pool.alone else min(count, len(pool.dataset))
 
 
 def require_pool_for_ratio(config: TrainConfig) -> None:

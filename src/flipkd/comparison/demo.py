@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from pathlib import Path
 from typing import Any
 
+from flipkd.commands.results import csv_text
 from flipkd.comparison.compare import compare
 from flipkd.config import CompareConfig
 from flipkd.demo.bank import bank_pairs
 from flipkd.files import write_text
 
+COLUMNS = ("text1", "text2", "label")
 SIZES = {"train": 800, "validation": 300, "test": 500}
 EPOCHS = 1  # half of the default, so that the demo is short
 
@@ -21,11 +21,8 @@ def demo(output_dir: str = "demo", *, seed: int = 0) -> tuple[list[dict[str, Any
     folder = Path(output_dir)
     files = {}
     for name, rows in bank_pairs(**SIZES, seed=seed).items():
-        out = io.StringIO(newline="")
-        writer = csv.DictWriter(out, fieldnames=["text1", "text2", "label"], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        files[f"{name}_file"] = str(write_text(folder / "data" / f"{name}.csv", out.getvalue()))
+        content = csv_text(COLUMNS, ([row[column] for column in COLUMNS] for row in rows))
+        files[f"{name}_file"] = str(write_text(folder / "data" / f"{name}.csv", content))
     settings = {"output_dir": output_dir, "data": "bank", "seeds": [seed], "train": {"num_train_epochs": EPOCHS}}
     config = CompareConfig.check(files | settings)
     results = compare(config)

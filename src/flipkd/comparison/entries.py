@@ -60,8 +60,8 @@ class Entry:
         if not self.equal_steps:
             return config
         by_default = DEFAULT_MINED_RATIO if self.teach.get("teacher_type", "bi_encoder") == "bi_encoder" else 0.0
-        asked = TrainConfig.check({**shared, **self.train}).mined_ratio
-        ratio = by_default if asked is None else asked
+        given = TrainConfig.check({**shared, **self.train}).mined_ratio
+        ratio = by_default if given is None else given
         return config.model_copy(
             update={
                 "num_train_epochs": config.num_train_epochs * (1 + ratio),

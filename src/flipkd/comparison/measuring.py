@@ -12,14 +12,14 @@ logger = logging.getLogger(__name__)
 
 
 def reset_peak_memory() -> None:
-    """Reset the peak. Only Linux can reset it; other systems report the peak of the whole process."""
+    """Reset the peak. Only Linux can reset it; other systems report the peak of the complete process."""
     gc.collect()
     if sys.platform == "linux":
         try:
             ctypes.CDLL("libc.so.6").malloc_trim(0)  # glibc keeps freed weights: 1.5 GB after one small student
             Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
         except (OSError, AttributeError) as error:
-            logger.debug("peak memory is that of the whole process: %s", error)
+            logger.debug("peak memory is that of the complete process: %s", error)
 
 
 def peak_memory() -> int:

@@ -118,8 +118,8 @@ class Run:
         if not config.unlabelled_file:
             return 0.0
         labels = labels_of(self._train_set)
-        asked = pool_size(self.pool, labels, config.unlabelled_ratio)
-        return config.num_train_epochs * asked / int((labels >= 0).sum())
+        count = pool_size(self.pool, labels, config.unlabelled_ratio)
+        return config.num_train_epochs * count / int((labels >= 0).sum())
 
     def _with_output_dir(self, settings: Config, name: str) -> Config:
         values = settings.model_dump(mode="json", exclude={"output_dir", "seed"})

@@ -27,7 +27,7 @@ def write_summary(
     """
     comparison = _comparison(config, sets, results, planned=planned)
     output_dir = Path(config.output_dir)
-    whole = {
+    values = {
         "data": config.data,
         "command": comparison.command,
         "pairs": comparison.counts,
@@ -35,7 +35,7 @@ def write_summary(
         "differences": comparison.differences,
         "units": list(results),
     }
-    write_json(output_dir / "results.json", whole)
+    write_json(output_dir / "results.json", values)
     try:
         from flipkd.report.page import render
 

@@ -96,10 +96,10 @@ def headline(
 def difference_section(comparison: Comparison, against: str, found: Charts) -> dict[str, Any]:
     """Return the differences of all names to one reference, as table rows and as a forest plot."""
     rows = comparison.differences[against]
-    place = f"forest-{len(found)}"
+    chart = f"forest-{len(found)}"
     if rows:
-        found[place] = charts.forest(rows, charts.systems_of(comparison, comparison.names))
-    return {"against": against, "system": comparison.runs_of(against)[0].system, "rows": rows, "chart": place}
+        found[chart] = charts.forest(rows, charts.systems_of(comparison, comparison.names))
+    return {"against": against, "system": comparison.runs_of(against)[0].system, "rows": rows, "chart": chart}
 
 
 def curve_section(comparison: Comparison, runs: Sequence[RunScores], found: Charts) -> dict[str, Any]:
@@ -182,9 +182,9 @@ def loss_section(runs: Sequence[RunScores], found: Charts) -> list[dict[str, str
     shown: list[dict[str, str]] = []
     for run in runs:
         if run.losses:
-            place = f"losses-{len(shown)}"
-            found[place] = charts.losses(run.losses)
-            shown.append({"name": run.name, "chart": place})
+            chart = f"losses-{len(shown)}"
+            found[chart] = charts.losses(run.losses)
+            shown.append({"name": run.name, "chart": chart})
     return shown
 
 
