@@ -161,7 +161,7 @@ def test_keep_teacher_rejects_given_scores(base_models, pair_files, tmp_path):
         "objectives={answer_cross_entropy: 1}",
         keep_teacher="true",
     )
-    assert (done.code, "there is no teacher; give --teacher" in done.err) == (4, True), done.err
+    assert (done.code, "no teacher is given; give --teacher" in done.err) == (4, True), done.err
 
 
 def test_matcher_rejects_a_damaged_or_other_teacher(with_teacher, tmp_path):
