@@ -23,17 +23,17 @@ name. Precedence: defaults, then the YAML file of `--config`, then the options.
 flipkd train --config train.yaml --lora_r 64 --learning_rate 1e-4 --load_in_4bit
 flipkd train --config train.yaml --readout_layers -1,3 --lora_target_modules q_proj --lora_target_modules v_proj
 flipkd train --config train.yaml --columns text1=title --objectives.in_batch_kl 0.5 --objectives.margin_hinge.margin 0.3
-flipkd train --config train.yaml --objectives '{answer_cross_entropy: 1}' --set filter_quantile=null
+flipkd train --config train.yaml --objectives '{answer_cross_entropy: 1}' --filter_quantile null
 flipkd compare --config compare.yaml --seeds 0,1,2 --train.lora_r 64 --teach.fine_tune auto
 ```
 
-- A switch has no value: `--load_in_4bit`, and `--no-load_in_4bit` where the file turns it on.
+- A flag has no value: `--load_in_4bit`, and `--no_load_in_4bit` when the file turns it on.
 - A list is `A,B`, the option repeated, or a YAML list `'[A, B]'`.
-- A mapping is `KEY=VALUE`, repeated, or with the key in the name, `--objectives.margin_hinge 0.5`: each sets one part and leaves
-  the others as they are. `'{KEY: VALUE}'` replaces the whole mapping.
-- `--set KEY=VALUE` reads any value as YAML (`null`, `[a, b]`, `{a: 1}`); it wins over the option of the same name.
+- A mapping is `KEY=VALUE`, repeated, or with the key in the name, `--objectives.margin_hinge 0.5`: each sets one key and keeps
+  the others. `'{KEY: VALUE}'` replaces the complete mapping.
+- `--set KEY=VALUE` parses any value as YAML (`null`, `[a, b]`, `{a: 1}`); it overrides the option of the same name.
 
-What is wrong on the command line ends with exit code 2, what is wrong in the YAML file with 4 ([errors.md](errors.md)).
+An error on the command line ends with exit code 2, an error in the YAML file with 4 ([errors.md](errors.md)).
 
 Results go to stdout: in a terminal as tables of its width, which leave out the last columns where there is no space and name
 them; into a pipe or a file as Markdown, and rows of `match` and `search` as JSON lines, which `--json` gives in a terminal

@@ -47,7 +47,7 @@ while True:
     free += 20_000
 ballast.unlink()
 again = flipkd("train", *words, "--output_dir", run)
-if again.code or "finished before" not in again.err:
+if again.code or "already finished" not in again.err:
     sys.exit(again.err)
 subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
 done = flipkd("train", *words, "--output_dir", disk / "other")

@@ -1,4 +1,4 @@
-"""Settings of the commands around a matcher: described, with defaults that pass their own checks."""
+"""Settings of the matcher commands: descriptions and valid defaults."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ REQUIRED = {"matcher": "m", "files": ["a.csv"]}
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
-def test_every_setting_is_described_and_its_default_passes_its_own_check(model):
+def test_command_settings_have_descriptions_and_valid_defaults(model):
     assert all(field.description for field in model.model_fields.values())
     needed = {name: REQUIRED.get(name, "x") for name, field in model.model_fields.items() if field.is_required()}
     defaults = model.check(needed).model_dump()
@@ -32,7 +32,7 @@ def test_every_setting_is_described_and_its_default_passes_its_own_check(model):
         (ServeConfig, {"matcher": "m", "port": 70_000}),
     ],
 )
-def test_a_value_out_of_range_is_named(model, wrong):
+def test_command_settings_error_names_a_value_out_of_range(model, wrong):
     *_, (name, value) = wrong.items()
     with pytest.raises(ConfigError, match=f"^{name} is {value!r}: "):
         model.check(wrong)

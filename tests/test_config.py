@@ -1,4 +1,4 @@
-"""The settings of the stages: each says what it is, and a comparison's start from those of its stages."""
+"""Settings of the commands that train: descriptions, defaults, nested settings of a comparison."""
 
 from __future__ import annotations
 
@@ -13,15 +13,18 @@ from flipkd.settings import Settings
 FILES = {"train_file": "train.csv", "validation_file": "validation.csv"}
 
 
-def test_a_comparison_starts_from_the_defaults_of_the_stage_it_changes():
-    words = [
+def test_compare_config_starts_from_the_defaults_of_train_and_teach():
+    arguments = [
         "train.objectives.margin_hinge=0.5",
         "train.objectives.in_batch_kl.temperature=0.1",
         "teach.max_length=64",
     ]
-    config = CompareConfig.build(None, words, FILES | {"test_file": "c.csv"})
+    config = CompareConfig.build(None, arguments, FILES | {"test_file": "c.csv"})
     train = TrainConfig.check({**FILES, **config.train})
-    assert train.objectives == TrainConfig.build(None, ["objectives.margin_hinge=0.5", words[1][6:]], FILES).objectives
+    assert (
+        train.objectives
+        == TrainConfig.build(None, ["objectives.margin_hinge=0.5", arguments[1][6:]], FILES).objectives
+    )
     assert train.objectives["answer_cross_entropy"] == 1
     assert config.teach == {"max_length": 64}
     assert CompareConfig.check(FILES | {"test_file": "c.csv"}).train == {}
@@ -32,13 +35,13 @@ def test_a_comparison_starts_from_the_defaults_of_the_stage_it_changes():
 # All settings
 
 
-def test_settings_cannot_be_changed():
+def test_settings_are_frozen():
     with pytest.raises(ValidationError, match="frozen"):
         TrainConfig.check(FILES).seed = 3
 
 
 @pytest.mark.parametrize("name", ["TeachConfig", "TrainConfig", "CompareConfig"])
-def test_every_setting_says_what_it_is_and_its_default_passes_its_own_check(name):
+def test_settings_have_descriptions_and_valid_defaults(name):
     model = getattr(module, name)
     assert issubclass(model, Settings)
     assert all(field.description for field in model.model_fields.values())
@@ -47,6 +50,6 @@ def test_every_setting_says_what_it_is_and_its_default_passes_its_own_check(name
     assert model.check(defaults).model_dump() == defaults
 
 
-def test_the_table_of_models_is_whole():
+def test_models_table_is_complete():
     models = {model.__name__ for model in Settings.__subclasses__() if model.__module__ == module.__name__}
     assert models == {"TeachConfig", "TrainConfig", "CompareConfig"}

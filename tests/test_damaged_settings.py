@@ -1,4 +1,4 @@
-"""A model whose JSON files are wrong in any way ends in an error of ours: seeded changes of each file, one key at a time."""
+"""A model with damaged JSON files raises an error of flipkd: seeded changes of each file, one key at a time."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ CASES = [
 
 
 @pytest.mark.parametrize("source, name, use", CASES, ids=[f"{case[0]}-{case[1]}" for case in CASES])
-def test_no_change_of_a_file_ends_in_a_bug(encoders, taught, tmp_path, source, name, use):
+def test_build_handles_every_damaged_file(encoders, taught, tmp_path, source, name, use):
     folder = tmp_path / "it"
     if source in ("base", "matcher"):
         {"base": base, "matcher": matcher}[source](folder)

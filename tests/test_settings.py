@@ -1,4 +1,4 @@
-"""How settings are read: what wins over what, what YAML becomes, and what an error says."""
+"""Parsing of settings: precedence, YAML values, error messages."""
 
 from __future__ import annotations
 
@@ -37,38 +37,38 @@ def refusal(*assignments: str, config=None, **given) -> str:
 # What wins
 
 
-def test_defaults_then_yaml_then_options_then_set(yaml_file):
+def test_build_precedence(yaml_file):
     path = yaml_file("seed: 1\nsave_steps: 1\nlora_r: 1\ntrain_file: yaml.csv\n")
     built = TrainConfig.build(path, ["lora_r=3"], {"save_steps": 2, "lora_r": 2, "validation_file": "v.csv"})
     assert (built.logging_steps, built.seed, built.save_steps, built.lora_r) == (10, 1, 2, 3)
     assert (built.train_file, built.validation_file) == ("yaml.csv", "v.csv")
 
 
-def test_an_option_that_was_not_given_leaves_the_file_alone(yaml_file):
+def test_build_ignores_options_that_were_not_given(yaml_file):
     built = TrainConfig.build(yaml_file("seed: 7"), (), FILES | {"seed": None, "columns": None})
     assert (built.seed, built.columns) == (7, None)
 
 
-def test_what_is_wrong_in_the_file_is_an_error_of_the_file_until_the_command_line_changes_it(yaml_file):
+def test_build_raises_config_error_for_the_file_and_usage_error_for_options(yaml_file):
     path = yaml_file("seed: x\n")
     assert refusal(config=path).startswith("seed is 'x'")
-    for words, options in ((["seed=y"], {}), ([], {"seed": "y"})):
+    for arguments, options in ((["seed=y"], {}), ([], {"seed": "y"})):
         with pytest.raises(UsageError, match=r"^seed is 'y'"):
-            TrainConfig.build(path, words, FILES | options)
+            TrainConfig.build(path, arguments, FILES | options)
 
 
-def test_the_last_of_two_assignments_wins():
+def test_build_uses_the_last_assignment():
     assert build("seed=1", "seed=2").seed == 2
 
 
-def test_a_value_may_hold_an_equals_sign():
+def test_build_accepts_an_equals_sign_in_a_value():
     assert build("template.question=is a = b?").template == {"question": "is a = b?"}
 
 
 # Parts of a mapping
 
 
-def test_one_weight_can_be_changed_and_the_others_stay():
+def test_build_changes_one_objective_weight():
     assert build("objectives.in_batch_kl=0").objectives == {
         "answer_cross_entropy": 1.0,
         "bernoulli_kd": 1.0,
@@ -77,13 +77,13 @@ def test_one_weight_can_be_changed_and_the_others_stay():
     }
 
 
-def test_one_knob_keeps_the_default_weight():
+def test_build_sets_one_argument_and_keeps_the_default_weight():
     objectives = build("objectives.margin_hinge.margin=0.3").objectives
     assert objectives["margin_hinge"] == {"weight": 1.0, "margin": 0.3}
     assert objectives["answer_cross_entropy"] == 1.0
 
 
-def test_knobs_add_up_over_file_and_assignments(yaml_file):
+def test_build_merges_arguments_of_file_and_assignments(yaml_file):
     path = yaml_file("objectives:\n  margin_hinge: 0.5\n  in_batch_kl: {weight: 2, temperature: 0.1}\n")
     objectives = TrainConfig.build(
         path, ["objectives.margin_hinge.margin=0.3", "objectives.in_batch_kl.temperature=0.2"], FILES
@@ -94,11 +94,11 @@ def test_knobs_add_up_over_file_and_assignments(yaml_file):
     }
 
 
-def test_a_whole_mapping_replaces_the_default():
+def test_build_replaces_the_default_by_a_given_mapping():
     assert build("objectives={margin_hinge: 1}").objectives == {"margin_hinge": 1.0}
 
 
-def test_the_default_is_not_changed_for_the_next_run():
+def test_build_does_not_change_the_default():
     before = TrainConfig.check(FILES).model_dump()
     build("objectives.in_batch_kl=0", "objectives.margin_hinge.margin=0.3", "template.no=nein", "template.yes=ja")
     build().objectives["in_batch_kl"] = 9
@@ -120,23 +120,23 @@ def test_the_default_is_not_changed_for_the_next_run():
         ("'1e-3'", 1e-3),
     ],
 )
-def test_numbers_as_people_write_them(yaml_file, text, value):
+def test_build_parses_number_formats(yaml_file, text, value):
     assert build(f"learning_rate={text}").learning_rate == value
     assert TrainConfig.build(yaml_file(f"learning_rate: {text}"), (), FILES).learning_rate == value
 
 
-def test_numbers_are_numbers_where_no_type_says_so():
+def test_build_parses_untyped_numbers():
     assert build("training_arguments.adam_epsilon=1e-8").training_arguments == {"adam_epsilon": 1e-8}
     assert build("objectives.in_batch_kl.temperature=5e-2").objectives["in_batch_kl"]["temperature"] == 0.05
 
 
 @given(value=st.floats(min_value=0, exclude_min=True, allow_infinity=False, allow_subnormal=False))
 @settings(deadline=None, max_examples=50)
-def test_any_number_comes_through_as_python_writes_it(value):
+def test_build_round_trips_python_floats(value):
     assert build(f"training_arguments.x={value!r}").training_arguments == {"x": value}
 
 
-def test_lists_words_and_nothing():
+def test_build_parses_lists_strings_and_null():
     assert build("readout_layers=[-1,3]").readout_layers == [-1, 3]
     assert build("lora_target_modules=[q_proj, v_proj]").lora_target_modules == ["q_proj", "v_proj"]
     assert build("filter_quantile=null").filter_quantile is None
@@ -144,18 +144,18 @@ def test_lists_words_and_nothing():
     assert build("teacher=a folder").teacher == "a folder"
 
 
-def test_no_and_yes_are_words_as_keys_and_truth_values_as_values(yaml_file):
+def test_read_value_keeps_no_and_yes_keys_as_strings(yaml_file):
     path = yaml_file("template:\n  no: nein\n  yes: ja\ntraining_arguments: {bf16: no, tf32: yes}\n")
     built = TrainConfig.build(path, (), FILES)
     assert built.template == {"no": "nein", "yes": "ja"}
     assert built.training_arguments == {"bf16": False, "tf32": True}
 
 
-def test_an_empty_file_is_no_settings(yaml_file):
+def test_build_accepts_an_empty_file(yaml_file):
     assert TrainConfig.build(yaml_file("# nothing yet\n"), (), FILES) == TrainConfig.check(FILES)
 
 
-def test_settings_come_back_from_what_they_are_written_as():
+def test_settings_round_trip_through_yaml():
     built = build("objectives.margin_hinge.margin=0.3", "readout_layers=[1]", "filter_quantile=null")
     assert TrainConfig.check(built.model_dump(mode="json")) == built
 
@@ -190,26 +190,26 @@ def test_settings_come_back_from_what_they_are_written_as():
         ("output_dir=2024-13-02", "--set output_dir: '2024-13-02' is not a YAML value; quote it"),
         ("readout_layers=[1", "--set readout_layers: '[1' is not a YAML value; quote it"),
         ("seed=!!python/object/apply:os.getpid []", "--set seed: '!!python/object/apply:os.getpid []' is not a YAML"),
-        ("seed", "--set 'seed' has no '='; write --set key=value"),
+        ("seed", "--set 'seed' has no '='; write --set KEY=VALUE"),
     ],
 )
-def test_a_bad_assignment_names_key_value_and_what_is_allowed(assignment, start):
+def test_build_error_names_key_value_and_allowed_values(assignment, start):
     assert refusal(assignment).startswith(start)
 
 
-def test_the_same_words_for_options_and_files(yaml_file):
+def test_build_reports_the_same_error_for_options_and_files(yaml_file):
     assert refusal(seed=-1).startswith("seed is -1: Input should be greater than or equal to 0")
     assert refusal(config=yaml_file("seed: -1")).startswith("seed is -1: Input should be greater than or equal to 0")
     assert "did you mean 'seed'" in refusal(config=yaml_file("sead: 1"))
 
 
-def test_a_long_value_is_not_shown_whole():
+def test_build_error_shortens_a_long_value():
     assert "x" * 80 not in refusal("seed=" + "x" * 500)
     assert "x" * 80 not in refusal("x" * 500)
     assert "[" * 80 not in refusal("seed=" + "[" * 5000)
 
 
-def test_what_is_missing_is_named():
+def test_build_error_names_a_missing_setting():
     with pytest.raises(
         UsageError, match=r"^train_file is missing; give --train_file, or write it in the YAML file of --config"
     ):

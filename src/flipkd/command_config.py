@@ -1,4 +1,4 @@
-"""Settings of the commands that look at pairs or use a finished matcher; those that train are in `config.py`."""
+"""Settings of the commands that check pairs or use a matcher; those of the commands that train are in `config.py`."""
 
 from __future__ import annotations
 
@@ -10,28 +10,33 @@ from pydantic import Field
 from flipkd.config import Columns, Directed, Seed
 from flipkd.settings import Settings
 
-ARGUMENT = partial(Field, json_schema_extra={"argument": True})  # given without a name on the command line
+ARGUMENT = partial(Field, json_schema_extra={"argument": True})  # positional on the command line
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
-MatcherFolder = Annotated[str, Field(description="folder that flipkd train made")]
-BaseModel = Annotated[str | None, Field(description="where the base model is now, if it moved")]
-BatchSize = Annotated[Count | None, Field(description="pairs per pass; default: 32 on a CPU, what fits on a GPU")]
-Keep = Annotated[list[str], Field(description="columns of the file that are passed on")]
-Encoder = Annotated[str | None, Field(description="where the index's encoder is now, if it moved")]
+MatcherFolder = Annotated[str, Field(description="matcher folder, made by flipkd train")]
+BaseModel = Annotated[str | None, Field(description="new path of the base model, if it has moved")]
+BatchSize = Annotated[
+    Count | None, Field(description="batch size in pairs; default: 32 on a CPU, as large as fits on a GPU")
+]
+Keep = Annotated[list[str], Field(description="columns of the file to copy to the output")]
+Encoder = Annotated[str | None, Field(description="new path of the index's encoder, if it has moved")]
 Cascade = Annotated[
-    bool, Field(description="the kept teacher decides where it is sure, the LLM the rest (calibrate --cascade first)")
+    bool,
+    Field(
+        description="cascade: the kept teacher decides the clear pairs, the LLM the others (needs calibrate --cascade)"
+    ),
 ]
 Exact = Annotated[
-    bool, Field(description="read each pair alone: its score is the same among any other pairs; takes longer")
+    bool, Field(description="score each pair alone, so that its score does not depend on the other pairs; slower")
 ]
 
 
 class CheckConfig(Settings):
     """Settings of `flipkd check`."""
 
-    files: list[str] = ARGUMENT(min_length=1, description="csv, tsv, jsonl, parquet or hub ids of pairs")
+    files: list[str] = ARGUMENT(min_length=1, description="files of pairs: csv, tsv, jsonl, parquet or hub ids")
     columns: Columns = None
-    tokenizer: str | None = Field(None, description="model whose tokens lengths are counted in")
+    tokenizer: str | None = Field(None, description="model whose tokenizer counts the lengths")
     directed: Directed = False
 
 
@@ -40,9 +45,10 @@ class SplitConfig(Settings):
 
     pairs: str = ARGUMENT(description="file of pairs")
     columns: Columns = None
-    output_dir: str = Field("data", description="folder for the three files")
+    output_dir: str = Field("data", description="output folder for the three files")
     by: Literal["text1", "text2", "group"] | None = Field(
-        None, description="what alone keeps rows together, e.g. text1 for an FAQ; default: every shared text and group"
+        None,
+        description="column whose equal values stay in one part, e.g. text1 for an FAQ; default: every shared text and group",
     )
     validation: Share = Field(0.1, description="share of validation pairs")
     test: Share = Field(0.2, description="share of test pairs")
@@ -56,8 +62,8 @@ class EvaluateConfig(Settings):
     test_file: str = Field(description="labelled pairs")
     columns: Columns = None
     base_model: BaseModel = None
-    output: str | None = Field(None, description="JSON file to write too")
-    report: str | None = Field(None, description="HTML page to write too")
+    output: str | None = Field(None, description="JSON file for the metrics")
+    report: str | None = Field(None, description="HTML file for the report")
     batch_size: BatchSize = None
     cascade: Cascade = False
     exact: Exact = False
@@ -68,18 +74,18 @@ class CalibrateConfig(Settings):
 
     matcher: MatcherFolder
     validation_file: str = Field(description="labelled pairs")
-    output_dir: str = Field(description="folder for the new matcher")
+    output_dir: str = Field(description="output folder for the new matcher")
     threshold: str = Field(
-        "f1", description="a match from where this is reached: f1, accuracy, precision=P, recall=R or a number"
+        "f1", description="target of the match threshold: f1, accuracy, precision=P, recall=R or a number"
     )
     review: str | None = Field(
-        None, description="below a match, a pair is for review down to this target, e.g. recall=0.99"
+        None, description="target of the lower bound of the review band, e.g. recall=0.99; default: no review band"
     )
     symmetric: bool | None = Field(
-        None, description="score both orders of a pair and take the mean; default: as the matcher does"
+        None, description="mean score over both orders of a pair; default: as in the matcher"
     )
     cascade: float | None = Field(
-        None, description="F1 that may be lost where the kept teacher decides alone, for example 0.005"
+        None, description="maximum loss of F1 by the cascade, for example 0.005; default: no cascade"
     )
     columns: Columns = None
     base_model: BaseModel = None
@@ -91,12 +97,12 @@ class MatchConfig(Settings):
 
     matcher: MatcherFolder
     pairs: str | None = ARGUMENT(None, description="file of pairs")
-    text1: str | None = Field(None, description="one text, instead of a file")
-    text2: str | None = Field(None, description="the other text")
-    output: str | None = Field(None, description=".csv or .jsonl to write; default: JSON lines on stdout")
+    text1: str | None = Field(None, description="first text of a single pair, instead of a file")
+    text2: str | None = Field(None, description="second text of a single pair")
+    output: str | None = Field(None, description="output file (.csv or .jsonl); default: JSON lines on stdout")
     columns: Columns = None
     keep: Keep = Field([])
-    guard: bool = Field(True, description="in a .csv, put ' before cells that a spreadsheet would run as formulas")
+    guard: bool = Field(True, description="write ' before .csv cells that a spreadsheet would run as formulas")
     base_model: BaseModel = None
     batch_size: BatchSize = None
     cascade: Cascade = False
@@ -106,10 +112,12 @@ class MatchConfig(Settings):
 class IndexConfig(Settings):
     """Settings of `flipkd index`."""
 
-    texts: str = ARGUMENT(description="file of texts to choose from, such as the questions of an FAQ")
-    encoder: str = Field(description="folder of a teacher, or of a matcher that reads texts apart, which embeds them")
-    output_dir: str = Field("index", description="folder to write")
-    column: str | None = Field(None, description="column of the texts")
+    texts: str = ARGUMENT(description="file of texts to search, such as the questions of an FAQ")
+    encoder: str = Field(description="folder of the encoder: a teacher, or a matcher that encodes texts separately")
+    output_dir: str = Field("index", description="output folder for the index")
+    column: str | None = Field(
+        None, description="column of the texts; default: the one with a common name, or the only one"
+    )
     keep: Keep = Field([])
     base_model: BaseModel = None
 
@@ -117,11 +125,11 @@ class IndexConfig(Settings):
 class SearchConfig(Settings):
     """Settings of `flipkd search`."""
 
-    query: str = ARGUMENT(description="the text to find others for")
+    query: str = ARGUMENT(description="query text")
     matcher: MatcherFolder
-    index: str = Field(description="folder that flipkd index made")
-    top_k: Count = Field(5, description="entries to show")
-    candidates: Count = Field(20, description="nearest entries that the matcher judges")
+    index: str = Field(description="index folder, made by flipkd index")
+    top_k: Count = Field(5, description="number of results")
+    candidates: Count = Field(20, description="nearest entries that the matcher scores")
     encoder: Encoder = None
     base_model: BaseModel = None
     exact: Exact = False
@@ -132,24 +140,24 @@ class ServeConfig(Settings):
 
     matcher: MatcherFolder
     host: str = Field("127.0.0.1", description="address to listen on")
-    port: int = Field(8000, ge=0, le=65535, description="0: a free one")
-    api_key_file: str | None = Field(None, description="file with the key that requests must bring")
-    insecure: bool = Field(False, description="listen where other machines reach it although there is no key")
-    index: str | None = Field(None, description="folder that flipkd index made, for /search")
+    port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0: any unused port")
+    api_key_file: str | None = Field(None, description="file with the API key that requests must send")
+    insecure: bool = Field(False, description="allow other machines to connect without an API key")
+    index: str | None = Field(None, description="index folder for /search, made by flipkd index")
     encoder: Encoder = None
     base_model: BaseModel = None
-    merge: bool = Field(False, description="fold LoRA into the weights: faster, more memory")
+    merge: bool = Field(False, description="merge LoRA into the weights: faster, more memory")
     exact: Exact = False
-    batch_size: Count = Field(32, description="pairs per pass")
-    max_wait: float = Field(0.0, ge=0, description="seconds that a pass waits to fill up")
-    max_items: Count = Field(1000, description="pairs or texts of one request")
-    max_queue: Count = Field(4096, description="pairs or texts that may wait")
-    timeout: float = Field(30.0, ge=0.001, description="seconds until a request is given up")
-    grace: float = Field(30.0, ge=0, description="seconds for accepted requests after SIGTERM")
+    batch_size: Count = Field(32, description="batch size in pairs")
+    max_wait: float = Field(0.0, ge=0, description="maximum seconds that a batch waits for more pairs")
+    max_items: Count = Field(1000, description="maximum pairs or texts of one request")
+    max_queue: Count = Field(4096, description="maximum pairs or texts in the queue")
+    timeout: float = Field(30.0, ge=0.001, description="timeout of a request in seconds")
+    grace: float = Field(30.0, ge=0, description="seconds to finish accepted requests after SIGTERM")
 
 
 class DemoConfig(Settings):
     """Settings of `flipkd demo`."""
 
-    output_dir: str = Field("demo", description="folder for data, runs and results")
+    output_dir: str = Field("demo", description="output folder for data, runs and results")
     seed: Seed = 0

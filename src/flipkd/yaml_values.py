@@ -1,4 +1,4 @@
-"""Read YAML without its traps, from a file or from one text of the command line."""
+"""Parse YAML safely, from a file or from one text of the command line."""
 
 from __future__ import annotations
 
@@ -10,51 +10,51 @@ import yaml
 
 from flipkd.errors import ConfigError, shorten
 
-LARGEST_FILE = 256 * 1024  # bytes of a YAML file
-LARGEST = 20_000  # values of a YAML document, aliases written out
-LONGEST_NUMBER = 100  # characters
+MAX_FILE_BYTES = 256 * 1024  # bytes of a YAML file
+MAX_VALUES = 20_000  # nodes of a YAML document with its aliases expanded
+MAX_NUMBER_LENGTH = 100  # characters
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML without traps: `no` and `yes` as keys are words, `1e-8` is a number, and aliases multiply nothing without bound."""
+    """Safe YAML loader: keys `no` and `yes` are strings, `1e-8` is a number, and the expansion of aliases is bounded."""
 
     def get_single_node(self) -> yaml.Node | None:
-        """The document, refused when its aliases written out would be more than LARGEST nodes."""
+        """Return the document. Raises ConstructorError when its expanded aliases are more than MAX_VALUES nodes."""
         node = super().get_single_node()
         if node is not None:
-            self._size(node, {})
+            self._count_nodes(node, {})
         return node
 
-    def _size(self, node: yaml.Node, known: dict[int, int]) -> int:
-        """Nodes that this one stands for, aliases written out; one that holds itself never ends and is too large."""
+    def _count_nodes(self, node: yaml.Node, known: dict[int, int]) -> int:
+        """Count the nodes below this one with aliases expanded; a node that contains itself counts as too large."""
         if id(node) not in known:
-            known[id(node)] = LARGEST  # while it is counted
+            known[id(node)] = MAX_VALUES  # until it is counted: the value for a node that contains itself
             children: list[yaml.Node] = []
             if isinstance(node, yaml.SequenceNode):
                 children = node.value
             elif isinstance(node, yaml.MappingNode):
                 children = [part for pair in node.value for part in pair]
-            known[id(node)] = 1 + sum(self._size(child, known) for child in children)
-        if known[id(node)] > LARGEST:
-            problem = f"its aliases (*name) stand for more than {LARGEST:,} values"
+            known[id(node)] = 1 + sum(self._count_nodes(child, known) for child in children)
+        if known[id(node)] > MAX_VALUES:
+            problem = f"its aliases (*name) expand to more than {MAX_VALUES:,} values"
             raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
         return known[id(node)]
 
     def resolve(self, kind: type[yaml.Node], value: Any, implicit: Any) -> str:
-        """The tag of a node; what is longer than a number can be is a text, whose digits are not looked through."""
-        if kind is yaml.ScalarNode and len(value) > LONGEST_NUMBER:
+        """Return the tag of a node; a scalar too long for a number is a string, so that no pattern scans its digits."""
+        if kind is yaml.ScalarNode and len(value) > MAX_NUMBER_LENGTH:
             implicit = (False, implicit[1])
         return str(super().resolve(kind, value, implicit))  # type: ignore[no-untyped-call]
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """What yaml calls for each mapping; a key that stands twice is refused, where yaml would take the last."""
+        """Construct a mapping; yaml calls this. A duplicate key is an error, where yaml would keep the last one."""
         seen = set()
         for key, _ in node.value:
             if key.tag == "tag:yaml.org,2002:bool":
                 key.tag = "tag:yaml.org,2002:str"
             if isinstance(key, yaml.ScalarNode):
                 if key.value in seen:
-                    raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} stands twice", key.start_mark)
+                    raise yaml.constructor.ConstructorError(None, None, f"duplicate key {key.value!r}", key.start_mark)
                 seen.add(key.value)
         return super().construct_mapping(node, deep)
 
@@ -64,11 +64,11 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("+-.012
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file. Raises ConfigError where it is not readable or no mapping."""
+    """Read the mapping in a YAML file. Raises ConfigError when it is not readable or not a mapping."""
     try:
         size = path.stat().st_size
-        if size > LARGEST_FILE:
-            raise ConfigError(f"{path}: has {size:,} bytes; a file of settings has at most {LARGEST_FILE:,}")
+        if size > MAX_FILE_BYTES:
+            raise ConfigError(f"{path}: has {size:,} bytes; a file of settings has at most {MAX_FILE_BYTES:,}")
         values = _Loader(path.read_text(encoding="utf-8")).get_single_data()
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file") from None
@@ -79,12 +79,12 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if values is None:
         return {}
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
-        raise ConfigError(f"{path}: must hold `key: value` lines")
+        raise ConfigError(f"{path}: not a YAML mapping; write one `key: value` per line")
     return values
 
 
 def read_value(text: str, where: str) -> Any:
-    """A text as YAML. Raises ConfigError, which begins with `where`."""
+    """Parse a text as YAML. Raises ConfigError with a message that begins with `where`."""
     try:
         return _Loader(text).get_single_data()
     except (ValueError, RecursionError, yaml.YAMLError):

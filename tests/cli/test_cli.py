@@ -1,4 +1,4 @@
-"""The command line as a whole: what is said when something is wrong, what is imported, what goes where."""
+"""Command line: errors, exit codes, imports, and the use of stdout and stderr."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ FILES = ["--train_file", "a.csv", "--validation_file", "b.csv", "--test_file", "
 
 
 @pytest.mark.parametrize(
-    "words, code, said",
+    "words, code, expected",
     [
         (["nope"], 2, "No such command 'nope'"),
         (["match", "--qqq"], 2, "No such option: --qqq (see: flipkd match --help)"),
         (["train", "--lerning_rate", "1"], 2, "did you mean --learning_rate? see: flipkd train --help"),
-        (["train", "--seed", "1", "2"], 2, "a list is written as A,B; a switch has no value"),
+        (["train", "--seed", "1", "2"], 2, "write a list as A,B; a flag takes no value"),
         (["train", "--reading", "jiont"], 2, "'jiont' is not one of 'joint', 'separate', 'blocked'"),
         (["train", *FILES[:4], "--lora_r", "x"], 2, "lora_r is 'x': Input should be a valid integer"),
         (["train", *FILES[:4], "--lora_r"], 2, "requires an argument"),
@@ -50,18 +50,18 @@ FILES = ["--train_file", "a.csv", "--validation_file", "b.csv", "--test_file", "
         (["train", "--config", "nowhere.yaml", "--set", "epochs"], 4, "nowhere.yaml: no such file"),
     ],
 )
-def test_what_is_wrong_is_one_sentence_on_stderr_and_an_exit_code(words, code, said, tmp_path, monkeypatch):
+def test_main_reports_errors_as_one_sentence_and_an_exit_code(words, code, expected, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     done = flipkd(*words)
     assert done.code == code
-    assert said in done.err
+    assert expected in done.err
     assert done.err.startswith("flipkd: ")
     assert done.err.count("\n") == 1
     assert done.out == ""
     assert list(tmp_path.iterdir()) == []
 
 
-def test_debug_shows_the_traceback_and_may_stand_anywhere(tmp_path):
+def test_debug_shows_the_traceback_at_any_position(tmp_path):
     for words in (["--debug", "check", tmp_path / "x.csv"], ["check", tmp_path / "x.csv", "--debug"]):
         done = flipkd(*words)
         assert done.code == 3
@@ -74,7 +74,7 @@ def child(code: str, *words: object, **options: object) -> subprocess.CompletedP
     return subprocess.run([sys.executable, "-c", code, *map(str, words)], capture_output=True, text=True, **options)
 
 
-def test_help_imports_nothing_heavy():
+def test_help_imports_no_heavy_library():
     code = "import sys; from flipkd.cli import main\ntry: main()\nexcept SystemExit: pass\nprint(*sys.modules, file=sys.stderr)"
     for words in ([], ["--help"], ["train", "--help"]):
         done = child(code, *words, env=os.environ | {"COLUMNS": "120"})
@@ -86,7 +86,7 @@ def test_help_imports_nothing_heavy():
 
 @pytest.mark.scenario("D9", "D11")
 @pytest.mark.parametrize("verb", ["train", "teach", "evaluate", "match"])
-def test_bad_pairs_are_refused_before_torch_is_imported(verb, pair_files, tmp_path):
+def test_train_rejects_bad_pairs_before_importing_torch(verb, pair_files, tmp_path):
     (tmp_path / "one.csv").write_text("text1,text2,label\na,b,1\nc,d,1\n\u200b,f,1\n", encoding="utf-8")
     words = {
         "train": ["--train_file", "one.csv", "--validation_file", "one.csv"],
@@ -104,16 +104,14 @@ def test_bad_pairs_are_refused_before_torch_is_imported(verb, pair_files, tmp_pa
 
 
 @pytest.mark.slow
-def test_a_process_of_its_own_keeps_stdout_for_results_and_stderr_for_what_matters(
-    trained, encoders, pair_files, tmp_path
-):
+def test_main_writes_results_to_stdout_and_messages_to_stderr(trained, encoders, pair_files, tmp_path):
     teach = ["teach", *given(pair_files), "--teacher_name_or_path", encoders / "bi", "--output_dir", tmp_path / "t"]
     match = ["match", "--matcher", trained, pair_files["test"]]
     code = "import json, sys; from flipkd.cli import main\nfor words in json.loads(sys.argv[1]): sys.argv[1:] = words; main()"
     done = child(code, json.dumps([list(map(str, words)) for words in (teach, match)]))
     assert done.returncode == 0, done.stderr
-    told, rows = done.stdout.split(f"teacher: {tmp_path / 't'}\n")
-    assert told.startswith("| metric")
+    message, rows = done.stdout.split(f"teacher: {tmp_path / 't'}\n")
+    assert message.startswith("| metric")
     assert len(rows.splitlines()) == 24
     # What fine-tuning does to so small a model differs between processors; if it hurts, that matters too.
     may_be_told = ("train", "validation", "fine-tuning made the teacher worse on the validation pairs", "loading ")
@@ -121,17 +119,17 @@ def test_a_process_of_its_own_keeps_stdout_for_results_and_stderr_for_what_matte
     assert all(line.startswith(may_be_told) for line in done.stderr.splitlines()), done.stderr
 
 
-def test_a_full_disk_behind_stdout_and_a_locale_without_the_letters(tmp_path):
+def test_main_handles_a_full_disk_and_an_ascii_locale(tmp_path):
     (tmp_path / "pé.csv").write_text("text1,text2,label\na,b,1\nc,d,0\ne,f,1\ng,h,0\n")
     command = [sys.executable, "-m", "flipkd", "check", str(tmp_path / "pé.csv")]
     with open("/dev/full", "w") as full:  # opened for writing, never replaced
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 5
-    assert done.stderr == "flipkd: the disk that the output goes to is full; free some space\n"
+    assert done.stderr == "flipkd: the disk of the output is full; free some space and run again\n"
     done = subprocess.run(command, capture_output=True, env=os.environ | {"PYTHONIOENCODING": "ascii"})
     assert (done.returncode, "pé.csv" in done.stdout.decode("utf-8")) == (0, True)
 
 
-def test_version_and_short_help():
+def test_version_and_short_help_options():
     assert flipkd("--version").out == f"flipkd {flipkd_version}\n"
     assert flipkd("match", "-h").out == flipkd("match", "--help").out

@@ -1,4 +1,4 @@
-"""check and split on the command line: options that are wrong are said before any file is read."""
+"""Command line of check and split: wrong options raise errors before any file is read."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from command_line import flipkd
 
 
 @pytest.mark.parametrize(
-    "words, said",
+    "arguments, expected",
     [
         (["check"], "files is missing"),
         (["check", "none.csv", "--columns", "text1"], "write KEY=VALUE"),
@@ -18,15 +18,15 @@ from command_line import flipkd
         (["split", "none.csv", "--seed", "-1"], "seed is -1"),
     ],
 )
-def test_wrong_options(words, said, tmp_path, monkeypatch):
+def test_check_and_split_reject_wrong_options(arguments, expected, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    done = flipkd(*words)
+    done = flipkd(*arguments)
     assert (done.code, done.out) == (2, "")
-    assert said in done.err
+    assert expected in done.err
     assert not list(tmp_path.iterdir())
 
 
-def test_json_is_all_that_stdout_holds(pair_files):
+def test_check_json_writes_only_json_to_stdout(pair_files):
     done = flipkd("check", pair_files["train"], pair_files["test"], "--json")
     assert done.code == 0, done.err
     assert json.loads(done.out)

@@ -1,4 +1,4 @@
-"""--num_processes: when a launcher starts, what it starts, and how its end becomes an exit code."""
+"""--num_processes: start of the launcher, its configuration, and exit codes."""
 
 import contextlib
 import os
@@ -15,7 +15,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, P
 from torch.distributed.launcher import api
 
 from flipkd import ranks
-from flipkd.cli.launching import in_one_process, in_processes
+from flipkd.cli.launching import launch_processes, require_one_process
 from flipkd.errors import ConfigError, PeerError, StoppedError, UsageError
 
 
@@ -31,8 +31,8 @@ def launcher(monkeypatch):
     seen = SimpleNamespace(config=None, command=None, end=None)
 
     def elastic_launch(config, entry):
-        def start(*words):
-            seen.config, seen.command = config, (entry, *words)
+        def start(*arguments):
+            seen.config, seen.command = config, (entry, *arguments)
             if seen.end is not None:
                 raise seen.end
 
@@ -56,21 +56,21 @@ def of_two(monkeypatch):
 
 
 @pytest.mark.parametrize("count", [None, 1])
-def test_one_process_needs_no_launcher(launcher, count):
-    in_processes(count)
+def test_launch_processes_of_one_starts_no_launcher(launcher, count):
+    launch_processes(count)
     assert launcher.config is None
 
 
 @pytest.mark.parametrize("count", [0, -2])
-def test_a_count_that_cannot_be(launcher, count):
+def test_launch_processes_rejects_an_impossible_count(launcher, count):
     with pytest.raises(UsageError, match=f"--num_processes is {count}; it must be at least 1"):
-        in_processes(count)
+        launch_processes(count)
 
 
-def test_the_same_command_is_started_so_many_times(launcher, monkeypatch):
+def test_launch_processes_starts_the_command_once_per_process(launcher, monkeypatch):
     monkeypatch.setattr(ranks, "usable_cores", lambda: 8)
     with pytest.raises(SystemExit) as ended:
-        in_processes(3)
+        launch_processes(3)
     assert ended.value.code == 0
     assert launcher.command == (sys.executable, "-m", "flipkd", "train", "--num_processes", "3")
     config = launcher.config
@@ -92,10 +92,10 @@ def listening():
 
 @pytest.mark.scenario("X16")
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_processes_talk_over_the_loopback_interface(launcher, monkeypatch, tmp_path):
+def test_use_loopback_sets_the_gloo_interface(launcher, monkeypatch, tmp_path):
     monkeypatch.delenv("GLOO_SOCKET_IFNAME", raising=False)
     with pytest.raises(SystemExit):
-        in_processes(3)
+        launch_processes(3)
     assert (launcher.config.rdzv_endpoint, launcher.config.local_addr) == ("localhost:0", "127.0.0.1")
     assert os.environ["GLOO_SOCKET_IFNAME"] == "lo"
     before = listening()
@@ -104,22 +104,22 @@ def test_processes_talk_over_the_loopback_interface(launcher, monkeypatch, tmp_p
         assert listening() - before <= {"0100007F"}
     finally:
         torch.distributed.destroy_process_group()
-    told = " ".join((Path(__file__).parents[2] / "SECURITY.md").read_text(encoding="utf-8").split())
-    assert "the two ports of torch's rendezvous listen on every address" in told
+    message = " ".join((Path(__file__).parents[2] / "SECURITY.md").read_text(encoding="utf-8").split())
+    assert "the two ports of torch's rendezvous listen on every address" in message
 
 
-def test_a_number_of_threads_that_was_given_stays(launcher, monkeypatch):
+def test_launch_processes_keeps_a_given_number_of_threads(launcher, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
     with pytest.raises(SystemExit):
-        in_processes(3)
+        launch_processes(3)
     assert os.environ["OMP_NUM_THREADS"] == "5"
 
 
-def test_more_processes_than_gpus(launcher, monkeypatch):
+def test_launch_processes_rejects_more_processes_than_gpus(launcher, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    with pytest.raises(ConfigError, match="--num_processes is 3, but there are 2 GPUs"):
-        in_processes(3)
+    with pytest.raises(ConfigError, match="--num_processes is 3, but this machine has 2 GPUs"):
+        launch_processes(3)
     assert launcher.config is None
 
 
@@ -131,43 +131,43 @@ def test_more_processes_than_gpus(launcher, monkeypatch):
         ({0: failed(-signal.SIGTERM, at=99), 1: failed(6, at=100)}, 6),
     ],
 )
-def test_the_exit_code_is_that_of_the_process_that_failed_first(launcher, capsys, failures, code):
+def test_first_exit_code_is_that_of_the_first_failure(launcher, capsys, failures, code):
     launcher.end = ChildFailedError("flipkd", failures)
     with pytest.raises(SystemExit) as ended:
-        in_processes(3)
+        launch_processes(3)
     assert ended.value.code == code
     assert capsys.readouterr().err == "", "the process has said it itself"
 
 
-def test_a_process_that_was_killed_is_named(launcher, capsys):
+def test_first_exit_code_names_a_killed_rank(launcher, capsys):
     launcher.end = ChildFailedError("flipkd", {0: failed(-signal.SIGTERM), 2: failed(-signal.SIGKILL)})
     with pytest.raises(SystemExit) as ended:
-        in_processes(3)
+        launch_processes(3)
     assert ended.value.code == PeerError.exit_code
     assert "rank 2 was killed by signal 9" in capsys.readouterr().err
 
 
-def test_a_signal_to_the_launcher(launcher):
+def test_launch_processes_turns_a_signal_into_a_stop(launcher):
     launcher.end = SignalException("stopped", signal.SIGTERM)
-    with pytest.raises(StoppedError, match="the same command goes on"):
-        in_processes(3)
+    with pytest.raises(StoppedError, match="run the same command to resume"):
+        launch_processes(3)
 
 
 @pytest.mark.parametrize("count", [None, 2])
-def test_a_process_of_a_launcher_starts_no_other(launcher, of_two, count):
-    in_processes(count)
+def test_launch_processes_returns_in_a_process_of_a_launcher(launcher, of_two, count):
+    launch_processes(count)
     assert launcher.config is None
 
 
-def test_another_count_than_the_launchers(launcher, of_two):
+def test_launch_processes_rejects_another_count_than_the_launcher(launcher, of_two):
     with pytest.raises(UsageError, match="--num_processes is 3, but the launcher has started 2"):
-        in_processes(3)
+        launch_processes(3)
 
 
-def test_verbs_for_one_process_refuse_a_launcher(of_two):
-    with pytest.raises(UsageError, match="flipkd teach is for one process"):
-        in_one_process("teach")
+def test_require_one_process_rejects_a_launcher(of_two):
+    with pytest.raises(UsageError, match="flipkd teach runs in one process"):
+        require_one_process("teach")
 
 
-def test_verbs_for_one_process_run_alone():
-    in_one_process("teach")
+def test_require_one_process_allows_a_single_process():
+    require_one_process("teach")

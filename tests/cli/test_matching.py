@@ -1,4 +1,4 @@
-"""The commands over a finished matcher: folders of another kind, another base model, starts that are refused."""
+"""Command line of the matcher commands: wrong folders, a moved base model, rejected starts of the server."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def rows_of(text: str) -> list[dict]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-def test_folders_that_are_no_models(pair_files, base_models, taught, trained, tmp_path):
+def test_matching_commands_reject_folders_that_are_not_models(pair_files, base_models, taught, trained, tmp_path):
     (tmp_path / "empty").mkdir()
     train = ("train", *given(pair_files), "--output_dir")
-    for words, said in (
+    for arguments, expected in (
         ([*train, tmp_path / "1", *student(tmp_path / "empty", **PLAIN)], "no config.json"),
         (
             [*train, tmp_path / "2", *student(base_models["llama"]), "--teacher", tmp_path / "empty"],
@@ -43,13 +43,13 @@ def test_folders_that_are_no_models(pair_files, base_models, taught, trained, tm
         (["match", "--matcher", trained, pair_files["test"], "--base_model", tmp_path / "empty"], "no config.json"),
         (["check", pair_files["test"], "--tokenizer", tmp_path / "empty"], "no tokenizer"),
     ):
-        done = flipkd(*words, *(["--output_dir", tmp_path / "t"] if words[0] == "teach" else []))
-        assert (done.code, done.out) == (4, ""), (words, done)
-        assert said in done.err, words
+        done = flipkd(*arguments, *(["--output_dir", tmp_path / "t"] if arguments[0] == "teach" else []))
+        assert (done.code, done.out) == (4, ""), (arguments, done)
+        assert expected in done.err, arguments
         assert "Traceback" not in done.err
 
 
-def test_a_damaged_matcher_is_refused_and_a_moved_base_model_is_found(trained, base_models, pair_files, tmp_path):
+def test_match_rejects_a_damaged_matcher_and_finds_a_moved_base_model(trained, base_models, pair_files, tmp_path):
     folder = tmp_path / "m"
     shutil.copytree(Path(trained, "matcher"), folder)
     weights = folder / "adapter" / "adapter_model.safetensors"
@@ -77,11 +77,11 @@ def faq(tmp_path):
     return tmp_path / "faq.csv"
 
 
-def test_what_cannot_be_an_encoder_says_why(faq, trained, taught, tmp_path):
-    for encoder, word in ((trained, "reading=separate"), (tmp_path, "no folder of flipkd teach or flipkd train")):
+def test_index_explains_why_a_folder_is_not_an_encoder(faq, trained, taught, tmp_path):
+    for encoder, argument in ((trained, "reading=separate"), (tmp_path, "no folder of flipkd teach or flipkd train")):
         refused = flipkd("index", faq, "--encoder", encoder, "--output_dir", tmp_path / "x")
         assert refused.code == 4
-        assert word in refused.err
+        assert argument in refused.err
         assert not (tmp_path / "x").exists()
     (tmp_path / "there").mkdir()
     again = flipkd("index", faq, "--encoder", taught, "--output_dir", tmp_path / "there")
@@ -90,43 +90,46 @@ def test_what_cannot_be_an_encoder_says_why(faq, trained, taught, tmp_path):
     assert (taken.code, "--keep score" in taken.err) == (2, True)
 
 
-def test_the_result_is_told_in_a_line_and_a_question_needs_an_index(faq, taught, trained, tmp_path):
+def test_index_prints_one_line_and_search_requires_an_index(faq, taught, trained, tmp_path):
     done = flipkd("index", faq, "--encoder", taught, "--output_dir", tmp_path / "index", "--keep", "id")
     assert done.code == 0, done.err
     assert done.out.startswith(f"{tmp_path / 'index'}: 2 texts, vectors of width ")
-    words = ("search", "my pin", "--matcher", trained)
-    assert flipkd(*words).code == 2
-    assert flipkd(*words, "--index", tmp_path / "index", "--top_k", 0).code == 2
+    arguments = ("search", "my pin", "--matcher", trained)
+    assert flipkd(*arguments).code == 2
+    assert flipkd(*arguments, "--index", tmp_path / "index", "--top_k", 0).code == 2
     empty = flipkd("search", " ", "--matcher", trained, "--index", tmp_path / "index")
     assert (empty.code, "the query is empty" in empty.err) == (3, True)
-    none = flipkd(*words, "--index", tmp_path)
+    none = flipkd(*arguments, "--index", tmp_path)
     assert (none.code, "make an index with flipkd index" in none.err) == (4, True)
 
 
-def test_bad_starts_are_refused_before_anything_is_loaded(trained, tmp_path):
+@pytest.mark.scenario("S14", "X11")
+def test_serve_rejects_bad_options_before_loading(trained, tmp_path):
     start = ("serve", "--matcher", trained, "--port", 0)
     open_to_all = flipkd(*start, "--host", "0.0.0.0")
     assert open_to_all.code == 7
     assert "--api_key_file" in open_to_all.err
     nowhere = flipkd("serve", "--matcher", tmp_path / "nowhere")
     assert (nowhere.code, "no such folder" in nowhere.err) == (4, True)
-    for content, word in (("short", "at least 16"), ("two words " * 4, "holds no key"), (None, "cannot be read")):
+    for content, argument in (("short", "at least 16"), ("two words " * 4, "holds no key"), (None, "cannot be read")):
         key = tmp_path / "key"
         key.unlink(missing_ok=True)
         if content is not None:
             key.write_text(content)
         refused = flipkd(*start, "--api_key_file", key)
         assert refused.code == 4
-        assert word in refused.err
+        assert argument in refused.err
     elsewhere = flipkd(*start, "--host", "no.such.host.invalid", "--insecure")
     assert elsewhere.code == 2
+    assert "host no.such.host.invalid is no address of this machine" in elsewhere.err
     with socket.create_server(("127.0.0.1", 0)) as taken:
         busy = flipkd("serve", "--matcher", trained, "--port", taken.getsockname()[1])
         assert busy.code == 5
+        assert f"cannot listen on 127.0.0.1 port {taken.getsockname()[1]}" in busy.err
         assert "choose another --port" in busy.err
 
 
-def test_without_the_extra_it_says_what_to_install(trained):
+def test_serve_names_the_missing_extra(trained):
     code = (
         "import sys; sys.modules['fastapi'] = None\n"
         "from flipkd.cli import main\n"
@@ -137,7 +140,7 @@ def test_without_the_extra_it_says_what_to_install(trained):
     assert "flipkd[serve]" in done.stderr
 
 
-def test_the_command_line_has_the_same_defaults():
+def test_serve_options_have_the_defaults_of_limits():
     limits, settings = Limits(), ServeConfig(matcher="m")
     for name in LIMITS:
         assert getattr(settings, name) == getattr(limits, name), name

@@ -1,4 +1,4 @@
-"""Options from settings: every field is one, and what is given for it becomes the field's value."""
+"""Options from settings models: one per field, and the parsing of their texts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ VERBS = typer.main.get_command(cli.app).commands
 FILES = ("--train_file", "a.csv", "--validation_file", "b.csv")
 
 
-def built(model, *words):
+def built(model, *arguments):
     """The settings that a command line of these words gives."""
     seen = []
 
@@ -34,17 +34,17 @@ def built(model, *words):
     app = typer.Typer()
     app.command(cls=SettingsCommand)(command(run))
     made = typer.main.get_command(app)
-    with made.make_context("run", [str(word) for word in words]) as context:
+    with made.make_context("run", [str(argument) for argument in arguments]) as context:
         made.invoke(context)
     return seen[0]
 
 
-def train(*words):
-    return built(TrainConfig, *FILES, *words)
+def train(*arguments):
+    return built(TrainConfig, *FILES, *arguments)
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_every_field_of_the_settings_is_an_option_or_an_argument(verb):
+def test_command_makes_an_option_or_argument_of_every_field(verb):
     parameters = {parameter.name: parameter for parameter in VERBS[verb].params}
     settings = VERBS[verb].settings
     assert issubclass(settings, Settings)
@@ -65,16 +65,16 @@ def text_of(value):
 
 
 @pytest.mark.parametrize("name", [name for name, field in TrainConfig.model_fields.items() if field.default])
-def test_the_default_of_every_field_comes_back_as_it_is_shown(name):
+def test_option_parses_the_default_as_shown_in_help(name):
     default = TrainConfig.model_fields[name].get_default()
     if default is True or name in ("train_file", "validation_file"):
         return
     texts = [f"{key}={value}" for key, value in default.items()] if isinstance(default, dict) else [text_of(default)]
-    given = [word for text in texts for word in (f"--{name}", text)]
+    given = [argument for text in texts for argument in (f"--{name}", text)]
     assert getattr(train(*given), name) == default
 
 
-def test_an_option_wins_over_the_file_and_set_over_the_option(tmp_path):
+def test_set_overrides_the_option_and_the_option_the_file(tmp_path):
     (tmp_path / "run.yaml").write_text("seed: 1\nlora_r: 1\nsave_steps: 1\ndirected: true\nlogging_steps: 3\n")
     given = ("--config", tmp_path / "run.yaml", "--lora_r", 64, "--save_steps", 2, "--set", "save_steps=5")
     found = train(*given, "--no-directed", "--learning_rate", "1e-4")
@@ -83,7 +83,7 @@ def test_an_option_wins_over_the_file_and_set_over_the_option(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "words, name, value",
+    "arguments, name, value",
     [
         (["--readout_layers", "-1,3"], "readout_layers", [-1, 3]),
         (["--readout_layers", "-1", "--readout_layers", "3"], "readout_layers", [-1, 3]),
@@ -108,19 +108,19 @@ def test_an_option_wins_over_the_file_and_set_over_the_option(tmp_path):
         (["--objectives", "{margin_hinge: 1}"], "objectives", {"margin_hinge": 1}),
     ],
 )
-def test_texts_become_values_by_the_type_of_the_field(words, name, value):
-    assert getattr(train(*words), name) == value
+def test_option_texts_are_parsed_by_the_type_of_the_field(arguments, name, value):
+    assert getattr(train(*arguments), name) == value
 
 
-def test_one_part_of_a_mapping_changes_and_the_others_stay():
+def test_dotted_option_changes_one_key_of_a_mapping():
     default = TrainConfig.model_fields["objectives"].default
-    for words in (["--objectives.in_batch_kl", "0"], ["--objectives", "in_batch_kl=0"]):
-        assert train(*words).objectives == default | {"in_batch_kl": 0}
+    for arguments in (["--objectives.in_batch_kl", "0"], ["--objectives", "in_batch_kl=0"]):
+        assert train(*arguments).objectives == default | {"in_batch_kl": 0}
     found = train("--objectives.margin_hinge.margin", "0.3", "--objectives.bernoulli_kd=2").objectives
     assert found == default | {"margin_hinge": {"weight": 1.0, "margin": 0.3}, "bernoulli_kd": 2}
 
 
-def test_a_comparison_reads_the_settings_inside_it_by_their_own_types():
+def test_compare_parses_nested_settings_by_their_types():
     found = built(
         CompareConfig,
         *FILES,
@@ -135,18 +135,18 @@ def test_a_comparison_reads_the_settings_inside_it_by_their_own_types():
     assert found.variants == {"slow": ["system=plain", "learning_rate=2e-4"]}
 
 
-def test_arguments_are_taken_as_they_are():
+def test_arguments_are_not_parsed():
     assert built(CheckConfig, "a,b.csv", "[c].csv").files == ["a,b.csv", "[c].csv"]
     assert built(SearchConfig, "[1, 2]", "--matcher", "m", "--index", "i").query == "[1, 2]"
 
 
-def test_words_after_two_dashes_are_left_alone():
+def test_split_dotted_options_keeps_arguments_after_two_dashes():
     search = VERBS["search"]
     with search.make_context("search", ["--matcher", "m", "--index", "i", "--", "--columns.x"]) as context:
         assert context.params["query"] == "--columns.x"
 
 
-def test_every_choice_is_offered_and_help_shows_the_groups():
+def test_help_shows_choices_and_panels():
     reading = next(parameter for parameter in VERBS["train"].params if parameter.name == "reading")
     assert reading.type_descriptor.choices == get_args(TrainConfig.model_fields["reading"].annotation)
     shown = flipkd("train", "--help").out
@@ -156,16 +156,16 @@ def test_every_choice_is_offered_and_help_shows_the_groups():
     assert "flipkd[bnb]" in re.sub(r"[\s│]", "", shown), "brackets are no markup"
 
 
-def completed(words: str, **more: str) -> list[str]:
-    asked = {"_FLIPKD_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+def completed(arguments: str, **more: str) -> list[str]:
+    requested = {"_FLIPKD_COMPLETE": "complete_bash", "COMP_WORDS": arguments, "COMP_CWORD": str(arguments.count(" "))}
     code = "import sys; from flipkd.cli import main\ntry: main()\nfinally: assert 'torch' not in sys.modules"
     done = subprocess.run(
-        [sys.executable, "-c", code], env=os.environ | asked | more, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code], env=os.environ | requested | more, capture_output=True, text=True, check=True
     )
     return done.stdout.split()
 
 
-def test_the_shell_completes_commands_options_and_choices():
+def test_completion_offers_commands_options_and_choices():
     assert completed("flipkd ca") == ["calibrate"]
     assert completed("flipkd train --lora_") == [
         f"--lora_{name}" for name in ("r", "alpha", "dropout", "target_modules", "layers")

@@ -1,4 +1,4 @@
-"""Tables in a terminal: its width, figures on the right, what is left out, no colour where none is wanted."""
+"""Tables in a terminal: width, alignment of numbers, hidden columns, no colour on request."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def shown(monkeypatch):
     return call
 
 
-def test_a_wide_table_is_cut_to_the_terminal_and_says_so(shown):
+def test_print_table_hides_and_names_columns_that_do_not_fit(shown):
     assert len(WIDE.splitlines()[0]) > 140
     text = shown(terminal.show, WIDE + "\n\n(* chosen on validation)")
     assert max(map(len, text.splitlines())) <= 80
@@ -56,7 +56,7 @@ def test_a_wide_table_is_cut_to_the_terminal_and_says_so(shown):
     assert "0.812 ± 0.034" in text
 
 
-def test_a_terminal_that_is_wide_enough_shows_all(shown):
+def test_print_table_shows_all_columns_in_a_wide_terminal(shown):
     text = shown(terminal.show, WIDE, columns=160)
     assert all(name in text for name in HEADER)
     assert "not shown" not in text
@@ -64,24 +64,24 @@ def test_a_terminal_that_is_wide_enough_shows_all(shown):
     assert line.rstrip("│ ").endswith("0.3")
 
 
-def test_figures_are_aligned_on_the_right(shown):
+def test_print_table_aligns_numbers_right(shown):
     text = shown(terminal.show, text_table(["metric", "test"], [["n", "24"], ["average_precision", "0.8123"]]))
     lines = [line for line in text.splitlines() if line.startswith("│")]
     assert len({line.rindex(cell) + len(cell) for line, cell in zip(lines[1:], ("24", "0.8123"), strict=True)}) == 1
 
 
-def test_a_long_text_is_shown_whole(shown):
+def test_print_rows_wraps_a_long_text(shown):
     assert len(shown(terminal.show, "word " * 2_000)) > 9_000
 
 
-def test_a_pipe_gets_markdown_as_it_is(monkeypatch):
+def test_show_writes_plain_markdown_to_a_pipe(monkeypatch):
     out = io.StringIO()
     monkeypatch.setattr(sys, "stdout", out)
     terminal.show(WIDE)
     assert out.getvalue() == WIDE + "\n"
 
 
-def test_rows_are_a_table_in_a_terminal_and_json_when_asked_for(shown, monkeypatch):
+def test_show_rows_prints_a_table_in_a_terminal_and_json_on_request(shown, monkeypatch):
     rows = [{"text1": "a [b] \x1b[31m" + "long " * 30, "score": 1.23456, "decision": "match"}]
     text = shown(terminal.show_rows, rows, as_json=False)
     assert max(map(len, text.splitlines())) <= 80
@@ -93,7 +93,7 @@ def test_rows_are_a_table_in_a_terminal_and_json_when_asked_for(shown, monkeypat
     assert sys.stdout.getvalue().startswith('{"text1": "a [b]')
 
 
-def test_check_shows_its_files_as_one_table(pair_files):
+def test_check_prints_one_table_of_all_files(pair_files):
     files = [pair_files[name] for name in ("train", "validation", "test")]
     done = flipkd("check", *files)
     assert done.code == 0, done.err
@@ -119,7 +119,7 @@ def on_a_terminal(words: list[str], folder: Path, environment: dict[str, str]) -
 
 
 @pytest.mark.parametrize("no_colour", [True, False])
-def test_a_terminal_of_80_columns_and_no_color(tmp_path, no_colour):
+def test_print_table_at_80_columns_with_no_color(tmp_path, no_colour):
     for name in ("train", "test"):
         (tmp_path / f"{name}.csv").write_text("text1,text2,label\na,b,1\nc,d,0\ne,f,1\ng,h,0\n")
     unset = {"NO_COLOR", "FORCE_COLOR", "GITHUB_ACTIONS"}

@@ -1,4 +1,4 @@
-"""terminal: every way to end is one sentence and an exit code; results go to stdout, all else to stderr."""
+"""Terminal output: one sentence and an exit code per error; results on stdout, messages on stderr."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ ENDINGS = {
     "resource": (errors.ResourceError("disk full"), 5, "flipkd: disk full"),
     "refused": (errors.RefusedError("not run"), 7, "flipkd: not run"),
     "stopped": (errors.StoppedError("saved"), 75, "flipkd: saved"),
-    "memory": (MemoryError(), 5, "flipkd: memory ran out"),
-    "gpu memory": (torch.OutOfMemoryError("CUDA out of memory"), 5, "flipkd: memory ran out"),
+    "memory": (MemoryError(), 5, "flipkd: out of memory"),
+    "gpu memory": (torch.OutOfMemoryError("CUDA out of memory"), 5, "flipkd: out of memory"),
     "interrupt": (KeyboardInterrupt(), 75, "flipkd: stopped; nothing was written"),
     "bug": (
         ZeroDivisionError("x / 0"),
@@ -55,8 +55,8 @@ def talk() -> None:
     show("the result")
 
 
-def call(monkeypatch, capsys, *words: str) -> tuple[int, str, str]:
-    monkeypatch.setattr(sys, "argv", ["flipkd", *words])
+def call(monkeypatch, capsys, *arguments: str) -> tuple[int, str, str]:
+    monkeypatch.setattr(sys, "argv", ["flipkd", *arguments])
     try:
         run(app)
         code = 0
@@ -66,45 +66,45 @@ def call(monkeypatch, capsys, *words: str) -> tuple[int, str, str]:
 
 
 @pytest.mark.parametrize("how", ENDINGS)
-def test_every_ending_has_its_code_and_one_sentence(how, monkeypatch, capsys):
-    _, code, said = ENDINGS[how]
+def test_run_maps_every_exception_to_an_exit_code_and_one_sentence(how, monkeypatch, capsys):
+    _, code, expected = ENDINGS[how]
     found, out, err = call(monkeypatch, capsys, "end", how)
     assert (found, out) == (code, "")
-    assert err.startswith(said)
+    assert err.startswith(expected)
     assert err.count("\n") == 1
 
 
-def test_debug_adds_the_traceback_wherever_it_stands(monkeypatch, capsys):
-    for words in (("--debug", "end", "bug"), ("end", "--debug", "bug"), ("end", "bug", "--verbose", "--debug")):
-        code, out, err = call(monkeypatch, capsys, *words)
+def test_run_with_debug_prints_the_traceback_at_any_position(monkeypatch, capsys):
+    for arguments in (("--debug", "end", "bug"), ("end", "--debug", "bug"), ("end", "bug", "--verbose", "--debug")):
+        code, out, err = call(monkeypatch, capsys, *arguments)
         assert (code, out) == (1, "")
         assert "Traceback" in err
         assert "ZeroDivisionError" in err
 
 
-def test_help_is_shown_when_nothing_is_asked(monkeypatch, capsys):
-    for words in ((), ("--help",)):
-        code, out, err = call(monkeypatch, capsys, *words)
+def test_run_without_arguments_shows_help(monkeypatch, capsys):
+    for arguments in ((), ("--help",)):
+        code, out, err = call(monkeypatch, capsys, *arguments)
         assert (code, err) == (0, "")
         assert out.startswith("Usage: flipkd")
 
 
-def test_usage_errors_name_the_help(monkeypatch, capsys):
-    for words, said in (
+def test_usage_message_names_the_help_command(monkeypatch, capsys):
+    for arguments, expected in (
         (("nope",), "flipkd: No such command 'nope'. (see: flipkd --help)\n"),
         (("end",), "flipkd: Missing argument 'how'. (see: flipkd end --help)\n"),
         (("end", "data", "--x"), "flipkd: No such option: --x (see: flipkd end --help)\n"),
     ):
-        code, out, err = call(monkeypatch, capsys, *words)
+        code, out, err = call(monkeypatch, capsys, *arguments)
         assert (code, out) == (2, "")
-        assert err.lower() == said.lower()
+        assert err.lower() == expected.lower()
 
 
-def test_prints_of_libraries_are_no_results(monkeypatch, capsys):
+def test_stdout_to_stderr_redirects_prints_of_libraries(monkeypatch, capsys):
     assert call(monkeypatch, capsys, "talk") == (0, "the result\n", "a line of a library\n")
 
 
-def test_a_reader_that_leaves_is_no_error():
+def test_run_ignores_a_closed_pipe():
     code = "import typer\nfrom flipkd.cli.terminal import run, show\napp = typer.Typer()\n"
     code += "@app.command()\ndef much(n: int) -> None:\n  for _ in range(n): show('line')\nrun(app)\n"
     with subprocess.Popen(
@@ -116,7 +116,7 @@ def test_a_reader_that_leaves_is_no_error():
     assert process.returncode == 0
 
 
-def test_quiet_keeps_what_the_user_set(monkeypatch):
+def test_quiet_libraries_keeps_the_settings_of_the_user(monkeypatch):
     for name in ("TRANSFORMERS_VERBOSITY", "TQDM_DELAY", "TQDM_DISABLE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TQDM_DELAY", "0")
@@ -135,24 +135,24 @@ def test_quiet_keeps_what_the_user_set(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("arguments", "expected"),
     [
-        (["match", "p.csv", "--output", "o.csv"], "; run the same command to go on"),
-        (["match", "p.csv", "--output=o.csv"], "; run the same command to go on"),
+        (["match", "p.csv", "--output", "o.csv"], "; run the same command to resume"),
+        (["match", "p.csv", "--output=o.csv"], "; run the same command to resume"),
         (["match", "--matcher", "demo", "p.csv"], ""),
-        (["train", "--config", "x"], "; run the same command to go on"),
+        (["train", "--config", "x"], "; run the same command to resume"),
         (["evaluate", "--matcher", "train"], "; nothing was written"),
     ],
 )
-def test_what_an_interrupted_command_leaves_is_said_by_its_verb(words, said):
-    assert terminal._what_stays(words) == said
+def test_resume_hint_depends_on_the_command(arguments, expected):
+    assert terminal._resume_hint(arguments) == expected
 
 
 @pytest.mark.parametrize(
-    "words", [["search", "caf\udce9", "--matcher", "m", "--index", "i"], ["train", "--output_dir", "r\udce9"]]
+    "arguments", [["search", "caf\udce9", "--matcher", "m", "--index", "i"], ["train", "--output_dir", "r\udce9"]]
 )
-def test_bytes_that_are_not_utf_8_are_named(words):
-    done = flipkd(*words)
+def test_require_utf8_names_the_bad_argument(arguments):
+    done = flipkd(*arguments)
     assert done.code == 3
     assert "bytes that are not UTF-8 (a Latin-1 terminal?)" in done.err
     assert r"\udce9" in done.err
@@ -160,22 +160,22 @@ def test_bytes_that_are_not_utf_8_are_named(words):
 
 
 @pytest.mark.scenario("X8")
-def test_a_message_cannot_steer_the_terminal_and_ends():
-    assert terminal.plain("r\u202ew \x1b[31m caf\u00e9\nnext") == "r\\u202ew \\x1b[31m caf\u00e9\nnext"
-    long = terminal.plain("\x1b" * 1_700_000)
-    assert len(long) < 5 * terminal.MOST
+def test_printable_escapes_control_characters_and_cuts():
+    assert terminal.printable("r\u202ew \x1b[31m caf\u00e9\nnext") == "r\\u202ew \\x1b[31m caf\u00e9\nnext"
+    long = terminal.printable("\x1b" * 1_700_000)
+    assert len(long) < 5 * terminal.MAX_MESSAGE
     assert long.endswith("... (1,700,000 characters)")
 
 
 HOSTILE = "r\u202ew \x1b[31m"
 
 
-def test_nor_can_the_log_a_warning_or_a_line_of_progress(monkeypatch, tmp_path):
+def test_printable_formatter_escapes_logs_warnings_and_progress(monkeypatch, tmp_path):
     def check(*_, **__):
         logging.getLogger("flipkd.data").warning("column %s", HOSTILE)
         warnings.simplefilter("always")
         warnings.warn(f"key {HOSTILE}", stacklevel=1)
-        terminal.tell(f"path {HOSTILE}")
+        terminal.print_status(f"path {HOSTILE}")
         raise DataError(f"file {HOSTILE}")
 
     monkeypatch.setattr("flipkd.commands.check.check", check)
@@ -187,7 +187,7 @@ def test_nor_can_the_log_a_warning_or_a_line_of_progress(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("content", [f"text1,text2,label,{HOSTILE}\n", f"text1,text2,{HOSTILE}\na,b,1\n"])
-def test_what_a_file_brings_is_escaped(tmp_path, content):
+def test_show_rows_escapes_texts_of_files(tmp_path, content):
     file = tmp_path / f"{HOSTILE}.csv"
     file.write_text(content, encoding="utf-8")
     done = flipkd("check", file)

@@ -1,4 +1,4 @@
-"""teach and train as a user meets them: every family, reading and teacher, stops, full disks, folders in use."""
+"""Command line of teach and train: model families, readings, teachers, stops, full disks, locked folders."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ def check_matcher(folder, pair_files) -> None:
     "family, reading",
     [("qwen2", "joint"), ("gemma3", "joint"), ("llama", "separate"), ("llama", "blocked")],  # llama, joint: `trained`
 )
-def test_the_same_commands_serve_every_family_and_reading(
+def test_train_and_match_with_every_family_and_reading(
     family, reading, base_models, pair_files, taught, tmp_path, trained
 ):
     run = tmp_path / "run"
-    words = student(base_models[family], reading=reading, num_train_epochs=1)
-    done = flipkd("train", *given(pair_files), *words, "--teacher", taught, "--output_dir", run)
+    arguments = student(base_models[family], reading=reading, num_train_epochs=1)
+    done = flipkd("train", *given(pair_files), *arguments, "--teacher", taught, "--output_dir", run)
     assert done.code == 0, done.err
     assert done.out.endswith(f"\nmatcher: {run / 'matcher'}\n")
     assert "| average_precision |" in done.out
@@ -66,10 +66,10 @@ def test_the_same_commands_serve_every_family_and_reading(
 
 
 @pytest.mark.parametrize("kind", ["cross_encoder", "scores", "plain"])
-def test_other_teachers_and_none(kind, base_models, encoders, pair_files, tmp_path):
-    run, teacher, words = tmp_path / "run", tmp_path / "teacher", []
+def test_train_with_other_teachers_and_without_one(kind, base_models, encoders, pair_files, tmp_path):
+    run, teacher, arguments = tmp_path / "run", tmp_path / "teacher", []
     if kind != "plain":
-        words = [
+        arguments = [
             "--set",
             f"teacher_type={kind}",
             "--teacher_name_or_path",
@@ -77,12 +77,12 @@ def test_other_teachers_and_none(kind, base_models, encoders, pair_files, tmp_pa
             "--output_dir",
             teacher,
         ]
-        done = flipkd("teach", *given(pair_files), *words, "--set", "num_train_epochs=1")
+        done = flipkd("teach", *given(pair_files), *arguments, "--set", "num_train_epochs=1")
         assert done.code == 0, done.err
         assert "average_precision" in done.out
-        words = ["--teacher", teacher]
+        arguments = ["--teacher", teacher]
     changes = PLAIN if kind == "plain" else PAIRS_ONLY
-    train = ("train", *given(pair_files), *words, "--output_dir", run)
+    train = ("train", *given(pair_files), *arguments, "--output_dir", run)
     done = flipkd(*train, *student(base_models["llama"], **changes, num_train_epochs=1))
     assert done.code == 0, done.err
     check_matcher(run, pair_files)
@@ -94,15 +94,15 @@ def test_other_teachers_and_none(kind, base_models, encoders, pair_files, tmp_pa
         assert "--objectives.in_batch_kl 0" in done.err
 
 
-def test_a_yaml_file_with_set_and_options_over_it(base_models, pair_files, tmp_path):
+def test_train_with_a_yaml_file_set_and_options(base_models, pair_files, tmp_path):
     run = tmp_path / "run"
     (tmp_path / "run.yaml").write_text(
         f"train_file: {pair_files['train']}\nvalidation_file: {pair_files['validation']}\n"
         f"model_name_or_path: {base_models['llama']}\nobjectives: {{answer_cross_entropy: 1}}\n"
         "dtype: float32\nlora_r: 4\nreadout_r: 8\nnum_train_epochs: 1\nlogging_steps: 1\nseed: 1\n"
     )
-    words = ("train", "--config", tmp_path / "run.yaml", "--output_dir", run, "--set", "lora_r=2", "--seed", 5)
-    done = flipkd(*words)
+    arguments = ("train", "--config", tmp_path / "run.yaml", "--output_dir", run, "--set", "lora_r=2", "--seed", 5)
+    done = flipkd(*arguments)
     assert done.code == 0, done.err
     assert f"loading {base_models['llama']} ..." in done.err
     names, *figures = [line.split() for line in done.err.splitlines() if re.match(r" +(step|\d+)  ", line)]
@@ -111,32 +111,32 @@ def test_a_yaml_file_with_set_and_options_over_it(base_models, pair_files, tmp_p
     recorded = json.loads((run / "run.json").read_text())["config"]
     assert (recorded["lora_r"], recorded["readout_r"], recorded["seed"]) == (2, 8, 5)
     (tmp_path / "run.yaml").write_text("lerning_rate: 1\n")
-    done = flipkd(*words)
+    done = flipkd(*arguments)
     assert done.code == 4
     assert "no setting is called 'lerning_rate'; did you mean 'learning_rate'?" in done.err
 
 
 @pytest.mark.scenario("T5")
-def test_a_finished_run_returns_at_once_and_another_is_not_mixed_in(trained, base_models, pair_files, taught):
-    words = (*given(pair_files), "--teacher", taught, "--output_dir", trained)
+def test_train_returns_a_finished_run_and_rejects_other_settings(trained, base_models, pair_files, taught):
+    arguments = (*given(pair_files), "--teacher", taught, "--output_dir", trained)
     before = Path(trained, "matcher", "manifest.json").stat().st_mtime_ns
-    done = flipkd("train", *words, *student(base_models["llama"]))
+    done = flipkd("train", *arguments, *student(base_models["llama"]))
     assert done.code == 0
     assert done.out.endswith(f"\nmatcher: {trained}/matcher\n")
-    assert "finished before; nothing to do" in done.err
-    done = flipkd("train", *words, *student(base_models["llama"], learning_rate=0.02, seed=3))
+    assert "already finished; nothing to do" in done.err
+    done = flipkd("train", *arguments, *student(base_models["llama"], learning_rate=0.02, seed=3))
     assert done.code == 4
     assert "config.learning_rate was 0.01, now 0.02; config.seed was 0, now 3" in done.err
-    done = flipkd("train", *words, *student(base_models["qwen2"]))
+    done = flipkd("train", *arguments, *student(base_models["qwen2"]))
     assert done.code == 4
     assert "config.model_name_or_path" in done.err
     assert Path(trained, "matcher", "manifest.json").stat().st_mtime_ns == before
 
 
-def test_a_run_that_never_began_does_not_bind_its_folder(base_models, encoders, pair_files, tmp_path):
+def test_train_reuses_the_folder_of_a_run_that_did_not_start(base_models, encoders, pair_files, tmp_path):
     train = ("train", *given(pair_files), "--output_dir", tmp_path / "run")
-    for words in (student("no-such-model", **PLAIN), student(base_models["llama"])):  # a typo; a teacher forgotten
-        done = flipkd(*train, *words)
+    for arguments in (student("no-such-model", **PLAIN), student(base_models["llama"])):  # a typo; a teacher forgotten
+        done = flipkd(*train, *arguments)
         assert done.code == 4
         assert "started with other settings" not in done.err
     done = flipkd(*train, *student(base_models["llama"], **PLAIN, report_to="tensorboard", num_train_epochs=1))
@@ -150,18 +150,18 @@ def test_a_run_that_never_began_does_not_bind_its_folder(base_models, encoders, 
 
 
 @pytest.mark.scenario("T9")
-def test_two_runs_at_once(base_models, pair_files, tmp_path):
+def test_train_rejects_a_second_run_in_the_same_folder(base_models, pair_files, tmp_path):
     with locked_run(tmp_path / "run", {}):
-        words = student(base_models["llama"], **PLAIN)
-        done = flipkd("train", *given(pair_files), *words, "--output_dir", tmp_path / "run")
+        arguments = student(base_models["llama"], **PLAIN)
+        done = flipkd("train", *given(pair_files), *arguments, "--output_dir", tmp_path / "run")
     assert done.code == 4
     assert "another run is writing here" in done.err
 
 
-def test_ctrl_c_saves_and_the_same_command_goes_on(base_models, pair_files, tmp_path):
+def test_train_saves_on_ctrl_c_and_resumes(base_models, pair_files, tmp_path):
     run = tmp_path / "run"
-    words = student(base_models["llama"], **PLAIN, num_train_epochs=20, logging_steps=1)
-    command = ("train", *given(pair_files), *words, "--output_dir", run)
+    arguments = student(base_models["llama"], **PLAIN, num_train_epochs=20, logging_steps=1)
+    command = ("train", *given(pair_files), *arguments, "--output_dir", run)
 
     def press() -> None:
         while not (run / "metrics.jsonl").exists() or (run / "metrics.jsonl").read_text().count("\n") < 3:
@@ -183,18 +183,16 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(base_models, pair_files, tmp_
 
 @pytest.mark.scenario("T3")
 @pytest.mark.slow
-def test_a_full_disk_leaves_nothing_half_written_and_the_run_goes_on_once_there_is_space(
-    base_models, pair_files, tmp_path
-):
+def test_train_resumes_after_a_full_disk(base_models, pair_files, tmp_path):
     unshare = ["unshare", "--mount", "--map-root-user"]
     if shutil.which("unshare") is None or subprocess.run([*unshare, "true"], capture_output=True).returncode:
         pytest.skip("no mount namespaces here")
-    words = [*given(pair_files), *student(base_models["llama"], **PLAIN)]
+    arguments = [*given(pair_files), *student(base_models["llama"], **PLAIN)]
     child = Path(__file__).parents[1] / "full_disk_child.py"
     path = os.pathsep.join([str(child.parent), os.environ.get("PYTHONPATH", "")])
     environment = os.environ | {"PYTHONPATH": path}
     done = subprocess.run(
-        [*unshare, sys.executable, child, tmp_path, *words], env=environment, capture_output=True, text=True
+        [*unshare, sys.executable, child, tmp_path, *arguments], env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout + done.stderr[-3000:]
     outcomes = json.loads(done.stdout)

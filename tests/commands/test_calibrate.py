@@ -1,4 +1,4 @@
-"""calibrate as a command: a new matcher with other decisions and the same scores, and the old one as it was."""
+"""calibrate: a new matcher with other decisions and the same scores; the old one is unchanged."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from scipy.special import expit
 from sklearn.metrics import precision_score, recall_score
 
 from flipkd import Matcher
-from flipkd.commands.calibrate import fitted
+from flipkd.commands.calibrate import fit_contract
 from flipkd.evaluate import expected_calibration_error, fit_calibration, threshold_for
 from flipkd.evaluate.calibration import AUTO
 from flipkd.evaluate.targets import Target
@@ -35,14 +35,14 @@ def everything(folder):
     return {path.relative_to(folder): path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
 
 
-def words(trained, pair_files, output_dir, *more):
+def arguments(trained, pair_files, output_dir, *more):
     pairs = ("--validation_file", pair_files["validation"])
     return ("calibrate", "--matcher", trained, *pairs, "--output_dir", output_dir, *more)
 
 
-def test_a_target_and_a_band_reach_every_verb(trained, pair_files, tmp_path):
+def test_calibrate_sets_threshold_and_review_band_for_every_command(trained, pair_files, tmp_path):
     before, new = everything(trained), tmp_path / "new"
-    done = flipkd(*words(trained, pair_files, new, "--threshold", "precision=1", "--review", "recall=1", "--json"))
+    done = flipkd(*arguments(trained, pair_files, new, "--threshold", "precision=1", "--review", "recall=1", "--json"))
     assert done.code == 0, done.err
     assert everything(trained) == before
     check_manifest(new)
@@ -74,7 +74,7 @@ def test_a_target_and_a_band_reach_every_verb(trained, pair_files, tmp_path):
     assert f"{sum(decided == 'match')} match, {sum(decided == 'review')} review" in matched
 
 
-def test_other_pairs_give_another_calibration(trained, pair_files, tmp_path):
+def test_calibrate_fits_to_the_given_pairs(trained, pair_files, tmp_path):
     pairs = ("--validation_file", pair_files["test"])
     done = flipkd("calibrate", "--matcher", trained, *pairs, "--output_dir", tmp_path / "new", "--threshold", "0.25")
     assert done.code == 0, done.err
@@ -85,31 +85,32 @@ def test_other_pairs_give_another_calibration(trained, pair_files, tmp_path):
     method = AUTO if set(new.contract.score) == {"answer"} else "sigmoid"
     assert new.calibration == fit_calibration(score, labels_in(pair_files["test"]), method=method)
     assert (new.threshold, new.review_threshold) == (0.25, None)
-    assert "of the pairs called a match, " in done.out
-    assert "for review" not in done.out
+    assert "precision: " in done.out
+    assert "review: " not in done.out
 
 
-def test_an_answer_follows_the_base_rate_and_nothing_flat_is_silent(trained, caplog):
+def test_fit_contract_follows_the_base_rate_and_warns_of_flat_scores(trained, caplog):
     contract = Matcher.from_pretrained(trained).contract.model_copy(update={"score": {"answer": 1.0}})
     label = np.repeat([1, 0], [5, 240])
     draw = np.random.default_rng(0).normal(size=245)
-    few = fitted(contract, draw + 3 * label, label, threshold=Target.parse("f1"), review=None)
+    few = fit_contract(contract, draw + 3 * label, label, threshold=Target.parse("f1"), review=None)
     assert few.calibration["method"] == "sigmoid"
     probability = expit(few.calibration["slope"] * (draw + 3 * label) + few.calibration["intercept"])
     assert probability.mean() == pytest.approx(5 / 245, abs=0.01)
     assert expected_calibration_error(probability, label) < 0.02
     assert not caplog.messages
-    fitted(contract, -draw - 3 * label, label, threshold=Target.parse("f1"), review=None)
+    fit_contract(contract, -draw - 3 * label, label, threshold=Target.parse("f1"), review=None)
     assert caplog.messages == [
-        "every pair gets about the probability 0.022: on these pairs the scores do not rise with the label"
+        "every pair gets a probability of about 0.022: on these pairs matches do not have higher scores"
     ]
 
 
-def test_a_matcher_folder_will_do_and_the_result_can_be_calibrated_again(trained, pair_files, tmp_path):
+def test_calibrate_accepts_a_matcher_folder_and_its_own_output(trained, pair_files, tmp_path):
     assert (
-        flipkd(*words(Path(trained) / "matcher", pair_files, tmp_path / "one", "--threshold", "recall=0.5")).code == 0
+        flipkd(*arguments(Path(trained) / "matcher", pair_files, tmp_path / "one", "--threshold", "recall=0.5")).code
+        == 0
     )
-    assert flipkd(*words(tmp_path / "one", pair_files, tmp_path / "two")).code == 0
+    assert flipkd(*arguments(tmp_path / "one", pair_files, tmp_path / "two")).code == 0
     label, score = (
         labels_in(pair_files["validation"]),
         [r["score"] for r in rows_of(trained, pair_files["validation"])],
@@ -120,10 +121,10 @@ def test_a_matcher_folder_will_do_and_the_result_can_be_calibrated_again(trained
 
 
 @pytest.mark.scenario("N6")
-def test_both_orders_of_a_pair_and_back(trained, pair_files, tmp_path):
-    assert flipkd(*words(trained, pair_files, tmp_path / "both", "--symmetric")).code == 0
-    assert flipkd(*words(tmp_path / "both", pair_files, tmp_path / "kept")).code == 0
-    assert flipkd(*words(tmp_path / "both", pair_files, tmp_path / "back", "--no-symmetric")).code == 0
+def test_calibrate_sets_and_unsets_symmetric(trained, pair_files, tmp_path):
+    assert flipkd(*arguments(trained, pair_files, tmp_path / "both", "--symmetric")).code == 0
+    assert flipkd(*arguments(tmp_path / "both", pair_files, tmp_path / "kept")).code == 0
+    assert flipkd(*arguments(tmp_path / "both", pair_files, tmp_path / "back", "--no-symmetric")).code == 0
     pairs = [(row["text1"], row["text2"]) for row in rows_of(trained, pair_files["test"])]
     swapped = [(b, a) for a, b in pairs]
     one, both, kept, back = (
@@ -139,41 +140,49 @@ def test_both_orders_of_a_pair_and_back(trained, pair_files, tmp_path):
     assert ranked[0]["score"] == both.predict([(pairs[0][0], b) for _, b in pairs[:5]], batch_size=64).max()
 
 
-def test_a_band_that_nothing_is_in_is_left_out(trained, pair_files, tmp_path):
+def test_fit_contract_drops_an_empty_review_band(trained, pair_files, tmp_path):
     more = ("--threshold", "recall=1", "--review", "recall=0.5")
-    done = flipkd(*words(trained, pair_files, tmp_path / "new", *more))
+    done = flipkd(*arguments(trained, pair_files, tmp_path / "new", *more))
     assert done.code == 0, done.err
     assert "no pair needs review" in done.err
     assert Matcher.from_pretrained(tmp_path / "new").review_threshold is None
 
 
 @pytest.mark.parametrize(
-    "more, code, said",
+    "more, code, expected",
     [
         (("--threshold", "precision=95"), 4, "did you mean precision=0.95?"),
-        (("--threshold", "recall=1", "--review", "precision=0.99"), 4, "it must begin below: give --review a recall"),
-        (("--threshold", "1", "--review", "2"), 4, "review would begin at 2, but a score of 1 is a match already"),
+        (
+            ("--threshold", "recall=1", "--review", "precision=0.99"),
+            4,
+            "it must begin below that: give --review a recall",
+        ),
+        (
+            ("--threshold", "1", "--review", "2"),
+            4,
+            "the review band would begin at 2, but a score of 1 is already a match",
+        ),
         (("--threshold", "best"), 4, "is not a target for a threshold"),
         (("--review", "recall=2"), 4, "is not a target for a threshold"),
     ],
 )
-def test_wrong_targets_leave_nothing(trained, pair_files, tmp_path, more, code, said):
-    done = flipkd(*words(trained, pair_files, tmp_path / "new", *more))
+def test_calibrate_rejects_wrong_targets_and_writes_nothing(trained, pair_files, tmp_path, more, code, expected):
+    done = flipkd(*arguments(trained, pair_files, tmp_path / "new", *more))
     assert done.code == code, done.err
-    assert said in done.err
+    assert expected in done.err
     assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_that_exists_and_a_matcher_that_does_not(trained, pair_files, tmp_path):
-    done = flipkd(*words(trained, pair_files, tmp_path))
+def test_calibrate_rejects_an_existing_output_and_a_missing_matcher(trained, pair_files, tmp_path):
+    done = flipkd(*arguments(trained, pair_files, tmp_path))
     assert (done.code, done.out) == (5, "")
     assert "exists already" in done.err
-    done = flipkd(*words(tmp_path / "none", pair_files, tmp_path / "new"))
+    done = flipkd(*arguments(tmp_path / "none", pair_files, tmp_path / "new"))
     assert done.code == 4
     assert not list(tmp_path.iterdir())
 
 
-def test_a_read_only_matcher_an_edited_card_and_a_contract_of_format_1(trained, pair_files, tmp_path):
+def test_calibrate_with_a_read_only_matcher_an_edited_card_and_format_1(trained, pair_files, tmp_path):
     old = tmp_path / "old"
     shutil.copytree(Path(trained) / "matcher", old)
     contract = json.loads((old / "matcher.json").read_text())
@@ -184,7 +193,7 @@ def test_a_read_only_matcher_an_edited_card_and_a_contract_of_format_1(trained, 
     (old / "README.md").write_text("# My own words")  # after the manifest, as someone would
     for path in [old, *old.rglob("*")]:
         path.chmod(0o555 if path.is_dir() else 0o444)
-    done = flipkd(*words(old, pair_files, tmp_path / "new"))
+    done = flipkd(*arguments(old, pair_files, tmp_path / "new"))
     assert done.code == 0, done.err
     new = Matcher.from_pretrained(tmp_path / "new")
     assert new.contract.format == FORMAT
@@ -192,34 +201,34 @@ def test_a_read_only_matcher_an_edited_card_and_a_contract_of_format_1(trained, 
     assert all(path.stat().st_mode & 0o200 for path in (tmp_path / "new").rglob("*"))
 
 
-def test_only_what_the_manifest_lists_is_copied(trained, pair_files, tmp_path):
+def test_calibrate_copies_only_files_of_the_manifest(trained, pair_files, tmp_path):
     folder = shutil.copytree(Path(trained) / "matcher", tmp_path / "m")
     (tmp_path / "secret").write_text("secret")
     (folder / "notes.txt").write_text("mine")
     (folder / "link").symlink_to(tmp_path / "secret")
-    done = flipkd(*words(folder, pair_files, tmp_path / "new"))
+    done = flipkd(*arguments(folder, pair_files, tmp_path / "new"))
     assert done.code == 0, done.err
     listed = json.loads((folder / "manifest.json").read_text())["files"]
     found = {path.relative_to(tmp_path / "new").as_posix() for path in (tmp_path / "new").rglob("*") if path.is_file()}
     assert found == set(listed) | {"manifest.json"}
 
 
-def test_what_is_odd_is_said(trained, pair_files, tmp_path):
+def test_calibrate_warns_of_unusual_results(trained, pair_files, tmp_path):
     assert (
-        flipkd(*words(trained, pair_files, tmp_path / "band", "--threshold", "1e9", "--review", "recall=0.5")).code
+        flipkd(*arguments(trained, pair_files, tmp_path / "band", "--threshold", "1e9", "--review", "recall=0.5")).code
         == 0
     )
-    done = flipkd(*words(tmp_path / "band", pair_files, tmp_path / "all", "--threshold", "-1e9"))
-    assert "every pair is a match" in done.err
-    assert "the matcher's review band is dropped" in done.err
+    done = flipkd(*arguments(tmp_path / "band", pair_files, tmp_path / "all", "--threshold", "-1e9"))
+    assert "every pair is called a match" in done.err
+    assert "the new matcher has no review band" in done.err
 
 
-def test_a_result_never_takes_the_place_of_what_is_read(trained, pair_files, tmp_path):
+def test_require_writable_rejects_the_input_file(trained, pair_files, tmp_path):
     source = tmp_path / "p.csv"
     shutil.copy(pair_files["test"], source)
     before = source.read_bytes()
-    for verb in (["match", source], ["evaluate", "--test_file", source]):
-        done = flipkd(verb[0], "--matcher", trained, *verb[1:], "--output", source)
+    for command in (["match", source], ["evaluate", "--test_file", source]):
+        done = flipkd(command[0], "--matcher", trained, *command[1:], "--output", source)
         assert done.code == 2
-        assert "is the file that is read; choose another name" in done.err
+        assert "is the input file; choose another output path" in done.err
     assert source.read_bytes() == before

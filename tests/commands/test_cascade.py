@@ -1,4 +1,4 @@
-"""The cascade as a user meets it: fitted by calibrate, used by match and evaluate, refused where there is none."""
+"""Cascade: fitted by calibrate, used by match and evaluate, rejected without a band."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from flipkd.data import read_pairs
 from flipkd.errors import ConfigError
 
 
-def calibrated(matcher, pair_files, output_dir, *words):
+def calibrated(matcher, pair_files, output_dir, *arguments):
     pairs = ("--validation_file", pair_files["validation"])
-    return flipkd("calibrate", "--matcher", matcher, *pairs, "--output_dir", output_dir, *words)
+    return flipkd("calibrate", "--matcher", matcher, *pairs, "--output_dir", output_dir, *arguments)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def with_band(matcher, low, high):
     return Matcher(matcher.student, contract, teacher=matcher.teacher)
 
 
-def test_inside_the_band_it_is_read_in_full_and_outside_the_teacher_decides(banded, pairs):
+def test_cascade_scores_the_band_by_the_student_and_the_rest_by_the_teacher(banded, pairs):
     matcher = Matcher.from_pretrained(banded[0])
     band = matcher.contract.cascade
     teacher, whole = matcher.teacher_scores(pairs).astype(np.float64), matcher.predict(pairs)
@@ -62,7 +62,7 @@ def test_inside_the_band_it_is_read_in_full_and_outside_the_teacher_decides(band
 
 
 @pytest.mark.parametrize("bounds", [(None, None), (-sys.float_info.max, sys.float_info.max)])
-def test_without_bounds_it_is_plain_predict(banded, pairs, bounds):
+def test_cascade_without_bounds_equals_predict(banded, pairs, bounds):
     matcher = with_band(Matcher.from_pretrained(banded[0]), *bounds)
     scores, read = matcher.cascade(pairs)
     assert read.all()
@@ -70,31 +70,31 @@ def test_without_bounds_it_is_plain_predict(banded, pairs, bounds):
     assert matcher.cascade([])[0].shape == (0,)
 
 
-def test_the_student_is_asked_for_nothing_that_the_teacher_decides(banded, pairs, monkeypatch):
+def test_cascade_skips_the_student_for_pairs_of_the_teacher(banded, pairs, monkeypatch):
     matcher = Matcher.from_pretrained(banded[0])
     top = float(matcher.teacher_scores(pairs).max()) + 1
-    asked = []
+    requested = []
     matcher = with_band(matcher, top, top)
-    monkeypatch.setattr(matcher, "_one_order", lambda left, right, **more: asked.extend(left) or np.zeros(len(left)))
+    monkeypatch.setattr(matcher, "_one_order", lambda left, right, **more: requested.extend(left) or np.zeros(len(left)))
     _, read = matcher.cascade(pairs)
     assert not read.any()
-    assert asked == []
+    assert requested == []
 
 
-def test_calibrate_says_what_it_does_and_evaluate_measures_it(banded, pair_files):
+def test_calibrate_reports_and_evaluate_measures_the_cascade(banded, pair_files):
     folder, report = banded
     fit = report["cascade"]
     assert 0 < fit["share"] <= 1
     assert fit["f1"] >= fit["f1_all_read"] - 0.2
     assert fit["f1_all_read"] == report["metrics"]["f1"]
-    words = ("evaluate", "--matcher", folder, "--test_file", pair_files["validation"], "--json")
-    measured = json.loads(flipkd(*words, "--cascade").out)
+    arguments = ("evaluate", "--matcher", folder, "--test_file", pair_files["validation"], "--json")
+    measured = json.loads(flipkd(*arguments, "--cascade").out)
     assert measured["by_teacher"] == pytest.approx(fit["share"])
     assert measured["f1"] == pytest.approx(fit["f1"])
-    assert "by_teacher" not in json.loads(flipkd(*words).out)
+    assert "by_teacher" not in json.loads(flipkd(*arguments).out)
 
 
-def test_match_says_who_scored_a_pair_and_reports_share_and_speed(banded, pair_files, pairs, tmp_path):
+def test_match_with_cascade_reports_who_scored_a_pair(banded, pair_files, pairs, tmp_path):
     folder, report = banded
     done = flipkd("match", "--matcher", folder, pair_files["validation"], "--cascade")
     assert done.code == 0, done.err
@@ -117,17 +117,17 @@ def test_match_says_who_scored_a_pair_and_reports_share_and_speed(banded, pair_f
     assert "scored_by" not in flipkd("match", "--matcher", folder, pair_files["validation"]).out
 
 
-def test_calibrated_again_the_band_is_dropped_and_that_is_said(banded, pair_files, tmp_path):
+def test_calibrate_without_cascade_drops_the_band_and_warns(banded, pair_files, tmp_path):
     done = calibrated(banded[0], pair_files, tmp_path / "again")
     assert done.code == 0, done.err
-    assert "the matcher's cascade is dropped; give --cascade to fit one" in done.err
+    assert "the new matcher has no cascade; give --cascade to fit one" in done.err
     with pytest.raises(ConfigError, match="no fitted cascade"):
         Matcher.from_pretrained(tmp_path / "again").predict([("a", "b")], cascade=True)
     done = calibrated(banded[0], pair_files, tmp_path / "text", "--cascade", 0.2)
     assert "cascade: the teacher alone decides " in done.out
 
 
-def test_where_there_is_none_it_is_refused(make_student, with_teacher, pair_files, tmp_path):
+def test_cascade_is_rejected_without_a_band(make_student, with_teacher, pair_files, tmp_path):
     done = flipkd("match", "--matcher", with_teacher, pair_files["validation"], "--cascade")
     assert (done.code, "flipkd calibrate --cascade 0.005" in done.err) == (4, True), done.err
     done = calibrated(with_teacher, pair_files, tmp_path / "m", "--cascade", 1.5)

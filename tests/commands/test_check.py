@@ -1,4 +1,4 @@
-"""check and split as commands: what is said about files of pairs, and three files that share no text."""
+"""check and split: reports on files of pairs, and three files that share no text."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ def good(tmp_path) -> Path:
     return write(tmp_path / "good.csv", [("a", "b", 1), ("c", "d", 0), ("e", "f", 1), ("g", "h", 0), ("g", "h", 0)])
 
 
-def test_a_table_with_warnings_and_leaks(good, tmp_path):
+def test_check_prints_a_table_with_warnings_and_leaks(good, tmp_path):
     other = write(tmp_path / "other.csv", [("A!", "x", 1), ("y", "z", 0), ("u", "b", 1), ("v", "w", 0)])
     done = flipkd("check", good, other)
     assert (done.code, done.err) == (0, "")
     assert "| rows                  | 5 " in done.out
     assert f"warning: {good}: 1 rows are duplicates of an earlier pair (row 5)" in done.out
-    assert f"leak: 2 rows of {other} hold a text of {good} (text1 in 1, text2 in 1)" in done.out
+    assert f"leak: 2 rows of {other} contain a text of {good} (text1 in 1, text2 in 1)" in done.out
     assert "leak" not in flipkd("check", good).out
 
 
-def test_json_for_machines(good, tmp_path):
+def test_check_as_json(good, tmp_path):
     other = write(tmp_path / "other.csv", [("A!", "x", 1), ("y", "z", 0), ("u", "b", 1), ("v", "w", 0)])
     done = flipkd("check", "--json", good, other)
     found = json.loads(done.out)
@@ -56,10 +56,10 @@ def test_json_for_machines(good, tmp_path):
     ]
 
 
-def test_problems_stand_in_the_report_and_end_with_exit_code_3(good, tmp_path):
+def test_check_reports_problems_and_exits_with_code_3(good, tmp_path):
     bad = write(tmp_path / "bad.csv", [("a", "b", 1), ("", "d", 1)])
-    for words in (["check", good, bad], ["check", "--json", good, bad]):
-        done = flipkd(*words)
+    for arguments in (["check", good, bad], ["check", "--json", good, bad]):
+        done = flipkd(*arguments)
         assert done.code == 3
         assert "only one class" in done.out
         assert done.err == (
@@ -68,7 +68,7 @@ def test_problems_stand_in_the_report_and_end_with_exit_code_3(good, tmp_path):
         )
 
 
-def test_columns_and_tokens(tmp_path, base_models):
+def test_check_with_columns_and_tokenizer(tmp_path, base_models):
     rows = [("my card", "x", 1), ("my pin", "y", 0), ("c", "z", 1), ("d", "w", 0)]
     path = write(tmp_path / "q.csv", rows, header=("title", "body", "same"))
     done = flipkd("check", path)
@@ -81,7 +81,7 @@ def test_columns_and_tokens(tmp_path, base_models):
 
 
 def test_split_writes_three_files_that_share_no_text(tmp_path):
-    rows = [(f"{odd} {i}", f"{odd} right {i}", i % 2) for i in range(20) for odd in ODD]
+    rows = [(f"{unusual} {i}", f"{unusual} right {i}", i % 2) for i in range(20) for unusual in ODD]
     source = write(tmp_path / "all.csv", rows)
     done = flipkd("split", source, "--output_dir", tmp_path / "data", "--seed", 1)
     assert (done.code, done.err) == (0, "")
@@ -97,7 +97,7 @@ def test_split_writes_three_files_that_share_no_text(tmp_path):
     assert checked["leaks"] == []
 
 
-def test_an_faq_is_cut_by_its_questions_and_its_entries_are_no_leak(tmp_path):
+def test_split_by_text1_of_an_faq_reports_no_leak(tmp_path):
     rows = [
         (f"question {i}?", f"entry {(i + wrong * (1 + i // 30)) % 30}", 1 - wrong)
         for i in range(150)
@@ -115,26 +115,26 @@ def test_an_faq_is_cut_by_its_questions_and_its_entries_are_no_leak(tmp_path):
     done = flipkd("check", *files)
     assert (done.code, done.err) == (0, "")
     assert "leak" not in done.out
-    assert f"note: 60 rows of {files[2]} have a text2 of {files[0]}: the files share their right side" in done.out
+    assert f"note: 60 rows of {files[2]} have a text2 of {files[0]}: the files share a list of" in done.out
     assert flipkd("split", source, "--by", "text3").code == 2
 
 
-def test_split_says_the_same_again_and_never_writes_over_something_else(tmp_path):
+def test_split_is_repeatable_and_never_overwrites_other_rows(tmp_path):
     rows = [(f"left {i}", f"right {i}", i % 2) for i in range(60)]
     source = write(tmp_path / "train.csv", rows)
     assert flipkd("split", source, "--output_dir", tmp_path / "data").code == 0
     before = {path: path.read_bytes() for path in (tmp_path / "data").iterdir()}
     assert flipkd("split", source, "--output_dir", tmp_path / "data").code == 0
-    for words in (["--output_dir", tmp_path], ["--output_dir", tmp_path / "data", "--seed", 9]):
-        done = flipkd("split", source, *words)
+    for arguments in (["--output_dir", tmp_path], ["--output_dir", tmp_path / "data", "--seed", 9]):
+        done = flipkd("split", source, *arguments)
         assert done.code == 5
-        assert "exists already and holds other rows" in done.err
+        assert "already exists with other rows" in done.err
     assert {path: path.read_bytes() for path in (tmp_path / "data").iterdir()} == before
     assert len(read(source)) == 61
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "train.csv"]
 
 
-def test_split_refuses_what_cannot_be(tmp_path):
+def test_split_rejects_impossible_shares(tmp_path):
     source = write(tmp_path / "all.csv", [(f"left {i}", f"right {i}", i % 2) for i in range(60)])
     done = flipkd("split", source, "--output_dir", tmp_path / "data", "--validation", 0.5, "--test", 0.5)
     assert done.code == 2

@@ -1,4 +1,4 @@
-"""Pairs that have a direction: (a, b) a match and (b, a) none is no conflict for any verb that is told so."""
+"""Directed pairs in every command: different labels of (a, b) and (b, a) are not a conflict."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ def directed_files(tmp_path_factory) -> dict[str, str]:
 def entailment(tmp_path_factory, base_models, directed_files) -> str:
     """The folder of a finished run on such pairs, from labels alone."""
     folder = str(tmp_path_factory.mktemp("entailment") / "run")
-    words = [*given(directed_files), *student(base_models["llama"], num_train_epochs=1), "--output_dir", folder]
+    arguments = [*given(directed_files), *student(base_models["llama"], num_train_epochs=1), "--output_dir", folder]
     for name in ("bernoulli_kd", "margin_hinge", "in_batch_kl"):
-        words += ["--set", f"objectives.{name}=0"]
-    refused = flipkd("train", *words)
+        arguments += ["--set", f"objectives.{name}=0"]
+    refused = flipkd("train", *arguments)
     assert refused.code == 3
     assert "pairs occur with both labels" in refused.err
-    done = flipkd("train", *words, *DIRECTED)
+    done = flipkd("train", *arguments, *DIRECTED)
     assert done.code == 0, done.err
     return folder
 
 
-def test_check_and_split(directed_files, tmp_path):
+def test_check_and_split_directed_pairs(directed_files, tmp_path):
     file = directed_files["train"]
     assert flipkd("check", file).code == 3
     done = flipkd("check", file, "--directed", "--json")
@@ -61,30 +61,30 @@ def test_check_and_split(directed_files, tmp_path):
     assert "both labels" not in done.err
 
 
-def test_the_matcher_knows_and_is_measured_on_such_pairs(entailment, directed_files, tmp_path):
+def test_matcher_stores_directed_and_is_evaluated_on_directed_pairs(entailment, directed_files, tmp_path):
     contract = json.loads((Path(entailment) / "matcher" / "matcher.json").read_text())
     assert (contract["format"], contract["directed"]) == (FORMAT, True)
     assert "(a, b) may match and (b, a) not" in (Path(entailment) / "matcher" / "README.md").read_text()
     done = flipkd("evaluate", "--matcher", entailment, "--test_file", directed_files["test"])
     assert done.code == 0, done.err
-    words = ("calibrate", "--matcher", entailment, "--validation_file", directed_files["validation"])
-    done = flipkd(*words, "--output_dir", tmp_path / "symmetric", "--symmetric")
+    arguments = ("calibrate", "--matcher", entailment, "--validation_file", directed_files["validation"])
+    done = flipkd(*arguments, "--output_dir", tmp_path / "symmetric", "--symmetric")
     assert done.code == 4
     assert "trained with directed=true" in done.err
     assert not (tmp_path / "symmetric").exists()
-    done = flipkd(*words, "--output_dir", tmp_path / "again")
+    done = flipkd(*arguments, "--output_dir", tmp_path / "again")
     assert done.code == 0, done.err
     assert json.loads((tmp_path / "again" / "matcher.json").read_text())["directed"]
 
 
-def test_a_matcher_of_pairs_without_direction_still_refuses_them(trained, directed_files):
+def test_evaluate_rejects_directed_pairs_for_an_undirected_matcher(trained, directed_files):
     done = flipkd("evaluate", "--matcher", trained, "--test_file", directed_files["test"])
     assert done.code == 3
     assert "both labels" in done.err
 
 
-def test_teach_says_what_a_bi_encoder_cannot(directed_files, encoders, tmp_path):
-    words = (
+def test_teach_warns_of_a_bi_encoder_for_directed_pairs(directed_files, encoders, tmp_path):
+    arguments = (
         "--teacher_name_or_path",
         encoders / "bi",
         "--set",
@@ -92,20 +92,20 @@ def test_teach_says_what_a_bi_encoder_cannot(directed_files, encoders, tmp_path)
         "--output_dir",
         tmp_path / "teacher",
     )
-    done = flipkd("teach", *given(directed_files), *words, *DIRECTED)
+    done = flipkd("teach", *given(directed_files), *arguments, *DIRECTED)
     assert done.code == 0, done.err
     assert "a bi-encoder gives (a, b) and (b, a) the same score" in done.err
 
 
-def test_compare(directed_files, tmp_path):
+def test_compare_with_directed_pairs(directed_files, tmp_path):
     files = {f"{name}_file": path for name, path in directed_files.items()}
     values = files | {"output_dir": str(tmp_path / "comparison"), "systems": ["tfidf"], "directed": True}
     (result,) = compare(CompareConfig.check(values))
     assert result["metrics"]["test"]["roc_auc"] == pytest.approx(0.5), "a cosine knows no direction"
 
 
-def test_directed_pairs_are_not_swapped():
+def test_train_config_rejects_swap_texts_for_directed_pairs():
     values = {"train_file": "a", "validation_file": "b", "swap_texts": True}
     assert TrainConfig.check(values).swap_texts
-    with pytest.raises(ConfigError, match="swap_texts is True: the order of directed pairs means something"):
+    with pytest.raises(ConfigError, match="swap_texts is True: directed pairs cannot be swapped"):
         TrainConfig.check(values | {"directed": True})

@@ -1,4 +1,4 @@
-"""evaluate as a command: the figures are those of scikit-learn at the threshold that validation chose."""
+"""evaluate: metrics equal those of scikit-learn at the threshold of the matcher."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from command_line import flipkd
 from sklearn.metrics import average_precision_score, f1_score
 
 
-def test_figures_are_scikit_learns_on_the_matchers_scores(trained, pair_files, tmp_path):
-    words = ("evaluate", "--matcher", trained, "--test_file", pair_files["test"])
-    done = flipkd(*words, "--json", "--output", tmp_path / "new" / "e.json")
+def test_evaluate_metrics_equal_scikit_learn(trained, pair_files, tmp_path):
+    arguments = ("evaluate", "--matcher", trained, "--test_file", pair_files["test"])
+    done = flipkd(*arguments, "--json", "--output", tmp_path / "new" / "e.json")
     assert done.code == 0, done.err
     metrics = json.loads(done.out)
     rows = [json.loads(line) for line in flipkd("match", "--matcher", trained, pair_files["test"]).out.splitlines()]
@@ -21,19 +21,19 @@ def test_figures_are_scikit_learns_on_the_matchers_scores(trained, pair_files, t
     assert metrics["average_precision"] == average_precision_score(label, [row["score"] for row in rows])
     written = json.loads((tmp_path / "new" / "e.json").read_text())
     assert written == {"matcher": trained, "test_file": pair_files["test"], "metrics": metrics}
-    table = flipkd(*words).out
+    table = flipkd(*arguments).out
     assert f"| f1                | {metrics['f1']:.4g}" in table
 
 
-def test_rows_without_a_label_are_left_out(trained, pair_files, tmp_path):
+def test_evaluate_skips_rows_without_a_label(trained, pair_files, tmp_path):
     with open(pair_files["test"], encoding="utf-8") as handle:
         text = handle.read()
     (tmp_path / "more.csv").write_text(text + "an extra,row,,\n")
-    words = ("evaluate", "--matcher", trained, "--json", "--test_file")
-    assert flipkd(*words, tmp_path / "more.csv").out == flipkd(*words, pair_files["test"]).out
+    arguments = ("evaluate", "--matcher", trained, "--json", "--test_file")
+    assert flipkd(*arguments, tmp_path / "more.csv").out == flipkd(*arguments, pair_files["test"]).out
 
 
-def test_pairs_without_labels_are_refused(trained, tmp_path):
+def test_evaluate_rejects_pairs_without_labels(trained, tmp_path):
     (tmp_path / "u.csv").write_text("text1,text2\na,b\nc,d\n")
     done = flipkd("evaluate", "--matcher", trained, "--test_file", tmp_path / "u.csv")
     assert (done.code, done.out) == (3, "")

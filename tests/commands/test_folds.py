@@ -1,4 +1,4 @@
-"""Out-of-fold scores: by members that saw none of a pair's texts, stored part by part, read beside the final teacher's."""
+"""Out-of-fold scores: by models without the texts of a pair, cached by fold, read with the teacher."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ class Watched:
 
     def __init__(self, monkeypatch, *, stop_at: int | None = None) -> None:
         self.trained, self.scored, self.left = [], [], stop_at
-        self.fine_tuned = stage.fine_tuned
-        monkeypatch.setattr(stage, "fine_tuned", self._fine_tuned)
-        score = stage._Member.score
+        self.finetune = stage.finetune
+        monkeypatch.setattr(stage, "finetune", self._counted_finetune)
+        score = stage._FoldTeacher.score
 
         def watched(member, left, right, **settings):
             scores = score(member, left, right, **settings)
@@ -64,7 +64,7 @@ class Watched:
             self.scored.append(set(left) | set(right))
             return scores
 
-        monkeypatch.setattr(stage._Member, "score", watched)
+        monkeypatch.setattr(stage._FoldTeacher, "score", watched)
 
     def _count(self) -> None:
         if self.left is not None:
@@ -72,11 +72,11 @@ class Watched:
             if self.left < 0:
                 raise KeyboardInterrupt
 
-    def _fine_tuned(self, config, pairs, folder):
+    def _counted_finetune(self, config, pairs, folder):
         self._count()
         self.trained.append({*pairs["text1"][:], *pairs["text2"][:]})
         assert -1 not in labels_of(pairs)
-        return self.fine_tuned(config, pairs, folder)
+        return self.finetune(config, pairs, folder)
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,7 @@ def crossed(encoders, pairs, tmp_path_factory) -> str:
     return folder
 
 
-def test_training_pairs_get_the_scores_of_members_and_no_other_pair_does(crossed, pairs):
+def test_cross_fit_scores_only_training_pairs(crossed, pairs):
     dataset = read_pairs(pairs)
     label = labels_of(dataset)
     teacher = StoredTeacher(crossed)
@@ -112,15 +112,15 @@ def test_training_pairs_get_the_scores_of_members_and_no_other_pair_does(crossed
     assert not (teacher.folder / "folds" / "models").exists()
 
 
-def test_the_last_fold_is_scored_by_a_model_of_the_other_folds(crossed, encoders, pairs, tmp_path):
-    from flipkd.commands.tuning import fine_tuned
+def test_cross_fit_scores_a_fold_by_a_model_of_the_other_folds(crossed, encoders, pairs, tmp_path):
+    from flipkd.commands.tuning import finetune
     from flipkd.data import cut_folds
 
     config = settings(encoders, pairs, tmp_path)
     dataset = read_pairs(pairs)
     dataset = dataset.select(np.flatnonzero(labels_of(dataset) >= 0))
     number = cut_folds(dataset, FOLDS, seed=config.seed).number
-    folder = fine_tuned(config, dataset.select(np.flatnonzero(number != 2)), tmp_path / "member")
+    folder = finetune(config, dataset.select(np.flatnonzero(number != 2)), tmp_path / "member")
     member = load_teacher(folder, max_length=config.max_length)
     inside = dataset.select(np.flatnonzero(number == 2))
     expected = np.einsum("nd,nd->n", member.embed(inside["text1"][:]), member.embed(inside["text2"][:]))
@@ -129,7 +129,7 @@ def test_the_last_fold_is_scored_by_a_model_of_the_other_folds(crossed, encoders
 
 
 @pytest.mark.parametrize("stop_at", [1, 2])  # after the first member's fine-tuning, before the second's
-def test_a_stopped_run_goes_on_where_it_was(crossed, encoders, pairs, tmp_path, stop_at, monkeypatch):
+def test_cross_fit_resumes_after_a_stop(crossed, encoders, pairs, tmp_path, stop_at, monkeypatch):
     config = settings(encoders, pairs, tmp_path / "t")
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         Watched(patch, stop_at=stop_at)
@@ -149,7 +149,7 @@ def test_a_stopped_run_goes_on_where_it_was(crossed, encoders, pairs, tmp_path, 
     assert watched.trained == []
 
 
-def test_lost_scores_are_told_and_made_again(crossed, encoders, pairs, tmp_path):
+def test_stored_scores_reports_lost_scores_and_teach_recomputes_them(crossed, encoders, pairs, tmp_path):
     import shutil
 
     folder = tmp_path / "t"
@@ -167,13 +167,13 @@ def test_lost_scores_are_told_and_made_again(crossed, encoders, pairs, tmp_path)
     assert again == pytest.approx(StoredTeacher(crossed).signal(dataset, out_of_fold=True).score, abs=1e-6)
 
 
-def test_pairs_that_were_not_cross_fitted_are_told(crossed, pair_files, caplog):
+def test_signal_warns_of_pairs_that_were_not_cross_fitted(crossed, pair_files, caplog):
     signal = StoredTeacher(crossed).signal(read_pairs(pair_files["train"]), out_of_fold=True)
     assert not signal.out_of_fold.any()
     assert "48 of 48 labelled training pairs have no out-of-fold score" in caplog.text
 
 
-def test_a_cross_encoder_has_them_too(encoders, pairs, tmp_path):
+def test_cross_fit_with_a_cross_encoder(encoders, pairs, tmp_path):
     values = {"teacher_name_or_path": str(encoders / "cross"), "teacher_type": "cross_encoder", "folds": 2}
     teach(settings(encoders, pairs, tmp_path / "t", **values))
     dataset, teacher = read_pairs(pairs), StoredTeacher(tmp_path / "t")
@@ -183,17 +183,17 @@ def test_a_cross_encoder_has_them_too(encoders, pairs, tmp_path):
     assert (signal.score != own).tolist() == signal.out_of_fold.tolist() == known.tolist()
 
 
-def test_on_the_command_line_and_where_folds_are_apart_by_less(encoders, pair_files, tmp_path):
-    words = ["--train_file", pair_files["train"], "--teacher_name_or_path", encoders / "bi", "--set", "folds=2"]
-    done = flipkd("teach", *words, "--set", "num_train_epochs=1", "--output_dir", tmp_path / "t")
+def test_teach_warns_when_folds_share_texts(encoders, pair_files, tmp_path):
+    arguments = ["--train_file", pair_files["train"], "--teacher_name_or_path", encoders / "bi", "--set", "folds=2"]
+    done = flipkd("teach", *arguments, "--set", "num_train_epochs=1", "--output_dir", tmp_path / "t")
     assert done.code == 0, done.err
     assert "| metric " in done.out.splitlines()[0]
     assert "out_of_fold" in done.out.splitlines()[0]
-    assert "folds: one block of connected texts holds too many of the 48 training pairs" in done.err
+    assert "folds: one block of connected texts has too many of the 48 training pairs" in done.err
 
 
-def test_what_cannot_be_cross_fitted_is_refused_at_once_or_needs_nothing(encoders, pairs, pair_files, tmp_path):
-    with pytest.raises(ConfigError, match="folds=3: given scores are not fine-tuned"):
+def test_teach_rejects_or_ignores_folds_without_fine_tuning(encoders, pairs, pair_files, tmp_path):
+    with pytest.raises(ConfigError, match="folds=3: teacher_type=scores has no model to fine-tune"):
         teach(settings(encoders, pair_files["train"], tmp_path / "s", teacher_type="scores"))
     assert not (tmp_path / "s").exists()
     with pytest.raises(DataError, match="24 labelled rows are too few for 100 folds"):

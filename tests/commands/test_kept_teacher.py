@@ -1,4 +1,4 @@
-"""A matcher that keeps its teacher, from training over every verb to a damaged folder."""
+"""A matcher that keeps its teacher: training, every command, damaged folders."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def texts_in(path):
     return dataset["text1"][:], dataset["text2"][:]
 
 
-def test_the_matcher_scores_as_training_did(with_teacher, pair_files, taught):
+def test_matcher_with_teacher_scores_as_in_training(with_teacher, pair_files, taught):
     matcher = Matcher.from_pretrained(with_teacher)
     stored = StoredTeacher(taught)
     assert matcher.contract.teacher.fingerprint == stored.fingerprint
@@ -58,15 +58,15 @@ def test_the_matcher_scores_as_training_did(with_teacher, pair_files, taught):
     assert "fine-tuned (licence: not known" in card
 
 
-def test_every_verb_carries_it(with_teacher, pair_files, tmp_path):
+def test_every_command_keeps_the_teacher(with_teacher, pair_files, tmp_path):
     pairs = list(zip(*texts_in(pair_files["test"]), strict=True))
     scores = Matcher.from_pretrained(with_teacher).predict(pairs)
     rows = flipkd("match", "--matcher", with_teacher, pair_files["test"]).out.splitlines()
     assert [json.loads(row)["score"] for row in rows] == pytest.approx(scores.tolist(), abs=1e-6)
     done = flipkd("evaluate", "--matcher", with_teacher, "--test_file", pair_files["test"], "--json")
     assert json.loads(done.out)["n"] == 24
-    words = ("calibrate", "--matcher", with_teacher, "--validation_file", pair_files["validation"], "--symmetric")
-    assert flipkd(*words, "--output_dir", tmp_path / "both").code == 0
+    arguments = ("calibrate", "--matcher", with_teacher, "--validation_file", pair_files["validation"], "--symmetric")
+    assert flipkd(*arguments, "--output_dir", tmp_path / "both").code == 0
     both = Matcher.from_pretrained(tmp_path / "both")
     one = Matcher.from_pretrained(with_teacher)
     swapped = [(b, a) for a, b in pairs]
@@ -75,7 +75,7 @@ def test_every_verb_carries_it(with_teacher, pair_files, tmp_path):
     np.testing.assert_allclose(both.predict(swapped), both.predict(pairs), rtol=1e-4, atol=1e-4)
 
 
-def test_search_is_judged_with_it(with_teacher, taught, tmp_path):
+def test_search_scores_with_the_kept_teacher(with_teacher, taught, tmp_path):
     (tmp_path / "faq.csv").write_text("text\nmy card\nwhere is my transfer\na fee\n")
     made = flipkd("index", tmp_path / "faq.csv", "--encoder", taught, "--output_dir", tmp_path / "index")
     assert made.code == 0, made.err
@@ -89,11 +89,11 @@ def test_search_is_judged_with_it(with_teacher, taught, tmp_path):
     assert [row["similarity"] for row in rows] == pytest.approx(similar.tolist(), abs=1e-5)
 
 
-def test_the_service_answers_with_it(with_teacher, pair_files):
+def test_service_scores_with_the_kept_teacher(with_teacher, pair_files):
     matcher = Matcher.from_pretrained(with_teacher)
     pairs = list(zip(*texts_in(pair_files["test"]), strict=True))
 
-    async def asked():
+    async def requested():
         service = Service(lambda: Loaded(matcher), limits=Limits(), name="m", revision="1")
         await service.start()
         while service.state == "loading":
@@ -102,17 +102,17 @@ def test_the_service_answers_with_it(with_teacher, pair_files):
         await service.stop()
         return [match.score for [match] in found]
 
-    assert asyncio.run(asked()) == pytest.approx(matcher.predict(pairs).tolist(), rel=1e-4, abs=1e-4)
+    assert asyncio.run(requested()) == pytest.approx(matcher.predict(pairs).tolist(), rel=1e-4, abs=1e-4)
 
 
-def train(pair_files, base_models, output_dir, *words, **settings):
+def train(pair_files, base_models, output_dir, *arguments, **settings):
     return flipkd(
         *("train", *given(pair_files), *student(base_models["llama"], num_train_epochs=1, **settings)),
-        *(*words, "--output_dir", output_dir),
+        *(*arguments, "--output_dir", output_dir),
     )
 
 
-def test_auto_keeps_it_where_it_is_better_and_says_by_how_much(
+def test_keep_teacher_auto_keeps_a_better_sum_and_logs_the_gain(
     base_models, pair_files, taught, with_teacher, tmp_path
 ):
     done = train(pair_files, base_models, tmp_path / "auto", "--teacher", taught)
@@ -131,9 +131,9 @@ def test_auto_keeps_it_where_it_is_better_and_says_by_how_much(
     assert not (tmp_path / "none" / "matcher" / "teacher").exists()
 
 
-def test_a_cross_encoder_is_kept_by_its_logit(base_models, pair_files, encoders, tmp_path):
-    words = ("--teacher_name_or_path", encoders / "cross", "--set", "teacher_type=cross_encoder")
-    assert flipkd("teach", *given(pair_files), *words, "--output_dir", tmp_path / "t").code == 0
+def test_keep_teacher_of_a_cross_encoder_uses_its_logit(base_models, pair_files, encoders, tmp_path):
+    arguments = ("--teacher_name_or_path", encoders / "cross", "--set", "teacher_type=cross_encoder")
+    assert flipkd("teach", *given(pair_files), *arguments, "--output_dir", tmp_path / "t").code == 0
     more = ("--teacher", tmp_path / "t", "--set", "objectives.in_batch_kl=0")
     done = train(pair_files, base_models, tmp_path / "run", *more, keep_teacher="true")
     assert done.code == 0, done.err
@@ -144,16 +144,16 @@ def test_a_cross_encoder_is_kept_by_its_logit(base_models, pair_files, encoders,
     assert matcher.contract.teacher.kind == "cross_encoder"
 
 
-def test_given_scores_cannot_be_kept(base_models, pair_files, tmp_path):
-    words = ("--set", "teacher_type=scores", "--output_dir", tmp_path / "t")
-    assert flipkd("teach", *given(pair_files), *words).code == 0
+def test_keep_teacher_rejects_given_scores(base_models, pair_files, tmp_path):
+    arguments = ("--set", "teacher_type=scores", "--output_dir", tmp_path / "t")
+    assert flipkd("teach", *given(pair_files), *arguments).code == 0
     more = ("--teacher", tmp_path / "t", "--set", "objectives.in_batch_kl=0")
     done = train(pair_files, base_models, tmp_path / "auto", *more)
     assert done.code == 0, done.err
-    assert done.err.count("cannot keep its teacher, which is a column of given scores") == 1
+    assert done.err.count("cannot keep its teacher, which is a column of scores") == 1
     assert read_contract(tmp_path / "auto" / "matcher").teacher is None
     done = train(pair_files, base_models, tmp_path / "true", *more, keep_teacher="true")
-    assert (done.code, "holds given scores and no model" in done.err) == (4, True), done.err
+    assert (done.code, "has given scores and no model" in done.err) == (4, True), done.err
     assert not (tmp_path / "true").exists()
     done = train(
         pair_files,
@@ -163,10 +163,10 @@ def test_given_scores_cannot_be_kept(base_models, pair_files, tmp_path):
         "objectives={answer_cross_entropy: 1}",
         keep_teacher="true",
     )
-    assert (done.code, "there is no teacher; give --teacher" in done.err) == (4, True), done.err
+    assert (done.code, "no teacher is given; give --teacher" in done.err) == (4, True), done.err
 
 
-def test_a_damaged_or_another_teacher_is_refused(with_teacher, tmp_path):
+def test_matcher_rejects_a_damaged_or_other_teacher(with_teacher, tmp_path):
     folder = shutil.copytree(Path(with_teacher) / "matcher", tmp_path / "m")
     weights = folder / "teacher" / "model.safetensors"
     whole = weights.read_bytes()
@@ -182,7 +182,7 @@ def test_a_damaged_or_another_teacher_is_refused(with_teacher, tmp_path):
         Matcher.from_pretrained(folder)
 
 
-def test_a_matcher_without_a_teacher_needs_no_sentence_transformers(make_student, tmp_path, monkeypatch):
+def test_matcher_without_teacher_imports_no_sentence_transformers(make_student, tmp_path, monkeypatch):
     made, contract = make_student()
     with new_folder(tmp_path / "m") as folder:
         made.save(folder, contract)
@@ -197,7 +197,7 @@ def test_a_matcher_without_a_teacher_needs_no_sentence_transformers(make_student
 @pytest.mark.parametrize(
     "card, licence", [("---\nlicense: mit\n---\n# M", "mit"), ("# M", None), ("---\n[1]\n---\n", None), (None, None)]
 )
-def test_the_licence_is_that_of_the_card(tmp_path, card, licence):
+def test_licence_of_reads_the_model_card(tmp_path, card, licence):
     if card is not None:
         (tmp_path / "README.md").write_text(card)
     assert licence_of(str(tmp_path)) == licence

@@ -137,7 +137,7 @@ def test_stopped_match_resumes_and_scores_nothing_twice(trained, unusual_pairs, 
 
     monkeypatch.setattr(Matcher, "predict", stop_after_8)
     stopped = flipkd(*arguments, "--output", tmp_path / name)
-    assert (stopped.code, "run the same command to go on" in stopped.err) == (75, True)
+    assert (stopped.code, "run the same command to resume" in stopped.err) == (75, True)
     assert not (tmp_path / name).exists()
     monkeypatch.setattr(
         Matcher, "predict", lambda self, pairs, **s: (scored.extend(pairs), predict(self, pairs, **s))[1]

@@ -1,4 +1,4 @@
-"""evaluate --report: the page about one matcher, with its figures and a link to it."""
+"""evaluate --report: the report of one matcher, with its metrics and a link to it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from command_line import flipkd
 
 def test_the_report_is_a_page_about_the_matcher(trained, pair_files, tmp_path):
     page = tmp_path / "new" / "page.html"
-    words = ("evaluate", "--matcher", trained, "--test_file", pair_files["test"])
-    done = flipkd(*words, "--json", "--report", page)
+    arguments = ("evaluate", "--matcher", trained, "--test_file", pair_files["test"])
+    done = flipkd(*arguments, "--json", "--report", page)
     assert done.code == 0, done.err
     text, f1 = page.read_text(encoding="utf-8"), json.loads(done.out)["f1"]
     assert "<h1>How well does <bdi>run</bdi> match texts on <bdi>test</bdi>?</h1>" in text

@@ -1,4 +1,4 @@
-"""Pairs for the stages: labels with their gaps, hashes that change with what they cover, warnings in the log."""
+"""Loading of pairs: labels, content hashes, warnings in the log."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from flipkd.errors import DataError
 ROWS = {"text1": ["a", "b", "c"], "text2": ["d", "e", "f"], "label": [1, None, 0]}
 
 
-def test_training_pairs_are_in_their_normal_form_and_measured_ones_as_they_are(tmp_path):
+def test_trainable_pairs_are_normalised_and_checked_pairs_are_not(tmp_path):
     path = tmp_path / "pairs.csv"
     path.write_text(
         'text1,text2,label,score\n"my\u200b card\n is lost",fee,1,0.5\npin,"a  b",0,0.25\nx,y,1,1\nz,w,0,0\n',
@@ -27,7 +27,7 @@ def test_training_pairs_are_in_their_normal_form_and_measured_ones_as_they_are(t
     assert normalised(plain) is plain
 
 
-def test_labelled_keeps_the_labelled_rows_in_their_order():
+def test_labelled_keeps_labelled_rows_in_order():
     assert labelled(Dataset.from_dict(ROWS), name="x")["text1"][:] == ["a", "c"]
     whole = Dataset.from_dict(ROWS).select([0, 2])
     assert labelled(whole, name="x") is whole
@@ -35,7 +35,7 @@ def test_labelled_keeps_the_labelled_rows_in_their_order():
         labelled(Dataset.from_dict(ROWS).select([1]), name="x")
 
 
-def test_content_hash_changes_with_texts_labels_scores_and_order_only():
+def test_content_hash_depends_on_texts_labels_scores_and_order():
     base = content_hash(Dataset.from_dict(ROWS))
     assert content_hash(Dataset.from_dict(ROWS | {"group": [1, 2, 3]})) == base
     scored = content_hash(Dataset.from_dict(ROWS | {"score": [0.1, 0.2, 0.3]}))
@@ -51,20 +51,20 @@ def test_content_hash_changes_with_texts_labels_scores_and_order_only():
 
 
 @pytest.mark.parametrize(
-    "left, right, said",
+    "left, right, expected",
     [
-        ("a", "new", "flatter, unless known text1 are to meet new text2 (split --by text2)"),
-        ("new", "b", "flatter, unless known text2 are to meet new text1 (split --by text1)"),
-        ("a", "b", "flatter"),
+        ("a", "new", "too good, unless new text2 meets known text1 in use (split --by text2)"),
+        ("new", "b", "too good, unless new text1 meets known text2 in use (split --by text1)"),
+        ("a", "b", "too good"),
     ],
 )
-def test_a_leak_of_one_side_says_when_it_is_meant(caplog, left, right, said):
+def test_warn_of_leaks_explains_a_leak_of_one_side(caplog, left, right, expected):
     rows = {"train": (["a", "c", "e"], ["b", "d", "f"]), "test": ([left], [right])}
     warn_of_leaks({name: Dataset.from_dict({"text1": a, "text2": b}) for name, (a, b) in rows.items()})
-    assert caplog.messages[0].endswith(said)
+    assert caplog.messages[0].endswith(expected)
 
 
-def test_entries_that_questions_share_are_no_warning(caplog):
+def test_warn_of_leaks_is_silent_for_shared_faq_entries(caplog):
     faq = [Dataset.from_dict({"text1": [f"{k} {i}" for i in range(9)], "text2": ["x", "y", "z"] * 3}) for k in "ab"]
     with caplog.at_level("INFO"):
         found = warn_of_leaks({"train": faq[0], "test": faq[1]})
@@ -74,7 +74,7 @@ def test_entries_that_questions_share_are_no_warning(caplog):
     ]
 
 
-def test_warnings_go_to_the_log_and_problems_are_raised(tmp_path, caplog):
+def test_checked_pairs_logs_warnings_and_raises_problems(tmp_path, caplog):
     path = tmp_path / "p.csv"
     path.write_text("text1,text2,label\na,b,1\nc,d,0\ne,f,1\ng,h,0\ng,h,0\n")
     dataset = trainable_pairs(str(path), columns=None, name="train")
@@ -82,9 +82,7 @@ def test_warnings_go_to_the_log_and_problems_are_raised(tmp_path, caplog):
     assert caplog.messages == ["train: 1 rows are duplicates of an earlier pair (row 5)"]
     caplog.clear()
     assert warn_of_leaks({"train": dataset, "test": dataset.select([0])}) == {("train", "test"): Leak(1, 1, 1, 0)}
-    assert caplog.messages == [
-        "train/test: 1 rows hold a text that stands on both sides (text1 in 1, text2 in 1); figures will flatter"
-    ]
+    assert caplog.messages == ["train/test: 1 rows share a text (text1 in 1, text2 in 1); metrics will be too good"]
     path.write_text("text1,text2,label\na,b,1\nc,d,1\n")
     with pytest.raises(DataError, match=r"train: cannot be used: only one class"):
         trainable_pairs(str(path), columns=None, name="train")

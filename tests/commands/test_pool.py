@@ -1,4 +1,4 @@
-"""A pool of unlabelled pairs: read at once, graded by the teacher, drawn evenly, behind the labelled rows in training."""
+"""Pool of unlabelled pairs: reading, scoring by the teacher, even sampling, appending to the training pairs."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def train_set(pair_files):
     return read_pairs(pair_files["train"])
 
 
-def test_a_pool_is_in_its_normal_form(train_set, tmp_path):
+def test_unlabelled_pool_is_normalised(train_set, tmp_path):
     path = tmp_path / "p.csv"
     path.write_text("text1,text2\nnew\u200b one,other\nnew one,other\n", encoding="utf-8")
     assert unlabelled_pool(str(path), columns=None, train=train_set).dataset[:] == {
@@ -54,31 +54,31 @@ def test_a_pool_is_in_its_normal_form(train_set, tmp_path):
     assert unlabelled_pool(str(path), columns=None, train=train_set).dataset["text2"][:] == ["new one", "other"]
 
 
-def test_what_stands_in_training_or_twice_is_left_out(train_set, files, tmp_path, caplog):
+def test_unlabelled_pool_drops_training_pairs_and_duplicates(train_set, files, tmp_path, caplog):
     first = train_set[0]
     rows = ["new one,new other,5", "new other,new one,0", f"{first['text2']},{first['text1']},1", "third,fourth,"]
     path = tmp_path / "p.csv"
     path.write_text("text1,text2,label\n" + "\n".join(rows) + "\n")
     pool = unlabelled_pool(str(path), columns=None, train=train_set)
     assert pool.dataset.to_dict() == {"text1": ["new one", "third"], "text2": ["new other", "fourth"]}
-    assert "the labels in the column label are not used" in caplog.text
-    assert "2 of 4 pairs stand in the training pairs or in an earlier row" in caplog.text
+    assert "the labels in column label are ignored" in caplog.text
+    assert "2 of 4 pairs are training pairs or duplicates" in caplog.text
     path.write_text(f"text1,text2\n{first['text1']},{first['text2']}\n")
-    with pytest.raises(DataError, match="all 1 pairs stand in the training pairs"):
+    with pytest.raises(DataError, match="all 1 pairs are training pairs"):
         unlabelled_pool(str(path), columns=None, train=train_set)
     path.write_text("text1,text2\na,\n")
     with pytest.raises(DataError, match="unlabelled: cannot be used: 1 text is empty"):
         unlabelled_pool(str(path), columns=None, train=train_set)
 
 
-def test_how_many_are_asked_for(files):
+def test_pool_size_by_ratio(files):
     pairs, texts = read_pool(files["pairs"]), read_pool(files["texts"])
     labels = np.array([1, 0, 1, 0, -1])
     assert [pool_size(pairs, labels, ratio) for ratio in (None, 2.5, 100, 0)] == [60, 10, 60, 0]
     assert [pool_size(texts, labels, ratio) for ratio in (None, 2.5, 100, 0)] == [12, 10, 400, 0]
 
 
-def test_pairs_of_the_pool_are_drawn_evenly_over_the_teacher_s_probability(taught, train_set, files, pair_files):
+def test_add_pool_pairs_samples_evenly_over_the_probability(taught, train_set, files, pair_files):
     teacher = StoredTeacher(taught)
     table, pool = _table(train_set, teacher, trained_on=True), read_pool(files["pairs"])
     config = settings(pair_files, unlabelled_ratio=0.5)
@@ -103,7 +103,7 @@ def bins(probability):
     return np.bincount(np.minimum((probability * 10).astype(int), 9), minlength=10)
 
 
-def test_texts_alone_get_partners_among_themselves_and_the_training_texts(taught, train_set, files, pair_files):
+def test_add_pool_pairs_finds_partners_for_single_texts(taught, train_set, files, pair_files):
     teacher = StoredTeacher(taught)
     table, pool = _table(train_set, teacher, trained_on=True), read_pool(files["texts"])
     wider = add_pool_pairs(table, pool, teacher, CALIBRATION, settings(pair_files, unlabelled_ratio=1))
@@ -117,14 +117,14 @@ def test_texts_alone_get_partners_among_themselves_and_the_training_texts(taught
     assert wider.teacher.pair_scores() == pytest.approx(scores, abs=1e-6)
     teacher.kind = "cross_encoder"
     with pytest.raises(
-        ConfigError, match="texts alone, of which a bi-encoder teacher makes pairs; this one is a cross"
+        ConfigError, match="single texts, which need a bi-encoder teacher to form pairs, but this teacher is cross"
     ):
         require_vectors_for(pool, teacher)
     require_vectors_for(read_pool(files["pairs"]), teacher)
 
 
 @pytest.mark.parametrize("mining", ["nearest", "stratified"])
-def test_mined_pairs_stand_last_and_are_new_to_the_pool_as_well(taught, train_set, files, pair_files, mining):
+def test_add_mined_pairs_appends_pairs_that_are_not_in_the_pool(taught, train_set, files, pair_files, mining):
     teacher = StoredTeacher(taught)
     table = _table(train_set, teacher, trained_on=True)
     alone = add_mined_pairs(table, table, CALIBRATION, settings(pair_files, mining=mining, mined_ratio=0.5))
@@ -141,7 +141,7 @@ def test_mined_pairs_stand_last_and_are_new_to_the_pool_as_well(taught, train_se
     assert {text for pair in after for text in pair} <= {*table.left, *table.right}
 
 
-def test_stratified_mining_is_less_sure_than_the_nearest(taught, train_set, pair_files):
+def test_add_mined_pairs_stratified_has_lower_probabilities_than_nearest(taught, train_set, pair_files):
     table = _table(train_set, StoredTeacher(taught), trained_on=True)
     shares = {}
     for mining in ("nearest", "stratified"):
@@ -155,18 +155,18 @@ def last_step(folder) -> int:
 
 
 def test_train_with_a_pool_from_end_to_end(base_models, pair_files, taught, files, tmp_path):
-    words = (*given(pair_files), *student(base_models["llama"], num_train_epochs=1), "--set", "mined_ratio=0")
-    words += ("--teacher", taught, "--output_dir", tmp_path / "run", "--set", f"unlabelled_file={files['pairs']}")
-    done = flipkd("train", *words, "--set", "unlabelled_ratio=1")
+    arguments = (*given(pair_files), *student(base_models["llama"], num_train_epochs=1), "--set", "mined_ratio=0")
+    arguments += ("--teacher", taught, "--output_dir", tmp_path / "run", "--set", f"unlabelled_file={files['pairs']}")
+    done = flipkd("train", *arguments, "--set", "unlabelled_ratio=1")
     assert done.code == 0, done.err
     assert last_step(tmp_path / "run") == 6  # 48 labelled and as many others, 16 a step
-    assert "the labels in the column label are not used" in done.err
+    assert "the labels in column label are ignored" in done.err
     assert "unlabelled/validation: " in done.err
-    assert "text that stands on both sides (text1 in " in done.err
+    assert "share a text (text1 in " in done.err
     moved = tmp_path / "moved.csv"
     content = Path(files["pairs"]).read_text(encoding="utf-8")
     moved.write_text(content, encoding="utf-8")
-    again = [f"unlabelled_file={moved}" if "unlabelled_file" in str(word) else word for word in words]
+    again = [f"unlabelled_file={moved}" if "unlabelled_file" in str(argument) else argument for argument in arguments]
     done = flipkd("train", *again, "--set", "unlabelled_ratio=1")
     assert done.code == 0, done.err
     assert "nothing to do" in done.err
@@ -176,31 +176,38 @@ def test_train_with_a_pool_from_end_to_end(base_models, pair_files, taught, file
     assert "data.unlabelled was" in done.err
 
 
-def test_train_with_texts_alone_or_with_no_use_for_them(base_models, pair_files, taught, files, tmp_path):
-    words = (*given(pair_files), *student(base_models["llama"], num_train_epochs=1), "--set", "mined_ratio=0")
-    words += ("--teacher", taught, "--set", f"unlabelled_file={files['texts']}", "--set", "unlabelled_ratio=0.5")
-    done = flipkd("train", *words, "--output_dir", tmp_path / "run")
+def test_train_with_single_texts_or_without_a_teacher_objective(base_models, pair_files, taught, files, tmp_path):
+    arguments = (*given(pair_files), *student(base_models["llama"], num_train_epochs=1), "--set", "mined_ratio=0")
+    arguments += ("--teacher", taught, "--set", f"unlabelled_file={files['texts']}", "--set", "unlabelled_ratio=0.5")
+    done = flipkd("train", *arguments, "--output_dir", tmp_path / "run")
     assert done.code == 0, done.err
     assert last_step(tmp_path / "run") == 5  # 48 + 24 pairs
     weights = [f"objectives.{name}=0" for name in ("bernoulli_kd", "margin_hinge", "in_batch_kl")]
-    idle = [word for weight in weights for word in ("--set", weight)]
-    done = flipkd("train", *words, *idle, "--output_dir", tmp_path / "idle")
+    idle = [argument for weight in weights for argument in ("--set", weight)]
+    done = flipkd("train", *arguments, *idle, "--output_dir", tmp_path / "idle")
     assert done.code == 0, done.err
-    assert "unlabelled_file is not used: no objective learns from the teacher" in done.err
+    assert "unlabelled_file is ignored: no objective learns from the teacher" in done.err
     assert last_step(tmp_path / "idle") == 3
 
 
-def test_a_file_that_cannot_be_used_is_refused_before_anything_is_made(base_models, pair_files, taught, tmp_path):
+def test_train_rejects_an_unusable_pool_before_writing(base_models, pair_files, taught, tmp_path):
     bad = tmp_path / "bad.csv"
     bad.write_text("one,two\na,b\n")
-    words = (*given(pair_files), *student(base_models["llama"]), "--teacher", taught, "--output_dir", tmp_path / "run")
-    done = flipkd("train", *words, "--set", f"unlabelled_file={bad}")
+    arguments = (
+        *given(pair_files),
+        *student(base_models["llama"]),
+        "--teacher",
+        taught,
+        "--output_dir",
+        tmp_path / "run",
+    )
+    done = flipkd("train", *arguments, "--set", f"unlabelled_file={bad}")
     assert done.code == 3
     assert "bad.csv: the two text columns were not found; it has 'one', 'two'" in done.err
     assert not (tmp_path / "run").exists()
 
 
-def test_a_teacher_with_folds_trains_with_out_of_fold_scores(pair_files, train_set, files, taught):
+def test_train_uses_out_of_fold_scores(pair_files, train_set, files, taught):
     teacher = StoredTeacher(taught)
     table = _table(train_set, teacher, trained_on=True)
     honest = table.teacher.with_out_of_fold(np.linspace(-1, 1, 48, dtype=np.float32))
@@ -213,9 +220,9 @@ def test_a_teacher_with_folds_trains_with_out_of_fold_scores(pair_files, train_s
     assert wider.teacher.score[48:] == pytest.approx(product, abs=1e-6)
 
 
-def test_a_share_of_no_pool_is_refused(base_models, pair_files, tmp_path):
-    words = (*given(pair_files), *student(base_models["llama"]), "--output_dir", tmp_path / "run")
-    done = flipkd("train", *words, "--set", "unlabelled_ratio=0.5")
+def test_require_pool_for_ratio_rejects_a_ratio_without_a_pool(base_models, pair_files, tmp_path):
+    arguments = (*given(pair_files), *student(base_models["llama"]), "--output_dir", tmp_path / "run")
+    done = flipkd("train", *arguments, "--set", "unlabelled_ratio=0.5")
     assert done.code == 4
-    assert "unlabelled_ratio is 0.5, but there is no unlabelled_file" in done.err
+    assert "unlabelled_ratio is 0.5, but unlabelled_file is not set" in done.err
     assert not (tmp_path / "run").exists()

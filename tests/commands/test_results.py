@@ -1,4 +1,4 @@
-"""Results as text: columns that line up, CSV that reads back, a file that can be written."""
+"""Results as text: aligned tables, CSV round trips, writable paths."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from flipkd.errors import ResourceError
 
 
 @given(st.lists(st.tuples(st.text(), st.none() | st.integers()), max_size=20))
-def test_any_cells_read_back_as_they_were(rows):
+def test_csv_text_round_trips_any_cell(rows):
     read = list(csv.reader(io.StringIO(csv_text(["a\rb", "c"], rows), newline=""), strict=True))
     assert read == [["a\rb", "c"], *([text, "" if number is None else str(number)] for text, number in rows)]
 
 
-def test_a_lone_carriage_return_is_quoted():
+def test_csv_text_quotes_a_lone_carriage_return():
     assert csv_text(["a", "b"], [["x\ry", 1], ["z", 2]]) == 'a,b\n"x\ry","1"\nz,2\n'
 
 
-def test_columns_line_up():
+def test_text_table_aligns_columns():
     lines = text_table(["a", "long"], [["xxx", "1"], ["y", "22"]]).splitlines()
     assert lines == ["| a   | long |", "|-----|------|", "| xxx | 1    |", "| y   | 22   |"]
     assert text_table(["a"], []).splitlines() == ["| a |", "|---|"]
 
 
-def test_what_cannot_be_written_is_refused_and_nothing_is_left(tmp_path):
+def test_require_writable_rejects_bad_paths_and_leaves_nothing(tmp_path):
     require_writable(tmp_path / "new" / "o.csv")
     assert list((tmp_path / "new").iterdir()) == []
     (tmp_path / "file").write_text("")
@@ -44,7 +44,7 @@ def test_what_cannot_be_written_is_refused_and_nothing_is_left(tmp_path):
 
 
 @pytest.mark.scenario("B5")
-def test_a_read_only_folder_is_refused():
+def test_require_writable_rejects_a_read_only_folder():
     with tempfile.TemporaryDirectory() as name:  # pytest's own cannot be reached by others
         folder = Path(name)
         folder.chmod(0o555)
@@ -59,13 +59,13 @@ def test_a_read_only_folder_is_refused():
 
 
 @pytest.mark.parametrize(
-    "words, told",
+    "arguments, message",
     [
         (["/usr/bin/flipkd", "compare", "--set", "seeds=[0, 1]"], "flipkd compare --set 'seeds=[0, 1]'"),
         (["/x/flipkd/__main__.py", "compare"], "flipkd compare"),
         (["mine.py"], "mine.py"),
     ],
 )
-def test_the_command_is_what_was_started(monkeypatch, words, told):
-    monkeypatch.setattr(sys, "argv", words)
-    assert command_line() == told
+def test_command_line_is_the_started_command(monkeypatch, arguments, message):
+    monkeypatch.setattr(sys, "argv", arguments)
+    assert command_line() == message

@@ -1,4 +1,4 @@
-"""A growing file: whole or not there, gone on with after a stop, never two writers."""
+"""Resumable file: atomic result, resume after a stop, one writer only."""
 
 import errno
 import fcntl
@@ -39,7 +39,7 @@ BLOCKS = ["one\n", "zwei: ü\n", "三\n", "four\n"]
 
 
 @pytest.mark.parametrize("stop_after", range(4))
-def test_a_stopped_file_is_gone_on_with_and_is_the_same(tmp_path, stop_after):
+def test_resumable_file_resumes_to_the_same_content(tmp_path, stop_after):
     path = tmp_path / "o.txt"
     with pytest.raises(Stop):
         write(path, BLOCKS, stop_after=stop_after)
@@ -50,7 +50,7 @@ def test_a_stopped_file_is_gone_on_with_and_is_the_same(tmp_path, stop_after):
 
 
 @pytest.mark.scenario("B2")
-def test_what_was_not_safely_written_is_cut_off(tmp_path):
+def test_resumable_file_truncates_unsynced_bytes(tmp_path):
     path = tmp_path / "o.txt"
     with pytest.raises(Stop):
         write(path, BLOCKS, stop_after=2)
@@ -76,7 +76,7 @@ def fresh(tmp_path, monkeypatch):
 
 
 @pytest.mark.scenario("B2")
-def test_a_kill_anywhere_leaves_the_old_file_or_the_new_one_and_is_gone_on_from(fresh):
+def test_resumable_file_survives_a_kill_at_any_point(fresh):
     went_on = set()
     for folder in faults.each_kill(fresh, lambda folder: write(folder / "o.txt", BLOCKS)):
         found = (folder / "o.txt").read_text(encoding="utf-8")
@@ -87,7 +87,7 @@ def test_a_kill_anywhere_leaves_the_old_file_or_the_new_one_and_is_gone_on_from(
 
 
 @pytest.mark.scenario("B5")
-def test_a_full_disk_leaves_the_old_file_and_what_was_written_before(fresh):
+def test_resumable_file_keeps_old_file_and_part_on_a_full_disk(fresh):
     for folder, error in faults.each_error(fresh, lambda folder: write(folder / "o.txt", BLOCKS), code=errno.ENOSPC):
         found = (folder / "o.txt").read_text(encoding="utf-8")
         if error is None:  # pathlib overlooks why a folder that exists cannot be made
@@ -104,7 +104,7 @@ def test_a_full_disk_leaves_the_old_file_and_what_was_written_before(fresh):
 @pytest.mark.parametrize(
     "fault", ["other identity", "shorter than it says", "a changed byte", "no state", "odd state", "half a state"]
 )
-def test_what_cannot_be_gone_on_with_is_begun_anew(tmp_path, fault):
+def test_resumable_file_restarts_from_an_unusable_part(tmp_path, fault):
     path, state = tmp_path / "o.txt", tmp_path / ".o.txt.part.json"
     with pytest.raises(Stop):
         write(path, BLOCKS, stop_after=2, identity={"pairs": "b"} if fault == "other identity" else IDENTITY)
@@ -125,7 +125,7 @@ def test_what_cannot_be_gone_on_with_is_begun_anew(tmp_path, fault):
 
 
 @pytest.mark.scenario("B5")
-def test_the_old_file_stays_until_the_new_one_is_whole(tmp_path):
+def test_resumable_file_keeps_the_old_file_until_complete(tmp_path):
     path = tmp_path / "o.txt"
     path.write_text("old")
     with pytest.raises(Stop):
@@ -135,15 +135,15 @@ def test_the_old_file_stays_until_the_new_one_is_whole(tmp_path):
     assert path.read_text(encoding="utf-8") == "".join(BLOCKS)
 
 
-def test_a_second_writer_is_refused(tmp_path):
+def test_resumable_file_rejects_a_second_writer(tmp_path):
     path = tmp_path / "o.txt"
     code = f"from flipkd.commands.resumable_file import resumable_file\nwith resumable_file({str(path)!r}, {{}}): pass"
     with resumable_file(path, IDENTITY):
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert "another process is writing it" in done.stderr
+    assert "another process is writing this file" in done.stderr
 
 
-def test_a_file_that_was_finished_between_opening_and_locking_is_left_alone(tmp_path, monkeypatch):
+def test_resumable_file_rejects_a_part_finished_before_the_lock(tmp_path, monkeypatch):
     path, lock = tmp_path / "o.txt", fcntl.flock
 
     def late(descriptor, how):
@@ -157,7 +157,7 @@ def test_a_file_that_was_finished_between_opening_and_locking_is_left_alone(tmp_
     assert path.read_text(encoding="utf-8") == "".join(BLOCKS)
 
 
-def test_a_link_in_the_place_of_the_part_is_not_followed(tmp_path):
+def test_resumable_file_does_not_follow_a_link(tmp_path):
     (tmp_path / "victim").write_text("precious")
     (tmp_path / ".o.txt.part").symlink_to(tmp_path / "victim")
     with pytest.raises(ResourceError):
@@ -165,13 +165,13 @@ def test_a_link_in_the_place_of_the_part_is_not_followed(tmp_path):
     assert (tmp_path / "victim").read_text() == "precious"
 
 
-def test_nothing_is_left_of_a_run_that_wrote_nothing(tmp_path):
+def test_resumable_file_removes_an_empty_part(tmp_path):
     with pytest.raises(Stop):
         write(tmp_path / "o.txt", BLOCKS, stop_after=0)
     assert os.listdir(tmp_path) == []
 
 
-def test_a_disk_that_fails_is_told_by_the_name_of_the_result(tmp_path, monkeypatch):
+def test_resumable_file_names_the_result_on_a_disk_error(tmp_path, monkeypatch):
     path = tmp_path / "o.txt"
     with pytest.raises(ResourceError, match=r"/o\.txt"), resumable_file(path, IDENTITY) as file:
         monkeypatch.setattr(
@@ -180,7 +180,7 @@ def test_a_disk_that_fails_is_told_by_the_name_of_the_result(tmp_path, monkeypat
         file.append("x", rows=1, notes={})
 
 
-def test_where_it_cannot_be_written_is_said(tmp_path):
+def test_resumable_file_names_an_unwritable_path(tmp_path):
     with pytest.raises(ResourceError, match="nowhere"), resumable_file(tmp_path / "nowhere" / "o.txt", IDENTITY):
         pass
     with pytest.raises(ArtefactError), resumable_file(tmp_path / "o.txt", IDENTITY):

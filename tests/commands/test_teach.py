@@ -1,4 +1,4 @@
-"""teach and what it leaves: a teacher folder that is never computed twice and never believed when it does not fit."""
+"""teach: a teacher folder that is not computed twice and is rejected when it does not fit."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def copy(taught, tmp_path):
     return Path(shutil.copytree(taught, tmp_path / "teacher"))
 
 
-def test_a_second_call_computes_nothing(encoders, pair_files, copy):
+def test_teach_twice_computes_nothing(encoders, pair_files, copy):
     parts = {path.name for path in copy.glob("store/*/part-*")}
     weights = (copy / "model" / "model.safetensors").stat().st_mtime_ns
     done = flipkd("teach", *given(pair_files), "--teacher_name_or_path", encoders / "bi", "--output_dir", copy)
@@ -34,7 +34,7 @@ def test_a_second_call_computes_nothing(encoders, pair_files, copy):
 
 
 @pytest.mark.parametrize("wrong", [True, False])
-def test_a_teacher_that_fine_tuning_made_worse_is_told(encoders, pair_files, tmp_path, wrong):
+def test_teach_warns_when_fine_tuning_makes_the_teacher_worse(encoders, pair_files, tmp_path, wrong):
     dataset = read_pairs(pair_files["train"])
     rows = [f"{row['text1']},{row['text2']},{row['label'] ^ wrong}," for row in dataset]  # the other way round
     files = ["--train_file", write(tmp_path / "train.csv", rows), "--validation_file", pair_files["train"]]
@@ -56,34 +56,36 @@ def write(path: Path, rows: list[str]) -> Path:
     return path
 
 
-def test_given_scores_and_what_can_be_wrong_with_them(tmp_path):
+def test_teach_with_given_scores_and_their_errors(tmp_path):
     good = ["a,b,1,0.9", "c,d,0,0.1", "e,f,1,0.8", "g,h,0,0.2"]
     train = write(tmp_path / "train.csv", good)
-    words = ("teach", "--set", "teacher_type=scores", "--output_dir", tmp_path / "t", "--train_file")
-    done = flipkd(*words, train)
+    arguments = ("teach", "--set", "teacher_type=scores", "--output_dir", tmp_path / "t", "--train_file")
+    done = flipkd(*arguments, train)
     assert done.code == 0, done.err
     assert "| roc_auc           | 1 " in done.out
     teacher = StoredTeacher(tmp_path / "t")
     assert teacher.signal(read_pairs(train)).score.tolist() == pytest.approx([0.9, 0.1, 0.8, 0.2])
     with pytest.raises(DataError, match="contains only given scores"):
         teacher.signal(read_pairs(write(tmp_path / "new.csv", ["x,y,1,0.9"])))
-    for rows, said in (
+    for rows, expected in (
         ([*good, "i,j,1,"], "train: 1 of 5 pairs have no teacher score, first at position 4"),
         ([*good, "a,b,1,0.7"], "train: row 4: duplicate pair with a different teacher score"),
     ):
-        output = tmp_path / f"u{len(said)}"
-        done = flipkd("teach", *words[1:3], "--output_dir", output, "--train_file", write(tmp_path / "x.csv", rows))
+        output = tmp_path / f"u{len(expected)}"
+        done = flipkd(
+            "teach", *arguments[1:3], "--output_dir", output, "--train_file", write(tmp_path / "x.csv", rows)
+        )
         assert done.code == 3
-        assert said in done.err
+        assert expected in done.err
     (tmp_path / "y.csv").write_text("text1,text2,label\na,b,1\nc,d,0\ne,f,1\ng,h,0\n")
-    done = flipkd("teach", *words[1:3], "--output_dir", tmp_path / "v", "--train_file", tmp_path / "y.csv")
+    done = flipkd("teach", *arguments[1:3], "--output_dir", tmp_path / "v", "--train_file", tmp_path / "y.csv")
     assert done.code == 3
-    assert "train: has no score column" in done.err
+    assert "train: no score column" in done.err
 
 
-def test_a_teacher_as_it_comes(encoders, pair_files, tmp_path):
-    words = ["--teacher_name_or_path", encoders / "bi", "--set", "fine_tune=false", "--output_dir", tmp_path / "t"]
-    done = flipkd("teach", "--train_file", pair_files["train"], *words)
+def test_teach_without_fine_tuning(encoders, pair_files, tmp_path):
+    arguments = ["--teacher_name_or_path", encoders / "bi", "--set", "fine_tune=false", "--output_dir", tmp_path / "t"]
+    done = flipkd("teach", "--train_file", pair_files["train"], *arguments)
     assert done.code == 0, done.err
     assert "validation" not in done.out
     assert not (tmp_path / "t" / "model").exists()

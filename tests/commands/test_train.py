@@ -1,4 +1,4 @@
-"""train as a stage: pre-flight, and what may change between two starts of one run."""
+"""train: pre-flight check, and changes that a resumed run allows."""
 
 from __future__ import annotations
 
@@ -12,57 +12,55 @@ import torch
 from command_line import flipkd, given, student
 
 
-def test_pre_flight_is_written_and_warns(trained):
+def test_train_writes_preflight_and_warns(trained):
     report = json.loads((Path(trained) / "preflight.json").read_text())
     assert {"teacher", "student", "warnings"} <= set(report)
     assert "too few labelled validation pairs" in report["warnings"][0]
 
 
-def test_files_may_move_but_not_change(trained, base_models, pair_files, taught, tmp_path):
+def test_train_resumes_with_moved_files_but_not_changed_ones(trained, base_models, pair_files, taught, tmp_path):
     run = shutil.copytree(trained, tmp_path / "run")
     moved = {name: str(shutil.copy(path, tmp_path / f"moved-{name}.csv")) for name, path in pair_files.items()}
-    words = (*given(moved), *student(base_models["llama"]), "--teacher", taught, "--output_dir", run)
-    done = flipkd("train", *words, "--set", "save_steps=7")
+    arguments = (*given(moved), *student(base_models["llama"]), "--teacher", taught, "--output_dir", run)
+    done = flipkd("train", *arguments, "--set", "save_steps=7")
     assert done.code == 0, done.err
     assert done.out.endswith(f"\nmatcher: {run}/matcher\n")
     with open(moved["validation"], "a", encoding="utf-8") as handle:
         handle.write("one row,more,1,0.5\n")
-    done = flipkd("train", *words)
+    done = flipkd("train", *arguments)
     assert done.code == 4
     assert "data.validation was" in done.err
     assert "data.train" not in done.err
 
 
-def test_a_teacher_may_be_named_otherwise_and_move(trained, base_models, pair_files, taught, tmp_path, monkeypatch):
+def test_train_resumes_with_a_moved_teacher(trained, base_models, pair_files, taught, tmp_path, monkeypatch):
     run = shutil.copytree(trained, tmp_path / "run")
     shutil.copytree(taught, tmp_path / "moved")
     monkeypatch.chdir(tmp_path)
-    words = (*given(pair_files), *student(base_models["llama"]), "--output_dir", run)
-    done = flipkd("train", *words, "--teacher", "./moved")
+    arguments = (*given(pair_files), *student(base_models["llama"]), "--output_dir", run)
+    done = flipkd("train", *arguments, "--teacher", "./moved")
     assert done.code == 0, done.err
     assert done.out.endswith(f"\nmatcher: {run}/matcher\n")
 
 
-def test_a_run_that_never_began_does_not_bind_its_folder_with_a_teacher_either(
-    base_models, pair_files, taught, tmp_path
-):
-    words = (*given(pair_files), "--teacher", taught, "--output_dir", tmp_path / "run")
+def test_train_with_teacher_reuses_the_folder_of_a_run_that_did_not_start(base_models, pair_files, taught, tmp_path):
+    arguments = (*given(pair_files), "--teacher", taught, "--output_dir", tmp_path / "run")
     for wrong in (
         "lr_scheduler_type=cosin",
         "training_arguments.eval_strategy=epoch",
         "training_arguments.output_dir=x",
     ):
-        done = flipkd("train", *words, *student(base_models["llama"], num_train_epochs=1), "--set", wrong)
+        done = flipkd("train", *arguments, *student(base_models["llama"], num_train_epochs=1), "--set", wrong)
         assert done.code == 4, done.err
         assert "training arguments" in done.err or f"{wrong.partition('=')[0]} cannot be set" in done.err
         assert "bug in flipkd" not in done.err
-    done = flipkd("train", *words, *student(base_models["llama"], num_train_epochs=1))
+    done = flipkd("train", *arguments, *student(base_models["llama"], num_train_epochs=1))
     assert done.code == 0, done.err
 
 
-def test_mined_pairs_make_more_steps_and_need_a_bi_encoder(base_models, pair_files, taught, tmp_path, encoders):
-    words = (*given(pair_files), *student(base_models["llama"]), "--set", "mined_ratio=0.5")
-    done = flipkd("train", *words, "--teacher", taught, "--output_dir", tmp_path / "run")
+def test_train_with_mined_pairs_needs_a_bi_encoder(base_models, pair_files, taught, tmp_path, encoders):
+    arguments = (*given(pair_files), *student(base_models["llama"]), "--set", "mined_ratio=0.5")
+    done = flipkd("train", *arguments, "--teacher", taught, "--output_dir", tmp_path / "run")
     assert done.code == 0, done.err
     steps = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert max(step["step"] for step in steps) == 2 * 5  # epochs of 48 + 24 pairs, 16 a step
@@ -70,17 +68,17 @@ def test_mined_pairs_make_more_steps_and_need_a_bi_encoder(base_models, pair_fil
     words_of_teacher = ("--teacher_name_or_path", encoders / "cross", "--set", "teacher_type=cross_encoder")
     done = flipkd("teach", *given(pair_files), *words_of_teacher, "--output_dir", crossed)
     assert done.code == 0, done.err
-    words += ("--set", "objectives.in_batch_kl=0", "--teacher", crossed)
-    done = flipkd("train", *words, "--output_dir", tmp_path / "other")
+    arguments += ("--set", "objectives.in_batch_kl=0", "--teacher", crossed)
+    done = flipkd("train", *arguments, "--output_dir", tmp_path / "other")
     assert done.code == 4
-    assert "mined_ratio needs the vectors of a bi-encoder" in done.err
+    assert "mined_ratio needs the embeddings of a bi-encoder" in done.err
 
 
-def test_without_a_teacher_s_objective_nothing_is_mined(base_models, pair_files, taught, tmp_path):
+def test_train_mines_nothing_without_a_teacher_objective(base_models, pair_files, taught, tmp_path):
     weights = [f"objectives.{name}=0" for name in ("bernoulli_kd", "margin_hinge", "in_batch_kl")]
-    words = [word for weight in weights for word in ("--set", weight)]
+    arguments = [argument for weight in weights for argument in ("--set", weight)]
     done = flipkd(
-        *("train", *given(pair_files), *student(base_models["llama"]), *words),
+        *("train", *given(pair_files), *student(base_models["llama"]), *arguments),
         *("--teacher", taught, "--output_dir", tmp_path / "run"),
     )
     assert done.code == 0, done.err
@@ -88,25 +86,32 @@ def test_without_a_teacher_s_objective_nothing_is_mined(base_models, pair_files,
     assert last["step"] == 2 * 3  # epochs of 48 pairs, 16 a step
 
 
-def test_four_bits_without_their_package_bind_no_folder(base_models, pair_files, taught, tmp_path, monkeypatch):
+def test_train_without_bitsandbytes_does_not_claim_the_folder(base_models, pair_files, taught, tmp_path, monkeypatch):
     monkeypatch.setattr("flipkd.student.quantization.PACKAGE", "no_such_package_of_ours")
-    words = (*given(pair_files), *student(base_models["llama"]), "--teacher", taught, "--output_dir", tmp_path / "run")
-    done = flipkd("train", *words, "--set", "load_in_4bit=true")
+    arguments = (
+        *given(pair_files),
+        *student(base_models["llama"]),
+        "--teacher",
+        taught,
+        "--output_dir",
+        tmp_path / "run",
+    )
+    done = flipkd("train", *arguments, "--set", "load_in_4bit=true")
     assert done.code == 4
     assert 'pip install "flipkd[bnb]"' in done.err
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.scenario("N7")
-def test_a_run_goes_on_with_other_threads_only_when_that_is_allowed(
+def test_train_resumes_with_other_threads_only_with_resume_elsewhere(
     base_models, pair_files, taught, trained, tmp_path
 ):
     folder = shutil.copytree(trained, tmp_path / "run")
     identity = json.loads((folder / "run.json").read_text())
     identity["environment"] |= {"threads": 77, "machine": "abacus"}
     (folder / "run.json").write_text(json.dumps(identity))
-    words = (*given(pair_files), *student(base_models["llama"]), "--teacher", taught, "--output_dir", folder)
-    done = flipkd("train", *words)
+    arguments = (*given(pair_files), *student(base_models["llama"]), "--teacher", taught, "--output_dir", folder)
+    done = flipkd("train", *arguments)
     assert done.code == 4
     for changed in (
         f"threads was 77, now {torch.get_num_threads()}",
@@ -115,8 +120,8 @@ def test_a_run_goes_on_with_other_threads_only_when_that_is_allowed(
         assert f"environment.{changed}" in done.err
     assert "(OMP_NUM_THREADS=77) to resume it" in done.err
     assert "--resume_elsewhere" in done.err
-    done = flipkd("train", *words, "--set", "resume_elsewhere=true")
+    done = flipkd("train", *arguments, "--set", "resume_elsewhere=true")
     assert done.code == 0, done.err
     identity["environment"]["torch"] = "0.1"
     (folder / "run.json").write_text(json.dumps(identity))
-    assert flipkd("train", *words, "--set", "resume_elsewhere=true").code == 4
+    assert flipkd("train", *arguments, "--set", "resume_elsewhere=true").code == 4

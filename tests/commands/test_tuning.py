@@ -1,4 +1,4 @@
-"""Which model teach keeps: several fine-tunings as one, and the better of before and after on validation."""
+"""Model of the teacher: ensembles, and the better of pretrained and fine-tuned on validation."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def config(encoders, pair_files, tmp_path):
     return make
 
 
-def test_members_become_one_teacher(config, tmp_path, pair_files):
+def test_teach_with_members_makes_an_ensemble(config, tmp_path, pair_files):
     config = config(members=2, learning_rate=1e-3, seed=5)
     summary = teach(config)
     teacher = StoredTeacher(tmp_path / "t")
@@ -51,9 +51,9 @@ def test_members_become_one_teacher(config, tmp_path, pair_files):
     assert summary["fingerprint"] == teacher.model().fingerprint
 
 
-def test_of_a_stopped_run_no_member_is_made_twice(config, tmp_path, monkeypatch):
+def test_teach_with_members_resumes_after_a_stop(config, tmp_path, monkeypatch):
     made, config, stops = [], config(members=3), [True]
-    one = tuning._fine_tuned
+    one = tuning._finetune_member
 
     def watched(config, pairs, folder, **settings):
         if not folder.exists():
@@ -64,7 +64,7 @@ def test_of_a_stopped_run_no_member_is_made_twice(config, tmp_path, monkeypatch)
             raise KeyboardInterrupt
         return one(config, pairs, folder, **settings)
 
-    monkeypatch.setattr(tuning, "_fine_tuned", watched)
+    monkeypatch.setattr(tuning, "_finetune_member", watched)
     with pytest.raises(KeyboardInterrupt):
         teach(config)
     assert not (tmp_path / "t" / "teacher.json").exists()
@@ -78,7 +78,7 @@ def test_of_a_stopped_run_no_member_is_made_twice(config, tmp_path, monkeypatch)
 
 @pytest.mark.parametrize("members", [1, 2])
 @pytest.mark.parametrize("wrong", [True, False])
-def test_auto_keeps_what_validation_finds_better(config, encoders, tmp_path, pair_files, wrong, members, caplog):
+def test_fine_tune_auto_keeps_the_better_model(config, encoders, tmp_path, pair_files, wrong, members, caplog):
     rows = [f"{row['text1']},{row['text2']},{row['label'] ^ wrong}" for row in read_pairs(pair_files["train"])]
     train = tmp_path / "train.csv"
     train.write_text("text1,text2,label\n" + "\n".join(rows) + "\n")
@@ -88,22 +88,24 @@ def test_auto_keeps_what_validation_finds_better(config, encoders, tmp_path, pai
     base = load_teacher(encoders / "bi", max_length=128)
     assert (summary["fingerprint"] == base.fingerprint) is wrong
     assert summary["fine_tuned"] is not wrong
-    assert f"the teacher is kept {'as it comes' if wrong else 'fine-tuned'}" in caplog.text
+    assert f"the {'pretrained' if wrong else 'fine-tuned'} model is kept" in caplog.text
     teacher = StoredTeacher(tmp_path / "t")
     assert teacher.vectors(TEXTS).shape == (2, 16 if wrong else 16 * members)  # asks the model
     assert teacher.model().fingerprint == summary["fingerprint"]
     assert (tmp_path / "t" / "model").exists(), "a second call fine-tunes nothing"
 
 
-def test_what_does_not_go_together_is_refused(config):
-    with pytest.raises(ConfigError, match="fine_tune=auto keeps what is better on validation pairs: give"):
+def test_require_consistent_rejects_conflicting_settings(config):
+    with pytest.raises(
+        ConfigError, match="fine_tune=auto compares models on validation pairs, but validation_file is not set"
+    ):
         teach(config(fine_tune="auto", validation_file=None))
-    with pytest.raises(ConfigError, match="members=2: given scores are not fine-tuned"):
+    with pytest.raises(ConfigError, match="members=2: teacher_type=scores has no model to fine-tune"):
         teach(config(members=2, teacher_type="scores"))
 
 
-@pytest.mark.parametrize("after, told", [(0.799, False), (0.75, False), (0.6, True)])
-def test_a_small_difference_on_few_pairs_is_no_verdict(after, told, caplog, monkeypatch):
+@pytest.mark.parametrize("after, message", [(0.799, False), (0.75, False), (0.6, True)])
+def test_teach_does_not_warn_of_a_small_difference(after, message, caplog, monkeypatch):
     labels = np.array([0, 1] * 25)
     monkeypatch.setattr(tuning, "read_json", lambda path: {"before": {"average_precision": 0.8}})
     monkeypatch.setattr(tuning, "members_of", lambda folder: [])
@@ -112,10 +114,10 @@ def test_a_small_difference_on_few_pairs_is_no_verdict(after, told, caplog, monk
     teacher = SimpleNamespace(fingerprint="f", describe=dict)
     pairs = Dataset.from_dict({"text1": ["a"] * 50, "text2": ["b"] * 50, "label": labels.tolist()})
     assert not tuning._is_better(teacher, Path("m"), pairs, Path("t"), auto=False)
-    assert ("made the teacher worse" in caplog.text) == told
+    assert ("made the teacher worse" in caplog.text) == message
 
 
-def test_chance_shrinks_with_the_root_of_the_matches():
-    few, many = (tuning.chance(0.8, np.ones(count)) for count in (25, 2500))
+def test_standard_error_shrinks_with_the_root_of_the_matches():
+    few, many = (tuning.standard_error(0.8, np.ones(count)) for count in (25, 2500))
     assert few == pytest.approx(0.08)
     assert few / many == pytest.approx(10)

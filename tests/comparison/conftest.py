@@ -1,4 +1,4 @@
-"""A run of a comparison, for tests of what it depends on and of what it gives."""
+"""A run of a comparison for tests of its identity and its settings."""
 
 from __future__ import annotations
 

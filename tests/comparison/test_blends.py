@@ -1,4 +1,4 @@
-"""Blends from scores on disk: which kinds count, and which scores are no longer what the parts give."""
+"""Blends of stored scores: the kinds that count, and outdated scores."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from flipkd.comparison.entries import Entry
 from flipkd.comparison.run import Run
 from flipkd.comparison.scores import Split, result_path, save_scores, scores_path
 from flipkd.comparison.student_scores import combined
-from flipkd.comparison.systems import SYSTEMS, system_called
+from flipkd.comparison.systems import SYSTEMS, system_named
 from flipkd.config import CompareConfig
 from flipkd.data import read_pairs
 from flipkd.data.labels import labels_of
@@ -29,7 +29,7 @@ def run(pair_files, tmp_path) -> Run:
     for name in KINDS:
         save(config, name, sets, seed=len(name))
     parts = tuple(Entry(name, SYSTEMS[name]) for name in KINDS)
-    return Run(config, sets, Entry("flipped+plain", system_called("flipped+plain"), parts=parts), 3)
+    return Run(config, sets, Entry("flipped+plain", system_named("flipped+plain"), parts=parts), 3)
 
 
 def save(config, name, sets, *, seed):
@@ -41,14 +41,14 @@ def save(config, name, sets, *, seed):
     return scores
 
 
-def test_all_kinds_of_all_parts_but_their_own_sums(run):
+def test_blend_uses_all_single_scores_of_its_parts(run):
     plain, flipped = (save(run.config, name, run.sets, seed=9) for name in ("plain", "flipped"))
     columns = {"a": flipped["answer"], "b": flipped["cosine"], "c": plain["answer"]}
     expected = combined(columns, labels_of(run.sets["validation"]))
     assert blend(run)["combined"].test == pytest.approx(expected.test)
 
 
-def test_scores_of_other_parts_are_not_current(run):
+def test_is_current_detects_changed_parts(run):
     stored = blend(run)
     assert is_current(run, stored)
     assert not is_current(run, {"combined": Split(stored["combined"].validation, stored["combined"].test + 1)})
@@ -56,7 +56,7 @@ def test_scores_of_other_parts_are_not_current(run):
     assert not is_current(run, stored)
 
 
-def test_a_part_of_another_seed_is_none(run):
+def test_blend_needs_parts_of_the_same_seed(run):
     run.seed = 4
     with pytest.raises(ArtefactError, match="flipped-seed4"):
         blend(run)

@@ -1,4 +1,4 @@
-"""compare as a command: every system on the same pairs, one result file each, nothing computed twice."""
+"""compare: every system on the same pairs, one result file each, nothing computed twice."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def quick_summary(monkeypatch):
 
 
 @pytest.fixture
-def words(base_models, encoders, pair_files, tmp_path):
+def arguments(base_models, encoders, pair_files, tmp_path):
     config = {
         "train_file": pair_files["train"],
         "validation_file": pair_files["validation"],
@@ -50,8 +50,8 @@ def words(base_models, encoders, pair_files, tmp_path):
     return ["compare", "--config", str(tmp_path / "compare.yaml")]
 
 
-def test_every_system_gives_scores_and_a_stopped_comparison_goes_on(words, pair_files, tmp_path):
-    every = [*words, "--set", f"systems=[{','.join(SYSTEMS)}]", "--set", "train.keep_teacher=true"]
+def test_compare_scores_every_system_and_resumes(arguments, pair_files, tmp_path):
+    every = [*arguments, "--set", f"systems=[{','.join(SYSTEMS)}]", "--set", "train.keep_teacher=true"]
     done = flipkd(*every)
     assert done.code == 0, done.err
     names = [line.split("|")[2].strip() for line in done.out.splitlines()[2:] if line.startswith("|")]
@@ -107,11 +107,11 @@ def test_every_system_gives_scores_and_a_stopped_comparison_goes_on(words, pair_
     assert {path: path.stat().st_mtime_ns for path in files.values()} == times
 
 
-def test_a_blend_is_made_of_its_parts_scores_and_made_anew_with_them(words, tmp_path):
-    asked = [*words, "--set", "systems=[tfidf+untrained, untrained]"]
-    done = flipkd(*asked)
+def test_compare_recomputes_a_blend_when_its_parts_change(arguments, tmp_path):
+    requested = [*arguments, "--set", "systems=[tfidf+untrained, untrained]"]
+    done = flipkd(*requested)
     assert done.code == 0, done.err
-    assert "computed as well, as parts of a blend: tfidf" in done.err
+    assert "also computed, as parts of a blend: tfidf" in done.err
     rows = [[cell.strip() for cell in line.split("|")[2:4]] for line in done.out.splitlines()[2:] if "|" in line]
     assert rows == [["untrained", "answer"], ["tfidf", "cosine"], ["tfidf+untrained", "combined"]]
     results = tmp_path / "c" / "results"
@@ -125,12 +125,12 @@ def test_a_blend_is_made_of_its_parts_scores_and_made_anew_with_them(words, tmp_
     )[0]
     assert found.test == pytest.approx(np.column_stack([column.test for column in columns]) @ expected)
     before = path.read_bytes()
-    assert flipkd(*asked).code == 0
+    assert flipkd(*requested).code == 0
     assert path.read_bytes() == before, "found"
     other = scores_path(results / "tiny-tfidf-seed0.json")
     turned = {kind: Split(-split.validation, split.test) for kind, split in read_scores(other).items()}
     digest = save_scores(other, turned)
-    damaged = flipkd(*asked)
+    damaged = flipkd(*requested)
     assert (damaged.code, f"{other}: sha256 mismatch" in damaged.err, "delete the file" in damaged.err) == (
         4,
         True,
@@ -138,13 +138,13 @@ def test_a_blend_is_made_of_its_parts_scores_and_made_anew_with_them(words, tmp_
     )
     result = results / "tiny-tfidf-seed0.json"
     result.write_text(json.dumps(json.loads(result.read_text()) | {"scores_sha256": digest}))
-    assert flipkd(*asked).code == 0
+    assert flipkd(*requested).code == 0
     assert path.read_bytes() != before, "its part has other scores now"
 
 
-def test_both_orders_are_shown_and_decide_nothing(words, tmp_path):
+def test_compare_symmetric_reports_both_orders_without_choosing_them(arguments, tmp_path):
     both = ["--set", "systems=[plain, flipped]", "--set", "symmetric=true"]
-    done = flipkd(*words, *both, "--set", "train.score=cosine")
+    done = flipkd(*arguments, *both, "--set", "train.score=cosine")
     assert done.code == 0, done.err
     plain, flipped = (
         json.loads((tmp_path / "c" / "results" / f"tiny-{name}-seed0.json").read_text())
@@ -164,13 +164,13 @@ def test_both_orders_are_shown_and_decide_nothing(words, tmp_path):
     one, other = matcher.predict(given), matcher.predict([(b, a) for a, b in given])
     assert scores["cosine"].test == pytest.approx(one, abs=1e-5)
     assert scores["cosine_symmetric"].test == pytest.approx((one + other) / 2, abs=1e-5)
-    assert flipkd(*words, "--set", "systems=[plain]").code == 0
+    assert flipkd(*arguments, "--set", "systems=[plain]").code == 0
     path = tmp_path / "c" / "results" / "tiny-plain-seed0.json"
     assert list(json.loads(path.read_text())["by_score"]) == ["answer"]
 
 
-def test_changed_settings_are_computed_anew_and_seeds_are_averaged(words, tmp_path):
-    few = [*words, "--set", "systems=[tfidf, untrained]"]
+def test_compare_recomputes_changed_settings_and_averages_seeds(arguments, tmp_path):
+    few = [*arguments, "--set", "systems=[tfidf, untrained]"]
     assert flipkd(*few).code == 0
     path = tmp_path / "c" / "results" / "tiny-untrained-seed0.json"
     before = json.loads(path.read_text())
@@ -184,15 +184,15 @@ def test_changed_settings_are_computed_anew_and_seeds_are_averaged(words, tmp_pa
     assert (tmp_path / "c" / "scores" / "tiny-untrained-seed1.safetensors").exists()
     assert (tmp_path / "c" / "results" / "tiny-untrained-seed1.json").exists()
     assert "±" not in done.out, "neither of the two has a use for a seed"
-    both = flipkd(*words, "--set", "systems=[plain]", "--set", "seeds=[0, 1]")
+    both = flipkd(*arguments, "--set", "systems=[plain]", "--set", "seeds=[0, 1]")
     assert "±" in both.out, both.err
 
 
-def test_variants_are_words_as_for_set(words, tmp_path):
+def test_compare_parses_variants_as_set_assignments(arguments, tmp_path):
     variants = (
         'variants={loud: ["learning_rate=0.03", "objectives.margin_hinge=0"], raw: ["system=plain", "lora_r=2"]}'
     )
-    done = flipkd(*words, "--set", "systems=[plain, loud, raw]", "--set", variants)
+    done = flipkd(*arguments, "--set", "systems=[plain, loud, raw]", "--set", variants)
     assert done.code == 0, done.err
     results = {
         name: json.loads((tmp_path / "c" / "results" / f"tiny-{name}-seed0.json").read_text()) for name in NAMES
@@ -210,11 +210,11 @@ def test_variants_are_words_as_for_set(words, tmp_path):
     assert all(name in page for name in NAMES)
 
 
-def test_equal_settings_under_another_name_are_not_computed_again(words, tmp_path):
+def test_compare_reuses_results_of_equal_settings(arguments, tmp_path):
     question = "template={question: 'Same?'}"
-    asked = f'variants={{asked: ["system=untrained", "{question}"]}}'
-    assert flipkd(*words, "--set", "systems=[asked]", "--set", asked).code == 0
-    done = flipkd(*words, "--set", "systems=[untrained]", "--set", f"train.{question}")  # now the comparison's own
+    requested = f'variants={{asked: ["system=untrained", "{question}"]}}'
+    assert flipkd(*arguments, "--set", "systems=[asked]", "--set", requested).code == 0
+    done = flipkd(*arguments, "--set", "systems=[untrained]", "--set", f"train.{question}")  # now the comparison's own
     assert done.code == 0, done.err
     before, after = (
         json.loads((tmp_path / "c" / "results" / f"tiny-{name}-seed0.json").read_text())
@@ -228,26 +228,26 @@ def test_equal_settings_under_another_name_are_not_computed_again(words, tmp_pat
     assert first.read_bytes() == second.read_bytes()
 
 
-def test_a_variant_on_other_pairs_is_not_the_system_itself_and_follows_its_file(words, pair_files, tmp_path):
+def test_compare_recomputes_a_variant_when_its_file_changes(arguments, pair_files, tmp_path):
     rows = Path(pair_files["train"]).read_text(encoding="utf-8").splitlines()
     fewer = tmp_path / "fewer.csv"
     fewer.write_text("\n".join(rows[: len(rows) // 2]) + "\n", encoding="utf-8")
     variant = f'variants={{half: ["system=cross_encoder", "teach.train_file={fewer}"]}}'
-    asked = [*words, "--set", "systems=[cross_encoder, half]", "--set", variant]
+    requested = [*arguments, "--set", "systems=[cross_encoder, half]", "--set", variant]
     results = [tmp_path / "c" / "results" / f"tiny-{name}-seed0.json" for name in ("cross_encoder", "half")]
     for _ in range(2):  # computed, and found again
-        done = flipkd(*asked)
+        done = flipkd(*requested)
         assert done.code == 0, done.err
         whole, half = (json.loads(path.read_text()) for path in results)
         assert whole["by_score"] != half["by_score"]
     fewer.write_text("\n".join(rows[: len(rows) // 4]) + "\n", encoding="utf-8")
-    done = flipkd(*asked)
+    done = flipkd(*requested)
     assert done.code == 4
     assert "holds a run that started with other settings (data.train was" in done.err
 
 
-def test_a_result_without_its_scores_is_computed_anew(words, tmp_path):
-    one = [*words, "--set", "systems=[tfidf]"]
+def test_compare_recomputes_a_result_without_scores(arguments, tmp_path):
+    one = [*arguments, "--set", "systems=[tfidf]"]
     assert flipkd(*one).code == 0
     (scores,) = (tmp_path / "c" / "scores").iterdir()
     before = scores.read_bytes()
@@ -257,11 +257,11 @@ def test_a_result_without_its_scores_is_computed_anew(words, tmp_path):
     scores.write_bytes(before[:40])
     done = flipkd(*one)
     assert done.code == 4
-    assert "delete it, and it is computed anew" in done.err
+    assert "delete the file and run the same command" in done.err
 
 
-def test_figures_are_measured_again_from_the_scores(words, tmp_path):
-    one = [*words, "--set", "systems=[tfidf]", "--set", "seeds=[0, 0]"]
+def test_compare_recomputes_metrics_from_stored_scores(arguments, tmp_path):
+    one = [*arguments, "--set", "systems=[tfidf]", "--set", "seeds=[0, 0]"]
     first = flipkd(*one)
     assert first.code == 0, first.err
     (path,) = (tmp_path / "c" / "results").iterdir()
@@ -275,33 +275,33 @@ def test_figures_are_measured_again_from_the_scores(words, tmp_path):
     assert path.read_text() == right
 
 
-def test_what_cannot_be_compared(words, pair_files, tmp_path):
-    done = flipkd(*words, "--set", "systems=[tfidff]")
+def test_compare_rejects_bad_settings(arguments, pair_files, tmp_path):
+    done = flipkd(*arguments, "--set", "systems=[tfidff]")
     assert done.code == 4
     assert "no system is called 'tfidff'; did you mean 'tfidf'?" in done.err
     unlabelled = tmp_path / "unlabelled.csv"
     unlabelled.write_text(Path(pair_files["test"]).read_text(encoding="utf-8") + "one more,without a label,,\n")
-    done = flipkd(*words, "--test_file", unlabelled)
+    done = flipkd(*arguments, "--test_file", unlabelled)
     assert done.code == 3
     assert "rows have no label, the first is row 25; a comparison" in done.err
-    done = flipkd(*words, "--set", "variants={tfidf: []}")
-    assert "variants.tfidf: tfidf is a system already" in done.err
-    done = flipkd(*words, "--set", 'variants={mine: ["system=plane"]}', "--set", "systems=[mine]")
+    done = flipkd(*arguments, "--set", "variants={tfidf: []}")
+    assert "variants.tfidf: tfidf is the name of a system" in done.err
+    done = flipkd(*arguments, "--set", 'variants={mine: ["system=plane"]}', "--set", "systems=[mine]")
     assert "variants.mine: no system is called 'plane'; did you mean 'plain'?" in done.err
-    done = flipkd(*words, "--set", 'variants={mine: ["lora_r"]}', "--set", "systems=[mine]")
+    done = flipkd(*arguments, "--set", 'variants={mine: ["lora_r"]}', "--set", "systems=[mine]")
     assert "has no '='" in done.err
-    done = flipkd(*words, "--set", "systems=[plain+tfidff]")
+    done = flipkd(*arguments, "--set", "systems=[plain+tfidff]")
     assert "no system is called 'tfidff'; did you mean 'tfidf'?" in done.err
-    done = flipkd(*words, "--set", "systems=[]")
-    assert (done.code, "systems" in done.err) == (4, True)
-    done = flipkd(*words, "--set", "train.lora_rr=3", "--set", "systems=[plain]")
+    done = flipkd(*arguments, "--set", "systems=[]")
+    assert (done.code, "systems" in done.err) == (2, True)
+    done = flipkd(*arguments, "--set", "train.lora_rr=3", "--set", "systems=[plain]")
     assert done.code == 4
     assert "no setting is called 'lora_rr'; did you mean 'lora_r'?" in done.err
 
 
-def test_equal_pairs_under_another_name_of_the_data_are_not_computed_again(words, tmp_path):
-    assert flipkd(*words, "--set", "systems=[tfidf]", "--set", "data=a-b").code == 0
-    assert flipkd(*words, "--set", "systems=[tfidf]", "--set", "data=a").code == 0
+def test_compare_reuses_results_under_another_data_name(arguments, tmp_path):
+    assert flipkd(*arguments, "--set", "systems=[tfidf]", "--set", "data=a-b").code == 0
+    assert flipkd(*arguments, "--set", "systems=[tfidf]", "--set", "data=a").code == 0
     one, other = (
         json.loads((tmp_path / "c" / "results" / f"{data}-tfidf-seed0.json").read_text()) for data in ("a", "a-b")
     )
@@ -309,19 +309,19 @@ def test_equal_pairs_under_another_name_of_the_data_are_not_computed_again(words
     assert one["seconds"] == other["seconds"]
 
 
-def test_a_stop_leaves_figures_and_page_of_what_is_finished(words, tmp_path, monkeypatch):
+def test_compare_writes_the_summary_after_every_run(arguments, tmp_path, monkeypatch):
     def stop(_run):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("flipkd.comparison.scorers.student", stop)
-    assert flipkd(*words).code == 75
+    assert flipkd(*arguments).code == 75
     whole = json.loads((tmp_path / "c" / "results.json").read_text())
     assert [run["name"] for run in whole["units"]] == ["tfidf"]
     assert (tmp_path / "c" / "report.html").exists()
 
 
 def one_after_the_other(work, numbers, *, processes):
-    """As `in_processes`, which test_processes.py tests, without the seconds of imports that each process costs."""
+    """As `run_in_processes`, which test_processes.py tests, without the seconds of imports that each process costs."""
     work = pickle.loads(pickle.dumps(work))
     levels = {name: logging.getLogger(name).level for name in ("flipkd.commands.pairs", "sentence_transformers")}
     for number in numbers:
@@ -333,12 +333,12 @@ def one_after_the_other(work, numbers, *, processes):
         logging.getLogger(name).setLevel(level)
 
 
-def test_side_by_side_a_run_that_fails_is_named_and_the_others_are_kept(words, tmp_path, monkeypatch):
-    monkeypatch.setattr("flipkd.comparison.compare.in_processes", one_after_the_other)
+def test_compare_in_processes_names_failed_runs_and_keeps_the_others(arguments, tmp_path, monkeypatch):
+    monkeypatch.setattr("flipkd.comparison.compare.run_in_processes", one_after_the_other)
     broken = ["--set", "variants.broken=[system=untrained, 'lora_target_modules=[nonsense]']"]
-    assert flipkd(*words, "--set", "systems=[always_match]").code == 0
+    assert flipkd(*arguments, "--set", "systems=[always_match]").code == 0
     systems = "systems=[broken+tfidf, broken, tfidf, tfidf+always_match]"
-    done = flipkd(*words, *broken, "--set", systems, "--num_processes", 2)
+    done = flipkd(*arguments, *broken, "--set", systems, "--num_processes", 2)
     assert done.code == 4, done.err
     assert "broken, seed 0 failed: lora_target_modules names 'nonsense'" in done.err
     assert "2 of 5 runs failed" in done.err, "the run, and the blend that it is a part of"
@@ -347,11 +347,11 @@ def test_side_by_side_a_run_that_fails_is_named_and_the_others_are_kept(words, t
     before = path.read_bytes()
     whole = json.loads((tmp_path / "c" / "results.json").read_text())
     assert [run["name"] for run in whole["units"]] == ["tfidf", "always_match", "tfidf+always_match"]
-    assert flipkd(*words, "--set", "systems=[tfidf]").code == 0
+    assert flipkd(*arguments, "--set", "systems=[tfidf]").code == 0
     assert path.read_bytes() == before, "the result is the one that a plain comparison finds"
 
 
-def test_given_on_the_command_line_alone(pair_files, tmp_path):
+def test_compare_with_options_only(pair_files, tmp_path):
     files = [*given(pair_files), "--test_file", pair_files["test"], "--output_dir", tmp_path / "c"]
     done = flipkd("compare", *files, "--set", "systems=[tfidf]")
     assert done.code == 0, done.err

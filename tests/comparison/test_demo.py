@@ -1,4 +1,4 @@
-"""demo: the files that it writes and the comparison that it asks for; the run itself is the README's `make demo`."""
+"""demo: its files and its comparison; `make demo` runs the real models."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from flipkd.data import check_pairs, leaks, read_pairs
 
 
 def test_demo_compares_the_systems_on_its_own_pairs(tmp_path, monkeypatch):
-    asked, found = [], [{"system": "plain"}, {"system": "flipped", "matcher": "runs/x/matcher"}]
-    monkeypatch.setattr(stage, "compare", lambda config: asked.append(config) or found)
+    requested, found = [], [{"system": "plain"}, {"system": "flipped", "matcher": "runs/x/matcher"}]
+    monkeypatch.setattr(stage, "compare", lambda config: requested.append(config) or found)
     results, matcher = stage.demo(str(tmp_path), seed=3)
     assert results == found
-    (config,) = asked
+    (config,) = requested
     assert config.seeds == [3]
     assert config.output_dir == str(tmp_path)
     assert "flipped" in config.systems

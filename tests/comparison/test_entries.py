@@ -1,4 +1,4 @@
-"""Systems and variants as settings: what a word changes, what a result file says of it, what is refused."""
+"""Systems and variants as settings: changes, overrides in result files, rejected names."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def listed(**settings):
     return entries(CompareConfig.check(FILES | settings))
 
 
-def test_each_system_has_its_own_settings():
+def test_entry_has_the_settings_of_its_system():
     plain, flipped, teacher, cross = listed(systems=["plain", "flipped", "teacher", "cross_encoder", "plain"])
     assert plain.train_config(SHARED).objectives == {"answer_cross_entropy": 1.0}
     assert len(flipped.train_config(SHARED).objectives) > 1
@@ -28,7 +28,7 @@ def test_each_system_has_its_own_settings():
     assert plain.overrides == flipped.overrides == {}
 
 
-def test_the_plain_student_makes_as_many_steps_as_the_flipped_one():
+def test_train_config_gives_plain_as_many_steps_as_flipped():
     def epochs(variant=(), **settings) -> tuple[float, float]:
         (plain,) = listed(systems=["mine"], variants={"mine": ["system=plain", *variant]}, **settings)
         config = plain.train_config(SHARED)
@@ -42,7 +42,7 @@ def test_the_plain_student_makes_as_many_steps_as_the_flipped_one():
     assert flipped.train_config(SHARED).num_train_epochs == 2
 
 
-def test_the_controls_with_a_teacher_make_as_many_steps_too():
+def test_train_config_gives_controls_as_many_steps_as_flipped():
     half = {"mined_ratio": 0.5}
     paper, answer = (entry.train_config(SHARED) for entry in listed(systems=["paper", "answer_kd"], train=half))
     assert (paper.num_train_epochs, paper.mined_ratio) == (3, 0)  # no mined pairs, so more passes
@@ -52,7 +52,7 @@ def test_the_controls_with_a_teacher_make_as_many_steps_too():
     assert set(answer.objectives) == {"answer_cross_entropy", "bernoulli_kd"}
 
 
-def test_the_shuffled_teacher_is_no_setting_of_training():
+def test_train_config_of_shuffled_teacher_equals_flipped():
     flipped, shuffled = listed(systems=["flipped", "shuffled_teacher"], train={"lora_r": 4})
     kept = {"keep_teacher": False}
     assert shuffled.train_config(SHARED) == flipped.train_config(SHARED).model_copy(update=kept)
@@ -62,7 +62,7 @@ def test_the_shuffled_teacher_is_no_setting_of_training():
     assert not [name for name in TrainConfig.model_fields if "shuffle" in name]
 
 
-def test_blends_stand_behind_their_parts():
+def test_entries_put_blends_after_their_parts():
     names = ["plain+mine+teacher", "plain", "mine+plain"]
     found = listed(systems=names, variants={"mine": ["lora_r=4"]})
     assert [entry.name for entry in found] == ["plain", "mine", "teacher", *names[::2]]
@@ -73,21 +73,21 @@ def test_blends_stand_behind_their_parts():
     assert found[3].identity(SHARED) == listed(systems=names[:1], variants={"mine": ["lora_r=4"]})[3].identity(SHARED)
 
 
-def test_overrides_are_what_a_variant_changes_of_the_comparison_s_own_settings():
+def test_overrides_hold_the_changes_of_a_variant():
     own = {"train": {"max_text_length": 64}, "teach": {"max_length": 64}}
     (flipped,) = listed(systems=["flipped"], **own)
     assert flipped.overrides == {}
     assert flipped.train_config(SHARED).max_text_length == 64
-    words = ["max_text_length=64", "lora_r=4", "teach.max_length=32"]
-    (mine,) = listed(systems=["mine"], variants={"mine": words}, **own)
+    arguments = ["max_text_length=64", "lora_r=4", "teach.max_length=32"]
+    (mine,) = listed(systems=["mine"], variants={"mine": arguments}, **own)
     assert mine.overrides == {"lora_r": 4, "teach.max_length": 32}
-    (plain,) = listed(systems=["mine"], variants={"mine": [*words[:2], "system=plain"]}, **own)
+    (plain,) = listed(systems=["mine"], variants={"mine": [*arguments[:2], "system=plain"]}, **own)
     assert plain.overrides == {"lora_r": 4}
 
 
-def test_a_variant_changes_what_its_words_say():
-    words = ["teach.loss=contrastive", "lora_r=4", "objectives.margin_hinge=0"]
-    (mine,) = listed(systems=["mine"], variants={"mine": words}, train={"lora_r": 8, "lora_alpha": 8})
+def test_variant_changes_the_given_settings():
+    arguments = ["teach.loss=contrastive", "lora_r=4", "objectives.margin_hinge=0"]
+    (mine,) = listed(systems=["mine"], variants={"mine": arguments}, train={"lora_r": 8, "lora_alpha": 8})
     assert (mine.name, mine.system.name) == ("mine", "flipped")
     config = mine.train_config(SHARED)
     assert (config.lora_r, config.lora_alpha, config.seed) == (4, 8, 3)
@@ -97,15 +97,15 @@ def test_a_variant_changes_what_its_words_say():
     assert mine.overrides["teach.loss"] == "contrastive"
 
 
-def test_a_variant_may_have_folds_members_and_a_pool():
-    words = [
+def test_variant_with_folds_members_and_pool():
+    arguments = [
         "teach.folds=5",
         "teach.members=2",
         "teach.fine_tune=auto",
         "unlabelled_file=pool.csv",
         "mining=stratified",
     ]
-    (mine,) = listed(systems=["mine"], variants={"mine": words})
+    (mine,) = listed(systems=["mine"], variants={"mine": arguments})
     config = mine.teach_config(SHARED)
     assert (config.folds, config.members, config.fine_tune) == (5, 2, "auto")
     assert mine.train_config(SHARED).unlabelled_file == "pool.csv"
@@ -114,7 +114,7 @@ def test_a_variant_may_have_folds_members_and_a_pool():
     assert plain.train_config(SHARED).unlabelled_file is None
 
 
-def test_identity_holds_defaults_and_no_paths():
+def test_identity_has_defaults_and_no_paths():
     (flipped,) = listed(systems=["flipped"])
     (plain,) = listed(systems=["plain"])
     one, other = flipped.identity(SHARED), flipped.identity(SHARED | {"train_file": "elsewhere/train.csv"})
@@ -124,30 +124,33 @@ def test_identity_holds_defaults_and_no_paths():
     assert short_hash(one) == short_hash(dict(reversed(one.items()))) != short_hash(plain.identity(SHARED))
 
 
-def test_what_is_refused():
+def test_entries_rejects_bad_names_and_settings():
     with pytest.raises(ConfigError, match="no system is called 'flip'; did you mean 'flipped'"):
         listed(systems=["flip"])
     with pytest.raises(ConfigError, match="no system is called ''"):
         listed(systems=["plain+"])
-    with pytest.raises(ConfigError, match=r"plain\+plain names one part twice"):
+    with pytest.raises(ConfigError, match=r"duplicate part in the blend plain\+plain"):
         listed(systems=["plain+plain"])
-    with pytest.raises(ConfigError, match=r"variants: 'a\+b' is part of files' names"):
+    with pytest.raises(ConfigError, match=r"variants: 'a\+b' is not usable in file names"):
         listed(variants={"a+b": []})
-    with pytest.raises(ConfigError, match=r"variants\.plain: plain is a system already"):
+    with pytest.raises(ConfigError, match=r"variants\.plain: plain is the name of a system"):
         listed(variants={"plain": []})
-    with pytest.raises(ConfigError, match="variants: 'lr/1e-4' is part of files' names"):
+    with pytest.raises(ConfigError, match="variants: 'lr/1e-4' is not usable in file names"):
         listed(variants={"lr/1e-4": []})
-    for words, said in (
-        (["system=plain", "teach.max_length=32"], "the system plain has no use for teach.max_length"),
-        (["system=tfidf", "train_file=few.csv"], "the system tfidf has no use for train_file"),
+    for arguments, expected in (
+        (["system=plain", "teach.max_length=32"], "teach.max_length has no effect on the system plain"),
+        (["system=tfidf", "train_file=few.csv"], "train_file has no effect on the system tfidf"),
         (
             ["system=plain", "objectives.answer_cross_entropy=0.1"],
-            "objectives is .* in the system plain, which sets it",
+            "objectives is fixed to .* in the system plain",
         ),
-        (["system=teacher_finetuned", "teach.fine_tune=false"], "fine_tune is True in the system teacher_finetuned"),
+        (
+            ["system=teacher_finetuned", "teach.fine_tune=false"],
+            "fine_tune is fixed to True in the system teacher_finetuned",
+        ),
     ):
-        with pytest.raises(ConfigError, match=r"variants\.mine: " + said):
-            listed(systems=["mine"], variants={"mine": words})
+        with pytest.raises(ConfigError, match=r"variants\.mine: " + expected):
+            listed(systems=["mine"], variants={"mine": arguments})
     with pytest.raises(ConfigError, match=r"train\.seed cannot be set here.*see seeds"):
         listed(train={"seed": 5})
     with pytest.raises(ConfigError, match=r"teach\.output_dir cannot be set here"):

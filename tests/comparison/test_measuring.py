@@ -1,4 +1,4 @@
-"""The process of a run: its peak memory does not count what was given back."""
+"""Peak memory of a run: freed memory is not counted."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 from flipkd.comparison.measuring import peak_memory, reset_peak_memory
 
 
-def test_memory_that_was_given_back_is_not_counted():
+def test_peak_memory_ignores_freed_memory():
     block = np.ones(40_000_000)
     high = peak_memory()
     del block

@@ -1,4 +1,4 @@
-"""One run of a comparison: its settings, and all that its scores depend on."""
+"""One run of a comparison: its settings and its identity."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from flipkd.comparison.entries import Entry
-from flipkd.comparison.systems import SYSTEMS, system_called
+from flipkd.comparison.systems import SYSTEMS, system_named
 from flipkd.errors import ConfigError
 
 
-def test_settings_of_the_comparison_reach_teacher_and_student(run, tmp_path):
+def test_run_passes_settings_to_teacher_and_student(run, tmp_path):
     teach = run.teach_config()
     assert (teach.num_train_epochs, teach.seed, teach.train_file) == (7, 4, run.config.train_file)
     train = run.train_config(teach.output_dir)
@@ -22,7 +22,7 @@ def test_settings_of_the_comparison_reach_teacher_and_student(run, tmp_path):
     assert Path(train.output_dir).name.startswith("mine-")
 
 
-def test_the_plain_student_makes_up_for_rows_without_a_label(run, tmp_path):
+def test_run_gives_plain_more_epochs_for_unlabelled_rows(run, tmp_path):
     plain = replace(run, entry=Entry("plain", SYSTEMS["plain"], {}, {"num_train_epochs": 3, "mined_ratio": 0}))
     assert plain.train_config(None).num_train_epochs == 3
     train = run.sets["train"]
@@ -40,7 +40,7 @@ def test_the_plain_student_makes_up_for_rows_without_a_label(run, tmp_path):
     assert own.train_config(None).num_train_epochs == 6
 
 
-def test_the_plain_student_makes_up_for_the_pool_that_it_does_not_read(run, pair_files, tmp_path):
+def test_run_gives_plain_more_epochs_for_the_pool(run, pair_files, tmp_path):
     pool = tmp_path / "pool.csv"
     pool.write_text("text1,text2\n" + "".join(f"a{row},b{row}\n" for row in range(96)) + "a0,b0\n")
     own = {"num_train_epochs": 3, "mined_ratio": 0.5, "unlabelled_file": str(pool)}
@@ -57,7 +57,7 @@ def test_the_plain_student_makes_up_for_the_pool_that_it_does_not_read(run, pair
     assert epochs("plain", unlabelled_file=None) == (3 * (48 + 24) / 48, None)
 
 
-def test_what_is_in_a_pool_is_part_of_a_run(run, tmp_path):
+def test_identity_has_the_hash_of_the_pool(run, tmp_path):
     pool = tmp_path / "pool.csv"
     pool.write_text("text1,text2\na,b\n")
     for system in ("flipped", "plain"):
@@ -70,7 +70,7 @@ def test_what_is_in_a_pool_is_part_of_a_run(run, tmp_path):
         assert replace(run).identity() == one
 
 
-def test_equal_settings_share_a_folder_and_other_settings_do_not(run):
+def test_output_dir_is_shared_by_equal_settings_only(run):
     same = replace(run, entry=Entry("other", SYSTEMS["flipped"], run.entry.teach, {"lora_r": 9}))
     assert same.teach_config().output_dir == run.teach_config().output_dir
     other = replace(run, entry=Entry("mine", SYSTEMS["flipped"], {"num_train_epochs": 8}, run.entry.train))
@@ -80,7 +80,7 @@ def test_equal_settings_share_a_folder_and_other_settings_do_not(run):
     assert replace(run, seed=5).teach_config().output_dir != run.teach_config().output_dir
 
 
-def test_what_is_in_files_of_its_own_is_part_of_a_run(run, pair_files, tmp_path):
+def test_identity_has_the_hash_of_own_files(run, pair_files, tmp_path):
     assert "own_files" not in run.identity()
     mine = tmp_path / "mine.csv"
     train = replace(run, entry=Entry("mine", SYSTEMS["flipped"], {}, {"train_file": str(mine)}))
@@ -97,7 +97,7 @@ def test_what_is_in_files_of_its_own_is_part_of_a_run(run, pair_files, tmp_path)
     assert list(found[1]["own_files"]) == ["teach.train_file"]
 
 
-def test_a_model_in_a_folder_counts_by_what_is_in_it(run, tmp_path):
+def test_identity_has_the_hash_of_a_local_model(run, tmp_path):
     folder = tmp_path / "model"
     folder.mkdir()
     run = replace(run, entry=Entry("mine", SYSTEMS["flipped"], {"teacher_name_or_path": str(folder)}, {}))
@@ -109,25 +109,25 @@ def test_a_model_in_a_folder_counts_by_what_is_in_it(run, tmp_path):
     assert before != run.identity()
 
 
-def test_pairs_of_a_variant_are_held_against_the_test_pairs(run, pair_files, caplog):
+def test_identity_warns_of_leaks_of_own_files(run, pair_files, caplog):
     own = replace(run, entry=Entry("mine", SYSTEMS["plain"], {}, {"train_file": pair_files["test"]}))
     own.identity()
-    assert "mine: train_file/test: 24 rows hold a text that stands on both sides" in caplog.text
+    assert "mine: train_file/test: 24 rows share a text" in caplog.text
 
 
-def test_both_orders_are_part_of_a_students_run_only(run):
+def test_identity_has_symmetric_for_students_only(run):
     both = replace(run, config=run.config.model_copy(update={"symmetric": True}))
     assert both.identity() == run.identity() | {"symmetric": True}
     teacher = Entry("teacher", SYSTEMS["teacher"])
     assert replace(both, entry=teacher).identity() == replace(run, entry=teacher).identity()
 
 
-def test_a_blend_depends_on_all_that_its_parts_depend_on(run, tmp_path):
+def test_identity_of_a_blend_has_the_identities_of_its_parts(run, tmp_path):
     model = tmp_path / "model"
     model.mkdir()
     part = Entry("mine", SYSTEMS["flipped"], {"teacher_name_or_path": str(model)}, {})
     blend = replace(
-        run, entry=Entry("mine+tfidf", system_called("mine+tfidf"), parts=(part, Entry("tfidf", SYSTEMS["tfidf"])))
+        run, entry=Entry("mine+tfidf", system_named("mine+tfidf"), parts=(part, Entry("tfidf", SYSTEMS["tfidf"])))
     )
     before = blend.identity()
     assert [found["system"] for found in before["parts"]] == ["flipped", "tfidf"]
@@ -135,8 +135,8 @@ def test_a_blend_depends_on_all_that_its_parts_depend_on(run, tmp_path):
     assert blend.identity() != before
 
 
-def test_a_share_of_no_pool_is_refused_before_any_run_starts(run):
+def test_identity_rejects_a_ratio_without_a_pool(run):
     for system in ("flipped", "plain"):
         unit = replace(run, entry=Entry("mine", SYSTEMS[system], {}, {"unlabelled_ratio": 0.5}))
-        with pytest.raises(ConfigError, match="there is no unlabelled_file"):
+        with pytest.raises(ConfigError, match="unlabelled_file is not set"):
             unit.identity()

@@ -1,4 +1,4 @@
-"""Scores of a run on disk: read as they were written, refused when torn."""
+"""Scores of a run on disk: round trip, and rejection of damaged files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ columns = arrays(np.float64, st.integers(0, 9), elements=st.floats(allow_nan=Fal
     kinds=st.dictionaries(st.sampled_from(["answer", "cosine", "combined"]), st.tuples(columns, columns), min_size=1)
 )
 @settings(deadline=None, max_examples=30)
-def test_scores_are_read_as_they_were_written(tmp_path_factory, kinds):
+def test_read_scores_round_trip(tmp_path_factory, kinds):
     path = tmp_path_factory.mktemp("scores") / "a.safetensors"
     save_scores(path, {name: Split(*pair) for name, pair in kinds.items()})
     found = read_scores(path)
@@ -37,15 +37,15 @@ def test_scores_are_read_as_they_were_written(tmp_path_factory, kinds):
 
 
 @pytest.mark.parametrize("length", [0, 7, 40, -1])
-def test_a_torn_file_is_refused(tmp_path, length):
+def test_read_scores_rejects_a_truncated_file(tmp_path, length):
     path = tmp_path / "a.safetensors"
     save_scores(path, {"answer": Split(np.arange(3.0), np.arange(2.0))})
     path.write_bytes(path.read_bytes()[:length])
-    with pytest.raises(ArtefactError, match="delete it, and it is computed anew"):
+    with pytest.raises(ArtefactError, match="delete the file and run the same command"):
         read_scores(path)
 
 
-def test_one_flipped_bit_anywhere_is_seen(tmp_path):
+def test_read_scores_detects_one_flipped_bit(tmp_path):
     path = tmp_path / "a.safetensors"
     digest = save_scores(path, {"answer": Split(np.arange(3.0), np.arange(2.0))})
     whole = path.read_bytes()
@@ -56,7 +56,7 @@ def test_one_flipped_bit_anywhere_is_seen(tmp_path):
             read_scores(path, sha256=digest)
 
 
-def test_scores_are_beside_results():
+def test_scores_path_is_next_to_results():
     path = result_path("c", "pairs", "minus_mcl", 2)
     assert path == Path("c/results/pairs-minus_mcl-seed2.json")
     assert scores_path(path) == Path("c/scores/pairs-minus_mcl-seed2.safetensors")

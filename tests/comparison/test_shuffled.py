@@ -1,4 +1,4 @@
-"""The control whose teacher is wrong: the same values, none of them where it belongs, in a folder like any other."""
+"""Shuffled teacher: the same values in another order, in a valid teacher folder."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from flipkd.commands.teach import teach
-from flipkd.comparison.shuffled import of_others, shuffled
+from flipkd.comparison.shuffled import derange, shuffled
 from flipkd.config import TeachConfig
 from flipkd.data import read_pairs
 from flipkd.teachers.stored_teacher import StoredTeacher
@@ -31,7 +31,7 @@ def taught(pair_files, folder, **settings):
     return folder
 
 
-def test_each_text_has_the_vector_of_another_one(pair_files, encoders, sets, tmp_path):
+def test_shuffled_gives_each_text_another_vector(pair_files, encoders, sets, tmp_path):
     folder = taught(pair_files, tmp_path / "t", teacher_name_or_path=str(encoders / "bi"))
     wrong = shuffled(folder, sets, seed=0)
     texts = list(dict.fromkeys(text for one in sets for side in ("text1", "text2") for text in one[side][:]))
@@ -46,7 +46,7 @@ def test_each_text_has_the_vector_of_another_one(pair_files, encoders, sets, tmp
     assert len(others | {wrong}) == 3, "another seed or other pairs are another teacher"
 
 
-def test_each_pair_has_the_score_of_another_one(tmp_path):
+def test_shuffled_gives_each_pair_another_score(tmp_path):
     rows = [(f"a{row}", f"b{row}", row % 2, row / 10) for row in range(8)]
     path = tmp_path / "scored.csv"
     path.write_text("text1,text2,label,score\n" + "".join(f"{a},{b},{y},{s}\n" for a, b, y, s in rows))
@@ -60,9 +60,9 @@ def test_each_pair_has_the_score_of_another_one(tmp_path):
 
 
 @pytest.mark.parametrize("n", [2, 3, 10])
-def test_no_value_keeps_its_place(n):
+def test_derange_moves_every_value(n):
     values = np.arange(n, dtype=np.float32)
     for seed in range(5):
-        found = of_others(values, seed=seed)
+        found = derange(values, seed=seed)
         assert sorted(found) == sorted(values)
         assert (found != values).all()

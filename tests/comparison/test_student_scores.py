@@ -1,4 +1,4 @@
-"""Kinds of a student's score: how they are summed, and what both orders of a pair have to do with it."""
+"""Kinds of student scores: their sum, and the means over both orders."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from flipkd.comparison.scores import Split
 from flipkd.comparison.student_scores import combined
 
 
-def test_combined_is_a_logistic_fit_on_validation_alone():
+def test_combined_is_a_logistic_fit_on_validation():
     random = np.random.default_rng(0)
     label = random.integers(0, 2, 60)
     answer, cosine = random.normal(size=60) + label, random.normal(size=60) * 100 + 50 * label
@@ -23,7 +23,7 @@ def test_combined_is_a_logistic_fit_on_validation_alone():
     assert np.diff(found.validation) == pytest.approx(np.diff(expected), abs=1e-3)  # all but the intercept
 
 
-def test_weights_of_the_pairs_as_given_are_applied_to_both_orders():
+def test_student_scores_applies_the_same_weights_to_both_orders():
     random = np.random.default_rng(0)
     label = random.integers(0, 2, 60)
     given = {kind: Split(random.normal(size=60) + label, random.normal(size=5)) for kind in ("answer", "cosine")}

@@ -1,4 +1,4 @@
-"""results.json and report.html of a comparison from its runs on disk; the figures do not need the drawing libraries."""
+"""results.json and report.html of a comparison; results.json does not need the report extra."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def comparison(pair_files, tmp_path):
     return config, sets, results
 
 
-def test_figures_and_page_are_written(comparison, tmp_path):
+def test_write_summary_writes_results_and_report(comparison, tmp_path):
     assert write_summary(*comparison, planned=3) == f"report: {tmp_path / 'report.html'}"
     whole = json.loads((tmp_path / "results.json").read_text())
     assert [row["name"] for row in whole["summary"]] == ["plain", "flipped"]
@@ -51,7 +51,7 @@ def test_figures_and_page_are_written(comparison, tmp_path):
     assert page.count('id="spec-losses-') == 1, "the losses of the one run that left any"
 
 
-def test_without_the_drawing_libraries_the_figures_are_there(comparison, tmp_path, monkeypatch):
+def test_write_summary_without_the_report_extra(comparison, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "altair", None)
     assert "flipkd[report]" in write_summary(*comparison, planned=3)
     assert (tmp_path / "results.json").exists()

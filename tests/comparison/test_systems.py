@@ -1,26 +1,26 @@
-"""Records of systems: what a record must hold, and how a blend gets one."""
+"""Records of systems: required fields, and the record of a blend."""
 
 from __future__ import annotations
 
 import pytest
 
-from flipkd.comparison.systems import BLENDS, SYSTEMS, system_called
+from flipkd.comparison.systems import BLENDS, SYSTEMS, system_named
 
 
-def test_every_system_has_a_colour_and_a_label_of_its_own():
-    systems = [*SYSTEMS.values(), *map(system_called, BLENDS)]
+def test_systems_have_distinct_colours_and_labels():
+    systems = [*SYSTEMS.values(), *map(system_named, BLENDS)]
     assert len({system.colour for system in systems}) == len(systems)
     assert all(system.label.endswith(".") for system in systems)
     assert len({system.label for system in SYSTEMS.values()}) == len(SYSTEMS)
 
 
-def test_systems_are_compared_with_systems_that_a_sentence_can_name():
+def test_compared_with_names_systems_with_a_sentence_name():
     for system in SYSTEMS.values():
-        assert all(system_called(name).in_a_sentence for name in system.compared_with)
+        assert all(system_named(name).in_a_sentence for name in system.compared_with)
 
 
-def test_a_system_called_by_an_unknown_name_is_a_key_error():
-    assert system_called("tfidf") is SYSTEMS["tfidf"]
-    assert system_called("any+names").kind == "blend"
+def test_system_named_raises_key_error_for_an_unknown_name():
+    assert system_named("tfidf") is SYSTEMS["tfidf"]
+    assert system_named("any+names").kind == "blend"
     with pytest.raises(KeyError):
-        system_called("plane")
+        system_named("plane")

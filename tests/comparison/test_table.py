@@ -1,4 +1,4 @@
-"""The table of a comparison: means over seeds, the chosen score."""
+"""Table of a comparison: means over seeds, the chosen score."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def cells(table: str) -> list[list[str]]:
     ]
 
 
-def test_one_seed_is_a_figure_and_several_are_a_mean_with_half_an_interval():
+def test_results_table_shows_means_and_half_intervals_of_seeds():
     table = results_table([result("plain", 0.5)])
     assert cells(table)[2] == ["d", "plain", "answer", *["0.500"] * 5, "1", "10", "1.0"]
     table = results_table([result("plain", 0.5), result("plain", 0.7, 1)])
@@ -40,7 +40,7 @@ def test_one_seed_is_a_figure_and_several_are_a_mean_with_half_an_interval():
     assert cells(table)[2][3:8] == ["0.500"] * 5, "a seed changes nothing, so nothing is known of a spread"
 
 
-def test_the_chosen_score_has_a_star_and_settings_are_kept_apart():
+def test_results_table_marks_the_chosen_score_and_separates_settings():
     table = results_table([result("flipped", 0.5, score="cosine"), result("plain", 0.1, overrides={"lora_r": 2})])
     assert [row[2] for row in cells(table)[2:]] == ["answer", "cosine*", "answer"]
     assert table.endswith("(* chosen on validation)")
@@ -48,7 +48,7 @@ def test_the_chosen_score_has_a_star_and_settings_are_kept_apart():
     assert [row[3] for row in cells(two)[2:]] == ["0.100", "0.300"]
 
 
-def test_seeds_that_chose_differently_have_a_row_of_what_each_chose():
+def test_results_table_adds_a_row_when_seeds_choose_differently():
     units = [result("flipped", 0.4, score="cosine"), result("flipped", 0.6, 1, score="answer")]
     units[0]["by_score"]["answer"] = {"test": dict.fromkeys(units[0]["by_score"]["answer"]["test"], 0.1)}
     rows = cells(results_table(units))[2:]

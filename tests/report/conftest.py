@@ -1,11 +1,11 @@
-"""Comparisons made of noise: several systems and seeds on a few labelled pairs, with results as `compare` writes them."""
+"""Comparisons of random scores: several systems and seeds on a few labelled pairs, with results as `compare` writes them."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from flipkd.comparison.systems import system_called
+from flipkd.comparison.systems import system_named
 from flipkd.evaluate import best_threshold, fit_calibration, measure
 from flipkd.report.comparison import Comparison, RunScores
 
@@ -50,7 +50,7 @@ def make_run(name, system, seed, validation, test, *, labels, result=None):
     made |= {"peak_memory_bytes": 2**30 * (1 + seed), "versions": {"torch": "2.13"}, "command": "flipkd compare"}
     return RunScores(
         name=name,
-        system=system_called(system),
+        system=system_named(system),
         seed=seed,
         result=made | (result or {}),
         validation=validation,

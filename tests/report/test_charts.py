@@ -1,4 +1,4 @@
-"""Specs that say what they should, in the same colours everywhere, and that cannot leave their script element."""
+"""Chart specs: content, consistent colours, and safe JSON in a script element."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def scale(spec, channel):
     return dict(zip(found[0]["domain"], found[0]["range"], strict=True))
 
 
-def test_forest_has_a_line_per_name_in_points(make_comparison):
+def test_forest_draws_one_line_per_name_in_points(make_comparison):
     comparison = make_comparison(["plain", "teacher", ("minus_mcl", "flipped"), "flipped"])
     rows = paired_differences(comparison, against="plain")
     spec = charts.forest(rows, charts.systems_of(comparison, comparison.names))
@@ -41,7 +41,7 @@ def test_forest_has_a_line_per_name_in_points(make_comparison):
     assert spec["width"] == "container"
 
 
-def test_a_system_has_one_colour_in_all_charts(make_comparison):
+def test_charts_use_one_colour_per_system(make_comparison):
     comparison = make_comparison(["tfidf", "plain"], n=100)
     runs = comparison.runs[:2]
     systems = charts.systems_of(comparison, ["tfidf", "plain"])
@@ -58,7 +58,7 @@ def test_a_system_has_one_colour_in_all_charts(make_comparison):
     assert [row["quarter"] for row in data(specs[2])] == ["1–2", "1–2"]
 
 
-def test_distribution_marks_the_threshold_and_agreement_both_classes(make_comparison):
+def test_distribution_and_agreement_specs(make_comparison):
     comparison = make_comparison(["teacher_finetuned", "flipped"])
     teacher, student = comparison.runs[:2]
     spec = charts.distribution(*curves.distribution(comparison, student))
@@ -69,7 +69,7 @@ def test_distribution_marks_the_threshold_and_agreement_both_classes(make_compar
     assert set(scale(spec, "color")) == set(scale(spec, "shape")) == {row["class"] for row in data(spec)}
 
 
-def test_json_cannot_end_its_element_and_says_the_same():
+def test_as_json_is_safe_in_a_script_element():
     spec = {"name": "</script><script>alert(1)</script><!-- & \u2028 é"}
     text = charts.as_json(spec)
     assert json.loads(text) == spec

@@ -1,4 +1,4 @@
-"""The numbers of a comparison: by hand, by sanity of the bootstrap, and what does not fit."""
+"""Statistics of a comparison: by hand, plausible bootstrap results, rejected input."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def two_pairs(*runs):
     )
 
 
-def test_a_row_by_hand():
+def test_summary_rows_by_hand():
     runs = [
         run(0, 0.70, seconds=10, peak_memory_bytes=5, cost={"train_pairs_per_second": 4.0}),
         run(1, 0.72, seconds=20, peak_memory_bytes=9, cost={"train_pairs_per_second": 2.0}, chosen="cosine"),
@@ -73,30 +73,30 @@ def test_a_row_by_hand():
     }
 
 
-def test_an_interval_ends_inside_0_and_1():
+def test_spread_clips_the_interval_to_0_and_1():
     assert spread([0.5, 0.9]) | {"low": 0, "high": 1} == spread([0.5, 0.9])
     assert spread([0.5, 0.9])["half"] == pytest.approx(12.7062 * 0.2, abs=1e-3)
 
 
-def test_one_seed_has_no_spread_and_names_stay_in_order():
+def test_summary_rows_of_one_seed_have_no_spread():
     rows = summary_rows(two_pairs(run(0, 0.7, name="z"), run(0, 0.8, name="a")))
     assert [(row["name"], row["f1"]) for row in rows] == [("z", {"mean": 0.7}), ("a", {"mean": 0.8})]
 
 
-def test_rows_by_score_tell_how_often_each_was_chosen():
+def test_score_rows_count_the_chosen_seeds():
     comparison = two_pairs(run(0, 0.7), run(1, 0.8, chosen="cosine"), run(2, 0.9))
     rows = score_rows(comparison, "plain")
     assert [(row["score"], row["chosen"], row["seeds"]) for row in rows] == [("answer", 2, 3), ("cosine", 1, 3)]
     assert rows[0]["f1"]["mean"] == pytest.approx(0.8)
 
 
-def test_all_numbers_are_json(make_comparison):
+def test_summary_rows_and_differences_are_json(make_comparison):
     comparison = make_comparison()
     rows = [summary_rows(comparison), paired_differences(comparison, against="plain")]
     assert json.loads(json.dumps(rows, allow_nan=False)) == rows
 
 
-def test_differences_are_those_of_the_seed_means(make_comparison):
+def test_paired_differences_are_those_of_the_seed_means(make_comparison):
     comparison = make_comparison(["plain", "flipped"], seeds=(0, 1, 2))
     (row,) = paired_differences(comparison, against="plain")
     means = {
@@ -110,7 +110,7 @@ def test_differences_are_those_of_the_seed_means(make_comparison):
     assert row["ahead"] == sum(a > b for a, b in zip(*f1, strict=True))
 
 
-def test_a_clearly_better_system_and_an_identical_one(make_comparison):
+def test_paired_differences_of_a_better_and_an_identical_system(make_comparison):
     comparison = make_comparison(["untrained", "flipped"], n=100)
     twins = [dataclasses.replace(u, name="twin") for u in comparison.runs_of("flipped")]
     comparison = dataclasses.replace(comparison, runs=[*comparison.runs, *twins])
@@ -126,7 +126,7 @@ def test_a_clearly_better_system_and_an_identical_one(make_comparison):
     assert (better["ahead"], worse["ahead"], same["ahead"]) == (2, 0, 0)
 
 
-def test_p_values_are_corrected_for_all_rows_of_a_reference(make_comparison):
+def test_paired_differences_correct_p_values_per_reference(make_comparison):
     names = ["plain", "tfidf", "teacher", "flipped", "always_match"]
     rows = paired_differences(make_comparison(names, n=100), against="plain")
     for metric in ("f1", "average_precision"):
@@ -137,7 +137,7 @@ def test_p_values_are_corrected_for_all_rows_of_a_reference(make_comparison):
     assert alone["f1"]["p_adjusted"] == alone["f1"]["p_value"]
 
 
-def test_only_shared_seeds_are_compared(make_comparison):
+def test_paired_differences_use_shared_seeds_only(make_comparison):
     comparison = make_comparison(["plain", "flipped"], seeds=(0, 1))
     runs = [u for u in comparison.runs if (u.name, u.seed) != ("flipped", 0)]
     (row,) = paired_differences(dataclasses.replace(comparison, runs=runs), against="plain")
@@ -146,7 +146,7 @@ def test_only_shared_seeds_are_compared(make_comparison):
     assert paired_differences(dataclasses.replace(comparison, runs=runs), against="plain") == []
 
 
-def test_references_are_plain_and_the_finetuned_teacher(make_comparison):
+def test_references_of_a_comparison(make_comparison):
     assert references(make_comparison()) == ["plain", "teacher_finetuned"]
     assert references(make_comparison(["tfidf", "untrained"])) == []
     blend = "plain+teacher_finetuned"
@@ -154,20 +154,20 @@ def test_references_are_plain_and_the_finetuned_teacher(make_comparison):
     assert references(make_comparison([("minus_mcl", "plain"), "flipped"])) == ["minus_mcl"]
 
 
-def test_the_main_name_is_the_systems_own_or_its_first_variant(make_comparison):
+def test_main_name_is_the_system_or_its_first_variant(make_comparison):
     comparison = make_comparison([("minus_mcl", "flipped"), "flipped", ("b", "plain"), ("a", "plain")])
     assert comparison.main_name("flipped") == "flipped"
     assert comparison.main_name("plain") == "b"
     assert comparison.main_name("tfidf") is None
 
 
-def test_what_does_not_fit_is_refused(make_comparison):
+def test_comparison_rejects_inconsistent_runs(make_comparison):
     comparison = make_comparison(["plain"], seeds=(0,))
     with pytest.raises(ConfigError, match="no run is called 'plane'; did you mean 'plain'"):
         paired_differences(comparison, against="plane")
     with pytest.raises(DataError, match="at least one run"):
         dataclasses.replace(comparison, runs=[])
-    with pytest.raises(DataError, match="run 'plain', seed 0: given twice"):
+    with pytest.raises(DataError, match="run 'plain', seed 0: duplicate"):
         dataclasses.replace(comparison, runs=[*comparison.runs, *comparison.runs])
     with pytest.raises(DataError, match="59 and 60 texts for 60 test labels"):
         dataclasses.replace(comparison, text1=comparison.text1[1:])

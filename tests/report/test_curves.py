@@ -1,4 +1,4 @@
-"""Points of the charts against scikit-learn and against counts by hand."""
+"""Chart data against scikit-learn and counts by hand."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from sklearn.metrics import precision_score, recall_score
 from flipkd.report import curves
 
 
-def test_curve_and_operating_point(make_comparison):
+def test_precision_recall_curve_and_operating_point(make_comparison):
     comparison = make_comparison(["plain", "flipped"], n=600)
     run = comparison.runs[0]
     curve, (point,) = curves.precision_recall(comparison, [run])
-    assert 2 < len(curve) <= curves.LARGEST_CURVE
+    assert 2 < len(curve) <= curves.MAX_POINTS
     recalls = [row["recall"] for row in curve]
     assert recalls == sorted(recalls)
     assert (recalls[-1], {row["name"] for row in curve}) == (1, {"plain"})
@@ -25,10 +25,10 @@ def test_curve_and_operating_point(make_comparison):
     assert point["recall"] == pytest.approx(recall_score(comparison.label, run.matches), abs=1e-4)
 
 
-def test_reliability_counts_every_pair_once_but_those_of_small_bins(make_comparison, monkeypatch):
+def test_reliability_counts_every_pair_outside_small_bins_once(make_comparison, monkeypatch):
     comparison = make_comparison(["plain"], seeds=(0,), n=300)
     run = comparison.runs[0]
-    monkeypatch.setattr(curves, "LEAST_BIN", 1)
+    monkeypatch.setattr(curves, "MIN_BIN_PAIRS", 1)
     rows = curves.reliability(comparison, [run])
     assert sum(row["pairs"] for row in rows) == 300
     matches = sum(row["pairs"] * row["observed"] for row in rows)
@@ -37,7 +37,7 @@ def test_reliability_counts_every_pair_once_but_those_of_small_bins(make_compari
     inside = (probability >= 0.2) & (probability < 0.3)
     (row,) = [row for row in rows if 0.2 <= row["predicted"] < 0.3]
     assert row["predicted"] == pytest.approx(probability[inside].mean(), abs=1e-4)
-    monkeypatch.setattr(curves, "LEAST_BIN", 25)
+    monkeypatch.setattr(curves, "MIN_BIN_PAIRS", 25)
     assert 0 < len(curves.reliability(comparison, [run])) < len(rows)
 
 
@@ -53,7 +53,7 @@ def test_distribution_shares_and_threshold(make_comparison):
     assert right == pytest.approx((score[comparison.label == 1] >= score.mean()).mean(), abs=1e-3)
 
 
-def test_constant_scores_stand_in_the_middle(make_comparison):
+def test_distribution_of_constant_scores_is_centred(make_comparison):
     comparison = make_comparison(["plain"], seeds=(0,))
     run = dataclasses.replace(comparison.runs[0], test={"score": np.full(60, 3.0)})
     rows, _ = curves.distribution(comparison, run)
@@ -64,7 +64,7 @@ def test_agreement_is_a_sample_with_the_correlation_of_all(make_comparison):
     comparison = make_comparison(["teacher_finetuned", "flipped"], seeds=(0,), n=1200)
     teacher, student = comparison.runs
     rows, rho = curves.agreement(comparison, student, teacher)
-    assert len(rows) == curves.LARGEST_SCATTER
+    assert len(rows) == curves.MAX_SCATTER
     assert rho == pytest.approx(spearmanr(teacher.test["score"], student.test["cosine"]).statistic)
     known = {
         (float(f"{x:.5g}"), float(f"{y:.5g}"))

@@ -1,4 +1,4 @@
-"""Precision, recall and counts at the own threshold and at all others: by hand."""
+"""Precision, recall and counts at all thresholds: by hand."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from flipkd.report.decisions import LARGEST_STEPS, always_match_f1, decision_rows, explorer
+from flipkd.report.decisions import MAX_STEPS, always_match_f1, decision_rows, explorer
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def test_decision_rows_are_means_over_the_seeds(make_comparison):
     assert 0 <= row["precision"]["low"] <= row["precision"]["mean"] <= row["precision"]["high"] <= 1
 
 
-def test_explorer_counts_what_reaches_each_threshold(plain):
+def test_explorer_counts_pairs_at_each_threshold(plain):
     found = explorer(plain, plain.runs)
     (system,) = found["systems"]
     assert (found["pairs"], found["matches"]) == (6, 3)
@@ -47,11 +47,11 @@ def test_explorer_counts_what_reaches_each_threshold(plain):
     assert system["own"] == system["review"] == 2
 
 
-def test_explorer_knows_a_review_threshold_and_stays_small(make_comparison):
+def test_explorer_has_the_review_threshold_and_bounded_steps(make_comparison):
     comparison = make_comparison(["plain"], seeds=(0,), n=2000)
     (run,) = comparison.runs
     by_score = {"score": {**run.result["by_score"]["score"], "validation": {"threshold": 0.5, "review_threshold": -9}}}
     run = dataclasses.replace(run, result={**run.result, "by_score": by_score})
     (system,) = explorer(comparison, [run])["systems"]
-    assert len(system["cuts"]) <= LARGEST_STEPS + 3
+    assert len(system["cuts"]) <= MAX_STEPS + 3
     assert (system["review"], system["cuts"][0], system["cuts"][system["own"]]) == (0, -9, 0.5)

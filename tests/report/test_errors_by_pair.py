@@ -1,4 +1,4 @@
-"""Who is right, on which pairs, and at which length: by hand."""
+"""Errors by pair and by text length: by hand."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from flipkd.report.errors_by_pair import LARGEST_EXAMPLES, by_length, mistakes, who_is_right
+from flipkd.report.errors_by_pair import MAX_EXAMPLES, by_length, mistakes, who_is_right
 
 
 def decided(comparison, *decisions):
@@ -25,13 +25,13 @@ def two(make_comparison):
     return decided(make_comparison(["plain", "teacher"], seeds=(0,), n=6), [0, 1, 1, 1, 0, 0], [0, 1, 0, 0, 1, 0])
 
 
-def test_counts_of_right_and_wrong(two):
+def test_who_is_right_counts(two):
     assert who_is_right(two, two.runs) == [
         {"first": "plain", "second": "teacher", "both": 2, "only_first": 2, "only_second": 1, "neither": 1}
     ]
 
 
-def test_mistakes_are_the_pairs_that_some_run_decides_wrongly(two):
+def test_mistakes_are_pairs_with_a_wrong_decision(two):
     found, count = mistakes(two, two.runs)
     assert count == 4
     assert {row["text1"]: row["wrong"] for row in found} == {
@@ -46,15 +46,15 @@ def test_mistakes_are_the_pairs_that_some_run_decides_wrongly(two):
     assert third["opinions"][0]["probability"] > third["opinions"][1]["probability"]
 
 
-def test_the_surest_mistakes_come_first(make_comparison):
+def test_mistakes_are_sorted_by_confidence(make_comparison):
     comparison = make_comparison(["untrained", "flipped", "plain"], seeds=(0,), n=1000)
     found, count = mistakes(comparison, comparison.runs)
     surest = [max(abs(o["probability"] - row["label"]) for o in row["opinions"] if not o["right"]) for row in found]
-    assert count > len(found) == LARGEST_EXAMPLES
+    assert count > len(found) == MAX_EXAMPLES
     assert surest == sorted(surest, reverse=True)
 
 
-def test_lengths_by_hand(two):
+def test_by_length_by_hand(two):
     texts = ["a" * n for n in (1, 1, 2, 2, 9, 9)]
     comparison = dataclasses.replace(two, text1=texts, text2=[""] * 6)
     quarters, rows = by_length(comparison)
@@ -68,7 +68,7 @@ def test_lengths_by_hand(two):
     assert [row["name"] for row in rows] == ["plain", "teacher"]
 
 
-def test_f1_is_absent_where_nothing_matches_and_equal_lengths_make_one_part(two):
+def test_by_length_without_positives_and_with_equal_lengths(two):
     comparison = dataclasses.replace(two, text1=["a", "bb"] * 3, text2=[""] * 6)  # the labels are 0, 1, 0, 1, ...
     quarters, rows = by_length(comparison)
     assert [quarter["positives"] for quarter in quarters] == [0, 3]
@@ -76,7 +76,7 @@ def test_f1_is_absent_where_nothing_matches_and_equal_lengths_make_one_part(two)
     assert len(by_length(dataclasses.replace(two, text1=["a"] * 6, text2=["b"] * 6))[0]) == 1
 
 
-def test_quarters_hold_about_a_quarter_and_seeds_are_averaged(make_comparison):
+def test_by_length_quarters_and_seed_means(make_comparison):
     comparison = make_comparison(["plain"], seeds=(0, 1), n=400)
     quarters, (row,) = by_length(comparison)
     assert len(quarters) == 4

@@ -1,4 +1,4 @@
-"""The page: what stands on it by input, that no text can become markup, that it is one file, and that it is drawn."""
+"""Report page: its content by input, escaping of texts, one file, drawn by a browser."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def tamed(comparison):
 
 
 @pytest.mark.scenario("X8")
-def test_hostile_texts_add_no_element_and_no_attribute(hostile):
+def test_render_escapes_hostile_texts(hostile):
     page = render(hostile)
     expected, found = Elements(render(tamed(hostile))), Elements(page)
     assert found.shape == expected.shape
@@ -126,7 +126,7 @@ def test_hostile_texts_add_no_element_and_no_attribute(hostile):
 
 
 @pytest.mark.scenario("X8")
-def test_only_the_two_scripts_may_run_and_nothing_is_loaded(make_comparison):
+def test_render_allows_two_scripts_and_no_network(make_comparison):
     found = Elements(render(make_comparison()))
     running = [text for kind, text in found.scripts if kind is None]
     digests = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in running]
@@ -142,14 +142,14 @@ def test_only_the_two_scripts_may_run_and_nothing_is_loaded(make_comparison):
     assert set(values[2]) == {"pairs", "matches", "systems"}
 
 
-def test_links_lead_to_sections_that_are_there(make_comparison):
+def test_render_links_to_existing_sections(make_comparison):
     for systems in (["tfidf"], ["plain", "flipped"]):
         page = render(make_comparison(systems))
         for address in Elements(page).addresses:
             assert f'id="{address[1:]}"' in page
 
 
-def test_a_link_to_a_matcher_stays_beside_the_page(make_comparison):
+def test_link_is_relative_to_the_page(make_comparison):
     comparison = make_comparison(["plain"], seeds=(0, 1))
     for folder, address in (
         ("runs/plain-1/matcher", "./runs/plain-1/matcher"),
@@ -161,7 +161,7 @@ def test_a_link_to_a_matcher_stays_beside_the_page(make_comparison):
         assert found == [address] * 3, "two seeds, and the row of results"
 
 
-def test_a_full_page_says_what_came_out(make_comparison):
+def test_render_of_a_full_comparison(make_comparison):
     comparison = make_comparison(n=120)
     text = Elements(render(comparison)).text
     assert "Which system matches texts best on faq?" in text
@@ -177,7 +177,7 @@ def test_a_full_page_says_what_came_out(make_comparison):
     assert "undefined" not in text.lower()
 
 
-def test_what_is_absent_is_left_out(make_comparison):
+def test_render_omits_missing_sections(make_comparison):
     text = Elements(render(make_comparison(["tfidf", "plain"], seeds=(0,)))).text
     assert "one seed only" in text
     for words in (
@@ -200,12 +200,12 @@ def test_what_is_absent_is_left_out(make_comparison):
     assert "tfidf – – – –" in text
 
 
-def test_a_page_that_is_not_finished_says_how_many_runs_there_are(make_comparison):
+def test_render_of_an_unfinished_comparison_counts_runs(make_comparison):
     comparison = dataclasses.replace(make_comparison(["tfidf", "plain"], seeds=(0,)), planned=5)
     assert "Not finished: 2 of 5 runs." in Elements(render(comparison)).text
 
 
-def test_a_plus_minus_is_half_an_interval_that_ends_inside_0_and_1(make_comparison):
+def test_render_explains_plus_minus(make_comparison):
     text = Elements(render(make_comparison(["plain"], seeds=(0, 1), n=20))).text
     found = re.findall(r"(\d\.\d{3}) ± (\d+\.\d{3})(\d\.\d{3}) to (\d\.\d{3})", text)
     assert found
@@ -214,14 +214,14 @@ def test_a_plus_minus_is_half_an_interval_that_ends_inside_0_and_1(make_comparis
         assert high == pytest.approx(min(mean + half, 1), abs=0.002)
 
 
-def test_the_same_bytes_again_and_a_modest_size(make_comparison):
+def test_render_is_deterministic_and_small(make_comparison):
     systems = ["teacher_finetuned", "flipped"]
     page = render(make_comparison(systems, n=2000, seeds=(0,)))
     assert page == render(make_comparison(systems, n=2000, seeds=(0,)))
     assert len(page.encode()) < 3_000_000
 
 
-def test_a_missing_package_is_told_with_what_to_install(make_comparison, monkeypatch):
+def test_require_installed_names_the_missing_package(make_comparison, monkeypatch):
     monkeypatch.setitem(sys.modules, "vl_convert", None)
     with pytest.raises(ConfigError, match=r'the report needs vl_convert, which .*pip install "flipkd\[report\]"'):
         render(make_comparison(["plain"]))
@@ -234,18 +234,18 @@ def browsed(page, folder):
     words = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=10000", "--enable-logging=stderr"]
     words += [f"--user-data-dir={folder / 'profile'}", "--dump-dom", file.as_uri()]
     done = subprocess.run([CHROMIUM, *words], capture_output=True, timeout=100, check=True)
-    told = [line for line in done.stderr.decode(errors="replace").splitlines() if "CONSOLE" in line]
-    return done.stdout.decode(), told
+    message = [line for line in done.stderr.decode(errors="replace").splitlines() if "CONSOLE" in line]
+    return done.stdout.decode(), message
 
 
 @pytest.mark.scenario("X8")
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH")
-def test_a_browser_draws_every_chart_and_runs_no_hostile_text(hostile, tmp_path):
+def test_browser_draws_every_chart_and_runs_no_hostile_text(hostile, tmp_path):
     page = render(hostile)
-    dom, told = browsed(page, tmp_path)
+    dom, message = browsed(page, tmp_path)
     assert re.findall(r'data-drawn="(\w+)"', dom) == ["yes"] * CHARTS
     assert len(re.findall(r'<div class="chart[^>]*>(?:<div[^>]*>)?<svg', dom)) == CHARTS
-    assert told == []  # no warning of a chart, no error, nothing that the policy had to refuse
+    assert message == []  # no warning of a chart, no error, nothing that the policy had to refuse
     before, after = ([tag for tag, _ in Elements(html).shape] for html in (page, dom))
     assert "img" not in after
     assert re.search(r'data-figure="precision">0\.\d{3}<', dom), "the explorer has started"
@@ -256,12 +256,12 @@ def test_a_browser_draws_every_chart_and_runs_no_hostile_text(hostile, tmp_path)
 
 @pytest.mark.scenario("X8")
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH")
-def test_a_browser_refuses_a_script_that_is_not_ours(make_comparison, tmp_path):
+def test_browser_refuses_another_script(make_comparison, tmp_path):
     page = render(make_comparison(["plain"], seeds=(0,)))
-    dom, told = browsed(page.replace("<main>", f"<main>{HOSTILE[0]}"), tmp_path)
+    dom, message = browsed(page.replace("<main>", f"<main>{HOSTILE[0]}"), tmp_path)
     assert "<title>owned" not in dom
-    assert len(told) == 1
-    assert "Content Security Policy" in told[0]
+    assert len(message) == 1
+    assert "Content Security Policy" in message[0]
 
 
 USER = """<script>
@@ -292,12 +292,12 @@ document.body.dataset.did = JSON.stringify(did);
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH")
-def test_a_user_moves_the_thresholds_and_sorts_and_filters_the_pairs(make_comparison, tmp_path):
+def test_browser_moves_thresholds_and_sorts_and_filters_pairs(make_comparison, tmp_path):
     page = render(make_comparison(["teacher_finetuned", "plain"], seeds=(0,), n=100))
     page = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page)
     page = USER.join(page.rsplit("</body>", 1))  # Vega holds the word too
-    dom, told = browsed(page, tmp_path)
-    assert told == []
+    dom, message = browsed(page, tmp_path)
+    assert message == []
     did = json.loads(html.unescape(re.search(r'data-did="([^"]*)"', dom)[1]))
     assert did["all"] == ["0.500", "1.000", "0.000", "50", "0"]
     assert did["none"] == ["–", "0.000", "1.000", "–"], "the lower threshold stays, so all go to review"

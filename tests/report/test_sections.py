@@ -1,4 +1,4 @@
-"""Which sections there are, by what was compared, and what they hold."""
+"""Sections of the report: presence and content by comparison."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def present(comparison):
     return {name for name in OPTIONAL if values[name]}
 
 
-def test_everything_is_there_for_everything(make_comparison):
+def test_contents_of_a_full_comparison(make_comparison):
     values, found = contents(make_comparison(n=120))
     assert {name for name in OPTIONAL if values[name]} == set(OPTIONAL)
     assert list(found) == [
@@ -45,11 +45,11 @@ def test_everything_is_there_for_everything(make_comparison):
         (["teacher_finetuned", ("a", "flipped")], set(OPTIONAL)),
     ],
 )
-def test_a_section_needs_its_systems(make_comparison, systems, expected):
+def test_contents_omits_sections_without_their_systems(make_comparison, systems, expected):
     assert present(make_comparison(systems, seeds=(0,))) == expected
 
 
-def test_agreement_needs_a_cosine_and_a_shared_seed(make_comparison):
+def test_agreement_section_needs_a_cosine_and_a_shared_seed(make_comparison):
     comparison = make_comparison(["teacher_finetuned", "flipped"], seeds=(0, 1))
     runs = [u for u in comparison.runs if (u.system.name, u.seed) in [("flipped", 0), ("teacher_finetuned", 1)]]
     assert not {"agreement", "differences"} & present(dataclasses.replace(comparison, runs=runs))
@@ -64,14 +64,14 @@ def test_agreement_needs_a_cosine_and_a_shared_seed(make_comparison):
     assert "agreement" not in present(dataclasses.replace(comparison, runs=answer))
 
 
-def test_mistakes_are_those_of_the_judges_in_a_seed_that_they_share(make_comparison):
+def test_error_section_uses_a_shared_seed(make_comparison):
     names = contents(make_comparison(["tfidf", "plain", "flipped"]))[0]["errors"]["names"]
     assert names == ["plain", "flipped"]
     values = contents(make_comparison(["tfidf"]))[0]["errors"]
     assert (values["names"], values["counts"]) == (["tfidf"], [])
 
 
-def test_losses_have_a_chart_per_run_that_left_any(make_comparison):
+def test_loss_section_draws_one_chart_per_run(make_comparison):
     comparison = make_comparison(["tfidf", "plain", "flipped"], seeds=(0,))
     rows = [{"step": step, "objective": "answer_cross_entropy", "value": 1 / step} for step in (1, 2)]
     runs = [dataclasses.replace(run, losses=rows if run.name != "tfidf" else ()) for run in comparison.runs]
@@ -83,12 +83,12 @@ def test_losses_have_a_chart_per_run_that_left_any(make_comparison):
     assert {"losses-0", "losses-1"} <= set(found)
 
 
-def test_texts_of_one_length_have_no_section(make_comparison):
+def test_length_section_is_none_for_equal_lengths(make_comparison):
     comparison = make_comparison(["plain"], text1=["a"] * 60, text2=["b"] * 60)
     assert "lengths" not in present(comparison)
 
 
-def test_a_headline_speaks_of_the_flipped_student_only(make_comparison):
+def test_headline_is_about_the_flipped_student(make_comparison):
     headline = contents(make_comparison(["tfidf", "teacher_finetuned", "plain", "flipped"], n=100))[0]["headline"]
     assert [verdict["seeds"] for verdict in headline["verdicts"]] == [2, 2]
     assert all("the difference in AP is" in verdict["order"] for verdict in headline["verdicts"])
@@ -100,7 +100,7 @@ def test_a_headline_speaks_of_the_flipped_student_only(make_comparison):
     assert (headline["verdicts"], headline["costs"]) == ([], [])
 
 
-def test_a_variant_tells_the_settings_that_differ(make_comparison):
+def test_compared_lists_the_settings_of_a_variant(make_comparison):
     comparison = make_comparison(["flipped", ("no_filter", "flipped")], seeds=(0,))
     main, variant = comparison.runs
     main = dataclasses.replace(main, result={**main.result, "overrides": {"reading": "joint", "seed": 1}})
@@ -114,7 +114,7 @@ def test_a_variant_tells_the_settings_that_differ(make_comparison):
     assert len(rows[1]["changed"]) == 200
 
 
-def test_versions_of_all_runs_are_told(make_comparison):
+def test_contents_lists_versions_of_all_runs(make_comparison):
     comparison = make_comparison(["plain"], seeds=(0, 1))
     first, second = comparison.runs
     second = dataclasses.replace(second, result={**second.result, "versions": {"torch": "2.14", "peft": "0.2"}})
@@ -122,7 +122,7 @@ def test_versions_of_all_runs_are_told(make_comparison):
     assert versions == {"torch": "2.13, 2.14", "peft": "0.2"}
 
 
-def test_blends_and_a_constant_score_are_shown(make_comparison):
+def test_contents_with_blends_and_a_constant_score(make_comparison):
     blend = "plain+teacher_finetuned"
     values, _ = contents(make_comparison(["always_match", "plain", "flipped", blend], n=100))
     rows = {row["name"]: row for row in values["compared"]}
@@ -134,7 +134,7 @@ def test_blends_and_a_constant_score_are_shown(make_comparison):
     assert (values["blends"], [row["name"] for row in values["headline"]["costs"]]) == (True, ["plain", "flipped"])
 
 
-def test_kinds_of_both_orders_are_explained_where_they_are(make_comparison):
+def test_contents_flags_symmetric_scores(make_comparison):
     comparison = make_comparison(["plain"], seeds=(0,))
     (run,) = comparison.runs
     both = dataclasses.replace(run, test={**run.test, "answer_symmetric": run.test["score"]})

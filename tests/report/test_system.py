@@ -1,4 +1,4 @@
-"""What the kind of a system says of it."""
+"""Properties of a system by its kind."""
 
 from __future__ import annotations
 
@@ -18,6 +18,6 @@ from flipkd.report.system import System
         ("blend", False, False),
     ],
 )
-def test_the_kind_of_a_system(kind, is_student, has_teacher):
+def test_system_is_student_and_has_teacher(kind, is_student, has_teacher):
     system = System(name="a", label="b", kind=kind)
     assert (system.is_student, system.has_teacher) == (is_student, has_teacher)

@@ -1,4 +1,4 @@
-"""Plain words: verdicts say what the figures say, and no text hides anything."""
+"""Texts of the report: verdicts agree with the numbers, and invisible characters are shown."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def say(**fields):
     return words.verdict(difference(**fields), of="the flipped student", reference="plain LoRA")
 
 
-def test_a_verdict_follows_sign_and_p_value():
+def test_verdict_follows_sign_and_p_value():
     assert say(value=0.021, p_value=0.012, low=0.004, high=0.037) == (
         "The flipped student beats plain LoRA by +2.1 points of F1 (95 % interval +0.4 to +3.7; p = 0.012). "
         "So large a difference is hard to explain by chance alone."
@@ -28,7 +28,7 @@ def test_a_verdict_follows_sign_and_p_value():
     )
 
 
-def test_a_verdict_goes_by_the_corrected_p():
+def test_verdict_uses_the_corrected_p_value():
     assert say(value=0.021, p_value=0.012, p_adjusted=0.036, low=0.004, high=0.037).startswith(
         "The flipped student beats plain LoRA by +2.1 points of F1 (95 % interval +0.4 to +3.7; p = 0.012, after Holm's "
         "correction p = 0.036)."
@@ -37,16 +37,16 @@ def test_a_verdict_goes_by_the_corrected_p():
     assert words.ranking(difference(0.027, 0.012, p_adjusted=0.06)).endswith("correction p = 0.060).")
 
 
-def test_the_order_of_pairs_is_told_beside_it():
+def test_ranking_sentence():
     assert words.ranking(difference(0.027, 0.012, low=0.013, high=0.042)) == (
-        "In the order of all pairs, where no threshold is asked, the difference in AP is +2.7 points "
+        "In the order of all pairs, which needs no threshold, the difference in AP is +2.7 points "
         "(95 % interval +1.3 to +4.2; p = 0.012), more than chance explains."
     )
     assert words.ranking(difference(0.001, 0.6)).endswith("p = 0.60).")
 
 
 @pytest.mark.parametrize(
-    "value, resamples, told",
+    "value, resamples, message",
     [
         (0.0002, 10_000, "p < 0.001"),
         (0.0123, 10_000, "p = 0.012"),
@@ -55,16 +55,17 @@ def test_the_order_of_pairs_is_told_beside_it():
         (1.0, 500, "p = 1.00"),
     ],
 )
-def test_p_values_claim_no_more_than_the_resamples_allow(value, resamples, told):
-    assert words.p_value({"p_value": value, "resamples": resamples}) == told
+def test_p_value_is_bounded_by_the_resamples(value, resamples, message):
+    assert words.p_value({"p_value": value, "resamples": resamples}) == message
 
 
 @pytest.mark.parametrize(
-    "value, adjusted, told", [(2 / 501, 6 / 501, "p ≤ 0.012"), (0.02, 0.06, "p = 0.060"), (2 / 501, 1.0, "p = 1.00")]
+    "value, adjusted, message",
+    [(2 / 501, 6 / 501, "p ≤ 0.012"), (0.02, 0.06, "p = 0.060"), (2 / 501, 1.0, "p = 1.00")],
 )
-def test_a_corrected_bound_is_a_bound(value, adjusted, told):
+def test_p_value_corrected_bound(value, adjusted, message):
     found = {"p_value": value, "p_adjusted": adjusted, "resamples": 500}
-    assert words.p_value(found, kind="p_adjusted") == told
+    assert words.p_value(found, kind="p_adjusted") == message
 
 
 def test_figures():
@@ -75,7 +76,7 @@ def test_figures():
     assert (words.figure(None), words.figure(0.12345)) == ("–", "0.123")
 
 
-def test_a_verdict_of_nothing_at_all_is_no_difference():
+def test_verdict_of_no_difference():
     assert "cannot be told apart" in say(value=0.0, p_value=1.0, low=0.0, high=0.0)
 
 
@@ -92,10 +93,10 @@ def test_a_verdict_of_nothing_at_all_is_no_difference():
         (7, "7"),
     ],
 )
-def test_what_cannot_be_seen_is_shown(text, shown):
-    assert words.visible(text) == shown
+def test_escape_invisible_shows_hidden_characters(text, shown):
+    assert words.escape_invisible(text) == shown
 
 
-def test_long_texts_are_cut():
+def test_shortened_cuts_long_texts():
     assert words.shortened("a" * 200) == "a" * 200
     assert words.shortened("a" * 201) == "a" * 199 + "…"

@@ -1,4 +1,4 @@
-"""flipkd on the command line: one command per stage. Nothing heavy is imported before a command runs."""
+"""Command line of flipkd: one subcommand per job. Heavy libraries are imported only when a subcommand runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import typer
 from flipkd import __version__
 from flipkd.cli import data, matching, training
 from flipkd.cli.options import SettingsCommand, command
-from flipkd.cli.terminal import log_plainly, quiet_libraries, run, show, silence_other_ranks
+from flipkd.cli.terminal import quiet_libraries, run, set_up_logging, show, silence_other_ranks
 from flipkd.cores import set_up_openmp
 
 app = typer.Typer(
@@ -24,9 +24,9 @@ app = typer.Typer(
 )
 
 
-def show_version(asked: bool) -> None:
-    """Print the version and stop; typer calls it."""
-    if asked:
+def show_version(requested: bool) -> None:
+    """Print the version and exit; typer calls this."""
+    if requested:
         show(f"flipkd {__version__}")
         raise typer.Exit()
 
@@ -40,14 +40,14 @@ def options(
     ] = False,
 ) -> None:
     """Small models that know the domain teach a large language model to match text."""
-    log_plainly(logging.INFO if verbose else logging.WARNING)
+    set_up_logging(logging.INFO if verbose else logging.WARNING)
     if not verbose:
         quiet_libraries()
     silence_other_ranks()
     set_up_openmp()
 
 
-for verb in (
+for subcommand in (
     data.check,
     data.split,
     training.teach,
@@ -61,13 +61,13 @@ for verb in (
     training.compare,
     training.demo,
 ):
-    app.command(cls=SettingsCommand)(command(verb))
+    app.command(cls=SettingsCommand)(command(subcommand))
 
 
 def main() -> None:
     """Run the command line."""
-    # Imports and models are a million objects that stay; looking for garbage among them, again and again while they load
-    # and once more at the end, would be a large part of a short command's time.
+    # Imports and models create about a million objects that live until the end. Garbage collection over them, while they
+    # load and again at exit, would take a large part of a short command's time.
     gc.set_threshold(100_000)
     atexit.register(gc.freeze)
     run(app)

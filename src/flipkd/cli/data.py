@@ -1,4 +1,4 @@
-"""The commands that look at pairs before any model does: check, split."""
+"""Subcommands that inspect and split pairs without a model: check, split."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from flipkd.command_config import CheckConfig, SplitConfig
 
 
 def check(config: CheckConfig, *, as_json: AsJson = False) -> None:
-    """Look at pairs before training: balance, lengths, repeats, leaks."""
-    from flipkd.commands.check import check as stage
+    """Check pairs before training: balance, lengths, duplicates, leaks."""
+    from flipkd.commands.check import check as run
 
-    report = stage(config)
+    report = run(config)
     show(report.as_json() if as_json else report.text())
     report.require()
 
 
 def split(config: SplitConfig) -> None:
-    """Cut pairs into train, validation and test that share no text, or none of one side."""
-    from flipkd.commands.check import split as stage
+    """Split pairs into train, validation and test sets that share no text, or no text of one side."""
+    from flipkd.commands.check import split as run
 
-    for path, found in stage(config).items():
+    for path, found in run(config).items():
         unlabelled = f", {found['unlabelled']} unlabelled" if found["unlabelled"] else ""
         show(f"{path}: {found['rows']} pairs ({found['positive']} match, {found['negative']} do not{unlabelled})")

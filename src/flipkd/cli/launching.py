@@ -1,4 +1,4 @@
-"""`--num_processes N`: the same command in N processes, which torch's elastic launcher starts, watches and ends."""
+"""Launch of one command in N processes (`--num_processes N`) by torch's elastic launcher."""
 
 from __future__ import annotations
 
@@ -16,35 +16,35 @@ import typer
 from flipkd import ranks
 from flipkd.errors import ConfigError, PeerError, StoppedError, UsageError
 
-PATIENCE = 600  # seconds to finish a step and save after a signal
+SHUTDOWN_TIMEOUT = 600  # seconds to finish a step and save after a signal
 COMMAND = ("-m", "flipkd")
 Processes = Annotated[
     int | None,
-    typer.Option("--num_processes", metavar="N", help="processes, each on a GPU of its own", show_default=False),
+    typer.Option("--num_processes", metavar="N", help="number of processes, one GPU each", show_default=False),
 ]
-SideBySide = Annotated[
+ParallelRuns = Annotated[
     int,
     typer.Option(
         "--num_processes",
         metavar="N",
         min=1,
-        help="units computed side by side, each on a GPU of its own",
+        help="number of runs computed in parallel, one GPU each",
         show_default=False,
     ),
 ]
 
 
-def in_one_process(verb: str) -> None:
-    """Raise UsageError where a launcher has started several processes for a verb that is for one."""
+def require_one_process(subcommand: str) -> None:
+    """Raise UsageError when a launcher has started several processes of a single-process subcommand."""
     if ranks.launched():
-        raise UsageError(f"flipkd {verb} is for one process; start it without torchrun or accelerate launch")
+        raise UsageError(f"flipkd {subcommand} runs in one process; start it without torchrun or accelerate launch")
 
 
-def in_processes(count: int | None) -> None:
-    """Run this command in `count` processes and end with it; return where this process is one of them or the only one.
+def launch_processes(count: int | None) -> None:
+    """Run this command in `count` processes and exit; return at once in a process of a launcher, or for a count of 1.
 
-    The exit code is that of the process that failed first. Raises UsageError and ConfigError for a count that cannot be,
-    StoppedError after a signal, which each process has got by then.
+    The exit code is that of the process that failed first. Raises UsageError or ConfigError for an impossible count,
+    StoppedError after a signal, which each process has received by then.
     """
     if count is None:
         return
@@ -53,7 +53,7 @@ def in_processes(count: int | None) -> None:
     if ranks.launched():
         if count != ranks.world_size():
             raise UsageError(
-                f"--num_processes is {count}, but the launcher has started {ranks.world_size()}; leave it out"
+                f"--num_processes is {count}, but the launcher has started {ranks.world_size()} processes; leave the option out"
             )
         return
     if count > 1:
@@ -67,9 +67,11 @@ def _launch(count: int) -> int:
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     if torch.cuda.is_available() and count > torch.cuda.device_count():
-        raise ConfigError(f"--num_processes is {count}, but there are {torch.cuda.device_count()} GPUs")
+        raise ConfigError(
+            f"--num_processes is {count}, but this machine has {torch.cuda.device_count()} GPUs; use at most one process per GPU"
+        )
     ranks.share_cores(count)
-    _stay_on_this_machine()
+    _use_loopback()
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
@@ -79,35 +81,35 @@ def _launch(count: int) -> int:
         rdzv_endpoint="localhost:0",
         local_addr="127.0.0.1",
         max_restarts=0,
-        shutdown_timeout=PATIENCE,
+        shutdown_timeout=SHUTDOWN_TIMEOUT,
     )
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # it tells of every end at length
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # it logs a long report for every exit
     try:
         elastic_launch(config, sys.executable)(*COMMAND, *sys.argv[1:])
     except ChildFailedError as error:
-        return _explained(error.failures)
+        return _first_exit_code(error.failures)
     except SignalException:
-        raise StoppedError("stopped; the same command goes on") from None
+        raise StoppedError("stopped; run the same command to resume") from None
     return 0
 
 
-def _stay_on_this_machine() -> None:
-    """Let the processes talk over the loopback interface, where gloo would take that of the machine's name."""
+def _use_loopback() -> None:
+    """Make gloo use the loopback interface instead of the interface of the host name."""
     if loopback := [name for _, name in socket.if_nameindex() if name.startswith("lo")]:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback[0])
 
 
-def _explained(failures: Mapping[int, Any]) -> int:
-    """The exit code of the rank that failed first; one that was killed could not say so itself.
+def _first_exit_code(failures: Mapping[int, Any]) -> int:
+    """Return the exit code of the rank that failed first, and report a rank that was killed by a signal.
 
-    The launcher ends the others by SIGTERM, and counts time in seconds.
+    The launcher ends the other ranks by SIGTERM, so these come last; its timestamps have a resolution of one second.
     """
     rank = min(failures, key=lambda rank: (failures[rank].exitcode == -signal.SIGTERM, failures[rank].timestamp))
     code: int = failures[rank].exitcode
     if code > 0:
         return code
     sys.stderr.write(
-        f"flipkd: rank {rank} was killed by signal {-code}, as the system does when memory runs out, and the others were "
-        "ended; run the same command to go on\n"
+        f"flipkd: rank {rank} was killed by signal {-code} (the system does this when memory runs out) and the other ranks "
+        "were ended; run the same command to resume\n"
     )
     return PeerError.exit_code

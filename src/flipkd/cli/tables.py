@@ -1,4 +1,4 @@
-"""Results in a terminal: tables at its width, by rich. Into a pipe or a file go Markdown and JSON lines as they are."""
+"""Tables of results for a terminal, fitted to its width by rich. Pipes and files get plain Markdown and JSON lines."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-FIGURE = re.compile(r"[-+]?[\d.,]+( ± [\d.,]+)?( ?%)?|-|nan|")
-KEPT = 3  # columns from the left that are never left out
+NUMBER = re.compile(r"[-+]?[\d.,]+( ± [\d.,]+)?( ?%)?|-|nan|")
+MIN_COLUMNS = 3  # columns from the left that are always shown
 
 
 def in_terminal() -> bool:
-    """Whether results go to a terminal."""
+    """Return whether stdout is a terminal."""
     return sys.stdout.isatty()
 
 
 def print_text(text: str) -> None:
-    """Print a text whose Markdown tables become tables of the terminal's width."""
+    """Print a text; its Markdown tables are fitted to the width of the terminal."""
     console = Console(highlight=False)
     for is_table, group in groupby(text.splitlines(), key=lambda line: line.startswith("|")):
         lines = list(group)
@@ -35,16 +35,16 @@ def print_text(text: str) -> None:
 
 
 def print_rows(rows: Sequence[dict[str, Any]], shown: Any = str) -> None:
-    """Print rows of equal keys; `shown` turns a text into what may stand in a terminal."""
+    """Print rows with equal keys as a table; `shown` escapes a text for the terminal."""
     if rows:
         cells = [[_cell(value, shown) for value in row.values()] for row in rows]
         print_table(Console(highlight=False), list(rows[0]), cells, texts=True)
 
 
 def print_table(console: Console, header: list[str], rows: list[list[str]], *, texts: bool = False) -> None:
-    """Print a table with figures on the right; what does not fit is left out, and named below.
+    """Print a table with numbers aligned right; columns that do not fit are hidden and named below the table.
 
-    Where all rows agree in a column, that comes first; with `texts` nothing is left out, long texts are folded.
+    Columns with one value in all rows are hidden first; with `texts` no column is hidden and long texts are wrapped.
     """
     columns = list(range(len(header)))
     notes: list[str] = []
@@ -52,7 +52,11 @@ def print_table(console: Console, header: list[str], rows: list[list[str]], *, t
     widths = [max(len(row[column]) for row in [header, *rows]) for column in columns]
 
     def too_wide() -> bool:
-        return not texts and sum(widths[column] + 3 for column in columns) + 1 > console.width and len(columns) > KEPT
+        return (
+            not texts
+            and sum(widths[column] + 3 for column in columns) + 1 > console.width
+            and len(columns) > MIN_COLUMNS
+        )
 
     for column in list(columns):
         if too_wide() and len(rows) > 1 and len({row[column] for row in rows}) == 1:
@@ -62,7 +66,7 @@ def print_table(console: Console, header: list[str], rows: list[list[str]], *, t
         hidden.insert(0, header[columns.pop()])
     table = Table(box=box.ROUNDED, header_style="bold", border_style="dim")
     for column in columns:
-        figures = all(FIGURE.fullmatch(row[column]) for row in rows)
+        figures = all(NUMBER.fullmatch(row[column]) for row in rows)
         table.add_column(
             Text(header[column]), justify="right" if figures else "left", no_wrap=figures, overflow="fold"
         )

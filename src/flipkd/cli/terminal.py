@@ -1,4 +1,4 @@
-"""What a user's terminal sees: results on stdout, one sentence and an exit code for an error, libraries kept quiet."""
+"""Terminal output: results on stdout, one sentence and an exit code per error, quiet libraries."""
 
 from __future__ import annotations
 
@@ -22,47 +22,47 @@ from flipkd.cores import busy_warning
 from flipkd.errors import DataError, FlipkdError, PeerError, shorten
 
 logger = logging.getLogger(__name__)
-MEMORY = "flipkd: memory ran out; use a smaller batch size or model"
-MOST = 4000  # characters of a message that are shown
+MEMORY = "flipkd: out of memory; use a smaller batch size or model"
+MAX_MESSAGE = 4000  # characters of a message that are shown
 RESUMABLE = ("teach", "train", "compare", "demo")
-ANYWHERE = ("--debug", "--verbose")  # options of flipkd itself, which may also stand behind the verb
+GLOBAL_OPTIONS = ("--debug", "--verbose")  # options of flipkd itself that may also follow the subcommand
 
 
 def run(app: typer.Typer) -> None:
-    """Run a command line on sys.argv; an error is one sentence and its exit code, a bug of ours is exit code 1."""
-    words = sorted(sys.argv[1:], key=lambda word: word not in ANYWHERE) or ["--help"]
-    debug = "--debug" in words
-    _write_any_text()
+    """Run the command line in sys.argv; an error prints one sentence and sets its exit code, a bug of flipkd sets 1."""
+    arguments = sorted(sys.argv[1:], key=lambda argument: argument not in GLOBAL_OPTIONS) or ["--help"]
+    debug = "--debug" in arguments
+    _use_utf8_output()
     try:
-        _require_utf8(words)
-        # Typer's own way of running would turn Ctrl-C and a closed pipe into exit codes of its own.
+        _require_utf8(arguments)
+        # Typer's own runner would map Ctrl-C and a closed pipe to other exit codes.
         command = typer.main.get_command(app)
-        if asked := os.environ.get("_FLIPKD_COMPLETE"):  # by the shell, for completion
-            raise typer.Exit(shell_complete(command, {}, "flipkd", "_FLIPKD_COMPLETE", asked))
-        with command.make_context("flipkd", words) as context:
+        if requested := os.environ.get("_FLIPKD_COMPLETE"):  # set by the shell for completion
+            raise typer.Exit(shell_complete(command, {}, "flipkd", "_FLIPKD_COMPLETE", requested))
+        with command.make_context("flipkd", arguments) as context:
             command.invoke(context)
         sys.stdout.flush()
     except typer.Exit as done:
         raise SystemExit(done.exit_code) from None
     except typer.TyperException as error:
-        _stop(_explained(error), 2)
+        _stop(_usage_message(error), 2)
     except (typer.Abort, KeyboardInterrupt):
-        _stop(f"flipkd: stopped{_what_stays(words)}", 75)
+        _stop(f"flipkd: stopped{_resume_hint(arguments)}", 75)
     except PeerError as error:
         if not ranks.rank():
-            time.sleep(ranks.GRACE)  # the one that failed says why, and the launcher ends this process
+            time.sleep(ranks.GRACE)  # the failed process reports its error, and the launcher ends this one
         _fail(error, f"flipkd: {error}", error.exit_code, debug=debug)
     except FlipkdError as error:
         _fail(error, f"flipkd: {error}", error.exit_code, debug=debug)
     except MemoryError as error:
         _fail(error, MEMORY, 5, debug=debug)
     except BrokenPipeError:
-        _drop_output()  # the reader left, for example `head`
+        _discard_output()  # the reader closed the pipe, for example `head`
     except Exception as error:
         if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
-            _drop_output()
-            _fail(error, "flipkd: the disk that the output goes to is full; free some space", 5, debug=debug)
-        if type(error).__name__ == "OutOfMemoryError":  # torch's, which a verb may not have imported
+            _discard_output()
+            _fail(error, "flipkd: the disk of the output is full; free some space and run again", 5, debug=debug)
+        if type(error).__name__ == "OutOfMemoryError":  # torch's class; torch may not be imported
             _fail(error, MEMORY, 5, debug=debug)
         text = (
             f"flipkd: this is a bug in flipkd: {type(error).__name__}: {error} (run again with --debug and report it)"
@@ -70,49 +70,49 @@ def run(app: typer.Typer) -> None:
         _fail(error, text, 1, debug=debug)
 
 
-def _require_utf8(words: list[str]) -> None:
-    """Raise DataError for a word that could be neither scored nor written: other bytes reach Python as half surrogates."""
-    for word in words:
+def _require_utf8(arguments: list[str]) -> None:
+    """Raise DataError for an argument that is not UTF-8: Python holds its bytes as lone surrogates."""
+    for argument in arguments:
         try:
-            word.encode("utf-8")
+            argument.encode("utf-8")
         except UnicodeEncodeError as error:
             raise DataError(
-                f"the command line holds bytes that are not UTF-8 (a Latin-1 terminal?): {shorten(word)} at character "
+                f"the command line holds bytes that are not UTF-8 (a Latin-1 terminal?): {shorten(argument)} at character "
                 f"{error.start}; set the terminal to UTF-8, or rename the file"
             ) from None
 
 
-def _what_stays(words: list[str]) -> str:
-    """What a command that was interrupted leaves behind."""
-    verb = next((word for word in words if not word.startswith("-")), "")
-    if verb == "match":
-        writes = any(word == "--output" or word.startswith("--output=") for word in words)
-        return "; run the same command to go on" if writes else ""
-    return "; run the same command to go on" if verb in RESUMABLE else "; nothing was written"
+def _resume_hint(arguments: list[str]) -> str:
+    """Return how to resume an interrupted command."""
+    subcommand = next((argument for argument in arguments if not argument.startswith("-")), "")
+    if subcommand == "match":
+        writes = any(argument == "--output" or argument.startswith("--output=") for argument in arguments)
+        return "; run the same command to resume" if writes else ""
+    return "; run the same command to resume" if subcommand in RESUMABLE else "; nothing was written"
 
 
-def _drop_output() -> None:
-    """What is still buffered for stdout would make Python complain at exit."""
+def _discard_output() -> None:
+    """Discard the buffer of stdout, which Python would fail to flush at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _write_any_text() -> None:
-    """Files and pipes get UTF-8 whatever the locale; a terminal that lacks a character shows it escaped."""
+def _use_utf8_output() -> None:
+    """Write UTF-8 to files and pipes in every locale; escape characters that the terminal's encoding does not have."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             encoding = stream.encoding if stream.isatty() else "utf-8"
             stream.reconfigure(encoding=encoding, errors="backslashreplace")
 
 
-def _explained(error: Any) -> str:
-    """What is wrong with the words of the command line, what may have been meant, and where to read on."""
+def _usage_message(error: Any) -> str:
+    """Return the message of a usage error, with a suggestion and the help command."""
     context, name = getattr(error, "ctx", None), getattr(error, "option_name", "")
     message = error.message if name else error.format_message()
     if context is None:
         return f"flipkd: {message}"
     hint = context.command.hint(name) if name and hasattr(context.command, "hint") else ""
     if "unexpected extra argument" in message:
-        hint = "a list is written as A,B; a switch has no value"
+        hint = "write a list as A,B; a flag takes no value"
     return f"flipkd: {message} ({hint}{' ' if hint.endswith('?') else '; ' if hint else ''}see: {context.command_path} --help)"
 
 
@@ -124,40 +124,40 @@ def _fail(error: BaseException, text: str, code: int, *, debug: bool) -> None:
 
 def _stop(text: str, code: int) -> None:
     if ranks.rank():
-        time.sleep(ranks.GRACE)  # where all ranks fail alike, the first one says it and the launcher ends the others
+        time.sleep(ranks.GRACE)  # when all ranks fail alike, rank 0 reports it and the launcher ends the others
         text = f"rank {ranks.rank()}: {text}"
-    sys.stderr.write(plain(text.rstrip()) + "\n")
+    sys.stderr.write(printable(text.rstrip()) + "\n")
     raise SystemExit(code)
 
 
-def plain(text: str) -> str:
-    """A message that cannot steer a terminal, cut at MOST."""
-    return escaped(text if len(text) <= MOST else text[:MOST] + f"... ({len(text):,} characters)")
+def printable(text: str) -> str:
+    """Return a message with control characters escaped, cut at MAX_MESSAGE characters."""
+    return escape_control(text if len(text) <= MAX_MESSAGE else text[:MAX_MESSAGE] + f"... ({len(text):,} characters)")
 
 
-def escaped(text: str) -> str:
-    """A text whose control characters and marks of direction are escaped."""
+def escape_control(text: str) -> str:
+    """Escape control characters and bidirectional marks."""
     return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
 
 
-class PlainFormatter(logging.Formatter):
-    """Messages of the log as `plain` has them: names of files, columns and settings in them come from outside."""
+class PrintableFormatter(logging.Formatter):
+    """Log formatter that escapes control characters: names of files, columns and settings are untrusted."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The whole line."""
-        return plain(super().format(record))
+        """Format the record as one printable line."""
+        return printable(super().format(record))
 
 
-def log_plainly(level: int) -> None:
-    """Log to stderr from this level on, through PlainFormatter; Python's warnings too."""
+def set_up_logging(level: int) -> None:
+    """Log records of this level and above, and Python's warnings, to stderr through PrintableFormatter."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(PlainFormatter())
+    handler.setFormatter(PrintableFormatter())
     logging.basicConfig(level=level, handlers=[handler])
     logging.captureWarnings(True)
 
 
 def silence_other_ranks() -> None:
-    """Let the first of several processes tell what goes on; of the others only errors are shown."""
+    """Show progress of rank 0 only; the other ranks log only errors."""
     if ranks.rank():
         logging.getLogger().setLevel(logging.ERROR)
         progress.logger.setLevel(logging.ERROR)
@@ -167,48 +167,51 @@ def silence_other_ranks() -> None:
 
 
 def quiet_libraries() -> None:
-    """Leave stderr to flipkd's own words and to progress bars of steps that last; called before any library is there.
+    """Silence libraries on stderr, and show progress bars of long steps only; call this before they are imported.
 
-    The variables are those that tqdm and transformers read when they are imported; what the user has set stays.
+    tqdm and transformers read these environment variables at import; a value that the user has set is kept.
     """
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("TQDM_DELAY", "2")  # seconds before a bar shows: loading 23 small tensors needs none
+    os.environ.setdefault("TQDM_DELAY", "2")  # seconds before a bar appears: short loads need none
     if not sys.stderr.isatty():
         os.environ.setdefault("TQDM_DISABLE", "1")  # bars make a log file unreadable
     logging.getLogger("sentence_transformers").setLevel(logging.ERROR)
-    logging.getLogger("huggingface_hub").propagate = False  # it prints by itself; here all would stand twice
+    logging.getLogger("huggingface_hub").propagate = False  # it has its own handler; messages would appear twice
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
 
 
 def stdout_to_stderr() -> contextlib.AbstractContextManager[Any]:
-    """What libraries print while a stage computes is no result: stdout stays fit for a pipe. Warns of a busy machine."""
+    """Redirect prints of libraries to stderr while a command computes, so that stdout holds results only.
+
+    Warns when the machine is busy.
+    """
     if warning := busy_warning():
         logger.warning(warning)
     return contextlib.redirect_stdout(sys.stderr)
 
 
 def show(text: str) -> None:
-    """A result, on stdout, with tables as wide as the terminal; of several processes the first shows it."""
+    """Print a result on stdout, with tables fitted to the terminal; only rank 0 prints."""
     if ranks.rank():
         return
     if tables.in_terminal():
-        tables.print_text(escaped(text))
+        tables.print_text(escape_control(text))
     else:
         sys.stdout.write(text + "\n")
 
 
 def show_rows(rows: list[dict[str, Any]], *, as_json: bool) -> None:
-    """Rows of data, on stdout: a table in a terminal, else one JSON object per line."""
+    """Print rows on stdout: a table in a terminal, else one JSON object per line."""
     if tables.in_terminal() and not as_json:
-        tables.print_rows(rows, escaped)
+        tables.print_rows(rows, escape_control)
     else:
         from flipkd.commands.match_rows import to_jsonl
 
         sys.stdout.write(to_jsonl(rows))
 
 
-def tell(text: str) -> None:
-    """What goes on while a verb runs, on stderr."""
-    sys.stderr.write(plain(text) + "\n")
+def print_status(text: str) -> None:
+    """Print a status line on stderr."""
+    sys.stderr.write(printable(text) + "\n")
     sys.stderr.flush()

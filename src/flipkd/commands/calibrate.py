@@ -1,4 +1,4 @@
-"""calibrate: a finished matcher's probabilities and decisions, fitted anew on labelled pairs and to a target of one's own."""
+"""Refit the calibration and the thresholds of a matcher on labelled pairs, for a given target."""
 
 from __future__ import annotations
 
@@ -29,19 +29,18 @@ logger = logging.getLogger(__name__)
 
 
 def calibrate(config: CalibrateConfig) -> dict[str, Any]:
-    """Write the matcher to `config.output_dir` with a calibration, a threshold and a review band that these pairs choose.
+    """Write the matcher to `config.output_dir` with a calibration, a threshold and a review band fitted on these pairs.
 
-    Returns the metrics on these very pairs, and the intervals of precision and of
-    the matches that are not lost. The matcher it starts from stays as it is. Raises ConfigError for other words and for
-    a cascade of a matcher that keeps no teacher, ResourceError when `output_dir` exists, DataError for too few labels or
-    a target that cannot be reached.
+    Returns the metrics on the same pairs, and the intervals of the precision and of the share of matches that are kept. The
+    input matcher is not changed. Raises ConfigError for an unknown target and for a cascade of a matcher without a kept
+    teacher, ResourceError when `output_dir` exists, DataError for too few labels or an unreachable target.
     """
     if config.cascade is not None:
         check_loss(config.cascade)
     threshold, review = Target.parse(config.threshold), Target.parse(config.review) if config.review else None
-    dataset = _pairs_for(config)
+    dataset = _load_pairs(config)
     labels = labels_of(dataset)
-    with new_folder(config.output_dir) as temporary:  # refused before the pairs are scored
+    with new_folder(config.output_dir) as temporary:  # raises before the pairs are scored when the folder exists
         loading(config.matcher)
         from flipkd.matcher import Matcher
         from flipkd.student.contract import matcher_folder
@@ -51,41 +50,41 @@ def calibrate(config: CalibrateConfig) -> dict[str, Any]:
         if config.symmetric is not None:
             loaded.contract = loaded.contract.model_copy(update={"symmetric": config.symmetric})
         pairs = list(zip(dataset["text1"][:], dataset["text2"][:], strict=True))
-        # Refused before the student reads them.
+        # First, because it raises when no teacher is kept, before the student scores the pairs.
         teacher = None if config.cascade is None else loaded.teacher_scores(pairs, batch_size=config.batch_size)
         scores = loaded.predict(pairs, batch_size=config.batch_size, show_progress_bar=True)
-        contract = fitted(loaded.contract, scores, labels, threshold=threshold, review=review)
+        contract = fit_contract(loaded.contract, scores, labels, threshold=threshold, review=review)
         report = figures(contract, scores, labels)
         if config.cascade is not None and teacher is not None:
-            contract, report["cascade"] = with_cascade(contract, teacher, scores, labels, loss=config.cascade)
-        card = _copied(matcher_folder(config.matcher), temporary)
+            contract, report["cascade"] = add_cascade(contract, teacher, scores, labels, loss=config.cascade)
+        card = _copy_matcher(matcher_folder(config.matcher), temporary)
         contract.save(temporary)
         write_text(temporary / CARD, replace_decisions(card, contract, metrics=report["metrics"]))
     alike = one_decision(scores, report["metrics"]["threshold"])
     _warn(report, alike, dropped=loaded.review_threshold is not None and review is None)
     if loaded.contract.cascade is not None and config.cascade is None:
-        logger.warning("the matcher's cascade is dropped; give --cascade to fit one")
+        logger.warning("the new matcher has no cascade; give --cascade to fit one")
     return report
 
 
-def _pairs_for(config: CalibrateConfig) -> Any:
-    """The labelled pairs of the file, read as this matcher needs them."""
+def _load_pairs(config: CalibrateConfig) -> Any:
+    """Load the labelled pairs of the file as the matcher needs them."""
     directed = is_directed(config.matcher)
     if directed and config.symmetric:
         raise ConfigError(
-            f"{config.matcher}: was trained with directed=true, on pairs whose order means something: a mean over both "
-            "orders would mix two questions; leave --symmetric out"
+            f"{config.matcher}: was trained with directed=true, so a pair and its swapped pair may differ in their label; "
+            "leave --symmetric out"
         )
     found = checked_pairs(config.validation_file, columns=config.columns, name="validation", directed=directed)
     return labelled(found, name="validation")
 
 
-def _copied(folder: Path, target: Path) -> str:
-    """Copy a matcher's files, as its manifest lists them; returns the text of its card, which is not copied."""
-    for name in read_json(folder / MANIFEST)["files"]:  # what else lies there is none of the matcher
+def _copy_matcher(folder: Path, target: Path) -> str:
+    """Copy the files in a matcher's manifest, except its card; return the text of the card."""
+    for name in read_json(folder / MANIFEST)["files"]:  # other files in the folder are not part of the matcher
         if name != CARD:
             (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(folder / name, target / name)  # the bytes alone: the folder may be read-only
+            shutil.copyfile(folder / name, target / name)  # without its mode: the source may be read-only
     card = folder / CARD
     return card.read_text(encoding="utf-8") if card.exists() else ""
 
@@ -93,25 +92,25 @@ def _copied(folder: Path, target: Path) -> str:
 def _warn(report: dict[str, Any], alike: str, *, dropped: bool) -> None:
     metrics = report["metrics"]
     if metrics["roc_auc"] <= 0.5:
-        logger.warning("these scores rank the pairs no better than a coin (ROC AUC %.2f)", metrics["roc_auc"])
+        logger.warning("these scores rank the pairs no better than chance (ROC AUC %.2f)", metrics["roc_auc"])
     if alike:
         logger.warning(alike)
     if dropped:
-        logger.warning("the matcher's review band is dropped; give --review to keep one")
+        logger.warning("the new matcher has no review band; give --review to fit one")
 
 
-def fitted(
+def fit_contract(
     contract: ScoreContract, scores: np.ndarray, labels: np.ndarray, *, threshold: Target, review: Target | None
 ) -> ScoreContract:
-    """The contract with calibration, threshold and review threshold from these scores [N] and labels [N]."""
+    """Return the contract with calibration, threshold and review threshold fitted on scores [N] and labels [N]."""
     from flipkd.student.contract import FORMAT
 
-    # As training does: the answer's zero may mean even odds, that of a cosine or a sum does not.
+    # As in training: an answer of 0 may mean even odds; a cosine or a sum of 0 does not.
     method = AUTO if set(contract.score) == {"answer"} else "sigmoid"
     calibration = fit_calibration(scores, labels, method=method)
     if calibration.is_flat(scores):
         logger.warning(
-            "every pair gets about the probability %.2g: on these pairs the scores do not rise with the label",
+            "every pair gets a probability of about %.2g: on these pairs matches do not have higher scores",
             calibration.apply(scores).mean(),
         )
     cut = threshold.fit(scores, labels).value
@@ -119,10 +118,10 @@ def fitted(
     if below is not None and below >= cut:
         if review is None or review.metric != "recall":
             raise ConfigError(
-                f"review would begin at {below:.4g}, but a score of {cut:.4g} is a match already; it must begin below: "
-                "give --review a recall, as recall=0.99, or a lower score"
+                f"the review band would begin at {below:.4g}, but a score of {cut:.4g} is already a match; it must begin "
+                "below that: give --review a recall, as recall=0.99, or a lower score"
             )
-        logger.warning("no pair needs review: the threshold of a match, %.4g, reaches that recall already", cut)
+        logger.warning("no pair needs review: the match threshold %.4g already reaches that recall", cut)
         below = None
     return contract.model_copy(
         update={
@@ -131,17 +130,17 @@ def fitted(
             "calibration": asdict(calibration),
             "threshold": cut,
             "review_threshold": below,
-            "cascade": None,  # its band was fitted to the scores and the threshold of before
+            "cascade": None,  # its band was fitted to the old scores and threshold
         }
     )
 
 
-def with_cascade(
+def add_cascade(
     contract: ScoreContract, teacher: np.ndarray, scores: np.ndarray, labels: np.ndarray, *, loss: float
 ) -> tuple[ScoreContract, dict[str, float]]:
-    """The contract with a band for this loss of F1, and the share that the teacher decides, F1 with it and without.
+    """Return the contract with a cascade band for this loss of F1, and the teacher's share, F1 with and without the cascade.
 
-    teacher, scores, labels: [N]. Where the teacher may decide no pair at this loss, there is no band, and that is said.
+    teacher, scores, labels: [N]. Logs a warning and adds no band when the teacher can decide no pair at this loss.
     """
     from flipkd.student.contract import CascadeBand
 
@@ -154,14 +153,19 @@ def with_cascade(
         loss=loss,
     )
     if fit.cascade is None:
-        logger.warning("the teacher can decide no pair alone at a loss of %g of F1; allow more to get a cascade", loss)
+        logger.warning(
+            "the teacher can decide no pair alone at a loss of %g F1; allow a larger loss for a cascade", loss
+        )
     else:
         contract = contract.model_copy(update={"cascade": CascadeBand(**asdict(fit.cascade))})
     return contract, {"share": fit.share, "f1": fit.f1, "f1_all_read": fit.f1_all_read}
 
 
 def figures(contract: ScoreContract, scores: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
-    """Metrics of these scores under the contract; intervals of precision, and of the matches that are not lost unseen."""
+    """Measure scores [N] under the contract: metrics, and intervals of the precision and of the share of matches kept.
+
+    A match is kept when it is decided as a match or goes to review.
+    """
     threshold, below = contract.threshold or 0.0, contract.review_threshold
     probabilities = Calibration(**(contract.calibration or {})).apply(scores)
     metrics = measure_decisions(

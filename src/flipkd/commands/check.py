@@ -1,4 +1,4 @@
-"""check and split: what is in a file of pairs, whether it can be used, and three files in which no text is shared."""
+"""Check files of pairs, and split a file into three that share no text."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from flipkd.partials import clear_stale
 
 @dataclass(frozen=True)
 class CheckedFiles:
-    """Reports of one or more files, and the texts that two of them share."""
+    """Reports of one or more files, and the leaks between them."""
 
     reports: dict[str, CheckReport]
     leaks: dict[tuple[str, str], Leak]
-    """(earlier, later) file -> what the later one shares with the earlier, where it does."""
+    """(earlier, later) file -> the texts that the later file shares with the earlier one; only pairs of files with a leak."""
 
     def as_json(self) -> str:
-        """All counts, problems and warnings."""
+        """Return all counts, problems, warnings and leaks as JSON."""
         files = {
             name: {"counts": report.counts, "problems": report.problems, "warnings": report.warnings}
             for name, report in self.reports.items()
@@ -33,7 +33,7 @@ class CheckedFiles:
         return json.dumps({"files": files, "leaks": leaks}, indent=2, ensure_ascii=False)
 
     def text(self) -> str:
-        """One table with a column per file, then what stops training and what merely ought to be known."""
+        """Return one table with a column per file, then the problems, warnings and leaks."""
         short = [Path(name).name for name in self.reports]
         heads = short if len({*short}) == len(short) else list(self.reports)
         figures = {head: dict(report.table()) for head, report in zip(heads, self.reports.values(), strict=True)}
@@ -43,17 +43,17 @@ class CheckedFiles:
         for name, report in self.reports.items():
             lines += [f"problem: {name}: {problem}" for problem in report.problems]
             lines += [f"warning: {name}: {warning}" for warning in report.warnings]
-        lines += [line for names, leak in self.leaks.items() for line in _leak_lines(*names, leak)]
+        lines += [line for names, leak in self.leaks.items() for line in _leak_messages(*names, leak)]
         return "\n".join([text_table(["", *figures], rows), *([""] if lines else []), *lines])
 
     def require(self) -> None:
-        """Raise DataError when any file cannot be trained on."""
+        """Raise DataError when a file cannot be used for training."""
         for report in self.reports.values():
             require_trainable(report)
 
 
 def check(config: CheckConfig) -> CheckedFiles:
-    """Read and check files of pairs; with a tokenizer, lengths are counted in its tokens."""
+    """Read and check files of pairs; with a tokenizer, count lengths in its tokens."""
     counter = _tokenizer(config.tokenizer) if config.tokenizer else None
     sets = {name: read_pairs(name, columns=config.columns) for name in dict.fromkeys(config.files)}
     reports = {
@@ -65,23 +65,23 @@ def check(config: CheckConfig) -> CheckedFiles:
     )
 
 
-def _leak_lines(earlier: str, later: str, leak: Leak) -> list[str]:
+def _leak_messages(earlier: str, later: str, leak: Leak) -> list[str]:
     lines = []
     if leak.rows:
         sides = f"text1 in {leak.text1_rows}, text2 in {leak.text2_rows}"
-        lines.append(f"leak: {leak.rows} rows of {later} hold a text of {earlier} ({sides})")
+        lines.append(f"leak: {leak.rows} rows of {later} contain a text of {earlier} ({sides})")
     if leak.shared_text2:
         lines.append(
-            f"note: {leak.text2_rows} rows of {later} have a text2 of {earlier}: the files share their right side, a list "
-            f"of {leak.shared_text2} texts, as the entries of an FAQ are; that is meant where new text1 meet known text2"
+            f"note: {leak.text2_rows} rows of {later} have a text2 of {earlier}: the files share a list of "
+            f"{leak.shared_text2} texts on the right side, such as FAQ entries; this is fine when only text1 is new in use"
         )
     return lines
 
 
 def split(config: SplitConfig) -> dict[str, dict[str, int]]:
-    """Cut a file into `output_dir/{train,validation,test}.csv`, as `split_pairs` does; returns what each holds, by path.
+    """Split a file into `output_dir/{train,validation,test}.csv` by `split_pairs`; return the counts of each file by path.
 
-    Raises ResourceError rather than write over a file that holds something else.
+    Raises ResourceError instead of overwriting a file with other rows.
     """
     dataset = read_pairs(config.pairs, columns=config.columns)
     parts = split_pairs(dataset, by=config.by, validation=config.validation, test=config.test, seed=config.seed)
@@ -89,7 +89,7 @@ def split(config: SplitConfig) -> dict[str, dict[str, int]]:
     for path, content in files.items():
         with resource_errors(path):
             if path.exists() and path.read_bytes() != content.encode("utf-8"):
-                raise ResourceError(f"{path}: exists already and holds other rows; choose another --output_dir")
+                raise ResourceError(f"{path}: already exists with other rows; choose another --output_dir")
     clear_stale(Path(config.output_dir))
     for path, content in files.items():
         write_text(path, content)
@@ -109,7 +109,7 @@ def _tokenizer(name: str) -> Any:
     from flipkd.artefacts import checked_model, library_errors
     from flipkd.models import model_path
 
-    path = model_path(name)  # its own errors say more
+    path = model_path(name)  # before library_errors: its own errors are more specific
     revision = checked_model(path).revision
     with library_errors(name, "no tokenizer that transformers can load"):
         return AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=False)

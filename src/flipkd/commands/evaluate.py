@@ -1,4 +1,4 @@
-"""evaluate: a matcher's metrics on labelled pairs, at the threshold that validation chose."""
+"""Evaluate a matcher on labelled pairs at its threshold."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ logger = logging.getLogger(__name__)
 
 
 def evaluate(config: EvaluateConfig) -> dict[str, Any]:
-    """Metrics of a matcher folder on a file of labelled pairs; also written to `output` as JSON when it is given.
+    """Return the metrics of a matcher folder on a file of labelled pairs.
 
-    `report`: an HTML file for the page that a comparison has as well; the drawing libraries are an extra.
-    `cascade`: its teacher decides the pairs on which it is sure enough; `by_teacher` is their share. Raises ConfigError
-    for a matcher that has no band for it.
+    `output`: JSON file for the metrics. `report`: HTML file for the report, which needs the extra `report`. `cascade`: the
+    kept teacher decides the clear pairs; `by_teacher` is their share. Raises ConfigError for a matcher without a cascade
+    band.
     """
     for path in filter(None, (config.output, config.report)):
         require_writable(path, source=config.test_file)
@@ -37,7 +37,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     pairs_found = checked_pairs(config.test_file, columns=config.columns, name="test", directed=directed)
     dataset = labelled(pairs_found, name="test")
     loading(config.matcher)
-    from flipkd.matcher import Matcher  # brings torch: only once the pairs are known to be good
+    from flipkd.matcher import Matcher  # imports torch: only after the pairs are checked
 
     loaded = Matcher.from_pretrained(config.matcher, base_model=config.base_model, exact=config.exact)
     pairs = list(zip(dataset["text1"][:], dataset["text2"][:], strict=True))

@@ -1,4 +1,4 @@
-"""Out-of-fold scores: each labelled training pair is scored by a teacher that was fine-tuned without it."""
+"""Out-of-fold scores: each labelled training pair is scored by a teacher fine-tuned without its fold."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from typing import Any
 import numpy as np
 
 from flipkd.commands.pairs import content_hash
-from flipkd.commands.tuning import fine_tuned, load_tuned
+from flipkd.commands.tuning import finetune, load_finetuned
 from flipkd.config import TeachConfig
 from flipkd.data import Folds, cut_folds
 from flipkd.teachers.store import ScoreStore
 from flipkd.teachers.teacher import VectorTeacher, fingerprint_of
 
 logger = logging.getLogger(__name__)
-MODELS = "models"  # one after the other, each only until its fold is scored
+MODELS = "models"  # one model at a time, deleted after its fold is scored
 
 
 def cross_fit(config: TeachConfig, pairs: Any, folder: Path, *, teacher: Any) -> tuple[np.ndarray, dict[str, Any]]:
-    """Out-of-fold scores [N] of labelled pairs, and what tells where they are kept.
+    """Compute out-of-fold scores [N] of labelled pairs; also return the description of their cache.
 
-    The members of a fold are made like `teacher`, from the rows of the other folds. Scores are stored part by part, so that
-    a stopped run goes on; the models are deleted.
+    The model of a fold is fine-tuned like `teacher`, on the rows of the other folds. Scores are cached fold by fold, so that
+    a stopped run resumes; the models are deleted.
     """
     folds = cut_folds(pairs, config.folds, seed=config.seed)
     _tell(folds, len(pairs))
@@ -43,7 +43,7 @@ def cross_fit(config: TeachConfig, pairs: Any, folder: Path, *, teacher: Any) ->
     for number in range(config.folds):
         inside = np.flatnonzero(folds.number == number)
         rest = pairs.select(np.flatnonzero(folds.number != number))
-        member = _Member(config, rest, folder / MODELS / f"fold-{number}", store)
+        member = _FoldTeacher(config, rest, folder / MODELS / f"fold-{number}", store)
         own = pairs.select(inside)
         scores[inside] = store.scores(own["text1"][:], own["text2"][:], member)
         shutil.rmtree(member.folder, ignore_errors=True)
@@ -51,22 +51,22 @@ def cross_fit(config: TeachConfig, pairs: Any, folder: Path, *, teacher: Any) ->
     return scores, {"fingerprint": store.fingerprint, **description, "stored": len(store)}
 
 
-class _Member:
-    """A ScoreTeacher that is fine-tuned when it is first asked."""
+class _FoldTeacher:
+    """ScoreTeacher of one fold, fine-tuned at the first call of `score`."""
 
     def __init__(self, config: TeachConfig, pairs: Any, folder: Path, store: ScoreStore) -> None:
         self.config, self.pairs, self.folder, self.fingerprint = config, pairs, folder, store.fingerprint
         self._loaded: Any = None
 
     def describe(self) -> dict[str, Any]:
-        """Its folder; the store describes itself."""
+        """Return the folder of the model."""
         return {"name": str(self.folder)}
 
     def score(self, left: Sequence[str], right: Sequence[str], *, progress: bool = False) -> np.ndarray:
-        """Scores [N], float32."""
+        """Return scores [N], float32."""
         if self._loaded is None:
             logger.info("%s: fine-tuning on the %d pairs of the other folds", self.folder.name, len(self.pairs))
-            self._loaded = load_tuned(self.config, fine_tuned(self.config, self.pairs, self.folder))
+            self._loaded = load_finetuned(self.config, finetune(self.config, self.pairs, self.folder))
         if not isinstance(self._loaded, VectorTeacher):
             scores: np.ndarray = self._loaded.score(left, right, progress=progress)
             return scores
@@ -78,10 +78,10 @@ class _Member:
 def _tell(folds: Folds, rows: int) -> None:
     if folds.apart_by == "texts":
         return
-    apart = "pairs alone" if folds.apart_by == "pairs" else f"the texts of {folds.apart_by} alone"
+    apart = "only pairs" if folds.apart_by == "pairs" else f"only the texts of {folds.apart_by}"
     logger.warning(
-        "folds: one block of connected texts holds too many of the %d training pairs, so folds are apart by %s; %d pairs "
-        "hold a text that their member has seen in other pairs",
+        "folds: one block of connected texts has too many of the %d training pairs, so the folds separate %s; %d pairs have "
+        "a text that is also in the training pairs of their fold's model",
         rows,
         apart,
         folds.seen,

@@ -1,4 +1,4 @@
-"""The teacher that a run's matcher may keep: whether it can be kept, said before the training, and how it is loaded."""
+"""The teacher that a matcher keeps: checks before the training, and loading."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ logger = logging.getLogger(__name__)
 
 
 def require_keepable(config: TrainConfig, teacher: StoredTeacher | None) -> None:
-    """Raise ConfigError when `keep_teacher` is true and there is none, or one that is a column of scores."""
+    """Raise ConfigError when `keep_teacher` is true and the teacher is missing or a column of scores."""
     if config.keep_teacher is True and teacher is None:
         raise ConfigError(
-            "keep_teacher is true, but there is no teacher; give --teacher FOLDER (made by flipkd teach)"
+            "keep_teacher is true, but no teacher is given; give --teacher FOLDER (made by flipkd teach)"
         )
     if config.keep_teacher is True and teacher is not None and teacher.kind == "scores":
         raise ConfigError(
-            f"keep_teacher is true, but {config.teacher} holds given scores and no model that could score new pairs; "
-            "set it to false, or teach with a bi-encoder or a cross-encoder"
+            f"keep_teacher is true, but {config.teacher} has given scores and no model to score new pairs; set keep_teacher "
+            "to false, or run flipkd teach with a bi-encoder or a cross-encoder"
         )
 
 
 def teacher_to_keep(config: TrainConfig) -> Callable[[], KeptTeacherModel] | None:
-    """What loads the teacher for the matcher; None where none is kept. A model that cannot be saved is found now.
+    """Return a function that loads the teacher for the matcher, or None when none is kept.
 
-    With `keep_teacher` auto it is told why a teacher is not kept; with true the error is raised.
+    Checks now whether the model can be saved; when it cannot, `keep_teacher` auto logs the reason and true raises it.
     """
     unwanted = config.keep_teacher is False or (config.keep_teacher == "auto" and config.score != "auto")
     if config.teacher is None or unwanted:
         return None
     folder = config.teacher
     if StoredTeacher(folder).kind == "scores":
-        logger.warning("the matcher cannot keep its teacher, which is a column of given scores (keep_teacher)")
+        logger.warning("the matcher cannot keep its teacher, which is a column of scores (keep_teacher)")
         return None
     try:
         require_saveable(StoredTeacher(folder).model(), Path(config.output_dir))
@@ -48,13 +48,13 @@ def teacher_to_keep(config: TrainConfig) -> Callable[[], KeptTeacherModel] | Non
             raise
         logger.warning("the matcher cannot keep its teacher (keep_teacher): %s", error)
         return None
-    return lambda: aboard(StoredTeacher(folder))
+    return lambda: kept_teacher_model(StoredTeacher(folder))
 
 
-def aboard(stored: StoredTeacher) -> KeptTeacherModel:
-    """The model of a teacher's folder, with the name and the licence of what it was made from."""
+def kept_teacher_model(stored: StoredTeacher) -> KeptTeacherModel:
+    """Load the model of a teacher's folder, with the name and the licence of its base model."""
     name, licence = str(stored.describe()["name"]), None
-    if (stored.folder / RUN).exists():  # a fine-tuned model's own name is that of its folder
+    if (stored.folder / RUN).exists():  # a fine-tuned model is named by its folder, so take the name of its base
         made = read_json(stored.folder / RUN)["config"]
         licence = licence_of(made["teacher_name_or_path"])
         name = made["teacher_name_or_path"] + (", fine-tuned" if stored.fine_tuned else "")
@@ -62,7 +62,7 @@ def aboard(stored: StoredTeacher) -> KeptTeacherModel:
 
 
 def licence_of(name: str) -> str | None:
-    """The licence of a model by a packaged name, or of the card in its folder; None where neither says one."""
+    """Return the licence of a packaged model, or of the card in a model's folder; None when unknown."""
     import yaml
     from huggingface_hub.repocard import metadata_load
 

@@ -1,4 +1,4 @@
-"""The page of a comparison, for one matcher."""
+"""HTML report of one matcher."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def write_report(
     folder: Path,
     data: str,
 ) -> Path:
-    """Write the page about the scores [N] of a matcher on labelled pairs."""
+    """Write the HTML report of a matcher's scores [N] on labelled pairs."""
     thresholds = {"threshold": matcher.threshold, "review_threshold": matcher.review_threshold}
     label = labels_of(dataset)
     name = folder.resolve().parent.name if folder.resolve().name == "matcher" else folder.resolve().name
@@ -68,7 +68,7 @@ def write_report(
 
 
 def _losses(run: Path) -> list[dict[str, Any]]:
-    """The losses of the run whose folder the matcher is still in."""
+    """Read the losses of the training run when the matcher is still in its run folder."""
     from flipkd.training.trainer import METRICS
 
     try:

@@ -1,4 +1,4 @@
-"""Files of pairs into checked data sets; needs no torch, so that what is wrong with pairs is said at once."""
+"""Load files of pairs as checked data sets, without torch, so that data errors appear at once."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ logger = logging.getLogger(__name__)
 
 
 def trainable_pairs(path: str, *, columns: Mapping[str, str] | None, name: str, directed: bool = False) -> Any:
-    """Pairs that were read, checked and normalised, as teacher and student learn from them; errors as `checked_pairs`."""
+    """Read, check and normalise pairs for training; raises as `checked_pairs`."""
     return normalised(checked_pairs(path, columns=columns, name=name, directed=directed))
 
 
 def normalised(dataset: Any) -> Any:
-    """The same pairs with each text in its normal form."""
+    """Return the pairs with each text in its normal form."""
     for side in ("text1", "text2"):
         texts = dataset[side][:]
         normal = [normal_text(text) for text in texts]
@@ -35,7 +35,7 @@ def normalised(dataset: Any) -> Any:
 
 
 def checked_pairs(path: str, *, columns: Mapping[str, str] | None, name: str, directed: bool = False) -> Any:
-    """Pairs that were read and checked; warnings are logged. Raises DataError for what stops training."""
+    """Read and check pairs, and log warnings. Raises DataError for problems that prevent training."""
     dataset = read_pairs(path, columns=columns)
     report = check_pairs(dataset, name=name, directed=directed)
     for warning in report.warnings:
@@ -45,46 +45,45 @@ def checked_pairs(path: str, *, columns: Mapping[str, str] | None, name: str, di
 
 
 def is_directed(matcher: str) -> bool:
-    """Whether a matcher's pairs have a direction; False where no contract is found, of which loading it says more."""
+    """Return whether a matcher is for directed pairs; False without a contract, which is an error when it is loaded."""
     folder = matcher_folder(matcher)
     return (folder / CONTRACT).exists() and read_contract(folder).directed
 
 
 @contextmanager
-def warned_once() -> Iterator[None]:
-    """While it lasts, what is wrong with the same pairs is said only once, however often they are read."""
+def log_once() -> Iterator[None]:
+    """Log each warning about pairs only once inside this context, although the same files are read several times."""
     said: set[str] = set()
 
-    def is_new(record: logging.LogRecord) -> bool:
+    def is_first(record: logging.LogRecord) -> bool:
         new = record.getMessage() not in said
         said.add(record.getMessage())
         return new
 
-    logger.addFilter(is_new)
+    logger.addFilter(is_first)
     try:
         yield
     finally:
-        logger.removeFilter(is_new)
+        logger.removeFilter(is_first)
 
 
 def warn_of_leaks(splits: Mapping[str, Any]) -> dict[tuple[str, str], Leak]:
-    """What a later split shares with an earlier one; logged where it makes figures flatter."""
+    """Find the texts that a later split shares with an earlier one; warn when they make the metrics too good."""
     found = leaks_by_side(splits)
     for (earlier, later), leak in found.items():
         if leak.rows:
             logger.warning(
-                "%s/%s: %d rows hold a text that stands on both sides (text1 in %d, text2 in %d); figures will flatter"
-                "%s",
+                "%s/%s: %d rows share a text (text1 in %d, text2 in %d); metrics will be too good%s",
                 earlier,
                 later,
                 leak.rows,
                 leak.text1_rows,
                 leak.text2_rows,
-                _unless(leak),
+                _intended_use(leak),
             )
         elif leak.text2_rows:
             logger.info(
-                "%s/%s share their right side, a list of %d texts; no text1 stands on both sides",
+                "%s/%s share a list of %d texts on the right side, and no text1",
                 earlier,
                 later,
                 leak.shared_text2,
@@ -92,27 +91,27 @@ def warn_of_leaks(splits: Mapping[str, Any]) -> dict[tuple[str, str], Leak]:
     return found
 
 
-def _unless(leak: Leak) -> str:
-    """When a leak of one side alone is meant."""
+def _intended_use(leak: Leak) -> str:
+    """Return the use case in which a leak of one side only is intended; empty for a leak of both sides."""
     for side, other, rows in (("text1", "text2", leak.text1_rows), ("text2", "text1", leak.text2_rows)):
         if not rows:
-            return f", unless known {other} are to meet new {side} (split --by {side})"
+            return f", unless new {side} meets known {other} in use (split --by {side})"
     return ""
 
 
 def labelled(dataset: Any, *, name: str) -> Any:
-    """The rows with a label. Raises DataError when there is none."""
+    """Return the rows with a label. Raises DataError when no row has one."""
     known = np.flatnonzero(labels_of(dataset) >= 0)
     if not len(known):
-        raise DataError(f"{name}: no row has a label; labels are needed here")
+        raise DataError(f"{name}: no row has a label; add a label column with 0 and 1")
     if len(known) == len(dataset):
         return dataset
-    logger.warning("%s: %d of %d rows have no label and are left out", name, len(dataset) - len(known), len(dataset))
+    logger.warning("%s: %d of %d rows have no label and are skipped", name, len(dataset) - len(known), len(dataset))
     return dataset.select(known)
 
 
 def content_hash(dataset: Any) -> str:
-    """The sha256 of texts, labels and scores, where there are any, in their order."""
+    """Return the sha256 of texts, labels and scores (if any) in row order."""
     digest = hashlib.sha256()
     columns = [dataset["text1"][:], dataset["text2"][:], labels_of(dataset).tolist()]
     if "score" in dataset.column_names:

@@ -1,4 +1,4 @@
-"""Pairs without labels that enter training behind the labelled ones: of a pool, and mined from the training texts."""
+"""Unlabelled pairs appended to the training pairs: from a pool, and mined from the training texts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from flipkd.commands.pairs import normalised
-from flipkd.config import MINED_BY_DEFAULT, TrainConfig
+from flipkd.config import DEFAULT_MINED_RATIO, TrainConfig
 from flipkd.data import Pool, check_pairs, read_pool
 from flipkd.errors import ConfigError, DataError
 from flipkd.evaluate.calibration import Calibration
@@ -24,17 +24,15 @@ logger = logging.getLogger(__name__)
 
 
 def unlabelled_pool(path: str, *, columns: Mapping[str, str] | None, train: Any) -> Pool:
-    """The pool of a file without the pairs that stand in `train` or in an earlier row; what is left out is logged.
+    """Read a pool, drop pairs that are in `train` or duplicates, and log how many.
 
-    Raises DataError for a file that cannot be read or holds nothing new.
+    Raises DataError for a file that cannot be read or has no new pair.
     """
     from datasets import Dataset
 
     pool = read_pool(path, columns=columns)
     if pool.labels is not None:
-        logger.warning(
-            "unlabelled: the labels in the column %s are not used; the teacher grades these rows", pool.labels
-        )
+        logger.warning("unlabelled: the labels in column %s are ignored; the teacher scores these rows", pool.labels)
     if pool.alone:
         texts = list(dict.fromkeys(map(normal_text, pool.dataset["text1"][:])))
         return replace(pool, dataset=Dataset.from_dict({"text1": texts, "text2": texts}))
@@ -49,10 +47,10 @@ def unlabelled_pool(path: str, *, columns: Mapping[str, str] | None, train: Any)
             known.add(key)
             rows.append(row)
     if not rows:
-        raise DataError(f"{path}: all {len(pool.dataset)} pairs stand in the training pairs; give others")
+        raise DataError(f"{path}: all {len(pool.dataset)} pairs are training pairs; give other pairs")
     if len(rows) < len(pool.dataset):
         logger.warning(
-            "unlabelled: %d of %d pairs stand in the training pairs or in an earlier row and are left out",
+            "unlabelled: %d of %d pairs are training pairs or duplicates and are skipped",
             len(pool.dataset) - len(rows),
             len(pool.dataset),
         )
@@ -60,43 +58,43 @@ def unlabelled_pool(path: str, *, columns: Mapping[str, str] | None, train: Any)
 
 
 def pool_size(pool: Pool, labels: np.ndarray, ratio: float | None) -> int:
-    """How many pairs of the pool enter training at most, given the training rows' labels (-1: none)."""
+    """Return the maximum number of pool pairs for training; labels: those of the training rows, -1 for none."""
     if ratio is None:
         return len(pool.dataset)
-    asked = round(ratio * int((labels >= 0).sum()))
-    return asked if pool.alone else min(asked, len(pool.dataset))
+    count = round(ratio * int((labels >= 0).sum()))
+    return count if pool.alone else min(count, len(pool.dataset))
 
 
 def require_pool_for_ratio(config: TrainConfig) -> None:
-    """Raise ConfigError when a share of a pool is asked for and there is none."""
+    """Raise ConfigError when `unlabelled_ratio` is set without `unlabelled_file`."""
     if config.unlabelled_ratio is not None and config.unlabelled_file is None:
         raise ConfigError(
-            f"unlabelled_ratio is {config.unlabelled_ratio:g}, but there is no unlabelled_file to take pairs from; give one, or "
-            "leave the ratio out (mined_ratio is the share of pairs made of the training texts)"
+            f"unlabelled_ratio is {config.unlabelled_ratio:g}, but unlabelled_file is not set; set it, or leave the ratio out "
+            "(mined_ratio is the ratio of pairs mined from the training texts)"
         )
 
 
 def require_vectors_for(pool: Pool, teacher: StoredTeacher) -> None:
-    """Raise ConfigError when pairs of texts alone are asked of a teacher that cannot find them."""
+    """Raise ConfigError for a pool of single texts with a teacher that is not a bi-encoder."""
     if pool.alone and teacher.kind != "bi_encoder":
         raise ConfigError(
-            f"unlabelled_file holds texts alone, of which a bi-encoder teacher makes pairs; this one is a {teacher.kind}: "
-            "give pairs (text1, text2), or a bi-encoder"
+            f"unlabelled_file has single texts, which need a bi-encoder teacher to form pairs, but this teacher is "
+            f"{teacher.kind}; give pairs (text1, text2), or a bi-encoder"
         )
 
 
 def add_pool_pairs(
     table: PairTable, pool: Pool, teacher: StoredTeacher, calibration: Calibration, config: TrainConfig
 ) -> PairTable:
-    """`table`, and behind it the pairs of the pool that `config.unlabelled_ratio` asks for, graded by the teacher."""
+    """Append pool pairs with the teacher's scores to `table`, as many as `config.unlabelled_ratio` allows."""
     count = pool_size(pool, table.label, config.unlabelled_ratio)
-    add = _with_texts if pool.alone else _with_pairs
+    add = _add_single_texts if pool.alone else _add_pairs
     wider = add(table, pool, teacher, calibration, count=count, seed=config.seed)
-    _tell(wider, len(wider) - len(table), calibration)
+    _log_probabilities(wider, len(wider) - len(table), calibration)
     return wider
 
 
-def _with_pairs(
+def _add_pairs(
     table: PairTable, pool: Pool, teacher: StoredTeacher, calibration: Calibration, *, count: int, seed: int
 ) -> PairTable:
     from flipkd.teachers.stratified_mining import sample_stratified
@@ -107,7 +105,7 @@ def _with_pairs(
     return table.with_unlabelled(drawn["text1"][:], drawn["text2"][:], signal.rows(rows))
 
 
-def _with_texts(
+def _add_single_texts(
     table: PairTable, pool: Pool, teacher: StoredTeacher, calibration: Calibration, *, count: int, seed: int
 ) -> PairTable:
     from flipkd.data.pair_table import TeacherSignal
@@ -115,7 +113,7 @@ def _with_texts(
 
     texts = pool.dataset["text1"][:]
     partners = list(dict.fromkeys([*texts, *table.left, *table.right]))
-    vectors = teacher.vectors(partners)  # the texts themselves stand first
+    vectors = teacher.vectors(partners)  # the pool's texts come first
     left, right = mine_stratified(
         texts,
         partners,
@@ -134,13 +132,15 @@ def _with_texts(
 
 
 def add_mined_pairs(wider: PairTable, table: PairTable, calibration: Calibration, config: TrainConfig) -> PairTable:
-    """`wider`, and behind it the pairs that `config.mined_ratio` asks for, mined from the texts of `table`."""
+    """Append to `wider` as many mined pairs of the texts of `table` as `config.mined_ratio` sets."""
     signal = table.teacher
     if signal is None or signal.left is None or signal.right is None:
         if config.mined_ratio:
-            raise ConfigError("mined_ratio needs the vectors of a bi-encoder teacher; set it to 0 for any other")
+            raise ConfigError(
+                "mined_ratio needs the embeddings of a bi-encoder teacher; set it to 0 for other teachers"
+            )
         return wider
-    count = round((MINED_BY_DEFAULT if config.mined_ratio is None else config.mined_ratio) * len(table))
+    count = round((DEFAULT_MINED_RATIO if config.mined_ratio is None else config.mined_ratio) * len(table))
     if not count:
         return wider
     from flipkd.data.pair_table import TeacherSignal
@@ -162,9 +162,9 @@ def add_mined_pairs(wider: PairTable, table: PairTable, calibration: Calibration
     )
 
 
-def _tell(wider: PairTable, added: int, calibration: Calibration) -> None:
+def _log_probabilities(wider: PairTable, added: int, calibration: Calibration) -> None:
     if wider.teacher is None or not added:
         return
     probability = calibration.apply(wider.teacher.pair_scores()[-added:])
     shares = np.histogram(probability, bins=5, range=(0, 1))[0].tolist()
-    logger.info("%d unlabelled pairs of the pool; by the teacher's probability, in fifths: %s", added, shares)
+    logger.info("%d unlabelled pairs of the pool; count in each fifth of the teacher's probability: %s", added, shares)

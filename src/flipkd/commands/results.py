@@ -1,4 +1,4 @@
-"""Results as text: tables, CSV, the command that made them; and the check that a result can be written."""
+"""Results as text: tables, CSV and the command line; and the check that an output path is writable."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from flipkd.files import refuse_special, resource_errors
 
 
 def command_line() -> str:
-    """The command that this process was started with; of a script of one's own, the script."""
+    """Return the command line of this process: flipkd, or the name of a user's script, and its arguments."""
     name = Path(sys.argv[0]).name
     return shlex.join(["flipkd" if name == "__main__.py" else name, *sys.argv[1:]])
 
 
 def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table with aligned columns, which reads well in a terminal too."""
+    """Return a Markdown table with aligned columns, readable in a terminal too."""
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
 
     def line(cells: Sequence[str]) -> str:
@@ -33,24 +33,24 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def csv_text(header: Sequence[str] | None, rows: Iterable[Sequence[Any]]) -> str:
-    """A CSV file that reads back as it was, whatever is in the cells; None is an empty cell. No header: a later part of one."""
+    """Return CSV text that reads back with the same cells; None is an empty cell. Without a header: a later part of a file."""
     out = io.StringIO(newline="")
     plain = csv.writer(out, lineterminator="\n")
     quoting = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_ALL)
     for row in [*([] if header is None else [header]), *rows]:
-        # With this line end Python 3.11 leaves a lone \r without quotes, and readers take it for the end of the line.
+        # With this line terminator Python 3.11 does not quote a lone \r, and readers treat it as the end of the line.
         has_return = any("\r" in cell for cell in row if isinstance(cell, str))
         (quoting if has_return else plain).writerow(row)
     return out.getvalue()
 
 
 def require_writable(path: str | Path, *, source: str | None = None) -> None:
-    """Raise ResourceError before the work rather than after it when a result cannot be written to `path`.
+    """Check before the work that a result can be written to `path`.
 
-    UsageError when it would take the place of `source`, the file that is read.
+    Raises ResourceError when it cannot, UsageError when it would overwrite the input file `source`.
     """
     if source is not None and Path(path).exists() and Path(source).exists() and Path(path).samefile(source):
-        raise UsageError(f"{path}: is the file that is read; choose another name for the result")
+        raise UsageError(f"{path}: is the input file; choose another output path")
     folder = Path(path).parent
     with resource_errors(Path(path)):
         folder.mkdir(parents=True, exist_ok=True)
@@ -60,37 +60,37 @@ def require_writable(path: str | Path, *, source: str | None = None) -> None:
 
 
 def metrics_table(measured: Mapping[str, Mapping[str, Any]]) -> str:
-    """Metrics as rows, one column per kind of pairs."""
+    """Return a table of metrics with one row per metric and one column per split."""
     names = list(next(iter(measured.values())))
     rows = [[name, *(f"{metrics[name]:.4g}" for metrics in measured.values())] for name in names]
     return text_table(["metric", *measured], rows)
 
 
 def calibration_text(report: Mapping[str, Any]) -> str:
-    """What a calibration reached on the pairs that it was fitted on, for people."""
+    """Return a readable report of a calibration on the pairs it was fitted on."""
     metrics = report["metrics"]
     lines = [metrics_table({"validation": metrics}), ""]
     lines.append(
-        f"of the pairs called a match, {_counted(report['precision'])} are one{_interval(report['precision'])}"
+        f"precision: {_count_text(report['precision'])} pairs decided as match are matches{_interval_text(report['precision'])}"
     )
     if "reviewed" in metrics:
-        lines.append(f"for review: {metrics['reviewed']:.1%} of the pairs")
+        lines.append(f"review: {metrics['reviewed']:.1%} of the pairs")
         lines.append(
-            f"of all matches, {_counted(report['kept'])} are called one or go to review{_interval(report['kept'])}"
+            f"kept: {_count_text(report['kept'])} matches are decided as match or go to review{_interval_text(report['kept'])}"
         )
     if "cascade" in report:
         fit = report["cascade"]
         lines.append(
-            f"cascade: the teacher alone decides {fit['share']:.1%} of the pairs; F1 {fit['f1']:.4f}, "
-            f"{fit['f1_all_read']:.4f} when the language model reads all"
+            f"cascade: the teacher alone decides {fit['share']:.1%} of the pairs; F1 {fit['f1']:.4f}, and "
+            f"{fit['f1_all_read']:.4f} when the language model scores all"
         )
     return "\n".join(lines)
 
 
-def _counted(found: Mapping[str, Any]) -> str:
+def _count_text(found: Mapping[str, Any]) -> str:
     return f"{found['hits']} of {found['n']}"
 
 
-def _interval(found: Mapping[str, Any]) -> str:
+def _interval_text(found: Mapping[str, Any]) -> str:
     low, high = found["interval"]
     return f" (95 % interval {low:.3f} to {high:.3f})"

@@ -1,4 +1,4 @@
-"""A result file that is written block by block under another name, and goes on after a stop."""
+"""Result file written block by block under a temporary name, which resumes after a stop."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from flipkd.errors import ArtefactError
 from flipkd.files import read_json, resource_errors, write_json
 
 logger = logging.getLogger(__name__)
-BLOCK = 2**20  # bytes read at once
+BLOCK_BYTES = 2**20  # read at once
 
 
 class ResumableFile:
-    """`rows` rows that are safely written, `notes` that were written with them; made by `resumable_file`."""
+    """File with `rows` durable rows and the `notes` written with them; made by `resumable_file`."""
 
     def __init__(self, descriptor: int, path: Path, state: Path, identity: Mapping[str, Any]) -> None:
         self._descriptor, self._path, self._state, self._identity = descriptor, path, state, identity
         self.rows, self._digest = 0, hashlib.sha256()
         self.notes: dict[str, Any] = {}
-        self._take_up()
+        self._resume()
 
     def append(self, text: str, *, rows: int, notes: Mapping[str, Any]) -> None:
-        """Add `rows` more rows; once this returns they outlive the process. Raises ResourceError."""
+        """Append `rows` rows and sync them to disk. Raises ResourceError."""
         with resource_errors(self._path):
             left = memoryview(text.encode("utf-8"))
             self._digest.update(left)
@@ -46,17 +46,17 @@ class ResumableFile:
             write_json(self._state, state | {"notes": self.notes})
 
     def _digest_of(self, size: int) -> Any:
-        """The sha256 of the part's first `size` bytes."""
+        """Return the sha256 of the first `size` bytes of the part file."""
         digest = hashlib.sha256()
         with resource_errors(self._path):
             os.lseek(self._descriptor, 0, os.SEEK_SET)
-            while size > 0 and (block := os.read(self._descriptor, min(size, BLOCK))):
+            while size > 0 and (block := os.read(self._descriptor, min(size, BLOCK_BYTES))):
                 digest.update(block)
                 size -= len(block)
         return digest
 
-    def _take_up(self) -> None:
-        """Go on with what an earlier process left, if it was writing the same; else begin anew."""
+    def _resume(self) -> None:
+        """Resume from the part file of an earlier process when its identity is the same, else start from the beginning."""
         size = 0
         try:
             left = read_json(self._state)
@@ -66,7 +66,9 @@ class ResumableFile:
                 if digest.hexdigest() == left["sha256"]:
                     self.rows, self.notes, size, self._digest = rows, notes, written, digest
                 else:
-                    logger.warning("%s: what an earlier run left was changed or damaged; it begins anew", self._path)
+                    logger.warning(
+                        "%s: the partial file of an earlier run is changed or damaged; starting again", self._path
+                    )
         except (ArtefactError, KeyError, TypeError, ValueError):
             pass
         with resource_errors(self._path):
@@ -77,20 +79,20 @@ class ResumableFile:
 
 @contextmanager
 def resumable_file(path: str | Path, identity: Mapping[str, Any]) -> Iterator[ResumableFile]:
-    """A file that gets its name at the end of the block; until then it is `.NAME.part` beside it, with its state.
+    """Context manager of a file that is renamed to `path` at the end; until then it is `.NAME.part`, with its state file.
 
-    `identity` is all that its content depends on: what a process that was stopped left behind is gone on with only when it
-    is the same. Raises ArtefactError when another process writes it, ResourceError when it cannot be written.
+    `identity` is all that its content depends on: a part file of a stopped process is resumed only when its identity is the
+    same. Raises ArtefactError when another process writes the file, ResourceError when it cannot be written.
     """
     path = Path(path)
     part, state = path.with_name(f".{path.name}.part"), path.with_name(f".{path.name}.part.json")
-    descriptor = _opened(path, part)
+    descriptor = _open_part(path, part)
     try:
         grown = ResumableFile(descriptor, path, state, identity)
         try:
             yield grown
         except BaseException:
-            if not grown.rows:  # nothing to go on with
+            if not grown.rows:  # nothing to resume
                 part.unlink(missing_ok=True)
                 state.unlink(missing_ok=True)
             raise
@@ -101,8 +103,8 @@ def resumable_file(path: str | Path, identity: Mapping[str, Any]) -> Iterator[Re
         os.close(descriptor)
 
 
-def _opened(path: Path, part: Path) -> int:
-    """A descriptor of the part, which no other process writes. What is there stays until it is ours."""
+def _open_part(path: Path, part: Path) -> int:
+    """Open and lock the part file, and return its descriptor; its content is kept until the lock is held."""
     with resource_errors(path):
         descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
     try:
@@ -112,8 +114,8 @@ def _opened(path: Path, part: Path) -> int:
                 mine = part.exists() and os.path.samestat(os.fstat(descriptor), os.stat(part))
             except BlockingIOError:
                 mine = False
-        if not mine:  # another holds it, or has just given the file its name
-            raise ArtefactError(f"{path}: another process is writing it; wait, or choose another name")
+        if not mine:  # another process holds the lock, or has just renamed the part file
+            raise ArtefactError(f"{path}: another process is writing this file; wait, or choose another output path")
     except BaseException:
         os.close(descriptor)
         raise

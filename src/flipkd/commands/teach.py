@@ -1,4 +1,4 @@
-"""teach: fine-tune a small model on the training pairs, measure it, and cache its outputs for all texts."""
+"""Fine-tune a small model on the training pairs, evaluate it, and cache its outputs for all texts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from flipkd.commands.folds import cross_fit
 from flipkd.commands.pairs import content_hash, trainable_pairs, warn_of_leaks
-from flipkd.commands.tuning import final_teacher, require_possible
+from flipkd.commands.tuning import final_teacher, require_consistent
 from flipkd.config import TeachConfig
 from flipkd.data.labels import labels_of
 from flipkd.evaluate.metrics import measure
@@ -26,9 +26,9 @@ OUT_OF_FOLD = "out_of_fold"
 
 
 def teach(config: TeachConfig) -> dict[str, Any]:
-    """Make the folder `config.output_dir` that `flipkd train --teacher` takes; returns the content of `teacher.json`.
+    """Make the teacher folder `config.output_dir` for `flipkd train --teacher`; return the content of its `teacher.json`.
 
-    A stopped run resumes: a finished model is kept, cached outputs are never computed again.
+    A stopped run resumes: a finished model is kept, and cached outputs are not computed again.
 
     Examples:
         >>> from flipkd import teach
@@ -39,7 +39,7 @@ def teach(config: TeachConfig) -> dict[str, Any]:
         (True, 24)
     """
     require_extra("train", user="flipkd teach")
-    require_possible(config)
+    require_consistent(config)
     reading: dict[str, Any] = {"columns": config.columns, "directed": config.directed}
     train_set = trainable_pairs(config.train_file, name="train", **reading)
     sets = {"train": train_set}
@@ -54,7 +54,7 @@ def teach(config: TeachConfig) -> dict[str, Any]:
     identity = {
         "config": config.model_dump(mode="json", exclude={"train_file", "validation_file", "output_dir"}),
         "data": {name: content_hash(dataset) for name, dataset in sets.items()},
-        **local_model(config.teacher_name_or_path),
+        **local_model_entry(config.teacher_name_or_path),
     }
     with locked_run(output_dir, identity):
         if config.teacher_type != "scores":
@@ -77,11 +77,13 @@ def teach(config: TeachConfig) -> dict[str, Any]:
             scores, summary[FOLDS] = cross_fit(config, pairs, output_dir / FOLDS, teacher=teacher)
             summary[OUT_OF_FOLD] = measure(scores, labels_of(pairs))
         elif config.folds:
-            logger.info("folds are not needed: the teacher has not been fine-tuned, so it has seen no training pair")
+            logger.info(
+                "folds are skipped: the teacher was not fine-tuned, so no training pair is in its training data"
+            )
         write_json(output_dir / TEACHER, summary)
     return summary
 
 
-def local_model(name: str) -> dict[str, str]:
-    """{"model": hash of its files} for a model in a folder, where it may change under the same name; else nothing."""
+def local_model_entry(name: str) -> dict[str, str]:
+    """Return {"model": hash of its files} for a model in a local folder, which may change under the same name; else {}."""
     return {"model": folder_hash(name)} if Path(name).is_dir() else {}

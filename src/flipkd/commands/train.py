@@ -1,4 +1,4 @@
-"""train: an LLM student learns from labelled pairs and a teacher's stored values, and becomes a matcher folder."""
+"""Train an LLM student on labelled pairs and a teacher's cached outputs, and save it as a matcher folder."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from flipkd.commands.pool import (
     require_vectors_for,
     unlabelled_pool,
 )
-from flipkd.commands.teach import local_model
+from flipkd.commands.teach import local_model_entry
 from flipkd.config import TrainConfig
 from flipkd.data.labels import labels_of
 from flipkd.errors import DataError
@@ -39,14 +39,14 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 PREFLIGHT = "preflight.json"
-PREFLIGHT_PAIRS = 400  # enough to tell a teacher from a coin, few enough to score in seconds
+PREFLIGHT_PAIRS = 400  # enough to tell a teacher from chance, few enough to score in seconds
 
 
 def train(config: TrainConfig) -> Path:
-    """Train as `config` says and return the matcher folder; a stopped run goes on, a finished one is returned as it is.
+    """Train with `config` and return the matcher folder; resume a stopped run, and return a finished one unchanged.
 
-    Raises DataError before any model is loaded, ConfigError, ArtefactError for a folder that holds another run,
-    NumbersError when a sentinel stops the run, StoppedError after a signal.
+    Raises DataError before any model is loaded, ConfigError, ArtefactError for a folder of another run, NumbersError when a
+    health check stops the run, StoppedError after a signal.
 
     Examples:
         >>> from flipkd import train
@@ -70,12 +70,12 @@ def train(config: TrainConfig) -> Path:
         pool = unlabelled_pool(config.unlabelled_file, columns=config.columns, train=sets["train"])
         warn_of_leaks({"unlabelled": pool.dataset, "validation": sets["validation"]})
     loading(config.model_name_or_path)
-    # They bring torch, which takes seconds: only once the files are known to be good.
+    # These import torch, which takes seconds: only after the files are checked.
     from flipkd.training import run
     from flipkd.training.arguments import training_arguments
 
     with ranks.together():
-        # Refuses before the folder is claimed, so the mended command may use it; and joins the ranks.
+        # Raises before the folder is locked, so that the corrected command can use it; also joins the ranks.
         training_arguments(Path(config.output_dir), run.trainer_arguments(config))
         return _train(config, sets, pool)
 
@@ -93,7 +93,7 @@ def _train(config: TrainConfig, sets: dict[str, Any], pool: Pool | None) -> Path
         if pool:
             require_vectors_for(pool, teacher)
             data["unlabelled"] = content_hash(pool.dataset)
-    data |= initial_adapters_identity(config.init_from)
+    data |= initial_adapters_entry(config.init_from)
     tables = ranks.rank_0_first(
         lambda: {name: _table(dataset, teacher, trained_on=name == "train") for name, dataset in sets.items()}
     )
@@ -101,38 +101,38 @@ def _train(config: TrainConfig, sets: dict[str, Any], pool: Pool | None) -> Path
     if config.load_in_4bit:
         require_bitsandbytes()
     learns_from_teacher = any("teacher" in term.needs for term in objectives)
-    if not learns_from_teacher:  # nothing is to be learnt from a pair without a label
+    if not learns_from_teacher:  # pairs without a label are then useless
         tables["train"] = _table(labelled(sets["train"], name="train"), teacher, trained_on=True)
         if pool:
-            logger.warning("unlabelled_file is not used: no objective learns from the teacher")
+            logger.warning("unlabelled_file is ignored: no objective learns from the teacher")
     require_keepable(config, teacher)
 
-    def claim() -> AbstractContextManager[None]:
-        identity = run.identity_of(config, data=data | local_model(config.model_name_or_path))
+    def lock_folder() -> AbstractContextManager[None]:
+        identity = run.identity_of(config, data=data | local_model_entry(config.model_name_or_path))
         remedy = "choose another output_dir; other threads, device or machine: --resume_elsewhere"
         return locked_run(
             config.output_dir, identity, mutable_keys=mutable_keys, transient_files=transient_files, remedy=remedy
         )
 
-    # Paths may change between two starts of one run; what stands there may not, and is hashed.
+    # Paths may change on resume; the content of the files may not, and is hashed.
     paths = {"train_file", "validation_file", "unlabelled_file", "teacher", "init_from"}
     mutable_keys = run.MUTABLE_KEYS | paths | (run.HARDWARE if config.resume_elsewhere else frozenset())
-    transient_files = frozenset({PREFLIGHT, trainer.METRICS})  # without a checkpoint they say of no run that it began
+    transient_files = frozenset({PREFLIGHT, trainer.METRICS})  # they alone do not count as a started run
     processes.warn_about_idle_gpus()
-    with ranks.entered_on_rank_0(claim):
+    with ranks.entered_on_rank_0(lock_folder):
         finished = ranks.on_rank_0(lambda: finish.finished(config))
         if ranks.broadcast(finished is not None):
             folder = Path(config.output_dir) / finish.MATCHER
-            logger.warning("%s: finished before; nothing to do", folder)
+            logger.warning("%s: already finished; nothing to do", folder)
             return folder
         keepable = ranks.on_rank_0(lambda: teacher_to_keep(config))
         table = tables["train"]
         if learns_from_teacher and teacher:
-            table = _with_unlabelled(tables, pool, teacher, config)
-        teacher = None  # the tables hold what is needed of it
+            table = _add_unlabelled(tables, pool, teacher, config)
+        teacher = None  # not needed any more: the tables have its outputs
         _require_same_rows(table)
         student, contract = run.fresh_student(config)
-        _tell_of_cut(student, table)
+        _warn_of_truncation(student, table)
         if config.teacher:
             ranks.on_rank_0(lambda: _preflight(student, tables["validation"], Path(config.output_dir)))
         return run.train(
@@ -146,8 +146,8 @@ def _train(config: TrainConfig, sets: dict[str, Any], pool: Pool | None) -> Path
         )
 
 
-def initial_adapters_identity(init_from: str | None) -> dict[str, str]:
-    """{"init_from_hash": that of the matcher that a run starts from}, or nothing where it starts afresh."""
+def initial_adapters_entry(init_from: str | None) -> dict[str, str]:
+    """Return {"init_from_hash": hash of the initial adapters}, or {} for new adapters."""
     from flipkd.student.initial_adapters import initial_adapters_hash
 
     return {} if init_from is None else {"init_from_hash": initial_adapters_hash(init_from)}
@@ -160,10 +160,10 @@ def _table(dataset: Any, teacher: StoredTeacher | None, *, trained_on: bool) -> 
     return PairTable(left=dataset["text1"][:], right=dataset["text2"][:], label=labels_of(dataset), teacher=signal)
 
 
-def _with_unlabelled(
+def _add_unlabelled(
     tables: Mapping[str, PairTable], pool: Pool | None, teacher: StoredTeacher, config: TrainConfig
 ) -> PairTable:
-    """The training table, behind it pairs of the pool, and behind these the mined ones."""
+    """Return the training table with the pool pairs and then the mined pairs appended."""
     from flipkd.training.thresholds import teacher_calibration
 
     table = tables["train"]
@@ -173,7 +173,7 @@ def _with_unlabelled(
 
 
 def _require_same_rows(table: PairTable) -> None:
-    """Ranks that read different rows would take each other's texts for their own."""
+    """Raise DataError when the ranks have different training rows: in-batch comparisons share their texts by row."""
     if not ranks.launched():
         return
     number = zlib.crc32(
@@ -181,22 +181,21 @@ def _require_same_rows(table: PairTable) -> None:
     )
     if ranks.broadcast(number) != number:
         raise DataError(
-            f"rank {ranks.rank()} has other training pairs than rank 0; give all of them the same files, teacher and kind "
-            "of GPU"
+            f"rank {ranks.rank()} has other training pairs than rank 0; give all ranks the same files, teacher and GPU model"
         )
 
 
-def _tell_of_cut(student: Student, table: PairTable) -> None:
+def _warn_of_truncation(student: Student, table: PairTable) -> None:
     texts = list(dict.fromkeys([*table.left, *table.right]))
     if cut := student.prompt.truncated(texts):
         most = student.prompt.max_text_length
         logger.warning(
-            "train: %d of %d texts have more than %d tokens and are cut (max_text_length)", cut, len(texts), most
+            "train: %d of %d texts have more than %d tokens and are truncated (max_text_length)", cut, len(texts), most
         )
 
 
 def _preflight(student: Student, validation: PairTable, output_dir: Path) -> None:
-    """Teacher against the student before this training, on validation pairs, written to preflight.json; warnings are logged."""
+    """Compare the teacher with the student before training on validation pairs; write preflight.json and log its warnings."""
     from flipkd.student.scoring import score_pairs
 
     rows = np.flatnonzero(validation.label >= 0)

@@ -1,4 +1,4 @@
-"""The model that `teach` keeps: as it comes, fine-tuned on the training pairs, or several fine-tunings as one."""
+"""The model of the teacher: pretrained, fine-tuned on the training pairs, or an ensemble of fine-tuned models."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from flipkd.teachers.stored_teacher import MODEL, STORE
 from flipkd.teachers.teacher import load_teacher
 
 logger = logging.getLogger(__name__)
-PASSED_ON = (
+FINETUNE_SETTINGS = (
     "loss",
     "num_train_epochs",
     "per_device_train_batch_size",
@@ -35,48 +35,52 @@ PASSED_ON = (
 )
 
 
-def require_possible(config: TeachConfig) -> None:
-    """Raise ConfigError for settings that are at odds, before anything is made."""
+def require_consistent(config: TeachConfig) -> None:
+    """Raise ConfigError for conflicting settings, before anything is written."""
     if config.teacher_type == "scores" and (config.folds or config.members > 1):
         name = "folds" if config.folds else "members"
-        raise ConfigError(f"{name}={getattr(config, name)}: given scores are not fine-tuned; leave it out")
+        raise ConfigError(
+            f"{name}={getattr(config, name)}: teacher_type=scores has no model to fine-tune; leave {name} out"
+        )
     if config.fine_tune == "auto" and not config.validation_file:
-        raise ConfigError("fine_tune=auto keeps what is better on validation pairs: give --validation_file")
+        raise ConfigError(
+            "fine_tune=auto compares models on validation pairs, but validation_file is not set; give --validation_file"
+        )
 
 
 def final_teacher(config: TeachConfig, sets: dict[str, Any], output_dir: Path) -> tuple[Any, bool]:
-    """The teacher of all labelled training pairs, and whether it was fine-tuned on them."""
+    """Return the teacher of all labelled training pairs, and whether it was fine-tuned on them."""
     if config.teacher_type == "scores":
-        return given_scores(sets), False
+        return column_teacher(sets), False
     if not config.fine_tune:
-        return load_tuned(config, config.teacher_name_or_path), False
+        return load_finetuned(config, config.teacher_name_or_path), False
     validation = labelled(sets["validation"], name="validation") if "validation" in sets else None
-    folder = fine_tuned(config, labelled(sets["train"], name="train"), output_dir / MODEL, validation=validation)
-    teacher = load_tuned(config, folder)
+    folder = finetune(config, labelled(sets["train"], name="train"), output_dir / MODEL, validation=validation)
+    teacher = load_finetuned(config, folder)
     auto = config.fine_tune == "auto"
     better = validation is None or _is_better(teacher, folder, validation, output_dir, auto=auto)
     if auto and not better:
-        return load_tuned(config, config.teacher_name_or_path), False
+        return load_finetuned(config, config.teacher_name_or_path), False
     return teacher, True
 
 
-def fine_tuned(config: TeachConfig, pairs: Any, folder: Path, *, validation: Any = None) -> Path:
-    """The folder of a model that was fine-tuned on labelled pairs, or of `config.members` of them.
+def finetune(config: TeachConfig, pairs: Any, folder: Path, *, validation: Any = None) -> Path:
+    """Fine-tune one model, or an ensemble of `config.members`, on labelled pairs; return its folder.
 
-    What was finished before is kept.
+    Models that are already finished are kept.
     """
     if config.members == 1:
-        return _fine_tuned(config, pairs, folder, seed=config.seed, validation=validation)
+        return _finetune_member(config, pairs, folder, seed=config.seed, validation=validation)
     if folder.exists():
         clear(folder)
     for number in range(config.members):
         seed = (config.seed + number) % 2**32
-        _fine_tuned(config, pairs, member_folder(folder, number), seed=seed, validation=validation)
+        _finetune_member(config, pairs, member_folder(folder, number), seed=seed, validation=validation)
     write_members(folder, config.members)
     return folder
 
 
-def _fine_tuned(config: TeachConfig, pairs: Any, folder: Path, *, seed: int, validation: Any) -> Path:
+def _finetune_member(config: TeachConfig, pairs: Any, folder: Path, *, seed: int, validation: Any) -> Path:
     from flipkd.teachers.finetune import finetune_teacher
 
     if folder.exists():
@@ -89,17 +93,17 @@ def _fine_tuned(config: TeachConfig, pairs: Any, folder: Path, *, seed: int, val
         validation=validation,
         kind=config.teacher_type,
         seed=seed,
-        **{name: getattr(config, name) for name in PASSED_ON},
+        **{name: getattr(config, name) for name in FINETUNE_SETTINGS},
     )
 
 
-def load_tuned(config: TeachConfig, folder: str | Path) -> Any:
-    """The teacher in that folder, read as `config` says."""
+def load_finetuned(config: TeachConfig, folder: str | Path) -> Any:
+    """Load the teacher in a folder with the settings of `config`."""
     return load_teacher(folder, kind=config.teacher_type, max_length=config.max_length, prompt=config.prompt)
 
 
 def _is_better(teacher: Any, folder: Path, validation: Any, output_dir: Path, *, auto: bool) -> bool:
-    """Whether the fine-tuned teacher's average precision on validation pairs is at least that of the model before."""
+    """Return whether fine-tuning did not lower the average precision on validation pairs; log the result."""
     measured = read_json((members_of(folder) or [folder])[0] / "finetune.json")["before"]
     before = (measured or {}).get("average_precision")
     if before is None:
@@ -108,17 +112,17 @@ def _is_better(teacher: Any, folder: Path, validation: Any, output_dir: Path, *,
     scores = store.scores(validation["text1"][:], validation["text2"][:], teacher)
     after = measure(scores, labels_of(validation))["average_precision"]
     if auto:
-        kept = "fine-tuned" if after >= before else "as it comes"
+        kept = "fine-tuned" if after >= before else "pretrained"
         logger.warning(
-            "fine_tune=auto: the teacher is kept %s: average precision on validation %.3f before, %.3f after fine-tuning",
+            "fine_tune=auto: the %s model is kept: average precision on validation %.3f before, %.3f after fine-tuning",
             kept,
             before,
             after,
         )
-    elif before - after > chance(before, labels_of(validation)):
+    elif before - after > standard_error(before, labels_of(validation)):
         logger.warning(
-            "fine-tuning made the teacher worse on the validation pairs: average precision %.3f, %.3f before; "
-            "let validation choose (--fine_tune auto), or try a lower learning_rate or another loss",
+            "fine-tuning made the teacher worse on the validation pairs: average precision %.3f, before %.3f; "
+            "use --fine_tune auto, a lower learning_rate or another loss",
             after,
             before,
         )
@@ -127,20 +131,23 @@ def _is_better(teacher: Any, folder: Path, validation: Any, output_dir: Path, *,
     return bool(after >= before)
 
 
-def chance(precision: float, labels: np.ndarray) -> float:
-    """By how much an average precision may differ by chance: the standard error of a share of so many matches.
+def standard_error(precision: float, labels: np.ndarray) -> float:
+    """Return the approximate standard error of an average precision: that of a proportion over the number of matches.
 
-    Rough, as the pairs of both are the same: 0.08 at 0.8 with 25 matches, where a difference of 0.001 says nothing.
+    Only approximate, because both models are evaluated on the same pairs. Example: 0.08 at a precision of 0.8 with 25
+    matches, where a difference of 0.001 has no meaning.
     """
     return float(np.sqrt(precision * (1 - precision) / max(int((labels == 1).sum()), 1)))
 
 
-def given_scores(sets: dict[str, Any]) -> ColumnTeacher:
-    """The score columns of all files as one teacher; what is wrong is said of the file it stands in."""
+def column_teacher(sets: dict[str, Any]) -> ColumnTeacher:
+    """Return the score columns of all files as one teacher; errors name the file."""
     columns: list[list[Any]] = [[], [], []]
     for name, dataset in sets.items():
         if "score" not in dataset.column_names:
-            raise DataError(f"{name}: has no score column, which teacher_type scores needs; map it with columns")
+            raise DataError(
+                f"{name}: no score column, which teacher_type=scores needs; add it, or name it with --columns.score NAME"
+            )
         own = [dataset[column][:] for column in ("text1", "text2", "score")]
         try:
             ColumnTeacher(*own).score(own[0], own[1])

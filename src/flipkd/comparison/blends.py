@@ -1,4 +1,4 @@
-"""Blends: the weighted sum of several systems' stored scores, with weights fitted on validation; nothing is trained."""
+"""Blends: weighted sums of the stored scores of several systems, with weights fitted on validation."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from flipkd.data.labels import labels_of
 from flipkd.evaluate.combine import COMBINED
 from flipkd.files import read_json
 
-SINGLE = ("answer", "cosine", "score")  # kinds that are no sum or mean of others
+SINGLE = ("answer", "cosine", "score")  # kinds that are not a sum or a mean of other kinds
 
 
 def blend(run: Run) -> dict[str, Split]:
-    """The weighted sum of all scores of the parts that are not sums or means themselves.
+    """Compute the weighted sum of all single scores of the parts; sums and means among them are not used.
 
-    The parts must be there with the same seed. Raises ArtefactError for scores that cannot be read.
+    The parts must have results with the same seed. Raises ArtefactError for unreadable scores.
     """
     columns = {}
     for part in run.entry.parts:
@@ -32,7 +32,7 @@ def blend(run: Run) -> dict[str, Split]:
 
 
 def is_current(run: Run, stored: Mapping[str, Split]) -> bool:
-    """Whether these scores are what the parts give now: a part may have been computed anew on another machine."""
+    """Return whether stored scores of a blend match its parts: a part may have been recomputed on another machine."""
     found = blend(run)
     return found.keys() == stored.keys() and all(
         np.array_equal(getattr(found[kind], name), getattr(stored[kind], name))

@@ -1,33 +1,30 @@
-"""demo: the main job on the project's own bank questions, with models that packages ship, offline."""
+"""Demo: a comparison on the built-in pairs of bank questions, offline, with models from installed packages."""
 
 from __future__ import annotations
 
-import csv
-import io
 from pathlib import Path
 from typing import Any
 
+from flipkd.commands.results import csv_text
 from flipkd.comparison.compare import compare
 from flipkd.config import CompareConfig
 from flipkd.demo.bank import bank_pairs
 from flipkd.extras import require_extra
 from flipkd.files import write_text
 
+COLUMNS = ("text1", "text2", "label")
 SIZES = {"train": 800, "validation": 300, "test": 500}
-EPOCHS = 1  # half of the default: someone is waiting
+EPOCHS = 1  # half of the default, so that the demo is short
 
 
 def demo(output_dir: str = "demo", *, seed: int = 0) -> tuple[list[dict[str, Any]], Path]:
-    """Results of the systems that `compare` takes by default, on the same test pairs, and the matcher folder."""
+    """Run the default systems of `compare` on the demo pairs; return the results and the matcher folder."""
     require_extra("demo", user="flipkd demo")
     folder = Path(output_dir)
     files = {}
     for name, rows in bank_pairs(**SIZES, seed=seed).items():
-        out = io.StringIO(newline="")
-        writer = csv.DictWriter(out, fieldnames=["text1", "text2", "label"], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        files[f"{name}_file"] = str(write_text(folder / "data" / f"{name}.csv", out.getvalue()))
+        content = csv_text(COLUMNS, ([row[column] for column in COLUMNS] for row in rows))
+        files[f"{name}_file"] = str(write_text(folder / "data" / f"{name}.csv", content))
     settings = {"output_dir": output_dir, "data": "bank", "seeds": [seed], "train": {"num_train_epochs": EPOCHS}}
     config = CompareConfig.check(files | settings)
     results = compare(config)

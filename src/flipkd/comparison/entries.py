@@ -1,4 +1,4 @@
-"""The entries of a comparison: systems, variants of them with other settings, and blends of their scores."""
+"""Entries of a comparison: systems, variants with other settings, and blends of their scores."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from flipkd.comparison.systems import SYSTEMS, system_called
-from flipkd.config import MINED_BY_DEFAULT, NAME, CompareConfig, TeachConfig, TrainConfig
+from flipkd.comparison.systems import SYSTEMS, system_named
+from flipkd.config import DEFAULT_MINED_RATIO, NAME, CompareConfig, TeachConfig, TrainConfig
 from flipkd.errors import ConfigError, nearest
 from flipkd.evaluate.combine import PLUS
 from flipkd.report.system import System
@@ -18,50 +18,50 @@ from flipkd.report.system import System
 PATHS = frozenset(
     {"train_file", "validation_file", "unlabelled_file", "output_dir", "teacher", "columns", "init_from"}
 )
-OF_THE_COMPARISON = ("seed", "output_dir", "teacher")  # it gives each run its own
+RESERVED_SETTINGS = ("seed", "output_dir", "teacher")  # set by the comparison for each run
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One name of a comparison: its system, and the settings of teacher and student that differ from the defaults."""
+    """One name of a comparison: its system, and the changed settings of teacher and student."""
 
     name: str
     system: System
     teach: Mapping[str, Any] = field(default_factory=dict)
     train: Mapping[str, Any] = field(default_factory=dict)
     changes: Mapping[str, Any] = field(default_factory=dict)
-    """What a variant changes of the comparison's own settings; the teacher's with `teach.` before."""
+    """Settings of a variant that differ from the comparison's; those of the teacher have the prefix `teach.`."""
     parts: tuple[Entry, ...] = ()
-    """Whose scores a blend adds up."""
+    """Entries whose scores a blend adds up; empty for other entries."""
 
     @property
     def overrides(self) -> dict[str, Any]:
-        """The changes that this system's scores depend on, as a result file records them."""
+        """Return the changes that affect the scores of this system, as stored in its result file."""
         of_teacher = {name: value for name, value in self.changes.items() if name.startswith("teach.")}
         of_student = {name: value for name, value in self.changes.items() if name not in of_teacher}
         return (of_student if self.system.is_student else {}) | (of_teacher if self.system.has_teacher else {})
 
     @property
     def equal_steps(self) -> bool:
-        """Whether it reads labelled rows alone, in as many steps as `flipped` reads all rows."""
+        """Return whether the system trains on labelled rows only, with as many steps as `flipped` has on all rows."""
         return self.system.kind == "labels" or "mined_ratio" in self.system.settings
 
     def teach_config(self, shared: Mapping[str, Any]) -> TeachConfig:
-        """Settings of the teacher: this system's own, or the one that the flipped student learns from."""
+        """Build the settings of the teacher: of this system itself, or of the teacher of the flipped student."""
         own = self.system.settings if self.system.kind == "teacher" else {}
         return TeachConfig.check({**shared, **self.teach, **own})
 
     def train_config(self, shared: Mapping[str, Any]) -> TrainConfig:
-        """Settings of the student; one without mined pairs makes as many steps as they give the flipped one.
+        """Build the settings of the student; a student without mined pairs has more epochs, for as many steps as `flipped`.
 
-        What pairs of a pool add to that is for whoever reads the file.
+        `Run.train_config` adds the epochs for the pairs of a pool, whose number is in the file.
         """
         config = TrainConfig.check({**shared, **self.train, **self.system.settings})
         if not self.equal_steps:
             return config
-        by_default = MINED_BY_DEFAULT if self.teach.get("teacher_type", "bi_encoder") == "bi_encoder" else 0.0
-        asked = TrainConfig.check({**shared, **self.train}).mined_ratio
-        ratio = by_default if asked is None else asked
+        by_default = DEFAULT_MINED_RATIO if self.teach.get("teacher_type", "bi_encoder") == "bi_encoder" else 0.0
+        given = TrainConfig.check({**shared, **self.train}).mined_ratio
+        ratio = by_default if given is None else given
         return config.model_copy(
             update={
                 "num_train_epochs": config.num_train_epochs * (1 + ratio),
@@ -72,7 +72,7 @@ class Entry:
         )
 
     def identity(self, shared: Mapping[str, Any]) -> dict[str, Any]:
-        """All settings that the scores depend on, defaults and all; no paths."""
+        """Return all settings that affect the scores, with defaults and without paths."""
         if self.parts:
             return {"system": "blend", "overrides": {}, "parts": [part.identity(shared) for part in self.parts]}
         found: dict[str, Any] = {"system": self.system.name, "overrides": self.overrides}
@@ -84,15 +84,15 @@ class Entry:
 
 
 def entries(config: CompareConfig) -> list[Entry]:
-    """The systems and variants that `config` names, in its order, then the blends, which need their scores.
+    """Return the systems and variants of `config` in its order, then the blends, which need their scores.
 
-    Parts that only blends name are added. Raises ConfigError for a name that is neither.
+    Parts of blends are added when missing. Raises ConfigError for an unknown name.
     """
     for name in config.variants:
         if not re.fullmatch(NAME, name):
-            raise ConfigError(f"variants: {name!r} is part of files' names; use letters, digits, '.', '_' and '-'")
+            raise ConfigError(f"variants: {name!r} is not usable in file names; use letters, digits, '.', '_' and '-'")
         if name in SYSTEMS:
-            raise ConfigError(f"variants.{name}: {name} is a system already; choose another name")
+            raise ConfigError(f"variants.{name}: {name} is the name of a system; choose another name")
     blends = {name: name.split(PLUS) for name in config.systems if PLUS in name}
     alone = [name for name in config.systems if name not in blends]
     parts = [part for found in blends.values() for part in found]
@@ -102,15 +102,15 @@ def entries(config: CompareConfig) -> list[Entry]:
             raise ConfigError(f"no system is called {name!r}; {nearest(name, known)}")
     for name, found in blends.items():
         if len(set(found)) < len(found):
-            raise ConfigError(f"systems: {name} names one part twice; name each part once")
-    made = {name: _entry(config, name) for name in dict.fromkeys([*alone, *parts])}
+            raise ConfigError(f"systems: duplicate part in the blend {name}; name each part once")
+    made = {name: _make_entry(config, name) for name in dict.fromkeys([*alone, *parts])}
     blended = [
-        Entry(name, system_called(name), parts=tuple(made[part] for part in found)) for name, found in blends.items()
+        Entry(name, system_named(name), parts=tuple(made[part] for part in found)) for name, found in blends.items()
     ]
     return [*made.values(), *blended]
 
 
-def _entry(config: CompareConfig, name: str) -> Entry:
+def _make_entry(config: CompareConfig, name: str) -> Entry:
     assignments = list(config.variants.get(name, []))
     picked = [one.partition("=")[2] for one in assignments if one.startswith("system=")]
     system = picked[-1] if picked else ("flipped" if name in config.variants else name)
@@ -118,22 +118,27 @@ def _entry(config: CompareConfig, name: str) -> Entry:
         raise ConfigError(f"variants.{name}: no system is called {system!r}; {nearest(system, list(SYSTEMS))}")
     teach_changes = [one.removeprefix("teach.") for one in assignments if one.startswith("teach.")]
     train_changes = [one for one in assignments if not one.startswith(("teach.", "system="))]
-    teach, train = TeachConfig.changed(config.teach, teach_changes), TrainConfig.changed(config.train, train_changes)
+    teach, train = (
+        TeachConfig.with_assignments(config.teach, teach_changes),
+        TrainConfig.with_assignments(config.train, train_changes),
+    )
     for command, settings in (("teach", teach), ("train", train)):
-        if own := [key for key in OF_THE_COMPARISON if key in settings]:
+        if own := [key for key in RESERVED_SETTINGS if key in settings]:
             raise ConfigError(
-                f"{command}.{own[0]} cannot be set here: a comparison gives each run its own (see seeds)"
+                f"{command}.{own[0]} cannot be set here: the comparison sets it for each run (see seeds)"
             )
     fixed = SYSTEMS[system].settings
     for key, value in (_differing(train, config.train) | _differing(teach, config.teach)).items():
         if key in fixed and value != fixed[key]:
-            raise ConfigError(f"variants.{name}: {key} is {fixed[key]!r} in the system {system}, which sets it itself")
+            raise ConfigError(
+                f"variants.{name}: {key} is fixed to {fixed[key]!r} in the system {system}; leave it out"
+            )
     changes = _differing(train, config.train) | {
         f"teach.{name}": value for name, value in _differing(teach, config.teach).items()
     }
     entry = Entry(name, SYSTEMS[system], teach, train, changes)
     if idle := sorted(changes.keys() - entry.overrides.keys()):
-        raise ConfigError(f"variants.{name}: the system {system} has no use for {idle[0]}")
+        raise ConfigError(f"variants.{name}: {idle[0]} has no effect on the system {system}; leave it out")
     return entry
 
 
@@ -142,5 +147,5 @@ def _differing(settings: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str
 
 
 def short_hash(values: Mapping[str, Any]) -> str:
-    """Eight hexadecimal digits that differ when the settings do."""
+    """Return a hash of settings with eight hexadecimal digits."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]

@@ -1,4 +1,4 @@
-"""The peak memory of the process that computes a run."""
+"""Peak memory of the process that computes a run."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ logger = logging.getLogger(__name__)
 
 
 def reset_peak_memory() -> None:
-    """Start counting anew. Linux forgets the peak on request; elsewhere the peak of the whole process is reported."""
+    """Reset the peak. Only Linux can reset it; other systems report the peak of the complete process."""
     gc.collect()
     if sys.platform == "linux":
         try:
             ctypes.CDLL("libc.so.6").malloc_trim(0)  # glibc keeps freed weights: 1.5 GB after one small student
             Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
         except (OSError, AttributeError) as error:
-            logger.debug("peak memory is that of the whole process: %s", error)
+            logger.debug("peak memory is that of the complete process: %s", error)
 
 
 def peak_memory() -> int:

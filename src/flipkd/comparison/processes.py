@@ -1,4 +1,4 @@
-"""Independent tasks in several processes of this machine, each with a GPU of its own where there are any."""
+"""Independent tasks in several processes on one machine, with one GPU each if there are GPUs."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from flipkd.errors import ConfigError, ResourceError
 Made = TypeVar("Made")
 
 
-def in_processes(
+def run_in_processes(
     work: Callable[[int], Made], numbers: Sequence[int], *, processes: int
 ) -> Iterator[tuple[int, Made | Exception]]:
-    """(number, what `work(number)` gave or raised) of each task, as they end; one that fails does not stop the others.
+    """Yield (number, result or exception of `work(number)`) as tasks end; a failed task does not stop the others.
 
-    Each task has a fresh process, so that `work` and what it gives must be picklable. Raises ConfigError for more processes
-    than GPUs.
+    Each task runs in a new process, so `work` and its result must be picklable. Raises ConfigError for more processes than
+    GPUs.
     """
-    cards = _cards(processes)
+    cards = _visible_gpus(processes)
     ranks.share_cores(processes)
     context = multiprocessing.get_context("spawn")  # a forked process cannot use CUDA
     with (
@@ -32,13 +32,13 @@ def in_processes(
         free = manager.Queue()
         for card in cards:
             free.put(card)
-        futures: dict[Future[Made], int] = {pool.submit(_on_card, free, work, number): number for number in numbers}
+        futures: dict[Future[Made], int] = {pool.submit(_run_on_gpu, free, work, number): number for number in numbers}
         for future in as_completed(futures):
             yield futures[future], _outcome(future)
 
 
-def _cards(processes: int) -> list[str]:
-    """What CUDA_VISIBLE_DEVICES is for each process; empty without GPUs."""
+def _visible_gpus(processes: int) -> list[str]:
+    """Return the value of CUDA_VISIBLE_DEVICES for each process; empty strings without GPUs."""
     import torch
 
     if not torch.cuda.is_available():
@@ -46,11 +46,13 @@ def _cards(processes: int) -> list[str]:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(torch.cuda.device_count())))
     cards = visible.split(",")
     if processes > len(cards):
-        raise ConfigError(f"--num_processes is {processes}, but there are {len(cards)} GPUs")
+        raise ConfigError(
+            f"--num_processes is {processes}, but this machine has {len(cards)} GPUs; use at most one process per GPU"
+        )
     return cards[:processes]
 
 
-def _on_card(free: Any, work: Callable[[int], Made], number: int) -> Made:
+def _run_on_gpu(free: Any, work: Callable[[int], Made], number: int) -> Made:
     card = free.get()
     try:
         if card:
@@ -65,7 +67,7 @@ def _outcome(future: Future[Any]) -> Any:
     if error is None:
         return future.result()
     if type(error).__name__ == "BrokenProcessPool":
-        return ResourceError("a process was killed, as the system does when memory runs out")
+        return ResourceError("a process was killed (the system does this when memory runs out); use fewer processes")
     if not isinstance(error, Exception):
         raise error
     return error

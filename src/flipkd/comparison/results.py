@@ -1,4 +1,4 @@
-"""The result of one run: computed, or found on disk; its figures."""
+"""Result of one run: computed or read from disk, and its metrics."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PACKAGES = ("torch", "transformers", "peft", "sentence-transformers", "scikit-le
 
 
 def compute(run: Run, identity: Mapping[str, Any]) -> dict[str, Any]:
-    """Run the system and write scores and result."""
+    """Run the system, and write its scores and its result file."""
     reset_peak_memory()
     start = time.perf_counter()
     scores = pick({}, run.entry.system.run, what="system")(run)
@@ -41,7 +41,7 @@ def compute(run: Run, identity: Mapping[str, Any]) -> dict[str, Any]:
         "system": run.entry.system.name,
         "seed": run.seed,
         "overrides": run.entry.overrides,
-        **figures(scores, run.sets, chosen=run.chosen_score),
+        **metrics_of(scores, run.sets, chosen=run.chosen_score),
         "seconds": round(seconds, 1),
         "cost": run.cost,
         "matcher": run.matcher,
@@ -60,32 +60,32 @@ def _path(run: Run) -> Path:
     return result_path(run.config.output_dir, run.config.data, run.entry.name, run.seed)
 
 
-def find(run: Run, identity: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The result with these settings, under whatever name it was computed: a variant may have become the default."""
+def find_result(run: Run, identity: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Find the result with these settings under any name: a variant may have become the default. None when missing."""
     path = _path(run)
     others = path.parent.glob(f"{run.config.data}-*-seed{run.seed}.json")
     for file in dict.fromkeys([path, *sorted(others)]):
         if not file.exists() or not scores_path(file).exists():
             continue
         before: dict[str, Any] = read_json(file)
-        if settings_of(before.get("identity", {})) != settings_of(identity):
+        if scoring_settings(before.get("identity", {})) != scoring_settings(identity):
             continue
         stored = read_scores(scores_path(file), sha256=before.get(SCORES_HASH))  # older results have none
         if stored.keys() != before["by_score"].keys():
             continue
-        scores = {kind: stored[kind] for kind in before["by_score"]}  # a scores file keeps no order
+        scores = {kind: stored[kind] for kind in before["by_score"]}  # a safetensors file has no order
         if run.entry.parts and not is_current(run, scores):
             continue
         logger.info("%s: found, not computed again", file)
-        # Scores are costly; figures are measured again, in case they are measured otherwise by now.
-        after = before | figures(scores, run.sets, chosen=before["score"])
+        # Only the scores are reused; metrics are cheap and their definition may have changed.
+        after = before | metrics_of(scores, run.sets, chosen=before["score"])
         if file != path or before["identity"] != identity:
             after |= {
                 "data": run.config.data,
                 "name": run.entry.name,
                 "overrides": run.entry.overrides,
                 "identity": identity,
-                "command": command_line(),  # the earlier one may ask for something else by now
+                "command": command_line(),  # the stored command may have other settings
             }
             if file != path:
                 after[SCORES_HASH] = save_scores(scores_path(path), scores)
@@ -95,13 +95,13 @@ def find(run: Run, identity: Mapping[str, Any]) -> dict[str, Any] | None:
     return None
 
 
-def settings_of(identity: Mapping[str, Any]) -> dict[str, Any]:
-    """All that scores depend on: everything but what a variant calls it."""
+def scoring_settings(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the part of an identity that affects the scores: all but the names of a variant's changes."""
     return {name: value for name, value in identity.items() if name != "overrides"}
 
 
-def figures(scores: Mapping[str, Split], sets: Mapping[str, Any], *, chosen: str | None) -> dict[str, Any]:
-    """The kind of score that was chosen, on validation unless it is given, and the metrics of all kinds."""
+def metrics_of(scores: Mapping[str, Split], sets: Mapping[str, Any], *, chosen: str | None) -> dict[str, Any]:
+    """Return the chosen kind of score and the metrics of all kinds; validation chooses when `chosen` is None."""
     by_score = {name: _measured(split, sets) for name, split in scores.items()}
     given = [name for name in by_score if not name.endswith(SYMMETRIC)]
     chosen = chosen or max(given, key=lambda name: by_score[name]["validation"][CHOSEN_BY])
@@ -109,7 +109,7 @@ def figures(scores: Mapping[str, Split], sets: Mapping[str, Any], *, chosen: str
 
 
 def _measured(split: Split, sets: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    """Metrics on validation and test at the threshold and with the calibration that validation gave."""
+    """Measure validation and test with the threshold and the calibration fitted on validation."""
     labels = {name: labels_of(sets[name]) for name in ("validation", "test")}
     threshold = best_threshold(split.validation, labels["validation"]).value
     calibration = fit_calibration(split.validation, labels["validation"], method="sigmoid")

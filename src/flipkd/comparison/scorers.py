@@ -1,4 +1,4 @@
-"""How each system is run: train what it needs, score the validation and the test pairs."""
+"""Functions that run the systems: train a model when needed, then score the validation and the test pairs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from flipkd.commands.pairs import trainable_pairs
 from flipkd.commands.teach import teach
 from flipkd.commands.train import train
-from flipkd.commands.tuning import given_scores
+from flipkd.commands.tuning import column_teacher
 from flipkd.comparison.run import Run
 from flipkd.comparison.scores import Split
 from flipkd.comparison.shuffled import shuffled
@@ -29,12 +29,12 @@ from flipkd.training.trainer import METRICS, read_totals
 
 
 def always_match(run: Run) -> dict[str, Split]:
-    """The same score for every pair: what saying yes to all of them gives."""
+    """Return the same score for every pair: the baseline that decides match for all."""
     return {"score": Split(*(np.ones(len(run.sets[name])) for name in ("validation", "test")))}
 
 
 def tfidf(run: Run) -> dict[str, Split]:
-    """Cosine of character n-grams, fitted on the training texts: the floor."""
+    """Score pairs by the TF-IDF cosine of character n-grams, fitted on the training texts: the lower baseline."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     left, right = run.texts("train")
@@ -48,20 +48,20 @@ def tfidf(run: Run) -> dict[str, Split]:
 
 
 def teacher(run: Run) -> dict[str, Split]:
-    """A small encoder: as it comes, fine-tuned on the training pairs, or a cross-encoder; or the files' own scores."""
+    """Score pairs by a bi-encoder or cross-encoder, pretrained or fine-tuned, or by the score columns of the files."""
     config = run.teach_config()
     if config.teacher_type == "scores":
         held_out = {name: run.sets[name] for name in ("validation", "test")}
-        given = given_scores(held_out)
+        given = column_teacher(held_out)
         return {"score": Split(*(given.score(*run.texts(name)).astype(np.float64) for name in held_out))}
-    _teach(config)
+    _make_teacher(config)
     stored = StoredTeacher(config.output_dir)
     scores = [stored.signal(run.sets[name]).pair_scores().astype(np.float64) for name in ("validation", "test")]
     return {"score": Split(*scores)}
 
 
-def _teach(config: TeachConfig) -> None:
-    """Make the teacher's folder, or wait for another run that makes it and find it made."""
+def _make_teacher(config: TeachConfig) -> None:
+    """Make the teacher's folder; a file lock lets parallel runs share one teacher."""
     folder = Path(config.output_dir)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_name(f".{folder.name}.lock")):
@@ -69,18 +69,18 @@ def _teach(config: TeachConfig) -> None:
 
 
 def student(run: Run) -> dict[str, Split]:
-    """The student: untrained, or trained on labels and, where its system has one, on a teacher."""
+    """Score pairs by the student: untrained, or trained on labels and, if its system has one, on a teacher."""
     system = run.entry.system
     if system.kind == "untrained":
         model, _ = fresh_student(run.train_config(None))
     else:
-        model = _trained(run, _taught(run) if system.has_teacher else None)
-    scores = _scored(run, model, return_embeddings=system.has_vectors)
+        model = _train_student(run, _teacher_folder(run) if system.has_teacher else None)
+    scores = _score_student(run, model, return_embeddings=system.has_vectors)
     return scores | _with_teacher(run, scores)
 
 
 def shuffled_teacher(run: Run) -> dict[str, Split]:
-    """The flipped student of a teacher whose values belong to other texts: what it gains is not the teacher's."""
+    """Score pairs by a flipped student of a shuffled teacher: a control whose gain does not come from the teacher."""
     config = run.train_config(None)
     files = {"train": config.train_file, "validation": config.validation_file}
     sets = [
@@ -89,19 +89,19 @@ def shuffled_teacher(run: Run) -> dict[str, Split]:
     ]
     if config.unlabelled_file:
         sets.append(run.pool.dataset)
-    folder = shuffled(_taught(run), sets, seed=run.seed)
-    return _scored(run, _trained(run, str(folder)), return_embeddings=True)
+    folder = shuffled(_teacher_folder(run), sets, seed=run.seed)
+    return _score_student(run, _train_student(run, str(folder)), return_embeddings=True)
 
 
-def _taught(run: Run) -> str:
-    """The folder of the run's teacher."""
+def _teacher_folder(run: Run) -> str:
+    """Make the run's teacher and return its folder."""
     settings = run.teach_config()
-    _teach(settings)
+    _make_teacher(settings)
     return settings.output_dir
 
 
 def _with_teacher(run: Run, scores: dict[str, Split]) -> dict[str, Split]:
-    """The sum that a matcher decides by which keeps its teacher; nothing for one that does not."""
+    """Return the sum of scores of a matcher that keeps its teacher; empty for a matcher without one."""
     if run.chosen_score != WITH_TEACHER:
         return {}
     stored, parts = StoredTeacher(run.teach_config().output_dir), {}
@@ -113,7 +113,7 @@ def _with_teacher(run: Run, scores: dict[str, Split]) -> dict[str, Split]:
     return {WITH_TEACHER: Split(**parts)}
 
 
-def _trained(run: Run, teacher_folder: str | None) -> Student:
+def _train_student(run: Run, teacher_folder: str | None) -> Student:
     config = run.train_config(teacher_folder)
     folder = train(config)
     run.matcher = folder.relative_to(run.config.output_dir).as_posix()
@@ -125,8 +125,8 @@ def _trained(run: Run, teacher_folder: str | None) -> Student:
     return student.to(best_device())
 
 
-def _scored(run: Run, student: Student, *, return_embeddings: bool) -> dict[str, Split]:
-    """Its scores of the validation and the test pairs, and how many pairs a second it scored."""
+def _score_student(run: Run, student: Student, *, return_embeddings: bool) -> dict[str, Split]:
+    """Score the validation and the test pairs, and record the pairs per second."""
     start, held_out = time.perf_counter(), {name: run.sets[name] for name in ("validation", "test")}
     scores = student_scores(student, held_out, return_embeddings=return_embeddings, symmetric=run.config.symmetric)
     pairs = sum(map(len, held_out.values())) * (2 if run.config.symmetric else 1)

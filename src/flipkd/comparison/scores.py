@@ -1,4 +1,4 @@
-"""The scores of one run: where they are kept, how they are written and read."""
+"""Scores of one run: their path, writing and reading."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from flipkd.errors import ArtefactError
 from flipkd.files import write_bytes
 
-SCORES_HASH = "scores_sha256"  # in a result file
+SCORES_HASH = "scores_sha256"  # key in a result file
 
 
 @dataclass(frozen=True)
@@ -25,19 +25,19 @@ class Split:
 
 
 def result_path(output_dir: str | Path, data: str, name: str, seed: int) -> Path:
-    """Path of the result of a run."""
+    """Return the path of a run's result file."""
     return Path(output_dir) / "results" / f"{data}-{name}-seed{seed}.json"
 
 
 def scores_path(result: Path) -> Path:
-    """Path of the scores that belong to a result file."""
+    """Return the path of the scores of a result file."""
     return result.parents[1] / "scores" / f"{result.stem}.safetensors"
 
 
 def save_scores(path: Path, scores: Mapping[str, Split]) -> str:
-    """Write the scores of validation and test pairs by kind, so that any figure can be made again without a model.
+    """Write the scores of validation and test pairs by kind, from which all metrics can be recomputed without a model.
 
-    Returns the file's sha256, which the result of the unit keeps.
+    Returns the sha256 of the file, which the result file stores.
     """
     from safetensors.numpy import save
 
@@ -52,7 +52,7 @@ def save_scores(path: Path, scores: Mapping[str, Split]) -> str:
 
 
 def read_scores(path: Path, *, sha256: str | None = None) -> dict[str, Split]:
-    """The scores that `save_scores` wrote. Raises ArtefactError for a file that is not whole, or has another sha256."""
+    """Read the scores that `save_scores` wrote. Raises ArtefactError for an incomplete file or another sha256."""
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
@@ -60,11 +60,13 @@ def read_scores(path: Path, *, sha256: str | None = None) -> dict[str, Split]:
         content = path.read_bytes()
         if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
             raise ArtefactError(
-                f"{path}: sha256 mismatch, the scores were changed or damaged after they were saved; delete the file, and "
-                "the same command computes them anew"
+                f"{path}: sha256 mismatch, the scores are changed or damaged; delete the file and run the same command to "
+                "compute them again"
             )
         tensors = load(content)
         kinds = dict.fromkeys(key.rpartition("/")[0] for key in sorted(tensors))
         return {kind: Split(tensors[f"{kind}/validation"], tensors[f"{kind}/test"]) for kind in kinds}
     except (OSError, SafetensorError, KeyError) as error:
-        raise ArtefactError(f"{path}: not readable ({error}); delete it, and it is computed anew") from None
+        raise ArtefactError(
+            f"{path}: not readable ({error}); delete the file and run the same command to compute it again"
+        ) from None

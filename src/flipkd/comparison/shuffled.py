@@ -1,4 +1,4 @@
-"""A control: a teacher whose values belong to other texts, in a folder of its own."""
+"""Control experiment: a teacher folder in which the outputs of texts are shuffled."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from flipkd.teachers.teacher import fingerprint_of
 
 
 def shuffled(folder: str | Path, sets: Sequence[Any], *, seed: int) -> Path:
-    """The folder of a teacher that gives each text of these pairs another one's vector, or each pair another one's score.
+    """Return the folder of a teacher that gives each text the vector of another text, or each pair the score of another pair.
 
-    Which one depends on `seed` alone. The folder is beside that of the real teacher and is made once.
+    The permutation depends on `seed` only. The folder is next to that of the real teacher and is made once.
     """
     teacher = StoredTeacher(folder)
     origin = {"of": teacher.fingerprint, "pairs": [content_hash(dataset) for dataset in sets], "seed": seed}
@@ -39,26 +39,26 @@ def _make(target: Path, teacher: StoredTeacher, sets: Sequence[Any], origin: dic
     store, seed = ScoreStore(target / "store", fingerprint=fingerprint, describe=describe), origin["seed"]
     if teacher.kind == "bi_encoder":
         texts = list(dict.fromkeys([*left, *right]))
-        store.vectors(texts, _Vectors(fingerprint, describe, texts, of_others(teacher.vectors(texts), seed=seed)))
+        store.vectors(texts, _Vectors(fingerprint, describe, texts, derange(teacher.vectors(texts), seed=seed)))
     else:
         scores = np.concatenate([teacher.signal(dataset).pair_scores() for dataset in sets])
         known = dict(zip(zip(left, right, strict=True), scores, strict=True))
-        values = of_others(np.array(list(known.values()), np.float32), seed=seed)
+        values = derange(np.array(list(known.values()), np.float32), seed=seed)
         store.scores([a for a, _ in known], [b for _, b in known], _Scores(fingerprint, describe, list(known), values))
-    # Last: the folder is a teacher from here on.
+    # Last, because this file marks the folder as complete.
     write_json(target / TEACHER, {"fingerprint": fingerprint, "teacher": describe, "max_length": teacher.max_length})
 
 
-def of_others(values: NDArray[np.float32], *, seed: int) -> NDArray[np.float32]:
-    """The same values [n, ...] in another order, in which none has its own place from two on."""
+def derange(values: NDArray[np.float32], *, seed: int) -> NDArray[np.float32]:
+    """Return the values [n, ...] permuted without a fixed point, for n >= 2."""
     order = np.random.default_rng(seed).permutation(len(values))
     found = np.empty_like(values)
     found[order] = values[np.roll(order, 1)]
     return found
 
 
-class _Known:
-    """Values that are looked up by text, or by pair of texts."""
+class _Lookup:
+    """Teacher outputs looked up by text or by pair of texts."""
 
     def __init__(
         self, fingerprint: str, describe: dict[str, Any], keys: Sequence[Any], values: NDArray[np.float32]
@@ -73,11 +73,11 @@ class _Known:
         return np.array([self._values[key] for key in keys], np.float32)
 
 
-class _Vectors(_Known):
+class _Vectors(_Lookup):
     def embed(self, texts: Sequence[str], *, progress: bool = False) -> NDArray[np.float32]:
         return self._of(texts)
 
 
-class _Scores(_Known):
+class _Scores(_Lookup):
     def score(self, left: Sequence[str], right: Sequence[str], *, progress: bool = False) -> NDArray[np.float32]:
         return self._of(zip(left, right, strict=True))

@@ -1,4 +1,4 @@
-"""The scores of a student by kind on the validation and the test pairs, in one order of the texts or in both."""
+"""Scores of a student by kind on the validation and the test pairs, in one order of the texts or in both."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from flipkd.student.scoring import score_pairs
 def student_scores(
     student: Student, held_out: Mapping[str, Any], *, return_embeddings: bool, symmetric: bool
 ) -> dict[str, Split]:
-    """Its answer; with `return_embeddings` also its cosine and both combined; with `symmetric` also the means over both orders.
+    """Return the answer scores; with `return_embeddings` also cosine and combined; with `symmetric` also means over both orders.
 
     held_out: the pairs of "validation" and "test".
     """
-    given = _read(student, held_out, return_embeddings=return_embeddings, turned=False)
+    given = _score_pairs(student, held_out, return_embeddings=return_embeddings, swapped=False)
     labels = labels_of(held_out["validation"])
     means: dict[str, Split] = {}
     if symmetric:
-        turned = _read(student, held_out, return_embeddings=return_embeddings, turned=True)
-        means = {kind: _mean(given[kind], turned[kind]) for kind in given}
-        if return_embeddings:  # with the weights of the pairs as given, as a matcher of both orders has them
+        swapped = _score_pairs(student, held_out, return_embeddings=return_embeddings, swapped=True)
+        means = {kind: _mean(given[kind], swapped[kind]) for kind in given}
+        if return_embeddings:  # with the weights fitted on the given order, as in a symmetric matcher
             means[COMBINED] = combined(given, labels, applied_to=means)
     if return_embeddings:
         given[COMBINED] = combined(given, labels)
@@ -39,7 +39,7 @@ def student_scores(
 def combined(
     scores: Mapping[str, Split], labels: NDArray[np.int64], *, applied_to: Mapping[str, Split] | None = None
 ) -> Split:
-    """The sum of several scores, or of others of the same names, with weights that validation fits."""
+    """Return the sum of several scores with weights fitted on validation; `applied_to`: other scores with the same names."""
     weights = fit_weights({kind: split.validation for kind, split in scores.items()}, labels)
     summed = applied_to or scores
     return Split(
@@ -52,16 +52,18 @@ def _mean(one: Split, other: Split) -> Split:
     return Split((one.validation + other.validation) / 2, (one.test + other.test) / 2)
 
 
-def _read(student: Student, held_out: Mapping[str, Any], *, return_embeddings: bool, turned: bool) -> dict[str, Split]:
-    """Answer, and cosine when asked for, of the pairs as given or turned round."""
+def _score_pairs(
+    student: Student, held_out: Mapping[str, Any], *, return_embeddings: bool, swapped: bool
+) -> dict[str, Split]:
+    """Score the pairs in the given or the swapped order: answer, and cosine if `return_embeddings`."""
     found = []
     for name in ("validation", "test"):
-        sides = [held_out[name][side][:] for side in (("text2", "text1") if turned else ("text1", "text2"))]
+        sides = [held_out[name][side][:] for side in (("text2", "text1") if swapped else ("text1", "text2"))]
         found.append(score_pairs(student, *sides, return_embeddings=return_embeddings, progress=name))
     scores = {"answer": Split(*(f.answer.astype(np.float64) for f in found))}
     if return_embeddings:
         cosines = [f.cosine for f in found]
         if any(cosine is None for cosine in cosines):
-            raise ArtefactError("the student gave no vectors; its contract names no readout place")
+            raise ArtefactError("the student returned no embeddings: its contract has no readout module")
         scores["cosine"] = Split(*(np.asarray(cosine, np.float64) for cosine in cosines))
     return scores

@@ -1,4 +1,4 @@
-"""The summary of a comparison: results.json with all figures, report.html to read."""
+"""Summary of a comparison: results.json with all metrics, and report.html."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from flipkd.commands.results import command_line
 from flipkd.comparison.scores import SCORES_HASH, read_scores, result_path, scores_path
-from flipkd.comparison.systems import system_called
+from flipkd.comparison.systems import system_named
 from flipkd.config import CompareConfig
 from flipkd.data.labels import labels_of
 from flipkd.errors import ConfigError
@@ -23,11 +23,11 @@ def write_summary(
 ) -> str:
     """Write `results.json` (summary, paired differences, every run) and `report.html` into the output folder.
 
-    Returns where the page is, or why there is none: the drawing libraries are an extra.
+    Returns a sentence with the path of the report, or with the reason why there is none: it needs the extra `report`.
     """
     comparison = _comparison(config, sets, results, planned=planned)
     output_dir = Path(config.output_dir)
-    whole = {
+    values = {
         "data": config.data,
         "command": comparison.command,
         "pairs": comparison.counts,
@@ -35,7 +35,7 @@ def write_summary(
         "differences": comparison.differences,
         "units": list(results),
     }
-    write_json(output_dir / "results.json", whole)
+    write_json(output_dir / "results.json", values)
     try:
         from flipkd.report.page import render
 
@@ -55,7 +55,7 @@ def _comparison(
         runs.append(
             RunScores(
                 name=result["name"],
-                system=system_called(result["system"]),
+                system=system_named(result["system"]),
                 seed=result["seed"],
                 result=result,
                 validation={kind: split.validation for kind, split in scores.items()},

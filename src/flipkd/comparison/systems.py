@@ -1,4 +1,4 @@
-"""The systems that can be compared: one record each, and blends of their scores."""
+"""Systems of a comparison: one record each, and blends of their scores."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from typing import Any
 from flipkd.evaluate.combine import PLUS
 from flipkd.report.system import System
 
-LABELS: Mapping[str, Any] = {"score": "auto", "keep_teacher": "auto"}  # labels alone, but for the kept teacher
+LABELS: Mapping[str, Any] = {"score": "auto", "keep_teacher": "auto"}  # labels only, except for the kept teacher
 PAPER: Mapping[str, Any] = {
     "objectives": {"answer_cross_entropy": 1.0, "margin_hinge": 1.0, "in_batch_kl": 1.0},
     "mined_ratio": 0.0,
     "lora_r": 256,
-    "lora_alpha": 512,  # the scale lora_alpha / lora_r of our default
+    "lora_alpha": 512,  # the default scale lora_alpha / lora_r
     "lora_target_modules": "all-linear",
     "lora_layers": None,
     "readout_r": 256,
     "keep_teacher": False,
 }
 
-_ALL = (
+_SYSTEMS = (
     System(
         name="always_match",
         run="flipkd.comparison.scorers:always_match",
         kind="baseline",
-        label="Calls every pair a match. A system that is no better has learned nothing that F1 can see.",
+        label="Decides match for every pair. A system with no higher F1 has learned nothing useful.",
         colour="#bbbbbb",
         trained=False,
     ),
@@ -33,7 +33,7 @@ _ALL = (
         name="tfidf",
         run="flipkd.comparison.scorers:tfidf",
         kind="baseline",
-        label="Counts the letter sequences that two texts share. Knows nothing about meaning: the floor.",
+        label="Cosine of the character n-grams of two texts, without any meaning: the lower baseline.",
         colour="#8c8c8c",
         trained=False,
     ),
@@ -42,7 +42,7 @@ _ALL = (
         run="flipkd.comparison.scorers:teacher",
         kind="teacher",
         settings={"fine_tune": False},
-        label="The small encoder as it comes, without training on these pairs.",
+        label="The pretrained small encoder, not trained on these pairs.",
         colour="#56b4e9",
         trained=False,
     ),
@@ -51,7 +51,7 @@ _ALL = (
         run="flipkd.comparison.scorers:teacher",
         kind="teacher",
         settings={"fine_tune": True},
-        label="The small encoder, trained on these pairs. The flipped student's teacher unless it has another.",
+        label="The small encoder fine-tuned on these pairs. By default the teacher of the flipped student.",
         colour="#0072b2",
         in_a_sentence="the fine-tuned teacher",
     ),
@@ -60,7 +60,7 @@ _ALL = (
         run="flipkd.comparison.scorers:teacher",
         kind="teacher",
         settings={"teacher_type": "cross_encoder"},
-        label="A small model that reads both texts at once, trained on these pairs: what one might pick instead.",
+        label="A small model that encodes both texts together, trained on these pairs: the usual alternative.",
         colour="#cc79a7",
     ),
     System(
@@ -69,7 +69,7 @@ _ALL = (
         run="flipkd.comparison.scorers:student",
         kind="untrained",
         settings={"init_from": None},
-        label="The large language model asked for yes or no, before any training.",
+        label="The large language model with the yes-or-no prompt, before any training.",
         colour="#7a2048",
         trained=False,
     ),
@@ -79,7 +79,7 @@ _ALL = (
         run="flipkd.comparison.scorers:student",
         kind="labels",
         settings={"objectives": {"answer_cross_entropy": 1.0}, **LABELS},
-        label="The large language model trained on the labels of these pairs alone, with LoRA.",
+        label="The large language model trained with LoRA on the labels of these pairs only.",
         colour="#e69f00",
         in_a_sentence="the same language model trained on labels alone (plain LoRA)",
     ),
@@ -88,7 +88,7 @@ _ALL = (
         run="flipkd.comparison.scorers:student",
         kind="labels",
         settings={"objectives": {"answer_cross_entropy": 1.0, "cosent": 1.0}, **LABELS},
-        label="The large language model trained on labels alone, its vectors too: the flipped student without its teacher.",
+        label="The large language model, its answer and embeddings trained on labels only: flipped without a teacher.",
         colour="#d55e00",
         in_a_sentence="the same language model whose vectors learn from labels alone (no teacher)",
     ),
@@ -102,7 +102,7 @@ _ALL = (
             "score": "auto",
             "keep_teacher": False,
         },
-        label="The large language model whose yes or no learns from labels and teacher; its vectors learn nothing.",
+        label="The large language model with its answer trained on labels and teacher; its embeddings are not trained.",
         colour="#a6761d",
     ),
     System(
@@ -110,26 +110,26 @@ _ALL = (
         run="flipkd.comparison.scorers:student",
         kind="distilled",
         settings=PAPER,
-        label="The paper’s recipe: flipped with wide adapters and labelled pairs only, its yes or no taught by labels alone.",
+        label="The paper’s recipe: flipped with wide adapters on labelled pairs only; its answer is trained on labels only.",
         colour="#332288",
     ),
     System(
         name="shuffled_teacher",
         run="flipkd.comparison.scorers:shuffled_teacher",
         kind="distilled",
-        settings={"keep_teacher": False},  # the values that it learns from are not those of the model
-        label="The flipped student, but each text has another text’s values: what it gains, no teacher gave.",
+        settings={"keep_teacher": False},  # its training targets are not the outputs of the kept model
+        label="Control: the flipped student with shuffled teacher outputs. Its gain does not come from the teacher.",
         colour="#b3b300",
     ),
     System(
         name="flipped",
         run="flipkd.comparison.scorers:student",
         kind="distilled",
-        label="The large language model trained on the labels and on what the small teacher thinks of the pairs.",
+        label="The large language model trained on the labels and on the outputs of the small teacher.",
         colour="#009e73",
     ),
 )
-SYSTEMS: Mapping[str, System] = {system.name: system for system in _ALL}
+SYSTEMS: Mapping[str, System] = {system.name: system for system in _SYSTEMS}
 BLENDS: Mapping[str, Mapping[str, Any]] = {
     "plain+teacher_finetuned": {
         "colour": "#f0a3c0",
@@ -139,14 +139,14 @@ BLENDS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def system_called(name: str) -> System:
-    """The record of a system, or of a blend: names with a plus between them. Raises KeyError for any other name."""
+def system_named(name: str) -> System:
+    """Return the record of a system, or of a blend (names joined by a plus). Raises KeyError for an unknown name."""
     if PLUS not in name:
         return SYSTEMS[name]
     return System(
         name=name,
         run="flipkd.comparison.blends:blend",
         kind="blend",
-        label="The scores of its parts, added up with weights that validation fits. No training of its own.",
+        label="The weighted sum of the scores of its parts, with weights fitted on validation. Not trained itself.",
         **BLENDS.get(name, {}),
     )

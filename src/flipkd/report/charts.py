@@ -1,4 +1,4 @@
-"""The charts as Vega-Lite specs, drawn by altair from plain rows; one colour per system wherever it appears."""
+"""Charts as Vega-Lite specs, made by altair from plain rows; a system has the same colour in all charts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from flipkd.report.comparison import Comparison
 from flipkd.report.curves import CLASSES, Rows
 from flipkd.report.system import System
-from flipkd.report.words import visible
+from flipkd.report.words import escape_invisible
 
 if TYPE_CHECKING:
     import altair as alt
@@ -21,11 +21,11 @@ FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, s
 
 
 def forest(rows: Sequence[dict[str, Any]], systems: dict[str, System]) -> dict[str, Any]:
-    """Differences of F1 in points with their intervals, one line per name; 0 is the reference."""
+    """Draw differences of F1 in points with their intervals, one line per name; 0 is the reference."""
     import altair as alt
 
     values = [
-        {"name": visible(row["name"])} | {key: 100 * row["f1"][key] for key in ("difference", "low", "high")}
+        {"name": escape_invisible(row["name"])} | {key: 100 * row["f1"][key] for key in ("difference", "low", "high")}
         for row in rows
     ]
     names = [value["name"] for value in values]
@@ -37,21 +37,21 @@ def forest(rows: Sequence[dict[str, Any]], systems: dict[str, System]) -> dict[s
     zero = alt.Chart(alt.InlineData(values=[{"zero": 0}])).mark_rule(color=INK).encode(x="zero:Q")
     bars = base.mark_rule(strokeWidth=3).encode(y=y, x=x, x2="high:Q")
     dots = base.mark_point(filled=True, size=90, opacity=1).encode(y=y, x=alt.X("difference:Q"))
-    return _spec(zero + bars + dots, height=30 * len(names) + 10)
+    return _finish_spec(zero + bars + dots, height=30 * len(names) + 10)
 
 
 def precision_recall(curve: Rows, operating: Rows, systems: dict[str, System], *, base_rate: float) -> dict[str, Any]:
-    """Curves with the operating points on them and the precision of guessing as a dashed line."""
+    """Draw precision-recall curves with operating points, and the precision of guessing as a dashed line."""
     import altair as alt
 
     x = _share(alt.X, "recall", "recall: share of the matches that are found")
     y = _share(alt.Y, "precision", "precision: share of the finds that are right")
-    chance = _rule([{"recall": 0, "precision": base_rate}, {"recall": 1, "precision": base_rate}])
-    lines = alt.Chart(alt.InlineData(values=_shown(curve))).mark_line(strokeWidth=1.8)
-    dots = alt.Chart(alt.InlineData(values=_shown(operating))).mark_point(
+    chance = _reference_line([{"recall": 0, "precision": base_rate}, {"recall": 1, "precision": base_rate}])
+    lines = alt.Chart(alt.InlineData(values=_with_visible_names(curve))).mark_line(strokeWidth=1.8)
+    dots = alt.Chart(alt.InlineData(values=_with_visible_names(operating))).mark_point(
         filled=True, size=80, opacity=1, stroke="white"
     )
-    return _spec(
+    return _finish_spec(
         chance.encode(x=x, y=y)
         + lines.encode(x=x, y=y, order="recall:Q", color=_colour(systems), strokeDash=_dash(systems))
         + dots.encode(x=x, y=y, color=_colour(systems)),
@@ -60,22 +60,22 @@ def precision_recall(curve: Rows, operating: Rows, systems: dict[str, System], *
 
 
 def reliability(rows: Rows, systems: dict[str, System]) -> dict[str, Any]:
-    """Share of matches by predicted probability; on the diagonal the two agree."""
+    """Draw the share of matches by predicted probability; on the diagonal the two are equal."""
     import altair as alt
 
     x = _share(alt.X, "predicted", "probability of a match that was predicted")
     y = _share(alt.Y, "observed", "share that really match")
-    diagonal = _rule([{"predicted": 0, "observed": 0}, {"predicted": 1, "observed": 1}])
-    base = alt.Chart(alt.InlineData(values=_shown(rows))).encode(x=x, y=y, color=_colour(systems))
+    diagonal = _reference_line([{"predicted": 0, "observed": 0}, {"predicted": 1, "observed": 1}])
+    base = alt.Chart(alt.InlineData(values=_with_visible_names(rows))).encode(x=x, y=y, color=_colour(systems))
     lines = base.mark_line(strokeWidth=1.4, opacity=0.8).encode(order="predicted:Q")
     size = alt.Size("pairs:Q", legend=None, scale=alt.Scale(range=[15, 160]))
-    return _spec(
+    return _finish_spec(
         diagonal.encode(x=x, y=y) + lines + base.mark_point(filled=True, opacity=0.9).encode(size=size), height=340
     )
 
 
 def distribution(rows: Rows, threshold: float) -> dict[str, Any]:
-    """Histograms of matches and of non-matches over each other, and the threshold."""
+    """Draw overlaid histograms of matches and of non-matches, and the threshold."""
     import altair as alt
 
     title, scale = "score, in standard deviations from the mean", alt.Scale(domain=[-3, 3])
@@ -85,29 +85,29 @@ def distribution(rows: Rows, threshold: float) -> dict[str, Any]:
     bars = alt.Chart(alt.InlineData(values=rows)).mark_bar(opacity=0.62)
     cut = alt.Chart(alt.InlineData(values=[{"start": threshold}]))
     cut = cut.mark_rule(color=INK, strokeDash=DASH, strokeWidth=1.5).encode(x=alt.X("start:Q", title=title))
-    return _spec(bars.encode(x=x, x2="end:Q", y=y, color=_classes("color")) + cut, height=180)
+    return _finish_spec(bars.encode(x=x, x2="end:Q", y=y, color=_class_channel("color")) + cut, height=180)
 
 
 def agreement(rows: Rows) -> dict[str, Any]:
-    """The student's cosine over the teacher's score, a point per pair."""
+    """Draw the student's cosine against the teacher's score, one point per pair."""
     import altair as alt
 
     points = alt.Chart(alt.InlineData(values=rows)).mark_point(filled=True, size=22, opacity=0.55)
     chart = points.encode(
         x=alt.X("teacher:Q", title="the teacher's score", scale=alt.Scale(zero=False)),
         y=alt.Y("student:Q", title="the flipped student's cosine", scale=alt.Scale(zero=False)),
-        color=_classes("color"),
-        shape=_classes("shape"),
+        color=_class_channel("color"),
+        shape=_class_channel("shape"),
     )
-    return _spec(chart, height=360)
+    return _finish_spec(chart, height=360)
 
 
 def by_length(quarters: Sequence[str], rows: Sequence[dict[str, Any]], systems: dict[str, System]) -> dict[str, Any]:
-    """F1 from the shortest to the longest quarter of the pairs, a line per name."""
+    """Draw F1 from the shortest to the longest quarter of the pairs, one line per name."""
     import altair as alt
 
     values = [
-        {"name": visible(row["name"]), "quarter": quarter, "f1": round(cell["f1"], 4)}
+        {"name": escape_invisible(row["name"]), "quarter": quarter, "f1": round(cell["f1"], 4)}
         for row in rows
         for quarter, cell in zip(quarters, row["cells"], strict=True)
         if cell["f1"] is not None
@@ -118,15 +118,15 @@ def by_length(quarters: Sequence[str], rows: Sequence[dict[str, Any]], systems: 
     y = alt.Y("f1:Q", title="F1", scale=alt.Scale(zero=False))
     base = alt.Chart(alt.InlineData(values=values)).encode(x=x, y=y, color=_colour(systems))
     lines = base.mark_line(strokeWidth=1.8).encode(strokeDash=_dash(systems))
-    return _spec(lines + base.mark_point(filled=True, size=50, opacity=1), height=300)
+    return _finish_spec(lines + base.mark_point(filled=True, size=50, opacity=1), height=300)
 
 
 def losses(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Each objective's loss over the steps of training."""
+    """Draw the loss of each objective over the training steps."""
     import altair as alt
 
-    names = list(dict.fromkeys(visible(row["objective"]) for row in rows))
-    values = [{**row, "objective": visible(row["objective"])} for row in rows]
+    names = list(dict.fromkeys(escape_invisible(row["objective"]) for row in rows))
+    values = [{**row, "objective": escape_invisible(row["objective"])} for row in rows]
     lines = alt.Chart(alt.InlineData(values=values)).mark_line(strokeWidth=1.8, point={"size": 14})
     scale = alt.Scale(domain=names, scheme="tableau10")
     legend = alt.Legend(title=None, orient="bottom", columns=2, labelLimit=180)
@@ -135,29 +135,29 @@ def losses(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         y=alt.Y("value:Q", title="loss", scale=alt.Scale(zero=False)),
         color=alt.Color("objective:N", scale=scale, legend=legend),
     )
-    return _spec(chart, height=240)
+    return _finish_spec(chart, height=240)
 
 
 def systems_of(comparison: Comparison, names: Sequence[str]) -> dict[str, System]:
-    """Name as it is shown -> system, for colours and dashes."""
-    return {visible(name): comparison.runs_of(name)[0].system for name in names}
+    """Return displayed name -> system, for colours and dashes."""
+    return {escape_invisible(name): comparison.runs_of(name)[0].system for name in names}
 
 
 def as_json(spec: dict[str, Any]) -> str:
-    """JSON that is safe inside a script element: no `<`, no `&` and nothing beyond ASCII."""
+    """Return JSON that is safe inside a script element: ASCII without `<`, `>` and `&`."""
     text = json.dumps(spec, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def _share(channel: Any, field: str, title: str) -> Any:
-    """An axis from 0 to 1."""
+    """Return an axis from 0 to 1."""
     import altair as alt
 
     return channel(f"{field}:Q", title=title, scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(tickCount=5))
 
 
-def _shown(rows: Rows) -> Rows:
-    return [row | {"name": visible(row["name"])} for row in rows]
+def _with_visible_names(rows: Rows) -> Rows:
+    return [row | {"name": escape_invisible(row["name"])} for row in rows]
 
 
 def _colour(systems: dict[str, System]) -> alt.Color:
@@ -174,21 +174,21 @@ def _dash(systems: dict[str, System]) -> alt.StrokeDash:
     return alt.StrokeDash("name:N", scale=alt.Scale(domain=list(systems), range=dashes), legend=None)
 
 
-def _classes(channel: str) -> Any:
+def _class_channel(channel: str) -> Any:
     import altair as alt
 
     kind, values = (alt.Color, CLASS_COLOURS.values()) if channel == "color" else (alt.Shape, ("cross", "circle"))
     return kind("class:N", scale=alt.Scale(domain=list(CLASSES), range=list(values)), legend=None)
 
 
-def _rule(ends: Rows) -> alt.Chart:
+def _reference_line(ends: Rows) -> alt.Chart:
     import altair as alt
 
     chart: alt.Chart = alt.Chart(alt.InlineData(values=ends)).mark_line(color=INK, strokeDash=[2, 3], strokeWidth=1)
     return chart
 
 
-def _spec(chart: Any, *, height: Any) -> dict[str, Any]:
+def _finish_spec(chart: Any, *, height: Any) -> dict[str, Any]:
     import altair as alt
 
     chart = chart.properties(

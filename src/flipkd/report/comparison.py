@@ -1,4 +1,4 @@
-"""The values of a comparison: its systems, the scores of its runs, and the figures made of them."""
+"""Data of a comparison: its systems, the scores of its runs, and statistics of them."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from flipkd.evaluate.compare import holm, mean_interval, paired_bootstrap
 from flipkd.report.system import System
 
 METRICS = ("f1", "average_precision", "accuracy", "roc_auc")
-RESAMPLES = {"f1": 10_000, "average_precision": 2_000}  # the second counts row by row: many times slower
+RESAMPLES = {"f1": 10_000, "average_precision": 2_000}  # the second works row by row: many times slower
 SPEEDS = ("train_pairs_per_second", "score_pairs_per_second")
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunScores:
-    """The scores of one run (name, seed).
+    """Scores of one run (name, seed).
 
-    name: "plain", "flipped", or that of a variant; system: what it is a variant of; result: the run's result file as read;
-    validation, test: name of a score -> its values [V], [N]; probability: P(match) of the test pairs [N], by default a fit on
-    validation; losses: as `flipkd.report.losses.read_losses` gives them.
+    name: a system such as "plain", or a variant; system: the system of the variant; result: content of the run's result
+    file; validation, test: kind of score -> its values [V], [N]; probability: P(match) of the test pairs [N], by default a fit
+    on validation; losses: rows of `flipkd.report.losses.read_losses`.
     """
 
     name: str
@@ -39,33 +39,32 @@ class RunScores:
 
     @property
     def score(self) -> str:
-        """The name of the score that validation chose."""
+        """Return the kind of score chosen on validation."""
         return str(self.result["score"])
 
     @property
     def threshold(self) -> float:
-        """Where the chosen score becomes a match, fitted on validation."""
+        """Return the match threshold of the chosen score, fitted on validation."""
         return float(self.result["by_score"][self.score]["validation"]["threshold"])
 
     @property
     def review_threshold(self) -> float | None:
-        """The score from which a pair that is no match goes to review; None where none does."""
+        """Return the lower bound of the review band; None without one."""
         value = self.result["by_score"][self.score]["validation"].get("review_threshold")
         return None if value is None else float(value)
 
     @property
     def matches(self) -> NDArray[np.bool_]:
-        """The decision on each test pair [N]."""
+        """Return the decision on each test pair [N]."""
         return self.test[self.score] >= self.threshold
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """The runs of several systems on the same pairs: text1, text2, label of the test pairs [N], labels of validation [V].
+    """Runs of several systems on the same pairs: text1, text2, label of the test pairs [N], labels of validation [V].
 
-    counts: split -> {"pairs", "positives"}; command: what makes the comparison again; planned:
-    runs that there will be in the end. Raises DataError for runs that
-    do not fit: none at all, a (name, seed) twice, scores of another length than the labels.
+    counts: split -> {"pairs", "positives"}; command: the command line that repeats the comparison; planned: number of runs
+    when complete. Raises DataError for no run, a duplicate (name, seed), or scores of another length than the labels.
     """
 
     data: str
@@ -87,7 +86,7 @@ class Comparison:
         for run in self.runs:
             where = f"run {shorten(run.name)}, seed {run.seed}"
             if (run.name, run.seed) in seen:
-                raise DataError(f"{where}: given twice; one result per name and seed")
+                raise DataError(f"{where}: duplicate; give one result per name and seed")
             seen.add((run.name, run.seed))
             for split, n in (("validation", len(self.validation_label)), ("test", len(self.label))):
                 values = getattr(run, split).get(run.score)
@@ -98,25 +97,25 @@ class Comparison:
 
     @property
     def names(self) -> list[str]:
-        """Each name once, in order of first appearance."""
+        """Return the unique names in order of first appearance."""
         return list(dict.fromkeys(run.name for run in self.runs))
 
     @cached_property
     def differences(self) -> dict[str, list[dict[str, Any]]]:
-        """Reference -> its rows of `paired_differences`; its thousands of resamples are drawn once for all readers."""
+        """Return reference -> rows of `paired_differences`; cached, because it draws thousands of resamples."""
         return {name: paired_differences(self, against=name) for name in references(self)}
 
     def runs_of(self, name: str) -> list[RunScores]:
-        """The runs of one name, one per seed, in the order given."""
+        """Return the runs of one name, one per seed, in the given order."""
         return [run for run in self.runs if run.name == name]
 
     def main_name(self, system: str) -> str | None:
-        """The name that represents a system: its own if it is there, else its first variant, else None."""
+        """Return the name that represents a system: its own, else its first variant, else None."""
         names = [run.name for run in self.runs if run.system.name == system]
         return system if system in names else next(iter(names), None)
 
     def shared(self, names: Sequence[str]) -> list[tuple[RunScores, ...]]:
-        """For each seed that all these names have, their runs in the order of `names`."""
+        """Return, for each seed that all these names share, their runs in the order of `names`."""
         by_seed = [{run.seed: run for run in self.runs_of(name)} for name in names]
         return [
             tuple(runs[seed] for runs in by_seed)
@@ -126,17 +125,17 @@ class Comparison:
 
 
 def summary_rows(comparison: Comparison) -> list[dict[str, Any]]:
-    """One row per name over its seeds, for JSON, terminal and page alike.
+    """Return one row per name over its seeds, for JSON, terminal and report.
 
-    Each has name, system, seeds (how many), scores (those chosen), per metric (f1, average_precision, accuracy,
-    roc_auc) as `spread` gives it, seconds (mean),
-    peak_memory_bytes (largest), train_pairs_per_second and score_pairs_per_second (mean; None where not measured).
+    Keys: name, system, seeds (count), scores (the chosen kinds), one per metric (f1, average_precision, accuracy, roc_auc)
+    with the values of `spread`, seconds (mean), peak_memory_bytes (maximum), train_pairs_per_second and
+    score_pairs_per_second (mean; None when not measured).
     """
     return [_row(comparison.runs_of(name)) for name in comparison.names]
 
 
 def score_rows(comparison: Comparison, name: str) -> list[dict[str, Any]]:
-    """The metrics of each kind of score that a name has in all its seeds, and in how many seeds it was chosen."""
+    """Return the metrics of each kind of score that all seeds of a name have, and in how many seeds it was chosen."""
     runs = comparison.runs_of(name)
     kinds = [kind for kind in runs[0].result["by_score"] if all(kind in run.result["by_score"] for run in runs)]
     return [
@@ -159,7 +158,7 @@ def _row(runs: Sequence[RunScores]) -> dict[str, Any]:
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
-    """The mean of shares and, from two on, sd, half the width of Student's 95 % interval, and its ends inside [0, 1]."""
+    """Return the mean of shares; for two or more also sd, half of Student's 95 % interval, and its ends clipped to [0, 1]."""
     if len(values) < 2:
         return {"mean": float(values[0])}
     found = mean_interval(values)
@@ -171,25 +170,25 @@ def spread(values: Sequence[float]) -> dict[str, float]:
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
-    """The mean of what was measured."""
+    """Return the mean of the values that are not None."""
     known = [value for value in values if value is not None]
     return float(np.mean(known)) if known else None
 
 
 def references(comparison: Comparison) -> list[str]:
-    """The names that others are compared with, as far as they were run."""
+    """Return the names in this comparison that other names are compared with."""
     systems = dict.fromkeys(system for run in comparison.runs for system in run.system.compared_with)
     names = [comparison.main_name(system) for system in systems]
     return [name for name in names if name is not None]
 
 
 def paired_differences(comparison: Comparison, *, against: str) -> list[dict[str, Any]]:
-    """Each other name minus the name `against`, of metrics averaged over the seeds both have.
+    """Return the difference of each other name to the name `against`, of metrics averaged over their shared seeds.
 
-    Each row has name, against, seeds (those shared), ahead (in how many of them its F1 is the higher), and for f1 and
-    average_precision what `flipkd.evaluate.paired_bootstrap` returns: difference, low, high, p_value and more; p_adjusted
-    is p after Holm's correction for all rows here. All seeds and both systems see the same resampled test pairs. Names
-    without a shared seed are left out. Raises ConfigError when no run is called `against`.
+    Keys of a row: name, against, seeds (the shared ones), ahead (number of seeds with a higher F1), and for f1 and
+    average_precision the result of `flipkd.evaluate.paired_bootstrap`: difference, low, high, p_value and more; p_adjusted
+    is p after Holm's correction over all these rows. All seeds and both systems use the same resampled test pairs. Names
+    without a shared seed are skipped. Raises ConfigError when no run has the name `against`.
     """
     if against not in comparison.names:
         raise ConfigError(f"no run is called {shorten(against)}; {nearest(against, comparison.names)}")
@@ -207,7 +206,7 @@ def paired_differences(comparison: Comparison, *, against: str) -> list[dict[str
 
 
 def adjust(rows: Sequence[dict[str, Any]]) -> None:
-    """Give each difference of these rows its `p_adjusted`: Holm's correction over the rows, for each metric apart."""
+    """Add `p_adjusted` to each difference: Holm's correction over the rows, separately for each metric."""
     for metric in RESAMPLES:
         found = [row[metric] for row in rows]
         for difference, value in zip(found, holm([one["p_value"] for one in found]), strict=True):

@@ -1,4 +1,4 @@
-"""From scores to the points of a chart: precision and recall, reliability, distributions, agreement; numpy in, rows out."""
+"""Chart data from scores: precision-recall, reliability, distributions, agreement; arrays in, rows out."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from numpy.typing import NDArray
 from flipkd.evaluate.calibration import fit_calibration
 from flipkd.report.comparison import Comparison, RunScores
 
-LARGEST_CURVE = 200  # points a line needs at most to look the same
-LARGEST_SCATTER = 1000
+MAX_POINTS = 200  # of a line; more are not visible
+MAX_SCATTER = 1000
 RELIABILITY_BINS = 10
-LEAST_BIN = 10  # pairs; the share of matches among fewer is noise
-HISTOGRAM_EDGES = np.linspace(-3, 3, 25)  # in standard deviations; what lies beyond counts in the outermost bins
+MIN_BIN_PAIRS = 10  # the share of matches among fewer pairs is noise
+HISTOGRAM_EDGES = np.linspace(-3, 3, 25)  # in standard deviations; values beyond are in the outermost bins
 CLASSES = ("no match", "match")
 
 Rows = list[dict[str, Any]]
 
 
 def probabilities(comparison: Comparison, run: RunScores) -> NDArray[np.float64]:
-    """P(match) of the test pairs [N]: the run's own, or a sigmoid fitted on validation."""
+    """Return P(match) of the test pairs [N]: the run's own, or a sigmoid fitted on validation."""
     if run.probability is not None:
         return run.probability
     fit = fit_calibration(run.validation[run.score], comparison.validation_label, method="sigmoid")
@@ -30,42 +30,42 @@ def probabilities(comparison: Comparison, run: RunScores) -> NDArray[np.float64]
 
 
 def precision_recall(comparison: Comparison, runs: Sequence[RunScores]) -> tuple[Rows, Rows]:
-    """Points of the curve of each run, and its operating point: precision and recall at its own threshold."""
+    """Return the curve of each run, and its operating point: precision and recall at its threshold."""
     from sklearn.metrics import precision_recall_curve
 
     curve, operating = [], []
     for run in runs:
         precision, recall, _ = precision_recall_curve(comparison.label, run.test[run.score])
-        precision, recall = precision[-2::-1], recall[-2::-1]  # rising recall; the last is no decision but (1, 0)
-        kept = np.unique(np.linspace(0, len(recall) - 1, LARGEST_CURVE).astype(np.int64))
+        precision, recall = precision[-2::-1], recall[-2::-1]  # rising recall; the last point (1, 0) is not a decision
+        kept = np.unique(np.linspace(0, len(recall) - 1, MAX_POINTS).astype(np.int64))
         curve += [
-            {"name": run.name, "recall": _short(recall[place]), "precision": _short(precision[place])}
-            for place in kept
+            {"name": run.name, "recall": _round(recall[bin_index]), "precision": _round(precision[bin_index])}
+            for bin_index in kept
         ]
         hits = int(comparison.label[run.matches].sum())
         operating.append(
             {
                 "name": run.name,
-                "recall": _short(hits / max(int(comparison.label.sum()), 1)),
-                "precision": _short(hits / max(int(run.matches.sum()), 1)),
+                "recall": _round(hits / max(int(comparison.label.sum()), 1)),
+                "precision": _round(hits / max(int(run.matches.sum()), 1)),
             }
         )
     return curve, operating
 
 
 def reliability(comparison: Comparison, runs: Sequence[RunScores]) -> Rows:
-    """For each run and tenth of P(match): mean probability, share of matches, how many pairs; too few are left out."""
+    """Return mean probability, share of matches and number of pairs per run and tenth of P(match); skip small bins."""
     rows = []
     for run in runs:
         probability = probabilities(comparison, run)
-        place = np.minimum((probability * RELIABILITY_BINS).astype(np.int64), RELIABILITY_BINS - 1)
-        for k in np.flatnonzero(np.bincount(place) >= LEAST_BIN):
-            inside = place == k
+        bin_index = np.minimum((probability * RELIABILITY_BINS).astype(np.int64), RELIABILITY_BINS - 1)
+        for k in np.flatnonzero(np.bincount(bin_index) >= MIN_BIN_PAIRS):
+            inside = bin_index == k
             rows.append(
                 {
                     "name": run.name,
-                    "predicted": _short(probability[inside].mean()),
-                    "observed": _short(comparison.label[inside].mean()),
+                    "predicted": _round(probability[inside].mean()),
+                    "observed": _round(comparison.label[inside].mean()),
                     "pairs": int(inside.sum()),
                 }
             )
@@ -73,39 +73,39 @@ def reliability(comparison: Comparison, runs: Sequence[RunScores]) -> Rows:
 
 
 def distribution(comparison: Comparison, run: RunScores) -> tuple[Rows, float]:
-    """Histogram of standardised test scores by class (shares of the class), and the threshold on the same scale."""
+    """Return the histogram of standardised test scores by class (shares of the class), and the threshold on that scale."""
     score = run.test[run.score]
     mean, spread = score.mean(), score.std() or 1.0
     low, high = HISTOGRAM_EDGES[0], HISTOGRAM_EDGES[-1]
-    place = np.clip((score - mean) / spread, low, high)
+    standardised = np.clip((score - mean) / spread, low, high)
     rows = []
     for value, name in enumerate(CLASSES):
-        counts, _ = np.histogram(place[comparison.label == value], HISTOGRAM_EDGES)
+        counts, _ = np.histogram(standardised[comparison.label == value], HISTOGRAM_EDGES)
         rows += [
-            {"class": name, "start": float(start), "end": float(end), "share": _short(count / max(counts.sum(), 1))}
+            {"class": name, "start": float(start), "end": float(end), "share": _round(count / max(counts.sum(), 1))}
             for start, end, count in zip(HISTOGRAM_EDGES[:-1], HISTOGRAM_EDGES[1:], counts, strict=True)
         ]
-    return rows, _short(np.clip((run.threshold - mean) / spread, low, high))
+    return rows, _round(np.clip((run.threshold - mean) / spread, low, high))
 
 
 def agreement(comparison: Comparison, student: RunScores, teacher: RunScores) -> tuple[Rows, float | None]:
-    """The student's cosine against the teacher's score on a sample of test pairs, and Spearman's rho over all of them.
+    """Return student cosine and teacher score of a sample of test pairs, and Spearman's rho over all test pairs.
 
-    The rho is None where one of the two gives all pairs the same score.
+    The rho is None when one of the two scores is constant.
     """
     from scipy.stats import spearmanr
 
     x, y = teacher.test[teacher.score], student.test["cosine"]
     n = len(comparison.label)
-    sample = np.sort(np.random.default_rng(0).permutation(n)[:LARGEST_SCATTER])
+    sample = np.sort(np.random.default_rng(0).permutation(n)[:MAX_SCATTER])
     rows = [
-        {"teacher": _short(x[row]), "student": _short(y[row]), "class": CLASSES[int(comparison.label[row])]}
+        {"teacher": _round(x[row]), "student": _round(y[row]), "class": CLASSES[int(comparison.label[row])]}
         for row in sample
     ]
     constant = np.ptp(x) == 0 or np.ptp(y) == 0
     return rows, None if constant else float(spearmanr(x, y).statistic)
 
 
-def _short(value: float) -> float:
-    """Five digits are more than a screen shows, and keep the page small."""
+def _round(value: float) -> float:
+    """Round to five digits: enough for a screen, and the page stays small."""
     return float(f"{value:.5g}")

@@ -1,4 +1,4 @@
-"""Decisions at a threshold: precision, recall and confusion counts, at each run's own threshold and at all others."""
+"""Decisions at a threshold: precision, recall and confusion counts, at the run's threshold and at any other."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flipkd.report.comparison import Comparison, RunScores, spread
-from flipkd.report.words import visible
+from flipkd.report.words import escape_invisible
 
-LARGEST_STEPS = 200  # thresholds that the slider has at most
+MAX_STEPS = 200  # of the threshold slider
 COUNTS = ("found", "missed", "false_alarms", "rejected")
 
 
 def always_match_f1(label: NDArray[np.int64]) -> float | None:
-    """F1 of calling every pair a match, None where no pair is one."""
+    """Return F1 of deciding match for every pair; None without a positive pair."""
     share = float(np.mean(label))
     return 2 * share / (1 + share) if share else None
 
 
 def decision_rows(comparison: Comparison) -> list[dict[str, Any]]:
-    """Per name: precision and recall as `spread` gives them, and the four counts, means over the seeds."""
+    """Return per name precision and recall with the values of `spread`, and the four counts as means over the seeds."""
     rows = []
     for name in comparison.names:
         counts = [_counts(run.matches, comparison.label) for run in comparison.runs_of(name)]
@@ -35,27 +35,27 @@ def decision_rows(comparison: Comparison) -> list[dict[str, Any]]:
 
 
 def _counts(matches: NDArray[np.bool_], label: NDArray[np.int64]) -> tuple[int, int, int, int]:
-    """Matches that are found, matches that are missed, other pairs called a match, other pairs that are not."""
+    """Return true positives, false negatives, false positives and true negatives."""
     found = int((matches & (label == 1)).sum())
     called, positives = int(matches.sum()), int(label.sum())
     return found, positives - found, called - found, len(label) - called - positives + found
 
 
 def explorer(comparison: Comparison, runs: Sequence[RunScores]) -> dict[str, Any]:
-    """Rising thresholds of each run, and how many pairs and how many matches reach each of them.
+    """Return rising thresholds of each run, with the number of pairs and of matches at or above each threshold.
 
-    `own` and `review` are the indices of the run's own thresholds; no score reaches the last one.
+    `own` and `review` are the indices of the run's own thresholds; the last threshold is above all scores.
     """
     systems = []
     for run in runs:
         score = np.sort(run.test[run.score].astype(np.float64))
         matches = np.sort(run.test[run.score][comparison.label == 1].astype(np.float64))
-        steps = np.quantile(score, np.linspace(0, 1, LARGEST_STEPS), method="nearest")
+        steps = np.quantile(score, np.linspace(0, 1, MAX_STEPS), method="nearest")
         review = run.threshold if run.review_threshold is None else run.review_threshold
         cuts = np.unique([*steps, run.threshold, review, np.nextafter(max(score[-1], run.threshold), np.inf)])
         systems.append(
             {
-                "name": visible(run.name),
+                "name": escape_invisible(run.name),
                 "cuts": [float(f"{cut:.5g}") for cut in cuts],
                 "called": (len(score) - np.searchsorted(score, cuts)).tolist(),
                 "hits": (len(matches) - np.searchsorted(matches, cuts)).tolist(),

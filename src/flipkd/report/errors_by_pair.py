@@ -1,4 +1,4 @@
-"""Which pairs the systems decide differently and who is right; how each does on short and on long texts."""
+"""Errors by pair: pairs with different decisions, pairs with wrong decisions, and metrics by text length."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from flipkd.report.comparison import Comparison, RunScores
 from flipkd.report.curves import probabilities
 
-LARGEST_EXAMPLES = 300
+MAX_EXAMPLES = 300
 QUARTERS = 4
 
 
 def who_is_right(comparison: Comparison, runs: Sequence[RunScores]) -> list[dict[str, Any]]:
-    """For every two runs: on how many test pairs both, only the first, only the second or neither is right."""
+    """Count, for every two runs, the test pairs on which both, only the first, only the second or neither is right."""
     right = [run.matches == (comparison.label == 1) for run in runs]
     return [
         {
@@ -33,9 +33,9 @@ def who_is_right(comparison: Comparison, runs: Sequence[RunScores]) -> list[dict
 
 
 def mistakes(comparison: Comparison, runs: Sequence[RunScores]) -> tuple[list[dict[str, Any]], int]:
-    """Test pairs that some of the runs decide wrongly, the surest mistake by probability first; and how many there are.
+    """Return test pairs with a wrong decision of a run, most confident error first, and their total number.
 
-    wrong: the indices of these runs; opinions: per run match, right, probability.
+    wrong: indices of the wrong runs; opinions: per run match, right, probability.
     """
     label = comparison.label == 1
     wrong = np.stack([run.matches != label for run in runs])
@@ -43,7 +43,7 @@ def mistakes(comparison: Comparison, runs: Sequence[RunScores]) -> tuple[list[di
     rows = np.flatnonzero(wrong.any(axis=0))
     surest = np.where(wrong, np.abs(probability - label), 0).max(axis=0)
     found = []
-    for row in rows[np.argsort(-surest[rows], kind="stable")][:LARGEST_EXAMPLES]:
+    for row in rows[np.argsort(-surest[rows], kind="stable")][:MAX_EXAMPLES]:
         opinions = [
             {"match": bool(label[row] ^ error), "right": not error, "probability": float(value)}
             for error, value in zip(wrong[:, row], probability[:, row], strict=True)
@@ -54,15 +54,15 @@ def mistakes(comparison: Comparison, runs: Sequence[RunScores]) -> tuple[list[di
 
 
 def by_length(comparison: Comparison) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Quarters of the test pairs by characters of both texts, and per name F1 and accuracy in each, mean over seeds.
+    """Return quarters of the test pairs by characters of both texts, and per name F1 and accuracy in each, mean over seeds.
 
-    Quarters: from, to, pairs, positives; equal lengths stay together, so that there may be fewer than four. F1 is None
-    where no pair of a quarter is a match.
+    Keys of a quarter: from, to, pairs, positives. Pairs of equal length stay together, so there may be fewer than four. F1
+    is None in a quarter without a match.
     """
     length = np.array([len(a) + len(b) for a, b in zip(comparison.text1, comparison.text2, strict=True)])
     cuts = np.unique(np.quantile(length, np.arange(1, QUARTERS) / QUARTERS, method="higher"))
-    place = np.searchsorted(cuts, length, side="right")
-    groups = [place == k for k in np.unique(place)]
+    bin_index = np.searchsorted(cuts, length, side="right")
+    groups = [bin_index == k for k in np.unique(bin_index)]
     quarters = [
         {
             "from": int(length[group].min()),
@@ -73,13 +73,15 @@ def by_length(comparison: Comparison) -> tuple[list[dict[str, Any]], list[dict[s
         for group in groups
     ]
     rows = [
-        {"name": name, "cells": [_quality(comparison, comparison.runs_of(name), group) for group in groups]}
+        {"name": name, "cells": [_group_metrics(comparison, comparison.runs_of(name), group) for group in groups]}
         for name in comparison.names
     ]
     return quarters, rows
 
 
-def _quality(comparison: Comparison, runs: Sequence[RunScores], group: NDArray[np.bool_]) -> dict[str, float | None]:
+def _group_metrics(
+    comparison: Comparison, runs: Sequence[RunScores], group: NDArray[np.bool_]
+) -> dict[str, float | None]:
     label = comparison.label[group]
     matches = np.stack([run.matches[group] for run in runs])
     positives = int(label.sum())

@@ -1,4 +1,4 @@
-"""The losses of a training run, as its metrics.jsonl has them."""
+"""Losses of a training run, from its metrics.jsonl."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-LARGEST_CURVE = 200  # steps
+MAX_POINTS = 200  # steps
 
 
 def read_losses(metrics: Path, objectives: Iterable[str]) -> list[dict[str, Any]]:
-    """Rows of step, objective and value, in the order of the steps; none where there is no file.
+    """Read rows of step, objective and value in the order of the steps; empty without a file.
 
-    A run that went on after a stop may have written a step twice: the later line counts.
+    A resumed run may have duplicate steps: the later line counts.
     """
     if not metrics.is_file():
         return []
@@ -25,5 +25,5 @@ def read_losses(metrics: Path, objectives: Iterable[str]) -> list[dict[str, Any]
         except (ValueError, KeyError, TypeError):  # a line that a stop cut off
             continue
     kept = sorted(step for step, values in steps.items() if values)
-    kept = kept[:: -(-len(kept) // LARGEST_CURVE) or 1]
+    kept = kept[:: -(-len(kept) // MAX_POINTS) or 1]
     return [{"step": step, "objective": name, "value": value} for step in kept for name, value in steps[step].items()]

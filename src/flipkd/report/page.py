@@ -1,4 +1,4 @@
-"""The page itself: one file of HTML that opens offline, loads nothing and runs no script but its own two."""
+"""The report page: one HTML file that works offline, loads nothing and runs only its own two scripts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from flipkd.report.comparison import Comparison
 
 
 def render(comparison: Comparison) -> str:
-    """The whole page as HTML, the same bytes for the same comparison. Raises ConfigError without the extra `report`."""
+    """Render the page as HTML, with the same bytes for the same comparison. Raises ConfigError without the extra `report`."""
     require_extra("report", user="the report")
     from flipkd.report import charts, sections
 
@@ -32,12 +32,12 @@ def render(comparison: Comparison) -> str:
 
 
 def _template() -> Any:
-    """The template; whatever text it prints is made visible, then escaped."""
+    """Return the template; every printed text gets its invisible characters and its HTML escaped."""
     import jinja2
     from markupsafe import Markup
 
     def shown(value: Any) -> Any:
-        return words.visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+        return words.escape_invisible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, finalize=shown, lstrip_blocks=True
@@ -47,7 +47,7 @@ def _template() -> Any:
 
 @lru_cache(maxsize=1)
 def _chart_library() -> str:
-    """Vega, Vega-Lite and vega-embed as one script, in the version that altair writes specs for: 0.9 MB."""
+    """Return Vega, Vega-Lite and vega-embed as one script (0.9 MB), in the version of altair's specs."""
     import altair
     import vl_convert
 
@@ -57,7 +57,7 @@ def _chart_library() -> str:
 
 
 def _policy(scripts: list[str]) -> str:
-    """The content security policy: no network, no script but these two, whose sha256 it names."""
+    """Return the content security policy: no network, and only these scripts, by their sha256."""
     digests = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
     allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
     return (

@@ -1,4 +1,4 @@
-"""What each section of the page shows, as plain values for the template; None where its inputs are absent."""
+"""Content of each section of the report as plain values for the template; None when its inputs are missing."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from flipkd.evaluate.combine import SYMMETRIC
 from flipkd.report import charts, curves, decisions, errors_by_pair, words
 from flipkd.report.comparison import Comparison, RunScores, score_rows, summary_rows
 
-Charts = dict[str, dict[str, Any]]  # name of a place on the page -> its spec; filled as the sections are made
-JUDGES = ("teacher_finetuned", "plain", "flipped")
+Charts = dict[str, dict[str, Any]]  # element id of a chart -> its spec; each section adds its charts
+MAIN_SYSTEMS = ("teacher_finetuned", "plain", "flipped")
 
 
 def contents(comparison: Comparison) -> tuple[dict[str, Any], Charts]:
-    """All that the template needs, and the charts by name."""
+    """Return the values of the template, and the charts by name."""
     found: Charts = {}
     summary = summary_rows(comparison)
     differences = [difference_section(comparison, name, found) for name in comparison.differences]
@@ -46,7 +46,7 @@ def contents(comparison: Comparison) -> tuple[dict[str, Any], Charts]:
 
 
 def compared(comparison: Comparison) -> list[dict[str, Any]]:
-    """One line per name: its system in plain words and, for a variant, the settings that differ."""
+    """Return one row per name: its system and, for a variant, the changed settings."""
     rows = []
     for name in comparison.names:
         run = comparison.runs_of(name)[0]
@@ -74,7 +74,7 @@ def compared(comparison: Comparison) -> list[dict[str, Any]]:
 def headline(
     comparison: Comparison, summary: Sequence[Mapping[str, Any]], differences: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """The answer in sentences: verdicts on the flipped student, the best F1, what it cost."""
+    """Return the summary: verdicts on the flipped student, names ranked by F1, and costs."""
     name = comparison.main_name("flipped")
     verdicts = []
     for section in differences:
@@ -87,23 +87,23 @@ def headline(
                     {"sentence": sentence, "order": order, "ahead": row["ahead"], "seeds": len(row["seeds"])}
                 )
     ranked = sorted(summary, key=lambda row: -float(row["f1"]["mean"]))
-    # A blend takes no time of its own, so its parts' time is shown.
+    # A blend has no training time, so only the time of its parts is shown.
     against = [section["against"] for section in differences if section["system"].kind != "blend"]
     shown = [name, *against] if name else []
     return {"verdicts": verdicts, "ranked": ranked, "costs": [row for row in summary if row["name"] in shown]}
 
 
 def difference_section(comparison: Comparison, against: str, found: Charts) -> dict[str, Any]:
-    """All names against one reference, as a table and as a forest plot."""
+    """Return the differences of all names to one reference, as table rows and as a forest plot."""
     rows = comparison.differences[against]
-    place = f"forest-{len(found)}"
+    chart = f"forest-{len(found)}"
     if rows:
-        found[place] = charts.forest(rows, charts.systems_of(comparison, comparison.names))
-    return {"against": against, "system": comparison.runs_of(against)[0].system, "rows": rows, "chart": place}
+        found[chart] = charts.forest(rows, charts.systems_of(comparison, comparison.names))
+    return {"against": against, "system": comparison.runs_of(against)[0].system, "rows": rows, "chart": chart}
 
 
 def curve_section(comparison: Comparison, runs: Sequence[RunScores], found: Charts) -> dict[str, Any]:
-    """Precision-recall and reliability curves of one seed."""
+    """Return precision-recall and reliability curves of one seed."""
     systems = charts.systems_of(comparison, [run.name for run in runs])
     curve, operating = curves.precision_recall(comparison, runs)
     base_rate = float(comparison.label.mean())
@@ -130,7 +130,7 @@ def curve_section(comparison: Comparison, runs: Sequence[RunScores], found: Char
 def distribution_section(
     comparison: Comparison, runs: Sequence[RunScores], found: Charts
 ) -> list[dict[str, Any]] | None:
-    """Scores of matches and of non-matches before, with plain and with flipped training."""
+    """Return score distributions of matches and non-matches: untrained, plain and flipped, or all runs without these."""
     by_system = {run.system.name: run for run in runs}
     shown = [by_system[system] for system in ("untrained", "plain", "flipped") if system in by_system]
     if not runs[0].system.compared_with:
@@ -150,13 +150,13 @@ def distribution_section(
 
 
 def agreement_section(comparison: Comparison, found: Charts) -> dict[str, Any] | None:
-    """The flipped student's cosine against its teacher's score."""
+    """Compare the flipped student's cosine with its teacher's score; None without both."""
     runs = _first_shared(comparison, ("teacher_finetuned", "flipped"))
     if len(runs) < 2 or "cosine" not in runs[1].test:
         return None
     teacher, student = runs
     if _teacher_settings(teacher) != _teacher_settings(student):
-        return None  # it learnt from another one
+        return None  # the student has another teacher
     rows, rho = curves.agreement(comparison, student, teacher)
     found["agreement"] = charts.agreement(rows)
     return {"rho": rho, "points": len(rows), "seed": student.seed}
@@ -169,8 +169,8 @@ def _teacher_settings(run: RunScores) -> tuple[Any, dict[str, Any]]:
 
 
 def error_section(comparison: Comparison) -> dict[str, Any]:
-    """The pairs that teacher, plain and flipped get wrong, and who is right; of other comparisons the first runs."""
-    runs = _first_shared(comparison, JUDGES) or _first_runs(comparison)[-1:]
+    """Return the errors of teacher, plain and flipped, or of the last system without these."""
+    runs = _first_shared(comparison, MAIN_SYSTEMS) or _first_runs(comparison)[-1:]
     pairs, count = errors_by_pair.mistakes(comparison, runs)
     counts = errors_by_pair.who_is_right(comparison, runs)
     names = [run.name for run in runs]
@@ -178,18 +178,18 @@ def error_section(comparison: Comparison) -> dict[str, Any]:
 
 
 def loss_section(runs: Sequence[RunScores], found: Charts) -> list[dict[str, str]]:
-    """The loss curves of the runs that left any."""
+    """Return the loss curves of the runs that have losses."""
     shown: list[dict[str, str]] = []
     for run in runs:
         if run.losses:
-            place = f"losses-{len(shown)}"
-            found[place] = charts.losses(run.losses)
-            shown.append({"name": run.name, "chart": place})
+            chart = f"losses-{len(shown)}"
+            found[chart] = charts.losses(run.losses)
+            shown.append({"name": run.name, "chart": chart})
     return shown
 
 
 def length_section(comparison: Comparison, found: Charts) -> dict[str, Any] | None:
-    """F1 and accuracy in each quarter of the pairs by length."""
+    """Return F1 and accuracy in each quarter of the pairs by length; None for pairs of equal length."""
     quarters, rows = errors_by_pair.by_length(comparison)
     if len(quarters) < 2:
         return None
@@ -208,26 +208,26 @@ def length_section(comparison: Comparison, found: Charts) -> dict[str, Any] | No
 
 
 def _always_match(quarter: Mapping[str, int]) -> float | None:
-    """F1 of calling every pair of a quarter a match."""
+    """Return F1 of deciding match for every pair of a quarter."""
     return 2 * quarter["positives"] / (quarter["pairs"] + quarter["positives"]) if quarter["positives"] else None
 
 
 def _first_runs(comparison: Comparison) -> list[RunScores]:
-    """The first seed of each system, by its main name."""
+    """Return the first seed of each system, by its main name."""
     systems = dict.fromkeys(run.system.name for run in comparison.runs)
     names = [name for name in map(comparison.main_name, systems) if name is not None]
     return [comparison.runs_of(name)[0] for name in names]
 
 
 def _first_shared(comparison: Comparison, systems: Sequence[str]) -> Sequence[RunScores]:
-    """The runs of the systems that are there, in the first seed that they share."""
+    """Return the runs of the present systems in their first shared seed."""
     names = [name for name in map(comparison.main_name, systems) if name is not None]
     shared = comparison.shared(names)
     return shared[0] if shared else ()
 
 
 def _versions(comparison: Comparison) -> dict[str, str]:
-    """Package -> version, or all versions when the runs were made with several."""
+    """Return package -> version, or all its versions when the runs differ."""
     found: dict[str, set[str]] = {}
     for run in comparison.runs:
         for package, version in (run.result.get("versions") or {}).items():

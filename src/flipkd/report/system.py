@@ -1,4 +1,4 @@
-"""The record of a system: one way to score pairs."""
+"""Record of a system: one way to score pairs."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ Kind = Literal["baseline", "teacher", "untrained", "labels", "distilled", "blend
 
 @dataclass(frozen=True, kw_only=True)
 class System:
-    """One way to score pairs: how it is run, how it is shown, what it is compared with.
+    """One way to score pairs: its function, its display and its references.
 
-    run: import path `module:name` of a function that takes a `Run` of a comparison and returns its scores; kind: what it is
-    and learns from (`teacher`: a small model; `untrained`, `labels`, `distilled`: the student); settings: those of training
-    that differ from the defaults; trained: false where it learned nothing from these pairs; has_vectors: false for a student
-    that only answers; in_a_sentence: its name in a sentence; compared_with: names of systems.
+    run: import path `module:name` of a function that takes a `Run` of a comparison and returns its scores; kind: type of
+    model and training (`teacher`: a small model; `untrained`, `labels`, `distilled`: the student); settings: training
+    settings that differ from the defaults; trained: false for a system not trained on these pairs; has_vectors: false for a
+    student without embeddings; in_a_sentence: its name in a sentence; compared_with: names of the reference systems.
     """
 
     name: str
@@ -33,10 +33,10 @@ class System:
 
     @property
     def is_student(self) -> bool:
-        """Whether it is the large language model, trained or not."""
+        """Return whether the system is the LLM, trained or not."""
         return self.kind in ("untrained", "labels", "distilled")
 
     @property
     def has_teacher(self) -> bool:
-        """Whether it is a small model or learns from one."""
+        """Return whether the system is a teacher or learns from one."""
         return self.kind in ("teacher", "distilled")

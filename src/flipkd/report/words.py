@@ -1,4 +1,4 @@
-"""The page's plain words: what each system is, what a difference says, and figures as a reader likes them."""
+"""Texts of the report: sentences about differences, formatted numbers, and escaping of invisible characters."""
 
 from __future__ import annotations
 
@@ -7,9 +7,19 @@ from typing import Any
 from urllib.parse import quote
 
 SIGNIFICANT = 0.05
-LARGEST_TEXT = 200
-TURNS = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")  # Unicode's orders to turn the direction
-MARKS = "\u200e\u200f\u061c\ufeff"
+MAX_TEXT = 200
+BIDI_CONTROLS = (
+    "LRE",
+    "RLE",
+    "LRO",
+    "RLO",
+    "PDF",
+    "LRI",
+    "RLI",
+    "FSI",
+    "PDI",
+)  # Unicode's bidirectional control characters
+INVISIBLE_MARKS = "\u200e\u200f\u061c\ufeff"
 
 SCORES = {
     "answer": "the language model's yes or no",
@@ -21,7 +31,7 @@ SCORES = {
 
 
 def verdict(difference: dict[str, float], *, of: str, reference: str) -> str:
-    """What to say of F1: which of the two is ahead, by how much, and whether that can be chance."""
+    """Return a sentence about a difference of F1: which of the two is better, by how much, and whether it is significant."""
     sure = f"({interval(difference)}; {p_values(difference)})"
     if difference["p_adjusted"] >= SIGNIFICANT:
         by = f"{points(difference['difference'])} points of F1 {sure}"
@@ -29,33 +39,33 @@ def verdict(difference: dict[str, float], *, of: str, reference: str) -> str:
             f"The difference between {of} and {reference} cannot be told apart from chance on these test pairs: {by}."
         )
     if difference["difference"] > 0:
-        told = f"beats {reference} by {points(difference['difference'])} points of F1 {sure}"
+        outcome = f"beats {reference} by {points(difference['difference'])} points of F1 {sure}"
     else:
-        told = f"falls behind {reference} by {points(-difference['difference'])[1:]} points of F1 {sure}"
-    return f"{of[:1].upper()}{of[1:]} {told}. So large a difference is hard to explain by chance alone."
+        outcome = f"falls behind {reference} by {points(-difference['difference'])[1:]} points of F1 {sure}"
+    return f"{of[:1].upper()}{of[1:]} {outcome}. So large a difference is hard to explain by chance alone."
 
 
 def ranking(difference: dict[str, float]) -> str:
-    """What to say of AP beside a verdict on F1."""
-    told = f"{points(difference['difference'])} points ({interval(difference)}; {p_values(difference)})"
+    """Return a sentence about the difference of AP, to follow the verdict on F1."""
+    amount = f"{points(difference['difference'])} points ({interval(difference)}; {p_values(difference)})"
     sure = ", more than chance explains" if difference["p_adjusted"] < SIGNIFICANT else ""
-    return f"In the order of all pairs, where no threshold is asked, the difference in AP is {told}{sure}."
+    return f"In the order of all pairs, which needs no threshold, the difference in AP is {amount}{sure}."
 
 
 def points(value: float) -> str:
-    """A difference of metrics in points of 100, with its sign."""
+    """Format a difference of metrics in points of 100, with its sign."""
     return f"{100 * value:+.1f}".replace("-", "−")
 
 
 def interval(difference: dict[str, float]) -> str:
-    """The 95 % interval of a difference, in points."""
+    """Format the 95 % interval of a difference, in points."""
     return f"95 % interval {points(difference['low'])} to {points(difference['high'])}"
 
 
 def p_value(difference: dict[str, float], *, kind: str = "p_value") -> str:
-    """p, or by kind `p_adjusted` p after Holm's correction, with no more digits than it has.
+    """Format p, or p after Holm's correction (kind `p_adjusted`), with significant digits only.
 
-    As a bound where the resamples allow no smaller one.
+    The smallest p that the number of resamples allows is shown as a bound.
     """
     value = difference[kind]
     if value < 0.001:
@@ -65,14 +75,14 @@ def p_value(difference: dict[str, float], *, kind: str = "p_value") -> str:
 
 
 def p_values(difference: dict[str, float]) -> str:
-    """p, and behind it what Holm's correction makes of it where that is something else."""
+    """Format p, followed by p after Holm's correction when that differs."""
     if difference["p_adjusted"] == difference["p_value"]:
         return p_value(difference)
     return f"{p_value(difference)}, after Holm's correction {p_value(difference, kind='p_adjusted')}"
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds as a reader says them."""
+    """Format seconds as seconds, minutes or hours."""
     if seconds is None:
         return "–"
     if seconds < 120:
@@ -81,46 +91,46 @@ def duration(seconds: float | None) -> str:
 
 
 def memory(peak: float | None) -> str:
-    """Bytes in GiB."""
+    """Format bytes in GiB."""
     return "–" if peak is None else f"{peak / 2**30:.1f} GiB"
 
 
 def speed(pairs: float | None) -> str:
-    """Pairs a second."""
+    """Format pairs per second."""
     return "–" if pairs is None else f"{pairs:,.0f}" if pairs >= 100 else f"{pairs:.1f}"
 
 
 def figure(value: float | None) -> str:
-    """A metric between 0 and 1."""
+    """Format a metric between 0 and 1."""
     return "–" if value is None else f"{value:.3f}"
 
 
 def count(value: float) -> str:
-    """A count of pairs, or a mean of counts."""
+    """Format a count of pairs, or a mean of counts."""
     return f"{value:,.0f}" if value == round(value) else f"{value:,.1f}"
 
 
 def link(folder: str) -> str:
-    """The address of a folder beside the page; no part of it can name a scheme or a host."""
+    """Return a relative URL of a folder next to the page, quoted so that it cannot contain a scheme or a host."""
     return "./" + quote(folder, errors="replace")
 
 
-def visible(text: Any) -> str:
-    """Any text so that a page shows what is there: control characters, marks of direction, half surrogates as escapes.
+def escape_invisible(text: Any) -> str:
+    """Escape control characters, bidirectional marks and lone surrogates of a text.
 
-    Line breaks and tabs become spaces; joiners stay, since emoji and several scripts are written with them.
+    Line breaks and tabs become spaces; joiners are kept, because emoji and several scripts need them.
     """
-    return "".join(_visible(character) for character in str(text))
+    return "".join(_escape_invisible(character) for character in str(text))
 
 
-def _visible(character: str) -> str:
+def _escape_invisible(character: str) -> str:
     if character in "\t\n\r":
         return " "
-    turns = unicodedata.bidirectional(character) in TURNS or character in MARKS
+    turns = unicodedata.bidirectional(character) in BIDI_CONTROLS or character in INVISIBLE_MARKS
     hidden = turns or unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
     return f"\\u{ord(character):04x}" if hidden else character
 
 
-def shortened(text: str, limit: int = LARGEST_TEXT) -> str:
-    """The beginning of a long text."""
+def shortened(text: str, limit: int = MAX_TEXT) -> str:
+    """Cut a long text."""
     return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from flipkd.config import MOST_MEMBERS
+from flipkd.config import MAX_MEMBERS
 from flipkd.errors import ArtefactError, ConfigError, shorten
 from flipkd.files import read_json, write_json
 from flipkd.teachers.teacher import VectorTeacher, fingerprint_of
@@ -30,8 +30,8 @@ def members_of(folder: str | Path) -> list[Path]:
         return []
     content = read_json(path)
     count = content.get("members") if isinstance(content, dict) else None
-    if not isinstance(count, int) or not 1 <= count <= MOST_MEMBERS:
-        raise ArtefactError(f"{path}: members is {shorten(count)}; allowed: 1 to {MOST_MEMBERS}")
+    if not isinstance(count, int) or not 1 <= count <= MAX_MEMBERS:
+        raise ArtefactError(f"{path}: members is {shorten(count)}; allowed: 1 to {MAX_MEMBERS}")
     return [member_folder(folder, number) for number in range(count)]
 
 
