@@ -122,7 +122,7 @@ def _train(config: TrainConfig, sets: dict[str, Any], pool: Pool | None) -> Path
             logger.warning("%s: finished before; nothing to do", folder)
             return folder
         keepable = ranks.first(lambda: teacher_to_keep(config))
-        table = tables["train"]
+        table, validation = tables["train"], tables["validation"]
         if learns_from_teacher and teacher:
             table = _with_unlabelled(tables, pool, teacher, config)
         teacher = None  # the tables hold what is needed of it
@@ -132,13 +132,7 @@ def _train(config: TrainConfig, sets: dict[str, Any], pool: Pool | None) -> Path
         if config.teacher:
             ranks.first(lambda: _preflight(student, tables["validation"], Path(config.output_dir)))
         return run.train(
-            student,
-            contract,
-            config,
-            objectives=objectives,
-            table=table,
-            validation=tables["validation"],
-            teacher=keepable,
+            student, contract, config, objectives=objectives, table=table, validation=validation, teacher=keepable
         )
 
 
