@@ -126,7 +126,7 @@ def _train(config: TrainConfig, sets: dict[str, Any], pool: Pool | None) -> Path
             logger.warning("%s: already finished; nothing to do", folder)
             return folder
         keepable = ranks.on_rank_0(lambda: teacher_to_keep(config))
-        table = tables["train"]
+        table, validation = tables["train"], tables["validation"]
         if learns_from_teacher and teacher:
             table = _add_unlabelled(tables, pool, teacher, config)
         teacher = None  # not needed any more: the tables have its outputs
@@ -136,13 +136,7 @@ def _train(config: TrainConfig, sets: dict[str, Any], pool: Pool | None) -> Path
         if config.teacher:
             ranks.on_rank_0(lambda: _preflight(student, tables["validation"], Path(config.output_dir)))
         return run.train(
-            student,
-            contract,
-            config,
-            objectives=objectives,
-            table=table,
-            validation=tables["validation"],
-            teacher=keepable,
+            student, contract, config, objectives=objectives, table=table, validation=validation, teacher=keepable
         )
 
 

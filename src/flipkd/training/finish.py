@@ -43,8 +43,7 @@ def finish(
 ) -> Path:
     """Choose score, calibration and threshold on validation, and write the matcher folder atomically; return its path.
 
-    `teacher` loads the teacher; it is called when the matcher keeps it, because a sum with its score is the best
-    (`keep_teacher`).
+    `teacher` loads the teacher; it is called if the matcher keeps it, where a sum with its score is best (`keep_teacher`).
     """
     labelled = np.flatnonzero(validation.label >= 0).tolist()
     labels = validation.label[labelled]
