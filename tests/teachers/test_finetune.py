@@ -167,7 +167,7 @@ def test_invalid_inputs_are_refused_before_training(make_bi_encoder, learnable, 
         finetune_teacher("x", learnable.map(lambda _: {"label": None}), **out)
     with pytest.raises(DataError, match=r"only the labels \[1\]"):
         finetune_teacher("x", learnable.filter(lambda row: row["label"] == 1), kind="cross_encoder", **out)
-    with pytest.raises(ConfigError, match="called 'cross-encoder'; did you mean 'cross_encoder'"):
+    with pytest.raises(ConfigError, match="to fine-tune: 'cross-encoder'; did you mean 'cross_encoder'"):
         finetune_teacher("x", learnable, kind="cross-encoder", **out)
     with pytest.raises(ConfigError, match="no loss is called 'cosnet'; did you mean"):
         finetune_teacher(make_bi_encoder(), learnable, loss="cosnet", **out)
