@@ -75,7 +75,8 @@ def test_a_command_without_its_extra_ends_with_exit_code_4_and_the_install_line(
     for (command, (extra, _)), (code, out, error) in zip(COMMANDS.items(), results, strict=True):
         assert (code, out) == (4, ""), (command, error)
         hidden = [package for package in EXTRAS[extra] if package in HIDDEN]
-        line = f'needs {", ".join(hidden)}, which are not installed; run: pip install "flipkd[{extra}]"\n'
+        verb = "is" if len(hidden) == 1 else "are"
+        line = f'needs {", ".join(hidden)}, which {verb} not installed; run: pip install "flipkd[{extra}]"\n'
         assert error.endswith(line), (command, error)
 
 
