@@ -78,7 +78,7 @@ def faq(tmp_path):
 
 
 def test_index_explains_why_a_folder_is_not_an_encoder(faq, trained, taught, tmp_path):
-    for encoder, argument in ((trained, "reading=separate"), (tmp_path, "no folder of flipkd teach or flipkd train")):
+    for encoder, argument in ((trained, "reading=separate"), (tmp_path, "not a folder of flipkd teach or flipkd train")):
         refused = flipkd("index", faq, "--encoder", encoder, "--output_dir", tmp_path / "x")
         assert refused.code == 4
         assert argument in refused.err
@@ -121,7 +121,7 @@ def test_serve_rejects_bad_options_before_loading(trained, tmp_path):
         assert argument in refused.err
     elsewhere = flipkd(*start, "--host", "no.such.host.invalid", "--insecure")
     assert elsewhere.code == 2
-    assert "host no.such.host.invalid is no address of this machine" in elsewhere.err
+    assert "host no.such.host.invalid is not an address of this machine" in elsewhere.err
     with socket.create_server(("127.0.0.1", 0)) as taken:
         busy = flipkd("serve", "--matcher", trained, "--port", taken.getsockname()[1])
         assert busy.code == 5

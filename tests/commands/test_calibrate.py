@@ -219,7 +219,7 @@ def test_calibrate_warns_of_unusual_results(trained, pair_files, tmp_path):
         == 0
     )
     done = flipkd(*arguments(tmp_path / "band", pair_files, tmp_path / "all", "--threshold", "-1e9"))
-    assert "every pair is called a match" in done.err
+    assert "every pair is a match" in done.err
     assert "the new matcher has no review band" in done.err
 
 

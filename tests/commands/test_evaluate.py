@@ -37,7 +37,7 @@ def test_evaluate_rejects_pairs_without_labels(trained, tmp_path):
     (tmp_path / "u.csv").write_text("text1,text2\na,b\nc,d\n")
     done = flipkd("evaluate", "--matcher", trained, "--test_file", tmp_path / "u.csv")
     assert (done.code, done.out) == (3, "")
-    assert "it has no label column; known names: label" in done.err
+    assert "no label column; known names: label" in done.err
 
 
 def test_an_output_that_cannot_be_written_is_said_before_the_work(pair_files, tmp_path):

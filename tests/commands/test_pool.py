@@ -203,7 +203,7 @@ def test_train_rejects_an_unusable_pool_before_writing(base_models, pair_files, 
     )
     done = flipkd("train", *arguments, "--set", f"unlabelled_file={bad}")
     assert done.code == 3
-    assert "bad.csv: the two text columns were not found; it has 'one', 'two'" in done.err
+    assert "bad.csv: no text columns found; it has 'one', 'two'" in done.err
     assert not (tmp_path / "run").exists()
 
 

@@ -340,7 +340,7 @@ def test_compare_in_processes_names_failed_runs_and_keeps_the_others(arguments, 
     systems = "systems=[broken+tfidf, broken, tfidf, tfidf+always_match]"
     done = flipkd(*arguments, *broken, "--set", systems, "--num_processes", 2)
     assert done.code == 4, done.err
-    assert "broken, seed 0 failed: lora_target_modules names 'nonsense'" in done.err
+    assert "broken, seed 0 failed: lora_target_modules has 'nonsense'" in done.err
     assert "2 of 5 runs failed" in done.err, "the run, and the blend that it is a part of"
     assert done.err.count("rows are duplicates of an earlier pair") == 1
     path = tmp_path / "c" / "results" / "tiny-tfidf-seed0.json"
