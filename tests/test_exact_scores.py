@@ -7,6 +7,7 @@ import pytest
 from command_line import flipkd
 from tiny import make_table, randomise
 
+from flipkd.command_config import ServeConfig
 from flipkd.commands import serve as serving
 from flipkd.files import new_folder
 from flipkd.matcher import Matcher
@@ -51,9 +52,9 @@ def test_nor_do_they_where_a_teacher_is_kept(with_teacher, shuffles):
     matcher = Matcher.from_pretrained(with_teacher, exact=True)
     matcher.contract.score["teacher"] = 3.0
     assert different(matcher, shuffles) == 0
-    matcher.teacher._kept.clear()
+    matcher.teacher._cache.clear()
     assert (matcher.teacher_scores(PAIRS[:3]) == matcher.teacher_scores(PAIRS)[:3]).all()
-    assert matcher.teacher._readers[0].batch_size == 1
+    assert matcher.teacher._models[0].batch_size == 1
 
 
 def test_every_verb_that_scores_takes_the_option(trained, pair_files, tmp_path, monkeypatch):
@@ -80,7 +81,7 @@ def test_every_verb_that_scores_takes_the_option(trained, pair_files, tmp_path, 
 def test_a_server_reads_each_query_alone(trained, monkeypatch):
     services = []
     monkeypatch.setattr("flipkd.serve.server.serve", lambda service, **_: services.append(service))
-    serving.serve(trained, host="127.0.0.1", port=0, exact=True, limits={}, listening=str)
+    serving.serve(ServeConfig(matcher=str(trained), port=0, exact=True), listening=str)
     assert services[0]._load().matcher.exact
     sizes = []
 
@@ -89,5 +90,5 @@ def test_a_server_reads_each_query_alone(trained, monkeypatch):
         sizes.append(len(texts))
         return np.ones((len(texts), 3), np.float32)
 
-    assert serving._each_alone(encode)(["a", "b"]).shape == (2, 3)
+    assert serving._one_by_one(encode)(["a", "b"]).shape == (2, 3)
     assert sizes == [1, 1]

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 import flipkd
-from flipkd.cli.terminal import plain
+from flipkd.cli.terminal import printable
 from flipkd.data.folding import spelling_key, word_key
 from flipkd.errors import shorten
-from flipkd.report.words import visible
+from flipkd.report.words import escape_invisible
 from flipkd.student.prompt import CHARACTERS_PER_TOKEN
 from flipkd.text import first_visible, truncate_text
 
@@ -120,8 +120,8 @@ TEXTS = {
 FUNCTIONS = {
     "word_key": word_key,
     "spelling_key": spelling_key,
-    "visible": visible,
-    "plain": plain,
+    "escape_invisible": escape_invisible,
+    "printable": printable,
     "shorten": shorten,
     "first_visible": first_visible,
     "truncate_text": lambda text: truncate_text(text, 16 * CHARACTERS_PER_TOKEN),

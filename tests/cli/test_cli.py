@@ -34,7 +34,11 @@ FILES = ["--train_file", "a.csv", "--validation_file", "b.csv", "--test_file", "
         (["match", "--matcher", "m", "--text1", "a"], 2, "give a file of pairs, or one pair"),
         (["match", "--matcher", "m", "x.csv", "--text1", "a"], 2, "give a file of pairs, or one pair"),
         (["match", "--matcher", "m", "--text1", "a", "--text2", "b", "--output", "o.csv"], 2, "for a file of pairs"),
-        (["match", "--matcher", "m", "x.csv", "--output", "o.txt"], 2, "unknown file type; name the result .csv or .jsonl"),
+        (
+            ["match", "--matcher", "m", "x.csv", "--output", "o.txt"],
+            2,
+            "unknown file type; name the result .csv or .jsonl",
+        ),
         (["match", "--matcher", "m", "x.csv", "--batch_size", "0"], 2, "batch_size is 0"),
         (["check", "x.csv", "--columns", "text1"], 2, "--columns 'text1': write KEY=VALUE"),
         (["check", "nowhere.csv"], 3, "nowhere.csv: no such file"),

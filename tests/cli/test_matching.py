@@ -78,7 +78,10 @@ def faq(tmp_path):
 
 
 def test_index_explains_why_a_folder_is_not_an_encoder(faq, trained, taught, tmp_path):
-    for encoder, argument in ((trained, "reading=separate"), (tmp_path, "not a folder of flipkd teach or flipkd train")):
+    for encoder, argument in (
+        (trained, "reading=separate"),
+        (tmp_path, "not a folder of flipkd teach or flipkd train"),
+    ):
         refused = flipkd("index", faq, "--encoder", encoder, "--output_dir", tmp_path / "x")
         assert refused.code == 4
         assert argument in refused.err

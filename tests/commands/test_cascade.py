@@ -75,7 +75,9 @@ def test_cascade_skips_the_student_for_pairs_of_the_teacher(banded, pairs, monke
     top = float(matcher.teacher_scores(pairs).max()) + 1
     requested = []
     matcher = with_band(matcher, top, top)
-    monkeypatch.setattr(matcher, "_one_order", lambda left, right, **more: requested.extend(left) or np.zeros(len(left)))
+    monkeypatch.setattr(
+        matcher, "_one_order", lambda left, right, **more: requested.extend(left) or np.zeros(len(left))
+    )
     _, read = matcher.cascade(pairs)
     assert not read.any()
     assert requested == []

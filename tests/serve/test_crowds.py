@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -120,6 +121,10 @@ def test_a_thousand_requests_leak_no_memory_files_threads_or_tasks(server):
     with_clients(server, 10, lambda clients: send_requests(clients, 300))
     before = resources_of(server)
     with_clients(server, 10, send_requests)
-    after = resources_of(server)
-    growth = {name: after[name] - before[name] for name in ALLOWED_GROWTH}
+    for _ in range(20):  # a busy machine closes the last connections late
+        after = resources_of(server)
+        growth = {name: after[name] - before[name] for name in ALLOWED_GROWTH}
+        if all(growth[name] <= ALLOWED_GROWTH[name] for name in ALLOWED_GROWTH):
+            break
+        time.sleep(0.5)
     assert all(growth[name] <= ALLOWED_GROWTH[name] for name in ALLOWED_GROWTH), growth

@@ -4,6 +4,7 @@ import json
 import resource
 import sys
 import threading
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -27,7 +28,10 @@ def test_max_held_bytes_bounds_all_bodies_and_larger_ones_are_discarded(tight):
     with ThreadPoolExecutor(6) as threads:
         pending = [threads.submit(tight.request, "/match", body) for _ in range(6)]
         found = [future.result() for future in pending]
-    assert sorted(answer.status for answer in found) == [200] * 4 + [429] * 2
+    statuses = Counter(answer.status for answer in found)
+    # A refused body counts until it is discarded, so fewer than the four that fit may be accepted at once.
+    assert set(statuses) == {200, 429}, statuses
+    assert 1 <= statuses[200] <= 4, statuses
     refused = next(answer for answer in found if answer.status == 429)
     assert int(refused.headers["retry-after"]) >= 1
     assert tight.request("/match", body).status == 200, "finished requests no longer count"

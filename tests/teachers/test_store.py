@@ -330,7 +330,7 @@ def test_read_only_folder_serves_hits_and_refuses_misses_before_scoring(tmp_path
     open_store(folder).vectors(["a"], Fake())
     for path in [folder, *folder.rglob("*")]:
         path.chmod(0o555 if path.is_dir() else 0o444)
-    for path in [tmp_path, *tmp_path.parents[:2]]:
+    for path in [tmp_path, *tmp_path.parents[:3]]:
         path.chmod(path.stat().st_mode | 0o055)
     reader, writer = os.pipe()
     process = os.fork()

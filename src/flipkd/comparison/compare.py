@@ -33,6 +33,14 @@ def compare(config: CompareConfig, *, processes: int = 1) -> list[dict[str, Any]
     validation only. With several `processes`, runs are computed in parallel; when some fail, the others are finished and
     then the first error is raised. Raises ConfigError for an unknown system, DataError for unlabelled validation or test
     pairs.
+
+    Examples:
+        >>> from flipkd import compare
+        >>> from flipkd.config import CompareConfig
+        >>> settings = {f"{name}_file": f"{name}.csv" for name in ("train", "validation", "test")}
+        >>> results = compare(CompareConfig.check(settings | {"systems": ["always_match", "tfidf"]}))
+        >>> [result["system"] for result in results]
+        ['always_match', 'tfidf']
     """
     require_extra("train", user="flipkd compare")
     chosen = entries(config)
