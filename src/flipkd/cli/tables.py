@@ -52,6 +52,7 @@ def print_table(console: Console, header: list[str], rows: list[list[str]], *, t
     widths = [max(len(row[column]) for row in [header, *rows]) for column in columns]
 
     def too_wide() -> bool:
+        """Tell whether columns of figures must be dropped to fit the terminal."""
         return (
             not texts
             and sum(widths[column] + 3 for column in columns) + 1 > console.width

@@ -49,6 +49,7 @@ def serve(config: ServeConfig, *, listening: Callable[[str], None]) -> bool:
     entries = None if config.index is None else Index.load(config.index)
 
     def load() -> Loaded:
+        """Load the matcher and the encoder of the index."""
         matcher = Matcher.from_pretrained(folder, base_model=base_model, merge=config.merge, exact=config.exact)
         encode = (
             None if entries is None else encoder_of(entries, config.encoder, matcher=matcher, base_model=base_model)

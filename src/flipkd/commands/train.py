@@ -108,6 +108,7 @@ def _train(config: TrainConfig, sets: dict[str, Any], pool: Pool | None) -> Path
     require_keepable(config, teacher)
 
     def lock_folder() -> AbstractContextManager[None]:
+        """Lock the run folder under the settings of this run."""
         identity = run.identity_of(config, data=data | local_model_entry(config.model_name_or_path))
         remedy = "choose another output_dir; other threads, device or machine: --resume_elsewhere"
         return locked_run(

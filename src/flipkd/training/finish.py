@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -48,15 +49,7 @@ def finish(
     labelled = np.flatnonzero(validation.label >= 0).tolist()
     labels = validation.label[labelled]
     texts = [validation.left[i] for i in labelled], [validation.right[i] for i in labelled]
-    start = time.perf_counter()
-    found = score_pairs(
-        student,
-        *texts,
-        batch_size=config.per_device_eval_batch_size,
-        return_embeddings=return_embeddings,
-        progress="validation",
-    ).kinds
-    seconds = (time.perf_counter() - start) / max(len(labelled), 1)
+    found, seconds = _timed_scores(student, texts, config, return_embeddings=return_embeddings)
     if teacher is not None and validation.teacher is not None:
         found["teacher"] = validation.teacher.pair_scores()[labelled]
     choice = choose_readouts(found, labels, config)
@@ -73,16 +66,7 @@ def finish(
         }
     )
     metrics = measure(scores, labels, threshold=threshold, probabilities=calibration.apply(scores))
-    if metrics["roc_auc"] < CHANCE:
-        logger.warning(
-            "the trained student is no better than chance on validation (ROC AUC %.2f): the training broke down; "
-            "lower learning_rate (now %g) and see the losses in %s",
-            metrics["roc_auc"],
-            config.learning_rate,
-            Path(config.output_dir) / METRICS,
-        )
-    if warning := one_decision(scores, threshold):
-        logger.warning("validation: %s", warning)
+    _warn_of_failure(metrics, scores, config)
     write_json(Path(config.output_dir) / VALIDATION, metrics)
     folder = Path(config.output_dir) / MATCHER
     with new_folder(folder, replace=True) as temporary:
@@ -93,6 +77,35 @@ def finish(
         write_text(temporary / "README.md", card)
     logger.warning(summary_line(choice, kept, seconds=seconds, texts=texts))
     return folder
+
+
+def _timed_scores(
+    student: Student, texts: tuple[list[str], list[str]], config: TrainConfig, *, return_embeddings: bool
+) -> tuple[dict[str, Any], float]:
+    """Return the validation scores [N] by kind, and the seconds per pair."""
+    start = time.perf_counter()
+    scored = score_pairs(
+        student,
+        *texts,
+        batch_size=config.per_device_eval_batch_size,
+        return_embeddings=return_embeddings,
+        progress="validation",
+    )
+    return scored.kinds, (time.perf_counter() - start) / max(len(texts[0]), 1)
+
+
+def _warn_of_failure(metrics: dict[str, float], scores: np.ndarray, config: TrainConfig) -> None:
+    """Log a warning if the student is no better than chance, or if all pairs get the same decision."""
+    if metrics["roc_auc"] < CHANCE:
+        logger.warning(
+            "the trained student is no better than chance on validation (ROC AUC %.2f): the training broke down; "
+            "lower learning_rate (now %g) and see the losses in %s",
+            metrics["roc_auc"],
+            config.learning_rate,
+            Path(config.output_dir) / METRICS,
+        )
+    if warning := one_decision(scores, metrics["threshold"]):
+        logger.warning("validation: %s", warning)
 
 
 def finished(config: TrainConfig) -> Path | None:
