@@ -13,7 +13,7 @@ from tiny import SENTENCES, make_table
 
 from flipkd.config import TrainConfig
 from flipkd.data.pair_table import PairTable
-from flipkd.training import trainer
+from flipkd.training import metrics_file, trainer
 from flipkd.training.losses import resolve_objectives
 from flipkd.training.module import DistillationModule
 
@@ -91,7 +91,7 @@ def run_on_its_device(
         elif device == "cpu":
             patch.setattr(trainer, "_replays_graphs", lambda *_: True)
         trainer.fit(module, table, output_dir=folder, arguments=chosen)
-    lines = [json.loads(line) for line in (folder / trainer.METRICS).read_text().splitlines()]
+    lines = [json.loads(line) for line in (folder / metrics_file.METRICS).read_text().splitlines()]
     kept.losses = [line["loss"] for line in lines if "loss" in line]
     kept.graphs = sum(len(step._graphs) for step in made)
     kept.weights = {name: tensor.detach().cpu().clone() for name, tensor in module.state_dict().items()}

@@ -12,7 +12,7 @@ import pytest
 from command_line import flipkd, given, student
 
 from flipkd.files import check_manifest
-from flipkd.training.trainer import METRICS
+from flipkd.training.metrics_file import METRICS
 
 pytestmark = pytest.mark.slow
 CHILD = Path(__file__).parent / "ranks_child.py"

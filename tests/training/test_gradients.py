@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from flipkd.training.gradients import GradientNorms, gradient_norms
+from flipkd.training.metrics_file import METRICS
 from flipkd.training.module import DistillationModule
 from flipkd.training.run import fresh_student, run_objectives, trainer_arguments
-from flipkd.training.trainer import METRICS, fit
+from flipkd.training.trainer import fit
 
 
 def trained(config, table, folder, *, measure_batch, **arguments):

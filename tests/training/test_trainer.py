@@ -16,9 +16,9 @@ from flipkd.config import TrainConfig
 from flipkd.errors import ResourceError
 from flipkd.training import trainer
 from flipkd.training.checkpoints import last_valid_checkpoint
+from flipkd.training.metrics_file import METRICS, read_totals
 from flipkd.training.module import DistillationModule
 from flipkd.training.run import fresh_student, run_objectives
-from flipkd.training.trainer import METRICS, read_totals
 
 
 def run(config, *, step=0, place="step", number=signal.SIGKILL) -> int:

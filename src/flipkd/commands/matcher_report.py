@@ -69,7 +69,7 @@ def write_report(
 
 def _losses(run: Path) -> list[dict[str, Any]]:
     """Read the losses of the training run when the matcher is still in its run folder."""
-    from flipkd.training.trainer import METRICS
+    from flipkd.training.metrics_file import METRICS
 
     try:
         objectives = read_json(run / RUN)["config"]["objectives"]

@@ -82,7 +82,7 @@ def train(config: TrainConfig) -> Path:
 
 def _train(config: TrainConfig, sets: dict[str, Any], pool: Pool | None) -> Path:
     from flipkd.student.quantization import require_bitsandbytes
-    from flipkd.training import finish, processes, run, trainer
+    from flipkd.training import finish, metrics_file, processes, run
 
     data = {name: content_hash(dataset) for name, dataset in sets.items()}
     teacher = StoredTeacher(config.teacher) if config.teacher else None
@@ -118,7 +118,7 @@ def _train(config: TrainConfig, sets: dict[str, Any], pool: Pool | None) -> Path
     # Paths may change on resume; the content of the files may not, and is hashed.
     paths = {"train_file", "validation_file", "unlabelled_file", "teacher", "init_from"}
     mutable_keys = run.MUTABLE_KEYS | paths | (run.HARDWARE if config.resume_elsewhere else frozenset())
-    transient_files = frozenset({PREFLIGHT, trainer.METRICS})  # they alone do not count as a started run
+    transient_files = frozenset({PREFLIGHT, metrics_file.METRICS})  # they alone do not count as a started run
     processes.warn_about_idle_gpus()
     with ranks.entered_on_rank_0(lock_folder):
         finished = ranks.on_rank_0(lambda: finish.finished(config))

@@ -24,8 +24,8 @@ from flipkd.student.contract import read_contract
 from flipkd.student.loading import load_student
 from flipkd.student.model import Student
 from flipkd.teachers.stored_teacher import StoredTeacher
+from flipkd.training.metrics_file import METRICS, read_totals
 from flipkd.training.run import fresh_student
-from flipkd.training.trainer import METRICS, read_totals
 
 
 def always_match(run: Run) -> dict[str, Split]:

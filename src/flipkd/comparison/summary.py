@@ -15,7 +15,7 @@ from flipkd.errors import ConfigError
 from flipkd.files import write_json, write_text
 from flipkd.report.comparison import Comparison, RunScores, summary_rows
 from flipkd.report.losses import read_losses
-from flipkd.training.trainer import METRICS
+from flipkd.training.metrics_file import METRICS
 
 
 def write_summary(

@@ -24,8 +24,8 @@ from flipkd.student.golden import golden_pair
 from flipkd.student.model import Student
 from flipkd.student.scoring import score_pairs
 from flipkd.training.card import model_card
+from flipkd.training.metrics_file import METRICS
 from flipkd.training.readouts import KeepableTeacher, choose_readouts, summary_line
-from flipkd.training.trainer import METRICS
 
 logger = logging.getLogger(__name__)
 MATCHER = "matcher"

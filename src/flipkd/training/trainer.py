@@ -5,7 +5,6 @@ in the log, and a graceful stop.
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -22,7 +21,7 @@ from transformers.trainer_utils import seed_worker
 
 from flipkd.data.pair_table import PairTable
 from flipkd.errors import ConfigError, RefusedError, ResourceError, StoppedError
-from flipkd.files import resource_errors, write_text
+from flipkd.files import resource_errors
 from flipkd.student.readout import down_parameters
 from flipkd.training.arguments import REFUSED, training_arguments
 from flipkd.training.batches import Collator, LengthGroupedRows, RowNumbers
@@ -31,13 +30,12 @@ from flipkd.training.gradients import GradientNorms
 from flipkd.training.graphs import GraphedStep
 from flipkd.training.health_checks import HealthChecks
 from flipkd.training.lines import TrainingLines
+from flipkd.training.metrics_file import METRICS, MetricsFile, read_totals
 from flipkd.training.module import DistillationModule
 from flipkd.training.sharding import RankBatches, StepSeed
 from flipkd.training.stop import GracefulStop
 
 logger = logging.getLogger(__name__)
-METRICS = "metrics.jsonl"
-UNREADABLE = 2**62  # larger than every step: the step of a line that a killed run left incomplete
 
 
 class DistillationTrainer(Trainer):  # type: ignore[misc]  # transformers has no types here
@@ -101,29 +99,6 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]  # transformers has no
         if "loss" in logs:
             logs |= self.model.recorder.drain()
         super().log(logs, start_time)
-
-
-class MetricsFile(TrainerCallback):  # type: ignore[misc]
-    """Writes every logged line to `metrics.jsonl`; lines after the resumed step are removed, so that no step is duplicated."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_unused: Any) -> None:
-        """Keep the lines up to the step of the resumed checkpoint."""
-        if not state.is_world_process_zero:
-            return
-        lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
-        kept = [line for line in lines if _step(line) <= state.global_step]
-        write_text(self.path, "".join(line + "\n" for line in kept))
-
-    def on_log(
-        self, args: Any, state: Any, control: Any, logs: Mapping[str, float] | None = None, **_unused: Any
-    ) -> None:
-        """Append one line."""
-        if state.is_world_process_zero and logs is not None:
-            with resource_errors(self.path), self.path.open("a", encoding="utf-8") as handle:
-                handle.write(json.dumps({"step": state.global_step, **logs}) + "\n")
 
 
 def fit(
@@ -252,19 +227,3 @@ def _explain_errors(output_dir: Path) -> Iterator[None]:
             f"{output_dir}: the newest checkpoint holds a pickle that could run code, so it was not read; delete that "
             "checkpoint, and the same command resumes from the one before"
         ) from error
-
-
-def read_totals(path: Path) -> dict[str, float]:
-    """Return the totals of the run from its `metrics.jsonl`; empty if the run was killed before it wrote them."""
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    for line in reversed(lines):
-        if _step(line) < UNREADABLE and "train_runtime" in (values := json.loads(line)):
-            return {name: float(value) for name, value in values.items() if name != "step"}
-    return {}
-
-
-def _step(line: str) -> int:
-    try:
-        return int(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
-        return UNREADABLE
