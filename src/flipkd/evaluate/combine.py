@@ -52,10 +52,9 @@ def choose_score(
     scores: name -> [N], of `answer` and `cosine` of the student and `teacher`. Candidates: answer, cosine, both, and with
     the teacher's score also answer + teacher and all three; the teacher alone is measured but never chosen. A sum is measured
     on held-out folds (`folds`, equal in every call), because a sum of more parts overfits the rows of its fit; the
-    returned weights are fitted on all rows. The teacher's score is used only if the gain exceeds its standard error: a
-    useless score gains by chance in a quarter of all samples, and is then used in 3 of 40 with 120 rows and in 1 of 52
-    with 400. `must_have`: names that the chosen sum must contain. With fewer than 3 rows of a class a sum cannot be
-    measured and counts as 0.
+    returned weights are fitted on all rows. A teacher's score that alone is no better than chance is used only if the gain
+    exceeds its standard error: a useless score gains by chance in a quarter of all samples. `must_have`: names that the
+    chosen sum must contain. With fewer than 3 rows of a class a sum cannot be measured and counts as 0.
     Raises ConfigError if no candidate contains `must_have`, and the errors of `fit_weights`.
     """
     required = set(must_have)
@@ -68,8 +67,8 @@ def choose_score(
         raise ConfigError(f"no combination contains {sorted(required)}; available scores: {sorted(scores)}")
     best = max(allowed, key=lambda parts: precision[parts])
     own = max((parts for parts in allowed if TEACHER not in parts), key=lambda parts: precision[parts], default=None)
-    if TEACHER in best and own is not None and not _clearly_better(measured[best], measured[own], labels):
-        best = own
+    if TEACHER in best and own is not None and not _better_than_chance(scores[TEACHER], labels):
+        best = best if _clearly_better(measured[best], measured[own], labels) else own
     weights = {best[0]: 1.0} if len(best) == 1 else fit_weights({name: scores[name] for name in best}, labels)
     return Choice(best, weights, precision)
 
@@ -98,6 +97,12 @@ def _clearly_better(scores: ArrayLike | None, others: ArrayLike | None, labels: 
         return False
     found = paired_bootstrap(scores, others, labels, metric=CHOSEN_BY, resamples=RESAMPLES)
     return found["difference"] > (found["high"] - found["low"]) / WIDTH
+
+
+def _better_than_chance(scores: ArrayLike, labels: ArrayLike) -> bool:
+    """Whether the average precision of the scores alone is above that of equal scores, with its 95 % interval."""
+    equal = np.zeros(len(np.asarray(labels)))
+    return paired_bootstrap(scores, equal, labels, metric=CHOSEN_BY, resamples=RESAMPLES)["low"] > 0
 
 
 def held_out_sums(
