@@ -27,7 +27,7 @@ flipkd train --config train.yaml --objectives '{answer_cross_entropy: 1}' --filt
 flipkd compare --config compare.yaml --seeds 0,1,2 --train.lora_r 64 --teach.fine_tune auto
 ```
 
-- A flag has no value: `--load_in_4bit`, and `--no_load_in_4bit` when the file turns it on.
+- A flag has no value: `--load_in_4bit`, and `--no-load_in_4bit` when the file turns it on.
 - A list is `A,B`, the option repeated, or a YAML list `'[A, B]'`.
 - A mapping is `KEY=VALUE`, repeated, or with the key in the name, `--objectives.margin_hinge 0.5`: each sets one key and keeps
   the others. `'{KEY: VALUE}'` replaces the complete mapping.

@@ -119,3 +119,15 @@ def with_teacher(tmp_path_factory, base_models, pair_files, taught) -> str:
     done = flipkd("train", *words, "--output_dir", folder)
     assert done.code == 0, done.err
     return folder
+
+
+@pytest.fixture
+def yaml_file(tmp_path):
+    """`yaml_file(text)` -> path of a file that holds it."""
+
+    def write(text: str | bytes):
+        path = tmp_path / "run.yaml"
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return path
+
+    return write

@@ -13,18 +13,6 @@ from flipkd.errors import ConfigError
 FILES = {"train_file": "train.csv", "validation_file": "validation.csv"}
 
 
-@pytest.fixture
-def yaml_file(tmp_path):
-    """`yaml_file(text)` -> path of a file that holds it."""
-
-    def write(text: str | bytes):
-        path = tmp_path / "run.yaml"
-        path.write_bytes(text if isinstance(text, bytes) else text.encode())
-        return path
-
-    return write
-
-
 def build(*assignments: str) -> TrainConfig:
     return TrainConfig.build(None, assignments, FILES)
 

@@ -95,7 +95,7 @@ def _keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:
 
 
 def _parameters(name: str, field: FieldInfo) -> Iterator[inspect.Parameter]:
-    """Yield the option of a field; a flag also has a `--no_` option. The one that equals the default is hidden."""
+    """Yield the option of a field; a flag also has a `--no-` option. The one that equals the default is hidden."""
     extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
     kinds = type_members(field.annotation)
     many = any(get_origin(kind) in (list, dict) for kind in kinds)
@@ -111,7 +111,7 @@ def _parameters(name: str, field: FieldInfo) -> Iterator[inspect.Parameter]:
         yield _keyword(name, list[str] if many else str | None, argument)
     elif kinds == [bool]:
         yield _keyword(name, bool | None, typer.Option(None, f"--{name}", hidden=field.default is True, **about))
-        about["help"] = f"do not {about['help']}"
+        about["help"] = f"turn off: {about['help']}"
         off = typer.Option(False, f"--no-{name}", hidden=field.default is False, **about)
         yield _keyword(f"no_{name}", bool, off)
     elif all(isinstance(kind, str) for kind in kinds):
