@@ -4,7 +4,7 @@
 
 Of each set 1,500 training pairs (all of mqp_medical), at most 1,000 validation and 2,000 test pairs, with the share of
 matches of the whole, by seed 0. Columns: text_a, text_b, label. `pool.parquet` are at most 30,000 further training pairs
-without their labels, where there are any. docs/results.md says where the sets come from.
+without their labels, where there are any, `train_10000.parquet` 10,000 training pairs, where there are so many. docs/results.md says where the sets come from.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ SIZES = {"train": 1500, "validation": 1000, "test": 2000}
 WHOLE = {("mqp_medical", "train")}
 POOL = 30_000
 BUDGETS = (100, 150, 300, 1000)  # 150: about a tenth, for a weak teacher
+MANY = 10_000
 
 
 def draw(pairs: pd.DataFrame, size: int) -> pd.DataFrame:
@@ -45,6 +46,8 @@ def main() -> None:
             print(f"{name} {split}: {len(drawn)} of {len(pairs)} pairs, {drawn['label'].mean():.3f} matches")
             for budget in BUDGETS if split == "train" else ():
                 draw(drawn, budget).to_parquet(folder / f"train_{budget}.parquet", index=False)
+            if split == "train" and len(pairs) > MANY:
+                draw(pairs, MANY).to_parquet(folder / f"train_{MANY}.parquet", index=False)
             rest = pairs.drop(drawn.index)[["text_a", "text_b"]]
             if split == "train" and len(rest):
                 rest.sample(min(POOL, len(rest)), random_state=0).to_parquet(folder / "pool.parquet", index=False)
