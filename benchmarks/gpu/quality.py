@@ -3,9 +3,9 @@
     python benchmarks/gpu/quality.py --pairs_folder benchmarks/quality/pairs --output_dir gpu
     python benchmarks/gpu/quality.py --pairs_folder pairs --output_dir gpu --models gemma-3-270m=/models/gemma --seeds 0
     python benchmarks/gpu/quality.py --pairs_folder pairs --output_dir gpu --systems flipped,plain,plain+teacher_finetuned
-    python benchmarks/gpu/quality.py --pairs_folder pairs --output_dir gpu --recipes recipes/ablations --systems swap folds
+    python benchmarks/gpu/quality.py --pairs_folder pairs --output_dir gpu --recipes recipes/ablations --systems swap mrpc:folds
 
-Each word of --systems is a process of its own for each set and seed. The first units are flipped and plain of the first
+Each item of --systems is a process of its own for each set and seed; `SET:` before it limits it to one set. The first units are flipped and plain of the first
 seed on all sets, then the other seeds. OUTPUT_DIR/quality.tar.gz holds
 the result and the scores of every finished unit and the end of every log, quality.json who finished, who failed and
 why, F1 and average precision; both are written anew whenever a unit is finished. With a WORK_DIR that is kept, the same
@@ -58,8 +58,13 @@ class Job:
 
 
 def jobs(sets: Sequence[str], seeds: Sequence[int], systems: Sequence[tuple[str, ...]] = SYSTEMS) -> list[Job]:
-    """All, most important first; `systems` are those of each process."""
-    return [Job(data, seed, names) for seed in seeds for names in systems for data in sets]
+    """All, most important first; `systems` are those of each process, of all sets or of the one named before a colon."""
+    found = []
+    for seed in seeds:
+        for first, *others in systems:
+            only, _, name = first.rpartition(":")
+            found += [Job(data, seed, (name, *others)) for data in sets if only in ("", data)]
+    return found
 
 
 def command(job: Job, given: argparse.Namespace, folder: Path) -> list[str]:
@@ -170,7 +175,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     parser.add_argument("--recipes", type=Path, default=RECIPES, help="folder of a recipe for each set")
     parser.add_argument("--sets", nargs="+", help="default: those of the recipes")
-    parser.add_argument("--systems", nargs="+", metavar="NAME[,NAME]", help="of each process, most important first")
+    parser.add_argument("--systems", nargs="+", metavar="[SET:]NAME[,NAME]", help="of each process, most important first")
     parser.add_argument("--models", nargs="+", default=[], metavar="NAME=FOLDER", help="where a model lies")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of all comparisons")
     given = parser.parse_args()

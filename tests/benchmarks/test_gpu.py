@@ -319,6 +319,8 @@ def test_the_first_jobs_answer_the_main_question(gpu):
     assert len(first) == 8
     asked = gpu.quality.jobs(("a",), (0,), [("plain", "plain+teacher"), ("swap",)])
     assert [job.units for job in asked] == [["a-plain-seed0", "a-plain+teacher-seed0"], ["a-swap-seed0"]]
+    of_one_set = gpu.quality.jobs(("a", "b"), (0,), [("b:plain", "swap"), ("flipped",)])
+    assert [job.units for job in of_one_set] == [["b-plain-seed0", "b-swap-seed0"], ["a-flipped-seed0"], ["b-flipped-seed0"]]
 
 
 # The page
