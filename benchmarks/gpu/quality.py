@@ -9,7 +9,7 @@ Each item of --systems is a process of its own for each set and seed; `SET:` bef
 seed on all sets, then the other seeds. OUTPUT_DIR/quality.tar.gz holds
 the result and the scores of every finished unit and the end of every log, quality.json who finished, who failed and
 why, F1 and average precision; both are written anew whenever a unit is finished. With a WORK_DIR that is kept, the same
-command goes on where an earlier one stopped. It measures quality: the units slow each other down, and their times mean
+command resumes what an earlier one stopped, and does not start what has all its results. It measures quality: the units slow each other down, and their times mean
 nothing.
 """
 
@@ -79,6 +79,11 @@ def command(job: Job, given: argparse.Namespace, folder: Path) -> list[str]:
     for split in ("train", "validation", "test"):
         words += [f"--{split}_file", str(given.pairs_folder / job.data / f"{split}.parquet")]
     return words + [word for change in [*changes, *given.set] for word in ("--set", change)]
+
+
+def result_of(job: Job, unit: str, work_dir: Path) -> Path:
+    """Return the path of a unit's result."""
+    return work_dir / job.name / "results" / f"{unit}.json"
 
 
 class Crew:
@@ -192,7 +197,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         work_dir = given.work_dir or Path(scratch)
         work_dir.mkdir(parents=True, exist_ok=True)
-        work(Crew(list(all_jobs), given, work_dir), all_jobs, about=about, until=until)
+        waiting = [job for job in all_jobs if not all(result_of(job, unit, work_dir).exists() for unit in job.units)]
+        work(Crew(waiting, given, work_dir), all_jobs, about=about, until=until)
 
 
 if __name__ == "__main__":

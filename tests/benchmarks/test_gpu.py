@@ -313,6 +313,24 @@ def test_a_comparison_is_stopped_when_the_time_is_up(tmp_path, pairs_folder):
     assert found["jobs"]["mrpc-flipped-seed0"]["state"] == "stopped"
 
 
+def test_jobs_with_all_results_are_not_started_again(tmp_path, pairs_folder):
+    work_dir = tmp_path / "work"
+    for name in SYSTEMS:
+        result = work_dir / "mrpc-flipped-seed0" / "results" / f"mrpc-{name}-seed0.json"
+        result.parent.mkdir(parents=True, exist_ok=True)
+        metrics = {"test": {"f1": 0.5, "average_precision": 0.25}}
+        result.write_text(
+            json.dumps({"data": "mrpc", "name": name, "seed": 0, "seconds": 1, "peak_memory_bytes": 1, "metrics": metrics})
+        )
+        (work_dir / "mrpc-flipped-seed0" / "scores").mkdir(exist_ok=True)
+        (work_dir / "mrpc-flipped-seed0" / "scores" / f"mrpc-{name}-seed0.safetensors").write_bytes(b"")
+    words = ("--pairs_folder", pairs_folder, "--sets", "mrpc", "--work_dir", work_dir, "--seeds", 0)
+    run(*words, "--systems", ",".join(SYSTEMS), "--output_dir", tmp_path / "out", script="quality.py")
+    found = json.loads((tmp_path / "out" / "quality.json").read_text())
+    assert (found["missing"], found["jobs"]) == ([], {})
+    assert sorted(found["units"]) == sorted(f"mrpc-{name}-seed0" for name in SYSTEMS)
+
+
 def test_the_first_jobs_answer_the_main_question(gpu):
     first = [job.units[0] for job in gpu.quality.jobs(("a", "b"), (0, 1))]
     assert first[:4] == ["a-flipped-seed0", "b-flipped-seed0", "a-plain-seed0", "b-plain-seed0"]
