@@ -5,12 +5,12 @@
     python benchmarks/gpu/quality.py --pairs_folder pairs --output_dir gpu --systems flipped,plain,plain+teacher_finetuned
     python benchmarks/gpu/quality.py --pairs_folder pairs --output_dir gpu --recipes recipes/ablations --systems swap mrpc:folds
 
-Each item of --systems is a process of its own for each set and seed; `SET:` before it limits it to one set. The first units are flipped and plain of the first
-seed on all sets, then the other seeds. OUTPUT_DIR/quality.tar.gz holds
-the result and the scores of every finished unit and the end of every log, quality.json who finished, who failed and
-why, F1 and average precision; both are written anew whenever a unit is finished. With a WORK_DIR that is kept, the same
-command resumes what an earlier one stopped, and does not start what has all its results. It measures quality: the units slow each other down, and their times mean
-nothing.
+Each item of --systems is a process of its own for each set and seed; `SET:` before it limits it to one set. The first
+units are flipped and plain of the first seed on all sets, then the other seeds. OUTPUT_DIR/quality.tar.gz holds the
+result and the scores of every finished unit and the end of every log, quality.json who finished, who failed and why, F1
+and average precision; both are written anew whenever a unit is finished. With a WORK_DIR that is kept, the same command
+resumes what an earlier one stopped, and does not start what has all its results. It measures quality: the units slow
+each other down, and their times mean nothing.
 """
 
 from __future__ import annotations
@@ -180,7 +180,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     parser.add_argument("--recipes", type=Path, default=RECIPES, help="folder of a recipe for each set")
     parser.add_argument("--sets", nargs="+", help="default: those of the recipes")
-    parser.add_argument("--systems", nargs="+", metavar="[SET:]NAME[,NAME]", help="of each process, most important first")
+    parser.add_argument(
+        "--systems", nargs="+", metavar="[SET:]NAME[,NAME]", help="of each process, most important first"
+    )
     parser.add_argument("--models", nargs="+", default=[], metavar="NAME=FOLDER", help="where a model lies")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of all comparisons")
     given = parser.parse_args()

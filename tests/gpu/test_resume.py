@@ -13,20 +13,24 @@ from tiny import make_table
 from flipkd.training.checkpoints import last_valid_checkpoint
 
 STEPS, BROKEN = 6, 3
+WITH_GRAPHS = 16, 8  # shapes return in both parts of the run
 
 
 def start_and_runs(student_on, train, device, *, graphs, **settings):
     """(weights at the start, uninterrupted run, run that was resumed from a checkpoint in the middle)."""
-    saved = {"save_strategy": "steps", "save_steps": BROKEN, "steps": STEPS, "graphs": graphs}
+    steps, broken = WITH_GRAPHS if graphs else (STEPS, BROKEN)
+    saved = {"save_strategy": "steps", "save_steps": broken, "steps": steps, "graphs": graphs}
     start = module_of(student_on(device, **settings)).state_dict()
     unbroken = train(module_of(student_on(device, **settings)), make_table(), "unbroken", **saved)
     killed = unbroken.folder.with_name("killed")
     shutil.copytree(unbroken.folder, killed)
-    shutil.rmtree(killed / f"checkpoint-{STEPS}")
-    assert last_valid_checkpoint(killed).name == f"checkpoint-{BROKEN}"
+    for checkpoint in killed.glob("checkpoint-*"):
+        if checkpoint.name != f"checkpoint-{broken}":
+            shutil.rmtree(checkpoint)
+    assert last_valid_checkpoint(killed).name == f"checkpoint-{broken}"
     resumed = train(module_of(student_on(device, **settings)), make_table(), "killed", **saved)
-    assert len(resumed.gradients) == STEPS - BROKEN, "the run was resumed, not started again"
-    assert len(resumed.losses) == STEPS
+    assert len(resumed.gradients) == steps - broken, "the run was resumed, not started again"
+    assert len(resumed.losses) == steps
     assert resumed.weights.keys() == unbroken.weights.keys() == start.keys()
     return {name: tensor.cpu() for name, tensor in start.items()}, unbroken, resumed
 

@@ -14,6 +14,7 @@ from tiny import FAMILIES, make_table
 from flipkd.data.pair_table import PairTable
 from flipkd.errors import NumbersError
 from flipkd.student.rows import to_device
+from flipkd.training import trainer
 from flipkd.training.batches import Collator
 from flipkd.training.health_checks import HealthChecks
 
@@ -60,6 +61,25 @@ def test_training_step_never_waits_for_the_gpu(student_on, family, reading):
         step(1)
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+@on_gpu
+def test_batches_reach_the_gpu_without_a_wait(student_on, train, monkeypatch):
+    """Pageable copies waited for the step before: twelve times a step."""
+    found, prepare = [], trainer.prepare_data_loader
+
+    def watched(*arguments, **settings):
+        loader = prepare(*arguments, **settings)
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            found.extend(batch["input_ids"].device.type for batch in loader)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        return loader
+
+    monkeypatch.setattr(trainer, "prepare_data_loader", watched)
+    train(module_of(student_on("cuda")), make_table(), "run", graphs=False, steps=1)
+    assert set(found) == {"cuda"}
 
 
 def marked_table() -> PairTable:

@@ -150,6 +150,48 @@ def test_a_step_that_cannot_be_recorded_runs_as_usual(caplog):
     ]
 
 
+def test_graphs_are_recorded_up_to_their_share_of_the_memory():
+    weight = torch.nn.Parameter(torch.tensor(2.0))
+    sizes = iter([100, 130, 130, 180, 180])  # bytes held before and after each recording
+    step = GraphedStep(
+        lambda batch: (batch["x"].sum() * weight,), [weight], record=Rerun, reserved=lambda: next(sizes), limit=70
+    )
+    for size in (2, 2, 3, 3, 4, 4, 4, 2, 3):
+        assert float(step({"x": torch.ones(size)})[0].detach()) == 2.0 * size
+    assert Rerun.made == [((2,),), ((3,),)], "80 bytes are over the limit"
+
+
+def test_graphs_are_dropped_where_an_eager_step_runs_out_of_memory(caplog):
+    weight = torch.nn.Parameter(torch.tensor(2.0))
+    made, broken = [], []
+
+    def record(*arguments):
+        made.append(Rerun(*arguments))
+        return made[-1]
+
+    def run(batch):
+        if len(batch["x"]) == 5 and not broken:
+            broken.append(True)
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return (batch["x"].sum() * weight,)
+
+    step = GraphedStep(run, [weight], record=record)
+    for size in (2, 2, 5, 2, 2, 5, 5):
+        assert float(step({"x": torch.ones(size)})[0].detach()) == 2.0 * size
+    assert len(made) == 1, "nothing is recorded after the step that ran out of memory"
+    assert [r.getMessage() for r in caplog.records] == [
+        "CUDA graphs are off: they leave too little memory for a step without one"
+    ]
+
+
+def test_memory_that_runs_out_without_graphs_is_an_error():
+    def run(batch):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        GraphedStep(run, [], record=Rerun)({"x": torch.ones(1)})
+
+
 def test_graphed_step_records_the_same_values_as_an_eager_step(make_student, table):
     module, collator = build(make_student, table)
     batch = collator(list(range(12)))

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import warnings
 from pathlib import Path
 
 import pytest
@@ -267,6 +268,20 @@ def test_a_killed_worker_that_makes_batches_ends_the_run_with_a_sentence(plain, 
     monkeypatch.undo()
     steps_until_a_fault(plain, table, tmp_path, **workers)
     assert last_valid_checkpoint(tmp_path).name == "checkpoint-6"
+
+
+@pytest.mark.parametrize("pinned", [True, False])
+def test_pinned_batches_are_copied_without_waiting_for_the_gpu(plain, table, tmp_path, monkeypatch, pinned):
+    given, prepare = {}, trainer.prepare_data_loader
+
+    def noted(loader, *arguments, **settings):
+        given.update(settings, pinned=loader.pin_memory)
+        return prepare(loader, *arguments, **settings)
+
+    monkeypatch.setattr(trainer, "prepare_data_loader", noted)
+    with warnings.catch_warnings(action="ignore"):  # torch pins nothing without a GPU, and says so
+        steps_until_a_fault(plain, table, tmp_path, max_steps=1, dataloader_pin_memory=pinned)
+    assert (given["non_blocking"], given["pinned"]) == (pinned, pinned)
 
 
 @pytest.mark.scenario("T3")

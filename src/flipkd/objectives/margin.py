@@ -106,20 +106,25 @@ def _margin_zones(
     mean = partial(_mean, cells, active=active, drop_pairs=drop_pairs)
     similarity, size = cells.similarity, len(cells.pair_mask)
     compared = cross_comparisons(cells.positive, cells.negative, limit=limit)
-    between = (margin - (similarity[compared.higher] - similarity[compared.lower])).relu()
+    higher, lower = compared.sides(similarity)
+    between = (margin - (higher - lower)).relu()
     group = cells.negative.long() + 2 * cells.positive.long() - 1
     inside = ordered_comparisons(group, cells.teacher, gap=epsilon, most=size * (size - 1) // 2, limit=limit)
-    shortfall = gamma * cells.teacher - similarity  # the same hinge with half of the index operations
-    return mean(between, compared) + mean((shortfall[inside.higher] - shortfall[inside.lower]).relu(), inside)
+    shortfall = gamma * cells.teacher - similarity  # the same hinge with half of the operations
+    higher, lower = inside.sides(shortfall)
+    return mean(between, compared) + mean((higher - lower).relu(), inside)
 
 
 def _mean(cells: _Cells, terms: Tensor, compared: Comparisons, *, active: bool, drop_pairs: bool) -> Tensor:
-    higher, lower, valid = compared
+    valid, weight = compared.valid, None
     if drop_pairs:
-        valid = valid & ~(cells.pair_mask[higher] & cells.pair_mask[lower])
+        higher, lower = compared.sides(cells.pair_mask)
+        valid = valid & ~(higher & lower)
     if active:
         valid = valid & (terms > 0)
-    weight = None if cells.weight is None else cells.weight[higher] * cells.weight[lower]
+    if cells.weight is not None:
+        higher, lower = compared.sides(cells.weight)
+        weight = higher * lower
     return mean_or_zero(terms, valid, weight)
 
 

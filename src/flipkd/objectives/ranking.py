@@ -60,9 +60,9 @@ def _row_hinge(student: Tensor, teacher: Tensor, valid_mask: Tensor, *, margin: 
     rows, columns = valid_mask.shape
     row = torch.arange(rows, device=valid_mask.device)[:, None]
     group, most = where(valid_mask, row, -1).flatten(), rows * (columns * (columns - 1) // 2)
-    closer, further, valid = ordered_comparisons(group, teacher.flatten(), gap=margin, most=most, limit=limit)
-    student = student.flatten()
-    return mean_or_zero((margin - (student[closer] - student[further])).relu(), valid)
+    compared = ordered_comparisons(group, teacher.flatten(), gap=margin, most=most, limit=limit)
+    closer, further = compared.sides(student.flatten())
+    return mean_or_zero((margin - (closer - further)).relu(), compared.valid)
 
 
 def _row_mle(student: Tensor, teacher: Tensor, valid_mask: Tensor, *, top: int) -> Tensor:

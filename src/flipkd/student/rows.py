@@ -112,8 +112,8 @@ def to_device(batch: Mapping[str, Tensor], device: torch.device) -> dict[str, Te
     if device.type != "cuda":
         return {name: value.to(device) for name, value in batch.items()}
     return {
-        name: value if value.is_cuda else value.pin_memory().to(device, non_blocking=True)
-        for name, value in batch.items()
+        name: value if value.is_cuda else value.contiguous().pin_memory().to(device, non_blocking=True)
+        for name, value in batch.items()  # an expanded tensor cannot be pinned
     }
 
 

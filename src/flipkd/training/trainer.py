@@ -90,7 +90,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]  # transformers has no
             num_processes=1,
             process_index=0,
             put_on_device=True,
-            non_blocking=self.accelerator.non_blocking,
+            non_blocking=args.dataloader_pin_memory,  # a copy of pageable memory waits for the GPU anyway
         )
         return prepared
 
