@@ -1,5 +1,8 @@
 """Fill the GPU section of docs/performance.md from what run.py wrote; a test fails when they differ.
 
+Besides measurements.json the folder may hold measurements-NAME.json of earlier runs: they count for what the newest run
+did not measure.
+
 python benchmarks/gpu/page.py            write
 python benchmarks/gpu/page.py --check    exit 1 when the page is not what the results say
 """
@@ -94,9 +97,19 @@ def section(folder: Path = RESULTS) -> str:
     path = folder / "measurements.json"
     if not path.exists():
         return NOT_RUN
-    values = read_json(path)
-    parts = [bars(values["measurements"]), everything(values["measurements"]), where(values)]
-    return "\n\n".join([*parts, *quality(folder / "quality.json")]) + "\n"
+    runs = [read_json(path), *map(read_json, sorted(folder.glob("measurements-*.json"), reverse=True))]
+    found: dict[str, Mapping[str, Any]] = {}
+    parts = []
+    for run in runs:
+        own = {name: result for name, result in run["measurements"].items() if is_news(result, found.get(name))}
+        found |= own
+        parts += [everything(own), where(run)] if own else []
+    return "\n\n".join([bars(found), *parts, *quality(folder / "quality.json")]) + "\n"
+
+
+def is_news(result: Mapping[str, Any], newer: Mapping[str, Any] | None) -> bool:
+    """Return whether a result is the newest of its measurement, or the newest that has a value."""
+    return newer is None or (newer["state"] != "measured" and result["state"] == "measured")
 
 
 def bars(found: Found) -> str:

@@ -4,10 +4,11 @@
     python benchmarks/quality/tables.py --check    exit 1 when a page is not what the results say
 
 A page holds `<!-- table: NAME -->` and `<!-- /table -->`, and what stands between is made here. NAME is a data set of
-results/, `main` for all sets at a glance, `ablations` for the paper's on the sets that have them, `variants` for all that
-change one setting, `labels` for fewer labelled pairs, `both_orders` for the results of
-`both_orders.py`, `headline` and `speed` for the README, or `choices/...` for the runs of that folder, on which a default was
-decided.
+results/, `main` for all sets at a glance, `scores` for each score of a student alone, `pool` for few labels with and
+without unlabelled pairs, `ablations` for the paper's on the sets that have them, `variants` for all that change one
+setting, `labels` for fewer labelled pairs, `both_orders` for the results of `both_orders.py`, `headline` and `speed` for
+the README, or `choices/...` for the runs of that folder, on which a default was decided. `earlier/NAME` takes the results
+of earlier/, which were measured with other defaults.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import argparse
 import json
 import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +33,6 @@ from flipkd.report.words import p_value
 
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
-RESULTS = HERE / "results"
 DIFFERENCES = HERE / "differences"
 MAIN_SETS = ("atec_finance", "mqp_medical", "nfcorpus_medical", "banking77_faq", "mrpc")
 MAIN_SYSTEMS = (
@@ -54,6 +55,17 @@ CONTROLS = ("plain", "no_teacher", "answer_kd", "paper", "shuffled_teacher")  # 
 ABLATIONS = ("flipped", "minus_dist", "minus_mcl", "plain")  # in the paper's order, the best first
 ABLATION_SETS = ("banking77_faq", "mqp_medical")
 BUDGETS = ("100", "300", "1000")
+POOL = ("plain_300", "plain_long_300", "teacher_300", "plain_300+teacher_300", "flipped_300", "pool_300")
+POOL_SETS = ("banking77_faq", "atec_finance")
+SCORES = (  # system, kind of its score
+    ("plain", "answer"),
+    ("flipped", "answer"),
+    ("flipped", "cosine"),
+    ("flipped", "combined"),
+    ("teacher_finetuned", "score"),
+    ("flipped+teacher_finetuned", "combined"),
+    ("plain+teacher_finetuned", "combined"),
+)
 METRICS = ("f1", "average_precision")
 HEADLINE = {  # systems of the README, as a reader who does not know flipkd would name them
     "teacher_finetuned": "encoder",
@@ -78,13 +90,18 @@ def block(name: str) -> str:
     """The table of one data set, the command that made it and the packages it ran on; or the main table."""
     if name.startswith("choices/"):
         return choices_table(_read(HERE / name))
-    results = _read(RESULTS)
+    folder, name = (HERE / "earlier", name.removeprefix("earlier/")) if name.startswith("earlier/") else (HERE, name)
+    results = _read(folder / "results")
     if name == "headline":
         return headline_table(results)
     if name == "speed":
         return speed_table()
     if name == "main":
         return main_table(results)
+    if name == "scores":
+        return scores_table(results)
+    if name == "pool":
+        return pool_table(results)
     if name == "ablations":
         return ablations_table(results)
     if name == "variants":
@@ -232,10 +249,7 @@ def _flipped_against(references: dict[str, list[dict[str, Any]]], name: str, met
 def ablations_table(results: list[dict[str, Any]]) -> str:
     """F1 and AP on test, of the seeds for which all systems were run, and the mean over the sets."""
     found = {(r["data"], r["name"], r["seed"]): r["metrics"]["test"] for r in results}
-    seeds = {
-        data: sorted({s for d, _, s in found if d == data and all((data, name, s) in found for name in ABLATIONS)})
-        for data in ABLATION_SETS
-    }
+    seeds = {data: _common_seeds(found, data, ABLATIONS) for data in ABLATION_SETS}
     rows = []
     for name in ABLATIONS:
         by_set = [
@@ -281,6 +295,42 @@ def labels_table(results: list[dict[str, Any]]) -> str:
                 rows.append([data, ending.removeprefix("_") or "all", _pair(plain), control, _pair(flipped), told])
     header = ["F1 / AP on test", "labelled pairs", "plain", "no_teacher", "flipped", "flipped - plain, points"]
     return f"{text_table(header, rows)}\n"
+
+
+def scores_table(results: list[dict[str, Any]]) -> str:
+    """AP on test of each score alone, a row per set, over the seeds that all systems have; then the means of the sets."""
+    found = {(r["data"], r["name"], r["seed"]): r["by_score"] for r in results}
+    rows, values = [], []
+    for data in MAIN_SETS:
+        seeds = _common_seeds(found, data, [name for name, _ in SCORES])
+        if seeds:
+            values.append(
+                [
+                    np.mean([found[data, name, seed][kind]["test"]["average_precision"] for seed in seeds])
+                    for name, kind in SCORES
+                ]
+            )
+            rows.append([data, str(len(seeds)), *(f"{value:.3f}" for value in values[-1])])
+    rows.append(["mean", "", *(f"{value:.3f}" for value in np.mean(values, axis=0))])
+    header = ["AP on test", "seeds", *(name if kind == "score" else f"{name}, {kind}" for name, kind in SCORES)]
+    return f"{text_table(header, rows)}\n"
+
+
+def pool_table(results: list[dict[str, Any]]) -> str:
+    """F1 and AP on test of students of 300 labels, over the seeds that all have; a column per set."""
+    found = {(r["data"], r["name"], r["seed"]): r["metrics"]["test"] for r in results}
+    seeds = {data: _common_seeds(found, data, POOL) for data in POOL_SETS}
+    rows = [
+        [name, *(_means([found[data, name, seed] for seed in seeds[data]]) for data in POOL_SETS)] for name in POOL
+    ]
+    header = ["F1 / AP on test", *(f"{data}, seeds: {len(seeds[data])}" for data in POOL_SETS)]
+    return f"{text_table(header, rows)}\n"
+
+
+def _common_seeds(found: Iterable[tuple[str, str, int]], data: str, names: Iterable[str]) -> list[int]:
+    """Return the seeds of a set that all the systems have."""
+    wanted, known = set(names), set(found)
+    return sorted({s for d, _, s in known if d == data and all((data, name, s) in known for name in wanted)})
 
 
 def _pair(result: dict[str, Any] | None) -> str:

@@ -52,6 +52,35 @@ def test_the_main_table_has_a_row_for_each_system_with_results(tmp_path, monkeyp
     assert (rows[2][5], rows[3][5]) == ("0.550 / 0.250", "2")
 
 
+def scored(data, name, seed, **precision):
+    found = {kind: {"test": {"average_precision": value}} for kind, value in precision.items()}
+    return result(data, name, seed) | {"by_score": found}
+
+
+def test_scores_are_compared_over_the_seeds_that_all_systems_have():
+    results = []
+    for seed, gain in ((0, 0.0), (1, 0.2)):
+        results += [
+            scored("mrpc", "plain", seed, answer=0.5 + gain),
+            scored("mrpc", "flipped", seed, answer=0.6, cosine=0.4, combined=0.7),
+            scored("mrpc", "flipped+teacher_finetuned", seed, combined=0.8),
+            scored("mrpc", "teacher_finetuned", seed, score=0.3),
+            scored("mrpc", "plain+teacher_finetuned", seed, combined=0.75),
+        ]
+    results.append(scored("mrpc", "plain", 2, answer=0.0))
+    rows = cells(tables.scores_table(results))
+    assert rows[1] == ["mrpc", "2", "0.600", "0.600", "0.400", "0.700", "0.300", "0.800", "0.750"]
+    assert rows[2][2:] == rows[1][2:], "the mean over one set"
+
+
+def test_the_pool_is_compared_over_the_seeds_that_all_systems_have():
+    results = [result("banking77_faq", name, seed) for name in tables.POOL for seed in (0, 1)]
+    results.append(result("banking77_faq", "pool_300", 2))
+    rows = cells(tables.pool_table(results))
+    assert rows[0][1:] == ["banking77_faq, seeds: 2", "atec_finance, seeds: 0"]
+    assert [row[1:] for row in rows[1:]] == [["0.550 / 0.250", "-"]] * len(tables.POOL)
+
+
 def test_differences_are_corrected_for_the_sets_of_a_row(tmp_path, monkeypatch):
     monkeypatch.setattr(tables, "DIFFERENCES", tmp_path)
     for data, p_value in (("mrpc", 2 / 501), ("mqp_medical", 0.03)):

@@ -65,6 +65,14 @@ def test_choose_score_ignores_a_gain_by_chance():
     assert again == choose_score(SCORES | {"teacher": LABEL + NOISE[0]}, LABEL), "the same draws each time"
 
 
+def test_choose_score_uses_a_teacher_that_alone_is_as_good_as_the_student():
+    cosine = LABEL + NOISE[0]
+    choice = choose_score({"answer": NOISE[1], "cosine": cosine, "teacher": cosine}, LABEL)
+    assert choice.precision["cosine",] == choice.precision["teacher",]
+    assert choice.precision["cosine",] > choice.precision[choice.parts], "else this tests nothing"
+    assert "teacher" in choice.parts
+
+
 def test_choose_score_never_chooses_the_teacher_alone():
     choice = choose_score({"answer": NOISE[0], "teacher": LABEL.astype(float)}, LABEL)
     assert max(choice.precision, key=choice.precision.get) == ("teacher",)

@@ -53,8 +53,9 @@ def choose_score(
     the teacher's score also answer + teacher and all three; the teacher alone is measured but never chosen. A sum is measured
     on held-out folds (`folds`, equal in every call), because a sum of more parts overfits the rows of its fit; the
     returned weights are fitted on all rows. A teacher's score that alone is no better than chance is used only if the gain
-    exceeds its standard error: a useless score gains by chance in a quarter of all samples. `must_have`: names that the
-    chosen sum must contain. With fewer than 3 rows of a class a sum cannot be measured and counts as 0.
+    exceeds its standard error: a useless score gains by chance in a quarter of all samples. A teacher's score that alone is
+    at least as good as the best score without it is always used: only the held-out fit can make its sum look worse.
+    `must_have`: names that the chosen sum must contain. With fewer than 3 rows of a class a sum counts as 0.
     Raises ConfigError if no candidate contains `must_have`, and the errors of `fit_weights`.
     """
     required = set(must_have)
@@ -67,8 +68,12 @@ def choose_score(
         raise ConfigError(f"no combination contains {sorted(required)}; available scores: {sorted(scores)}")
     best = max(allowed, key=lambda parts: precision[parts])
     own = max((parts for parts in allowed if TEACHER not in parts), key=lambda parts: precision[parts], default=None)
-    if TEACHER in best and own is not None and not _better_than_chance(scores[TEACHER], labels):
-        best = best if _clearly_better(measured[best], measured[own], labels) else own
+    kept = max((parts for parts in allowed if TEACHER in parts), key=lambda parts: precision[parts], default=None)
+    if own is not None and kept is not None:
+        if not _better_than_chance(scores[TEACHER], labels):
+            best = kept if best == kept and _clearly_better(measured[kept], measured[own], labels) else own
+        elif precision[TEACHER,] >= precision[own]:
+            best = kept
     weights = {best[0]: 1.0} if len(best) == 1 else fit_weights({name: scores[name] for name in best}, labels)
     return Choice(best, weights, precision)
 

@@ -87,7 +87,7 @@ def write_gemma(folder: Path, report: Callable[[str], None]) -> None:
     )
     with TemporaryDirectory(dir=folder) as scratch:
         report("joining and checking the file")
-        source = _join_parts(Path(scratch))
+        source = join_parts(Path(scratch))
         _write_weights(source, folder, report)
         report("rebuilding the tokenizer")
         _write_tokenizer(source, folder)
@@ -96,7 +96,8 @@ def write_gemma(folder: Path, report: Callable[[str], None]) -> None:
     files.write_text(folder / "NOTICE", notice)
 
 
-def _join_parts(folder: Path) -> Path:
+def join_parts(folder: Path) -> Path:
+    """Write the packaged file in one piece to `folder`. Raises ArtefactError if a part is damaged."""
     joined = folder / "gemma-3-270m.gguf"
     with open(joined, "wb") as target:
         for number in range(PARTS):
