@@ -31,6 +31,11 @@ def is_repository(name: str) -> bool:
     return REPOSITORY.fullmatch(name) is not None
 
 
+def is_dataset(path: str) -> bool:
+    """Return whether a file of pairs is a data set of the hub, OWNER/NAME or OWNER/NAME:SPLIT, and not a file here."""
+    return is_repository(path.partition(":")[0]) and not Path(path).exists()
+
+
 def is_matcher_file(path: str) -> bool:
     """Return whether a path in a matcher folder is one of MATCHER_FILES."""
     return any(fnmatchcase(path, pattern) for pattern in MATCHER_FILES)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from flipkd import hub
@@ -157,10 +156,9 @@ def _metadata(config: TrainConfig, contract: ScoreContract, learned_from: Learne
 
 
 def _datasets(config: TrainConfig) -> list[str]:
-    """Return the data sets of the hub among the files of a run, written OWNER/NAME or OWNER/NAME:SPLIT."""
-    files = [config.train_file, config.validation_file, config.unlabelled_file]
-    names = [file.partition(":")[0] for file in files if file is not None and not Path(file).exists()]
-    return list(dict.fromkeys(name for name in names if hub.is_repository(name)))
+    """Return the data sets of the hub among the files of a run."""
+    files = [config.train_file, config.validation_file, config.unlabelled_file or ""]
+    return list(dict.fromkeys(file.partition(":")[0] for file in files if hub.is_dataset(file)))
 
 
 def _install(config: TrainConfig, contract: ScoreContract) -> str:

@@ -41,6 +41,7 @@ DATA = """{name}, {n:.0f} pairs:
 | --- | --- |
 {rows}"""
 SIZE = "n"
+COUNTS = (SIZE, "positives")
 
 
 def replace_decisions(card: str, contract: ScoreContract, *, metrics: Mapping[str, float]) -> str:
@@ -120,8 +121,13 @@ def _replaced(card: str, name: str, section: str) -> str:
     return marked.sub(lambda _: section, card) if marked.search(card) else f"{card}\n{section}\n"
 
 
+def figure(name: str, value: float) -> str:
+    """Return a metric as text."""
+    return f"{value:.0f}" if name in COUNTS else f"{value:.4f}"
+
+
 def _rows(metrics: Mapping[str, float]) -> str:
-    return "\n".join(f"| {name} | {value:.4f} |" for name, value in metrics.items())
+    return "\n".join(f"| {name} | {figure(name, value)} |" for name, value in metrics.items())
 
 
 def _calibration(fields: Mapping[str, Any] | None) -> str:
