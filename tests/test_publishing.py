@@ -7,9 +7,12 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from command_line import flipkd
 from hub_server import TOKEN, card_errors, hub_server, use_hub
 from huggingface_hub import ModelCard
+from peft import AutoPeftModelForCausalLM, PeftModel
+from transformers import AutoModelForCausalLM
 
 from flipkd.cards.published import CardFacts
 from flipkd.errors import ArtefactError, ConfigError, UsageError
@@ -17,6 +20,7 @@ from flipkd.files import MANIFEST, read_json, write_json, write_manifest
 from flipkd.matcher import Matcher
 from flipkd.publishing import push_matcher
 from flipkd.student.contract import read_contract
+from flipkd.student.scoring import score_pairs
 
 NAME, BASE = "flip/bank-matcher", "org/llm"
 PAIRS = [("my card was stolen yesterday", "where is my transfer"), ("a fee", "please close my account")]
@@ -102,6 +106,27 @@ def test_push_of_a_packaged_base_names_the_package_and_the_original(hub, folder,
     assert json.loads(files["adapter/adapter_config.json"])["base_model_name_or_path"] == "google/gemma-3-270m"
     assert ModelCard(files["README.md"].decode()).data.base_model == "google/gemma-3-270m"
     assert "names no license" in caplog.text
+
+
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")  # peft uses it
+def test_peft_loads_the_adapter_of_a_pushed_matcher_on_another_machine(
+    hub, folder, tmp_path, base_models, monkeypatch
+):
+    push_matcher(folder, NAME, base_model=BASE)
+    loaded = Matcher.from_pretrained(NAME)
+    copied = shutil.copytree(loaded.folder / "adapter", tmp_path / "elsewhere")
+    use_hub(monkeypatch, hub.url, tmp_path / "cache", offline=True)
+    ids = torch.tensor([loaded.student.prompt.pair_rows([PAIRS[0][0]], [PAIRS[0][1]])[0].ids])
+    no, yes = loaded.contract.label_ids
+    expected = score_pairs(loaded.student, [PAIRS[0][0]], [PAIRS[0][1]]).answer[0]
+    for model in (
+        AutoPeftModelForCausalLM.from_pretrained(str(copied)),
+        AutoModelForCausalLM.from_pretrained(str(copied)),
+        PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base_models["llama"]), str(folder / "adapter")),
+    ):
+        with torch.no_grad():
+            logits = model(input_ids=ids).logits[0, -1]
+        assert float(logits[yes] - logits[no]) == pytest.approx(float(expected), abs=1e-4)
 
 
 def test_push_refuses(hub, folder, make_student):
