@@ -164,6 +164,7 @@ def test_flipkd_push_and_the_commands_that_take_a_matcher_of_the_hub(hub, folder
     for name in (NAME, f"{NAME}@main"):
         again = flipkd("evaluate", "--matcher", name, "--test_file", pair_files["test"], "--json")
         assert (again.code, again.out) == (0, done.out), again.err
+        assert f"{NAME}: revision {hub.repositories[NAME].branches['main']} of the hub" in again.err
     pair = ("--text1", "my card", "--text2", "a fee", "--json")
     assert flipkd("match", "--matcher", NAME, *pair).out == flipkd("match", "--matcher", folder, *pair).out
     done = flipkd(

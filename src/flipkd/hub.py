@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import errno
-import logging
 import re
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from flipkd.errors import ArtefactError, ConfigError, FlipkdError, RefusedError, ResourceError, UsageError, shorten
 from flipkd.files import CARD, MANIFEST
+from flipkd.progress import logger
 
-logger = logging.getLogger(__name__)
 MATCHER = "matcher.json"
 TEXT_FILES = ("*.json", "*.txt", "*.model", "*.jinja")
 # All files that a matcher may have; in such a pattern * also matches a slash. None is run or unpickled, and none has pairs.
@@ -66,7 +65,9 @@ def download_matcher(repository: str, *, revision: str | None = None, token: str
         raise ArtefactError(
             f"{repository}: this repository of the hub holds no {MATCHER}; give one that flipkd push has made"
         )
-    logger.info("%s: revision %s of the hub", repository, folder.name)
+    logger.info(
+        "%s: revision %s of the hub", repository, folder.name
+    )  # a misspelt path may name somebody's repository
     return folder
 
 
