@@ -35,6 +35,7 @@ LOWEST = {
     "ranks",
     "text",
     "inputs",
+    "hub",
 }  # open to all; "flipkd" itself: its version
 PACKAGES = {
     "data": set(),
@@ -44,9 +45,11 @@ PACKAGES = {
     "demo": set(),
     "report": {"evaluate"},
     "teachers": {"data", "evaluate"},
-    "training": {"data", "objectives", "student", "evaluate"},
+    "cards": {"student"},
+    "publishing": {"student", "cards"},
+    "training": {"data", "objectives", "student", "evaluate", "cards"},
     "pair_scorer": {"student", "evaluate", "teachers"},  # a matcher may keep its teacher, whose score it then needs
-    "matcher": {"pair_scorer", "ranking", "student", "index", "teachers"},
+    "matcher": {"pair_scorer", "ranking", "student", "index", "teachers", "cards", "publishing"},
     "index": set(),
     "ranking": set(),
     "serve": {"matcher", "index", "ranking"},
@@ -58,6 +61,8 @@ PACKAGES = {
         "demo",
         "teachers",
         "training",
+        "cards",
+        "publishing",
         "matcher",
         "index",
         "report",
@@ -86,6 +91,7 @@ PACKAGES = {
     "ranks": set(),
     "text": set(),
     "inputs": set(),
+    "hub": set(),
 }
 EVERYTHING = set(PACKAGES)
 INSIDE_COMMANDS = {"cli": EVERYTHING - {"__main__"}}  # imports inside a function

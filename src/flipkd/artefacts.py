@@ -60,7 +60,8 @@ def check_model_folder(folder: Path) -> list[str]:
                 transformers += [here / part] * is_transformer
     for here in seen:
         _refuse_pickles(here, is_transformer=here in transformers)
-    return ["" if part == folder else part.relative_to(folder).as_posix() for part in transformers]
+    # Both a folder and the folder that its modules.json names may name the same part.
+    return list(dict.fromkeys("" if part == folder else part.relative_to(folder).as_posix() for part in transformers))
 
 
 def _module_folders(file: Path, values: Any) -> Iterator[tuple[str, bool]]:

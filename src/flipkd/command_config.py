@@ -13,7 +13,9 @@ from flipkd.settings import Settings
 ARGUMENT = partial(Field, json_schema_extra={"argument": True})  # positional on the command line
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
-MatcherFolder = Annotated[str, Field(description="matcher folder, made by flipkd train")]
+MatcherFolder = Annotated[
+    str, Field(description="matcher folder, made by flipkd train, or its id on the hub: OWNER/NAME")
+]
 BaseModel = Annotated[str | None, Field(description="new path of the base model, if it has moved")]
 BatchSize = Annotated[
     Count | None, Field(description="batch size in pairs; default: 32 on a CPU, as large as fits on a GPU")
@@ -67,6 +69,7 @@ class EvaluateConfig(Settings):
     batch_size: BatchSize = None
     cascade: Cascade = False
     exact: Exact = False
+    card: bool = Field(False, description="also write the metrics into the matcher's model card")
 
 
 class CalibrateConfig(Settings):
@@ -154,6 +157,22 @@ class ServeConfig(Settings):
     max_queue: Count = Field(4096, description="maximum pairs or texts in the queue")
     timeout: float = Field(30.0, ge=0.001, description="timeout of a request in seconds")
     grace: float = Field(30.0, ge=0, description="seconds to finish accepted requests after SIGTERM")
+
+
+class PushConfig(Settings):
+    """Settings of `flipkd push`."""
+
+    matcher: str = Field(description="matcher folder, made by flipkd train")
+    repo_id: str = Field(description="repository of the hub, OWNER/NAME; it is created if it does not exist")
+    revision: str | None = Field(None, description="branch, created if it does not exist; default: main")
+    private: bool = Field(False, description="only you and your organisation see the repository")
+    commit_message: str | None = Field(None, description="first line of the commit")
+    base_model: str | None = Field(
+        None, description="hub id of the base model; needed when the matcher was trained on a folder"
+    )
+    language: list[str] = Field([], description="languages of the texts for the card, as ISO codes: en")
+    license: str | None = Field(None, description="license for the card, by the hub's identifier: apache-2.0")
+    datasets: list[str] = Field([], description="hub ids of the training data for the card")
 
 
 class DemoConfig(Settings):

@@ -198,6 +198,13 @@ def _check_manifest(folder: Path) -> None:
             raise ArtefactError(f"{file}: sha256 mismatch, the file was changed or damaged after it was saved")
 
 
+def copy_listed(folder: Path, target: Path) -> None:
+    """Copy the files in a folder's manifest; other files in the folder are not part of it."""
+    for name in read_json(folder / MANIFEST)["files"]:
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(folder / name, target / name)  # without its mode: the source may be read-only
+
+
 def sha256(path: str | Path) -> str:
     """Return the sha256 of the bytes of a file, as hex."""
     with open(path, "rb") as handle:

@@ -15,7 +15,7 @@ from flipkd.files import MANIFEST, sha256
 from flipkd.inputs import check_text, checked_texts
 from flipkd.pair_scorer import PairScorer
 from flipkd.ranking import by_falling_score, search_results
-from flipkd.student.contract import CONTRACT, ScoreContract, matcher_folder
+from flipkd.student.contract import CONTRACT, ScoreContract, find_matcher
 from flipkd.student.golden import check_golden
 from flipkd.student.loading import load_student
 from flipkd.student.model import Student
@@ -48,23 +48,27 @@ class Matcher(PairScorer):
         fingerprint: str | None = None,
         teacher: KeptTeacherModel | None = None,
         exact: bool = False,
+        folder: Path | None = None,
     ) -> None:
-        """Wrap a loaded student; `fingerprint` is the sha256 of the folder's manifest, which an index compares."""
+        """Wrap a loaded student; `fingerprint` is the sha256 of the manifest of its `folder`, which an index compares."""
         super().__init__(student, contract, teacher=teacher, exact=exact)
-        self.fingerprint = fingerprint
+        self.fingerprint, self.folder = fingerprint, folder
 
     @classmethod
     def from_pretrained(
         cls,
-        folder: str | Path,
+        name_or_path: str | Path,
         *,
+        revision: str | None = None,
+        token: str | bool | None = None,
         base_model: str | None = None,
         device: str | None = None,
         merge: bool = False,
         exact: bool = False,
     ) -> Matcher:
-        """Load a matcher folder, or the run folder that holds one.
+        """Load a matcher folder, the run folder that holds one, or a matcher of the hub by its id OWNER/NAME.
 
+        `revision`: branch, tag or commit of the hub; `token`: True, or a token of the hub, instead of HF_TOKEN or the login.
         `base_model`: location of the base model, if it was moved after training; `merge` adds LoRA to the weights.
         `exact` scores one pair per forward pass, whatever the batch size, which is slower: a score then has the same bits
         beside any other pairs, on one machine with the same number of threads. Batches of other sizes round differently.
@@ -74,7 +78,7 @@ class Matcher(PairScorer):
             >>> Matcher.from_pretrained("run", device="cpu", merge=True).contract.reading
             'joint'
         """
-        path = matcher_folder(folder)
+        path = find_matcher(name_or_path, revision=revision, token=token)
         student, contract = load_student(path, base_model=base_model, merge=merge)
         used_device = device or best_device()
         student = student.to(used_device)
@@ -82,7 +86,47 @@ class Matcher(PairScorer):
         kept = contract.teacher
         teacher = None if kept is None else load_kept_teacher(path, kept.model_dump(), device=used_device)
         with library_errors(path / CONTRACT, "its calibration cannot be read"):
-            return cls(student, contract, fingerprint=sha256(path / MANIFEST), teacher=teacher, exact=exact)
+            digest = sha256(path / MANIFEST)
+            return cls(student, contract, fingerprint=digest, teacher=teacher, exact=exact, folder=path)
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        revision: str | None = None,
+        private: bool | None = None,
+        token: str | bool | None = None,
+        commit_message: str | None = None,
+        base_model: str | None = None,
+        language: Sequence[str] = (),
+        license: str | None = None,
+        datasets: Sequence[str] = (),
+    ) -> str:
+        """Upload the folder of this matcher to a repository OWNER/NAME of the hub; return the address of the commit.
+
+        `base_model`: hub id of the base model, where it was read from a folder. `language` (ISO codes), `license` and
+        `datasets` (hub ids) are for the card. Raises UsageError for a matcher without a folder, and the errors of
+        `publishing.push_matcher`.
+
+        Examples:
+            >>> matcher.push_to_hub("org/bank-matcher", private=True, language=["en"])  # doctest: +SKIP
+            'https://huggingface.co/org/bank-matcher/commit/3f1c0e9'
+        """
+        from flipkd.cards.published import CardFacts
+        from flipkd.publishing import push_matcher
+
+        if self.folder is None:
+            raise UsageError("this matcher was not loaded from a folder; only a saved matcher can be uploaded")
+        return push_matcher(
+            self.folder,
+            repo_id,
+            revision=revision,
+            private=private,
+            token=token,
+            commit_message=commit_message,
+            base_model=base_model,
+            facts=CardFacts(language, license, datasets),
+        )
 
     def encode(
         self, texts: Sequence[str], *, batch_size: int | None = None, show_progress_bar: bool = False

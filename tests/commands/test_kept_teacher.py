@@ -17,7 +17,6 @@ import flipkd.matcher as flipkd_matcher
 import flipkd.pair_scorer as flipkd_pair_scorer
 import flipkd.teachers.teacher as flipkd_teacher
 from flipkd import Matcher
-from flipkd.commands.kept_teacher import licence_of
 from flipkd.data import read_pairs
 from flipkd.errors import ArtefactError, ConfigError
 from flipkd.evaluate import weighted_sum
@@ -192,14 +191,3 @@ def test_matcher_without_teacher_imports_no_sentence_transformers(make_student, 
     assert Matcher.from_pretrained(tmp_path / "m").predict([("a", "b")]).shape == (1,)
     with pytest.raises(ConfigError, match="keeps no teacher"):
         Matcher(made, contract).teacher_scores([("a", "b")])
-
-
-@pytest.mark.parametrize(
-    "card, licence", [("---\nlicense: mit\n---\n# M", "mit"), ("# M", None), ("---\n[1]\n---\n", None), (None, None)]
-)
-def test_licence_of_reads_the_model_card(tmp_path, card, licence):
-    if card is not None:
-        (tmp_path / "README.md").write_text(card)
-    assert licence_of(str(tmp_path)) == licence
-    assert licence_of("all-MiniLM-L6-v2") == "Apache-2.0"
-    assert licence_of("some/hub-model") is None

@@ -33,13 +33,24 @@ def test_lora_config_equals_the_saved_one(settings, make_student):
     for name in ("r", "lora_alpha", "lora_dropout", "rank_pattern", "alpha_pattern", "bias", "init_lora_weights"):
         assert getattr(loaded, name) == getattr(expected, name)
     assert set(loaded.target_modules) == set(expected.target_modules)
-    assert loaded.base_model_name_or_path is None is not values["base_model_name_or_path"]
+    assert loaded.base_model_name_or_path is values["base_model_name_or_path"] is None  # its base is a folder
     assert (loaded.peft_type, loaded.task_type) == (expected.peft_type, expected.task_type)
 
 
 def test_save_adapter_sorts_target_modules(settings):
     assert settings[1]["target_modules"] == sorted(settings[1]["target_modules"])
     assert len(settings[1]["target_modules"]) > 5
+
+
+def test_save_adapter_names_the_base_model_of_the_hub_and_lora_config_accepts_a_path(make_student, settings, tmp_path):
+    """Adapters of earlier versions hold the path of the base model's folder."""
+    student, contract = make_student()
+    student.save(tmp_path, contract.model_copy(update={"base_model_name_or_path": "gemma-3-270m"}))
+    saved = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
+    assert saved["base_model_name_or_path"] == "google/gemma-3-270m"
+    file, values = settings
+    file.write_text(json.dumps(values | {"base_model_name_or_path": "/home/somebody/models/llama"}))
+    assert lora_config(file).base_model_name_or_path is None
 
 
 @pytest.mark.parametrize(

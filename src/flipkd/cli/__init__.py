@@ -58,6 +58,7 @@ for subcommand in (
     matching.index,
     matching.search,
     matching.serve,
+    matching.push,
     training.compare,
     training.demo,
 ):

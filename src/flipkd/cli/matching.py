@@ -1,4 +1,4 @@
-"""Subcommands that use a trained matcher: evaluate, calibrate, match, index, search, serve."""
+"""Subcommands that use a trained matcher: evaluate, calibrate, match, index, search, serve, push."""
 
 from __future__ import annotations
 
@@ -10,7 +10,15 @@ from typing import Any
 
 from flipkd.cli.options import AsJson
 from flipkd.cli.terminal import print_status, show, show_rows, stdout_to_stderr
-from flipkd.command_config import CalibrateConfig, EvaluateConfig, IndexConfig, MatchConfig, SearchConfig, ServeConfig
+from flipkd.command_config import (
+    CalibrateConfig,
+    EvaluateConfig,
+    IndexConfig,
+    MatchConfig,
+    PushConfig,
+    SearchConfig,
+    ServeConfig,
+)
 
 
 def evaluate(config: EvaluateConfig, *, as_json: AsJson = False) -> None:
@@ -81,3 +89,15 @@ def serve(config: ServeConfig) -> None:
     if still_computing:  # Python would wait for the model's thread, whose result is no longer needed
         sys.stderr.flush()
         os._exit(0)
+
+
+def push(config: PushConfig) -> None:
+    """Upload a matcher to the Hugging Face hub.
+
+    Texts, labels and scores stay here. The token is that of HF_TOKEN or of hf auth login.
+    """
+    from flipkd.commands.push import push as run
+
+    with stdout_to_stderr():
+        address = run(config)
+    show(address)

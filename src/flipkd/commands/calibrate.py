@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,8 +18,9 @@ from flipkd.evaluate.calibration import AUTO, Calibration, fit_calibration
 from flipkd.evaluate.cascade import check_loss, fit_cascade
 from flipkd.evaluate.decisions import MATCH, NO_MATCH, decide, measure_decisions, one_decision, share_interval
 from flipkd.evaluate.targets import Target
-from flipkd.files import CARD, MANIFEST, new_folder, read_json, write_text
+from flipkd.files import CARD, copy_listed, new_folder, write_text
 from flipkd.progress import loading
+from flipkd.student.contract import find_matcher
 
 if TYPE_CHECKING:
     from flipkd.student.contract import ScoreContract
@@ -38,15 +38,15 @@ def calibrate(config: CalibrateConfig) -> dict[str, Any]:
     if config.cascade is not None:
         check_loss(config.cascade)
     threshold, review = Target.parse(config.threshold), Target.parse(config.review) if config.review else None
-    dataset = _load_pairs(config)
+    folder = find_matcher(config.matcher)
+    dataset = _load_pairs(config, folder)
     labels = labels_of(dataset)
     with new_folder(config.output_dir) as temporary:  # raises before the pairs are scored when the folder exists
         loading(config.matcher)
+        from flipkd.cards.sections import replace_decisions
         from flipkd.matcher import Matcher
-        from flipkd.student.contract import matcher_folder
-        from flipkd.training.card import replace_decisions
 
-        loaded = Matcher.from_pretrained(config.matcher, base_model=config.base_model)
+        loaded = Matcher.from_pretrained(folder, base_model=config.base_model)
         if config.symmetric is not None:
             loaded.contract = loaded.contract.model_copy(update={"symmetric": config.symmetric})
         pairs = list(zip(dataset["text1"][:], dataset["text2"][:], strict=True))
@@ -57,8 +57,9 @@ def calibrate(config: CalibrateConfig) -> dict[str, Any]:
         report = figures(contract, scores, labels)
         if config.cascade is not None and teacher is not None:
             contract, report["cascade"] = add_cascade(contract, teacher, scores, labels, loss=config.cascade)
-        card = _copy_matcher(matcher_folder(config.matcher), temporary)
+        copy_listed(folder, temporary)
         contract.save(temporary)
+        card = (temporary / CARD).read_text(encoding="utf-8") if (temporary / CARD).exists() else ""
         write_text(temporary / CARD, replace_decisions(card, contract, metrics=report["metrics"]))
     alike = one_decision(scores, report["metrics"]["threshold"])
     _warn(report, alike, dropped=loaded.review_threshold is not None and review is None)
@@ -67,9 +68,9 @@ def calibrate(config: CalibrateConfig) -> dict[str, Any]:
     return report
 
 
-def _load_pairs(config: CalibrateConfig) -> Any:
-    """Load the labelled pairs of the file as the matcher needs them."""
-    directed = is_directed(config.matcher)
+def _load_pairs(config: CalibrateConfig, folder: Path) -> Any:
+    """Load the labelled pairs of the file as the matcher in `folder` needs them."""
+    directed = is_directed(folder)
     if directed and config.symmetric:
         raise ConfigError(
             f"{config.matcher}: was trained with directed=true, so a pair and its swapped pair may differ in their label; "
@@ -77,16 +78,6 @@ def _load_pairs(config: CalibrateConfig) -> Any:
         )
     found = checked_pairs(config.validation_file, columns=config.columns, name="validation", directed=directed)
     return labelled(found, name="validation")
-
-
-def _copy_matcher(folder: Path, target: Path) -> str:
-    """Copy the files in a matcher's manifest, except its card; return the text of the card."""
-    for name in read_json(folder / MANIFEST)["files"]:  # other files in the folder are not part of the matcher
-        if name != CARD:
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(folder / name, target / name)  # without its mode: the source may be read-only
-    card = folder / CARD
-    return card.read_text(encoding="utf-8") if card.exists() else ""
 
 
 def _warn(report: dict[str, Any], alike: str, *, dropped: bool) -> None:

@@ -13,11 +13,12 @@ from flipkd.commands.matcher_report import write_report
 from flipkd.commands.pairs import checked_pairs, is_directed, labelled
 from flipkd.commands.results import require_writable
 from flipkd.data.labels import labels_of
+from flipkd.errors import UsageError
 from flipkd.evaluate.decisions import measure_decisions, one_decision
 from flipkd.extras import require_extra
-from flipkd.files import write_json
+from flipkd.files import CARD, write_json, write_text
 from flipkd.progress import loading
-from flipkd.student.contract import matcher_folder
+from flipkd.student.contract import find_matcher, matcher_name
 
 logger = logging.getLogger(__name__)
 
@@ -25,21 +26,24 @@ logger = logging.getLogger(__name__)
 def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     """Return the metrics of a matcher folder on a file of labelled pairs.
 
-    `output`: JSON file for the metrics. `report`: HTML file for the report, which needs the extra `report`. `cascade`: the
-    kept teacher decides the clear pairs; `by_teacher` is their share. Raises ConfigError for a matcher without a cascade
-    band.
+    `output`: JSON file for the metrics. `report`: HTML file for the report, which needs the extra `report`. `card`: the
+    metrics are also written into the matcher's README.md. `cascade`: the kept teacher decides the clear pairs; `by_teacher`
+    is their share. Raises ConfigError for a matcher without a cascade band, UsageError for the card of a matcher of the hub.
     """
     for path in filter(None, (config.output, config.report)):
         require_writable(path, source=config.test_file)
+    if config.card and not Path(config.matcher).exists():
+        raise UsageError("--card writes into a local matcher folder; give that folder as the matcher")
     if config.report:
         require_extra("report", user="the report")
-    directed = is_directed(config.matcher)
+    folder = find_matcher(config.matcher)
+    directed = is_directed(folder)
     pairs_found = checked_pairs(config.test_file, columns=config.columns, name="test", directed=directed)
     dataset = labelled(pairs_found, name="test")
     loading(config.matcher)
     from flipkd.matcher import Matcher  # imports torch: only after the pairs are checked
 
-    loaded = Matcher.from_pretrained(config.matcher, base_model=config.base_model, exact=config.exact)
+    loaded = Matcher.from_pretrained(folder, base_model=config.base_model, exact=config.exact)
     pairs = list(zip(dataset["text1"][:], dataset["text2"][:], strict=True))
     if config.cascade:
         scores, read = loaded.cascade(pairs, batch_size=config.batch_size, show_progress_bar=True)
@@ -56,11 +60,22 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         logger.warning(warning)
     if config.cascade:
         metrics["by_teacher"] = float(np.mean(~read))
+    if config.card:
+        _add_to_card(folder, metrics, test_file=config.test_file)
     if config.report:
         name = Path(config.test_file).stem
-        folder = matcher_folder(config.matcher)
         write_report(Path(config.report), loaded, dataset, scores, metrics, folder=folder, data=name)
     if config.output:
         about = {"matcher": config.matcher, "test_file": config.test_file}
         write_json(Path(config.output), {**about, "metrics": metrics})
     return metrics
+
+
+def _add_to_card(folder: Path, metrics: dict[str, Any], *, test_file: str) -> None:
+    """Write the metrics into the card under the name of the file, or the id of a data set of the hub."""
+    from flipkd.cards.sections import add_test
+
+    data = Path(test_file).stem if Path(test_file).exists() else test_file.partition(":")[0]
+    card = (folder / CARD).read_text(encoding="utf-8") if (folder / CARD).exists() else ""
+    numbers = {name: float(value) for name, value in metrics.items() if value is not None}
+    write_text(folder / CARD, add_test(card, model=matcher_name(folder), data=data, metrics=numbers))

@@ -9,6 +9,7 @@ from pathlib import Path
 from flipkd.config import TrainConfig
 from flipkd.errors import ArtefactError, ConfigError, RefusedError
 from flipkd.files import read_json
+from flipkd.models.hub_names import licence_of, public_name
 from flipkd.run_lock import RUN
 from flipkd.teachers.kept_teacher import KeptTeacherModel, require_saveable
 from flipkd.teachers.stored_teacher import StoredTeacher
@@ -53,27 +54,16 @@ def teacher_to_keep(config: TrainConfig) -> Callable[[], KeptTeacherModel] | Non
 
 def kept_teacher_model(stored: StoredTeacher) -> KeptTeacherModel:
     """Load the model of a teacher's folder, with the name and the licence of its base model."""
+    return KeptTeacherModel(stored.model(), source=source_of(stored))
+
+
+def source_of(stored: StoredTeacher) -> dict[str, str | None]:
+    """Return the kind of a teacher, name and licence of its base model, without a path of this machine."""
+    if stored.kind == "scores":
+        return {"kind": stored.kind}
     name, licence = str(stored.describe()["name"]), None
     if (stored.folder / RUN).exists():  # a fine-tuned model is named by its folder, so take the name of its base
-        made = read_json(stored.folder / RUN)["config"]
-        licence = licence_of(made["teacher_name_or_path"])
-        name = made["teacher_name_or_path"] + (", fine-tuned" if stored.fine_tuned else "")
-    return KeptTeacherModel(stored.model(), source={"name": name, "licence": licence})
-
-
-def licence_of(name: str) -> str | None:
-    """Return the licence of a packaged model, or of the card in a model's folder; None when unknown."""
-    import yaml
-    from huggingface_hub.repocard import metadata_load
-
-    from flipkd.models import packaged_models
-
-    if name in packaged_models():
-        return packaged_models()[name].rpartition(", ")[2]
-    card = Path(name) / "README.md"
-    try:
-        found = metadata_load(card) if card.is_file() else None
-    except (OSError, ValueError, yaml.YAMLError):
-        return None
-    licence = (found or {}).get("license")
-    return None if licence is None else str(licence)
+        name = read_json(stored.folder / RUN)["config"]["teacher_name_or_path"]
+        licence = licence_of(name)
+    name = public_name(name) + (", fine-tuned" if stored.fine_tuned else "")
+    return {"kind": stored.kind, "name": name, "licence": licence}

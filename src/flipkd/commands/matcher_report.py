@@ -19,6 +19,7 @@ from flipkd.report.losses import read_losses
 from flipkd.report.page import render
 from flipkd.report.system import System
 from flipkd.run_lock import RUN
+from flipkd.student.contract import matcher_name
 
 if TYPE_CHECKING:
     from flipkd.matcher import Matcher
@@ -39,7 +40,7 @@ def write_report(
     """Write the HTML report of a matcher's scores [N] on labelled pairs."""
     thresholds = {"threshold": matcher.threshold, "review_threshold": matcher.review_threshold}
     label = labels_of(dataset)
-    name = folder.resolve().parent.name if folder.resolve().name == "matcher" else folder.resolve().name
+    name = matcher_name(folder)
     run = RunScores(
         name=name,
         system=System(name=name, label=f"The matcher in {folder}.", colour=COLOUR, compared_with=()),

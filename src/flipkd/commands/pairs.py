@@ -6,6 +6,7 @@ import hashlib
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy as np
 from flipkd.data import Leak, check_pairs, leaks_by_side, read_pairs, require_trainable
 from flipkd.data.labels import labels_of
 from flipkd.errors import DataError
-from flipkd.student.contract import CONTRACT, matcher_folder, read_contract
+from flipkd.student.contract import CONTRACT, read_contract
 from flipkd.text import normal_text
 
 logger = logging.getLogger(__name__)
@@ -44,9 +45,8 @@ def checked_pairs(path: str, *, columns: Mapping[str, str] | None, name: str, di
     return dataset
 
 
-def is_directed(matcher: str) -> bool:
+def is_directed(folder: Path) -> bool:
     """Return whether a matcher is for directed pairs; False without a contract, which is an error when it is loaded."""
-    folder = matcher_folder(matcher)
     return (folder / CONTRACT).exists() and read_contract(folder).directed
 
 

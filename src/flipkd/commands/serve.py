@@ -42,9 +42,9 @@ def serve(config: ServeConfig, *, listening: Callable[[str], None]) -> bool:
     from flipkd.serve.limits import Limits
     from flipkd.serve.loaded import Loaded
     from flipkd.serve.service import Service
-    from flipkd.student.contract import matcher_folder
+    from flipkd.student.contract import find_matcher, matcher_name
 
-    folder, base_model = matcher_folder(config.matcher), config.base_model
+    folder, base_model = find_matcher(config.matcher), config.base_model
     check_manifest(folder)
     entries = None if config.index is None else Index.load(config.index)
 
@@ -59,7 +59,7 @@ def serve(config: ServeConfig, *, listening: Callable[[str], None]) -> bool:
     service = Service(
         load,
         limits=Limits(**config.model_dump(include=set(LIMITS))),
-        name=_model_name(folder),
+        name=matcher_name(folder),
         revision=sha256(folder / MANIFEST)[:12],
     )
     return server.serve(
@@ -70,12 +70,6 @@ def serve(config: ServeConfig, *, listening: Callable[[str], None]) -> bool:
 def _one_by_one(encode: Encode) -> Encode:
     """Wrap `encode` to use one text per forward pass; a vector then does not depend on other requests."""
     return lambda texts: np.concatenate([encode([text]) for text in texts])
-
-
-def _model_name(folder: Path) -> str:
-    """Name of the model for clients: that of the folder, or of its run for a folder named matcher."""
-    path = folder.resolve()
-    return path.parent.name if path.name == "matcher" and path.parent.name else path.name
 
 
 def _read_key(path: Path) -> str:

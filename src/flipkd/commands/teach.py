@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from flipkd.cards.teacher_card import teacher_card
 from flipkd.commands.folds import cross_fit
 from flipkd.commands.pairs import content_hash, trainable_pairs, warn_of_leaks
 from flipkd.commands.tuning import final_teacher, require_consistent
@@ -15,9 +16,10 @@ from flipkd.config import TeachConfig
 from flipkd.data.labels import labels_of
 from flipkd.evaluate.metrics import measure
 from flipkd.extras import require_extra
-from flipkd.files import folder_hash, write_json
+from flipkd.files import CARD, folder_hash, write_json, write_text
 from flipkd.progress import loading
 from flipkd.run_lock import locked_run
+from flipkd.teachers.loadable import make_loadable
 from flipkd.teachers.store import ScoreStore
 from flipkd.teachers.stored_teacher import FOLDS, STORE, TEACHER
 
@@ -28,7 +30,8 @@ OUT_OF_FOLD = "out_of_fold"
 def teach(config: TeachConfig) -> dict[str, Any]:
     """Make the teacher folder `config.output_dir` for `flipkd train --teacher`; return the content of its `teacher.json`.
 
-    A stopped run resumes: a finished model is kept, and cached outputs are not computed again.
+    A fine-tuned model loads as `SentenceTransformer(output_dir)` or `CrossEncoder(output_dir)` too, except an ensemble. A
+    stopped run resumes: a finished model is kept, and cached outputs are not computed again.
 
     Examples:
         >>> from flipkd import teach
@@ -80,6 +83,9 @@ def teach(config: TeachConfig) -> dict[str, Any]:
             logger.info(
                 "folds are skipped: the teacher was not fine-tuned, so no training pair is in its training data"
             )
+        if tuned:
+            make_loadable(output_dir)
+            write_text(output_dir / CARD, teacher_card(config, summary))
         write_json(output_dir / TEACHER, summary)
     return summary
 

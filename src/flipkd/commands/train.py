@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from flipkd import ranks
-from flipkd.commands.kept_teacher import require_keepable, teacher_to_keep
+from flipkd.commands.kept_teacher import require_keepable, source_of, teacher_to_keep
 from flipkd.commands.pairs import content_hash, labelled, trainable_pairs, warn_of_leaks
 from flipkd.commands.pool import (
     add_mined_pairs,
@@ -82,7 +82,7 @@ def train(config: TrainConfig) -> Path:
 
 def _train(config: TrainConfig, sets: dict[str, Any], pool: Pool | None) -> Path:
     from flipkd.student.quantization import require_bitsandbytes
-    from flipkd.training import finish, metrics_file, processes, run
+    from flipkd.training import finish, processes, run
 
     data = {name: content_hash(dataset) for name, dataset in sets.items()}
     teacher = StoredTeacher(config.teacher) if config.teacher else None
@@ -107,26 +107,15 @@ def _train(config: TrainConfig, sets: dict[str, Any], pool: Pool | None) -> Path
             logger.warning("unlabelled_file is ignored: no objective learns from the teacher")
     require_keepable(config, teacher)
 
-    def lock_folder() -> AbstractContextManager[None]:
-        """Lock the run folder under the settings of this run."""
-        identity = run.identity_of(config, data=data | local_model_entry(config.model_name_or_path))
-        remedy = "choose another output_dir; other threads, device or machine: --resume_elsewhere"
-        return locked_run(
-            config.output_dir, identity, mutable_keys=mutable_keys, transient_files=transient_files, remedy=remedy
-        )
-
-    # Paths may change on resume; the content of the files may not, and is hashed.
-    paths = {"train_file", "validation_file", "unlabelled_file", "teacher", "init_from"}
-    mutable_keys = run.MUTABLE_KEYS | paths | (run.HARDWARE if config.resume_elsewhere else frozenset())
-    transient_files = frozenset({PREFLIGHT, metrics_file.METRICS})  # they alone do not count as a started run
     processes.warn_about_idle_gpus()
-    with ranks.entered_on_rank_0(lock_folder):
+    with ranks.entered_on_rank_0(lambda: _lock(config, data)):
         finished = ranks.on_rank_0(lambda: finish.finished(config))
         if ranks.broadcast(finished is not None):
             folder = Path(config.output_dir) / finish.MATCHER
             logger.warning("%s: already finished; nothing to do", folder)
             return folder
         keepable = ranks.on_rank_0(lambda: teacher_to_keep(config))
+        source = source_of(teacher) if teacher else None
         table, validation = tables["train"], tables["validation"]
         if learns_from_teacher and teacher:
             table = _add_unlabelled(tables, pool, teacher, config)
@@ -137,8 +126,30 @@ def _train(config: TrainConfig, sets: dict[str, Any], pool: Pool | None) -> Path
         if config.teacher:
             ranks.on_rank_0(lambda: _preflight(student, tables["validation"], Path(config.output_dir)))
         return run.train(
-            student, contract, config, objectives=objectives, table=table, validation=validation, teacher=keepable
+            student,
+            contract,
+            config,
+            objectives=objectives,
+            table=table,
+            validation=validation,
+            teacher=keepable,
+            teacher_source=source,
         )
+
+
+def _lock(config: TrainConfig, data: Mapping[str, str]) -> AbstractContextManager[None]:
+    """Lock the run folder under the settings and the data of this run."""
+    from flipkd.training import metrics_file, run
+
+    # Paths may change on resume; the content of the files may not, and is hashed.
+    paths = {"train_file", "validation_file", "unlabelled_file", "teacher", "init_from"}
+    return locked_run(
+        config.output_dir,
+        run.identity_of(config, data={**data, **local_model_entry(config.model_name_or_path)}),
+        mutable_keys=run.MUTABLE_KEYS | paths | (run.HARDWARE if config.resume_elsewhere else frozenset()),
+        transient_files=frozenset({PREFLIGHT, metrics_file.METRICS}),  # they alone do not count as a started run
+        remedy="choose another output_dir; other threads, device or machine: --resume_elsewhere",
+    )
 
 
 def initial_adapters_entry(init_from: str | None) -> dict[str, str]:

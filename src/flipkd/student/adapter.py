@@ -84,14 +84,29 @@ def lora_config(file: Path) -> Any:
         return LoraConfig(**{name: values[name] for name in FIELDS if name != "peft_type"})
 
 
-def save_adapter(model: Any, folder: Path) -> None:
-    """Write the adapter of a peft model into `folder`; equal adapters give equal files."""
+def save_adapter(model: Any, folder: Path, *, base: str | None) -> None:
+    """Write the adapter of a peft model into `folder`; equal adapters give equal files.
+
+    `base`: hub id of the base model, from which peft and other programs load it; None if it has none.
+    """
     adapter_folder = folder / ADAPTER
     model.save_pretrained(str(adapter_folder), save_embedding_layers=False)
     (adapter_folder / "README.md").unlink(missing_ok=True)
-    values = read_json(adapter_folder / SETTINGS)
     # peft keeps target_modules as a set; its order differs between processes.
+    values = read_json(adapter_folder / SETTINGS)
     write_json(adapter_folder / SETTINGS, values | {"target_modules": sorted(values["target_modules"])})
+    name_base(folder, base)
+
+
+def base_of(folder: Path) -> Any:
+    """Return the base model in the adapter_config.json of a matcher folder."""
+    return read_json(folder / ADAPTER / SETTINGS).get("base_model_name_or_path")
+
+
+def name_base(folder: Path, base: str | None) -> None:
+    """Set the base model in the adapter_config.json of a matcher folder."""
+    file = folder / ADAPTER / SETTINGS
+    write_json(file, read_json(file) | {"base_model_name_or_path": base})
 
 
 def read_adapter(folder: Path) -> tuple[Any, dict[str, Tensor]]:

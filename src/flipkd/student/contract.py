@@ -7,14 +7,15 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from flipkd import __version__
-from flipkd.errors import ArtefactError
+from flipkd import __version__, hub
+from flipkd.errors import ArtefactError, UsageError
 from flipkd.files import read_json, write_json
 
 # 2 added symmetric and review_threshold, 3 load_in_4bit, 4 base_config, golden, directed, teacher and cascade,
 # 5 text_normalisation
 FORMAT: Literal[5] = 5
 CONTRACT = "matcher.json"
+MATCHER_FOLDER = "matcher"  # in a run folder
 
 
 class GoldenPair(BaseModel):
@@ -119,8 +120,31 @@ class ScoreContract(BaseModel):
 def matcher_folder(folder: str | Path) -> Path:
     """Return the matcher folder for a path: the path itself, or the folder `matcher` in a run folder."""
     path = Path(folder)
-    inside = path / "matcher"
+    inside = path / MATCHER_FOLDER
     return inside if not (path / CONTRACT).exists() and (inside / CONTRACT).exists() else path
+
+
+def find_matcher(name: str | Path, *, revision: str | None = None, token: str | bool | None = None) -> Path:
+    """Return the folder of a matcher: that of a local path, or the download of a repository of the hub.
+
+    A name is OWNER/NAME or OWNER/NAME@REVISION; a local path of that name comes first. Raises ArtefactError for neither,
+    UsageError for the revision of a local path, and the errors of `hub.download_matcher`.
+    """
+    repository, _, named = str(name).partition("@")
+    if isinstance(name, Path) or Path(name).exists() or not hub.is_repository(repository):
+        if revision is not None:
+            raise UsageError(f"{name}: is a local path, which has no revision; leave revision out")
+        return matcher_folder(name)
+    if named and revision not in (None, named):
+        raise UsageError(f"{name}: names a revision, but revision is {revision}; give one of them")
+    return hub.download_matcher(repository, revision=revision or named or None, token=token)
+
+
+def matcher_name(folder: Path) -> str:
+    """Return a name of a matcher for people: that of its repository, of its run for a folder named matcher, or its own."""
+    path = folder.resolve()
+    named = path.parent.name if path.name == MATCHER_FOLDER else ""
+    return hub.repository_of(path) or named or path.name
 
 
 def read_contract(folder: Path) -> ScoreContract:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from flipkd.models.hub_names import hub_id
 from flipkd.student.adapter import save_adapter
 from flipkd.student.attention import PACKED, has_only_attention
 from flipkd.student.contract import ScoreContract
@@ -236,7 +237,7 @@ class Student(nn.Module):
         """Write adapter, readout, tokenizer and contract into `folder`; the caller makes this atomic."""
         from safetensors.torch import save_file
 
-        save_adapter(self.model, folder)
+        save_adapter(self.model, folder, base=hub_id(contract.base_model_name_or_path))
         save_file(down_projections(self.language_model, self.readout.module_names), folder / READOUT)
         self.prompt.tokenizer.save_pretrained(str(folder / TOKENIZER))
         contract.save(folder)

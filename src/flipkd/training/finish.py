@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from flipkd.cards.matcher_card import LearnedFrom, model_card
 from flipkd.config import TrainConfig
 from flipkd.data.pair_table import PairTable
 from flipkd.evaluate.calibration import AUTO, fit_calibration
@@ -23,7 +24,6 @@ from flipkd.student.contract import KeptTeacher, ScoreContract
 from flipkd.student.golden import golden_pair
 from flipkd.student.model import Student
 from flipkd.student.scoring import score_pairs
-from flipkd.training.card import model_card
 from flipkd.training.metrics_file import METRICS
 from flipkd.training.readouts import KeepableTeacher, choose_readouts, summary_line
 
@@ -39,12 +39,14 @@ def finish(
     config: TrainConfig,
     *,
     validation: PairTable,
+    learned_from: LearnedFrom,
     return_embeddings: bool,
     teacher: Callable[[], KeepableTeacher] | None = None,
 ) -> Path:
     """Choose score, calibration and threshold on validation, and write the matcher folder atomically; return its path.
 
-    `teacher` loads the teacher; it is called if the matcher keeps it, where a sum with its score is best (`keep_teacher`).
+    `learned_from` is for its card. `teacher` loads the teacher; it is called if the matcher keeps it, where a sum with its
+    score is best (`keep_teacher`).
     """
     labelled = np.flatnonzero(validation.label >= 0).tolist()
     labels = validation.label[labelled]
@@ -73,7 +75,8 @@ def finish(
         if kept is not None:
             contract = contract.model_copy(update={"teacher": KeptTeacher(**kept.save(temporary))})
         student.save(temporary, contract)
-        card = model_card(config, contract, metrics=metrics, teacher=kept.source if kept else None)
+        source = kept.source if kept else None
+        card = model_card(config, contract, metrics=metrics, learned_from=learned_from, kept=source)
         write_text(temporary / "README.md", card)
     logger.warning(summary_line(choice, kept, seconds=seconds, texts=texts))
     return folder

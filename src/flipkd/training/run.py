@@ -12,6 +12,7 @@ import torch
 from transformers import TrainingArguments
 
 from flipkd import __version__, ranks
+from flipkd.cards.matcher_card import LearnedFrom
 from flipkd.config import TrainConfig
 from flipkd.data.pair_table import PairTable
 from flipkd.device import best_device
@@ -140,11 +141,13 @@ def train(
     table: PairTable,
     validation: PairTable,
     teacher: Callable[[], KeepableTeacher] | None = None,
+    teacher_source: Mapping[str, str | None] | None = None,
 ) -> Path:
     """Train `student`, calibrate it on `validation`, and save the matcher folder, whose path is returned.
 
     `objectives` is the loss, as `run_objectives` returns it for the labelled training table and `validation`.
-    `teacher` loads the model that the matcher may keep; None: there is none to keep.
+    `teacher` loads the model that the matcher may keep; None: there is none to keep. `teacher_source`: name and licence of
+    the teacher's base model, for the card.
     With several ranks, rank 0 does the work after the training and the others wait.
     """
     output_dir = Path(config.output_dir)
@@ -166,8 +169,18 @@ def train(
             contract,
             config,
             validation=validation,
+            learned_from=learned_from(objectives, table, teacher_source),
             return_embeddings=module.return_embeddings,
             teacher=teacher,
         )
     )
     return output_dir / MATCHER
+
+
+def learned_from(
+    objectives: Sequence[WeightedObjective], table: PairTable, teacher_source: Mapping[str, str | None] | None
+) -> LearnedFrom:
+    """Return the training data of a run for its card; the teacher only if an objective reads its outputs."""
+    labelled = int((table.label >= 0).sum())
+    teacher = (teacher_source or {}) if any("teacher" in term.needs for term in objectives) else None
+    return LearnedFrom(labelled, len(table.label) - labelled, teacher)

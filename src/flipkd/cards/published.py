@@ -1,0 +1,47 @@
+"""The card of a matcher as its repository on the hub shows it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from flipkd.artefacts import library_errors
+from flipkd.cards.matcher_card import PLACE
+from flipkd.files import CARD
+from flipkd.models.hub_names import hub_id
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class CardFacts:
+    """Metadata that only the publisher knows: ISO codes of the languages, license, hub ids of the training data."""
+
+    language: Sequence[str] = ()
+    license: str | None = None
+    datasets: Sequence[str] = ()
+
+
+def published_card(card: str, *, repository: str, base_model: str, facts: CardFacts) -> str:
+    """Return a card with its repository in the lines of use, the base model's hub id, and the facts that are given.
+
+    Logs a warning for a card without a license. Raises ArtefactError for a card whose metadata cannot be read.
+    """
+    from huggingface_hub import ModelCard
+
+    with library_errors(CARD, "its metadata cannot be read; correct or delete it"):
+        parsed = ModelCard(card.replace(PLACE, repository) or f"---\nlibrary_name: flipkd\n---\n\n# {repository}\n")
+    given: dict[str, Any] = {
+        "base_model": hub_id(base_model),
+        "base_model_relation": "adapter",
+        "license": facts.license,
+    }
+    given |= {"language": list(facts.language), "datasets": list(facts.datasets)}
+    for name, value in given.items():
+        if value:
+            parsed.data[name] = value
+    if not parsed.data.get("license"):
+        logger.warning("the card names no license, which readers of the hub look for; give --license")
+    return str(parsed.content)
