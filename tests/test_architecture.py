@@ -49,6 +49,7 @@ PACKAGES = {
     "matcher": {"pair_scorer", "ranking", "student", "index", "teachers"},
     "index": set(),
     "ranking": set(),
+    "exports": {"matcher", "student"},
     "serve": {"matcher", "index", "ranking"},
     "commands": {
         "data",
@@ -62,6 +63,7 @@ PACKAGES = {
         "index",
         "report",
         "serve",
+        "exports",
     },
     "comparison": {"data", "evaluate", "student", "demo", "teachers", "training", "report", "commands"},
     "cli": {"commands", "comparison"},

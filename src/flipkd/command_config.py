@@ -92,6 +92,36 @@ class CalibrateConfig(Settings):
     batch_size: BatchSize = None
 
 
+class ExportConfig(Settings):
+    """Settings of `flipkd export`."""
+
+    matcher: MatcherFolder
+    to: Literal["merged", "adapter"] = Field(description="format of the export")
+    output_dir: str = Field(description="output folder for the export")
+    dtype: Literal["bfloat16", "float16", "float32"] | None = Field(
+        None, description="type of the exported weights; default: that of the matcher"
+    )
+    pairs: str | None = Field(
+        None, description="pairs to check the export with, labels are optional; default: a few neutral pairs"
+    )
+    columns: Columns = None
+    base_model: str | None = Field(
+        None, description="new path of the base model, if it has moved; or its hub id, which an adapter needs"
+    )
+    batch_size: BatchSize = None
+
+
+class VerifyConfig(Settings):
+    """Settings of `flipkd verify`."""
+
+    export: str = ARGUMENT(description="folder of an export, made by flipkd export")
+    against: str = Field(description="matcher folder that the export was made from")
+    pairs: str | None = Field(None, description="pairs to score, labels are optional; default: a few neutral pairs")
+    columns: Columns = None
+    base_model: BaseModel = None
+    batch_size: BatchSize = None
+
+
 class MatchConfig(Settings):
     """Settings of `flipkd match`."""
 
