@@ -27,3 +27,11 @@ def write_matcher(make_student, folder: Path, family: str, reading: str, **chang
     with new_folder(folder) as temporary:
         randomise(student).save(temporary, contract.model_copy(update=DECISIONS | changes))
     return folder
+
+
+def exported(folder: Path, out: Path, to: str, **settings):
+    """Export a matcher folder; return the comparison."""
+    from flipkd.command_config import ExportConfig
+    from flipkd.commands.export import export
+
+    return export(ExportConfig.check({"matcher": str(folder), "to": to, "output_dir": str(out)} | settings))

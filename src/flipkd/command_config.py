@@ -96,7 +96,9 @@ class ExportConfig(Settings):
     """Settings of `flipkd export`."""
 
     matcher: MatcherFolder
-    to: Literal["merged", "adapter"] = Field(description="format of the export")
+    to: Literal["merged", "adapter", "sentence-transformers", "sequence-classification"] = Field(
+        description="format of the export"
+    )
     output_dir: str = Field(description="output folder for the export")
     dtype: Literal["bfloat16", "float16", "float32"] | None = Field(
         None, description="type of the exported weights; default: that of the matcher"

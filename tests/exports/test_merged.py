@@ -7,19 +7,12 @@ import json
 import numpy as np
 import pytest
 import torch
-from tiny_matchers import PAIRS
+from tiny_matchers import PAIRS, exported
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
-from flipkd.command_config import ExportConfig
-from flipkd.commands.export import export
 from flipkd.matcher import Matcher
 
 SCORES = {"joint": {"answer": 1.0}, "separate": {"answer": 0.5, "cosine": 2.0}, "blocked": {"cosine": 1.0}}
-
-
-def exported(folder, out, to, **settings):
-    values = {"matcher": str(folder), "to": to, "output_dir": str(out)}
-    return export(ExportConfig.check(values | settings))
 
 
 @pytest.mark.parametrize("family", ["gemma3", "llama", "qwen2"])

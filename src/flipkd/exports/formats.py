@@ -83,6 +83,10 @@ class ExportFormat:
 FORMATS = {
     "merged": ExportFormat(module="flipkd.exports.merged", library="transformers"),
     "adapter": ExportFormat(module="flipkd.exports.adapter", library="peft"),
+    "sentence-transformers": ExportFormat(
+        module="flipkd.exports.cross_encoder", library="sentence-transformers", extra="train"
+    ),
+    "sequence-classification": ExportFormat(module="flipkd.exports.sequence_classification", library="transformers"),
 }
 
 
