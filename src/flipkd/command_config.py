@@ -81,6 +81,11 @@ class CalibrateConfig(Settings):
     review: str | None = Field(
         None, description="target of the lower bound of the review band, e.g. recall=0.99; default: no review band"
     )
+    score: Literal["answer", "cosine"] | None = Field(
+        None,
+        description="score of the new matcher: the answer alone, which other libraries compute, or the cosine alone; default: "
+        "as in the matcher",
+    )
     symmetric: bool | None = Field(
         None, description="mean score over both orders of a pair; default: as in the matcher"
     )

@@ -88,7 +88,8 @@ def difference_row(model: Any, label_ids: tuple[int, int]) -> torch.Tensor:
             "export with --to sentence-transformers or --to merged"
         )
     weight = head.weight.detach().float()
-    return (weight[yes] - weight[no]).to(head.weight.dtype)
+    row: torch.Tensor = (weight[yes] - weight[no]).to(head.weight.dtype)
+    return row
 
 
 def _class_of(config: Any) -> Any:
