@@ -30,26 +30,31 @@ from flipkd.text import normal_text
 
 TRANSFORMER = "sentence_transformers.base.modules.transformer.Transformer"
 LOGIT_SCORE = "sentence_transformers.cross_encoder.modules.logit_score.LogitScore"
+BLOCKED = "flipkd.exports.blocked_transformer.BlockedTransformer"
 DENSE = "sentence_transformers.base.modules.dense.Dense"
-PATHS = {TRANSFORMER: "", LOGIT_SCORE: "1_LogitScore", DENSE: "2_Dense"}
+PATHS = {LOGIT_SCORE: "1_LogitScore", DENSE: "2_Dense"}
+BLOCKED_LIMIT = (
+    "blocked reading needs a module of flipkd: load the folder with flipkd.exports.blocked_transformer.load_blocked, or with "
+    "CrossEncoder(folder, trust_remote_code=True) where flipkd is installed"
+)
 
 
 def refusal(contract: ScoreContract, config: Any) -> str | None:
     """Return the sentence about what a CrossEncoder cannot compute; None if it computes the score."""
-    if contract.reading == "blocked":
-        return "blocked reading needs its own attention mask, which no module of sentence-transformers has; export with --to merged"
     return answer_refusal(contract)
 
 
 def write(source: Source, folder: Path) -> list[str]:
     """Write model, tokenizer and modules; return the limits."""
     contract, prompt = source.contract, source.prompt
-    write_pair_tokenizer(prompt, folder, padding_side="left")
+    blocked = contract.reading == "blocked"
+    write_pair_tokenizer(prompt, folder, padding_side="left", segments=blocked)
     source.merged_model().save_pretrained(folder)
     by_caller = caller_normalises(prompt, folder)
     source.options["normalise"] = by_caller
     write_modules(contract, folder)
     return [
+        *([BLOCKED_LIMIT] if blocked else []),
         *answer_limits(contract),
         *truncation_limits(prompt),
         *normalisation_limits(prompt, by_caller=by_caller),
@@ -78,9 +83,10 @@ def write_modules(contract: ScoreContract, folder: Path) -> None:
     for kind, module in modules:
         (folder / PATHS[kind]).mkdir()
         module.save(str(folder / PATHS[kind]))
+    paths = {BLOCKED if contract.reading == "blocked" else TRANSFORMER: ""} | PATHS
     entries = [
         {"idx": number, "name": str(number), "path": path, "type": kind}
-        for number, (kind, path) in enumerate(PATHS.items())
+        for number, (kind, path) in enumerate(paths.items())
     ]
     write_json(folder / "modules.json", entries)
     transformer = {
@@ -141,5 +147,10 @@ def load(folder: Path, record: ExportRecord, *, base_model: str | None) -> Cross
     from sentence_transformers import CrossEncoder
 
     with library_errors(folder, "sentence-transformers cannot load it"):
-        model = CrossEncoder(str(folder), device="cpu", trust_remote_code=False, local_files_only=True)
+        if record.contract.reading == "blocked":
+            from flipkd.exports.blocked_transformer import load_blocked
+
+            model = load_blocked(folder, device="cpu")
+        else:
+            model = CrossEncoder(str(folder), device="cpu", trust_remote_code=False, local_files_only=True)
     return CrossEncoderScorer(model, record.contract, normalise=bool(record.options.get("normalise")))

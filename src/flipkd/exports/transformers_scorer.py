@@ -143,13 +143,13 @@ def blocked_inputs(segment: Tensor, *, dtype: torch.dtype) -> tuple[Tensor, Tens
     """
     left = (segment == LEFT_HEAD) | (segment == LEFT_TEXT)
     right = (segment == RIGHT_HEAD) | (segment == RIGHT_TEXT)
-    length = segment.shape[1]
-    allowed = torch.ones(length, length, dtype=torch.bool).tril() & (segment > 0)[:, None]
+    length, device = segment.shape[1], segment.device
+    allowed = torch.ones(length, length, dtype=torch.bool, device=device).tril() & (segment > 0)[:, None]
     allowed = allowed & ~(right[:, :, None] & left[:, None, :])
-    allowed = allowed | torch.eye(length, dtype=torch.bool)
-    mask = torch.zeros(allowed.shape, dtype=dtype).masked_fill(~allowed, torch.finfo(dtype).min)
+    allowed = allowed | torch.eye(length, dtype=torch.bool, device=device)
+    mask = torch.zeros(allowed.shape, dtype=dtype, device=device).masked_fill(~allowed, torch.finfo(dtype).min)
     lefts, rights = left.sum(1, keepdim=True), right.sum(1, keepdim=True)
-    count = torch.arange(length)[None].expand(segment.shape)
+    count = torch.arange(length, device=device)[None].expand(segment.shape)
     question_back = lefts + rights - torch.maximum(lefts, rights)
     shift = torch.where(right, lefts, torch.where(segment == QUESTION, question_back, 0))
     shift = torch.where(segment == 0, question_back, shift)
