@@ -121,6 +121,23 @@ def with_teacher(tmp_path_factory, base_models, pair_files, taught) -> str:
     return folder
 
 
+@pytest.fixture(scope="session")
+def tiny_matcher(make_student, tmp_path_factory):
+    """`tiny_matcher(family, reading, **contract)` -> folder of a matcher with random LoRA; each is written once."""
+    from tiny_matchers import write_matcher
+
+    made: dict[str, Path] = {}
+
+    def make(family: str = "llama", reading: str = "joint", **changes) -> Path:
+        key = repr((family, reading, sorted(changes.items())))
+        if key not in made:
+            folder = tmp_path_factory.mktemp("matchers") / "matcher"
+            made[key] = write_matcher(make_student, folder, family, reading, **changes)
+        return made[key]
+
+    return make
+
+
 @pytest.fixture
 def yaml_file(tmp_path):
     """`yaml_file(text)` -> path of a file that holds it."""

@@ -52,6 +52,7 @@ PACKAGES = {
     "matcher": {"pair_scorer", "ranking", "student", "index", "teachers", "cards", "publishing"},
     "index": set(),
     "ranking": set(),
+    "exports": {"matcher", "student"},
     "serve": {"matcher", "index", "ranking"},
     "commands": {
         "data",
@@ -67,6 +68,7 @@ PACKAGES = {
         "index",
         "report",
         "serve",
+        "exports",
     },
     "comparison": {"data", "evaluate", "student", "demo", "teachers", "training", "report", "commands"},
     "cli": {"commands", "comparison"},

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from flipkd.commands.export import export
     from flipkd.commands.teach import teach
     from flipkd.commands.train import train
+    from flipkd.commands.verify import verify
     from flipkd.comparison.compare import compare
     from flipkd.data.check import check_pairs
     from flipkd.data.pairs import read_pairs
@@ -31,11 +33,13 @@ _PUBLIC = {
     "Teacher": "flipkd.teachers.teacher",
     "check_pairs": "flipkd.data.check",
     "compare": "flipkd.comparison.compare",
+    "export": "flipkd.commands.export",
     "measure": "flipkd.evaluate.metrics",
     "read_pairs": "flipkd.data.pairs",
     "split_pairs": "flipkd.data.split",
     "teach": "flipkd.commands.teach",
     "train": "flipkd.commands.train",
+    "verify": "flipkd.commands.verify",
 }
 __all__ = [  # a literal copy of the table's names, which type checkers need
     "FlipkdError",
@@ -47,11 +51,13 @@ __all__ = [  # a literal copy of the table's names, which type checkers need
     "__version__",
     "check_pairs",
     "compare",
+    "export",
     "measure",
     "read_pairs",
     "split_pairs",
     "teach",
     "train",
+    "verify",
 ]
 
 

@@ -84,12 +84,49 @@ class CalibrateConfig(Settings):
     review: str | None = Field(
         None, description="target of the lower bound of the review band, e.g. recall=0.99; default: no review band"
     )
+    score: Literal["answer", "cosine"] | None = Field(
+        None,
+        description="score of the new matcher: the answer alone, which other libraries compute, or the cosine alone; default: "
+        "as in the matcher",
+    )
     symmetric: bool | None = Field(
         None, description="mean score over both orders of a pair; default: as in the matcher"
     )
     cascade: float | None = Field(
         None, description="maximum loss of F1 by the cascade, for example 0.005; default: no cascade"
     )
+    columns: Columns = None
+    base_model: BaseModel = None
+    batch_size: BatchSize = None
+
+
+class ExportConfig(Settings):
+    """Settings of `flipkd export`."""
+
+    matcher: MatcherFolder
+    to: Literal["merged", "adapter", "sentence-transformers", "sequence-classification"] = Field(
+        description="format of the export"
+    )
+    output_dir: str = Field(description="output folder for the export")
+    dtype: Literal["bfloat16", "float16", "float32"] | None = Field(
+        None, description="type of the exported weights; default: that of the matcher"
+    )
+    pairs: str | None = Field(
+        None, description="pairs to check the export with, labels are optional; default: a few neutral pairs"
+    )
+    columns: Columns = None
+    base_model: str | None = Field(
+        None, description="new path of the base model, if it has moved; or its hub id, which an adapter needs"
+    )
+    batch_size: BatchSize = None
+
+
+class VerifyConfig(Settings):
+    """Settings of `flipkd verify`."""
+
+    export: str = ARGUMENT(description="folder of an export, made by flipkd export")
+    against: str = Field(description="matcher folder that the export was made from")
+    pairs: str | None = Field(None, description="pairs to score, labels are optional; default: a few neutral pairs")
     columns: Columns = None
     base_model: BaseModel = None
     batch_size: BatchSize = None

@@ -8,6 +8,7 @@
      ├── ResourceError   5   disk, memory, permissions                  (also OSError)
      ├── NumbersError    6   a number that is not finite, or a run that learns nothing (also ArithmeticError)
      ├── RefusedError    7   refused for safety                         (also PermissionError)
+     ├── MismatchError   7   an export does not score as its matcher    (also ValueError)
      ├── PeerError       5   another process of the same run failed or was killed
      └── StoppedError   75   stopped by a signal after saving; the same command resumes
 
@@ -70,6 +71,12 @@ class NumbersError(FlipkdError, ArithmeticError):
 
 class RefusedError(FlipkdError, PermissionError):
     """A file that would run code from a model, or a path that leads out of its folder."""
+
+    exit_code = 7
+
+
+class MismatchError(FlipkdError, ValueError):
+    """An export whose token ids or scores differ from those of its matcher beyond the bounds, or that is of another matcher."""
 
     exit_code = 7
 

@@ -40,16 +40,14 @@ def truncate_text(text: str, limit: int) -> str:
 
 # Characters without meaning: control characters other than white space, soft hyphen, zero-width and bidirectional marks, and
 # Unicode's other Default_Ignorable_Code_Points (variation selectors, fillers, tags). Joiners are handled below.
-_IGNORABLE = re.compile(
+IGNORABLE = re.compile(
     r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u200e\u200f"
     r"\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb"
     r"\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]+"
 )
 # A joiner changes how letters of these scripts are drawn, and joins several emoji into one; elsewhere it has no effect.
 _JOINED = r"\u0600-\u0dff\u1000-\u109f\u1780-\u18af\u2190-\u21ff\u2600-\u27bf\u2b00-\u2bff\U0001f000-\U0001faff"
-_JOINER = re.compile(
-    f"(?<![{_JOINED}])[\u200c\u200d]+|[\u200c\u200d]+(?![{_JOINED}\u200c\u200d])|[\u200c\u200d]{{2,}}"
-)
+JOINER = re.compile(f"(?<![{_JOINED}])[\u200c\u200d]+|[\u200c\u200d]+(?![{_JOINED}\u200c\u200d])|[\u200c\u200d]{{2,}}")
 LONGEST_RUN = 2048  # longer words are not composed: Unicode's composition takes quadratic time
 
 
@@ -60,8 +58,8 @@ def normal_text(text: str) -> str:
 
 def folded(text: str) -> str:
     """Remove characters without meaning, replace each run of white space by one space, and strip both ends."""
-    text = _IGNORABLE.sub("", text)
-    return " ".join((text if text.isascii() else _JOINER.sub("", text)).split())
+    text = IGNORABLE.sub("", text)
+    return " ".join((text if text.isascii() else JOINER.sub("", text)).split())
 
 
 def composed(text: str) -> str:

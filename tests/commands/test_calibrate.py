@@ -20,6 +20,7 @@ from flipkd.evaluate.calibration import AUTO
 from flipkd.evaluate.targets import Target
 from flipkd.files import check_manifest, write_manifest
 from flipkd.student.contract import FORMAT
+from flipkd.student.scoring import score_pairs
 
 
 def labels_in(path):
@@ -232,3 +233,23 @@ def test_require_writable_rejects_the_input_file(trained, pair_files, tmp_path):
         assert done.code == 2
         assert "is the input file; choose another output path" in done.err
     assert source.read_bytes() == before
+
+
+def test_calibrate_score_makes_a_matcher_of_one_part_of_the_score(make_student, pair_files, tmp_path):
+    from tiny_matchers import write_matcher
+
+    old = write_matcher(make_student, tmp_path / "old", "llama", "separate", score={"answer": 0.5, "cosine": 1.0})
+    (old / "README.md").write_text("score = 0.5 answer + 1 cosine. More.\n", encoding="utf-8")
+    done = flipkd(*arguments(old, pair_files, tmp_path / "new", "--score", "answer"))
+    assert done.code == 0, done.err
+    new = Matcher.from_pretrained(tmp_path / "new")
+    assert new.contract.score == {"answer": 1.0}
+    assert "score = 1 answer. More." in (tmp_path / "new" / "README.md").read_text()
+    with open(pair_files["validation"], encoding="utf-8") as handle:
+        pairs = [(row["text1"], row["text2"]) for row in csv.DictReader(handle)]
+    scores, before = new.predict(pairs), Matcher.from_pretrained(old)
+    answers = score_pairs(before.student, *map(list, zip(*pairs, strict=True))).answer
+    np.testing.assert_allclose(scores, answers, atol=1e-5)
+    fitted = fit_calibration(scores, labels_in(pair_files["validation"]), method=AUTO)
+    assert new.calibration == fitted
+    assert before.contract.score == {"answer": 0.5, "cosine": 1.0}

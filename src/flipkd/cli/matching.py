@@ -34,7 +34,7 @@ def evaluate(config: EvaluateConfig, *, as_json: AsJson = False) -> None:
 def calibrate(config: CalibrateConfig, *, as_json: AsJson = False) -> None:
     """Refit the calibration and the thresholds of a matcher.
 
-    Writes a new matcher. It has the scores of the old one, or their mean over both orders of a pair.
+    Writes a new matcher. It has the scores of the old one, their mean over both orders of a pair, or one part of the score.
     """
     from flipkd.commands.calibrate import calibrate as run
     from flipkd.commands.results import calibration_text

@@ -47,8 +47,8 @@ def calibrate(config: CalibrateConfig) -> dict[str, Any]:
         from flipkd.matcher import Matcher
 
         loaded = Matcher.from_pretrained(folder, base_model=config.base_model)
-        if config.symmetric is not None:
-            loaded.contract = loaded.contract.model_copy(update={"symmetric": config.symmetric})
+        old_score = _score_line(loaded.contract)
+        loaded.contract = loaded.contract.model_copy(update=_changes(config))
         pairs = list(zip(dataset["text1"][:], dataset["text2"][:], strict=True))
         # First, because it raises when no teacher is kept, before the student scores the pairs.
         teacher = None if config.cascade is None else loaded.teacher_scores(pairs, batch_size=config.batch_size)
@@ -60,12 +60,24 @@ def calibrate(config: CalibrateConfig) -> dict[str, Any]:
         copy_listed(folder, temporary)
         contract.save(temporary)
         card = (temporary / CARD).read_text(encoding="utf-8") if (temporary / CARD).exists() else ""
+        card = card.replace(old_score, _score_line(contract))
         write_text(temporary / CARD, replace_decisions(card, contract, metrics=report["metrics"]))
     alike = one_decision(scores, report["metrics"]["threshold"])
     _warn(report, alike, dropped=loaded.review_threshold is not None and review is None)
     if loaded.contract.cascade is not None and config.cascade is None:
         logger.warning("the new matcher has no cascade; give --cascade to fit one")
     return report
+
+
+def _changes(config: CalibrateConfig) -> dict[str, Any]:
+    """Return the fields of the contract that the settings change before the pairs are scored."""
+    changes: dict[str, Any] = {} if config.symmetric is None else {"symmetric": config.symmetric}
+    return changes if config.score is None else changes | {"score": {config.score: 1.0}}
+
+
+def _score_line(contract: ScoreContract) -> str:
+    """Return the card's sentence about the score."""
+    return f"score = {' + '.join(f'{weight:.4g} {kind}' for kind, weight in contract.score.items())}."
 
 
 def _load_pairs(config: CalibrateConfig, folder: Path) -> Any:

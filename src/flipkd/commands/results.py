@@ -87,6 +87,29 @@ def calibration_text(report: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def comparison_text(found: Mapping[str, Any]) -> str:
+    """Return a readable report of the comparison of an export with its matcher."""
+    compared = found["pairs"] - found["truncated"]
+    rows = [
+        ["pairs", f"{found['pairs']}"],
+        ["token ids equal", f"{found['ids_equal']} of {compared}"],
+        [
+            "largest difference of scores",
+            f"{found['largest_difference']:.3g} (bound {found['bounds']['difference']:.3g})",
+        ],
+        ["mean difference of scores", f"{found['mean_difference']:.3g}"],
+        ["standard deviation of the scores", f"{found['spread']:.3g}"],
+        ["Spearman", f"{found['spearman']:.4f}"],
+        ["decisions flipped", f"{found['flipped']}"],
+    ]
+    if found["truncated"]:
+        cut = found["largest_difference_truncated"]
+        rows.append(["pairs with a truncated text", f"{found['truncated']}, largest difference {cut:.3g}"])
+    if found["average_precision"]:
+        rows += [[f"AP of the {name}", f"{value:.4f}"] for name, value in found["average_precision"].items()]
+    return text_table(["comparison", "value"], rows)
+
+
 def _count_text(found: Mapping[str, Any]) -> str:
     return f"{found['hits']} of {found['n']}"
 

@@ -1,0 +1,38 @@
+"""Subcommands that export a matcher to other libraries: export, verify."""
+
+from __future__ import annotations
+
+import json
+
+from flipkd.cli.options import AsJson
+from flipkd.cli.terminal import show, stdout_to_stderr
+from flipkd.command_config import ExportConfig, VerifyConfig
+from flipkd.errors import MismatchError
+
+
+def export(config: ExportConfig, *, as_json: AsJson = False) -> None:
+    """Export a matcher to a format of another library.
+
+    The export is loaded with that library and compared with the matcher before it appears.
+    """
+    from flipkd.commands.export import export as run
+    from flipkd.commands.results import comparison_text
+
+    with stdout_to_stderr():
+        found = run(config)
+    show(json.dumps(found, indent=2) if as_json else f"{comparison_text(found)}\n{config.to}: {config.output_dir}")
+
+
+def verify(config: VerifyConfig, *, as_json: AsJson = False) -> None:
+    """Compare an export, loaded by its own library, with its matcher.
+
+    Ends with exit code 7 when ids or scores differ beyond the bounds of the format.
+    """
+    from flipkd.commands.results import comparison_text
+    from flipkd.commands.verify import verify as run
+
+    with stdout_to_stderr():
+        found = run(config)
+    show(json.dumps(found, indent=2) if as_json else comparison_text(found))
+    if found["beyond"]:
+        raise MismatchError(f"{config.export}: it does not score as its matcher: {'; '.join(found['beyond'])}")

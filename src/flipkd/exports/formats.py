@@ -1,0 +1,97 @@
+"""Table of export formats. A format is one module of this package with the functions `refusal`, `write` and `load`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from flipkd.errors import ConfigError, nearest
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from flipkd.exports.record import ExportRecord
+    from flipkd.exports.source import Source
+    from flipkd.student.contract import ScoreContract
+
+DTYPES = ("bfloat16", "float16", "float32")
+
+
+class Bounds(NamedTuple):
+    """Bounds of an export against its matcher: `difference` in standard deviations of the scores, at least 1; Spearman."""
+
+    difference: float
+    spearman: float
+
+
+# Measured on the packaged student (docs/export.md). Numbers of 16 bits round differently in two programs.
+EXACT, ROUNDED = Bounds(1e-4, 0.9999), Bounds(0.15, 0.99)
+BOUNDS = {"float32": EXACT, "bfloat16": ROUNDED, "float16": ROUNDED}
+
+
+class ExportedScorer(Protocol):
+    """An export that another library has loaded; it computes ids and scores without code of `flipkd.student`."""
+
+    reads_pairs: bool
+    """True if a row is a pair; false if it is a text alone."""
+    truncates_each_text: bool
+    """True if each text is truncated alone, as in the matcher; false if a library truncates both texts together."""
+
+    def token_ids(self, left: Sequence[str], right: Sequence[str]) -> list[list[int]]:
+        """Return the token ids of each pair, or of each text alone: left texts first."""
+
+    def scores(self, left: Sequence[str], right: Sequence[str]) -> NDArray[np.float32]:
+        """Compute the scores [N] of pairs, on the scale of the matcher's scores."""
+
+
+class FormatModule(Protocol):
+    """Functions of a format's module."""
+
+    def refusal(self, contract: ScoreContract, config: Any) -> str | None:
+        """Return the sentence that says what cannot be exported and what to do; None if all can.
+
+        `config`: transformers' configuration of the base model.
+        """
+
+    def write(self, source: Source, folder: Path) -> list[str]:
+        """Write the export into `folder`, which the caller makes atomic; return sentences about its limits."""
+
+    def load(self, folder: Path, record: ExportRecord, *, base_model: str | None) -> ExportedScorer:
+        """Load an export with its library."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportFormat:
+    """An export format: its module, the library that loads it, the extra that is needed, and its bounds by dtype."""
+
+    module: str
+    library: str
+    extra: str | None = None
+    dtypes: tuple[str, ...] = DTYPES
+    bounds: Mapping[str, Bounds] = field(default_factory=lambda: BOUNDS)
+
+    def functions(self) -> FormatModule:
+        """Import the module of the format."""
+        module: Any = import_module(self.module)
+        return module  # type: ignore[no-any-return]
+
+
+FORMATS = {
+    "merged": ExportFormat(module="flipkd.exports.merged", library="transformers"),
+    "adapter": ExportFormat(module="flipkd.exports.adapter", library="peft"),
+    "sentence-transformers": ExportFormat(
+        module="flipkd.exports.cross_encoder", library="sentence-transformers", extra="train"
+    ),
+    "sequence-classification": ExportFormat(module="flipkd.exports.sequence_classification", library="transformers"),
+}
+
+
+def export_format(name: str) -> ExportFormat:
+    """Return a format by name. Raises ConfigError for an unknown one."""
+    if name not in FORMATS:
+        raise ConfigError(f"the export format {name!r} is unknown; {nearest(name, list(FORMATS))}")
+    return FORMATS[name]

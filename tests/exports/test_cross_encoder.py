@@ -1,0 +1,50 @@
+"""sentence-transformers: CrossEncoder gives the calibrated probabilities of the matcher, for single pairs, lists and ranks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sentence_transformers import CrossEncoder
+from tiny_matchers import PAIRS, exported
+
+from flipkd.matcher import Matcher
+
+
+@pytest.mark.parametrize("reading", ["joint", "separate"])
+@pytest.mark.parametrize("family", ["gemma3", "llama"])
+def test_predict_of_the_export_is_the_probability_of_the_matcher(tiny_matcher, tmp_path, family, reading):
+    folder = tiny_matcher(family, reading)
+    exported(folder, tmp_path / "out", "sentence-transformers")
+    model, matcher = CrossEncoder(str(tmp_path / "out"), device="cpu"), Matcher.from_pretrained(folder)
+    expected = matcher.predict_proba(PAIRS)
+    np.testing.assert_allclose(model.predict(PAIRS), expected, atol=1e-5)
+    np.testing.assert_allclose(model.predict(PAIRS, batch_size=3), expected, atol=1e-5)
+    assert model.predict(PAIRS[0]) == pytest.approx(expected[0], abs=1e-5)
+    query, documents = PAIRS[0][0], [right for _, right in PAIRS[:8]]
+    mine, theirs = matcher.rank(query, documents), model.rank(query, documents)
+    assert [row["corpus_id"] for row in theirs] == [row["corpus_id"] for row in mine]
+
+
+def test_the_export_of_qwen2_scores_normal_texts(tiny_matcher, tmp_path):
+    folder = tiny_matcher("qwen2")
+    result = exported(folder, tmp_path / "out", "sentence-transformers")
+    assert any("normal_text" in limit for limit in result["limits"])
+    model = CrossEncoder(str(tmp_path / "out"), device="cpu")
+    np.testing.assert_allclose(
+        model.predict(PAIRS[:60]), Matcher.from_pretrained(folder).predict_proba(PAIRS[:60]), atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("family", ["gemma3", "llama"])
+def test_the_export_of_blocked_reading_has_its_own_module_and_no_code(tiny_matcher, tmp_path, family):
+    from flipkd.exports.blocked_transformer import load_blocked
+
+    folder = tiny_matcher(family, "blocked")
+    exported(folder, tmp_path / "out", "sentence-transformers")
+    expected = Matcher.from_pretrained(folder).predict_proba(PAIRS)
+    np.testing.assert_allclose(load_blocked(tmp_path / "out", device="cpu").predict(PAIRS), expected, atol=1e-5)
+    trusted = CrossEncoder(str(tmp_path / "out"), device="cpu", trust_remote_code=True)
+    np.testing.assert_allclose(trusted.predict(PAIRS, batch_size=5), expected, atol=1e-5)
+    with pytest.raises(ValueError, match="trust_remote_code"):
+        CrossEncoder(str(tmp_path / "out"), device="cpu")
+    assert list((tmp_path / "out").rglob("*.py")) == []
