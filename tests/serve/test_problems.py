@@ -19,9 +19,10 @@ def test_internal_error_shows_a_log_id_and_fails_no_other_request(null):
     assert bad.json["id"] in bad.json["detail"]
     assert "secret" not in bad.text
     assert "Traceback" not in bad.text
-    for _ in range(3):
+    assert null.request("/match", {"pairs": [["1", "x"]]}).status == 200, "the failures are counted from 0 again"
+    for ready in (200, 200, 503):
         assert null.request("/match", {"pairs": [["nan", "x"]]}).status == 500
-    assert null.request("/readyz").status == 503
+        assert null.request("/readyz").status == ready
     assert null.request("/match", {"pairs": [["1", "x"]]}).status == 200
     assert null.request("/readyz").status == 200, "it works again"
 
