@@ -4,7 +4,8 @@
 
 Of each set 1,500 training pairs (all of mqp_medical), at most 1,000 validation and 2,000 test pairs, with the share of
 matches of the whole, by seed 0. Columns: text_a, text_b, label. `pool.parquet` are at most 30,000 further training pairs
-without their labels, where there are any, `train_10000.parquet` 10,000 training pairs, where there are so many. docs/results.md says where the sets come from.
+without their labels, where there are any, `train_10000.parquet` 10,000 training pairs, where there are so many.
+docs/results.md says where the sets come from.
 """
 
 from __future__ import annotations

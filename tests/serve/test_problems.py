@@ -1,9 +1,12 @@
 """Error responses: one format, without internals, and no effect on other requests."""
 
+import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+
+from flipkd.serve.problems import internal_error
 
 
 @pytest.mark.scenario("S12", "X13")
@@ -25,6 +28,14 @@ def test_internal_error_shows_a_log_id_and_fails_no_other_request(null):
         assert null.request("/readyz").status == ready
     assert null.request("/match", {"pairs": [["1", "x"]]}).status == 200
     assert null.request("/readyz").status == 200, "it works again"
+
+
+@pytest.mark.scenario("S12")
+def test_cause_of_an_internal_error_is_in_the_log_under_its_id(caplog):
+    answer = internal_error(RuntimeError("secret of the house"))
+    log_id = json.loads(answer.body)["id"]
+    assert f"request {log_id} failed" in caplog.text
+    assert "RuntimeError: secret of the house" in caplog.text
 
 
 @pytest.mark.scenario("S6")
