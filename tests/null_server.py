@@ -87,13 +87,14 @@ def load():
         raise Panic
     if settings.pop("broken", False):
         raise NumbersError("the model is broken")
-    index = Index([{"text": f"{n}", "id": n} for n in range(9)], np.eye(9, dtype=np.float32), encoder={})
+    entries = [{"text": f"{n}", "id": n} for n in range(settings.pop("entries", 9))]
+    index = Index(entries, np.eye(len(entries), dtype=np.float32), encoder={})
     return Loaded(NullMatcher(), index, lambda texts: np.eye(9, dtype=np.float32)[[len(t) % 9 for t in texts]])
 
 
 settings = json.loads(sys.argv[1])
 outside = {name: settings.pop(name) for name in ("host", "api_key", "insecure") if name in settings}
-held = {name: settings.pop(name) for name in ("loading", "cold", "broken", "dies") if name in settings}
+held = {name: settings.pop(name) for name in ("loading", "cold", "broken", "dies", "entries") if name in settings}
 service = Service(load, limits=Limits(**settings), name="null", revision="r1")
 settings = held
 if settings.get("dies") == "pairs":

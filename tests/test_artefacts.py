@@ -337,7 +337,10 @@ def test_checked_model_returns_the_revision_of_a_hub_model_that_is_then_loaded(e
 
 
 def test_checked_model_names_a_hub_model_that_cannot_be_downloaded():
-    with pytest.raises(ArtefactError, match="no-body/no-model: a model that cannot be downloaded"):
+    with pytest.raises(
+        ArtefactError,
+        match="no-body/no-model: no such folder, no packaged model .* and no model that can be downloaded",
+    ):
         checked_model("no-body/no-model")
 
 

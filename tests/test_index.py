@@ -40,8 +40,10 @@ def test_nearest_equals_brute_force_with_ties_by_position(count, top_k, seed, di
 @pytest.mark.scenario("S16")
 def test_nearest_and_index_name_wrong_arguments():
     index = make(3)
-    with pytest.raises(UsageError, match="top_k is 0"):
-        index.nearest(index.vectors[0], top_k=0)
+    for top_k in (0, -1):
+        with pytest.raises(UsageError, match=f"top_k is {top_k};"):
+            index.nearest(index.vectors[0], top_k=top_k)
+    assert len(index.nearest(index.vectors[0], top_k=10**9)) == 3
     with pytest.raises(UsageError, match="width 6"):
         index.nearest(np.ones(5, np.float32), top_k=1)
     with pytest.raises(NumbersError, match="not finite"):

@@ -7,7 +7,8 @@ Behind one text of `--pairs` non-matching test pairs comes each payload, in turn
 neutral text as long as it. A flip is a pair that was called no match without it and is called a match with it. Of as many
 matching pairs the spelling of one text is changed, and a flip is a match that is lost. Thresholds and weights of each kind
 of score come from the validation pairs, those of `matcher` are its own. Intervals (95 %) are by bootstrap over pairs.
-Scores are kept beside the output, so that the same command goes on where it was stopped.
+Scores are kept beside the output, so that the same command goes on where it was stopped. `--validation_pairs` and
+`--test_pairs` take a part of a large file, drawn with a fixed seed, so that the same command uses the same pairs.
 """
 
 from __future__ import annotations
@@ -242,8 +243,10 @@ def table(result: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _read(path: str) -> tuple[list[Pair], NDArray[np.int64]]:
+def _read(path: str, count: int | None) -> tuple[list[Pair], NDArray[np.int64]]:
     pairs = read_pairs(path)
+    if count is not None and count < len(pairs):
+        pairs = pairs.select(sorted(Random(SEED).sample(range(len(pairs)), count)))
     return list(zip(pairs["text1"][:], pairs["text2"][:], strict=True)), np.array(pairs["label"][:])
 
 
@@ -254,6 +257,10 @@ def main() -> None:
     parser.add_argument("--base_model", help="where its base model is now")
     parser.add_argument("--validation", required=True, help="labelled pairs for weights and thresholds")
     parser.add_argument("--test", required=True, help="labelled pairs")
+    parser.add_argument(
+        "--validation_pairs", type=int, help="number of validation pairs, drawn with a fixed seed; all"
+    )
+    parser.add_argument("--test_pairs", type=int, help="number of test pairs, drawn with a fixed seed; all")
     parser.add_argument("--pairs", type=int, default=40, help="non-matching pairs, and as many matching ones")
     parser.add_argument("--output", required=True, type=Path, help="JSON file")
     given = parser.parse_args()
@@ -261,9 +268,11 @@ def main() -> None:
     if matcher.contract.symmetric:
         raise SystemExit(f"{given.matcher}: reads both orders of a pair; measure the one before calibrate --symmetric")
     given.output.parent.mkdir(parents=True, exist_ok=True)
-    result = measured(
-        matcher, given.output.parent, validation=_read(given.validation), test=_read(given.test), count=given.pairs
+    validation, test = (
+        _read(given.validation, given.validation_pairs),
+        _read(given.test, given.test_pairs),
     )
+    result = measured(matcher, given.output.parent, validation=validation, test=test, count=given.pairs)
     command = shlex.join(["python", "benchmarks/robustness/run.py", *sys.argv[1:]])
     write_json(given.output, {"command": command, "pairs": given.pairs, "scores": result})
     print(table(result))

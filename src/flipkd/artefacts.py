@@ -127,7 +127,9 @@ def checked_model(name: str) -> Checked:
         return Checked(None, check_model_folder(Path(name)))
     from huggingface_hub import snapshot_download
 
-    with library_errors(name, "a model that cannot be downloaded"):
+    with library_errors(
+        name, "no such folder, no packaged model (docs/models.md), and no model that can be downloaded"
+    ):
         folder = Path(snapshot_download(name, allow_patterns=["*.json"]))
     return Checked(folder.name, check_model_folder(folder))
 

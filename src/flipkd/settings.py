@@ -136,7 +136,7 @@ class Settings(BaseModel):
             hint = cls.hint_for_nested(where) or nearest(where, list(cls.model_fields))
             return where, f"no setting is called {where!r}; {hint}"
         if kind == "missing":
-            option = "it" if cls.is_argument(where) else f"--{where}"
+            option = "it after the name of the command" if cls.is_argument(where) else f"--{where}"
             return where, f"{where} is missing; give {option}, or write it in the YAML file of --config"
         # Pydantic's location also names the branch of a union such as `float | dict`; stop where the values end.
         depth, value = 0, values

@@ -19,7 +19,7 @@ FOLDER = Path(__file__).parents[2] / "benchmarks" / "robustness"
 def robustness():
     sys.path.insert(0, str(FOLDER))
     try:
-        names = ("payloads", "run", "page")
+        names = ("payloads", "run", "page", "batches")
         modules = {name: importlib.import_module(name) for name in names}
         yield SimpleNamespace(**modules)
     finally:
@@ -70,6 +70,35 @@ def test_the_page_shows_what_the_results_say(robustness):
     changed = robustness.page.MARKS.sub(r"\1| another |\n\2", page)
     assert changed != page
     assert robustness.page.filled(changed) == page
+
+
+def test_a_part_of_a_file_is_drawn_with_a_fixed_seed(robustness, pair_files):
+    pairs, labels = robustness.run._read(str(pair_files["train"]), None)
+    drawn, some = robustness.run._read(str(pair_files["train"]), 7)
+    rows = [pairs.index(pair) for pair in drawn]
+    assert len(set(rows)) == 7
+    assert rows == sorted(rows)
+    assert rows != list(range(7))
+    assert robustness.run._read(str(pair_files["train"]), 7)[0] == drawn
+    assert some.tolist() == labels[rows].tolist()
+    assert robustness.run._read(str(pair_files["train"]), 10**6)[0] == pairs
+
+
+def test_batches_change_a_score_by_what_the_script_prints(robustness, with_teacher, pair_files, monkeypatch, capsys):
+    words = ["--matcher", with_teacher, "--pairs", pair_files["test"], "--count", "5"]
+    monkeypatch.setattr(sys, "argv", ["batches.py", *map(str, words)])
+    robustness.batches.main()
+    assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()] == [
+        f"batches of {size}" for size in robustness.batches.BATCHES
+    ]
+    shifted = {2: 0.5, 8: 0.0, 32: -1.0}
+    alone = SimpleNamespace(predict=lambda pairs: np.arange(len(pairs), dtype=float))
+    batched = SimpleNamespace(
+        predict=lambda pairs, batch_size: np.array([text for text, _ in pairs], float) + shifted[batch_size],
+        calibration=SimpleNamespace(apply=lambda scores: 2 * scores),
+    )
+    found = robustness.batches.changes(alone, batched, [(str(number), "b") for number in range(4)])
+    assert found == {2: (0.5, 1.0), 8: (0.0, 0.0), 32: (1.0, 2.0)}
 
 
 def test_a_stopped_run_goes_on(robustness, with_teacher, pair_files, tmp_path, monkeypatch, capsys):

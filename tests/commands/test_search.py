@@ -124,6 +124,7 @@ def test_server_search_equals_the_command(indexed, trained):
         assert row == same
 
 
+@pytest.mark.scenario("S16")
 def test_search_refuses_another_encoder(faq, indexed, trained, separate_run, taught, tmp_path):
     wrong = flipkd("search", "my card", "--matcher", trained, "--index", indexed, "--encoder", separate_run)
     assert wrong.code == 4

@@ -47,6 +47,21 @@ def test_alias_pair_needs_both_columns():
 
 
 @pytest.mark.parametrize(
+    "present, choice",
+    [
+        (["txt1", "text2", "lable"], "--columns text1=txt1 --columns text2=text2"),
+        (["text 1", "text 2"], "--columns 'text1=text 1' --columns 'text2=text 2'"),
+        (["text2", "b"], "--columns text1=NAME --columns text2=text2"),
+        (["a", "b", "label"], "--columns text1=NAME --columns text2=NAME"),
+    ],
+)
+def test_missing_text_columns_are_suggested_from_names_that_are_close(present, choice):
+    with pytest.raises(DataError) as refused:
+        find_columns(present, None, "f")
+    assert f"choose with {choice} (" in str(refused.value)
+
+
+@pytest.mark.parametrize(
     "present, columns, message",
     [
         (

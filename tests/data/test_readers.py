@@ -269,6 +269,8 @@ def test_large_cell_in_every_format_with_bounded_memory(tmp_path):
         ('["a", "b", 1]\n', "expected one JSON object per line, got a list"),
         ('"a"\n', "expected one JSON object per line, got a str"),
         ("nonsense\n", "not JSON at character 1"),
+        ("{\n", "one line must hold the whole object"),
+        ("[\n", "one line must hold the whole object"),
     ],
 )
 def test_invalid_json_lines_are_refused(pairs_file, line, said):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from flipkd.data import read_pairs
+from flipkd.data import read_pairs, sources
+from flipkd.data.sources import open_source
 from flipkd.errors import DataError, UsageError
 
 
@@ -24,6 +25,22 @@ def test_open_source_refuses_other_paths(tmp_path, pairs_file):
         with pytest.raises(DataError) as caught:
             read_pairs(name)
         assert message in str(caught.value), name
+
+
+def test_name_without_its_ending_is_a_file_of_this_folder_before_it_is_a_data_set_of_the_hub(
+    pairs_file, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    path = pairs_file("text1,text2\na,b\n").rename(tmp_path / "train.csv")
+    (tmp_path / "train.txt").write_text("x")
+    asked = []
+    monkeypatch.setattr(sources, "open_hub", lambda name, split: asked.append((name, split)) or open_source(path))
+    with pytest.raises(DataError, match=r"no such file; did you mean train\.csv\? .* write its split: train:SPLIT"):
+        open_source("train")
+    open_source("train:test")
+    open_source("train", "test")
+    open_source("somebody/train")
+    assert asked == [("train", "test"), ("train", "test"), ("somebody/train", None)]
 
 
 def test_open_source_ignores_the_case_of_the_file_ending(pairs_file):

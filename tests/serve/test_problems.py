@@ -1,9 +1,12 @@
 """Error responses: one format, without internals, and no effect on other requests."""
 
+import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+
+from flipkd.serve.problems import internal_error
 
 
 @pytest.mark.scenario("S12", "X13")
@@ -19,11 +22,20 @@ def test_internal_error_shows_a_log_id_and_fails_no_other_request(null):
     assert bad.json["id"] in bad.json["detail"]
     assert "secret" not in bad.text
     assert "Traceback" not in bad.text
-    for _ in range(3):
+    assert null.request("/match", {"pairs": [["1", "x"]]}).status == 200, "the failures are counted from 0 again"
+    for ready in (200, 200, 503):
         assert null.request("/match", {"pairs": [["nan", "x"]]}).status == 500
-    assert null.request("/readyz").status == 503
+        assert null.request("/readyz").status == ready
     assert null.request("/match", {"pairs": [["1", "x"]]}).status == 200
     assert null.request("/readyz").status == 200, "it works again"
+
+
+@pytest.mark.scenario("S12")
+def test_cause_of_an_internal_error_is_in_the_log_under_its_id(caplog):
+    answer = internal_error(RuntimeError("secret of the house"))
+    log_id = json.loads(answer.body)["id"]
+    assert f"request {log_id} failed" in caplog.text
+    assert "RuntimeError: secret of the house" in caplog.text
 
 
 @pytest.mark.scenario("S6")

@@ -74,7 +74,7 @@ def test_submit_raises_overloaded_only_for_items_that_do_not_fit():
         release = asyncio.Event()
 
         def slow(items):
-            asyncio.run_coroutine_threadsafe(release.wait(), loop).result()
+            asyncio.run_coroutine_threadsafe(release.wait(), loop).result(10)
             return items
 
         loop = asyncio.get_running_loop()
@@ -84,7 +84,8 @@ def test_submit_raises_overloaded_only_for_items_that_do_not_fit():
             waiting = asyncio.create_task(batches.submit(["b"] * 8, timeout=5))
             await asyncio.sleep(0.05)
             with pytest.raises(Overloaded) as refused:
-                await batches.submit(["c"] * 3, timeout=5)
+                async with asyncio.timeout(0):  # at once: a submit that waits for anything raises TimeoutError
+                    await batches.submit(["c"] * 3, timeout=5)
             assert refused.value.retry_after >= 1
             more = asyncio.create_task(batches.submit(["d"] * 2, timeout=5))
             await asyncio.sleep(0)
@@ -105,7 +106,7 @@ def test_items_of_a_cancelled_request_do_not_reach_the_model(cancelled_by):
 
         def slow(items):
             seen.extend(items)
-            asyncio.run_coroutine_threadsafe(release.wait(), loop).result()
+            asyncio.run_coroutine_threadsafe(release.wait(), loop).result(10)
             return items
 
         loop = asyncio.get_running_loop()

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from servers import null_server
 
 from flipkd.serve.routes import _public_name
 
@@ -39,12 +40,23 @@ def test_search_scores_the_nearest_and_keeps_their_order_in_ties(null):
     assert len(null.request("/search", {"query": "12", "top_k": 40}).json["results"]) == 9
     for body, word in (
         ({"query": "12", "top_k": 0}, "top_k"),
+        ({"query": "12", "top_k": -1}, "top_k"),
+        ({"query": "12", "top_k": 10**9}, "top_k"),
         ({"query": "12", "candidates": 100_001}, "candidates"),
         ({"query": " "}, "empty"),
     ):
         refused = null.request("/search", body)
         assert refused.status == 422
         assert word in refused.json["detail"]
+
+
+@pytest.mark.scenario("S16")
+def test_search_in_an_empty_index_returns_an_empty_list():
+    with null_server(entries=0) as server:
+        server.until_ready()
+        assert server.request("/info").json["index_size"] == 0
+        found = server.request("/search", {"query": "12", "top_k": 3})
+        assert (found.status, found.json["results"]) == (200, [])
 
 
 def test_usage_counts_tokens(null):
@@ -80,6 +92,32 @@ def test_truncated_texts_are_marked_or_refused(null):
 )
 def test_public_name_hides_the_folder_of_the_base_model(stored, shown):
     assert _public_name(stored) == shown
+
+
+@pytest.mark.scenario("S5")
+@pytest.mark.parametrize(
+    ("path", "body", "place"),
+    [
+        ("/match", {"pairs": [["1", "a"], ["2", "\ud800"]]}, "pair 1, text 2,"),
+        ("/rerank", {"query": "\ud800", "texts": ["a"]}, "query 0"),
+        ("/rerank", {"query": "1", "texts": ["a", "\udfff"]}, "text 1"),
+        ("/v2/rerank", {"query": "1", "documents": ["a", {"text": "\udfff"}]}, "document 1"),
+        ("/score", {"text_1": "1", "text_2": ["a", "\udfff"]}, "pair 1, text 2,"),
+        ("/search", {"query": "\ud800"}, "query 0"),
+        ("/embed", {"inputs": ["a", "\ud800"]}, "text 1"),
+        ("/v1/embeddings", {"input": ["a", "\ud800"]}, "text 1"),
+    ],
+)
+def test_lone_surrogate_is_named_and_nothing_of_its_request_is_scored(null, path, body, place):
+    before = _passes(null)
+    refused = null.request(path, body)
+    assert refused.status == 422
+    assert f"{place} has a lone surrogate" in refused.json["detail"]
+    assert _passes(null) == before
+
+
+def _passes(server):
+    return [line for line in server.request("/metrics").text.splitlines() if "_passes " in line]
 
 
 @pytest.mark.scenario("S5")

@@ -13,6 +13,9 @@ import pytest
 from clients import pairs, scores, with_clients
 from servers import HEAD, null_server, sent_raw
 
+from flipkd.errors import ResourceError
+from flipkd.serve.server import bound
+
 
 @pytest.mark.scenario("S3")
 def test_slow_clients_are_disconnected_without_delay_for_others(null):
@@ -38,6 +41,14 @@ def test_incomplete_headers_on_a_reused_connection_close_it(null):
         began = time.monotonic()
         assert raw.recv(65536) == b""
         assert time.monotonic() - began < 3
+
+
+@pytest.mark.scenario("S14")
+def test_a_port_is_never_shared_by_two_servers():
+    with bound("127.0.0.1", 0) as first:
+        second = bound("127.0.0.1", first.getsockname()[1])
+        with pytest.raises(ResourceError, match="choose another --port"):
+            second.__enter__()
 
 
 @pytest.mark.scenario("S9")

@@ -5,6 +5,7 @@ import contextlib
 import http.client
 import statistics
 import time
+from types import SimpleNamespace
 
 import pytest
 from servers import null_server
@@ -91,3 +92,24 @@ def test_requests_raise_not_ready_after_a_queue_died():
         raise GeneratorExit  # a BaseException that asyncio does not pass on to the loop
 
     asyncio.run(die())
+
+
+@pytest.mark.scenario("S8")
+def test_time_limit_is_that_of_the_request_and_not_of_each_of_its_calls():
+    async def call(method, *arguments, **options):
+        service = Service(lambda: None, limits=Limits(), name="n", revision="r")
+        prompt = SimpleNamespace(clip_text=lambda text: (text, False))
+        matcher = SimpleNamespace(student=SimpleNamespace(prompt=prompt), predict=computed.append)
+        service._load_and_warm_up = lambda: Loaded(matcher, index=[], encode=computed.append)
+        await service.start()
+        while service.state == "loading":
+            await asyncio.sleep(0.01)
+        with pytest.raises(TimeoutError):
+            await getattr(service, method)(*arguments, until=time.monotonic() - 1, **options)
+        await service.stop()
+
+    computed = []
+    asyncio.run(call("match", [("a", "b")]))
+    asyncio.run(call("encode", ["a"]))
+    asyncio.run(call("nearest", "a", candidates=1))
+    assert computed == []

@@ -7,7 +7,7 @@ import pytest
 
 from flipkd.errors import ConfigError
 from flipkd.evaluate import choose_score
-from flipkd.training.readouts import choose_readouts, summary_line
+from flipkd.training.readouts import _milliseconds, choose_readouts, summary_line
 
 RANDOM = np.random.default_rng(0)
 LABEL = np.repeat([0, 1], 60)
@@ -59,6 +59,13 @@ def test_summary_line_has_the_lead_and_the_cost():
         f"next answer + cosine, average precision {without:.3f} ({100 * (best - without):.1f} points less); "
         f"the teacher alone {alone:.3f}; the teacher adds 1.0 million parameters and 2 ms to the 13 ms of a pair"
     )
+
+
+@pytest.mark.parametrize(
+    "seconds, shown", [(0.0042, "4.2 ms"), (0.0999, "100 ms"), (0.0105, "10 ms"), (1.67, "1670 ms")]
+)
+def test_milliseconds_have_two_digits_or_more(seconds, shown):
+    assert _milliseconds(seconds) == shown
 
 
 def test_summary_line_mentions_a_teacher_that_is_as_good_alone():

@@ -59,7 +59,7 @@ def calibrate(config: CalibrateConfig) -> dict[str, Any]:
             contract, report["cascade"] = add_cascade(contract, teacher, scores, labels, loss=config.cascade)
         copy_listed(folder, temporary)
         contract.save(temporary)
-        card = (temporary / CARD).read_text(encoding="utf-8") if (temporary / CARD).exists() else ""
+        card = (folder / CARD).read_text(encoding="utf-8") if (folder / CARD).exists() else ""
         card = card.replace(old_score, _score_line(contract))
         write_text(temporary / CARD, replace_decisions(card, contract, metrics=report["metrics"]))
     alike = one_decision(scores, report["metrics"]["threshold"])

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from flipkd.data.lines import DECODE_LIMIT
 from flipkd.data.readers import BATCH_ROWS, Batch, Source, refuse_duplicate_columns
 from flipkd.errors import DataError, ResourceError, shorten
+from flipkd.progress import loading
 
 _PROBE_BYTES = 2 * 2**30
 _PROBE_ROWS = 16
@@ -56,6 +57,7 @@ def _parquet_batches(path: Path, schema: Any, wanted: list[str]) -> Iterator[Bat
 
 def open_hub(name: str, split: str | None) -> Source:
     """Open a data set of the hub, or of its local cache. Raises DataError if it cannot be loaded or needs a split."""
+    loading(name)
     import datasets
 
     try:

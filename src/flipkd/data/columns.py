@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 
 from flipkd.errors import DataError, UsageError, nearest, shorten
 
@@ -71,7 +73,7 @@ def _text_columns(present: list[str], chosen: dict[str, str], name: str) -> dict
         known = ", ".join("/".join(aliases) for aliases in TEXT_ALIASES)
         raise DataError(
             f"{name}: no text columns found; it has {_listed(present)}; known names: {known}; "
-            f"{_choose('text1', 'text2')} (a csv or tsv file needs a header line)"
+            f"{_choose('text1', 'text2', present=present)} (a csv or tsv file needs a header line)"
         )
     if len(found) > 1:
         both = " and ".join(_listed(list(columns), between="/") for columns in found)
@@ -85,8 +87,14 @@ def _named(alias: str, present: list[str], chosen: dict[str, str]) -> list[str]:
     return [column for column in present if column.strip().casefold() == alias and column not in taken]
 
 
-def _choose(*ours: str) -> str:
-    return "choose with " + " ".join(f"--columns {name}=NAME" for name in ours)
+def _choose(*ours: str, present: Sequence[str] = ()) -> str:
+    """Options that choose a column for each of our names: the nearest of `present`, or NAME to fill in."""
+    options = []
+    for name in ours:
+        near = {key: column for column in present if (key := column.strip().casefold()) == name or key not in _OURS}
+        close = get_close_matches(name, near, n=1, cutoff=0.75)
+        options.append("--columns " + (shlex.quote(f"{name}={near[close[0]]}") if close else f"{name}=NAME"))
+    return "choose with " + " ".join(options)
 
 
 def _listed(columns: list[str], *, between: str = ", ") -> str:

@@ -35,7 +35,7 @@ def parse_label(value: Any) -> int | None:
         return int(label)
     raise ValueError(
         "a label is 1 or 0, yes or no, true or false, match or no match; a blank cell (or NA, null, \\N and the "
-        "like) means unlabelled"
+        "like) means unlabelled; replace all other values"
     )
 
 

@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 
 CELL_LIMIT = 10_000_000  # characters of one cell
 BATCH_ROWS = 1024
+_OPENINGS = ("{", "[", "[{")  # first lines of JSON that is not one object per line
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,7 @@ def _object(line: str, lines: Lines) -> dict[str, Any]:
         raise DataError(f"{lines.location()}: JSON nested too deeply; a row is a flat object") from None
     except json.JSONDecodeError as error:
         hint = "" if line.endswith("\n") else "; it is the last line, so the file may be incomplete"
+        hint = "; one line must hold the whole object" if line.strip() in _OPENINGS else hint
         raise DataError(f"{lines.location()}: not JSON at character {error.pos + 1}: {error.msg}{hint}") from None
     except _DuplicateKeyError as error:
         raise DataError(f"{lines.location()}: duplicate key {shorten(error.args[0])} in one object") from None

@@ -62,6 +62,11 @@ def open_source(path: str | Path, split: str | None = None) -> Source:
         raise DataError(f"{shorten(str(path))}: not a file name")
     hub = _HUB_ID.fullmatch(path) if isinstance(path, str) and _ending(file) not in _FORMATS else None
     if hub and not file.exists():
+        files = [near for near in sorted(file.parent.glob(f"{file.name}.*")) if _ending(near) in _FORMATS]
+        if files and not (split or hub[2]):
+            raise DataError(
+                f"{path}: no such file; did you mean {files[0]}? For a data set of the hub, write its split: {path}:SPLIT"
+            )
         return open_hub(hub[1], split or hub[2])
     if split is not None:
         raise UsageError(f"{path}: split={split!r} is only for data sets of the hub, but this is a file; remove it")

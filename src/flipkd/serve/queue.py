@@ -82,17 +82,16 @@ class BatchQueue:
         """
         if not items:
             return []
+        if timeout <= 0:  # asyncio.timeout would let an idle queue start the batch first
+            raise TimeoutError
         depth = self.depth
         if depth + len(items) > self.max_queue:
             raise Overloaded(max(1, math.ceil(depth * self._seconds_per_item)))
         job = _Job(list(items), asyncio.get_running_loop().create_future())
         self._waiting.append(job)
         self._has_items.set()
-        try:
-            async with asyncio.timeout(timeout):
-                return await job.future
-        finally:
-            job.future.cancel()  # after a timeout or a disconnect this drops the items
+        async with asyncio.timeout(timeout):
+            return await job.future  # a timeout or a disconnect cancels the future, which drops the items
 
     async def run(self) -> None:
         """Run batches until cancelled; exactly one task runs this."""

@@ -58,10 +58,15 @@ def summary_line(
     if teacher is not None:
         more = teacher.seconds_per_pair(*texts)
         parts.append(
-            f"the teacher adds {teacher.parameters / 1e6:.1f} million parameters and {1000 * more:.2g} ms to the "
-            f"{1000 * seconds:.2g} ms of a pair"
+            f"the teacher adds {teacher.parameters / 1e6:.1f} million parameters and {_milliseconds(more)} to the "
+            f"{_milliseconds(seconds)} of a pair"
         )
     return "; ".join(parts)
+
+
+def _milliseconds(seconds: float) -> str:
+    """Whole milliseconds from 10 on, else two significant digits: 4.2 ms, 33 ms, 167 ms."""
+    return f"{1000 * seconds:.0f} ms" if seconds >= 0.01 else f"{1000 * seconds:.2g} ms"
 
 
 def _alternatives(choice: Choice) -> list[str]:

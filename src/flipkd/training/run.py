@@ -100,8 +100,8 @@ def run_objectives(config: TrainConfig, table: PairTable, validation: PairTable)
     for term in terms:
         if "teacher" in term.needs and table.teacher is None:
             raise ConfigError(
-                f"{term.name} needs a teacher: give --teacher FOLDER (made by flipkd teach), "
-                f"or --objectives.{term.name} 0"
+                f"{term.name} needs a teacher: give --teacher FOLDER (made by flipkd teach), or --objectives.{term.name} 0; "
+                "--objectives '{answer_cross_entropy: 1}' trains on the labels alone"
             )
         if "grid" in term.needs and table.teacher is not None and table.teacher.left is None:
             raise ConfigError(
