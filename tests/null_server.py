@@ -92,7 +92,7 @@ def load():
 
 
 settings = json.loads(sys.argv[1])
-outside = {name: settings.pop(name) for name in ("host", "api_key", "insecure") if name in settings}
+outside = {name: settings.pop(name) for name in ("host", "api_key", "insecure", "cors_origins") if name in settings}
 held = {name: settings.pop(name) for name in ("loading", "cold", "broken", "dies") if name in settings}
 service = Service(load, limits=Limits(**settings), name="null", revision="r1")
 settings = held

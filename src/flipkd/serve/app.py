@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,13 @@ HERE = Path(__file__).parent
 POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; frame-ancestors 'none'"
 
 
-def create_app(service: Service, *, api_key: str | None = None, loopback: bool = True) -> RequestGuard:
+def create_app(
+    service: Service, *, api_key: str | None = None, loopback: bool = True, cors_origins: Sequence[str] = ()
+) -> RequestGuard:
     """Create the ASGI application of `service`; the service starts and stops with it.
 
     `loopback`: the server listens on a loopback address, so requests without a key must name this machine as host.
+    `cors_origins`: without a key, the other origins from which requests are accepted.
     """
 
     @asynccontextmanager
@@ -42,7 +45,14 @@ def create_app(service: Service, *, api_key: str | None = None, loopback: bool =
     app.include_router(router)
     _add_health(app, service)
     _add_page(app)
-    return RequestGuard(app, service=service, api_key=api_key, loopback=loopback, metrics=app.state.metrics)
+    return RequestGuard(
+        app,
+        service=service,
+        api_key=api_key,
+        loopback=loopback,
+        metrics=app.state.metrics,
+        cors_origins=cors_origins,
+    )
 
 
 def _add_health(app: FastAPI, service: Service) -> None:

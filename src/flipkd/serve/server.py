@@ -7,7 +7,7 @@ import contextlib
 import logging
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 
 import uvicorn
@@ -15,6 +15,7 @@ import uvicorn
 from flipkd.errors import RefusedError, ResourceError, UsageError
 from flipkd.serve.app import create_app
 from flipkd.serve.connections import limit_to_descriptors, rate_limited_logs
+from flipkd.serve.cors import ANY, check_origins, with_cors
 from flipkd.serve.header_timeout import ACCEPTED_AT_ONCE, HeaderTimeout
 from flipkd.serve.request_guard import RequestGuard, is_loopback
 from flipkd.serve.service import Service
@@ -31,23 +32,31 @@ def serve(
     port: int,
     api_key: str | None = None,
     insecure: bool = False,
+    cors_origins: Sequence[str] = (),
     listening: Callable[[str], None] = lambda url: None,
 ) -> bool:
     """Serve until SIGTERM or SIGINT; a second signal does not wait for the accepted requests.
 
     `listening` is a callback that gets the URL once the socket is bound, before the model is loaded. Returns True when the
     model's thread still runs for a request that was dropped: a normal exit of Python would wait for it. Raises
-    RefusedError for an address that other machines reach without a key, unless `insecure`; UsageError or ResourceError
-    for an address that cannot be bound; any error of loading the model.
+    RefusedError for an address that other machines reach, or for all origins, without a key, unless `insecure`;
+    UsageError for an origin that is none; UsageError or ResourceError for an address that cannot be bound; any error of
+    loading the model.
     """
+    check_origins(cors_origins)
     loopback = is_loopback(host)
     if not loopback and api_key is None and not insecure:
         raise RefusedError(
             f"host {host} can be reached from other machines and there is no API key; give --api_key_file, "
             "listen on 127.0.0.1, or give --insecure"
         )
+    if ANY in cors_origins and api_key is None and not insecure:
+        raise RefusedError(
+            "--cors_origins * would let every web page that a user of this machine visits use the server, and there is no API "
+            "key; give --api_key_file, name the origins, or give --insecure"
+        )
     with bound(host, port) as sock:
-        app = create_app(service, api_key=api_key, loopback=loopback)
+        app = create_app(service, api_key=api_key, loopback=loopback, cors_origins=cors_origins)
         address, number = sock.getsockname()[:2]
         listening(f"http://{f'[{address}]' if ':' in address else address}:{number}")
         with rate_limited_logs("uvicorn.error", "asyncio"):
@@ -100,7 +109,9 @@ async def _run(app: RequestGuard, service: Service, sock: socket.socket) -> None
 def _config(app: RequestGuard, service: Service) -> uvicorn.Config:
     limits = service.limits
     max_connections = limit_to_descriptors(limits.max_connections)
-    timed = HeaderTimeout(app, timeout=limits.header_timeout, max_connections=max_connections)
+    timed = HeaderTimeout(
+        with_cors(app, app.cors_origins), timeout=limits.header_timeout, max_connections=max_connections
+    )
     return uvicorn.Config(
         timed,
         http=timed.protocol,  # type: ignore[arg-type]  # uvicorn calls it as it calls a class
