@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from fastapi.responses import Response
 
+from flipkd.serve import page
 from flipkd.serve.cors import allows
 from flipkd.serve.limits import Limits
 from flipkd.serve.metrics import Metrics
@@ -25,7 +26,6 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 HEALTH_PATHS = ("/health", "/healthz", "/readyz")  # need no key, and work while the server shuts down
-PAGE_PATHS = ("/", "/page.css", "/page.js")  # need no key: the page asks for it, and says nothing about the model
 DISCARD_PAUSE = 1.0  # seconds that a refused client may pause while it sends its body
 DISCARD_FACTOR = 32  # a refused client may send this many times the largest body before it is disconnected
 CLOSE = {"connection": "close"}
@@ -221,7 +221,8 @@ class RequestGuard:
 
 
 def _is_page(scope: Scope) -> bool:
-    return scope["path"] in PAGE_PATHS and scope["method"] in ("GET", "HEAD")
+    """True for the files of the web page, which asks for the key itself and holds nothing of the model."""
+    return scope["path"] in page.FILES and scope["method"] in ("GET", "HEAD")
 
 
 async def _next_part(receive: Receive) -> tuple[bytes, bool]:
