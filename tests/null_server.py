@@ -1,5 +1,6 @@
 """A server with a null matcher whose behaviour the texts control; argv = JSON of settings.
 
+`review` is the lower bound of a review band, `kept` gives the index more columns.
 A pair's score is the number in its first text. `boom` raises, `panic` raises a BaseException, `nan` raises NumbersError,
 `slow` takes half a second, and `wait S` as a second text makes the batch S seconds long. After loading, the process exits
 with SPIED when it opens a connection or a file named canary. SIGUSR1 prints its number of tasks.
@@ -66,7 +67,8 @@ class NullMatcher:
         return np.array([float(word) if word.isascii() and word.isdigit() else 0.0 for word, _ in pairs], np.float32)
 
     def decisions(self, scores):
-        return ["match" if score >= self.threshold else "no_match" for score in scores]
+        review = self.threshold if self.review_threshold is None else self.review_threshold
+        return ["match" if s >= self.threshold else "review" if s >= review else "no_match" for s in scores]
 
     judge = Matcher.judge
 
@@ -87,14 +89,20 @@ def load():
         raise Panic
     if settings.pop("broken", False):
         raise NumbersError("the model is broken")
-    entries = [{"text": f"{n}", "id": n} for n in range(settings.pop("entries", 9))]
+    kept = settings.get("kept", False)
+    entries = [
+        {"text": f"{n}", "id": n} | ({"similarity_of": n, "answer": f"Answer {n}"} if kept else {})
+        for n in range(settings.pop("entries", 9))
+    ]
     index = Index(entries, np.eye(len(entries), dtype=np.float32), encoder={})
     return Loaded(NullMatcher(), index, lambda texts: np.eye(9, dtype=np.float32)[[len(t) % 9 for t in texts]])
 
 
 settings = json.loads(sys.argv[1])
-outside = {name: settings.pop(name) for name in ("host", "api_key", "insecure") if name in settings}
-held = {name: settings.pop(name) for name in ("loading", "cold", "broken", "dies", "entries") if name in settings}
+outside = {name: settings.pop(name) for name in ("host", "api_key", "insecure", "cors_origins") if name in settings}
+kinds = ("loading", "cold", "broken", "dies", "kept", "entries")
+held = {name: settings.pop(name) for name in kinds if name in settings}
+NullMatcher.review_threshold = settings.pop("review", None)
 service = Service(load, limits=Limits(**settings), name="null", revision="r1")
 settings = held
 if settings.get("dies") == "pairs":

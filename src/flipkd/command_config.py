@@ -183,6 +183,9 @@ class ServeConfig(Settings):
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0: any unused port")
     api_key_file: str | None = Field(None, description="file with the API key that requests must send")
     insecure: bool = Field(False, description="allow other machines to connect without an API key")
+    cors_origins: list[str] = Field(
+        [], description="origins of web pages that may use the server, as https://shop.example; * for every page"
+    )
     index: str | None = Field(None, description="index folder for /search, made by flipkd index")
     encoder: Encoder = None
     base_model: BaseModel = None

@@ -112,6 +112,9 @@ def test_serve_rejects_bad_options_before_loading(trained, tmp_path):
     open_to_all = flipkd(*start, "--host", "0.0.0.0")
     assert open_to_all.code == 7
     assert "--api_key_file" in open_to_all.err
+    for origins, code in (("https://shop.example,shop.example", 2), ("*", 7)):
+        refused = flipkd(*start, "--cors_origins", origins)
+        assert (refused.code, "--cors_origins" in refused.err) == (code, True)
     nowhere = flipkd("serve", "--matcher", tmp_path / "nowhere")
     assert (nowhere.code, "no such folder" in nowhere.err) == (4, True)
     for content, argument in (("short", "at least 16"), ("two words " * 4, "holds no key"), (None, "cannot be read")):

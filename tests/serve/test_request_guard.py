@@ -70,7 +70,7 @@ def test_host_and_origin_of_other_sites_are_refused(null, headers, status):
 
 
 @pytest.mark.scenario("X10")
-def test_every_route_except_health_requires_the_key():
+def test_every_route_except_health_and_the_page_requires_the_key():
     key = "k" * 32
     with null_server(api_key=key) as server:
         server.until_ready()
@@ -79,8 +79,7 @@ def test_every_route_except_health_requires_the_key():
         every = [(path, method.upper()) for path, methods in paths.items() for method in methods]
         for path, method in [
             *every,
-            ("/", "GET"),
-            ("/page.js", "GET"),
+            ("/page.json", "GET"),
             ("/openapi.json", "GET"),
             ("/nowhere", "DELETE"),
         ]:

@@ -63,7 +63,13 @@ def serve(config: ServeConfig, *, listening: Callable[[str], None]) -> bool:
         revision=sha256(folder / MANIFEST)[:12],
     )
     return server.serve(
-        service, host=config.host, port=config.port, api_key=key, insecure=config.insecure, listening=listening
+        service,
+        host=config.host,
+        port=config.port,
+        api_key=key,
+        insecure=config.insecure,
+        cors_origins=config.cors_origins,
+        listening=listening,
     )
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -13,19 +12,20 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
 from flipkd import __version__
 from flipkd.serve.metrics import Metrics
+from flipkd.serve.page import add_page
 from flipkd.serve.problems import add_handlers, documented_responses, not_ready
 from flipkd.serve.request_guard import RequestGuard
 from flipkd.serve.routes import router
 from flipkd.serve.service import Service
 
-HERE = Path(__file__).parent
-POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; frame-ancestors 'none'"
 
-
-def create_app(service: Service, *, api_key: str | None = None, loopback: bool = True) -> RequestGuard:
+def create_app(
+    service: Service, *, api_key: str | None = None, loopback: bool = True, cors_origins: Sequence[str] = ()
+) -> RequestGuard:
     """Create the ASGI application of `service`; the service starts and stops with it.
 
     `loopback`: the server listens on a loopback address, so requests without a key must name this machine as host.
+    `cors_origins`: without a key, the other origins from which requests are accepted.
     """
 
     @asynccontextmanager
@@ -41,8 +41,15 @@ def create_app(service: Service, *, api_key: str | None = None, loopback: bool =
     add_handlers(app)
     app.include_router(router)
     _add_health(app, service)
-    _add_page(app)
-    return RequestGuard(app, service=service, api_key=api_key, loopback=loopback, metrics=app.state.metrics)
+    add_page(app, service)
+    return RequestGuard(
+        app,
+        service=service,
+        api_key=api_key,
+        loopback=loopback,
+        metrics=app.state.metrics,
+        cors_origins=cors_origins,
+    )
 
 
 def _add_health(app: FastAPI, service: Service) -> None:
@@ -70,23 +77,3 @@ def _add_health(app: FastAPI, service: Service) -> None:
         """Return the metrics in the text format of Prometheus."""
         collected: Metrics = request.app.state.metrics
         return collected.page()
-
-
-def _add_page(app: FastAPI) -> None:
-    files = {
-        "/": ("page.html", "text/html"),
-        "/page.js": ("page.js", "text/javascript"),
-        "/page.css": ("page.css", "text/css"),
-    }
-
-    def add(path: str, name: str, media: str) -> None:
-        """Serve one file at one path."""
-        content = (HERE / name).read_text(encoding="utf-8")
-
-        @app.api_route(path, methods=["GET", "HEAD"], include_in_schema=False)
-        async def _() -> Response:
-            headers = {"content-security-policy": POLICY, "x-content-type-options": "nosniff"}
-            return Response(content, media_type=media, headers=headers)
-
-    for path, (name, media) in files.items():
-        add(path, name, media)

@@ -1,42 +1,57 @@
-"""CORS headers: with an API key any web page may use the server, because it must send the key."""
+"""CORS: the origins of web pages that may use the server from a browser."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
-from fastapi.responses import Response
+from starlette.middleware.cors import CORSMiddleware
 
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-ANY_PAGE = (b"access-control-allow-origin", b"*")
-READABLE = (b"access-control-expose-headers", b"retry-after")
-_NAMES = re.compile(r"[A-Za-z0-9_, -]{1,1000}")  # of headers, which the response repeats
+from flipkd.errors import UsageError
 
-
-def is_preflight(scope: MutableMapping[str, Any], headers: dict[str, bytes]) -> bool:
-    """True for a CORS preflight request; browsers send it without the key."""
-    return scope["method"] == "OPTIONS" and headers.keys() >= {"origin", "access-control-request-method"}
+ANY = "*"
+DEFAULT_PORTS = {"http": 80, "https": 443}  # a browser leaves them out of the Origin header
 
 
-def preflight_response(headers: dict[str, bytes]) -> Response:
-    """Allow any page, the methods GET and POST, and the requested headers."""
-    requested = headers.get("access-control-request-headers", b"").decode("latin-1")
-    allowed = requested if _NAMES.fullmatch(requested) else "authorization, content-type"
-    response_headers = {
-        "access-control-allow-methods": "GET, POST",
-        "access-control-allow-headers": allowed,
-        "access-control-max-age": "600",
-    }
-    return Response(status_code=204, headers=response_headers)
+def check_origins(origins: Sequence[str]) -> None:
+    """Raise UsageError for an origin that no browser would send, so that it could never match."""
+    for origin in origins:
+        if origin != ANY and not _is_origin(origin):
+            raise UsageError(
+                f"--cors_origins: {origin!r} is not an origin; write it as a browser sends it: scheme, host and a port other "
+                "than the default, without a path, for example https://shop.example or http://localhost:3000; or * for every page"
+            )
 
 
-def with_cors_headers(send: Send) -> Send:
-    """Wrap `send`: add the headers with which a page of another site may read the response."""
+def _is_origin(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:  # not an address
+        return False
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    plain = f"{parts.scheme}://{host}" + (f":{port}" if port else "")
+    return bool(parts.scheme and host) and text == plain and port != DEFAULT_PORTS.get(parts.scheme, 0)
 
-    async def send_with_headers(message: MutableMapping[str, Any]) -> None:
-        if message["type"] == "http.response.start":
-            message = {**message, "headers": [*message.get("headers", []), ANY_PAGE, READABLE]}
-        await send(message)
 
-    return send_with_headers
+def allows(origins: Sequence[str], origin: str) -> bool:
+    """True when a page of this origin may use the server."""
+    return ANY in origins or origin in origins
+
+
+def with_cors(app: Any, origins: Sequence[str]) -> Any:
+    """Wrap the application: respond to preflight requests, and add the headers to every response, errors too.
+
+    It must be outside of the check of the key, which browsers do not send with a preflight request. Cookies are never
+    allowed: the key is a header that the page itself sets.
+    """
+    if not origins:
+        return app
+    return CORSMiddleware(
+        app,
+        allow_origins=origins,
+        allow_methods=["GET", "HEAD", "POST"],
+        allow_headers=["*"],
+        expose_headers=["Retry-After"],
+    )

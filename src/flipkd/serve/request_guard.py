@@ -6,14 +6,15 @@ import asyncio
 import contextlib
 import hmac
 import ipaddress
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
 from fastapi.responses import Response
 
-from flipkd.serve.cors import is_preflight, preflight_response, with_cors_headers
+from flipkd.serve import page
+from flipkd.serve.cors import allows
 from flipkd.serve.limits import Limits
 from flipkd.serve.metrics import Metrics
 from flipkd.serve.problems import DRAINING, internal_error, not_ready, problem
@@ -60,9 +61,19 @@ class _Body:
 class RequestGuard:
     """ASGI middleware around the application."""
 
-    def __init__(self, app: App, *, service: Service, metrics: Metrics, api_key: str | None, loopback: bool) -> None:
+    def __init__(
+        self,
+        app: App,
+        *,
+        service: Service,
+        metrics: Metrics,
+        api_key: str | None,
+        loopback: bool,
+        cors_origins: Sequence[str] = (),
+    ) -> None:
         self.app, self.service, self.metrics, self.loopback = app, service, metrics, loopback
         self.limits: Limits = service.limits
+        self.cors_origins = cors_origins
         self._key = None if api_key is None else api_key.encode()
         self.active_requests = 0
         """Number of accepted requests in progress."""
@@ -78,11 +89,9 @@ class RequestGuard:
         refusal = self._refusal(scope, headers)
         self.active_requests += refusal is None
         with self.metrics.request(scope) as recorded:
-            recording = recorded.record_status(send if self._key is None else with_cors_headers(send))
+            recording = recorded.record_status(send)
             try:
-                if self._key is not None and is_preflight(scope, headers):
-                    await preflight_response(headers)(scope, receive, recording)
-                elif refusal is None:
+                if refusal is None:
                     await self._accept(scope, headers, receive, recording)
                 else:
                     await self._discard_body(headers, receive)
@@ -102,7 +111,7 @@ class RequestGuard:
             return problem(403, "the Host or Origin header of this request names another server", headers=CLOSE)
         if is_health:
             return None
-        if self._key is not None and not self._has_key(headers):
+        if self._key is not None and not (self._has_key(headers) or _is_page(scope)):
             challenge = CLOSE | {"www-authenticate": "Bearer"}
             return problem(401, "no valid API key; send the header Authorization: Bearer KEY", headers=challenge)
         return not_ready("the server is shutting down", headers=CLOSE) if self.service.draining else None
@@ -115,7 +124,8 @@ class RequestGuard:
         """True unless a browser sent this from a page of another site; `allow_no_host`: a missing Host header is allowed.
 
         Without a key, a page of another site could otherwise use the server through its visitor's browser: by a host name
-        that points to 127.0.0.1 (DNS rebinding; the Host header shows it), or directly (the Origin header shows it).
+        that points to 127.0.0.1 (DNS rebinding; the Host header shows it), or directly (the Origin header shows it, and
+        `cors_origins` has those that may).
         """
         host = headers.get("host", b"").decode("latin-1")
         if not host and allow_no_host:
@@ -123,8 +133,8 @@ class RequestGuard:
         try:
             if self.loopback and not is_loopback(urlsplit(f"//{host}").hostname or ""):
                 return False
-            origin = headers.get("origin")
-            return origin is None or urlsplit(origin.decode("latin-1")).netloc == host
+            origin = headers.get("origin", b"").decode("latin-1")
+            return not origin or allows(self.cors_origins, origin) or urlsplit(origin).netloc == host
         except ValueError:  # not an address
             return False
 
@@ -208,6 +218,11 @@ class RequestGuard:
             for task in (response, disconnect):
                 task.cancel()
             await asyncio.gather(response, disconnect, return_exceptions=True)
+
+
+def _is_page(scope: Scope) -> bool:
+    """True for the files of the web page, which asks for the key itself and holds nothing of the model."""
+    return scope["path"] in page.FILES and scope["method"] in ("GET", "HEAD")
 
 
 async def _next_part(receive: Receive) -> tuple[bytes, bool]:
