@@ -92,6 +92,10 @@ def load():
 
 
 settings = json.loads(sys.argv[1])
+if most := settings.pop("open_files", None):
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 outside = {name: settings.pop(name) for name in ("host", "api_key", "insecure") if name in settings}
 held = {name: settings.pop(name) for name in ("loading", "cold", "broken", "dies") if name in settings}
 service = Service(load, limits=Limits(**settings), name="null", revision="r1")
