@@ -99,6 +99,10 @@ def load():
 
 
 settings = json.loads(sys.argv[1])
+if most := settings.pop("open_files", None):
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 outside = {name: settings.pop(name) for name in ("host", "api_key", "insecure", "cors_origins") if name in settings}
 kinds = ("loading", "cold", "broken", "dies", "kept", "entries")
 held = {name: settings.pop(name) for name in kinds if name in settings}

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from forked import Forked
+
 HERE = Path(__file__).parent
 READY_TIMEOUT = 60.0
 
@@ -67,7 +69,7 @@ class Running:
 @contextmanager
 def running(*words: Any, first_line_on: str = "stdout") -> Iterator[Running]:
     """Start a child process that prints its address in the first line of a stream."""
-    process = subprocess.Popen(
+    process = Forked(
         [str(word) for word in words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=HERE
     )
     try:

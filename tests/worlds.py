@@ -1,29 +1,23 @@
-"""Processes forked from a server that has imported everything: one that may be killed, or ranks that talk by gloo."""
+"""Work in forked processes: one that may be killed, or ranks that talk by gloo."""
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 from collections.abc import Callable
-from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
-PRELOADED = ["transformers", "peft", "flipkd.training.trainer", "gradients", "worlds"]
-PATIENCE = 120
+from forked import TIMEOUT, start
 
 
 def in_world(size: int, work: Callable[..., Any], folder: Path, *arguments: Any) -> list[Any]:
     """Return the results of `work(*arguments)` on each of `size` ranks; `work` is in a module that tests can import."""
     import torch
 
-    context = _context()
     folder.mkdir(parents=True)
-    ranks = [context.Process(target=_rank, args=(rank, size, folder, work, arguments)) for rank in range(size)]
+    ranks = [start(_rank, rank, size, folder, work, arguments) for rank in range(size)]
     for process in ranks:
-        process.start()
-    for process in ranks:
-        process.join(PATIENCE)
+        process.join(TIMEOUT)
         process.kill()
     assert [process.exitcode for process in ranks] == [0] * size
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(size)]
@@ -31,21 +25,11 @@ def in_world(size: int, work: Callable[..., Any], folder: Path, *arguments: Any)
 
 def exit_code_of(work: Callable[..., Any], *arguments: Any) -> int | None:
     """Run `work(*arguments)` in a process; return its exit code, minus the signal that killed it, None if it did not end."""
-    process = _context().Process(target=work, args=arguments)
-    process.start()
-    process.join(PATIENCE)
+    process = start(work, *arguments)
+    process.join(TIMEOUT)
     code = process.exitcode
     process.kill()
     return code
-
-
-def _context() -> ForkServerContext:
-    context: ForkServerContext = multiprocessing.get_context("forkserver")
-    here, before = str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")
-    if here not in before.split(os.pathsep):
-        os.environ["PYTHONPATH"] = os.pathsep.join([here, before])
-    context.set_forkserver_preload(PRELOADED)
-    return context
 
 
 def _rank(rank: int, size: int, folder: Path, work: Callable[..., Any], arguments: tuple[Any, ...]) -> None:

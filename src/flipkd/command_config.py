@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from flipkd.config import Columns, Directed, Seed
+from flipkd.setting_fields import Columns, Directed, Seed
 from flipkd.settings import Settings
 
 ARGUMENT = partial(Field, json_schema_extra={"argument": True})  # positional on the command line

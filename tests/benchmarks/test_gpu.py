@@ -3,9 +3,7 @@
 import importlib.util
 import io
 import json
-import os
 import shutil
-import subprocess
 import sys
 import tarfile
 import time
@@ -13,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import forked
 import pytest
 import torch
 from tiny import make_table
@@ -36,8 +35,9 @@ SYSTEMS = ["flipped", "teacher_finetuned"]  # one process of quality.py
 
 
 def run(*words, script="run.py"):
-    command = [sys.executable, str(FOLDER / script), *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ).stdout
+    done = forked.run(FOLDER / script, *words)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 @pytest.fixture(scope="module")

@@ -1,15 +1,12 @@
 """More connections than file descriptors: the server continues, logs it once, and responds when they are closed."""
 
 import contextlib
-import json
 import logging
-import shlex
 import socket
-import sys
 import time
 
 import pytest
-from servers import HERE, running
+from servers import null_server
 
 from flipkd.serve import connections
 from flipkd.serve.connections import limit_to_descriptors, rate_limited_logs
@@ -19,9 +16,7 @@ resource = pytest.importorskip("resource")
 
 @pytest.mark.scenario("S3", "S14")
 def test_many_idle_connections_neither_stop_the_server_nor_fill_the_log():
-    settings = shlex.quote(json.dumps({"header_timeout": 2.0}))
-    start = f"ulimit -n 400; exec {shlex.quote(sys.executable)} {HERE / 'null_server.py'} {settings}"
-    with running("sh", "-c", start) as server:
+    with null_server(header_timeout=2.0, open_files=400) as server:
         server.until_ready()
         with contextlib.ExitStack() as stack:
             for _ in range(600):

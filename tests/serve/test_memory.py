@@ -61,7 +61,7 @@ def test_many_largest_requests_do_not_stop_the_server(tight):
 
         with ThreadPoolExecutor(64) as threads:
             found = set(threads.map(send_requests, range(64)))
-        assert found == {200, 429}
+        assert found <= {200, 429}, "where all arrive in equal parts, none may fit"
         assert tight.request("/match", {"pairs": [["7", "x"]]}).json["results"][0]["score"] == 7
     finally:
         resource.prlimit(tight.process.pid, resource.RLIMIT_AS, limit)

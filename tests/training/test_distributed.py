@@ -1,13 +1,12 @@
 """`flipkd train` in two processes: stopped, killed and resumed it ends where one process with the whole batch ends."""
 
 import json
-import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
+import forked
 import pytest
 from command_line import flipkd, given, student
 
@@ -33,11 +32,6 @@ def words_for(base_models, pair_files, taught, folder, **changes) -> list[str]:
     return ["train", *given(pair_files), *student(base_models["llama"], **(settings | changes)), *options]
 
 
-def launch(*command, **environment) -> subprocess.CompletedProcess[str]:
-    own = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
-    return subprocess.run([sys.executable, *map(str, command)], env=own, capture_output=True, text=True, timeout=240)
-
-
 def losses(folder: Path, name: str = "loss") -> dict[int, float]:
     lines = [json.loads(line) for line in (folder / METRICS).read_text().splitlines()]
     assert len({line["step"] for line in lines if "loss" in line}) == sum("loss" in line for line in lines)
@@ -55,10 +49,10 @@ def launches(base_models, pair_files, taught, tmp_path_factory) -> Launches:
         checkpoints[name] = {p.name for p in folder.glob("checkpoint-*") if (p / "manifest.json").exists()}
 
     twice = ("--num_processes", 2)
-    note("stopped", launch(CHILD, *words, *twice, FLIPKD_TEST=f"9:{int(signal.SIGTERM)}"))
-    note("killed", launch(CHILD, *words, *twice, FLIPKD_TEST=f"17:{int(signal.SIGKILL)}"))
+    note("stopped", forked.run(CHILD, *words, *twice, FLIPKD_TEST=f"9:{int(signal.SIGTERM)}"))
+    note("killed", forked.run(CHILD, *words, *twice, FLIPKD_TEST=f"17:{int(signal.SIGKILL)}"))
     accelerate = ("-m", "accelerate.commands.launch", "--multi_gpu", *twice, "--main_process_port", 0)
-    note("finished", launch(*accelerate, "-m", "flipkd", *words))
+    note("finished", forked.run(*accelerate, "-m", "flipkd", *words))
     return Launches(folder, words, done, checkpoints)
 
 

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flipkd import __version__, progress
 from flipkd.command_config import MatchConfig
+from flipkd.commands.match_pairs import StoredPairs, stored_pairs
 from flipkd.commands.match_rows import COLUMNS, SCORED_BY, TEACHER, Scorer, to_csv, to_jsonl
 from flipkd.commands.results import require_writable
 from flipkd.commands.resumable_file import ResumableFile, resumable_file
-from flipkd.data import read_blocks
 from flipkd.errors import DataError, NumbersError, UsageError
 from flipkd.files import sha256
-from flipkd.text import is_empty
 
 if TYPE_CHECKING:
     from flipkd.data.pairs import PairBlock
@@ -26,7 +25,6 @@ logger = logging.getLogger(__name__)
 Show = Callable[[list[dict[str, Any]]], object]
 FORMATS = (".csv", ".jsonl")
 BY_TEACHER = "scored by the teacher"
-SHOWN_ROWS = 5
 BLOCK = 8192  # pairs that are scored between two writes
 
 
@@ -43,10 +41,17 @@ def match(config: MatchConfig, *, show: Show = lambda rows: None) -> Counter[str
     _require_settings(config)
     if config.pairs is None:
         return _match_pair(config, show)
-    pairs_file, output = config.pairs, config.output
-    count = _checked_count(pairs_file, columns=config.columns, keep=config.keep)
-    scorer = Scorer(config)
-    blocks = _joined_blocks(read_blocks(pairs_file, columns=config.columns, keep=config.keep))
+    stamp = _stamp(config.pairs)
+    with stored_pairs(config.pairs, columns=config.columns, keep=config.keep) as pairs:
+        return _match_file(config, show, pairs_file=config.pairs, stamp=stamp, pairs=pairs)
+
+
+def _match_file(
+    config: MatchConfig, show: Show, *, pairs_file: str, stamp: tuple[int, int] | None, pairs: StoredPairs
+) -> Counter[str]:
+    """Match the stored pairs of a file, whose stamp was `stamp` before it was read."""
+    output, scorer = config.output, Scorer(config)
+    blocks, count = _joined_blocks(pairs.blocks()), pairs.count
     if output is None:
         counts = Counter[str]()
         for rows in _scored_rows(scorer, blocks, count=count, done=0):
@@ -65,7 +70,6 @@ def match(config: MatchConfig, *, show: Show = lambda rows: None) -> Counter[str
         **({"cascade": True} if config.cascade else {}),
         **({"exact": True} if config.exact else {}),
     }
-    stamp = _stamp(pairs_file)
     with resumable_file(output, identity) as file:
         counts = _write(file, Path(output), scorer, blocks, count=count, guard=config.guard)
         if file.rows != count or _stamp(pairs_file) != stamp:
@@ -125,19 +129,6 @@ def _stamp(pairs_file: str) -> tuple[int, int] | None:
         return None
     found = path.stat()
     return found.st_size, found.st_mtime_ns
-
-
-def _checked_count(pairs_file: str, *, columns: dict[str, str] | None, keep: Sequence[str]) -> int:
-    """Count the pairs of the file. Raises DataError with the rows that have an empty text."""
-    count, empty = 0, list[int]()
-    for block in read_blocks(pairs_file, columns=columns, keep=keep):
-        pairs = enumerate(zip(block.left, block.right, strict=True), count + 1)
-        empty += [number for number, pair in pairs if any(map(is_empty, pair))]
-        count += len(block.left)
-    if empty:
-        shown = ", ".join(map(str, empty[:SHOWN_ROWS])) + (", ..." if len(empty) > SHOWN_ROWS else "")
-        raise DataError(f"{pairs_file}: {len(empty)} rows have an empty text (row {shown}); fill or remove them")
-    return count
 
 
 def _joined_blocks(parts: Iterator[PairBlock]) -> Iterator[PairBlock]:
