@@ -320,7 +320,9 @@ def test_jobs_with_all_results_are_not_started_again(tmp_path, pairs_folder):
         result.parent.mkdir(parents=True, exist_ok=True)
         metrics = {"test": {"f1": 0.5, "average_precision": 0.25}}
         result.write_text(
-            json.dumps({"data": "mrpc", "name": name, "seed": 0, "seconds": 1, "peak_memory_bytes": 1, "metrics": metrics})
+            json.dumps(
+                {"data": "mrpc", "name": name, "seed": 0, "seconds": 1, "peak_memory_bytes": 1, "metrics": metrics}
+            )
         )
         (work_dir / "mrpc-flipped-seed0" / "scores").mkdir(exist_ok=True)
         (work_dir / "mrpc-flipped-seed0" / "scores" / f"mrpc-{name}-seed0.safetensors").write_bytes(b"")
@@ -338,7 +340,11 @@ def test_the_first_jobs_answer_the_main_question(gpu):
     asked = gpu.quality.jobs(("a",), (0,), [("plain", "plain+teacher"), ("swap",)])
     assert [job.units for job in asked] == [["a-plain-seed0", "a-plain+teacher-seed0"], ["a-swap-seed0"]]
     of_one_set = gpu.quality.jobs(("a", "b"), (0,), [("b:plain", "swap"), ("flipped",)])
-    assert [job.units for job in of_one_set] == [["b-plain-seed0", "b-swap-seed0"], ["a-flipped-seed0"], ["b-flipped-seed0"]]
+    assert [job.units for job in of_one_set] == [
+        ["b-plain-seed0", "b-swap-seed0"],
+        ["a-flipped-seed0"],
+        ["b-flipped-seed0"],
+    ]
 
 
 # The page

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from flipkd.config import TrainConfig
@@ -16,8 +16,16 @@ from flipkd.teachers.stored_teacher import StoredTeacher
 logger = logging.getLogger(__name__)
 
 
-def require_keepable(config: TrainConfig, teacher: StoredTeacher | None) -> None:
-    """Raise ConfigError when `keep_teacher` is true and the teacher is missing or a column of scores."""
+NEEDS_KEPT_TEACHER = "answer_with_teacher"  # an objective that trains the answer as a part of a sum
+
+
+def require_keepable(config: TrainConfig, teacher: StoredTeacher | None, *, objectives: Collection[str]) -> None:
+    """Raise ConfigError when `keep_teacher` is true and the teacher is missing or a column of scores.
+
+    objectives: the names of the terms of the loss; also raises it when one of them needs a kept teacher that is excluded.
+    """
+    if NEEDS_KEPT_TEACHER in objectives and teacher is not None:
+        _require_sum(config, teacher)
     if config.keep_teacher is True and teacher is None:
         raise ConfigError(
             "keep_teacher is true, but no teacher is given; give --teacher FOLDER (made by flipkd teach)"
@@ -29,13 +37,38 @@ def require_keepable(config: TrainConfig, teacher: StoredTeacher | None) -> None
         )
 
 
+def _require_sum(config: TrainConfig, teacher: StoredTeacher) -> None:
+    """Raise ConfigError when the matcher cannot add the teacher's score; warn of scores that are overconfident."""
+    what = f"objectives.{NEEDS_KEPT_TEACHER} trains an answer that is added to the teacher's score"
+    if is_unwanted(config):
+        raise ConfigError(
+            f"{what}, but keep_teacher is {str(config.keep_teacher).lower()} and score is {config.score}; set keep_teacher to "
+            f"true, or both to auto, or objectives.{NEEDS_KEPT_TEACHER} to 0"
+        )
+    if teacher.kind == "scores":
+        raise ConfigError(
+            f"{what}, but {config.teacher} has given scores and no model to score new pairs; set the objective to 0, or run "
+            "flipkd teach with a bi-encoder or a cross-encoder"
+        )
+    if teacher.fine_tuned and not teacher.folds:
+        logger.warning(
+            "objectives.%s reads the teacher's scores of pairs that it was fine-tuned on, which are overconfident; "
+            "run flipkd teach with --folds 5",
+            NEEDS_KEPT_TEACHER,
+        )
+
+
+def is_unwanted(config: TrainConfig) -> bool:
+    """Return whether the settings exclude a kept teacher."""
+    return config.keep_teacher is False or (config.keep_teacher == "auto" and config.score != "auto")
+
+
 def teacher_to_keep(config: TrainConfig) -> Callable[[], KeptTeacherModel] | None:
     """Return a function that loads the teacher for the matcher, or None when none is kept.
 
     Checks now whether the model can be saved; when it cannot, `keep_teacher` auto logs the reason and true raises it.
     """
-    unwanted = config.keep_teacher is False or (config.keep_teacher == "auto" and config.score != "auto")
-    if config.teacher is None or unwanted:
+    if config.teacher is None or is_unwanted(config):
         return None
     folder = config.teacher
     if StoredTeacher(folder).kind == "scores":

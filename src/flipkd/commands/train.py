@@ -105,7 +105,7 @@ def _train(config: TrainConfig, sets: dict[str, Any], pool: Pool | None) -> Path
         tables["train"] = _table(labelled(sets["train"], name="train"), teacher, trained_on=True)
         if pool:
             logger.warning("unlabelled_file is ignored: no objective learns from the teacher")
-    require_keepable(config, teacher)
+    require_keepable(config, teacher, objectives={term.name for term in objectives})
 
     def lock_folder() -> AbstractContextManager[None]:
         """Lock the run folder under the settings of this run."""
