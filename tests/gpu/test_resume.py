@@ -10,6 +10,7 @@ from device_runs import module_of
 from devices import apart, each_device, packed_on
 from tiny import make_table
 
+from flipkd.training.averaging import WeightAverage
 from flipkd.training.checkpoints import last_valid_checkpoint
 
 STEPS, BROKEN = 6, 3
@@ -18,13 +19,19 @@ STEPS, BROKEN = 6, 3
 def start_and_runs(student_on, train, device, *, graphs, **settings):
     """(weights at the start, uninterrupted run, run that was resumed from a checkpoint in the middle)."""
     saved = {"save_strategy": "steps", "save_steps": BROKEN, "steps": STEPS, "graphs": graphs}
-    start = module_of(student_on(device, **settings)).state_dict()
-    unbroken = train(module_of(student_on(device, **settings)), make_table(), "unbroken", **saved)
+
+    def averaging_module():
+        made = module_of(student_on(device, **settings))
+        made.average = WeightAverage(0.8)  # from the second step, so that the checkpoint has a part of the mean
+        return made
+
+    start = averaging_module().state_dict()
+    unbroken = train(averaging_module(), make_table(), "unbroken", **saved)
     killed = unbroken.folder.with_name("killed")
     shutil.copytree(unbroken.folder, killed)
     shutil.rmtree(killed / f"checkpoint-{STEPS}")
     assert last_valid_checkpoint(killed).name == f"checkpoint-{BROKEN}"
-    resumed = train(module_of(student_on(device, **settings)), make_table(), "killed", **saved)
+    resumed = train(averaging_module(), make_table(), "killed", **saved)
     assert len(resumed.gradients) == STEPS - BROKEN, "the run was resumed, not started again"
     assert len(resumed.losses) == STEPS
     assert resumed.weights.keys() == unbroken.weights.keys() == start.keys()

@@ -148,7 +148,9 @@ def train(
     With several ranks, rank 0 does the work after the training and the others wait.
     """
     output_dir = Path(config.output_dir)
-    module = DistillationModule(student, objectives, queue_size=config.queue_size)
+    module = DistillationModule(
+        student, objectives, queue_size=config.queue_size, average_weights=config.average_weights
+    )
     with explain_out_of_memory(student, config, lora_settings(config), table):
         fit(
             module,
