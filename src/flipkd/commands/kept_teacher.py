@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Collection
 from pathlib import Path
 
+from flipkd.commands.matcher_teacher import TrainingTeacher, is_matcher, kept_teacher_of
 from flipkd.config import TrainConfig
 from flipkd.errors import ArtefactError, ConfigError, RefusedError
 from flipkd.files import read_json
@@ -19,8 +20,8 @@ logger = logging.getLogger(__name__)
 NEEDS_KEPT_TEACHER = "answer_with_teacher"  # an objective that trains the answer as a part of a sum
 
 
-def require_keepable(config: TrainConfig, teacher: StoredTeacher | None, *, objectives: Collection[str]) -> None:
-    """Raise ConfigError when `keep_teacher` is true and the teacher is missing or a column of scores.
+def require_keepable(config: TrainConfig, teacher: TrainingTeacher | None, *, objectives: Collection[str]) -> None:
+    """Raise ConfigError when `keep_teacher` is true and there is no teacher to keep: none, given scores, a matcher without one.
 
     objectives: the names of the terms of the loss; also raises it when one of them needs a kept teacher that is excluded.
     """
@@ -35,9 +36,18 @@ def require_keepable(config: TrainConfig, teacher: StoredTeacher | None, *, obje
             f"keep_teacher is true, but {config.teacher} has given scores and no model to score new pairs; set keep_teacher "
             "to false, or run flipkd teach with a bi-encoder or a cross-encoder"
         )
+    if (
+        config.keep_teacher is True
+        and is_matcher(str(config.teacher))
+        and kept_teacher_of(str(config.teacher)) is None
+    ):
+        raise ConfigError(
+            f"keep_teacher is true, but the matcher {config.teacher} keeps no teacher that could be kept; set keep_teacher to "
+            "false or auto"
+        )
 
 
-def _require_sum(config: TrainConfig, teacher: StoredTeacher) -> None:
+def _require_sum(config: TrainConfig, teacher: TrainingTeacher) -> None:
     """Raise ConfigError when the matcher cannot add the teacher's score; warn of scores that are overconfident."""
     what = f"objectives.{NEEDS_KEPT_TEACHER} trains an answer that is added to the teacher's score"
     if is_unwanted(config):
@@ -45,10 +55,11 @@ def _require_sum(config: TrainConfig, teacher: StoredTeacher) -> None:
             f"{what}, but keep_teacher is {str(config.keep_teacher).lower()} and score is {config.score}; set keep_teacher to "
             f"true, or both to auto, or objectives.{NEEDS_KEPT_TEACHER} to 0"
         )
-    if teacher.kind == "scores":
+    if teacher.kind == "scores" or is_matcher(str(config.teacher)):
+        has = "a matcher, which cannot be kept" if teacher.kind != "scores" else "given scores and no model"
         raise ConfigError(
-            f"{what}, but {config.teacher} has given scores and no model to score new pairs; set the objective to 0, or run "
-            "flipkd teach with a bi-encoder or a cross-encoder"
+            f"{what}, but {config.teacher} has {has}; set the objective to 0, or run flipkd teach with a bi-encoder or a "
+            "cross-encoder"
         )
     if teacher.fine_tuned and not teacher.folds:
         logger.warning(
@@ -71,6 +82,8 @@ def teacher_to_keep(config: TrainConfig) -> Callable[[], KeptTeacherModel] | Non
     if config.teacher is None or is_unwanted(config):
         return None
     folder = config.teacher
+    if is_matcher(folder):  # a matcher is too large to be kept, but its own teacher is not
+        return kept_teacher_of(folder)
     if StoredTeacher(folder).kind == "scores":
         logger.warning("the matcher cannot keep its teacher, which is a column of scores (keep_teacher)")
         return None

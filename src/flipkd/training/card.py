@@ -61,6 +61,7 @@ MARKED = re.compile("<!-- decisions -->.*<!-- /decisions -->", re.DOTALL)
 
 KEPT = """
 teacher = {what} of the small encoder in `teacher/`: made from {name} (licence: {licence})."""
+KEPT_SOURCE = re.compile(r"in `teacher/`: made from (.+) \(licence: (.+)\)\.")
 SCORES = {"bi_encoder": "the cosine", "cross_encoder": "the logit"}
 
 
@@ -131,3 +132,9 @@ def _kept(contract: ScoreContract, source: Mapping[str, str | None]) -> str:
         return ""
     name, licence = source.get("name") or "an unnamed model", source.get("licence") or "not known, ask its makers"
     return KEPT.format(what=SCORES[contract.teacher.kind], name=name, licence=licence)
+
+
+def kept_source(card: str) -> dict[str, str | None]:
+    """Return name and licence of what the kept teacher was made from, as `model_card` wrote them; empty if it did not."""
+    found = KEPT_SOURCE.search(card)
+    return {} if found is None else {"name": found[1], "licence": found[2]}
