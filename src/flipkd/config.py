@@ -214,6 +214,9 @@ class TrainConfig(Settings):
         le=1,
         description="share of the last steps whose weights are averaged for the matcher; 0: the last weights",
     )
+    select_checkpoint: Literal["last", "best"] = TRAINING(
+        "last", description="weights of the matcher: the last ones, or the checkpoint that is best on validation"
+    )
     logging_steps: int = TRAINING(10, ge=1, description="steps between two log lines in metrics.jsonl")
     log_gradient_norms: bool = TRAINING(
         False,

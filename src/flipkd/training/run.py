@@ -22,7 +22,8 @@ from flipkd.student.language_model import LoraSettings
 from flipkd.student.loading import new_student
 from flipkd.student.model import Student
 from flipkd.student.prompt import template_from
-from flipkd.training.finish import MATCHER, finish
+from flipkd.training.checkpoints import last_valid_checkpoint, load_best_checkpoint, remove_old
+from flipkd.training.finish import MATCHER, finish, validation_precision
 from flipkd.training.losses import WeightedObjective, resolve_objectives
 from flipkd.training.module import DistillationModule
 from flipkd.training.out_of_memory import explain_out_of_memory
@@ -90,6 +91,8 @@ def lora_settings(config: TrainConfig) -> LoraSettings:
 def trainer_arguments(config: TrainConfig) -> dict[str, Any]:
     """Return the fields of transformers' TrainingArguments that `config` sets."""
     found = {name: getattr(config, name) for name in TRAINER_FIELDS}
+    if config.select_checkpoint == "best":
+        found["save_total_limit"] = None  # all are measured at the end
     return {name: value for name, value in found.items() if value is not None} | config.training_arguments
 
 
@@ -162,14 +165,29 @@ def train(
             swap_texts=config.swap_texts,
             augment_texts=config.augment_texts,
         )
-    ranks.on_rank_0(
-        lambda: finish(
-            student,
-            contract,
-            config,
-            validation=validation,
-            return_embeddings=module.return_embeddings,
-            teacher=teacher,
-        )
-    )
+    ranks.on_rank_0(lambda: _finish(module, contract, config, validation=validation, teacher=teacher))
     return output_dir / MATCHER
+
+
+def _finish(
+    module: DistillationModule,
+    contract: ScoreContract,
+    config: TrainConfig,
+    *,
+    validation: PairTable,
+    teacher: Callable[[], KeepableTeacher] | None,
+) -> None:
+    """Choose the checkpoint, if asked for, and make the matcher folder."""
+    output_dir, shared = Path(config.output_dir), {"return_embeddings": module.return_embeddings}
+    if config.select_checkpoint == "best":
+        with_teacher = teacher is not None
+        load_best_checkpoint(
+            module,
+            output_dir,
+            lambda: validation_precision(
+                module.student, config, validation=validation, with_teacher=with_teacher, **shared
+            ),
+        )
+    finish(module.student, contract, config, validation=validation, teacher=teacher, **shared)
+    if config.select_checkpoint == "best" and (last := last_valid_checkpoint(output_dir)):
+        remove_old(output_dir, step=int(last.name.rpartition("-")[2]), keep=config.save_total_limit)

@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from accelerate.data_loader import prepare_data_loader
-from safetensors.torch import load_file
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import ProgressCallback
@@ -26,7 +25,13 @@ from flipkd.student.readout import down_parameters
 from flipkd.training.arguments import REFUSED, training_arguments
 from flipkd.training.averaging import AverageWeights, trained_weights
 from flipkd.training.batches import Collator, LengthGroupedRows, RowNumbers
-from flipkd.training.checkpoints import CheckpointManifests, GivenIntervals, checkpoint_to_resume, is_final_checkpoint
+from flipkd.training.checkpoints import (
+    CheckpointManifests,
+    GivenIntervals,
+    checkpoint_to_resume,
+    is_final_checkpoint,
+    load_checkpoint,
+)
 from flipkd.training.gradients import GradientNorms
 from flipkd.training.graphs import GraphedStep
 from flipkd.training.health_checks import HealthChecks
@@ -128,8 +133,7 @@ def fit(
         logger.warning("resuming at %s", checkpoint.name)
         if is_final_checkpoint(checkpoint):
             # A Trainer that resumes here makes one step too many, or makes none and logs a runtime of 0.
-            module.load_state_dict(load_file(checkpoint / "model.safetensors"))
-            module.average.apply(trained_weights(module))
+            load_checkpoint(module, checkpoint)
             return read_totals(output_dir / METRICS)
     with _explain_errors(output_dir):
         optional = [GradientNorms(module)] if log_gradient_norms else []
