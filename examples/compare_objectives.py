@@ -61,6 +61,7 @@ if __name__ == "__main__":
 #
 #     objective                  agrees   random
 #     answer_cross_entropy         0.14     1.72
+#     answer_with_teacher          0.18     0.37
 #     bernoulli_kd                 0.00     1.46
 #     margin_mse                   0.00   115.02
 #     pairwise_pref_kl             0.00     1.88

@@ -74,7 +74,9 @@ class TrainConfig(Settings):
     columns: Columns = DATA(None)
     directed: Directed = DATA(False)
     teacher: str | None = MODEL(
-        None, description="folder made by `flipkd teach`; required unless the weights of all teacher objectives are 0"
+        None,
+        description="folder made by `flipkd teach`, or a finished matcher; required unless the weights of all teacher "
+        "objectives are 0",
     )
     output_dir: str = DATA("run", description="output folder for checkpoints, metrics and the matcher")
     model_name_or_path: str = MODEL("gemma-3-270m", description="causal LM: packaged name, hub id or folder")
@@ -191,6 +193,15 @@ class TrainConfig(Settings):
     warmup_steps: float = TRAINING(0.06, ge=0, description="steps, or a share of all steps below 1")
     weight_decay: float = TRAINING(0.0, ge=0, description="weight decay of AdamW")
     max_grad_norm: float = TRAINING(1.0, ge=0, description="maximum gradient norm for clipping; 0: no clipping")
+    average_weights: float = TRAINING(
+        0,
+        ge=0,
+        le=1,
+        description="share of the last steps whose weights are averaged for the matcher; 0: the last weights",
+    )
+    select_checkpoint: Literal["last", "best"] = TRAINING(
+        "last", description="weights of the matcher: the last ones, or the checkpoint that is best on validation"
+    )
     logging_steps: int = TRAINING(10, ge=1, description="steps between two log lines in metrics.jsonl")
     log_gradient_norms: bool = TRAINING(
         False,

@@ -154,6 +154,8 @@ def test_keep_teacher_rejects_given_scores(base_models, pair_files, tmp_path):
     done = train(pair_files, base_models, tmp_path / "true", *more, keep_teacher="true")
     assert (done.code, "has given scores and no model" in done.err) == (4, True), done.err
     assert not (tmp_path / "true").exists()
+    done = train(pair_files, base_models, tmp_path / "true", "--teacher", tmp_path / "t", *RESIDUAL)
+    assert (done.code, "added to the teacher's score" in done.err) == (4, True), done.err
     done = train(
         pair_files,
         base_models,
@@ -163,6 +165,26 @@ def test_keep_teacher_rejects_given_scores(base_models, pair_files, tmp_path):
         keep_teacher="true",
     )
     assert (done.code, "no teacher is given; give --teacher" in done.err) == (4, True), done.err
+
+
+RESIDUAL = ("--set", "objectives={answer_with_teacher: 1}")
+
+
+def test_an_answer_trained_with_its_teacher_is_summed_with_it(base_models, pair_files, taught, tmp_path):
+    done = train(pair_files, base_models, tmp_path / "run", *RESIDUAL, "--teacher", taught)
+    assert done.code == 0, done.err
+    assert done.err.count("answer_with_teacher reads the teacher's scores of pairs that it was fine-tuned on") == 1
+    assert "answer + teacher, average precision" in done.err  # chosen, or next
+    forced = train(pair_files, base_models, tmp_path / "kept", *RESIDUAL, "--teacher", taught, keep_teacher="true")
+    assert forced.code == 0, forced.err
+    assert set(read_contract(tmp_path / "kept" / "matcher").score) == {"answer", "teacher"}
+
+
+@pytest.mark.parametrize("settings", [{"keep_teacher": "false"}, {"score": "answer"}])
+def test_an_answer_trained_with_its_teacher_needs_it(base_models, pair_files, taught, tmp_path, settings):
+    done = train(pair_files, base_models, tmp_path / "run", *RESIDUAL, "--teacher", taught, **settings)
+    assert (done.code, "trains an answer that is added to the teacher's score, but" in done.err) == (4, True), done.err
+    assert not (tmp_path / "run").exists()
 
 
 def test_matcher_rejects_a_damaged_or_other_teacher(with_teacher, tmp_path):

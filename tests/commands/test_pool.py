@@ -127,14 +127,14 @@ def test_add_pool_pairs_finds_partners_for_single_texts(taught, train_set, files
 def test_add_mined_pairs_appends_pairs_that_are_not_in_the_pool(taught, train_set, files, pair_files, mining):
     teacher = StoredTeacher(taught)
     table = _table(train_set, teacher, trained_on=True)
-    alone = add_mined_pairs(table, table, CALIBRATION, settings(pair_files, mining=mining, mined_ratio=0.5))
+    alone = add_mined_pairs(table, table, teacher, CALIBRATION, settings(pair_files, mining=mining, mined_ratio=0.5))
     assert len(alone) == 48 + 24
     before = [*zip(alone.left[48:], alone.right[48:], strict=True)]
     vectors = [teacher.vectors([pair[side] for pair in before]) for side in (0, 1)]
     from flipkd.data.pair_table import TeacherSignal
 
     pooled = table.with_unlabelled(*zip(*before, strict=True), TeacherSignal(left=vectors[0], right=vectors[1]))
-    wider = add_mined_pairs(pooled, table, CALIBRATION, settings(pair_files, mining=mining, mined_ratio=0.5))
+    wider = add_mined_pairs(pooled, table, teacher, CALIBRATION, settings(pair_files, mining=mining, mined_ratio=0.5))
     after = [*zip(wider.left[72:], wider.right[72:], strict=True)]
     assert len(after) >= 20
     assert not {frozenset(pair) for pair in after} & {frozenset(pair) for pair in before}
@@ -142,10 +142,11 @@ def test_add_mined_pairs_appends_pairs_that_are_not_in_the_pool(taught, train_se
 
 
 def test_add_mined_pairs_stratified_has_lower_probabilities_than_nearest(taught, train_set, pair_files):
-    table = _table(train_set, StoredTeacher(taught), trained_on=True)
+    teacher = StoredTeacher(taught)
+    table = _table(train_set, teacher, trained_on=True)
     shares = {}
     for mining in ("nearest", "stratified"):
-        wider = add_mined_pairs(table, table, CALIBRATION, settings(pair_files, mining=mining))
+        wider = add_mined_pairs(table, table, teacher, CALIBRATION, settings(pair_files, mining=mining))
         shares[mining] = CALIBRATION.apply(wider.teacher.pair_scores()[48:])
     assert np.mean(shares["stratified"]) < np.mean(shares["nearest"])
 
@@ -213,7 +214,7 @@ def test_train_uses_out_of_fold_scores(pair_files, train_set, files, taught):
     honest = table.teacher.with_out_of_fold(np.linspace(-1, 1, 48, dtype=np.float32))
     table = replace(table, teacher=honest)
     wider = add_pool_pairs(table, read_pool(files["pairs"]), teacher, CALIBRATION, settings(pair_files))
-    wider = add_mined_pairs(wider, table, CALIBRATION, settings(pair_files))
+    wider = add_mined_pairs(wider, table, teacher, CALIBRATION, settings(pair_files))
     assert wider.teacher.score[:48].tolist() == honest.score.tolist()
     assert wider.teacher.out_of_fold.tolist() == [True] * 48 + [False] * (len(wider) - 48)
     product = np.einsum("nd,nd->n", wider.teacher.left[48:], wider.teacher.right[48:])

@@ -15,9 +15,10 @@ from flipkd import FlipkdError, Matcher, read_pairs
 from flipkd.comparison.scores import Split, read_scores, save_scores, scores_path
 
 NAMES = ["plain", "loud", "raw"]
-TRAINED = ["plain", "no_teacher", "answer_kd", "paper", "shuffled_teacher", "flipped"]
+TRAINED = ["plain", "no_teacher", "answer_kd", "paper", "shuffled_teacher", "flipped", "distilled_back"]
 SYSTEMS = ["always_match", "tfidf", "teacher", "teacher_finetuned", "cross_encoder", "untrained", *TRAINED]
-KINDS = {"no_teacher": 3, "paper": 3, "shuffled_teacher": 3, "flipped": 4}  # of scores: those that have vectors
+FLIPPED = {"flipped": 4, "distilled_back": 4}
+KINDS = {"no_teacher": 3, "paper": 3, "shuffled_teacher": 3} | FLIPPED  # of scores: those that have vectors
 
 
 @pytest.fixture(autouse=True)
@@ -87,6 +88,10 @@ def test_compare_scores_every_system_and_resumes(arguments, pair_files, tmp_path
         name: json.loads((run.parent / "metrics.jsonl").read_text().splitlines()[-1]) for name, run in runs.items()
     }
     assert len({line["step"] for line in steps.values()}) == 1, "all make as many steps"
+    back = json.loads((runs["distilled_back"].parent / "run.json").read_text())["config"]
+    assert back["teacher"] == back["init_from"] == str(runs["flipped"].parent), (
+        "one run of the flipped student for both"
+    )
     shuffled = json.loads(files["tiny-shuffled_teacher-seed0.json"].read_text())
     assert shuffled["by_score"] != flipped["by_score"]
     # The same path but for the teacher, which is no model that a matcher could keep.

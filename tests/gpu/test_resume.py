@@ -10,6 +10,7 @@ from device_runs import module_of
 from devices import apart, each_device, packed_on
 from tiny import make_table
 
+from flipkd.training.averaging import WeightAverage
 from flipkd.training.checkpoints import last_valid_checkpoint
 
 STEPS, BROKEN = 6, 3
@@ -20,15 +21,21 @@ def start_and_runs(student_on, train, device, *, graphs, **settings):
     """(weights at the start, uninterrupted run, run that was resumed from a checkpoint in the middle)."""
     steps, broken = WITH_GRAPHS if graphs else (STEPS, BROKEN)
     saved = {"save_strategy": "steps", "save_steps": broken, "steps": steps, "graphs": graphs}
-    start = module_of(student_on(device, **settings)).state_dict()
-    unbroken = train(module_of(student_on(device, **settings)), make_table(), "unbroken", **saved)
+
+    def averaging_module():
+        made = module_of(student_on(device, **settings))
+        made.average = WeightAverage(0.8)  # from the second step, so that the checkpoint has a part of the mean
+        return made
+
+    start = averaging_module().state_dict()
+    unbroken = train(averaging_module(), make_table(), "unbroken", **saved)
     killed = unbroken.folder.with_name("killed")
     shutil.copytree(unbroken.folder, killed)
     for checkpoint in killed.glob("checkpoint-*"):
         if checkpoint.name != f"checkpoint-{broken}":
             shutil.rmtree(checkpoint)
     assert last_valid_checkpoint(killed).name == f"checkpoint-{broken}"
-    resumed = train(module_of(student_on(device, **settings)), make_table(), "killed", **saved)
+    resumed = train(averaging_module(), make_table(), "killed", **saved)
     assert len(resumed.gradients) == steps - broken, "the run was resumed, not started again"
     assert len(resumed.losses) == steps
     assert resumed.weights.keys() == unbroken.weights.keys() == start.keys()

@@ -8,6 +8,7 @@ import torch
 from flipkd.errors import ConfigError
 from flipkd.objectives.answer import (
     answer_cross_entropy,
+    answer_with_teacher,
     bernoulli_kd,
     margin_mse,
     pairwise_pref_kl,
@@ -62,6 +63,45 @@ def test_answer_cross_entropy_needs_answers_and_labels(make_batch, absent):
 
 
 @pytest.mark.parametrize("seed", range(5))
+def test_answer_with_teacher_equals_plain_loops(make_batch, seed):
+    batch = make_batch(9, seed=seed, teacher_pair=torch.rand(9))  # out-of-fold scores, other than the grid's diagonal
+    terms = []
+    for (no, yes), score, label in zip(
+        batch.answers.tolist(), batch.teacher_pair.tolist(), batch.label.tolist(), strict=True
+    ):
+        p = 1 / (1 + math.exp(-(yes - no + 0.5 * (4 * score - 1))))
+        terms += [-math.log(p if label == 1 else 1 - p)] if label >= 0 else []
+    ours = answer_with_teacher(batch, teacher_weight=0.5, teacher_slope=4, teacher_intercept=-1)
+    assert ours.item() == pytest.approx(sum(terms) / len(terms), abs=1e-5)
+
+
+def test_answer_with_teacher_learns_only_what_the_teacher_does_not_know():
+    answers = torch.zeros(4, 2, requires_grad=True)
+    log_odds = torch.tensor([30.0, -30.0, 0.0, 2.0])  # sure and right, sure and right, unsure, without label
+    batch = MatchBatch(answers=answers, label=torch.tensor([1, 0, 1, -1]), teacher_pair=log_odds)
+    loss = answer_with_teacher(batch)
+    loss.backward()
+    assert loss.item() == pytest.approx(math.log(2) / 3)
+    torch.testing.assert_close(answers.grad[:, 1], torch.tensor([0.0, 0.0, -0.5 / 3, 0.0]))
+    torch.testing.assert_close(answers.grad[:, 0], -answers.grad[:, 1])
+
+
+def test_answer_with_teacher_of_weight_0_is_the_answer_cross_entropy(make_batch):
+    batch = make_batch()
+    torch.testing.assert_close(answer_with_teacher(batch, teacher_weight=0.0), answer_cross_entropy(batch))
+    with pytest.raises(ConfigError, match=r"teacher_weight=-1: must be at least 0"):
+        answer_with_teacher(batch, teacher_weight=-1)
+
+
+def test_answer_with_teacher_without_labelled_pairs_is_0_even_with_a_nan_answer():
+    answers = torch.full((3, 2), float("nan"), requires_grad=True)
+    loss = answer_with_teacher(MatchBatch(answers=answers, label=torch.full((3,), -1), teacher_pair=torch.ones(3)))
+    loss.backward()
+    assert loss.item() == 0
+    assert not answers.grad.any()
+
+
+@pytest.mark.parametrize("seed", range(5))
 def test_bernoulli_kd_equals_plain_loops(make_batch, seed):
     batch = make_batch(9, seed=seed)
     terms = []
@@ -105,7 +145,7 @@ def test_margin_mse_depends_on_gaps_alone():
     assert loss.item() == pytest.approx((3**2 + 1.5**2) / 2)
 
 
-@pytest.mark.parametrize("objective", [bernoulli_kd, margin_mse, pairwise_pref_kl])
+@pytest.mark.parametrize("objective", [answer_with_teacher, bernoulli_kd, margin_mse, pairwise_pref_kl])
 def test_teacher_slope_and_intercept_give_log_odds(make_batch, objective):
     with pytest.raises(ConfigError, match="needs teacher_pair"):
         objective(make_batch(teacher_grid=None))

@@ -94,7 +94,16 @@ def test_objectives_read_no_device_value(without_values, name, settings, columns
 
 
 @pytest.mark.parametrize(
-    "name", ["bernoulli_kd", "margin_mse", "pairwise_pref_kl", "ranknet_distill", "score_mse", "margin_hinge"]
+    "name",
+    [
+        "answer_with_teacher",
+        "bernoulli_kd",
+        "margin_mse",
+        "pairwise_pref_kl",
+        "ranknet_distill",
+        "score_mse",
+        "margin_hinge",
+    ],
 )
 @each_width
 def test_objectives_read_no_device_value_with_pair_scores_alone(without_values, name, columns):

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from tiny import make_table
 from transformers import TrainerCallback
 
 from flipkd.errors import RefusedError
-from flipkd.files import write_manifest
-from flipkd.training.checkpoints import last_valid_checkpoint, remove_old
+from flipkd.files import read_json, write_manifest
+from flipkd.training.checkpoints import last_valid_checkpoint, load_best_checkpoint, load_checkpoint, remove_old
+from flipkd.training.finish import validation_precision
 from flipkd.training.module import DistillationModule
 from flipkd.training.run import fresh_student, run_objectives, train
 from flipkd.training.trainer import fit
@@ -115,3 +117,51 @@ def test_a_clock_that_goes_back_removes_no_new_checkpoint(make_config, table, tm
     assert steps_in(tmp_path) == [5, 6]
     assert seen == [[1], [1, 2], [2, 3], [3, 4], [4, 5], [5, 6]]
     assert last_valid_checkpoint(tmp_path).name == "checkpoint-6"
+
+
+def test_the_best_checkpoint_is_the_one_with_the_highest_measure_and_of_equal_ones_the_newest(
+    make_config, table, tmp_path, caplog
+):
+    config = make_config(objectives={"answer_cross_entropy": 1.0})
+    module = DistillationModule(fresh_student(config)[0], run_objectives(config, table, table), average_weights=0.5)
+    load_best_checkpoint(module, tmp_path, lambda: 0.0)
+    assert "has no checkpoint, so the last weights are taken" in caplog.text
+    arguments = {"max_steps": 4, "save_steps": 1, "report_to": "none", "disable_tqdm": True}
+    fit(module, table, output_dir=tmp_path, arguments=arguments)
+    last = {name: weight.clone() for name, weight in module.state_dict().items()}
+    measures = iter([0.5, 0.7, 0.7, 0.6])  # of 4, 3, 2, 1
+    load_best_checkpoint(module, tmp_path, lambda: next(measures))
+    assert "checkpoint-3 is the best of 4 checkpoints: average precision 0.700 on validation, the last one 0.500" in (
+        caplog.text
+    )
+    third = load_file(tmp_path / "checkpoint-3" / "model.safetensors")
+    assert {name for name in third if name.startswith("average.")} == {f"average.{name}" for name in last}
+    for name, weight in module.state_dict().items():  # the mean that a run of three steps would end with
+        assert torch.equal(weight, third[f"average.{name}"])
+    load_checkpoint(module, tmp_path / "checkpoint-4")
+    assert all(torch.equal(weight, last[name]) for name, weight in module.state_dict().items())
+
+
+def test_a_run_with_select_checkpoint_ends_with_the_best_of_them(make_config, table, tmp_path):
+    config = make_config(
+        select_checkpoint="best",
+        save_steps=3,
+        save_total_limit=2,
+        learning_rate=0.05,
+        output_dir=str(tmp_path / "run"),
+    )
+    validation = make_table(24, seed=1)
+    objectives = run_objectives(config, table, validation)
+    precisions = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "flipkd.training.run.validation_precision",
+            lambda *given, **named: precisions.append(validation_precision(*given, **named)) or precisions[-1],
+        )
+        folder = train(*fresh_student(config), config, objectives=objectives, table=table, validation=validation)
+    assert len(precisions) == 6, "all checkpoints are there when they are measured"
+    assert len(set(precisions)) > 1
+    assert sorted(path.name for path in (tmp_path / "run").glob("checkpoint-*")) == ["checkpoint-15", "checkpoint-18"]
+    found = read_json(tmp_path / "run" / "validation.json")
+    assert found["average_precision"] >= max(precisions) - 0.02  # a sum is chosen on held-out folds
+    assert (folder / "matcher.json").exists()

@@ -27,7 +27,7 @@ class Launches(NamedTuple):
 
 def words_for(base_models, pair_files, taught, folder, **changes) -> list[str]:
     settings = {"logging_steps": 1, "save_steps": 7, "save_total_limit": 9, "per_device_train_batch_size": 4}
-    settings["log_gradient_norms"] = True
+    settings |= {"log_gradient_norms": True, "average_weights": 0.5}
     options = ["--teacher", taught, "--output_dir", str(folder)]
     return ["train", *given(pair_files), *student(base_models["llama"], **(settings | changes)), *options]
 

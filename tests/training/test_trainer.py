@@ -62,6 +62,7 @@ def unbroken(base_models, tmp_path_factory):
             "save_total_limit": 5,
             "swap_texts": True,
             "augment_texts": 0.5,
+            "average_weights": 0.8,  # of 18 steps: from the fifth on, so that checkpoint 8 has a part of the mean
         }
     )
     assert run(config) == 0
@@ -95,6 +96,27 @@ def test_killed_runs_end_bit_for_bit_where_an_unbroken_one_ends(unbroken, tmp_pa
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
     assert losses(Path(config.output_dir)) == losses(Path(unbroken.output_dir))
     assert [step for step, _ in losses(Path(config.output_dir))] == list(range(1, 19))
+
+
+def test_the_matcher_has_the_mean_of_the_weights_of_the_last_steps(make_config, table, tmp_path):
+    def fit(name, **changes):
+        config = make_config(max_text_length=16, lora_dropout=0.0, **changes)
+        module = DistillationModule(
+            fresh_student(config)[0], run_objectives(config, table, table), average_weights=config.average_weights
+        )
+        arguments = {"max_steps": 5, "save_steps": 1, "report_to": "none", "disable_tqdm": True, "learning_rate": 1e-2}
+        trainer.fit(module, table, output_dir=tmp_path / name, arguments=arguments)
+        return module.state_dict()
+
+    averaged, last = fit("averaged", average_weights=0.6), fit("last")
+    steps = [load_file(tmp_path / "last" / f"checkpoint-{step}" / "model.safetensors") for step in (3, 4, 5)]
+    assert averaged.keys() == last.keys() == steps[0].keys(), "the module keeps no mean that it has applied"
+    assert any(not torch.equal(averaged[name], last[name]) for name in last)
+    for name, mean in averaged.items():
+        torch.testing.assert_close(mean, torch.stack([step[name] for step in steps]).mean(dim=0), rtol=1e-5, atol=1e-7)
+    saved = load_file(tmp_path / "averaged" / "checkpoint-5" / "model.safetensors")
+    for name, weight in last.items():  # averaging changes no step
+        assert torch.equal(saved[name], weight)
 
 
 @pytest.mark.parametrize("totals_written", [True, False])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -65,15 +66,14 @@ Trained with {versions}.
 """
 TAUGHT = """It learned from labelled pairs and from {teacher}, by flipped knowledge distillation
 (Li et al., ACL 2025, [arXiv 2507.05617](https://arxiv.org/abs/2507.05617))."""
-ENCODER, GIVEN_SCORES = (
-    "a small encoder that knows the domain ({name})",
-    "the scores that the training pairs came with",
-)
+ENCODER = "a small encoder that knows the domain ({name})"
+OTHER_TEACHERS = {"scores": "the scores that the training pairs came with", "matcher": "an earlier matcher"}
 PLAIN = "It learned from labelled pairs alone; no other model taught it."
 PACKED = """ flipkd reads it as `{name}`, from a Python
 package that stores it in 4 bits: its weights are near those of the original, not equal to them."""
 KEPT = """
 teacher = {what} of the small encoder in `teacher/`: made from {name} (licence: {licence})."""
+KEPT_SOURCE = re.compile(r"in `teacher/`: made from (.+) \(licence: (.+)\)\.")
 SCORES = {"bi_encoder": "the cosine", "cross_encoder": "the logit"}
 LIBRARIES = ("flipkd", "torch", "transformers", "peft")
 
@@ -174,8 +174,8 @@ def _data(learned_from: LearnedFrom) -> str:
 
 
 def _named(source: Mapping[str, str | None]) -> str:
-    if source.get("kind") == "scores":
-        return GIVEN_SCORES
+    if (kind := source.get("kind")) in OTHER_TEACHERS:
+        return OTHER_TEACHERS[str(kind)]
     name, licence = source.get("name") or "an unnamed model", source.get("licence")
     return ENCODER.format(name=f"made from {name}" + (f", licence {licence}" if licence else ""))
 
@@ -185,3 +185,9 @@ def _kept(contract: ScoreContract, source: Mapping[str, str | None]) -> str:
         return ""
     name, licence = source.get("name") or "an unnamed model", source.get("licence") or "not known, ask its makers"
     return KEPT.format(what=SCORES[contract.teacher.kind], name=name, licence=licence)
+
+
+def kept_source(card: str) -> dict[str, str | None]:
+    """Return name and licence of what the kept teacher was made from, as `model_card` wrote them; empty if it did not."""
+    found = KEPT_SOURCE.search(card)
+    return {} if found is None else {"name": found[1], "licence": found[2]}

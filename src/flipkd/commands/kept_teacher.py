@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
+from flipkd.commands.matcher_teacher import TrainingTeacher, is_matcher, kept_teacher_of
 from flipkd.config import TrainConfig
 from flipkd.errors import ArtefactError, ConfigError, RefusedError
 from flipkd.files import read_json
@@ -17,8 +18,16 @@ from flipkd.teachers.stored_teacher import StoredTeacher
 logger = logging.getLogger(__name__)
 
 
-def require_keepable(config: TrainConfig, teacher: StoredTeacher | None) -> None:
-    """Raise ConfigError when `keep_teacher` is true and the teacher is missing or a column of scores."""
+NEEDS_KEPT_TEACHER = "answer_with_teacher"  # an objective that trains the answer as a part of a sum
+
+
+def require_keepable(config: TrainConfig, teacher: TrainingTeacher | None, *, objectives: Collection[str]) -> None:
+    """Raise ConfigError when `keep_teacher` is true and there is no teacher to keep: none, given scores, a matcher without one.
+
+    objectives: the names of the terms of the loss; also raises it when one of them needs a kept teacher that is excluded.
+    """
+    if NEEDS_KEPT_TEACHER in objectives and teacher is not None:
+        _require_sum(config, teacher)
     if config.keep_teacher is True and teacher is None:
         raise ConfigError(
             "keep_teacher is true, but no teacher is given; give --teacher FOLDER (made by flipkd teach)"
@@ -28,6 +37,42 @@ def require_keepable(config: TrainConfig, teacher: StoredTeacher | None) -> None
             f"keep_teacher is true, but {config.teacher} has given scores and no model to score new pairs; set keep_teacher "
             "to false, or run flipkd teach with a bi-encoder or a cross-encoder"
         )
+    if (
+        config.keep_teacher is True
+        and is_matcher(str(config.teacher))
+        and kept_teacher_of(str(config.teacher)) is None
+    ):
+        raise ConfigError(
+            f"keep_teacher is true, but the matcher {config.teacher} keeps no teacher that could be kept; set keep_teacher to "
+            "false or auto"
+        )
+
+
+def _require_sum(config: TrainConfig, teacher: TrainingTeacher) -> None:
+    """Raise ConfigError when the matcher cannot add the teacher's score; warn of scores that are overconfident."""
+    what = f"objectives.{NEEDS_KEPT_TEACHER} trains an answer that is added to the teacher's score"
+    if is_unwanted(config):
+        raise ConfigError(
+            f"{what}, but keep_teacher is {str(config.keep_teacher).lower()} and score is {config.score}; set keep_teacher to "
+            f"true, or both to auto, or objectives.{NEEDS_KEPT_TEACHER} to 0"
+        )
+    if teacher.kind == "scores" or is_matcher(str(config.teacher)):
+        has = "a matcher, which cannot be kept" if teacher.kind != "scores" else "given scores and no model"
+        raise ConfigError(
+            f"{what}, but {config.teacher} has {has}; set the objective to 0, or run flipkd teach with a bi-encoder or a "
+            "cross-encoder"
+        )
+    if teacher.fine_tuned and not teacher.folds:
+        logger.warning(
+            "objectives.%s reads the teacher's scores of pairs that it was fine-tuned on, which are overconfident; "
+            "run flipkd teach with --folds 5",
+            NEEDS_KEPT_TEACHER,
+        )
+
+
+def is_unwanted(config: TrainConfig) -> bool:
+    """Return whether the settings exclude a kept teacher."""
+    return config.keep_teacher is False or (config.keep_teacher == "auto" and config.score != "auto")
 
 
 def teacher_to_keep(config: TrainConfig) -> Callable[[], KeptTeacherModel] | None:
@@ -35,10 +80,11 @@ def teacher_to_keep(config: TrainConfig) -> Callable[[], KeptTeacherModel] | Non
 
     Checks now whether the model can be saved; when it cannot, `keep_teacher` auto logs the reason and true raises it.
     """
-    unwanted = config.keep_teacher is False or (config.keep_teacher == "auto" and config.score != "auto")
-    if config.teacher is None or unwanted:
+    if config.teacher is None or is_unwanted(config):
         return None
     folder = config.teacher
+    if is_matcher(folder):  # a matcher is too large to be kept, but its own teacher is not
+        return kept_teacher_of(folder)
     if StoredTeacher(folder).kind == "scores":
         logger.warning("the matcher cannot keep its teacher, which is a column of scores (keep_teacher)")
         return None
@@ -57,8 +103,10 @@ def kept_teacher_model(stored: StoredTeacher) -> KeptTeacherModel:
     return KeptTeacherModel(stored.model(), source=source_of(stored))
 
 
-def source_of(stored: StoredTeacher) -> dict[str, str | None]:
+def source_of(stored: TrainingTeacher) -> dict[str, str | None]:
     """Return the kind of a teacher, name and licence of its base model, without a path of this machine."""
+    if not isinstance(stored, StoredTeacher):
+        return {"kind": "matcher"}
     if stored.kind == "scores":
         return {"kind": stored.kind}
     name, licence = str(stored.describe()["name"]), None

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from flipkd import ranks
+from flipkd.commands.matcher_teacher import TrainingTeacher
 from flipkd.commands.pairs import normalised
 from flipkd.config import DEFAULT_MINED_RATIO, TrainConfig
 from flipkd.data import Pool, check_pairs, read_pool
 from flipkd.errors import ConfigError, DataError
 from flipkd.evaluate.calibration import Calibration
-from flipkd.teachers.stored_teacher import StoredTeacher
 from flipkd.text import normal_text
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def require_pool_for_ratio(config: TrainConfig) -> None:
         )
 
 
-def require_vectors_for(pool: Pool, teacher: StoredTeacher) -> None:
+def require_vectors_for(pool: Pool, teacher: TrainingTeacher) -> None:
     """Raise ConfigError for a pool of single texts with a teacher that is not a bi-encoder."""
     if pool.alone and teacher.kind != "bi_encoder":
         raise ConfigError(
@@ -84,7 +85,7 @@ def require_vectors_for(pool: Pool, teacher: StoredTeacher) -> None:
 
 
 def add_pool_pairs(
-    table: PairTable, pool: Pool, teacher: StoredTeacher, calibration: Calibration, config: TrainConfig
+    table: PairTable, pool: Pool, teacher: TrainingTeacher, calibration: Calibration, config: TrainConfig
 ) -> PairTable:
     """Append pool pairs with the teacher's scores to `table`, as many as `config.unlabelled_ratio` allows."""
     count = pool_size(pool, table.label, config.unlabelled_ratio)
@@ -95,7 +96,7 @@ def add_pool_pairs(
 
 
 def _add_pairs(
-    table: PairTable, pool: Pool, teacher: StoredTeacher, calibration: Calibration, *, count: int, seed: int
+    table: PairTable, pool: Pool, teacher: TrainingTeacher, calibration: Calibration, *, count: int, seed: int
 ) -> PairTable:
     from flipkd.teachers.stratified_mining import sample_stratified
 
@@ -106,9 +107,8 @@ def _add_pairs(
 
 
 def _add_single_texts(
-    table: PairTable, pool: Pool, teacher: StoredTeacher, calibration: Calibration, *, count: int, seed: int
+    table: PairTable, pool: Pool, teacher: TrainingTeacher, calibration: Calibration, *, count: int, seed: int
 ) -> PairTable:
-    from flipkd.data.pair_table import TeacherSignal
     from flipkd.teachers.stratified_mining import mine_stratified
 
     texts = pool.dataset["text1"][:]
@@ -124,26 +124,24 @@ def _add_single_texts(
         given=zip(table.left, table.right, strict=True),
         seed=seed,
     )
-    return table.with_unlabelled(
-        [texts[row] for row in left.tolist()],
-        [partners[row] for row in right.tolist()],
-        TeacherSignal(left=vectors[left], right=vectors[right]),
-    )
+    pairs = [texts[row] for row in left.tolist()], [partners[row] for row in right.tolist()]
+    return table.with_unlabelled(*pairs, teacher.pair_signal(*pairs))
 
 
-def add_mined_pairs(wider: PairTable, table: PairTable, calibration: Calibration, config: TrainConfig) -> PairTable:
+def add_mined_pairs(
+    wider: PairTable, table: PairTable, teacher: TrainingTeacher, calibration: Calibration, config: TrainConfig
+) -> PairTable:
     """Append to `wider` as many mined pairs of the texts of `table` as `config.mined_ratio` sets."""
     signal = table.teacher
     if signal is None or signal.left is None or signal.right is None:
         if config.mined_ratio:
             raise ConfigError(
-                "mined_ratio needs the embeddings of a bi-encoder teacher; set it to 0 for other teachers"
+                "mined_ratio needs the embeddings of a bi-encoder, which this teacher does not have; set it to 0"
             )
         return wider
     count = round((DEFAULT_MINED_RATIO if config.mined_ratio is None else config.mined_ratio) * len(table))
     if not count:
         return wider
-    from flipkd.data.pair_table import TeacherSignal
     from flipkd.teachers.mining import mine_pairs
     from flipkd.teachers.stratified_mining import mine_stratified
 
@@ -155,11 +153,8 @@ def add_mined_pairs(wider: PairTable, table: PairTable, calibration: Calibration
         left, right = mine_stratified(*texts, count=count, calibration=calibration, given=given, seed=config.seed)
     level = logging.INFO if len(left) == count else logging.WARNING
     logger.log(level, "mined %d of %d unlabelled pairs from the training texts", len(left), count)
-    return wider.with_unlabelled(
-        [table.left[row] for row in left.tolist()],
-        [table.right[row] for row in right.tolist()],
-        TeacherSignal(left=signal.left[left], right=signal.right[right]),
-    )
+    pairs = [table.left[row] for row in left.tolist()], [table.right[row] for row in right.tolist()]
+    return wider.with_unlabelled(*pairs, ranks.rank_0_first(lambda: teacher.pair_signal(*pairs)))
 
 
 def _log_probabilities(wider: PairTable, added: int, calibration: Calibration) -> None:

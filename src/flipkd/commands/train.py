@@ -6,6 +6,7 @@ import logging
 import zlib
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ import numpy as np
 
 from flipkd import ranks
 from flipkd.commands.kept_teacher import require_keepable, source_of, teacher_to_keep
+from flipkd.commands.matcher_teacher import MatcherTeacher, TrainingTeacher, open_teacher
 from flipkd.commands.pairs import content_hash, labelled, trainable_pairs, warn_of_leaks
 from flipkd.commands.pool import (
     add_mined_pairs,
@@ -30,7 +32,6 @@ from flipkd.files import write_json
 from flipkd.progress import loading
 from flipkd.run_lock import locked_run
 from flipkd.teachers.preflight import preflight
-from flipkd.teachers.stored_teacher import StoredTeacher
 
 if TYPE_CHECKING:
     from flipkd.data import Pool
@@ -85,7 +86,7 @@ def _train(config: TrainConfig, sets: dict[str, Any], pool: Pool | None) -> Path
     from flipkd.training import finish, processes, run
 
     data = {name: content_hash(dataset) for name, dataset in sets.items()}
-    teacher = StoredTeacher(config.teacher) if config.teacher else None
+    teacher = open_teacher(config.teacher, validation=sets["validation"]) if config.teacher else None
     if teacher:
         data["teacher_fingerprint"] = teacher.fingerprint
         if teacher.folds:
@@ -105,7 +106,7 @@ def _train(config: TrainConfig, sets: dict[str, Any], pool: Pool | None) -> Path
         tables["train"] = _table(labelled(sets["train"], name="train"), teacher, trained_on=True)
         if pool:
             logger.warning("unlabelled_file is ignored: no objective learns from the teacher")
-    require_keepable(config, teacher)
+    require_keepable(config, teacher, objectives={term.name for term in objectives})
 
     processes.warn_about_idle_gpus()
     with ranks.entered_on_rank_0(lambda: _lock(config, data)):
@@ -119,6 +120,7 @@ def _train(config: TrainConfig, sets: dict[str, Any], pool: Pool | None) -> Path
         table, validation = tables["train"], tables["validation"]
         if learns_from_teacher and teacher:
             table = _add_unlabelled(tables, pool, teacher, config)
+        kept_outputs = _kept_outputs(teacher, validation, sets["validation"])
         teacher = None  # not needed any more: the tables have its outputs
         _require_same_rows(table)
         student, contract = run.fresh_student(config)
@@ -131,7 +133,7 @@ def _train(config: TrainConfig, sets: dict[str, Any], pool: Pool | None) -> Path
             config,
             objectives=objectives,
             table=table,
-            validation=validation,
+            validation=kept_outputs,
             teacher=keepable,
             teacher_source=source,
         )
@@ -159,7 +161,7 @@ def initial_adapters_entry(init_from: str | None) -> dict[str, str]:
     return {} if init_from is None else {"init_from_hash": initial_adapters_hash(init_from)}
 
 
-def _table(dataset: Any, teacher: StoredTeacher | None, *, trained_on: bool) -> PairTable:
+def _table(dataset: Any, teacher: TrainingTeacher | None, *, trained_on: bool) -> PairTable:
     from flipkd.data.pair_table import PairTable
 
     signal = teacher.signal(dataset, out_of_fold=trained_on) if teacher else None
@@ -167,7 +169,7 @@ def _table(dataset: Any, teacher: StoredTeacher | None, *, trained_on: bool) -> 
 
 
 def _add_unlabelled(
-    tables: Mapping[str, PairTable], pool: Pool | None, teacher: StoredTeacher, config: TrainConfig
+    tables: Mapping[str, PairTable], pool: Pool | None, teacher: TrainingTeacher, config: TrainConfig
 ) -> PairTable:
     """Return the training table with the pool pairs and then the mined pairs appended."""
     from flipkd.training.thresholds import teacher_calibration
@@ -175,7 +177,14 @@ def _add_unlabelled(
     table = tables["train"]
     calibration = teacher_calibration(table, tables["validation"])
     wider = ranks.rank_0_first(lambda: add_pool_pairs(table, pool, teacher, calibration, config)) if pool else table
-    return add_mined_pairs(wider, table, calibration, config)
+    return add_mined_pairs(wider, table, teacher, calibration, config)
+
+
+def _kept_outputs(teacher: TrainingTeacher | None, table: PairTable, dataset: Any) -> PairTable:
+    """Return the validation table with the outputs of the teacher that the new matcher may keep."""
+    if not isinstance(teacher, MatcherTeacher):
+        return table
+    return replace(table, teacher=ranks.rank_0_first(lambda: teacher.kept_signal(dataset)))
 
 
 def _require_same_rows(table: PairTable) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,8 @@ from flipkd.comparison.run import Run
 from flipkd.comparison.scores import Split
 from flipkd.comparison.shuffled import shuffled
 from flipkd.comparison.student_scores import student_scores
-from flipkd.config import TeachConfig
+from flipkd.comparison.systems import SYSTEMS
+from flipkd.config import TeachConfig, TrainConfig
 from flipkd.device import best_device
 from flipkd.evaluate.combine import COMBINED, TEACHER, WITH_TEACHER, weighted_sum
 from flipkd.student.contract import read_contract
@@ -74,7 +76,7 @@ def student(run: Run) -> dict[str, Split]:
     if system.kind == "untrained":
         model, _ = fresh_student(run.train_config(None))
     else:
-        model = _train_student(run, _teacher_folder(run) if system.has_teacher else None)
+        model = _train_student(run, run.train_config(_teacher_folder(run) if system.has_teacher else None))
     scores = _score_student(run, model, return_embeddings=system.has_vectors)
     return scores | _with_teacher(run, scores)
 
@@ -90,7 +92,20 @@ def shuffled_teacher(run: Run) -> dict[str, Split]:
     if config.unlabelled_file:
         sets.append(run.pool.dataset)
     folder = shuffled(_teacher_folder(run), sets, seed=run.seed)
-    return _score_student(run, _train_student(run, str(folder)), return_embeddings=True)
+    return _score_student(run, _train_student(run, run.train_config(str(folder))), return_embeddings=True)
+
+
+def distilled_back(run: Run) -> dict[str, Split]:
+    """Score pairs by a second student: it starts from the flipped one, whose matcher, with all parts of its score, teaches it."""
+    # Without the encoder the first matcher could not teach the vectors.
+    flipped = replace(
+        run.entry, name="flipped", system=SYSTEMS["flipped"], train={**run.entry.train, "keep_teacher": True}
+    )
+    first = replace(run, entry=flipped).train_config(_teacher_folder(run))
+    _train(first)
+    second = run.train_config(first.output_dir).model_copy(update={"init_from": first.output_dir})
+    scores = _score_student(run, _train_student(run, second), return_embeddings=True)
+    return scores | _with_teacher(run, scores)
 
 
 def _teacher_folder(run: Run) -> str:
@@ -113,9 +128,16 @@ def _with_teacher(run: Run, scores: dict[str, Split]) -> dict[str, Split]:
     return {WITH_TEACHER: Split(**parts)}
 
 
-def _train_student(run: Run, teacher_folder: str | None) -> Student:
-    config = run.train_config(teacher_folder)
-    folder = train(config)
+def _train(config: TrainConfig) -> Path:
+    """Train a student and return its matcher; a file lock lets parallel runs share one."""
+    folder = Path(config.output_dir)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_name(f".{folder.name}.lock")):
+        return train(config)
+
+
+def _train_student(run: Run, config: TrainConfig) -> Student:
+    folder = _train(config)
     run.matcher = folder.relative_to(run.config.output_dir).as_posix()
     if rate := read_totals(Path(config.output_dir) / METRICS).get("train_samples_per_second"):
         run.cost["train_pairs_per_second"] = rate

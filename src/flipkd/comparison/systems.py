@@ -128,6 +128,13 @@ _SYSTEMS = (
         label="The large language model trained on the labels and on the outputs of the small teacher.",
         colour="#009e73",
     ),
+    System(
+        name="distilled_back",
+        run="flipkd.comparison.scorers:distilled_back",
+        kind="distilled",
+        label="A second training of the flipped student on the score of its own matcher. Twice the steps in all.",
+        colour="#006d5b",
+    ),
 )
 SYSTEMS: Mapping[str, System] = {system.name: system for system in _SYSTEMS}
 BLENDS: Mapping[str, Mapping[str, Any]] = {

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from flipkd.objectives.answer import (
         answer_cross_entropy,
+        answer_with_teacher,
         bernoulli_kd,
         margin_mse,
         pairwise_pref_kl,
@@ -25,6 +26,7 @@ __all__ = [
     "OBJECTIVES",
     "MatchBatch",
     "answer_cross_entropy",
+    "answer_with_teacher",
     "bernoulli_kd",
     "cosent",
     "dual_threshold",
@@ -45,6 +47,7 @@ __all__ = [
 
 OBJECTIVES: dict[str, str] = {
     "answer_cross_entropy": "flipkd.objectives.answer:answer_cross_entropy",
+    "answer_with_teacher": "flipkd.objectives.answer:answer_with_teacher",
     "bernoulli_kd": "flipkd.objectives.answer:bernoulli_kd",
     "margin_mse": "flipkd.objectives.answer:margin_mse",
     "pairwise_pref_kl": "flipkd.objectives.answer:pairwise_pref_kl",

@@ -37,6 +37,30 @@ def bernoulli_kd(batch: MatchBatch, *, teacher_slope: float = 1.0, teacher_inter
     )
 
 
+def answer_with_teacher(
+    batch: MatchBatch, *, teacher_weight: float = 1.0, teacher_slope: float = 1.0, teacher_intercept: float = 0.0
+) -> Tensor:
+    """L = mean over labelled pairs of -log Bernoulli(sigmoid(s_i + teacher_weight t_i))[y_i], t the teacher's log-odds.
+
+    The teacher's term is a constant, so the student learns what the teacher does not know: where the teacher alone is right
+    and sure, the gradient is small. The score of the pair is then the sum, so the matcher has to keep the teacher. s and t as
+    in `bernoulli_kd`; with out-of-fold scores t is that of a teacher which did not see the pair. Pairs with an unknown label
+    (-1) are left out; the loss of no labelled pair is 0. Needs answers, label and the teacher's pair scores or grid.
+    Raises ConfigError for a slope that is not above 0 or a negative teacher_weight.
+
+    Source: product of experts (Hinton, Neural Computation 2002), one of them fixed, as for a biased model in Clark et al.
+    (EMNLP 2019, arXiv 1909.03683), which is dropped after training; keeping it, because it is a good model, is ours.
+    """
+    if not teacher_weight >= 0:
+        raise ConfigError(f"teacher_weight={teacher_weight}: must be at least 0")
+    label = batch.require("label")
+    labelled = label >= 0
+    teacher = teacher_log_odds(batch, slope=teacher_slope, intercept=teacher_intercept)
+    log_odds = (batch.score + teacher_weight * teacher).where(labelled, 0.0)
+    terms = binary_cross_entropy_with_logits(log_odds, label.clamp(min=0).float(), reduction="none")
+    return mean_or_zero(terms, labelled)
+
+
 def margin_mse(batch: MatchBatch, *, teacher_slope: float = 1.0, teacher_intercept: float = 0.0) -> Tensor:
     """L = mean over a positive i and a negative j of [ (s_i - s_j) - (t_i - t_j) ]^2, t the teacher's log-odds.
 

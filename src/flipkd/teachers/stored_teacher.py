@@ -72,12 +72,7 @@ class StoredTeacher:
         are any.
         """
         left, right = dataset["text1"][:], dataset["text2"][:]
-        if self.kind == "bi_encoder":
-            both = self.vectors([*left, *right])
-            signal = TeacherSignal(left=both[: len(left)], right=both[len(left) :])
-        else:
-            scores = self.store.cached_scores(left, right, lambda a, b: self.model().score(a, b))
-            signal = TeacherSignal(score=scores)
+        signal = self.pair_signal(left, right)
         if not out_of_fold or self._folds is None:
             return signal
         scores = stored_scores(self.folder / FOLDS, self._folds, left, right)
@@ -91,6 +86,14 @@ class StoredTeacher:
                 int((label >= 0).sum()),
             )
         return signal.with_out_of_fold(scores)
+
+    def pair_signal(self, left: Sequence[str], right: Sequence[str]) -> TeacherSignal:
+        """Teacher outputs for the pairs (left_i, right_i), as in `signal`."""
+        if self.kind == "bi_encoder":
+            both = self.vectors([*left, *right])
+            return TeacherSignal(left=both[: len(left)], right=both[len(left) :])
+        scores = self.store.cached_scores(left, right, lambda a, b: self.model().score(a, b))
+        return TeacherSignal(score=scores)
 
     def vectors(self, texts: Sequence[str]) -> np.ndarray:
         """Vectors [n, d] of a bi-encoder for any texts; missing ones are computed and added to the cache."""

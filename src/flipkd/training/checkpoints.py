@@ -1,18 +1,24 @@
-"""Manifests of checkpoints: written after all other files, checked when a run resumes."""
+"""Checkpoints: manifests, written after all other files and checked when a run resumes, and the choice of the best one."""
 
 from __future__ import annotations
 
 import logging
 import re
 import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from safetensors.torch import load_file
 from transformers import TrainerCallback
 
 from flipkd import ranks
 from flipkd.errors import ArtefactError
 from flipkd.files import MANIFEST, check_manifest, read_json, write_manifest
+from flipkd.training.averaging import trained_weights
+
+if TYPE_CHECKING:
+    from flipkd.training.module import DistillationModule
 
 logger = logging.getLogger(__name__)
 NAME = re.compile(r"^checkpoint-(\d+)$")
@@ -67,18 +73,47 @@ def checkpoint_to_resume(output_dir: Path) -> Path | None:
 
 
 def last_valid_checkpoint(output_dir: Path) -> Path | None:
-    """Return the newest checkpoint whose manifest matches; transformers takes the highest number and checks nothing.
+    """Return the newest checkpoint whose manifest matches; transformers takes the highest number and checks nothing."""
+    return next(valid_checkpoints(output_dir), None)
 
-    Every skipped checkpoint is logged with the reason.
-    """
+
+def valid_checkpoints(output_dir: Path) -> Iterator[Path]:
+    """Yield the checkpoints whose manifests match, the newest first. Every skipped one is logged with the reason."""
     for _, folder in _checkpoints_newest_first(output_dir):
         try:
             check_manifest(folder)
         except ArtefactError as error:
             logger.warning("skipped %s (%s)", folder.name, error)
         else:
-            return folder
-    return None
+            yield folder
+
+
+def load_checkpoint(module: DistillationModule, checkpoint: Path) -> None:
+    """Load the weights that a run which ended at this checkpoint would have: the averaged ones where it has an average."""
+    module.load_state_dict(load_file(checkpoint / "model.safetensors"))
+    module.average.apply(trained_weights(module))
+
+
+def load_best_checkpoint(module: DistillationModule, output_dir: Path, measure: Callable[[], float]) -> None:
+    """Load the checkpoint with the highest `measure()` of its weights, the newest of equal ones; without one nothing changes."""
+    measured = {}
+    for checkpoint in valid_checkpoints(output_dir):
+        load_checkpoint(module, checkpoint)
+        measured[checkpoint] = measure()
+    if not measured:
+        logger.warning(
+            "select_checkpoint is best, but %s has no checkpoint, so the last weights are taken", output_dir
+        )
+        return
+    best, last = max(measured, key=lambda checkpoint: measured[checkpoint]), next(iter(measured))
+    load_checkpoint(module, best)
+    logger.warning(
+        "%s is the best of %d checkpoints: average precision %.3f on validation, the last one %.3f",
+        best.name,
+        len(measured),
+        measured[best],
+        measured[last],
+    )
 
 
 def _checkpoints_newest_first(output_dir: Path) -> list[tuple[int, Path]]:

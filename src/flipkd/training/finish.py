@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from flipkd.cards.matcher_card import LearnedFrom, model_card
 from flipkd.config import TrainConfig
@@ -48,12 +49,10 @@ def finish(
     `learned_from` is for its card. `teacher` loads the teacher; it is called if the matcher keeps it, where a sum with its
     score is best (`keep_teacher`).
     """
-    labelled = np.flatnonzero(validation.label >= 0).tolist()
-    labels = validation.label[labelled]
-    texts = [validation.left[i] for i in labelled], [validation.right[i] for i in labelled]
-    found, seconds = _timed_scores(student, texts, config, return_embeddings=return_embeddings)
-    if teacher is not None and validation.teacher is not None:
-        found["teacher"] = validation.teacher.pair_scores()[labelled]
+    with_teacher = teacher is not None
+    found, labels, texts, seconds = _validation_scores(
+        student, config, validation, return_embeddings=return_embeddings, with_teacher=with_teacher
+    )
     choice = choose_readouts(found, labels, config)
     kept = teacher() if teacher is not None and "teacher" in choice.parts else None
     scores = weighted_sum(found, choice.weights).astype(np.float32)  # the dtype of a matcher's scores
@@ -82,10 +81,23 @@ def finish(
     return folder
 
 
-def _timed_scores(
-    student: Student, texts: tuple[list[str], list[str]], config: TrainConfig, *, return_embeddings: bool
-) -> tuple[dict[str, Any], float]:
-    """Return the validation scores [N] by kind, and the seconds per pair."""
+def validation_precision(
+    student: Student, config: TrainConfig, *, validation: PairTable, return_embeddings: bool, with_teacher: bool
+) -> float:
+    """Return the average precision on validation of the score that a matcher of these weights would get."""
+    found, labels, _, _ = _validation_scores(
+        student, config, validation, return_embeddings=return_embeddings, with_teacher=with_teacher
+    )
+    choice = choose_readouts(found, labels, config)
+    return choice.precision[choice.parts]
+
+
+def _validation_scores(
+    student: Student, config: TrainConfig, validation: PairTable, *, return_embeddings: bool, with_teacher: bool
+) -> tuple[dict[str, Any], NDArray[np.int64], tuple[list[str], list[str]], float]:
+    """Return of the labelled validation pairs the scores [N] by kind, the labels [N], the texts, and the seconds per pair."""
+    labelled = np.flatnonzero(validation.label >= 0).tolist()
+    texts = [validation.left[i] for i in labelled], [validation.right[i] for i in labelled]
     start = time.perf_counter()
     scored = score_pairs(
         student,
@@ -94,7 +106,10 @@ def _timed_scores(
         return_embeddings=return_embeddings,
         progress="validation",
     )
-    return scored.kinds, (time.perf_counter() - start) / max(len(texts[0]), 1)
+    seconds, found = (time.perf_counter() - start) / max(len(labelled), 1), scored.kinds
+    if with_teacher and validation.teacher is not None:
+        found["teacher"] = validation.teacher.pair_scores()[labelled]
+    return found, validation.label[labelled], texts, seconds
 
 
 def _warn_of_failure(metrics: dict[str, float], scores: np.ndarray, config: TrainConfig) -> None:

@@ -12,29 +12,38 @@ from torch import Tensor
 
 from flipkd.objectives import MatchBatch
 from flipkd.student.model import Student
+from flipkd.training import averaging, queue
+from flipkd.training.averaging import WeightAverage
 from flipkd.training.cached_parameters import CachedParametersModule
 from flipkd.training.gather import gather_batches, shared_random_state
 from flipkd.training.gradients import gradient_norms
 from flipkd.training.graphs import GraphedStep
 from flipkd.training.losses import WeightedObjective
-from flipkd.training.queue import PREFIX, Queue
+from flipkd.training.queue import Queue
 from flipkd.training.record import Recorder, measure_batch
 
 
 class DistillationModule(CachedParametersModule):
-    """The student and its loss; the state is only the trained parameters (adapters) and the queue, so checkpoints are small."""
+    """The student and its loss; the state is the trained parameters (adapters), average and queue: small checkpoints."""
 
     _keys_to_ignore_on_save = None  # transformers.Trainer reads it
     accepts_loss_kwargs = False  # without it the Trainer adds num_items_in_batch to the batch
 
-    def __init__(self, student: Student, objectives: Sequence[WeightedObjective], *, queue_size: int = 0) -> None:
+    def __init__(
+        self,
+        student: Student,
+        objectives: Sequence[WeightedObjective],
+        *,
+        queue_size: int = 0,
+        average_weights: float = 0.0,
+    ) -> None:
         super().__init__()
         self.student, self.objectives = student, list(objectives)
         self.return_embeddings = any("vectors" in term.needs for term in objectives)
         self.drop_head = False  # whether batches are collated without the template's head
         self.shared_seed = 0  # of this step, for objectives that draw: equal on all ranks
         self.measure_gradients = False  # of each objective, in the next batch
-        self.queue = Queue(queue_size)
+        self.queue, self.average = Queue(queue_size), WeightAverage(average_weights)
         self.recorder = Recorder([term.name for term in objectives])
         self.graphed: GraphedStep | None = None
 
@@ -122,14 +131,15 @@ class DistillationModule(CachedParametersModule):
         )
 
     def state_dict(self, *, destination: Any = None, prefix: str = "", keep_vars: bool = False) -> Any:
-        """Return the trainable tensors and the queue. The base model is not saved: the contract has its hash."""
+        """Return the trainable tensors, their average and the queue, without the base model: the contract has its hash."""
         trainable = ((n, p.detach()) for n, p in self.named_parameters() if p.requires_grad)
-        return OrderedDict(trainable) | self.queue.state()
+        return OrderedDict(trainable) | self.queue.state() | self.average.state()
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        """Load saved trainable tensors and the queue. Raises ValueError unless the names match, also with strict=False."""
+        """Load what `state_dict` returned. Raises ValueError unless the names match, also with strict=False."""
         device = self.student.device  # transformers reads a checkpoint on the CPU
-        self.queue.restore({name: t.to(device) for name, t in state_dict.items() if name.startswith(PREFIX)})
+        for part, prefix in ((self.queue, queue.PREFIX), (self.average, averaging.PREFIX)):
+            part.restore({name: t.to(device) for name, t in state_dict.items() if name.startswith(prefix)})
         own = self.state_dict()
         if set(own) != set(state_dict):
             differing = sorted(set(own) ^ set(state_dict))[0]

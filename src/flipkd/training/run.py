@@ -23,7 +23,8 @@ from flipkd.student.language_model import LoraSettings
 from flipkd.student.loading import new_student
 from flipkd.student.model import Student
 from flipkd.student.prompt import template_from
-from flipkd.training.finish import MATCHER, finish
+from flipkd.training.checkpoints import last_valid_checkpoint, load_best_checkpoint, remove_old
+from flipkd.training.finish import MATCHER, finish, validation_precision
 from flipkd.training.losses import WeightedObjective, resolve_objectives
 from flipkd.training.module import DistillationModule
 from flipkd.training.out_of_memory import explain_out_of_memory
@@ -91,6 +92,8 @@ def lora_settings(config: TrainConfig) -> LoraSettings:
 def trainer_arguments(config: TrainConfig) -> dict[str, Any]:
     """Return the fields of transformers' TrainingArguments that `config` sets."""
     found = {name: getattr(config, name) for name in TRAINER_FIELDS}
+    if config.select_checkpoint == "best":
+        found["save_total_limit"] = None  # all are measured at the end
     return {name: value for name, value in found.items() if value is not None} | config.training_arguments
 
 
@@ -151,7 +154,9 @@ def train(
     With several ranks, rank 0 does the work after the training and the others wait.
     """
     output_dir = Path(config.output_dir)
-    module = DistillationModule(student, objectives, queue_size=config.queue_size)
+    module = DistillationModule(
+        student, objectives, queue_size=config.queue_size, average_weights=config.average_weights
+    )
     with explain_out_of_memory(student, config, lora_settings(config), table):
         fit(
             module,
@@ -163,16 +168,9 @@ def train(
             swap_texts=config.swap_texts,
             augment_texts=config.augment_texts,
         )
+    sources = learned_from(objectives, table, teacher_source)
     ranks.on_rank_0(
-        lambda: finish(
-            student,
-            contract,
-            config,
-            validation=validation,
-            learned_from=learned_from(objectives, table, teacher_source),
-            return_embeddings=module.return_embeddings,
-            teacher=teacher,
-        )
+        lambda: _finish(module, contract, config, validation=validation, learned_from=sources, teacher=teacher)
     )
     return output_dir / MATCHER
 
@@ -184,3 +182,36 @@ def learned_from(
     labelled = int((table.label >= 0).sum())
     teacher = (teacher_source or {}) if any("teacher" in term.needs for term in objectives) else None
     return LearnedFrom(labelled, len(table.label) - labelled, teacher)
+
+
+def _finish(
+    module: DistillationModule,
+    contract: ScoreContract,
+    config: TrainConfig,
+    *,
+    validation: PairTable,
+    learned_from: LearnedFrom,
+    teacher: Callable[[], KeepableTeacher] | None,
+) -> None:
+    """Choose the checkpoint, if asked for, and make the matcher folder."""
+    output_dir, shared = Path(config.output_dir), {"return_embeddings": module.return_embeddings}
+    if config.select_checkpoint == "best":
+        with_teacher = teacher is not None
+        load_best_checkpoint(
+            module,
+            output_dir,
+            lambda: validation_precision(
+                module.student, config, validation=validation, with_teacher=with_teacher, **shared
+            ),
+        )
+    finish(
+        module.student,
+        contract,
+        config,
+        validation=validation,
+        learned_from=learned_from,
+        teacher=teacher,
+        **shared,
+    )
+    if config.select_checkpoint == "best" and (last := last_valid_checkpoint(output_dir)):
+        remove_old(output_dir, step=int(last.name.rpartition("-")[2]), keep=config.save_total_limit)

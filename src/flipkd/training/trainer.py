@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from accelerate.data_loader import prepare_data_loader
-from safetensors.torch import load_file
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import ProgressCallback
@@ -24,8 +23,15 @@ from flipkd.errors import ConfigError, RefusedError, ResourceError, StoppedError
 from flipkd.files import resource_errors
 from flipkd.student.readout import down_parameters
 from flipkd.training.arguments import REFUSED, training_arguments
+from flipkd.training.averaging import AverageWeights, trained_weights
 from flipkd.training.batches import Collator, LengthGroupedRows, RowNumbers
-from flipkd.training.checkpoints import CheckpointManifests, GivenIntervals, checkpoint_to_resume, is_final_checkpoint
+from flipkd.training.checkpoints import (
+    CheckpointManifests,
+    GivenIntervals,
+    checkpoint_to_resume,
+    is_final_checkpoint,
+    load_checkpoint,
+)
 from flipkd.training.gradients import GradientNorms
 from flipkd.training.graphs import GraphedStep
 from flipkd.training.health_checks import HealthChecks
@@ -117,7 +123,8 @@ def fit(
     `arguments` are fields of transformers' TrainingArguments; their learning rate is also that of the readout unless
     `readout_learning_rate` is given. With `swap_texts` each pair is read in both orders, alternating by epoch. A share
     `augment_texts` of the pairs is augmented (augment.py). `log_gradient_norms` logs the norm of each objective's gradient
-    and changes nothing else. Raises StoppedError after a graceful stop.
+    and changes nothing else. Where the module averages its weights, it has the average at the end. Raises StoppedError after
+    a graceful stop.
     """
     stop = GracefulStop()
     given = training_arguments(output_dir, arguments)
@@ -126,13 +133,12 @@ def fit(
         logger.warning("resuming at %s", checkpoint.name)
         if is_final_checkpoint(checkpoint):
             # A Trainer that resumes here makes one step too many, or makes none and logs a runtime of 0.
-            module.load_state_dict(load_file(checkpoint / "model.safetensors"))
+            load_checkpoint(module, checkpoint)
             return read_totals(output_dir / METRICS)
     with _explain_errors(output_dir):
-        gradient_norms_callbacks = [GradientNorms(module)] if log_gradient_norms else []
-        trainer = _trainer(
-            module, table, given, callbacks=[MetricsFile(output_dir / METRICS), stop, *gradient_norms_callbacks]
-        )
+        optional = [GradientNorms(module)] if log_gradient_norms else []
+        optional += [AverageWeights(module.average, module)] if module.average.share else []
+        trainer = _trainer(module, table, given, callbacks=[MetricsFile(output_dir / METRICS), stop, *optional])
         if not given.disable_tqdm:
             trainer.pop_callback(ProgressCallback)
             trainer.add_callback(TrainingLines())
@@ -145,6 +151,7 @@ def fit(
         raise StoppedError(
             f"stopped at step {trainer.state.global_step} and saved; the same command resumes from there"
         )
+    module.average.apply(trained_weights(module))
     return {name: float(value) for name, value in result.metrics.items()}
 
 
