@@ -188,7 +188,9 @@ def test_the_page_answers_each_point_of_the_template_of_the_hub():
     assert rows[2:] == points
 
 
-def test_upload_writes_the_files_of_a_matcher_and_deletes_stale_ones(hub, folder):
+@pytest.mark.parametrize("xet", [True, False])
+def test_upload_writes_the_files_of_a_matcher_and_deletes_stale_ones(hub, folder, monkeypatch, tmp_path, xet):
+    use_hub(monkeypatch, hub.url, tmp_path / "cache", xet=xet)  # huggingface_hub has a way of its own for each
     address = upload_matcher(folder, NAME, token=TOKEN, message="first")
     files = hub.repositories[NAME].files()
     assert address == f"{hub.url}/{NAME}/commit/{hub.repositories[NAME].branches['main']}"

@@ -154,31 +154,6 @@ def _entry(folder: Path, name: str) -> dict:
     return read_json(folder / "other" / MANIFEST)["files"]
 
 
-def test_flipkd_push_and_the_commands_that_take_a_matcher_of_the_hub(hub, folder, pair_files, tmp_path):
-    done = flipkd(
-        "push", "--matcher", folder, "--repo_id", NAME, "--base_model", BASE, "--license", "mit", "--private"
-    )
-    assert (done.code, done.out.startswith(f"{hub.url}/{NAME}/commit/")) == (0, True), done.err
-    assert hub.repositories[NAME].private
-    done = flipkd("evaluate", "--matcher", folder, "--test_file", pair_files["test"], "--json")
-    for name in (NAME, f"{NAME}@main"):
-        again = flipkd("evaluate", "--matcher", name, "--test_file", pair_files["test"], "--json")
-        assert (again.code, again.out) == (0, done.out), again.err
-        assert f"{NAME}: revision {hub.repositories[NAME].branches['main']} of the hub" in again.err
-    pair = ("--text1", "my card", "--text2", "a fee", "--json")
-    assert flipkd("match", "--matcher", NAME, *pair).out == flipkd("match", "--matcher", folder, *pair).out
-    done = flipkd(
-        *("calibrate", "--matcher", NAME, "--validation_file", pair_files["validation"]),
-        *("--output_dir", tmp_path / "calibrated"),
-    )
-    assert done.code == 0, done.err
-    assert Matcher.from_pretrained(tmp_path / "calibrated").contract.base_model_name_or_path == BASE
-    done = flipkd("evaluate", "--matcher", NAME, "--test_file", pair_files["test"], "--card")
-    assert (done.code, "--card writes into a local matcher folder" in done.err) == (2, True)
-    done = flipkd("push", "--matcher", tmp_path / "none", "--repo_id", NAME)
-    assert (done.code, "no such folder" in done.err) == (4, True)
-
-
 def test_evaluate_writes_the_card(folder, pair_files):
     done = flipkd("evaluate", "--matcher", folder, "--test_file", pair_files["test"], "--card", "--json")
     assert done.code == 0, done.err

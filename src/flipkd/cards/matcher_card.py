@@ -21,8 +21,8 @@ Given two texts, it gives the probability that they match, and a decision. It co
 {base_link}.{packaged}
 {learned}
 
-It is for pairs like those it was trained on: questions and the entries of an FAQ, duplicate questions, queries and results,
-or records of one thing. It ranks documents too, and scores the hits of a search index.
+Use it for pairs like those it was trained on: to decide about them, to rank documents for a query, or to score the hits of a
+search.
 
 ## Use
 
