@@ -83,7 +83,9 @@ def hub_server() -> Iterator[Hub]:
         thread.join()
 
 
-def use_hub(monkeypatch: pytest.MonkeyPatch, url: str, cache: Path, *, offline: bool = False) -> None:
+def use_hub(
+    monkeypatch: pytest.MonkeyPatch, url: str, cache: Path, *, offline: bool = False, xet: bool = True
+) -> None:
     """Set what HF_ENDPOINT, HF_HUB_CACHE and HF_HUB_OFFLINE set when huggingface_hub is imported."""
     from huggingface_hub import constants
 
@@ -91,7 +93,7 @@ def use_hub(monkeypatch: pytest.MonkeyPatch, url: str, cache: Path, *, offline: 
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/resolve/{revision}/{filename}")
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", not xet)
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(cache / "no-token"))
     monkeypatch.delenv("HF_TOKEN", raising=False)
 

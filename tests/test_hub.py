@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
+import subprocess
+import sys
 from fnmatch import fnmatch
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 from hub_server import TOKEN, Hub, hub_server, use_hub
 
+import flipkd
 from flipkd.errors import ArtefactError, RefusedError, ResourceError, UsageError
 from flipkd.files import MANIFEST, read_json
 from flipkd.hub import MATCHER_FILES, download_matcher, is_repository, repository_of, upload_matcher
@@ -159,7 +165,32 @@ def test_a_damaged_or_foreign_matcher_of_the_hub_is_refused(hub, folder):
         Matcher.from_pretrained(NAME)
 
 
-def test_upload_writes_the_files_of_a_matcher_and_deletes_stale_ones(hub, folder):
+def test_the_environment_variables_of_huggingface_hub_count(hub, folder, tmp_path):
+    """As a process of a user has them; find_matcher needs no torch, so this takes a second."""
+    sha = hub.add(NAME, folder, private=True)
+    code = f"from flipkd.student.contract import find_matcher; print(find_matcher({NAME!r}))"
+    names = {"HF_ENDPOINT": hub.url, "HF_HUB_CACHE": str(tmp_path / "own"), "HF_TOKEN": TOKEN, "HF_HUB_OFFLINE": "0"}
+    path = [str(Path(flipkd.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    for changes in (names, names | {"HF_HUB_OFFLINE": "1", "HF_TOKEN": "", "HF_ENDPOINT": "http://127.0.0.1:9"}):
+        environment = os.environ | changes | {"PYTHONPATH": os.pathsep.join(path)}
+        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+        expected = tmp_path / "own" / "models--flip--bank-matcher" / "snapshots" / sha
+        assert (done.returncode, done.stdout.strip()) == (0, str(expected)), done.stderr
+
+
+def test_the_page_answers_each_point_of_the_template_of_the_hub():
+    template = (Path(huggingface_hub.__file__).parent / "templates" / "modelcard_template.md").read_text()
+    points = re.findall(r"^(?:##+ |- \*\*|\*\*)([^:\n*{]+)", template, re.MULTILINE)
+    points = [point.replace("[optional]", "").strip() for point in points]
+    page = (Path(__file__).parents[1] / "docs" / "hub.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ([^|`]+) \|", page.split("point by point")[1], re.MULTILINE)
+    assert len(points) > 40
+    assert rows[2:] == points
+
+
+@pytest.mark.parametrize("xet", [True, False])
+def test_upload_writes_the_files_of_a_matcher_and_deletes_stale_ones(hub, folder, monkeypatch, tmp_path, xet):
+    use_hub(monkeypatch, hub.url, tmp_path / "cache", xet=xet)  # huggingface_hub has a way of its own for each
     address = upload_matcher(folder, NAME, token=TOKEN, message="first")
     files = hub.repositories[NAME].files()
     assert address == f"{hub.url}/{NAME}/commit/{hub.repositories[NAME].branches['main']}"

@@ -43,10 +43,8 @@ def push_matcher(
         copied = Path(scratch)
         _copy_with_base(folder, copied, contract, base)
         card = (folder / CARD).read_text(encoding="utf-8") if (folder / CARD).exists() else ""
-        card = (
-            card.replace(contract.base_model_name_or_path, base) if base != contract.base_model_name_or_path else card
-        )
-        write_text(copied / CARD, published_card(card, repository=repository, base_model=base, facts=facts))
+        names = {"trained_on": contract.base_model_name_or_path, "base_model": base}
+        write_text(copied / CARD, published_card(card, repository=repository, facts=facts, **names))
         return upload_matcher(
             copied,
             repository,

@@ -72,6 +72,7 @@ def test_model_card_says_what_it_learned_from(card_of, make_config):
     plain, taught, given = (card_of(make_config(), taught_by=one) for one in (None, ENCODER, {"kind": "scores"}))
     assert "from labelled pairs alone; no other model taught it" in plain[1]
     assert "distillation" not in plain[0]["tags"]
+    assert ("bibtex" in plain[1], "bibtex" in taught[1]) == (False, True)
     assert "unlabelled" not in plain[1].split("## Training")[1]
     assert (
         "a small encoder that knows the domain (made from intfloat/multilingual-e5-small, fine-tuned, licence mit)"

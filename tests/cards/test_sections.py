@@ -34,19 +34,18 @@ def test_replace_decisions_appends_a_missing_section(contract):
 
 
 def test_add_test_writes_a_section_and_the_model_index(card):
-    one = add_test(card, model="run", data="bank", metrics={"n": 10, "f1": 0.5})
+    one = add_test(card, model="run", data="bank", metrics={"n": 10, "f1": 0.5, "threshold": 0.25})
     two = add_test(one, model="run", data="faq", metrics={"n": 20, "f1": 0.25, "ece": 0.125})
     again = add_test(two, model="run", data="bank", metrics={"n": 10, "f1": 0.75})
     data = ModelCard(again).data
     assert data.model_name == "run"
     found = {(one.dataset_name, one.metric_type): one.metric_value for one in data.eval_results}
     assert found == {
-        ("bank", "n"): 10,
         ("bank", "f1"): 0.75,
-        ("faq", "n"): 20,
         ("faq", "f1"): 0.25,
         ("faq", "ece"): 0.125,
     }
+    assert again.index("<!-- /decisions -->") < again.index("<!-- test -->") < again.index("## How it scores")
     assert {one.task_type for one in data.eval_results} == {"text-ranking"}
     assert card_errors(again) == []
     assert again.count("<!-- test -->") == 1

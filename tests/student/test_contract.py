@@ -7,7 +7,7 @@ import json
 import pytest
 
 from flipkd.errors import ArtefactError
-from flipkd.student.contract import CONTRACT, FORMAT, ScoreContract, read_contract
+from flipkd.student.contract import CONTRACT, FORMAT, ScoreContract, matcher_name, read_contract
 
 VALUES = {
     "base_model_name_or_path": "m",
@@ -24,6 +24,19 @@ TEACHER = {"fingerprint": "00", "kind": "bi_encoder", "max_length": None, "promp
 
 def write(folder, values):
     (folder / CONTRACT).write_text(values if isinstance(values, str) else json.dumps(values))
+
+
+@pytest.mark.parametrize(
+    "folder, name",
+    [
+        ("cache/models--org--bank/snapshots/abc", "org/bank"),
+        ("run/matcher", "run"),
+        ("runs/careful", "careful"),
+        ("models--org--bank/other/abc", "abc"),
+    ],
+)
+def test_matcher_name_is_that_of_the_repository_the_run_or_the_folder(tmp_path, folder, name):
+    assert matcher_name(tmp_path / folder) == name
 
 
 def test_read_contract_equals_the_saved_one(tmp_path):

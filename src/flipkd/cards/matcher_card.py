@@ -16,11 +16,14 @@ from flipkd.student.contract import ScoreContract
 
 PLACE = "path/to/this/folder"  # replaced by the repository when the matcher is pushed
 BODY = """
-# Text matcher on {base}
+# {title}
 
 Given two texts, it gives the probability that they match, and a decision. It consists of LoRA adapters of the language model
 {base_link}.{packaged}
 {learned}
+
+Use it for pairs like those it was trained on: to decide about them, to rank documents for a query, or to score the hits of a
+search.
 
 ## Use
 
@@ -50,20 +53,21 @@ model must have the hash that is written there.
 ## Training
 
 {data} Objectives: {objectives}. {epochs:g} epochs, {batch} pairs per step, learning rate {rate:g}, seed {seed},
-LoRA rank {rank} (rank {wide} where it is read: {places}){start}.
+LoRA rank {rank} (rank {wide} where it is read: {places}){start}. The base model was read in {dtype}{four_bits} and stayed as it
+was; the adapters are float32.
 
 ## Limits
 
 - It was trained on one kind of pairs. Pairs of another subject, language or length may get wrong scores: measure first, with
   `flipkd evaluate`, and fit the threshold to your pairs with `flipkd calibrate`.
 - The probabilities are calibrated for a share of matches as among the validation pairs.
-- A text can try to talk the language model round; do not let a match alone open a door.
+- A text can try to talk the language model round; do not let a match alone decide about money, access or a person.
 - It has what its base model{and_teacher} and its training pairs have of errors and bias, and their terms go with it.
 
 ## Versions
 
 Trained with {versions}.
-"""
+{citation}"""
 TAUGHT = """It learned from labelled pairs and from {teacher}, by flipped knowledge distillation
 (Li et al., ACL 2025, [arXiv 2507.05617](https://arxiv.org/abs/2507.05617))."""
 ENCODER = "a small encoder that knows the domain ({name})"
@@ -71,6 +75,20 @@ OTHER_TEACHERS = {"scores": "the scores that the training pairs came with", "mat
 PLAIN = "It learned from labelled pairs alone; no other model taught it."
 PACKED = """ flipkd reads it as `{name}`, from a Python
 package that stores it in 4 bits: its weights are near those of the original, not equal to them."""
+CITATION = """
+## Citation
+
+```bibtex
+@inproceedings{li2025flipping,
+  title = {Flipping Knowledge Distillation: Leveraging Small Models' Expertise to Enhance LLMs in Text Matching},
+  author = {Li and Xiang and Zhang and Wan and Chen},
+  booktitle = {ACL},
+  year = {2025},
+  eprint = {2507.05617},
+  archivePrefix = {arXiv}
+}
+```
+"""
 KEPT = """
 teacher = {what} of the small encoder in `teacher/`: made from {name} (licence: {licence})."""
 KEPT_SOURCE = re.compile(r"in `teacher/`: made from (.+) \(licence: (.+)\)\.")
@@ -104,10 +122,8 @@ def model_card(
     """
     base = config.model_name_or_path
     return f"---\n{_metadata(config, contract, learned_from).to_yaml()}\n---\n" + BODY.format(
-        base=public_name(base),
-        base_link=f"[{found}](https://huggingface.co/{found})"
-        if (found := hub_id(base))
-        else f"`{public_name(base)}`",
+        title=title(base),
+        base_link=base_link(base),
         packaged=PACKED.format(name=base) if base in PACKAGED else "",
         learned=PLAIN if learned_from.teacher is None else TAUGHT.format(teacher=_named(learned_from.teacher)),
         install=_install(config, contract),
@@ -129,9 +145,23 @@ def model_card(
         wide=config.readout_r,
         places=", ".join(contract.readout_places),
         start=f", which started from the adapters of `{public_name(config.init_from)}`" if config.init_from else "",
+        dtype=contract.dtype,
+        four_bits=", its linear layers in 4 bits," if contract.load_in_4bit else "",
         and_teacher="" if learned_from.teacher is None else ", its teacher",
+        citation="" if learned_from.teacher is None else CITATION,
         versions=", ".join(f"{name} {version(name)}" for name in LIBRARIES),
     )
+
+
+def title(base: str) -> str:
+    """Return the title of the card of a matcher on the model `base`."""
+    return f"Text matcher on {public_name(base)}"
+
+
+def base_link(base: str) -> str:
+    """Return the model `base` as a link to the hub, or the name of its folder."""
+    found = hub_id(base)
+    return f"[{found}](https://huggingface.co/{found})" if found else f"`{public_name(base)}`"
 
 
 def _metadata(config: TrainConfig, contract: ScoreContract, learned_from: LearnedFrom) -> Any:

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from flipkd.artefacts import library_errors
-from flipkd.cards.matcher_card import PLACE
+from flipkd.cards.matcher_card import PLACE, base_link, title
 from flipkd.files import CARD
 from flipkd.models.hub_names import hub_id
 
 logger = logging.getLogger(__name__)
+EMPTY = "---\nlibrary_name: flipkd\n---\n\n# {repository}\n"
 
 
 @dataclass(frozen=True)
@@ -24,15 +25,16 @@ class CardFacts:
     datasets: Sequence[str] = ()
 
 
-def published_card(card: str, *, repository: str, base_model: str, facts: CardFacts) -> str:
+def published_card(card: str, *, repository: str, trained_on: str, base_model: str, facts: CardFacts) -> str:
     """Return a card with its repository in the lines of use, the base model's hub id, and the facts that are given.
 
-    Logs a warning for a card without a license. Raises ArtefactError for a card whose metadata cannot be read.
+    `trained_on`: name of the base model in the contract, maybe a path, which cards of earlier versions have. Logs a warning
+    for a card without a license. Raises ArtefactError for a card whose metadata cannot be read.
     """
     from huggingface_hub import ModelCard
 
     with library_errors(CARD, "its metadata cannot be read; correct or delete it"):
-        parsed = ModelCard(card.replace(PLACE, repository) or f"---\nlibrary_name: flipkd\n---\n\n# {repository}\n")
+        parsed = ModelCard(_renamed(card, repository, trained_on, base_model) or EMPTY.format(repository=repository))
     given: dict[str, Any] = {
         "base_model": hub_id(base_model),
         "base_model_relation": "adapter",
@@ -45,3 +47,10 @@ def published_card(card: str, *, repository: str, base_model: str, facts: CardFa
     if not parsed.data.get("license"):
         logger.warning("the card names no license, which readers of the hub look for; give --license")
     return str(parsed.content)
+
+
+def _renamed(card: str, repository: str, trained_on: str, base_model: str) -> str:
+    if trained_on != base_model:
+        card = card.replace(title(trained_on), title(base_model)).replace(base_link(trained_on), base_link(base_model))
+        card = card.replace(trained_on, base_model)
+    return card.replace(PLACE, repository)

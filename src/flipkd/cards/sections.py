@@ -13,11 +13,11 @@ from flipkd.student.contract import ScoreContract
 DECISIONS = """<!-- decisions -->
 ## How it decides
 
-A score of at least {threshold:.4f} is a match{review}. It is that of {orders}.{direction} A higher threshold gives fewer and
-surer matches; `flipkd calibrate --threshold precision=0.95` finds one for a target of yours.
+A score of at least {threshold:.4f} is a match{review}. The score is that of {orders}.{direction} A higher threshold gives
+fewer and surer matches; `flipkd calibrate --threshold precision=0.95` finds one for a target of yours.
 
-The probability of a match is {calibration}. `ece` is its mean distance from the share of matches, `brier_score` its mean
-squared error.
+The probability of a match is {calibration}.
+`ece` is its mean distance from the share of matches, `brier_score` its mean squared error.
 
 Measured on the {n} validation pairs, which chose this and the calibration, so that the figures flatter; measure on pairs
 of your own.
@@ -35,13 +35,15 @@ Measured by `flipkd evaluate` on test pairs, with this threshold and calibration
 
 {tables}
 <!-- /test -->"""
-DATA = """{name}, {n:.0f} pairs:
+DATA = """{name}, {pairs} pairs:
 
 | metric | value |
 | --- | --- |
 {rows}"""
 SIZE = "n"
 COUNTS = (SIZE, "positives")
+NOT_RESULTS = (*COUNTS, "threshold", "review_threshold")  # of `evaluate`, but no metrics for the hub
+END_OF_DECISIONS = "<!-- /decisions -->"
 
 
 def replace_decisions(card: str, contract: ScoreContract, *, metrics: Mapping[str, float]) -> str:
@@ -82,21 +84,28 @@ def add_test(card: str, *, model: str, data: str, metrics: Mapping[str, float]) 
             dataset_type=data,
             dataset_name=data,
             dataset_split="test",
+            dataset_args={"pairs": int(metrics[SIZE])},
             metric_type=name,
             metric_value=round(value, 6),
         )
         for name, value in metrics.items()
+        if name not in NOT_RESULTS
     ]
     parsed.data.eval_results = kept + added
     parsed.data.model_name = model
-    return _replaced(parsed.content, "test", _test(parsed.data.eval_results))
+    text, section = parsed.content, _test(parsed.data.eval_results)
+    if "<!-- test -->" not in text and END_OF_DECISIONS in text:
+        return str(text.replace(END_OF_DECISIONS, f"{END_OF_DECISIONS}\n\n{section}", 1))
+    return _replaced(text, "test", section)
 
 
 def _test(results: list[Any]) -> str:
     sets: dict[str, dict[str, float]] = {}
+    pairs: dict[str, Any] = {}
     for result in results:
         sets.setdefault(result.dataset_name, {})[result.metric_type] = result.metric_value
-    tables = [DATA.format(name=name, n=values.get(SIZE, 0), rows=_rows(values)) for name, values in sets.items()]
+        pairs[result.dataset_name] = (result.dataset_args or {}).get("pairs", "unknown")
+    tables = [DATA.format(name=name, pairs=pairs[name], rows=_rows(values)) for name, values in sets.items()]
     return TEST.format(tables="\n\n".join(tables))
 
 

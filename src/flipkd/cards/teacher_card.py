@@ -7,6 +7,7 @@ from importlib.metadata import version
 from typing import Any
 
 from flipkd import hub
+from flipkd.cards.matcher_card import base_link
 from flipkd.cards.sections import figure
 from flipkd.config import TeachConfig
 from flipkd.models.hub_names import hub_id, licence_of, public_name
@@ -96,12 +97,11 @@ def teacher_card(config: TeachConfig, summary: Mapping[str, Any]) -> str:
 
 def _body(config: TeachConfig, summary: Mapping[str, Any]) -> str:
     kind, base = config.teacher_type, config.teacher_name_or_path
-    found = hub_id(base)
     splits = [name for name in ("train", "out_of_fold", "validation") if name in summary]
     members = USE_MEMBERS.format(members=config.members, kind=kind)
     return BODY.format(
         base=public_name(base),
-        base_link=f"[{found}](https://huggingface.co/{found})" if found else f"`{public_name(base)}`",
+        base_link=base_link(base),
         what=WHAT[kind],
         use=USE[kind] if config.members == 1 else members,
         n=summary["train"]["n"],

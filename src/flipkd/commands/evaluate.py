@@ -37,6 +37,8 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     if config.report:
         require_extra("report", user="the report")
     folder = find_matcher(config.matcher)
+    if config.card:
+        require_writable(folder / CARD)
     directed = is_directed(folder)
     pairs_found = checked_pairs(config.test_file, columns=config.columns, name="test", directed=directed)
     dataset = labelled(pairs_found, name="test")
@@ -60,14 +62,14 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         logger.warning(warning)
     if config.cascade:
         metrics["by_teacher"] = float(np.mean(~read))
-    if config.card:
-        _add_to_card(folder, metrics, test_file=config.test_file)
     if config.report:
         name = Path(config.test_file).stem
         write_report(Path(config.report), loaded, dataset, scores, metrics, folder=folder, data=name)
     if config.output:
         about = {"matcher": config.matcher, "test_file": config.test_file}
         write_json(Path(config.output), {**about, "metrics": metrics})
+    if config.card:
+        _add_to_card(folder, metrics, test_file=config.test_file)
     return metrics
 
 
