@@ -11,7 +11,7 @@ from flipkd.commands.verify import load_pairs, mismatch
 from flipkd.errors import ConfigError
 from flipkd.exports.formats import export_format
 from flipkd.extras import require_extra
-from flipkd.files import new_folder, sha256
+from flipkd.files import CARD, new_folder, sha256, write_text
 from flipkd.progress import loading
 from flipkd.student.contract import CONTRACT, matcher_folder, read_contract
 
@@ -42,6 +42,7 @@ def export(config: ExportConfig) -> dict[str, Any]:
     with new_folder(config.output_dir) as temporary:  # raises before the model loads when the folder exists
         loading(config.matcher)
         from flipkd.exports.compare import compare, reference
+        from flipkd.exports.readme import readme
         from flipkd.exports.record import ExportRecord, installed_libraries
         from flipkd.exports.source import Source, hub_id, public_contract, require_dtype
         from flipkd.matcher import Matcher
@@ -71,6 +72,7 @@ def export(config: ExportConfig) -> dict[str, Any]:
         if result.beyond:
             raise mismatch(f"{config.output_dir}: not written", result)
         record.model_copy(update={"check": result.as_dict()}).save(temporary)
+        write_text(temporary / CARD, readme(record))
     for limit in limits:
         logger.warning(limit)
     return result.as_dict() | {"limits": limits}

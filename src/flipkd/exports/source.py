@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from flipkd.errors import ConfigError
 from flipkd.matcher import Matcher
 from flipkd.models import SOURCES
@@ -80,8 +78,3 @@ def require_dtype(dtype: str | None, contract: ScoreContract, allowed: tuple[str
     if chosen not in allowed:
         raise ConfigError(f"dtype is {chosen!r}, which this format does not have; allowed: {', '.join(allowed)}")
     return chosen
-
-
-def is_finite(model: Any) -> bool:
-    """Return whether all weights are finite: float16 has no numbers above 65,504."""
-    return all(bool(torch.isfinite(parameter).all()) for parameter in model.parameters())
