@@ -48,20 +48,6 @@ def test_an_adapter_needs_the_hub_id_of_its_base(tiny_matcher, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_hub_id_of_a_packaged_base_is_known():
-    from flipkd.exports.source import hub_id
-
-    assert hub_id("gemma-3-270m") == "google/gemma-3-270m"
-    assert hub_id("someone/tiny") == "someone/tiny"
-    assert hub_id("/no/such/folder") is None
-
-
-def test_a_packaged_model_without_a_hub_id_is_no_base():
-    from flipkd.exports.source import hub_id
-
-    assert hub_id("all-MiniLM-L6-v2") is None
-
-
 def test_the_command_exports_an_adapter(tiny_matcher, tmp_path):
     words = ("--matcher", tiny_matcher(), "--to", "adapter", "--output_dir", tmp_path / "out")
     done = flipkd("export", *words, "--base_model", "someone/tiny")

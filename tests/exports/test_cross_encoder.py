@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from sentence_transformers import CrossEncoder
-from tiny_matchers import PAIRS, exported
+from tiny_matchers import PAIRS, TABLE, exported
 
 from flipkd.matcher import Matcher
 
@@ -35,16 +35,13 @@ def test_the_export_of_qwen2_scores_normal_texts(tiny_matcher, tmp_path):
     )
 
 
-@pytest.mark.parametrize("family", ["gemma3", "llama"])
-def test_the_export_of_blocked_reading_has_its_own_module_and_no_code(tiny_matcher, tmp_path, family):
-    from flipkd.exports.blocked_transformer import load_blocked
+def test_an_evaluator_of_sentence_transformers_takes_the_export(tiny_matcher, tmp_path):
+    from sentence_transformers.cross_encoder.evaluation import CrossEncoderClassificationEvaluator
+    from sklearn.metrics import average_precision_score
 
-    folder = tiny_matcher(family, "blocked")
+    folder, pairs, labels = tiny_matcher("llama", "separate"), PAIRS[:60], TABLE.label.tolist()
     exported(folder, tmp_path / "out", "sentence-transformers")
-    expected = Matcher.from_pretrained(folder).predict_proba(PAIRS)
-    np.testing.assert_allclose(load_blocked(tmp_path / "out", device="cpu").predict(PAIRS), expected, atol=1e-5)
-    trusted = CrossEncoder(str(tmp_path / "out"), device="cpu", trust_remote_code=True)
-    np.testing.assert_allclose(trusted.predict(PAIRS, batch_size=5), expected, atol=1e-5)
-    with pytest.raises(ValueError, match="trust_remote_code"):
-        CrossEncoder(str(tmp_path / "out"), device="cpu")
-    assert list((tmp_path / "out").rglob("*.py")) == []
+    evaluate = CrossEncoderClassificationEvaluator(sentence_pairs=pairs, labels=labels, write_csv=False)
+    found = evaluate(CrossEncoder(str(tmp_path / "out"), device="cpu"))
+    expected = average_precision_score(labels, Matcher.from_pretrained(folder).predict(pairs))
+    assert found["average_precision"] == pytest.approx(expected, abs=1e-6)

@@ -11,6 +11,7 @@ from sentence_transformers.base.modules import Dense, Transformer
 from sentence_transformers.cross_encoder.modules import LogitScore
 
 from flipkd.exports.transformers_scorer import blocked_inputs
+from flipkd.files import read_json
 
 
 class BlockedTransformer(Transformer):  # type: ignore[misc]  # sentence-transformers has no types here
@@ -35,6 +36,7 @@ def load_blocked(folder: str | Path, *, device: str | None = None) -> CrossEncod
         LogitScore.load(path, subfolder="1_LogitScore", local_files_only=True),
         Dense.load(path, subfolder="2_Dense", local_files_only=True),
     ]
+    in_float32 = read_json(Path(folder) / "config_sentence_transformers.json")["keep_in_fp32_modules"]
     return CrossEncoder(
-        modules=modules, device=device, activation_fn=torch.nn.Sigmoid(), keep_in_fp32_modules=["2.linear"]
+        modules=modules, device=device, activation_fn=torch.nn.Sigmoid(), keep_in_fp32_modules=in_float32
     )

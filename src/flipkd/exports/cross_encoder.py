@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from flipkd.artefacts import library_errors
 from flipkd.exports.answer_only import answer_limits, answer_refusal, calibration_of
@@ -33,6 +34,7 @@ LOGIT_SCORE = "sentence_transformers.cross_encoder.modules.logit_score.LogitScor
 BLOCKED = "flipkd.exports.blocked_transformer.BlockedTransformer"
 DENSE = "sentence_transformers.base.modules.dense.Dense"
 PATHS = {LOGIT_SCORE: "1_LogitScore", DENSE: "2_Dense"}
+CALIBRATION = "2.linear"
 BLOCKED_LIMIT = (
     "blocked reading needs a module of flipkd: load the folder with flipkd.exports.blocked_transformer.load_blocked, or with "
     "CrossEncoder(folder, trust_remote_code=True) where flipkd is installed"
@@ -49,10 +51,11 @@ def write(source: Source, folder: Path) -> list[str]:
     contract, prompt = source.contract, source.prompt
     blocked = contract.reading == "blocked"
     write_pair_tokenizer(prompt, folder, padding_side="left", segments=blocked)
-    source.merged_model().save_pretrained(folder)
+    model = source.merged_model()
+    model.save_pretrained(folder)
     by_caller = caller_normalises(prompt, folder)
     source.options["normalise"] = by_caller
-    write_modules(contract, folder)
+    write_modules(contract, folder, in_float32=[*_head_name(model), CALIBRATION])
     return [
         *([BLOCKED_LIMIT] if blocked else []),
         *answer_limits(contract),
@@ -62,8 +65,14 @@ def write(source: Source, folder: Path) -> list[str]:
     ]
 
 
-def write_modules(contract: ScoreContract, folder: Path) -> None:
-    """Write the files of sentence-transformers around the saved model."""
+def _head_name(model: Any) -> list[str]:
+    """Return the name of the language model head in the CrossEncoder, where it is a plain linear layer."""
+    head = model.get_output_embeddings()
+    return [f"0.model.{name}" for name, module in model.named_modules() if module is head and type(head) is nn.Linear]
+
+
+def write_modules(contract: ScoreContract, folder: Path, *, in_float32: list[str]) -> None:
+    """Write the files of sentence-transformers around the saved model; `in_float32`: layers that compute in float32."""
     from sentence_transformers.base.modules import Dense
     from sentence_transformers.cross_encoder.modules import LogitScore
 
@@ -106,7 +115,8 @@ def write_modules(contract: ScoreContract, folder: Path) -> None:
         "prompts": {},
         "default_prompt_name": None,
         "activation_fn": "torch.nn.modules.activation.Sigmoid",
-        "keep_in_fp32_modules": ["2.linear"],  # in bfloat16 the slope would be rounded
+        # In bfloat16 the logits would be rounded before their difference is taken, and the slope too.
+        "keep_in_fp32_modules": in_float32,
     }
     write_json(folder / "config_sentence_transformers.json", settings)
 

@@ -67,11 +67,7 @@ class TransformersScorer:
         ids, segment = self._padded(self._encode(left, right))
         hidden = self._run(ids, segment, blocked=self.contract.reading == "blocked")
         last = hidden[torch.arange(len(ids)), (segment > 0).sum(1) - 1]
-        no, yes = self.contract.label_ids
-        logits = self.model.get_output_embeddings()(last)  # the softcap of Gemma 2 is part of forward only
-        cap = getattr(self.model.config, "final_logit_softcapping", None)
-        logits = logits.float() if cap is None else torch.tanh(logits.float() / cap) * cap
-        answer = (logits[:, yes] - logits[:, no]).numpy()
+        answer = self._answer(last).numpy()
         if not cosine:
             return answer, None
         if self.contract.reading == "separate":
@@ -82,6 +78,15 @@ class TransformersScorer:
         else:
             sides = self._pooled(segment == LEFT_TEXT), self._pooled(segment == RIGHT_TEXT)
         return answer, (sides[0] * sides[1]).sum(1).numpy()
+
+    def _answer(self, last: Tensor) -> Tensor:
+        """Compute logit(yes) - logit(no) [N] in float32; logits of 16 bits would be rounded before the subtraction."""
+        head, rows = self.model.get_output_embeddings(), list(self.contract.label_ids)
+        bias = None if getattr(head, "bias", None) is None else head.bias[rows].float()
+        logits = torch.nn.functional.linear(last.float(), head.weight[rows].float(), bias)
+        cap = getattr(self.model.config, "final_logit_softcapping", None)  # of Gemma 2
+        logits = logits if cap is None else torch.tanh(logits / cap) * cap
+        return logits[:, 1] - logits[:, 0]
 
     def _run(self, ids: Tensor, segment: Tensor, *, blocked: bool) -> Tensor:
         """Compute the last hidden states [N, T, hidden]; the inputs of the readout modules are captured."""
