@@ -55,11 +55,17 @@ class Comparison:
         return asdict(self)
 
 
-def reference(matcher: Matcher, pairs: Sequence[tuple[str, str]], *, batch_size: int | None = None) -> Reference:
-    """Compute ids, scores and decisions of the matcher itself."""
+def reference(
+    matcher: Matcher, pairs: Sequence[tuple[str, str]], *, cosine: bool = False, batch_size: int | None = None
+) -> Reference:
+    """Compute ids, scores and decisions of the matcher itself; with `cosine` the scores are those of `Matcher.encode`."""
     left, right = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
     prompt = matcher.student.prompt
-    scores = matcher.predict(pairs, batch_size=batch_size)
+    if cosine:
+        vectors = matcher.encode([*left, *right], batch_size=batch_size)
+        scores = (vectors[: len(left)] * vectors[len(left) :]).sum(1)
+    else:
+        scores = matcher.predict(pairs, batch_size=batch_size)
     is_cut = [cut for _, cut in prompt.text_ids([*left, *right])]
     return Reference(
         left=left,

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from flipkd.errors import ConfigError, nearest
 
@@ -29,8 +29,10 @@ class Bounds(NamedTuple):
 
 
 # Measured on the packaged student (docs/export.md). Numbers of 16 bits round differently in two programs.
-EXACT, ROUNDED = Bounds(1e-4, 0.9999), Bounds(0.15, 0.99)
-BOUNDS = {"float32": EXACT, "bfloat16": ROUNDED, "float16": ROUNDED}
+EXACT, ROUNDED, EIGHT_BITS = Bounds(1e-4, 0.9999), Bounds(0.15, 0.99), Bounds(1.0, 0.9)
+BOUNDS = {"float32": EXACT, "bfloat16": ROUNDED, "float16": ROUNDED, "int8": EIGHT_BITS}
+# llama.cpp keeps keys and values in 16 bits.
+CACHED_16_BITS = BOUNDS | {"float32": Bounds(0.02, 0.999)}
 
 
 class ExportedScorer(Protocol):
@@ -73,6 +75,13 @@ class ExportFormat:
     extra: str | None = None
     dtypes: tuple[str, ...] = DTYPES
     bounds: Mapping[str, Bounds] = field(default_factory=lambda: BOUNDS)
+    compares: Literal["score", "cosine"] = "score"
+    """The number of a pair that the export gives: the score of the matcher, or the cosine of the vectors of both texts."""
+
+    def bounds_of(self, dtype: str, *, matcher_dtype: str) -> Bounds:
+        """Return the bounds of an export in `dtype`: its own or, if they are wider, those of the matcher's own rounding."""
+        both = self.bounds[dtype], BOUNDS[matcher_dtype]
+        return Bounds(max(bound.difference for bound in both), min(bound.spearman for bound in both))
 
     def functions(self) -> FormatModule:
         """Import the module of the format."""
@@ -87,6 +96,23 @@ FORMATS = {
         module="flipkd.exports.cross_encoder", library="sentence-transformers", extra="train"
     ),
     "sequence-classification": ExportFormat(module="flipkd.exports.sequence_classification", library="transformers"),
+    "text-encoder": ExportFormat(
+        module="flipkd.exports.text_encoder",
+        library="sentence-transformers",
+        extra="train",
+        dtypes=("float32",),
+        compares="cosine",
+    ),
+    "onnx": ExportFormat(
+        module="flipkd.exports.onnx", library="onnxruntime", extra="onnx", dtypes=("float32", "int8")
+    ),
+    "gguf": ExportFormat(
+        module="flipkd.exports.gguf",
+        library="llama-cpp-python",
+        extra="gguf",
+        dtypes=("float16", "bfloat16", "float32", "int8"),
+        bounds=CACHED_16_BITS,
+    ),
 }
 
 
