@@ -53,7 +53,7 @@ def export(config: ExportConfig) -> dict[str, Any]:
         functions = chosen.functions()
         if sentence := functions.refusal(contract, matcher.student.language_model.config):
             raise ConfigError(f"{config.to}: {sentence}")
-        expected = reference(matcher, pairs, cosine=chosen.compares == "cosine", batch_size=config.batch_size)
+        expected = reference(matcher, pairs, dtype=dtype, compares=chosen.compares, batch_size=config.batch_size)
         source = Source(matcher, folder, dtype, base=base, base_path=base_path)
         limits = functions.write(source, temporary)
         record = ExportRecord(
@@ -66,9 +66,8 @@ def export(config: ExportConfig) -> dict[str, Any]:
             libraries=installed_libraries(),
             options=source.options,
         )
-        bounds = chosen.bounds_of(dtype, matcher_dtype=contract.dtype)
         scorer = functions.load(temporary, record, base_model=base_path or contract.base_model_name_or_path)
-        result = compare(expected, scorer, matcher, bounds=bounds, labels=labels)
+        result = compare(expected, scorer, matcher, bounds=chosen.bounds_of(dtype, contract), labels=labels)
         if result.beyond:
             raise mismatch(f"{config.output_dir}: not written", result)
         record.model_copy(update={"check": result.as_dict()}).save(temporary)

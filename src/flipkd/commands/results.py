@@ -99,9 +99,13 @@ def comparison_text(found: Mapping[str, Any]) -> str:
         ],
         ["mean difference of scores", f"{found['mean_difference']:.3g}"],
         ["standard deviation of the scores", f"{found['spread']:.3g}"],
-        ["Spearman", f"{found['spearman']:.4f}"],
+        ["Spearman", f"{found['spearman']:.4f} (bound {found['bounds']['spearman']:.4f} from 50 pairs on)"],
         ["decisions flipped", f"{found['flipped']}"],
     ]
+    if found["noise"]:
+        noise = found["noise"]
+        text = f"largest difference {noise['largest_difference']:.3g}, Spearman {noise['spearman']:.4f}"
+        rows.append(["the matcher itself, one pair per pass", text])
     if found["truncated"]:
         cut = found["largest_difference_truncated"]
         rows.append(["pairs with a truncated text", f"{found['truncated']}, largest difference {cut:.3g}"])

@@ -57,11 +57,10 @@ def verify(config: VerifyConfig) -> dict[str, Any]:
             f"{config.export}: was exported from a matcher with the fingerprint {record.matcher_fingerprint[:16]}, but "
             f"{folder} has {(matcher.fingerprint or '')[:16]}; give the matcher that it came from, or export again"
         )
-    expected = reference(matcher, pairs, cosine=chosen.compares == "cosine", batch_size=config.batch_size)
+    expected = reference(matcher, pairs, dtype=record.dtype, compares=chosen.compares, batch_size=config.batch_size)
     base_model = config.base_model or matcher.contract.base_model_name_or_path
     scorer = chosen.functions().load(Path(config.export), record, base_model=base_model)
-    bounds = chosen.bounds_of(record.dtype, matcher_dtype=matcher.contract.dtype)
-    result = compare(expected, scorer, matcher, bounds=bounds, labels=labels)
+    result = compare(expected, scorer, matcher, bounds=chosen.bounds_of(record.dtype, matcher.contract), labels=labels)
     return {"format": record.format, "library": chosen.library, "dtype": record.dtype, **result.as_dict()}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,10 @@ def load(folder: Path, record: ExportRecord, *, base_model: str | None) -> Trans
         model = AutoModelForCausalLM.from_pretrained(
             base, dtype=record.dtype, use_safetensors=True, trust_remote_code=False
         )
-        model = PeftModel.from_pretrained(model, folder)
+        with warnings.catch_warnings():
+            # peft 0.21 uses a deprecated attribute of transformers 5.23
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+            model = PeftModel.from_pretrained(model, folder)
         tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
     places = [PREFIX + name for name in record.contract.readout_places]
     down = {name: model.get_submodule(name).lora_A["default"].weight.detach().float() for name in places}

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from flipkd.artefacts import library_errors
 from flipkd.exports.answer_only import answer_limits, answer_refusal, calibration_of
@@ -30,26 +31,33 @@ from flipkd.text import normal_text
 
 TRANSFORMER = "sentence_transformers.base.modules.transformer.Transformer"
 LOGIT_SCORE = "sentence_transformers.cross_encoder.modules.logit_score.LogitScore"
+BLOCKED = "flipkd.exports.blocked_transformer.BlockedTransformer"
 DENSE = "sentence_transformers.base.modules.dense.Dense"
-PATHS = {TRANSFORMER: "", LOGIT_SCORE: "1_LogitScore", DENSE: "2_Dense"}
+PATHS = {LOGIT_SCORE: "1_LogitScore", DENSE: "2_Dense"}
+CALIBRATION = "2.linear"
+BLOCKED_LIMIT = (
+    "blocked reading needs a module of flipkd: load the folder with flipkd.exports.blocked_transformer.load_blocked, or with "
+    "CrossEncoder(folder, trust_remote_code=True) where flipkd is installed"
+)
 
 
 def refusal(contract: ScoreContract, config: Any) -> str | None:
     """Return the sentence about what a CrossEncoder cannot compute; None if it computes the score."""
-    if contract.reading == "blocked":
-        return "blocked reading needs its own attention mask, which no module of sentence-transformers has; export with --to merged"
     return answer_refusal(contract)
 
 
 def write(source: Source, folder: Path) -> list[str]:
     """Write model, tokenizer and modules; return the limits."""
     contract, prompt = source.contract, source.prompt
-    write_pair_tokenizer(prompt, folder, padding_side="left")
-    source.merged_model().save_pretrained(folder)
+    blocked = contract.reading == "blocked"
+    write_pair_tokenizer(prompt, folder, padding_side="left", segments=blocked)
+    model = source.merged_model()
+    model.save_pretrained(folder)
     by_caller = caller_normalises(prompt, folder)
     source.options["normalise"] = by_caller
-    write_modules(contract, folder)
+    write_modules(contract, folder, in_float32=[*_head_name(model), CALIBRATION])
     return [
+        *([BLOCKED_LIMIT] if blocked else []),
         *answer_limits(contract),
         *truncation_limits(prompt),
         *normalisation_limits(prompt, by_caller=by_caller),
@@ -57,8 +65,14 @@ def write(source: Source, folder: Path) -> list[str]:
     ]
 
 
-def write_modules(contract: ScoreContract, folder: Path) -> None:
-    """Write the files of sentence-transformers around the saved model."""
+def _head_name(model: Any) -> list[str]:
+    """Return the name of the language model head in the CrossEncoder, where it is a plain linear layer."""
+    head = model.get_output_embeddings()
+    return [f"0.model.{name}" for name, module in model.named_modules() if module is head and type(head) is nn.Linear]
+
+
+def write_modules(contract: ScoreContract, folder: Path, *, in_float32: list[str]) -> None:
+    """Write the files of sentence-transformers around the saved model; `in_float32`: layers that compute in float32."""
     from sentence_transformers.base.modules import Dense
     from sentence_transformers.cross_encoder.modules import LogitScore
 
@@ -78,9 +92,10 @@ def write_modules(contract: ScoreContract, folder: Path) -> None:
     for kind, module in modules:
         (folder / PATHS[kind]).mkdir()
         module.save(str(folder / PATHS[kind]))
+    paths = {BLOCKED if contract.reading == "blocked" else TRANSFORMER: ""} | PATHS
     entries = [
         {"idx": number, "name": str(number), "path": path, "type": kind}
-        for number, (kind, path) in enumerate(PATHS.items())
+        for number, (kind, path) in enumerate(paths.items())
     ]
     write_json(folder / "modules.json", entries)
     transformer = {
@@ -100,7 +115,8 @@ def write_modules(contract: ScoreContract, folder: Path) -> None:
         "prompts": {},
         "default_prompt_name": None,
         "activation_fn": "torch.nn.modules.activation.Sigmoid",
-        "keep_in_fp32_modules": ["2.linear"],  # in bfloat16 the slope would be rounded
+        # In bfloat16 the logits would be rounded before their difference is taken, and the slope too.
+        "keep_in_fp32_modules": in_float32,
     }
     write_json(folder / "config_sentence_transformers.json", settings)
 
@@ -141,5 +157,10 @@ def load(folder: Path, record: ExportRecord, *, base_model: str | None) -> Cross
     from sentence_transformers import CrossEncoder
 
     with library_errors(folder, "sentence-transformers cannot load it"):
-        model = CrossEncoder(str(folder), device="cpu", trust_remote_code=False, local_files_only=True)
+        if record.contract.reading == "blocked":
+            from flipkd.exports.blocked_transformer import load_blocked
+
+            model = load_blocked(folder, device="cpu")
+        else:
+            model = CrossEncoder(str(folder), device="cpu", trust_remote_code=False, local_files_only=True)
     return CrossEncoderScorer(model, record.contract, normalise=bool(record.options.get("normalise")))

@@ -53,7 +53,7 @@ def write(source: Source, folder: Path) -> list[str]:
     """Write model and tokenizer; return the limits."""
     write_pair_tokenizer(source.prompt, folder)
     model = source.merged_model()
-    row = difference_row(model, source.contract.label_ids)
+    row = difference_row(model, source.contract.label_ids, weight=source.contract.score["answer"])
     config = model.config
     config.num_labels, config.id2label, config.label2id = 1, {0: LABEL}, {LABEL: 0}
     config.pad_token_id = source.prompt.padding_id  # the class reads the last token that is not padding
@@ -77,8 +77,11 @@ def write(source: Source, folder: Path) -> list[str]:
     ]
 
 
-def difference_row(model: Any, label_ids: tuple[int, int]) -> torch.Tensor:
-    """Return the row [hidden] of yes minus no in the model's dtype. Raises ConfigError for a head with another bias per word."""
+def difference_row(model: Any, label_ids: tuple[int, int], *, weight: float) -> torch.Tensor:
+    """Return the row [hidden] of yes minus no, times `weight`, in the model's dtype.
+
+    Raises ConfigError for a head with another bias for each word.
+    """
     head = model.get_output_embeddings()
     no, yes = label_ids
     bias = getattr(head, "bias", None)
@@ -87,8 +90,8 @@ def difference_row(model: Any, label_ids: tuple[int, int]) -> torch.Tensor:
             "sequence-classification: the language model head has a bias for each word, and the class of transformers has none; "
             "export with --to sentence-transformers or --to merged"
         )
-    weight = head.weight.detach().float()
-    row: torch.Tensor = (weight[yes] - weight[no]).to(head.weight.dtype)
+    rows = head.weight.detach()[[no, yes]].float()
+    row: torch.Tensor = (weight * (rows[1] - rows[0])).to(head.weight.dtype)
     return row
 
 

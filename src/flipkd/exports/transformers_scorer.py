@@ -67,11 +67,7 @@ class TransformersScorer:
         ids, segment = self._padded(self._encode(left, right))
         hidden = self._run(ids, segment, blocked=self.contract.reading == "blocked")
         last = hidden[torch.arange(len(ids)), (segment > 0).sum(1) - 1]
-        no, yes = self.contract.label_ids
-        logits = self.model.get_output_embeddings()(last)  # the softcap of Gemma 2 is part of forward only
-        cap = getattr(self.model.config, "final_logit_softcapping", None)
-        logits = logits.float() if cap is None else torch.tanh(logits.float() / cap) * cap
-        answer = (logits[:, yes] - logits[:, no]).numpy()
+        answer = self._answer(last).numpy()
         if not cosine:
             return answer, None
         if self.contract.reading == "separate":
@@ -82,6 +78,15 @@ class TransformersScorer:
         else:
             sides = self._pooled(segment == LEFT_TEXT), self._pooled(segment == RIGHT_TEXT)
         return answer, (sides[0] * sides[1]).sum(1).numpy()
+
+    def _answer(self, last: Tensor) -> Tensor:
+        """Compute logit(yes) - logit(no) [N] in float32; logits of 16 bits would be rounded before the subtraction."""
+        head, rows = self.model.get_output_embeddings(), list(self.contract.label_ids)
+        bias = None if getattr(head, "bias", None) is None else head.bias[rows].float()
+        logits = torch.nn.functional.linear(last.float(), head.weight[rows].float(), bias)
+        cap = getattr(self.model.config, "final_logit_softcapping", None)  # of Gemma 2
+        logits = logits if cap is None else torch.tanh(logits / cap) * cap
+        return logits[:, 1] - logits[:, 0]
 
     def _run(self, ids: Tensor, segment: Tensor, *, blocked: bool) -> Tensor:
         """Compute the last hidden states [N, T, hidden]; the inputs of the readout modules are captured."""
@@ -143,13 +148,13 @@ def blocked_inputs(segment: Tensor, *, dtype: torch.dtype) -> tuple[Tensor, Tens
     """
     left = (segment == LEFT_HEAD) | (segment == LEFT_TEXT)
     right = (segment == RIGHT_HEAD) | (segment == RIGHT_TEXT)
-    length = segment.shape[1]
-    allowed = torch.ones(length, length, dtype=torch.bool).tril() & (segment > 0)[:, None]
+    length, device = segment.shape[1], segment.device
+    allowed = torch.ones(length, length, dtype=torch.bool, device=device).tril() & (segment > 0)[:, None]
     allowed = allowed & ~(right[:, :, None] & left[:, None, :])
-    allowed = allowed | torch.eye(length, dtype=torch.bool)
-    mask = torch.zeros(allowed.shape, dtype=dtype).masked_fill(~allowed, torch.finfo(dtype).min)
+    allowed = allowed | torch.eye(length, dtype=torch.bool, device=device)
+    mask = torch.zeros(allowed.shape, dtype=dtype, device=device).masked_fill(~allowed, torch.finfo(dtype).min)
     lefts, rights = left.sum(1, keepdim=True), right.sum(1, keepdim=True)
-    count = torch.arange(length)[None].expand(segment.shape)
+    count = torch.arange(length, device=device)[None].expand(segment.shape)
     question_back = lefts + rights - torch.maximum(lefts, rights)
     shift = torch.where(right, lefts, torch.where(segment == QUESTION, question_back, 0))
     shift = torch.where(segment == 0, question_back, shift)

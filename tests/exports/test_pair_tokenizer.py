@@ -1,0 +1,70 @@
+"""The pair tokenizer: for any texts, any program that reads tokenizer.json gets the ids and the segments of the prompt."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny import build_tokenizer
+from tokenizers import Tokenizer
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+from flipkd.exports.pair_tokenizer import caller_normalises, pair_backend, write_pair_tokenizer
+from flipkd.student.prompt import Prompt, Template
+from flipkd.text import folded, is_empty, normal_text
+
+PROMPT = Prompt(build_tokenizer(), Template(), max_text_length=4000)
+BACKEND = pair_backend(PROMPT)
+BACKEND.encode_special_tokens = True
+# Variants of letters (width, fonts) are the documented limit, and `<think>` is an added token that is not special.
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30).filter(
+    lambda text: normal_text(text) == normal_text(folded(text)) and not is_empty(normal_text(text))
+)
+
+
+def without_variants(text):
+    import unicodedata
+
+    return normal_text(text) == unicodedata.normalize("NFC", folded(text))
+
+
+@settings(max_examples=150, deadline=None)
+@given(TEXTS.filter(without_variants), TEXTS.filter(without_variants))
+def test_ids_and_segments_are_those_of_the_prompt(left, right):
+    row, found = PROMPT.pair_rows([left], [right])[0], BACKEND.encode(left, right)
+    assert found.ids == row.ids
+    assert found.type_ids == row.segment
+    alone, found = PROMPT.text_rows([left])[0], BACKEND.encode(left)
+    assert found.ids == alone.ids
+    assert found.type_ids == alone.segment
+
+
+def test_the_written_folder_gives_them_to_transformers_and_tokenizers(tmp_path):
+    prompt = Prompt(build_tokenizer(), Template(), max_text_length=8)
+    write_pair_tokenizer(prompt, tmp_path, padding_side="left")
+    pairs = [("my card", "the  fee\n"), ("pin " * 50, "fee " * 50), ("<eos>", "<pad>")]
+    rows = [row.ids for row in prompt.pair_rows(*map(list, zip(*pairs, strict=True)))]
+    loaded = PreTrainedTokenizerFast.from_pretrained(tmp_path)
+    assert loaded(*map(list, zip(*pairs, strict=True)), truncation=True)["input_ids"] == rows
+    assert loaded.padding_side == "left"
+    assert loaded.model_max_length == prompt.longest
+    plain = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    assert plain.encode(*pairs[0]).ids == rows[0]
+
+
+@pytest.mark.parametrize("family, expected", [("llama", False), ("gemma3", False), ("qwen2", True)])
+def test_caller_normalises_where_autotokenizer_drops_the_rules(base_models, tmp_path, family, expected):
+    from transformers import AutoConfig
+
+    AutoConfig.from_pretrained(base_models[family]).save_pretrained(tmp_path)
+    prompt = Prompt(AutoTokenizer.from_pretrained(base_models[family]), Template())
+    write_pair_tokenizer(prompt, tmp_path)
+    assert caller_normalises(prompt, tmp_path) is expected
+
+
+def test_a_prompt_without_normal_forms_has_no_rules():
+    prompt = Prompt(build_tokenizer(), Template(), normalise=False)
+    row = prompt.pair_rows(["two  words "], ["x"])[0]
+    backend = pair_backend(prompt)
+    assert backend.encode("two  words ", "x").ids == row.ids
+    assert caller_normalises(prompt, None) is False
