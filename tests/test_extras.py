@@ -99,4 +99,8 @@ def test_extras_lists_the_packages_of_pyproject(extra):
     names = {re.split(r"[<>=\[]", line)[0].replace("_", "-") for line in listed}
     distributions = packages_distributions()
     for package in EXTRAS[extra]:
+        if (
+            package == "llama_cpp" and package not in distributions
+        ):  # it is compiled on installation, so not everywhere
+            continue
         assert {name.lower().replace("_", "-") for name in distributions[package]} & names, package

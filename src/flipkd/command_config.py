@@ -104,12 +104,15 @@ class ExportConfig(Settings):
     """Settings of `flipkd export`."""
 
     matcher: MatcherFolder
-    to: Literal["merged", "adapter", "sentence-transformers", "sequence-classification"] = Field(
-        description="format of the export"
+    to: Literal[
+        "merged", "adapter", "sentence-transformers", "sequence-classification", "text-encoder", "onnx", "gguf"
+    ] = Field(
+        description="format: merged, adapter, sentence-transformers, sequence-classification, text-encoder, onnx or gguf"
     )
     output_dir: str = Field(description="output folder for the export")
-    dtype: Literal["bfloat16", "float16", "float32"] | None = Field(
-        None, description="type of the exported weights; default: that of the matcher"
+    dtype: Literal["bfloat16", "float16", "float32", "int8"] | None = Field(
+        None,
+        description="type of the exported weights; default: that of the matcher if the format has it; int8 is for onnx, gguf",
     )
     pairs: str | None = Field(
         None, description="pairs to check the export with, labels are optional; default: a few neutral pairs"

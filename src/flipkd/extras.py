@@ -15,6 +15,8 @@ EXTRAS = {
     "report": _REPORT,
     "serve": ("fastapi", "prometheus_client", "starlette", "uvicorn"),
     "demo": (*_MODELS, *_TRAIN),
+    "onnx": ("onnx", "onnxruntime", "onnxscript"),
+    "gguf": ("gguf", "llama_cpp"),
 }
 
 

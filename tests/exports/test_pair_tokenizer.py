@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -68,3 +70,22 @@ def test_a_prompt_without_normal_forms_has_no_rules():
     backend = pair_backend(prompt)
     assert backend.encode("two  words ", "x").ids == row.ids
     assert caller_normalises(prompt, None) is False
+
+
+def test_white_space_and_control_tokens_are_not_found_in_a_text():
+    r"""Gemma has `\n` as an added token and Qwen `<think>`, which is not special; the first must be folded, not found."""
+    tokenizer = build_tokenizer()
+    line_break = next(
+        token for token in tokenizer.get_vocab() if tokenizer.decode(tokenizer.get_vocab()[token]) == "\n"
+    )
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    own = state["model"]["vocab"].pop(line_break)
+    state["model"]["vocab"]["\n"] = own
+    token = {"id": own, "content": "\n", "special": False, "normalized": False}
+    state["added_tokens"].append(token | dict.fromkeys(("single_word", "lstrip", "rstrip"), False))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(json.dumps(state)), pad_token="<pad>")
+    prompt = Prompt(tokenizer, Template())
+    backend = pair_backend(prompt)
+    backend.encode_special_tokens = True
+    for text in ("my\ncard", "a <think> b", "<eos>\n<think>"):
+        assert backend.encode(text).ids == prompt.text_rows([text])[0].ids, text

@@ -30,6 +30,7 @@ def test_public_contract_has_no_path(make_student):
 def test_require_dtype_has_the_matchers_as_default(make_student):
     contract = make_student()[1]
     assert require_dtype(None, contract, ("float32",)) == "float32"
+    assert require_dtype(None, contract, ("float16", "int8")) == "float16"
     assert require_dtype("bfloat16", contract, ("float32", "bfloat16")) == "bfloat16"
     with pytest.raises(ConfigError, match="'float16', which this format does not have; allowed: float32"):
         require_dtype("float16", contract, ("float32",))

@@ -52,7 +52,9 @@ def export(config: ExportConfig) -> dict[str, Any]:
         functions = chosen.functions()
         if sentence := functions.refusal(contract, source.matcher.student.language_model.config):
             raise ConfigError(f"{config.to}: {sentence}")
-        expected = reference(source.matcher, pairs, dtype=source.dtype, batch_size=config.batch_size)
+        expected = reference(
+            source.matcher, pairs, dtype=source.dtype, compares=chosen.compares, batch_size=config.batch_size
+        )
         record = _record(config.to, source, limits=functions.write(source, temporary))
         base_model = source.base_path or contract.base_model_name_or_path
         scorer = functions.load(temporary, record, base_model=base_model)

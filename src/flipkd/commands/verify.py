@@ -57,7 +57,7 @@ def verify(config: VerifyConfig) -> dict[str, Any]:
             f"{config.export}: was exported from a matcher with the fingerprint {record.matcher_fingerprint[:16]}, but "
             f"{folder} has {(matcher.fingerprint or '')[:16]}; give the matcher that it came from, or export again"
         )
-    expected = reference(matcher, pairs, dtype=record.dtype, batch_size=config.batch_size)
+    expected = reference(matcher, pairs, dtype=record.dtype, compares=chosen.compares, batch_size=config.batch_size)
     base_model = config.base_model or matcher.contract.base_model_name_or_path
     scorer = chosen.functions().load(Path(config.export), record, base_model=base_model)
     result = compare(expected, scorer, matcher, bounds=chosen.bounds_of(record.dtype, matcher.contract), labels=labels)

@@ -24,6 +24,16 @@ def answer_refusal(contract: ScoreContract) -> str | None:
     return None
 
 
+def blocked_refusal(contract: ScoreContract) -> str | None:
+    """Return the sentence about blocked reading, for programs that make the attention mask themselves."""
+    if contract.reading != "blocked":
+        return None
+    return (
+        "blocked reading needs an attention mask and positions of its own for each pair, which this format does not have; "
+        "export with --to merged, or train with --reading joint or separate"
+    )
+
+
 def answer_limits(contract: ScoreContract) -> list[str]:
     """Return sentences about parts of the matcher that decide nothing in its score, and that the export does not have."""
     if contract.cascade is not None:

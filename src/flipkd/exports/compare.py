@@ -68,19 +68,25 @@ class Comparison:
 
 
 def reference(
-    matcher: Matcher, pairs: Sequence[tuple[str, str]], *, dtype: str, batch_size: int | None = None
+    matcher: Matcher,
+    pairs: Sequence[tuple[str, str]],
+    *,
+    dtype: str,
+    compares: str = "score",
+    batch_size: int | None = None,
 ) -> Reference:
-    """Compute ids, scores and decisions of the matcher itself.
+    """Compute ids, scores and decisions of the matcher itself; with `compares="cosine"` the scores are cosines of `encode`.
 
-    For an export in float32 the matcher computes in float32 from now on: its rounding in 16 bits would hide errors.
+    For an export in float32 or int8 the matcher computes in float32 from now on: its rounding in 16 bits would hide errors.
     """
     student = matcher.student
-    if dtype == "float32" and not matcher.contract.load_in_4bit:
+    if dtype in ("float32", "int8") and not matcher.contract.load_in_4bit:
         student.adapters.release()
         student.model.float()
     left, right = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
     prompt, rounds = student.prompt, student.language_model.dtype != torch.float32
-    scores = matcher.predict(pairs, batch_size=batch_size)
+    predict = _cosines if compares == "cosine" else Matcher.predict
+    scores = predict(matcher, pairs, batch_size=batch_size)
     is_cut = [cut for _, cut in prompt.text_ids([*left, *right])]
     return Reference(
         left=left,
@@ -90,12 +96,17 @@ def reference(
         truncated=np.array(is_cut[: len(left)]) | np.array(is_cut[len(left) :]),
         scores=scores,
         decisions=matcher.decisions(scores),
-        noise=_noise(matcher, pairs, scores) if rounds else None,
+        noise=_noise(scores, predict(matcher, pairs, batch_size=1)) if rounds else None,
     )
 
 
-def _noise(matcher: Matcher, pairs: Sequence[tuple[str, str]], scores: Floats) -> Noise:
-    again = matcher.predict(pairs, batch_size=1)
+def _cosines(matcher: Matcher, pairs: Sequence[tuple[str, str]], *, batch_size: int | None = None) -> Floats:
+    left, right = (matcher.encode([pair[side] for pair in pairs], batch_size=batch_size) for side in (0, 1))
+    cosines: Floats = (left * right).sum(1)
+    return cosines
+
+
+def _noise(scores: Floats, again: Floats) -> Noise:
     return Noise(float(np.abs(again - scores).max(initial=0.0)), _spearman(scores, again))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from flipkd.errors import ConfigError, nearest
 
@@ -35,8 +35,9 @@ class Bounds(NamedTuple):
 
 SLACK = 0.01
 # Measured on the packaged student (docs/export.md).
-EXACT, ROUNDED = Bounds(1e-4, 0.9999), Bounds(0.15, 0.99, noisy=True)
-BOUNDS = {"float32": EXACT, "bfloat16": ROUNDED, "float16": ROUNDED}
+EXACT, ROUNDED, EIGHT_BITS = Bounds(1e-4, 0.9999), Bounds(0.15, 0.99, noisy=True), Bounds(1.0, 0.9)
+BOUNDS = {"float32": EXACT, "bfloat16": ROUNDED, "float16": ROUNDED, "int8": EIGHT_BITS}
+CACHED_16_BITS = BOUNDS | {"float32": Bounds(0.02, 0.999)}  # llama.cpp keeps keys and values in 16 bits
 
 
 class ExportedScorer(Protocol):
@@ -79,10 +80,12 @@ class ExportFormat:
     extra: str | None = None
     dtypes: tuple[str, ...] = DTYPES
     bounds: Mapping[str, Bounds] = field(default_factory=lambda: BOUNDS)
+    compares: Literal["score", "cosine"] = "score"
+    """The number of a pair that the export gives: the score of the matcher, or the cosine of the vectors of both texts."""
 
     def bounds_of(self, dtype: str, contract: ScoreContract) -> Bounds:
         """Return the bounds for an export with weights of `dtype`; a base of 4 bits is compared like one of 16."""
-        return self.bounds["bfloat16" if contract.load_in_4bit else dtype]
+        return self.bounds["bfloat16" if contract.load_in_4bit and dtype != "int8" else dtype]
 
     def functions(self) -> FormatModule:
         """Import the module of the format."""
@@ -97,6 +100,23 @@ FORMATS = {
         module="flipkd.exports.cross_encoder", library="sentence-transformers", extra="train"
     ),
     "sequence-classification": ExportFormat(module="flipkd.exports.sequence_classification", library="transformers"),
+    "text-encoder": ExportFormat(
+        module="flipkd.exports.text_encoder",
+        library="sentence-transformers",
+        extra="train",
+        dtypes=("float32",),
+        compares="cosine",
+    ),
+    "onnx": ExportFormat(
+        module="flipkd.exports.onnx", library="onnxruntime", extra="onnx", dtypes=("float32", "int8")
+    ),
+    "gguf": ExportFormat(
+        module="flipkd.exports.gguf",
+        library="llama-cpp-python",
+        extra="gguf",
+        dtypes=("float16", "bfloat16", "float32", "int8"),
+        bounds=CACHED_16_BITS,
+    ),
 }
 
 

@@ -7,6 +7,7 @@ alone. Every program that reads tokenizer.json gets these ids: transformers, sen
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -94,7 +95,7 @@ def pair_backend(prompt: Prompt) -> Any:
         raise ConfigError(
             "this base model has a tokenizer without a tokenizer.json, which an export needs; it has no fix"
         )
-    backend = Tokenizer.from_str(source.to_str())
+    backend = Tokenizer.from_str(json.dumps(_without_control_tokens(json.loads(source.to_str()), prompt)))
     backend.no_truncation()
     backend.no_padding()
     backend.encode_special_tokens = False
@@ -105,6 +106,25 @@ def pair_backend(prompt: Prompt) -> Any:
         backend.normalizer = normalizers.Sequence(steps)
     backend.post_processor = _template(prompt)
     return backend
+
+
+def _without_control_tokens(state: dict[str, Any], prompt: Prompt) -> dict[str, Any]:
+    """Change the added tokens of a tokenizer.json so that a text has the tokens that the prompt finds in it.
+
+    They are found in a text before it is normalised. White space (`\\n` of Gemma) must not be, if it is folded later. Other
+    tokens (`<think>` of Qwen) are not found if they are special and `encode_special_tokens` is set.
+    """
+    entries = state["model"]["vocab"]  # a list of pairs in Unigram
+    vocabulary = set(entries if isinstance(entries, dict) else [token for token, _ in entries])
+    if prompt.normalise:
+        state["added_tokens"] = [
+            token
+            for token in state["added_tokens"]
+            if not (token["content"].isspace() and token["content"] in vocabulary)
+        ]
+    for token in state["added_tokens"]:
+        token["special"] = token["special"] or not token["content"].isspace()
+    return state
 
 
 def text_normalizers() -> list[Any]:

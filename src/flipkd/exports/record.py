@@ -14,7 +14,18 @@ from flipkd.files import check_manifest, read_json, write_json
 from flipkd.student.contract import ScoreContract
 
 RECORD = "flipkd_export.json"
-LIBRARIES = ("torch", "transformers", "peft", "sentence-transformers", "safetensors")
+LIBRARIES = (
+    "torch",
+    "transformers",
+    "peft",
+    "sentence-transformers",
+    "safetensors",
+    "tokenizers",
+    "onnx",
+    "onnxruntime",
+    "gguf",
+    "llama-cpp-python",
+)
 
 
 class ExportRecord(BaseModel):

@@ -83,8 +83,11 @@ def public_contract(contract: ScoreContract, base: str | None) -> ScoreContract:
 
 
 def require_dtype(dtype: str | None, contract: ScoreContract, allowed: tuple[str, ...]) -> str:
-    """Return the dtype of the export, by default the matcher's. Raises ConfigError for one that the format does not have."""
-    chosen = dtype or contract.dtype
+    """Return the dtype of the export, by default the matcher's, or the first of the format if it does not have that one.
+
+    Raises ConfigError for a given one that the format does not have.
+    """
+    chosen = dtype or (contract.dtype if contract.dtype in allowed else allowed[0])
     if chosen not in allowed:
         raise ConfigError(f"dtype is {chosen!r}, which this format does not have; allowed: {', '.join(allowed)}")
     return chosen
