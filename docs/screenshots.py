@@ -1,51 +1,86 @@
-"""Write docs/images/ from pages as a browser shows them: `python docs/screenshots.py report FOLDER`.
+"""Write docs/images/ from pages as a browser shows them: `python docs/screenshots.py report FOLDER`, or `page FOLDER`.
 
-FOLDER is the output folder of `flipkd compare` or `make demo`. Needs Chromium on PATH. `IMAGES` has a row per page.
+FOLDER is the output folder of `flipkd compare` or `make demo`; `page` serves its matcher with an index of FAQ.
+Needs Chromium: on PATH, or named by FLIPKD_CHROMIUM. `IMAGES` has a row per page.
 """
 
 from __future__ import annotations
 
 import argparse
-import shutil
+import csv
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlencode
+
+ROOT = Path(__file__).parents[1]
+sys.path.append(str(ROOT / "tests"))
+
+from browser import Page, browser  # noqa: E402
+from servers import running  # noqa: E402
 
 IMAGES_FOLDER = Path(__file__).with_name("images")
-FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--virtual-time-budget=10000")
-DARK = "--blink-settings=preferredColorScheme=0"
-NARROWEST = 500  # pixels of a window of headless Chromium
+WIDE, NARROW = 1200, 400  # pixels
+FAQ = [
+    ("How do I report a lost or stolen card?", "Block it in the app under Cards, then order a new one there."),
+    ("When will my new card arrive?", "Within five working days by post. It has no tracking number."),
+    ("How do I change my PIN?", "At any cash machine of ours, under More services."),
+    ("Why was my transfer rejected?", "Most often a digit of the account number is wrong; the app names the reason."),
+    ("How do I close my account?", "In the app under Account, Close. The balance must be zero."),
+]
+QUERY = "My purse is gone, and my card was in it."
+CANDIDATES = ["I can't find my card anywhere.", "Someone took my wallet yesterday.", "When is my new PIN sent?"]
 
 
-def screenshot(page: Path, target: Path, *, width: int = 1200, height: int = 1500, dark: bool = False) -> None:
-    """Write the upper `height` pixels of a page, `width` pixels wide, as PNG."""
-    browser = shutil.which("chromium")
-    if browser is None:
-        sys.exit("no chromium on PATH: install it (Debian: apt-get install chromium)")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder:
-        address = page.resolve().as_uri()
-        if width < NARROWEST:  # a frame of that width in a wider window
-            frame = Path(folder) / "frame.html"
-            style = f"width: {width}px; height: {height}px; border: 0"
-            frame.write_text(f'<body style="margin: 0"><iframe src="{address}" style="{style}"></iframe>', "utf-8")
-            address = frame.as_uri()
-        words = [browser, *FLAGS, *([DARK] if dark else []), f"--window-size={max(width, NARROWEST)},{height}"]
-        words += [f"--user-data-dir={folder}/profile", f"--screenshot={target.resolve()}", address]
-        subprocess.run(words, check=True, capture_output=True, timeout=120)
+def write_screenshot(page: Page, name: str) -> None:
+    """Write what the window shows to an image."""
+    IMAGES_FOLDER.mkdir(parents=True, exist_ok=True)
+    (IMAGES_FOLDER / name).write_bytes(page.screenshot())
 
 
 def report_images(folder: Path) -> None:
-    """The report of a comparison: wide, dark, and on a phone."""
-    page = folder / "report.html"
-    screenshot(page, IMAGES_FOLDER / "report.png")
-    screenshot(page, IMAGES_FOLDER / "report-dark.png", dark=True)
-    screenshot(page, IMAGES_FOLDER / "report-400.png", width=400, height=1800)
+    """Write images of the report of a comparison: wide, dark and narrow."""
+    with browser() as page:
+        for name, size in (
+            ("report.png", {"width": WIDE, "height": 1500}),
+            ("report-dark.png", {"width": WIDE, "height": 1500, "dark": True}),
+            ("report-400.png", {"width": NARROW, "height": 1800}),
+        ):
+            page.open((folder / "report.html").resolve().as_uri(), **size)
+            page.wait_for("[...document.querySelectorAll('.chart')].every((chart) => chart.dataset.drawn)")
+            write_screenshot(page, name)
 
 
-IMAGES: dict[str, Callable[[Path], None]] = {"report": report_images}
+def page_images(folder: Path) -> None:
+    """Write images of the page of a server: a search, and a comparison dark and narrow."""
+    [matcher] = folder.glob("runs/flipped-*/matcher")
+    [teacher] = folder.glob("runs/teacher-*")
+    program = (sys.executable, "-m", "flipkd")
+    with tempfile.TemporaryDirectory() as temporary:
+        faq, index = Path(temporary, "faq.csv"), Path(temporary, "index")
+        with open(faq, "w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows([("question", "answer"), *FAQ])
+        options = ("--encoder", teacher, "--column", "question", "--keep", "answer", "--output_dir", index)
+        subprocess.run([*map(str, (*program, "index", faq, *options))], check=True)
+        serve = (*program, "serve", "--matcher", matcher, "--index", index, "--port", 0)
+        with running(*serve, first_line_on="stderr") as server, browser() as page:
+            server.until_ready()
+            address = "http://{}:{}/?".format(*server.address)
+            searched = address + urlencode({"text": QUERY})
+            compared = address + urlencode({"text": QUERY, "candidate": CANDIDATES}, doseq=True)
+            for name, link, size in (
+                ("page.png", searched, {"width": WIDE, "height": 1300}),
+                ("page-dark.png", compared, {"width": WIDE, "height": 1300, "dark": True}),
+                ("page-400.png", searched, {"width": NARROW, "height": 1800}),
+            ):
+                page.open(link, **size)
+                page.wait_for("document.querySelectorAll('#results > li').length > 0")
+                write_screenshot(page, name)
+
+
+IMAGES: dict[str, Callable[[Path], None]] = {"report": report_images, "page": page_images}
 
 
 if __name__ == "__main__":

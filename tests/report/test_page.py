@@ -8,7 +8,6 @@ import hashlib
 import html
 import json
 import re
-import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -19,10 +18,11 @@ pytest.importorskip("altair")
 pytest.importorskip("jinja2")
 pytest.importorskip("vl_convert")
 
+from browser import CHROMIUM, NO_CHROMIUM
+
 from flipkd.errors import ConfigError
 from flipkd.report.page import render
 
-CHROMIUM = shutil.which("chromium")
 CHARTS = 9 + 7  # of a full page, and the losses of the seven systems with a colour of their own
 HOSTILE = [
     "<script>document.title = 'owned'</script>",
@@ -239,7 +239,7 @@ def browsed(page, folder):
 
 
 @pytest.mark.scenario("X8")
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH")
+@pytest.mark.skipif(CHROMIUM is None, reason=NO_CHROMIUM)
 def test_browser_draws_every_chart_and_runs_no_hostile_text(hostile, tmp_path):
     page = render(hostile)
     dom, message = browsed(page, tmp_path)
@@ -255,7 +255,7 @@ def test_browser_draws_every_chart_and_runs_no_hostile_text(hostile, tmp_path):
 
 
 @pytest.mark.scenario("X8")
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH")
+@pytest.mark.skipif(CHROMIUM is None, reason=NO_CHROMIUM)
 def test_browser_refuses_another_script(make_comparison, tmp_path):
     page = render(make_comparison(["plain"], seeds=(0,)))
     dom, message = browsed(page.replace("<main>", f"<main>{HOSTILE[0]}"), tmp_path)
@@ -291,7 +291,7 @@ document.body.dataset.did = JSON.stringify(did);
 </script></body>"""
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH")
+@pytest.mark.skipif(CHROMIUM is None, reason=NO_CHROMIUM)
 def test_browser_moves_thresholds_and_sorts_and_filters_pairs(make_comparison, tmp_path):
     page = render(make_comparison(["teacher_finetuned", "plain"], seeds=(0,), n=100))
     page = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page)

@@ -134,11 +134,11 @@ def test_browser_compares_texts_of_a_link_and_runs_no_markup(null, page):
     page.console.clear()
     page.open(address(null, "?" + urlencode({"text": "150", "candidate": ["fits", hostile]}, doseq=True)))
     page.wait_for("document.querySelectorAll('#results > li').length === 2")
-    assert page.run(TEXTS) == [f"{text} ✓ match probability 1.000 score 150.00" for text in ("fits", hostile)]
+    assert page.run(TEXTS) == [f"{text} ✓ match probability 1.000 score 150.000" for text in ("fits", hostile)]
     assert page.run("document.title") == "flipkd: try it"
     assert page.run("document.images.length") == 0
     assert page.run("byId('status').textContent") == "2 of 2 match."
-    assert "a probability of more than 99 % (a score of 100) on, two texts count as a match" in page.run(
+    assert "a probability of more than 99 % (a score of 100.000) on, two texts count as a match" in page.run(
         "byId('meaning').innerText"
     )
     assert [line for line in page.console if "favicon" not in line] == []

@@ -41,7 +41,7 @@ function percent(probability) {
 }
 
 function explain({ match, review }) {
-  const from = (bound) => `a probability of ${percent(bound.probability)} (a score of ${bound.score.toPrecision(3)})`;
+  const from = (bound) => `a probability of ${percent(bound.probability)} (a score of ${bound.score.toFixed(3)})`;
   const meanings = { match: `From ${from(match)} on, two texts count as a match.` };
   if (review) meanings.review = `Below that, and from ${from(review)} on, a person should decide.`;
   meanings.no_match = "Below that, they do not count as a match.";
@@ -98,7 +98,7 @@ function prefill() {
 function item(found) {
   const line = element("li"), verdict = element("p", "", "verdict"), kept = element("dl");
   verdict.append(element("span", DECISIONS[found.decision], `decision ${found.decision}`),
-    element("small", `probability ${found.probability.toFixed(3)}`), element("small", `score ${found.score.toFixed(2)}`));
+    element("small", `probability ${found.probability.toFixed(3)}`), element("small", `score ${found.score.toFixed(3)}`));
   line.append(element("p", found.text, "text"), verdict);
   const names = Object.keys(found).filter((name) => !OWN_FIELDS.includes(name) && found[name] !== null);
   names.sort((a, b) => (b === "answer") - (a === "answer"));
