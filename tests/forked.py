@@ -1,4 +1,7 @@
-"""Python commands in processes forked from a server that has imported everything: a start without seconds of imports."""
+"""Python commands in processes forked from a server that has imported everything: a start without seconds of imports.
+
+What a library reads from the environment at its import (whether it shows bars, say) is that of the server.
+"""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from flipkd.student.prompt import Template
 from flipkd.teachers.stored_teacher import StoredTeacher
 from flipkd.teachers.teacher import load_teacher
 
-COUNT = 30
+COUNT = 15
 GONE = object()
 WRONG = (GONE, None, "x", "", -1, 0, 1.5, 10**18, -(10**9), [], {}, True)
 

@@ -12,7 +12,7 @@ from flipkd.commands import serve as serving
 from flipkd.files import new_folder
 from flipkd.matcher import Matcher
 
-TABLE = make_table(12, seed=2)
+TABLE = make_table(6, seed=2)
 PAIRS = [*zip(TABLE.left, TABLE.right, strict=True), ("pin", "fee " * 40), ("x", "y"), ("my card", "fee " * 9)]
 
 
@@ -20,7 +20,7 @@ PAIRS = [*zip(TABLE.left, TABLE.right, strict=True), ("pin", "fee " * 40), ("x",
 def shuffles() -> list[list[int]]:
     random = np.random.default_rng(0)
     whole = [random.permutation(len(PAIRS)).tolist() for _ in range(2)]
-    return [*whole, whole[0][:2], whole[0][:7], *([row] for row in range(3))]
+    return [*whole, whole[0][:2], whole[0][:7], [0]]
 
 
 def different(matcher: Matcher, shuffles: list[list[int]]) -> int:

@@ -22,9 +22,33 @@ ALWAYS_INSTALLED = {"accelerate"}  # in no list of the core, but peft needs it a
 HIDDEN = {package for packages in EXTRAS.values() for package in packages} - ALWAYS_INSTALLED
 
 
+GIVEN = ("--matcher", "matcher")
+OF_THE_CORE = (
+    ("check", "pairs.csv"),
+    ("split", "distinct.csv", "--output_dir", "parts"),
+    ("evaluate", *GIVEN, "--test_file", "pairs.csv", "--json"),
+    ("calibrate", *GIVEN, "--validation_file", "pairs.csv", "--output_dir", "calibrated"),
+    ("match", "pairs.csv", *GIVEN, "--output", "scored.csv"),
+    ("match", *GIVEN, "--text1", "lost my card", "--text2", "my card is lost", "--json"),
+    ("index", "pairs.csv", "--encoder", "matcher", "--column", "text2", "--output_dir", "index"),
+    ("search", "lost my card", *GIVEN, "--index", "index", "--json"),
+)
+OF_EXTRAS = {
+    "teach": ("train", ("--train_file", "pairs.csv", "--output_dir", "new")),
+    "train": ("train", ("--train_file", "pairs.csv", "--validation_file", "pairs.csv", "--output_dir", "new")),
+    "compare": (
+        "train",
+        ("--train_file", "pairs.csv", "--validation_file", "pairs.csv", "--test_file", "pairs.csv"),
+    ),
+    "evaluate": ("report", (*GIVEN, "--test_file", "pairs.csv", "--report", "new.html")),
+    "serve": ("serve", GIVEN),
+    "demo": ("demo", ("--output_dir", "new")),
+}
+
+
 @pytest.fixture(scope="module")
-def run_core(make_student, tmp_path_factory):
-    """`run_core(*commands)` -> exit code, stdout and stderr of each, without the packages of every extra.
+def results(make_student, tmp_path_factory):
+    """Exit code, stdout and stderr of each command, in one process without the packages of every extra.
 
     They run in a folder with `pairs.csv`, with `distinct.csv` (no shared texts) and with the matcher `matcher`, whose
     student is not trained.
@@ -36,43 +60,20 @@ def run_core(make_student, tmp_path_factory):
     student, contract = make_student(reading="separate")  # which has a vector for each text
     with new_folder(folder / "matcher") as matcher:
         student.save(matcher, contract)
-    return lambda *commands: run_without(HIDDEN, commands, folder)
+    return run_without(HIDDEN, [*OF_THE_CORE, *((name, *words) for name, (_, words) in OF_EXTRAS.items())], folder)
 
 
 @pytest.mark.slow
-def test_the_core_checks_splits_scores_and_searches_without_an_extra(run_core):
-    given = ("--matcher", "matcher")
-    results = run_core(
-        ("check", "pairs.csv"),
-        ("split", "distinct.csv", "--output_dir", "parts"),
-        ("evaluate", *given, "--test_file", "pairs.csv", "--json"),
-        ("calibrate", *given, "--validation_file", "pairs.csv", "--output_dir", "calibrated"),
-        ("match", "pairs.csv", *given, "--output", "scored.csv"),
-        ("match", *given, "--text1", "lost my card", "--text2", "my card is lost", "--json"),
-        ("index", "pairs.csv", "--encoder", "matcher", "--column", "text2", "--output_dir", "index"),
-        ("search", "lost my card", *given, "--index", "index", "--json"),
-    )
-    assert [code for code, _, _ in results] == [0] * len(results), results
-    assert {"f1", "average_precision", "roc_auc", "log_loss"} <= set(json.loads(results[2][1]))
-
-
-COMMANDS = {
-    "teach": ("train", ("--train_file", "pairs.csv", "--output_dir", "new")),
-    "train": ("train", ("--train_file", "pairs.csv", "--validation_file", "pairs.csv", "--output_dir", "new")),
-    "compare": (
-        "train",
-        ("--train_file", "pairs.csv", "--validation_file", "pairs.csv", "--test_file", "pairs.csv"),
-    ),
-    "evaluate": ("report", ("--matcher", "matcher", "--test_file", "pairs.csv", "--report", "new.html")),
-    "serve": ("serve", ("--matcher", "matcher")),
-    "demo": ("demo", ("--output_dir", "new")),
-}
+def test_the_core_checks_splits_scores_and_searches_without_an_extra(results):
+    found = results[: len(OF_THE_CORE)]
+    assert [code for code, _, _ in found] == [0] * len(found), found
+    assert {"f1", "average_precision", "roc_auc", "log_loss"} <= set(json.loads(found[2][1]))
 
 
 @pytest.mark.slow
-def test_a_command_without_its_extra_ends_with_exit_code_4_and_the_install_line(run_core):
-    results = run_core(*((command, *words) for command, (_, words) in COMMANDS.items()))
-    for (command, (extra, _)), (code, out, error) in zip(COMMANDS.items(), results, strict=True):
+def test_a_command_without_its_extra_ends_with_exit_code_4_and_the_install_line(results):
+    found = results[len(OF_THE_CORE) :]
+    for (command, (extra, _)), (code, out, error) in zip(OF_EXTRAS.items(), found, strict=True):
         assert (code, out) == (4, ""), (command, error)
         hidden = [package for package in EXTRAS[extra] if package in HIDDEN]
         verb = "is" if len(hidden) == 1 else "are"

@@ -3,6 +3,14 @@
 from __future__ import annotations
 
 FAMILIES = ("qwen2", "llama", "gemma3")
+# Each family and each reading, gemma3 in all: its norms, windows and scaled embeddings are what a reading may get wrong.
+FAMILY_AND_READING = (
+    ("gemma3", "joint"),
+    ("gemma3", "separate"),
+    ("gemma3", "blocked"),
+    ("qwen2", "separate"),
+    ("llama", "blocked"),
+)
 SENTENCES = [
     "how do I reset my card pin",
     "my card was stolen yesterday",

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from command_line import flipkd
+from forked import Forked
 from tiny import build_model, make_table, write_pairs
 
 FOLDER = Path(__file__).parents[2] / "benchmarks" / "speed"
@@ -269,13 +270,15 @@ def test_every_contender_of_a_ratio_is_in_the_table_and_has_pairs(speed):
 # Processes and pages
 
 
-def test_a_worker_that_ends_is_told_with_its_last_words(speed, pairs):
+def test_a_worker_that_ends_is_told_with_its_last_words(speed, pairs, monkeypatch):
+    monkeypatch.setattr(subprocess, "Popen", Forked)
     with pytest.raises(speed.processes.Failed, match="no such file"):
         speed.processes.Worker("gemm", pairs=pairs + ".csv", model="none").wait_until_ready()
 
 
 @pytest.mark.slow
-def test_who_cannot_run_is_named_and_the_others_take_their_turns(speed, pairs, capsys):
+def test_who_cannot_run_is_named_and_the_others_take_their_turns(speed, pairs, capsys, monkeypatch):
+    monkeypatch.setattr(subprocess, "Popen", Forked)
     found = speed.run.take_turns(["nobody", "gemm"], pairs=pairs, model="none", repeats=2, counts={})
     assert list(found) == ["gemm"]
     assert len(found["gemm"]) == 2

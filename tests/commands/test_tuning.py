@@ -76,8 +76,7 @@ def test_teach_with_members_resumes_after_a_stop(config, tmp_path, monkeypatch):
     ]
 
 
-@pytest.mark.parametrize("members", [1, 2])
-@pytest.mark.parametrize("wrong", [True, False])
+@pytest.mark.parametrize("wrong, members", [(True, 1), (False, 2)])
 def test_fine_tune_auto_keeps_the_better_model(config, encoders, tmp_path, pair_files, wrong, members, caplog):
     rows = [f"{row['text1']},{row['text2']},{row['label'] ^ wrong}" for row in read_pairs(pair_files["train"])]
     train = tmp_path / "train.csv"

@@ -33,7 +33,7 @@ def test_find_dialect_of_files_written_by_csv(tmp_path_factory, suffix, separato
     path = tmp_path_factory.mktemp("dialect") / f"pairs{suffix}"
     names = {"text1": "linker Text", "text2": "rechter", "label": "gleich?"}
 
-    @settings(deadline=None, max_examples=60)
+    @settings(deadline=None, max_examples=20)
     @given(
         ROWS,
         st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC]),
@@ -62,7 +62,7 @@ def test_find_dialect_of_files_written_by_csv(tmp_path_factory, suffix, separato
 def test_find_dialect_of_files_written_by_pandas(tmp_path_factory, separator, index):
     path = tmp_path_factory.mktemp("pandas") / "pairs.csv"
 
-    @settings(deadline=None, max_examples=40)
+    @settings(deadline=None, max_examples=12)
     @given(ROWS, st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]), st.sampled_from([None, "gzip"]))
     @example(HARD, "utf-16", "gzip")
     def check(rows, encoding, compression):

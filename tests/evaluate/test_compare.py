@@ -30,6 +30,16 @@ def value(score, label, metric):
     return {"f1": f1_score, "accuracy": accuracy_score}[metric](label, score >= 0.5)
 
 
+def quick_value(score, label, metric):
+    """As `value`, for loops: scikit-learn checks its arguments for a millisecond."""
+    if metric == "average_precision":
+        return average_precision_score(label, score)
+    found = score >= 0.5
+    return (
+        2 * (found & (label == 1)).sum() / (found.sum() + label.sum()) if metric == "f1" else (found == label).mean()
+    )
+
+
 @pytest.mark.parametrize("metric", METRICS)
 def test_paired_bootstrap_values_agree_with_scikit_learn(metric):
     a, b, label = systems()
@@ -48,7 +58,7 @@ def test_paired_bootstrap_interval_agrees_with_a_loop(metric):
     differences = []
     for _ in range(600):
         rows = generator.integers(0, len(label), len(label))
-        differences.append(value(a[rows], label[rows], metric) - value(b[rows], label[rows], metric))
+        differences.append(quick_value(a[rows], label[rows], metric) - quick_value(b[rows], label[rows], metric))
     low, high = np.quantile(differences, [0.025, 0.975])
     found = paired_bootstrap(a, b, label, metric=metric, resamples=4000, **CUTS)
     width = high - low
@@ -102,7 +112,7 @@ def test_several_seeds_are_averaged_on_the_same_rows_as_a_loop_does(metric):
     differences = []
     for _ in range(400):
         rows = generator.integers(0, len(label), len(label))
-        means = [np.mean([value(s[rows], label[rows], metric) for s in scores]) for scores in (a, b)]
+        means = [np.mean([quick_value(s[rows], label[rows], metric) for s in scores]) for scores in (a, b)]
         differences.append(means[0] - means[1])
     low, high = np.quantile(differences, [0.025, 0.975])
     found = paired_bootstrap(a, b, label, metric=metric, resamples=2000, **CUTS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny import FAMILIES, build_tokenizer, randomise
+from tiny import FAMILY_AND_READING, build_tokenizer, randomise
 
 from flipkd.errors import ConfigError
 from flipkd.student.answer_path import modules_reaching_answer, require_path_to_answer
@@ -53,8 +53,7 @@ def change_by_noise(student, name, *, segments=(LEFT_TEXT, RIGHT_TEXT)) -> float
     return float((after - before).abs().max())
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("reading", ["joint", "separate", "blocked"])
+@pytest.mark.parametrize("family, reading", FAMILY_AND_READING)
 def test_modules_reaching_answer_are_those_whose_noise_changes_the_answer(make_student, family, reading):
     student, _ = make_student(family, reading=reading, attn_implementation=PACKED if reading == "joint" else GROUPED)
     found = modules_reaching_answer(student)
@@ -73,8 +72,7 @@ def test_noise_in_either_text_changes_the_answer(make_student):
         assert change_by_noise(student, "model.layers.2.self_attn.v_proj", segments=(side,)) > 1e-4
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("reading", ["joint", "separate", "blocked"])
+@pytest.mark.parametrize("family, reading", FAMILY_AND_READING)
 def test_modules_reaching_answer_are_those_with_a_gradient(make_student, family, reading):
     """d(answer) / d(A x) at the texts' tokens of a batch, as training sees it."""
     student, _ = make_student(family, reading=reading)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from tiny import FAMILY_AND_READING
 
 from flipkd.errors import ConfigError
 from flipkd.student.attention import GROUPED, grouped_attention
@@ -36,12 +37,12 @@ def test_grouped_attention_equals_plain_loops(heads, groups, softcap):
     torch.testing.assert_close(ours, torch.autograd.grad((expected * direction).sum(), tensors))
 
 
-@pytest.mark.parametrize("reading", ["joint", "blocked", "separate"])
-def test_grouped_attention_scores_equal_sdpa_and_eager(make_student, base_model, reading):
+@pytest.mark.parametrize("family, reading", FAMILY_AND_READING)
+def test_grouped_attention_scores_equal_sdpa_and_eager(make_student, family, reading):
     left, right = ["my card was lost", "fee"], ["where is the card", "a long question about a fee abroad"]
     scores = {}
     for attention in (GROUPED, "sdpa", "eager"):
-        student, _ = make_student(base_model.name, reading=reading, attn_implementation=attention)
+        student, _ = make_student(family, reading=reading, attn_implementation=attention)
         scores[attention] = score_pairs(student, left, right, return_embeddings=True)
     for other in ("sdpa", "eager"):
         assert scores[GROUPED].answer == pytest.approx(scores[other].answer, abs=1e-4)

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tiny import randomise
+from tiny import FAMILY_AND_READING, randomise
 
 from flipkd.student.scoring import encode_texts, score_pairs
 
@@ -11,8 +11,7 @@ RIGHT = ["the machine kept my card", "can I change the pin of my card", "fee"]
 
 
 @pytest.mark.scenario("N1")
-@pytest.mark.parametrize("family", ["qwen2", "llama", "gemma3"])
-@pytest.mark.parametrize("reading", ["joint", "separate", "blocked"])
+@pytest.mark.parametrize("family, reading", FAMILY_AND_READING)
 def test_score_pairs_does_not_depend_on_batch_size_padding_and_order(make_student, family, reading):
     student, _ = make_student(family, reading=reading)
     randomise(student)

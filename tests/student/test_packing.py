@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny import randomise
+from tiny import FAMILY_AND_READING, randomise
 
 from flipkd.errors import ConfigError
 from flipkd.student import attention
@@ -15,8 +15,6 @@ from flipkd.student.scoring import encode_texts, score_pairs
 
 LEFT = ["my card was stolen yesterday", "pin", "where is my transfer", "pin"]
 RIGHT = ["the machine kept my card", "can I change the pin of my card", "fee", "pin"]
-FAMILIES = ["qwen2", "llama", "gemma3"]
-READINGS = ["joint", "separate", "blocked"]
 
 
 def gradients(student, batch):
@@ -27,8 +25,7 @@ def gradients(student, batch):
     return output, {name: p.grad for name, p in student.named_parameters() if p.grad is not None}
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("reading", READINGS)
+@pytest.mark.parametrize("family, reading", FAMILY_AND_READING)
 def test_packed_attention_equals_padded_rows_with_gradients(make_student, family, reading):
     found = {}
     for name in (GROUPED, PACKED):
@@ -43,8 +40,7 @@ def test_packed_attention_equals_padded_rows_with_gradients(make_student, family
         torch.testing.assert_close(ours[name], gradient, atol=1e-5 * float(gradient.abs().max()), rtol=1e-4)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("reading", READINGS)
+@pytest.mark.parametrize("family, reading", FAMILY_AND_READING)
 def test_packed_scores_and_embeddings_equal_those_of_padded_rows(make_student, family, reading):
     scores, vectors = {}, {}
     for name in (GROUPED, PACKED):
@@ -72,8 +68,7 @@ def test_packed_attention_respects_the_sliding_window(make_student):
     torch.testing.assert_close(found[PACKED].answers, found[GROUPED].answers, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("reading", READINGS)
+@pytest.mark.parametrize("family, reading", FAMILY_AND_READING)
 @pytest.mark.parametrize("implementation", [PACKED, GROUPED, "sdpa", "eager"])
 def test_every_query_attends_to_at_least_one_key(make_student, monkeypatch, family, reading, implementation):
     """In training and scoring, with and without a prefix cache: on CUDA a query without keys gives NaN."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from tiny import FAMILY_AND_READING
 
 from flipkd.student.prefix import CACHE_SIZE, Prefix, PrefixCache, drop_prefix, shared_prefix
 from flipkd.student.rows import LEFT_HEAD, RIGHT_HEAD
@@ -29,10 +30,10 @@ def forward_without_cache(student, left, right):
     return (output.answers[:, 1] - output.answers[:, 0]).numpy(), (output.left * output.right).sum(1).numpy()
 
 
-@pytest.mark.parametrize("reading", ["joint", "blocked", "separate"])
+@pytest.mark.parametrize("family, reading", FAMILY_AND_READING)
 @pytest.mark.parametrize("left", [LEFT, ["my card was lost"] * 4, ["my card", "my pin", "my fee", "my"]])
-def test_prefix_cache_scores_equal_those_of_complete_rows(make_student, base_model, reading, left):
-    student = with_visible_lora(make_student(base_model.name, reading=reading)[0])
+def test_prefix_cache_scores_equal_those_of_complete_rows(make_student, family, reading, left):
+    student = with_visible_lora(make_student(family, reading=reading)[0])
     answer, cosine = forward_without_cache(student, left, RIGHT)
     scores = score_pairs(student, left, RIGHT, return_embeddings=True, batch_size=4)
     np.testing.assert_allclose(scores.answer, answer, atol=1e-4)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from allocations import Allocations
-from tiny import randomise
+from tiny import FAMILY_AND_READING, randomise
 
 from flipkd.errors import ConfigError
 from flipkd.training.arguments import training_arguments
@@ -32,9 +32,14 @@ def step(make_student, table, *, again, **settings):
     return float(loss.detach()), {n: p.grad for n, p in module.named_parameters() if p.requires_grad}, kept
 
 
-@pytest.mark.parametrize("family", ["qwen2", "llama", "gemma3"])
-@pytest.mark.parametrize("reading", ["joint", "separate", "blocked"])
-@pytest.mark.parametrize("places", [{}, {"readout_layers": (0, 1), "readout_modules": ("q_proj", "down_proj")}])
+@pytest.mark.parametrize(
+    "family, reading, places",
+    [
+        *((*both, {}) for both in FAMILY_AND_READING),
+        ("llama", "joint", {"readout_layers": (0, 1), "readout_modules": ("q_proj", "down_proj")}),
+        ("gemma3", "separate", {"readout_layers": (0, 1), "readout_modules": ("q_proj", "down_proj")}),
+    ],
+)
 def test_activation_checkpointing_keeps_loss_and_gradients_and_saves_memory(
     make_student, table, family, reading, places
 ):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny import randomise
+from tiny import FAMILY_AND_READING, randomise
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from flipkd.student.attention import PACKED
@@ -58,8 +58,7 @@ def gradients(module, batch):
     return float(loss.detach()), {n: p.grad.clone() for n, p in module.named_parameters() if p.grad is not None}
 
 
-@pytest.mark.parametrize("family", ["qwen2", "llama", "gemma3"])
-@pytest.mark.parametrize("reading", ["joint", "separate", "blocked"])
+@pytest.mark.parametrize("family, reading", FAMILY_AND_READING)
 def test_pad_to_buckets_changes_neither_loss_nor_gradients(make_student, table, reading, family):
     found = []
     for pad_to_buckets in (False, True):

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tiny import randomise
+from tiny import FAMILY_AND_READING, randomise
 
 from flipkd.objectives import OBJECTIVES
 from flipkd.student.rows import last_positions
@@ -197,8 +197,7 @@ def test_module_without_a_queue_keeps_no_columns(make_student, table):
     assert not [name for name in module.state_dict() if name.startswith("queue")]
 
 
-@pytest.mark.parametrize("family", ["qwen2", "llama", "gemma3"])
-@pytest.mark.parametrize("reading", ["joint", "separate", "blocked"])
+@pytest.mark.parametrize("family, reading", FAMILY_AND_READING)
 def test_a_head_that_is_read_once_gives_the_loss_and_gradients_of_rows_read_whole(
     make_student, table, family, reading
 ):
