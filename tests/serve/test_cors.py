@@ -30,6 +30,7 @@ def test_cors_with_a_key_allows_any_page():
         assert server.request("/match", method="OPTIONS").status == 401, (
             "OPTIONS without the headers of a preflight needs the key"
         )
+        assert server.request("/info", **PREFLIGHT).status == 401, "and so does another method with them"
 
 
 def test_cors_without_a_key_allows_no_other_page(null):

@@ -29,8 +29,9 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     kept teacher decides the clear pairs; `by_teacher` is their share. Raises ConfigError for a matcher without a cascade
     band.
     """
-    for path in filter(None, (config.output, config.report)):
-        require_writable(path, source=config.test_file)
+    for path, mark in ((config.output, '"metrics"'), (config.report, "<!DOCTYPE html>")):
+        if path:
+            require_writable(path, source=config.test_file, mark=mark)
     if config.report:
         require_extra("report", user="the report")
     directed = is_directed(config.matcher)
