@@ -107,18 +107,28 @@ def test_index_prints_one_line_and_search_requires_an_index(faq, taught, trained
 
 
 @pytest.mark.scenario("S14", "X11")
-def test_serve_rejects_bad_options_before_loading(trained, tmp_path):
+def test_serve_rejects_bad_options_before_loading(trained, tmp_path, monkeypatch):
+    async def ends(*_: object) -> None:
+        """What is not refused ends with 0."""
+
+    monkeypatch.setattr("flipkd.serve.server._run", ends)
     start = ("serve", "--matcher", trained, "--port", 0)
-    open_to_all = flipkd(*start, "--host", "0.0.0.0")
-    assert open_to_all.code == 7
-    assert "--api_key_file" in open_to_all.err
+    for host in ("0.0.0.0", "::", "192.0.2.1", "no.such.host.invalid"):
+        open_to_all = flipkd(*start, "--host", host)
+        assert open_to_all.code == 7
+        assert "--api_key_file" in open_to_all.err
+    key = tmp_path / "key"
+    key.write_text("0123456789abcdef")
+    for allowed in (["--insecure"], ["--api_key_file", key]):
+        started = flipkd(*start, "--host", "0.0.0.0", *allowed)
+        assert (started.code, "http://0.0.0.0:" in started.err) == (0, True)
+    assert "http://127.0.0.1:" in flipkd(*start).err
     for origins, code in (("https://shop.example,shop.example", 2), ("*", 7)):
         refused = flipkd(*start, "--cors_origins", origins)
         assert (refused.code, "--cors_origins" in refused.err) == (code, True)
     nowhere = flipkd("serve", "--matcher", tmp_path / "nowhere")
     assert (nowhere.code, "no such folder" in nowhere.err) == (4, True)
     for content, argument in (("short", "at least 16"), ("two words " * 4, "holds no key"), (None, "cannot be read")):
-        key = tmp_path / "key"
         key.unlink(missing_ok=True)
         if content is not None:
             key.write_text(content)

@@ -119,6 +119,20 @@ def test_match_refuses_an_output_that_cannot_be_written_before_scoring(unusual_p
         assert done.err.startswith(f"flipkd: {output}: ")
 
 
+@pytest.mark.scenario("B5")
+@pytest.mark.parametrize("name", ["o.csv", "o.jsonl"])
+def test_match_replaces_its_own_result_and_no_other_file(trained, unusual_pairs, tmp_path, name):
+    arguments = ("match", "--matcher", trained, unusual_pairs, "--output", tmp_path / name)
+    assert flipkd(*arguments).code == 0
+    first = (tmp_path / name).read_bytes()
+    assert flipkd(*arguments).code == 0
+    assert (tmp_path / name).read_bytes() == first
+    (tmp_path / name).write_text("text1,text2,label\na,b,1\n")
+    done = flipkd(*arguments)
+    assert (done.code, "is no earlier result of this command" in done.err) == (5, True)
+    assert (tmp_path / name).read_text() == "text1,text2,label\na,b,1\n"
+
+
 @pytest.mark.scenario("L14", "B2")
 @pytest.mark.parametrize("name", ["o.csv", "o.jsonl"])
 def test_stopped_match_resumes_and_scores_nothing_twice(trained, unusual_pairs, tmp_path, monkeypatch, name):

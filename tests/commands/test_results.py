@@ -44,6 +44,18 @@ def test_require_writable_rejects_bad_paths_and_leaves_nothing(tmp_path):
 
 
 @pytest.mark.scenario("B5")
+def test_require_writable_replaces_only_a_result_of_the_same_command(tmp_path):
+    path = tmp_path / "o.csv"
+    for content in ("", "text1,text2,score,probability,decision\n", "x" * 100_000 + "decision"):
+        path.write_text(content)
+        require_writable(path, mark="decision")
+    path.write_text("text1,text2,label\na,b,1\n")
+    with pytest.raises(ResourceError, match="exists and is no earlier result of this command"):
+        require_writable(path, mark="decision")
+    require_writable(path)
+
+
+@pytest.mark.scenario("B5")
 def test_require_writable_rejects_a_read_only_folder():
     with tempfile.TemporaryDirectory() as name:  # pytest's own cannot be reached by others
         folder = Path(name)

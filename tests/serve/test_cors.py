@@ -88,6 +88,11 @@ def test_overloaded_and_loading_answers_carry_the_headers():
             connection.close()
 
 
+def test_only_a_preflight_needs_no_key(shop):
+    assert shop.request("/match", method="OPTIONS", origin=SHOP).status == 401, "OPTIONS alone is no preflight"
+    assert shop.request("/info", origin=SHOP, **PREFLIGHT).status == 401, "nor is another method"
+
+
 def test_any_origin_without_credentials():
     with null_server(api_key=KEY, cors_origins=["*"]) as server:
         server.until_ready()

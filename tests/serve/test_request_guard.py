@@ -87,6 +87,8 @@ def test_every_route_except_health_and_the_page_requires_the_key():
             for given in ({}, {"authorization": "Bearer wrong"}, {"authorization": f"Basic {key}"}):
                 answer = server.request(path, method=method, **given)
                 assert (answer.status == 401) is closed, (path, method, answer.status)
+        for near in ("Bearer", "Bearer ", f"Bearer {key[:-1]}", f"Bearer {key}k", f"Bearer {key} k", key):
+            assert server.request("/info", authorization=near).status == 401, near
         for scheme in ("Bearer", "bearer"):
             assert server.request("/match", {"pairs": [["1", "x"]]}, authorization=f"{scheme} {key}").status == 200
         page = {"origin": "https://elsewhere.example", "authorization": f"Bearer {key}"}

@@ -59,6 +59,17 @@ def test_search_in_an_empty_index_returns_an_empty_list():
         assert (found.status, found.json["results"]) == (200, [])
 
 
+@pytest.mark.scenario("S16")
+def test_search_scores_no_more_candidates_than_a_request_may_have_items():
+    with null_server(max_items=5, max_queue=5) as server:
+        server.until_ready()
+        assert len(server.request("/search", {"query": "12"}).json["results"]) == 5
+        for name in ("candidates", "top_k"):
+            refused = server.request("/search", {"query": "12", name: 6})
+            assert refused.status == 422
+            assert "6 items in one request; at most 5" in refused.json["detail"]
+
+
 def test_usage_counts_tokens(null):
     texts = ["one two", "three"]
     assert null.request("/v1/embeddings", {"input": texts}).json["usage"] == {"prompt_tokens": 3, "total_tokens": 3}

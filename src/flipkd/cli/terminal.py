@@ -112,7 +112,10 @@ def _usage_message(error: Any) -> str:
         return f"flipkd: {message}"
     hint = context.command.hint(name) if name and hasattr(context.command, "hint") else ""
     if "unexpected extra argument" in message:
-        hint = "write a list as A,B; a flag takes no value"
+        hint = (
+            "put a text with spaces in quotes, and the name of an option before its value; write a list as A,B; "
+            "a flag takes no value"
+        )
     return f"flipkd: {message} ({hint}{' ' if hint.endswith('?') else '; ' if hint else ''}see: {context.command_path} --help)"
 
 

@@ -30,8 +30,9 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     metrics are also written into the matcher's README.md. `cascade`: the kept teacher decides the clear pairs; `by_teacher`
     is their share. Raises ConfigError for a matcher without a cascade band, UsageError for the card of a matcher of the hub.
     """
-    for path in filter(None, (config.output, config.report)):
-        require_writable(path, source=config.test_file)
+    for path, mark in ((config.output, '"metrics"'), (config.report, "<!DOCTYPE html>")):
+        if path:
+            require_writable(path, source=config.test_file, mark=mark)
     if config.card and not Path(config.matcher).exists():
         raise UsageError("--card writes into a local matcher folder; give that folder as the matcher")
     if config.report:

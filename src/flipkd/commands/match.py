@@ -107,7 +107,7 @@ def _require_settings(config: MatchConfig) -> None:
     if output:
         if Path(output).suffix not in FORMATS:
             raise UsageError(f"{output}: unknown file type; name the result {' or '.join(FORMATS)}")
-        require_writable(output, source=config.pairs)
+        require_writable(output, source=config.pairs, mark="decision")
     if taken := sorted({*config.keep} & {*columns}):
         raise UsageError(f"--keep {taken[0]}: the result has a column of that name; rename the column in the file")
 

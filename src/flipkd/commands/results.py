@@ -12,8 +12,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from flipkd.errors import UsageError
+from flipkd.errors import ResourceError, UsageError
 from flipkd.files import refuse_special, resource_errors
+
+START = 2**24  # bytes of an existing file in which the mark of a result is searched
 
 
 def command_line() -> str:
@@ -44,10 +46,11 @@ def csv_text(header: Sequence[str] | None, rows: Iterable[Sequence[Any]]) -> str
     return out.getvalue()
 
 
-def require_writable(path: str | Path, *, source: str | None = None) -> None:
+def require_writable(path: str | Path, *, source: str | None = None, mark: str = "") -> None:
     """Check before the work that a result can be written to `path`.
 
-    Raises ResourceError when it cannot, UsageError when it would overwrite the input file `source`.
+    `mark` is in every result of the command; a file without it is kept. Raises ResourceError for such a file and for a path
+    that cannot be written, UsageError when it would overwrite the input file `source`.
     """
     if source is not None and Path(path).exists() and Path(source).exists() and Path(path).samefile(source):
         raise UsageError(f"{path}: is the input file; choose another output path")
@@ -57,6 +60,13 @@ def require_writable(path: str | Path, *, source: str | None = None) -> None:
         if not os.access(folder, os.W_OK):
             raise OSError(errno.EACCES, os.strerror(errno.EACCES))
         refuse_special(Path(path))
+        if Path(path).is_file():
+            with open(path, "rb") as file:
+                start = file.read(START)
+            if start and mark.encode() not in start:
+                raise ResourceError(
+                    f"{path}: exists and is no earlier result of this command; choose another path, or delete the file first"
+                )
 
 
 def metrics_table(measured: Mapping[str, Mapping[str, Any]]) -> str:
