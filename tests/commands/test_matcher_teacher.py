@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +67,9 @@ def test_each_output_of_a_matcher_is_computed_once(folder, sets, pair_files, mon
     wider = add_mined_pairs(table, table, teacher, teacher_calibration(table, validation), config)
     mined = list(zip(wider.left[48:], wider.right[48:], strict=True))
     assert len(mined) == 12
+    models = [weakref.ref(teacher._matcher.student), weakref.ref(teacher._kept_model)]
+    teacher.close()
+    assert [model() for model in models] == [None, None], "their memory is free"
     slope, intercept = np.polyfit(
         Matcher.from_pretrained(folder).predict(pairs_of(sets["train"])), table.teacher.score, 1
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -157,6 +158,12 @@ class MatcherTeacher:
     def kept_signal(self, dataset: Any) -> TeacherSignal | None:
         """Outputs of the teacher that the matcher keeps, which the next matcher may keep too; None if it keeps none."""
         return None if self._kept is None else self._kept_signal(dataset["text1"][:], dataset["text2"][:])
+
+    def close(self) -> None:
+        """Free the memory of its models: the base model of the student to train is then the only one."""
+        for name in ("_matcher", "_kept_model"):
+            self.__dict__.pop(name, None)
+        gc.collect()  # hooks of the model refer to it
 
     @cached_property
     def _to_cosine(self) -> tuple[float, float]:
