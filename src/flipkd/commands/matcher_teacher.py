@@ -14,7 +14,6 @@ import numpy as np
 from flipkd.commands.pairs import content_hash
 from flipkd.data.labels import labels_of
 from flipkd.data.pair_table import TeacherSignal
-from flipkd.device import best_device
 from flipkd.errors import ConfigError
 from flipkd.evaluate.calibration import LEAST_SLOPE, fit_calibration
 from flipkd.files import CARD, MANIFEST, check_manifest, read_json, sha256
@@ -128,7 +127,8 @@ class MatcherTeacher:
     def signal(self, dataset: Any, *, out_of_fold: bool = False) -> TeacherSignal:
         """Teacher outputs for the pairs of a data set; with `out_of_fold` it warns of pairs that the matcher was trained on."""
         run = self.folder.parent / RUN
-        if out_of_fold and run.exists() and read_json(run)["data"].get("train") == content_hash(dataset):
+        recorded = read_json(run) if out_of_fold and run.exists() else {}
+        if isinstance(recorded, dict) and recorded.get("data", {}).get("train") == content_hash(dataset):
             logger.warning(
                 "%s was trained on these training pairs, so its scores of the labelled ones are overconfident; "
                 "what it adds are its scores of mined and unlabelled pairs (unlabelled_file)",
@@ -183,6 +183,7 @@ class MatcherTeacher:
 
 def kept_teacher_of(folder: str | Path) -> Callable[[], KeptTeacherModel] | None:
     """Return a function that loads the teacher which the matcher in `folder` keeps; None if it keeps none."""
+    from flipkd.device import best_device
     from flipkd.training.card import kept_source
 
     path = matcher_folder(folder)
