@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from flipkd.commands.pool import add_mined_pairs
 from flipkd.commands.train import _table
 from flipkd.config import TrainConfig
 from flipkd.errors import ArtefactError
+from flipkd.evaluate.calibration import fit_calibration
 from flipkd.student.contract import read_contract
 from flipkd.teachers.stored_teacher import StoredTeacher
 from flipkd.training.thresholds import teacher_calibration
@@ -52,6 +54,9 @@ def test_the_score_of_a_matcher_is_the_cosine_that_is_as_sure(folder, sets, taug
     # On the scale of cosines the same probability as by the matcher's own calibration, fitted on the same pairs.
     expected = matcher.calibration.apply(own)
     np.testing.assert_allclose(teacher_calibration(table, validation).apply(table.teacher.score), expected, atol=1e-3)
+    cosines = StoredTeacher(taught).signal(sets["validation"]).pair_scores()
+    encoder = fit_calibration(cosines, validation.label, method="sigmoid")
+    np.testing.assert_allclose(encoder.apply(table.teacher.score), expected, atol=1e-3)
 
 
 def test_each_output_of_a_matcher_is_computed_once(folder, sets, pair_files, monkeypatch):
@@ -62,6 +67,9 @@ def test_each_output_of_a_matcher_is_computed_once(folder, sets, pair_files, mon
     wider = add_mined_pairs(table, table, teacher, teacher_calibration(table, validation), config)
     mined = list(zip(wider.left[48:], wider.right[48:], strict=True))
     assert len(mined) == 12
+    models = [weakref.ref(teacher._matcher.student), weakref.ref(teacher._kept_model)]
+    teacher.close()
+    assert [model() for model in models] == [None, None], "their memory is free"
     slope, intercept = np.polyfit(
         Matcher.from_pretrained(folder).predict(pairs_of(sets["train"])), table.teacher.score, 1
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -13,7 +14,6 @@ import numpy as np
 from flipkd.commands.pairs import content_hash
 from flipkd.data.labels import labels_of
 from flipkd.data.pair_table import TeacherSignal
-from flipkd.device import best_device
 from flipkd.errors import ConfigError
 from flipkd.evaluate.calibration import LEAST_SLOPE, fit_calibration
 from flipkd.files import CARD, MANIFEST, check_manifest, read_json, sha256
@@ -127,7 +127,8 @@ class MatcherTeacher:
     def signal(self, dataset: Any, *, out_of_fold: bool = False) -> TeacherSignal:
         """Teacher outputs for the pairs of a data set; with `out_of_fold` it warns of pairs that the matcher was trained on."""
         run = self.folder.parent / RUN
-        if out_of_fold and run.exists() and read_json(run)["data"].get("train") == content_hash(dataset):
+        recorded = read_json(run) if out_of_fold and run.exists() else {}
+        if isinstance(recorded, dict) and recorded.get("data", {}).get("train") == content_hash(dataset):
             logger.warning(
                 "%s was trained on these training pairs, so its scores of the labelled ones are overconfident; "
                 "what it adds are its scores of mined and unlabelled pairs (unlabelled_file)",
@@ -158,6 +159,12 @@ class MatcherTeacher:
         """Outputs of the teacher that the matcher keeps, which the next matcher may keep too; None if it keeps none."""
         return None if self._kept is None else self._kept_signal(dataset["text1"][:], dataset["text2"][:])
 
+    def close(self) -> None:
+        """Free the memory of its models: the base model of the student to train is then the only one."""
+        for name in ("_matcher", "_kept_model"):
+            self.__dict__.pop(name, None)
+        gc.collect()  # hooks of the model refer to it
+
     @cached_property
     def _to_cosine(self) -> tuple[float, float]:
         """(slope, intercept) from the matcher's score to the cosine with the same probability of a match."""
@@ -177,6 +184,7 @@ class MatcherTeacher:
 def kept_teacher_of(folder: str | Path) -> Callable[[], KeptTeacherModel] | None:
     """Return a function that loads the teacher which the matcher in `folder` keeps; None if it keeps none."""
     from flipkd.cards.matcher_card import kept_source
+    from flipkd.device import best_device
 
     path = matcher_folder(folder)
     kept = read_contract(path).teacher

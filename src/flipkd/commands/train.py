@@ -181,10 +181,12 @@ def _add_unlabelled(
 
 
 def _kept_outputs(teacher: TrainingTeacher | None, table: PairTable, dataset: Any) -> PairTable:
-    """Return the validation table with the outputs of the teacher that the new matcher may keep."""
+    """Return the validation table with the outputs of the teacher that the new matcher may keep; free a matcher's memory."""
     if not isinstance(teacher, MatcherTeacher):
         return table
-    return replace(table, teacher=ranks.rank_0_first(lambda: teacher.kept_signal(dataset)))
+    kept = replace(table, teacher=ranks.rank_0_first(lambda: teacher.kept_signal(dataset)))
+    teacher.close()
+    return kept
 
 
 def _require_same_rows(table: PairTable) -> None:
