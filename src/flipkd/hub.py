@@ -124,7 +124,7 @@ def _download_error(repository: str, error: Exception, *, revision: str | None) 
         return error
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return ResourceError(f"{repository}: the disk is full; free some space, then run the same command")
-    if isinstance(error, errors.LocalEntryNotFoundError | errors.OfflineModeIsEnabled) and constants.is_offline_mode():
+    if isinstance(error, errors.LocalEntryNotFoundError | errors.OfflineModeIsEnabled) and constants.HF_HUB_OFFLINE:
         return ArtefactError(
             f"{repository}: no folder of this name, and the cache of the hub does not have all its files; HF_HUB_OFFLINE "
             "forbids to download them"

@@ -53,6 +53,7 @@ def test_matcher_with_teacher_scores_as_in_training(with_teacher, pair_files, ta
     alone = matcher.predict([(left[0], text) for text in right[:5]])
     assert ranked[0]["score"] == pytest.approx(alone.max(), rel=1e-5)
     card = (Path(with_teacher) / "matcher" / "README.md").read_text()
+    assert "from a small encoder that knows the domain (made from bi, fine-tuned)" in " ".join(card.split())
     assert "teacher = the cosine of the small encoder in `teacher/`" in card
     assert "fine-tuned (licence: not known" in card
 

@@ -9,7 +9,10 @@ import pytest
 from command_line import flipkd
 from hub_server import TOKEN, hub_server, use_hub
 
+from flipkd.command_config import ServeConfig
+from flipkd.commands.serve import serve
 from flipkd.matcher import Matcher
+from flipkd.publishing import push_matcher
 
 NAME, BASE = "flip/bank-matcher", "org/llm"
 
@@ -52,3 +55,13 @@ def test_flipkd_push_and_the_commands_that_take_a_matcher_of_the_hub(hub, folder
     assert (done.code, "--card writes into a local matcher folder" in done.err) == (2, True)
     done = flipkd("push", "--matcher", tmp_path / "none", "--repo_id", NAME)
     assert (done.code, "no such folder" in done.err) == (4, True)
+
+
+def test_serve_names_a_matcher_of_the_hub_by_its_repository(hub, folder, monkeypatch):
+    push_matcher(folder, NAME, base_model=BASE)
+    services = []
+    monkeypatch.setattr("flipkd.serve.server.serve", lambda service, **_: services.append(service))
+    serve(ServeConfig(matcher=f"{NAME}@main", port=0), listening=str)
+    assert (services[0].name, len(services[0].revision)) == (NAME, 12)
+    pair = [("my card", "a fee")]
+    assert services[0]._load().matcher.predict(pair).tolist() == Matcher.from_pretrained(folder).predict(pair).tolist()

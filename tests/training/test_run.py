@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from flipkd.cards.matcher_card import LearnedFrom
 from flipkd.config import TrainConfig
 from flipkd.data.pair_table import PairTable, TeacherSignal
 from flipkd.errors import ConfigError
@@ -14,6 +15,7 @@ from flipkd.training.run import (
     TRAINER_FIELDS,
     fresh_student,
     identity_of,
+    learned_from,
     run_objectives,
     train,
 )
@@ -35,6 +37,18 @@ def test_swap_texts_reads_each_pair_in_both_orders(make_config, table):
     assert sorted(read) == sorted([*ours, *turned])
     first = read[: len(table)]
     assert len(set(first) & set(ours)) > 10 < len(set(first) & set(turned))
+
+
+def test_learned_from_has_the_teacher_only_if_an_objective_reads_its_outputs(make_config, table):
+    label = table.label.copy()
+    label[:5] = -1
+    some = replace(table, label=label)
+    source = {"kind": "bi_encoder", "name": "bi", "licence": None}
+    taught = run_objectives(make_config(), some, table)
+    plain = run_objectives(make_config(objectives={"answer_cross_entropy": 1.0}), some, table)
+    assert learned_from(taught, some, source) == LearnedFrom(len(table) - 5, 5, source)
+    assert learned_from(taught, some, None) == LearnedFrom(len(table) - 5, 5, {})
+    assert learned_from(plain, some, source) == LearnedFrom(len(table) - 5, 5, None)
 
 
 def test_fresh_student_refuses_a_readout_off_the_path(make_config):
