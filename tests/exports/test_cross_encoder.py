@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from sentence_transformers import CrossEncoder
-from tiny_matchers import PAIRS, exported
+from tiny_matchers import PAIRS, TABLE, exported
 
 from flipkd.matcher import Matcher
 
@@ -33,3 +33,15 @@ def test_the_export_of_qwen2_scores_normal_texts(tiny_matcher, tmp_path):
     np.testing.assert_allclose(
         model.predict(PAIRS[:60]), Matcher.from_pretrained(folder).predict_proba(PAIRS[:60]), atol=1e-5
     )
+
+
+def test_an_evaluator_of_sentence_transformers_takes_the_export(tiny_matcher, tmp_path):
+    from sentence_transformers.cross_encoder.evaluation import CrossEncoderClassificationEvaluator
+    from sklearn.metrics import average_precision_score
+
+    folder, pairs, labels = tiny_matcher("llama", "separate"), PAIRS[:60], TABLE.label.tolist()
+    exported(folder, tmp_path / "out", "sentence-transformers")
+    evaluate = CrossEncoderClassificationEvaluator(sentence_pairs=pairs, labels=labels, write_csv=False)
+    found = evaluate(CrossEncoder(str(tmp_path / "out"), device="cpu"))
+    expected = average_precision_score(labels, Matcher.from_pretrained(folder).predict(pairs))
+    assert found["average_precision"] == pytest.approx(expected, abs=1e-6)

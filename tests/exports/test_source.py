@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from flipkd.errors import ConfigError
-from flipkd.exports.source import Source, hub_id, public_contract, require_dtype
+from flipkd.exports.source import Source, base_location, hub_id, public_contract, require_dtype
 from flipkd.matcher import Matcher
 
 
@@ -44,3 +44,12 @@ def test_the_merged_model_is_rounded_once(tiny_matcher):
     pairs = zip(exact.parameters(), rounded.parameters(), strict=True)
     assert all(torch.equal(a.to(torch.bfloat16), b) for a, b in pairs)
     assert not any("lora" in name for name, _ in exact.named_parameters())
+
+
+def test_base_location_is_a_given_folder_or_an_id_where_the_folder_is_gone(make_student, base_models, tmp_path):
+    contract = make_student("llama")[1]
+    gone = contract.model_copy(update={"base_model_name_or_path": str(tmp_path / "gone")})
+    assert base_location(None, contract) is None
+    assert base_location("someone/tiny", contract) is None
+    assert base_location(str(base_models["llama"]), contract) == str(base_models["llama"])
+    assert base_location("someone/tiny", gone) == "someone/tiny"

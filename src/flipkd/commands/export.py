@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flipkd.command_config import ExportConfig
 from flipkd.commands.verify import load_pairs, mismatch
 from flipkd.errors import ConfigError
-from flipkd.exports.formats import export_format
+from flipkd.exports.formats import ExportFormat, export_format
 from flipkd.extras import require_extra
-from flipkd.files import new_folder, sha256
+from flipkd.files import CARD, new_folder, sha256, write_text
 from flipkd.progress import loading
 from flipkd.student.contract import CONTRACT, matcher_folder, read_contract
+
+if TYPE_CHECKING:
+    from flipkd.exports.record import ExportRecord
+    from flipkd.exports.source import Source
 
 logger = logging.getLogger(__name__)
 
@@ -42,35 +46,54 @@ def export(config: ExportConfig) -> dict[str, Any]:
     with new_folder(config.output_dir) as temporary:  # raises before the model loads when the folder exists
         loading(config.matcher)
         from flipkd.exports.compare import compare, reference
-        from flipkd.exports.record import ExportRecord, installed_libraries
-        from flipkd.exports.source import Source, hub_id, public_contract, require_dtype
-        from flipkd.matcher import Matcher
+        from flipkd.exports.readme import readme
 
-        dtype = require_dtype(config.dtype, contract, chosen.dtypes)
-        base_path = config.base_model if config.base_model and Path(config.base_model).is_dir() else None
-        base = hub_id(config.base_model or contract.base_model_name_or_path)
-        matcher = Matcher.from_pretrained(folder, base_model=base_path)
+        source = _load(config, chosen, folder)
         functions = chosen.functions()
-        if sentence := functions.refusal(contract, matcher.student.language_model.config):
+        if sentence := functions.refusal(contract, source.matcher.student.language_model.config):
             raise ConfigError(f"{config.to}: {sentence}")
-        expected = reference(matcher, pairs, dtype=dtype, compares=chosen.compares, batch_size=config.batch_size)
-        source = Source(matcher, folder, dtype, base=base, base_path=base_path)
-        limits = functions.write(source, temporary)
-        record = ExportRecord(
-            format=config.to,
-            dtype=dtype,
-            matcher_fingerprint=matcher.fingerprint or "",
-            contract_hash=sha256(folder / CONTRACT),
-            contract=public_contract(contract, base),
-            limits=limits,
-            libraries=installed_libraries(),
-            options=source.options,
+        expected = reference(
+            source.matcher, pairs, dtype=source.dtype, compares=chosen.compares, batch_size=config.batch_size
         )
-        scorer = functions.load(temporary, record, base_model=base_path or contract.base_model_name_or_path)
-        result = compare(expected, scorer, matcher, bounds=chosen.bounds_of(dtype, contract), labels=labels)
+        record = _record(config.to, source, limits=functions.write(source, temporary))
+        base_model = source.base_path or contract.base_model_name_or_path
+        scorer = functions.load(temporary, record, base_model=base_model)
+        bounds = chosen.bounds_of(source.dtype, contract)
+        result = compare(expected, scorer, source.matcher, bounds=bounds, labels=labels)
         if result.beyond:
             raise mismatch(f"{config.output_dir}: not written", result)
         record.model_copy(update={"check": result.as_dict()}).save(temporary)
-    for limit in limits:
+        write_text(temporary / CARD, readme(record))
+    for limit in record.limits:
         logger.warning(limit)
-    return result.as_dict() | {"limits": limits}
+    return result.as_dict() | {"limits": record.limits}
+
+
+def _load(config: ExportConfig, chosen: ExportFormat, folder: Path) -> Source:
+    """Load the matcher to export."""
+    from flipkd.exports.source import Source, base_location, hub_id, require_dtype
+    from flipkd.matcher import Matcher
+
+    contract = read_contract(folder)
+    dtype = require_dtype(config.dtype, contract, chosen.dtypes)
+    base_path = base_location(config.base_model, contract)
+    base = hub_id(config.base_model or contract.base_model_name_or_path)
+    matcher = Matcher.from_pretrained(folder, base_model=base_path)
+    return Source(matcher, folder, dtype, base=base, base_path=base_path)
+
+
+def _record(to: str, source: Source, *, limits: list[str]) -> ExportRecord:
+    """Return the record of a written export, without the result of its check."""
+    from flipkd.exports.record import ExportRecord, installed_libraries
+    from flipkd.exports.source import public_contract
+
+    return ExportRecord(
+        format=to,
+        dtype=source.dtype,
+        matcher_fingerprint=source.matcher.fingerprint or "",
+        contract_hash=sha256(source.folder / CONTRACT),
+        contract=public_contract(source.contract, source.base),
+        limits=limits,
+        libraries=installed_libraries(),
+        options=source.options,
+    )

@@ -15,11 +15,12 @@ from flipkd.exports.record import ExportRecord
 from flipkd.exports.source import Source
 from flipkd.exports.transformers_scorer import TransformersScorer
 from flipkd.files import read_json, write_json
-from flipkd.models import model_path
+from flipkd.models import SOURCES, model_path
 from flipkd.student.adapter import SETTINGS
 from flipkd.student.contract import ScoreContract
 from flipkd.student.language_model import ADAPTER
 
+PACKAGED = "the packaged base model was made from 4-bit weights: over those of the hub the scores differ; --to merged keeps them"
 PREFIX = "base_model.model."  # of peft
 
 
@@ -49,7 +50,12 @@ def write(source: Source, folder: Path) -> list[str]:
     write_json(folder / SETTINGS, settings | {"base_model_name_or_path": source.base})
     write_parts(source, folder)
     write_pair_tokenizer(source.prompt, folder)
-    return [*part_limits(source.contract), *normalisation_limits(source.prompt, by_caller=False)]
+    packaged = source.contract.base_model_name_or_path in SOURCES
+    return [
+        *([PACKAGED] if packaged else []),
+        *part_limits(source.contract),
+        *normalisation_limits(source.prompt, by_caller=False),
+    ]
 
 
 def load(folder: Path, record: ExportRecord, *, base_model: str | None) -> TransformersScorer:

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from flipkd.errors import ConfigError
 from flipkd.matcher import Matcher
 from flipkd.models import SOURCES
@@ -68,6 +66,16 @@ def hub_id(name: str) -> str | None:
     return name if is_id and not Path(name).exists() else None
 
 
+def base_location(given: str | None, contract: ScoreContract) -> str | None:
+    """Return where to load the base model from; None for the place in matcher.json.
+
+    A hub id is used where that folder does not exist; else it is only the name in the export.
+    """
+    name = contract.base_model_name_or_path
+    known = name in SOURCES or Path(name).is_dir()
+    return given if given is not None and (Path(given).is_dir() or not known) else None
+
+
 def public_contract(contract: ScoreContract, base: str | None) -> ScoreContract:
     """Return the contract with the base model's hub id, or the last part of its path, in the place of its path."""
     name = base or Path(contract.base_model_name_or_path).name
@@ -83,8 +91,3 @@ def require_dtype(dtype: str | None, contract: ScoreContract, allowed: tuple[str
     if chosen not in allowed:
         raise ConfigError(f"dtype is {chosen!r}, which this format does not have; allowed: {', '.join(allowed)}")
     return chosen
-
-
-def is_finite(model: Any) -> bool:
-    """Return whether all weights are finite: float16 has no numbers above 65,504."""
-    return all(bool(torch.isfinite(parameter).all()) for parameter in model.parameters())
