@@ -28,8 +28,8 @@ from flipkd.exports.record import installed_libraries, read_record
 
 RESULTS = Path(__file__).with_name("results.json")
 COMPLETE = ("merged", "adapter")  # formats with all parts of the score
-ANSWER_ONLY = ("merged", "sentence-transformers", "sequence-classification")
-DTYPES = ("bfloat16", "float32")
+ANSWER_ONLY = ("merged", "sentence-transformers", "sequence-classification", "onnx", "gguf")
+DTYPES = ("bfloat16", "float32", "int8")
 
 
 def measure(matcher: Path, to: str, expected: Reference, labels: Any, *, dtype: str, scratch: Path) -> dict[str, Any]:
@@ -55,6 +55,14 @@ def first_rows(path: str, count: int, scratch: Path) -> str:
     return str(scratch / "pairs.csv")
 
 
+def earlier_results(formats: list[str] | None) -> dict[str, Any]:
+    """Return the results of other formats in results.json; empty ones where all formats are measured."""
+    if formats is None or not RESULTS.exists():
+        return {"libraries": {}, "matcher_in_float32": {}, "rows": []}
+    found: dict[str, Any] = json.loads(RESULTS.read_text(encoding="utf-8"))
+    return found | {"rows": [row for row in found["rows"] if row["format"] not in formats]}
+
+
 def main() -> None:
     """Measure all combinations; a finished one is written at once."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -62,6 +70,9 @@ def main() -> None:
     parser.add_argument("--validation_file", required=True)
     parser.add_argument("--test_file", required=True)
     parser.add_argument("--pairs", type=int, default=200, help="number of test pairs")
+    parser.add_argument(
+        "--formats", nargs="*", help="measure only these formats; the rows of others in results.json stay"
+    )
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
@@ -70,18 +81,25 @@ def main() -> None:
         answer = scratch / "answer"
         settings = {"matcher": str(own), "validation_file": given.validation_file, "output_dir": str(answer)}
         calibrate(CalibrateConfig.check(settings | {"score": "answer"}))
-        rows, roundings = [], {}
+        results = earlier_results(given.formats)
         for matcher, score, formats in ((own, "as trained", COMPLETE), (answer, "answer", ANSWER_ONLY)):
+            chosen = [to for to in formats if given.formats is None or to in given.formats]
+            if not chosen:
+                continue
             loaded = Matcher.from_pretrained(matcher)
-            expected = {dtype: reference(loaded, pairs, dtype=dtype) for dtype in DTYPES}
+            expected = {dtype: reference(loaded, pairs, dtype=dtype) for dtype in ("bfloat16", "float32")}
+            expected["int8"] = expected["float32"]
             difference = np.abs(expected["bfloat16"].scores - expected["float32"].scores)
-            roundings[score] = {"largest_difference": float(difference.max()), "mean": float(difference.mean())}
+            rounding = {"largest_difference": float(difference.max()), "mean": float(difference.mean())}
+            results["matcher_in_float32"][score] = rounding
             del loaded
-            for to in formats:
-                for dtype in DTYPES[:1] if to == "adapter" else DTYPES:
+            for to in chosen:
+                for dtype in (
+                    DTYPES[:1] if to == "adapter" else [name for name in DTYPES if name in FORMATS[to].dtypes]
+                ):
                     found = measure(matcher, to, expected[dtype], labels, dtype=dtype, scratch=scratch)
-                    rows.append({"score": score} | found)
-                    results = {"libraries": installed_libraries(), "matcher_in_float32": roundings, "rows": rows}
+                    results["rows"].append({"score": score} | found)
+                    results["libraries"] = installed_libraries()
                     RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
 

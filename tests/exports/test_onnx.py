@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -70,6 +71,15 @@ def test_onnxruntime_and_tokenizers_alone_score_a_pair(gemma):
     pairs = [*PAIRS[-6:], *MORE]
     expected = Matcher.from_pretrained(folder).predict(pairs)
     np.testing.assert_allclose([score(*pair) for pair in pairs], expected, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_the_example_of_the_readme_gives_the_score(gemma):
+    folder, out, _ = gemma
+    code = re.search("```python\n(.*?)```", (out / "README.md").read_text(), re.DOTALL)[1]
+    names = {"FOLDER": str(out), "text1": PAIRS[0][0], "text2": PAIRS[0][1]}
+    exec(code, names)
+    np.testing.assert_allclose(names["score"], Matcher.from_pretrained(folder).predict(PAIRS[:1]), atol=1e-4)
 
 
 @pytest.mark.slow

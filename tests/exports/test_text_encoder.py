@@ -29,6 +29,7 @@ def test_encode_gives_the_vectors_of_the_matcher(tiny_matcher, tmp_path, family,
     folder = tiny_matcher(family, reading)
     result = exported(folder, tmp_path / "out", "text-encoder")
     assert (result["ids_equal"], result["beyond"]) == (12, [])
+    assert "SentenceTransformer(FOLDER).encode" in (tmp_path / "out" / "README.md").read_text()
     model, expected = (
         SentenceTransformer(str(tmp_path / "out"), device="cpu"),
         Matcher.from_pretrained(folder).encode(TEXTS),

@@ -24,6 +24,21 @@ score = logits[:, {yes}] - logits[:, {no}]""",
     "sentence-transformers": """from sentence_transformers import CrossEncoder
 
 CrossEncoder(FOLDER).predict([(text1, text2)])  # probabilities""",
+    "text-encoder": """from sentence_transformers import SentenceTransformer
+
+vectors = SentenceTransformer(FOLDER).encode([text1, text2])  # as Matcher.encode""",
+    "onnx": """import onnxruntime
+from tokenizers import Tokenizer
+
+tokenizer = Tokenizer.from_file(FOLDER + "/tokenizer.json")
+tokenizer.encode_special_tokens = True
+sides = [tokenizer.encode(text, add_special_tokens=False) for text in (text1, text2)]
+for side in sides:
+    side.truncate({most})
+ids = [tokenizer.post_process(*sides).ids]  # with the template
+session = onnxruntime.InferenceSession(FOLDER + "/model.onnx")
+[logits] = session.run(["logits"], {{"input_ids": ids, "attention_mask": [[1] * len(ids[0])]}})
+score = logits[:, 1] - logits[:, 0]""",
     "sequence-classification": """from transformers import pipeline
 
 classify = pipeline("text-classification", model=FOLDER)
@@ -55,7 +70,7 @@ def readme(record: ExportRecord) -> str:
     contract = record.contract
     no, yes = contract.label_ids
     use = USE.get(record.format, "# see docs/export.md of flipkd").format(
-        no=no, yes=yes, base=contract.base_model_name_or_path
+        no=no, yes=yes, base=contract.base_model_name_or_path, most=contract.max_text_length
     )
     if set(contract.score) != {"answer"}:  # then the example computes a part of the score
         use = use.replace("score = ", "answer = ")
@@ -63,6 +78,8 @@ def readme(record: ExportRecord) -> str:
     slope, intercept = float(fitted["slope"]), float(fitted["intercept"])
     threshold = contract.threshold or 0.0
     sentences = [f"A score of at least {threshold:.4f} is a match: {_probability(threshold, slope, intercept)}."]
+    if record.format == "text-encoder":
+        sentences.append("The vectors alone do not give this score.")
     if contract.review_threshold is not None:
         below = contract.review_threshold
         sentences.append(f"One from {below:.4f} on is for review: {_probability(below, slope, intercept)}.")
