@@ -194,21 +194,21 @@ def test_a_failed_folder_leaves_the_old_one_or_the_new_one(with_folder, before, 
 
 @pytest.mark.scenario("A3")
 def test_a_killed_folder_is_put_right_by_the_next_run_that_claims_the_place(with_folder, before):
-    for place in each_kill(with_folder, write_folder):
-        with locked_run(place, {}):
-            assert state(place / "model") in (before, NEW)
-            assert names(place) <= {"model"}
-
-
-def test_new_folder_restores_a_folder_that_a_killed_process_moved_away(with_folder, before):
     aside = 0
     for place in each_kill(with_folder, write_folder):
         aside += before is not None and not (place / "model").exists()
-        with pytest.raises(KeyError), new_folder(place / "model", replace=True) as folder:
-            fill(folder, b"a third content")
-            raise KeyError("the body fails")
-        assert state(place / "model") in (before, NEW)
+        restored_by_new_folder(shutil.copytree(place, place.with_name(f"{place.name}-copy")), before)
+        with locked_run(place, {}):
+            assert state(place / "model") in (before, NEW)
+            assert names(place) <= {"model"}
     assert aside == (before is not None)  # between the two renames, and nowhere else
+
+
+def restored_by_new_folder(place: Path, before: bytes | None) -> None:
+    with pytest.raises(KeyError), new_folder(place / "model", replace=True) as folder:
+        fill(folder, b"a third content")
+        raise KeyError("the body fails")
+    assert state(place / "model") in (before, NEW)
 
 
 def test_new_folder_does_not_overwrite_a_restored_folder(tmp_path):

@@ -276,7 +276,6 @@ def test_a_worker_that_ends_is_told_with_its_last_words(speed, pairs, monkeypatc
         speed.processes.Worker("gemm", pairs=pairs + ".csv", model="none").wait_until_ready()
 
 
-@pytest.mark.slow
 def test_who_cannot_run_is_named_and_the_others_take_their_turns(speed, pairs, capsys, monkeypatch):
     monkeypatch.setattr(subprocess, "Popen", Forked)
     found = speed.run.take_turns(["nobody", "gemm"], pairs=pairs, model="none", repeats=2, counts={})

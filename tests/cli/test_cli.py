@@ -89,21 +89,28 @@ def test_help_imports_no_heavy_library():
 
 
 @pytest.mark.scenario("D9", "D11")
-@pytest.mark.parametrize("verb", ["train", "teach", "evaluate", "match"])
-def test_train_rejects_bad_pairs_before_importing_torch(verb, pair_files, tmp_path):
+def test_train_rejects_bad_pairs_before_importing_torch(tmp_path):
     (tmp_path / "one.csv").write_text("text1,text2,label\na,b,1\nc,d,1\n\u200b,f,1\n", encoding="utf-8")
-    words = {
-        "train": ["--train_file", "one.csv", "--validation_file", "one.csv"],
-        "teach": ["--train_file", "one.csv"],
-        "evaluate": ["--matcher", "m", "--test_file", "one.csv"],
-        "match": ["--matcher", "m", "one.csv"],
-    }[verb]
-    code = "import sys; from flipkd.cli import main\ntry: main()\nfinally: print('torch' in sys.modules)"
-    done = child(code, verb, *words, cwd=tmp_path)
-    assert (done.returncode, done.stdout) == (3, "False\n")
-    assert "row 3" in done.stderr
-    if verb != "match":
-        assert "only one class" in done.stderr
+    commands = [
+        ["train", "--train_file", "one.csv", "--validation_file", "one.csv"],
+        ["teach", "--train_file", "one.csv"],
+        ["evaluate", "--matcher", "m", "--test_file", "one.csv"],
+        ["match", "--matcher", "m", "one.csv"],
+    ]
+    code = (
+        "import json, sys; from flipkd.cli import main\n"
+        "for sys.argv[1:] in json.loads(sys.argv[1]):\n"
+        "    try: main()\n"
+        "    except SystemExit as stop: print(sys.argv[1], stop.code, 'torch' in sys.modules)\n"
+        "    print(end='.', file=sys.stderr)"
+    )
+    done = child(code, json.dumps(commands), cwd=tmp_path)
+    assert done.stdout.splitlines() == [f"{verb} 3 False" for verb, *_ in commands], done.stderr
+    *messages, rest = done.stderr.split("\n.")
+    assert rest == ""
+    for (verb, *_), message in zip(commands, messages, strict=True):
+        assert "row 3" in message
+        assert ("only one class" in message) == (verb != "match")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one.csv"]
 
 

@@ -6,12 +6,12 @@ import io
 import os
 import pty
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from command_line import flipkd
+from forked import Forked
 
 from flipkd.cli import terminal
 from flipkd.commands.results import text_table
@@ -106,7 +106,7 @@ def on_a_terminal(words: list[str], folder: Path, environment: dict[str, str]) -
     """What `flipkd check` writes to a terminal."""
     near, far = pty.openpty()
     command = [sys.executable, "-m", "flipkd", "check", *words]
-    with subprocess.Popen(command, cwd=folder, env=environment, stdout=far, stderr=far):
+    with Forked(command, cwd=folder, env=environment, stdout=far, stderr=far):
         os.close(far)
         got = b""
         while True:

@@ -18,7 +18,6 @@ def running_server(*arguments):
     return running(sys.executable, "-m", "flipkd", "serve", "--port", 0, *arguments, first_line_on="stderr")
 
 
-@pytest.mark.slow
 def test_server_returns_the_results_of_the_matcher(trained, tmp_path):
     key = tmp_path / "key"
     key.write_text("0123456789abcdef\n")
