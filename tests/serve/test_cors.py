@@ -35,6 +35,8 @@ def test_preflight_of_an_allowed_origin_needs_no_key(shop):
             assert "POST" in answer.headers["access-control-allow-methods"]
             assert "access-control-allow-credentials" not in answer.headers
             assert "Origin" in answer.headers["vary"]
+    assert shop.request("/match", method="OPTIONS", origin=SHOP).status == 401, "no preflight request"
+    assert shop.request("/info", origin=SHOP, **PREFLIGHT).status == 401, "and neither is a GET"
 
 
 @pytest.mark.parametrize(
