@@ -12,10 +12,10 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
 from flipkd import __version__
+from flipkd.serve import routes, tei_routes, vector_routes
 from flipkd.serve.metrics import Metrics
 from flipkd.serve.problems import add_handlers, documented_responses, not_ready
 from flipkd.serve.request_guard import RequestGuard
-from flipkd.serve.routes import router
 from flipkd.serve.service import Service
 
 HERE = Path(__file__).parent
@@ -38,8 +38,11 @@ def create_app(service: Service, *, api_key: str | None = None, loopback: bool =
     app = FastAPI(title="flipkd", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.service = service
     app.state.metrics = Metrics(service)
+    app.state.logged_fields = set()
+    app.state.started = int(time.time())
     add_handlers(app)
-    app.include_router(router)
+    for module in (routes, vector_routes, tei_routes):
+        app.include_router(module.router)
     _add_health(app, service)
     _add_page(app)
     return RequestGuard(app, service=service, api_key=api_key, loopback=loopback, metrics=app.state.metrics)
