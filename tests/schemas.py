@@ -24,8 +24,9 @@ def resolved(schema, whole):
 
 def valid(schema):
     """Values that a schema allows, of those that our bodies are made of."""
-    if "anyOf" in schema:
-        return st.one_of(*map(valid, schema["anyOf"]))
+    for kind in ("anyOf", "oneOf"):
+        if kind in schema:
+            return st.one_of(*map(valid, schema[kind]))
     if "const" in schema or "enum" in schema:
         return st.sampled_from(schema.get("enum", [schema.get("const")]))
     kind = schema.get("type")

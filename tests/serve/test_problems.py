@@ -50,3 +50,22 @@ def test_full_queue_returns_retry_after(null):
         assert refused.json["error_type"] == "overloaded"
         assert null.request("/healthz").status == 200
         assert first.result().status == 504, "50 pairs of half a second each exceed the timeout of 3 seconds"
+
+
+def test_errors_on_paths_of_v1_have_the_format_of_openai(null):
+    def error(path, body=None):
+        answer = null.request(path, body)
+        assert answer.headers["content-type"] == "application/json"
+        assert answer.json.keys() == {"error"}
+        return answer.status, answer.json["error"]
+
+    status, found = error("/v1/embeddings", {"input": 5, "model": "m"})
+    assert (status, found["type"], found["code"]) == (422, "invalid_request_error", "validation")
+    assert found["param"].startswith("input")
+    assert found["message"].startswith(found["param"])
+    assert error("/v1/embeddings", {"input": " "})[1]["param"] is None
+    assert error("/v1/embeddings", "{")[0] == 400
+    assert error("/v1/nowhere")[0] == 404
+    status, found = error("/v1/score", {"text_1": "boom", "text_2": "x"})
+    assert (status, found["type"], found["code"]) == (500, "server_error", "backend")
+    assert null.request("/v2/rerank", {}).headers["content-type"] == "application/problem+json"

@@ -173,9 +173,18 @@ anything = st.recursive(
 @pytest.mark.scenario("S17")
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    path=st.sampled_from(["/match", "/rerank", "/v1/rerank", "/score", "/search", "/embed", "/v1/embeddings"]),
+    path=st.sampled_from(
+        ["/match", "/rerank", "/v1/rerank", "/score", "/search", "/embed", "/v1/embeddings", "/", "/predict"]
+    ),
     body=st.dictionaries(st.sampled_from(FIELDS), anything, max_size=4) | anything,
 )
 def test_no_body_causes_an_internal_error(null, path, body):
     answer = null.request(path, json.dumps(body))
     assert answer.status in (200, 400, 422), answer.text
+
+
+def test_models_lists_the_one_model(null):
+    found = null.request("/v1/models").json
+    [model] = found["data"]
+    assert (found["object"], model["id"], model["object"]) == ("list", "null", "model")
+    assert 0 <= time.time() - model["created"] < 3600

@@ -11,18 +11,36 @@ import pytest
         ("/rerank", {"query": " ", "texts": ["a"]}, "query 0 is empty"),
         ("/rerank", {"query": "1", "documents": ["a", ""]}, "document 1 is empty"),
         ("/rerank", {"query": "1", "documents": ["a"], "top_n": -1}, "top_n"),
-        ("/rerank", {"query": "1", "texts": ["a"], "top_n": 1}, "top_n does not go with texts"),
-        ("/rerank", {"query": "1", "documents": ["a"], "truncate": False}, "truncate does not go with documents"),
         ("/rerank", {"query": "1", "documents": ["a", {}]}, "documents.1"),
         ("/rerank", {"query": "1", "documents": ["a", 5]}, "documents.1"),
         ("/rerank", {"query": "1", "texts": ["a"], "truncation_direction": "left"}, "truncation_direction"),
-        ("/rerank", {"query": "1", "documents": ["a"], "rank_fields": ["title"]}, "rank_fields.0"),
-        ("/rerank", {"query": "1", "texts": ["a"], "rank_fields": ["text"]}, "rank_fields does not go with texts"),
+        ("/rerank", {"query": "1", "documents": ["long"], "truncate": False}, "truncate is false"),
+        (
+            "/rerank",
+            {"query": "1", "documents": [{"text": "a"}, {"text": "a", "b": 1}], "rank_fields": ["b"]},
+            "documents.1",
+        ),
+        ("/rerank", {"query": "1", "documents": ["a"], "rank_fields": ["text"] * 17}, "rank_fields: List should have"),
+        ("/rerank", {"query": "1", "documents": ["a"], "top_n": 1.5}, "top_n: Input should be a valid integer"),
+        ("/rerank", {"query": "1", "documents": ["a"], "top_n": "1"}, "top_n: Input should be a valid integer"),
+        ("/rerank", {"query": "1", "documents": ["a"], "top_n": True}, "top_n: Input should be a valid integer"),
+        ("/predict", {"inputs": "a"}, "a matcher scores pairs of texts"),
+        ("/predict", {"inputs": ["a"]}, "a matcher scores pairs of texts"),
+        ("/predict", {"inputs": [["a"]]}, "inputs"),
+        ("/predict", {"inputs": []}, "inputs"),
+        (
+            "/similarity",
+            {"inputs": {"source_sentence": "a", "sentences": []}, "parameters": {"truncation_direction": "left"}},
+            "truncation_direction",
+        ),
+        ("/similarity", {"inputs": {"source_sentence": "a", "sentences": ["b"] * 51}}, "51 items"),
+        ("/embed", {"inputs": "a", "encoding_format": "base64"}, "encoding_format"),
+        ("/", {"query": "1"}, "give texts"),
+        ("/", {"text": "1"}, "inputs: Field required"),
         ("/score", {"text_1": "1", "text_2": "2", "truncation_side": "left"}, "truncation_side"),
         ("/embed", {"inputs": "a", "dimensions": 5}, "the vectors have 2"),
         ("/score", {"text_1": ["1", "2"], "text_2": ["1", "2", "3"]}, "text_1 has 2 texts and text_2 3"),
         ("/embed", {"inputs": ["a", ""]}, "text 1 is empty"),
-        ("/embed", {"inputs": "a", "normalize": False}, "normalize"),
         ("/v1/embeddings", {"input": "a", "encoding_format": "int8"}, "encoding_format"),
         ("/v1/embeddings", {"input": [[1, 2]]}, "send texts, not token ids"),
         ("/v1/embeddings", {"input": "a", "dimensions": 5}, "the vectors have 2"),
@@ -31,7 +49,7 @@ import pytest
 def test_invalid_field_of_a_body_is_named(null, path, body, word):
     answer = null.request(path, body)
     assert answer.status == 422
-    assert word in answer.json["detail"]
+    assert word in (answer.json["error"]["message"] if path.startswith("/v1/") else answer.json["detail"])
 
 
 @pytest.mark.parametrize(
@@ -55,6 +73,33 @@ def test_invalid_field_of_a_body_is_named(null, path, body, word):
 )
 def test_bodies_of_known_clients_are_accepted(null, path, body):
     assert null.request(path, body).status == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "best", "text"),
+    [
+        ({"documents": [{"text": "x", "title": "a"}, "b"], "rank_fields": ["title"]}, 2, "a"),
+        ({"documents": [{"text": "x", "title": "a"}, "b"], "rank_fields": ["title", "no", "text"]}, 2, "a\nx"),
+        ({"documents": ["a", "b"], "rank_fields": ["title"]}, 2, "a"),
+        ({"documents": ["a", "b"], "rank_fields": [], "top_n": 1.0}, 1, "a"),
+        ({"texts": ["a", "b"], "top_n": 1.0, "truncate": True}, 1, "a"),
+    ],
+)
+def test_rank_fields_and_top_n_have_an_effect(null, body, best, text):
+    answer = null.request("/rerank", {"query": "1", "return_text": True, **body})
+    assert "x-ignored-fields" not in answer.headers
+    rows = answer.json if "texts" in body else answer.json["results"]
+    assert len(rows) == best
+    assert (rows[0]["text"] if "texts" in body else rows[0]["document"]["text"]) == text
+
+
+@pytest.mark.parametrize(
+    "names", [("text_1", "text_2"), ("data_1", "data_2"), ("queries", "documents"), ("queries", "items")]
+)
+def test_score_accepts_each_name_of_its_two_texts(null, names):
+    answer = null.request("/score", dict(zip(names, ("7", ["a", "b"]), strict=True)) | {"use_activation": False})
+    assert [row["score"] for row in answer.json["data"]] == [7, 7]
+    assert "x-ignored-fields" not in answer.headers
 
 
 def test_raw_scores_are_returned_on_request(null):

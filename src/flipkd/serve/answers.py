@@ -47,6 +47,13 @@ class Rank(BaseModel):
     text: str | None = None
 
 
+class Prediction(BaseModel):
+    """Score of one pair, in the format of text-embeddings-inference for a classifier with one label."""
+
+    score: float
+    label: Literal["match"] = "match"
+
+
 class CohereDocument(BaseModel):
     """Document in the format of Cohere."""
 
@@ -117,3 +124,19 @@ class Embeddings(BaseModel):
     model: str
     data: list[Embedding]
     usage: Usage
+
+
+class ModelCard(BaseModel):
+    """One model in the format of OpenAI; `created` is when the server started, in seconds since 1970."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: Literal["flipkd"] = "flipkd"
+
+
+class Models(BaseModel):
+    """Response of /v1/models in the format of OpenAI."""
+
+    object: Literal["list"] = "list"
+    data: list[ModelCard]

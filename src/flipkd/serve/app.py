@@ -11,11 +11,11 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
 from flipkd import __version__
+from flipkd.serve import routes, tei_routes, vector_routes
 from flipkd.serve.metrics import Metrics
 from flipkd.serve.page import add_page
 from flipkd.serve.problems import add_handlers, documented_responses, not_ready
 from flipkd.serve.request_guard import RequestGuard
-from flipkd.serve.routes import router
 from flipkd.serve.service import Service
 
 
@@ -38,8 +38,11 @@ def create_app(
     app = FastAPI(title="flipkd", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.service = service
     app.state.metrics = Metrics(service)
+    app.state.logged_fields = set()
+    app.state.started = int(time.time())
     add_handlers(app)
-    app.include_router(router)
+    for module in (routes, vector_routes, tei_routes):
+        app.include_router(module.router)
     _add_health(app, service)
     add_page(app, service)
     return RequestGuard(

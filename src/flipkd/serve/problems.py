@@ -1,4 +1,4 @@
-"""Error responses: one JSON format for every error (RFC 9457).
+"""Error responses: one JSON format for every error (RFC 9457), and on paths of /v1 that of OpenAI, which its SDK shows.
 
 `detail`: what was wrong and what is allowed. `error` repeats it and `error_type` is a code for programs, both as in
 text-embeddings-inference, whose clients show them. An internal error shows a log id and nothing of its cause.
@@ -18,6 +18,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
 
 from flipkd.errors import DataError, shorten
 from flipkd.serve.queue import Overloaded
@@ -32,18 +33,54 @@ SCHEMA = {
     "properties": {"status": {"type": "integer"}, "id": {"type": "string"}} | {n: {"type": "string"} for n in TEXTS},
     "required": ["status", *TEXTS],
 }
+OPENAI_PATHS = "/v1/"
+OPENAI_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+OPENAI_SCHEMA = {
+    "type": "object",
+    "properties": {
+        "error": {
+            "type": "object",
+            "properties": {n: {"type": "string"} for n in ("message", "type", "code")}
+            | {"param": {"type": ["string", "null"]}},
+            "required": ["message", "type", "param", "code"],
+        }
+    },
+    "required": ["error"],
+}
 LONGEST_NAME = 60  # characters of a field name that a message repeats
 DRAINING = 5  # seconds after which another server may have taken over
 
 
-def documented_responses(*codes: int) -> dict[int | str, dict[str, Any]]:
-    """Build the OpenAPI description of the responses with these status codes."""
-    content = {MEDIA: {"schema": SCHEMA}}
+class _Problem(Response):
+    """Error response, in the format of the path that was requested."""
+
+    def __init__(self, body: dict[str, Any], openai: dict[str, Any], *, headers: Mapping[str, str] | None) -> None:
+        super().__init__(json.dumps(body), body["status"], headers, MEDIA)
+        self._openai = Response(json.dumps(openai), body["status"], headers, "application/json")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the response."""
+        if scope["path"].startswith(OPENAI_PATHS):
+            await self._openai(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+
+def documented_responses(*codes: int, openai: bool = False) -> dict[int | str, dict[str, Any]]:
+    """Build the OpenAPI description of the responses with these status codes; `openai`: of a path of /v1."""
+    content = {"application/json": {"schema": OPENAI_SCHEMA}} if openai else {MEDIA: {"schema": SCHEMA}}
     return {code: {"description": HTTPStatus(code).phrase, "content": content} for code in codes}
 
 
-def problem(status: int, detail: str, *, headers: dict[str, str] | None = None, log_id: str | None = None) -> Response:
-    """Build an error response; `log_id` is the id under which the log has the cause."""
+def problem(
+    status: int,
+    detail: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    log_id: str | None = None,
+    field: str | None = None,
+) -> Response:
+    """Build an error response; `log_id` is the id under which the log has the cause, `field` the field at fault."""
     kind = TYPES.get(status, "validation" if status < 500 else "backend")
     body = {
         "title": HTTPStatus(status).phrase,
@@ -54,7 +91,9 @@ def problem(status: int, detail: str, *, headers: dict[str, str] | None = None, 
     }
     if log_id is not None:
         body["id"] = log_id
-    return Response(json.dumps(body), status_code=status, headers=headers, media_type=MEDIA)
+    openai_type = OPENAI_TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
+    openai = {"error": {"message": detail, "type": openai_type, "param": field, "code": kind}}
+    return _Problem(body, openai, headers=headers)
 
 
 def not_ready(detail: str, *, headers: Mapping[str, str] = MappingProxyType({})) -> Response:
@@ -76,7 +115,7 @@ def add_handlers(app: FastAPI) -> None:
         where = ".".join(_part(part) for part in first["loc"] if part != "body")
         got = "" if isinstance(first.get("input"), dict) else f"; got {_shown(first['input'])}"
         message = first["msg"].removeprefix("Value error, ")
-        return problem(422, f"{where or 'the body'}: {message}{got}")
+        return problem(422, f"{where or 'the body'}: {message}{got}", field=where or None)
 
     @app.exception_handler(DataError)
     def _(_request: Request, error: DataError) -> Response:

@@ -1,17 +1,26 @@
-"""Request bodies, with the field names of each API; an unknown field is an error, it is not ignored."""
+"""Request bodies, with the field names of each API.
+
+flipkd's own bodies refuse an unknown field. Bodies of other APIs ignore it, since clients send newer ones; what is ignored
+is listed in the response (`calls.note_ignored`). A field that changes the meaning and has no effect here is refused.
+"""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+
+
+def _as_integer(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
 
 # Validation of a list stops at the first error: a list could have a million of them.
 Texts = Annotated[list[str], Field(fail_fast=True)]
+Pair = Annotated[Texts, Field(min_length=2, max_length=2)]
 Count = Annotated[int, Field(ge=1, le=100_000)]
-Width = Annotated[int, Field(ge=0, le=100_000, description="0: as many as there are")]
-TEXTS_FIELDS = frozenset({"return_text", "truncate", "truncation_direction"})
-DOCUMENTS_FIELDS = frozenset({"top_n", "return_documents", "max_tokens_per_doc", "max_chunks_per_doc", "rank_fields"})
+Width = Annotated[int, BeforeValidator(_as_integer), Field(ge=0, le=100_000, description="0: as many as there are")]
+RANK_FIELDS = 16  # of one request; each is looked up in each document
 
 
 class Body(BaseModel):
@@ -25,13 +34,21 @@ class Body(BaseModel):
         return {name: v for name, v in values.items() if v is not None} if isinstance(values, dict) else values
 
 
-class VllmBody(Body):
-    """Common fields of vLLM's bodies; only the last three have an effect (raw scores), the others are accepted and ignored."""
+class ForeignBody(Body):
+    """Base class of the bodies of other APIs, whose unknown fields are ignored."""
+
+    model_config = ConfigDict(extra="allow")
+
+    @property
+    def ignored(self) -> list[str]:
+        """Names of the fields that have no effect."""
+        return list(self.model_extra or {})
+
+
+class VllmBody(ForeignBody):
+    """Common fields of vLLM's bodies; the last three ask for raw scores."""
 
     model: str | None = None
-    user: str | None = None
-    priority: int = 0
-    truncate_prompt_tokens: Annotated[int, Field(ge=-1)] | None = None
     truncation_side: Literal["right"] = "right"
     use_activation: bool = True
     activation: bool = True
@@ -46,7 +63,7 @@ class VllmBody(Body):
 class MatchBody(Body):
     """Body of /match."""
 
-    pairs: Annotated[list[Annotated[Texts, Field(min_length=2, max_length=2)]], Field(fail_fast=True)]
+    pairs: Annotated[list[Pair], Field(fail_fast=True)]
 
 
 class SearchBody(Body):
@@ -62,9 +79,11 @@ def _as_document(value: Any) -> Any:
 
 
 class _Document(BaseModel):
-    model_config = ConfigDict(extra="ignore", strict=True)
+    """A document with its fields: `text`, and others that `rank_fields` may name."""
 
-    text: str
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    text: str | None = None
 
 
 Document = Annotated[
@@ -84,52 +103,128 @@ Document = Annotated[
 class RerankBody(VllmBody):
     """Body of /rerank: of text-embeddings-inference (`texts`), or of Cohere, Jina, infinity and vLLM (`documents`).
 
-    The two limits per document are accepted and ignored.
+    Except for these two, each field may go with either.
     """
 
     query: str
     texts: Texts | None = None
+    documents: Annotated[list[Document], Field(fail_fast=True)] | None = None
+    top_n: Annotated[int, BeforeValidator(_as_integer), Field(ge=0, description="0: all")] = 0
     raw_scores: bool = False
     return_text: bool = False
+    return_documents: bool = False
     truncate: bool = True
     truncation_direction: Literal["right", "Right"] = "right"
-    documents: Annotated[list[Document], Field(fail_fast=True)] | None = None
-    top_n: Annotated[int, Field(ge=0, description="0: all")] = 0
-    return_documents: bool = False
-    max_tokens_per_doc: Count | None = None
-    max_chunks_per_doc: Count | None = None
-    rank_fields: Annotated[list[Literal["text"]], Field(fail_fast=True)] = ["text"]
+    rank_fields: Annotated[Texts, Field(max_length=RANK_FIELDS)] = []
 
     @property
     def raw(self) -> bool:
         """True when the client wants scores and not probabilities."""
         return self.raw_scores or super().raw
 
+    @property
+    def with_text(self) -> bool:
+        """True when the client wants the texts back."""
+        return self.return_text or self.return_documents
+
+    def candidates(self) -> list[str]:
+        """Return the texts to rank: of a document, its text, or the `rank_fields` that it has, a line each."""
+        if self.texts is not None:
+            return self.texts
+        return [_document_text(document, self.rank_fields) or "" for document in self.documents or []]
+
     @model_validator(mode="after")
     def _require_one_format(self) -> RerankBody:
         if (self.texts is None) == (self.documents is None):
             raise ValueError("give texts (as for text-embeddings-inference) or documents (as for Cohere), not both")
-        own, others = ("documents", TEXTS_FIELDS) if self.texts is None else ("texts", DOCUMENTS_FIELDS)
-        if wrong := sorted(self.model_fields_set & others):
-            raise ValueError(f"{wrong[0]} does not go with {own}")
+        for position, document in enumerate(self.documents or []):
+            if _document_text(document, self.rank_fields) is None:
+                names = "one of the rank_fields" if self.rank_fields else "the field text"
+                raise ValueError(f"documents.{position} has no text; it needs {names}")
         return self
+
+
+def _document_text(document: _Document, rank_fields: list[str]) -> str | None:
+    """Return the text to rank, or None; a document given as a string has no other fields."""
+    extra = document.model_extra or {}
+    if not (rank_fields and extra):
+        return document.text
+    values = {"text": document.text, **extra}
+    found = [value for name in dict.fromkeys(rank_fields) if isinstance(value := values.get(name), str)]
+    return "\n".join(found) if found else None
 
 
 class ScoreBody(VllmBody):
     """Body of /score (vLLM): one text with each of several texts, or two lists of equal length."""
 
-    text_1: str | Texts
-    text_2: str | Texts
+    text_1: Annotated[str | Texts, Field(validation_alias=AliasChoices("text_1", "data_1", "queries"))]
+    text_2: Annotated[str | Texts, Field(validation_alias=AliasChoices("text_2", "data_2", "documents", "items"))]
 
 
-class EmbedBody(Body):
+class TruncationBody(ForeignBody):
+    """Fields of text-embeddings-inference about texts that are too long."""
+
+    truncate: bool = True
+    truncation_direction: Literal["right", "Right"] = "right"
+
+
+class EmbedBody(TruncationBody):
     """Body of /embed (text-embeddings-inference)."""
 
     inputs: str | Texts
-    normalize: Literal[True] = True
-    truncate: bool = True
-    truncation_direction: Literal["right", "Right"] = "right"
+    normalize: bool = True
     dimensions: Width = 0
+    encoding_format: Literal["float"] = "float"
+
+    @property
+    def ignored(self) -> list[str]:
+        """Names of the fields that have no effect; the vectors of a matcher always have unit length."""
+        return super().ignored + ([] if self.normalize else ["normalize"])
+
+
+class SimilarityInputs(ForeignBody):
+    """Texts of /similarity."""
+
+    source_sentence: str
+    sentences: Texts
+
+
+class SimilarityBody(ForeignBody):
+    """Body of /similarity (text-embeddings-inference)."""
+
+    inputs: SimilarityInputs
+    parameters: TruncationBody = TruncationBody()
+
+    @property
+    def ignored(self) -> list[str]:
+        """Names of the fields that have no effect, also of those inside the two objects."""
+        return [*super().ignored, *self.inputs.ignored, *self.parameters.ignored]
+
+
+def _require_pairs(value: Any) -> Any:
+    if isinstance(value, str) or (isinstance(value, list) and len(value) == 1 and isinstance(value[0], str)):
+        raise ValueError("a matcher scores pairs of texts: send [text1, text2], or a list of such pairs")
+    return value
+
+
+class PredictBody(TruncationBody):
+    """Body of /predict (text-embeddings-inference): one pair, or a list of pairs."""
+
+    inputs: Annotated[
+        Pair | Annotated[list[Pair], Field(fail_fast=True, min_length=1)], BeforeValidator(_require_pairs)
+    ]
+    raw_scores: bool = False
+
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        """The pairs; one pair alone is a list of one."""
+        rows: list[Any] = [self.inputs] if self.is_single else list(self.inputs)
+        return [(left, right) for left, right in rows]
+
+    @property
+    def is_single(self) -> bool:
+        """True for one pair that is not in a list."""
+        return isinstance(self.inputs[0], str)
 
 
 def _refuse_token_ids(value: Any) -> Any:
@@ -138,12 +233,11 @@ def _refuse_token_ids(value: Any) -> Any:
     return value
 
 
-class EmbeddingsBody(Body):
+class EmbeddingsBody(ForeignBody):
     """Body of /v1/embeddings (OpenAI)."""
 
     input: Annotated[str | Texts, BeforeValidator(_refuse_token_ids)]
     model: str | None = None
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: Width = 0
-    user: str | None = None
     modality: Literal["text"] = "text"

@@ -16,6 +16,9 @@ from fastapi.responses import Response
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
+# Any route may return each of these: they also come from the request guard and the queue.
+CODES = (400, 401, 403, 408, 413, 415, 422, 429, 500, 503, 504)
+IGNORED_FIELDS = "x-ignored-fields"
 MEMBERS = 64  # of one body; every format has fewer
 VALUES_PER_ITEM = 64  # numbers, texts, lists and so on of one item: a document may have fields that are ignored
 # An unterminated text is matched to the end of the body; otherwise each quote in it would start a new match.
@@ -46,13 +49,16 @@ class StrictRoute(APIRoute):
         inner = super().get_route_handler()
 
         async def handler(request: Request) -> Response:
-            """Check the headers, then let FastAPI handle the request with strict parsing."""
+            """Check the headers, let FastAPI handle the request with strict parsing, and list the ignored fields."""
             media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
             if request.method == "POST" and media != "application/json":
                 raise HTTPException(415, "the body must be JSON: Content-Type: application/json")
             if request.headers.get("content-encoding", "identity").lower() != "identity":
                 raise HTTPException(415, "the body must not be compressed")
-            return await inner(StrictRequest(request.scope, request.receive))
+            response = await inner(StrictRequest(request.scope, request.receive))
+            if ignored := getattr(request.state, "ignored_fields", ""):
+                response.headers[IGNORED_FIELDS] = ignored
+            return response
 
         return handler
 
