@@ -43,17 +43,7 @@ def teach(config: TeachConfig) -> dict[str, Any]:
     """
     require_extra("train", user="flipkd teach")
     require_consistent(config)
-    reading: dict[str, Any] = {"columns": config.columns, "directed": config.directed}
-    train_set = trainable_pairs(config.train_file, name="train", **reading)
-    sets = {"train": train_set}
-    if config.validation_file:
-        sets["validation"] = trainable_pairs(config.validation_file, name="validation", **reading)
-        warn_of_leaks(sets)
-    if config.directed and config.teacher_type == "bi_encoder":
-        logger.warning(
-            "a bi-encoder gives (a, b) and (b, a) the same score; for directed pairs try teacher_type=cross_encoder"
-        )
-    output_dir = Path(config.output_dir)
+    sets, output_dir = _read_sets(config), Path(config.output_dir)
     identity = {
         "config": config.model_dump(mode="json", exclude={"train_file", "validation_file", "output_dir"}),
         "data": {name: content_hash(dataset) for name, dataset in sets.items()},
@@ -62,31 +52,49 @@ def teach(config: TeachConfig) -> dict[str, Any]:
     with locked_run(output_dir, identity):
         if config.teacher_type != "scores":
             loading(config.teacher_name_or_path)
-        teacher, tuned = final_teacher(config, sets, output_dir)
-        summary = {
-            "fingerprint": teacher.fingerprint,
-            "teacher": teacher.describe(),
-            "max_length": config.max_length,
-            "base": config.teacher_name_or_path,
-            "fine_tuned": tuned,
-        }
-        store = ScoreStore(output_dir / STORE, fingerprint=teacher.fingerprint, describe=teacher.describe())
-        for name, dataset in sets.items():
-            scores = store.scores(dataset["text1"][:], dataset["text2"][:], teacher)
-            known = np.flatnonzero(labels_of(dataset) >= 0)
-            summary[name] = measure(scores[known], labels_of(dataset)[known])
-        if config.folds and tuned:
-            pairs = train_set.select(np.flatnonzero(labels_of(train_set) >= 0))
-            scores, summary[FOLDS] = cross_fit(config, pairs, output_dir / FOLDS, teacher=teacher)
-            summary[OUT_OF_FOLD] = measure(scores, labels_of(pairs))
-        elif config.folds:
-            logger.info(
-                "folds are skipped: the teacher was not fine-tuned, so no training pair is in its training data"
-            )
-        if tuned:
+        summary = _make_teacher(config, sets, output_dir)
+        if summary["fine_tuned"]:
             make_loadable(output_dir)
             write_text(output_dir / CARD, teacher_card(config, summary))
         write_json(output_dir / TEACHER, summary)
+    return summary
+
+
+def _read_sets(config: TeachConfig) -> dict[str, Any]:
+    """Read the training pairs and the validation pairs, if there are any; warn of leaks, and of a teacher without direction."""
+    reading: dict[str, Any] = {"columns": config.columns, "directed": config.directed}
+    sets = {"train": trainable_pairs(config.train_file, name="train", **reading)}
+    if config.validation_file:
+        sets["validation"] = trainable_pairs(config.validation_file, name="validation", **reading)
+        warn_of_leaks(sets)
+    if config.directed and config.teacher_type == "bi_encoder":
+        logger.warning(
+            "a bi-encoder gives (a, b) and (b, a) the same score; for directed pairs try teacher_type=cross_encoder"
+        )
+    return sets
+
+
+def _make_teacher(config: TeachConfig, sets: dict[str, Any], output_dir: Path) -> dict[str, Any]:
+    """Fine-tune the teacher, if it is to be, and store its outputs; return the content of `teacher.json`."""
+    teacher, tuned = final_teacher(config, sets, output_dir)
+    summary = {
+        "fingerprint": teacher.fingerprint,
+        "teacher": teacher.describe(),
+        "max_length": config.max_length,
+        "base": config.teacher_name_or_path,
+        "fine_tuned": tuned,
+    }
+    store = ScoreStore(output_dir / STORE, fingerprint=teacher.fingerprint, describe=teacher.describe())
+    for name, dataset in sets.items():
+        scores = store.scores(dataset["text1"][:], dataset["text2"][:], teacher)
+        known = np.flatnonzero(labels_of(dataset) >= 0)
+        summary[name] = measure(scores[known], labels_of(dataset)[known])
+    if config.folds and tuned:
+        pairs = sets["train"].select(np.flatnonzero(labels_of(sets["train"]) >= 0))
+        scores, summary[FOLDS] = cross_fit(config, pairs, output_dir / FOLDS, teacher=teacher)
+        summary[OUT_OF_FOLD] = measure(scores, labels_of(pairs))
+    elif config.folds:
+        logger.info("folds are skipped: the teacher was not fine-tuned, so no training pair is in its training data")
     return summary
 
 
