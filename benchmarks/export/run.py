@@ -71,14 +71,14 @@ def main() -> None:
         settings = {"matcher": str(own), "validation_file": given.validation_file, "output_dir": str(answer)}
         calibrate(CalibrateConfig.check(settings | {"score": "answer"}))
         rows, roundings = [], {}
-        for matcher, score, formats in ((own, "as trained", COMPLETE), (answer, "answer", ANSWER_ONLY)):
+        for matcher, score, formats in ((answer, "answer", ANSWER_ONLY), (own, "as trained", COMPLETE)):
             loaded = Matcher.from_pretrained(matcher)
             expected = {dtype: reference(loaded, pairs, dtype=dtype) for dtype in DTYPES}
             difference = np.abs(expected["bfloat16"].scores - expected["float32"].scores)
             roundings[score] = {"largest_difference": float(difference.max()), "mean": float(difference.mean())}
             del loaded
-            for to in formats:
-                for dtype in DTYPES[:1] if to == "adapter" else DTYPES:
+            for dtype in DTYPES:
+                for to in formats if dtype == DTYPES[0] else [to for to in formats if to != "adapter"]:
                     found = measure(matcher, to, expected[dtype], labels, dtype=dtype, scratch=scratch)
                     rows.append({"score": score} | found)
                     results = {"libraries": installed_libraries(), "matcher_in_float32": roundings, "rows": rows}

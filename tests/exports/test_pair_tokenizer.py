@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -68,3 +70,29 @@ def test_a_prompt_without_normal_forms_has_no_rules():
     backend = pair_backend(prompt)
     assert backend.encode("two  words ", "x").ids == row.ids
     assert caller_normalises(prompt, None) is False
+
+
+def test_added_tokens_of_the_vocabulary_do_not_come_before_the_rules():
+    from tokenizers import AddedToken
+
+    tokenizer = build_tokenizer()
+    for name in ("\n", "  ", "me"):  # Gemma has such tokens: in the vocabulary of the model, and added
+        tokenizer.backend_tokenizer.add_tokens([AddedToken(name, normalized=False)])
+    left = "two  spaces\nand a line"
+    described = json.loads(tokenizer.backend_tokenizer.to_str())
+    described["model"]["vocab"] |= {token["content"]: token["id"] for token in described["added_tokens"]}
+    added = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(json.dumps(described)), bos_token="<bos>", pad_token="<pad>"
+    )
+    prompt = Prompt(added, Template(left="A: ", right=" B: ", question=" Match, yes or no:"))
+    assert pair_backend(prompt).encode(left, "x").ids == prompt.pair_rows([left], ["x"])[0].ids
+    plain = Prompt(added, Template(), normalise=False)
+    assert pair_backend(plain).encode(left, "x").ids == plain.pair_rows([left], ["x"])[0].ids
+
+
+def test_added_tokens_beyond_the_vocabulary_keep_their_ids():
+    tokenizer = build_tokenizer()
+    tokenizer.add_tokens(["<end>"])
+    backend = pair_backend(Prompt(tokenizer, Template()))
+    for name in ("<pad>", "<bos>", "<eos>", "<think>", "<end>"):
+        assert backend.token_to_id(name) == tokenizer.convert_tokens_to_ids(name)

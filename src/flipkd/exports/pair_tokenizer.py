@@ -7,6 +7,7 @@ alone. Every program that reads tokenizer.json gets these ids: transformers, sen
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -94,7 +95,13 @@ def pair_backend(prompt: Prompt) -> Any:
         raise ConfigError(
             "this base model has a tokenizer without a tokenizer.json, which an export needs; it has no fix"
         )
-    backend = Tokenizer.from_str(source.to_str())
+    description = json.loads(source.to_str())
+    vocabulary = description["model"]["vocab"]
+    words = vocabulary if isinstance(vocabulary, dict) else {word for word, _ in vocabulary}
+    tokens = description["added_tokens"]
+    # Without one that is not in the vocabulary of the model, the library would number the next ones again.
+    description["added_tokens"] = [t for t in tokens if _is_kept(t, prompt) or t["content"] not in words]
+    backend = Tokenizer.from_str(json.dumps(description))
     backend.no_truncation()
     backend.no_padding()
     backend.encode_special_tokens = False
@@ -105,6 +112,14 @@ def pair_backend(prompt: Prompt) -> Any:
         backend.normalizer = normalizers.Sequence(steps)
     backend.post_processor = _template(prompt)
     return backend
+
+
+def _is_kept(token: dict[str, Any], prompt: Prompt) -> bool:
+    """Return whether an added token stays one, which the library finds in a text before it applies the rules.
+
+    Gemma has line breaks and runs of spaces as added tokens, which the rules replace, and tokens of control.
+    """
+    return bool(token["special"]) or (token["content"].isspace() and not prompt.normalise)
 
 
 def text_normalizers() -> list[Any]:
