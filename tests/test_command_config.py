@@ -12,7 +12,7 @@ from flipkd.settings import Settings
 MODELS = [model for model in vars(command_config).values() if isinstance(model, type) and issubclass(model, Settings)][
     1:
 ]
-REQUIRED = {"matcher": "m", "files": ["a.csv"]}
+REQUIRED = {"matcher": "m", "files": ["a.csv"], "to": "merged"}
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)

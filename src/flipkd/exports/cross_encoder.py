@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from flipkd.artefacts import library_errors
+from flipkd.device import best_device
 from flipkd.exports.answer_only import answer_limits, answer_refusal, calibration_of
 from flipkd.exports.pair_tokenizer import (
     caller_normalises,
@@ -160,7 +161,7 @@ def load(folder: Path, record: ExportRecord, *, base_model: str | None) -> Cross
         if record.contract.reading == "blocked":
             from flipkd.exports.blocked_transformer import load_blocked
 
-            model = load_blocked(folder, device="cpu")
+            model = load_blocked(folder, device=best_device())
         else:
-            model = CrossEncoder(str(folder), device="cpu", trust_remote_code=False, local_files_only=True)
+            model = CrossEncoder(str(folder), device=best_device(), trust_remote_code=False, local_files_only=True)
     return CrossEncoderScorer(model, record.contract, normalise=bool(record.options.get("normalise")))

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from flipkd.artefacts import library_errors
+from flipkd.device import best_device
 from flipkd.errors import ConfigError
 from flipkd.exports.answer_only import answer_limits, answer_refusal
 from flipkd.exports.pair_tokenizer import (
@@ -114,7 +115,7 @@ class PairClassifier:
     truncates_each_text = False
 
     def __init__(self, model: Any, tokenizer: Any, *, normalise: bool) -> None:
-        self.model, self.tokenizer, self.normalise = model.eval(), tokenizer, normalise
+        self.model, self.tokenizer, self.normalise = model.eval().to(best_device()), tokenizer, normalise
 
     def token_ids(self, left: Sequence[str], right: Sequence[str]) -> list[list[int]]:
         """Return the token ids of each pair."""
@@ -128,7 +129,8 @@ class PairClassifier:
         for start in range(0, len(left), BATCH):
             window = slice(start, start + BATCH)
             batch = self._encode(left[window], right[window], padding=True, return_tensors="pt")
-            parts.append(self.model(**batch).logits[:, 0].float().numpy())
+            logits = self.model(**batch.to(self.model.device)).logits
+            parts.append(logits[:, 0].float().cpu().numpy())
         return np.concatenate(parts)
 
     def _encode(self, left: Sequence[str], right: Sequence[str], **settings: Any) -> Any:

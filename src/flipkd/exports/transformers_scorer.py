@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from flipkd.device import best_device
 from flipkd.student.contract import ScoreContract
 from flipkd.student.rows import LEFT_HEAD, LEFT_TEXT, QUESTION, RIGHT_HEAD, RIGHT_TEXT
 from flipkd.text import normal_text
@@ -33,7 +34,9 @@ class TransformersScorer:
         down: Mapping[str, Tensor],
         teacher: Path | None = None,
     ) -> None:
-        self.model, self.tokenizer, self.contract, self.down = model.eval(), tokenizer, contract, dict(down)
+        device = best_device()
+        self.model, self.tokenizer, self.contract = model.eval().to(device), tokenizer, contract
+        self.down = {name: weight.to(device) for name, weight in down.items()}
         self.teacher = None if teacher is None else KeptTeacher(teacher, contract)
         self._captured: dict[str, Tensor] = {}
         for name in self.down:
@@ -66,8 +69,8 @@ class TransformersScorer:
     ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         ids, segment = self._padded(self._encode(left, right))
         hidden = self._run(ids, segment, blocked=self.contract.reading == "blocked")
-        last = hidden[torch.arange(len(ids)), (segment > 0).sum(1) - 1]
-        answer = self._answer(last).numpy()
+        last = hidden[torch.arange(len(ids), device=hidden.device), (segment > 0).sum(1) - 1]
+        answer = self._answer(last).cpu().numpy()
         if not cosine:
             return answer, None
         if self.contract.reading == "separate":
@@ -77,7 +80,7 @@ class TransformersScorer:
             sides = vectors[: len(left)], vectors[len(left) :]
         else:
             sides = self._pooled(segment == LEFT_TEXT), self._pooled(segment == RIGHT_TEXT)
-        return answer, (sides[0] * sides[1]).sum(1).numpy()
+        return answer, (sides[0] * sides[1]).sum(1).cpu().numpy()
 
     def _answer(self, last: Tensor) -> Tensor:
         """Compute logit(yes) - logit(no) [N] in float32; logits of 16 bits would be rounded before the subtraction."""
@@ -137,7 +140,7 @@ class TransformersScorer:
         for number, row in enumerate(rows):
             ids[number, : len(row.ids)] = torch.tensor(row.ids)
             segment[number, : len(row.ids)] = torch.tensor(row.type_ids)
-        return ids, segment
+        return ids.to(self.model.device), segment.to(self.model.device)
 
 
 def blocked_inputs(segment: Tensor, *, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -171,7 +174,9 @@ class KeptTeacher:
         self.normalise = contract.text_normalisation is not None
         self.prompt = kept.prompt if kept else ""
         self.is_cross_encoder = kept is not None and kept.kind == "cross_encoder"
-        self.model: Any = (CrossEncoder if self.is_cross_encoder else SentenceTransformer)(str(folder), device="cpu")
+        self.model: Any = (CrossEncoder if self.is_cross_encoder else SentenceTransformer)(
+            str(folder), device=best_device()
+        )
         if kept is not None and kept.max_length is not None:
             self.model.max_seq_length = kept.max_length
 
