@@ -89,3 +89,29 @@ def test_white_space_and_control_tokens_are_not_found_in_a_text():
     backend.encode_special_tokens = True
     for text in ("my\ncard", "a <think> b", "<eos>\n<think>"):
         assert backend.encode(text).ids == prompt.text_rows([text])[0].ids, text
+
+
+def test_added_tokens_of_the_vocabulary_do_not_come_before_the_rules():
+    from tokenizers import AddedToken
+
+    tokenizer = build_tokenizer()
+    for name in ("\n", "  ", "me"):  # Gemma has such tokens: in the vocabulary of the model, and added
+        tokenizer.backend_tokenizer.add_tokens([AddedToken(name, normalized=False)])
+    left = "two  spaces\nand a line"
+    described = json.loads(tokenizer.backend_tokenizer.to_str())
+    described["model"]["vocab"] |= {token["content"]: token["id"] for token in described["added_tokens"]}
+    added = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(json.dumps(described)), bos_token="<bos>", pad_token="<pad>"
+    )
+    prompt = Prompt(added, Template(left="A: ", right=" B: ", question=" Match, yes or no:"))
+    assert pair_backend(prompt).encode(left, "x").ids == prompt.pair_rows([left], ["x"])[0].ids
+    plain = Prompt(added, Template(), normalise=False)
+    assert pair_backend(plain).encode(left, "x").ids == plain.pair_rows([left], ["x"])[0].ids
+
+
+def test_added_tokens_beyond_the_vocabulary_keep_their_ids():
+    tokenizer = build_tokenizer()
+    tokenizer.add_tokens(["<end>"])
+    backend = pair_backend(Prompt(tokenizer, Template()))
+    for name in ("<pad>", "<bos>", "<eos>", "<think>", "<end>"):
+        assert backend.token_to_id(name) == tokenizer.convert_tokens_to_ids(name)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.evaluation import (
     EmbeddingSimilarityEvaluator,
     InformationRetrievalEvaluator,
 )
+from tiny import build_model
 from tiny_matchers import PAIRS, exported
 
 from flipkd.errors import ConfigError
-from flipkd.exports.text_encoder import refusal
+from flipkd.exports.text_encoder import _cut, refusal
 from flipkd.matcher import Matcher
 from flipkd.student.contract import read_contract
 
@@ -52,6 +54,21 @@ def test_evaluators_of_the_library_measure_the_export_as_the_matcher(tiny_matche
     best = str(int((matcher.encode(list(corpus.values())) @ matcher.encode([left[0]])[0]).argmax()))
     ranked = InformationRetrievalEvaluator(queries, corpus, {"q": {best}})(model)
     assert ranked["cosine_accuracy@1"] == 1
+
+
+def test_the_cut_model_ends_with_the_input_of_the_readout():
+    """The norms of the tiny models are all alike; here they are not."""
+    model = build_model("gemma3", vocabulary=50)
+    layer = model.get_decoder().layers[1]
+    with torch.no_grad():
+        layer.input_layernorm.weight.normal_()
+    captured = []
+    layer.self_attn.v_proj.register_forward_pre_hook(lambda _module, inputs: captured.append(inputs[0]))
+    ids = torch.tensor([[3, 5, 7, 11]])
+    with torch.no_grad():
+        model(ids)
+        cut = _cut(model, 1)(ids).last_hidden_state
+    torch.testing.assert_close(cut, captured[0])
 
 
 def test_refusal_names_what_no_cut_of_the_model_gives(tiny_matcher):
