@@ -3,11 +3,13 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+CLIENTS := .venv-clients
+CLIENTS_STAMP := $(CLIENTS)/.installed
 DOCS_STAMP := $(VENV)/.installed-docs
 # A worker for each core, of one thread each; all tests of a file run in one worker, in the order of tests/conftest.py.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-fast test-gpu docs install clean
+.PHONY: demo test test-fast test-gpu test-clients docs install clean
 .DELETE_ON_ERROR:
 
 demo: $(STAMP)
@@ -29,6 +31,10 @@ test-fast: $(STAMP)
 test-gpu: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m gpu -rs
 
+# The server with the clients of other APIs, in an environment of their own: they need other versions of some packages.
+test-clients: $(CLIENTS_STAMP)
+	OMP_NUM_THREADS=1 $(CLIENTS)/bin/python -m pytest tests/clients -rs
+
 # The documentation site in site/; a broken link is an error, but not with --quiet, which hides it from --strict too.
 docs: $(DOCS_STAMP)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
@@ -41,9 +47,14 @@ $(STAMP): pyproject.toml constraints.txt src/flipkd/__init__.py
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[demo,report,serve,onnx,dev]'
 	@touch $@
 
+$(CLIENTS_STAMP): pyproject.toml constraints-clients.txt
+	@test -x $(CLIENTS)/bin/python || $(PYTHON) -m venv $(CLIENTS)
+	$(CLIENTS)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints-clients.txt --editable '.[train,serve,clients,dev]'
+	@touch $@
+
 $(DOCS_STAMP): $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
 	@touch $@
 
 clean:
-	rm -rf $(VENV) demo site .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(CLIENTS) demo site .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -174,6 +174,17 @@ def test_the_memory_table_is_what_the_function_says():
     assert text.count("| Qwen2.5-7B ") == len(page.SWITCHES)
 
 
+def test_the_table_of_clients_is_what_their_tests_call():
+    spec = importlib.util.spec_from_file_location("clients_page", ROOT / "docs" / "clients_page.py")
+    page = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(page)
+    text = text_of("docs/serve.md")
+    assert page.page(text) == text, "run: python docs/clients_page.py"
+    tested = {path.stem.removeprefix("test_") for path in (ROOT / "tests" / "clients").glob("test_*.py")}
+    assert tested == set(page.PACKAGES)
+    assert all(page.calls(name) and all(page.calls(name)) for name in tested), "each test has a docstring: its call"
+
+
 # Commands and settings
 
 
