@@ -61,6 +61,9 @@ def test_slow_body_gets_408(null):
         ({"host": "[::1"}, 403),
         ({"origin": "http://elsewhere.example"}, 403),
         ({"origin": "null"}, 403),
+        ({"origin": "http://127.0.0.1:1"}, 403),
+        ({"origin": "http://localhost"}, 403),
+        ({"origin": "http://127.0.0.1:8000", "host": "127.0.0.1:8000"}, 200),
         ({"x_forwarded_host": "rebound.example", "x_forwarded_for": "10.0.0.1"}, 200),
     ],
 )
