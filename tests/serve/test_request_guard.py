@@ -106,6 +106,8 @@ def test_every_route_except_health_requires_the_key():
         assert server.request("/info", authorization=f"Bearer {key}", host="any.example").status == 200
 
 
+@pytest.mark.scenario("X12")
 def test_health_check_needs_no_host_header(null):
     assert " 200 " in sent_raw(null, b"GET /healthz HTTP/1.0\r\n\r\n")
     assert " 403 " in sent_raw(null, b"GET /info HTTP/1.0\r\n\r\n")
+    assert null.request("/healthz", host="rebound.example").status == 403
