@@ -540,3 +540,9 @@ def test_a_manifest_names_no_file_outside_of_its_folder(tmp_path, name):
     files.write_json(folder / "manifest.json", {"files": {name: entry}})
     with pytest.raises(ArtefactError, match="which is outside the folder"):
         files.check_manifest(folder)
+
+
+def test_a_file_where_a_folder_is_needed_is_named(tmp_path):
+    (tmp_path / "train.csv").write_text("x")
+    with pytest.raises(ResourceError, match=r"train\.csv/a/b\.txt: cannot be written, since .*train\.csv is a file"):
+        write_text(tmp_path / "train.csv" / "a" / "b.txt", "x")

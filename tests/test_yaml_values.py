@@ -51,7 +51,20 @@ def test_read_yaml_rejects_invalid_yaml(yaml_file, text):
 
 def test_read_yaml_names_a_missing_file(tmp_path):
     assert refusal(config=tmp_path / "nowhere.yaml") == f"{tmp_path}/nowhere.yaml: no such file"
-    assert refusal(config=tmp_path).startswith(f"{tmp_path}: not readable as YAML (")
+    assert refusal(config=tmp_path) == f"{tmp_path}: is a folder; give a YAML file of settings"
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("seed: 1\n\tlora_r: 4\n", "line 2, column 1: found character"),
+        ("seed: 1\nlora_r 4\nx: 1\n", "line 2, column 1: could not find expected ':'"),
+    ],
+)
+def test_read_yaml_names_line_and_column(yaml_file, text, place):
+    message = refusal(config=yaml_file(text))
+    assert f"not readable as YAML ({place}" in message
+    assert message.endswith("; write one `key: value` per line and indent with spaces")
 
 
 @pytest.mark.parametrize("text", ["seed: 1\nseed: 2\n", "train_file: a\ntrain: {lora_r: 1, lora_r: 2}\n"])

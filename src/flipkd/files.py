@@ -51,6 +51,8 @@ def _resource_error(error: OSError, path: Path) -> ResourceError:
         )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return ResourceError(f"{path}: cannot be written ({error.strerror}); choose a folder with write permission")
+    if error.errno in (errno.EEXIST, errno.ENOTDIR) and (file := next((p for p in path.parents if p.is_file()), None)):
+        return ResourceError(f"{path}: cannot be written, since {file} is a file; choose another folder")
     return ResourceError(f"{path}: {error.strerror or error}")
 
 

@@ -146,7 +146,9 @@ class Settings(BaseModel):
                 break
             depth, value = depth + 1, value[part]
         path = problems[0]["loc"][:depth]
-        allowed = dict.fromkeys(problem["msg"] for problem in problems if problem["loc"][:depth] == path)
+        allowed = dict.fromkeys(
+            problem["msg"].removeprefix("Value error, ") for problem in problems if problem["loc"][:depth] == path
+        )
         example = f"; write {where}=[a, b]" if kind == "list_type" else ""
         return where, f"{'.'.join(map(str, path))} is {shorten(value)}: {', or '.join(allowed)}{example}"
 

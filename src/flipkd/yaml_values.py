@@ -72,8 +72,18 @@ def read_yaml(path: Path) -> dict[str, Any]:
         values = _Loader(path.read_text(encoding="utf-8")).get_single_data()
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise ConfigError(f"{path}: is a folder; give a YAML file of settings") from None
     except ConfigError:
         raise
+    except yaml.MarkedYAMLError as error:
+        # A missing colon is noticed at the next key; its own line is that of the context.
+        mark = error.context_mark if "expected ':'" in str(error.problem) else error.problem_mark
+        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise ConfigError(
+            f"{path}: not readable as YAML ({place}{' '.join(str(error.problem).split())}); write one `key: value` per line "
+            "and indent with spaces"
+        ) from None
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise ConfigError(f"{path}: not readable as YAML ({' '.join(str(error).split())})") from None
     if values is None:

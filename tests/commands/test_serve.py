@@ -43,6 +43,7 @@ def test_server_returns_the_results_of_the_matcher(trained, tmp_path):
         assert "no vectors of single texts" in server.request("/embed", {"inputs": "a"}, **bearer).json["detail"]
         server.process.terminate()
         assert server.process.wait(10) == 0
+        assert "the model is loaded; requests are accepted" in server.process.stderr.read()
 
 
 @pytest.mark.scenario("S14")

@@ -61,6 +61,9 @@ def test_slow_body_gets_408(null):
         ({"host": "[::1"}, 403),
         ({"origin": "http://elsewhere.example"}, 403),
         ({"origin": "null"}, 403),
+        ({"origin": "http://127.0.0.1:1"}, 403),
+        ({"origin": "http://localhost"}, 403),
+        ({"origin": "http://127.0.0.1:8000", "host": "127.0.0.1:8000"}, 200),
         ({"x_forwarded_host": "rebound.example", "x_forwarded_for": "10.0.0.1"}, 200),
     ],
 )
@@ -102,6 +105,8 @@ def test_every_route_except_health_and_the_page_requires_the_key():
         assert server.request("/info", authorization=f"Bearer {key}", host="any.example").status == 200
 
 
+@pytest.mark.scenario("X12")
 def test_health_check_needs_no_host_header(null):
     assert " 200 " in sent_raw(null, b"GET /healthz HTTP/1.0\r\n\r\n")
     assert " 403 " in sent_raw(null, b"GET /info HTTP/1.0\r\n\r\n")
+    assert null.request("/healthz", host="rebound.example").status == 403

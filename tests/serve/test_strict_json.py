@@ -20,6 +20,7 @@ import pytest
         ({"pairs": [["1", 2]]}, 422, "pairs.0.1"),
         ({"pairs": [["1", "a"]], "threshold": 1}, 422, "threshold: Extra inputs"),
         ({}, 422, "pairs: Field required"),
+        ({"pair": [["1", "a"]]}, 422, "pair: Extra inputs"),
         ([], 422, "the body"),
         ({"pairs": [["1", "a"]] * 51}, 422, "51 items in one request; at most 50"),
     ],
@@ -37,6 +38,7 @@ def test_invalid_body_gets_its_status_and_reason(null, body, status, word):
 @pytest.mark.scenario("S4")
 def test_wrong_path_method_or_media_type_is_refused(null):
     assert null.request("/nowhere").status == 404
-    assert null.request("/match").status == 405
+    wrong = null.request("/match")
+    assert (wrong.status, "this path takes POST" in wrong.json["detail"]) == (405, True)
     assert null.request("/match", "{}", content_type="text/plain").status == 415
     assert null.request("/match", "{}", content_encoding="gzip").status == 415

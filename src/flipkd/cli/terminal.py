@@ -107,7 +107,7 @@ def _use_utf8_output() -> None:
 def _usage_message(error: Any) -> str:
     """Return the message of a usage error, with a suggestion and the help command."""
     context, name = getattr(error, "ctx", None), getattr(error, "option_name", "")
-    message = error.message if name else error.format_message()
+    message = (error.message if name else error.format_message()).replace("Value error, ", "")
     if context is None:
         return f"flipkd: {message}"
     hint = context.command.hint(name) if name and hasattr(context.command, "hint") else ""

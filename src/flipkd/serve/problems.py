@@ -106,12 +106,16 @@ def add_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     def _(_request: Request, error: HTTPException) -> Response:
-        detail = "unknown path; /openapi.json lists the paths" if error.status_code == 404 else str(error.detail)
-        return problem(error.status_code, detail, headers=dict(error.headers or {}))
+        headers = dict(error.headers or {})
+        details = {404: "unknown path", 405: f"this path takes {headers.get('Allow', 'another method')}"}
+        hint = "; /openapi.json lists the paths and their methods"
+        detail = details[error.status_code] + hint if error.status_code in details else str(error.detail)
+        return problem(error.status_code, detail, headers=headers)
 
     @app.exception_handler(RequestValidationError)
     def _(_request: Request, error: RequestValidationError) -> Response:
-        first = error.errors()[0]
+        # An unknown name comes first: the typo `pair` explains why pairs is missing.
+        first = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
         where = ".".join(_part(part) for part in first["loc"] if part != "body")
         got = "" if isinstance(first.get("input"), dict) else f"; got {_shown(first['input'])}"
         message = first["msg"].removeprefix("Value error, ")

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from flipkd import progress
 from flipkd.errors import DataError
 from flipkd.inputs import checked_sides, checked_texts
 from flipkd.serve.limits import Limits
@@ -121,6 +122,7 @@ class Service:
             self._loaded = await asyncio.get_running_loop().run_in_executor(
                 self._thread, self._counted(self._load_and_warm_up)
             )
+            progress.logger.info("the model is loaded; requests are accepted")
         except asyncio.CancelledError:
             raise
         except BaseException as error:  # a Rust panic is not an Exception
