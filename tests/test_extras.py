@@ -66,6 +66,7 @@ COMMANDS = {
     "evaluate": ("report", ("--matcher", "matcher", "--test_file", "pairs.csv", "--report", "new.html")),
     "serve": ("serve", ("--matcher", "matcher")),
     "demo": ("demo", ("--output_dir", "new")),
+    "export": ("onnx", ("--matcher", "matcher", "--to", "onnx", "--output_dir", "new")),
 }
 
 
