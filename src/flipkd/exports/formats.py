@@ -35,7 +35,7 @@ class Bounds(NamedTuple):
 
 SLACK = 0.01
 # Measured on the packaged student (docs/export.md).
-EXACT, ROUNDED = Bounds(1e-4, 0.9999), Bounds(0.15, 0.99, noisy=True)
+EXACT, ROUNDED = Bounds(1e-4, 0.9999), Bounds(0.25, 0.99, noisy=True)
 BOUNDS = {"float32": EXACT, "bfloat16": ROUNDED, "float16": ROUNDED}
 
 
