@@ -174,6 +174,13 @@ def test_the_memory_table_is_what_the_function_says():
     assert text.count("| Qwen2.5-7B ") == len(page.SWITCHES)
 
 
+def test_the_figures_of_exports_are_the_measured_ones():
+    spec = importlib.util.spec_from_file_location("export_page", ROOT / "docs" / "export_page.py")
+    page = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(page)
+    assert page.page() == text_of("docs/export.md"), "run: python docs/export_page.py"
+
+
 # Commands and settings
 
 
