@@ -50,13 +50,13 @@ def text(results: dict[str, Any]) -> str:
     """Return the table and the sentences about rounding."""
     rows = results["rows"]
     lines = [text_table(HEADER, [row(found) for found in rows]), ""]
-    for score, rounding in results["matcher_in_float32"].items():
-        found = next(found for found in rows if found["score"] == score and found["noise"])
-        noise = found["noise"]
+    noisy = {found["score"]: found for found in rows if found["noise"]}
+    for score, found in noisy.items():
+        noise, rounding = found["noise"], results["in_float32"].get(score)
+        in_float32 = f"; in float32 by up to {rounding['largest_difference']:.2g}" if rounding else ""
         lines.append(
-            f"- Score {score}: its standard deviation is {found['spread']:.3g}. One pair per pass, the matcher itself differs by "
-            f"up to {noise['largest_difference']:.2g} from its batches (Spearman {noise['spearman']:.4f}); in float32 it differs "
-            f"by up to {rounding['largest_difference']:.2g}."
+            f"- Score {score}: the standard deviation is {found['spread']:.3g}. One pair per pass, the matcher itself differs by "
+            f"up to {noise['largest_difference']:.2g} from its batches (Spearman {noise['spearman']:.4f}){in_float32}."
         )
     used = ", ".join(f"{name} {version}" for name, version in results["libraries"].items())
     return "\n".join([*lines, "", f"{rows[0]['pairs']} test pairs on a CPU; {used}."])

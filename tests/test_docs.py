@@ -185,6 +185,13 @@ def test_the_table_of_clients_is_what_their_tests_call():
     assert all(page.calls(name) and all(page.calls(name)) for name in tested), "each test has a docstring: its call"
 
 
+def test_the_figures_of_exports_are_the_measured_ones():
+    spec = importlib.util.spec_from_file_location("export_page", ROOT / "docs" / "export_page.py")
+    page = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(page)
+    assert page.page() == text_of("docs/export.md"), "run: python docs/export_page.py"
+
+
 # Commands and settings
 
 

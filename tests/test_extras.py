@@ -45,6 +45,7 @@ OF_EXTRAS = {
     "evaluate": ("report", (*GIVEN, "--test_file", "pairs.csv", "--report", "new.html")),
     "serve": ("serve", GIVEN),
     "demo": ("demo", ("--output_dir", "new")),
+    "export": ("onnx", (*GIVEN, "--to", "onnx", "--output_dir", "new")),
 }
 
 

@@ -1,8 +1,10 @@
 """Export a finished matcher to every format and type of weights, compare each on labelled pairs, and write results.json.
 
-    python benchmarks/export/run.py RUN --validation_file data/validation.csv --test_file data/test.csv
+    flipkd calibrate --matcher run/matcher --validation_file data/validation.csv --score answer --output_dir answer
+    python benchmarks/export/run.py answer --test_file data/test.csv
+    python benchmarks/export/run.py run/matcher --test_file data/test.csv --formats merged adapter
 
-The formats that compute the answer alone get a matcher of `calibrate --score answer`. docs/export_page.py shows the results.
+A combination that was measured before is replaced. docs/export_page.py shows the results.
 """
 
 from __future__ import annotations
@@ -18,8 +20,7 @@ from typing import Any
 import numpy as np
 
 from flipkd import Matcher
-from flipkd.command_config import CalibrateConfig, ExportConfig
-from flipkd.commands.calibrate import calibrate
+from flipkd.command_config import ExportConfig
 from flipkd.commands.export import export
 from flipkd.commands.verify import load_pairs
 from flipkd.exports.compare import Reference, compare, reference
@@ -27,9 +28,6 @@ from flipkd.exports.formats import FORMATS
 from flipkd.exports.record import installed_libraries, read_record
 
 RESULTS = Path(__file__).with_name("results.json")
-COMPLETE = ("merged", "adapter")  # formats with all parts of the score
-ANSWER_ONLY = ("merged", "sentence-transformers", "sequence-classification", "onnx", "gguf")
-DTYPES = ("bfloat16", "float32", "int8")
 
 
 def measure(matcher: Path, to: str, expected: Reference, labels: Any, *, dtype: str, scratch: Path) -> dict[str, Any]:
@@ -55,52 +53,42 @@ def first_rows(path: str, count: int, scratch: Path) -> str:
     return str(scratch / "pairs.csv")
 
 
-def earlier_results(formats: list[str] | None) -> dict[str, Any]:
-    """Return the results of other formats in results.json; empty ones where all formats are measured."""
-    if formats is None or not RESULTS.exists():
-        return {"libraries": {}, "matcher_in_float32": {}, "rows": []}
-    found: dict[str, Any] = json.loads(RESULTS.read_text(encoding="utf-8"))
-    return found | {"rows": [row for row in found["rows"] if row["format"] not in formats]}
+def store(found: dict[str, Any], rounding: dict[str, float] | None) -> None:
+    """Add a comparison to results.json, in the place of an earlier one of the same combination."""
+    results = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {"rows": [], "in_float32": {}}
+    key = ("score", "format", "dtype")
+    rows = [row for row in results["rows"] if [row[name] for name in key] != [found[name] for name in key]]
+    results["rows"] = sorted([*rows, found], key=lambda row: [row[name] for name in key])
+    results["libraries"] = installed_libraries()
+    if rounding is not None:
+        results["in_float32"][found["score"]] = rounding
+    RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
 
 def main() -> None:
-    """Measure all combinations; a finished one is written at once."""
+    """Measure the combinations; a finished one is written at once."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run", type=Path, help="run folder, or the matcher folder in it")
-    parser.add_argument("--validation_file", required=True)
-    parser.add_argument("--test_file", required=True)
+    parser.add_argument("matcher", type=Path, help="matcher folder")
+    parser.add_argument("--test_file", required=True, help="labelled pairs, csv")
     parser.add_argument("--pairs", type=int, default=200, help="number of test pairs")
-    parser.add_argument(
-        "--formats", nargs="*", help="measure only these formats; the rows of others in results.json stay"
-    )
+    parser.add_argument("--formats", nargs="+", default=["merged", "sentence-transformers", "sequence-classification"])
+    parser.add_argument("--dtypes", nargs="+", default=["bfloat16", "float32"])
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
         pairs, labels = load_pairs(first_rows(given.test_file, given.pairs, scratch), None)
-        own = given.run / "matcher" if (given.run / "matcher").is_dir() else given.run
-        answer = scratch / "answer"
-        settings = {"matcher": str(own), "validation_file": given.validation_file, "output_dir": str(answer)}
-        calibrate(CalibrateConfig.check(settings | {"score": "answer"}))
-        results = earlier_results(given.formats)
-        for matcher, score, formats in ((own, "as trained", COMPLETE), (answer, "answer", ANSWER_ONLY)):
-            chosen = [to for to in formats if given.formats is None or to in given.formats]
-            if not chosen:
-                continue
-            loaded = Matcher.from_pretrained(matcher)
-            expected = {dtype: reference(loaded, pairs, dtype=dtype) for dtype in ("bfloat16", "float32")}
-            expected["int8"] = expected["float32"]
+        loaded = Matcher.from_pretrained(given.matcher)
+        score = " + ".join(f"{weight:g} {kind}" for kind, weight in loaded.contract.score.items())
+        expected = {dtype: reference(loaded, pairs, dtype=dtype) for dtype in given.dtypes}  # float32 is the last one
+        rounding = None
+        if set(given.dtypes) == {"bfloat16", "float32"}:
             difference = np.abs(expected["bfloat16"].scores - expected["float32"].scores)
             rounding = {"largest_difference": float(difference.max()), "mean": float(difference.mean())}
-            results["matcher_in_float32"][score] = rounding
-            del loaded
-            for to in chosen:
-                for dtype in (
-                    DTYPES[:1] if to == "adapter" else [name for name in DTYPES if name in FORMATS[to].dtypes]
-                ):
-                    found = measure(matcher, to, expected[dtype], labels, dtype=dtype, scratch=scratch)
-                    results["rows"].append({"score": score} | found)
-                    results["libraries"] = installed_libraries()
-                    RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        del loaded
+        for dtype in given.dtypes:
+            for to in given.formats:
+                found = measure(given.matcher, to, expected[dtype], labels, dtype=dtype, scratch=scratch)
+                store({"score": score} | found, rounding)
 
 
 if __name__ == "__main__":

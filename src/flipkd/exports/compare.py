@@ -83,6 +83,9 @@ def reference(
     if dtype in ("float32", "int8") and not matcher.contract.load_in_4bit:
         student.adapters.release()
         student.model.float()
+        for module in student.model.modules():
+            if hasattr(module, "scalar_embed_scale"):  # of Gemma: its copy in a buffer was rounded to 16 bits
+                module.embed_scale = torch.tensor(module.scalar_embed_scale, device=student.device)
     left, right = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
     prompt, rounds = student.prompt, student.language_model.dtype != torch.float32
     predict = _cosines if compares == "cosine" else Matcher.predict
