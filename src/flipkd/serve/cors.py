@@ -53,5 +53,5 @@ def with_cors(app: Any, origins: Sequence[str]) -> Any:
         allow_origins=origins,
         allow_methods=["GET", "HEAD", "POST"],
         allow_headers=["*"],
-        expose_headers=["Retry-After"],
+        expose_headers=["Retry-After", "X-Ignored-Fields"],
     )
