@@ -59,7 +59,7 @@ def text(results: dict[str, Any]) -> str:
             f"up to {noise['largest_difference']:.2g} from its batches (Spearman {noise['spearman']:.4f}){in_float32}."
         )
     used = ", ".join(f"{name} {version}" for name, version in results["libraries"].items())
-    return "\n".join([*lines, "", f"{rows[0]['pairs']} test pairs on a CPU; {used}."])
+    return "\n".join([*lines, "", f"On a CPU; {used}."])
 
 
 def page() -> str:
