@@ -6,18 +6,8 @@ import pytest
 import torch
 
 from flipkd.errors import ConfigError
-from flipkd.exports.source import Source, base_location, hub_id, public_contract, require_dtype
+from flipkd.exports.source import Source, base_location, public_contract, require_dtype
 from flipkd.matcher import Matcher
-
-
-def test_hub_id_knows_ids_and_packaged_students_but_no_folders(tmp_path, monkeypatch):
-    assert hub_id("gemma-3-270m") == "google/gemma-3-270m"
-    assert hub_id("someone/tiny") == "someone/tiny"
-    assert hub_id("all-MiniLM-L6-v2") is None
-    assert hub_id("/no/such/folder") is None
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "models" / "tiny").mkdir(parents=True)
-    assert hub_id("models/tiny") is None
 
 
 def test_public_contract_has_no_path(make_student):

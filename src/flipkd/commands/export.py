@@ -71,8 +71,9 @@ def export(config: ExportConfig) -> dict[str, Any]:
 
 def _load(config: ExportConfig, chosen: ExportFormat, folder: Path) -> Source:
     """Load the matcher to export."""
-    from flipkd.exports.source import Source, base_location, hub_id, require_dtype
+    from flipkd.exports.source import Source, base_location, require_dtype
     from flipkd.matcher import Matcher
+    from flipkd.models.hub_names import hub_id
 
     contract = read_contract(folder)
     dtype = require_dtype(config.dtype, contract, chosen.dtypes)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,6 @@ from flipkd.student.contract import ScoreContract
 from flipkd.student.language_model import DTYPES
 from flipkd.student.loading import load_student
 from flipkd.student.prompt import Prompt
-
-HUB_IDS = {"gemma-3-270m": "google/gemma-3-270m"}  # of packaged students
 
 
 @dataclass
@@ -56,14 +53,6 @@ class Source:
         model.config.dtype = DTYPES[self.dtype]
         model.config.use_cache = True
         return model
-
-
-def hub_id(name: str) -> str | None:
-    """Return the hub id of a base model by packaged name or hub id; None for a folder."""
-    if name in SOURCES:
-        return HUB_IDS.get(name)
-    is_id = re.fullmatch(r"[A-Za-z0-9][\w.-]*(?:/[\w.-]+)?", name) is not None
-    return name if is_id and not Path(name).exists() else None
 
 
 def base_location(given: str | None, contract: ScoreContract) -> str | None:
