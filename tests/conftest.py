@@ -35,6 +35,12 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
+@pytest.fixture(autouse=True)
+def idle_machine(monkeypatch):
+    """Keep the warning of a busy machine out of what commands print: other tests run beside this one."""
+    monkeypatch.setattr("flipkd.cli.terminal.busy_warning", lambda: None)
+
+
 @pytest.fixture(scope="session")
 def tokenizer():
     return build_tokenizer()

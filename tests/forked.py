@@ -106,7 +106,8 @@ def _run(
     for number, stream in enumerate(streams):
         os.dup2(stream.fd, number)
         os.close(stream.fd)
-    sys.stdin, sys.stdout, sys.stderr = (open(number, mode, closefd=False) for number, mode in enumerate("rww"))  # noqa: SIM115
+    sys.stdin, sys.stdout = open(0, closefd=False), open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115  line by line, as Python has it
     if new_session:
         os.setsid()
     os.chdir(folder)

@@ -68,14 +68,16 @@ class Running:
 
 @contextmanager
 def running(*words: Any, first_line_on: str = "stdout") -> Iterator[Running]:
-    """Start a child process that prints its address in the first line of a stream."""
+    """Start a child process that prints its address in one of the first lines of a stream."""
     process = Forked(
         [str(word) for word in words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=HERE
     )
     try:
-        line = getattr(process, first_line_on).readline()
-        assert "http://" in line, line + (process.stderr.read() if process.stderr else "")
-        parts = urlsplit(line[line.index("http://") :].split(";")[0].strip())
+        lines = []
+        while "http://" not in "".join(lines[-1:]):  # a warning may come first
+            lines.append(getattr(process, first_line_on).readline())
+            assert lines[-1], "".join(lines) + (process.stderr.read() if process.stderr else "")
+        parts = urlsplit(lines[-1][lines[-1].index("http://") :].split(";")[0].strip())
         yield Running(process, (parts.hostname, parts.port))
     finally:
         process.kill()

@@ -116,7 +116,7 @@ def test_match_refuses_an_output_that_cannot_be_written_before_scoring(unusual_p
     for output in (tmp_path / "file" / "o.csv", tmp_path / "folder.csv"):
         done = flipkd("match", "--matcher", tmp_path / "none", unusual_pairs, "--output", output)
         assert done.code == 5
-        assert done.err.startswith(f"flipkd: {output}: ")
+        assert f"flipkd: {output}: " in done.err
 
 
 @pytest.mark.scenario("B5")

@@ -16,6 +16,9 @@ SENT = {
     "/search": {"query": "7"},
     "/embed": {"inputs": "a"},
     "/v1/embeddings": {"input": "a"},
+    "/": {"query": "7", "texts": ["a"]},
+    "/predict": {"inputs": [["7", "a"]]},
+    "/similarity": {"inputs": {"source_sentence": "7", "sentences": ["a"]}},
 }
 
 

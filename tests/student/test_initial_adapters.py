@@ -97,7 +97,7 @@ def test_init_from_hash_is_recorded_and_compared(trained, base_models, pair_file
     words += [word for weight in LABELS_ALONE for word in ("--set", weight)]
     done = flipkd("train", *words, "--set", f"init_from={first}")
     assert done.code == 0, done.err
-    assert f"started from the adapters of `{first}`" in (tmp_path / "second" / "matcher" / "README.md").read_text()
+    assert "started from the adapters of `first`" in (tmp_path / "second" / "matcher" / "README.md").read_text()
     recorded = json.loads((tmp_path / "second" / "run.json").read_text())
     assert recorded["data"]["init_from_hash"] == initial_adapters_hash(trained)
     moved = shutil.move(first, tmp_path / "moved")
