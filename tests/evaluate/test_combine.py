@@ -65,12 +65,16 @@ def test_choose_score_ignores_a_gain_by_chance():
     assert again == choose_score(SCORES | {"teacher": LABEL + NOISE[0]}, LABEL), "the same draws each time"
 
 
-def test_choose_score_uses_a_teacher_that_alone_is_as_good_as_the_student():
+def test_choose_score_uses_the_teacher_unless_it_is_clearly_better_without():
     cosine = LABEL + NOISE[0]
     choice = choose_score({"answer": NOISE[1], "cosine": cosine, "teacher": cosine}, LABEL)
-    assert choice.precision["cosine",] == choice.precision["teacher",]
     assert choice.precision["cosine",] > choice.precision[choice.parts], "else this tests nothing"
     assert "teacher" in choice.parts
+    noise = np.random.default_rng(1).normal(size=400)
+    far = choose_score({"cosine": LABEL + NOISE[0] / 20, "answer": noise, "teacher": LABEL + 9 * NOISE[1]}, LABEL)
+    assert far.parts == ("cosine",), "without the teacher every pair is in its place"
+    few = np.array([0, 0, 0, 0, 1, 1])  # no sum can be measured
+    assert choose_score({"answer": few * 1.0, "teacher": few * 1.0}, few).parts == ("answer",)
 
 
 def test_choose_score_never_chooses_the_teacher_alone():
