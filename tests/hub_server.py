@@ -98,6 +98,17 @@ def use_hub(
     monkeypatch.delenv("HF_TOKEN", raising=False)
 
 
+@contextmanager
+def hub_with(monkeypatch: pytest.MonkeyPatch, cache: Path, **models: Path) -> Iterator[Hub]:
+    """Start a server with these models, by name, which huggingface_hub uses with a token."""
+    with hub_server() as server:
+        use_hub(monkeypatch, server.url, cache)
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        for name, folder in models.items():
+            server.add(name, folder)
+        yield server
+
+
 def card_errors(content: str) -> list[str]:
     """Return what the hub would refuse in the metadata of a card: its documented rules for the fields that flipkd writes."""
     found = FRONT.match(content)

@@ -157,27 +157,29 @@ def test_the_index_links_every_page():
     assert {page.name for page in (ROOT / "docs").glob("*.md")} - linked == {"index.md"}
 
 
+def script(name):
+    """Import a script of docs/, which is in no package."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 def test_the_help_of_the_verbs_is_up_to_date():
-    spec = importlib.util.spec_from_file_location("cli_page", ROOT / "docs" / "cli_page.py")
-    page = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(page)
+    page = script("cli_page")
     assert text_of("docs/cli.md") == page.page(), "run: python docs/cli_page.py"
     assert all(f"\n## flipkd {verb}\n" in text_of("docs/cli.md") for verb in VERBS)
 
 
 def test_the_memory_table_is_what_the_function_says():
-    spec = importlib.util.spec_from_file_location("gpu_page", ROOT / "docs" / "gpu_page.py")
-    page = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(page)
+    page = script("gpu_page")
     text = text_of("docs/gpu.md")
     assert page.page(text) == text, "run: python docs/gpu_page.py"
     assert text.count("| Qwen2.5-7B ") == len(page.SWITCHES)
 
 
 def test_the_table_of_clients_is_what_their_tests_call():
-    spec = importlib.util.spec_from_file_location("clients_page", ROOT / "docs" / "clients_page.py")
-    page = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(page)
+    page = script("clients_page")
     text = text_of("docs/serve.md")
     assert page.page(text) == text, "run: python docs/clients_page.py"
     tested = {path.stem.removeprefix("test_") for path in (ROOT / "tests" / "clients").glob("test_*.py")}
@@ -186,9 +188,7 @@ def test_the_table_of_clients_is_what_their_tests_call():
 
 
 def test_the_figures_of_exports_are_the_measured_ones():
-    spec = importlib.util.spec_from_file_location("export_page", ROOT / "docs" / "export_page.py")
-    page = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(page)
+    page = script("export_page")
     assert page.page() == text_of("docs/export.md"), "run: python docs/export_page.py"
 
 

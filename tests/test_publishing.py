@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from command_line import flipkd
-from hub_server import TOKEN, card_errors, hub_server, use_hub
+from hub_server import card_errors, hub_with, use_hub
 from huggingface_hub import ModelCard
 from peft import AutoPeftModelForCausalLM, PeftModel
 from transformers import AutoModelForCausalLM
@@ -28,10 +28,7 @@ PAIRS = [("my card was stolen yesterday", "where is my transfer"), ("a fee", "pl
 @pytest.fixture
 def hub(monkeypatch, tmp_path, base_models):
     """A server with the base model, used by huggingface_hub with a token."""
-    with hub_server() as server:
-        use_hub(monkeypatch, server.url, tmp_path / "cache")
-        monkeypatch.setenv("HF_TOKEN", TOKEN)
-        server.add(BASE, base_models["llama"])
+    with hub_with(monkeypatch, tmp_path / "cache", **{BASE: base_models["llama"]}) as server:
         yield server
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from command_line import flipkd
-from hub_server import TOKEN, hub_server, use_hub
+from hub_server import hub_with
 
 from flipkd.command_config import ServeConfig
 from flipkd.commands.serve import serve
@@ -20,10 +20,7 @@ NAME, BASE = "flip/bank-matcher", "org/llm"
 @pytest.fixture
 def hub(monkeypatch, tmp_path, base_models):
     """A server with the base model, used by huggingface_hub with a token."""
-    with hub_server() as server:
-        use_hub(monkeypatch, server.url, tmp_path / "cache")
-        monkeypatch.setenv("HF_TOKEN", TOKEN)
-        server.add(BASE, base_models["llama"])
+    with hub_with(monkeypatch, tmp_path / "cache", **{BASE: base_models["llama"]}) as server:
         yield server
 
 

@@ -18,15 +18,15 @@ from torch import nn
 from flipkd.artefacts import library_errors
 from flipkd.device import best_device
 from flipkd.exports.answer_only import answer_limits, answer_refusal, calibration_of
+from flipkd.exports.library_files import write_library_files
 from flipkd.exports.pair_tokenizer import (
     caller_normalises,
     normalisation_limits,
     truncation_limits,
     write_pair_tokenizer,
 )
-from flipkd.exports.record import ExportRecord, installed_libraries
+from flipkd.exports.record import ExportRecord
 from flipkd.exports.source import Source
-from flipkd.files import write_json
 from flipkd.student.contract import ScoreContract
 from flipkd.text import normal_text
 
@@ -89,37 +89,24 @@ def write_modules(contract: ScoreContract, folder: Path, *, in_float32: list[str
         module_input_name="scores",
         module_output_name="scores",
     )
-    modules: tuple[tuple[str, Any], ...] = ((LOGIT_SCORE, score), (DENSE, calibration))
-    for kind, module in modules:
-        (folder / PATHS[kind]).mkdir()
-        module.save(str(folder / PATHS[kind]))
-    paths = {BLOCKED if contract.reading == "blocked" else TRANSFORMER: ""} | PATHS
-    entries = [
-        {"idx": number, "name": str(number), "path": path, "type": kind}
-        for number, (kind, path) in enumerate(paths.items())
-    ]
-    write_json(folder / "modules.json", entries)
-    transformer = {
-        "transformer_task": "text-generation",
-        "modality_config": {"text": {"method": "forward", "method_output_name": "logits"}},
-        "module_output_name": "causal_logits",
-    }
-    write_json(folder / "sentence_bert_config.json", transformer)
-    versions = installed_libraries()
-    settings = {
-        "model_type": "CrossEncoder",
-        "__version__": {
-            "sentence_transformers": versions["sentence-transformers"],
-            "transformers": versions["transformers"],
-            "pytorch": versions["torch"],
+    write_library_files(
+        folder,
+        modules={LOGIT_SCORE: score, DENSE: calibration},
+        paths={BLOCKED if contract.reading == "blocked" else TRANSFORMER: ""} | PATHS,
+        transformer={
+            "transformer_task": "text-generation",
+            "modality_config": {"text": {"method": "forward", "method_output_name": "logits"}},
+            "module_output_name": "causal_logits",
         },
-        "prompts": {},
-        "default_prompt_name": None,
-        "activation_fn": "torch.nn.modules.activation.Sigmoid",
-        # In bfloat16 the logits would be rounded before their difference is taken, and the slope too.
-        "keep_in_fp32_modules": in_float32,
-    }
-    write_json(folder / "config_sentence_transformers.json", settings)
+        model_type="CrossEncoder",
+        settings={
+            "prompts": {},
+            "default_prompt_name": None,
+            "activation_fn": "torch.nn.modules.activation.Sigmoid",
+            # In bfloat16 the logits would be rounded before their difference is taken, and the slope too.
+            "keep_in_fp32_modules": in_float32,
+        },
+    )
 
 
 class CrossEncoderScorer:

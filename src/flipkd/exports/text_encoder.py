@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from flipkd.artefacts import library_errors
+from flipkd.exports.library_files import write_library_files
 from flipkd.exports.pair_tokenizer import normalisation_limits, pair_backend, write_pair_tokenizer
-from flipkd.exports.record import ExportRecord, installed_libraries
+from flipkd.exports.record import ExportRecord
 from flipkd.exports.source import Source
 from flipkd.files import read_json, write_json
 from flipkd.student.adapter import finite_tensors
@@ -119,39 +120,27 @@ def _write_modules(down: torch.Tensor, prompt: str, folder: Path) -> None:
     from sentence_transformers.sentence_transformer.modules import Pooling
 
     width, inputs = down.shape
-    modules: dict[str, Any] = {
-        POOLING: Pooling(inputs, pooling_mode="mean", include_prompt=False),
-        DENSE: Dense(inputs, width, bias=False, activation_function=nn.Identity(), init_weight=down),
-        NORMALIZE: Normalize(),
-    }
-    for kind, module in modules.items():
-        (folder / PATHS[kind]).mkdir()
-        module.save(str(folder / PATHS[kind]))
-    entries = [
-        {"idx": number, "name": str(number), "path": path, "type": kind}
-        for number, (kind, path) in enumerate(PATHS.items())
-    ]
-    write_json(folder / "modules.json", entries)
-    transformer = {
-        "transformer_task": "feature-extraction",
-        "modality_config": {"text": {"method": "forward", "method_output_name": "last_hidden_state"}},
-        "module_output_name": "token_embeddings",
-        "processor_kwargs": AS_IN_FILE,
-    }
-    write_json(folder / "sentence_bert_config.json", transformer)
-    versions = installed_libraries()
-    settings = {
-        "model_type": "SentenceTransformer",
-        "__version__": {
-            "sentence_transformers": versions["sentence-transformers"],
-            "transformers": versions["transformers"],
-            "pytorch": versions["torch"],
+    write_library_files(
+        folder,
+        modules={
+            POOLING: Pooling(inputs, pooling_mode="mean", include_prompt=False),
+            DENSE: Dense(inputs, width, bias=False, activation_function=nn.Identity(), init_weight=down),
+            NORMALIZE: Normalize(),
         },
-        "prompts": {"query": prompt, "document": prompt},
-        "default_prompt_name": "query",
-        "similarity_fn_name": "cosine",
-    }
-    write_json(folder / "config_sentence_transformers.json", settings)
+        paths=PATHS,
+        transformer={
+            "transformer_task": "feature-extraction",
+            "modality_config": {"text": {"method": "forward", "method_output_name": "last_hidden_state"}},
+            "module_output_name": "token_embeddings",
+            "processor_kwargs": AS_IN_FILE,
+        },
+        model_type="SentenceTransformer",
+        settings={
+            "prompts": {"query": prompt, "document": prompt},
+            "default_prompt_name": "query",
+            "similarity_fn_name": "cosine",
+        },
+    )
 
 
 def load(folder: Path, record: ExportRecord, *, base_model: str | None) -> TextEncoderScorer:
