@@ -7,11 +7,8 @@ import pytest
 from flipkd import command_config
 from flipkd.command_config import MatchConfig, ServeConfig, SplitConfig
 from flipkd.errors import ConfigError
-from flipkd.settings import Settings
 
-MODELS = [model for model in vars(command_config).values() if isinstance(model, type) and issubclass(model, Settings)][
-    1:
-]
+MODELS = [getattr(command_config, name) for name in command_config.__all__]
 REQUIRED = {"matcher": "m", "files": ["a.csv"], "to": "merged"}
 
 

@@ -51,5 +51,7 @@ def test_settings_have_descriptions_and_valid_defaults(name):
 
 
 def test_models_table_is_complete():
-    models = {model.__name__ for model in Settings.__subclasses__() if model.__module__ == module.__name__}
+    models = {
+        model.__name__ for model in Settings.__subclasses__() if model.__module__.startswith(f"{module.__name__}.")
+    }
     assert models == {"TeachConfig", "TrainConfig", "CompareConfig"}

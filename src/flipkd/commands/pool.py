@@ -12,7 +12,8 @@ import numpy as np
 from flipkd import ranks
 from flipkd.commands.matcher_teacher import TrainingTeacher
 from flipkd.commands.pairs import normalised
-from flipkd.config import DEFAULT_MINED_RATIO, TrainConfig
+from flipkd.config import TrainConfig
+from flipkd.config.train import DEFAULT_MINED_RATIO
 from flipkd.data import Pool, check_pairs, read_pool
 from flipkd.errors import ConfigError, DataError
 from flipkd.evaluate.calibration import Calibration

@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flipkd.comparison.systems import SYSTEMS, system_named
-from flipkd.config import DEFAULT_MINED_RATIO, NAME, CompareConfig, TeachConfig, TrainConfig
+from flipkd.config import CompareConfig, TeachConfig, TrainConfig
+from flipkd.config.compare import NAME
+from flipkd.config.train import DEFAULT_MINED_RATIO
 from flipkd.errors import ConfigError, nearest
 from flipkd.evaluate.combine import PLUS
 from flipkd.report.system import System

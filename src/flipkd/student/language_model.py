@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from flipkd.artefacts import check_model_folder, checked_model, library_errors
-from flipkd.config import READOUT_LAYERS, READOUT_MODULES
+from flipkd.config.train import READOUT_LAYERS, READOUT_MODULES
 from flipkd.device import best_device
 from flipkd.errors import ArtefactError, ConfigError, ResourceError, nearest
 from flipkd.files import read_json

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from flipkd.config import MAX_MEMBERS
+from flipkd.config.teach import MAX_MEMBERS
 from flipkd.errors import ArtefactError, ConfigError, shorten
 from flipkd.files import read_json, write_json
 from flipkd.teachers.teacher import VectorTeacher, fingerprint_of

@@ -1,0 +1,71 @@
+"""Settings of the commands that use a matcher on files."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from flipkd.command_config.fields import ARGUMENT, BaseModel, BatchSize, Cascade, Exact, Keep, MatcherFolder
+from flipkd.setting_fields import Columns
+from flipkd.settings import Settings
+
+
+class EvaluateConfig(Settings):
+    """Settings of `flipkd evaluate`."""
+
+    matcher: MatcherFolder
+    test_file: str = Field(description="labelled pairs")
+    columns: Columns = None
+    base_model: BaseModel = None
+    output: str | None = Field(None, description="JSON file for the metrics")
+    report: str | None = Field(None, description="HTML file for the report")
+    batch_size: BatchSize = None
+    cascade: Cascade = False
+    exact: Exact = False
+    card: bool = Field(False, description="also write the metrics into the matcher's model card")
+
+
+class CalibrateConfig(Settings):
+    """Settings of `flipkd calibrate`."""
+
+    matcher: MatcherFolder
+    validation_file: str = Field(description="labelled pairs")
+    output_dir: str = Field(description="output folder for the new matcher")
+    threshold: str = Field(
+        "f1", description="target of the match threshold: f1, accuracy, precision=P, recall=R or a number"
+    )
+    review: str | None = Field(
+        None, description="target of the lower bound of the review band, e.g. recall=0.99; default: no review band"
+    )
+    score: Literal["answer", "cosine"] | None = Field(
+        None,
+        description="score of the new matcher: the answer alone, which other libraries compute, or the cosine alone; default: "
+        "as in the matcher",
+    )
+    symmetric: bool | None = Field(
+        None, description="mean score over both orders of a pair; default: as in the matcher"
+    )
+    cascade: float | None = Field(
+        None, description="maximum loss of F1 by the cascade, for example 0.005; default: no cascade"
+    )
+    columns: Columns = None
+    base_model: BaseModel = None
+    batch_size: BatchSize = None
+
+
+class MatchConfig(Settings):
+    """Settings of `flipkd match`."""
+
+    matcher: MatcherFolder
+    pairs: str | None = ARGUMENT(None, description="file of pairs")
+    text1: str | None = Field(None, description="first text of a single pair, instead of a file")
+    text2: str | None = Field(None, description="second text of a single pair")
+    output: str | None = Field(None, description="output file (.csv or .jsonl); default: JSON lines on stdout")
+    columns: Columns = None
+    keep: Keep = Field([])
+    guard: bool = Field(True, description="write ' before .csv cells that a spreadsheet would run as formulas")
+    base_model: BaseModel = None
+    batch_size: BatchSize = None
+    cascade: Cascade = False
+    exact: Exact = False
