@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from flipkd import __version__
-from flipkd.cli import data, exporting, matching, training
+from flipkd.cli import data, diagnosing, exporting, generating, matching, training
 from flipkd.cli.options import SettingsCommand, command
 from flipkd.cli.terminal import quiet_libraries, run, set_up_logging, show, silence_other_ranks
 from flipkd.cores import set_up_openmp
@@ -62,6 +62,8 @@ for subcommand in (
     exporting.export,
     exporting.verify,
     training.compare,
+    generating.generate,
+    diagnosing.diagnose,
     training.demo,
 ):
     app.command(cls=SettingsCommand)(command(subcommand))

@@ -2,6 +2,8 @@
 
 from flipkd.command_config.data import CheckConfig, SplitConfig
 from flipkd.command_config.demo import DemoConfig
+from flipkd.command_config.diagnosing import DiagnoseConfig
+from flipkd.command_config.generating import GenerateConfig
 from flipkd.command_config.matching import CalibrateConfig, EvaluateConfig, MatchConfig
 from flipkd.command_config.publishing import ExportConfig, PushConfig, VerifyConfig
 from flipkd.command_config.searching import IndexConfig, SearchConfig
@@ -11,8 +13,10 @@ __all__ = [
     "CalibrateConfig",
     "CheckConfig",
     "DemoConfig",
+    "DiagnoseConfig",
     "EvaluateConfig",
     "ExportConfig",
+    "GenerateConfig",
     "IndexConfig",
     "MatchConfig",
     "PushConfig",
