@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from flipkd import __version__
-from flipkd.cli import data, diagnosing, exporting, generating, matching, training
+from flipkd.cli import data, diagnosing, exporting, generating, matching, pair_files, training
 from flipkd.cli.options import SettingsCommand, command
 from flipkd.cli.terminal import quiet_libraries, run, set_up_logging, show, silence_other_ranks
 from flipkd.cores import set_up_openmp
@@ -62,6 +62,10 @@ for subcommand in (
     exporting.export,
     exporting.verify,
     training.compare,
+    pair_files.select,
+    pair_files.enrich,
+    pair_files.propagate,
+    pair_files.weak_pairs,
     generating.generate,
     diagnosing.diagnose,
     training.demo,

@@ -5,6 +5,7 @@ from flipkd.command_config.demo import DemoConfig
 from flipkd.command_config.diagnosing import DiagnoseConfig
 from flipkd.command_config.generating import GenerateConfig
 from flipkd.command_config.matching import CalibrateConfig, EvaluateConfig, MatchConfig
+from flipkd.command_config.pair_files import EnrichConfig, PropagateConfig, SelectConfig, WeakPairsConfig
 from flipkd.command_config.publishing import ExportConfig, PushConfig, VerifyConfig
 from flipkd.command_config.searching import IndexConfig, SearchConfig
 from flipkd.command_config.serving import ServeConfig
@@ -14,14 +15,18 @@ __all__ = [
     "CheckConfig",
     "DemoConfig",
     "DiagnoseConfig",
+    "EnrichConfig",
     "EvaluateConfig",
     "ExportConfig",
     "GenerateConfig",
     "IndexConfig",
     "MatchConfig",
+    "PropagateConfig",
     "PushConfig",
     "SearchConfig",
+    "SelectConfig",
     "ServeConfig",
     "SplitConfig",
     "VerifyConfig",
+    "WeakPairsConfig",
 ]

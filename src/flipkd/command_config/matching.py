@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from flipkd.command_config.fields import ARGUMENT, BaseModel, BatchSize, Cascade, Exact, Keep, MatcherFolder
+from flipkd.command_config.fields import ARGUMENT, BaseModel, BatchSize, Cascade, Exact, Keep, MatcherFolder, Memory
 from flipkd.setting_fields import Columns
 from flipkd.settings import Settings
 
@@ -26,6 +26,7 @@ class EvaluateConfig(Settings):
     )
     batch_size: BatchSize = None
     cascade: Cascade = False
+    memory: Memory = None
     exact: Exact = False
     card: bool = Field(False, description="also write the metrics into the matcher's model card")
 
@@ -72,4 +73,5 @@ class MatchConfig(Settings):
     base_model: BaseModel = None
     batch_size: BatchSize = None
     cascade: Cascade = False
+    memory: Memory = None
     exact: Exact = False

@@ -22,6 +22,7 @@ from flipkd.errors import ConfigError, DataError, UsageError, nearest
 from flipkd.extras import require_extra
 from flipkd.files import write_text
 from flipkd.generate import prompts
+from flipkd.generate.edits import edit, names_of
 from flipkd.generate.endpoint import Endpoint
 from flipkd.generate.filters import near_copies
 from flipkd.text import normal_text
@@ -63,7 +64,7 @@ def generate(config: GenerateConfig) -> dict[str, Any]:
         timeout=config.timeout,
     )
     made = KINDS[config.kind](config, endpoint)
-    if config.kind in ("pairs", "relabel"):
+    if config.kind in ("pairs", "edits", "relabel"):
         _filter(made, config, endpoint)
     write_text(output, to_csv(made.rows, guard=False) if output.suffix == ".csv" else to_jsonl(made.rows))
     if endpoint.sent >= config.max_requests:
@@ -128,6 +129,18 @@ def _row(left: str, right: str, label: int, origin: str) -> dict[str, Any]:
     return {"text1": left, "text2": right, "label": label, "origin": origin}
 
 
+def _edits(config: GenerateConfig, endpoint: Endpoint | None) -> Made:
+    """Change one number, day, month or name of each text: a pair that does not match, without a model."""
+    texts, made, random = _texts(config), Made(), np.random.default_rng(config.seed)
+    names = names_of(texts)
+    for text in texts:
+        for _ in range(config.count):
+            new = edit(text, names, random)
+            made.dropped["nothing to edit"] += new is None
+            made.rows += [] if new is None else [_row(text, new, 0, "edits")]
+    return made
+
+
 def _relabel(config: GenerateConfig, endpoint: Endpoint) -> Made:
     """Make a query for each text, rate its nearest texts, and pair it with the best and the worst (Gecko, arXiv 2403.20327).
 
@@ -185,7 +198,7 @@ def _labels(config: GenerateConfig, endpoint: Endpoint) -> Made:
         ]
         known = [answer for answer in answers if answer is not None]
         probability = float(np.mean(known)) if len(known) == len(answers) else 0.5
-        if config.no_match_up_to < probability < config.match_from:
+        if config.mismatch_up_to < probability < config.match_from:
             made.dropped["undecided"] += 1
             continue
         made.rows.append(_row(*pair, int(probability > 0.5), _origin(config, "labels")) | {"critic": probability})
@@ -229,6 +242,7 @@ def _rationales(config: GenerateConfig, endpoint: Endpoint) -> Made:
 
 KINDS: dict[str, Callable[[GenerateConfig, Endpoint], Made]] = {
     "pairs": _pairs,
+    "edits": _edits,
     "relabel": _relabel,
     "labels": _labels,
     "rationales": _rationales,
@@ -250,7 +264,7 @@ def _filter(made: Made, config: GenerateConfig, endpoint: Endpoint) -> None:
     )
     made.dropped["near copy"] += int(copies.sum())
     rows = [row for row, is_copy in zip(rows, copies, strict=True) if not is_copy]
-    if rows and config.critic != "none":
+    if rows and config.critic != "none" and config.kind != "edits":  # an edit is meant to look like a match
         kept, probability = Critic(config, endpoint).judge(rows)
         made.dropped["critic"] += int((~kept).sum())
         rows = [row | {"critic": round(float(p), 4)} for row, p, k in zip(rows, probability, kept, strict=True) if k]

@@ -69,6 +69,7 @@ def _match_file(
         "flipkd_version": __version__,
         **({"cascade": True} if config.cascade else {}),
         **({"exact": True} if config.exact else {}),
+        **({"memory": sha256(config.memory)} if config.memory else {}),
     }
     with resumable_file(output, identity) as file:
         counts = _write(file, Path(output), scorer, blocks, count=count, guard=config.guard)
@@ -103,7 +104,7 @@ def _require_settings(config: MatchConfig) -> None:
     if config.pairs is None and (config.output is not None or config.keep):
         raise UsageError("--output and --keep are for a file of pairs; the row of one pair goes to stdout")
 
-    output, columns = config.output, (*COLUMNS, SCORED_BY) if config.cascade else COLUMNS
+    output, columns = config.output, (*COLUMNS, SCORED_BY) if config.cascade or config.memory else COLUMNS
     if output:
         if Path(output).suffix not in FORMATS:
             raise UsageError(f"{output}: unknown file type; name the result {' or '.join(FORMATS)}")
