@@ -39,11 +39,12 @@ def match(config: MatchConfig, *, show: Show = lambda rows: None) -> Counter[str
     is loaded, ConfigError for a cascade of a matcher that has none.
     """
     _require_settings(config)
-    if config.pairs is None:
+    if not config.pairs:
         return _match_pair(config, show)
-    stamp = _stamp(config.pairs)
-    with stored_pairs(config.pairs, columns=config.columns, keep=config.keep) as pairs:
-        return _match_file(config, show, pairs_file=config.pairs, stamp=stamp, pairs=pairs)
+    pairs_file = config.pairs[0]
+    stamp = _stamp(pairs_file)
+    with stored_pairs(pairs_file, columns=config.columns, keep=config.keep) as pairs:
+        return _match_file(config, show, pairs_file=pairs_file, stamp=stamp, pairs=pairs)
 
 
 def _match_file(
@@ -98,16 +99,18 @@ def _write(
 def _require_settings(config: MatchConfig) -> None:
     """Raise UsageError for settings that contradict each other, ResourceError for a result that cannot be written."""
     texts = [text for text in (config.text1, config.text2) if text is not None]
-    if len(texts) != (2 if config.pairs is None else 0):
+    if len(texts) != (0 if config.pairs else 2):
         raise UsageError("give a file of pairs, or one pair as --text1 and --text2")
-    if config.pairs is None and (config.output is not None or config.keep):
+    if len(config.pairs) > 1 or config.engine != "local":
+        raise UsageError("several files, and --engine ray, need --output_dir, a folder for their results")
+    if not config.pairs and (config.output is not None or config.keep):
         raise UsageError("--output and --keep are for a file of pairs; the row of one pair goes to stdout")
 
     output, columns = config.output, (*COLUMNS, SCORED_BY) if config.cascade else COLUMNS
     if output:
         if Path(output).suffix not in FORMATS:
             raise UsageError(f"{output}: unknown file type; name the result {' or '.join(FORMATS)}")
-        require_writable(output, source=config.pairs, mark="decision")
+        require_writable(output, source=config.pairs[0], mark="decision")
     if taken := sorted({*config.keep} & {*columns}):
         raise UsageError(f"--keep {taken[0]}: the result has a column of that name; rename the column in the file")
 
