@@ -273,7 +273,7 @@ def dying_worker(kills):
 
 def test_part_scorer_gives_up_on_a_part_on_which_workers_die(tmp_path, monkeypatch, stub):
     """Workers that die never reach the result; Ray alone would start new ones for ever."""
-    from flipkd.commands.match_ray import ATTEMPTS, PartScorer
+    from flipkd.commands.match_ray import ATTEMPTS, PartScorer, _same_error
 
     def died(*_):
         raise SystemExit
@@ -285,20 +285,6 @@ def test_part_scorer_gives_up_on_a_part_on_which_workers_die(tmp_path, monkeypat
     for _ in range(ATTEMPTS):
         with pytest.raises(SystemExit):
             PartScorer(stub, str(tmp_path))(batch)
+    (error,) = PartScorer(stub, str(tmp_path))(batch)["error"]
     with pytest.raises(ResourceError, match=r"a.csv: 3 workers died while they scored part 00000"):
-        PartScorer(stub, str(tmp_path))(batch)
-
-
-@needs_ray
-def test_cause_finds_the_error_of_a_worker(tmp_path):
-    from ray.exceptions import ActorDiedError, RayTaskError, UserCodeException
-
-    from flipkd.commands.match_ray import _cause
-
-    error = RayTaskError("work", "traceback", ResourceError("a.csv: out of memory"))
-    assert str(_cause(error, tmp_path)) == "a.csv: out of memory"
-    assert str(_cause(error.as_instanceof_cause(), tmp_path)) == "a.csv: out of memory"
-    outer = RayTaskError("work", "traceback", UserCodeException("in the function"))
-    outer.cause.__cause__ = ResourceError("a.csv: out of memory")
-    assert str(_cause(outer, tmp_path)) == "a.csv: out of memory"
-    assert "the Ray cluster failed" in str(_cause(ActorDiedError(), tmp_path))
+        raise _same_error(error)

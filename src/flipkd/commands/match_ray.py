@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from flipkd import errors
 from flipkd.command_config import MatchConfig
 from flipkd.commands.match_parts import PAIRS, Part
 from flipkd.cores import usable_cores
@@ -22,18 +24,29 @@ class PartScorer:
     """Worker of the cluster: scores the parts that it gets, with a matcher that it loads once."""
 
     def __init__(self, settings: dict[str, Any], folder: str) -> None:
-        from flipkd.commands.match_rows import Scorer
-
-        self._scorer, self._folder = Scorer(MatchConfig.check(settings)), Path(folder)
+        self._settings, self._folder = settings, Path(folder)
+        self._scorer: Any = None
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Score the parts of a batch {name, file} and return their names."""
-        from flipkd.commands.match_files import score_part
+        """Score the parts of a batch {name, file}; return their names, and under `error` the class and text of an error.
 
-        for name, file in zip(batch["name"], batch["file"], strict=True):
-            self._count_attempt(str(name), str(file))
-            score_part(self._scorer, str(name), str(file), self._folder)
-        return {"name": batch["name"]}
+        An error is returned because Ray logs several tracebacks of one that is raised.
+        """
+        try:
+            for name, file in zip(batch["name"], batch["file"], strict=True):
+                self._score(str(name), str(file))
+        except FlipkdError as error:
+            return {"name": batch["name"], "error": [f"{type(error).__name__} {error}"] * len(batch["name"])}
+        return {"name": batch["name"], "error": [""] * len(batch["name"])}
+
+    def _score(self, name: str, file: str) -> None:
+        from flipkd.commands.match_files import score_part
+        from flipkd.commands.match_rows import Scorer
+
+        self._count_attempt(name, file)
+        if self._scorer is None:
+            self._scorer = Scorer(MatchConfig.check(self._settings))
+        score_part(self._scorer, name, file, self._folder)
 
     def _count_attempt(self, name: str, file: str) -> None:
         """Raise ResourceError when the workers before this one died on the part: Ray itself would try it for ever."""
@@ -59,11 +72,13 @@ def score_with_ray(config: MatchConfig, parts: Sequence[Part], folder: Path) -> 
     cluster fails.
     """
     require_extra("ray", user="match --engine ray")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # read when ray is imported
     import ray
     from ray.data import ActorPoolStrategy, DataContext
     from ray.exceptions import RayError
 
     ray.init(include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False, ignore_reinit_error=True)
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     DataContext.get_current().enable_progress_bars = False
     try:
         workers, resources = _pool(config, len(parts))
@@ -78,9 +93,15 @@ def score_with_ray(config: MatchConfig, parts: Sequence[Part], folder: Path) -> 
             **resources,
         )
         for row in scored.iter_rows():
+            if row["error"]:
+                raise _same_error(row["error"])
             yield str(row["name"])
     except RayError as error:
-        raise _cause(error, folder) from None
+        lines = str(error).strip().splitlines()
+        raise ResourceError(
+            f"{folder}: the Ray cluster failed ({shorten(lines[-1] if lines else repr(error), 300)}); the finished parts are "
+            "kept: run the same command again"
+        ) from None
     finally:
         ray.shutdown()
 
@@ -97,15 +118,8 @@ def _pool(config: MatchConfig, parts: int) -> tuple[int, dict[str, float]]:
     return workers, {"num_cpus": cores // workers}
 
 
-def _cause(error: BaseException, folder: Path) -> Exception:
-    """The error of flipkd that a worker raised, or a ResourceError with what Ray reports."""
-    inner: Any = error
-    while (below := getattr(inner, "cause", None) or inner.__cause__) is not None:
-        inner = below
-    if isinstance(inner, FlipkdError):
-        return inner
-    reason = str(error).strip().splitlines()
-    return ResourceError(
-        f"{folder}: the Ray cluster failed ({shorten(reason[-1] if reason else repr(error), 300)}); the finished parts are "
-        "kept: run the same command again"
-    )
+def _same_error(described: str) -> FlipkdError:
+    """The error of flipkd that a worker described by its class and text."""
+    name, _, text = described.partition(" ")
+    error: FlipkdError = getattr(errors, name)(text)
+    return error
