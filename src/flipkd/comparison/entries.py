@@ -79,9 +79,9 @@ class Entry:
             return {"system": "blend", "overrides": {}, "parts": [part.identity(shared) for part in self.parts]}
         found: dict[str, Any] = {"system": self.system.name, "overrides": self.overrides}
         if self.system.has_teacher:
-            found["teach"] = self.teach_config(shared).model_dump(mode="json", exclude=set(PATHS))
+            found["teach"] = self.teach_config(shared).identity(exclude=PATHS)
         if self.system.is_student:
-            found["train"] = self.train_config(shared).model_dump(mode="json", exclude=set(PATHS))
+            found["train"] = self.train_config(shared).identity(exclude=PATHS)
         return found
 
 

@@ -123,7 +123,7 @@ class Run:
         return config.num_train_epochs * count / int((labels >= 0).sum())
 
     def _with_output_dir(self, settings: Config, name: str) -> Config:
-        values = settings.model_dump(mode="json", exclude={"output_dir", "seed"})
+        values = settings.identity(exclude={"output_dir", "seed"})
         digest = short_hash(values | {"teacher": Path(values.get("teacher") or "").name})
         folder = Path(self.config.output_dir) / "runs" / f"{name}-{digest}-seed{self.seed}"
         return settings.model_copy(update={"output_dir": str(folder)})
