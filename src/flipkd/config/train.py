@@ -11,6 +11,7 @@ from flipkd.setting_fields import DATA, LORA, MODEL, OBJECTIVES, TRAINING, Colum
 from flipkd.settings import Settings
 
 READOUT_LAYERS, READOUT_MODULES = (-1,), ("v_proj",)  # the readout A x must affect the answer
+BOTH_ORDERS = "order_consistency"  # the objective for which a batch holds both orders of a pair
 DEFAULT_MINED_RATIO = 1.0  # per training pair, with a bi-encoder teacher
 
 
@@ -164,6 +165,17 @@ class TrainConfig(Settings):
     seed: Seed = TRAINING(0)
     training_arguments: dict[str, Any] = TRAINING({}, description="other fields of transformers' TrainingArguments")
 
+    @field_validator("objectives")
+    @classmethod
+    def _check_orders(cls, objectives: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        if info.data.get("directed") and _weight(objectives, BOTH_ORDERS):
+            raise PydanticCustomError(
+                "directed",
+                "{name} is for pairs without a direction; set its weight to 0 or directed to false",
+                {"name": BOTH_ORDERS},
+            )
+        return objectives
+
     @field_validator("swap_texts")
     @classmethod
     def _check_direction(cls, swap_texts: bool, info: ValidationInfo) -> bool:
@@ -171,4 +183,16 @@ class TrainConfig(Settings):
             raise PydanticCustomError(
                 "directed", "directed pairs cannot be swapped; set swap_texts or directed to false"
             )
+        if swap_texts and _weight(info.data.get("objectives", {}), BOTH_ORDERS):
+            raise PydanticCustomError(
+                "both_orders",
+                "objectives.{name} already reads each pair in both orders; set swap_texts to false",
+                {"name": BOTH_ORDERS},
+            )
         return swap_texts
+
+
+def _weight(objectives: dict[str, Any], name: str) -> Any:
+    """Return the weight of an objective, 0 if it is not there; a text of a wrong type is refused later."""
+    setting = objectives.get(name, 0)
+    return setting.get("weight", 1) if isinstance(setting, dict) else setting

@@ -14,6 +14,7 @@ from transformers import TrainingArguments
 from flipkd import __version__, ranks
 from flipkd.cards.matcher_card import LearnedFrom
 from flipkd.config import TrainConfig
+from flipkd.config.train import BOTH_ORDERS
 from flipkd.data.pair_table import PairTable
 from flipkd.device import best_device
 from flipkd.errors import ConfigError
@@ -111,9 +112,27 @@ def run_objectives(config: TrainConfig, table: PairTable, validation: PairTable)
                 f"{term.name} compares all texts of a batch, which needs the embeddings of a bi-encoder; this teacher gave "
                 f"scores of pairs only; set --objectives.{term.name} 0"
             )
+    if any("orders" in term.needs for term in terms):
+        _require_even_step(config)
     if config.score == "cosine" and not any("vectors" in term.needs for term in terms):
         raise ConfigError("score is cosine, but no objective trains the embeddings; set score to auto or answer")
     return terms
+
+
+def _require_even_step(config: TrainConfig) -> None:
+    """Raise ConfigError when a step cannot hold both orders of its pairs; warn when half of the pairs are never read."""
+    if config.per_device_train_batch_size * ranks.world_size() % 2:
+        raise ConfigError(
+            f"per_device_train_batch_size is {config.per_device_train_batch_size}, but objectives.{BOTH_ORDERS} reads both "
+            "orders of a pair in one step; give an even number"
+        )
+    if config.num_train_epochs < 2:
+        logger.warning(
+            "objectives.%s reads half of the pairs per epoch, in both orders; with num_train_epochs=%g some pairs are never "
+            "read, 2 epochs read all",
+            BOTH_ORDERS,
+            config.num_train_epochs,
+        )
 
 
 def identity_of(config: TrainConfig, *, data: Mapping[str, str]) -> dict[str, Any]:
@@ -121,7 +140,7 @@ def identity_of(config: TrainConfig, *, data: Mapping[str, str]) -> dict[str, An
     import transformers
 
     return {
-        "config": config.model_dump(mode="json"),
+        "config": config.identity(),
         "data": dict(data),
         "environment": {
             "flipkd": __version__,
