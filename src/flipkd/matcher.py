@@ -91,8 +91,15 @@ class Matcher(PairScorer):
         teacher = None if kept is None else load_kept_teacher(path, kept.model_dump(), device=used_device)
         with library_errors(path / CONTRACT, "its calibration cannot be read"):
             digest = sha256(path / MANIFEST)
-            options = {"exact": exact, "cascade": cascade}
-            return cls(student, contract, fingerprint=digest, teacher=teacher, folder=path, **options)
+            return cls(
+                student,
+                contract,
+                fingerprint=digest,
+                teacher=teacher,
+                exact=exact,
+                cascade=cascade,
+                folder=path,
+            )
 
     def push_to_hub(
         self,

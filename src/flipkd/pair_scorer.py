@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from threading import Lock
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from flipkd.errors import ConfigError, NumbersError
 from flipkd.evaluate.calibration import Calibration
 from flipkd.evaluate.cascade import Cascade
 from flipkd.evaluate.combine import TEACHER, weighted_sum
-from flipkd.evaluate.decisions import decide
+from flipkd.evaluate.decisions import Judgement, decide
 from flipkd.inputs import Pairs, checked_sides
 from flipkd.student.contract import ScoreContract
 from flipkd.student.model import Student
@@ -20,14 +20,6 @@ from flipkd.student.scoring import Floats, score_pairs
 from flipkd.student.text_states import text_states
 from flipkd.teachers.kept_teacher import KeptTeacherModel
 from flipkd.text import normal_text
-
-
-class Judgement(NamedTuple):
-    """Result of one pair; `decision` is `match`, `review` or `no_match`."""
-
-    score: float
-    probability: float
-    decision: str
 
 
 class PairScorer:
@@ -70,8 +62,7 @@ class PairScorer:
 
         A score is logit(yes) - logit(no), the cosine of the two texts' vectors, the score of the teacher that the matcher
         keeps, or a sum of them. `score` in `matcher.json` has the weights of the sum, chosen on validation; with `symmetric`
-        there the score is the mean over both orders of the two texts. `cascade`: see the method of that name; default: as
-        loaded.
+        there the score is the mean over both orders of the two texts. `cascade`: see that method; default: as loaded.
         batch_size: pairs per forward pass; default 32 on a CPU, as many as fit on a GPU.
         Raises DataError for a pair that is not two texts, NumbersError for a score that is not finite.
 

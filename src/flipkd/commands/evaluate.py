@@ -108,9 +108,6 @@ def _add_to_card(folder: Path, metrics: dict[str, Any], *, test_file: str) -> No
 
     data = Path(test_file).stem if Path(test_file).exists() else test_file.partition(":")[0]
     card = (folder / CARD).read_text(encoding="utf-8") if (folder / CARD).exists() else ""
-    numbers = {
-        name: float(value)
-        for name, value in metrics.items()
-        if value is not None and name not in (SECONDS, SECONDS_ALL_READ)
-    }
+    own = {name: value for name, value in metrics.items() if value is not None}
+    numbers = {name: float(value) for name, value in own.items() if name not in (SECONDS, SECONDS_ALL_READ)}
     write_text(folder / CARD, add_test(card, model=matcher_name(folder), data=data, metrics=numbers))
