@@ -62,6 +62,14 @@ class Settings(BaseModel):
         return values
 
     @classmethod
+    def with_changes(cls, values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the values with these changes; a dotted key changes one key of a mapping, as in `--set`."""
+        values = dict(values)
+        for key, value in changes.items():
+            cls._set_path(values, key.split("."), value)
+        return values
+
+    @classmethod
     def check(cls, values: Mapping[str, Any]) -> Self:
         """Validate plain values. Raises ConfigError instead of pydantic's own error."""
         try:

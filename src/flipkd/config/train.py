@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
@@ -11,12 +11,15 @@ from flipkd.setting_fields import DATA, LORA, MODEL, OBJECTIVES, TRAINING, Colum
 from flipkd.settings import Settings
 
 READOUT_LAYERS, READOUT_MODULES = (-1,), ("v_proj",)  # the readout A x must affect the answer
+PREVIOUS_STAGE = "previous_stage"  # as a teacher in `stages`: the matcher of the stage before
 BOTH_ORDERS = "order_consistency"  # the objective for which a batch holds both orders of a pair
 DEFAULT_MINED_RATIO = 1.0  # per training pair, with a bi-encoder teacher
 
 
 class TrainConfig(Settings):
     """Settings of `flipkd train`: data, student, LoRA, objectives and transformers' training arguments."""
+
+    left_out_at_default: ClassVar = frozenset({"stages"})
 
     train_file: str = DATA(description="training pairs: csv, tsv, jsonl, parquet or a hub id")
     validation_file: str = DATA(description="pairs for the pre-flight check, calibration and threshold")
@@ -163,6 +166,11 @@ class TrainConfig(Settings):
     )
     report_to: str | list[str] = TRAINING("none", description="experiment trackers of transformers, e.g. tensorboard")
     seed: Seed = TRAINING(0)
+    stages: list[dict[str, Any]] = TRAINING(
+        [],
+        description="stages of one run: for each its changed settings; it starts from the adapters of the stage before. "
+        f"teacher={PREVIOUS_STAGE}: the matcher of that stage",
+    )
     training_arguments: dict[str, Any] = TRAINING({}, description="other fields of transformers' TrainingArguments")
 
     @field_validator("objectives")
