@@ -97,6 +97,7 @@ def adapter(folder: Path):
     return load_file(folder / "matcher" / "adapter" / "adapter_model.safetensors")
 
 
+@pytest.mark.scenario("T1")
 def test_a_run_of_stages_that_is_killed_anywhere_resumes_to_the_same_bits(settings, tmp_path):
     unbroken, killed = tmp_path / "unbroken", tmp_path / "killed"
     assert exit_code_of(train_stages_until, settings | {"output_dir": str(unbroken)}, "", None) == 0

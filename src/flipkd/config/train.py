@@ -19,7 +19,7 @@ DEFAULT_MINED_RATIO = 1.0  # per training pair, with a bi-encoder teacher
 class TrainConfig(Settings):
     """Settings of `flipkd train`: data, student, LoRA, objectives and transformers' training arguments."""
 
-    left_out_at_default: ClassVar = frozenset({"stages"})
+    left_out_at_default: ClassVar = frozenset({"stages", "early_stopping_patience"})
 
     train_file: str = DATA(description="training pairs: csv, tsv, jsonl, parquet or a hub id")
     validation_file: str = DATA(description="pairs for the pre-flight check, calibration and threshold")
@@ -154,6 +154,12 @@ class TrainConfig(Settings):
     select_checkpoint: Literal["last", "best"] = TRAINING(
         "last", description="weights of the matcher: the last ones, or the checkpoint that is best on validation"
     )
+    early_stopping_patience: int | None = TRAINING(
+        None,
+        ge=1,
+        description="checkpoints in a row without a better average precision on validation after which training stops; needs "
+        "select_checkpoint=best; default: never",
+    )
     logging_steps: int = TRAINING(10, ge=1, description="steps between two log lines in metrics.jsonl")
     log_gradient_norms: bool = TRAINING(
         False,
@@ -198,6 +204,19 @@ class TrainConfig(Settings):
                 {"name": BOTH_ORDERS},
             )
         return swap_texts
+
+    @field_validator("early_stopping_patience")
+    @classmethod
+    def _check_early_stopping(cls, patience: int | None, info: ValidationInfo) -> int | None:
+        if patience is not None and info.data.get("select_checkpoint") != "best":
+            raise PydanticCustomError(
+                "select_checkpoint", "the last checkpoint is then not the best; set select_checkpoint to best"
+            )
+        if patience is not None and info.data.get("average_weights"):
+            raise PydanticCustomError(
+                "average_weights", "average_weights averages the last of the planned steps; set one of the two"
+            )
+        return patience
 
 
 def _weight(objectives: dict[str, Any], name: str) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import platform
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,10 @@ from flipkd.student.loading import new_student
 from flipkd.student.model import Student
 from flipkd.student.prompt import template_from
 from flipkd.training.checkpoints import last_valid_checkpoint, load_best_checkpoint, remove_old
+from flipkd.training.early_stopping import EarlyStopping
 from flipkd.training.finish import MATCHER, finish, validation_precision
 from flipkd.training.losses import WeightedObjective, resolve_objectives
+from flipkd.training.metrics_file import METRICS, MetricsFile
 from flipkd.training.module import DistillationModule
 from flipkd.training.out_of_memory import explain_out_of_memory
 from flipkd.training.readouts import KeepableTeacher
@@ -176,6 +179,18 @@ def train(
     module = DistillationModule(
         student, objectives, queue_size=config.queue_size, average_weights=config.average_weights
     )
+    measure = partial(
+        validation_precision,
+        student,
+        config,
+        validation=validation,
+        return_embeddings=module.return_embeddings,
+        with_teacher=teacher is not None,
+    )
+    early_stopping = None
+    if config.early_stopping_patience is not None:
+        metrics = MetricsFile(output_dir / METRICS)
+        early_stopping = EarlyStopping(measure, patience=config.early_stopping_patience, metrics=metrics)
     with explain_out_of_memory(student, config, lora_settings(config), table):
         fit(
             module,
@@ -186,10 +201,13 @@ def train(
             log_gradient_norms=config.log_gradient_norms,
             swap_texts=config.swap_texts,
             augment_texts=config.augment_texts,
+            early_stopping=early_stopping,
         )
     sources = learned_from(objectives, table, teacher_source)
     ranks.on_rank_0(
-        lambda: _finish(module, contract, config, validation=validation, learned_from=sources, teacher=teacher)
+        lambda: _finish(
+            module, contract, config, validation=validation, learned_from=sources, teacher=teacher, measure=measure
+        )
     )
     return output_dir / MATCHER
 
@@ -211,18 +229,12 @@ def _finish(
     validation: PairTable,
     learned_from: LearnedFrom,
     teacher: Callable[[], KeepableTeacher] | None,
+    measure: Callable[[], float],
 ) -> None:
     """Choose the checkpoint, if asked for, and make the matcher folder."""
-    output_dir, shared = Path(config.output_dir), {"return_embeddings": module.return_embeddings}
+    output_dir = Path(config.output_dir)
     if config.select_checkpoint == "best":
-        with_teacher = teacher is not None
-        load_best_checkpoint(
-            module,
-            output_dir,
-            lambda: validation_precision(
-                module.student, config, validation=validation, with_teacher=with_teacher, **shared
-            ),
-        )
+        load_best_checkpoint(module, output_dir, measure)
     finish(
         module.student,
         contract,
@@ -230,7 +242,7 @@ def _finish(
         validation=validation,
         learned_from=learned_from,
         teacher=teacher,
-        **shared,
+        return_embeddings=module.return_embeddings,
     )
     if config.select_checkpoint == "best" and (last := last_valid_checkpoint(output_dir)):
         remove_old(output_dir, step=int(last.name.rpartition("-")[2]), keep=config.save_total_limit)

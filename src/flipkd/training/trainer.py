@@ -32,6 +32,7 @@ from flipkd.training.checkpoints import (
     is_final_checkpoint,
     load_checkpoint,
 )
+from flipkd.training.early_stopping import EarlyStopping
 from flipkd.training.gradients import GradientNorms
 from flipkd.training.graphs import GraphedStep
 from flipkd.training.health_checks import HealthChecks
@@ -118,6 +119,7 @@ def fit(
     swap_texts: bool = False,
     augment_texts: float = 0.0,
     log_gradient_norms: bool = False,
+    early_stopping: EarlyStopping | None = None,
 ) -> dict[str, float]:
     """Train `module` on `table`, from the newest valid checkpoint in `output_dir`. Returns the Trainer's metrics.
 
@@ -132,14 +134,19 @@ def fit(
     checkpoint = checkpoint_to_resume(output_dir)
     if checkpoint:
         logger.warning("resuming at %s", checkpoint.name)
-        if is_final_checkpoint(checkpoint):
+        if is_final_checkpoint(checkpoint, patience=early_stopping.patience if early_stopping else None):
             # A Trainer that resumes here makes one step too many, or makes none and logs a runtime of 0.
             load_checkpoint(module, checkpoint)
             return read_totals(output_dir / METRICS)
     with _explain_errors(output_dir):
         optional = [GradientNorms(module)] if log_gradient_norms else []
         optional += [AverageWeights(module.average, module)] if module.average.share else []
-        trainer = _trainer(module, table, given, callbacks=[MetricsFile(output_dir / METRICS), stop, *optional])
+        early = (
+            [early_stopping] if early_stopping else []
+        )  # before `stop`, whose checkpoint at a signal is not measured
+        trainer = _trainer(
+            module, table, given, callbacks=[MetricsFile(output_dir / METRICS), *early, stop, *optional]
+        )
         if not given.disable_tqdm:
             trainer.pop_callback(ProgressCallback)
             trainer.add_callback(TrainingLines())
