@@ -15,6 +15,7 @@ import signal
 import sys
 import time
 from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 
@@ -40,6 +41,7 @@ class NullMatcher:
 
     threshold, review_threshold = 100.0, None
     calibration = Calibration.identity()
+    scored_by: ClassVar = {"student": 0, "teacher": 0}
     contract = SimpleNamespace(
         base_model_name_or_path="null", reading="separate", symmetric=False, max_text_length=128
     )

@@ -348,6 +348,7 @@ def reads_labels(objective: Any) -> bool:
                 teacher_grid=left @ right.T,
                 teacher_left=left,
                 teacher_right=right,
+                pair_id=torch.arange(8) // 2,
             )
         ).item()
         for labels in (label, 1 - label, label.roll(1))

@@ -25,6 +25,7 @@ def make_batch() -> Callable[..., MatchBatch]:
             "teacher_grid": torch.rand(pairs, columns, generator=random) * 2 - 1,
             "left_id": torch.randint(0, 3 * pairs, (pairs,), generator=random),
             "right_id": torch.randint(0, 3 * pairs, (columns,), generator=random),
+            "pair_id": torch.arange(pairs) // 2,
             "teacher_left": normalize(torch.randn(pairs, 3, generator=random), dim=1),
             "teacher_right": normalize(torch.randn(columns, 3, generator=random), dim=1),
         }

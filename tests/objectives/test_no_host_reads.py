@@ -72,6 +72,7 @@ def batch_of(pairs=8, columns=8, **replaced):
         "teacher_grid": torch.rand(pairs, columns, device=DEVICE),
         "teacher_left": torch.rand(pairs, 3, device=DEVICE),
         "teacher_right": torch.rand(columns, 3, device=DEVICE),
+        "pair_id": torch.zeros(pairs, dtype=torch.long, device=DEVICE),
         "left_id": torch.zeros(pairs, dtype=torch.long, device=DEVICE),
         "right_id": torch.zeros(columns, dtype=torch.long, device=DEVICE),
     }

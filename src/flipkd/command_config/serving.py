@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from flipkd.command_config.fields import BaseModel, Count, Encoder, Exact, MatcherFolder
+from flipkd.command_config.fields import BaseModel, Cascade, Count, Encoder, Exact, MatcherFolder
 from flipkd.settings import Settings
 
 
@@ -23,6 +23,7 @@ class ServeConfig(Settings):
     encoder: Encoder = None
     base_model: BaseModel = None
     merge: bool = Field(False, description="merge LoRA into the weights: faster, more memory")
+    cascade: Cascade = False
     exact: Exact = False
     batch_size: Count = Field(32, description="batch size in pairs")
     max_wait: float = Field(0.0, ge=0, description="maximum seconds that a batch waits for more pairs")

@@ -50,7 +50,9 @@ def serve(config: ServeConfig, *, listening: Callable[[str], None]) -> bool:
 
     def load() -> Loaded:
         """Load the matcher and the encoder of the index."""
-        matcher = Matcher.from_pretrained(folder, base_model=base_model, merge=config.merge, exact=config.exact)
+        matcher = Matcher.from_pretrained(
+            folder, base_model=base_model, merge=config.merge, exact=config.exact, cascade=config.cascade
+        )
         encode = (
             None if entries is None else encoder_of(entries, config.encoder, matcher=matcher, base_model=base_model)
         )

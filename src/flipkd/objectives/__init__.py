@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         ranknet_distill,
     )
     from flipkd.objectives.batch import MatchBatch
+    from flipkd.objectives.consistency import order_consistency
     from flipkd.objectives.in_batch import in_batch_kl, score_mse
     from flipkd.objectives.labels import cosent, info_nce
     from flipkd.objectives.margin import margin_angular, margin_hinge
@@ -36,6 +37,7 @@ __all__ = [
     "margin_angular",
     "margin_hinge",
     "margin_mse",
+    "order_consistency",
     "pairwise_pref_kl",
     "ranknet_distill",
     "rkd_angle",
@@ -52,6 +54,7 @@ OBJECTIVES: dict[str, str] = {
     "margin_mse": "flipkd.objectives.answer:margin_mse",
     "pairwise_pref_kl": "flipkd.objectives.answer:pairwise_pref_kl",
     "ranknet_distill": "flipkd.objectives.answer:ranknet_distill",
+    "order_consistency": "flipkd.objectives.consistency:order_consistency",
     "in_batch_kl": "flipkd.objectives.in_batch:in_batch_kl",
     "score_mse": "flipkd.objectives.in_batch:score_mse",
     "margin_hinge": "flipkd.objectives.margin:margin_hinge",

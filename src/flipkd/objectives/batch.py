@@ -20,6 +20,7 @@ _AXES: dict[str, tuple[str, ...]] = {
     "teacher_right": ("M", "d"),
     "left_id": ("N",),
     "right_id": ("M",),
+    "pair_id": ("N",),
 }
 _HINTS = {
     "answers": "let the student answer in label words, or set this objective's weight to 0",
@@ -32,6 +33,7 @@ _HINTS = {
     "teacher_pair": "score the pairs with a teacher first (flipkd teach), or give them a score column",
     "left_id": "give the ids of the texts, equal for equal texts",
     "right_id": "give the ids of the texts, equal for equal texts",
+    "pair_id": "give the ids of the pairs, equal for the two orders of a pair",
 }
 
 
@@ -83,6 +85,8 @@ class MatchBatch:
     """[N] int64, equal for equal texts."""
     right_id: Tensor | None = None
     """[M] int64, in the same numbering as left_id."""
+    pair_id: Tensor | None = None
+    """[N] int64, equal for the two orders of a pair, (a, b) and (b, a)."""
 
     def __post_init__(self) -> None:
         rows, columns = self.shape

@@ -59,7 +59,7 @@ def resolve_objectives(
 
 
 def needs_of(objective: Objective) -> frozenset[str]:
-    """Return which of answers, vectors, teacher, grid an objective reads: it is called on batches without one of them.
+    """Return which of answers, vectors, teacher, grid, orders an objective reads: it is called on batches without one of them.
 
     The random state of the CPU stays as it was. Errors other than MissingTensorError pass through.
     """
@@ -75,12 +75,14 @@ def needs_of(objective: Objective) -> frozenset[str]:
         teacher_right=unit,
         left_id=torch.arange(4),
         right_id=torch.arange(4, 8),
+        pair_id=torch.tensor([0, 0, 1, 1]),
     )
     reduced = {
         "answers": replace(full, answers=None),
         "vectors": replace(full, left=None, right=None, left_id=None, right_id=None),
         "teacher": replace(full, teacher_grid=None, teacher_left=None, teacher_right=None, teacher_pair=None),
         "grid": replace(full, teacher_grid=None, teacher_left=None, teacher_right=None),
+        "orders": replace(full, pair_id=None),
     }
     state = torch.get_rng_state()
     try:

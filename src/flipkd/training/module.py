@@ -40,6 +40,7 @@ class DistillationModule(CachedParametersModule):
         super().__init__()
         self.student, self.objectives = student, list(objectives)
         self.return_embeddings = any("vectors" in term.needs for term in objectives)
+        self.reads_both_orders = any("orders" in term.needs for term in objectives)
         self.drop_head = False  # whether batches are collated without the template's head
         self.shared_seed = 0  # of this step, for objectives that draw: equal on all ranks
         self.measure_gradients = False  # of each objective, in the next batch
@@ -86,6 +87,7 @@ class DistillationModule(CachedParametersModule):
             teacher_right=batch.get("teacher_right"),
             left_id=batch.get("left_id"),
             right_id=batch.get("right_id"),
+            pair_id=batch.get("pair_id"),
         )
         return self._with_grid(gather_batches(match) if self.training else match)
 
