@@ -52,7 +52,9 @@ def test_an_answered_pair_survives_kill_9(queue_file):
         with reviewing(queue_file) as server, ThreadPoolExecutor(4) as clients:
             server.until_ready()
             seen = list(
-                clients.map(lambda n: server.request("/match", {"pairs": [["60", f"t{n}"]]}, **BEARER).status, range(40))
+                clients.map(
+                    lambda n: server.request("/match", {"pairs": [["60", f"t{n}"]]}, **BEARER).status, range(40)
+                )
             )
             server.process.send_signal(signal.SIGKILL)
             server.process.wait()

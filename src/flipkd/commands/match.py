@@ -201,6 +201,7 @@ def _match_pair(config: MatchConfig, show: Show, review: MatchReview) -> Counter
     """Match one pair and pass its row to `show`."""
     pair, scorer = (config.text1 or "", config.text2 or ""), Scorer(config)
     rows = scorer.rows([pair])
+    review.begin(scorer.matcher, {})
     review.add(scorer.matcher, rows, first=0)
     show(rows)
     return _count_decisions(rows)

@@ -43,9 +43,14 @@ class MatchReview:
             self.queue.close()
 
     def begin(self, matcher: Matcher, identity: Mapping[str, Any]) -> None:
-        """Set what the scores depend on, so that a command that is resumed or repeated counts no pair twice."""
+        """Set what the scores depend on, so that a command that is resumed or repeated counts no pair twice.
+
+        Without an identity each call of `add` counts.
+        """
         if self.queue is not None:
             warn_without_band(matcher)
+        if not identity:
+            return
         text = json.dumps({**identity, "review_sample": self.share}, sort_keys=True)
         self.identity = hashlib.sha256(text.encode()).hexdigest()
 
