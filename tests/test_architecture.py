@@ -53,8 +53,9 @@ PACKAGES = {
     "matcher": {"pair_scorer", "ranking", "student", "index", "teachers", "cards", "publishing"},
     "index": set(),
     "ranking": set(),
+    "review": {"data"},
     "exports": {"matcher", "student"},
-    "serve": {"matcher", "index", "ranking"},
+    "serve": {"matcher", "index", "ranking", "review"},
     "commands": {
         "data",
         "objectives",
@@ -68,6 +69,7 @@ PACKAGES = {
         "matcher",
         "index",
         "report",
+        "review",
         "serve",
         "exports",
     },

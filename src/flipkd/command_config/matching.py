@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from flipkd.command_config.fields import ARGUMENT, BaseModel, BatchSize, Cascade, Count, Exact, Keep, MatcherFolder
+from flipkd.command_config.reviewing import NewQueue, ReviewSample
 from flipkd.setting_fields import Columns
 from flipkd.settings import Settings
 
@@ -49,6 +50,13 @@ class CalibrateConfig(Settings):
     cascade: float | None = Field(
         None, description="maximum loss of F1 by the cascade, for example 0.005; default: no cascade"
     )
+    base_rate: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="share of matches among the pairs to come, for which probabilities and thresholds are corrected; "
+        "default: that of these pairs",
+    )
     columns: Columns = None
     base_model: BaseModel = None
     batch_size: BatchSize = None
@@ -81,6 +89,8 @@ class MatchConfig(Settings):
     batch_size: BatchSize = None
     cascade: Cascade = False
     exact: Exact = False
+    review_queue: NewQueue = None
+    review_sample: ReviewSample = 0.01
 
     @field_validator("pairs", mode="before")
     @classmethod

@@ -68,6 +68,8 @@ def _checked_folder(config: MatchConfig) -> Path:
         raise UsageError("--output_dir needs files of pairs; the row of one pair, --text1 and --text2, goes to stdout")
     if config.output_dir is None or config.output is not None:
         raise UsageError("give --output, a file, or --output_dir, a folder; not both")
+    if config.review_queue is not None:
+        raise UsageError("--review_queue works with --output, or without either; --output_dir has no queue")
     if taken := sorted({*config.keep} & {"file", "row", *COLUMNS, SCORED_BY}):
         raise UsageError(f"--keep {taken[0]}: the result has a column of that name; rename the column in the file")
     return Path(config.output_dir)

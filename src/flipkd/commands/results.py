@@ -88,6 +88,12 @@ def calibration_text(report: Mapping[str, Any]) -> str:
         lines.append(
             f"kept: {_count_text(report['kept'])} matches are decided as match or go to review{_interval_text(report['kept'])}"
         )
+    if "base_rate" in report:
+        rate = report["base_rate"]
+        lines.append(
+            f"base rate: {rate['stated']:.3%} instead of {rate['validation']:.3%} in these pairs; then expect precision "
+            f"{rate['precision']:.4f}, recall {rate['recall']:.4f}, {rate['reviewed']:.1%} to review"
+        )
     if "cascade" in report:
         fit = report["cascade"]
         lines.append(
