@@ -17,6 +17,7 @@ EXTRAS = {
     "demo": (*_MODELS, *_TRAIN),
     "onnx": ("onnx", "onnxruntime", "onnxscript"),
     "gguf": ("gguf", "llama_cpp"),
+    "retrieval": ("bm25s", *_TRAIN),
 }
 
 

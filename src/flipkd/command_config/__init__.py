@@ -4,6 +4,7 @@ from flipkd.command_config.data import CheckConfig, SplitConfig
 from flipkd.command_config.demo import DemoConfig
 from flipkd.command_config.matching import CalibrateConfig, EvaluateConfig, MatchConfig
 from flipkd.command_config.publishing import ExportConfig, PushConfig, VerifyConfig
+from flipkd.command_config.retrieval import RetrievalConfig
 from flipkd.command_config.searching import IndexConfig, SearchConfig
 from flipkd.command_config.serving import ServeConfig
 
@@ -16,6 +17,7 @@ __all__ = [
     "IndexConfig",
     "MatchConfig",
     "PushConfig",
+    "RetrievalConfig",
     "SearchConfig",
     "ServeConfig",
     "SplitConfig",
