@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from flipkd import __version__
-from flipkd.cli import data, exporting, matching, measuring, training
+from flipkd.cli import data, exporting, matching, measuring, training, watching
 from flipkd.cli.options import SettingsCommand, command
 from flipkd.cli.terminal import quiet_libraries, run, set_up_logging, show, silence_other_ranks
 from flipkd.cores import set_up_openmp
@@ -59,6 +59,8 @@ for subcommand in (
     matching.index,
     matching.search,
     matching.serve,
+    watching.watch,
+    watching.ab,
     matching.push,
     exporting.export,
     exporting.verify,

@@ -7,8 +7,10 @@ from flipkd.command_config.publishing import ExportConfig, PushConfig, VerifyCon
 from flipkd.command_config.retrieval import RetrievalConfig
 from flipkd.command_config.searching import IndexConfig, SearchConfig
 from flipkd.command_config.serving import ServeConfig
+from flipkd.command_config.watching import AbConfig, WatchConfig
 
 __all__ = [
+    "AbConfig",
     "CalibrateConfig",
     "CheckConfig",
     "DemoConfig",
@@ -22,4 +24,5 @@ __all__ = [
     "ServeConfig",
     "SplitConfig",
     "VerifyConfig",
+    "WatchConfig",
 ]
