@@ -117,7 +117,7 @@ def ab_text(result: Mapping[str, Any]) -> str:
         rows.append([*cells, f"{found['rate']:.4f}", f"{found['low']:.4f} to {found['high']:.4f}"])
     header = ["", "version", "clients", "answers", "outcomes", "successes", "rate", "95 % interval"]
     once, always, ratio = result["difference"], result["sequential"], result["sample_ratio"]
-    level = f"{1 - result['alpha']:.0%}"
+    level = f"{100 * (1 - result['alpha']):g} %"
     lines = [text_table(header, rows), ""]
     lines.append(
         f"difference: {once['value']:+.4f}; one look at the end: {once['low']:+.4f} to {once['high']:+.4f} (95 %)"
@@ -126,13 +126,13 @@ def ab_text(result: Mapping[str, Any]) -> str:
         f"at any time: {always['low']:+.4f} to {always['high']:+.4f} ({level}), p = {always['p_value']:.3g}, from the first "
         f"outcome of {always['clients']} clients"
     )
-    lines.append(_decision(result))
     if ratio["mismatch"]:
         lines.append(
             f"SAMPLE RATIO MISMATCH: {ratio['share']:.1%} of the clients got the treatment, intended were "
             f"{ratio['intended']:.1%} (p = {ratio['p_value']:.2g}); find the cause before you trust any figure here"
         )
     else:
+        lines.append(_decision(result))
         lines.append(
             f"clients of the treatment: {ratio['share']:.1%}, intended {ratio['intended']:.1%} (p = {ratio['p_value']:.2g})"
         )
