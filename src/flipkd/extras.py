@@ -18,6 +18,7 @@ EXTRAS = {
     "onnx": ("onnx", "onnxruntime", "onnxscript"),
     "gguf": ("gguf", "llama_cpp"),
     "ray": ("ray",),
+    "retrieval": ("bm25s", *_TRAIN),
 }
 
 

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from flipkd import __version__
-from flipkd.cli import data, exporting, matching, review, training
+from flipkd.cli import data, exporting, matching, measuring, review, training, watching
 from flipkd.cli.options import SettingsCommand, command
 from flipkd.cli.terminal import quiet_libraries, run, set_up_logging, show, silence_other_ranks
 from flipkd.cores import set_up_openmp
@@ -53,11 +53,14 @@ for subcommand in (
     training.teach,
     training.train,
     matching.evaluate,
+    measuring.retrieval,
     matching.calibrate,
     matching.match,
     matching.index,
     matching.search,
     matching.serve,
+    watching.watch,
+    watching.ab,
     matching.push,
     exporting.export,
     exporting.verify,

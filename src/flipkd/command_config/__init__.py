@@ -4,6 +4,7 @@ from flipkd.command_config.data import CheckConfig, SplitConfig
 from flipkd.command_config.demo import DemoConfig
 from flipkd.command_config.matching import CalibrateConfig, EvaluateConfig, MatchConfig
 from flipkd.command_config.publishing import ExportConfig, PushConfig, VerifyConfig
+from flipkd.command_config.retrieval import RetrievalConfig
 from flipkd.command_config.reviewing import (
     ReviewExportConfig,
     ReviewImportConfig,
@@ -13,8 +14,10 @@ from flipkd.command_config.reviewing import (
 )
 from flipkd.command_config.searching import IndexConfig, SearchConfig
 from flipkd.command_config.serving import ServeConfig
+from flipkd.command_config.watching import AbConfig, WatchConfig
 
 __all__ = [
+    "AbConfig",
     "CalibrateConfig",
     "CheckConfig",
     "DemoConfig",
@@ -23,6 +26,7 @@ __all__ = [
     "IndexConfig",
     "MatchConfig",
     "PushConfig",
+    "RetrievalConfig",
     "ReviewExportConfig",
     "ReviewImportConfig",
     "ReviewListConfig",
@@ -32,4 +36,5 @@ __all__ = [
     "ServeConfig",
     "SplitConfig",
     "VerifyConfig",
+    "WatchConfig",
 ]
