@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from flipkd.batching import batches_near
+from flipkd.batching import batches_near, batches_of_lists
 from flipkd.data.pair_table import PairTable
 from flipkd.student.model import Student
 from flipkd.training.augment import augment_pair
@@ -37,22 +37,26 @@ class Collator:
     """Make the batch of DistillationModule.forward from numbers of RowNumbers; equal texts get equal ids.
 
     A swapped row also swaps the ids and the teacher's embeddings of its sides. An augmented text keeps the label, the
-    teacher's values and the id of the original.
+    teacher's values and the id of the original. `return_lists` adds the number of each pair's list, those of the pairs
+    with the same first text in the table.
     """
 
     def __init__(
-        self, student: Student, table: PairTable, *, return_embeddings: bool, drop_head: bool = False
+        self,
+        student: Student,
+        table: PairTable,
+        *,
+        return_embeddings: bool,
+        return_lists: bool = False,
+        drop_head: bool = False,
     ) -> None:
-        self.student, self.table, self.return_embeddings, self.drop_head = (
-            student,
-            table,
-            return_embeddings,
-            drop_head,
-        )
+        self.student, self.table, self.drop_head = student, table, drop_head
+        self.return_embeddings, self.return_lists = return_embeddings, return_lists
         self.teacher_pair = None if return_embeddings or table.teacher is None else table.teacher.pair_scores()
         numbers: dict[str, int] = {}
         self.left_id = np.array([numbers.setdefault(text, len(numbers)) for text in table.left])
         self.right_id = np.array([numbers.setdefault(text, len(numbers)) for text in table.right])
+        self.list_of = self.left_id
 
     def __call__(self, numbers: Sequence[int]) -> dict[str, Tensor]:
         table = self.table
@@ -71,6 +75,8 @@ class Collator:
             drop_head=self.drop_head,
         )
         columns: dict[str, NDArray[Any]] = {"label": table.label[rows], "row": rows}
+        if self.return_lists:
+            columns["list_id"] = self.list_of[rows]
         teacher = table.teacher
         if self.return_embeddings:
             columns |= _swap_sides("left_id", "right_id", self.left_id[rows], self.right_id[rows], swapped)
@@ -99,6 +105,7 @@ class LengthGroupedRows(Sampler[int]):
     So a resumed run repeats it. transformers' length-grouped sampler draws from the global generator, whose state at the
     start of an epoch a resumed run does not have. The numbers are those of RowNumbers: with `swap_texts` half of the pairs
     are swapped, in the next epoch the other half; a share `augment_texts` of the rows is augmented, other rows each epoch.
+    With `list_of` [N], the list of each row, lists are kept together instead of lengths (`batches_of_lists`).
     """
 
     def __init__(
@@ -109,8 +116,10 @@ class LengthGroupedRows(Sampler[int]):
         seed: int,
         swap_texts: bool = False,
         augment_texts: float = 0.0,
+        list_of: Sequence[int] | None = None,
     ) -> None:
         self.lengths, self.batch_size, self.seed, self.epoch = lengths, batch_size, seed, 0
+        self.list_of = list_of
         self.swap_texts, self.augment_texts = swap_texts, augment_texts
 
     def set_epoch(self, epoch: int) -> None:
@@ -123,7 +132,11 @@ class LengthGroupedRows(Sampler[int]):
     def __iter__(self) -> Iterator[int]:
         random = np.random.default_rng((self.seed, self.epoch))
         order = random.permutation(len(self.lengths)).tolist()
-        batches = batches_near(order, self.lengths, self.batch_size)
+        batches = (
+            batches_near(order, self.lengths, self.batch_size)
+            if self.list_of is None
+            else batches_of_lists(order, self.list_of, self.batch_size)
+        )
         if self.swap_texts:
             # Drawn once for all epochs, so that each pair is read equally often in both orders.
             first = np.random.default_rng((self.seed, 0, SWAP_STREAM)).permutation(len(order)) % 2

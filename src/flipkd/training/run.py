@@ -155,7 +155,12 @@ def train(
     """
     output_dir = Path(config.output_dir)
     module = DistillationModule(
-        student, objectives, queue_size=config.queue_size, average_weights=config.average_weights
+        student,
+        objectives,
+        queue_size=config.queue_size,
+        average_weights=config.average_weights,
+        table=table,
+        seed=config.seed,
     )
     with explain_out_of_memory(student, config, lora_settings(config), table):
         fit(

@@ -75,6 +75,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]  # transformers has no
             seed=args.seed,
             swap_texts=self.swap_texts,
             augment_texts=self.augment_texts,
+            list_of=self.data_collator.list_of.tolist() if self.data_collator.return_lists else None,
         )
         loader = DataLoader(
             self.train_dataset,
@@ -169,7 +170,13 @@ def _trainer(
     if given.ddp_find_unused_parameters is None:
         # Without an objective of the answer the adapters after the last readout layer get no gradient.
         given.ddp_find_unused_parameters = not any("answers" in term.needs for term in module.objectives)
-    collator = Collator(module.student, table, return_embeddings=module.return_embeddings, drop_head=module.drop_head)
+    collator = Collator(
+        module.student,
+        table,
+        return_embeddings=module.return_embeddings,
+        return_lists="lists" in module.needs,
+        drop_head=module.drop_head,
+    )
     manifests, given.save_total_limit = CheckpointManifests(given.save_total_limit), None
     try:
         return DistillationTrainer(
