@@ -177,7 +177,12 @@ def train(
     """
     output_dir = Path(config.output_dir)
     module = DistillationModule(
-        student, objectives, queue_size=config.queue_size, average_weights=config.average_weights
+        student,
+        objectives,
+        queue_size=config.queue_size,
+        average_weights=config.average_weights,
+        table=table,
+        seed=config.seed,
     )
     measure = partial(
         validation_precision,

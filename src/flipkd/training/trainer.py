@@ -77,6 +77,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]  # transformers has no
             swap_texts=self.swap_texts,
             augment_texts=self.augment_texts,
             both_orders=self.model.reads_both_orders,
+            list_of=self.data_collator.list_of.tolist() if self.data_collator.return_lists else None,
         )
         loader = DataLoader(
             self.train_dataset,
@@ -181,6 +182,7 @@ def _trainer(
         module.student,
         table,
         return_embeddings=module.return_embeddings,
+        return_lists="lists" in module.needs,
         drop_head=module.drop_head,
         both_orders=module.reads_both_orders,
     )
