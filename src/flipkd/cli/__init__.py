@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from flipkd import __version__
-from flipkd.cli import data, exporting, matching, measuring, review, training, watching
+from flipkd.cli import data, entities, exporting, matching, measuring, review, training, watching
 from flipkd.cli.options import SettingsCommand, command
 from flipkd.cli.terminal import quiet_libraries, run, set_up_logging, show, silence_other_ranks
 from flipkd.cores import set_up_openmp
@@ -56,6 +56,8 @@ for subcommand in (
     measuring.retrieval,
     matching.calibrate,
     matching.match,
+    entities.candidates,
+    entities.dedupe,
     matching.index,
     matching.search,
     matching.serve,

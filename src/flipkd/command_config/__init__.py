@@ -2,6 +2,7 @@
 
 from flipkd.command_config.data import CheckConfig, SplitConfig
 from flipkd.command_config.demo import DemoConfig
+from flipkd.command_config.entities import CandidatesConfig, DedupeConfig
 from flipkd.command_config.matching import CalibrateConfig, EvaluateConfig, MatchConfig
 from flipkd.command_config.publishing import ExportConfig, PushConfig, VerifyConfig
 from flipkd.command_config.retrieval import RetrievalConfig
@@ -19,7 +20,9 @@ from flipkd.command_config.watching import AbConfig, WatchConfig
 __all__ = [
     "AbConfig",
     "CalibrateConfig",
+    "CandidatesConfig",
     "CheckConfig",
+    "DedupeConfig",
     "DemoConfig",
     "EvaluateConfig",
     "ExportConfig",
