@@ -10,7 +10,18 @@ from typing import Annotated
 import typer
 
 from flipkd import __version__
-from flipkd.cli import data, entities, exporting, matching, measuring, review, training, watching
+from flipkd.cli import (
+    data,
+    diagnosing,
+    entities,
+    exporting,
+    generating,
+    matching,
+    measuring,
+    review,
+    training,
+    watching,
+)
 from flipkd.cli.options import SettingsCommand, command
 from flipkd.cli.terminal import quiet_libraries, run, set_up_logging, show, silence_other_ranks
 from flipkd.cores import set_up_openmp
@@ -67,6 +78,8 @@ for subcommand in (
     exporting.export,
     exporting.verify,
     training.compare,
+    generating.generate,
+    diagnosing.diagnose,
     training.demo,
 ):
     app.command(cls=SettingsCommand)(command(subcommand))

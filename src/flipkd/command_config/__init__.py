@@ -2,7 +2,9 @@
 
 from flipkd.command_config.data import CheckConfig, SplitConfig
 from flipkd.command_config.demo import DemoConfig
+from flipkd.command_config.diagnosing import DiagnoseConfig
 from flipkd.command_config.entities import CandidatesConfig, DedupeConfig
+from flipkd.command_config.generating import GenerateConfig
 from flipkd.command_config.matching import CalibrateConfig, EvaluateConfig, MatchConfig
 from flipkd.command_config.publishing import ExportConfig, PushConfig, VerifyConfig
 from flipkd.command_config.retrieval import RetrievalConfig
@@ -24,8 +26,10 @@ __all__ = [
     "CheckConfig",
     "DedupeConfig",
     "DemoConfig",
+    "DiagnoseConfig",
     "EvaluateConfig",
     "ExportConfig",
+    "GenerateConfig",
     "IndexConfig",
     "MatchConfig",
     "PushConfig",

@@ -21,6 +21,10 @@ class EvaluateConfig(Settings):
     base_model: BaseModel = None
     output: str | None = Field(None, description="JSON file for the metrics")
     report: str | None = Field(None, description="HTML file for the report")
+    teacher: str | None = Field(
+        None,
+        description="teacher or matcher to compare with: how far the matcher follows its decisions and probabilities",
+    )
     batch_size: BatchSize = None
     cascade: Cascade = False
     exact: Exact = False

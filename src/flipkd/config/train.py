@@ -30,6 +30,13 @@ class TrainConfig(Settings):
         description="folder made by `flipkd teach`, or a finished matcher; required unless the weights of all teacher "
         "objectives are 0",
     )
+    other_teachers: list[str] = MODEL(
+        [], description="further teachers or matchers, whose probabilities are mixed with those of the teacher"
+    )
+    teacher_weights: Literal["mean", "router", "policy"] = MODEL(
+        "mean",
+        description="weights of several teachers: equal, or per pair by likelihood (router) or reward (policy) on validation",
+    )
     output_dir: str = DATA("run", description="output folder for checkpoints, metrics and the matcher")
     model_name_or_path: str = MODEL("gemma-3-270m", description="causal LM: packaged name, hub id or folder")
     init_from: str | None = MODEL(
