@@ -12,6 +12,7 @@ DRAWN = "rkd_angle that draws"
 
 def losses_and_gradients(base: str, size: int) -> dict[str, Any]:
     """Objective -> (loss, parameter -> gradient) of `ROWS` rows, shared by `size` ranks or read in their order by one."""
+    import numpy as np
     import torch
     import torch.distributed as dist
     from tiny import make_table, randomise
@@ -39,12 +40,17 @@ def losses_and_gradients(base: str, size: int) -> dict[str, Any]:
     found = {}
     for name, objectives in chosen.items():
         terms = resolve_objectives(objectives, teacher_facts=FACTS)
-        module = DistillationModule(student, terms, queue_size=ROWS if name == MIXED else 0).train()
-        collate = Collator(student, table, return_embeddings=True)
+        module = DistillationModule(student, terms, queue_size=ROWS if name == MIXED else 0, table=table).train()
+        both = module.reads_both_orders
+        collate = Collator(student, table, return_embeddings=True, return_lists=True, both_orders=both)
+        collate.list_of = np.arange(len(table)) // ROWS
         answers = any("answers" in term.needs for term in terms)
         runs = DistributedDataParallel(module, find_unused_parameters=not answers) if dist.is_initialized() else module
         for start in (0, ROWS) if name == MIXED else (0,):
-            shares = [list(range(start, start + ROWS))[rank::size] for rank in range(size)]
+            numbers = list(range(start, start + ROWS))
+            if both:
+                numbers = [number for row in numbers[: ROWS // 2] for number in (row, row + len(table))]
+            shares = [numbers[rank::size] for rank in range(size)]
             rows = shares[ranks.rank()] if ranks.launched() else [row for share in shares for row in share]
             module.zero_grad()
             # what a rank has drawn for itself must not matter
@@ -76,6 +82,9 @@ def gathered_batch(rows: int) -> dict[str, Any]:
         teacher_pair=torch.full((rows,), float(rank)),
         left_id=torch.arange(rows) + 100 * rank,
         right_id=torch.arange(rows) + 100 * rank + 50,
+        pair_id=torch.arange(rows) + 100 * rank,
+        list_id=torch.arange(rows) + 100 * rank,
+        layer_states=torch.full((rows, 2, 3), float(rank)),
     )
     whole = gather_batches(batch)
     weights = torch.arange(1.0, 1 + len(whole.left))

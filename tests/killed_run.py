@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+from pathlib import Path
 from typing import Any
 
 
@@ -32,12 +34,31 @@ def train_until(settings: dict[str, Any], step: int, place: str, number: int) ->
         sys.exit(error.exit_code)
 
 
-def _killed(trainer: Any, step: int, place: str, number: int) -> type:
+def train_stages_until(settings: dict[str, Any], folder: str, step: int | None) -> None:
+    """Run the command train; SIGKILL comes in the stage of that folder at `step`, None: when its matcher is written."""
+    import torch
+
+    from flipkd.commands.train import train
+    from flipkd.config import TrainConfig
+    from flipkd.training import finish, trainer
+
+    torch.set_num_threads(1)
+    if folder and step is None:
+        finish.model_card = lambda config, *_, **__: (
+            os.kill(os.getpid(), signal.SIGKILL) if Path(config.output_dir).name == folder else "a card"
+        )
+    elif folder:
+        trainer.DistillationTrainer = _killed(trainer, step, "step", signal.SIGKILL, folder=folder)
+    train(TrainConfig.check(settings))
+
+
+def _killed(trainer: Any, step: int, place: str, number: int, *, folder: str | None = None) -> type:
     from transformers import TrainerCallback
 
     class AtStep(TrainerCallback):
         def on_step_begin(self, args, state, control, **_unused):
-            if state.global_step == step and place.startswith("step"):
+            here = folder is None or Path(args.output_dir).name == folder
+            if here and state.global_step == step and place.startswith("step"):
                 for _ in range(2 if place == "step, twice" else 1):
                     os.kill(os.getpid(), number)
 

@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from flipkd import config as module
+from flipkd.comparison.entries import short_hash
 from flipkd.config import CompareConfig, TrainConfig
 from flipkd.errors import UsageError
 from flipkd.settings import Settings
@@ -48,6 +49,15 @@ def test_settings_have_descriptions_and_valid_defaults(name):
     required = {key: "a.csv" for key, field in model.model_fields.items() if field.is_required()}
     defaults = model.check(required).model_dump()
     assert model.check(defaults).model_dump() == defaults
+
+
+@pytest.mark.parametrize("name, expected", [("TeachConfig", "329ad9ac"), ("TrainConfig", "c53d3b41")])
+def test_stored_results_of_the_defaults_are_still_found(name, expected):
+    """A new setting belongs into `left_out_at_default`; a changed default changes this hash, and results are computed again."""
+    model = getattr(module, name)
+    names = [key for key, field in model.model_fields.items() if field.is_required()]
+    identity = model.check(dict.fromkeys(names, "a.csv")).identity(exclude=names)
+    assert short_hash(identity) == expected
 
 
 def test_models_table_is_complete():

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import Field
 
 from flipkd.config import CompareConfig, TeachConfig, TrainConfig
 from flipkd.errors import ConfigError, UsageError
+from flipkd.settings import Settings
 
 FILES = {"train_file": "train.csv", "validation_file": "validation.csv"}
+
+
+class Earlier(Settings):
+    rate: float = Field(0.5)
+
+
+class Later(Earlier):
+    left_out_at_default: ClassVar = frozenset({"patience", "steps"})
+    patience: int | None = Field(None)
+    steps: list[dict[str, int]] = Field([])
 
 
 def build(*assignments: str, **given) -> TrainConfig:
@@ -20,6 +34,17 @@ def refusal(*assignments: str, config=None, **given) -> str:
     with pytest.raises(ConfigError if config else UsageError) as caught:
         TrainConfig.build(config, assignments, FILES | given)
     return str(caught.value)
+
+
+# What identifies a run
+
+
+def test_identity_leaves_later_settings_out_at_their_default():
+    before = Earlier.check({"rate": 0.1}).identity()
+    assert before == {"rate": 0.1}
+    assert Later.check({"rate": 0.1}).identity() == Later.check({"rate": 0.1, "steps": []}).identity() == before
+    assert Later.check({"patience": 3}).identity() == {"rate": 0.5, "patience": 3}
+    assert Later.check({"steps": [{"a": 1}]}).identity(exclude=["rate"]) == {"steps": [{"a": 1}]}
 
 
 # What wins

@@ -48,10 +48,11 @@ class Matcher(PairScorer):
         fingerprint: str | None = None,
         teacher: KeptTeacherModel | None = None,
         exact: bool = False,
+        cascade: bool = False,
         folder: Path | None = None,
     ) -> None:
         """Wrap a loaded student; `fingerprint` is the sha256 of the manifest of its `folder`, which an index compares."""
-        super().__init__(student, contract, teacher=teacher, exact=exact)
+        super().__init__(student, contract, teacher=teacher, exact=exact, cascade=cascade)
         self.fingerprint, self.folder = fingerprint, folder
 
     @classmethod
@@ -65,6 +66,7 @@ class Matcher(PairScorer):
         device: str | None = None,
         merge: bool = False,
         exact: bool = False,
+        cascade: bool = False,
     ) -> Matcher:
         """Load a matcher folder, the run folder that holds one, or a matcher of the hub by its id OWNER/NAME.
 
@@ -72,7 +74,9 @@ class Matcher(PairScorer):
         `base_model`: location of the base model, if it was moved after training; `merge` adds LoRA to the weights.
         `exact` scores one pair per forward pass, whatever the batch size, which is slower: a score then has the same bits
         beside any other pairs, on one machine with the same number of threads. Batches of other sizes round differently.
-        Raises ArtefactError when the folder is damaged or the base model is not the one it was trained on.
+        With `cascade` the teacher that it keeps decides the clear pairs in every method, unless a call says otherwise.
+        Raises ArtefactError when the folder is damaged or the base model is not the one it was trained on, ConfigError for a
+        cascade of a matcher without a band.
 
         Examples:
             >>> Matcher.from_pretrained("run", device="cpu", merge=True).contract.reading
@@ -87,7 +91,15 @@ class Matcher(PairScorer):
         teacher = None if kept is None else load_kept_teacher(path, kept.model_dump(), device=used_device)
         with library_errors(path / CONTRACT, "its calibration cannot be read"):
             digest = sha256(path / MANIFEST)
-            return cls(student, contract, fingerprint=digest, teacher=teacher, exact=exact, folder=path)
+            return cls(
+                student,
+                contract,
+                fingerprint=digest,
+                teacher=teacher,
+                exact=exact,
+                cascade=cascade,
+                folder=path,
+            )
 
     def push_to_hub(
         self,
@@ -157,10 +169,11 @@ class Matcher(PairScorer):
         top_k: int | None = None,
         return_documents: bool = False,
         batch_size: int | None = None,
+        cascade: bool | None = None,
     ) -> list[dict[str, Any]]:
         """Rank documents by falling score: [{"corpus_id", "score", "text" with return_documents}], ties in the order given.
 
-        Raises UsageError for a top_k below 1.
+        `cascade`: as in `predict`. Raises UsageError for a top_k below 1.
 
         Examples:
             >>> ranking = matcher.rank("I lost my card", ["My card is missing", "How do I change my PIN?"])
@@ -171,25 +184,34 @@ class Matcher(PairScorer):
             raise UsageError(f"top_k is {top_k}; it must be at least 1, or None for all documents")
         check_text(query, "the query")
         documents = checked_texts(documents, "document")
-        scores = self._query_scores(query, documents, batch_size=batch_size).tolist()
+        scores = self._query_scores(query, documents, batch_size=batch_size, cascade=cascade).tolist()
         ranked: list[dict[str, Any]] = []
         for position in by_falling_score(scores)[:top_k]:
             row: dict[str, Any] = {"corpus_id": position, "score": scores[position]}
             ranked.append(row | ({"text": documents[position]} if return_documents else {}))
         return ranked
 
-    def _query_scores(self, query: str, documents: list[str], *, batch_size: int | None = None) -> Floats:
+    def _query_scores(
+        self, query: str, documents: list[str], *, batch_size: int | None = None, cascade: bool | None = None
+    ) -> Floats:
         if batch_size is None and self.student.device.type == "cpu":
             batch_size = RANK_ROWS
-        return self.predict([(query, document) for document in documents], batch_size=batch_size)
+        return self.predict([(query, document) for document in documents], batch_size=batch_size, cascade=cascade)
 
     def search(
-        self, query: str, index: Index, *, vector: Floats | None = None, top_k: int = 5, candidates: int = 20
+        self,
+        query: str,
+        index: Index,
+        *,
+        vector: Floats | None = None,
+        top_k: int = 5,
+        candidates: int = 20,
+        cascade: bool | None = None,
     ) -> list[dict[str, Any]]:
         """Score the index's `candidates` nearest entries with the query, and return the `top_k` best by falling score.
 
         [{"corpus_id", "similarity", "score", "probability", "decision"} and the entry's own fields]. `vector` [d]: the
-        query encoded by the model that made the index; None for an index that this matcher made.
+        query encoded by the model that made the index; None for an index that this matcher made. `cascade`: as in `predict`.
         Raises UsageError for a top_k or candidates below 1, a vector of another width, and a missing vector.
 
         Examples:
@@ -212,5 +234,5 @@ class Matcher(PairScorer):
             vector = self.encode([query])[0]
         nearest = index.nearest(vector, top_k=max(candidates, top_k)) if len(index) else []
         texts = checked_texts([index.entries[position]["text"] for position, _ in nearest], "document")
-        judgements = self.judge(self._query_scores(query, texts))
+        judgements = self.judge(self._query_scores(query, texts, cascade=cascade))
         return search_results(nearest, [row._asdict() for row in judgements], index.entries, top_k=top_k)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from threading import Lock
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from flipkd.errors import ConfigError, NumbersError
 from flipkd.evaluate.calibration import Calibration
 from flipkd.evaluate.cascade import Cascade
 from flipkd.evaluate.combine import TEACHER, weighted_sum
-from flipkd.evaluate.decisions import decide
+from flipkd.evaluate.decisions import Judgement, decide
 from flipkd.inputs import Pairs, checked_sides
 from flipkd.student.contract import ScoreContract
 from flipkd.student.model import Student
@@ -20,14 +20,6 @@ from flipkd.student.scoring import Floats, score_pairs
 from flipkd.student.text_states import text_states
 from flipkd.teachers.kept_teacher import KeptTeacherModel
 from flipkd.text import normal_text
-
-
-class Judgement(NamedTuple):
-    """Result of one pair; `decision` is `match`, `review` or `no_match`."""
-
-    score: float
-    probability: float
-    decision: str
 
 
 class PairScorer:
@@ -43,8 +35,14 @@ class PairScorer:
         *,
         teacher: KeptTeacherModel | None = None,
         exact: bool = False,
+        cascade: bool = False,
     ) -> None:
         self.student, self.contract, self.teacher, self.exact = student, contract, teacher, exact
+        self.use_cascade = cascade
+        if cascade:
+            self.require_cascade()
+        self.scored_by = {"student": 0, "teacher": 0}
+        """Number of pairs scored so far, by the model that decided them."""
         calibration = contract.calibration
         self.calibration = Calibration(**calibration) if calibration else Calibration.identity()
         self.threshold = 0.0 if contract.threshold is None else contract.threshold
@@ -53,13 +51,18 @@ class PairScorer:
         self._lock = Lock()  # a forward pass stores its outputs on the student, so two threads must not mix
 
     def predict(
-        self, pairs: Pairs, *, batch_size: int | None = None, show_progress_bar: bool = False, cascade: bool = False
+        self,
+        pairs: Pairs,
+        *,
+        batch_size: int | None = None,
+        show_progress_bar: bool = False,
+        cascade: bool | None = None,
     ) -> Floats:
         """Compute scores [N], float32, in the order given.
 
         A score is logit(yes) - logit(no), the cosine of the two texts' vectors, the score of the teacher that the matcher
         keeps, or a sum of them. `score` in `matcher.json` has the weights of the sum, chosen on validation; with `symmetric`
-        there the score is the mean over both orders of the two texts. `cascade`: see the method of that name.
+        there the score is the mean over both orders of the two texts. `cascade`: see that method; default: as loaded.
         batch_size: pairs per forward pass; default 32 on a CPU, as many as fit on a GPU.
         Raises DataError for a pair that is not two texts, NumbersError for a score that is not finite.
 
@@ -67,15 +70,15 @@ class PairScorer:
             >>> matcher.predict([("I lost my card", "My card is missing")]).shape
             (1,)
         """
-        if cascade:
+        if self.use_cascade if cascade is None else cascade:
             return self.cascade(pairs, batch_size=batch_size, show_progress_bar=show_progress_bar)[0]
         left, right = checked_sides(pairs)
         keeps = TEACHER in self.contract.score
         teacher = self._teacher_scores(left, right, batch_size=batch_size) if keeps else None
         label = "pairs" if show_progress_bar else None
-        return _require_finite(
-            self._language_model_scores(left, right, teacher, batch_size=batch_size, progress=label)
-        )
+        scores = self._language_model_scores(left, right, teacher, batch_size=batch_size, progress=label)
+        self._count(student=len(left))
+        return _require_finite(scores)
 
     def cascade(
         self, pairs: Pairs, *, batch_size: int | None = None, show_progress_bar: bool = False
@@ -99,7 +102,13 @@ class PairScorer:
         texts = [left[row] for row in rows], [right[row] for row in rows]
         label = "pairs" if show_progress_bar else None
         scores[rows] = self._language_model_scores(*texts, own, batch_size=batch_size, progress=label)
+        self._count(student=len(rows), teacher=len(left) - len(rows))
         return _require_finite(scores), by_llm
+
+    def _count(self, *, student: int, teacher: int = 0) -> None:
+        with self._lock:
+            self.scored_by["student"] += student
+            self.scored_by["teacher"] += teacher
 
     def require_cascade(self) -> Cascade:
         """Return the fitted cascade. Raises ConfigError without one; the message has the command that fits one.
@@ -179,7 +188,12 @@ class PairScorer:
         return weighted_sum(found.kinds, weights)
 
     def predict_proba(
-        self, pairs: Pairs, *, batch_size: int | None = None, show_progress_bar: bool = False, cascade: bool = False
+        self,
+        pairs: Pairs,
+        *,
+        batch_size: int | None = None,
+        show_progress_bar: bool = False,
+        cascade: bool | None = None,
     ) -> NDArray[np.float64]:
         """Compute calibrated probabilities [N] that the pairs match.
 
@@ -193,7 +207,12 @@ class PairScorer:
         )
 
     def decide(
-        self, pairs: Pairs, *, batch_size: int | None = None, show_progress_bar: bool = False, cascade: bool = False
+        self,
+        pairs: Pairs,
+        *,
+        batch_size: int | None = None,
+        show_progress_bar: bool = False,
+        cascade: bool | None = None,
     ) -> list[str]:
         """Decide each pair by the thresholds of validation: `match`, `no_match`, or `review` in a matcher with a review band.
 

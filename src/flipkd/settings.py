@@ -5,7 +5,7 @@ Precedence: defaults, then the YAML file, then options, then `--set`. An unknown
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, ClassVar, Literal, Self, Union, get_args, get_origin
@@ -22,6 +22,8 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", protected_namespaces=(), frozen=True, allow_inf_nan=False)
     nested: ClassVar[Mapping[str, type[Settings]]] = {}
     """Fields that hold the settings of another command."""
+    left_out_at_default: ClassVar[frozenset[str]] = frozenset()
+    """Settings added after results were stored: identities have them only with another value than the default."""
 
     @classmethod
     def build(
@@ -60,12 +62,29 @@ class Settings(BaseModel):
         return values
 
     @classmethod
+    def with_changes(cls, values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the values with these changes; a dotted key changes one key of a mapping, as in `--set`."""
+        values = dict(values)
+        for key, value in changes.items():
+            cls._set_path(values, key.split("."), value)
+        return values
+
+    @classmethod
     def check(cls, values: Mapping[str, Any]) -> Self:
         """Validate plain values. Raises ConfigError instead of pydantic's own error."""
         try:
             return cls.model_validate(dict(values))
         except ValidationError as error:
             raise ConfigError(cls._explain(error.errors(), values)[1]) from None
+
+    def identity(self, *, exclude: Iterable[str] = ()) -> dict[str, Any]:
+        """Return the values that identify what is computed with these settings, without the fields in `exclude`.
+
+        A setting that came later and has its default is left out, so what was stored before is still found.
+        """
+        fields = type(self).model_fields
+        at_default = {name for name in self.left_out_at_default if getattr(self, name) == fields[name].default}
+        return self.model_dump(mode="json", exclude={*exclude, *at_default})
 
     @classmethod
     def mapping_fields(cls) -> set[str]:

@@ -8,10 +8,14 @@ import sys
 import numpy as np
 import pytest
 from command_line import flipkd
+from servers import running
 
 from flipkd import Matcher
 from flipkd.data import read_pairs
 from flipkd.errors import ConfigError
+from flipkd.evaluate.metrics import measure
+from flipkd.index import Index
+from flipkd.training.finish import CASCADE_LOSS
 
 
 def calibrated(matcher, pair_files, output_dir, *arguments):
@@ -83,6 +87,71 @@ def test_cascade_skips_the_student_for_pairs_of_the_teacher(banded, pairs, monke
     assert requested == []
 
 
+def test_a_matcher_loaded_with_cascade_uses_it_in_every_method_and_counts(banded, pairs):
+    plain, quick = (Matcher.from_pretrained(banded[0], cascade=cascade) for cascade in (False, True))
+    scores, by_llm = plain.cascade(pairs)
+    assert not by_llm.all()
+    assert plain.scored_by == {"student": by_llm.sum(), "teacher": (~by_llm).sum()}
+    assert quick.predict(pairs).tolist() == plain.predict(pairs, cascade=True).tolist() == scores.tolist()
+    assert quick.scored_by == {"student": by_llm.sum(), "teacher": (~by_llm).sum()}
+    assert quick.predict(pairs, cascade=False).tolist() == plain.predict(pairs).tolist() != scores.tolist()
+    assert quick.decide(pairs) == quick.decisions(scores)
+    query, documents = pairs[0][0], [right for _, right in pairs[:6]]
+    expected = sorted(plain.predict([(query, text) for text in documents], cascade=True).tolist(), reverse=True)
+    for ranked in (quick.rank(query, documents), plain.rank(query, documents, cascade=True)):
+        assert [row["score"] for row in ranked] == expected
+    assert [row["score"] for row in plain.rank(query, documents)] != expected
+    index = Index([{"text": text} for text in documents], np.eye(6, dtype=np.float32), encoder={})
+    for searched in (quick, plain):
+        hits = searched.search(
+            query, index, vector=np.eye(6, dtype=np.float32)[0], top_k=6, candidates=6, cascade=True
+        )
+        assert [hit["score"] for hit in hits] == expected
+
+
+def test_train_fits_a_cascade_where_the_teacher_is_kept(with_teacher, pairs, pair_files):
+    matcher = Matcher.from_pretrained(with_teacher)
+    labels = np.array(read_pairs(pair_files["validation"])["label"][:])
+    f1 = {
+        cascade: measure(matcher.predict(pairs, cascade=cascade), labels, threshold=matcher.threshold)["f1"]
+        for cascade in (False, True)
+    }
+    assert f1[True] >= f1[False] - CASCADE_LOSS
+    assert matcher.scored_by["teacher"] > 0
+
+
+def test_search_and_serve_use_the_cascade_and_report_its_share(banded, taught, pair_files, pairs, tmp_path):
+    texts = tmp_path / "texts.csv"
+    texts.write_text("text\n" + "".join(f"{right}\n" for right in dict.fromkeys(right for _, right in pairs)))
+    flipkd("index", texts, "--encoder", taught, "--output_dir", tmp_path / "index")
+    arguments = ("--matcher", banded[0], "--index", tmp_path / "index")
+    query = pairs[0][0]
+    done = flipkd("search", query, *arguments, "--cascade", "--top_k", 3)
+    assert done.code == 0, done.err
+    rows = [json.loads(row) for row in done.out.splitlines()]
+    matcher = Matcher.from_pretrained(banded[0])
+    again = matcher.predict([(query, row["text"]) for row in rows], cascade=True)
+    assert [row["score"] for row in rows] == pytest.approx(again.tolist(), abs=1e-5)
+    scores, by_llm = matcher.cascade(pairs)
+    serving = (sys.executable, "-m", "flipkd", "serve", "--port", 0, "--matcher", banded[0], "--cascade")
+    with running(*serving, first_line_on="stderr") as server:
+        server.until_ready()
+        before = scored_by(server)
+        found = server.request("/match", {"pairs": pairs}).json["results"]
+        assert [row["score"] for row in found] == pytest.approx(scores.tolist(), abs=1e-5)
+        after = scored_by(server)
+    assert after["student"] - before["student"] == by_llm.sum()
+    assert after["teacher"] - before["teacher"] == (~by_llm).sum()
+
+
+def scored_by(server):
+    """The counter of pairs of a server, by the model that decided them."""
+    lines = [
+        line for line in server.request("/metrics").text.splitlines() if line.startswith("flipkd_scored_pairs_total")
+    ]
+    return {line.split('"')[1]: float(line.rsplit(" ", 1)[1]) for line in lines}
+
+
 def test_calibrate_reports_and_evaluate_measures_the_cascade(banded, pair_files):
     folder, report = banded
     fit = report["cascade"]
@@ -93,6 +162,9 @@ def test_calibrate_reports_and_evaluate_measures_the_cascade(banded, pair_files)
     measured = json.loads(flipkd(*arguments, "--cascade").out)
     assert measured["by_teacher"] == pytest.approx(fit["share"])
     assert measured["f1"] == pytest.approx(fit["f1"])
+    assert measured["f1_all_read"] == pytest.approx(fit["f1_all_read"])
+    assert measured["f1_lost"] == pytest.approx(fit["f1_all_read"] - fit["f1"])
+    assert min(measured["seconds"], measured["seconds_all_read"]) > 0
     assert "by_teacher" not in json.loads(flipkd(*arguments).out)
 
 
@@ -130,11 +202,14 @@ def test_calibrate_without_cascade_drops_the_band_and_warns(banded, pair_files, 
 
 
 def test_cascade_is_rejected_without_a_band(make_student, with_teacher, pair_files, tmp_path):
-    done = flipkd("match", "--matcher", with_teacher, pair_files["validation"], "--cascade")
+    calibrated(with_teacher, pair_files, tmp_path / "none")
+    done = flipkd("match", "--matcher", tmp_path / "none", pair_files["validation"], "--cascade")
     assert (done.code, "flipkd calibrate --cascade 0.005" in done.err) == (4, True), done.err
     done = calibrated(with_teacher, pair_files, tmp_path / "m", "--cascade", 1.5)
     assert (done.code, "for example 0.005" in done.err) == (4, True), done.err
-    assert not list(tmp_path.iterdir())
+    assert [folder.name for folder in tmp_path.iterdir()] == ["none"]
+    with pytest.raises(ConfigError, match="no fitted cascade"):
+        Matcher.from_pretrained(tmp_path / "none", cascade=True)
     matcher = Matcher(*make_student())
     with pytest.raises(ConfigError, match="keeps no teacher"):
         matcher.decide([("a", "b")], cascade=True)

@@ -155,5 +155,15 @@ def test_entries_rejects_bad_names_and_settings():
         listed(train={"seed": 5})
     with pytest.raises(ConfigError, match=r"teach\.output_dir cannot be set here"):
         listed(systems=["mine"], variants={"mine": ["teach.output_dir=x"]})
+    for arguments, expected in (
+        (["system=plain", "stages=[{num_train_epochs: 1}]"], "stages are for the system flipped, not for plain"),
+        (["stages=[{train_file: other.csv}]"], "a stage sets train_file; in a comparison set it outside of stages"),
+    ):
+        with pytest.raises(ConfigError, match=r"variants\.mine: " + expected):
+            listed(systems=["mine"], variants={"mine": arguments})
+    [staged] = listed(
+        systems=["mine"], variants={"mine": ["stages=[{unlabelled_file: null}, {teacher: previous_stage}]"]}
+    )
+    assert len(staged.identity(SHARED)["train"]["stages"]) == 2
     with pytest.raises(ConfigError, match="no setting is called 'lora_q'"):
         listed(systems=["mine"], variants={"mine": ["lora_q=4"]})[0].train_config(SHARED)

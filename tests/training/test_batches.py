@@ -163,3 +163,38 @@ def test_length_grouped_rows_group_by_length():
     shuffled = np.random.default_rng(1).permutation(512)
     by_chance = [np.ptp([lengths[r] for r in shuffled[i : i + 16]]) for i in range(0, 512, 16)]
     assert np.mean(spread) < np.mean(by_chance) / 8
+
+
+@pytest.mark.parametrize("count", [104, 103])
+def test_length_grouped_rows_read_both_orders_of_half_of_the_pairs(count):
+    lengths = np.random.default_rng(0).integers(5, 200, count).tolist()
+
+    def epoch(number, seed=0, share=0.0):
+        rows = LengthGroupedRows(lengths, batch_size=8, seed=seed, both_orders=True, augment_texts=share)
+        rows.set_epoch(number)
+        found = list(rows)
+        assert len(found) == len(rows) == count + count % 2
+        return found
+
+    read = [{row for row in epoch(number) if row < count} for number in range(4)]
+    assert read[0] == read[2]
+    assert read[1] == read[3]
+    assert read[0] | read[1] == set(range(count))
+    assert len(read[0] & read[1]) == count % 2, "an odd pair is read in both epochs"
+    assert epoch(0) != epoch(2), "in another order"
+    assert read[0] != {row for row in epoch(0, seed=1) if row < count}
+    for share in (0.0, 0.5):
+        found = epoch(1, share=share)
+        for start in range(0, len(found), 8):
+            batch = found[start : start + 8]
+            numbers = {(row % count, row // (2 * count)) for row in batch}
+            assert len(numbers) == len(batch) / 2, "a pair and its swapped pair, with the same change of a text"
+            assert sum(row % (2 * count) >= count for row in batch) == len(batch) / 2
+
+
+def test_collator_gives_both_orders_of_a_pair_one_id(make_student, table):
+    student, _ = make_student()
+    for return_embeddings in (True, False):
+        collate = Collator(student, table, return_embeddings=return_embeddings, both_orders=True)
+        assert collate([3, 3 + len(table), 7])["pair_id"].tolist() == [3, 3, 7]
+        assert "pair_id" not in Collator(student, table, return_embeddings=return_embeddings)([3])

@@ -1,5 +1,6 @@
 """DistillationModule: who gets gradients, what weight 0 skips, what is saved."""
 
+import numpy as np
 import pytest
 import torch
 from tiny import FAMILY_AND_READING, randomise
@@ -162,8 +163,9 @@ def test_every_objective_trains_alone_with_a_queue(make_student, table, objectiv
     student, _ = make_student(dtype="bfloat16")
     randomise(student)
     terms = resolve_objectives({objective: 1.0}, teacher_facts={"theta_pos": 0.5, "theta_neg": 0.0})
-    module = DistillationModule(student, terms, queue_size=20).train()
-    collator = Collator(student, table, return_embeddings=module.return_embeddings)
+    module = DistillationModule(student, terms, queue_size=20, table=table).train()
+    collator = Collator(student, table, return_embeddings=module.return_embeddings, return_lists=True)
+    collator.list_of = np.arange(len(table)) // 4
     with torch.autocast("cpu", dtype=torch.bfloat16):
         module(**collator(list(range(8))))
         loss = module(**collator(list(range(8, 16))))["loss"]

@@ -7,6 +7,7 @@ import pytest
 
 from flipkd.errors import ConfigError
 from flipkd.evaluate import choose_score
+from flipkd.evaluate.cascade import Cascade, CascadeFit
 from flipkd.training.readouts import _milliseconds, choose_readouts, summary_line
 
 RANDOM = np.random.default_rng(0)
@@ -59,6 +60,17 @@ def test_summary_line_has_the_lead_and_the_cost():
         f"next answer + cosine, average precision {without:.3f} ({100 * (best - without):.1f} points less); "
         f"the teacher alone {alone:.3f}; the teacher adds 1.0 million parameters and 2 ms to the 13 ms of a pair"
     )
+
+
+def test_summary_line_has_the_share_the_loss_and_the_speed_of_a_cascade():
+    choice, fit = choose_score(FOUND, LABEL), CascadeFit(Cascade(0.1, 0.9, 1.0, 0.0), 0.625, 0.871, 0.874)
+    line = summary_line(choice, Small(), fit, seconds=0.038, texts=(["a"], ["b"]))
+    assert line.endswith(
+        "to the 38 ms of a pair; in a cascade (--cascade) the teacher decides 62% of the pairs alone, F1 0.871 instead of "
+        "0.874, about 2.5 times as fast"
+    )
+    none = summary_line(choice, Small(), CascadeFit(None, 0.0, 0.8, 0.8), seconds=0.038, texts=(["a"], ["b"]))
+    assert none.endswith("; there is no cascade, because the teacher decides no pair well enough alone")
 
 
 @pytest.mark.parametrize(

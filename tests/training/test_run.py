@@ -1,5 +1,6 @@
 """From settings to a finished folder: what is refused, what may change, what stands in the folder."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from flipkd.config import TrainConfig
 from flipkd.data.pair_table import PairTable, TeacherSignal
 from flipkd.errors import ConfigError
 from flipkd.evaluate.calibration import fit_calibration
+from flipkd.student.scoring import score_pairs
 from flipkd.training.run import (
     TRAINER_FIELDS,
     fresh_student,
@@ -37,6 +39,46 @@ def test_swap_texts_reads_each_pair_in_both_orders(make_config, table):
     assert sorted(read) == sorted([*ours, *turned])
     first = read[: len(table)]
     assert len(set(first) & set(ours)) > 10 < len(set(first) & set(turned))
+
+
+def test_order_consistency_reads_both_orders_in_a_step_and_makes_the_answers_agree(make_config, table):
+    def gap(weight):
+        config = make_config(
+            num_train_epochs=4, objectives={"answer_cross_entropy": 1.0, "order_consistency": weight}, lora_dropout=0.0
+        ).model_copy(update={"output_dir": f"{make_config().output_dir}-{weight}"})
+        student, contract = fresh_student(config)
+        objectives = run_objectives(config, table, table)
+        train(student, contract, config, objectives=objectives, table=table, validation=table)
+        answers = [
+            score_pairs(student, *sides).answer for sides in ((table.left, table.right), (table.right, table.left))
+        ]
+        logged = [json.loads(line) for line in (Path(config.output_dir) / "metrics.jsonl").read_text().splitlines()]
+        assert logged[-1]["step"] == 4 * 6, "as many steps as without"
+        return float(np.abs(answers[0] - answers[1]).mean()), [line.get("order_consistency") for line in logged[:-1]]
+
+    without, nothing = gap(0)
+    consistent, losses = gap(3.0)
+    assert set(nothing) == {None}
+    assert all(loss > 0 for loss in losses)
+    assert consistent < 0.5 * without
+
+
+@pytest.mark.parametrize("setting", [1.0, {"weight": 0.5}, {}])
+def test_order_consistency_is_refused_for_directed_pairs_swapped_texts_and_an_odd_step(
+    make_config, table, setting, caplog
+):
+    objectives = {"answer_cross_entropy": 1.0, "order_consistency": setting}
+    with pytest.raises(ConfigError, match="order_consistency is for pairs without a direction"):
+        make_config(directed=True, objectives=objectives)
+    with pytest.raises(ConfigError, match="already reads each pair in both orders"):
+        make_config(swap_texts=True, objectives=objectives)
+    assert make_config(swap_texts=True, objectives=objectives | {"order_consistency": 0}).swap_texts
+    with pytest.raises(ConfigError, match=r"per_device_train_batch_size is 7, .* give an even number"):
+        run_objectives(make_config(per_device_train_batch_size=7, objectives=objectives), table, table)
+    for epochs, is_warned in ((1, True), (2, False)):
+        caplog.clear()
+        run_objectives(make_config(num_train_epochs=epochs, objectives=objectives), table, table)
+        assert ("some pairs are never read" in caplog.text) is is_warned
 
 
 def test_learned_from_has_the_teacher_only_if_an_objective_reads_its_outputs(make_config, table):

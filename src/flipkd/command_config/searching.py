@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from flipkd.command_config.fields import ARGUMENT, BaseModel, Count, Encoder, Exact, Keep, MatcherFolder
+from flipkd.command_config.fields import ARGUMENT, BaseModel, Cascade, Count, Encoder, Exact, Keep, MatcherFolder
 from flipkd.settings import Settings
 
 
@@ -31,4 +31,5 @@ class SearchConfig(Settings):
     candidates: Count = Field(20, description="nearest entries that the matcher scores")
     encoder: Encoder = None
     base_model: BaseModel = None
+    cascade: Cascade = False
     exact: Exact = False

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from flipkd.command_config.fields import BaseModel, Count, Encoder, Exact, MatcherFolder
+from flipkd.command_config.fields import BaseModel, Cascade, Count, Encoder, Exact, MatcherFolder
+from flipkd.command_config.reviewing import NewQueue, ReviewSample
 from flipkd.settings import Settings
 
 
@@ -23,6 +24,7 @@ class ServeConfig(Settings):
     encoder: Encoder = None
     base_model: BaseModel = None
     merge: bool = Field(False, description="merge LoRA into the weights: faster, more memory")
+    cascade: Cascade = False
     exact: Exact = False
     batch_size: Count = Field(32, description="batch size in pairs")
     max_wait: float = Field(0.0, ge=0, description="maximum seconds that a batch waits for more pairs")
@@ -30,3 +32,6 @@ class ServeConfig(Settings):
     max_queue: Count = Field(4096, description="maximum pairs or texts in the queue")
     timeout: float = Field(30.0, ge=0.001, description="timeout of a request in seconds")
     grace: float = Field(30.0, ge=0, description="seconds to finish accepted requests after SIGTERM")
+    review_queue: NewQueue = None
+    review_sample: ReviewSample = 0.01
+    review_votes: Count = Field(1, description="annotators who label each pair on the page /review")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,12 +20,18 @@ from flipkd.errors import UsageError
 from flipkd.evaluate.calibration import fit_calibration
 from flipkd.evaluate.decisions import measure_decisions, one_decision
 from flipkd.evaluate.fidelity import fidelity
+from flipkd.evaluate.metrics import measure
 from flipkd.extras import require_extra
 from flipkd.files import CARD, write_json, write_text
 from flipkd.progress import loading
 from flipkd.student.contract import find_matcher, matcher_name
 
+if TYPE_CHECKING:
+    from flipkd.matcher import Matcher
+    from flipkd.student.scoring import Floats
+
 logger = logging.getLogger(__name__)
+SECONDS, SECONDS_ALL_READ = "seconds", "seconds_all_read"  # of this machine, so not for the card
 
 
 def evaluate(config: EvaluateConfig) -> dict[str, Any]:
@@ -32,9 +39,10 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
 
     `output`: JSON file for the metrics. `report`: HTML file for the report, which needs the extra `report`. `card`: the
     metrics are also written into the matcher's README.md. `teacher`: folder of a teacher, or of a matcher, to compare with
-    (`teacher_agreement` and the others of `evaluate.fidelity`). `cascade`: the kept teacher decides the clear pairs;
-    `by_teacher` is their share. `memory`: labels of reviewed pairs come before the scores; `by_memory` is their share.
-    Raises ConfigError for a matcher without a cascade band, UsageError for the card of a matcher of the hub.
+    (`teacher_agreement` and the others of `evaluate.fidelity`). `cascade`: the kept teacher decides the clear pairs; the metrics
+    are then those of the cascade, with its share, what it loses and its speed. `memory`: labels of reviewed pairs come before
+    the scores; `by_memory` is their share. Raises ConfigError for a matcher without a cascade band, UsageError for the card of
+    a matcher of the hub.
     """
     for path, mark in ((config.output, '"metrics"'), (config.report, "<!DOCTYPE html>")):
         if path:
@@ -54,10 +62,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
 
     loaded = Matcher.from_pretrained(folder, base_model=config.base_model, exact=config.exact)
     pairs = list(zip(dataset["text1"][:], dataset["text2"][:], strict=True))
-    if config.cascade:
-        scores, read = loaded.cascade(pairs, batch_size=config.batch_size, show_progress_bar=True)
-    else:
-        scores = loaded.predict(pairs, batch_size=config.batch_size, show_progress_bar=True)
+    scores, compared = _scores(loaded, pairs, labels_of(dataset), config)
     if config.memory:
         memory = Memory(config.memory, columns=config.columns, directed=directed)
         known = memory.labels(pairs)
@@ -71,8 +76,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     )
     if warning := one_decision(scores, metrics["threshold"]):
         logger.warning(warning)
-    if config.cascade:
-        metrics["by_teacher"] = float(np.mean(~read))
+    metrics |= compared
     if config.teacher:
         metrics |= _fidelity(config.teacher, loaded.calibration.apply(scores), dataset)
     if config.memory:
@@ -80,12 +84,35 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     if config.report:
         name = Path(config.test_file).stem
         write_report(Path(config.report), loaded, dataset, scores, metrics, folder=folder, data=name)
+    if config.card:
+        _add_to_card(folder, metrics, test_file=config.test_file)
     if config.output:
         about = {"matcher": config.matcher, "test_file": config.test_file}
         write_json(Path(config.output), {**about, "metrics": metrics})
-    if config.card:
-        _add_to_card(folder, metrics, test_file=config.test_file)
     return metrics
+
+
+def _scores(
+    loaded: Matcher, pairs: list[tuple[str, str]], labels: NDArray[np.int64], config: EvaluateConfig
+) -> tuple[Floats, dict[str, float]]:
+    """Score the pairs; for a cascade also by the language model alone, to return share, loss of F1 and seconds of both."""
+    options: dict[str, Any] = {"batch_size": config.batch_size, "show_progress_bar": True}
+    if not config.cascade:
+        return loaded.predict(pairs, **options), {}
+    loaded.cascade(pairs[:1])  # raises without a band, and warms up the teacher
+    start = time.perf_counter()
+    scores, by_llm = loaded.cascade(pairs, **options)
+    middle = time.perf_counter()
+    whole = loaded.predict(pairs, **options)
+    end = time.perf_counter()
+    f1, f1_all_read = (measure(found, labels, threshold=loaded.threshold)["f1"] for found in (scores, whole))
+    return scores, {
+        "by_teacher": float(np.mean(~by_llm)),
+        "f1_all_read": f1_all_read,
+        "f1_lost": f1_all_read - f1,
+        SECONDS: middle - start,
+        SECONDS_ALL_READ: end - middle,
+    }
 
 
 def _fidelity(folder: str, probabilities: NDArray[np.float64], dataset: Any) -> dict[str, float]:
@@ -104,5 +131,6 @@ def _add_to_card(folder: Path, metrics: dict[str, Any], *, test_file: str) -> No
 
     data = Path(test_file).stem if Path(test_file).exists() else test_file.partition(":")[0]
     card = (folder / CARD).read_text(encoding="utf-8") if (folder / CARD).exists() else ""
-    numbers = {name: float(value) for name, value in metrics.items() if value is not None}
+    own = {name: value for name, value in metrics.items() if value is not None}
+    numbers = {name: float(value) for name, value in own.items() if name not in (SECONDS, SECONDS_ALL_READ)}
     write_text(folder / CARD, add_test(card, model=matcher_name(folder), data=data, metrics=numbers))

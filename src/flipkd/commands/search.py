@@ -54,7 +54,9 @@ def search(config: SearchConfig) -> list[dict[str, Any]]:
     loading(config.matcher)
     from flipkd.matcher import Matcher
 
-    matcher = Matcher.from_pretrained(config.matcher, base_model=config.base_model, exact=config.exact)
+    matcher = Matcher.from_pretrained(
+        config.matcher, base_model=config.base_model, exact=config.exact, cascade=config.cascade
+    )
     encode = encoder_of(entries, config.encoder, matcher=matcher, base_model=config.base_model)
     vector = encode([config.query])[0]
     return matcher.search(config.query, entries, vector=vector, top_k=config.top_k, candidates=config.candidates)

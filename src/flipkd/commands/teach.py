@@ -45,7 +45,7 @@ def teach(config: TeachConfig) -> dict[str, Any]:
     require_consistent(config)
     sets, output_dir = _read_sets(config), Path(config.output_dir)
     identity = {
-        "config": config.model_dump(mode="json", exclude={"train_file", "validation_file", "output_dir"}),
+        "config": config.identity(exclude={"train_file", "validation_file", "output_dir"}),
         "data": {name: content_hash(dataset) for name, dataset in sets.items()},
         **local_model_entry(config.teacher_name_or_path),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import zlib
 from collections.abc import Mapping
@@ -16,14 +17,13 @@ from flipkd import ranks
 from flipkd.commands.kept_teacher import require_keepable, source_of, teacher_to_keep
 from flipkd.commands.matcher_teacher import MatcherTeacher, TrainingTeacher
 from flipkd.commands.mixed_teacher import MixedTeacher, training_teacher
-from flipkd.commands.pairs import content_hash, labelled, trainable_pairs, warn_of_leaks
+from flipkd.commands.pairs import content_hash, labelled, log_once
 from flipkd.commands.pool import (
     add_mined_pairs,
     add_pool_pairs,
-    require_pool_for_ratio,
     require_vectors_for,
-    unlabelled_pool,
 )
+from flipkd.commands.stages import read_inputs, require_same_stages, stage_configs
 from flipkd.commands.teach import local_model_entry
 from flipkd.config import TrainConfig
 from flipkd.data.labels import labels_of
@@ -60,26 +60,25 @@ def train(config: TrainConfig) -> Path:
         'new-run/matcher'
     """
     require_extra("train", user="flipkd train")
-    require_pool_for_ratio(config)
-    files = {"train": config.train_file, "validation": config.validation_file}
-    sets = {
-        name: trainable_pairs(path, columns=config.columns, name=name, directed=config.directed)
-        for name, path in files.items()
-    }
-    warn_of_leaks(sets)
-    pool = None
-    if config.unlabelled_file:
-        pool = unlabelled_pool(config.unlabelled_file, columns=config.columns, train=sets["train"])
-        warn_of_leaks({"unlabelled": pool.dataset, "validation": sets["validation"]})
+    stages = stage_configs(config)
+    require_same_stages(config.output_dir, len(stages))
+    with log_once():
+        inputs = [read_inputs(stage) for stage in stages]  # errors of the last stage's data must not come hours later
     loading(config.model_name_or_path)
     # These import torch, which takes seconds: only after the files are checked.
     from flipkd.training import run
     from flipkd.training.arguments import training_arguments
 
     with ranks.together():
-        # Raises before the folder is locked, so that the corrected command can use it; also joins the ranks.
-        training_arguments(Path(config.output_dir), run.trainer_arguments(config))
-        return _train(config, sets, pool)
+        for stage in stages:
+            # Raises before the folder is locked, so that the corrected command can use it; also joins the ranks.
+            training_arguments(Path(stage.output_dir), run.trainer_arguments(stage))
+        for number, (stage, (sets, pool)) in enumerate(zip(stages, inputs, strict=True), 1):
+            if len(stages) > 1:
+                logger.warning("stage %d of %d", number, len(stages))
+            folder = _train(stage, sets, pool)
+            gc.collect()  # hooks of the model refer to it, and the next stage loads another
+    return folder
 
 
 def _train(config: TrainConfig, sets: dict[str, Any], pool: Pool | None) -> Path:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from flipkd.comparison.systems import SYSTEMS, system_named
 from flipkd.config import CompareConfig, TeachConfig, TrainConfig
 from flipkd.config.compare import NAME
-from flipkd.config.train import DEFAULT_MINED_RATIO
+from flipkd.config.train import DEFAULT_MINED_RATIO, PREVIOUS_STAGE
 from flipkd.errors import ConfigError, nearest
 from flipkd.evaluate.combine import PLUS
 from flipkd.report.system import System
@@ -20,6 +20,7 @@ from flipkd.report.system import System
 PATHS = frozenset(
     {"train_file", "validation_file", "unlabelled_file", "output_dir", "teacher", "columns", "init_from"}
 )
+PREVIOUS = ("teacher", PREVIOUS_STAGE)  # a path that a stage may set
 RESERVED_SETTINGS = ("seed", "output_dir", "teacher")  # set by the comparison for each run
 
 
@@ -79,9 +80,9 @@ class Entry:
             return {"system": "blend", "overrides": {}, "parts": [part.identity(shared) for part in self.parts]}
         found: dict[str, Any] = {"system": self.system.name, "overrides": self.overrides}
         if self.system.has_teacher:
-            found["teach"] = self.teach_config(shared).model_dump(mode="json", exclude=set(PATHS))
+            found["teach"] = self.teach_config(shared).identity(exclude=PATHS)
         if self.system.is_student:
-            found["train"] = self.train_config(shared).model_dump(mode="json", exclude=set(PATHS))
+            found["train"] = self.train_config(shared).identity(exclude=PATHS)
         return found
 
 
@@ -129,6 +130,7 @@ def _make_entry(config: CompareConfig, name: str) -> Entry:
             raise ConfigError(
                 f"{command}.{own[0]} cannot be set here: the comparison sets it for each run (see seeds)"
             )
+    _check_stages(f"variants.{name}" if name in config.variants else name, system, train.get("stages") or [])
     fixed = SYSTEMS[system].settings
     for key, value in (_differing(train, config.train) | _differing(teach, config.teach)).items():
         if key in fixed and value != fixed[key]:
@@ -142,6 +144,18 @@ def _make_entry(config: CompareConfig, name: str) -> Entry:
     if idle := sorted(changes.keys() - entry.overrides.keys()):
         raise ConfigError(f"variants.{name}: {idle[0]} has no effect on the system {system}; leave it out")
     return entry
+
+
+def _check_stages(where: str, system: str, stages: Sequence[Mapping[str, Any]]) -> None:
+    """Raise ConfigError for stages of a system with fixed settings, and for files in stages, whose content is not compared."""
+    if stages and SYSTEMS[system].is_student and system != "flipped":
+        raise ConfigError(f"{where}: stages are for the system flipped, not for {system}; leave them out")
+    for stage in stages:
+        own = [key for key in (*PATHS, "seed") if stage.get(key) is not None and (key, stage[key]) != PREVIOUS]
+        if own:
+            raise ConfigError(
+                f"{where}: a stage sets {own[0]}; in a comparison set it outside of stages, and to null in a stage without it"
+            )
 
 
 def _differing(settings: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:

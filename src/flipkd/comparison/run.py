@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from flipkd.commands.pairs import content_hash, trainable_pairs, warn_of_leaks
 from flipkd.commands.pool import pool_size, require_pool_for_ratio, unlabelled_pool
+from flipkd.commands.stages import stage_configs
 from flipkd.commands.teach import local_model_entry
 from flipkd.commands.train import initial_adapters_entry
 from flipkd.comparison.entries import PATHS, Entry, short_hash
@@ -58,6 +59,7 @@ class Run:
         if entry.system.is_student:
             require_pool_for_ratio(TrainConfig.check({**self.shared, **entry.train}))
             train = self.train_config(None)
+            stage_configs(train)  # raises for wrong settings of a stage before anything is computed
             own |= self._own_files(train, entry.train) | local_model_entry(train.model_name_or_path)
             found |= {"symmetric": True} if self.config.symmetric else {}
             own |= initial_adapters_entry(train.init_from)
@@ -123,7 +125,7 @@ class Run:
         return config.num_train_epochs * count / int((labels >= 0).sum())
 
     def _with_output_dir(self, settings: Config, name: str) -> Config:
-        values = settings.model_dump(mode="json", exclude={"output_dir", "seed"})
+        values = settings.identity(exclude={"output_dir", "seed"})
         digest = short_hash(values | {"teacher": Path(values.get("teacher") or "").name})
         folder = Path(self.config.output_dir) / "runs" / f"{name}-{digest}-seed{self.seed}"
         return settings.model_copy(update={"output_dir": str(folder)})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
@@ -11,11 +11,15 @@ from flipkd.setting_fields import DATA, LORA, MODEL, OBJECTIVES, TRAINING, Colum
 from flipkd.settings import Settings
 
 READOUT_LAYERS, READOUT_MODULES = (-1,), ("v_proj",)  # the readout A x must affect the answer
+PREVIOUS_STAGE = "previous_stage"  # as a teacher in `stages`: the matcher of the stage before
+BOTH_ORDERS = "order_consistency"  # the objective for which a batch holds both orders of a pair
 DEFAULT_MINED_RATIO = 1.0  # per training pair, with a bi-encoder teacher
 
 
 class TrainConfig(Settings):
     """Settings of `flipkd train`: data, student, LoRA, objectives and transformers' training arguments."""
+
+    left_out_at_default: ClassVar = frozenset({"stages", "early_stopping_patience"})
 
     train_file: str = DATA(description="training pairs: csv, tsv, jsonl, parquet or a hub id")
     validation_file: str = DATA(description="pairs for the pre-flight check, calibration and threshold")
@@ -157,6 +161,12 @@ class TrainConfig(Settings):
     select_checkpoint: Literal["last", "best"] = TRAINING(
         "last", description="weights of the matcher: the last ones, or the checkpoint that is best on validation"
     )
+    early_stopping_patience: int | None = TRAINING(
+        None,
+        ge=1,
+        description="checkpoints in a row without a better average precision on validation after which training stops; needs "
+        "select_checkpoint=best; default: never",
+    )
     logging_steps: int = TRAINING(10, ge=1, description="steps between two log lines in metrics.jsonl")
     log_gradient_norms: bool = TRAINING(
         False,
@@ -169,7 +179,23 @@ class TrainConfig(Settings):
     )
     report_to: str | list[str] = TRAINING("none", description="experiment trackers of transformers, e.g. tensorboard")
     seed: Seed = TRAINING(0)
+    stages: list[dict[str, Any]] = TRAINING(
+        [],
+        description="stages of one run: for each its changed settings; it starts from the adapters of the stage before. "
+        f"teacher={PREVIOUS_STAGE}: the matcher of that stage",
+    )
     training_arguments: dict[str, Any] = TRAINING({}, description="other fields of transformers' TrainingArguments")
+
+    @field_validator("objectives")
+    @classmethod
+    def _check_orders(cls, objectives: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        if info.data.get("directed") and _weight(objectives, BOTH_ORDERS):
+            raise PydanticCustomError(
+                "directed",
+                "{name} is for pairs without a direction; set its weight to 0 or directed to false",
+                {"name": BOTH_ORDERS},
+            )
+        return objectives
 
     @field_validator("swap_texts")
     @classmethod
@@ -178,4 +204,29 @@ class TrainConfig(Settings):
             raise PydanticCustomError(
                 "directed", "directed pairs cannot be swapped; set swap_texts or directed to false"
             )
+        if swap_texts and _weight(info.data.get("objectives", {}), BOTH_ORDERS):
+            raise PydanticCustomError(
+                "both_orders",
+                "objectives.{name} already reads each pair in both orders; set swap_texts to false",
+                {"name": BOTH_ORDERS},
+            )
         return swap_texts
+
+    @field_validator("early_stopping_patience")
+    @classmethod
+    def _check_early_stopping(cls, patience: int | None, info: ValidationInfo) -> int | None:
+        if patience is not None and info.data.get("select_checkpoint") != "best":
+            raise PydanticCustomError(
+                "select_checkpoint", "the last checkpoint is then not the best; set select_checkpoint to best"
+            )
+        if patience is not None and info.data.get("average_weights"):
+            raise PydanticCustomError(
+                "average_weights", "average_weights averages the last of the planned steps; set one of the two"
+            )
+        return patience
+
+
+def _weight(objectives: dict[str, Any], name: str) -> Any:
+    """Return the weight of an objective, 0 if it is not there; a text of a wrong type is refused later."""
+    setting = objectives.get(name, 0)
+    return setting.get("weight", 1) if isinstance(setting, dict) else setting

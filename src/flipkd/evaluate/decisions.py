@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -9,6 +11,14 @@ from flipkd.evaluate.metrics import measure
 from flipkd.evaluate.rows import checked_rows
 
 MATCH, REVIEW, NO_MATCH = "match", "review", "no_match"
+
+
+class Judgement(NamedTuple):
+    """Result of one pair; `decision` is `match`, `review` or `no_match`."""
+
+    score: float
+    probability: float
+    decision: str
 
 
 def decide(scores: ArrayLike, *, threshold: float, review_threshold: float | None = None) -> list[str]:

@@ -20,6 +20,9 @@ _AXES: dict[str, tuple[str, ...]] = {
     "teacher_right": ("M", "d"),
     "left_id": ("N",),
     "right_id": ("M",),
+    "pair_id": ("N",),
+    "list_id": ("N",),
+    "layer_states": ("N", "K", "H"),
 }
 _HINTS = {
     "answers": "let the student answer in label words, or set this objective's weight to 0",
@@ -32,6 +35,9 @@ _HINTS = {
     "teacher_pair": "score the pairs with a teacher first (flipkd teach), or give them a score column",
     "left_id": "give the ids of the texts, equal for equal texts",
     "right_id": "give the ids of the texts, equal for equal texts",
+    "pair_id": "give the ids of the pairs, equal for the two orders of a pair",
+    "list_id": "give the number of each pair's list: pairs with one first text are a list",
+    "layer_states": "give the student's hidden states of each layer at the token of the answer",
 }
 
 
@@ -83,6 +89,12 @@ class MatchBatch:
     """[N] int64, equal for equal texts."""
     right_id: Tensor | None = None
     """[M] int64, in the same numbering as left_id."""
+    pair_id: Tensor | None = None
+    """[N] int64, equal for the two orders of a pair, (a, b) and (b, a)."""
+    list_id: Tensor | None = None
+    """[N] int64, equal for the candidates of one query: pairs with the same first text in the table, also where swapped."""
+    layer_states: Tensor | None = None
+    """[N, K, H] the student's hidden states after each of its K layers, at the token where the answer is read."""
 
     def __post_init__(self) -> None:
         rows, columns = self.shape
@@ -176,6 +188,12 @@ class MatchBatch:
         repeated = (self.right_id[:rows, None] == self.right_id) | (self.left_id[:, None] == self.right_id)
         repeated[:, :rows] |= self.left_id[:, None] == self.left_id
         return pair_mask | ~repeated
+
+    @property
+    def list_mask(self) -> Tensor:
+        """[N, N] bool: the pairs in the list of each pair, itself included; a list of one pair has no other."""
+        list_id = self.require("list_id")
+        return list_id[:, None] == list_id
 
     def label_mask(self, value: int) -> Tensor:
         """Return [N, M] bool: the cells whose two texts are those of a pair of the batch with this label, in either order.

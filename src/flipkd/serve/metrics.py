@@ -10,6 +10,8 @@ from typing import Any
 
 from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
 
 from flipkd.serve.service import Service
 
@@ -38,6 +40,22 @@ class RequestStatus:
         return recording_send
 
 
+class ScoredPairs(Collector):
+    """Counts the pairs that a service has scored by the model that decided them: the teacher's share of a cascade."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        """Yield the counter; prometheus_client calls this."""
+        text = "pairs scored, by the model that decided them"
+        found = CounterMetricFamily("flipkd_scored_pairs", text, labels=["scored_by"])
+        if self._service.state == "ready":
+            for name, count in self._service.loaded.matcher.scored_by.items():
+                found.add_metric([name], count)
+        yield found
+
+
 class Metrics:
     """Counters, times and queue lengths of one server."""
 
@@ -57,6 +75,8 @@ class Metrics:
             depth.set_function(partial(getattr, queue, "depth"))
             passes = Gauge(f"flipkd_{name}_passes", f"passes of the model over {name}", registry=self.registry)
             passes.set_function(partial(getattr, queue, "passes"))
+
+        self.registry.register(ScoredPairs(service))
 
     @contextmanager
     def request(self, scope: MutableMapping[str, Any]) -> Iterator[RequestStatus]:

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from flipkd.batching import batches_near
+from flipkd.batching import batches_near, batches_of_lists
 from flipkd.data.pair_table import PairTable
 from flipkd.student.model import Student
 from flipkd.training.augment import augment_pair
 
-SWAP_STREAM, AUGMENT_STREAM = 1, 2  # added to seed and epoch: separate streams of random numbers
+SWAP_STREAM, AUGMENT_STREAM, HALF_STREAM = 1, 2, 3  # added to seed and epoch: separate streams of random numbers
 MAX_DRAW = 2**31
 
 
@@ -37,22 +37,28 @@ class Collator:
     """Make the batch of DistillationModule.forward from numbers of RowNumbers; equal texts get equal ids.
 
     A swapped row also swaps the ids and the teacher's embeddings of its sides. An augmented text keeps the label, the
-    teacher's values and the id of the original.
+    teacher's values and the id of the original. `return_lists` adds the number of each pair's list, those of the pairs
+    with the same first text in the table.
     """
 
     def __init__(
-        self, student: Student, table: PairTable, *, return_embeddings: bool, drop_head: bool = False
+        self,
+        student: Student,
+        table: PairTable,
+        *,
+        return_embeddings: bool,
+        return_lists: bool = False,
+        drop_head: bool = False,
+        both_orders: bool = False,
     ) -> None:
-        self.student, self.table, self.return_embeddings, self.drop_head = (
-            student,
-            table,
-            return_embeddings,
-            drop_head,
-        )
+        self.student, self.table = student, table
+        self.return_embeddings, self.return_lists = return_embeddings, return_lists
+        self.drop_head, self.both_orders = drop_head, both_orders
         self.teacher_pair = None if return_embeddings or table.teacher is None else table.teacher.pair_scores()
         numbers: dict[str, int] = {}
         self.left_id = np.array([numbers.setdefault(text, len(numbers)) for text in table.left])
         self.right_id = np.array([numbers.setdefault(text, len(numbers)) for text in table.right])
+        self.list_of = self.left_id
 
     def __call__(self, numbers: Sequence[int]) -> dict[str, Tensor]:
         table = self.table
@@ -71,6 +77,9 @@ class Collator:
             drop_head=self.drop_head,
         )
         columns: dict[str, NDArray[Any]] = {"label": table.label[rows], "row": rows}
+        columns |= {"pair_id": rows} if self.both_orders else {}
+        if self.return_lists:
+            columns["list_id"] = self.list_of[rows]
         teacher = table.teacher
         if self.return_embeddings:
             columns |= _swap_sides("left_id", "right_id", self.left_id[rows], self.right_id[rows], swapped)
@@ -98,7 +107,10 @@ class LengthGroupedRows(Sampler[int]):
 
     So a resumed run repeats it. transformers' length-grouped sampler draws from the global generator, whose state at the
     start of an epoch a resumed run does not have. The numbers are those of RowNumbers: with `swap_texts` half of the pairs
-    are swapped, in the next epoch the other half; a share `augment_texts` of the rows is augmented, other rows each epoch.
+    are swapped, in the next epoch the other half; a share `augment_texts` of the rows is augmented, other rows each epoch. With
+    `both_orders` an epoch reads half of the pairs, each in both orders in the same batch, and the next epoch the other half: as
+    many rows as without, and two epochs read each pair once in each order. With `list_of` [N], the list of each row, lists are
+    kept together instead of lengths (`batches_of_lists`).
     """
 
     def __init__(
@@ -109,30 +121,39 @@ class LengthGroupedRows(Sampler[int]):
         seed: int,
         swap_texts: bool = False,
         augment_texts: float = 0.0,
+        both_orders: bool = False,
+        list_of: Sequence[int] | None = None,
     ) -> None:
         self.lengths, self.batch_size, self.seed, self.epoch = lengths, batch_size, seed, 0
-        self.swap_texts, self.augment_texts = swap_texts, augment_texts
+        self.swap_texts, self.augment_texts, self.both_orders = swap_texts, augment_texts, both_orders
+        self.list_of = list_of
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch; accelerate calls it."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return len(self.lengths)
+        count = len(self.lengths)
+        return count + count % 2 if self.both_orders else count
 
     def __iter__(self) -> Iterator[int]:
-        random = np.random.default_rng((self.seed, self.epoch))
-        order = random.permutation(len(self.lengths)).tolist()
-        batches = batches_near(order, self.lengths, self.batch_size)
+        random, count = np.random.default_rng((self.seed, self.epoch)), len(self.lengths)
+        if self.both_orders:
+            order = random.permutation(self._half()).tolist()
+            pairs = batches_near(order, self.lengths, self.batch_size // 2)
+            batches = [[number for row in batch for number in (row, row + count)] for batch in pairs]
+        elif self.list_of is not None:
+            batches = batches_of_lists(random.permutation(count).tolist(), self.list_of, self.batch_size)
+        else:
+            batches = batches_near(random.permutation(count).tolist(), self.lengths, self.batch_size)
         if self.swap_texts:
             # Drawn once for all epochs, so that each pair is read equally often in both orders.
-            first = np.random.default_rng((self.seed, 0, SWAP_STREAM)).permutation(len(order)) % 2
-            offset = ((first + self.epoch) % 2 * len(order)).tolist()
+            first = np.random.default_rng((self.seed, 0, SWAP_STREAM)).permutation(count) % 2
+            offset = ((first + self.epoch) % 2 * count).tolist()
             batches = [[row + offset[row] for row in batch] for batch in batches]
         if self.augment_texts:
             drawn = np.random.default_rng((self.seed, self.epoch, AUGMENT_STREAM))
-            draws = drawn.integers(1, MAX_DRAW, len(order)) * (drawn.random(len(order)) < self.augment_texts)
-            count = len(order)
+            draws = drawn.integers(1, MAX_DRAW, count) * (drawn.random(count) < self.augment_texts)
             batches = [[row + 2 * count * int(draws[row % count]) for row in batch] for batch in batches]
         short = [batch for batch in batches if len(batch) < self.batch_size]
         full = [batch for batch in batches if len(batch) == self.batch_size]
@@ -140,3 +161,9 @@ class LengthGroupedRows(Sampler[int]):
             yield from full[at]
         for batch in short:
             yield from batch
+
+    def _half(self) -> NDArray[np.int64]:
+        """Return half of the rows, rounded up: the first half of a seeded order in even epochs, the last in odd ones."""
+        count = len(self.lengths)
+        order = np.random.default_rng((self.seed, 0, HALF_STREAM)).permutation(count)
+        return order[count // 2 :] if self.epoch % 2 else order[: count - count // 2]

@@ -16,6 +16,7 @@ from flipkd import ranks
 from flipkd.errors import ArtefactError
 from flipkd.files import MANIFEST, check_manifest, read_json, write_manifest
 from flipkd.training.averaging import trained_weights
+from flipkd.training.early_stopping import has_stopped
 
 if TYPE_CHECKING:
     from flipkd.training.module import DistillationModule
@@ -59,10 +60,10 @@ class GivenIntervals(TrainerCallback):  # type: ignore[misc]
         state.compute_steps(args, state.max_steps)
 
 
-def is_final_checkpoint(checkpoint: Path) -> bool:
-    """Return whether no step is left after this checkpoint."""
+def is_final_checkpoint(checkpoint: Path, *, patience: int | None = None) -> bool:
+    """Return whether no step is left after this checkpoint, or early stopping with this `patience` ended the run there."""
     state = read_json(checkpoint / "trainer_state.json")
-    return bool(state["global_step"] >= state["max_steps"])
+    return bool(state["global_step"] >= state["max_steps"]) or has_stopped(state["log_history"], patience)
 
 
 def checkpoint_to_resume(output_dir: Path) -> Path | None:

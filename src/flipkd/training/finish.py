@@ -16,12 +16,13 @@ from flipkd.cards.matcher_card import LearnedFrom, model_card
 from flipkd.config import TrainConfig
 from flipkd.data.pair_table import PairTable
 from flipkd.evaluate.calibration import AUTO, fit_calibration
+from flipkd.evaluate.cascade import fit_cascade
 from flipkd.evaluate.combine import weighted_sum
 from flipkd.evaluate.decisions import one_decision
 from flipkd.evaluate.metrics import measure
 from flipkd.evaluate.thresholds import best_threshold
 from flipkd.files import check_manifest, new_folder, write_json, write_text
-from flipkd.student.contract import KeptTeacher, ScoreContract
+from flipkd.student.contract import BaseRate, CascadeBand, KeptTeacher, ScoreContract
 from flipkd.student.golden import golden_pair
 from flipkd.student.model import Student
 from flipkd.student.scoring import score_pairs
@@ -31,6 +32,7 @@ from flipkd.training.readouts import KeepableTeacher, choose_readouts, summary_l
 logger = logging.getLogger(__name__)
 MATCHER = "matcher"
 VALIDATION = "validation.json"  # metrics of the finished matcher
+CASCADE_LOSS = 0.005  # of F1 on validation, at most
 CHANCE = 0.55  # ROC AUC below which a warning is logged; chance is 0.5
 
 
@@ -47,7 +49,7 @@ def finish(
     """Choose score, calibration and threshold on validation, and write the matcher folder atomically; return its path.
 
     `learned_from` is for its card. `teacher` loads the teacher; it is called if the matcher keeps it, where a sum with its
-    score is best (`keep_teacher`).
+    score is best (`keep_teacher`); it then also gets the bounds of a cascade that loses at most CASCADE_LOSS.
     """
     with_teacher = teacher is not None
     found, labels, texts, seconds = _validation_scores(
@@ -62,22 +64,30 @@ def finish(
         update={
             "score": choice.weights,
             "calibration": asdict(calibration),
+            "base_rate": BaseRate(rate=float(labels.mean()), pairs=len(labels)),
             "threshold": threshold,
             "golden": golden_pair(student),
         }
     )
+    cascade = None
+    if kept is not None:
+        cascade = fit_cascade(
+            found["teacher"], scores, labels, threshold=threshold, calibration=calibration, loss=CASCADE_LOSS
+        )
     metrics = measure(scores, labels, threshold=threshold, probabilities=calibration.apply(scores))
     _warn_of_failure(metrics, scores, config)
     write_json(Path(config.output_dir) / VALIDATION, metrics)
     folder = Path(config.output_dir) / MATCHER
     with new_folder(folder, replace=True) as temporary:
         if kept is not None:
-            contract = contract.model_copy(update={"teacher": KeptTeacher(**kept.save(temporary))})
+            band = CascadeBand(**asdict(cascade.cascade)) if cascade and cascade.cascade else None
+            update = {"teacher": KeptTeacher(**kept.save(temporary)), "cascade": band}
+            contract = contract.model_copy(update=update)
         student.save(temporary, contract)
         source = kept.source if kept else None
         card = model_card(config, contract, metrics=metrics, learned_from=learned_from, kept=source)
         write_text(temporary / "README.md", card)
-    logger.warning(summary_line(choice, kept, seconds=seconds, texts=texts))
+    logger.warning(summary_line(choice, kept, cascade, seconds=seconds, texts=texts))
     return folder
 
 

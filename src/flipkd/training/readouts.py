@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flipkd.config import TrainConfig
+from flipkd.evaluate.cascade import CascadeFit
 from flipkd.evaluate.combine import TEACHER, Choice, Parts, choose_score
 
 Floats = NDArray[np.float32]
@@ -51,9 +52,17 @@ def choose_readouts(found: Mapping[str, Floats], labels: NDArray[np.int64], conf
 
 
 def summary_line(
-    choice: Choice, teacher: KeepableTeacher | None, *, seconds: float, texts: tuple[Sequence[str], Sequence[str]]
+    choice: Choice,
+    teacher: KeepableTeacher | None,
+    cascade: CascadeFit | None = None,
+    *,
+    seconds: float,
+    texts: tuple[Sequence[str], Sequence[str]],
 ) -> str:
-    """Return a line with the chosen score, its lead and its cost. `seconds`: of the student, for one pair."""
+    """Return a line with the chosen score, its lead and its cost, and those of a cascade.
+
+    `seconds`: of the student, for one pair.
+    """
     parts = [f"score: {_describe(choice, choice.parts)} on validation", *_alternatives(choice)]
     if teacher is not None:
         more = teacher.seconds_per_pair(*texts)
@@ -61,6 +70,7 @@ def summary_line(
             f"the teacher adds {teacher.parameters / 1e6:.1f} million parameters and {_milliseconds(more)} to the "
             f"{_milliseconds(seconds)} of a pair"
         )
+        parts += [] if cascade is None else [_describe_cascade(cascade, student=seconds, teacher=more)]
     return "; ".join(parts)
 
 
@@ -86,6 +96,17 @@ def _alternatives(choice: Choice) -> list[str]:
         )
         said.append(f"the teacher alone {choice.precision[TEACHER,]:.3f}{verdict}")
     return said
+
+
+def _describe_cascade(fit: CascadeFit, *, student: float, teacher: float) -> str:
+    """Return a sentence on what a cascade gains and loses; student, teacher: their seconds for one pair."""
+    if fit.cascade is None:
+        return "there is no cascade, because the teacher decides no pair well enough alone"
+    faster = (teacher + student) / (teacher + (1 - fit.share) * student)
+    return (
+        f"in a cascade (--cascade) the teacher decides {fit.share:.0%} of the pairs alone, F1 {fit.f1:.3f} instead of "
+        f"{fit.f1_all_read:.3f}, about {faster:.2g} times as fast"
+    )
 
 
 def _describe(choice: Choice, parts: Parts) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import platform
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from transformers import TrainingArguments
 from flipkd import __version__, ranks
 from flipkd.cards.matcher_card import LearnedFrom
 from flipkd.config import TrainConfig
+from flipkd.config.train import BOTH_ORDERS
 from flipkd.data.pair_table import PairTable
 from flipkd.device import best_device
 from flipkd.errors import ConfigError
@@ -24,8 +26,10 @@ from flipkd.student.loading import new_student
 from flipkd.student.model import Student
 from flipkd.student.prompt import template_from
 from flipkd.training.checkpoints import last_valid_checkpoint, load_best_checkpoint, remove_old
+from flipkd.training.early_stopping import EarlyStopping
 from flipkd.training.finish import MATCHER, finish, validation_precision
 from flipkd.training.losses import WeightedObjective, resolve_objectives
+from flipkd.training.metrics_file import METRICS, MetricsFile
 from flipkd.training.module import DistillationModule
 from flipkd.training.out_of_memory import explain_out_of_memory
 from flipkd.training.readouts import KeepableTeacher
@@ -111,9 +115,27 @@ def run_objectives(config: TrainConfig, table: PairTable, validation: PairTable)
                 f"{term.name} compares all texts of a batch, which needs the embeddings of a bi-encoder; this teacher gave "
                 f"scores of pairs only; set --objectives.{term.name} 0"
             )
+    if any("orders" in term.needs for term in terms):
+        _require_even_step(config)
     if config.score == "cosine" and not any("vectors" in term.needs for term in terms):
         raise ConfigError("score is cosine, but no objective trains the embeddings; set score to auto or answer")
     return terms
+
+
+def _require_even_step(config: TrainConfig) -> None:
+    """Raise ConfigError when a step cannot hold both orders of its pairs; warn when half of the pairs are never read."""
+    if config.per_device_train_batch_size * ranks.world_size() % 2:
+        raise ConfigError(
+            f"per_device_train_batch_size is {config.per_device_train_batch_size}, but objectives.{BOTH_ORDERS} reads both "
+            "orders of a pair in one step; give an even number"
+        )
+    if config.num_train_epochs < 2:
+        logger.warning(
+            "objectives.%s reads half of the pairs per epoch, in both orders; with num_train_epochs=%g some pairs are never "
+            "read, 2 epochs read all",
+            BOTH_ORDERS,
+            config.num_train_epochs,
+        )
 
 
 def identity_of(config: TrainConfig, *, data: Mapping[str, str]) -> dict[str, Any]:
@@ -121,7 +143,7 @@ def identity_of(config: TrainConfig, *, data: Mapping[str, str]) -> dict[str, An
     import transformers
 
     return {
-        "config": config.model_dump(mode="json"),
+        "config": config.identity(),
         "data": dict(data),
         "environment": {
             "flipkd": __version__,
@@ -155,8 +177,25 @@ def train(
     """
     output_dir = Path(config.output_dir)
     module = DistillationModule(
-        student, objectives, queue_size=config.queue_size, average_weights=config.average_weights
+        student,
+        objectives,
+        queue_size=config.queue_size,
+        average_weights=config.average_weights,
+        table=table,
+        seed=config.seed,
     )
+    measure = partial(
+        validation_precision,
+        student,
+        config,
+        validation=validation,
+        return_embeddings=module.return_embeddings,
+        with_teacher=teacher is not None,
+    )
+    early_stopping = None
+    if config.early_stopping_patience is not None:
+        metrics = MetricsFile(output_dir / METRICS)
+        early_stopping = EarlyStopping(measure, patience=config.early_stopping_patience, metrics=metrics)
     with explain_out_of_memory(student, config, lora_settings(config), table):
         fit(
             module,
@@ -167,10 +206,13 @@ def train(
             log_gradient_norms=config.log_gradient_norms,
             swap_texts=config.swap_texts,
             augment_texts=config.augment_texts,
+            early_stopping=early_stopping,
         )
     sources = learned_from(objectives, table, teacher_source)
     ranks.on_rank_0(
-        lambda: _finish(module, contract, config, validation=validation, learned_from=sources, teacher=teacher)
+        lambda: _finish(
+            module, contract, config, validation=validation, learned_from=sources, teacher=teacher, measure=measure
+        )
     )
     return output_dir / MATCHER
 
@@ -192,18 +234,12 @@ def _finish(
     validation: PairTable,
     learned_from: LearnedFrom,
     teacher: Callable[[], KeepableTeacher] | None,
+    measure: Callable[[], float],
 ) -> None:
     """Choose the checkpoint, if asked for, and make the matcher folder."""
-    output_dir, shared = Path(config.output_dir), {"return_embeddings": module.return_embeddings}
+    output_dir = Path(config.output_dir)
     if config.select_checkpoint == "best":
-        with_teacher = teacher is not None
-        load_best_checkpoint(
-            module,
-            output_dir,
-            lambda: validation_precision(
-                module.student, config, validation=validation, with_teacher=with_teacher, **shared
-            ),
-        )
+        load_best_checkpoint(module, output_dir, measure)
     finish(
         module.student,
         contract,
@@ -211,7 +247,7 @@ def _finish(
         validation=validation,
         learned_from=learned_from,
         teacher=teacher,
-        **shared,
+        return_embeddings=module.return_embeddings,
     )
     if config.select_checkpoint == "best" and (last := last_valid_checkpoint(output_dir)):
         remove_old(output_dir, step=int(last.name.rpartition("-")[2]), keep=config.save_total_limit)

@@ -32,6 +32,7 @@ from flipkd.training.checkpoints import (
     is_final_checkpoint,
     load_checkpoint,
 )
+from flipkd.training.early_stopping import EarlyStopping
 from flipkd.training.gradients import GradientNorms
 from flipkd.training.graphs import GraphedStep
 from flipkd.training.health_checks import HealthChecks
@@ -75,6 +76,8 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]  # transformers has no
             seed=args.seed,
             swap_texts=self.swap_texts,
             augment_texts=self.augment_texts,
+            both_orders=self.model.reads_both_orders,
+            list_of=self.data_collator.list_of.tolist() if self.data_collator.return_lists else None,
         )
         loader = DataLoader(
             self.train_dataset,
@@ -117,6 +120,7 @@ def fit(
     swap_texts: bool = False,
     augment_texts: float = 0.0,
     log_gradient_norms: bool = False,
+    early_stopping: EarlyStopping | None = None,
 ) -> dict[str, float]:
     """Train `module` on `table`, from the newest valid checkpoint in `output_dir`. Returns the Trainer's metrics.
 
@@ -131,14 +135,19 @@ def fit(
     checkpoint = checkpoint_to_resume(output_dir)
     if checkpoint:
         logger.warning("resuming at %s", checkpoint.name)
-        if is_final_checkpoint(checkpoint):
+        if is_final_checkpoint(checkpoint, patience=early_stopping.patience if early_stopping else None):
             # A Trainer that resumes here makes one step too many, or makes none and logs a runtime of 0.
             load_checkpoint(module, checkpoint)
             return read_totals(output_dir / METRICS)
     with _explain_errors(output_dir):
         optional = [GradientNorms(module)] if log_gradient_norms else []
         optional += [AverageWeights(module.average, module)] if module.average.share else []
-        trainer = _trainer(module, table, given, callbacks=[MetricsFile(output_dir / METRICS), stop, *optional])
+        early = (
+            [early_stopping] if early_stopping else []
+        )  # before `stop`, whose checkpoint at a signal is not measured
+        trainer = _trainer(
+            module, table, given, callbacks=[MetricsFile(output_dir / METRICS), *early, stop, *optional]
+        )
         if not given.disable_tqdm:
             trainer.pop_callback(ProgressCallback)
             trainer.add_callback(TrainingLines())
@@ -169,7 +178,14 @@ def _trainer(
     if given.ddp_find_unused_parameters is None:
         # Without an objective of the answer the adapters after the last readout layer get no gradient.
         given.ddp_find_unused_parameters = not any("answers" in term.needs for term in module.objectives)
-    collator = Collator(module.student, table, return_embeddings=module.return_embeddings, drop_head=module.drop_head)
+    collator = Collator(
+        module.student,
+        table,
+        return_embeddings=module.return_embeddings,
+        return_lists="lists" in module.needs,
+        drop_head=module.drop_head,
+        both_orders=module.reads_both_orders,
+    )
     manifests, given.save_total_limit = CheckpointManifests(given.save_total_limit), None
     try:
         return DistillationTrainer(

@@ -1,0 +1,95 @@
+"""Stages of a training run: each has changed settings and starts from the adapters of the stage before."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flipkd.commands.pairs import trainable_pairs, warn_of_leaks
+from flipkd.commands.pool import require_pool_for_ratio, unlabelled_pool
+from flipkd.config import TrainConfig
+from flipkd.config.train import PREVIOUS_STAGE
+from flipkd.errors import ArtefactError, ConfigError
+from flipkd.run_lock import RUN
+
+if TYPE_CHECKING:
+    from flipkd.data import Pool
+
+# Settings that a stage cannot change: adapters and prompt must stay the same, and these belong to the run.
+FIXED = (
+    *("model_name_or_path", "dtype", "load_in_4bit", "template", "reading"),
+    *(name for name in TrainConfig.model_fields if name.startswith(("lora_", "readout_")) and "rate" not in name),
+    *("allow_readout_off_path", "columns", "directed", "output_dir", "init_from", "stages"),
+)
+
+
+def stage_configs(config: TrainConfig) -> list[TrainConfig]:
+    """Return the settings of each stage in order; without stages `config` alone.
+
+    The last stage writes to the run's own output folder, the others to `stage-1`, `stage-2`, ... in it. A dotted key changes
+    one key of a mapping. Raises ConfigError for a key that no stage may change, and for an unknown key or a wrong value.
+    """
+    if not config.stages:
+        return [config]
+    shared = config.model_dump(exclude={"stages"})
+    output_dir, found = Path(config.output_dir), list[TrainConfig]()
+    for number, changes in enumerate(config.stages, 1):
+        before = None if number == 1 else str(stage_folder(output_dir, number - 1))
+        values = _with_changes(shared, changes, number)
+        if values["teacher"] == PREVIOUS_STAGE:
+            if before is None:
+                raise ConfigError(
+                    f"stages: stage 1 has no stage before it; give another teacher than {PREVIOUS_STAGE}"
+                )
+            values["teacher"] = before
+        values["init_from"] = before or config.init_from
+        values["output_dir"] = str(output_dir if number == len(config.stages) else stage_folder(output_dir, number))
+        try:
+            found.append(TrainConfig.check(values))
+        except ConfigError as error:
+            raise ConfigError(f"stages: stage {number}: {error}") from None
+    return found
+
+
+def _with_changes(shared: Mapping[str, Any], changes: Mapping[str, Any], number: int) -> dict[str, Any]:
+    for key in changes:
+        if key.partition(".")[0] in FIXED:
+            raise ConfigError(
+                f"stages: stage {number} sets {key}, which must be the same in all stages; set it outside of stages"
+            )
+    return TrainConfig.with_changes(shared, changes)
+
+
+def stage_folder(output_dir: str | Path, number: int) -> Path:
+    """Return the folder of a stage that is not the last one, counted from 1."""
+    return Path(output_dir) / f"stage-{number}"
+
+
+def require_same_stages(output_dir: str | Path, count: int) -> None:
+    """Raise ArtefactError when the folder holds a run with another number of stages, before anything is trained."""
+    begun = stage_folder(output_dir, count).exists()  # the last stage has no folder of its own
+    unfinished = (Path(output_dir) / RUN).exists() and any(
+        not stage_folder(output_dir, number).exists() for number in range(1, count)
+    )
+    if begun or unfinished:
+        raise ArtefactError(
+            f"{output_dir}: holds a run with another number of stages than {count}; choose another output_dir, or give the "
+            "same stages to resume it"
+        )
+
+
+def read_inputs(config: TrainConfig) -> tuple[dict[str, Any], Pool | None]:
+    """Read and check the training and validation pairs and the pool."""
+    require_pool_for_ratio(config)
+    files = {"train": config.train_file, "validation": config.validation_file}
+    sets = {
+        name: trainable_pairs(path, columns=config.columns, name=name, directed=config.directed)
+        for name, path in files.items()
+    }
+    warn_of_leaks(sets)
+    if not config.unlabelled_file:
+        return sets, None
+    pool = unlabelled_pool(config.unlabelled_file, columns=config.columns, train=sets["train"])
+    warn_of_leaks({"unlabelled": pool.dataset, "validation": sets["validation"]})
+    return sets, pool
