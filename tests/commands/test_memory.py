@@ -6,6 +6,7 @@ import csv
 import json
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from command_line import flipkd
 
@@ -38,6 +39,17 @@ def test_known_pairs_get_their_label_and_the_others_their_score(trained, pair_fi
             assert abs(after["probability"] - (after["decision"] == "match")) < 0.01
         else:
             assert after == before | {"scored_by": "student"}
+
+
+def test_a_folder_of_results_has_the_memory_too_and_another_memory_is_another_folder(trained, pair_files, tmp_path):
+    first = matched(trained, pair_files["test"])[0]
+    reviewed = write(tmp_path / "m.csv", [(first["text1"], first["text2"], int(first["decision"] != "match"))])
+    words = ("match", "--matcher", trained, pair_files["test"], "--output_dir", tmp_path / "out")
+    assert flipkd(*words, "--memory", reviewed).code == 0
+    (part,) = (tmp_path / "out").glob("part-*.parquet")
+    row = pq.read_table(part).to_pylist()[0]
+    assert (row["scored_by"], row["decision"] != first["decision"]) == ("memory", True)
+    assert flipkd(*words).code == 4, "the folder holds results with a memory"
 
 
 def test_a_memory_of_other_pairs_gives_the_matcher_alone_and_one_of_the_test_pairs_is_perfect(

@@ -66,6 +66,7 @@ for subcommand in (
     training.train,
     matching.evaluate,
     measuring.retrieval,
+    measuring.retrieval_set,
     matching.calibrate,
     matching.match,
     entities.candidates,

@@ -8,7 +8,7 @@ from flipkd.command_config.generating import GenerateConfig
 from flipkd.command_config.matching import CalibrateConfig, EvaluateConfig, MatchConfig
 from flipkd.command_config.pair_files import EnrichConfig, PropagateConfig, SelectConfig, WeakPairsConfig
 from flipkd.command_config.publishing import ExportConfig, PushConfig, VerifyConfig
-from flipkd.command_config.retrieval import RetrievalConfig
+from flipkd.command_config.retrieval import RetrievalConfig, RetrievalSetConfig
 from flipkd.command_config.reviewing import (
     ReviewExportConfig,
     ReviewImportConfig,
@@ -37,6 +37,7 @@ __all__ = [
     "PropagateConfig",
     "PushConfig",
     "RetrievalConfig",
+    "RetrievalSetConfig",
     "ReviewExportConfig",
     "ReviewImportConfig",
     "ReviewListConfig",
