@@ -12,7 +12,7 @@ from chat_server import chat_server
 from command_line import flipkd, given
 from tiny import ENDINGS, SENTENCES
 
-from flipkd.commands.generate import fused
+from flipkd.commands.generated_rows import fused
 from flipkd.data import read_pairs
 
 

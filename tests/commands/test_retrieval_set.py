@@ -28,21 +28,15 @@ def test_relevant_documents_are_those_of_a_search_through_the_matches(pair_files
             found |= more
         return found
 
-    texts = {
-        name: {row["id"]: row["text"] for row in rows_of(tmp_path / "set" / f"{name}.csv")}
-        for name in ("queries", "documents")
-    }
-    assert {*texts["documents"].values()} == {text for a, b, _ in rows for text in (a, b)}
-    assert {*texts["queries"].values()} == {a for a, _ in edges}
-    judged = {
-        (texts["queries"][row["query_id"]], texts["documents"][row["doc_id"]])
-        for row in rows_of(tmp_path / "set" / "qrels.csv")
-    }
+    files = {name: tmp_path / "set" / f"{name}.csv" for name in ("queries", "documents", "qrels")}
+    queries, documents = (
+        {row["id"]: row["text"] for row in rows_of(files[name])} for name in ("queries", "documents")
+    )
+    assert {*documents.values()} == {text for a, b, _ in rows for text in (a, b)}
+    assert {*queries.values()} == {a for a, _ in edges}
+    judged = {(queries[row["query_id"]], documents[row["doc_id"]]) for row in rows_of(files["qrels"])}
     assert judged == {(a, text) for a, _ in edges for text in cluster(a) - {a}}
-    words = [
-        f"--{name}={tmp_path / 'set' / file}.csv"
-        for name, file in (("queries", "queries"), ("documents", "documents"), ("qrels", "qrels"))
-    ]
+    words = [f"--{name}={file}" for name, file in files.items()]
     measured = flipkd("retrieval", *words, "--encoder", taught, "--no-bm25", "--json")
     assert measured.code == 0, measured.err
     assert json.loads(measured.out)

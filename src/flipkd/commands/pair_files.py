@@ -15,7 +15,7 @@ from flipkd.commands.matcher_teacher import is_matcher, open_teacher
 from flipkd.commands.results import require_writable
 from flipkd.data import read_pairs, read_texts
 from flipkd.data.columns import find_columns
-from flipkd.data.glossary import Glossary
+from flipkd.data.glossary import read_glossary
 from flipkd.data.pairs import read_blocks
 from flipkd.data.sources import open_source, readable
 from flipkd.data.weak_pairs import shared_pairs
@@ -23,6 +23,7 @@ from flipkd.errors import DataError, UsageError, shorten
 from flipkd.evaluate.propagation import propagate as propagated_probabilities
 from flipkd.files import write_text
 from flipkd.progress import loading
+from flipkd.student.glossary import Glossary
 from flipkd.text import normal_text
 
 logger = logging.getLogger(__name__)
@@ -80,8 +81,8 @@ def _enriched(config: EnrichConfig, left: list[str], right: list[str]) -> tuple[
             for name, side in zip(config.instead, sides, strict=True)
         ]
     if config.glossary:
-        glossary = Glossary.read(config.glossary)
-        sides = [[glossary.enrich(text, max_characters=config.max_characters) for text in side] for side in sides]
+        glossary = Glossary(read_glossary(config.glossary), max_characters=config.max_characters)
+        sides = [[glossary.enrich(text) for text in side] for side in sides]
     for name, number in zip(config.context, (0, 1)[-len(config.context) :], strict=False):
         sides[number] = [
             f"{text} ({normal_text(note)})" if note.strip() else text

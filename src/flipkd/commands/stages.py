@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # Settings that a stage cannot change: adapters and prompt must stay the same, and these belong to the run.
 FIXED = (
-    *("model_name_or_path", "dtype", "load_in_4bit", "template", "reading"),
+    *("model_name_or_path", "dtype", "load_in_4bit", "template", "reading", "glossary", "glossary_characters"),
     *(name for name in TrainConfig.model_fields if name.startswith(("lora_", "readout_")) and "rate" not in name),
     *("allow_readout_off_path", "columns", "directed", "output_dir", "init_from", "stages"),
 )
