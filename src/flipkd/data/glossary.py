@@ -28,5 +28,7 @@ def read_glossary(path: str | Path) -> dict[str, list[str]]:
 
 
 def glossary_entry(path: str | None) -> dict[str, str]:
-    """Return {"glossary": hash of its content}, or {} without one."""
-    return {} if path is None else {"glossary": hashlib.sha256(json.dumps(read_glossary(path)).encode()).hexdigest()}
+    """Return {"glossary_hash": hash of its content}, or {} without one."""
+    return (
+        {} if path is None else {"glossary_hash": hashlib.sha256(json.dumps(read_glossary(path)).encode()).hexdigest()}
+    )
