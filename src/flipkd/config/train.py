@@ -19,7 +19,9 @@ DEFAULT_MINED_RATIO = 1.0  # per training pair, with a bi-encoder teacher
 class TrainConfig(Settings):
     """Settings of `flipkd train`: data, student, LoRA, objectives and transformers' training arguments."""
 
-    left_out_at_default: ClassVar = frozenset({"stages", "early_stopping_patience"})
+    left_out_at_default: ClassVar = frozenset(
+        {"stages", "early_stopping_patience", "other_teachers", "teacher_weights"}
+    )
 
     train_file: str = DATA(description="training pairs: csv, tsv, jsonl, parquet or a hub id")
     validation_file: str = DATA(description="pairs for the pre-flight check, calibration and threshold")
