@@ -75,6 +75,8 @@ class Collator:
             drop_head=self.drop_head,
         )
         columns: dict[str, NDArray[Any]] = {"label": table.label[rows], "row": rows}
+        if table.weight is not None:
+            columns["weight"] = table.weight[rows]
         if self.return_lists:
             columns["list_id"] = self.list_of[rows]
         teacher = table.teacher
