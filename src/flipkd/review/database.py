@@ -34,7 +34,7 @@ CREATE TABLE pairs (
     last_seen TEXT NOT NULL,
     labelled INTEGER NOT NULL DEFAULT 0
 );
-CREATE INDEX pairs_to_label ON pairs (labelled, shuffle);
+CREATE INDEX pairs_to_label ON pairs (labelled DESC, shuffle);
 CREATE TABLE votes (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
     pair INTEGER NOT NULL REFERENCES pairs (id),
