@@ -208,9 +208,12 @@ def check_command(_fence: Fence, words: list[str]) -> None:
     if verb == "VERB":
         assert arguments == ["--help"]
         return
-    with VERBS[verb].make_context(f"flipkd {verb}", arguments) as context:
+    command = VERBS[verb]
+    if hasattr(command, "commands"):
+        verb, command, arguments = f"{verb} {arguments[0]}", command.commands[arguments[0]], arguments[1:]
+    with command.make_context(f"flipkd {verb}", arguments) as context:
         given = {name: list(value) if isinstance(value, tuple) else value for name, value in context.params.items()}
-    settings = VERBS[verb].settings
+    settings = command.settings
     assignments = given.pop("assignments") or ()
     if given.pop("config"):  # the file is not here, and may hold what the command leaves out
         given |= {name: name for name, field in settings.model_fields.items() if field.is_required()}
