@@ -1,17 +1,20 @@
-"""Prometheus metrics of a server; the labels are route and status code only, so the number of series is bounded."""
+"""Prometheus metrics of a server; no label is text of a client, so the number of series is bounded."""
 
 from __future__ import annotations
 
 import time
+from collections import Counter as Counts
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 from fastapi.responses import Response
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 
-from flipkd.serve.service import Service
+from flipkd.serve.calls import Answers
+from flipkd.serve.models import Models
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -38,10 +41,37 @@ class RequestStatus:
         return recording_send
 
 
+class _ServiceMetrics(Collector):
+    """Queues, state and version of each matcher, read when the metrics are: a reload changes the service of a name."""
+
+    def __init__(self, models: Models) -> None:
+        self._models = models
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Yield the metrics; prometheus_client calls this."""
+        services = self._models.services
+        ready = GaugeMetricFamily("flipkd_matcher_ready", "1 when the matcher answers", labels=["matcher"])
+        version = GaugeMetricFamily("flipkd_matcher_version", "version that answers", labels=["matcher", "version"])
+        for name, service in services.items():
+            ready.add_metric([name], service.state == "ready")
+            if service.state == "ready":
+                version.add_metric([name, service.version], 1)
+        yield from (ready, version)
+        for kind in ("pairs", "texts", "searches"):
+            waiting = GaugeMetricFamily(
+                f"flipkd_{kind}_waiting", f"{kind} that wait for the model", labels=["matcher"]
+            )
+            passes = GaugeMetricFamily(f"flipkd_{kind}_passes", f"passes of the model over {kind}", labels=["matcher"])
+            for name, service in services.items():
+                waiting.add_metric([name], service.queues[kind].depth)
+                passes.add_metric([name], service.queues[kind].passes)
+            yield from (waiting, passes)
+
+
 class Metrics:
     """Counters, times and queue lengths of one server."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, models: Models) -> None:
         self.registry = CollectorRegistry()
         labels = ["path", "status"]
         self._requests = Counter("flipkd_requests", "requests answered", labels, registry=self.registry)
@@ -52,11 +82,14 @@ class Metrics:
             buckets=SECONDS,
             registry=self.registry,
         )
-        for name, queue in service.queues.items():
-            depth = Gauge(f"flipkd_{name}_waiting", f"{name} that wait for the model", registry=self.registry)
-            depth.set_function(partial(getattr, queue, "depth"))
-            passes = Gauge(f"flipkd_{name}_passes", f"passes of the model over {name}", registry=self.registry)
-            passes.set_function(partial(getattr, queue, "passes"))
+        self._decisions = Counter("flipkd_decisions", "pairs scored", ["matcher", "decision"], registry=self.registry)
+        self.registry.register(_ServiceMetrics(models))
+
+    def count_answers(self, answers: Answers) -> None:
+        """Count the decisions of a request."""
+        name = answers.chosen.service.name
+        for decision, count in Counts(match.decision for match in answers.matches).items():
+            self._decisions.labels(name, decision).inc(count)
 
     @contextmanager
     def request(self, scope: MutableMapping[str, Any]) -> Iterator[RequestStatus]:

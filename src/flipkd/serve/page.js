@@ -1,7 +1,7 @@
 "use strict";
 
 const DECISIONS = { match: "✓ match", review: "? review", no_match: "✗ no match" };
-const OWN_FIELDS = ["corpus_id", "similarity", "score", "probability", "decision", "truncated", "text"];
+const OWN_FIELDS = ["corpus_id", "similarity", "score", "probability", "decision", "truncated", "text", "answer_id"];
 const KEY = "flipkd API key"; // in sessionStorage, which the browser deletes with the tab
 const byId = (id) => document.getElementById(id);
 

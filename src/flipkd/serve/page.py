@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.responses import Response
 
+from flipkd.serve.models import Models
 from flipkd.serve.service import Service
 
 HERE = Path(__file__).parent
@@ -24,7 +25,7 @@ EXAMPLES = 3
 LONGEST_EXAMPLE = 120  # characters; a longer text makes no good button
 
 
-def add_page(app: FastAPI, service: Service) -> None:
+def add_page(app: FastAPI, models: Models) -> None:
     """Add the routes of the page. They are not part of the API, so /openapi.json leaves them out."""
 
     def add(path: str, name: str, media: str) -> None:
@@ -41,7 +42,7 @@ def add_page(app: FastAPI, service: Service) -> None:
 
     @app.get("/page.json", include_in_schema=False)
     async def _() -> dict[str, Any]:
-        return shown(service)
+        return shown(models.choose(None, client=None)[0])
 
 
 def shown(service: Service) -> dict[str, Any]:
