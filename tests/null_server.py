@@ -26,17 +26,20 @@ from types import SimpleNamespace
 import numpy as np
 
 from flipkd.batching import check_wanted
-from flipkd.errors import ArtefactError, NumbersError
+from flipkd.errors import ArtefactError, NumbersError, PeerError
 from flipkd.evaluate.calibration import Calibration
 from flipkd.index import Index
 from flipkd.matcher import Matcher
+from flipkd.serve import server
 from flipkd.serve.access import Access
 from flipkd.serve.answer_log import AnswerLog
+from flipkd.serve.app import create_app
 from flipkd.serve.keys import Key, Keys
 from flipkd.serve.limits import Limits
 from flipkd.serve.loaded import Loaded
 from flipkd.serve.models import Found, Models, Plan
 from flipkd.serve.server import serve
+from flipkd.serve.workers import run_workers
 from flipkd.text import truncate_text
 
 SPIED = 98
@@ -147,7 +150,7 @@ if most := settings.pop("open_files", None):
     import resource
 
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-outside = {name: settings.pop(name) for name in ("host", "insecure", "cors_origins") if name in settings}
+outside = {name: settings.pop(name) for name in ("host", "insecure", "cors_origins", "workers") if name in settings}
 key, several = settings.pop("api_key", None), settings.pop("matchers", None)
 keys = settings.pop("keys", [] if key is None else [{"name": "default", "secret": key}])
 if keys:
@@ -171,6 +174,17 @@ if settings.get("dies") == "pairs":
 if hasattr(signal, "SIGUSR1"):
     signal.signal(signal.SIGUSR1, lambda *_: print(len(asyncio.all_tasks()), flush=True))
 try:
+    if workers := outside.pop("workers", None):
+        plans = models.read_plan, models.limits
+
+        def work(link):
+            own = Models(plans[0], limits=plans[1])
+            server.run(create_app(own, access=outside.get("access", Access())), own, sock, link=link)
+
+        with server.bound("127.0.0.1", 0) as sock:
+            print(server.url_of(sock), flush=True)
+            run_workers(work, count=workers, listener=sock)
+        sys.exit()
     still_computing = serve(
         models, **({"host": "127.0.0.1", "port": 0} | outside), listening=lambda url: print(url, flush=True)
     )
@@ -178,5 +192,5 @@ try:
         log.close()
     if still_computing:
         os._exit(0)
-except NumbersError as error:
+except (NumbersError, PeerError) as error:
     sys.exit(error.exit_code)

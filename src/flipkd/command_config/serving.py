@@ -64,6 +64,7 @@ class ServeConfig(Settings):
     base_model: BaseModel = None
     merge: bool = Field(False, description="merge LoRA into the weights: faster, more memory")
     exact: Exact = False
+    workers: Count = Field(1, description="processes that share the port, for CPUs; each loads the matchers")
     batch_size: Count = Field(32, description="batch size in pairs")
     max_wait: float = Field(0.0, ge=0, description="maximum seconds that a batch waits for more pairs")
     max_items: Count = Field(1000, description="maximum pairs or texts of one request")

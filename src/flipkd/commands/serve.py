@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from flipkd.command_config import ServeConfig
 from flipkd.commands.served_models import read_plan
+from flipkd.cores import SET_HERE, THREADS, usable_cores
 from flipkd.extras import require_extra
 from flipkd.index import Index
+
+if TYPE_CHECKING:
+    from flipkd.serve.calls import OnAnswers
+    from flipkd.serve.workers import Link
 
 LIMITS = (
     "batch_size",
@@ -29,11 +37,12 @@ def serve(config: ServeConfig, *, listening: Callable[[str], None]) -> bool:
     require_extra("serve", user="flipkd serve")
     from flipkd.serve import server
     from flipkd.serve.access import Access
-    from flipkd.serve.addresses import read_networks
-    from flipkd.serve.answer_log import AnswerLog
+    from flipkd.serve.addresses import is_loopback, read_networks
+    from flipkd.serve.app import create_app
     from flipkd.serve.keys import read_keys
     from flipkd.serve.limits import Limits
     from flipkd.serve.models import Models
+    from flipkd.serve.workers import run_workers
 
     access = Access(
         None if config.api_key_file is None else read_keys(Path(config.api_key_file)),
@@ -41,26 +50,61 @@ def serve(config: ServeConfig, *, listening: Callable[[str], None]) -> bool:
         per_minute=config.requests_per_minute,
     )
     index = None if config.index is None else Index.load(config.index)
-    models = Models(lambda: read_plan(config, index=index), limits=Limits(**config.model_dump(include=set(LIMITS))))
-    log = None
-    if config.answer_log is not None:
-        log = AnswerLog(
-            Path(config.answer_log),
-            log_texts=config.log_texts,
-            most_bytes=config.answer_log_bytes,
-            most_files=config.answer_log_files,
-        )
+    limits = Limits(**config.model_dump(include=set(LIMITS)))
+    models = Models(lambda: read_plan(config, index=index), limits=limits)
+    origins = config.cors_origins
+    if config.workers == 1:
+        with _answer_log(config) as on_answers:
+            return server.serve(
+                models,
+                host=config.host,
+                port=config.port,
+                access=access,
+                insecure=config.insecure,
+                cors_origins=origins,
+                on_answers=on_answers,
+                listening=listening,
+            )
+    server.check_exposure(config.host, access=access, insecure=config.insecure, cors_origins=origins)
+    with server.bound(config.host, config.port) as sock:
+
+        def work(link: Link) -> None:
+            """Serve in one of the workers, which has loaded nothing yet."""
+            _share_cores(config.workers)
+            own = Models(models.read_plan, limits=limits)
+            with _answer_log(config) as on_answers:
+                loopback = is_loopback(config.host)
+                app = create_app(own, access=access, loopback=loopback, cors_origins=origins, on_answers=on_answers)
+                server.run(app, own, sock, link=link)
+
+        listening(server.url_of(sock))
+        run_workers(work, count=config.workers, listener=sock)
+    return False
+
+
+@contextlib.contextmanager
+def _answer_log(config: ServeConfig) -> Iterator[list[OnAnswers]]:
+    """Context manager that yields the callbacks of the answer log, if there is one, and closes it."""
+    from flipkd.serve.answer_log import AnswerLog
+
+    if config.answer_log is None:
+        yield []
+        return
+    log = AnswerLog(
+        Path(config.answer_log),
+        log_texts=config.log_texts,
+        most_bytes=config.answer_log_bytes,
+        most_files=config.answer_log_files,
+    )
     try:
-        return server.serve(
-            models,
-            host=config.host,
-            port=config.port,
-            access=access,
-            insecure=config.insecure,
-            cors_origins=config.cors_origins,
-            on_answers=[] if log is None else [log.add],
-            listening=listening,
-        )
+        yield [log.add]
     finally:
-        if log is not None:
-            log.close()
+        log.close()
+
+
+def _share_cores(workers: int) -> None:
+    """Give each worker its share of the cores, unless the user has set a number of threads."""
+    import torch
+
+    if os.environ.get(SET_HERE) or not os.environ.get(THREADS):
+        torch.set_num_threads(max(1, usable_cores() // workers))

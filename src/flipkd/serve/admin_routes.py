@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-from dataclasses import asdict
 from typing import Any
 
 from fastapi import APIRouter, Request
 
+from flipkd.serve.admin import Admin
 from flipkd.serve.admin_shapes import AliasesBody, ReloadBody
 from flipkd.serve.models import Models, UnknownModel
 from flipkd.serve.problems import documented_responses
-from flipkd.serve.reload import reload
 from flipkd.serve.strict_json import CODES, StrictRoute
 
 router = APIRouter(prefix="/admin", tags=["admin"], route_class=StrictRoute, responses=documented_responses(*CODES))
@@ -23,9 +21,8 @@ async def reload_models(body: ReloadBody, request: Request) -> dict[str, Any]:
     models: Models = request.app.state.models
     if body.model is not None and body.model not in models.services:
         raise UnknownModel(f"no matcher has that name; there are: {', '.join(models.services)}")
-    # A client that hangs up must not stop a reload halfway.
-    found = await asyncio.shield(asyncio.create_task(reload(models, only=body.model)))
-    return {"results": [asdict(row) for row in found]}
+    admin: Admin = request.app.state.admin
+    return {"results": await admin.reload(body.model)}
 
 
 @router.get("/aliases")
@@ -38,7 +35,5 @@ async def get_aliases(request: Request) -> dict[str, Any]:
 @router.post("/aliases")
 async def set_aliases(body: AliasesBody, request: Request) -> dict[str, Any]:
     """Set the aliases of the body and remove those that are null, all at once; others stay."""
-    models: Models = request.app.state.models
-    merged: dict[str, Any] = {**models.aliases, **body.aliases}
-    models.set_aliases({name: target for name, target in merged.items() if target is not None})
-    return {"aliases": models.aliases}
+    admin: Admin = request.app.state.admin
+    return {"aliases": await admin.set_aliases(body.aliases)}

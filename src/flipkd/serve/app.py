@@ -9,10 +9,12 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from flipkd import __version__
 from flipkd.serve import admin_routes, info_routes, routes, tei_routes, vector_routes
 from flipkd.serve.access import Access
+from flipkd.serve.admin import Admin, LocalAdmin
 from flipkd.serve.calls import OnAnswers
 from flipkd.serve.metrics import Metrics
 from flipkd.serve.models import Models
@@ -46,6 +48,7 @@ def create_app(
     app = FastAPI(title="flipkd", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.models = models
     app.state.metrics = Metrics(models)
+    app.state.admin = LocalAdmin(models, app.state.metrics)
     app.state.logged_fields = set()
     app.state.started = int(time.time())
     app.state.on_answers = [app.state.metrics.count_answers, *on_answers]
@@ -87,5 +90,5 @@ def _add_health(app: FastAPI, models: Models) -> None:
     )
     async def metrics(request: Request) -> Response:
         """Return the metrics in the text format of Prometheus."""
-        collected: Metrics = request.app.state.metrics
-        return collected.page()
+        admin: Admin = request.app.state.admin
+        return Response(await admin.metrics(), media_type=CONTENT_TYPE_LATEST)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import Counter as Counts
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from typing import Any
 
-from fastapi.responses import Response
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 from flipkd.serve.calls import Answers
@@ -103,6 +103,31 @@ class Metrics:
             self._requests.labels(path, status.status).inc()
             self._seconds.labels(path).observe(time.monotonic() - start)
 
-    def page(self) -> Response:
+    def text(self) -> bytes:
         """Return all metrics in the text format of Prometheus."""
-        return Response(generate_latest(self.registry), media_type=CONTENT_TYPE_LATEST)
+        return generate_latest(self.registry)
+
+
+class _Families(Collector):
+    """Metrics that were collected before."""
+
+    def __init__(self, families: Iterable[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[Metric]:
+        """Return them; prometheus_client calls this."""
+        return self._families
+
+
+def labelled_by_worker(texts: Mapping[str, str]) -> bytes:
+    """Merge the metrics of several workers, {worker: text}, with the label `worker`."""
+    families: dict[str, Metric] = {}
+    for worker, text in texts.items():
+        for family in text_string_to_metric_families(text):
+            merged = families.setdefault(family.name, Metric(family.name, family.documentation, family.type))
+            merged.samples += [
+                sample._replace(labels={**sample.labels, "worker": worker}) for sample in family.samples
+            ]
+    registry = CollectorRegistry()
+    registry.register(_Families(families.values()))
+    return generate_latest(registry)

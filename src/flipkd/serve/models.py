@@ -17,6 +17,7 @@ from flipkd.serve.loaded import Loaded
 from flipkd.serve.service import Service, State
 
 logger = progress.logger
+LOAD_CHECK = 0.05  # seconds between two checks whether the models are loaded
 RESTARTS = 3  # within RESTART_WINDOW; a matcher that dies more often ends the server
 RESTART_WINDOW = 600.0  # seconds
 RESTART_PAUSE = 5.0  # seconds until the next try to load a matcher that could not be loaded
@@ -64,7 +65,7 @@ class Models:
         self.aliases = self.plan.check()
         self.services = {name: self.new_service(name, find().load) for name, find in self.plan.find.items()}
         self.error: BaseException | None = None
-        self.draining = self.reloading = False
+        self.draining = self.reloading = self._is_started = False
         self.finished = asyncio.Event()
         """Set when the server must end: a matcher could not be loaded, or died too often."""
         self.restarts: list[float] = []
@@ -77,11 +78,19 @@ class Models:
         return Service(load, limits=self.limits, name=name)
 
     async def start(self) -> None:
-        """Start to load all matchers, side by side; requests are accepted as soon as theirs is loaded."""
+        """Start to load all matchers, side by side; requests are accepted as soon as theirs is loaded. Only once."""
+        if self._is_started:
+            return
+        self._is_started = True
         for service in self.services.values():
             await service.start()
             self.watch(service)
         self._spawn(self._report_loaded())
+
+    async def until_loaded(self) -> None:
+        """Wait until all matchers are loaded, or the server must end or shuts down."""
+        while self.state == "loading" and self.error is None:
+            await asyncio.sleep(LOAD_CHECK)
 
     async def _report_loaded(self) -> None:
         for service in list(self.services.values()):

@@ -25,6 +25,8 @@ from flipkd.serve.models import Models
 from flipkd.serve.reload import reload_on_signal
 from flipkd.serve.request_guard import RequestGuard
 from flipkd.serve.service import POLL_INTERVAL
+from flipkd.serve.worker import join_server
+from flipkd.serve.workers import Link
 
 logger = logging.getLogger(__name__)
 BACKLOG = 2048
@@ -45,14 +47,28 @@ def serve(
     """Serve until SIGTERM or SIGINT; a second signal does not wait for the accepted requests.
 
     `listening` is a callback that gets the URL once the socket is bound, before the model is loaded. Returns True when the
-    model's thread still runs for a request that was dropped: a normal exit of Python would wait for it. Raises
-    RefusedError for an address that other machines reach, or for all origins, without a key, unless `insecure`;
-    UsageError for an origin that is none; UsageError or ResourceError for an address that cannot be bound; any error of
-    loading the model.
+    model's thread still runs for a request that was dropped: a normal exit of Python would wait for it. Raises the errors of
+    `check_exposure` and `bound`, and any error of loading the model.
+    """
+    access = access or Access()
+    check_exposure(host, access=access, insecure=insecure, cors_origins=cors_origins)
+    app = create_app(
+        models, access=access, loopback=is_loopback(host), cors_origins=cors_origins, on_answers=on_answers
+    )
+    with bound(host, port) as sock:
+        listening(url_of(sock))
+        run(app, models, sock)
+    return models.running_calls > 0
+
+
+def check_exposure(host: str, *, access: Access, insecure: bool, cors_origins: Sequence[str]) -> None:
+    """Check who could use the server.
+
+    Raises RefusedError for an address that other machines reach, or for all origins, without a key, unless `insecure`;
+    UsageError for an origin that is none.
     """
     check_origins(cors_origins)
-    loopback, access = is_loopback(host), access or Access()
-    if not loopback and access.keys is None and not insecure:
+    if not is_loopback(host) and access.keys is None and not insecure:
         raise RefusedError(
             f"host {host} can be reached from other machines and there is no API key; give --api_key_file, "
             "listen on 127.0.0.1, or give --insecure"
@@ -62,15 +78,20 @@ def serve(
             "--cors_origins * would let every web page that a user of this machine visits use the server, and there is no API "
             "key; give --api_key_file, name the origins, or give --insecure"
         )
-    with bound(host, port) as sock:
-        app = create_app(models, access=access, loopback=loopback, cors_origins=cors_origins, on_answers=on_answers)
-        address, number = sock.getsockname()[:2]
-        listening(f"http://{f'[{address}]' if ':' in address else address}:{number}")
-        with rate_limited_logs("uvicorn.error", "asyncio"):
-            asyncio.run(_run(app, models, sock))
+
+
+def run(app: RequestGuard, models: Models, sock: socket.socket, *, link: Link | None = None) -> None:
+    """Serve on a listening socket; `link`: as a worker of several. Raises the error that ended the models."""
+    with rate_limited_logs("uvicorn.error", "asyncio"):
+        asyncio.run(_run(app, models, sock, link))
     if models.error is not None:
         raise models.error
-    return models.running_calls > 0
+
+
+def url_of(sock: socket.socket) -> str:
+    """Return the URL of a listening socket."""
+    address, number = sock.getsockname()[:2]
+    return f"http://{f'[{address}]' if ':' in address else address}:{number}"
 
 
 @contextlib.contextmanager
@@ -93,16 +114,17 @@ def bound(host: str, port: int) -> Iterator[socket.socket]:
         yield sock
 
 
-async def _run(app: RequestGuard, models: Models, sock: socket.socket) -> None:
+async def _run(app: RequestGuard, models: Models, sock: socket.socket, link: Link | None) -> None:
     """Run uvicorn on a listening socket until a signal comes or a model has failed."""
     server = uvicorn.Server(_config(app, models.limits))
-    shutdown = Signals(server, app, models)
-    with shutdown.on_signals():
+    signals = Signals(server, app, models)
+    with signals.on_signals():
+        tasks = [] if link is None else await join_server(app, models, link, parent_ended=signals.shut_down)
         running = asyncio.create_task(server.serve(sockets=[sock]))
         while not (server.started or running.done()):
             await asyncio.sleep(0)
         with (
-            shutdown.on_signals()
+            signals.on_signals()
         ):  # again: uvicorn has replaced the handlers by its own, which raise the signal at the end
             if not running.done():
                 sock.listen(BACKLOG)  # asyncio has set it to the number of connections that it accepts at once
@@ -111,6 +133,8 @@ async def _run(app: RequestGuard, models: Models, sock: socket.socket) -> None:
             failed.cancel()
             server.should_exit = True
             await running
+    for task in tasks:
+        task.cancel()
 
 
 def _config(app: RequestGuard, limits: Limits) -> uvicorn.Config:
@@ -156,6 +180,10 @@ class Signals:
                 signal.signal(number, handler)
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        self.shut_down()
+
+    def shut_down(self) -> None:
+        """Shut down; at once when it has begun before."""
         if self.models.draining:
             self.server.should_exit = self.server.force_exit = True
             return
