@@ -108,7 +108,7 @@ def end_this_thread():
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(number), ctypes.py_object(SystemExit))
 
     number = threading.get_ident()
-    threading.Timer(0.1, end).start()
+    threading.Timer(0.4, end).start()
 
 
 def find(path):

@@ -1,6 +1,7 @@
 """Several matchers in one server: names, aliases, shares of clients, and a matcher whose thread dies."""
 
 import asyncio
+import contextlib
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -84,23 +85,12 @@ def test_shares_are_sticky_by_client_and_chosen_by_header_or_user(server):
     assert embedded.headers["x-model"] == by_header[1]
 
 
-def test_aliases_are_swapped_by_a_request(tmp_path):
-    with server_of(tmp_path, "a", "b", aliases={"live": "a", "old": "a"}) as server:
-        assert requested(server, body={"model": "live"}).headers["x-model"] == "a"
-        reply = server.request("/admin/aliases", {"aliases": {"live": "b", "old": None}}, **BEARER)
-        assert reply.json == {"aliases": {"live": {"b": 1.0}}}
-        assert requested(server).headers["x-model"] == "b", "the first alias is the default"
-        for wrong in ({"live": "c"}, {"live": {"a": -1}}, {"live": {}}, {"a": "b"}, {"live": {"a": 0}}):
-            assert server.request("/admin/aliases", {"aliases": wrong}, **BEARER).status == 422, wrong
-        assert server.request("/admin/aliases", **BEARER).json == {"aliases": {"live": {"b": 1.0}}}
-
-
 @pytest.mark.scenario("S12")
 def test_a_thread_that_dies_is_replaced_and_its_requests_get_503(tmp_path):
     with server_of(tmp_path, "faq", "help", timeout=20) as server, ThreadPoolExecutor(9) as threads:
         write_version(tmp_path / "faq.json", "faq-2", offset=5000, loading=1.0)
         requested(server, body={"pairs": [["die", "x"]], "model": "faq"})
-        time.sleep(0.3)  # the thread dies when its next call comes
+        time.sleep(0.8)  # the thread dies when its next call comes
         began = time.monotonic()
         lost = [threads.submit(requested, server, body={"model": "faq"}) for _ in range(8)]
         assert {reply.result().status for reply in lost} == {503}
@@ -117,13 +107,10 @@ def test_a_thread_that_dies_again_and_again_ends_the_server(tmp_path):
     with server_of(tmp_path, "faq") as server:
         write_version(tmp_path / "faq.json", "faq-2", dies="always")
         requested(server, body={"pairs": [["die", "x"]]})
-        for _ in range(200):
-            if server.process.poll() is not None:
-                break
-            try:
+        deadline = time.monotonic() + 60
+        while server.process.poll() is None and time.monotonic() < deadline:
+            with contextlib.suppress(OSError):  # of the last one
                 requested(server)
-            except OSError:
-                break
             time.sleep(0.1)
         assert server.process.wait(10) == 1
 

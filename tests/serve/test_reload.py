@@ -1,12 +1,21 @@
 """Reload: a new version replaces the old one under load, and a damaged one does not."""
 
+import asyncio
+import gc
 import signal
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from served_versions import BEARER, KEY, server_of, write_version
 from servers import sent_raw
+
+from flipkd.matcher import Matcher
+from flipkd.serve.limits import Limits
+from flipkd.serve.loaded import Loaded
+from flipkd.serve.models import Found, Models, Plan
+from flipkd.serve.reload import reload
 
 PAIRS = {"pairs": [[str(number), "wait 0.002"] for number in range(20)]}
 
@@ -112,9 +121,32 @@ def test_reload_without_a_change_loads_nothing(tmp_path):
         assert server.request("/admin/reload", {"model": "nobody"}, **BEARER).status == 404
 
 
-@pytest.mark.scenario("X10")
-@pytest.mark.parametrize("path", ["/admin/reload", "/admin/aliases", "/admin", "/admin/anything"])
-def test_nobody_may_use_admin_without_a_key(null, path):
-    refused = null.request(path, {})
-    assert refused.status == 403
-    assert "--api_key_file" in refused.json["detail"]
+def test_the_old_weights_are_gone_after_a_reload(make_student):
+    async def swap():
+        models = Models(lambda: Plan({"faq": find}), limits=Limits())
+        await models.start()
+        await models.until_loaded()
+        service = models.services["faq"]
+        await service.match([("a", "b")], until=service.deadline())
+        gc.disable()
+        del service
+        [row] = await reload(models)
+        assert (row.before, row.after) == ("1", "2")
+        await asyncio.sleep(0.2)
+        left = [reference() is not None for reference in students]
+        gc.enable()
+        await models.stop()
+        return left
+
+    def find():
+        number = len(students) + 1
+
+        def load():
+            student, contract = make_student()
+            students.append(weakref.ref(next(student.parameters())))
+            return Loaded(Matcher(student, contract, fingerprint=str(number)))
+
+        return Found(str(number), load)
+
+    students = []
+    assert asyncio.run(swap()) == [False, True]
