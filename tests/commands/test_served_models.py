@@ -108,12 +108,14 @@ def test_a_link_that_moves_is_followed_and_a_damaged_folder_is_not(folders):
         (("--matchers", "a=x", "--aliases", "live=b"), "no matcher is called 'b'"),
         (("--matchers", "a=x", "--default", "b"), "no matcher or alias is called 'b'"),
         (("--models", "missing.yaml"), "missing.yaml: no such file"),
+        (("--models", "wrong.yaml"), "wrong.yaml: matchers is missing"),
         (("--matchers", "a=missing"), "missing: no such folder"),
         (("--matchers", "a=x", "--trusted_proxies", "10.0.0.1/8"), "'10.0.0.1/8' is not a network"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(tmp_path, words, message, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "wrong.yaml").write_text("aliases: {live: a}")
     done = flipkd("serve", "--port", 0, *words)
     assert done.code in (2, 4)
     assert message in done.err

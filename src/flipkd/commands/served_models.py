@@ -10,7 +10,7 @@ import numpy as np
 
 from flipkd.command_config import ServeConfig
 from flipkd.command_config.serving import MatcherEntry, ModelsFile
-from flipkd.errors import UsageError
+from flipkd.errors import ConfigError, UsageError
 from flipkd.files import MANIFEST, check_manifest, sha256
 from flipkd.index import Index
 from flipkd.yaml_values import read_yaml
@@ -45,7 +45,11 @@ def read_plan(config: ServeConfig, *, index: Index | None) -> Plan:
         return Plan(_finders(config.matchers, config, index), config.aliases, config.default)
     if config.aliases or config.default:
         raise UsageError("--aliases and --default go into the file of --models")
-    file = ModelsFile.check(read_yaml(Path(config.models)))
+    values = read_yaml(Path(config.models))
+    try:
+        file = ModelsFile.check(values)
+    except ConfigError as error:
+        raise ConfigError(f"{config.models}: {error}") from None
     return Plan(_finders(file.matchers, config, index), file.aliases, file.default)
 
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakSet
 
 from flipkd import progress
 from flipkd.errors import UsageError, nearest
@@ -61,6 +62,7 @@ class Models:
 
     def __init__(self, read_plan: Callable[[], Plan], *, limits: Limits) -> None:
         self.read_plan, self.limits = read_plan, limits
+        self._created: WeakSet[Service] = WeakSet()  # those that a reload is loading too
         self.plan = read_plan()
         self.aliases = self.plan.check()
         self.services = {name: self.new_service(name, find().load) for name, find in self.plan.find.items()}
@@ -75,7 +77,9 @@ class Models:
 
     def new_service(self, name: str, load: Callable[[], Loaded]) -> Service:
         """Create a service, which does not load its model yet."""
-        return Service(load, limits=self.limits, name=name)
+        service = Service(load, limits=self.limits, name=name)
+        self._created.add(service)
+        return service
 
     async def start(self) -> None:
         """Start to load all matchers, side by side; requests are accepted as soon as theirs is loaded. Only once."""
@@ -128,7 +132,7 @@ class Models:
     @property
     def running_calls(self) -> int:
         """Number of calls in progress in the threads of all models."""
-        return sum(service.thread.running_calls for service in [*self.services.values(), *self._retired])
+        return sum(service.thread.running_calls for service in self._created)
 
     @property
     def default(self) -> str:
