@@ -321,8 +321,8 @@ def test_the_objective_of_contributing_runs_and_its_test_passes():
 
     diff = re.search(r"^```diff\n(.*?)^```", text_of("CONTRIBUTING.md"), re.MULTILINE | re.DOTALL)[1]
     parts = re.split(r"^--- (.*)\n", diff, flags=re.MULTILINE)[1:]
-    bodies = zip(parts[::2], parts[1::2], strict=True)
-    files = {path: "".join(line[1:] + "\n" for line in body.splitlines()) for path, body in bodies}
+    bodies = ["".join(line[1:] + "\n" for line in body.splitlines()) for body in parts[1::2]]
+    files = dict(zip(parts[::2], bodies, strict=True))
     assert all((ROOT / path).is_file() for path in files)
     names: dict[str, Any] = vars(labels) | {"torch": torch, "pytest": pytest}
     source, entry, test = files.values()
