@@ -1,6 +1,7 @@
-"""Write docs/images/ from pages as a browser shows them: `python docs/screenshots.py report FOLDER`, or `page FOLDER`.
+"""Write docs/images/ from pages as a browser shows them: `python docs/screenshots.py report FOLDER`, `page` or `watch`.
 
-FOLDER is the output folder of `flipkd compare` or `make demo`; `page` serves its matcher with an index of FAQ.
+FOLDER is the output folder of `flipkd compare` or `make demo`; `page` serves its matcher with an index of FAQ. For `watch`
+it holds `watch.html`, the page of `flipkd watch`.
 Needs Chromium: on PATH, or named by FLIPKD_CHROMIUM. `IMAGES` has a row per page.
 """
 
@@ -80,7 +81,15 @@ def page_images(folder: Path) -> None:
                 write_screenshot(page, name)
 
 
-IMAGES: dict[str, Callable[[Path], None]] = {"report": report_images, "page": page_images}
+def watch_image(folder: Path) -> None:
+    """Write an image of the page of a drift watch."""
+    with browser() as page:
+        page.open((folder / "watch.html").resolve().as_uri(), width=WIDE, height=1500)
+        page.wait_for("[...document.querySelectorAll('.chart')].every((chart) => chart.dataset.drawn)")
+        write_screenshot(page, "watch.png")
+
+
+IMAGES: dict[str, Callable[[Path], None]] = {"report": report_images, "page": page_images, "watch": watch_image}
 
 
 if __name__ == "__main__":
