@@ -27,6 +27,16 @@ def test_only_larger_values_count_where_larger_is_asked():
     assert distribution_difference(high, low, larger=True).p_value == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize("larger", [False, True])
+def test_repeated_values_count_once(larger):
+    reference, window = (np.random.default_rng(seed).normal(size=600) for seed in (0, 1))
+    once = distribution_difference(reference, window, larger=larger)
+    tenfold = distribution_difference(reference.repeat(10), window.repeat(10), larger=larger, sizes=(600.0, 600.0))
+    assert tenfold.effect == once.effect
+    assert tenfold.p_value == pytest.approx(once.p_value, abs=0.03)
+    assert distribution_difference(reference.repeat(10), window.repeat(10), larger=larger).p_value < 0.01
+
+
 def test_the_stability_index_is_the_sum_over_bins():
     reference, window = np.arange(100.0), np.concatenate([np.arange(50.0), np.arange(25.0), np.arange(25.0)])
     found = stability_index(reference, window)
