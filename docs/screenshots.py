@@ -1,7 +1,8 @@
-"""Write docs/images/ from pages as a browser shows them: `python docs/screenshots.py report FOLDER`, `page FOLDER`, `review`.
+"""Write docs/images/ from pages as a browser shows them: `python docs/screenshots.py report FOLDER`, `page`, `watch`, `review`.
 
-FOLDER is the output folder of `flipkd compare` or `make demo`; `page` serves its matcher with an index of FAQ. `review` needs no
-folder: its server has a queue of three pairs and a matcher without a model.
+FOLDER is the output folder of `flipkd compare` or `make demo`; `page` serves its matcher with an index of FAQ. For `watch`
+it holds `watch.html`, the page of `flipkd watch`. `review` needs no folder: its server has a queue of three pairs and a matcher
+without a model.
 Needs Chromium: on PATH, or named by FLIPKD_CHROMIUM. `IMAGES` has a row per page.
 """
 
@@ -102,7 +103,20 @@ def review_images(_folder: Path) -> None:
             write_screenshot(page, "review.png")
 
 
-IMAGES: dict[str, Callable[[Path], None]] = {"report": report_images, "page": page_images, "review": review_images}
+def watch_image(folder: Path) -> None:
+    """Write an image of the page of a drift watch."""
+    with browser() as page:
+        page.open((folder / "watch.html").resolve().as_uri(), width=WIDE, height=1500)
+        page.wait_for("[...document.querySelectorAll('.chart')].every((chart) => chart.dataset.drawn)")
+        write_screenshot(page, "watch.png")
+
+
+IMAGES: dict[str, Callable[[Path], None]] = {
+    "report": report_images,
+    "page": page_images,
+    "watch": watch_image,
+    "review": review_images,
+}
 
 
 if __name__ == "__main__":
