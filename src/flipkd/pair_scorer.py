@@ -41,8 +41,7 @@ class PairScorer:
         self.use_cascade = cascade
         if cascade:
             self.require_cascade()
-        self.scored_by = {"student": 0, "teacher": 0}
-        """Number of pairs scored so far, by the model that decided them."""
+        self.scored_by = {"student": 0, "teacher": 0}  # numbers of pairs so far, by the model that decided them
         calibration = contract.calibration
         self.calibration = Calibration(**calibration) if calibration else Calibration.identity()
         self.threshold = 0.0 if contract.threshold is None else contract.threshold
@@ -73,10 +72,11 @@ class PairScorer:
         if self.use_cascade if cascade is None else cascade:
             return self.cascade(pairs, batch_size=batch_size, show_progress_bar=show_progress_bar)[0]
         left, right = checked_sides(pairs)
-        keeps = TEACHER in self.contract.score
-        teacher = self._teacher_scores(left, right, batch_size=batch_size) if keeps else None
-        label = "pairs" if show_progress_bar else None
-        scores = self._language_model_scores(left, right, teacher, batch_size=batch_size, progress=label)
+        teacher = None
+        if TEACHER in self.contract.score:
+            teacher = self._teacher_scores(left, right, batch_size=batch_size)
+        progress = "pairs" if show_progress_bar else None
+        scores = self._language_model_scores(left, right, teacher, batch_size=batch_size, progress=progress)
         self._count(student=len(left))
         return _require_finite(scores)
 
@@ -100,8 +100,8 @@ class PairScorer:
         rows = np.flatnonzero(by_llm)
         own = teacher[rows] if TEACHER in self.contract.score else None
         texts = [left[row] for row in rows], [right[row] for row in rows]
-        label = "pairs" if show_progress_bar else None
-        scores[rows] = self._language_model_scores(*texts, own, batch_size=batch_size, progress=label)
+        progress = "pairs" if show_progress_bar else None
+        scores[rows] = self._language_model_scores(*texts, own, batch_size=batch_size, progress=progress)
         self._count(student=len(rows), teacher=len(left) - len(rows))
         return _require_finite(scores), by_llm
 
@@ -202,9 +202,8 @@ class PairScorer:
             >>> bool(((probabilities >= 0) & (probabilities <= 1)).all())
             True
         """
-        return self.calibration.apply(
-            self.predict(pairs, batch_size=batch_size, show_progress_bar=show_progress_bar, cascade=cascade)
-        )
+        scores = self.predict(pairs, batch_size=batch_size, show_progress_bar=show_progress_bar, cascade=cascade)
+        return self.calibration.apply(scores)
 
     def decide(
         self,

@@ -35,7 +35,7 @@ def test_replace_decisions_appends_a_missing_section(contract):
 
 def test_add_test_writes_a_section_and_the_model_index(card):
     one = add_test(card, model="run", data="bank", metrics={"n": 10, "f1": 0.5, "threshold": 0.25})
-    two = add_test(one, model="run", data="faq", metrics={"n": 20, "f1": 0.25, "ece": 0.125})
+    two = add_test(one, model="run", data="faq", metrics={"n": 20, "f1": 0.25, "ece": 0.125, "seconds": 3.0})
     again = add_test(two, model="run", data="bank", metrics={"n": 10, "f1": 0.75})
     data = ModelCard(again).data
     assert data.model_name == "run"

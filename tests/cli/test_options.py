@@ -171,7 +171,7 @@ def completed(arguments: str, **more: str) -> list[str]:
 
 
 def test_completion_offers_commands_options_and_choices():
-    assert completed("flipkd ca") == ["calibrate"]
+    assert completed("flipkd cal") == ["calibrate"]
     assert completed("flipkd train --lora_") == [
         f"--lora_{name}" for name in ("r", "alpha", "dropout", "target_modules", "layers")
     ]

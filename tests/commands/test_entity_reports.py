@@ -30,8 +30,10 @@ def test_clusters_have_their_counts_and_files():
     text = clusters_text(found)
     assert "2 records (cluster 1)" in text
     assert "review" not in text
+    assert "recall" not in text
     assert "of both files" not in text
     assert text.endswith("\na.csv\nb.csv")
+    assert "| recall of known matches among them | 0.7500 " in clusters_text(found | {"recall": 0.75})
     text = clusters_text(found | {"review": 2, "linked": 1, "records": [3, 4]})
     assert "| 3 + 4 " in text
     assert "| pairs for review" in text

@@ -91,3 +91,15 @@ def test_the_faq_bot_is_served_reviewed_and_retrained(example, base_models, enco
     for row in example("faq_bot").read_rows(FOLDER / "faq_bot" / "asked.csv"):
         if (row["asked"], row["question"]) in labels:
             assert labels[row["asked"], row["question"]] == "1"
+
+
+def test_the_products_are_joined(example, base_models, encoders, tmp_path, capsys):
+    settings = {"dtype": "float32", "max_text_length": 16, "training_arguments": {"max_steps": 2}}
+    products = example("dedupe_products")
+    folder = str(tmp_path / "products")
+    products.main(folder, encoder=str(encoders / "bi"), llm=str(base_models["llama"]), settings=settings)
+    first, second, third, *clusters = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"46 offers of 20 products, \d+ candidates", first)
+    assert re.fullmatch(r"\d+ entities; \d+ of 32 pairs of the same product are joined, and", second)
+    assert re.fullmatch(r"\d+ pairs of two products; \d+ weak matches alone hold a cluster together", third)
+    assert all(re.match(r" +\d+  \w", line) for line in clusters)

@@ -164,11 +164,14 @@ def test_every_objective_trains_alone_with_a_queue(make_student, table, objectiv
     randomise(student)
     terms = resolve_objectives({objective: 1.0}, teacher_facts={"theta_pos": 0.5, "theta_neg": 0.0})
     module = DistillationModule(student, terms, queue_size=20, table=table).train()
-    collator = Collator(student, table, return_embeddings=module.return_embeddings, return_lists=True)
+    both = module.reads_both_orders
+    collator = Collator(
+        student, table, return_embeddings=module.return_embeddings, return_lists=not both, both_orders=both
+    )
     collator.list_of = np.arange(len(table)) // 4
     with torch.autocast("cpu", dtype=torch.bfloat16):
         module(**collator(list(range(8))))
-        loss = module(**collator(list(range(8, 16))))["loss"]
+        loss = module(**collator([*range(8, 16), *range(56, 60)] if both else list(range(8, 16))))["loss"]
     loss.backward()
     assert loss.dtype == torch.float32
     assert any(p.grad is not None and p.grad.any() for p in module.parameters())

@@ -94,4 +94,4 @@ def test_summary_line_without_a_teacher_and_with_one_score():
     assert "; next " in line
     assert "teacher" not in line
     alone = summary_line(choose_score({"answer": ANSWER}, LABEL), None, seconds=1, texts=([], []))
-    assert alone.endswith(" on validation")
+    assert alone.endswith(" on validation; 1000 ms for a pair")

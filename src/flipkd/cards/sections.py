@@ -42,7 +42,8 @@ DATA = """{name}, {pairs} pairs:
 {rows}"""
 SIZE = "n"
 COUNTS = (SIZE, "positives")
-NOT_RESULTS = (*COUNTS, "threshold", "review_threshold")  # of `evaluate`, but no metrics for the hub
+# Of `evaluate`, but no metrics for the hub.
+NOT_RESULTS = (*COUNTS, "threshold", "review_threshold", "f1_all_read", "f1_lost", "seconds", "seconds_all_read")
 END_OF_DECISIONS = "<!-- /decisions -->"
 
 

@@ -43,7 +43,7 @@ class RulesConfig(Settings):
     )
     store: str | None = Field(
         None,
-        description="folder that keeps the vectors of a model of sentence-transformers; default: beside the output",
+        description="folder that keeps the vectors of an encoder that is no teacher folder; default: beside the output",
     )
     guard: bool = Field(True, description="write ' before .csv cells that a spreadsheet would run as formulas")
 

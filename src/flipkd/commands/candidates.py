@@ -67,7 +67,7 @@ def candidates(config: CandidatesConfig) -> dict[str, Any]:
 
     Result: `records` of each file, `possible` pairs, `rules` (and `total`) with `pairs` and `only`, the pairs of no other
     rule; with `labels` also `known` matches, and `found` and `recall` of each rule, which are written to
-    OUTPUT.recall.json too. Raises UsageError for settings that contradict each other, DataError for records that cannot be
+    NAME.recall.json too. Raises UsageError for settings that contradict each other, DataError for records that cannot be
     used, ResourceError for an output that cannot be written.
     """
     recall = Path(config.output).with_suffix(".recall.json")

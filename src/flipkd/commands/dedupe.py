@@ -112,6 +112,7 @@ def _cluster(config: DedupeConfig, folder: Path, counts: dict[str, Any], *, own_
     summary = {
         "records": sizes,
         "candidates": total,
+        **({} if counts["known"] is None else {"recall": counts["rules"]["total"]["recall"]}),
         "matches": int(scored.match.sum()),
         "review": int(scored.review.sum()),
         "threshold": threshold,

@@ -30,6 +30,7 @@ def clusters_text(found: Mapping[str, Any]) -> str:
     rows = [
         ["records", " + ".join(f"{count:,}" for count in found["records"])],
         ["candidates", f"{found['candidates']:,}"],
+        *([["recall of known matches among them", f"{found['recall']:.4f}"]] if "recall" in found else []),
         ["matches", f"{found['matches']:,}"],
         *([["pairs for review", f"{found['review']:,}"]] if found["review"] else []),
         ["entities", f"{found['entities']:,}"],

@@ -115,6 +115,10 @@ class TrainConfig(Settings):
         "auto",
         description="keep the teacher in the matcher and add its score to the sum; auto: if that is better on validation",
     )
+    pair_weights: Literal["equal", "trust"] = OBJECTIVES(
+        "equal",
+        description="weight of each pair in all objectives; trust: the teacher's probability of its label",
+    )
     queue_size: int = OBJECTIVES(
         0, ge=0, description="number of right-hand texts of earlier steps that extend the in-batch comparisons"
     )

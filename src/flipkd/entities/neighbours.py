@@ -71,7 +71,7 @@ class _Best:
     def add(self, products: Floats, first: int) -> None:
         """Add a block [rows, columns] of products with the right rows from `first` on."""
         columns = products.shape[1]
-        passed = products > self.products[:, -1:]  # not equal: an earlier row wins a tie
+        passed = products > self.products[:, -1:]  # an equal one is of a higher row, and loses
         if np.count_nonzero(passed) > MOST_PASSED * self.rows.size and self.top_k < columns:
             passed &= products >= np.partition(products, columns - self.top_k, axis=1)[:, [columns - self.top_k]]
         if len(found := np.flatnonzero(passed)):
@@ -83,9 +83,7 @@ class _Best:
         row = np.concatenate([np.repeat(known, self.top_k), row])
         products = np.concatenate([self.products[known].ravel(), products])
         right = np.concatenate([self.rows[known].ravel(), right])
-        order = np.lexsort(
-            (-products, row)
-        )  # stable: entries of earlier blocks, which have lower right rows, come first
+        order = np.lexsort((-products, row))  # stable: among equal products the lower right row stays first
         row, products, right = row[order], products[order], right[order]
         rank = np.arange(len(row)) - np.searchsorted(row, row)
         kept = rank < self.top_k

@@ -53,7 +53,7 @@ class PairSet:
         """Return the names of the rules that found each pair, joined by BETWEEN."""
         found = [[""] * len(numbers)]
         for rule, of_rule in self.rules.items():
-            found.append([rule if hit else "" for hit in np.isin(numbers, of_rule, assume_unique=True)])
+            found.append([rule if hit else "" for hit in _contains(of_rule, numbers).tolist()])
         return [BETWEEN.join(filter(None, names)) for names in zip(*found, strict=True)]
 
     def summary(self, known: Rows | None = None) -> dict[str, dict[str, float]]:
@@ -71,5 +71,13 @@ class PairSet:
             rows[rule] = {"pairs": len(of_rule), "only": len(np.intersect1d(of_rule, single, assume_unique=True))}
             if known is not None:
                 hits = len(np.intersect1d(of_rule, known, assume_unique=True))
-                rows[rule] |= {"found": hits, "recall": hits / len(known)}
+                rows[rule] |= {"found": hits, "recall": hits / max(len(known), 1)}
         return rows
+
+
+def _contains(ordered: Rows, numbers: Rows) -> NDArray[np.bool_]:
+    """Return whether each number is in a sorted array, in time that hardly grows with the array."""
+    if not len(ordered):
+        return np.zeros(len(numbers), bool)
+    found: NDArray[np.bool_] = ordered[np.searchsorted(ordered[:-1], numbers)] == numbers
+    return found

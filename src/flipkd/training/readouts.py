@@ -64,7 +64,9 @@ def summary_line(
     `seconds`: of the student, for one pair.
     """
     parts = [f"score: {_describe(choice, choice.parts)} on validation", *_alternatives(choice)]
-    if teacher is not None:
+    if teacher is None:
+        parts.append(f"{_milliseconds(seconds)} for a pair")
+    else:
         more = teacher.seconds_per_pair(*texts)
         parts.append(
             f"the teacher adds {teacher.parameters / 1e6:.1f} million parameters and {_milliseconds(more)} to the "

@@ -123,8 +123,12 @@ def run_objectives(config: TrainConfig, table: PairTable, validation: PairTable)
                 f"{term.name} compares all texts of a batch, which needs the embeddings of a bi-encoder; this teacher gave "
                 f"scores of pairs only; set --objectives.{term.name} 0"
             )
-    if any("orders" in term.needs for term in terms):
+    if readers := [term.name for term in terms if "orders" in term.needs]:
         _require_even_step(config)
+        if lists := [term.name for term in terms if "lists" in term.needs]:
+            raise ConfigError(
+                f"{lists[0]} keeps lists in a batch and {readers[0]} both orders of pairs; set the weight of one to 0"
+            )
     if config.score == "cosine" and not any("vectors" in term.needs for term in terms):
         raise ConfigError("score is cosine, but no objective trains the embeddings; set score to auto or answer")
     return terms
