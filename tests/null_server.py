@@ -1,6 +1,7 @@
 """A server with a null matcher whose behaviour the texts control; argv = JSON of settings.
 
-`review` is the lower bound of a review band, `kept` gives the index more columns.
+`review` is the lower bound of a review band, `kept` gives the index more columns, `lance` is the folder of an index of
+LanceDB with vectors of width 9.
 A pair's score is the number in its first text. `boom` raises, `panic` raises a BaseException, `nan` raises NumbersError,
 `slow` takes half a second, and `wait S` as a second text makes the batch S seconds long. After loading, the process exits
 with SPIED when it opens a connection or a file named canary. SIGUSR1 prints its number of tasks.
@@ -20,7 +21,7 @@ import numpy as np
 
 from flipkd.errors import NumbersError
 from flipkd.evaluate.calibration import Calibration
-from flipkd.index import Index
+from flipkd.index import Index, open_index
 from flipkd.matcher import Matcher
 from flipkd.serve.limits import Limits
 from flipkd.serve.loaded import Loaded
@@ -95,6 +96,8 @@ def load():
         for n in range(settings.pop("entries", 9))
     ]
     index = Index(entries, np.eye(len(entries), dtype=np.float32), encoder={})
+    if folder := settings.get("lance"):
+        index = open_index(folder)
     return Loaded(NullMatcher(), index, lambda texts: np.eye(9, dtype=np.float32)[[len(t) % 9 for t in texts]])
 
 
@@ -104,7 +107,7 @@ if most := settings.pop("open_files", None):
 
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 outside = {name: settings.pop(name) for name in ("host", "api_key", "insecure", "cors_origins") if name in settings}
-kinds = ("loading", "cold", "broken", "dies", "kept", "entries")
+kinds = ("loading", "cold", "broken", "dies", "kept", "entries", "lance")
 held = {name: settings.pop(name) for name in kinds if name in settings}
 NullMatcher.review_threshold = settings.pop("review", None)
 service = Service(load, limits=Limits(**settings), name="null", revision="r1")

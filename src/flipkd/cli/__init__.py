@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from flipkd import __version__
-from flipkd.cli import data, exporting, matching, training
+from flipkd.cli import data, exporting, indexing, matching, training
 from flipkd.cli.options import SettingsCommand, command
 from flipkd.cli.terminal import quiet_libraries, run, set_up_logging, show, silence_other_ranks
 from flipkd.cores import set_up_openmp
@@ -55,7 +55,6 @@ for subcommand in (
     matching.evaluate,
     matching.calibrate,
     matching.match,
-    matching.index,
     matching.search,
     matching.serve,
     matching.push,
@@ -65,6 +64,7 @@ for subcommand in (
     training.demo,
 ):
     app.command(cls=SettingsCommand)(command(subcommand))
+app.add_typer(indexing.app, name="index")
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Subcommands that use a trained matcher: evaluate, calibrate, match, index, search, serve, push."""
+"""Subcommands that use a trained matcher: evaluate, calibrate, match, search, serve, push."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from flipkd.cli.terminal import print_status, show, show_rows, stdout_to_stderr
 from flipkd.command_config import (
     CalibrateConfig,
     EvaluateConfig,
-    IndexConfig,
     MatchConfig,
     PushConfig,
     SearchConfig,
@@ -60,15 +59,6 @@ def match(config: MatchConfig, *, as_json: AsJson = False) -> None:
     if config.output is not None:
         review = f", {counts['review']} review" if "review" in counts else ""
         show(f"{config.output}: {pairs_in(counts)} pairs, {counts['match']} match{review}")
-
-
-def index(config: IndexConfig) -> None:
-    """Embed texts and store the vectors for search."""
-    from flipkd.commands.search import index as run
-
-    with stdout_to_stderr():
-        made = run(config)
-    show(f"{config.output_dir}: {len(made)} texts, vectors of width {made.vectors.shape[1]}")
 
 
 def search(config: SearchConfig, *, as_json: AsJson = False) -> None:

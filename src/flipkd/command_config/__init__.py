@@ -4,7 +4,16 @@ from flipkd.command_config.data import CheckConfig, SplitConfig
 from flipkd.command_config.demo import DemoConfig
 from flipkd.command_config.matching import CalibrateConfig, EvaluateConfig, MatchConfig
 from flipkd.command_config.publishing import ExportConfig, PushConfig, VerifyConfig
-from flipkd.command_config.searching import IndexConfig, SearchConfig
+from flipkd.command_config.searching import (
+    IndexAddConfig,
+    IndexCompactConfig,
+    IndexConfig,
+    IndexDeleteConfig,
+    IndexListConfig,
+    IndexRollbackConfig,
+    IndexVersionsConfig,
+    SearchConfig,
+)
 from flipkd.command_config.serving import ServeConfig
 
 __all__ = [
@@ -13,7 +22,13 @@ __all__ = [
     "DemoConfig",
     "EvaluateConfig",
     "ExportConfig",
+    "IndexAddConfig",
+    "IndexCompactConfig",
     "IndexConfig",
+    "IndexDeleteConfig",
+    "IndexListConfig",
+    "IndexRollbackConfig",
+    "IndexVersionsConfig",
     "MatchConfig",
     "PushConfig",
     "SearchConfig",

@@ -12,7 +12,7 @@ from flipkd.command_config import ServeConfig
 from flipkd.errors import ConfigError
 from flipkd.extras import require_extra
 from flipkd.files import MANIFEST, check_manifest, sha256
-from flipkd.index import Index
+from flipkd.index import open_index
 
 if TYPE_CHECKING:
     from flipkd.commands.search import Encode
@@ -46,7 +46,7 @@ def serve(config: ServeConfig, *, listening: Callable[[str], None]) -> bool:
 
     folder, base_model = find_matcher(config.matcher), config.base_model
     check_manifest(folder)
-    entries = None if config.index is None else Index.load(config.index)
+    entries = None if config.index is None else open_index(config.index)
 
     def load() -> Loaded:
         """Load the matcher and the encoder of the index."""

@@ -32,11 +32,21 @@ class Matches(BaseModel):
 
 
 class SearchResponse(BaseModel):
-    """Response of /search; a row has the fields of PairResult, `corpus_id`, `similarity`, `text` and the columns kept."""
+    """Response of /search; a row has the fields of PairResult, `corpus_id` (LanceDB: `id`), `similarity` and the entry's."""
 
     results: list[dict[str, Any]]
     model: str
     revision: str
+
+
+class IndexChange(BaseModel):
+    """Response of /index; `version` is the newest version of the index after it."""
+
+    version: int
+    added: int
+    replaced: int
+    deleted: int
+    embedded: int = 0
 
 
 class Rank(BaseModel):

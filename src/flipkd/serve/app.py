@@ -11,7 +11,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
 from flipkd import __version__
-from flipkd.serve import routes, tei_routes, vector_routes
+from flipkd.serve import index_routes, routes, tei_routes, vector_routes
 from flipkd.serve.metrics import Metrics
 from flipkd.serve.page import add_page
 from flipkd.serve.problems import add_handlers, documented_responses, not_ready
@@ -39,9 +39,10 @@ def create_app(
     app.state.service = service
     app.state.metrics = Metrics(service)
     app.state.logged_fields = set()
+    app.state.has_key = api_key is not None
     app.state.started = int(time.time())
     add_handlers(app)
-    for module in (routes, vector_routes, tei_routes):
+    for module in (routes, vector_routes, tei_routes, index_routes):
         app.include_router(module.router)
     _add_health(app, service)
     add_page(app, service)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from functools import partial
 from pathlib import PureWindowsPath
 from typing import Any
 from uuid import uuid4
@@ -98,15 +99,16 @@ async def score(body: ScoreBody, request: Request) -> Scores:
 async def search(body: SearchBody, request: Request) -> SearchResponse:
     """Return the entries of the index that match a text best: the nearest `candidates`, scored as pairs."""
     service = service_of(request)
-    entries = service.loaded.index.entries if service.loaded.index else []
-    candidates = min(max(body.candidates, body.top_k), len(entries) or 1)
+    until, index = service.deadline(), service.loaded.index
+    candidates = max(body.candidates, body.top_k)
+    if index is not None and candidates > service.limits.max_items:
+        candidates = min(candidates, await service.in_index_thread(partial(len, index), until=until) or 1)
     if "candidates" not in body.model_fields_set:
         candidates = min(candidates, max(service.limits.max_items, body.top_k))
     check_count(candidates, most=service.limits.max_items)
-    until = service.deadline()
-    nearest = await service.nearest(body.query, candidates=candidates, until=until)
-    found = await service.match([(body.query, entries[position]["text"]) for position, _ in nearest], until=until)
-    results = search_results(nearest, [_pair_fields(row) for row in found], entries, top_k=body.top_k)
+    hits = await service.nearest(body.query, candidates=candidates, until=until, where=body.where)
+    found = await service.match([(body.query, hit.entry["text"]) for hit in hits], until=until)
+    results = search_results(hits, [_pair_fields(row) for row in found], top_k=body.top_k)
     return SearchResponse(results=results, model=service.name, revision=service.revision)
 
 
@@ -115,6 +117,7 @@ async def info(request: Request) -> dict[str, Any]:
     """Describe the model, and the limits of a request."""
     service = service_of(request)
     matcher, index = service.loaded.matcher, service.loaded.index
+    size = index if index is None else await service.in_index_thread(partial(len, index), until=service.deadline())
     contract = matcher.contract
     return {
         "model_id": service.name,
@@ -125,7 +128,7 @@ async def info(request: Request) -> dict[str, Any]:
         "threshold": matcher.threshold,
         "review_threshold": matcher.review_threshold,
         "max_text_length": contract.max_text_length,
-        "index_size": None if index is None else len(index),
+        "index_size": size,
         "max_client_batch_size": service.limits.max_items,
         "max_body_bytes": service.limits.max_body_bytes,
         "max_batch_requests": service.limits.batch_size,
