@@ -44,6 +44,7 @@ OF_EXTRAS = {
     ),
     "evaluate": ("report", (*GIVEN, "--test_file", "pairs.csv", "--report", "new.html")),
     "serve": ("serve", GIVEN),
+    "index": ("index", ("build", "pairs.csv", "--encoder", "matcher", "--column", "text2", "--engine", "lancedb")),
     "demo": ("demo", ("--output_dir", "new")),
     "export": ("onnx", (*GIVEN, "--to", "onnx", "--output_dir", "new")),
 }

@@ -10,15 +10,14 @@ from typing import get_args
 
 import pytest
 import typer
-from command_line import flipkd
+from command_line import flipkd, subcommands
 
-from flipkd import cli
 from flipkd.cli.options import SettingsCommand, command
 from flipkd.command_config import CheckConfig, SearchConfig
 from flipkd.config import CompareConfig, TrainConfig
 from flipkd.settings import Settings
 
-VERBS = typer.main.get_command(cli.app).commands
+VERBS = subcommands()
 FILES = ("--train_file", "a.csv", "--validation_file", "b.csv")
 
 

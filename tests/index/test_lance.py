@@ -101,8 +101,10 @@ def test_a_large_index_has_a_vector_index_and_new_entries_are_found_at_once(tmp_
     assert found >= 0.95 * 200
     new = vectors(1, seed=77)
     upsert(index, [{"id": "new", "text": "t"}], new)
+    assert index.scanned == 1
     assert index.hits(new[0], top_k=1)[0].key == {"id": "new"}
     compact(index, keep_days=0)
+    assert index.scanned == 0
     assert index.hits(new[0], top_k=1)[0].key == {"id": "new"}
     assert open_index(tmp_path / "index").hits(new[0], top_k=1)[0].key == {"id": "new"}
 

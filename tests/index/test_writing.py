@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import random
+import shutil
 import subprocess
 import sys
 import threading
@@ -150,3 +152,20 @@ def test_a_damaged_or_lost_file_is_found_when_the_index_is_opened(tmp_path, file
     damage(min((tmp_path / "index/entries.lance").glob(files)))  # the newest of the manifests of versions
     with pytest.raises(ArtefactError, match=r"mismatch|missing|not readable|no index\.json"):
         open_index(tmp_path / "index")
+
+
+@pytest.mark.scenario("S10")
+@pytest.mark.slow
+def test_a_full_disk_is_exit_code_5_and_leaves_the_index_whole(tmp_path):
+    unshare = ["unshare", "--mount", "--map-root-user"]
+    if shutil.which("unshare") is None or subprocess.run([*unshare, "true"], capture_output=True).returncode:
+        pytest.skip("no mount namespaces here")
+    child = CHILD.with_name("full_disk_index_child.py")
+    done = subprocess.run([*unshare, sys.executable, child, tmp_path], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr[-3000:]
+    outcomes = json.loads(done.stdout)
+    for name, change in (("upsert", ROWS), ("delete", -1), ("compact", 0)):
+        assert outcomes[name], name
+        for code, says_full, seen in outcomes[name]:
+            assert (code, says_full) == (5, True), (name, outcomes[name])
+            assert seen in (0, change), name

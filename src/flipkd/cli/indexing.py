@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -25,8 +27,11 @@ class BuildByDefault(TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the command line; click calls this."""
-        known = {*self.commands, *ctx.help_option_names}
-        return super().parse_args(ctx, args if args and args[0] in known else ["build" if args else "--help", *args])
+        first = args[0] if args else ctx.help_option_names[0]
+        misspelt = get_close_matches(first, self.commands, n=1, cutoff=0.75) and not Path(first).exists()
+        if first in self.commands or first in ctx.help_option_names or misspelt:
+            return super().parse_args(ctx, args or [first])
+        return super().parse_args(ctx, ["build", *args])
 
 
 app = typer.Typer(

@@ -85,6 +85,7 @@ def add(config: IndexAddConfig, *, existing_only: bool = False) -> tuple[Change,
     An entry whose id is there is replaced; with `existing_only` all must be there. An entry with the text that it has had
     keeps its vector. Raises ArtefactError when the encoder is not the one that made the index.
     """
+    from flipkd.index.lance import APPROXIMATE_FROM
     from flipkd.index.writing import upsert, with_known
 
     index = open_writable(config.index)
@@ -99,7 +100,10 @@ def add(config: IndexAddConfig, *, existing_only: bool = False) -> tuple[Change,
     if new:
         loading(location)
     vectors = with_known(entries, known, stored_vectors(location, new, base_model=config.base_model) if new else ())
-    return upsert(index, entries, vectors, existing_only=existing_only, patience=PATIENCE), len(new)
+    change = upsert(index, entries, vectors, existing_only=existing_only, patience=PATIENCE)
+    if (scanned := index.scanned) >= APPROXIMATE_FROM:
+        logger.warning("%s: every search compares %d entries; run flipkd index compact", config.index, scanned)
+    return change, len(new)
 
 
 def delete(config: IndexDeleteConfig) -> Change:

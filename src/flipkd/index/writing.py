@@ -74,7 +74,7 @@ def delete(index: LanceIndex, *, ids: Sequence[str] = (), where: str | None = No
     from lancedb.expr import col
 
     if bool(ids) == (where is not None):
-        raise UsageError("give the ids of the entries to delete, or a filter with --where, not both")
+        raise UsageError("give the ids of the entries to delete, or a filter (where), and not both")
     with writing(index, patience=patience):
         if where is None:
             condition = col(ID).isin(list(ids)).to_sql()
