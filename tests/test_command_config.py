@@ -9,7 +9,7 @@ from flipkd.command_config import MatchConfig, ServeConfig, SplitConfig
 from flipkd.errors import ConfigError
 
 MODELS = [getattr(command_config, name) for name in command_config.__all__]
-REQUIRED = {"matcher": "m", "files": ["a.csv"], "to": "merged"}
+REQUIRED = {"matcher": "m", "files": ["a.csv"], "to": "merged", "version": 1}
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
