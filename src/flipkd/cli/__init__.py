@@ -16,6 +16,7 @@ from flipkd.cli import (
     entities,
     exporting,
     generating,
+    indexing,
     matching,
     measuring,
     review,
@@ -69,7 +70,6 @@ for subcommand in (
     matching.match,
     entities.candidates,
     entities.dedupe,
-    matching.index,
     matching.search,
     matching.serve,
     watching.watch,
@@ -84,6 +84,7 @@ for subcommand in (
 ):
     app.command(cls=SettingsCommand)(command(subcommand))
 app.add_typer(review.app, name="review")
+app.add_typer(indexing.app, name="index")
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from flipkd.command_config import ServeConfig
 from flipkd.command_config.serving import MatcherEntry, ModelsFile
 from flipkd.errors import ConfigError, UsageError
 from flipkd.files import MANIFEST, check_manifest, sha256
-from flipkd.index import Index
+from flipkd.index import SearchIndex
 from flipkd.yaml_values import read_yaml
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 MOST_NAME = 100  # characters of the name of a matcher, which is part of a header
 
 
-def read_plan(config: ServeConfig, *, index: Index | None) -> Plan:
+def read_plan(config: ServeConfig, *, index: SearchIndex | None) -> Plan:
     """Read which matchers there are, from the settings or from the file of `models`, again at each call.
 
     Raises UsageError unless exactly one of `matcher`, `matchers` and `models` is given, and for a name that cannot be used.
@@ -53,7 +53,9 @@ def read_plan(config: ServeConfig, *, index: Index | None) -> Plan:
     return Plan(_finders(file.matchers, config, index), file.aliases, file.default)
 
 
-def _finders(entries: Mapping[str, str | MatcherEntry], config: ServeConfig, index: Index | None) -> dict[str, Find]:
+def _finders(
+    entries: Mapping[str, str | MatcherEntry], config: ServeConfig, index: SearchIndex | None
+) -> dict[str, Find]:
     for name in entries:
         if not (0 < len(name) <= MOST_NAME and name.isprintable()):
             raise UsageError(f"the matcher name {name!r} cannot be used; write 1 to {MOST_NAME} printable characters")
@@ -67,7 +69,7 @@ def _finders(entries: Mapping[str, str | MatcherEntry], config: ServeConfig, ind
 class Find:
     """Finds the present version of a matcher: a link may lead elsewhere, or a branch of the hub, since the last call."""
 
-    def __init__(self, matcher: str, base_model: str | None, config: ServeConfig, index: Index | None) -> None:
+    def __init__(self, matcher: str, base_model: str | None, config: ServeConfig, index: SearchIndex | None) -> None:
         self._matcher, self._base_model, self._config, self._index = matcher, base_model, config, index
 
     def __call__(self) -> Found:
