@@ -48,7 +48,10 @@ choices in bash, zsh, fish and PowerShell.
 def page() -> str:
     """The whole page: help of flipkd itself and of every verb."""
     group = typer.main.get_command(app)
-    commands = {"flipkd": group} | {f"flipkd {verb}": command for verb, command in group.commands.items()}
+    commands = {"flipkd": group}
+    for verb, command in group.commands.items():
+        commands[f"flipkd {verb}"] = command
+        commands |= {f"flipkd {verb} {name}": below for name, below in getattr(command, "commands", {}).items()}
     return HEAD + "".join(
         f"\n## {name}\n\n```text\n{_help(name, command)}\n```\n" for name, command in commands.items()
     )

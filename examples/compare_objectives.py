@@ -3,8 +3,9 @@
     python examples/compare_objectives.py    # a second or two; no model is loaded
 
 A batch of eight pairs is made of random vectors. The first student has the vectors of the teacher, and its answers have the
-teacher's log-odds. The second student is random. An objective is a function of one MatchBatch. The output is at the end of
-this file, and a test compares it.
+teacher's log-odds. The second student is random. An objective is a function of one MatchBatch; some have parameters, which
+are random here. Unlike in a run the pairs of a list have different first texts. The output is at the end of this file, and a
+test compares it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from torch.nn.functional import normalize
 
 from flipkd import MatchBatch
 from flipkd.objectives import OBJECTIVES
-from flipkd.training.losses import resolve_objectives
+from flipkd.training.losses import RunFacts, resolve_objectives
 
 PAIRS, WIDTH = 8, 16
 # A run measures these on the training and validation pairs; here they are chosen.
@@ -44,6 +45,8 @@ def batch(*, agrees: bool) -> MatchBatch:
         teacher_left=left,
         teacher_right=right,
         pair_id=torch.arange(PAIRS) % (PAIRS // 2),  # as if the last four were the first four in the other order
+        list_id=torch.arange(PAIRS) // 4,  # two queries of four candidates
+        layer_states=torch.randn(PAIRS, 2, 4, generator=torch.Generator().manual_seed(5)),
     )
 
 
@@ -51,7 +54,9 @@ def main() -> None:
     """Print one line per objective."""
     print(f"{'objective':24}{'agrees':>9}{'random':>9}")
     for term in resolve_objectives(dict.fromkeys(OBJECTIVES, 1.0), teacher_facts=FACTS):
-        losses = [round(term.function(batch(agrees=agrees)).item(), 2) + 0.0 for agrees in (True, False)]  # no -0.00
+        torch.manual_seed(0)  # of the parameters of some
+        objective = term.build(lambda: RunFacts(student_width=WIDTH, state_shape=(2, 4), training=batch(agrees=True)))
+        losses = [round(objective(batch(agrees=agrees)).item(), 2) + 0.0 for agrees in (True, False)]  # no -0.00
         print(f"{term.name:24}{losses[0]:9.2f}{losses[1]:9.2f}")
 
 
@@ -79,3 +84,29 @@ if __name__ == "__main__":
 #     rkd_angle                    0.00     0.04
 #     cosent                       0.00     5.70
 #     info_nce                     0.00     8.36
+#     jsd_kd                       0.00     0.31
+#     standardised_kd              0.00     0.34
+#     sample_fusion                0.08     1.58
+#     symmetric_cross_entropy      0.39     2.93
+#     list_kl                      0.00     2.83
+#     list_softmax                 0.02     3.54
+#     joint_lists                  0.04     6.33
+#     self_distill_heads           0.01     1.40
+#     top_k_kl                     0.00     7.66
+#     pkt                          0.00     0.09
+#     mixed_gram                   0.00     0.17
+#     prototype_kd                 0.00     0.24
+#     passage_info_nce             0.00     8.19
+#     adaptive_margin              0.38     0.40
+#     gaussian_decay_info_nce      0.00     9.13
+#     attract_repel                0.34     1.24
+#     simcse                       0.00     0.03
+#     set_info_nce                 7.69     6.97
+#     embed_align                  1.94     2.05
+#     ckd_info_nce                 2.95     3.01
+#     wcord                        0.83     0.84
+#     pair_head_kd                 0.55     0.57
+#     pair_relation                3.21     3.09
+#     norm_direction               0.99     0.95
+#     lelp_subclass                0.81     0.78
+#     layer_score_kd               1.18     1.18

@@ -105,8 +105,8 @@ class Page:
         self.command("Input.insertText", text=text)
 
     def press(self, key: str, *, control: bool = False) -> None:
-        """Press one of KEYS."""
-        code, text = KEYS[key]
+        """Press one of KEYS, or a letter."""
+        code, text = KEYS.get(key, (ord(key[0].upper()), key))
         common = {"key": key, "windowsVirtualKeyCode": code, "modifiers": CONTROL if control else 0}
         self.command("Input.dispatchKeyEvent", type="keyDown", text="" if control else text, **common)
         self.command("Input.dispatchKeyEvent", type="keyUp", **common)

@@ -109,9 +109,9 @@ def each_error(prepare, work, *, code):
     pytest.fail("the faults did not come to an end")
 
 
-def each_kill(prepare, work):
-    """As `each_error`, but the process dies; yields the place that it leaves behind."""
-    for number in range(1, 200):
+def each_kill(prepare, work, *, step=1):
+    """As `each_error`, but the process dies, at every `step`th call; yields the place that it leaves behind."""
+    for number in range(1, 200, step):
         place = prepare()
 
         def run(place=place, number=number):

@@ -12,6 +12,7 @@ DRAWN = "rkd_angle that draws"
 
 def losses_and_gradients(base: str, size: int) -> dict[str, Any]:
     """Objective -> (loss, parameter -> gradient) of `ROWS` rows, shared by `size` ranks or read in their order by one."""
+    import numpy as np
     import torch
     import torch.distributed as dist
     from tiny import make_table, randomise
@@ -39,9 +40,10 @@ def losses_and_gradients(base: str, size: int) -> dict[str, Any]:
     found = {}
     for name, objectives in chosen.items():
         terms = resolve_objectives(objectives, teacher_facts=FACTS)
-        module = DistillationModule(student, terms, queue_size=ROWS if name == MIXED else 0).train()
+        module = DistillationModule(student, terms, queue_size=ROWS if name == MIXED else 0, table=table).train()
         both = module.reads_both_orders
-        collate = Collator(student, table, return_embeddings=True, both_orders=both)
+        collate = Collator(student, table, return_embeddings=True, return_lists=True, both_orders=both)
+        collate.list_of = np.arange(len(table)) // ROWS
         answers = any("answers" in term.needs for term in terms)
         runs = DistributedDataParallel(module, find_unused_parameters=not answers) if dist.is_initialized() else module
         for start in (0, ROWS) if name == MIXED else (0,):
@@ -81,6 +83,8 @@ def gathered_batch(rows: int) -> dict[str, Any]:
         left_id=torch.arange(rows) + 100 * rank,
         right_id=torch.arange(rows) + 100 * rank + 50,
         pair_id=torch.arange(rows) + 100 * rank,
+        list_id=torch.arange(rows) + 100 * rank,
+        layer_states=torch.full((rows, 2, 3), float(rank)),
     )
     whole = gather_batches(batch)
     weights = torch.arange(1.0, 1 + len(whole.left))

@@ -1,6 +1,7 @@
 """A server with a null matcher whose behaviour the texts control; argv = JSON of settings.
 
-`review` is the lower bound of a review band, `kept` gives the index more columns.
+`review` is the lower bound of a review band, `kept` gives the index more columns, `queue` is a review queue, whose sample is
+`share` and whose pairs need `votes` labels.
 A pair's score is the number in its first text. `boom` raises, `panic` raises a BaseException, `nan` raises NumbersError,
 `slow` takes half a second, and `wait S` as a second text makes the batch S seconds long. After loading, the process exits
 with SPIED when it opens a connection or a file named canary. SIGUSR1 prints its number of tasks.
@@ -23,6 +24,8 @@ from flipkd.errors import NumbersError
 from flipkd.evaluate.calibration import Calibration
 from flipkd.index import Index
 from flipkd.matcher import Matcher
+from flipkd.review.background import ReviewThread
+from flipkd.review.queue import ReviewQueue
 from flipkd.serve.limits import Limits
 from flipkd.serve.loaded import Loaded
 from flipkd.serve.server import serve
@@ -109,7 +112,14 @@ outside = {name: settings.pop(name) for name in ("host", "api_key", "insecure", 
 kinds = ("loading", "cold", "broken", "dies", "kept", "entries")
 held = {name: settings.pop(name) for name in kinds if name in settings}
 NullMatcher.review_threshold = settings.pop("review", None)
-service = Service(load, limits=Limits(**settings), name="null", revision="r1")
+queue = {name: settings.pop(name) for name in ("queue", "share", "votes", "most_pages") if name in settings}
+review = None
+if "queue" in queue:
+    opened = ReviewQueue(queue["queue"], create=True)
+    if "most_pages" in queue:  # SQLite then fails as on a full disk
+        opened.connection.execute(f"PRAGMA max_page_count = {queue['most_pages']}")
+    review = ReviewThread(opened, share=queue.get("share", 0.0), votes=queue.get("votes", 1))
+service = Service(load, limits=Limits(**settings), name="null", revision="r1", review=review)
 settings = held
 if settings.get("dies") == "pairs":
     service.queues["pairs"]._next_batch = lambda: (_ for _ in ()).throw(Panic())

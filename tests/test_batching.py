@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flipkd.batching import WINDOW, batches_by_length, batches_near
+from flipkd.batching import WINDOW, batches_by_length, batches_near, batches_of_lists
 from flipkd.errors import UsageError
 
 
@@ -43,3 +43,23 @@ def test_batches_near_sorts_rows_by_length_within_each_window(lengths, batch_siz
         found = [lengths[row] for row in rows[start : start + window]]
         assert found == sorted(found, reverse=True)
     assert all(len(batch) == batch_size for batch in batches[:-1])
+
+
+@given(st.lists(st.integers(0, 12), max_size=80), st.integers(1, 9), st.randoms(use_true_random=False))
+def test_batches_of_lists_has_every_row_once_in_full_batches(list_of, batch_size, random):
+    order = random.sample(range(len(list_of)), len(list_of))
+    batches = batches_of_lists(order, list_of, batch_size)
+    assert sorted(row for batch in batches for row in batch) == list(range(len(list_of)))
+    assert all(len(batch) == batch_size for batch in batches[:-1])
+    assert all(batches)
+
+
+def test_batches_of_lists_divides_a_list_only_where_no_batch_has_space():
+    def lists_in(sizes, batch_size):
+        list_of = [number for number, size in enumerate(sizes) for _ in range(size)]
+        batches = batches_of_lists(range(len(list_of)), list_of, batch_size)
+        return sorted(sorted(list_of[row] for row in batch) for batch in batches)
+
+    assert lists_in([3, 1, 4, 2, 2], 4) == [[0, 0, 0, 1], [2, 2, 2, 2], [3, 3, 4, 4]]
+    assert lists_in([5, 3], 4) == [[0, 0, 0, 0], [0, 1, 1, 1]], "a list longer than a batch"
+    assert sum(len(set(batch)) for batch in lists_in([3, 3, 2], 4)) == 4, "one list of three has no batch left"

@@ -7,15 +7,19 @@ import pytest
 from flipkd import command_config
 from flipkd.command_config import MatchConfig, ServeConfig, SplitConfig
 from flipkd.errors import ConfigError
+from flipkd.settings import type_members
 
 MODELS = [getattr(command_config, name) for name in command_config.__all__]
-REQUIRED = {"matcher": "m", "files": ["a.csv"], "to": "merged"}
+REQUIRED = {"matcher": "m", "files": ["a.csv"]}
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
 def test_command_settings_have_descriptions_and_valid_defaults(model):
     assert all(field.description for field in model.model_fields.values())
-    needed = {name: REQUIRED.get(name, "x") for name, field in model.model_fields.items() if field.is_required()}
+    required = {name: field for name, field in model.model_fields.items() if field.is_required()}
+    choices = {name: type_members(field.annotation)[0] for name, field in required.items()}
+    choices = {name: choice for name, choice in choices.items() if isinstance(choice, str)}
+    needed = {name: choices.get(name, REQUIRED.get(name, "x")) for name in required}
     defaults = model.check(needed).model_dump()
     assert model.check(defaults).model_dump() == defaults
 

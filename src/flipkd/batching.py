@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import insort
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from flipkd.errors import UsageError
@@ -31,4 +33,32 @@ def batches_near(order: Sequence[int], lengths: Sequence[int], batch_size: int) 
     for start in range(0, len(order), window := batch_size * WINDOW):
         rows = sorted(order[start : start + window], key=lambda row: -lengths[row])
         batches += [rows[first : first + batch_size] for first in range(0, len(rows), batch_size)]
+    return batches
+
+
+def batches_of_lists(order: Sequence[int], list_of: Sequence[int], batch_size: int) -> list[list[int]]:
+    """Split the rows of `order` into batches of `batch_size` rows (the last may be shorter) that keep lists together.
+
+    list_of: [N] the list of each row. The longest lists come first, each in the fullest batch that has space for all of it.
+    A list is divided only where it is longer than a batch, or where no batch has enough space left.
+    """
+    lists: dict[int, list[int]] = defaultdict(list)
+    for row in order:
+        lists[list_of[row]].append(row)
+    chunks = [rows[at : at + batch_size] for rows in lists.values() for at in range(0, len(rows), batch_size)]
+    chunks.sort(key=len)
+    full, rest = divmod(len(order), batch_size)
+    batches: list[list[int]] = [[] for _ in range(full + (rest > 0))]
+    space: dict[int, list[int]] = defaultdict(list)  # free rows -> numbers of batches
+    space[batch_size] = list(range(full))
+    space[rest] += [full] if rest else []
+    while chunks:
+        chunk = chunks.pop()
+        free = next((size for size in range(len(chunk), batch_size + 1) if space[size]), None)
+        if free is None:
+            free = max(size for size, numbers in space.items() if numbers and size)
+            insort(chunks, chunk[free:], key=len)
+        number = space[free].pop()
+        batches[number] += chunk[:free]
+        space[free - len(chunk[:free])].append(number)
     return batches

@@ -9,6 +9,7 @@
      ├── NumbersError    6   a number that is not finite, or a run that learns nothing (also ArithmeticError)
      ├── RefusedError    7   refused for safety                         (also PermissionError)
      ├── MismatchError   7   an export does not score as its matcher    (also ValueError)
+     ├── DriftError      7   new pairs differ from the reference        (also ValueError)
      ├── PeerError       5   another process of the same run failed or was killed
      └── StoppedError   75   stopped by a signal after saving; the same command resumes
 
@@ -77,6 +78,12 @@ class RefusedError(FlipkdError, PermissionError):
 
 class MismatchError(FlipkdError, ValueError):
     """An export whose token ids or scores differ from those of its matcher beyond the bounds, or that is of another matcher."""
+
+    exit_code = 7
+
+
+class DriftError(FlipkdError, ValueError):
+    """Newly scored pairs that differ from their reference; all results are written before it is raised."""
 
     exit_code = 7
 

@@ -17,6 +17,8 @@ EXTRAS = {
     "demo": (*_MODELS, *_TRAIN),
     "onnx": ("onnx", "onnxruntime", "onnxscript"),
     "gguf": ("gguf", "llama_cpp"),
+    "ray": ("ray",),
+    "retrieval": ("bm25s", *_TRAIN),
 }
 
 

@@ -56,17 +56,17 @@ def _resource_error(error: OSError, path: Path) -> ResourceError:
     return ResourceError(f"{path}: {error.strerror or error}")
 
 
-def write_bytes(path: str | Path, content: bytes) -> Path:
-    """Write a file atomically and return its path. Raises ResourceError; on failure an existing file of that name is kept."""
+@contextmanager
+def new_file(path: str | Path) -> Iterator[Path]:
+    """Context manager that yields a temporary file; on success it replaces `path`, else it is deleted. Raises ResourceError."""
     path = Path(path)
     with resource_errors(path):
         refuse_special(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary, lock = new_partial(path, Path.touch)
         try:
-            with open(temporary, "wb") as handle:
-                handle.write(content)
-                handle.flush()
+            yield temporary
+            with open(temporary, "rb+") as handle:
                 os.fsync(handle.fileno())
             os.replace(temporary, path)
         except BaseException:
@@ -75,7 +75,13 @@ def write_bytes(path: str | Path, content: bytes) -> Path:
         finally:
             os.close(lock)
         _sync_folder(path.parent)
-    return path
+
+
+def write_bytes(path: str | Path, content: bytes) -> Path:
+    """Write a file atomically and return its path; errors as in `new_file`."""
+    with new_file(path) as temporary, open(temporary, "wb") as handle:
+        handle.write(content)
+    return Path(path)
 
 
 def refuse_special(path: Path) -> None:

@@ -18,7 +18,12 @@ from flipkd.command_config import CheckConfig, SearchConfig
 from flipkd.config import CompareConfig, TrainConfig
 from flipkd.settings import Settings
 
-VERBS = typer.main.get_command(cli.app).commands
+COMMANDS = typer.main.get_command(cli.app).commands
+VERBS = {name: command for name, command in COMMANDS.items() if not hasattr(command, "commands")} | {
+    f"{group} {name}": command
+    for group, commands in COMMANDS.items()
+    for name, command in getattr(commands, "commands", {}).items()
+}
 FILES = ("--train_file", "a.csv", "--validation_file", "b.csv")
 
 

@@ -253,3 +253,52 @@ def test_calibrate_score_makes_a_matcher_of_one_part_of_the_score(make_student, 
     fitted = fit_calibration(scores, labels_in(pair_files["validation"]), method=AUTO)
     assert new.calibration == fitted
     assert before.contract.score == {"answer": 0.5, "cosine": 1.0}
+
+
+def test_base_rate_corrects_probabilities_and_thresholds_of_every_command(trained, pair_files, tmp_path):
+    for name, more in (("plain", ()), ("rare", ("--base_rate", 0.03))):
+        done = flipkd(*arguments(trained, pair_files, tmp_path / name, "--threshold", "f1", *more, "--json"))
+        assert done.code == 0, done.err
+    report = json.loads(done.out)
+    plain, rare = (Matcher.from_pretrained(tmp_path / name) for name in ("plain", "rare"))
+    label = labels_in(pair_files["validation"])
+    share = label.mean()
+    assert (plain.contract.base_rate.rate, plain.contract.base_rate.pairs) == (share, len(label))
+    assert (rare.contract.base_rate.rate, rare.contract.base_rate.pairs) == (0.03, None)
+    rows = rows_of(tmp_path / "rare", pair_files["validation"])
+    score = np.array([row["score"] for row in rows])
+    fitted = fit_calibration(score, label, method="sigmoid").apply(score)
+    odds = fitted / (1 - fitted) * (0.03 / 0.97) / (share / (1 - share))
+    assert [row["probability"] for row in rows] == pytest.approx((odds / (1 + odds)).tolist(), abs=1e-6)
+    assert rare.threshold >= plain.threshold, "false matches weigh more among rare matches"
+    assert report["base_rate"]["stated"] == 0.03
+    assert report["metrics"]["precision"] == precision_score(label, score >= rare.threshold), "of these pairs"
+    card = (tmp_path / "rare" / "README.md").read_text()
+    assert "corrected for pairs of which 0.03 match" in card
+    assert "corrected" not in (tmp_path / "plain" / "README.md").read_text()
+    text = flipkd(*arguments(trained, pair_files, tmp_path / "again", "--base_rate", 0.03)).out
+    assert "base rate: 3.000% instead of" in text
+
+
+def test_calibrate_warns_of_pairs_with_another_base_rate(trained, pair_files, tmp_path):
+    rows = []
+    for name in ("train", "test"):
+        with open(pair_files[name], encoding="utf-8") as file:
+            rows += csv.DictReader(file)
+    kept = [row for row in rows if row["label"] == "0"] + [row for row in rows if row["label"] == "1"][:3]
+    with open(tmp_path / "few.csv", "w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(kept)
+    pairs = ("--validation_file", tmp_path / "few.csv")
+    done = flipkd("calibrate", "--matcher", trained, *pairs, "--output_dir", tmp_path / "a")
+    assert done.code == 0, done.err
+    assert "of these pairs match; the matcher was fitted for" in done.err
+    assert "--base_rate" in done.err
+    stated = flipkd("calibrate", "--matcher", trained, *pairs, "--output_dir", tmp_path / "b", "--base_rate", 0.1)
+    assert "was fitted for" not in stated.err
+    assert "was fitted for" not in flipkd(*arguments(trained, pair_files, tmp_path / "c")).err
+    refused = flipkd(*arguments(trained, pair_files, tmp_path / "d", "--base_rate", 0.1, "--cascade", 0.01))
+    assert (refused.code, "not both" in refused.err) == (4, True)
+    refused = flipkd(*arguments(trained, pair_files, tmp_path / "d", "--base_rate", 1.5))
+    assert (refused.code, "base_rate is 1.5" in refused.err) == (2, True)

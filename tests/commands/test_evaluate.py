@@ -44,3 +44,13 @@ def test_an_output_that_cannot_be_written_is_said_before_the_work(pair_files, tm
     done = flipkd("evaluate", "--matcher", "none", "--test_file", pair_files["test"], "--output", tmp_path)
     assert done.code == 5
     assert "Is a directory" in done.err
+
+
+def test_a_matcher_is_compared_with_its_teacher_and_is_loyal_to_itself(trained, taught, pair_files):
+    arguments = ("evaluate", "--matcher", trained, "--test_file", pair_files["test"], "--json", "--teacher")
+    found = json.loads(flipkd(*arguments, taught).out)
+    assert 0 < found["teacher_loyalty"] < 1
+    assert -1 <= found["teacher_spearman"] <= 1
+    itself = json.loads(flipkd(*arguments, trained).out)
+    assert itself["teacher_spearman"] > 0.999
+    assert itself["teacher_kl"] < 0.1, "only the two calibrations differ"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import importlib.util
 import re
 import sys
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 FOLDER = Path(__file__).parents[2] / "examples"
-PROGRAMS = sorted(path.stem for path in FOLDER.glob("*.py"))
+PROGRAMS = {path.stem: path for path in sorted(FOLDER.rglob("*.py")) if "output" not in path.parts}
 NUMBER = re.compile(r"-?\d+\.\d+")
 
 
@@ -21,7 +22,7 @@ def example(monkeypatch):
     monkeypatch.syspath_prepend(str(FOLDER))
 
     def load(name: str) -> Any:
-        spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
+        spec = importlib.util.spec_from_file_location(name, PROGRAMS[name])
         module = importlib.util.module_from_spec(spec)
         monkeypatch.setitem(sys.modules, name, module)
         spec.loader.exec_module(module)
@@ -32,14 +33,14 @@ def example(monkeypatch):
 
 def shown(name: str) -> str:
     """The output at the end of a program's file."""
-    _, _, output = (FOLDER / f"{name}.py").read_text(encoding="utf-8").partition("\n# Output:\n#\n")
+    _, _, output = PROGRAMS[name].read_text(encoding="utf-8").partition("\n# Output:\n#\n")
     return "".join(f"{line[6:]}\n" for line in output.splitlines())
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_a_program_shows_its_output_and_how_to_run_it(example, name):
     assert shown(name).strip()
-    assert f"    python examples/{name}.py" in example(name).__doc__
+    assert f"    python examples/{PROGRAMS[name].relative_to(FOLDER).as_posix()}" in example(name).__doc__
     assert callable(example(name).main)
 
 
@@ -70,3 +71,23 @@ def test_the_matching_programs_run_one_after_another(example, base_models, encod
 
     example("rerank_search_results").main(folder, count=3)
     assert re.match(r"TF-IDF +MRR 0\.\d{3}\nranked by the matcher +MRR 0\.\d{3}\n", capsys.readouterr().out)
+
+
+@pytest.mark.slow
+def test_the_faq_bot_is_served_reviewed_and_retrained(example, base_models, encoders, tmp_path, capsys):
+    settings = {"dtype": "float32", "max_text_length": 16, "training_arguments": {"max_steps": 2}}
+    models = {"encoder": str(encoders / "bi"), "llm": str(base_models["llama"])}
+    example("faq_bot").main(str(tmp_path), **models, settings=settings)
+    printed = capsys.readouterr().out
+    assert re.search(r"^the second matcher answers \d+ of 14 test questions rightly$", printed, re.MULTILINE)
+    assert re.search(
+        r"^\d+ pairs, \d+ labelled, 0 with different labels, 0 labelled but undecided$", printed, re.MULTILINE
+    )
+    with open(tmp_path / "reviewed.csv", encoding="utf-8") as file:
+        assert {row["label"] for row in csv.DictReader(file)} == {"0", "1"}
+    labels = {
+        (row["text1"], row["text2"]): row["label"] for row in example("faq_bot").read_rows(tmp_path / "reviewed.csv")
+    }
+    for row in example("faq_bot").read_rows(FOLDER / "faq_bot" / "asked.csv"):
+        if (row["asked"], row["question"]) in labels:
+            assert labels[row["asked"], row["question"]] == "1"

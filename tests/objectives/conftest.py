@@ -28,9 +28,11 @@ def make_batch() -> Callable[..., MatchBatch]:
             "pair_id": torch.arange(pairs) // 2,
             "teacher_left": normalize(torch.randn(pairs, 3, generator=random), dim=1),
             "teacher_right": normalize(torch.randn(columns, 3, generator=random), dim=1),
+            "list_id": torch.randint(0, (pairs + 1) // 2, (pairs,), generator=random),
+            "layer_states": torch.randn(pairs, 3, 6, generator=random),
         }
         tensors.update(replaced)
-        for name in ("answers", "left", "right"):
+        for name in ("answers", "left", "right", "layer_states"):
             if tensors[name] is not None and tensors[name].is_leaf:
                 tensors[name].requires_grad_()
         return MatchBatch(**tensors)

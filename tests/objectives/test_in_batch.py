@@ -8,7 +8,7 @@ from torch.nn.functional import kl_div
 
 from flipkd.errors import ConfigError
 from flipkd.objectives.batch import MatchBatch
-from flipkd.objectives.in_batch import in_batch_kl, score_mse
+from flipkd.objectives.in_batch import in_batch_kl, score_mse, top_k_kl
 
 
 def loop_kl(student, teacher, usable, tau_student, tau_teacher):
@@ -151,3 +151,32 @@ def test_score_mse_gradient_is_the_gap_and_ignores_labels(make_batch):
     assert teacher.grad is None
     one = make_batch(6)
     assert score_mse(one).item() == score_mse(make_batch(6, label=None)).item()
+
+
+def test_top_k_kl_equals_plain_loops_over_the_teachers_first_candidates(make_batch):
+    batch = make_batch(6, columns=8)
+    similarity, teacher, valid = (
+        grid.tolist() for grid in (batch.similarity, batch.teacher_similarity, batch.valid_mask)
+    )
+    means = []
+    for cells in ([[(i, j) for j in range(8)] for i in range(6)], [[(i, j) for i in range(6)] for j in range(8)]):
+        terms = []
+        for line in cells:
+            kept = sorted((cell for cell in line if valid[cell[0]][cell[1]]), key=lambda c: -teacher[c[0]][c[1]])[:3]
+            if len(kept) > 1:
+                p, q = (
+                    [math.exp(grid[i][j] / tau) for i, j in kept] for grid, tau in ((teacher, 0.2), (similarity, 0.1))
+                )
+                terms.append(sum(a / sum(p) * math.log(a / sum(p) / (b / sum(q))) for a, b in zip(p, q, strict=True)))
+        means.append(sum(terms) / len(terms))
+    loss = top_k_kl(batch, top=3, temperature_student=0.1, temperature_teacher=0.2)
+    assert loss.item() == pytest.approx(sum(means) / 2, rel=1e-4)
+
+
+def test_top_k_kl_of_all_candidates_is_in_batch_kl(make_batch):
+    batch = make_batch(6)
+    for top in (6, 99):
+        assert torch.equal(top_k_kl(batch, top=top), in_batch_kl(batch))
+    assert top_k_kl(batch, top=2).item() != pytest.approx(in_batch_kl(batch).item(), rel=1e-3)
+    with pytest.raises(ConfigError, match="top=1"):
+        top_k_kl(batch, top=1)

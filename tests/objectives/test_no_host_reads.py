@@ -6,9 +6,15 @@ one, which alone can show a `.cpu()`.
 
 import pytest
 import torch
+from build_objective import build_objective
 from devices import GPU, on_gpu
-from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensorMode,
+    unset_fake_temporarily,
+)
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves
 
 from flipkd.objectives import OBJECTIVES
@@ -16,17 +22,21 @@ from flipkd.objectives.batch import MatchBatch
 from flipkd.tables import pick
 
 DEVICE = "cuda" if GPU else "cpu"  # a build without CUDA cannot differentiate a made-up CUDA tensor
-KNOBS = {name: {"theta_pos": 0.3, "theta_neg": -0.3} for name in ("margin_hinge", "margin_angular")}
 REPAIRED = {"apart": True, "active": True, "trust": True, "spread": 0.2, "teacher_std": 0.1}
 ALL = 10**6  # comparisons: more than there are
-CASES = [(name, KNOBS.get(name, {})) for name in OBJECTIVES] + [
+CASES = [(name, {}) for name in OBJECTIVES] + [
+    ("margin_mse", {"lists": True}),
+    ("pairwise_pref_kl", {"lists": True}),
+    ("ranknet_distill", {"lists": True}),
+    ("ckd_info_nce", {"chunks": 2}),
+    ("pair_head_kd", {"mixup": 0.5}),
     ("margin_hinge", {"theta_pos": None, "theta_neg": None}),
-    ("margin_hinge", KNOBS["margin_hinge"] | {"max_comparisons": 7}),
-    ("margin_hinge", KNOBS["margin_hinge"] | {"max_comparisons": ALL}),
-    ("margin_hinge", KNOBS["margin_hinge"] | REPAIRED),
-    ("margin_hinge", KNOBS["margin_hinge"] | REPAIRED | {"max_comparisons": 7, "off_diagonal": "negatives"}),
+    ("margin_hinge", {"max_comparisons": 7}),
+    ("margin_hinge", {"max_comparisons": ALL}),
+    ("margin_hinge", REPAIRED),
+    ("margin_hinge", REPAIRED | {"max_comparisons": 7, "off_diagonal": "negatives"}),
     ("margin_angular", {"theta_pos": None, "theta_neg": None}),
-    ("margin_angular", KNOBS["margin_angular"] | {"own_range": True, "off_diagonal": "negatives"}),
+    ("margin_angular", {"own_range": True, "off_diagonal": "negatives"}),
     ("teacher_rank_hinge", {"max_comparisons": 7}),
     ("teacher_rank_hinge", {"max_comparisons": ALL}),
     ("rkd_angle", {"max_comparisons": 7}),
@@ -59,8 +69,8 @@ class Copies(TorchDispatchMode):
 @pytest.fixture
 def without_values():
     """Give new tensors no values, and put those made without a device on another device."""
-    with FakeTensorMode(), Copies(), torch.device("meta"):
-        yield
+    with FakeTensorMode() as mode, Copies(), torch.device("meta"):
+        yield mode
 
 
 def batch_of(pairs=8, columns=8, **replaced):
@@ -75,14 +85,30 @@ def batch_of(pairs=8, columns=8, **replaced):
         "pair_id": torch.zeros(pairs, dtype=torch.long, device=DEVICE),
         "left_id": torch.zeros(pairs, dtype=torch.long, device=DEVICE),
         "right_id": torch.zeros(columns, dtype=torch.long, device=DEVICE),
+        "list_id": torch.zeros(pairs, dtype=torch.long, device=DEVICE),
+        "layer_states": torch.rand(pairs, 3, 6, device=DEVICE, requires_grad=True),
     }
     return MatchBatch(**tensors | replaced)
 
 
-def differentiate(objective, batch, **settings):
-    loss = objective(batch, **settings)
+def objective_of(name, settings, mode=None):
+    """The objective as a function; in a fake mode that of its class, which is built of values, has none either."""
+    if not isinstance(pick(OBJECTIVES, name, what="objective"), type):
+        return build_objective(name, MatchBatch(label=torch.zeros(1)), **settings)
+    with unset_fake_temporarily(), _disable_current_modes(), torch.device(DEVICE):
+        built = build_objective(name, batch_of(), **settings)
+    if mode is None:
+        return built
+    tensors = dict(built.named_parameters()) | dict(built.named_buffers())
+    without = {name: mode.from_tensor(tensor) for name, tensor in tensors.items()}
+    return lambda batch: torch.func.functional_call(built, without, (batch,))
+
+
+def differentiate(objective, batch):
+    loss = objective(batch)
     loss.backward()
-    gradients = [tensor.grad for tensor in (batch.answers, batch.left, batch.right) if tensor.grad is not None]
+    trained = (batch.answers, batch.left, batch.right, batch.layer_states)
+    gradients = [tensor.grad for tensor in trained if tensor.grad is not None]
     assert loss.shape == ()
     assert gradients
     assert all(gradient.device.type == DEVICE for gradient in gradients)
@@ -91,7 +117,7 @@ def differentiate(objective, batch, **settings):
 @each_case
 @each_width
 def test_objectives_read_no_device_value(without_values, name, settings, columns):
-    differentiate(pick(OBJECTIVES, name, what="objective"), batch_of(columns=columns), **settings)
+    differentiate(objective_of(name, settings, without_values), batch_of(columns=columns))
 
 
 @pytest.mark.parametrize(
@@ -102,6 +128,12 @@ def test_objectives_read_no_device_value(without_values, name, settings, columns
         "margin_mse",
         "pairwise_pref_kl",
         "ranknet_distill",
+        "jsd_kd",
+        "standardised_kd",
+        "sample_fusion",
+        "list_kl",
+        "pair_head_kd",
+        "layer_score_kd",
         "score_mse",
         "margin_hinge",
     ],
@@ -109,15 +141,13 @@ def test_objectives_read_no_device_value(without_values, name, settings, columns
 @each_width
 def test_objectives_read_no_device_value_with_pair_scores_alone(without_values, name, columns):
     pairs_alone = {"teacher_grid": None, "teacher_pair": torch.rand(8, device=DEVICE)}
-    objective = pick(OBJECTIVES, name, what="objective")
-    differentiate(objective, batch_of(columns=columns, **pairs_alone), **KNOBS.get(name, {}))
+    differentiate(objective_of(name, {}, without_values), batch_of(columns=columns, **pairs_alone))
 
 
 @pytest.mark.parametrize("left_out", [["label"], ["left_id", "right_id"]])
 @pytest.mark.parametrize("name", ["margin_hinge", "margin_angular", "in_batch_kl", "score_mse"])
 def test_objectives_read_no_device_value_without_labels_or_ids(without_values, name, left_out):
-    objective = pick(OBJECTIVES, name, what="objective")
-    differentiate(objective, batch_of(**dict.fromkeys(left_out)), **KNOBS.get(name, {}))
+    differentiate(objective_of(name, {}, without_values), batch_of(**dict.fromkeys(left_out)))
 
 
 class ReadsInBackward(torch.autograd.Function):
@@ -156,10 +186,10 @@ def test_without_values_catches_an_objective_that_reads_or_copies(without_values
 @each_width
 def test_objectives_never_wait_for_a_gpu(columns):
     for name, settings in CASES:
-        batch, objective = batch_of(columns=columns), pick(OBJECTIVES, name, what="objective")
-        differentiate(objective, batch, **settings)  # kernels are loaded on first use
+        batch, objective = batch_of(columns=columns), objective_of(name, settings)
+        differentiate(objective, batch)  # kernels are loaded on first use
         torch.cuda.set_sync_debug_mode("error")
         try:
-            differentiate(objective, batch, **settings)
+            differentiate(objective, batch)
         finally:
             torch.cuda.set_sync_debug_mode("default")

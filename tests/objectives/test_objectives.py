@@ -7,33 +7,47 @@ from inspect import signature
 
 import pytest
 import torch
+from build_objective import build_objective
 
 from flipkd import objectives
 from flipkd.objectives import OBJECTIVES
 from flipkd.objectives.batch import MatchBatch
 from flipkd.tables import pick
 
-KNOBS = {
-    name: {"theta_pos": 0.3, "theta_neg": -0.3} if name in ("margin_hinge", "margin_angular") else {}
-    for name in OBJECTIVES
+TRAINED = ("answers", "left", "right", "layer_states")
+LEARN_FROM_ONE_UNLABELLED_PAIR = {
+    "bernoulli_kd",
+    "ckd_info_nce",
+    "embed_align",
+    "jsd_kd",
+    "layer_score_kd",
+    "lelp_subclass",
+    "mixed_gram",
+    "pair_head_kd",
+    "sample_fusion",
+    "score_mse",
+    "similarity_preserving",
+    "wcord",
 }
 TEACHER = ("teacher_grid", "teacher_left", "teacher_right")
 each_objective = pytest.mark.parametrize("name", OBJECTIVES)
 
 
-def value(name, batch):
-    return pick(OBJECTIVES, name, what="objective")(batch, **KNOBS[name])
+def value(name, batch, built_for=None):
+    objective = build_objective(name, batch if built_for is None else built_for)
+    torch.manual_seed(0)  # of those that draw
+    return objective(batch)
 
 
 def trained(batch):
-    return [tensor for tensor in (batch.answers, batch.left, batch.right) if tensor is not None]
+    return [tensor for name in TRAINED if (tensor := getattr(batch, name)) is not None]
 
 
 @each_objective
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_one_float32_number_with_finite_gradients(make_batch, name, dtype):
     batch = make_batch()
-    given = {part: getattr(batch, part).detach().to(dtype) for part in ("answers", "left", "right", "teacher_grid")}
+    given = {part: getattr(batch, part).detach().to(dtype) for part in (*TRAINED, "teacher_grid")}
     label = torch.tensor([1, 0, -1, 1, 0, 1, 0, -1])  # both classes, or margin_mse has nothing to compare
     batch = make_batch(**given, teacher_pair=None, label=label)
     loss = value(name, batch)
@@ -79,27 +93,28 @@ def test_the_teacher_gets_no_gradient(make_batch, name):
     assert all(tensor.grad is None for tensor in teacher.values())
 
 
-@each_objective
+@pytest.mark.parametrize("name", sorted(set(OBJECTIVES) - {"simcse"}))  # which draws zeros for each text
 @pytest.mark.parametrize("seed", range(3))
 def test_the_order_of_the_pairs_does_not_matter(make_batch, name, seed):
     batch = make_batch(seed=seed)
     order = torch.randperm(8, generator=torch.Generator().manual_seed(seed))
     shuffled = {part: getattr(batch, part)[order] for part in batch.present if part != "teacher_grid"}
     grid = batch.teacher_grid[order][:, order]
-    torch.testing.assert_close(value(name, MatchBatch(**shuffled, teacher_grid=grid)), value(name, batch))
+    shuffled_value = value(name, MatchBatch(**shuffled, teacher_grid=grid), built_for=batch)
+    torch.testing.assert_close(shuffled_value, value(name, batch))
 
 
 @each_objective
 def test_autocast_changes_nothing(make_batch, name):
     batch = make_batch()
+    objective = build_objective(name, batch)
+    torch.manual_seed(0)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        inside = value(name, batch)
+        inside = objective(batch)
     torch.testing.assert_close(inside, value(name, batch), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize(
-    "name", sorted(set(OBJECTIVES) - {"bernoulli_kd", "score_mse", "similarity_preserving"})
-)  # which learn from one unlabelled pair
+@pytest.mark.parametrize("name", sorted(set(OBJECTIVES) - LEARN_FROM_ONE_UNLABELLED_PAIR))
 def test_one_unlabelled_pair_is_zero_and_backward_works(make_batch, name):
     batch = replace(make_batch(1), label=torch.tensor([-1]))
     loss = value(name, batch)
@@ -108,7 +123,7 @@ def test_one_unlabelled_pair_is_zero_and_backward_works(make_batch, name):
     assert all(not tensor.grad.any() for tensor in trained(batch) if tensor.grad is not None)
 
 
-@each_objective
+@pytest.mark.parametrize("name", sorted(set(OBJECTIVES) - {"ckd_info_nce"}))  # where it is a candidate of other texts
 def test_objectives_ignore_a_column_without_valid_cells(make_batch, name):
     ids = {"left_id": torch.tensor([7, 7, 7, 1, 2, 3]), "right_id": torch.tensor([4, 5, 6, 7, 7, 7, 7])}
     label = torch.tensor([1, 0, -1, 1, 0, 1])
@@ -128,8 +143,9 @@ def test_objectives_ignore_a_column_without_valid_cells(make_batch, name):
 @each_objective
 def test_settings_of_objectives_are_keyword_only_and_documented(name):
     function = pick(OBJECTIVES, name, what="objective")
-    first, *settings = signature(function).parameters.values()
-    assert first.name == "batch"
+    settings = list(signature(function).parameters.values())
+    if not isinstance(function, type):
+        assert settings.pop(0).name == "batch"
     assert all(setting.kind is setting.KEYWORD_ONLY for setting in settings)
     assert "arXiv" in (function.__doc__ + sys.modules[function.__module__].__doc__)
 

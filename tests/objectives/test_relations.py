@@ -8,9 +8,16 @@ import torch
 
 from flipkd.errors import ConfigError
 from flipkd.objectives.batch import MatchBatch
-from flipkd.objectives.relations import rkd_angle, rkd_distance, similarity_preserving
+from flipkd.objectives.relations import (
+    mixed_gram,
+    pkt,
+    prototype_kd,
+    rkd_angle,
+    rkd_distance,
+    similarity_preserving,
+)
 
-OBJECTIVES = [similarity_preserving, rkd_distance, rkd_angle]
+OBJECTIVES = [similarity_preserving, rkd_distance, rkd_angle, pkt]
 
 
 def stacked(batch):
@@ -53,11 +60,32 @@ def loop_angle(student, teacher):
     return sum(smooth_l1(cosine(student, *t), cosine(teacher, *t)) for t in triples) / len(triples)
 
 
+def cosine(a, b):
+    return sum(map(float.__mul__, a, b)) / (math.hypot(*a) * math.hypot(*b))
+
+
+def loop_pkt(student, teacher):
+    total = 0.0
+    for i in range(len(student)):
+        others = [j for j in range(len(student)) if j != i]
+        shares = []
+        for vectors in (teacher, student):
+            affinity = [(1 + cosine(vectors[i], vectors[j])) / 2 for j in others]
+            shares.append([value / sum(affinity) for value in affinity])
+        total += sum(p * math.log(p / q) for p, q in zip(*shares, strict=True))
+    return total / len(student)
+
+
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("columns", [4, 7])
 @pytest.mark.parametrize(
     ("objective", "loop"),
-    [(similarity_preserving, loop_similarity), (rkd_distance, loop_distance), (rkd_angle, loop_angle)],
+    [
+        (similarity_preserving, loop_similarity),
+        (rkd_distance, loop_distance),
+        (rkd_angle, loop_angle),
+        (pkt, loop_pkt),
+    ],
 )
 def test_relations_equal_plain_loops(make_batch, objective, loop, seed, columns):
     batch = make_batch(4, columns=columns, seed=seed)
@@ -91,6 +119,7 @@ def test_relations_are_0_for_their_invariances(make_batch):
     for objective in (rkd_distance, rkd_angle):
         assert objective(moved(batch, shift=0.7)).item() == pytest.approx(0, abs=1e-5)
     assert similarity_preserving(moved(batch, shift=0.7)).item() > 1e-3
+    assert pkt(moved(batch, shift=0.7)).item() > 1e-3
 
 
 def test_relations_in_closed_form():
@@ -101,6 +130,7 @@ def test_relations_in_closed_form():
     assert similarity_preserving(one_pair).item() == pytest.approx(((1 - half) ** 2 + half**2) / 2)
     assert rkd_distance(one_pair).item() == 0  # one distance is its own mean
     assert rkd_angle(one_pair).item() == 0  # no three texts
+    assert pkt(one_pair).item() == 0  # one other text has all of the probability
 
 
 def test_drawn_triples_are_a_subset_of_all_triples(make_batch):
@@ -151,3 +181,60 @@ def test_relations_of_a_frequent_text_have_a_bounded_gradient(objective):
 
     student, teacher = vectors(64), vectors(32)
     assert gradient(1e-6) == pytest.approx(gradient(0.0), rel=0.01)
+
+
+@pytest.mark.parametrize("label_weight", [0.0, 0.3, 1.0])
+def test_mixed_gram_equals_plain_loops(make_batch, label_weight):
+    label = torch.tensor([1, 0, -1, 1])
+    batch = make_batch(4, columns=6, label=label)
+    student, teacher = stacked(batch)
+    terms = []
+    for i, j in itertools.permutations(range(8), 2):
+        target = cosine(teacher[i], teacher[j])
+        if abs(i - j) == 4 and label[i % 4] >= 0:
+            target = (1 - label_weight) * target + label_weight * int(label[i % 4])
+        terms.append((cosine(student[i], student[j]) - target) ** 2)
+    assert mixed_gram(batch, label_weight=label_weight).item() == pytest.approx(sum(terms) / len(terms), rel=1e-4)
+    with pytest.raises(ConfigError, match="label_weight=2"):
+        mixed_gram(batch, label_weight=2)
+
+
+def test_mixed_gram_in_closed_form():
+    sides = {side: torch.tensor([[1.0, 0.0]]) for side in ("left", "right", "teacher_left", "teacher_right")}
+    assert mixed_gram(MatchBatch(**sides, label=torch.tensor([0])), label_weight=0.5).item() == pytest.approx(0.25)
+    assert mixed_gram(MatchBatch(**sides, label=torch.tensor([1])), label_weight=0.5).item() == 0
+
+
+def test_prototype_kd_equals_plain_loops(make_batch):
+    label = torch.tensor([1, 0, -1, 1, 0])
+    batch = make_batch(5, columns=7, label=label)
+    logs = []
+    for left, right in ((batch.left, batch.right), (batch.teacher_left, batch.teacher_right)):
+        products = [
+            [x * y for x, y in zip(a, b, strict=True)] for a, b in zip(left.tolist(), right.tolist(), strict=False)
+        ]
+        means = [
+            [sum(column) / 2 for column in zip(*(products[i] for i in range(5) if label[i] == kind), strict=True)]
+            for kind in (0, 1)
+        ]
+        weights = [[math.exp(cosine(row, mean) / 0.2) for mean in means] for row in products]
+        logs.append([[w / sum(row) for w in row] for row in weights])
+    terms = [sum(t * math.log(t / s) for s, t in zip(*rows, strict=True)) for rows in zip(*logs, strict=True)]
+    assert prototype_kd(batch, temperature=0.2).item() == pytest.approx(sum(terms) / 5, rel=1e-4)
+
+
+def test_prototype_kd_is_0_at_the_teachers_vectors_and_without_both_classes(make_batch):
+    label = torch.tensor([1, 0, -1, 1, 0])
+    same = make_batch(5, label=label)
+    copied = MatchBatch(
+        left=same.left, right=same.right, teacher_left=same.left, teacher_right=same.right, label=label
+    )
+    assert prototype_kd(copied).item() == pytest.approx(0, abs=1e-6)
+    one_class = make_batch(5, label=label.clamp(max=0))
+    loss = prototype_kd(one_class)
+    loss.backward()
+    assert loss.item() == 0
+    assert not one_class.left.grad.any()
+    two = make_batch(5, label=label)
+    prototype_kd(two).backward()
+    assert two.left.grad.any(), "two classes are not degenerate"

@@ -14,7 +14,7 @@ from servers import null_server
 KEY = "k" * 32
 FOLDER = Path(__file__).parents[2] / "src" / "flipkd" / "serve"
 in_browser = pytest.mark.skipif(CHROMIUM is None, reason=NO_CHROMIUM)
-FILES = ("/", "/page.js", "/page.css")
+FILES = ("/", "/access.js", "/page.js", "/page.css")
 TEXTS = "[...document.querySelectorAll('#results > li')].map((item) => item.innerText.replace(/\\s+/g, ' ').trim())"
 NARROW = 400  # pixels
 
@@ -68,12 +68,12 @@ def test_page_loads_nothing_from_other_sites(null):
     for rule in ("default-src 'none'", "form-action 'none'", "frame-ancestors 'none'"):
         assert rule in found.headers["content-security-policy"]
     assert "http" not in found.text
-    assert null.request("/page.js").status == null.request("/page.css").status == 200
+    assert {null.request(path).status for path in FILES} == {200}
 
 
 @pytest.mark.scenario("X8")
 def test_page_script_never_inserts_texts_as_html(null):
-    script = null.request("/page.js").text
+    script = null.request("/access.js").text + null.request("/page.js").text
     assert "textContent" in script
     ways = ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "Function(", 'setAttribute("on')
     assert not [way for way in ways if way in script]

@@ -1,5 +1,6 @@
 """DistillationModule: who gets gradients, what weight 0 skips, what is saved."""
 
+import numpy as np
 import pytest
 import torch
 from tiny import FAMILY_AND_READING, randomise
@@ -162,9 +163,12 @@ def test_every_objective_trains_alone_with_a_queue(make_student, table, objectiv
     student, _ = make_student(dtype="bfloat16")
     randomise(student)
     terms = resolve_objectives({objective: 1.0}, teacher_facts={"theta_pos": 0.5, "theta_neg": 0.0})
-    module = DistillationModule(student, terms, queue_size=20).train()
+    module = DistillationModule(student, terms, queue_size=20, table=table).train()
     both = module.reads_both_orders
-    collator = Collator(student, table, return_embeddings=module.return_embeddings, both_orders=both)
+    collator = Collator(
+        student, table, return_embeddings=module.return_embeddings, return_lists=True, both_orders=both
+    )
+    collator.list_of = np.arange(len(table)) // 4
     with torch.autocast("cpu", dtype=torch.bfloat16):
         module(**collator(list(range(8))))
         loss = module(**collator([*range(8, 16), *range(56, 60)] if both else list(range(8, 16))))["loss"]

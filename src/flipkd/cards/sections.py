@@ -65,7 +65,7 @@ def decisions(contract: ScoreContract, *, metrics: Mapping[str, float]) -> str:
         orders="both orders of the texts, averaged" if contract.symmetric else "the texts in the order given",
         direction=DIRECTION if contract.directed else "",
         review="" if below is None else f", one from {below:.4f} on is for a person to review",
-        calibration=_calibration(contract.calibration),
+        calibration=_calibration(contract.calibration) + _base_rate(contract),
     )
 
 
@@ -138,6 +138,12 @@ def figure(name: str, value: float) -> str:
 
 def _rows(metrics: Mapping[str, float]) -> str:
     return "\n".join(f"| {name} | {figure(name, value)} |" for name, value in metrics.items())
+
+
+def _base_rate(contract: ScoreContract) -> str:
+    """Return the end of the sentence about the probability, for a base rate that was stated."""
+    known = contract.base_rate
+    return "" if known is None or known.pairs is not None else f", corrected for pairs of which {known.rate:.3g} match"
 
 
 def _calibration(fields: Mapping[str, Any] | None) -> str:

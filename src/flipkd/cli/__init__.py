@@ -10,7 +10,18 @@ from typing import Annotated
 import typer
 
 from flipkd import __version__
-from flipkd.cli import data, exporting, matching, training
+from flipkd.cli import (
+    data,
+    diagnosing,
+    entities,
+    exporting,
+    generating,
+    matching,
+    measuring,
+    review,
+    training,
+    watching,
+)
 from flipkd.cli.options import SettingsCommand, command
 from flipkd.cli.terminal import quiet_libraries, run, set_up_logging, show, silence_other_ranks
 from flipkd.cores import set_up_openmp
@@ -53,18 +64,26 @@ for subcommand in (
     training.teach,
     training.train,
     matching.evaluate,
+    measuring.retrieval,
     matching.calibrate,
     matching.match,
+    entities.candidates,
+    entities.dedupe,
     matching.index,
     matching.search,
     matching.serve,
+    watching.watch,
+    watching.ab,
     matching.push,
     exporting.export,
     exporting.verify,
     training.compare,
+    generating.generate,
+    diagnosing.diagnose,
     training.demo,
 ):
     app.command(cls=SettingsCommand)(command(subcommand))
+app.add_typer(review.app, name="review")
 
 
 def main() -> None:

@@ -45,7 +45,17 @@ def calibrate(config: CalibrateConfig, *, as_json: AsJson = False) -> None:
 
 
 def match(config: MatchConfig, *, as_json: AsJson = False) -> None:
-    """Write the score, probability and decision of every pair, or of one."""
+    """Write the score, probability and decision of every pair, or of one.
+
+    With --output_dir the pairs of any number of files are matched, on one machine or on a Ray cluster.
+    """
+    if config.output_dir is not None:
+        _match_files(config, as_json=as_json)
+    else:
+        _match_file(config, as_json=as_json)
+
+
+def _match_file(config: MatchConfig, *, as_json: bool) -> None:
     from flipkd.commands.match import match as run
     from flipkd.commands.match import pairs_in
 
@@ -60,6 +70,17 @@ def match(config: MatchConfig, *, as_json: AsJson = False) -> None:
     if config.output is not None:
         review = f", {counts['review']} review" if "review" in counts else ""
         show(f"{config.output}: {pairs_in(counts)} pairs, {counts['match']} match{review}")
+
+
+def _match_files(config: MatchConfig, *, as_json: bool) -> None:
+    from flipkd.commands.match_files import REJECTED, match_files
+
+    with stdout_to_stderr():
+        summary = match_files(config)
+    decisions = ", ".join(f"{count} {decision}" for decision, count in summary["decisions"].items())
+    rejected = f"; {summary['rejected']} rows could not be scored: {config.output_dir}/{REJECTED}"
+    text = f"{config.output_dir}: {summary['rows']} rows, {decisions}{rejected if summary['rejected'] else ''}"
+    show(json.dumps(summary) if as_json else text)
 
 
 def index(config: IndexConfig) -> None:

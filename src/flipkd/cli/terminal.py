@@ -24,7 +24,7 @@ from flipkd.errors import DataError, FlipkdError, PeerError, shorten
 logger = logging.getLogger(__name__)
 MEMORY = "flipkd: out of memory; use a smaller batch size or model"
 MAX_MESSAGE = 4000  # characters of a message that are shown
-RESUMABLE = ("teach", "train", "compare", "demo")
+RESUMABLE = ("teach", "train", "dedupe", "compare", "demo")
 GLOBAL_OPTIONS = ("--debug", "--verbose")  # options of flipkd itself that may also follow the subcommand
 
 

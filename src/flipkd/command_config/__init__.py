@@ -2,22 +2,46 @@
 
 from flipkd.command_config.data import CheckConfig, SplitConfig
 from flipkd.command_config.demo import DemoConfig
+from flipkd.command_config.diagnosing import DiagnoseConfig
+from flipkd.command_config.entities import CandidatesConfig, DedupeConfig
+from flipkd.command_config.generating import GenerateConfig
 from flipkd.command_config.matching import CalibrateConfig, EvaluateConfig, MatchConfig
 from flipkd.command_config.publishing import ExportConfig, PushConfig, VerifyConfig
+from flipkd.command_config.retrieval import RetrievalConfig
+from flipkd.command_config.reviewing import (
+    ReviewExportConfig,
+    ReviewImportConfig,
+    ReviewListConfig,
+    ReviewPairsConfig,
+    ReviewStatsConfig,
+)
 from flipkd.command_config.searching import IndexConfig, SearchConfig
 from flipkd.command_config.serving import ServeConfig
+from flipkd.command_config.watching import AbConfig, WatchConfig
 
 __all__ = [
+    "AbConfig",
     "CalibrateConfig",
+    "CandidatesConfig",
     "CheckConfig",
+    "DedupeConfig",
     "DemoConfig",
+    "DiagnoseConfig",
     "EvaluateConfig",
     "ExportConfig",
+    "GenerateConfig",
     "IndexConfig",
     "MatchConfig",
     "PushConfig",
+    "RetrievalConfig",
+    "ReviewExportConfig",
+    "ReviewImportConfig",
+    "ReviewListConfig",
+    "ReviewPairsConfig",
+    "ReviewStatsConfig",
     "SearchConfig",
     "ServeConfig",
     "SplitConfig",
     "VerifyConfig",
+    "WatchConfig",
 ]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from flipkd.command_config.fields import ARGUMENT, BaseModel, BatchSize, Cascade, Exact, Keep, MatcherFolder
+from flipkd.command_config.fields import ARGUMENT, BaseModel, BatchSize, Cascade, Count, Exact, Keep, MatcherFolder
+from flipkd.command_config.reviewing import NewQueue, ReviewSample
 from flipkd.setting_fields import Columns
 from flipkd.settings import Settings
 
@@ -20,6 +21,10 @@ class EvaluateConfig(Settings):
     base_model: BaseModel = None
     output: str | None = Field(None, description="JSON file for the metrics")
     report: str | None = Field(None, description="HTML file for the report")
+    teacher: str | None = Field(
+        None,
+        description="teacher or matcher to compare with: how far the matcher follows its decisions and probabilities",
+    )
     batch_size: BatchSize = None
     cascade: Cascade = False
     exact: Exact = False
@@ -49,6 +54,13 @@ class CalibrateConfig(Settings):
     cascade: float | None = Field(
         None, description="maximum loss of F1 by the cascade, for example 0.005; default: no cascade"
     )
+    base_rate: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="share of matches among the pairs to come, for which probabilities and thresholds are corrected; "
+        "default: that of these pairs",
+    )
     columns: Columns = None
     base_model: BaseModel = None
     batch_size: BatchSize = None
@@ -58,10 +70,22 @@ class MatchConfig(Settings):
     """Settings of `flipkd match`."""
 
     matcher: MatcherFolder
-    pairs: str | None = ARGUMENT(None, description="file of pairs")
+    pairs: list[str] = ARGUMENT(
+        [], description="file of pairs; with --output_dir several, patterns and s3:// addresses"
+    )
     text1: str | None = Field(None, description="first text of a single pair, instead of a file")
     text2: str | None = Field(None, description="second text of a single pair")
     output: str | None = Field(None, description="output file (.csv or .jsonl); default: JSON lines on stdout")
+    output_dir: str | None = Field(
+        None, description="output folder for Parquet files, which takes any number of input files"
+    )
+    engine: Literal["local", "ray"] = Field("local", description="with --output_dir: this process, or a Ray cluster")
+    num_workers: Count | None = Field(
+        None, description="workers of the Ray cluster; default: one per GPU, or per 4 cores"
+    )
+    rows_per_part: Count = Field(
+        8192, description="with --output_dir: rows of an output file, which are scored at once"
+    )
     columns: Columns = None
     keep: Keep = Field([])
     guard: bool = Field(True, description="write ' before .csv cells that a spreadsheet would run as formulas")
@@ -69,3 +93,10 @@ class MatchConfig(Settings):
     batch_size: BatchSize = None
     cascade: Cascade = False
     exact: Exact = False
+    review_queue: NewQueue = None
+    review_sample: ReviewSample = 0.01
+
+    @field_validator("pairs", mode="before")
+    @classmethod
+    def _one_file(cls, pairs: object) -> object:
+        return [pairs] if isinstance(pairs, str) else pairs

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from flipkd.command_config.fields import BaseModel, Cascade, Count, Encoder, Exact, MatcherFolder
+from flipkd.command_config.reviewing import NewQueue, ReviewSample
 from flipkd.settings import Settings
 
 
@@ -31,3 +32,6 @@ class ServeConfig(Settings):
     max_queue: Count = Field(4096, description="maximum pairs or texts in the queue")
     timeout: float = Field(30.0, ge=0.001, description="timeout of a request in seconds")
     grace: float = Field(30.0, ge=0, description="seconds to finish accepted requests after SIGTERM")
+    review_queue: NewQueue = None
+    review_sample: ReviewSample = 0.01
+    review_votes: Count = Field(1, description="annotators who label each pair on the page /review")

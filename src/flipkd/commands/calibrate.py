@@ -11,6 +11,7 @@ import numpy as np
 
 from flipkd import __version__
 from flipkd.command_config import CalibrateConfig
+from flipkd.commands.base_rate import shift_contract, warn_of_base_rate
 from flipkd.commands.pairs import checked_pairs, is_directed, labelled
 from flipkd.data.labels import labels_of
 from flipkd.errors import ConfigError
@@ -31,12 +32,17 @@ logger = logging.getLogger(__name__)
 def calibrate(config: CalibrateConfig) -> dict[str, Any]:
     """Write the matcher to `config.output_dir` with a calibration, a threshold and a review band fitted on these pairs.
 
+    With `base_rate` all three are those for pairs to come of which that share match; the metrics stay those of these pairs.
     Returns the metrics on the same pairs, and the intervals of the precision and of the share of matches that are kept. The
     input matcher is not changed. Raises ConfigError for an unknown target and for a cascade of a matcher without a kept
-    teacher, ResourceError when `output_dir` exists, DataError for too few labels or an unreachable target.
+    teacher or with a base rate, ResourceError when `output_dir` exists, DataError for too few labels or an unreachable target.
     """
     if config.cascade is not None:
         check_loss(config.cascade)
+        if config.base_rate is not None:
+            raise ConfigError(
+                "a cascade is fitted to the base rate of the labelled pairs; give --cascade or --base_rate, not both"
+            )
     threshold, review = Target.parse(config.threshold), Target.parse(config.review) if config.review else None
     folder = find_matcher(config.matcher)
     dataset = _load_pairs(config, folder)
@@ -53,10 +59,7 @@ def calibrate(config: CalibrateConfig) -> dict[str, Any]:
         # First, because it raises when no teacher is kept, before the student scores the pairs.
         teacher = None if config.cascade is None else loaded.teacher_scores(pairs, batch_size=config.batch_size)
         scores = loaded.predict(pairs, batch_size=config.batch_size, show_progress_bar=True)
-        contract = fit_contract(loaded.contract, scores, labels, threshold=threshold, review=review)
-        report = figures(contract, scores, labels)
-        if config.cascade is not None and teacher is not None:
-            contract, report["cascade"] = add_cascade(contract, teacher, scores, labels, loss=config.cascade)
+        contract, report = _fit(config, loaded.contract, scores, labels, targets=(threshold, review), teacher=teacher)
         copy_listed(folder, temporary)
         contract.save(temporary)
         card = (folder / CARD).read_text(encoding="utf-8") if (folder / CARD).exists() else ""
@@ -67,6 +70,28 @@ def calibrate(config: CalibrateConfig) -> dict[str, Any]:
     if loaded.contract.cascade is not None and config.cascade is None:
         logger.warning("the new matcher has no cascade; give --cascade to fit one")
     return report
+
+
+def _fit(
+    config: CalibrateConfig,
+    contract: ScoreContract,
+    scores: np.ndarray,
+    labels: np.ndarray,
+    *,
+    targets: tuple[Target, Target | None],
+    teacher: np.ndarray | None,
+) -> tuple[ScoreContract, dict[str, Any]]:
+    """Return the contract fitted on scores [N] and labels [N] for the targets of both thresholds, and the report."""
+    if config.base_rate is None:
+        warn_of_base_rate(contract.base_rate, labels)
+    threshold, review = targets
+    contract = fit_contract(contract, scores, labels, threshold=threshold, review=review, base_rate=config.base_rate)
+    report = figures(contract, scores, labels)
+    if config.base_rate is not None:
+        contract, report["base_rate"] = shift_contract(contract, scores, labels, base_rate=config.base_rate)
+    if config.cascade is not None and teacher is not None:
+        contract, report["cascade"] = add_cascade(contract, teacher, scores, labels, loss=config.cascade)
+    return contract, report
 
 
 def _changes(config: CalibrateConfig) -> dict[str, Any]:
@@ -103,21 +128,30 @@ def _warn(report: dict[str, Any], alike: str, *, dropped: bool) -> None:
 
 
 def fit_contract(
-    contract: ScoreContract, scores: np.ndarray, labels: np.ndarray, *, threshold: Target, review: Target | None
+    contract: ScoreContract,
+    scores: np.ndarray,
+    labels: np.ndarray,
+    *,
+    threshold: Target,
+    review: Target | None,
+    base_rate: float | None = None,
 ) -> ScoreContract:
-    """Return the contract with calibration, threshold and review threshold fitted on scores [N] and labels [N]."""
-    from flipkd.student.contract import FORMAT
+    """Return the contract with calibration, threshold and review threshold fitted on scores [N] and labels [N].
 
-    # As in training: an answer of 0 may mean even odds; a cosine or a sum of 0 does not.
-    method = AUTO if set(contract.score) == {"answer"} else "sigmoid"
+    `base_rate`: share of matches for which the thresholds reach their targets; the calibration is for that of the labels.
+    """
+    from flipkd.student.contract import FORMAT, BaseRate
+
+    # As in training: an answer of 0 may mean even odds; a cosine or a sum of 0 does not. Nor does it when the base rate changes.
+    method = AUTO if set(contract.score) == {"answer"} and base_rate is None else "sigmoid"
     calibration = fit_calibration(scores, labels, method=method)
     if calibration.is_flat(scores):
         logger.warning(
             "every pair gets a probability of about %.2g: on these pairs matches do not have higher scores",
             calibration.apply(scores).mean(),
         )
-    cut = threshold.fit(scores, labels).value
-    below = review.fit(scores, labels).value if review else None
+    cut = threshold.fit(scores, labels, base_rate=base_rate).value
+    below = review.fit(scores, labels, base_rate=base_rate).value if review else None
     if below is not None and below >= cut:
         if review is None or review.metric != "recall":
             raise ConfigError(
@@ -131,6 +165,7 @@ def fit_contract(
             "format": FORMAT,
             "flipkd_version": __version__,
             "calibration": asdict(calibration),
+            "base_rate": BaseRate(rate=float(np.mean(labels)), pairs=len(labels)),
             "threshold": cut,
             "review_threshold": below,
             "cascade": None,  # its band was fitted to the old scores and threshold

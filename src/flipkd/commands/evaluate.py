@@ -16,7 +16,9 @@ from flipkd.commands.pairs import checked_pairs, is_directed, labelled
 from flipkd.commands.results import require_writable
 from flipkd.data.labels import labels_of
 from flipkd.errors import UsageError
+from flipkd.evaluate.calibration import fit_calibration
 from flipkd.evaluate.decisions import measure_decisions, one_decision
+from flipkd.evaluate.fidelity import fidelity
 from flipkd.evaluate.metrics import measure
 from flipkd.extras import require_extra
 from flipkd.files import CARD, write_json, write_text
@@ -34,9 +36,10 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     """Return the metrics of a matcher folder on a file of labelled pairs.
 
     `output`: JSON file for the metrics. `report`: HTML file for the report, which needs the extra `report`. `card`: the
-    metrics are also written into the matcher's README.md. `cascade`: the kept teacher decides the clear pairs; the metrics
-    are then those of the cascade, with its share, what it loses and its speed. Raises ConfigError for a matcher without a cascade
-    band, UsageError for the card of a matcher of the hub.
+    metrics are also written into the matcher's README.md. `teacher`: folder of a teacher, or of a matcher, to compare with
+    (`teacher_agreement` and the others of `evaluate.fidelity`). `cascade`: the kept teacher decides the clear pairs; the
+    metrics are then those of the cascade, with its share, what it loses and its speed. Raises ConfigError for a matcher without
+    a cascade band, UsageError for the card of a matcher of the hub.
     """
     for path, mark in ((config.output, '"metrics"'), (config.report, "<!DOCTYPE html>")):
         if path:
@@ -67,6 +70,8 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     if warning := one_decision(scores, metrics["threshold"]):
         logger.warning(warning)
     metrics |= compared
+    if config.teacher:
+        metrics |= _fidelity(config.teacher, loaded.calibration.apply(scores), dataset)
     if config.report:
         name = Path(config.test_file).stem
         write_report(Path(config.report), loaded, dataset, scores, metrics, folder=folder, data=name)
@@ -99,6 +104,16 @@ def _scores(
         "seconds": middle - start,
         "seconds_all_read": end - middle,
     }
+
+
+def _fidelity(folder: str, probabilities: NDArray[np.float64], dataset: Any) -> dict[str, float]:
+    """Compare the matcher with a teacher, whose scores become probabilities by a fit on these labelled pairs."""
+    from flipkd.commands.matcher_teacher import open_teacher
+
+    scores = open_teacher(folder, validation=dataset).signal(dataset).pair_scores()
+    teacher = fit_calibration(scores, labels_of(dataset), method="sigmoid").apply(scores)
+    found = fidelity(probabilities, teacher)
+    return {f"teacher_{name}": value for name, value in found.items() if np.isfinite(value)}
 
 
 def _add_to_card(folder: Path, metrics: dict[str, Any], *, test_file: str) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from flipkd import __version__, progress
 from flipkd.command_config import MatchConfig
 from flipkd.commands.match_pairs import StoredPairs, stored_pairs
+from flipkd.commands.match_review import MatchReview
 from flipkd.commands.match_rows import COLUMNS, SCORED_BY, TEACHER, Scorer, to_csv, to_jsonl
 from flipkd.commands.results import require_writable
 from flipkd.commands.resumable_file import ResumableFile, resumable_file
@@ -35,31 +36,54 @@ def match(config: MatchConfig, *, show: Show = lambda rows: None) -> Counter[str
     given, and a stopped command continues after the rows in it; otherwise the callback `show` gets them, a block at a time.
     With a cascade the matcher's teacher decides the pairs on which it is sure enough: rows have the column `scored_by`, the
     count has the key BY_TEACHER, and share and speed are logged at the end.
+    With `review_queue` the pairs that people should see are added to that file before the rows are written or shown.
     Raises UsageError for settings that contradict each other, DataError for empty texts (with their rows) before any model
     is loaded, ConfigError for a cascade of a matcher that has none.
     """
     _require_settings(config)
-    if config.pairs is None:
-        return _match_pair(config, show)
-    stamp = _stamp(config.pairs)
-    with stored_pairs(config.pairs, columns=config.columns, keep=config.keep) as pairs:
-        return _match_file(config, show, pairs_file=config.pairs, stamp=stamp, pairs=pairs)
+    with MatchReview(config) as review:
+        if not config.pairs:
+            return _match_pair(config, show, review)
+        pairs_file = config.pairs[0]
+        stamp = _stamp(pairs_file)
+        with stored_pairs(pairs_file, columns=config.columns, keep=config.keep) as pairs:
+            return _match_file(config, show, review, pairs_file=pairs_file, stamp=stamp, pairs=pairs)
 
 
 def _match_file(
-    config: MatchConfig, show: Show, *, pairs_file: str, stamp: tuple[int, int] | None, pairs: StoredPairs
+    config: MatchConfig,
+    show: Show,
+    review: MatchReview,
+    *,
+    pairs_file: str,
+    stamp: tuple[int, int] | None,
+    pairs: StoredPairs,
 ) -> Counter[str]:
     """Match the stored pairs of a file, whose stamp was `stamp` before it was read."""
     output, scorer = config.output, Scorer(config)
     blocks, count = _joined_blocks(pairs.blocks()), pairs.count
+    identity = _identity(config, scorer, pairs_file, count) if output or config.review_queue else {}
+    review.begin(scorer.matcher, identity)
     if output is None:
         counts = Counter[str]()
-        for rows in _scored_rows(scorer, blocks, count=count, done=0):
+        for rows in _scored_rows(scorer, review, blocks, count=count, done=0):
             counts += _count_decisions(rows)
             show(rows)
         scorer.log_summary(counts[BY_TEACHER], pairs_in(counts))
         return counts
-    identity = {
+    with resumable_file(output, identity) as file:
+        counts = _write(file, Path(output), scorer, review, blocks, count=count, guard=config.guard)
+        if file.rows != count or _stamp(pairs_file) != stamp:
+            raise DataError(
+                f"{pairs_file}: the file changed while it was scored; {output} is not written, run the command again"
+            )
+    scorer.log_summary(counts[BY_TEACHER], pairs_in(counts))
+    return counts
+
+
+def _identity(config: MatchConfig, scorer: Scorer, pairs_file: str, count: int) -> dict[str, Any]:
+    """Return all that the rows of an output file depend on."""
+    return {
         "matcher": scorer.matcher.fingerprint,
         "pairs": sha256(pairs_file) if Path(pairs_file).is_file() else pairs_file,
         "count": count,
@@ -70,25 +94,24 @@ def _match_file(
         **({"cascade": True} if config.cascade else {}),
         **({"exact": True} if config.exact else {}),
     }
-    with resumable_file(output, identity) as file:
-        counts = _write(file, Path(output), scorer, blocks, count=count, guard=config.guard)
-        if file.rows != count or _stamp(pairs_file) != stamp:
-            raise DataError(
-                f"{pairs_file}: the file changed while it was scored; {output} is not written, run the command again"
-            )
-    scorer.log_summary(counts[BY_TEACHER], pairs_in(counts))
-    return counts
 
 
 def _write(
-    file: ResumableFile, output: Path, scorer: Scorer, blocks: Iterator[PairBlock], *, count: int, guard: bool
+    file: ResumableFile,
+    output: Path,
+    scorer: Scorer,
+    review: MatchReview,
+    blocks: Iterator[PairBlock],
+    *,
+    count: int,
+    guard: bool,
 ) -> Counter[str]:
     """Write the rows that the file does not have yet; returns the counts of all its rows."""
     if file.rows:
         logger.warning("%s: continuing after %d of %d pairs that were scored before", output, file.rows, count)
     counts = Counter(file.notes)
     is_csv = output.suffix == ".csv"
-    for rows in _scored_rows(scorer, blocks, count=count, done=file.rows):
+    for rows in _scored_rows(scorer, review, blocks, count=count, done=file.rows):
         counts += _count_decisions(rows)
         text = to_csv(rows, header=not file.rows, guard=guard) if is_csv else to_jsonl(rows)
         file.append(text, rows=len(rows), notes=counts)
@@ -98,16 +121,18 @@ def _write(
 def _require_settings(config: MatchConfig) -> None:
     """Raise UsageError for settings that contradict each other, ResourceError for a result that cannot be written."""
     texts = [text for text in (config.text1, config.text2) if text is not None]
-    if len(texts) != (2 if config.pairs is None else 0):
+    if len(texts) != (0 if config.pairs else 2):
         raise UsageError("give a file of pairs, or one pair as --text1 and --text2")
-    if config.pairs is None and (config.output is not None or config.keep):
+    if len(config.pairs) > 1 or config.engine != "local":
+        raise UsageError("several files, and --engine ray, need --output_dir, a folder for their results")
+    if not config.pairs and (config.output is not None or config.keep):
         raise UsageError("--output and --keep are for a file of pairs; the row of one pair goes to stdout")
 
     output, columns = config.output, (*COLUMNS, SCORED_BY) if config.cascade else COLUMNS
     if output:
         if Path(output).suffix not in FORMATS:
             raise UsageError(f"{output}: unknown file type; name the result {' or '.join(FORMATS)}")
-        require_writable(output, source=config.pairs, mark="decision")
+        require_writable(output, source=config.pairs[0], mark="decision")
     if taken := sorted({*config.keep} & {*columns}):
         raise UsageError(f"--keep {taken[0]}: the result has a column of that name; rename the column in the file")
 
@@ -151,9 +176,9 @@ def _join(parts: list[PairBlock]) -> PairBlock:
 
 
 def _scored_rows(
-    scorer: Scorer, blocks: Iterator[PairBlock], *, count: int, done: int
+    scorer: Scorer, review: MatchReview, blocks: Iterator[PairBlock], *, count: int, done: int
 ) -> Iterator[list[dict[str, Any]]]:
-    """Yield the result rows of each block, except the first `done` rows of the file."""
+    """Yield the result rows of each block, except the first `done` rows of the file; those to review are in the queue then."""
     first = 0
     with progress.bar(count, "pairs", unit="pair", initial=done) as bar:
         for block in blocks:
@@ -169,14 +194,17 @@ def _scored_rows(
                 raise NumbersError(
                     f"{error}; pair 0 is row {row} of the file, and the rows before it are kept"
                 ) from error
+            review.add(scorer.matcher, scored, first=first - len(pairs))
             kept = {name: values[skip:] for name, values in block.kept.items()}
             yield [{name: values[k] for name, values in kept.items()} | row for k, row in enumerate(scored)]
             bar.update(len(pairs))
 
 
-def _match_pair(config: MatchConfig, show: Show) -> Counter[str]:
+def _match_pair(config: MatchConfig, show: Show, review: MatchReview) -> Counter[str]:
     """Match one pair and pass its row to `show`."""
-    pair = (config.text1 or "", config.text2 or "")
-    rows = Scorer(config).rows([pair])
+    pair, scorer = (config.text1 or "", config.text2 or ""), Scorer(config)
+    rows = scorer.rows([pair])
+    review.begin(scorer.matcher, {})
+    review.add(scorer.matcher, rows, first=0)
     show(rows)
     return _count_decisions(rows)

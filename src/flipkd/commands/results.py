@@ -15,7 +15,7 @@ from typing import Any
 from flipkd.errors import ResourceError, UsageError
 from flipkd.files import refuse_special, resource_errors
 
-START = 2**24  # bytes of an existing file in which the mark of a result is searched
+START = 2**24  # bytes at the start and end of an existing file in which the mark of a result is searched
 
 
 def command_line() -> str:
@@ -63,7 +63,9 @@ def require_writable(path: str | Path, *, source: str | None = None, mark: str =
         if Path(path).is_file():
             with open(path, "rb") as file:
                 start = file.read(START)
-            if start and mark.encode() not in start:
+                file.seek(max(file.tell(), Path(path).stat().st_size - START))
+                end = file.read()  # Parquet has its column names there
+            if start and mark.encode() not in start and mark.encode() not in end:
                 raise ResourceError(
                     f"{path}: exists and is no earlier result of this command; choose another path, or delete the file first"
                 )
@@ -87,6 +89,12 @@ def calibration_text(report: Mapping[str, Any]) -> str:
         lines.append(f"review: {metrics['reviewed']:.1%} of the pairs")
         lines.append(
             f"kept: {_count_text(report['kept'])} matches are decided as match or go to review{_interval_text(report['kept'])}"
+        )
+    if "base_rate" in report:
+        rate = report["base_rate"]
+        lines.append(
+            f"base rate: {rate['stated']:.3%} instead of {rate['validation']:.3%} in these pairs; then expect precision "
+            f"{rate['precision']:.4f}, recall {rate['recall']:.4f}, {rate['reviewed']:.1%} to review"
         )
     if "cascade" in report:
         fit = report["cascade"]

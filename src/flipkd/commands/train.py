@@ -15,7 +15,8 @@ import numpy as np
 
 from flipkd import ranks
 from flipkd.commands.kept_teacher import require_keepable, source_of, teacher_to_keep
-from flipkd.commands.matcher_teacher import MatcherTeacher, TrainingTeacher, open_teacher
+from flipkd.commands.matcher_teacher import MatcherTeacher, TrainingTeacher
+from flipkd.commands.mixed_teacher import MixedTeacher, training_teacher
 from flipkd.commands.pairs import content_hash, labelled, log_once
 from flipkd.commands.pool import (
     add_mined_pairs,
@@ -85,7 +86,7 @@ def _train(config: TrainConfig, sets: dict[str, Any], pool: Pool | None) -> Path
     from flipkd.training import finish, processes, run
 
     data = {name: content_hash(dataset) for name, dataset in sets.items()}
-    teacher = open_teacher(config.teacher, validation=sets["validation"]) if config.teacher else None
+    teacher = training_teacher(config, validation=sets["validation"])
     if teacher:
         data["teacher_fingerprint"] = teacher.fingerprint
         if teacher.folds:
@@ -115,7 +116,7 @@ def _train(config: TrainConfig, sets: dict[str, Any], pool: Pool | None) -> Path
             logger.warning("%s: already finished; nothing to do", folder)
             return folder
         keepable = ranks.on_rank_0(lambda: teacher_to_keep(config))
-        source = source_of(teacher) if teacher else None
+        source = source_of(teacher.first if isinstance(teacher, MixedTeacher) else teacher) if teacher else None
         table, validation = tables["train"], tables["validation"]
         if learns_from_teacher and teacher:
             table = _add_unlabelled(tables, pool, teacher, config)
@@ -143,7 +144,7 @@ def _lock(config: TrainConfig, data: Mapping[str, str]) -> AbstractContextManage
     from flipkd.training import metrics_file, run
 
     # Paths may change on resume; the content of the files may not, and is hashed.
-    paths = {"train_file", "validation_file", "unlabelled_file", "teacher", "init_from"}
+    paths = {"train_file", "validation_file", "unlabelled_file", "teacher", "other_teachers", "init_from"}
     return locked_run(
         config.output_dir,
         run.identity_of(config, data={**data, **local_model_entry(config.model_name_or_path)}),
@@ -181,7 +182,7 @@ def _add_unlabelled(
 
 def _kept_outputs(teacher: TrainingTeacher | None, table: PairTable, dataset: Any) -> PairTable:
     """Return the validation table with the outputs of the teacher that the new matcher may keep; free a matcher's memory."""
-    if not isinstance(teacher, MatcherTeacher):
+    if not isinstance(teacher, MatcherTeacher | MixedTeacher):
         return table
     kept = replace(table, teacher=ranks.rank_0_first(lambda: teacher.kept_signal(dataset)))
     teacher.close()

@@ -19,7 +19,9 @@ DEFAULT_MINED_RATIO = 1.0  # per training pair, with a bi-encoder teacher
 class TrainConfig(Settings):
     """Settings of `flipkd train`: data, student, LoRA, objectives and transformers' training arguments."""
 
-    left_out_at_default: ClassVar = frozenset({"stages", "early_stopping_patience"})
+    left_out_at_default: ClassVar = frozenset(
+        {"stages", "early_stopping_patience", "other_teachers", "teacher_weights"}
+    )
 
     train_file: str = DATA(description="training pairs: csv, tsv, jsonl, parquet or a hub id")
     validation_file: str = DATA(description="pairs for the pre-flight check, calibration and threshold")
@@ -29,6 +31,13 @@ class TrainConfig(Settings):
         None,
         description="folder made by `flipkd teach`, or a finished matcher; required unless the weights of all teacher "
         "objectives are 0",
+    )
+    other_teachers: list[str] = MODEL(
+        [], description="further teachers or matchers, whose probabilities are mixed with those of the teacher"
+    )
+    teacher_weights: Literal["mean", "router", "policy"] = MODEL(
+        "mean",
+        description="weights of several teachers: equal, or per pair by likelihood (router) or reward (policy) on validation",
     )
     output_dir: str = DATA("run", description="output folder for checkpoints, metrics and the matcher")
     model_name_or_path: str = MODEL("gemma-3-270m", description="causal LM: packaged name, hub id or folder")

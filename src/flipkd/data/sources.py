@@ -129,6 +129,12 @@ def require_columns(source: Source, names: Iterable[str]) -> None:
             raise DataError(f"{source.name}: has no column {shorten(name)}; {nearest(name, shown)}{rest}")
 
 
+def columns_of(path: str | Path) -> list[str]:
+    """Return the column names of a file. Raises DataError as `open_source`, ResourceError as `readable`."""
+    with readable(path):
+        return open_source(path).columns
+
+
 def location_of(name: str, batch: Batch, column: str, index: int) -> str:
     """Location of a value, for errors: file, row and column."""
     return f"{name}: {batch.location(index)}, column {shorten(column)}"

@@ -27,14 +27,14 @@ def read_texts(
     """
     with readable(path):
         source = open_source(path)
-        text = _text_column(source, column)
+        text = text_column(source, column)
         require_columns(source, keep)
         others = [name for name in dict.fromkeys(keep) if name != text]
         texts: list[str] = []
         kept: dict[str, list[Any]] = {name: [] for name in others}
         for batch in source.batches([text], others):
             location = partial(location_of, source.name, batch, text)
-            texts += _not_empty(checked(batch.values[0], location), location)
+            texts += not_empty(checked(batch.values[0], location), location)
             for name, values in zip(others, batch.values[1:], strict=True):
                 kept[name] += map(plain, values)
     if not texts:
@@ -42,14 +42,16 @@ def read_texts(
     return texts, kept
 
 
-def _not_empty(values: list[str], location: Callable[[int], str]) -> list[str]:
+def not_empty(values: list[str], location: Callable[[int], str]) -> list[str]:
+    """Return the texts if each is valid Unicode with a visible character. Raises DataError with the location of another."""
     as_array(values, pa.string(), location)
     if empty := [index for index, value in enumerate(values) if is_empty(value)]:
         raise DataError(f"{location(empty[0])}: the text is empty; fill or remove it")
     return values
 
 
-def _text_column(source: Source, column: str | None) -> str:
+def text_column(source: Source, column: str | None, *, option: str = "--column") -> str:
+    """Return `column`, or the one with a name in ALIASES, or the only one. Raises DataError that names the `option` to use."""
     columns = source.columns
     if column is not None:
         require_columns(source, [column])
@@ -59,5 +61,5 @@ def _text_column(source: Source, column: str | None) -> str:
         return (found or columns)[0]
     many = "several possible text columns" if found else "no known text column"
     raise DataError(
-        f"{source.name}: has {many}; choose one with --column (it has {', '.join(map(shorten, columns[:20]))})"
+        f"{source.name}: has {many}; choose one with {option} (it has {', '.join(map(shorten, columns[:20]))})"
     )

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from flipkd.evaluate.calibration import Calibration, fit_calibration
     from flipkd.evaluate.combine import choose_score, fit_weights, weighted_sum
-    from flipkd.evaluate.compare import holm, mean_interval, paired_bootstrap
+    from flipkd.evaluate.compare import holm, mean_interval, paired_bootstrap, paired_means
     from flipkd.evaluate.decisions import decide, review_rates, share_interval
     from flipkd.evaluate.metrics import expected_calibration_error, measure
+    from flipkd.evaluate.ranking import query_metrics
     from flipkd.evaluate.targets import Target
     from flipkd.evaluate.thresholds import Threshold, best_threshold, threshold_for
 
@@ -28,6 +29,8 @@ __all__ = [
     "mean_interval",
     "measure",
     "paired_bootstrap",
+    "paired_means",
+    "query_metrics",
     "review_rates",
     "share_interval",
     "threshold_for",
@@ -48,6 +51,8 @@ _MODULES = {
     "mean_interval": "compare",
     "measure": "metrics",
     "paired_bootstrap": "compare",
+    "paired_means": "compare",
+    "query_metrics": "ranking",
     "review_rates": "decisions",
     "share_interval": "decisions",
     "threshold_for": "thresholds",

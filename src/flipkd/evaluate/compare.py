@@ -57,6 +57,18 @@ def paired_bootstrap(
     return _summary(observed, drawn[np.isfinite(drawn).all(axis=1)])
 
 
+def paired_means(
+    values_a: ArrayLike, values_b: ArrayLike, *, resamples: int = 10_000, seed: int = 0
+) -> dict[str, float]:
+    """Compare the means of two systems whose value of each query or row is known, [N] each, by a paired bootstrap.
+
+    Returns and errors as in `paired_bootstrap`.
+    """
+    both = np.stack([finite_column(values_a, what="values"), finite_column(values_b, what="values")], axis=1)
+    counts = np.ones(len(both), dtype=np.int64)
+    return _summary(*_drawn(counts, lambda times: times @ both / len(both), resamples=resamples, seed=seed))
+
+
 def holm(p_values: ArrayLike) -> NDArray[np.float64]:
     """Correct p values [m] for m tests: if no difference is real, the chance of any value below 0.05 is at most 5 %.
 

@@ -42,18 +42,18 @@ class Target:
             "recall=R with a share above 0 and at most 1, or a number (a score, not a probability)"
         )
 
-    def fit(self, scores: ArrayLike, labels: ArrayLike) -> Threshold:
-        """Fit the threshold on these rows; a fixed threshold is returned with its F1.
+    def fit(self, scores: ArrayLike, labels: ArrayLike, *, base_rate: float | None = None) -> Threshold:
+        """Fit the threshold on these rows; a fixed threshold is returned with its F1. `base_rate`: as in `best_threshold`.
 
         Raises DataError with fewer than 2 rows of a class or for a precision that no threshold reaches.
         """
         if self.value is None:
-            return best_threshold(scores, labels, metric=self.metric)
+            return best_threshold(scores, labels, metric=self.metric, base_rate=base_rate)
         if self.metric == NUMBER:
             score, label = checked_rows(scores, labels, per_class=2)
             reached = measure(score, label, threshold=self.value)["f1"]
             return Threshold(self.value, "f1", len(label), int(label.sum()), reached)
-        return threshold_for(scores, labels, **{self.metric: self.value})
+        return threshold_for(scores, labels, **{self.metric: self.value}, base_rate=base_rate)
 
 
 def _number(text: str) -> float | None:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from flipkd.errors import ConfigError, DataError, nearest, shorten
+from flipkd.evaluate.prior_shift import class_weights
 from flipkd.evaluate.rows import checked_rows
 
 METRICS = ["f1", "accuracy"]
@@ -28,10 +29,13 @@ class Threshold:
     reached: float
 
 
-def best_threshold(scores: ArrayLike, labels: ArrayLike, *, metric: str = "f1") -> Threshold:
+def best_threshold(
+    scores: ArrayLike, labels: ArrayLike, *, metric: str = "f1", base_rate: float | None = None
+) -> Threshold:
     """Fit the threshold with the best F1 or accuracy on these rows; of equal ones, the highest.
 
-    scores, labels: [N]; metric: "f1" or "accuracy". Use validation data: on the rows of the fit the metric is too
+    scores, labels: [N]; metric: "f1" or "accuracy"; base_rate: share of matches among the pairs for which the metric is
+    optimised (`prior_shift`); None: that of the rows. Use validation data: on the rows of the fit the metric is too
     optimistic. Raises DataError with fewer than 2 rows of a class, NumbersError for scores that are not finite.
     """
     if metric not in METRICS:
@@ -39,19 +43,28 @@ def best_threshold(scores: ArrayLike, labels: ArrayLike, *, metric: str = "f1") 
     score, label = checked_rows(scores, labels, per_class=2)
     cuts, predicted, hits = _sweep(score, label)
     n, positives = len(label), int(label.sum())
-    reached = 2 * hits / (predicted + positives) if metric == "f1" else (n - predicted - positives + 2 * hits) / n
+    match, other = class_weights(label, base_rate)
+    true, false = match * hits, other * (predicted - hits)
+    f1, accuracy = 2 * true / (true + false + match * positives), (other * (n - positives) - false + true) / n
+    reached = f1 if metric == "f1" else accuracy
     best = int(np.argmax(reached))  # the first of equal values is the highest threshold, as cuts are descending
     return Threshold(_between(cuts, best), metric, n, positives, float(reached[best]))
 
 
 def threshold_for(
-    scores: ArrayLike, labels: ArrayLike, *, precision: float | None = None, recall: float | None = None
+    scores: ArrayLike,
+    labels: ArrayLike,
+    *,
+    precision: float | None = None,
+    recall: float | None = None,
+    base_rate: float | None = None,
 ) -> Threshold:
     """Fit the lowest threshold with a precision of at least `precision` on these rows, which finds most matches; or the
     highest with a recall of at least `recall`, which has fewest false matches.
 
-    scores, labels: [N]; give one of the two, in (0, 1]. Raises ConfigError for any other number, DataError with fewer
-    than 2 rows of a class or if no threshold reaches the precision (the message has the best possible one).
+    scores, labels: [N]; give one of the two, in (0, 1]; base_rate: as in `best_threshold`. Raises ConfigError for any other
+    number, DataError with fewer than 2 rows of a class or if no threshold reaches the precision (the message has the best
+    possible one).
     """
     given = {name: value for name, value in (("precision", precision), ("recall", recall)) if value is not None}
     if len(given) != 1:
@@ -62,18 +75,24 @@ def threshold_for(
     score, label = checked_rows(scores, labels, per_class=2)
     cuts, predicted, hits = _sweep(score, label)
     n, positives = len(label), int(label.sum())
-    # precision is 0 without predicted matches, so that cut is never chosen
-    reached = hits / np.maximum(predicted, 1) if metric == "precision" else hits / positives
+    match, other = class_weights(label, base_rate)
+    found = match * hits + other * (predicted - hits)
+    found[0] = 1  # precision is 0 without predicted matches, so that cut is never chosen
+    reached = match * hits / found if metric == "precision" else hits / positives
     enough = np.flatnonzero(reached >= target)
     if not len(enough):
         top = int(np.argmax(reached))
         raise DataError(
-            f"no threshold reaches precision {target:g} on these {n} rows; the best is {reached[top]:.4f} "
+            f"no threshold reaches precision {target:g} on these {n} rows{_rate_text(base_rate)}; the best is {reached[top]:.4f} "
             f"at threshold {_between(cuts, top):g} ({hits[top]} of {predicted[top]} predicted matches are correct); "
             "use a lower precision, or more pairs"
         )
     chosen = int(enough[-1 if metric == "precision" else 0])
     return Threshold(_between(cuts, chosen), metric, n, positives, float(reached[chosen]))
+
+
+def _rate_text(base_rate: float | None) -> str:
+    return "" if base_rate is None else f" at a base rate of {base_rate:g}"
 
 
 def _sweep(

@@ -1,4 +1,7 @@
-"""Training objectives: functions from one MatchBatch to one number, found by name in OBJECTIVES."""
+"""Training objectives: from one MatchBatch to one number, found by name in OBJECTIVES.
+
+An objective is a function, or a class of nn.Module whose objects have parameters of their own.
+"""
 
 from __future__ import annotations
 
@@ -16,35 +19,86 @@ if TYPE_CHECKING:
     )
     from flipkd.objectives.batch import MatchBatch
     from flipkd.objectives.consistency import order_consistency
-    from flipkd.objectives.in_batch import in_batch_kl, score_mse
+    from flipkd.objectives.contrast import (
+        adaptive_margin,
+        attract_repel,
+        gaussian_decay_info_nce,
+        passage_info_nce,
+        set_info_nce,
+        simcse,
+    )
+    from flipkd.objectives.in_batch import in_batch_kl, score_mse, top_k_kl
     from flipkd.objectives.labels import cosent, info_nce
+    from flipkd.objectives.layers import LayerScoreKd as layer_score_kd
+    from flipkd.objectives.lists import joint_lists, list_kl, list_softmax, self_distill_heads
     from flipkd.objectives.margin import margin_angular, margin_hinge
+    from flipkd.objectives.noisy import jsd_kd, sample_fusion, standardised_kd, symmetric_cross_entropy
+    from flipkd.objectives.pair_heads import LelpSubclass as lelp_subclass
+    from flipkd.objectives.pair_heads import NormDirection as norm_direction
+    from flipkd.objectives.pair_heads import PairHeadKd as pair_head_kd
+    from flipkd.objectives.pair_heads import PairRelation as pair_relation
+    from flipkd.objectives.projections import CkdInfoNce as ckd_info_nce
+    from flipkd.objectives.projections import EmbedAlign as embed_align
+    from flipkd.objectives.projections import Wcord as wcord
     from flipkd.objectives.ranking import list_mle, teacher_rank_hinge
-    from flipkd.objectives.relations import rkd_angle, rkd_distance, similarity_preserving
+    from flipkd.objectives.relations import (
+        mixed_gram,
+        pkt,
+        prototype_kd,
+        rkd_angle,
+        rkd_distance,
+        similarity_preserving,
+    )
     from flipkd.objectives.selection import dual_threshold
 
 __all__ = [
     "OBJECTIVES",
     "MatchBatch",
+    "adaptive_margin",
     "answer_cross_entropy",
     "answer_with_teacher",
+    "attract_repel",
     "bernoulli_kd",
+    "ckd_info_nce",
     "cosent",
     "dual_threshold",
+    "embed_align",
+    "gaussian_decay_info_nce",
     "in_batch_kl",
     "info_nce",
+    "joint_lists",
+    "jsd_kd",
+    "layer_score_kd",
+    "lelp_subclass",
+    "list_kl",
     "list_mle",
+    "list_softmax",
     "margin_angular",
     "margin_hinge",
     "margin_mse",
+    "mixed_gram",
+    "norm_direction",
     "order_consistency",
+    "pair_head_kd",
+    "pair_relation",
     "pairwise_pref_kl",
+    "passage_info_nce",
+    "pkt",
+    "prototype_kd",
     "ranknet_distill",
     "rkd_angle",
     "rkd_distance",
+    "sample_fusion",
     "score_mse",
+    "self_distill_heads",
+    "set_info_nce",
+    "simcse",
     "similarity_preserving",
+    "standardised_kd",
+    "symmetric_cross_entropy",
     "teacher_rank_hinge",
+    "top_k_kl",
+    "wcord",
 ]
 
 OBJECTIVES: dict[str, str] = {
@@ -66,6 +120,32 @@ OBJECTIVES: dict[str, str] = {
     "rkd_angle": "flipkd.objectives.relations:rkd_angle",
     "cosent": "flipkd.objectives.labels:cosent",
     "info_nce": "flipkd.objectives.labels:info_nce",
+    "jsd_kd": "flipkd.objectives.noisy:jsd_kd",
+    "standardised_kd": "flipkd.objectives.noisy:standardised_kd",
+    "sample_fusion": "flipkd.objectives.noisy:sample_fusion",
+    "symmetric_cross_entropy": "flipkd.objectives.noisy:symmetric_cross_entropy",
+    "list_kl": "flipkd.objectives.lists:list_kl",
+    "list_softmax": "flipkd.objectives.lists:list_softmax",
+    "joint_lists": "flipkd.objectives.lists:joint_lists",
+    "self_distill_heads": "flipkd.objectives.lists:self_distill_heads",
+    "top_k_kl": "flipkd.objectives.in_batch:top_k_kl",
+    "pkt": "flipkd.objectives.relations:pkt",
+    "mixed_gram": "flipkd.objectives.relations:mixed_gram",
+    "prototype_kd": "flipkd.objectives.relations:prototype_kd",
+    "passage_info_nce": "flipkd.objectives.contrast:passage_info_nce",
+    "adaptive_margin": "flipkd.objectives.contrast:adaptive_margin",
+    "gaussian_decay_info_nce": "flipkd.objectives.contrast:gaussian_decay_info_nce",
+    "attract_repel": "flipkd.objectives.contrast:attract_repel",
+    "simcse": "flipkd.objectives.contrast:simcse",
+    "set_info_nce": "flipkd.objectives.contrast:set_info_nce",
+    "embed_align": "flipkd.objectives.projections:EmbedAlign",
+    "ckd_info_nce": "flipkd.objectives.projections:CkdInfoNce",
+    "wcord": "flipkd.objectives.projections:Wcord",
+    "pair_head_kd": "flipkd.objectives.pair_heads:PairHeadKd",
+    "pair_relation": "flipkd.objectives.pair_heads:PairRelation",
+    "norm_direction": "flipkd.objectives.pair_heads:NormDirection",
+    "lelp_subclass": "flipkd.objectives.pair_heads:LelpSubclass",
+    "layer_score_kd": "flipkd.objectives.layers:LayerScoreKd",
 }
 _PUBLIC = {
     **OBJECTIVES,

@@ -33,7 +33,7 @@ def bernoulli_kd(batch: MatchBatch, *, teacher_slope: float = 1.0, teacher_inter
     Source: per-label binary distillation (Yang et al., ICCV 2023, arXiv 2308.06453), on the one label of a match.
     """
     return mean_or_zero(
-        _bernoulli_kl(teacher_log_odds(batch, slope=teacher_slope, intercept=teacher_intercept), batch.score)
+        bernoulli_kl(teacher_log_odds(batch, slope=teacher_slope, intercept=teacher_intercept), batch.score)
     )
 
 
@@ -61,52 +61,61 @@ def answer_with_teacher(
     return mean_or_zero(terms, labelled)
 
 
-def margin_mse(batch: MatchBatch, *, teacher_slope: float = 1.0, teacher_intercept: float = 0.0) -> Tensor:
+def margin_mse(
+    batch: MatchBatch, *, lists: bool = False, teacher_slope: float = 1.0, teacher_intercept: float = 0.0
+) -> Tensor:
     """L = mean over a positive i and a negative j of [ (s_i - s_j) - (t_i - t_j) ]^2, t the teacher's log-odds.
 
     Positives and negatives are by label; s and t as in `bernoulli_kd`. Only gaps count: adding a constant to all of s
-    changes nothing. The loss of a batch without both classes is 0. Needs answers, label and the teacher's pair scores or grid.
+    changes nothing. The loss of a batch without both classes is 0. With `lists` only the candidates of one query are
+    compared, and list_id is needed. Needs answers, label and the teacher's pair scores or grid.
     Raises ConfigError for a slope that is not above 0.
 
     Source: margin-MSE (Hofstaetter et al., arXiv 2010.02666); comparing across the pairs of a batch, where it compares
-    the documents of one query, and log-odds instead of raw scores are ours.
+    the documents of one query (`lists`), and log-odds instead of raw scores are ours.
     """
     gap = batch.score - teacher_log_odds(batch, slope=teacher_slope, intercept=teacher_intercept)
     label = batch.require("label")
-    return mean_or_zero((gap[:, None] - gap).square(), (label == 1)[:, None] & (label == 0))
+    compared = (label == 1)[:, None] & (label == 0)
+    return mean_or_zero((gap[:, None] - gap).square(), compared & batch.list_mask if lists else compared)
 
 
-def pairwise_pref_kl(batch: MatchBatch, *, teacher_slope: float = 1.0, teacher_intercept: float = 0.0) -> Tensor:
+def pairwise_pref_kl(
+    batch: MatchBatch, *, lists: bool = False, teacher_slope: float = 1.0, teacher_intercept: float = 0.0
+) -> Tensor:
     """L = mean over i != j of KL( Bernoulli(sigmoid(t_i - t_j)) || Bernoulli(sigmoid(s_i - s_j)) ), t the teacher's log-odds.
 
     It teaches which of two pairs is more likely a match, and how sure the teacher is; s and t as in `bernoulli_kd`. Like
     `margin_mse` it uses gaps alone, but a very large gap of the teacher does not dominate, and labels are not
-    used. The loss of one pair is 0. Needs answers and the teacher's pair scores or grid. Raises ConfigError for a slope
-    that is not above 0.
+    used. The loss of one pair is 0. With `lists` only the candidates of one query are compared, and list_id is needed. Needs
+    answers and the teacher's pair scores or grid. Raises ConfigError for a slope that is not above 0.
 
     Source: pairwise relevance distillation (Huang and Chen, EMNLP 2024, arXiv 2410.01383), whose two candidates belong
-    to one query; comparing across the pairs of a batch is ours.
+    to one query (`lists`); comparing across the pairs of a batch is ours.
     """
     teacher = teacher_log_odds(batch, slope=teacher_slope, intercept=teacher_intercept)
     student = batch.score
     other = ~torch.eye(len(student), dtype=torch.bool, device=student.device)
-    return mean_or_zero(_bernoulli_kl(teacher[:, None] - teacher, student[:, None] - student), other)
+    compared = other & batch.list_mask if lists else other
+    return mean_or_zero(bernoulli_kl(teacher[:, None] - teacher, student[:, None] - student), compared)
 
 
-def ranknet_distill(batch: MatchBatch) -> Tensor:
+def ranknet_distill(batch: MatchBatch, *, lists: bool = False) -> Tensor:
     """L = mean over i, j with T_ii > T_jj of log(1 + e^{-(s_i - s_j)}): the teacher's order of the pairs alone.
 
     s as in `bernoulli_kd`; any increasing function of T gives the same loss. It is log 2 at equal scores, and 0 without two pairs
-    whose teacher scores differ. Needs answers and the teacher's pair scores or grid; labels are not used.
+    whose teacher scores differ. Needs answers and the teacher's pair scores or grid; labels are not used. With `lists` only the
+    candidates of one query are compared, and list_id is needed.
 
     Source: RankNet on a teacher's order for an LLM's yes (Sun et al., arXiv 2311.01555), there over the documents of
-    one query; comparing across the pairs of a batch is ours.
+    one query (`lists`); comparing across the pairs of a batch is ours.
     """
     student, teacher = batch.score, batch.teacher
-    return mean_or_zero(softplus(student - student[:, None]), teacher[:, None] > teacher)
+    closer = teacher[:, None] > teacher
+    return mean_or_zero(softplus(student - student[:, None]), closer & batch.list_mask if lists else closer)
 
 
-def _bernoulli_kl(teacher: Tensor, student: Tensor) -> Tensor:
+def bernoulli_kl(teacher: Tensor, student: Tensor) -> Tensor:
     """Return KL( Bernoulli(sigmoid(teacher)) || Bernoulli(sigmoid(student)) ) for each entry of two tensors of log-odds."""
     probability = teacher.sigmoid()
     entropy = -(probability * logsigmoid(teacher) + (1 - probability) * logsigmoid(-teacher))

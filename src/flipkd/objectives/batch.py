@@ -21,6 +21,8 @@ _AXES: dict[str, tuple[str, ...]] = {
     "left_id": ("N",),
     "right_id": ("M",),
     "pair_id": ("N",),
+    "list_id": ("N",),
+    "layer_states": ("N", "K", "H"),
 }
 _HINTS = {
     "answers": "let the student answer in label words, or set this objective's weight to 0",
@@ -34,6 +36,8 @@ _HINTS = {
     "left_id": "give the ids of the texts, equal for equal texts",
     "right_id": "give the ids of the texts, equal for equal texts",
     "pair_id": "give the ids of the pairs, equal for the two orders of a pair",
+    "list_id": "give the number of each pair's list: pairs with one first text are a list",
+    "layer_states": "give the student's hidden states of each layer at the token of the answer",
 }
 
 
@@ -87,6 +91,10 @@ class MatchBatch:
     """[M] int64, in the same numbering as left_id."""
     pair_id: Tensor | None = None
     """[N] int64, equal for the two orders of a pair, (a, b) and (b, a)."""
+    list_id: Tensor | None = None
+    """[N] int64, equal for the candidates of one query: pairs with the same first text in the table, also where swapped."""
+    layer_states: Tensor | None = None
+    """[N, K, H] the student's hidden states after each of its K layers, at the token where the answer is read."""
 
     def __post_init__(self) -> None:
         rows, columns = self.shape
@@ -180,6 +188,12 @@ class MatchBatch:
         repeated = (self.right_id[:rows, None] == self.right_id) | (self.left_id[:, None] == self.right_id)
         repeated[:, :rows] |= self.left_id[:, None] == self.left_id
         return pair_mask | ~repeated
+
+    @property
+    def list_mask(self) -> Tensor:
+        """[N, N] bool: the pairs in the list of each pair, itself included; a list of one pair has no other."""
+        list_id = self.require("list_id")
+        return list_id[:, None] == list_id
 
     def label_mask(self, value: int) -> Tensor:
         """Return [N, M] bool: the cells whose two texts are those of a pair of the batch with this label, in either order.

@@ -6,7 +6,7 @@ from torch import Tensor, where
 from torch.nn.functional import log_softmax
 
 from flipkd.errors import ConfigError
-from flipkd.objectives.batch import MatchBatch, mean_or_zero
+from flipkd.objectives.batch import MatchBatch, mean_or_zero, require_temperature
 from flipkd.objectives.selection import scored_cells
 
 
@@ -41,6 +41,28 @@ def in_batch_kl(
     return (rows + _row_kl(student.T, teacher.T, valid_mask.T)) / 2 if symmetric else rows
 
 
+def top_k_kl(
+    batch: MatchBatch, *, top: int = 5, temperature_student: float = 0.05, temperature_teacher: float = 0.05
+) -> Tensor:
+    """L = `in_batch_kl` over the `top` candidates of each row, and of each column, that are the nearest for the teacher.
+
+    The far texts, whose order is noise, are in neither softmax. Candidates that the teacher ties with the last of them are in as
+    well. With `top` of at least the number of candidates it is `in_batch_kl`. Needs left, right and teacher_grid.
+    Raises ConfigError for `top` below 2, where no distribution is left, or a temperature that is not above 0.
+
+    Source: TopKD (arXiv 2508.04539) gives the teacher's first K classes more weight; leaving the others out is ours.
+    """
+    require_temperature(temperature_student)
+    require_temperature(temperature_teacher)
+    if top < 2:
+        raise ConfigError(f"top={top} must be at least 2: a softmax over one candidate is constant")
+    student = batch.similarity / temperature_student
+    teacher = batch.teacher_similarity / temperature_teacher
+    valid_mask = batch.valid_mask
+    rows = _row_kl(student, teacher, _nearest(teacher, valid_mask, top=top))
+    return (rows + _row_kl(student.T, teacher.T, _nearest(teacher.T, valid_mask.T, top=top))) / 2
+
+
 def score_mse(batch: MatchBatch) -> Tensor:
     """L = mean over pairs of (S_ii - T_ii)^2 + mean over the other cells of (S_ij - T_ij)^2.
 
@@ -55,6 +77,13 @@ def score_mse(batch: MatchBatch) -> Tensor:
     teacher, valid_mask = scored_cells(batch)
     gap = (batch.similarity - teacher).square()
     return mean_or_zero(gap, valid_mask & batch.pair_mask) + mean_or_zero(gap, valid_mask & ~batch.pair_mask)
+
+
+def _nearest(teacher: Tensor, valid_mask: Tensor, *, top: int) -> Tensor:
+    """Return a mask of the valid cells of each row that are not below its `top`-th highest."""
+    kept = teacher.masked_fill(~valid_mask, -float("inf"))
+    last = kept.topk(min(top, kept.shape[1]), dim=1).values[:, -1:]
+    return valid_mask & (kept >= last)
 
 
 def _row_kl(student: Tensor, teacher: Tensor, valid_mask: Tensor) -> Tensor:

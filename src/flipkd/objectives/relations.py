@@ -8,12 +8,13 @@ teacher_right; texts of earlier steps (columns from N on) are left out.
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, where
 from torch.nn.functional import normalize, smooth_l1_loss
 
 from flipkd.errors import ConfigError
-from flipkd.objectives.batch import MatchBatch, mean_or_zero
+from flipkd.objectives.batch import MatchBatch, mean_or_zero, require_temperature
 from flipkd.objectives.comparisons import draw_with_replacement
+from flipkd.objectives.texts import student_texts, teacher_texts
 
 MIN_DISTANCE = 1e-3  # of unit vectors: smaller distances are below the rounding of their products in float32
 DUPLICATE_DISTANCE = 2 * MIN_DISTANCE  # texts whose teacher embeddings are closer count as one text
@@ -58,13 +59,77 @@ def rkd_angle(batch: MatchBatch, *, max_comparisons: int = 65536) -> Tensor:
     return mean_or_zero(gaps, distinct[i, j] & distinct[j, k])
 
 
+def pkt(batch: MatchBatch) -> Tensor:
+    """L = mean over texts i of KL( p_t(. | i) || p_s(. | i) ), p(j | i) in proportion to (1 + cos(e_i, e_j)) / 2 for j != i.
+
+    The similarities of each text as probabilities, without a temperature. 0 for a rotated or scaled copy of the teacher's
+    vectors. Source: probabilistic knowledge transfer (Passalis and Tefas, ECCV 2018, arXiv 1803.10837).
+    """
+    student, teacher = (_log_probability(gram) for gram in _grams(batch))
+    terms = where(_off_diagonal(student), teacher.exp() * (teacher - student), 0.0)
+    return mean_or_zero(terms.sum(dim=1))
+
+
+def mixed_gram(batch: MatchBatch, *, label_weight: float = 0.5) -> Tensor:
+    """L = mean over i != j of (cos(e_i, e_j) - G_ij)^2, G_ij = cos(f_i, f_j) but for the two texts of a labelled pair.
+
+    For these G_ij = (1 - label_weight) cos(f_i, f_j) + label_weight y. With label_weight 0 the teacher's similarities alone
+    are the target, with 1 the labels decide where they are known. Uses labels. Raises ConfigError for label_weight
+    outside 0 to 1. Source: a Gram matrix of teacher and cluster labels merged (row 49 of the field); this form is
+    ours, after Tung and Mori, arXiv 1907.09682.
+    """
+    if not 0 <= label_weight <= 1:
+        raise ConfigError(f"label_weight={label_weight}: must be from 0 to 1")
+    student, teacher = (_cosine_gram(gram) for gram in _grams(batch))
+    label = batch.require("label")
+    known, value = (torch.diag(part).repeat(2, 2) for part in (label >= 0, (label == 1).float()))
+    target = where(known, (1 - label_weight) * teacher + label_weight * value, teacher)
+    return mean_or_zero((student - target).square(), _off_diagonal(student))
+
+
+def prototype_kd(batch: MatchBatch, *, temperature: float = 0.1) -> Tensor:
+    """L = mean over pairs of KL( p_t || p_s ), p softmax over the classes k of cos(x_i, c_k) / tau, in each model's own space.
+
+    x_i is the product of the two vectors of pair i, and c_k the mean x of the batch's pairs of label k, a constant. The
+    student keeps how typical each pair is for a match and a non-match. A batch without both classes has loss 0. Uses
+    labels for the means. Raises ConfigError for a temperature that is not above 0. Source: class relations (Gu et al.,
+    ICCV 2023, arXiv 2307.09158) and class prototypes (ProKD), there of images and of words.
+    """
+    require_temperature(temperature)
+    label, count = batch.require("label"), batch.shape[0]
+    student = batch.require("left").float() * batch.require("right")[:count].float()
+    teacher = batch.require("teacher_left").detach().float() * batch.require("teacher_right")[:count].detach().float()
+    members = torch.stack([label == 0, label == 1])
+    log_student, log_teacher = (_log_prototypes(rows, members, temperature=temperature) for rows in (student, teacher))
+    both = members.any(dim=1).all().expand(count)
+    return mean_or_zero((log_teacher.exp() * (log_teacher - log_student)).sum(dim=1), both)
+
+
+def _log_prototypes(rows: Tensor, members: Tensor, *, temperature: float) -> Tensor:
+    """Return [N, 2] the log-softmax of the cosines of rows [N, D] with the mean of each class; members [2, N] bool."""
+    with torch.autocast(rows.device.type, enabled=False):
+        means = (members.float() @ rows.detach()) / members.sum(dim=1, keepdim=True).clamp(min=1)
+        cosines = normalize(rows, dim=1, eps=1e-6) @ normalize(means, dim=1, eps=1e-6).T
+    return (cosines / temperature).log_softmax(dim=1)
+
+
+def _cosine_gram(gram: Tensor) -> Tensor:
+    """Return the cosines of the vectors of a Gram matrix."""
+    length = gram.diagonal().clamp(min=MIN_DISTANCE**2).sqrt()
+    return gram / (length[:, None] * length)
+
+
+def _log_probability(gram: Tensor) -> Tensor:
+    """Return the logarithm of (1 + cosine) / 2 off the diagonal, divided by the sum of its row."""
+    affinity = ((1 + _cosine_gram(gram)) / 2).clamp(min=MIN_DISTANCE**2)
+    logs = affinity.log().masked_fill(~_off_diagonal(gram), -float("inf"))
+    return logs.log_softmax(dim=1).where(_off_diagonal(gram), 0.0)
+
+
 def _grams(batch: MatchBatch) -> tuple[Tensor, Tensor]:
     """Return the inner products [2N, 2N] of the student's and of the teacher's embeddings, float32 even under autocast."""
-    left, right = batch.require("left"), batch.require("right")
-    teacher_left, teacher_right = batch.require("teacher_left"), batch.require("teacher_right")
-    with torch.autocast(left.device.type, enabled=False):
-        student = torch.cat([left, right[: len(left)]]).float()
-        teacher = torch.cat([teacher_left, teacher_right[: len(left)]]).detach().float()
+    student, teacher = student_texts(batch), teacher_texts(batch)
+    with torch.autocast(student.device.type, enabled=False):
         return student @ student.T, teacher @ teacher.T
 
 

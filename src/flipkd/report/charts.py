@@ -138,6 +138,19 @@ def losses(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return _finish_spec(chart, height=240)
 
 
+def over_time(rows: Rows) -> dict[str, Any]:
+    """Draw the effect of one check over the windows; a filled point is an alarm."""
+    import altair as alt
+
+    windows = [row["window"] for row in rows]
+    x = alt.X("window:O", sort=windows, title=None, axis=alt.Axis(labelAngle=-45, labelLimit=80, grid=False))
+    y = alt.Y("effect:Q", title="effect", axis=alt.Axis(tickCount=4))
+    base = alt.Chart(alt.InlineData(values=rows)).encode(x=x, y=y)
+    fill = alt.condition("datum.state == 'differs'", alt.value("#a3290f"), alt.value("white"))
+    points = base.mark_point(size=60, opacity=1, stroke="#a3290f").encode(fill=fill)
+    return _finish_spec(base.mark_line(color=INK, strokeWidth=1.2) + points, height=140)
+
+
 def systems_of(comparison: Comparison, names: Sequence[str]) -> dict[str, System]:
     """Return displayed name -> system, for colours and dashes."""
     return {escape_invisible(name): comparison.runs_of(name)[0].system for name in names}

@@ -68,5 +68,5 @@ function startPairs(table) {
   filter();
 }
 
-startExplorer();
+if (document.getElementById("explorer")) startExplorer();
 if (document.getElementById("pairs")) startPairs(document.getElementById("pairs"));

@@ -1,4 +1,4 @@
-"""The report page: one HTML file that works offline, loads nothing and runs only its own two scripts."""
+"""Report pages: one HTML file that works offline, loads nothing and runs only its own two scripts."""
 
 from __future__ import annotations
 
@@ -19,19 +19,28 @@ def render(comparison: Comparison) -> str:
     from flipkd.report import charts, sections
 
     values, found = sections.contents(comparison)
-    scripts = [_chart_library(), _resource("page.js")]
-    values["charts"] = {name: charts.as_json(spec) for name, spec in found.items()}
     values["explorer"] = charts.as_json(values["explorer"])
-    values["scripts"] = scripts
-    values["style"] = _resource("page.css")
-    values["policy"] = _policy(scripts)
     values["class_colours"] = charts.CLASS_COLOURS
-    values["words"] = words
-    html: str = _template().render(values)
+    return render_page("page.html.j2", values, found)
+
+
+def render_page(template: str, values: dict[str, Any], specs: dict[str, dict[str, Any]]) -> str:
+    """Render a template of this package with its values, charts by name, and the style and scripts of all pages."""
+    from flipkd.report.charts import as_json
+
+    scripts = [_chart_library(), _resource("page.js")]
+    html: str = _template(template).render(
+        **values,
+        charts={name: as_json(spec) for name, spec in specs.items()},
+        scripts=scripts,
+        style=_resource("page.css"),
+        policy=_policy(scripts),
+        words=words,
+    )
     return html
 
 
-def _template() -> Any:
+def _template(name: str) -> Any:
     """Return the template; every printed text gets its invisible characters and its HTML escaped."""
     import jinja2
     from markupsafe import Markup
@@ -42,7 +51,7 @@ def _template() -> Any:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, finalize=shown, lstrip_blocks=True
     )
-    return environment.from_string(_resource("page.html.j2"))
+    return environment.from_string(_resource(name))
 
 
 @lru_cache(maxsize=1)

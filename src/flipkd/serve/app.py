@@ -16,6 +16,7 @@ from flipkd.serve.metrics import Metrics
 from flipkd.serve.page import add_page
 from flipkd.serve.problems import add_handlers, documented_responses, not_ready
 from flipkd.serve.request_guard import RequestGuard
+from flipkd.serve.review_routes import add_review
 from flipkd.serve.service import Service
 
 
@@ -45,6 +46,8 @@ def create_app(
         app.include_router(module.router)
     _add_health(app, service)
     add_page(app, service)
+    if service.review is not None:
+        add_review(app, service.review)
     return RequestGuard(
         app,
         service=service,

@@ -17,6 +17,7 @@ POLICY = (
 )
 FILES = {
     "/": ("page.html", "text/html"),
+    "/access.js": ("access.js", "text/javascript"),
     "/page.js": ("page.js", "text/javascript"),
     "/page.css": ("page.css", "text/css"),
 }
@@ -24,20 +25,20 @@ EXAMPLES = 3
 LONGEST_EXAMPLE = 120  # characters; a longer text makes no good button
 
 
+def add_file(app: FastAPI, path: str, name: str, media: str) -> None:
+    """Serve one file of this folder at one path. It is not part of the API, so /openapi.json leaves it out."""
+    content = (HERE / name).read_text(encoding="utf-8")
+
+    @app.api_route(path, methods=["GET", "HEAD"], include_in_schema=False)
+    async def _() -> Response:
+        headers = {"content-security-policy": POLICY, "x-content-type-options": "nosniff"}
+        return Response(content, media_type=media, headers=headers)
+
+
 def add_page(app: FastAPI, service: Service) -> None:
-    """Add the routes of the page. They are not part of the API, so /openapi.json leaves them out."""
-
-    def add(path: str, name: str, media: str) -> None:
-        """Serve one file at one path."""
-        content = (HERE / name).read_text(encoding="utf-8")
-
-        @app.api_route(path, methods=["GET", "HEAD"], include_in_schema=False)
-        async def _() -> Response:
-            headers = {"content-security-policy": POLICY, "x-content-type-options": "nosniff"}
-            return Response(content, media_type=media, headers=headers)
-
+    """Add the routes of the page."""
     for path, (name, media) in FILES.items():
-        add(path, name, media)
+        add_file(app, path, name, media)
 
     @app.get("/page.json", include_in_schema=False)
     async def _() -> dict[str, Any]:

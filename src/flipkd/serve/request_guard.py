@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from fastapi.responses import Response
 
-from flipkd.serve import page
+from flipkd.serve import page, review_routes
 from flipkd.serve.cors import allows
 from flipkd.serve.limits import Limits
 from flipkd.serve.metrics import Metrics
@@ -75,6 +75,8 @@ class RequestGuard:
         self.limits: Limits = service.limits
         self.cors_origins = cors_origins
         self._key = None if api_key is None else api_key.encode()
+        # The files of the pages, which ask for the key themselves and hold nothing of the model or the queue.
+        self._pages = {*page.FILES, *(review_routes.FILES if service.review is not None else ())}
         self.active_requests = 0
         """Number of accepted requests in progress."""
         self.held_bytes = 0
@@ -111,10 +113,13 @@ class RequestGuard:
             return problem(403, "the Host or Origin header of this request names another server", headers=CLOSE)
         if is_health:
             return None
-        if self._key is not None and not (self._has_key(headers) or _is_page(scope)):
+        if self._key is not None and not (self._has_key(headers) or self._is_page(scope)):
             challenge = CLOSE | {"www-authenticate": "Bearer"}
             return problem(401, "no valid API key; send the header Authorization: Bearer KEY", headers=challenge)
         return not_ready("the server is shutting down", headers=CLOSE) if self.service.draining else None
+
+    def _is_page(self, scope: Scope) -> bool:
+        return scope["path"] in self._pages and scope["method"] in ("GET", "HEAD")
 
     def _has_key(self, headers: dict[str, bytes]) -> bool:
         scheme, _, key = headers.get("authorization", b"").partition(b" ")
@@ -218,11 +223,6 @@ class RequestGuard:
             for task in (response, disconnect):
                 task.cancel()
             await asyncio.gather(response, disconnect, return_exceptions=True)
-
-
-def _is_page(scope: Scope) -> bool:
-    """True for the files of the web page, which asks for the key itself and holds nothing of the model."""
-    return scope["path"] in page.FILES and scope["method"] in ("GET", "HEAD")
 
 
 async def _next_part(receive: Receive) -> tuple[bytes, bool]:

@@ -17,6 +17,8 @@ import numpy as np
 from flipkd import progress
 from flipkd.errors import DataError
 from flipkd.inputs import checked_sides, checked_texts
+from flipkd.review.background import ReviewThread
+from flipkd.review.sampling import ScoredPair
 from flipkd.serve.limits import Limits
 from flipkd.serve.loaded import Loaded, Pair
 from flipkd.serve.queue import BatchQueue, Work
@@ -56,10 +58,21 @@ class EncodedText:
 
 
 class Service:
-    """One matcher and its queues. `load` runs in a thread; until it returns, requests raise NotReady."""
+    """One matcher and its queues. `load` runs in a thread; until it returns, requests raise NotReady.
 
-    def __init__(self, load: Callable[[], Loaded], *, limits: Limits, name: str, revision: str) -> None:
-        self.limits, self.name, self.revision = limits, name, revision
+    `review`: the queue of pairs that people should see.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[], Loaded],
+        *,
+        limits: Limits,
+        name: str,
+        revision: str,
+        review: ReviewThread | None = None,
+    ) -> None:
+        self.limits, self.name, self.revision, self.review = limits, name, revision, review
         self.error: BaseException | None = None
         self.draining = False
         self.running_calls = 0
@@ -187,9 +200,14 @@ class Service:
             "pairs", [(clipped[left][0], clipped[right][0]) for left, right in pairs], until=until
         )
         scores = np.array([score for score, _, _ in found], np.float32)
+        judgements = matcher.judge(scores)
+        if self.review is not None:
+            rows = zip(pairs, judgements, strict=True)
+            scored = [ScoredPair(clipped[left][0], clipped[right][0], *judgement) for (left, right), judgement in rows]
+            await self.review.add(scored, matcher=self.revision)
         return [
             Match(*judgement, truncated=cut or any(clipped[text][1] for text in pair), tokens=tokens)
-            for judgement, (_, cut, tokens), pair in zip(matcher.judge(scores), found, pairs, strict=True)
+            for judgement, (_, cut, tokens), pair in zip(judgements, found, pairs, strict=True)
         ]
 
     async def encode(self, texts: Sequence[str], *, until: float) -> list[EncodedText]:

@@ -12,8 +12,8 @@ from flipkd.errors import ArtefactError, UsageError
 from flipkd.files import read_json, write_json
 
 # 2 added symmetric and review_threshold, 3 load_in_4bit, 4 base_config, golden, directed, teacher and cascade,
-# 5 text_normalisation
-FORMAT: Literal[5] = 5
+# 5 text_normalisation, 6 base_rate
+FORMAT: Literal[6] = 6
 CONTRACT = "matcher.json"
 MATCHER_FOLDER = "matcher"  # in a run folder
 
@@ -51,12 +51,24 @@ class CascadeBand(BaseModel):
     intercept: float
 
 
+class BaseRate(BaseModel):
+    """Share of matches for which probabilities and thresholds are fitted, and in how many pairs it was counted.
+
+    `pairs` is None for a share that was stated, for which they were corrected.
+    """
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    rate: float = Field(gt=0, lt=1)
+    pairs: int | None = None
+
+
 class ScoreContract(BaseModel):
     """Prompt, label tokens, readout, truncation, base model, calibration and threshold of one matcher."""
 
     model_config = ConfigDict(extra="forbid", protected_namespaces=(), allow_inf_nan=False)
 
-    format: Literal[1, 2, 3, 4, 5] = FORMAT
+    format: Literal[1, 2, 3, 4, 5, 6] = FORMAT
     flipkd_version: str = __version__
     base_model_name_or_path: str
     base_model_hash: str
@@ -82,6 +94,7 @@ class ScoreContract(BaseModel):
     symmetric: bool = False
     """True if the score is the mean over (a, b) and (b, a)."""
     calibration: dict[str, Any] | None = None
+    base_rate: BaseRate | None = None
     threshold: float | None = None
     """A score of at least this is a match."""
     review_threshold: float | None = None

@@ -30,11 +30,15 @@ TOKENIZER = "tokenizer"
 
 @dataclass(frozen=True)
 class StudentOutput:
-    """Output of one pass in float32: answers [N, 2] (no, yes) and, on request, unit vectors of both texts [N, D]."""
+    """Output of one pass in float32: answers [N, 2] (no, yes) and, on request, unit vectors of both texts [N, D].
+
+    layers: on request [N, K, H], the hidden states after each of K layers at the last token, in the model's dtype.
+    """
 
     answers: Tensor
     left: Tensor | None = None
     right: Tensor | None = None
+    layers: Tensor | None = None
 
 
 class Student(nn.Module):
@@ -95,37 +99,40 @@ class Student(nn.Module):
         batch: Mapping[str, Tensor],
         *,
         return_embeddings: bool = True,
+        return_layers: bool = False,
         prefix: Prefix | None = None,
         text_prefix: Prefix | None = None,
     ) -> StudentOutput:
         """Run the model on a batch from `collate`: input_ids, segment, position_ids [N, T], or packed rows.
 
         For separate reading the batch also holds each text alone: padded as `text_*` [2N, T], packed as further rows.
-        `return_embeddings=False` skips all work for the embeddings. With `prefix` (for the texts alone: `text_prefix`) the
-        rows hold only the tokens after it.
+        `return_embeddings=False` skips all work for the embeddings; `return_layers` returns the states of all layers.
+        With `prefix` (for the texts alone: `text_prefix`) the rows hold only the tokens after it.
         """
         separate = return_embeddings and self.prompt.reading == "separate"
         packed = "gather" in batch
         if return_embeddings and (packed or not separate):
             self.readout.start()
         segment = batch["segment"]
-        hidden = self.hidden(batch, **prefix_kwargs(prefix, len(segment)))
+        states = self.layer_states(batch, every_layer=return_layers, **prefix_kwargs(prefix, len(segment)))
         rows = len(batch["last"]) if packed else len(segment)
         pairs = rows // 3 if separate and packed else rows
-        answers = self.answer(last_states(hidden, batch)[:pairs])
+        layers = torch.stack([last_states(h, batch)[:pairs] for h in states], dim=1) if return_layers else None
+        answers = self.answer(last_states(states[-1], batch)[:pairs])
         if not return_embeddings:
-            return StudentOutput(answers)
+            return StudentOutput(answers, layers=layers)
         if separate:
             if packed:
                 texts = self.readout.pooled(segment == LEFT_TEXT, pad=padder(batch))[0][pairs:rows]
             else:
                 texts = self.embed_texts(batch, columns="text_", prefix=text_prefix)
-            return StudentOutput(answers, *texts.chunk(2))
+            left, right = texts.chunk(2)
+            return StudentOutput(answers, left, right, layers)
         sides = self.readout.pooled(segment == LEFT_TEXT, segment == RIGHT_TEXT, pad=padder(batch))
         left, right = (side[:rows] for side in sides)
         if prefix is not None and prefix.left is not None:
             left = prefix.left.expand(len(right), -1)
-        return StudentOutput(answers, left, right)
+        return StudentOutput(answers, left, right, layers)
 
     def embed_texts(self, batch: Mapping[str, Tensor], *, columns: str = "", prefix: Prefix | None = None) -> Tensor:
         """Embed texts alone: unit vectors [n, D] from a padded batch [n, T] or packed rows."""
@@ -190,6 +197,21 @@ class Student(nn.Module):
         Keys and values are appended to `cache`. It may hold those of earlier tokens; `prefix_segment` [N or 1, S] are their
         segments.
         """
+        return self.layer_states(batch, columns, cache=cache, prefix_segment=prefix_segment)[-1]
+
+    def layer_states(
+        self,
+        batch: Mapping[str, Tensor],
+        columns: str = "",
+        *,
+        every_layer: bool = False,
+        cache: Any = None,
+        prefix_segment: Tensor | None = None,
+    ) -> Sequence[Tensor]:
+        """Compute the hidden states after the last layer as `hidden` does or, with `every_layer`, after each of K layers.
+
+        The states after the last layer are those after the final norm.
+        """
         ids, packed = batch[columns + "input_ids"], "gather" in batch
         rows = (
             {name: batch[name] for name in ("gather", "scatter")} | {"rows": len(batch["segment"])} if packed else {}
@@ -203,11 +225,12 @@ class Student(nn.Module):
                 past_key_values=cache,
                 use_cache=cache is not None,
                 **rows,
+                **({"output_hidden_states": True} if every_layer else {}),
             )
         if not torch.is_grad_enabled():
             self.adapters.release()
-        hidden: Tensor = output.last_hidden_state
-        return hidden
+        # The first of the hidden states are the embeddings of the tokens.
+        return (*output.hidden_states[1:-1], output.last_hidden_state) if every_layer else (output.last_hidden_state,)
 
     def mask(
         self, batch: Mapping[str, Tensor], columns: str = "", *, prefix_segment: Tensor | None = None

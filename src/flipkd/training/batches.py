@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from flipkd.batching import batches_near
+from flipkd.batching import batches_near, batches_of_lists
 from flipkd.data.pair_table import PairTable
 from flipkd.student.model import Student
 from flipkd.training.augment import augment_pair
@@ -37,7 +37,8 @@ class Collator:
     """Make the batch of DistillationModule.forward from numbers of RowNumbers; equal texts get equal ids.
 
     A swapped row also swaps the ids and the teacher's embeddings of its sides. An augmented text keeps the label, the
-    teacher's values and the id of the original.
+    teacher's values and the id of the original. `return_lists` adds the number of each pair's list, those of the pairs
+    with the same first text in the table.
     """
 
     def __init__(
@@ -46,15 +47,18 @@ class Collator:
         table: PairTable,
         *,
         return_embeddings: bool,
+        return_lists: bool = False,
         drop_head: bool = False,
         both_orders: bool = False,
     ) -> None:
-        self.student, self.table, self.return_embeddings = student, table, return_embeddings
+        self.student, self.table = student, table
+        self.return_embeddings, self.return_lists = return_embeddings, return_lists
         self.drop_head, self.both_orders = drop_head, both_orders
         self.teacher_pair = None if return_embeddings or table.teacher is None else table.teacher.pair_scores()
         numbers: dict[str, int] = {}
         self.left_id = np.array([numbers.setdefault(text, len(numbers)) for text in table.left])
         self.right_id = np.array([numbers.setdefault(text, len(numbers)) for text in table.right])
+        self.list_of = self.left_id
 
     def __call__(self, numbers: Sequence[int]) -> dict[str, Tensor]:
         table = self.table
@@ -74,6 +78,8 @@ class Collator:
         )
         columns: dict[str, NDArray[Any]] = {"label": table.label[rows], "row": rows}
         columns |= {"pair_id": rows} if self.both_orders else {}
+        if self.return_lists:
+            columns["list_id"] = self.list_of[rows]
         teacher = table.teacher
         if self.return_embeddings:
             columns |= _swap_sides("left_id", "right_id", self.left_id[rows], self.right_id[rows], swapped)
@@ -103,7 +109,8 @@ class LengthGroupedRows(Sampler[int]):
     start of an epoch a resumed run does not have. The numbers are those of RowNumbers: with `swap_texts` half of the pairs
     are swapped, in the next epoch the other half; a share `augment_texts` of the rows is augmented, other rows each epoch. With
     `both_orders` an epoch reads half of the pairs, each in both orders in the same batch, and the next epoch the other half: as
-    many rows as without, and two epochs read each pair once in each order.
+    many rows as without, and two epochs read each pair once in each order. With `list_of` [N], the list of each row, lists are
+    kept together instead of lengths (`batches_of_lists`).
     """
 
     def __init__(
@@ -115,9 +122,11 @@ class LengthGroupedRows(Sampler[int]):
         swap_texts: bool = False,
         augment_texts: float = 0.0,
         both_orders: bool = False,
+        list_of: Sequence[int] | None = None,
     ) -> None:
         self.lengths, self.batch_size, self.seed, self.epoch = lengths, batch_size, seed, 0
         self.swap_texts, self.augment_texts, self.both_orders = swap_texts, augment_texts, both_orders
+        self.list_of = list_of
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch; accelerate calls it."""
@@ -133,6 +142,8 @@ class LengthGroupedRows(Sampler[int]):
             order = random.permutation(self._half()).tolist()
             pairs = batches_near(order, self.lengths, self.batch_size // 2)
             batches = [[number for row in batch for number in (row, row + count)] for batch in pairs]
+        elif self.list_of is not None:
+            batches = batches_of_lists(random.permutation(count).tolist(), self.list_of, self.batch_size)
         else:
             batches = batches_near(random.permutation(count).tolist(), self.lengths, self.batch_size)
         if self.swap_texts:

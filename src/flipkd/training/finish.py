@@ -22,7 +22,7 @@ from flipkd.evaluate.decisions import one_decision
 from flipkd.evaluate.metrics import measure
 from flipkd.evaluate.thresholds import best_threshold
 from flipkd.files import check_manifest, new_folder, write_json, write_text
-from flipkd.student.contract import CascadeBand, KeptTeacher, ScoreContract
+from flipkd.student.contract import BaseRate, CascadeBand, KeptTeacher, ScoreContract
 from flipkd.student.golden import golden_pair
 from flipkd.student.model import Student
 from flipkd.student.scoring import score_pairs
@@ -64,6 +64,7 @@ def finish(
         update={
             "score": choice.weights,
             "calibration": asdict(calibration),
+            "base_rate": BaseRate(rate=float(labels.mean()), pairs=len(labels)),
             "threshold": threshold,
             "golden": golden_pair(student),
         }

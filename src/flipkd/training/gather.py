@@ -53,13 +53,13 @@ def gather_batches(batch: MatchBatch) -> MatchBatch:
             groups.setdefault((tensor.dtype, tensor.requires_grad), []).append(name)
     columns_of_all: dict[str, Tensor] = {}
     for (_, has_gradient), names in groups.items():
-        columns = [tensors[name].unsqueeze(1) if tensors[name].dim() == 1 else tensors[name] for name in names]
+        columns = [tensors[name].reshape(len(tensors[name]), -1) for name in names]
         packed = torch.cat(columns, dim=1)
         gathered: Tensor = _GatherWithGradient.apply(packed) if has_gradient else _all_gather(packed)  # type: ignore[no-untyped-call]
         for name, part in zip(
             names, torch.split(gathered, [column.shape[1] for column in columns], dim=1), strict=True
         ):
-            columns_of_all[name] = part.squeeze(1) if tensors[name].dim() == 1 else part
+            columns_of_all[name] = part.reshape(-1, *tensors[name].shape[1:])
     return replace(batch, **columns_of_all)
 
 

@@ -31,10 +31,13 @@ class HealthChecks(TrainerCallback):  # type: ignore[misc]  # transformers has n
         self.first_loss: float | None = None
         # Without an objective of the answer only A of the readout layers gets a gradient.
         student, answers = module.student, any("answers" in term.needs for term in module.objectives)
-        read = list(down_parameters(student.language_model, student.readout.module_names).values())
+        vectors = "vectors" in module.needs
+        read = list(down_parameters(student.language_model, student.readout.module_names).values()) if vectors else []
         self.trainable = {name: p for name, p in module.named_parameters() if p.requires_grad}
         self.without_gradient = {
-            name for name, p in self.trainable.items() if answers or any(p is other for other in read)
+            name
+            for name, p in self.trainable.items()
+            if name.startswith("student.") and (answers or any(p is other for other in read))
         }
         self._norms: list[tuple[list[str], Tensor]] = []  # (names, norms [P]) of the first steps
         self._steps = 0

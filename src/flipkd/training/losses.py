@@ -1,15 +1,18 @@
-"""The loss of a run: a list of weighted objectives, resolved from their names, with the tensors that each needs."""
+"""The loss of a run: a list of weighted objectives, resolved from their names, with the tensors that each needs.
+
+An objective is a function, or a class of nn.Module whose objects are called like one and have parameters of their own.
+"""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from flipkd.errors import ConfigError, nearest
 from flipkd.objectives import OBJECTIVES, MatchBatch
@@ -17,7 +20,20 @@ from flipkd.objectives.batch import MissingTensorError
 from flipkd.tables import pick
 
 Objective = Callable[[MatchBatch], Tensor]
+MOST_LAYERS = 256  # of a student: those that a setting may name
 NO_FILTER = {"theta_pos": None, "theta_neg": None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFacts:
+    """Facts of a run for the constructor of an objective with parameters, which gets those that it has a parameter for."""
+
+    student_width: int
+    """D, the width of the student's embeddings."""
+    state_shape: tuple[int, int] = (0, 0)
+    """(K, H): layers of the student, and the width of its hidden states."""
+    training: MatchBatch
+    """Labels and the teacher's values of all training pairs, on the CPU; without a grid."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +42,18 @@ class WeightedObjective:
 
     name: str
     weight: float
-    function: Objective
+    function: Callable[..., Any]
+    """The objective with its settings; of a class the constructor with its settings."""
     needs: frozenset[str]
+
+    @property
+    def has_parameters(self) -> bool:
+        """Whether the objective is a class of nn.Module."""
+        return _has_parameters(self.function)
+
+    def build(self, facts: Callable[[], RunFacts]) -> Objective:
+        """Return the objective, a new nn.Module if it has parameters; `facts` is called only for these."""
+        return _build(self.function, facts)
 
 
 def resolve_objectives(
@@ -44,7 +70,7 @@ def resolve_objectives(
         if not isinstance(weight, int | float) or weight < 0:
             raise ConfigError(f"objectives.{name}: the weight is {weight!r}; allowed is a number from 0")
         function = pick(OBJECTIVES, name, what="objective")
-        allowed = [p.name for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
+        allowed = settings_of(function)
         for key in settings:
             if key not in allowed:
                 raise ConfigError(f"objectives.{name} has no setting {key!r}; {nearest(key, ['weight', *allowed])}")
@@ -58,8 +84,17 @@ def resolve_objectives(
     return terms
 
 
-def needs_of(objective: Objective) -> frozenset[str]:
-    """Return which of answers, vectors, teacher, grid, orders an objective reads: it is called on batches without one of them.
+def settings_of(function: Callable[..., Any]) -> list[str]:
+    """Return the names of an objective's settings: its keyword-only parameters, without those that the run gives."""
+    facts = {field.name for field in fields(RunFacts)}
+    parameters = inspect.signature(function).parameters.values()
+    return [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in facts]
+
+
+def needs_of(function: Callable[..., Any]) -> frozenset[str]:
+    """Return which of answers, vectors, teacher, grid, orders, lists, layers an objective reads.
+
+    It is called on batches without one of them.
 
     The random state of the CPU stays as it was. Errors other than MissingTensorError pass through.
     """
@@ -76,6 +111,8 @@ def needs_of(objective: Objective) -> frozenset[str]:
         left_id=torch.arange(4),
         right_id=torch.arange(4, 8),
         pair_id=torch.tensor([0, 0, 1, 1]),
+        list_id=torch.tensor([0, 0, 1, 1]),
+        layer_states=torch.ones(4, MOST_LAYERS, 3),
     )
     reduced = {
         "answers": replace(full, answers=None),
@@ -83,9 +120,13 @@ def needs_of(objective: Objective) -> frozenset[str]:
         "teacher": replace(full, teacher_grid=None, teacher_left=None, teacher_right=None, teacher_pair=None),
         "grid": replace(full, teacher_grid=None, teacher_left=None, teacher_right=None),
         "orders": replace(full, pair_id=None),
+        "lists": replace(full, list_id=None),
+        "layers": replace(full, layer_states=None),
     }
     state = torch.get_rng_state()
     try:
+        facts = RunFacts(student_width=3, state_shape=(MOST_LAYERS, 3), training=full)
+        objective = _build(function, lambda: facts)
         return frozenset(part for part, batch in reduced.items() if _misses_a_tensor(objective, batch))
     finally:
         torch.set_rng_state(state)
@@ -98,3 +139,18 @@ def _misses_a_tensor(objective: Objective, batch: MatchBatch) -> bool:
     except MissingTensorError:
         return True
     return False
+
+
+def _has_parameters(function: Callable[..., Any]) -> bool:
+    inner = function.func if isinstance(function, partial) else function
+    return isinstance(inner, type) and issubclass(inner, nn.Module)
+
+
+def _build(function: Callable[..., Any], facts: Callable[[], RunFacts]) -> Objective:
+    if not _has_parameters(function):
+        return function
+    found, parameters = facts(), inspect.signature(function).parameters
+    built: Objective = function(
+        **{field.name: getattr(found, field.name) for field in fields(found) if field.name in parameters}
+    )
+    return built

@@ -8,8 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from flipkd.data.pair_table import PairTable
 from flipkd.objectives import MatchBatch
 from flipkd.student.model import Student
 from flipkd.training import averaging, queue
@@ -19,12 +20,17 @@ from flipkd.training.gather import gather_batches, shared_random_state
 from flipkd.training.gradients import gradient_norms
 from flipkd.training.graphs import GraphedStep
 from flipkd.training.losses import WeightedObjective
+from flipkd.training.own_modules import build_objectives, run_facts
 from flipkd.training.queue import Queue
 from flipkd.training.record import Recorder, measure_batch
 
 
 class DistillationModule(CachedParametersModule):
-    """The student and its loss; the state is the trained parameters (adapters), average and queue: small checkpoints."""
+    """The student and its loss; the state is the trained parameters, average, queue, buffers of objectives: small checkpoints.
+
+    `own_modules` are the objectives that have parameters; a matcher does not get them. These need `table`, the training
+    pairs, and are initialised from `seed` alone.
+    """
 
     _keys_to_ignore_on_save = None  # transformers.Trainer reads it
     accepts_loss_kwargs = False  # without it the Trainer adds num_items_in_batch to the batch
@@ -36,11 +42,16 @@ class DistillationModule(CachedParametersModule):
         *,
         queue_size: int = 0,
         average_weights: float = 0.0,
+        table: PairTable | None = None,
+        seed: int = 0,
     ) -> None:
         super().__init__()
         self.student, self.objectives = student, list(objectives)
-        self.return_embeddings = any("vectors" in term.needs for term in objectives)
-        self.reads_both_orders = any("orders" in term.needs for term in objectives)
+        self.needs = frozenset[str]().union(*(term.needs for term in objectives))
+        self.return_embeddings, self.reads_both_orders = "vectors" in self.needs, "orders" in self.needs
+        self.functions = build_objectives(objectives, lambda: run_facts(student, table), seed=seed)
+        own = [function for function in self.functions if isinstance(function, nn.Module)]
+        self.own_modules = nn.ModuleList(own).to(student.device)
         self.drop_head = False  # whether batches are collated without the template's head
         self.shared_seed = 0  # of this step, for objectives that draw: equal on all ranks
         self.measure_gradients = False  # of each objective, in the next batch
@@ -76,7 +87,13 @@ class DistillationModule(CachedParametersModule):
     def _match(self, batch: Mapping[str, Tensor]) -> MatchBatch:
         """Return the MatchBatch of the objectives: student's answers and embeddings, labels and teacher's values."""
         head = self.student.encode_head() if self.drop_head else None
-        reading = self.student(batch, return_embeddings=self.return_embeddings, prefix=head, text_prefix=head)
+        reading = self.student(
+            batch,
+            return_embeddings=self.return_embeddings,
+            return_layers="layers" in self.needs,
+            prefix=head,
+            text_prefix=head,
+        )
         match = MatchBatch(
             answers=reading.answers,
             label=batch["label"],
@@ -88,6 +105,8 @@ class DistillationModule(CachedParametersModule):
             left_id=batch.get("left_id"),
             right_id=batch.get("right_id"),
             pair_id=batch.get("pair_id"),
+            list_id=batch.get("list_id"),
+            layer_states=reading.layers,
         )
         return self._with_grid(gather_batches(match) if self.training else match)
 
@@ -112,7 +131,7 @@ class DistillationModule(CachedParametersModule):
 
     def _loss(self, match: MatchBatch) -> tuple[Tensor, Tensor, Tensor]:
         with shared_random_state(self.shared_seed, match.require("label").device):
-            parts = {term.name: term.function(match) for term in self.objectives}
+            parts = {term.name: loss(match) for term, loss in zip(self.objectives, self.functions, strict=True)}
         weighted = [term.weight * parts[term.name] for term in self.objectives]
         if self.measure_gradients and self.training:
             self.measure_gradients = False
@@ -133,9 +152,13 @@ class DistillationModule(CachedParametersModule):
         )
 
     def state_dict(self, *, destination: Any = None, prefix: str = "", keep_vars: bool = False) -> Any:
-        """Return the trainable tensors, their average and the queue, without the base model: the contract has its hash."""
+        """Return the trainable tensors, their average, the buffers of objectives and the queue.
+
+        The base model is left out: the contract has its hash.
+        """
         trainable = ((n, p.detach()) for n, p in self.named_parameters() if p.requires_grad)
-        return OrderedDict(trainable) | self.queue.state() | self.average.state()
+        buffers = dict(self.own_modules.named_buffers(prefix="own_modules"))
+        return OrderedDict(trainable) | buffers | self.queue.state() | self.average.state()
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """Load what `state_dict` returned. Raises ValueError unless the names match, also with strict=False."""

@@ -1,0 +1,22 @@
+"""Subcommand that makes training data with a language model: generate."""
+
+from __future__ import annotations
+
+import json
+
+from flipkd.cli.options import AsJson
+from flipkd.cli.terminal import show, stdout_to_stderr
+from flipkd.command_config import GenerateConfig
+
+
+def generate(config: GenerateConfig, *, as_json: AsJson = False) -> None:
+    """Make training pairs with a language model behind an OpenAI-compatible server.
+
+    A critic throws out the pairs whose label it does not support. Replies are cached: after a stop, the same command continues.
+    """
+    from flipkd.commands.generate import generate as run
+
+    with stdout_to_stderr():
+        counts = run(config)
+    text = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items() if count)
+    show(json.dumps(counts, indent=2) if as_json else f"{config.output}: {text}")

@@ -1,0 +1,19 @@
+"""Subcommand that measures how well queries find their documents: retrieval."""
+
+from __future__ import annotations
+
+import json
+
+from flipkd.cli.options import AsJson
+from flipkd.cli.terminal import show, stdout_to_stderr
+from flipkd.command_config import RetrievalConfig
+
+
+def retrieval(config: RetrievalConfig, *, as_json: AsJson = False) -> None:
+    """Measure how well queries find their documents: BM25, an encoder, and a matcher that ranks the first again."""
+    from flipkd.commands.retrieval import retrieval as run
+    from flipkd.commands.retrieval import retrieval_text
+
+    with stdout_to_stderr():
+        result = run(config)
+    show(json.dumps(result, indent=2) if as_json else retrieval_text(result))

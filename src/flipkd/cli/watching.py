@@ -1,0 +1,30 @@
+"""Subcommands that read logs of answers: watch, ab."""
+
+from __future__ import annotations
+
+import json
+
+from flipkd.cli.options import AsJson
+from flipkd.cli.terminal import show, stdout_to_stderr
+from flipkd.command_config import AbConfig, WatchConfig
+
+
+def watch(config: WatchConfig, *, as_json: AsJson = False) -> None:
+    """Compare newly scored pairs with a reference and raise an alarm when they differ; exit code 7 for an alarm."""
+    from flipkd.commands.watch import require_no_drift, watch_text
+    from flipkd.commands.watch import watch as run
+
+    with stdout_to_stderr():
+        result = run(config)
+    show(json.dumps(result, indent=2) if as_json else watch_text(result))
+    require_no_drift(result)
+
+
+def ab(config: AbConfig, *, as_json: AsJson = False) -> None:
+    """Compare the outcomes of two versions, with a test that may be looked at every day."""
+    from flipkd.commands.ab import ab as run
+    from flipkd.commands.ab import ab_text
+
+    with stdout_to_stderr():
+        result = run(config)
+    show(json.dumps(result, indent=2) if as_json else ab_text(result))

@@ -1,0 +1,122 @@
+"""dedupe: clusters of the records of one entity, by candidates, their match, and connected components."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from flipkd import __version__
+from flipkd.command_config import CandidatesConfig, DedupeConfig, MatchConfig
+from flipkd.command_config.entities import RulesConfig
+from flipkd.commands.candidates import candidates
+from flipkd.commands.cluster_files import CLUSTER, cluster_records, write_clusters, write_weak_matches
+from flipkd.commands.match import match
+from flipkd.commands.results import require_writable
+from flipkd.commands.scored_pairs import read_scored
+from flipkd.data.records import read_records
+from flipkd.data.sources import columns_of
+from flipkd.errors import DataError, UsageError
+from flipkd.evaluate.calibration import Calibration
+from flipkd.files import MANIFEST, read_json, sha256, write_json
+from flipkd.run_lock import locked_run
+from flipkd.student.contract import find_matcher, read_contract
+
+logger = logging.getLogger(__name__)
+CANDIDATES, COUNTS, PAIRS = "candidates.parquet", "candidates.json", "pairs.csv"
+WEAK, SUMMARY, STORE = "weak_matches.csv", "summary.json", "vectors"
+TEXTS = {"text1": "text1", "text2": "text2"}
+
+
+def dedupe(config: DedupeConfig) -> dict[str, Any]:
+    """Cluster the records of one file or two, and write all results to `output_dir`; returns the content of summary.json.
+
+    A stopped command resumes: vectors, candidates and scored pairs are kept. A finished one makes only the clusters again, for
+    example with another threshold. Raises ArtefactError when the folder was made with other settings or files, and the errors of
+    `candidates` and `match`.
+    """
+    folder, files = Path(config.output_dir), [file for file in (config.left, config.right) if file is not None]
+    outputs = _cluster_files(config, folder)
+    for file, output in zip(files, outputs, strict=True):
+        if CLUSTER in columns_of(file):
+            raise UsageError(f"{file}: has a column {CLUSTER!r}, which the result adds; rename the column in the file")
+        require_writable(output, source=file, mark=CLUSTER)
+    matcher = find_matcher(config.matcher)
+    contract = read_contract(matcher)
+    contents = [_content(file) for file in files]
+    with locked_run(folder, _identity(config, contents, sha256(matcher / MANIFEST))):
+        counts = _candidates(config, folder, encoder=config.encoder or str(matcher))
+        _match(config, folder, counts["rules"]["total"]["pairs"])
+        if [_content(file) for file in files] != contents:
+            raise DataError(f"{' or '.join(files)} changed while it was read; choose another output_dir and run again")
+        calibration = Calibration(**contract.calibration) if contract.calibration else Calibration.identity()
+        own = float(calibration.apply([contract.threshold or 0.0])[0])
+        return _cluster(config, folder, counts, own_threshold=own)
+
+
+def _cluster_files(config: DedupeConfig, folder: Path) -> list[Path]:
+    names = ["clusters"] if config.right is None else ["clusters_left", "clusters_right"]
+    return [folder / f"{name}.{config.format}" for name in names]
+
+
+def _content(file: str) -> str:
+    """Return the sha256 of a file, or the name of a data set of the hub."""
+    return sha256(file) if Path(file).is_file() else file
+
+
+def _identity(config: DedupeConfig, contents: list[str], fingerprint: str) -> dict[str, Any]:
+    """Return all that the candidates and their scores depend on."""
+    rules = config.model_dump(include=RulesConfig.model_fields.keys() - {"left", "right", "store"})
+    scoring = config.model_dump(include={"encoder", "cascade", "exact"})
+    return {"files": contents, "matcher": fingerprint, **rules, **scoring, "flipkd_version": __version__}
+
+
+def _candidates(config: DedupeConfig, folder: Path, *, encoder: str) -> dict[str, Any]:
+    """Find the candidates, or return the counts of an earlier run."""
+    if (folder / COUNTS).exists():
+        found: dict[str, Any] = read_json(folder / COUNTS)
+        return found
+    rules = config.model_dump(include=set(RulesConfig.model_fields))
+    rules |= {"output": str(folder / CANDIDATES), "encoder": encoder if config.top_k else None, "distinct": True}
+    found = candidates(CandidatesConfig.check(rules | {"store": config.store or str(folder / STORE)}))
+    write_json(folder / COUNTS, found)
+    return found
+
+
+def _match(config: DedupeConfig, folder: Path, count: int) -> None:
+    """Score the candidates with `match`, which resumes, unless an earlier run finished it."""
+    if not count:
+        return
+    if (folder / PAIRS).exists():
+        logger.warning("%s: the scored pairs of an earlier run are used", folder / PAIRS)
+        return
+    pairs = str(folder / CANDIDATES)
+    settings = config.model_dump(include={"guard", "base_model", "batch_size", "cascade", "exact"})
+    settings |= {"columns": TEXTS, "keep": [name for name in columns_of(pairs) if name not in TEXTS]}
+    match(MatchConfig.check(settings | {"matcher": config.matcher, "pairs": pairs, "output": str(folder / PAIRS)}))
+
+
+def _cluster(config: DedupeConfig, folder: Path, counts: dict[str, Any], *, own_threshold: float) -> dict[str, Any]:
+    records = [read_records(config.left, text=config.text)]
+    if config.right is not None:
+        records.append(read_records(config.right, text=config.text_right or config.text))
+    total = counts["rules"]["total"]["pairs"]
+    pairs, sizes = folder / PAIRS if total else None, [len(side) for side in records]
+    scored = read_scored(pairs, sizes, count=total, threshold=config.threshold)
+    threshold = own_threshold if config.threshold is None else config.threshold
+    found = cluster_records(records, scored, weak_below=threshold + config.weak_margin)
+    outputs = _cluster_files(config, folder)
+    for side, (file, output) in enumerate(zip((config.left, config.right), outputs, strict=False)):
+        write_clusters(str(file), output, found.of_file(side), guard=config.guard)
+    write_weak_matches(folder / WEAK, records, scored, found, guard=config.guard)
+    summary = {
+        "records": sizes,
+        "candidates": total,
+        "matches": int(scored.match.sum()),
+        "review": int(scored.review.sum()),
+        "threshold": threshold,
+        **found.summary(),
+        "files": [str(path) for path in (*outputs, folder / PAIRS, folder / WEAK) if path.exists()],
+    }
+    write_json(folder / SUMMARY, summary)
+    return summary

@@ -1,0 +1,194 @@
+"""diagnose: measure what a teacher's vectors and a model's layers know, without training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from flipkd.command_config import DiagnoseConfig
+from flipkd.commands.pairs import labelled, normalised
+from flipkd.commands.results import require_writable
+from flipkd.data import read_pairs, read_texts
+from flipkd.data.labels import labels_of
+from flipkd.errors import ConfigError, UsageError
+from flipkd.extras import require_extra
+from flipkd.files import write_json
+from flipkd.progress import loading
+from flipkd.teachers.stored_teacher import StoredTeacher
+
+if TYPE_CHECKING:
+    from flipkd.student.model import Student
+
+Rows = list[dict[str, Any]]
+NEEDS = {
+    "domain": ("teacher", "pairs", "other_file"),
+    "aliases": ("teacher", "texts"),
+    "analogies": ("teacher", "pairs"),
+    "layers": ("pairs", "models"),
+    "students": ("pairs", "models"),
+}
+
+
+def diagnose(config: DiagnoseConfig) -> Rows:
+    """Return the rows of the result; with `output` they are also written as JSON.
+
+    Raises UsageError for a missing setting, ConfigError for a teacher without vectors, DataError for too few pairs.
+    """
+    require_extra("train", user="flipkd diagnose")
+    for name in NEEDS[config.kind]:
+        if not getattr(config, name):
+            raise UsageError(f"flipkd diagnose {config.kind} needs --{name}")
+    if config.output:
+        require_writable(config.output, mark='"kind"')
+    rows = CHECKS[config.kind](config)
+    if config.output:
+        write_json(Path(config.output), {"kind": config.kind, "rows": rows})
+    return rows
+
+
+def _domain(config: DiagnoseConfig) -> Rows:
+    """Measure how well pairs of another file are told from those of `pairs`; half of `pairs` fits the detector."""
+    from sklearn.metrics import roc_auc_score
+
+    from flipkd.diagnostics.domain import DomainDetector
+
+    teacher = _vector_teacher(config)
+    known = _pairs(config, str(config.pairs))
+    order = np.random.default_rng(config.seed).permutation(len(known))
+    fitted, held_out = (known.select(np.sort(half)) for half in np.array_split(order, 2))
+    detector = DomainDetector(teacher.vectors([*fitted["text1"][:], *fitted["text2"][:]]))
+    inside, outside = (
+        detector.pair_similarity(*(teacher.vectors(pairs[side][:]) for side in ("text1", "text2")))
+        for pairs in (held_out, _pairs(config, str(config.other_file)))
+    )
+    label = np.repeat([0, 1], [len(inside), len(outside)])
+    found: dict[str, Any] = {"known": len(inside), "other": len(outside)}
+    found["roc_auc"] = float(roc_auc_score(label, -np.concatenate([inside, outside])))
+    confidence = _confidence(teacher, held_out, _pairs(config, str(config.other_file)))
+    if confidence is not None:
+        found["roc_auc_of_confidence"] = float(roc_auc_score(label, -confidence))
+    flagged = {"flagged_known": inside, "flagged_other": outside}
+    return [found | {name: float(np.mean(scores < detector.bound)) for name, scores in flagged.items()}]
+
+
+def _confidence(teacher: StoredTeacher, known: Any, other: Any) -> np.ndarray | None:
+    """Return the usual baseline [N]: the probability of the likelier answer; None where the known pairs have too few labels."""
+    from flipkd.evaluate.calibration import fit_calibration
+
+    label = labels_of(known)
+    if min(np.bincount(label[label >= 0], minlength=2)) < 2:
+        return None
+    scores, new = (teacher.signal(pairs).pair_scores() for pairs in (known, other))
+    fit = fit_calibration(scores[label >= 0], label[label >= 0], method="sigmoid")
+    probability = fit.apply(np.concatenate([scores, new]))
+    return np.maximum(probability, 1 - probability)
+
+
+def _aliases(config: DiagnoseConfig) -> Rows:
+    from flipkd.diagnostics.probes import alias_auc
+
+    texts, kept = read_texts(str(config.texts), keep=[config.group])
+    vectors = _vector_teacher(config).vectors(texts)
+    return [alias_auc(vectors, [str(value) for value in kept[config.group]], seed=config.seed)]
+
+
+def _analogies(config: DiagnoseConfig) -> Rows:
+    from flipkd.diagnostics.probes import analogy_accuracy
+
+    pairs = _pairs(config, str(config.pairs))
+    sides = (_vector_teacher(config).vectors(pairs[side][:]) for side in ("text1", "text2"))
+    return [analogy_accuracy(*sides, seed=config.seed)]
+
+
+def _layers(config: DiagnoseConfig) -> Rows:
+    """Measure each layer of one model: AUC of a probe for the label, and for a shuffled label as the control."""
+    from flipkd.diagnostics.probes import probe_auc
+
+    if len(config.models) != 1:
+        raise UsageError(f"flipkd diagnose layers reads one model, got {len(config.models)}")
+    pairs, label = _labelled(config)
+    shuffled = np.random.default_rng(config.seed).permutation(label)
+    states = _states(config.models[0], pairs)
+    return [
+        {
+            "layer": layer,
+            "roc_auc": probe_auc(layer_states, label, seed=config.seed),
+            "shuffled_labels": probe_auc(layer_states, shuffled, seed=config.seed),
+        }
+        for layer, layer_states in enumerate(states)
+    ]
+
+
+def _students(config: DiagnoseConfig) -> Rows:
+    """Rank models without training: by the best layer's probe, with the agreement of their states with the teacher's vectors."""
+    from flipkd.diagnostics.probes import centred_alignment, probe_auc
+
+    pairs, label = _labelled(config)
+    of_pairs = None
+    if config.teacher:
+        left, right = (_vector_teacher(config).vectors(pairs[side][:]) for side in ("text1", "text2"))
+        of_pairs = np.concatenate([np.abs(left - right), left * right], axis=1)
+    rows = []
+    for name in config.models:
+        states = _states(name, pairs)
+        by_layer = [probe_auc(one, label, seed=config.seed) for one in states]
+        best = int(np.argmax(by_layer))
+        row = {"model": name, "layer": best, "roc_auc": by_layer[best]}
+        rows.append(row | ({} if of_pairs is None else {"alignment": centred_alignment(states[best], of_pairs)}))
+    return sorted(rows, key=lambda row: -float(row["roc_auc"]))
+
+
+CHECKS: dict[str, Callable[[DiagnoseConfig], Rows]] = {
+    "domain": _domain,
+    "aliases": _aliases,
+    "analogies": _analogies,
+    "layers": _layers,
+    "students": _students,
+}
+
+
+def _vector_teacher(config: DiagnoseConfig) -> StoredTeacher:
+    teacher = StoredTeacher(str(config.teacher))
+    if teacher.kind != "bi_encoder":
+        raise ConfigError(
+            f"{config.teacher}: the teacher is a {teacher.kind}, which has no vectors; give a bi-encoder"
+        )
+    return teacher
+
+
+def _pairs(config: DiagnoseConfig, path: str) -> Any:
+    return normalised(read_pairs(path, columns=config.columns))
+
+
+def _labelled(config: DiagnoseConfig) -> tuple[Any, Any]:
+    """Return at most `limit` labelled pairs, and their labels [N]."""
+    pairs = labelled(_pairs(config, str(config.pairs)), name="pairs")
+    if len(pairs) > config.limit:
+        drawn = np.random.default_rng(config.seed).choice(len(pairs), config.limit, replace=False)
+        pairs = pairs.select(np.sort(drawn))
+    return pairs, labels_of(pairs)
+
+
+def _states(name: str, pairs: Any) -> np.ndarray:
+    from flipkd.student.layers import layer_states
+
+    loading(name)
+    return layer_states(_student(name), pairs["text1"][:], pairs["text2"][:], progress=Path(name).name)
+
+
+def _student(name: str) -> Student:
+    """Load the student of a matcher, or a base model under the default prompt."""
+    from flipkd.commands.matcher_teacher import is_matcher
+    from flipkd.config import TrainConfig
+    from flipkd.device import best_device
+    from flipkd.student.contract import matcher_folder
+    from flipkd.student.loading import load_student
+    from flipkd.training.run import fresh_student
+
+    if is_matcher(name):
+        return load_student(matcher_folder(name))[0].to(best_device())
+    settings = {"train_file": "-", "validation_file": "-", "model_name_or_path": name, "allow_readout_off_path": True}
+    return fresh_student(TrainConfig.check(settings))[0]

@@ -1,0 +1,200 @@
+"""match --output_dir: pairs of any number of files, scored part by part, here or by the workers of a Ray cluster.
+
+Each part of the input becomes one Parquet file, under a name that follows from the input, in one atomic write. So a part
+that is scored twice, after a worker or the command was killed, is written once.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from flipkd import __version__, progress
+from flipkd.command_config import MatchConfig
+from flipkd.commands.match_parts import (
+    PAIRS,
+    CutFile,
+    Part,
+    cut_file,
+    find_inputs,
+    json_lines,
+    rejected_row,
+    write_parquet,
+)
+from flipkd.commands.match_rows import COLUMNS, SCORED_BY, Scorer
+from flipkd.errors import ArtefactError, DataError, NumbersError, UsageError
+from flipkd.files import MANIFEST, check_manifest, read_json, sha256, write_json, write_manifest, write_text
+from flipkd.run_lock import locked_run
+from flipkd.student.contract import find_matcher
+
+logger = logging.getLogger(__name__)
+
+REJECTED, SUMMARY = "rejected.jsonl", "summary.json"
+DONE = ".done.json"  # ending of the record of a scored part, which is written after its result
+MESSAGE = 200  # characters of a reason
+
+
+def match_files(config: MatchConfig) -> dict[str, Any]:
+    """Match the pairs of all files into `output_dir`; returns the summary that is also written there.
+
+    The folder gets part-*.parquet (file, row, kept columns, texts, score, probability, decision) in the order of the input,
+    rejected.jsonl with the rows that cannot be scored and the reason, summary.json, and last a manifest.
+    A stopped command resumes. Raises DataError when a file cannot be read or no row can be scored, ArtefactError when the
+    folder holds other results.
+    """
+    folder = _checked_folder(config)
+    files = find_inputs(config.pairs)
+    matcher = sha256(find_matcher(config.matcher) / MANIFEST)
+    settings = {name: getattr(config, name) for name in ("columns", "keep", "cascade", "exact", "rows_per_part")}
+    identity = {"files": files, "matcher": matcher, **settings, "flipkd_version": __version__}
+    with locked_run(folder, identity, remedy="choose another --output_dir"):
+        if (folder / MANIFEST).exists():
+            check_manifest(folder)
+            logger.warning("%s: is complete; delete it to score these files again", folder)
+            return dict(read_json(folder / SUMMARY))
+        cut = [_cut(config, file, number, folder) for number, file in enumerate(files)]
+        _score(config, [part for one in cut for part in one.parts], folder)
+        return _finish(folder, cut)
+
+
+def _checked_folder(config: MatchConfig) -> Path:
+    """Return the output folder. Raises UsageError for settings that contradict each other."""
+    if not config.pairs or config.text1 is not None or config.text2 is not None:
+        raise UsageError("--output_dir needs files of pairs; the row of one pair, --text1 and --text2, goes to stdout")
+    if config.output_dir is None or config.output is not None:
+        raise UsageError("give --output, a file, or --output_dir, a folder; not both")
+    if config.review_queue is not None:
+        raise UsageError("--review_queue works with --output, or without either; --output_dir has no queue")
+    if taken := sorted({*config.keep} & {"file", "row", *COLUMNS, SCORED_BY}):
+        raise UsageError(f"--keep {taken[0]}: the result has a column of that name; rename the column in the file")
+    return Path(config.output_dir)
+
+
+def _cut(config: MatchConfig, file: str, number: int, folder: Path) -> CutFile:
+    parts = folder / PAIRS
+    parts.mkdir(exist_ok=True)
+    return cut_file(file, number, parts, columns=config.columns, keep=config.keep, rows_per_part=config.rows_per_part)
+
+
+def _score(config: MatchConfig, parts: Sequence[Part], folder: Path) -> None:
+    """Score the parts that have no result yet."""
+    left = [part for part in parts if not (folder / PAIRS / f"{part.name}{DONE}").exists()]
+    if len(left) < len(parts):
+        logger.warning("%s: continuing after %d of %d parts", folder, len(parts) - len(left), len(parts))
+    if not left:
+        return
+    if config.engine == "ray":
+        from flipkd.commands.match_ray import score_with_ray
+
+        done: Iterator[str] = score_with_ray(config, left, folder)
+    else:
+        done = _score_here(config, left, folder)
+    sizes = {part.name: part.rows for part in parts}
+    finished = sum(sizes.values()) - sum(part.rows for part in left)
+    with progress.bar(sum(sizes.values()), "pairs", unit="pair", initial=finished) as bar:
+        for name in done:
+            bar.update(sizes[name])
+
+
+def _score_here(config: MatchConfig, parts: Sequence[Part], folder: Path) -> Iterator[str]:
+    scorer = Scorer(config)
+    for part in parts:
+        score_part(scorer, part.name, part.file, folder)
+        yield part.name
+
+
+def result_file(folder: Path, name: str) -> Path:
+    """Path of the result of a part."""
+    return folder / f"part-{name}.parquet"
+
+
+def score_part(scorer: Scorer, name: str, file: str, folder: Path) -> None:
+    """Score one part and write its result. Rows on which the model fails are rejected, unless it fails on all of them."""
+    import pyarrow as pa
+
+    table = _read(folder / PAIRS / f"{name}.parquet")
+    scored, rejected = _score_rows(scorer, file, table.to_pylist())
+    if len(rejected) == table.num_rows > 1:
+        raise NumbersError(f"{file}: the model fails on all {table.num_rows} rows of a part ({rejected[0]['reason']})")
+    if rejected:
+        write_text(folder / PAIRS / f"{name}.rejected.jsonl", json_lines(rejected))
+    numbers = [("score", pa.float64()), ("probability", pa.float64()), ("decision", pa.string())]
+    further = [(SCORED_BY, pa.string())] if scorer.cascade else []
+    schema = pa.schema([("file", pa.string()), *table.schema, *numbers, *further])
+    rows = [{"file": file} | row for row in scored]
+    result = result_file(folder, name)
+    write_parquet(result, pa.Table.from_pylist(rows, schema=schema))
+    counts = Counter(row["decision"] for row in scored)
+    write_json(folder / PAIRS / f"{name}{DONE}", {"sha256": sha256(result), "decisions": counts})
+
+
+def _score_rows(
+    scorer: Scorer, file: str, rows: list[dict[str, Any]]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return the scored rows, and the rejected rows with the reason; rows on which the model fails are found by halving."""
+    if not rows:
+        return [], []
+    try:
+        scores = scorer.rows([(row["text1"], row["text2"]) for row in rows])
+    except (NumbersError, IndexError, RuntimeError, ValueError) as error:
+        if len(rows) == 1:
+            return [], [rejected_row(file, rows[0], str(error)[:MESSAGE])]
+        middle = len(rows) // 2
+        first, second = (_score_rows(scorer, file, half) for half in (rows[:middle], rows[middle:]))
+        return first[0] + second[0], first[1] + second[1]
+    return [row | found for row, found in zip(rows, scores, strict=True)], []
+
+
+def _read(path: Path) -> Any:
+    """Read a Parquet file of ours. Raises ArtefactError when it is damaged."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.read_table(path, page_checksum_verification=True, partitioning=None)
+    except (OSError, pa.ArrowException) as error:
+        raise ArtefactError(f"{path}: cannot be read ({error}); delete it and run the command again") from None
+
+
+def _decisions(folder: Path, part: Part) -> Counter[str]:
+    """Count of each decision in the result of a part. Raises ArtefactError when it was changed after it was written."""
+    record, result = read_json(folder / PAIRS / f"{part.name}{DONE}"), result_file(folder, part.name)
+    if not result.is_file() or sha256(result) != record["sha256"]:
+        raise ArtefactError(
+            f"{result}: was changed or damaged; delete {folder / PAIRS / (part.name + DONE)} and run the command again"
+        )
+    return Counter(record["decisions"])
+
+
+def _finish(folder: Path, cut: Sequence[CutFile]) -> dict[str, Any]:
+    """Check that each row is in exactly one result, and write the rejected rows, the summary and the manifest."""
+    counts, rejected = Counter[str](), list[str]()
+    for number, one in enumerate(cut):
+        names = [f"{number:05d}", *(part.name for part in one.parts)]
+        found = [folder / PAIRS / f"{name}.rejected.jsonl" for name in names]
+        lines = [line for path in found if path.exists() for line in path.read_text(encoding="utf-8").splitlines()]
+        rejected += sorted(lines, key=lambda line: json.loads(line)["row"])
+        decisions = sum((_decisions(folder, part) for part in one.parts), Counter[str]())
+        if decisions.total() + len(lines) != one.rows:
+            raise ArtefactError(
+                f"{folder}: {decisions.total()} results and {len(lines)} rejected rows for {one.rows} rows of {one.file}; "
+                "delete the folder and run the command again"
+            )
+        counts += decisions
+    if not counts.total():
+        raise DataError(
+            f"none of the {len(rejected)} rows can be scored; {folder / PAIRS} has them with their reasons"
+        )
+    rows = sum(one.rows for one in cut)
+    files = [{"file": one.file, "sha256": one.sha256, "rows": one.rows} for one in cut]
+    summary = {"rows": rows, "decisions": dict(counts), "rejected": len(rejected), "files": files}
+    write_text(folder / REJECTED, "".join(f"{line}\n" for line in rejected))
+    write_json(folder / SUMMARY, summary)
+    shutil.rmtree(folder / PAIRS)
+    write_manifest(folder)
+    return summary

@@ -1,0 +1,1 @@
+"""Diagnostics of vectors and hidden states: domains, aliases, analogies, and what each layer knows."""

@@ -1,0 +1,140 @@
+"""SQLite file of a review queue: its schema, its transactions, and its errors as those of flipkd."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from flipkd.errors import ArtefactError, ResourceError
+from flipkd.files import resource_errors
+
+APPLICATION = 0x666B7271  # "fkrq", in the header of the file
+VERSION = 1
+WAIT = 5.0  # seconds for a lock that another process holds
+SCHEMA = """
+CREATE TABLE pairs (
+    id INTEGER PRIMARY KEY,
+    key TEXT NOT NULL UNIQUE,
+    shuffle INTEGER NOT NULL,
+    text1 TEXT NOT NULL,
+    text2 TEXT NOT NULL,
+    score REAL NOT NULL,
+    probability REAL NOT NULL,
+    decision TEXT NOT NULL,
+    teacher_score REAL,
+    matcher TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    sampled REAL NOT NULL,
+    seen INTEGER NOT NULL,
+    first_seen TEXT NOT NULL,
+    last_seen TEXT NOT NULL,
+    labelled INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX pairs_to_label ON pairs (labelled, shuffle);
+CREATE TABLE votes (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    pair INTEGER NOT NULL REFERENCES pairs (id),
+    annotator TEXT NOT NULL,
+    label INTEGER,
+    source TEXT NOT NULL,
+    time TEXT NOT NULL,
+    UNIQUE (pair, annotator)
+);
+CREATE TABLE leases (annotator TEXT PRIMARY KEY, pair INTEGER NOT NULL REFERENCES pairs (id), until REAL NOT NULL);
+CREATE TABLE batches (name TEXT PRIMARY KEY) WITHOUT ROWID;
+"""
+# SQLite's primary result codes as errors of the operating system.
+SYSTEM = {
+    sqlite3.SQLITE_FULL: errno.ENOSPC,
+    sqlite3.SQLITE_IOERR: errno.EIO,
+    sqlite3.SQLITE_READONLY: errno.EACCES,
+    sqlite3.SQLITE_PERM: errno.EACCES,
+    sqlite3.SQLITE_CANTOPEN: errno.EACCES,
+}
+
+
+def connect(path: Path, *, create: bool) -> sqlite3.Connection:
+    """Open the file, which other processes may use at the same time; `create` makes a missing one.
+
+    Raises ArtefactError for a missing file, another kind of file or a newer format, ResourceError when it cannot be opened.
+    """
+    if not create and not path.is_file():
+        raise ArtefactError(
+            f"{path}: no such review queue; flipkd match and serve make one with --review_queue {path}"
+        )
+    with resource_errors(path), database_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Threads may share it, one at a time (`background.ReviewThread`).
+        connection = sqlite3.connect(path, timeout=WAIT, isolation_level=None, check_same_thread=False)
+        try:
+            connection.row_factory = sqlite3.Row
+            _prepare(connection, path)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    """Create the schema in an empty file, check that of any other one, and set how writes are synced."""
+    with transaction(connection):
+        [(application,)], [(version,)] = (
+            connection.execute(f"PRAGMA {name}").fetchall() for name in ("application_id", "user_version")
+        )
+        [(tables,)] = connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()
+        if application != APPLICATION and (application or version or tables):
+            raise ArtefactError(
+                f"{path}: is an SQLite file of another program; choose another name for the review queue"
+            )
+        if version > VERSION:
+            raise ArtefactError(
+                f"{path}: format {version} needs a newer flipkd, this one reads {VERSION}; upgrade flipkd"
+            )
+        if not tables:
+            for statement in filter(str.strip, SCHEMA.split(";")):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA application_id = {APPLICATION}")
+            connection.execute(f"PRAGMA user_version = {VERSION}")
+    connection.execute(
+        "PRAGMA journal_mode = WAL"
+    )  # readers and one writer at a time; a killed process loses no commit
+    connection.execute("PRAGMA synchronous = FULL")  # nor does a power failure
+    connection.execute("PRAGMA foreign_keys = ON")
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """Context manager of one write: all of it is committed, or after an exception nothing."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:  # SQLite itself rolls back after some errors
+            connection.execute("ROLLBACK")
+        raise
+
+
+@contextmanager
+def database_errors(path: Path) -> Iterator[None]:
+    """Context manager that turns errors of SQLite into ResourceError, or ArtefactError for a damaged file."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+            raise ArtefactError(
+                f"{path}: is no review queue, or a damaged one ({error}); choose another name"
+            ) from error
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            raise ResourceError(
+                f"{path}: another process has kept the review queue locked for {WAIT:g} seconds; try again"
+            ) from error
+        if code not in SYSTEM:
+            raise
+        with resource_errors(path):
+            raise OSError(SYSTEM[code], os.strerror(SYSTEM[code])) from error

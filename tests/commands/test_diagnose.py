@@ -1,0 +1,63 @@
+"""diagnose: each check with a case of known result, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from command_line import flipkd
+
+
+def result(*words):
+    done = flipkd("diagnose", *words, "--json")
+    assert done.code == 0, done.err
+    return json.loads(done.out)
+
+
+def test_pairs_of_another_domain_are_told_apart(taught, pair_files, tmp_path):
+    strange = tmp_path / "strange.csv"
+    strange.write_text("text1,text2\n" + "".join(f"ZZ{k}##QQ{k},%%{k}&&{k * 7}~~\n" for k in range(20)))
+    words = ("domain", "--teacher", taught, "--pairs", pair_files["train"], "--other_file")
+    (found,) = result(*words, strange, "--output", tmp_path / "new" / "d.json")
+    assert (found["known"], found["other"]) == (24, 20)
+    assert found["roc_auc"] > 0.9
+    assert 0 <= found["roc_auc_of_confidence"] <= 1
+    assert json.loads((tmp_path / "new" / "d.json").read_text()) == {"kind": "domain", "rows": [found]}
+    (same,) = result(*words, pair_files["test"])
+    assert same["roc_auc"] < found["roc_auc"]
+
+
+def test_aliases_and_analogies_are_read_from_files(taught, tmp_path):
+    words = ("aliases", "--teacher", taught, "--texts", tmp_path / "n.csv", "--group", "thing")
+    (tmp_path / "n.csv").write_text("text,thing\nmy card,1\nmy card,1\nwhere is it,2\nwhere is it,2\n")
+    (found,) = result(*words)
+    assert (found["aliases"], found["roc_auc"]) == (2, 1.0)
+    (tmp_path / "map.csv").write_text("text1,text2\na cat,a cat\na dog,a dog\nthe bank,the bank\n")
+    (found,) = result("analogies", "--teacher", taught, "--pairs", tmp_path / "map.csv")
+    assert (found["pairs"], found["accuracy"]) == (3, 1.0)
+
+
+def test_layers_and_students_are_probed(trained, base_models, taught, pair_files):
+    rows = result("layers", "--models", trained, "--pairs", pair_files["train"])
+    assert [row["layer"] for row in rows] == [0, 1, 2]
+    assert all(0 <= row["shuffled_labels"] <= 1 for row in rows)
+    words = ("students", "--models", f"{base_models['llama']},{trained}", "--pairs", pair_files["train"])
+    ranked = result(*words, "--teacher", taught, "--limit", 40)
+    assert {row["model"] for row in ranked} == {str(base_models["llama"]), trained}
+    assert ranked[0]["roc_auc"] >= ranked[1]["roc_auc"]
+    assert all(0 <= row["alignment"] <= 1 for row in ranked)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (("domain", "--pairs", "x.csv"), 2, "diagnose domain needs --teacher"),
+        (("students", "--pairs", "x.csv"), 2, "diagnose students needs --models"),
+        (("layers", "--pairs", "x.csv", "--models", "a,b"), 2, "reads one model, got 2"),
+        (("colour",), 2, "domain"),
+    ],
+)
+def test_what_is_missing_is_said(words, code, message):
+    done = flipkd("diagnose", *words)
+    assert done.code == code
+    assert message in done.err

@@ -1,0 +1,172 @@
+"""generate: pairs with their origin from a real server, a critic that throws out what a bad one writes, and the other kinds."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+
+import numpy as np
+import pytest
+from chat_server import chat_server
+from command_line import flipkd, given
+from tiny import ENDINGS, SENTENCES
+
+from flipkd.commands.generate import fused
+from flipkd.data import read_pairs
+
+
+def text_of(prompt):
+    return json.loads(re.search(r"Text: (\".*\")", prompt)[1])
+
+
+def good(prompt):
+    """Write what is asked for: the same sentence with another ending, or another sentence."""
+    text = text_of(prompt)
+    same = next(sentence for sentence in SENTENCES if text.startswith(sentence))
+    if "look similar" in prompt:
+        return json.dumps([f"{s} {text.rsplit(' ', 1)[1]}" for s in SENTENCES if s != same][:2])
+    return json.dumps([f"{same} {ending}" for ending in ENDINGS if not text.endswith(ending)][:2])
+
+
+def bad(prompt):
+    """Write other sentences where the same is asked for, and the same where another one is."""
+    wrong = "look similar" if "look similar" not in prompt else "mean exactly"
+    return good(f"{wrong} {prompt.replace('look similar', '').replace('mean exactly', '')}")
+
+
+@pytest.fixture(scope="module")
+def scores(tmp_path_factory, encoders, pair_files):
+    """A cross-encoder as the teacher: after a few epochs it knows little, so its files are for the machinery alone."""
+    folder = tmp_path_factory.mktemp("critic") / "teacher"
+    words = ("--teacher_name_or_path", encoders / "bi", "--num_train_epochs", 40, "--learning_rate", 0.02)
+    done = flipkd("teach", *given(pair_files), *words, "--output_dir", folder)
+    assert done.code == 0, done.err
+    return str(folder)
+
+
+@pytest.fixture
+def seeds(tmp_path):
+    file = tmp_path / "seeds.csv"
+    file.write_text("text\n" + "".join(f"{sentence} now\n" for sentence in SENTENCES))
+    return file
+
+
+def run(server, seeds, tmp_path, *words, output="out.csv"):
+    return flipkd("generate", seeds, "--base_url", server.url, "--model", "m", "--output", tmp_path / output, *words)
+
+
+def rows_of(path):
+    with open(path, encoding="utf-8") as handle:
+        return list(csv.DictReader(handle))
+
+
+def by_teacher(scores, pair_files):
+    return ("--teacher", scores, "--validation_file", pair_files["validation"])
+
+
+def test_pairs_have_a_label_an_origin_and_the_critics_probability(scores, pair_files, seeds, tmp_path):
+    with chat_server(good) as server:
+        done = run(server, seeds, tmp_path, *by_teacher(scores, pair_files), "--json")
+    assert done.code == 0, done.err
+    rows, counts = rows_of(tmp_path / "out.csv"), json.loads(done.out)
+    assert counts["pairs"] == len(rows) == 32 - counts["critic"] - counts.get("repeated", 0)
+    assert {(row["label"], row["origin"]) for row in rows} == {("1", "paraphrase:m"), ("0", "contrast:m")}
+    assert all(float(row["critic"]) >= 0.6 if row["label"] == "1" else float(row["critic"]) <= 0.4 for row in rows)
+    assert "critic: on validation it is right on" in done.err
+    assert read_pairs(tmp_path / "out.csv")["label"][:] == [int(row["label"]) for row in rows]
+
+
+def test_what_a_bad_generator_writes_does_not_reach_the_training(scores, pair_files, seeds, tmp_path):
+    kept = {}
+    for name, reply in (("good", good), ("bad", bad)):
+        with chat_server(reply) as server:
+            done = run(server, seeds, tmp_path, *by_teacher(scores, pair_files), "--json", output=f"{name}.csv")
+        kept[name] = json.loads(done.out)["pairs"] if done.code == 0 else 0
+    assert kept["good"] > 5 * kept["bad"]
+
+
+def test_a_generator_of_rubbish_leaves_nothing_and_says_why(seeds, tmp_path):
+    with chat_server(
+        lambda prompt: json.dumps([text_of(prompt)] * 2) if "exactly" in prompt else "I cannot."
+    ) as server:
+        done = run(server, seeds, tmp_path, "--critic", "endpoint")
+    assert done.code == 3
+    assert "'unreadable': 8" in done.err
+    assert "'same text': 16" in done.err
+    assert not (tmp_path / "out.csv").exists()
+
+
+def test_a_larger_budget_continues_and_no_near_copy_of_a_test_text_is_kept(seeds, tmp_path):
+    test = tmp_path / "test.csv"
+    test.write_text(f"text1,text2\n{SENTENCES[0]} please,z\n")
+    words = ("--critic", "none", "--exclude", test, "--json", "--templates", "paraphrase", "--concurrency", 1)
+    with chat_server(good) as server:
+        first = run(server, seeds, tmp_path, *words, "--max_requests", 3)
+        assert json.loads(first.out)["requests"] == 3
+        assert "the budget of 3 requests is used up" in first.err
+        second = json.loads(run(server, seeds, tmp_path, *words, "--max_requests", 100).out)
+        assert (second["requests"], second["cached"], len(server.seen)) == (5, 3, 8)
+    assert second["near copy"] == 1
+    assert f"{SENTENCES[0]} please" not in {row["text2"] for row in rows_of(tmp_path / "out.csv")}
+
+
+def test_relabel_pairs_a_query_with_the_text_that_is_rated_best(scores, seeds, tmp_path):
+    def reply(prompt):
+        if "Write 1 questions" in prompt:
+            return json.dumps([text_of(prompt).removesuffix(" now") + " again"])
+        query = json.loads(re.search(r"Query: (\".*\")", prompt)[1])
+        return "10" if text_of(prompt).removesuffix(" now") == query.removesuffix(" again") else "1"
+
+    with chat_server(reply) as server:
+        words = ("--kind", "relabel", "--teacher", scores, "--critic", "none", "--candidates", 8)
+        done = run(server, seeds, tmp_path, *words)
+    assert done.code == 0, done.err
+    rows = rows_of(tmp_path / "out.csv")
+    assert [row["label"] for row in rows] == ["1", "0"] * 8
+    assert "is the best for" in done.err
+    assert sum(row["text1"][:9] == row["text2"][:9] for row in rows if row["label"] == "1") >= 5
+
+
+def test_reciprocal_ranks_are_added():
+    assert fused(np.array([1.0, 9.0, 5.0])).tolist() == pytest.approx([1 + 1 / 3, 1 / 2 + 1, 1 / 3 + 1 / 2])
+
+
+def test_labels_come_with_examples_that_share_no_text_with_the_pair(scores, pair_files, tmp_path):
+    with chat_server(lambda prompt: "yes" if prompt.rsplit("Text 1: ", 1)[1].count("card") > 1 else "no") as server:
+        words = ("--kind", "labels", "--teacher", scores, "--demonstrations", pair_files["train"])
+        done = run(server, pair_files["test"], tmp_path, *words)
+    assert done.code == 0, done.err
+    rows = rows_of(tmp_path / "out.csv")
+    assert len(rows) == 24
+    assert all(row["label"] == str(int((row["text1"] + row["text2"]).count("card") > 1)) for row in rows)
+    for request in server.seen:
+        *examples, asked = re.findall(r"Text 1: (\".*\")\nText 2: (\".*\")", request.body["messages"][0]["content"])
+        assert len(examples) == 4
+        assert not {text for pair in examples for text in pair} & {*asked}
+        assert request.body["messages"][0]["content"].count("Answer: yes") == 2
+
+
+def test_a_reason_is_kept_only_if_its_answer_is_the_label(pair_files, tmp_path):
+    with chat_server(lambda prompt: "Both are about this.\nyes") as server:
+        done = run(server, pair_files["train"], tmp_path, "--kind", "rationales", "--json")
+    counts = json.loads(done.out)
+    assert (counts["match"], counts["no_match"], counts["wrong answer"]) == (counts["pairs"], 0, 48 - counts["pairs"])
+    assert {row["rationale"] for row in rows_of(tmp_path / "out.csv")} == {"Both are about this."}
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        ((), 2, "the critic is the teacher, which needs --teacher; or choose --critic endpoint"),
+        (("--critic", "none", "--templates", "paraphase"), 4, "did you mean 'paraphrase'?"),
+        (("--critic", "none", "--kind", "relabel"), 2, "give --teacher FOLDER"),
+        (("--critic", "none", "--output", "x.txt"), 2, "name the result .csv or .jsonl"),
+        (("--critic", "none", "--base_url", "ftp://a"), 4, "give an address such as http://127.0.0.1:8080/v1"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused_before_a_request(seeds, tmp_path, monkeypatch, words, code, message):
+    monkeypatch.chdir(tmp_path)
+    done = flipkd("generate", seeds, "--base_url", "http://127.0.0.1:9/v1", "--model", "m", *words)
+    assert done.code == code
+    assert message in done.err

@@ -1,0 +1,290 @@
+"""flipkd match --output_dir: each row once and in order, after kills and on a Ray cluster; rows that cannot be scored."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import json
+import random
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from command_line import flipkd
+from faults import each_kill
+
+from flipkd.command_config import MatchConfig
+from flipkd.commands import match_files as module
+from flipkd.commands.match_files import match_files
+from flipkd.errors import ArtefactError, DataError, NumbersError, ResourceError, UsageError
+from flipkd.files import check_manifest
+
+needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="ray is not installed")
+
+
+class LengthScorer:
+    """Stand-in for a loaded matcher: the score follows from the texts; it raises for a text with POISON."""
+
+    cascade = False
+
+    def __init__(self, config) -> None:
+        self.failing = "POISON"
+
+    def rows(self, pairs):
+        if any(self.failing in left for left, _ in pairs):
+            raise NumbersError("the score of a pair is nan")
+        return [
+            {"score": len(left) / 7, "probability": 0.5, "decision": "match" if len(left) > len(right) else "no match"}
+            for left, right in pairs
+        ]
+
+
+def write_rows(path, rows):
+    with path.open("w", newline="", encoding="utf-8") as handle:
+        csv.writer(handle).writerows([("text1", "text2", "id"), *rows])
+    return str(path)
+
+
+def inputs(folder, sizes=(7, 5)):
+    return [
+        write_rows(
+            folder / f"{name}.csv", [(f"{name} text {k}" + "!" * (k % 3), "a card text", k) for k in range(size)]
+        )
+        for name, size in zip("ab", sizes, strict=True)
+    ]
+
+
+def results(folder):
+    return [row for path in sorted(folder.glob("part-*.parquet")) for row in pq.read_table(path).to_pylist()]
+
+
+@pytest.fixture
+def stub(monkeypatch, tiny_matcher):
+    """Settings of a match of a tiny matcher whose scores are those of LengthScorer."""
+    monkeypatch.setattr(module, "Scorer", LengthScorer)
+    return {"matcher": str(tiny_matcher()), "rows_per_part": 3, "keep": ["id"]}
+
+
+def test_match_files_equals_match_of_each_file(trained, tmp_path):
+    files = inputs(tmp_path)
+    done = flipkd("match", "--matcher", trained, *files, "--output_dir", tmp_path / "out", "--rows_per_part", 4)
+    assert done.code == 0, done.err
+    rows = results(tmp_path / "out")
+    assert [(row["file"], row["row"]) for row in rows] == [
+        (f, k + 1) for f, n in zip(files, (7, 5), strict=True) for k in range(n)
+    ]
+    single = []
+    for k, file in enumerate(files):
+        flipkd("match", "--matcher", trained, file, "--output", tmp_path / f"{k}.jsonl")
+        single += [json.loads(line) for line in (tmp_path / f"{k}.jsonl").read_text().splitlines()]
+    for row, expected in zip(rows, single, strict=True):
+        assert row["score"] == pytest.approx(expected["score"], abs=1e-5)
+        assert {k: row[k] for k in ("text1", "text2", "decision")} == {
+            k: expected[k] for k in ("text1", "text2", "decision")
+        }
+    assert done.out.startswith(f"{tmp_path / 'out'}: 12 rows, ")
+    check_manifest(tmp_path / "out")
+
+
+@pytest.mark.scenario("B2")
+def test_match_files_has_each_row_once_after_kills(stub, tmp_path):
+    files = inputs(tmp_path, sizes=(3, 1))
+    count = iter(range(10**6))
+
+    def config(folder):
+        return MatchConfig.check(stub | {"pairs": files, "output_dir": str(folder), "rows_per_part": 2})
+
+    expected = tmp_path / "whole"
+    match_files(config(expected))
+    for place in each_kill(lambda: tmp_path / f"out{next(count)}", lambda folder: match_files(config(folder)), step=5):
+        match_files(config(place))
+        assert results(place) == results(expected)
+        check_manifest(place)
+        assert sorted(path.name for path in place.glob("*")) == sorted(path.name for path in expected.glob("*"))
+
+
+def test_match_files_resumes_at_the_first_missing_part(stub, tmp_path, monkeypatch, caplog):
+    files, scored = inputs(tmp_path), []
+    config = MatchConfig.check(stub | {"pairs": files, "output_dir": str(tmp_path / "out")})
+    original = module.score_part
+
+    def counted(scorer, name, file, folder):
+        if len(scored) == 2:
+            raise KeyboardInterrupt
+        scored.append(name)
+        original(scorer, name, file, folder)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(module, "score_part", counted)
+        match_files(config)
+    monkeypatch.setattr(module, "score_part", lambda s, name, *rest: scored.append(name) or original(s, name, *rest))
+    summary = match_files(config)
+    assert scored == sorted(set(scored))
+    assert summary["rows"] == 12
+    assert "continuing after 2 of 5 parts" in caplog.text
+    assert match_files(config) == summary
+    assert "is complete" in caplog.text
+
+
+@pytest.mark.scenario("B3")
+def test_match_files_rejects_rows_that_cannot_be_scored(stub, tmp_path):
+    rows = [(f"text {k}", "a card", k) for k in range(20)]
+    rows[4], rows[6], rows[13] = ("", "a card", 4), ("POISON", "a card", 6), ("x", " \u200b", 13)
+    file = write_rows(tmp_path / "a.csv", rows)
+    summary = match_files(MatchConfig.check(stub | {"pairs": file, "output_dir": str(tmp_path / "out")}))
+    assert summary["rejected"] == 3
+    rejected = [json.loads(line) for line in (tmp_path / "out" / "rejected.jsonl").read_text("utf-8").splitlines()]
+    assert [(row["row"], row["reason"]) for row in rejected] == [
+        (5, "empty text"),
+        (7, "the score of a pair is nan"),
+        (14, "empty text"),
+    ]
+    assert [row["row"] for row in results(tmp_path / "out")] == [k for k in range(1, 21) if k not in (5, 7, 14)]
+    assert [row["id"] for row in results(tmp_path / "out")][:2] == ["0", "1"]
+
+
+def test_match_files_stops_when_the_model_fails_on_a_part(stub, tmp_path):
+    file = write_rows(tmp_path / "a.csv", [(f"POISON {k}", "a card", k) for k in range(6)])
+    with pytest.raises(NumbersError, match="fails on all 3 rows"):
+        match_files(MatchConfig.check(stub | {"pairs": file, "output_dir": str(tmp_path / "out")}))
+
+
+def test_match_files_refuses_files_without_a_row_to_score(stub, tmp_path):
+    file = write_rows(tmp_path / "a.csv", [("", "a card", k) for k in range(3)])
+    with pytest.raises(DataError, match="none of the 3 rows"):
+        match_files(MatchConfig.check(stub | {"pairs": file, "output_dir": str(tmp_path / "out")}))
+
+
+@pytest.mark.scenario("B4")
+def test_match_files_refuses_changed_input(stub, tmp_path, monkeypatch):
+    files = inputs(tmp_path)
+    config = MatchConfig.check(stub | {"pairs": files, "output_dir": str(tmp_path / "out")})
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(module, "score_part", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        match_files(config)
+    with open(files[0], "a") as handle:
+        handle.write("one more,pair,9\n")
+    with pytest.raises(DataError, match=r"a\.csv: has changed"):
+        match_files(config)
+    with pytest.raises(ArtefactError, match="other settings"):
+        match_files(MatchConfig.check(stub | {"pairs": files[1:], "output_dir": str(tmp_path / "out")}))
+
+
+def test_match_files_detects_damaged_results(stub, tmp_path, monkeypatch):
+    """A changed byte of a finished part stops the command, which then scores that part again."""
+    files, folder = inputs(tmp_path), tmp_path / "out"
+    config = MatchConfig.check(stub | {"pairs": files, "output_dir": str(folder)})
+    original = module._finish
+
+    def damage(*given):
+        path = sorted(folder.glob("part-*"))[1]
+        content = bytearray(path.read_bytes())
+        content[random.Random(0).randrange(len(content))] ^= 1
+        path.write_bytes(content)
+        return original(*given)
+
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(ArtefactError, match="was changed or damaged; delete") as stopped,
+    ):
+        patch.setattr(module, "_finish", damage)
+        match_files(config)
+    (folder / ".pairs" / str(stopped.value).split(".pairs/")[1].split(" ")[0]).unlink()
+    assert match_files(config)["rows"] == len(results(folder)) == 12
+
+
+def test_match_files_reads_patterns_folders_of_formats_and_addresses(stub, tmp_path):
+    files = inputs(tmp_path)
+    pq.write_table(pa.table({"text1": ["x"], "text2": ["y"], "id": ["q"]}), tmp_path / "c.parquet")
+    with fsspec.open("memory://bucket/d.jsonl", "w") as handle:
+        handle.write(json.dumps({"text1": "far", "text2": "away", "id": {"n": 1}}) + "\n")
+    wanted = [f"{tmp_path}/*.csv", str(tmp_path / "c.parquet"), "memory://bucket/*.jsonl"]
+    match_files(MatchConfig.check(stub | {"pairs": wanted, "output_dir": str(tmp_path / "out")}))
+    rows = results(tmp_path / "out")
+    assert list(dict.fromkeys(row["file"] for row in rows)) == [
+        *files,
+        str(tmp_path / "c.parquet"),
+        "memory:///bucket/d.jsonl",
+    ]
+    assert rows[-1]["id"] == '{"n": 1}'
+
+
+@pytest.mark.parametrize(
+    "changes, error, message",
+    [
+        ({"pairs": ["none/*.csv"]}, DataError, "no file has such a name"),
+        ({"pairs": ["a.csv", "a.csv"]}, DataError, "named twice"),
+        ({"pairs": ["memory://nothing.csv"]}, DataError, "no such file"),
+        ({"pairs": ["nowhere://a.csv"]}, Exception, "nowhere"),
+        ({"pairs": []}, UsageError, "needs files"),
+        ({"pairs": ["a.csv"], "keep": ["row"]}, UsageError, "--keep row"),
+        ({"pairs": ["a.csv"], "output": "o.csv"}, UsageError, "not both"),
+    ],
+)
+def test_match_files_refuses_wrong_settings(stub, tmp_path, changes, error, message):
+    with pytest.raises(error, match=message):
+        match_files(MatchConfig.check(stub | {"output_dir": str(tmp_path / "out")} | changes))
+
+
+def test_match_refuses_several_files_without_a_folder(trained, tmp_path):
+    done = flipkd("match", "--matcher", trained, *inputs(tmp_path))
+    assert (done.code, "--output_dir" in done.err) == (2, True)
+
+
+@needs_ray
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning", "ignore::FutureWarning")
+@pytest.mark.slow
+@pytest.mark.scenario("B1")
+def test_match_files_with_ray_has_each_row_once_though_workers_die(trained, tmp_path, monkeypatch):
+    """A worker kills itself after it has scored a part."""
+    files = inputs(tmp_path, sizes=(90, 40))
+    expected = tmp_path / "here"
+    base = {"matcher": trained, "pairs": files, "rows_per_part": 10}
+    match_files(MatchConfig.check(base | {"output_dir": str(expected)}))
+    (tmp_path / "kills").mkdir()
+    monkeypatch.setattr("flipkd.commands.match_ray.PartScorer", dying_worker(str(tmp_path / "kills")))
+    ray = {"output_dir": str(tmp_path / "ray"), "engine": "ray", "num_workers": 2}
+    summary = match_files(MatchConfig.check(base | ray))
+    assert len(list((tmp_path / "kills").iterdir())) == 1
+    assert (summary["rows"], summary["rejected"]) == (130, 0)
+    there, here = results(tmp_path / "ray"), results(expected)
+    assert [(row["file"], row["row"]) for row in there] == [(row["file"], row["row"]) for row in here]
+    assert [row["score"] for row in there] == pytest.approx([row["score"] for row in here], abs=1e-5)
+
+
+def dying_worker(kills):
+    """PartScorer that ends with SIGKILL once in all, between two files of the other."""
+    from flipkd.commands.match_ray import PartScorer
+
+    class Dying(PartScorer):
+        def __call__(self, batch):
+            import os
+            import signal
+
+            result = super().__call__(batch)
+            if "00001-000000000001" in batch["name"] and not os.listdir(kills):
+                with open(f"{kills}/{os.getpid()}", "w"):
+                    os.kill(os.getpid(), signal.SIGKILL)
+            return result
+
+    return Dying
+
+
+def test_part_scorer_gives_up_on_a_part_on_which_workers_die(tmp_path, monkeypatch, stub):
+    """Workers that die never reach the result; Ray alone would start new ones for ever."""
+    from flipkd.commands.match_ray import ATTEMPTS, PartScorer, _same_error
+
+    def died(*_):
+        raise SystemExit
+
+    monkeypatch.setattr("flipkd.commands.match_rows.Scorer", LengthScorer)
+    monkeypatch.setattr(module, "score_part", died)
+    (tmp_path / ".pairs").mkdir()
+    batch = {"name": ["00000-000000000001"], "file": ["a.csv"]}
+    for _ in range(ATTEMPTS):
+        with pytest.raises(SystemExit):
+            PartScorer(stub, str(tmp_path))(batch)
+    (error,) = PartScorer(stub, str(tmp_path))(batch)["error"]
+    with pytest.raises(ResourceError, match=r"a.csv: 3 workers died while they scored part 00000"):
+        raise _same_error(error)
