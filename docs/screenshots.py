@@ -1,6 +1,8 @@
-"""Write docs/images/ from pages as a browser shows them: `python docs/screenshots.py report FOLDER`, or `page FOLDER`.
+"""Write docs/images/ from pages as a browser shows them: `python docs/screenshots.py report FOLDER`, `page`, `watch`, `review`.
 
-FOLDER is the output folder of `flipkd compare` or `make demo`; `page` serves its matcher with an index of FAQ.
+FOLDER is the output folder of `flipkd compare` or `make demo`; `page` serves its matcher with an index of FAQ. For `watch`
+it holds `watch.html`, the page of `flipkd watch`. `review` needs no folder: its server has a queue of three pairs and a matcher
+without a model.
 Needs Chromium: on PATH, or named by FLIPKD_CHROMIUM. `IMAGES` has a row per page.
 """
 
@@ -19,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT / "tests"))
 
 from browser import Page, browser  # noqa: E402
-from servers import running  # noqa: E402
+from servers import null_server, running  # noqa: E402
 
 IMAGES_FOLDER = Path(__file__).with_name("images")
 WIDE, NARROW = 1200, 400  # pixels
@@ -80,12 +82,46 @@ def page_images(folder: Path) -> None:
                 write_screenshot(page, name)
 
 
-IMAGES: dict[str, Callable[[Path], None]] = {"report": report_images, "page": page_images}
+def review_images(_folder: Path) -> None:
+    """Write an image of the page on which people label pairs."""
+    from flipkd.review.queue import ReviewQueue
+    from flipkd.review.sampling import ScoredPair, chosen
+
+    with tempfile.TemporaryDirectory() as temporary:
+        file = Path(temporary, "queue.db")
+        with ReviewQueue(file, create=True) as queue:
+            pairs = [ScoredPair(QUERY, question, 0.0, 0.5, "review") for question, _ in FAQ[:3]]
+            queue.add(chosen(pairs, share=0), matcher="example")
+        with null_server(queue=str(file)) as server, browser() as page:
+            server.until_ready()
+            page.open("http://{}:{}/review".format(*server.address), width=WIDE, height=480)
+            page.type("Ann")
+            page.press("Enter")
+            page.wait_for("!byId('work').hidden")
+            page.press("m")
+            page.wait_for("byId('progress').textContent.startsWith('1 of')")
+            write_screenshot(page, "review.png")
+
+
+def watch_image(folder: Path) -> None:
+    """Write an image of the page of a drift watch."""
+    with browser() as page:
+        page.open((folder / "watch.html").resolve().as_uri(), width=WIDE, height=1500)
+        page.wait_for("[...document.querySelectorAll('.chart')].every((chart) => chart.dataset.drawn)")
+        write_screenshot(page, "watch.png")
+
+
+IMAGES: dict[str, Callable[[Path], None]] = {
+    "report": report_images,
+    "page": page_images,
+    "watch": watch_image,
+    "review": review_images,
+}
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("page", choices=IMAGES)
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folder", type=Path, nargs="?", default=Path("."))
     given = parser.parse_args()
     IMAGES[given.page](given.folder)

@@ -85,6 +85,7 @@ if __name__ == "__main__":
 #     cosent                       0.00     5.70
 #     info_nce                     0.00     8.36
 #     jsd_kd                       0.00     0.31
+#     hard_kd                      0.07     1.57
 #     standardised_kd              0.00     0.34
 #     sample_fusion                0.08     1.58
 #     symmetric_cross_entropy      0.39     2.93

@@ -58,6 +58,13 @@ class Running:
         finally:
             connection.close()
 
+    def stopped(self) -> str:
+        """Stop the server in order and return what it logged."""
+        self.process.terminate()
+        _, log = self.process.communicate(timeout=20)
+        assert self.process.returncode == 0, log
+        return log
+
     def until_ready(self, **headers: str) -> Running:
         deadline = time.monotonic() + READY_TIMEOUT
         while self.request("/readyz", **headers).status != 200:

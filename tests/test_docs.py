@@ -208,9 +208,12 @@ def check_command(_fence: Fence, words: list[str]) -> None:
     if verb == "VERB":
         assert arguments == ["--help"]
         return
-    with VERBS[verb].make_context(f"flipkd {verb}", arguments) as context:
+    command = VERBS[verb]
+    if hasattr(command, "commands"):
+        verb, command, arguments = f"{verb} {arguments[0]}", command.commands[arguments[0]], arguments[1:]
+    with command.make_context(f"flipkd {verb}", arguments) as context:
         given = {name: list(value) if isinstance(value, tuple) else value for name, value in context.params.items()}
-    settings = VERBS[verb].settings
+    settings = command.settings
     assignments = given.pop("assignments") or ()
     if given.pop("config"):  # the file is not here, and may hold what the command leaves out
         given |= {name: name for name, field in settings.model_fields.items() if field.is_required()}
@@ -306,6 +309,32 @@ def test_the_objective_of_the_docs_runs():
     batch = flipkd.MatchBatch(left=unit, right=unit, teacher_grid=unit)
     assert names["mean_squared_gap"](batch, scale=0.5) == pytest.approx(0.25)
     assert resolve_objectives({"in_batch_kl": 1.0}, teacher_facts={})
+    (block,) = [fence for fence in fences("python") if "class LearnedScore" in fence.text]
+    exec(compile(block.text, "objectives.md", "exec"), names)
+    learned = names["LearnedScore"](student_width=2, bias=False)
+    torch.nn.init.ones_(learned.head.weight)
+    assert learned(batch).item() == 0
+
+
+def test_the_objective_of_contributing_runs_and_its_test_passes():
+    from flipkd.objectives import labels
+
+    diff = re.search(r"^```diff\n(.*?)^```", text_of("CONTRIBUTING.md"), re.MULTILINE | re.DOTALL)[1]
+    parts = re.split(r"^--- (.*)\n", diff, flags=re.MULTILINE)[1:]
+    bodies = ["".join(line[1:] + "\n" for line in body.splitlines()) for body in parts[1::2]]
+    files = dict(zip(parts[::2], bodies, strict=True))
+    assert all((ROOT / path).is_file() for path in files)
+    names: dict[str, Any] = vars(labels) | {"torch": torch, "pytest": pytest}
+    source, entry, test = files.values()
+    exec(compile(source + test, "CONTRIBUTING.md", "exec"), names)
+    assert entry.split('"')[1] in names
+
+    def make_batch(label: torch.Tensor) -> MatchBatch:
+        unit = torch.nn.functional.normalize(torch.arange(24.0).reshape(8, 3) % 7 - 2, dim=1)
+        return MatchBatch(left=unit, right=unit.roll(1, 0), label=label)
+
+    (tested,) = [value for name, value in names.items() if name.startswith("test_")]
+    tested(make_batch)
 
 
 # Tables that say what the code says

@@ -21,6 +21,7 @@ TABLE = {  # name -> (exit code, standard class); 1 is a bug in flipkd
     "NumbersError": (6, ArithmeticError),
     "RefusedError": (7, PermissionError),
     "MismatchError": (7, ValueError),
+    "DriftError": (7, ValueError),
     "PeerError": (5, Exception),
     "StoppedError": (75, Exception),
 }

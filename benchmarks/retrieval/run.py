@@ -20,8 +20,8 @@ PAGE = HERE.parents[1] / "docs" / "search_relevance.md"
 MARKS = re.compile(r"(<!-- retrieval -->\n).*?(<!-- /retrieval -->)", re.DOTALL)
 
 
-def measure(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Run flipkd retrieval on the first queries of the official test split."""
+def measure(arguments: argparse.Namespace, *, count: int | None, matcher: str | None) -> dict[str, Any]:
+    """Run flipkd retrieval on the first queries of the official test split, all when `count` is None."""
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
@@ -31,7 +31,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
 
     data = Path(arguments.data)
     queries = pq.read_table(data / "queries.parquet")
-    queries = queries.filter(pc.equal(queries["split"], "test")).sort_by("query_id")[: arguments.queries]
+    queries = queries.filter(pc.equal(queries["split"], "test")).sort_by("query_id")[:count]
     with tempfile.TemporaryDirectory() as folder:
         pq.write_table(queries, Path(folder) / "queries.parquet")
         settings = {
@@ -39,7 +39,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
             "documents": str(data / "docs.parquet"),
             "qrels": str(data / "qrels.parquet"),
             "encoder": arguments.encoder,
-            "matcher": arguments.matcher,
+            "matcher": matcher,
             "output": str(Path(folder) / "result.json"),
         }
         retrieval(RetrievalConfig.check(settings))
@@ -47,11 +47,20 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     return {"data": "NFCorpus, all judgements", "flipkd_version": __version__, **result}
 
 
-def table(result: dict[str, Any]) -> str:
+def as_text(results: list[dict[str, Any]]) -> str:
+    """JSON with the metrics of each query to four digits."""
+    for result in results:
+        for rows in result["per_query"].values():
+            for query, metrics in rows.items():
+                rows[query] = {metric: round(value, 4) for metric, value in metrics.items()}
+    return "[\n" + ",\n".join(map(json.dumps, results)) + "\n]\n"
+
+
+def table(results: list[dict[str, Any]]) -> str:
     """The metrics of each system and the differences, as the command prints them."""
     from flipkd.commands.retrieval import retrieval_text
 
-    return retrieval_text(result) + "\n"
+    return "\n\n".join(map(retrieval_text, results)) + "\n"
 
 
 def main() -> None:
@@ -60,11 +69,15 @@ def main() -> None:
     parser.add_argument("--data", help="folder with queries.parquet, docs.parquet and qrels.parquet")
     parser.add_argument("--encoder", help="folder of flipkd teach")
     parser.add_argument("--matcher", help="folder of flipkd train")
-    parser.add_argument("--queries", type=int, default=None, help="first queries of the test split; default: all")
+    parser.add_argument("--queries", type=int, default=None, help="first queries that the matcher reads; default: all")
     parser.add_argument("--check", action="store_true", help="only compare the page with the result")
     arguments = parser.parse_args()
     if arguments.data:
-        RESULT.write_text(json.dumps(measure(arguments), indent=1) + "\n", encoding="utf-8")
+        results = [
+            measure(arguments, count=None, matcher=None),
+            measure(arguments, count=arguments.queries, matcher=arguments.matcher),
+        ]
+        RESULT.write_text(as_text(results), encoding="utf-8")
     result = json.loads(RESULT.read_text(encoding="utf-8"))
     page = PAGE.read_text(encoding="utf-8")
     new = MARKS.sub(lambda found: found[1] + table(result) + found[2], page)

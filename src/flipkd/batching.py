@@ -4,11 +4,34 @@ from __future__ import annotations
 
 from bisect import insort
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 from flipkd.errors import UsageError
 
 WINDOW = 32  # batches that are sorted together: enough for similar lengths, few enough to keep the order random
+_is_wanted: ContextVar[Callable[[], bool]] = ContextVar("is_wanted", default=lambda: True)
+
+
+class Abandoned(Exception):
+    """Nobody waits for the result of a computation any more, so it stopped before its next batch."""
+
+
+@contextmanager
+def abandoned_unless(is_wanted: Callable[[], bool]) -> Iterator[None]:
+    """Context manager in which `check_wanted` raises Abandoned once `is_wanted` returns False."""
+    token = _is_wanted.set(is_wanted)
+    try:
+        yield
+    finally:
+        _is_wanted.reset(token)
+
+
+def check_wanted() -> None:
+    """Raise Abandoned when nobody waits for the result; a loop over batches calls this before each."""
+    if not _is_wanted.get()():
+        raise Abandoned
 
 
 def batches_by_length(lengths: Sequence[int], batch_size: int, *, most_tokens: int) -> Iterator[list[int]]:

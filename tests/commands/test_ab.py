@@ -55,6 +55,14 @@ def test_clients_shared_out_otherwise_than_intended_stop_the_finding(tmp_path):
     assert "decided since" in flipkd(*arguments, "--share", 0.3).out
 
 
+def test_versions_are_told_apart_by_the_name_of_the_matcher(tmp_path):
+    arguments = write(tmp_path)
+    text = (tmp_path / "log.jsonl").read_text(encoding="utf-8")
+    (tmp_path / "log.jsonl").write_text(text.replace('"version": "v', '"matcher": "faq-v'), encoding="utf-8")
+    found = json.loads(flipkd(*arguments, "--by", "matcher", "--json").out)
+    assert found["treatment"]["version"] == "faq-v2"
+
+
 def test_a_client_of_both_versions_is_left_out(tmp_path):
     arguments = write(tmp_path)
     with open(tmp_path / "log.jsonl", "a", encoding="utf-8") as file:

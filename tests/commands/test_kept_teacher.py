@@ -94,7 +94,7 @@ def test_service_scores_with_the_kept_teacher(with_teacher, pair_files):
     pairs = list(zip(*texts_in(pair_files["test"]), strict=True))
 
     async def requested():
-        service = Service(lambda: Loaded(matcher), limits=Limits(), name="m", revision="1")
+        service = Service(lambda: Loaded(matcher), limits=Limits(), name="m")
         await service.start()
         while service.state == "loading":
             await asyncio.sleep(0.01)

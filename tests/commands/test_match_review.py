@@ -41,6 +41,7 @@ def test_match_adds_pairs_to_review_and_the_sampled_share_with_their_results(tin
     assert done.code == 0, done.err
     rows = {row["text1"]: row for row in map(json.loads, done.out.splitlines())}
     found = stored(queue)
+    assert f"{queue}: {len(found) + 1} of 21 pairs are for people to label" in done.err
     review = {text for text in TEXTS if rows[text]["decision"] == "review"}
     assert 0 < len(review) < len(TEXTS)
     assert review <= found.keys()
@@ -65,7 +66,7 @@ def test_one_pair_and_a_matcher_without_band(tiny_matcher, everything, tmp_path)
     assert "has no review band" in done.err
 
 
-@pytest.mark.scenario("B1")
+@pytest.mark.scenario("B2")
 def test_stopped_match_adds_each_pair_once(everything, pairs, tmp_path, monkeypatch):
     queue, output = tmp_path / "q.db", tmp_path / "o.csv"
     arguments = ("match", "--matcher", everything, pairs, "--output", output, "--review_queue", queue)

@@ -155,6 +155,7 @@ def test_diverse_and_disagreement_use_a_teacher_folder(taught, queue_file, tmp_p
         (("pairs", "{q}", "--output", "{d}/p.csv"), 3, "no pair has a final label"),
         (("pairs", "{q}", "--output", "{d}/p.txt"), 2, "unknown file type"),
         (("exprot",), 2, "No such command"),
+        ((), 2, "Missing command"),
     ],
 )
 def test_errors_say_what_to_do(queue_file, tmp_path, words, code, message):

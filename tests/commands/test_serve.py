@@ -7,6 +7,7 @@ from command_line import flipkd
 from servers import running
 
 from flipkd.matcher import Matcher
+from flipkd.review.queue import ReviewQueue
 
 PAIRS = [
     ("how do I reset my card pin", "can I change the pin of my card"),
@@ -23,7 +24,8 @@ def test_server_returns_the_results_of_the_matcher(trained, tmp_path):
     key.write_text("0123456789abcdef\n")
     bearer = {"authorization": "Bearer 0123456789abcdef"}
     matcher = Matcher.from_pretrained(trained)
-    with running_server("--matcher", trained, "--api_key_file", key, "--batch_size", 8) as server:
+    queue = ("--review_queue", tmp_path / "queue.db", "--review_sample", 1)
+    with running_server("--matcher", trained, "--api_key_file", key, "--batch_size", 8, *queue) as server:
         server.until_ready()
         assert server.request("/info").status == 401
         info = server.request("/info", **bearer).json
@@ -43,7 +45,21 @@ def test_server_returns_the_results_of_the_matcher(trained, tmp_path):
         assert "no vectors of single texts" in server.request("/embed", {"inputs": "a"}, **bearer).json["detail"]
         server.process.terminate()
         assert server.process.wait(10) == 0
-        assert "the model is loaded; requests are accepted" in server.process.stderr.read()
+        log = server.process.stderr.read()
+        assert "the model is loaded; requests are accepted" in log
+        assert "this matcher has no review band" in log
+    with ReviewQueue(tmp_path / "queue.db") as queue:
+        found = {(pair.text1, pair.text2): pair for pair in queue.pairs()}
+    assert found.keys() == {*PAIRS, *((query, text) for text in documents)}
+    assert {pair.matcher for pair in found.values()} == {info["model_sha"]} == {matcher.fingerprint[:12]}
+
+
+@pytest.mark.scenario("X11")
+def test_review_queue_is_refused_where_other_machines_could_read_it_without_a_key(trained, tmp_path):
+    queue = ("--review_queue", tmp_path / "queue.db")
+    done = flipkd("serve", "--matcher", trained, "--host", "0.0.0.0", "--port", 0, "--insecure", *queue)
+    assert (done.code, "give --api_key_file, or leave --review_queue out" in done.err) == (7, True)
+    assert not (tmp_path / "queue.db").exists()
 
 
 @pytest.mark.scenario("S14")

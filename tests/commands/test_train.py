@@ -11,6 +11,8 @@ import pytest
 import torch
 from command_line import flipkd, given, student
 
+from flipkd.errors import DataError
+
 
 def test_train_writes_preflight_and_warns(trained):
     report = json.loads((Path(trained) / "preflight.json").read_text())
@@ -84,6 +86,28 @@ def test_train_mines_nothing_without_a_teacher_objective(base_models, pair_files
     assert done.code == 0, done.err
     last = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
     assert last["step"] == 2 * 3  # epochs of 48 pairs, 16 a step
+
+
+def test_train_weighs_pairs_by_trust_in_the_teacher(base_models, pair_files, taught, tmp_path, monkeypatch):
+    tables = []
+
+    def stop(*given, table, **more):
+        tables.append(table)
+        raise DataError("enough seen")
+
+    monkeypatch.setattr("flipkd.training.run.train", stop)
+    arguments = (*given(pair_files), *student(base_models["llama"]), "--teacher", taught)
+    for weights in ("equal", "trust"):
+        done = flipkd("train", *arguments, "--output_dir", tmp_path / weights, "--pair_weights", weights)
+        assert "enough seen" in done.err
+    equal, trust = tables
+    assert equal.weight is None
+    assert len(trust.weight) == len(trust)
+    assert 0 < trust.weight.min() < trust.weight.max() <= 1
+    without = (*given(pair_files), *student(base_models["llama"]), "--output_dir", tmp_path / "none")
+    done = flipkd("train", *without, "--objectives", "{answer_cross_entropy: 1}", "--pair_weights", "trust")
+    assert done.code == 4
+    assert "pair_weights=trust needs a teacher" in done.err
 
 
 def test_train_without_bitsandbytes_does_not_claim_the_folder(base_models, pair_files, taught, tmp_path, monkeypatch):

@@ -34,9 +34,16 @@ def test_json_lines_may_leave_columns_out(tmp_path):
 
 
 def test_a_folder_has_its_files_in_order(tmp_path):
-    for name in ("b.jsonl", "a.csv", ".hidden.csv", "notes.txt"):
-        written(tmp_path, name, "x")
-    assert [file.name for file in scored_files(str(tmp_path))] == ["a.csv", "b.jsonl"]
+    names = [
+        "a.csv",
+        "b.jsonl.10",
+        "b.jsonl.2",
+        "b.jsonl",
+    ]  # as a server rotates them: the oldest has the highest number
+    for name in (*names, ".hidden.csv", "notes.txt"):
+        written(tmp_path, name, '{"score": 1}\n')
+    assert [file.name for file in scored_files(str(tmp_path))] == names
+    assert read_columns(tmp_path / "b.jsonl.10", required=("score",)) == {"score": [1.0]}
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="no file in this folder ends in"):
         scored_files(str(tmp_path / "empty"))

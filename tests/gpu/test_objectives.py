@@ -32,9 +32,9 @@ def batch_of(columns, *, noise_scale=0.0, pairs=8):
         teacher_right=teachers[1],
         left_id=torch.tensor([0, 1, 2, 3, 0, 4, 5, 6]),
         right_id=torch.arange(10, 10 + columns) - 8 * (torch.arange(columns) == 6),
-        pair_id=torch.tensor([0, 0, 1, 2, 3, 2, 4, 4]),
         list_id=torch.tensor([0, 0, 0, 1, 1, 2, 2, 2]),
         layer_states=torch.randn(pairs, 3, 6, generator=random),
+        pair_id=torch.tensor([0, 0, 1, 2, 3, 2, 4, 4]),
     )
     moved = {name: getattr(batch, name) for name in TRAINED}
     noise = {name: noise_scale * torch.randn(tensor.shape, generator=random) for name, tensor in moved.items()}

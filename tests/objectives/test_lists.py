@@ -121,11 +121,11 @@ def test_detach_answer_stops_the_gradient_of_the_answer_alone(batch):
 def test_self_distillation_of_heads_that_agree_has_no_gradient(make_batch):
     vectors = torch.nn.functional.normalize(torch.randn(4, 5, generator=torch.Generator().manual_seed(1)), dim=1)
     cosines = (vectors * vectors.roll(1, 0)).sum(1)
-    answers = torch.stack([torch.zeros(4), cosines / 0.05], dim=1)
+    answers = torch.stack([torch.zeros(4), cosines / 0.5], dim=1)
     ids = {"left_id": torch.arange(4), "right_id": torch.arange(4, 8), "list_id": torch.zeros(4).long()}
     batch = make_batch(4, answers=answers, left=vectors, right=vectors.roll(1, 0).clone(), **ids)
-    self_distill_heads(batch).backward()
-    half = (cosines / 0.05).softmax(0) - (2 * cosines / 0.05).softmax(0)  # both are softer than their sum
+    self_distill_heads(batch, temperature=0.5).backward()
+    half = (cosines / 0.5).softmax(0) - (2 * cosines / 0.5).softmax(0)  # both are softer than their sum
     torch.testing.assert_close(batch.answers.grad[:, 1], half / 2, atol=1e-5, rtol=1e-4)
     flat = make_batch(4, answers=torch.zeros(4, 2), left=vectors, right=vectors.clone(), **ids)
     loss = self_distill_heads(flat)

@@ -128,6 +128,7 @@ def test_objectives_read_no_device_value(without_values, name, settings, columns
         "margin_mse",
         "pairwise_pref_kl",
         "ranknet_distill",
+        "hard_kd",
         "jsd_kd",
         "standardised_kd",
         "sample_fusion",

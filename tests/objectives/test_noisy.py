@@ -8,7 +8,7 @@ import torch
 from flipkd.errors import ConfigError
 from flipkd.objectives.answer import answer_cross_entropy, bernoulli_kd
 from flipkd.objectives.batch import MatchBatch
-from flipkd.objectives.noisy import jsd_kd, sample_fusion, standardised_kd, symmetric_cross_entropy
+from flipkd.objectives.noisy import hard_kd, jsd_kd, sample_fusion, standardised_kd, symmetric_cross_entropy
 
 LINE = {"teacher_slope": 2.0, "teacher_intercept": 0.3}
 
@@ -105,3 +105,19 @@ def test_symmetric_cross_entropy_with_the_first_term_alone_is_the_cross_entropy_
     assert symmetric_cross_entropy(of([-90.0], [0.0]), forward=0.0).item() == pytest.approx(4.0)
     with pytest.raises(ConfigError, match="reverse=-1"):
         symmetric_cross_entropy(batch, reverse=-1)
+
+
+def test_hard_kd_is_the_cross_entropy_of_confident_decisions(make_batch):
+    batch = make_batch()
+    score, target = batch.score.tolist(), [sigmoid(2 * score + 0.3) for score in batch.teacher.tolist()]
+    terms = [
+        -math.log(sigmoid(s if q > 0.5 else -s)) for s, q in zip(score, target, strict=True) if max(q, 1 - q) >= 0.7
+    ]
+    assert 0 < len(terms) < 8
+    assert hard_kd(batch, confidence=0.7, **LINE).item() == pytest.approx(sum(terms) / len(terms), rel=1e-4)
+    labelled = of([0.4, -1.2], [3.0, -2.0], [1, 0])
+    assert hard_kd(labelled).item() == pytest.approx(answer_cross_entropy(labelled).item(), rel=1e-5)
+    unsure = of([0.4, -1.2], [0.3, -0.2])
+    assert hard_kd(unsure, confidence=0.9).item() == 0
+    with pytest.raises(ConfigError, match=r"confidence=0\.4"):
+        hard_kd(unsure, confidence=0.4)

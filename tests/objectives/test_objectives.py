@@ -19,6 +19,7 @@ LEARN_FROM_ONE_UNLABELLED_PAIR = {
     "bernoulli_kd",
     "ckd_info_nce",
     "embed_align",
+    "hard_kd",
     "jsd_kd",
     "layer_score_kd",
     "lelp_subclass",

@@ -5,7 +5,7 @@ import time
 import pytest
 from review_queues import filled_queue, key_of, vote
 
-from flipkd.review.annotation import Annotation
+from flipkd.review.annotation import NEXT, Annotation
 
 
 @pytest.fixture
@@ -60,3 +60,10 @@ def test_undo_deletes_own_labels_of_the_page_one_by_one(queue):
     assert annotation.undo("ann") is annotation.undo("bob") is None
     assert {pair.key: pair.votes for pair in queue.pairs() if pair.votes} == {key_of(0): {"ann": 1}}
     assert annotation.next_pair("bob")["key"] != given[0], "the undone pair is leased to ann"
+
+
+def test_the_next_pair_is_found_by_the_index_and_without_sorting(queue):
+    known = {"annotator": "ann", "votes": 1}
+    plan = " ".join(row["detail"] for row in queue.connection.execute(f"EXPLAIN QUERY PLAN {NEXT}", known))
+    assert "pairs_to_label" in plan
+    assert "TEMP B-TREE" not in plan

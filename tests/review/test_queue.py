@@ -5,6 +5,7 @@ import subprocess
 import sys
 from multiprocessing import get_context
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from review_queues import filled_queue, key_of, scored, vote
@@ -162,3 +163,12 @@ def test_processes_write_at_the_same_time(tmp_path):
         seen = {pair.key: pair.seen for pair in queue.pairs()}
     assert len(seen) == 91
     assert seen[key_of(7)] == 90
+
+
+@pytest.mark.parametrize("free, message", [(0, "the disk is full"), (10**9, "Input/output error")])
+def test_error_of_the_device_on_a_full_disk_is_a_full_disk(tmp_path, monkeypatch, free, message):
+    monkeypatch.setattr(database.shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorcode = sqlite3.SQLITE_IOERR_SHMMAP
+    with pytest.raises(ResourceError, match=message), database.database_errors(tmp_path / "q.db"):
+        raise error

@@ -24,7 +24,8 @@ SENT = {
 
 def test_every_response_matches_the_openapi_schema(null):
     openapi = null.request("/openapi.json").json
-    assert set(SENT) == {path for path, methods in openapi["paths"].items() if "post" in methods}
+    posted = {path for path, methods in openapi["paths"].items() if "post" in methods}
+    assert set(SENT) == {path for path in posted if not path.startswith("/admin/")}
     for path, body in SENT.items():
         documented = openapi["paths"][path]["post"]["responses"]
         answer = null.request(path, body)

@@ -6,14 +6,14 @@ import pytest
 from starlette.exceptions import HTTPException
 
 from flipkd.serve.calls import MOST_LOGGED, note_ignored, shortened
-from flipkd.serve.service import EncodedText
+from flipkd.serve.results import EncodedText
 from flipkd.serve.shapes import EmbedBody
 
 
 @pytest.mark.parametrize(
     ("path", "body", "ignored"),
     [
-        ("/rerank", {"query": "1", "texts": ["a"], "user": "u", "priority": 1, "instruction": None}, "priority, user"),
+        ("/rerank", {"query": "1", "texts": ["a"], "user": "u", "priority": 1, "instruction": None}, "priority"),
         (
             "/v1/rerank",
             {"query": "1", "documents": ["a"], "max_tokens_per_doc": 9, "model": "m"},
@@ -22,7 +22,7 @@ from flipkd.serve.shapes import EmbedBody
         ("/v1/rerank", {"query": "1", "documents": ["a"], "é\n": 1, "x" * 61: 1, "a,b": 1, "z": [[]]}, "(other), z"),
         ("/score", {"text_1": "1", "text_2": "2", "truncate_prompt_tokens": 9}, "truncate_prompt_tokens"),
         ("/embed", {"inputs": "a", "prompt_name": "p", "normalize": False}, "normalize, prompt_name"),
-        ("/v1/embeddings", {"input": "a", "user": "u", "encoding_format": "base64"}, "user"),
+        ("/v1/embeddings", {"input": "a", "priority": 1, "encoding_format": "base64"}, "priority"),
         ("/predict", {"inputs": ["1", "2"], "labels": 1}, "labels"),
         ("/", {"inputs": "a", "prompt_name": "p"}, "prompt_name"),
         (

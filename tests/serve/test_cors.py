@@ -69,7 +69,10 @@ def test_answers_and_errors_carry_the_headers(shop):
     assert {status: answer.status for status, answer in found.items()} == {status: status for status in found}
     for answer in found.values():
         assert answer.headers[ALLOWED] == SHOP
-        assert answer.headers["access-control-expose-headers"] == "Retry-After, X-Ignored-Fields"
+        assert (
+            answer.headers["access-control-expose-headers"]
+            == "Retry-After, X-Ignored-Fields, X-Answer-Id, X-Model, X-Model-Version"
+        )
     slow = _too_slow(shop, key).lower()
     assert " 408 " in slow
     assert f"{ALLOWED}: {SHOP}" in slow

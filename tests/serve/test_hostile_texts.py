@@ -32,7 +32,7 @@ def matcher(make_student):
 
 @asynccontextmanager
 async def service(matcher):
-    found = Service(lambda: Loaded(matcher), limits=Limits(), name="n", revision="r")
+    found = Service(lambda: Loaded(matcher), limits=Limits(), name="n")
     await found.start()
     while found.state != "ready":
         await asyncio.sleep(0.01)

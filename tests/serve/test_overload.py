@@ -28,7 +28,7 @@ def one_of_three(attempt):
 
 def batches_run(server):
     lines = server.request("/metrics").text.splitlines()
-    return next(float(line.split()[1]) for line in lines if line.startswith("flipkd_pairs_passes "))
+    return next(float(line.split()[1]) for line in lines if line.startswith("flipkd_pairs_passes{"))
 
 
 async def median_seconds(client, *, wait=BATCH_SECONDS, times=5):

@@ -9,7 +9,7 @@ from servers import HEAD, null_server, sent_raw
 
 def waiting(server):
     lines = server.request("/metrics").text.splitlines()
-    return next(float(line.split()[1]) for line in lines if line.startswith("flipkd_pairs_waiting "))
+    return next(float(line.split()[1]) for line in lines if line.startswith("flipkd_pairs_waiting{"))
 
 
 @pytest.mark.scenario("S7")

@@ -43,7 +43,7 @@ def log_in(server, page, name="ann", **window):
 
 
 def wait_for_own(page, count):
-    page.wait_for(f"byId('progress').textContent.includes(', {count} labels are yours')")
+    page.wait_for(f"byId('progress').textContent.endsWith('Labelled by you: {count}.')")
 
 
 def shown(page):
@@ -75,7 +75,7 @@ def test_an_annotator_labels_all_pairs_by_keyboard(server, page):
     page.run("document.querySelector('[data-label=match]').click()")
     page.wait_for("!byId('again').hidden")
     assert page.run("byId('status').textContent") == "Stored: match. No pair is left for you now."
-    assert page.run("byId('progress').textContent") == "3 of 3 pairs are done, 3 labels are yours."
+    assert page.run("byId('progress').textContent") == "3 of 3 pairs are done. Labelled by you: 3."
     assert votes(server) == {order[0]: {"ann": 1}, order[1]: {"ann": 0}, order[2]: {"ann": 1}}
     assert sorted(order) == sorted(TEXTS)
     page.press("m")

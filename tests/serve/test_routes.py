@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from servers import null_server
 
-from flipkd.serve.routes import _public_name
+from flipkd.serve.info_routes import _public_name
 
 
 def test_every_format_returns_the_same_scores(null):
@@ -35,7 +35,7 @@ def test_search_scores_the_nearest_and_keeps_their_order_in_ties(null):
     assert [row["corpus_id"] for row in found["results"]] == [2, 0, 1]
     assert found["results"][0] == {
         "corpus_id": 2, "similarity": 1.0, "score": 12.0, "probability": found["results"][0]["probability"],
-        "decision": "no_match", "truncated": False, "text": "2", "id": 2,
+        "decision": "no_match", "truncated": False, "text": "2", "id": 2, "answer_id": found["results"][0]["answer_id"],
     }  # fmt: skip
     assert len(null.request("/search", {"query": "12", "top_k": 40}).json["results"]) == 9
     for body, word in (
@@ -129,7 +129,7 @@ def test_lone_surrogate_is_named_and_nothing_of_its_request_is_scored(null, path
 
 
 def _passes(server):
-    return [line for line in server.request("/metrics").text.splitlines() if "_passes " in line]
+    return [line for line in server.request("/metrics").text.splitlines() if "_passes{" in line]
 
 
 @pytest.mark.scenario("S5")

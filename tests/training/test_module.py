@@ -166,7 +166,7 @@ def test_every_objective_trains_alone_with_a_queue(make_student, table, objectiv
     module = DistillationModule(student, terms, queue_size=20, table=table).train()
     both = module.reads_both_orders
     collator = Collator(
-        student, table, return_embeddings=module.return_embeddings, return_lists=True, both_orders=both
+        student, table, return_embeddings=module.return_embeddings, return_lists=not both, both_orders=both
     )
     collator.list_of = np.arange(len(table)) // 4
     with torch.autocast("cpu", dtype=torch.bfloat16):

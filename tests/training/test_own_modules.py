@@ -215,6 +215,18 @@ def test_a_run_with_lists_reads_the_pairs_of_a_query_together(make_config, tmp_p
     assert any(np.unique(batch["row"].numpy() // 4, return_counts=True)[1].max() < 4 for batch in mixed)
 
 
+def test_lists_of_one_pair_each_are_refused(make_config, tmp_path):
+    table = make_table()
+    alone = PairTable(
+        left=[f"{text} {row}" for row, text in enumerate(table.left)],
+        right=table.right,
+        label=table.label,
+        teacher=table.teacher,
+    )
+    with pytest.raises(ConfigError, match="list_kl: compares the pairs of one query, and no two"):
+        lists_of_batches(alone, {"answer_cross_entropy": 1.0, "list_kl": 1.0}, make_config, tmp_path)
+
+
 def test_the_list_of_a_swapped_pair_is_that_of_its_first_text_in_the_table(make_student, table):
     student, _ = make_student()
     collator = Collator(student, table, return_embeddings=True, return_lists=True)

@@ -11,7 +11,7 @@ STARTS = ["ba", "ce", "di", "fo", "gu", "ha", "je", "ki", "lo", "mu"]
 WORDS = [start + end for start in STARTS for end in ("ran", "ben", "cil", "don", "sur", "tam")]
 OTHER_WORDS = [word[::-1] for word in WORDS]
 CYRILLIC = ["карта", "банк", "счёт", "деньги", "перевод", "касса"]
-VECTORS = np.random.default_rng(5).normal(size=(2 * len(WORDS) + len(CYRILLIC), 8)).astype(np.float32)
+VECTORS = np.random.default_rng(5).normal(size=(2 * len(WORDS) + len(CYRILLIC) + 1, 8)).astype(np.float32)
 NUMBERS = {word: number for number, word in enumerate([*WORDS, *OTHER_WORDS, *CYRILLIC])}
 
 
@@ -48,14 +48,20 @@ def draw(
         score=score,
         probability=probability,
         label=np.where(generator.random(count) < labelled, match, -1).astype(np.int64),
-        text1=[" ".join(text) for text in left],
-        text2=[" ".join(text) for text in right],
+        text1=[_with_rare_word(text, generator) for text in left],
+        text2=[_with_rare_word(text, generator) for text in right],
     )
 
 
+def _with_rare_word(text: list[str], generator: np.random.Generator) -> str:
+    """Add a number to half of the texts, which hardly any other text has: new words without drift."""
+    rare = [str(generator.integers(10**9))] if generator.random() < 0.5 else []
+    return " ".join([*text, *rare])
+
+
 def embed(texts) -> np.ndarray:
-    """Unit vectors: the sum of the vectors of the words."""
+    """Unit vectors: the sum of the vectors of the words; all numbers have one vector."""
     if not len(texts):
         return np.zeros((0, VECTORS.shape[1]), np.float32)
-    vectors = np.stack([VECTORS[[NUMBERS[word] for word in text.split()]].sum(axis=0) for text in texts])
+    vectors = np.stack([VECTORS[[NUMBERS.get(word, -1) for word in text.split()]].sum(axis=0) for text in texts])
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)

@@ -27,6 +27,16 @@ def test_only_larger_values_count_where_larger_is_asked():
     assert distribution_difference(high, low, larger=True).p_value == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize("larger", [False, True])
+def test_repeated_values_count_once(larger):
+    reference, window = (np.random.default_rng(seed).normal(size=600) for seed in (0, 1))
+    once = distribution_difference(reference, window, larger=larger)
+    tenfold = distribution_difference(reference.repeat(10), window.repeat(10), larger=larger, sizes=(600.0, 600.0))
+    assert tenfold.effect == once.effect
+    assert tenfold.p_value == pytest.approx(once.p_value, abs=0.03)
+    assert distribution_difference(reference.repeat(10), window.repeat(10), larger=larger).p_value < 0.01
+
+
 def test_the_stability_index_is_the_sum_over_bins():
     reference, window = np.arange(100.0), np.concatenate([np.arange(50.0), np.arange(25.0), np.arange(25.0)])
     found = stability_index(reference, window)
@@ -65,3 +75,22 @@ def test_labels_are_compared_with_those_that_the_probabilities_draw():
     found = calibration_difference(probability, np.ones(4, np.int64), np.ones(4), resamples=4000)
     assert (found.window, found.effect) == (0.5, 0.5)
     assert found.p_value == pytest.approx(2 / 16, abs=0.02)  # all labels alike, 1 or 0
+
+
+def test_many_labels_have_the_p_value_of_the_normal_distribution(monkeypatch):
+    generator = np.random.default_rng(0)
+    probability = generator.random(900)
+    label, weight = (generator.random(900) < probability * 0.97 + 0.01).astype(np.int64), 1 - 2 * probability
+    drawn = calibration_difference(probability, label, weight, resamples=4000)
+    monkeypatch.setattr("flipkd.watch.differences.MANY_ROWS", 900)
+    computed = calibration_difference(probability, label, weight)
+    assert computed.effect == drawn.effect
+    assert computed.p_value == pytest.approx(drawn.p_value, abs=0.03)
+
+
+def test_many_values_are_compared_by_the_t_test(monkeypatch):
+    generator = np.random.default_rng(0)
+    reference, window = generator.normal(size=300), generator.normal(0.15, size=300)
+    drawn = mean_difference(reference, window, resamples=1999)
+    monkeypatch.setattr("flipkd.watch.differences.MANY_ROWS", 300)
+    assert mean_difference(reference, window).p_value == pytest.approx(drawn.p_value, abs=0.03)

@@ -5,6 +5,7 @@ import pytest
 
 from flipkd.watch.texts import (
     NO_SCRIPT,
+    effective_count,
     is_held_out,
     main_script,
     nearest_distances,
@@ -57,3 +58,10 @@ def test_the_distance_is_that_to_the_nearest_vector():
 
 def test_shares_are_in_falling_order():
     assert shares(["a", "b", "b", "b"]) == {"b": 0.75, "a": 0.25}
+
+
+def test_repeated_texts_are_worth_fewer():
+    assert effective_count(["a", "b", "c"]) == 3
+    assert effective_count(["a"] * 5) == 1
+    assert effective_count(["a", "a", "b", "c"]) == pytest.approx(16 / 6)
+    assert effective_count([]) == 0

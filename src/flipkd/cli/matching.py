@@ -105,8 +105,12 @@ def serve(config: ServeConfig) -> None:
     """Serve a matcher over HTTP until stopped."""
     from flipkd.commands.serve import serve as run
 
+    def show_address(url: str) -> None:
+        page = f"; people label pairs at {url}/review" if config.review_queue else ""
+        print_status(f"listening on {url}; the model is loading{page}")
+
     with stdout_to_stderr():
-        still_computing = run(config, listening=lambda url: print_status(f"listening on {url}; the model is loading"))
+        still_computing = run(config, listening=show_address)
     if still_computing:  # Python would wait for the model's thread, whose result is no longer needed
         sys.stderr.flush()
         os._exit(0)

@@ -16,7 +16,7 @@ from flipkd.command_config import (
     ReviewStatsConfig,
 )
 
-app = typer.Typer(help="Label the pairs of a review queue, and use the labels.", no_args_is_help=True)
+app = typer.Typer(help="Label the pairs of a review queue, and use the labels.")
 
 
 def export(config: ReviewExportConfig) -> None:

@@ -44,8 +44,11 @@ class WatchConfig(Settings):
 class AbConfig(Settings):
     """Settings of `flipkd ab`."""
 
-    log: str = Field(description="file or folder of answers: id and version in each row, best also client")
+    log: str = Field(
+        description="file or folder of answers: id, version or matcher, and if possible client in each row"
+    )
     outcomes: str = Field(description="file of outcomes in the order in which they came: id and outcome (0 or 1)")
+    by: Literal["version", "matcher"] = Field("version", description="column of the log that tells the two apart")
     control: str | None = Field(None, description="version to compare with; default: the first in the order of names")
     treatment: str | None = Field(None, description="version that is new; default: the other one")
     share: float = Field(0.5, gt=0, lt=1, description="intended share of the treatment among clients of both versions")

@@ -64,13 +64,13 @@ def ab(config: AbConfig) -> dict[str, Any]:
 
 def _answers(config: AbConfig) -> tuple[dict[str, Answer], bool]:
     """Read id -> answer, and whether the log has clients; without them each answer is its own client."""
-    parts = [read_columns(file, required=("id", "version"), optional=("client",)) for file in scored_files(config.log)]
+    parts = [read_columns(file, required=("id", config.by), optional=("client",)) for file in scored_files(config.log)]
     columns = join_columns(parts)
     has_clients = any(client is not None for client in columns["client"])
     answers: dict[str, Answer] = {}
     for row, (name, version, client) in enumerate(zip(*columns.values(), strict=True), 1):
         if name is None or version is None:
-            raise DataError(f"{config.log}: row {row} has no id or no version; an experiment needs both")
+            raise DataError(f"{config.log}: row {row} has no id or no {config.by}; an experiment needs both")
         answer = Answer(str(version), str(name if client is None else client))
         if answers.setdefault(str(name), answer) != answer:
             raise DataError(

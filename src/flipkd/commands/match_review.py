@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from flipkd import progress
 from flipkd.command_config import MatchConfig
 from flipkd.evaluate.cascade import Cascade
 from flipkd.review.queue import ReviewQueue
@@ -31,6 +32,7 @@ class MatchReview:
 
     def __init__(self, config: MatchConfig) -> None:
         self.share, self.identity = config.review_sample, ""
+        self.chosen, self.pairs = 0, 0
         self.queue = None if config.review_queue is None else ReviewQueue(config.review_queue, create=True)
 
     def __enter__(self) -> Self:
@@ -41,6 +43,9 @@ class MatchReview:
     ) -> None:
         if self.queue is not None:
             self.queue.close()
+            progress.logger.info(
+                "%s: %d of %d pairs are for people to label", self.queue.path, self.chosen, self.pairs
+            )
 
     def begin(self, matcher: Matcher, identity: Mapping[str, Any]) -> None:
         """Set what the scores depend on, so that a command that is resumed or repeated counts no pair twice.
@@ -60,6 +65,7 @@ class MatchReview:
             return
         choices = chosen(_scored(matcher, rows), share=self.share)
         batch = f"{self.identity}:{first}" if self.identity else None
+        self.chosen, self.pairs = self.chosen + len(choices), self.pairs + len(rows)
         self.queue.add(choices, matcher=(matcher.fingerprint or "")[:VERSION], batch=batch)
 
 

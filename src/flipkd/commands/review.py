@@ -29,6 +29,7 @@ from flipkd.review.selection import select
 MARK = "text1"  # in every file of these commands
 ENDINGS = {"label-studio": ".json", "argilla": ".json", "csv": ".csv"}
 TABLES = (".csv", ".jsonl")
+WORDS = {1: "match", 0: "no match", None: "skipped"}
 
 
 def export_pairs(config: ReviewExportConfig) -> dict[str, Any]:
@@ -98,12 +99,8 @@ def list_pairs(config: ReviewListConfig) -> list[dict[str, Any]]:
             "decision": pair.decision,
             "reason": pair.reason,
             "seen": pair.seen,
-            "votes": pair.votes,
-            "score": pair.score,
-            "teacher_score": pair.teacher_score,
-            "matcher": pair.matcher,
-            "first_seen": pair.first_seen,
-            "last_seen": pair.last_seen,
+            "votes": ", ".join(f"{annotator}: {WORDS[label]}" for annotator, label in pair.votes.items()),
+            "last_seen": pair.last_seen[:10],
         }
         for pair in pairs
     ]

@@ -1,23 +1,25 @@
-"""serve: run an HTTP server for a matcher folder."""
+"""serve: run an HTTP server for one or several matcher folders."""
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from flipkd.command_config import ServeConfig
-from flipkd.errors import ConfigError, RefusedError
+from flipkd.commands.served_models import read_plan
+from flipkd.cores import SET_HERE, THREADS, usable_cores
+from flipkd.errors import RefusedError
 from flipkd.extras import require_extra
-from flipkd.files import MANIFEST, check_manifest, sha256
 from flipkd.index import Index
 
 if TYPE_CHECKING:
-    from flipkd.commands.search import Encode
     from flipkd.review.background import ReviewThread
+    from flipkd.serve.access import Access
+    from flipkd.serve.calls import OnAnswers
+    from flipkd.serve.workers import Link
 
 LIMITS = (
     "batch_size",
@@ -27,97 +29,124 @@ LIMITS = (
     "timeout",
     "grace",
 )  # settings that are passed to `Limits`
-SHORTEST_KEY = 16  # characters; a shorter key can be guessed
 
 
 def serve(config: ServeConfig, *, listening: Callable[[str], None]) -> bool:
-    """Serve the matcher until a signal comes; the callback `listening` gets the URL. See `serve.server.serve`.
+    """Serve the matchers until a signal comes; the callback `listening` gets the URL. See `serve.server.serve`.
 
     Raises ConfigError for a key file without a key, ArtefactError for a folder without a complete matcher, and RefusedError
     for a review queue that other machines could read without a key, all before the server listens.
     """
     require_extra("serve", user="flipkd serve")
-    key = None if config.api_key_file is None else _read_key(Path(config.api_key_file))
-    from flipkd.commands.match_review import warn_without_band
-    from flipkd.commands.search import encoder_of
-    from flipkd.matcher import Matcher
     from flipkd.serve import server
+    from flipkd.serve.access import Access
+    from flipkd.serve.addresses import is_loopback, read_networks
+    from flipkd.serve.app import create_app
+    from flipkd.serve.keys import read_keys
     from flipkd.serve.limits import Limits
-    from flipkd.serve.loaded import Loaded
-    from flipkd.serve.service import Service
-    from flipkd.student.contract import find_matcher, matcher_name
+    from flipkd.serve.models import Models
+    from flipkd.serve.workers import run_workers
 
-    folder, base_model = find_matcher(config.matcher), config.base_model
-    check_manifest(folder)
-    entries = None if config.index is None else Index.load(config.index)
+    access = Access(
+        None if config.api_key_file is None else read_keys(Path(config.api_key_file)),
+        trusted_proxies=read_networks(config.trusted_proxies),
+        per_minute=config.requests_per_minute,
+    )
+    index = None if config.index is None else Index.load(config.index)
+    limits = Limits(**config.model_dump(include=set(LIMITS)))
+    models = Models(lambda: read_plan(config, index=index), limits=limits)
+    origins = config.cors_origins
+    _check_review(config, access)
+    if config.workers == 1:
+        with _answer_log(config) as on_answers, _review_thread(config) as review:
+            return server.serve(
+                models,
+                host=config.host,
+                port=config.port,
+                access=access,
+                insecure=config.insecure,
+                cors_origins=origins,
+                on_answers=on_answers,
+                review=review,
+                listening=listening,
+            )
+    server.check_exposure(config.host, access=access, insecure=config.insecure, cors_origins=origins)
+    with server.bound(config.host, config.port) as sock:
 
-    def load() -> Loaded:
-        """Load the matcher and the encoder of the index."""
-        matcher = Matcher.from_pretrained(
-            folder, base_model=base_model, merge=config.merge, exact=config.exact, cascade=config.cascade
+        def work(link: Link) -> None:
+            """Serve in one of the workers, which has loaded nothing yet."""
+            _share_cores(config.workers)
+            own = Models(models.read_plan, limits=limits)
+            with _answer_log(config) as on_answers, _review_thread(config) as review:
+                app = create_app(
+                    own,
+                    access=access,
+                    loopback=is_loopback(config.host),
+                    cors_origins=origins,
+                    on_answers=on_answers,
+                    review=review,
+                )
+                server.run(app, own, sock, link=link)
+
+        listening(server.url_of(sock))
+        run_workers(work, count=config.workers, listener=sock)
+    return False
+
+
+def _check_review(config: ServeConfig, access: Access) -> None:
+    """Create the review queue; raise RefusedError where other machines could read it without a key."""
+    if config.review_queue is None:
+        return
+    from flipkd.review.queue import ReviewQueue
+    from flipkd.serve.addresses import is_loopback
+
+    if access.keys is None and not is_loopback(config.host):
+        raise RefusedError(
+            f"host {config.host} can be reached from other machines, and /review shows the texts of all users; "
+            "give --api_key_file, or leave --review_queue out"
         )
-        if config.review_queue is not None:
-            warn_without_band(matcher)
-        encode = (
-            None if entries is None else encoder_of(entries, config.encoder, matcher=matcher, base_model=base_model)
-        )
-        return Loaded(matcher, entries, encode if encode is None or not config.exact else _one_by_one(encode))
-
-    with _review_thread(config, has_key=key is not None) as review:
-        service = Service(
-            load,
-            limits=Limits(**config.model_dump(include=set(LIMITS))),
-            name=matcher_name(folder),
-            revision=sha256(folder / MANIFEST)[:12],
-            review=review,
-        )
-        return server.serve(
-            service,
-            host=config.host,
-            port=config.port,
-            api_key=key,
-            insecure=config.insecure,
-            cors_origins=config.cors_origins,
-            listening=listening,
-        )
+    ReviewQueue(config.review_queue, create=True).close()
 
 
-@contextmanager
-def _review_thread(config: ServeConfig, *, has_key: bool) -> Iterator[ReviewThread | None]:
+@contextlib.contextmanager
+def _review_thread(config: ServeConfig) -> Iterator[ReviewThread | None]:
     """Context manager of the review queue, or None without one; it is closed after the last request."""
     if config.review_queue is None:
         yield None
         return
     from flipkd.review.background import ReviewThread
     from flipkd.review.queue import ReviewQueue
-    from flipkd.serve.request_guard import is_loopback
 
-    if not has_key and not is_loopback(config.host):
-        raise RefusedError(
-            f"host {config.host} can be reached from other machines, and /review shows the texts of all users; "
-            "give --api_key_file, or leave --review_queue out"
-        )
-    queue = ReviewQueue(config.review_queue, create=True)
-    review = ReviewThread(queue, share=config.review_sample, votes=config.review_votes)
+    review = ReviewThread(ReviewQueue(config.review_queue), share=config.review_sample, votes=config.review_votes)
     try:
         yield review
     finally:
         review.close()
 
 
-def _one_by_one(encode: Encode) -> Encode:
-    """Wrap `encode` to use one text per forward pass; a vector then does not depend on other requests."""
-    return lambda texts: np.concatenate([encode([text]) for text in texts])
+@contextlib.contextmanager
+def _answer_log(config: ServeConfig) -> Iterator[list[OnAnswers]]:
+    """Context manager that yields the callbacks of the answer log, if there is one, and closes it."""
+    from flipkd.serve.answer_log import AnswerLog
 
-
-def _read_key(path: Path) -> str:
+    if config.answer_log is None:
+        yield []
+        return
+    log = AnswerLog(
+        Path(config.answer_log),
+        log_texts=config.log_texts,
+        most_bytes=config.answer_log_bytes,
+        most_files=config.answer_log_files,
+    )
     try:
-        key = path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"--api_key_file {path}: cannot be read ({error})") from None
-    if len(key) < SHORTEST_KEY or not key.isascii() or not key.isprintable() or " " in key:
-        raise ConfigError(
-            f"--api_key_file {path}: holds no key; write one line of at least {SHORTEST_KEY} letters, digits or signs, "
-            "for example the output of: openssl rand -hex 32"
-        )
-    return key
+        yield [log.add]
+    finally:
+        log.close()
+
+
+def _share_cores(workers: int) -> None:
+    """Give each worker its share of the cores, unless the user has set a number of threads."""
+    import torch
+
+    if os.environ.get(SET_HERE) or not os.environ.get(THREADS):
+        torch.set_num_threads(max(1, usable_cores() // workers))

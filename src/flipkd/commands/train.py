@@ -84,6 +84,7 @@ def train(config: TrainConfig) -> Path:
 def _train(config: TrainConfig, sets: dict[str, Any], pool: Pool | None) -> Path:
     from flipkd.student.quantization import require_bitsandbytes
     from flipkd.training import finish, processes, run
+    from flipkd.training.pair_weights import trust_weights
 
     data = {name: content_hash(dataset) for name, dataset in sets.items()}
     teacher = training_teacher(config, validation=sets["validation"])
@@ -106,6 +107,9 @@ def _train(config: TrainConfig, sets: dict[str, Any], pool: Pool | None) -> Path
         tables["train"] = _table(labelled(sets["train"], name="train"), teacher, trained_on=True)
         if pool:
             logger.warning("unlabelled_file is ignored: no objective learns from the teacher")
+    if config.pair_weights == "trust":
+        weight = trust_weights(tables["train"], tables["validation"])
+        tables["train"] = replace(tables["train"], weight=weight)
     require_keepable(config, teacher, objectives={term.name for term in objectives})
 
     processes.warn_about_idle_gpus()

@@ -20,7 +20,7 @@ class TrainConfig(Settings):
     """Settings of `flipkd train`: data, student, LoRA, objectives and transformers' training arguments."""
 
     left_out_at_default: ClassVar = frozenset(
-        {"stages", "early_stopping_patience", "other_teachers", "teacher_weights"}
+        {"stages", "early_stopping_patience", "other_teachers", "teacher_weights", "pair_weights"}
     )
 
     train_file: str = DATA(description="training pairs: csv, tsv, jsonl, parquet or a hub id")
@@ -109,6 +109,10 @@ class TrainConfig(Settings):
     keep_teacher: Literal["auto"] | bool = OBJECTIVES(
         "auto",
         description="keep the teacher in the matcher and add its score to the sum; auto: if that is better on validation",
+    )
+    pair_weights: Literal["equal", "trust"] = OBJECTIVES(
+        "equal",
+        description="weight of each pair in all objectives; trust: the teacher's probability of its label",
     )
     queue_size: int = OBJECTIVES(
         0, ge=0, description="number of right-hand texts of earlier steps that extend the in-batch comparisons"

@@ -68,6 +68,8 @@ class PairTable:
     right: Sequence[str]
     label: NDArray[np.int64]
     teacher: TeacherSignal | None = None
+    weight: NDArray[np.float32] | None = None
+    """[N] how much each pair changes the student; None: all equally."""
 
     def __len__(self) -> int:
         return len(self.left)
@@ -81,4 +83,5 @@ class PairTable:
             right=[*self.right, *right],
             label=np.concatenate([self.label, np.full(len(left), -1, np.int64)]),
             teacher=self.teacher.joined(signal),
+            weight=None if self.weight is None else np.concatenate([self.weight, np.ones(len(left), np.float32)]),
         )

@@ -9,6 +9,7 @@ from typing import Any
 
 from flipkd.data.columns import OTHER_ALIASES
 from flipkd.data.labels import parse_label, parse_score
+from flipkd.data.readers import open_json_lines
 from flipkd.data.sources import location_of, open_source, plain, readable, require_columns
 from flipkd.errors import DataError, shorten
 
@@ -22,10 +23,18 @@ def scored_files(path: str) -> list[Path]:
     folder = Path(path)
     if not folder.is_dir():
         return [folder]
-    files = sorted(file for file in folder.iterdir() if file.suffix in ENDINGS and not file.name.startswith("."))
+    files = [
+        file for file in folder.iterdir() if not file.name.startswith(".") and _unrotated(file)[0].suffix in ENDINGS
+    ]
     if not files:
         raise DataError(f"{path}: no file in this folder ends in {', '.join(ENDINGS)}")
-    return files
+    return sorted(files, key=_unrotated)
+
+
+def _unrotated(file: Path) -> tuple[Path, int]:
+    """Return the name of a file before a server rotated it, and minus its number: answers.jsonl.2 is older than .1."""
+    number = file.suffix[1:]
+    return (file.with_suffix(""), -int(number)) if number.isdecimal() and number.isascii() else (file, 0)
 
 
 def read_columns(path: str | Path, *, required: Sequence[str], optional: Sequence[str] = ()) -> Columns:
@@ -38,7 +47,7 @@ def read_columns(path: str | Path, *, required: Sequence[str], optional: Sequenc
     wanted = [*required, *optional]
     columns: Columns = {name: [] for name in wanted}
     with readable(path):
-        source = open_source(path)
+        source = open_json_lines(Path(path)) if _unrotated(Path(path))[1] else open_source(path)
         present = {name: _present(source.columns, name) for name in wanted}
         require_columns(source, [name for name in required if present[name] is None])
         read = {name: column for name, column in present.items() if column is not None}

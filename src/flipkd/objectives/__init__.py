@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from flipkd.objectives.layers import LayerScoreKd as layer_score_kd
     from flipkd.objectives.lists import joint_lists, list_kl, list_softmax, self_distill_heads
     from flipkd.objectives.margin import margin_angular, margin_hinge
-    from flipkd.objectives.noisy import jsd_kd, sample_fusion, standardised_kd, symmetric_cross_entropy
+    from flipkd.objectives.noisy import hard_kd, jsd_kd, sample_fusion, standardised_kd, symmetric_cross_entropy
     from flipkd.objectives.pair_heads import LelpSubclass as lelp_subclass
     from flipkd.objectives.pair_heads import NormDirection as norm_direction
     from flipkd.objectives.pair_heads import PairHeadKd as pair_head_kd
@@ -64,6 +64,7 @@ __all__ = [
     "dual_threshold",
     "embed_align",
     "gaussian_decay_info_nce",
+    "hard_kd",
     "in_batch_kl",
     "info_nce",
     "joint_lists",
@@ -121,6 +122,7 @@ OBJECTIVES: dict[str, str] = {
     "cosent": "flipkd.objectives.labels:cosent",
     "info_nce": "flipkd.objectives.labels:info_nce",
     "jsd_kd": "flipkd.objectives.noisy:jsd_kd",
+    "hard_kd": "flipkd.objectives.noisy:hard_kd",
     "standardised_kd": "flipkd.objectives.noisy:standardised_kd",
     "sample_fusion": "flipkd.objectives.noisy:sample_fusion",
     "symmetric_cross_entropy": "flipkd.objectives.noisy:symmetric_cross_entropy",

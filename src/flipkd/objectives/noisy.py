@@ -74,6 +74,24 @@ def sample_fusion(batch: MatchBatch, *, teacher_slope: float = 1.0, teacher_inte
     return mean_or_zero(trust * bernoulli_kl(teacher, score) + (1 - trust) * by_label)
 
 
+def hard_kd(
+    batch: MatchBatch, *, confidence: float = 0.5, teacher_slope: float = 1.0, teacher_intercept: float = 0.0
+) -> Tensor:
+    """L = mean over pairs with max(q_i, 1 - q_i) >= confidence of -log p_i of the teacher's decision.
+
+    The decision alone is learned, yes where q_i > 0.5, so the teacher's certainty does not matter beyond `confidence`. Labels
+    are not used. The loss of no confident pair is 0. Needs answers and the teacher's pair scores or grid.
+    Raises ConfigError for a slope that is not above 0 or confidence outside 0.5 to 1.
+
+    Source: sequence-level distillation (Kim and Rush, EMNLP 2016, arXiv 1606.07947) of a sequence of one word.
+    """
+    if not 0.5 <= confidence <= 1:
+        raise ConfigError(f"confidence={confidence}: must be from 0.5 to 1")
+    teacher = teacher_log_odds(batch, slope=teacher_slope, intercept=teacher_intercept)
+    of_decision = where(teacher > 0, batch.score, -batch.score)
+    return mean_or_zero(-logsigmoid(of_decision), teacher.abs().sigmoid() >= confidence)
+
+
 def symmetric_cross_entropy(batch: MatchBatch, *, forward: float = 0.1, reverse: float = 1.0) -> Tensor:
     """L = mean over labelled pairs of forward (-log p_i of the label) + reverse 4 (1 - p_i of the label).
 

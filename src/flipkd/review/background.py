@@ -40,7 +40,8 @@ class ReviewThread:
             self._warn(len(pairs), "the disk is too slow")
             return
         self._waiting += 1
-        write = asyncio.ensure_future(self.call(lambda: self._add(pairs, matcher)))
+        # A future and no task: a loop that ends, or a client that disconnects, cancels tasks.
+        write = asyncio.wrap_future(self._thread.submit(self._add, pairs, matcher))
         write.add_done_callback(lambda done: self._written(done, len(pairs)))
         await asyncio.wait([write], timeout=WAIT)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from flipkd.files import resource_errors
 
 APPLICATION = 0x666B7271  # "fkrq", in the header of the file
 VERSION = 1
+LEAST_SPACE = 64 * 1024  # bytes
 WAIT = 5.0  # seconds for a lock that another process holds
 SCHEMA = """
 CREATE TABLE pairs (
@@ -34,7 +36,7 @@ CREATE TABLE pairs (
     last_seen TEXT NOT NULL,
     labelled INTEGER NOT NULL DEFAULT 0
 );
-CREATE INDEX pairs_to_label ON pairs (labelled, shuffle);
+CREATE INDEX pairs_to_label ON pairs (labelled DESC, shuffle);
 CREATE TABLE votes (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
     pair INTEGER NOT NULL REFERENCES pairs (id),
@@ -136,5 +138,8 @@ def database_errors(path: Path) -> Iterator[None]:
             ) from error
         if code not in SYSTEM:
             raise
+        # Without space for its shared memory SQLite reports an error of the device.
+        is_full = code == sqlite3.SQLITE_IOERR and shutil.disk_usage(path.parent).free < LEAST_SPACE
+        number = errno.ENOSPC if is_full else SYSTEM[code]
         with resource_errors(path):
-            raise OSError(SYSTEM[code], os.strerror(SYSTEM[code])) from error
+            raise OSError(number, os.strerror(number)) from error

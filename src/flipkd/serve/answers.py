@@ -18,9 +18,10 @@ class PairResult(BaseModel):
 
 
 class MatchRow(PairResult):
-    """Result of one pair, with its position in the request."""
+    """Result of one pair, with its position in the request and the id under which it is logged."""
 
     index: int
+    answer_id: str
 
 
 class Matches(BaseModel):
@@ -32,7 +33,7 @@ class Matches(BaseModel):
 
 
 class SearchResponse(BaseModel):
-    """Response of /search; a row has the fields of PairResult, `corpus_id`, `similarity`, `text` and the columns kept."""
+    """Response of /search; a row has those of PairResult, `answer_id`, `corpus_id`, `similarity`, `text` and the columns kept."""
 
     results: list[dict[str, Any]]
     model: str

@@ -9,56 +9,70 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from flipkd import __version__
-from flipkd.serve import routes, tei_routes, vector_routes
+from flipkd.review.background import ReviewThread
+from flipkd.serve import admin_routes, info_routes, page, review_routes, routes, tei_routes, vector_routes
+from flipkd.serve.access import Access
+from flipkd.serve.admin import Admin, LocalAdmin
+from flipkd.serve.calls import OnAnswers
 from flipkd.serve.metrics import Metrics
-from flipkd.serve.page import add_page
+from flipkd.serve.models import Models
 from flipkd.serve.problems import add_handlers, documented_responses, not_ready
 from flipkd.serve.request_guard import RequestGuard
-from flipkd.serve.review_routes import add_review
-from flipkd.serve.service import Service
 
 
 def create_app(
-    service: Service, *, api_key: str | None = None, loopback: bool = True, cors_origins: Sequence[str] = ()
+    models: Models,
+    *,
+    access: Access,
+    loopback: bool = True,
+    cors_origins: Sequence[str] = (),
+    on_answers: Sequence[OnAnswers] = (),
+    review: ReviewThread | None = None,
 ) -> RequestGuard:
-    """Create the ASGI application of `service`; the service starts and stops with it.
+    """Create the ASGI application of `models`, which start and stop with it.
 
     `loopback`: the server listens on a loopback address, so requests without a key must name this machine as host.
-    `cors_origins`: without a key, the other origins from which requests are accepted.
+    `cors_origins`: without a key, the other origins from which requests are accepted. `on_answers`: callbacks that get the
+    scored pairs of each request. `review`: the queue of pairs that people should see, and the page /review.
     """
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        await service.start()
+        await models.start()
         yield
-        await service.stop()
+        await models.stop()
 
     # FastAPI's interactive pages would load scripts from other sites; /openapi.json remains.
     app = FastAPI(title="flipkd", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
-    app.state.service = service
-    app.state.metrics = Metrics(service)
+    app.state.models = models
+    app.state.metrics = Metrics(models)
+    app.state.admin = LocalAdmin(models, app.state.metrics)
     app.state.logged_fields = set()
     app.state.started = int(time.time())
+    app.state.review = review
+    app.state.on_answers = [app.state.metrics.count_answers, *on_answers]
     add_handlers(app)
-    for module in (routes, vector_routes, tei_routes):
+    for module in (routes, vector_routes, tei_routes, info_routes, admin_routes):
         app.include_router(module.router)
-    _add_health(app, service)
-    add_page(app, service)
-    if service.review is not None:
-        add_review(app, service.review)
+    _add_health(app, models)
+    page.add_page(app, models)
+    if review is not None:
+        review_routes.add_review(app, review)
     return RequestGuard(
         app,
-        service=service,
-        api_key=api_key,
+        models=models,
+        access=access,
         loopback=loopback,
         metrics=app.state.metrics,
         cors_origins=cors_origins,
+        pages={*page.FILES, *(review_routes.FILES if review is not None else ())},
     )
 
 
-def _add_health(app: FastAPI, service: Service) -> None:
+def _add_health(app: FastAPI, models: Models) -> None:
     started = time.monotonic()
 
     @app.head("/healthz", include_in_schema=False)
@@ -73,7 +87,7 @@ def _add_health(app: FastAPI, service: Service) -> None:
     @app.get("/health", tags=["health"], responses=documented_responses(403, 503))
     async def readyz() -> Response:
         """Report whether requests are accepted: 200 or 503."""
-        state = service.state
+        state = models.state
         return JSONResponse({"status": state}) if state == "ready" else not_ready(f"the server is {state}")
 
     @app.get(
@@ -81,5 +95,5 @@ def _add_health(app: FastAPI, service: Service) -> None:
     )
     async def metrics(request: Request) -> Response:
         """Return the metrics in the text format of Prometheus."""
-        collected: Metrics = request.app.state.metrics
-        return collected.page()
+        admin: Admin = request.app.state.admin
+        return Response(await admin.metrics(), media_type=CONTENT_TYPE_LATEST)

@@ -1,28 +1,50 @@
-"""What the routes have in common: calls of the service, and the fields of a request that have no effect."""
+"""What the routes have in common: calls of a service, and the fields of a request that have no effect."""
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import NamedTuple
 
 import numpy as np
 from fastapi import Request
 from starlette.exceptions import HTTPException
 
 from flipkd.errors import DataError
-from flipkd.serve.service import EncodedText, Match, Service
-from flipkd.serve.shapes import ForeignBody
+from flipkd.review.background import ReviewThread
+from flipkd.review.sampling import ScoredPair
+from flipkd.serve.chosen import Chosen, choose
+from flipkd.serve.results import EncodedText, Match
+from flipkd.serve.service import Service
+from flipkd.serve.shapes import Choice, ForeignBody
 
 logger = logging.getLogger(__name__)
 MOST_LOGGED = 100  # different names of ignored fields, until the server ends
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_.-]{1,60}")  # of a field, so that it may be part of a header
 
 
-def service_of(request: Request) -> Service:
-    """Return the service of a request's server."""
-    service: Service = request.app.state.service
-    return service
+class Answers(NamedTuple):
+    """The scored pairs of one request; a callback in `app.state.on_answers` gets it and must return at once."""
+
+    chosen: Chosen
+    time: datetime
+    pairs: Sequence[tuple[str, str]]
+    matches: Sequence[Match]
+
+    @property
+    def ids(self) -> list[str]:
+        """Id of each pair: that of the answer, and the position of the pair in the request."""
+        return [self.chosen.pair_id(position) for position in range(len(self.pairs))]
+
+
+OnAnswers = Callable[[Answers], None]
+
+
+def service_of(request: Request, body: Choice) -> Service:
+    """Return the service that answers a request, by the fields `model` and `user` of its body. Raises UnknownModel."""
+    return choose(request, model=body.model, user=body.user).service
 
 
 def note_ignored(request: Request, body: ForeignBody) -> None:
@@ -36,10 +58,25 @@ def note_ignored(request: Request, body: ForeignBody) -> None:
             logger.warning("field %s of a request to %s is ignored; this is logged once", name, request.url.path)
 
 
-async def match_pairs(service: Service, pairs: list[tuple[str, str]], *, allow_truncation: bool = True) -> list[Match]:
-    """Score pairs. Raises DataError for a text that was truncated and must not be."""
-    found = await service.match(pairs, until=service.deadline())
+async def match_pairs(
+    request: Request, pairs: list[tuple[str, str]], *, allow_truncation: bool = True, until: float | None = None
+) -> list[Match]:
+    """Score pairs by the service that `service_of` chose. Raises DataError for a text that was truncated and must not be."""
+    chosen: Chosen = request.state.chosen
+    service = chosen.service
+    found = await service.match(pairs, until=service.deadline() if until is None else until)
     _check_truncation(service, found, allow_truncation=allow_truncation)
+    answers = Answers(chosen, datetime.now(UTC), pairs, found)
+    for on_answers in request.app.state.on_answers:
+        on_answers(answers)
+    review: ReviewThread | None = request.app.state.review
+    if review is not None:
+        clip = service.loaded.matcher.student.prompt.clip_text
+        scored = [
+            ScoredPair(clip(left)[0], clip(right)[0], row.score, row.probability, row.decision)
+            for (left, right), row in zip(pairs, found, strict=True)
+        ]
+        await review.add(scored, matcher=chosen.version)
     return found
 
 

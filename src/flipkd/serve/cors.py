@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from starlette.middleware.cors import CORSMiddleware
 
 from flipkd.errors import UsageError
+from flipkd.serve.chosen import EXPOSED
 
 ANY = "*"
 DEFAULT_PORTS = {"http": 80, "https": 443}  # a browser leaves them out of the Origin header
@@ -53,5 +54,5 @@ def with_cors(app: Any, origins: Sequence[str]) -> Any:
         allow_origins=origins,
         allow_methods=["GET", "HEAD", "POST"],
         allow_headers=["*"],
-        expose_headers=["Retry-After", "X-Ignored-Fields"],
+        expose_headers=["Retry-After", "X-Ignored-Fields", *EXPOSED],
     )

@@ -10,6 +10,7 @@ from flipkd.index import Floats, Index
 from flipkd.matcher import Matcher
 
 Pair = tuple[str, str]
+VERSION = 12  # digits of the sha256 of the manifest
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,11 @@ class Loaded:
     matcher: Matcher
     index: Index | None = None
     encode: Callable[[Sequence[str]], Floats] | None = None
+
+    @property
+    def version(self) -> str:
+        """Short hash of the matcher's folder."""
+        return (self.matcher.fingerprint or "")[:VERSION]
 
     def score(self, pairs: list[Pair], *, batch_size: int) -> list[tuple[float, bool, int]]:
         """Compute the score, the truncated flag and the number of tokens of each pair."""

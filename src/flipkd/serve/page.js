@@ -1,7 +1,7 @@
 "use strict";
 
 const DECISIONS = { match: "✓ match", review: "? review", no_match: "✗ no match" };
-const OWN_FIELDS = ["corpus_id", "similarity", "score", "probability", "decision", "truncated", "text"];
+const OWN_FIELDS = ["corpus_id", "similarity", "score", "probability", "decision", "truncated", "text", "answer_id"];
 
 // The parts of the page that need the key.
 function lock() {

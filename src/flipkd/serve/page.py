@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.responses import Response
 
+from flipkd.serve.models import Models
 from flipkd.serve.service import Service
 
 HERE = Path(__file__).parent
@@ -35,14 +36,14 @@ def add_file(app: FastAPI, path: str, name: str, media: str) -> None:
         return Response(content, media_type=media, headers=headers)
 
 
-def add_page(app: FastAPI, service: Service) -> None:
+def add_page(app: FastAPI, models: Models) -> None:
     """Add the routes of the page."""
     for path, (name, media) in FILES.items():
         add_file(app, path, name, media)
 
     @app.get("/page.json", include_in_schema=False)
     async def _() -> dict[str, Any]:
-        return shown(service)
+        return shown(models.choose(None, client=None)[0])
 
 
 def shown(service: Service) -> dict[str, Any]:

@@ -20,12 +20,25 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
-from flipkd.errors import DataError, shorten
+from flipkd.errors import DataError, UsageError, shorten
+from flipkd.serve.models import UnknownModel
 from flipkd.serve.queue import Overloaded
+from flipkd.serve.reload import ReloadFailed, ReloadRunning
 from flipkd.serve.service import NotReady
 
 logger = logging.getLogger(__name__)
-TYPES = {401: "unauthorized", 403: "forbidden", 408: "timeout", 429: "overloaded", 503: "unhealthy", 504: "timeout"}
+TYPES = {
+    401: "unauthorized",
+    403: "forbidden",
+    404: "not_found",
+    408: "timeout",
+    409: "conflict",
+    424: "backend",
+    429: "overloaded",
+    503: "unhealthy",
+    504: "timeout",
+}
+CLOSE = {"connection": "close"}
 MEDIA = "application/problem+json"
 TEXTS = ("title", "detail", "error", "error_type")
 SCHEMA = {
@@ -128,6 +141,22 @@ def add_handlers(app: FastAPI) -> None:
     @app.exception_handler(Overloaded)
     def _(_request: Request, error: Overloaded) -> Response:
         return problem(429, str(error), headers={"retry-after": str(error.retry_after)})
+
+    @app.exception_handler(UnknownModel)
+    def _(_request: Request, error: UnknownModel) -> Response:
+        return problem(404, str(error), field="model")
+
+    @app.exception_handler(UsageError)
+    def _(_request: Request, error: UsageError) -> Response:
+        return problem(422, str(error))
+
+    @app.exception_handler(ReloadRunning)
+    def _(_request: Request, error: ReloadRunning) -> Response:
+        return problem(409, str(error), headers={"retry-after": str(DRAINING)})
+
+    @app.exception_handler(ReloadFailed)
+    def _(_request: Request, error: ReloadFailed) -> Response:
+        return problem(424, str(error))
 
     @app.exception_handler(NotReady)
     def _(_request: Request, error: NotReady) -> Response:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import Any
 
+from flipkd.batching import Abandoned, abandoned_unless
+
 Work = Callable[[list[Any]], Sequence[Any]]
 
 
@@ -47,9 +49,9 @@ class BatchQueue:
     """Calls `work` on batches of up to `batch_size` items, in `executor`, for any number of requests in one event loop.
 
     A batch takes an equal share of each waiting request, so a long request does not delay a short one. The items of a
-    cancelled request are dropped before they reach the model. When a batch fails, each of its requests is tried alone, and
-    only the one at fault gets the error. `on_result` is a callback that gets True or False for each request that reached
-    the model: success or failure.
+    cancelled request are dropped before they reach the model, and `work` may stop by `batching.check_wanted` when all requests
+    of its batch are cancelled. When a batch fails, each of its requests is tried alone, and only the one at fault gets the
+    error. `on_result` is a callback that gets True or False for each request that reached the model: success or failure.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class BatchQueue:
         self.batch_size, self.max_queue, self.max_wait = batch_size, max_queue, max_wait
         self.passes = 0
         self._waiting: deque[_Job] = deque()
+        self._unanswered: set[_Job] = set()
         self._has_items = asyncio.Event()
         self._seconds_per_item = 0.01
 
@@ -89,9 +92,19 @@ class BatchQueue:
             raise Overloaded(max(1, math.ceil(depth * self._seconds_per_item)))
         job = _Job(list(items), asyncio.get_running_loop().create_future())
         self._waiting.append(job)
+        self._unanswered.add(job)
         self._has_items.set()
-        async with asyncio.timeout(timeout):
-            return await job.future  # a timeout or a disconnect cancels the future, which drops the items
+        try:
+            async with asyncio.timeout(timeout):
+                return await job.future  # a timeout or a disconnect cancels the future, which drops the items
+        finally:
+            self._unanswered.discard(job)
+
+    def fail_all(self, error: Exception) -> None:
+        """Answer every request with an error, also those whose items are in a batch: the model will not return it."""
+        for job in self._unanswered:
+            if not job.future.done():
+                job.future.set_exception(error)
 
     async def run(self) -> None:
         """Run batches until cancelled; exactly one task runs this."""
@@ -125,15 +138,18 @@ class BatchQueue:
         items = [item for job, start, stop in parts for item in job.items[start:stop]]
         begin = time.monotonic()
         try:
-            results = await asyncio.get_running_loop().run_in_executor(self.executor, self.work, items)
+            results = await asyncio.get_running_loop().run_in_executor(self.executor, self._work_for, parts, items)
             if len(results) != len(items):
                 raise RuntimeError(f"got {len(results)} results for {len(items)} items")
         except asyncio.CancelledError:
             raise
+        except Abandoned:
+            return
         except BaseException as error:  # a Rust panic is not an Exception, and would end the queue without an error
             if len(parts) > 1:
                 for part in parts:
-                    await self._run_batch([part])
+                    if not part[0].future.done():
+                        await self._run_batch([part])
                 return
             self.on_result(False)
             if not parts[0][0].future.done():
@@ -146,6 +162,11 @@ class BatchQueue:
             job.store(start, results[done : done + stop - start])
             done += stop - start
             self.on_result(True)
+
+    def _work_for(self, parts: list[Part], items: list[Any]) -> Sequence[Any]:
+        """Call `work`, which stops between batches once each request of these parts has been cancelled."""
+        with abandoned_unless(lambda: not all(job.future.done() for job, _, _ in parts)):
+            return self.work(items)
 
 
 def _as_exception(error: BaseException) -> Exception:

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hmac
-import ipaddress
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
 from fastapi.responses import Response
 
-from flipkd.serve import page, review_routes
+from flipkd.serve.access import Access
+from flipkd.serve.addresses import is_loopback
 from flipkd.serve.cors import allows
 from flipkd.serve.limits import Limits
 from flipkd.serve.metrics import Metrics
-from flipkd.serve.problems import DRAINING, internal_error, not_ready, problem
-from flipkd.serve.service import Service
+from flipkd.serve.models import Models
+from flipkd.serve.problems import CLOSE, DRAINING, internal_error, not_ready, problem
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -28,15 +27,6 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 HEALTH_PATHS = ("/health", "/healthz", "/readyz")  # need no key, and work while the server shuts down
 DISCARD_PAUSE = 1.0  # seconds that a refused client may pause while it sends its body
 DISCARD_FACTOR = 32  # a refused client may send this many times the largest body before it is disconnected
-CLOSE = {"connection": "close"}
-
-
-def is_loopback(host: str) -> bool:
-    """True when only this machine can reach `host`."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 class ClientDisconnected(Exception):
@@ -65,18 +55,18 @@ class RequestGuard:
         self,
         app: App,
         *,
-        service: Service,
+        models: Models,
         metrics: Metrics,
-        api_key: str | None,
+        access: Access,
         loopback: bool,
+        pages: Collection[str],
         cors_origins: Sequence[str] = (),
     ) -> None:
-        self.app, self.service, self.metrics, self.loopback = app, service, metrics, loopback
-        self.limits: Limits = service.limits
+        """`pages`: paths of the web pages' files, which ask for the key themselves and hold nothing of the model or the queue."""
+        self.app, self.models, self.metrics, self.loopback = app, models, metrics, loopback
+        self.limits: Limits = models.limits
         self.cors_origins = cors_origins
-        self._key = None if api_key is None else api_key.encode()
-        # The files of the pages, which ask for the key themselves and hold nothing of the model or the queue.
-        self._pages = {*page.FILES, *(review_routes.FILES if service.review is not None else ())}
+        self._access, self._pages = access, frozenset(pages)
         self.active_requests = 0
         """Number of accepted requests in progress."""
         self.held_bytes = 0
@@ -109,21 +99,16 @@ class RequestGuard:
     def _refusal(self, scope: Scope, headers: dict[str, bytes]) -> Response | None:
         """Return the error response of a request that is not accepted; it closes the connection, as the body may be unread."""
         is_health = scope["path"] in HEALTH_PATHS
-        if self._key is None and not self._is_own_origin(headers, allow_no_host=is_health):
+        if self._access.keys is None and not self._is_own_origin(headers, allow_no_host=is_health):
             return problem(403, "the Host or Origin header of this request names another server", headers=CLOSE)
         if is_health:
             return None
-        if self._key is not None and not (self._has_key(headers) or self._is_page(scope)):
-            challenge = CLOSE | {"www-authenticate": "Bearer"}
-            return problem(401, "no valid API key; send the header Authorization: Bearer KEY", headers=challenge)
-        return not_ready("the server is shutting down", headers=CLOSE) if self.service.draining else None
+        if not self._is_page(scope) and (refusal := self._access.refusal(scope, headers)):
+            return refusal
+        return not_ready("the server is shutting down", headers=CLOSE) if self.models.draining else None
 
     def _is_page(self, scope: Scope) -> bool:
         return scope["path"] in self._pages and scope["method"] in ("GET", "HEAD")
-
-    def _has_key(self, headers: dict[str, bytes]) -> bool:
-        scheme, _, key = headers.get("authorization", b"").partition(b" ")
-        return scheme.lower() == b"bearer" and hmac.compare_digest(key.strip(), self._key or b"")
 
     def _is_own_origin(self, headers: dict[str, bytes], *, allow_no_host: bool) -> bool:
         """True unless a browser sent this from a page of another site; `allow_no_host`: a missing Host header is allowed.

@@ -20,8 +20,8 @@ function show({ pair: next, progress }, said) {
   byId("undo").hidden = !progress.own;
   byId("text1").textContent = pair ? pair.text1 : "";
   byId("text2").textContent = pair ? pair.text2 : "";
-  byId("progress").textContent = `${progress.done.toLocaleString("en")} of ${progress.pairs.toLocaleString("en")} pairs are done, `
-    + `${progress.own.toLocaleString("en")} labels are yours.`;
+  const count = (name) => progress[name].toLocaleString("en");
+  byId("progress").textContent = `${count("done")} of ${count("pairs")} pairs are done. Labelled by you: ${count("own")}.`;
   byId("status").textContent = pair ? said : `${said} No pair is left for you now.`.trim();
   if (pair) byId("pair").focus({ preventScroll: true }); // a screen reader reads the new texts
 }

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import time
-from pathlib import PureWindowsPath
 from typing import Any
-from uuid import uuid4
 
 from fastapi import APIRouter, Request
 from starlette.exceptions import HTTPException
 
-from flipkd import __version__
 from flipkd.inputs import checked_texts
 from flipkd.ranking import by_falling_score, search_results
 from flipkd.serve.answers import (
@@ -20,8 +16,6 @@ from flipkd.serve.answers import (
     CohereRanking,
     Matches,
     MatchRow,
-    ModelCard,
-    Models,
     PairResult,
     Rank,
     Score,
@@ -30,8 +24,9 @@ from flipkd.serve.answers import (
     usage_of,
 )
 from flipkd.serve.calls import match_pairs, note_ignored, service_of
+from flipkd.serve.chosen import Chosen
 from flipkd.serve.problems import documented_responses
-from flipkd.serve.service import Match
+from flipkd.serve.results import Match
 from flipkd.serve.shapes import MatchBody, RerankBody, ScoreBody, SearchBody
 from flipkd.serve.strict_json import CODES, StrictRoute, check_count
 
@@ -42,10 +37,13 @@ OPENAI_RESPONSES = documented_responses(*CODES, openai=True)
 @router.post("/match")
 async def match(body: MatchBody, request: Request) -> Matches:
     """Return score, calibrated probability and decision of each pair."""
-    service = service_of(request)
-    found = await match_pairs(service, [(left, right) for left, right in body.pairs])
-    rows = [MatchRow(index=index, **_pair_fields(row)) for index, row in enumerate(found)]
-    return Matches(results=rows, model=service.name, revision=service.revision)
+    service_of(request, body)
+    found = await match_pairs(request, [(left, right) for left, right in body.pairs])
+    chosen: Chosen = request.state.chosen
+    rows = [
+        MatchRow(index=index, answer_id=chosen.pair_id(index), **_pair_fields(row)) for index, row in enumerate(found)
+    ]
+    return Matches(results=rows, model=chosen.service.name, revision=chosen.version)
 
 
 @router.post("/rerank", response_model_exclude_none=True)
@@ -54,10 +52,10 @@ async def match(body: MatchBody, request: Request) -> Matches:
 async def rerank(body: RerankBody, request: Request) -> list[Rank] | CohereRanking:
     """Rank documents by falling probability of a match, in the format of text-embeddings-inference or of Cohere."""
     note_ignored(request, body)
-    service = service_of(request)
+    service = service_of(request, body)
     checked_texts([body.query], "query")
     texts = checked_texts(body.candidates(), "text" if body.documents is None else "document")
-    found = await match_pairs(service, [(body.query, text) for text in texts], allow_truncation=body.truncate)
+    found = await match_pairs(request, [(body.query, text) for text in texts], allow_truncation=body.truncate)
     scores = [row.score if body.raw else row.probability for row in found]
     best = by_falling_score([row.score for row in found])[: body.top_n or None]
     if body.documents is None:
@@ -72,7 +70,7 @@ async def rerank(body: RerankBody, request: Request) -> list[Rank] | CohereRanki
         )
         for index in best
     ]
-    return CohereRanking(id=str(uuid4()), model=service.name, results=results)
+    return CohereRanking(id=request.state.chosen.id, model=service.name, results=results)
 
 
 @router.post("/score")
@@ -80,7 +78,7 @@ async def rerank(body: RerankBody, request: Request) -> list[Rank] | CohereRanki
 async def score(body: ScoreBody, request: Request) -> Scores:
     """Return the probability of each pair of text_1 and text_2, in the format of vLLM."""
     note_ignored(request, body)
-    service = service_of(request)
+    service = service_of(request, body)
     left, right = ([side] if isinstance(side, str) else side for side in (body.text_1, body.text_2))
     if len(left) == 1:
         left = left * len(right)
@@ -88,16 +86,17 @@ async def score(body: ScoreBody, request: Request) -> Scores:
         raise HTTPException(
             422, f"text_1 has {len(left)} texts and text_2 {len(right)}; give equally many, or one text_1 for all"
         )
-    found = await match_pairs(service, list(zip(left, right, strict=True)))
+    found = await match_pairs(request, list(zip(left, right, strict=True)))
     data = [Score(index=index, score=row.score if body.raw else row.probability) for index, row in enumerate(found)]
     usage = usage_of(row.tokens for row in found)
-    return Scores(id=f"score-{uuid4()}", created=int(time.time()), model=service.name, data=data, usage=usage)
+    return Scores(id=request.state.chosen.id, created=int(time.time()), model=service.name, data=data, usage=usage)
 
 
 @router.post("/search")
 async def search(body: SearchBody, request: Request) -> SearchResponse:
     """Return the entries of the index that match a text best: the nearest `candidates`, scored as pairs."""
-    service = service_of(request)
+    service = service_of(request, body)
+    chosen: Chosen = request.state.chosen
     entries = service.loaded.index.entries if service.loaded.index else []
     candidates = min(max(body.candidates, body.top_k), len(entries) or 1)
     if "candidates" not in body.model_fields_set:
@@ -105,44 +104,11 @@ async def search(body: SearchBody, request: Request) -> SearchResponse:
     check_count(candidates, most=service.limits.max_items)
     until = service.deadline()
     nearest = await service.nearest(body.query, candidates=candidates, until=until)
-    found = await service.match([(body.query, entries[position]["text"]) for position, _ in nearest], until=until)
-    results = search_results(nearest, [_pair_fields(row) for row in found], entries, top_k=body.top_k)
-    return SearchResponse(results=results, model=service.name, revision=service.revision)
-
-
-@router.get("/info")
-async def info(request: Request) -> dict[str, Any]:
-    """Describe the model, and the limits of a request."""
-    service = service_of(request)
-    matcher, index = service.loaded.matcher, service.loaded.index
-    contract = matcher.contract
-    return {
-        "model_id": service.name,
-        "model_sha": service.revision,
-        "base_model": _public_name(contract.base_model_name_or_path),
-        "reading": contract.reading,
-        "symmetric": contract.symmetric,
-        "threshold": matcher.threshold,
-        "review_threshold": matcher.review_threshold,
-        "max_text_length": contract.max_text_length,
-        "index_size": None if index is None else len(index),
-        "max_client_batch_size": service.limits.max_items,
-        "max_body_bytes": service.limits.max_body_bytes,
-        "max_batch_requests": service.limits.batch_size,
-        "version": __version__,
-    }
-
-
-@router.get("/v1/models", responses=OPENAI_RESPONSES)
-async def models(request: Request) -> Models:
-    """List the one model of this server, in the format of OpenAI."""
-    return Models(data=[ModelCard(id=service_of(request).name, created=request.app.state.started)])
-
-
-def _public_name(name_or_path: str) -> str:
-    """Return a model's name on the hub, or only the name of a local folder: clients must not see its path."""
-    path = PureWindowsPath(name_or_path)  # accepts both kinds of slashes
-    return name_or_path if re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name_or_path) else path.name
+    pairs = [(body.query, entries[position]["text"]) for position, _ in nearest]
+    found = await match_pairs(request, pairs, until=until)
+    rows = [_pair_fields(row) | {"answer_id": chosen.pair_id(place)} for place, row in enumerate(found)]
+    results = search_results(nearest, rows, entries, top_k=body.top_k)
+    return SearchResponse(results=results, model=service.name, revision=chosen.version)
 
 
 def _pair_fields(row: Match) -> dict[str, Any]:

@@ -13,57 +13,92 @@ from types import FrameType
 import uvicorn
 
 from flipkd.errors import RefusedError, ResourceError, UsageError
+from flipkd.review.background import ReviewThread
+from flipkd.serve.access import Access
+from flipkd.serve.addresses import is_loopback
 from flipkd.serve.app import create_app
+from flipkd.serve.calls import OnAnswers
 from flipkd.serve.connections import limit_to_descriptors, rate_limited_logs
 from flipkd.serve.cors import ANY, check_origins, with_cors
 from flipkd.serve.header_timeout import ACCEPTED_AT_ONCE, HeaderTimeout
-from flipkd.serve.request_guard import RequestGuard, is_loopback
-from flipkd.serve.service import Service
+from flipkd.serve.limits import Limits
+from flipkd.serve.models import Models
+from flipkd.serve.reload import reload_on_signal
+from flipkd.serve.request_guard import RequestGuard
+from flipkd.serve.service import POLL_INTERVAL
+from flipkd.serve.worker import join_server
+from flipkd.serve.workers import Link
 
 logger = logging.getLogger(__name__)
 BACKLOG = 2048
-POLL_INTERVAL = 0.02  # seconds between two checks whether the last request is finished
+RELOAD = getattr(signal, "SIGHUP", None)  # not on Windows
 
 
 def serve(
-    service: Service,
+    models: Models,
     *,
     host: str,
     port: int,
-    api_key: str | None = None,
+    access: Access | None = None,
     insecure: bool = False,
     cors_origins: Sequence[str] = (),
+    on_answers: Sequence[OnAnswers] = (),
+    review: ReviewThread | None = None,
     listening: Callable[[str], None] = lambda url: None,
 ) -> bool:
     """Serve until SIGTERM or SIGINT; a second signal does not wait for the accepted requests.
 
     `listening` is a callback that gets the URL once the socket is bound, before the model is loaded. Returns True when the
-    model's thread still runs for a request that was dropped: a normal exit of Python would wait for it. Raises
-    RefusedError for an address that other machines reach, or for all origins, without a key, unless `insecure`;
-    UsageError for an origin that is none; UsageError or ResourceError for an address that cannot be bound; any error of
-    loading the model.
+    model's thread still runs for a request that was dropped: a normal exit of Python would wait for it. Raises the errors of
+    `check_exposure` and `bound`, and any error of loading the model.
+    """
+    access = access or Access()
+    check_exposure(host, access=access, insecure=insecure, cors_origins=cors_origins)
+    app = create_app(
+        models,
+        access=access,
+        loopback=is_loopback(host),
+        cors_origins=cors_origins,
+        on_answers=on_answers,
+        review=review,
+    )
+    with bound(host, port) as sock:
+        listening(url_of(sock))
+        run(app, models, sock)
+    return models.running_calls > 0
+
+
+def check_exposure(host: str, *, access: Access, insecure: bool, cors_origins: Sequence[str]) -> None:
+    """Check who could use the server.
+
+    Raises RefusedError for an address that other machines reach, or for all origins, without a key, unless `insecure`;
+    UsageError for an origin that is none.
     """
     check_origins(cors_origins)
-    loopback = is_loopback(host)
-    if not loopback and api_key is None and not insecure:
+    if not is_loopback(host) and access.keys is None and not insecure:
         raise RefusedError(
             f"host {host} can be reached from other machines and there is no API key; give --api_key_file, "
             "listen on 127.0.0.1, or give --insecure"
         )
-    if ANY in cors_origins and api_key is None and not insecure:
+    if ANY in cors_origins and access.keys is None and not insecure:
         raise RefusedError(
             "--cors_origins * would let every web page that a user of this machine visits use the server, and there is no API "
             "key; give --api_key_file, name the origins, or give --insecure"
         )
-    with bound(host, port) as sock:
-        app = create_app(service, api_key=api_key, loopback=loopback, cors_origins=cors_origins)
-        address, number = sock.getsockname()[:2]
-        listening(f"http://{f'[{address}]' if ':' in address else address}:{number}")
-        with rate_limited_logs("uvicorn.error", "asyncio"):
-            asyncio.run(_run(app, service, sock))
-    if service.error is not None:
-        raise service.error
-    return service.running_calls > 0
+
+
+def run(app: RequestGuard, models: Models, sock: socket.socket, *, link: Link | None = None) -> None:
+    """Serve on a listening socket; `link`: as a worker of several. Raises the error that ended the models."""
+    with rate_limited_logs("uvicorn.error", "asyncio"):
+        asyncio.run(_run(app, models, sock, link))
+    if models.error is not None:
+        raise models.error
+
+
+def url_of(sock: socket.socket) -> str:
+    """Return the URL of a listening socket."""
+    address, number = sock.getsockname()[:2]
+    return f"http://{f'[{address}]' if ':' in address else address}:{number}"
 
 
 @contextlib.contextmanager
@@ -86,28 +121,30 @@ def bound(host: str, port: int) -> Iterator[socket.socket]:
         yield sock
 
 
-async def _run(app: RequestGuard, service: Service, sock: socket.socket) -> None:
-    """Run uvicorn on a listening socket until a signal comes or the service has failed."""
-    server = uvicorn.Server(_config(app, service))
-    shutdown = Shutdown(server, app, service)
-    with shutdown.on_signals():
+async def _run(app: RequestGuard, models: Models, sock: socket.socket, link: Link | None) -> None:
+    """Run uvicorn on a listening socket until a signal comes or a model has failed."""
+    server = uvicorn.Server(_config(app, models.limits))
+    signals = Signals(server, app, models)
+    with signals.on_signals():
+        tasks = [] if link is None else await join_server(app, models, link, parent_ended=signals.shut_down)
         running = asyncio.create_task(server.serve(sockets=[sock]))
         while not (server.started or running.done()):
             await asyncio.sleep(0)
         with (
-            shutdown.on_signals()
+            signals.on_signals()
         ):  # again: uvicorn has replaced the handlers by its own, which raise the signal at the end
             if not running.done():
                 sock.listen(BACKLOG)  # asyncio has set it to the number of connections that it accepts at once
-            failed = asyncio.create_task(service.finished.wait())
+            failed = asyncio.create_task(models.finished.wait())
             await asyncio.wait({running, failed}, return_when=asyncio.FIRST_COMPLETED)
             failed.cancel()
             server.should_exit = True
             await running
+    for task in tasks:
+        task.cancel()
 
 
-def _config(app: RequestGuard, service: Service) -> uvicorn.Config:
-    limits = service.limits
+def _config(app: RequestGuard, limits: Limits) -> uvicorn.Config:
     max_connections = limit_to_descriptors(limits.max_connections)
     timed = HeaderTimeout(
         with_cors(app, app.cors_origins), timeout=limits.header_timeout, max_connections=max_connections
@@ -127,17 +164,22 @@ def _config(app: RequestGuard, service: Service) -> uvicorn.Config:
     )
 
 
-class Shutdown:
-    """Shutdown in two steps: refuse new requests and finish accepted ones, then close; a second signal closes at once."""
+class Signals:
+    """SIGTERM and SIGINT shut down, SIGHUP reloads the models.
 
-    def __init__(self, server: uvicorn.Server, guard: RequestGuard, service: Service) -> None:
-        self.server, self.guard, self.service = server, guard, service
+    Shutdown has two steps: refuse new requests and finish accepted ones, then close; a second signal closes at once.
+    """
+
+    def __init__(self, server: uvicorn.Server, guard: RequestGuard, models: Models) -> None:
+        self.server, self.guard, self.models = server, guard, models
         self._loop = asyncio.get_running_loop()
 
     @contextlib.contextmanager
     def on_signals(self) -> Iterator[None]:
         """Handle signals while the context is open."""
         before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+        if RELOAD is not None:
+            before[RELOAD] = signal.signal(RELOAD, self._on_reload)
         try:
             yield
         finally:
@@ -145,16 +187,23 @@ class Shutdown:
                 signal.signal(number, handler)
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
-        if self.service.draining:
+        self.shut_down()
+
+    def shut_down(self) -> None:
+        """Shut down; at once when it has begun before."""
+        if self.models.draining:
             self.server.should_exit = self.server.force_exit = True
             return
-        self.service.draining = True
+        self.models.begin_drain()
         logger.warning("shutting down: %d requests are in progress", self.guard.active_requests)
         asyncio.run_coroutine_threadsafe(self._drain(), self._loop)
 
+    def _on_reload(self, _number: int, _frame: FrameType | None) -> None:
+        asyncio.run_coroutine_threadsafe(reload_on_signal(self.models), self._loop)
+
     async def _drain(self) -> None:
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self.service.limits.grace):
+            async with asyncio.timeout(self.models.limits.grace):
                 while self.guard.active_requests:
                     await asyncio.sleep(POLL_INTERVAL)
         self.server.should_exit = True

@@ -1,4 +1,4 @@
-"""Service: the matcher of a server, loaded in a thread and used through queues, one batch at a time."""
+"""Service: one version of a matcher, loaded in a thread and used through queues, one batch at a time."""
 
 from __future__ import annotations
 
@@ -6,25 +6,24 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from typing import Any, Literal
 
 import numpy as np
 
-from flipkd import progress
 from flipkd.errors import DataError
 from flipkd.inputs import checked_sides, checked_texts
-from flipkd.review.background import ReviewThread
-from flipkd.review.sampling import ScoredPair
 from flipkd.serve.limits import Limits
 from flipkd.serve.loaded import Loaded, Pair
+from flipkd.serve.model_thread import ModelThread
 from flipkd.serve.queue import BatchQueue, Work
+from flipkd.serve.results import EncodedText, Match
 from flipkd.text import truncate_text
 
 State = Literal["loading", "ready", "draining", "failed"]
+THREAD_CHECK = 0.25  # seconds between two checks that the model's thread lives
+POLL_INTERVAL = 0.02  # seconds between two checks whether the last request is finished
 MAX_FAILURES = 3  # failed requests in a row, after which the service is unhealthy
 QUERY_CHARACTERS = (
     32_768  # of a search query: the encoder of an index truncates to fewer, but its tokenizer would process all
@@ -37,49 +36,22 @@ class NotReady(Exception):
     """The model is loading or has failed, or the server shuts down."""
 
 
-@dataclass(frozen=True)
-class Match:
-    """Result of one pair; `tokens` counts both texts after truncation."""
-
-    score: float
-    probability: float
-    decision: str
-    truncated: bool
-    tokens: int
-
-
-@dataclass(frozen=True)
-class EncodedText:
-    """Unit vector of one text; `tokens` counts the text after truncation."""
-
-    vector: list[float]
-    truncated: bool
-    tokens: int
+class ServiceDied(RuntimeError):
+    """The model's thread or the task of a queue has ended; the service never answers again."""
 
 
 class Service:
-    """One matcher and its queues. `load` runs in a thread; until it returns, requests raise NotReady.
+    """One version of the matcher `name`, and its queues. `load` runs in a thread; until it returns, requests raise NotReady."""
 
-    `review`: the queue of pairs that people should see.
-    """
-
-    def __init__(
-        self,
-        load: Callable[[], Loaded],
-        *,
-        limits: Limits,
-        name: str,
-        revision: str,
-        review: ReviewThread | None = None,
-    ) -> None:
-        self.limits, self.name, self.revision, self.review = limits, name, revision, review
+    def __init__(self, load: Callable[[], Loaded], *, limits: Limits, name: str) -> None:
+        self.limits, self.name = limits, name
         self.error: BaseException | None = None
         self.draining = False
-        self.running_calls = 0
-        """Number of calls in progress in the model's thread."""
+        self.users = 0
+        """Number of requests that this version answers."""
+        self.thread = ModelThread()
         self._load = load
         self._loaded: Loaded | None = None
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
         work: dict[str, Work] = {"pairs": self._score, "texts": self._encode, "searches": self._nearest}
         self.queues = {name: self._queue(name, call) for name, call in work.items()}
         """Queue of each kind of item."""
@@ -88,54 +60,56 @@ class Service:
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = False
         self.finished = asyncio.Event()
-        """Set when the model could not be loaded, or the task of a queue has failed."""
+        """Set when the service has ended: by `stop`, or by itself, and then `error` is not None."""
 
     def _queue(self, name: str, work: Work) -> BatchQueue:
         return BatchQueue(
-            self._counted(work),
-            executor=self._thread,
+            work,
+            executor=self.thread,
             batch_size=self.limits.batch_size,
             max_queue=self.limits.max_queue,
             max_wait=self.limits.max_wait,
             on_result=partial(self._record_result, name),
         )
 
-    def _counted(self, work: Callable[..., Any]) -> Callable[..., Any]:
-        def counted(*arguments: Any) -> Any:
-            """Call `work`, counted in `running_calls`."""
-            self.running_calls += 1
-            try:
-                return work(*arguments)
-            finally:
-                self.running_calls -= 1
-
-        return counted
-
     def _record_result(self, name: str, succeeded: bool) -> None:
         self.failures[name] = 0 if succeeded else self.failures[name] + 1
 
     async def start(self) -> None:
         """Start to load the model; requests are accepted once that is done."""
-        loops = (self._recover, *(queue.run for queue in self.queues.values()))
+        loops = (self._recover, self._watch_thread, *(queue.run for queue in self.queues.values()))
         self._tasks = [asyncio.create_task(run()) for run in loops]
         for task in self._tasks:
             task.add_done_callback(self._on_task_end)
         self._tasks.append(asyncio.create_task(self._load_in_thread()))
 
+    async def until_loaded(self) -> None:
+        """Wait until the model is loaded. Raises the error of loading it."""
+        failed = asyncio.ensure_future(self.finished.wait())
+        await asyncio.wait({self._tasks[-1], failed}, return_when=asyncio.FIRST_COMPLETED)
+        failed.cancel()
+        if self.error is not None:
+            raise self.error
+
+    async def drain(self) -> None:
+        """Wait until no request uses this version, then stop."""
+        while self.users:
+            await asyncio.sleep(POLL_INTERVAL)
+        await self.stop()
+
     async def stop(self) -> None:
-        """Stop at once, without waiting for requests."""
+        """Stop at once, without waiting for requests; the model's memory is free once its last pass ends."""
         self._stopping = True
+        self.finished.set()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        self.thread.shutdown()
+        self._loaded = None
 
     async def _load_in_thread(self) -> None:
         try:
-            self._loaded = await asyncio.get_running_loop().run_in_executor(
-                self._thread, self._counted(self._load_and_warm_up)
-            )
-            progress.logger.info("the model is loaded; requests are accepted")
+            self._loaded = await asyncio.get_running_loop().run_in_executor(self.thread, self._load_and_warm_up)
         except asyncio.CancelledError:
             raise
         except BaseException as error:  # a Rust panic is not an Exception
@@ -148,10 +122,12 @@ class Service:
 
     def _fail(self, cause: BaseException | None) -> None:
         if not isinstance(cause, Exception):
-            failure = RuntimeError(f"the service stopped working ({type(cause).__name__})")
+            failure = ServiceDied(f"the service stopped working ({type(cause).__name__})")
             failure.__cause__ = cause
             cause = failure
-        self.error = cause
+        self.error = self.error or cause
+        for queue in self.queues.values():
+            queue.fail_all(NotReady(f"the model {self.name} stopped working and is loaded again"))
         self.finished.set()
 
     def _load_and_warm_up(self) -> Loaded:
@@ -162,6 +138,12 @@ class Service:
         if loaded.encode is not None:
             loaded.encode([WARM_UP[0]])
         return loaded
+
+    async def _watch_thread(self) -> None:
+        """Notice that the model's thread has died: its calls would never return."""
+        while not self.thread.is_dead:
+            await asyncio.sleep(THREAD_CHECK)
+        raise ServiceDied("the model's thread has died")
 
     async def _recover(self) -> None:
         """Send test requests to a queue that failed: while the server is unhealthy, clients may send none."""
@@ -185,8 +167,18 @@ class Service:
     def loaded(self) -> Loaded:
         """The loaded models. Raises NotReady while they load and after the service has ended."""
         if self._loaded is None or self.error is not None:
-            raise NotReady(f"the server is {self.state}")
+            raise NotReady(f"the model {self.name} is {self.state}")
         return self._loaded
+
+    @property
+    def was_loaded(self) -> bool:
+        """True once the model has been loaded, also when the service has failed since."""
+        return self._loaded is not None
+
+    @property
+    def version(self) -> str:
+        """Short hash of the matcher's folder. Raises NotReady."""
+        return self.loaded.version
 
     def deadline(self) -> float:
         """Return the time, in seconds of time.monotonic, at which a request that starts now times out."""
@@ -200,14 +192,9 @@ class Service:
             "pairs", [(clipped[left][0], clipped[right][0]) for left, right in pairs], until=until
         )
         scores = np.array([score for score, _, _ in found], np.float32)
-        judgements = matcher.judge(scores)
-        if self.review is not None:
-            rows = zip(pairs, judgements, strict=True)
-            scored = [ScoredPair(clipped[left][0], clipped[right][0], *judgement) for (left, right), judgement in rows]
-            await self.review.add(scored, matcher=self.revision)
         return [
             Match(*judgement, truncated=cut or any(clipped[text][1] for text in pair), tokens=tokens)
-            for judgement, (_, cut, tokens), pair in zip(judgements, found, pairs, strict=True)
+            for judgement, (_, cut, tokens), pair in zip(matcher.judge(scores), found, pairs, strict=True)
         ]
 
     async def encode(self, texts: Sequence[str], *, until: float) -> list[EncodedText]:

@@ -45,10 +45,16 @@ class ForeignBody(Body):
         return list(self.model_extra or {})
 
 
-class VllmBody(ForeignBody):
-    """Common fields of vLLM's bodies; the last three ask for raw scores."""
+class Choice(Body):
+    """Fields that choose the matcher: its name or alias, and who gets the answer, for shares of clients."""
 
     model: str | None = None
+    user: str | int | None = None
+
+
+class VllmBody(Choice, ForeignBody):
+    """Common fields of vLLM's bodies; the last three ask for raw scores."""
+
     truncation_side: Literal["right"] = "right"
     use_activation: bool = True
     activation: bool = True
@@ -60,13 +66,13 @@ class VllmBody(ForeignBody):
         return not (self.use_activation and self.activation and self.softmax)
 
 
-class MatchBody(Body):
+class MatchBody(Choice):
     """Body of /match."""
 
     pairs: Annotated[list[Pair], Field(fail_fast=True)]
 
 
-class SearchBody(Body):
+class SearchBody(Choice):
     """Body of /search."""
 
     query: str
@@ -168,7 +174,7 @@ class TruncationBody(ForeignBody):
     truncation_direction: Literal["right", "Right"] = "right"
 
 
-class EmbedBody(TruncationBody):
+class EmbedBody(Choice, TruncationBody):
     """Body of /embed (text-embeddings-inference)."""
 
     inputs: str | Texts
@@ -189,7 +195,7 @@ class SimilarityInputs(ForeignBody):
     sentences: Texts
 
 
-class SimilarityBody(ForeignBody):
+class SimilarityBody(Choice, ForeignBody):
     """Body of /similarity (text-embeddings-inference)."""
 
     inputs: SimilarityInputs
@@ -207,7 +213,7 @@ def _require_pairs(value: Any) -> Any:
     return value
 
 
-class PredictBody(TruncationBody):
+class PredictBody(Choice, TruncationBody):
     """Body of /predict (text-embeddings-inference): one pair, or a list of pairs."""
 
     inputs: Annotated[
@@ -233,11 +239,10 @@ def _refuse_token_ids(value: Any) -> Any:
     return value
 
 
-class EmbeddingsBody(ForeignBody):
+class EmbeddingsBody(Choice, ForeignBody):
     """Body of /v1/embeddings (OpenAI)."""
 
     input: Annotated[str | Texts, BeforeValidator(_refuse_token_ids)]
-    model: str | None = None
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: Width = 0
     modality: Literal["text"] = "text"

@@ -16,8 +16,10 @@ from fastapi.responses import Response
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
+from flipkd.serve.chosen import answer_headers, released
+
 # Any route may return each of these: they also come from the request guard and the queue.
-CODES = (400, 401, 403, 408, 413, 415, 422, 429, 500, 503, 504)
+CODES = (400, 401, 403, 404, 408, 413, 415, 422, 429, 500, 503, 504)
 IGNORED_FIELDS = "x-ignored-fields"
 MEMBERS = 64  # of one body; every format has fewer
 VALUES_PER_ITEM = 64  # numbers, texts, lists and so on of one item: a document may have fields that are ignored
@@ -30,7 +32,7 @@ class StrictRequest(Request):
 
     async def json(self) -> Any:
         """Parse the body; NaN, Infinity and duplicate names are errors."""
-        most = self.app.state.service.limits.max_items
+        most = self.app.state.models.limits.max_items
         body = await self.body()
         _check_values(body, most=most * VALUES_PER_ITEM)
         value = _parsed(body)
@@ -55,7 +57,9 @@ class StrictRoute(APIRoute):
                 raise HTTPException(415, "the body must be JSON: Content-Type: application/json")
             if request.headers.get("content-encoding", "identity").lower() != "identity":
                 raise HTTPException(415, "the body must not be compressed")
-            response = await inner(StrictRequest(request.scope, request.receive))
+            with released(request):
+                response = await inner(StrictRequest(request.scope, request.receive))
+                response.headers.update(answer_headers(request))
             if ignored := getattr(request.state, "ignored_fields", ""):
                 response.headers[IGNORED_FIELDS] = ignored
             return response

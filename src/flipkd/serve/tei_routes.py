@@ -23,7 +23,8 @@ router = APIRouter(route_class=StrictRoute, responses=documented_responses(*CODE
 async def predict(body: PredictBody, request: Request) -> list[Prediction] | list[list[Prediction]]:
     """Return the probability of a match of each pair, under the one label "match"."""
     note_ignored(request, body)
-    found = await match_pairs(service_of(request), body.pairs, allow_truncation=body.truncate)
+    service_of(request, body)
+    found = await match_pairs(request, body.pairs, allow_truncation=body.truncate)
     rows = [[Prediction(score=row.score if body.raw_scores else row.probability)] for row in found]
     return rows[0] if body.is_single else rows
 

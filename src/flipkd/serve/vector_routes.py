@@ -23,7 +23,7 @@ router = APIRouter(route_class=StrictRoute, responses=documented_responses(*CODE
 async def embed(body: EmbedBody, request: Request) -> Response:
     """Return a unit vector of each text, in the format of text-embeddings-inference."""
     note_ignored(request, body)
-    found = await encode_texts(service_of(request), body.inputs, allow_truncation=body.truncate)
+    found = await encode_texts(service_of(request, body), body.inputs, allow_truncation=body.truncate)
     vectors = shortened(found, body.dimensions)
     # FastAPI would validate each of up to a million numbers first and block all other requests.
     return Response(VECTORS.dump_json(vectors), media_type="application/json")
@@ -33,7 +33,7 @@ async def embed(body: EmbedBody, request: Request) -> Response:
 async def similarity(body: SimilarityBody, request: Request) -> list[float]:
     """Return the cosine of a text with each of several texts, in the format of text-embeddings-inference."""
     note_ignored(request, body)
-    service = service_of(request)
+    service = service_of(request, body)
     texts = [body.inputs.source_sentence, *body.inputs.sentences]
     check_count(len(texts) - 1, most=service.limits.max_items)
     found = await encode_texts(service, texts, allow_truncation=body.parameters.truncate)
@@ -45,7 +45,7 @@ async def similarity(body: SimilarityBody, request: Request) -> list[float]:
 async def embeddings(body: EmbeddingsBody, request: Request) -> Embeddings:
     """Return a unit vector of each text, in the format of OpenAI."""
     note_ignored(request, body)
-    service = service_of(request)
+    service = service_of(request, body)
     found = await encode_texts(service, body.input)
     as_numbers = body.encoding_format == "float"
     data = [

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from flipkd.batching import batches_by_length
+from flipkd.batching import batches_by_length, check_wanted
 from flipkd.progress import bar as progress_bar
 from flipkd.student.limits import BatchLimits
 from flipkd.student.model import Student, StudentOutput
@@ -149,6 +149,7 @@ def _run_windows(
     """Run `compute` on all rows in batches; return its results [count, D] in the order of the rows.
 
     Results are copied to the host one window late: a GPU computes one window while the next is tokenised.
+    Raises Abandoned between two batches, inside of `batching.abandoned_unless`.
     """
     student.eval()
     order, parts, pending = list[int](), list[Floats](), list[Tensor]()
@@ -156,6 +157,7 @@ def _run_windows(
         for window in _batches(count, limits, lengths):
             results = []
             for rows in window:
+                check_wanted()
                 results.append(compute(rows))
                 order += rows
                 progress.update(len(rows))

@@ -78,6 +78,8 @@ class Collator:
         )
         columns: dict[str, NDArray[Any]] = {"label": table.label[rows], "row": rows}
         columns |= {"pair_id": rows} if self.both_orders else {}
+        if table.weight is not None:
+            columns["weight"] = table.weight[rows]
         if self.return_lists:
             columns["list_id"] = self.list_of[rows]
         teacher = table.teacher

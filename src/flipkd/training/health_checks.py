@@ -124,7 +124,8 @@ class HealthChecks(TrainerCallback):  # type: ignore[misc]  # transformers has n
         if self.without_gradient:
             raise NumbersError(
                 f"{len(self.without_gradient)} trainable tensors got no gradient in {PATIENCE} steps, for example "
-                f"{sorted(self.without_gradient)[0]}; leave their modules out of lora_target_modules or lora_layers"
+                f"{sorted(self.without_gradient)[0]}; leave their modules out of lora_target_modules or lora_layers, or "
+                "use an objective of the answer that is not 0"
             )
 
 

@@ -21,6 +21,7 @@ from flipkd.training.gradients import gradient_norms
 from flipkd.training.graphs import GraphedStep
 from flipkd.training.losses import WeightedObjective
 from flipkd.training.own_modules import build_objectives, run_facts
+from flipkd.training.pair_weights import weigh_gradients
 from flipkd.training.queue import Queue
 from flipkd.training.record import Recorder, measure_batch
 
@@ -94,6 +95,8 @@ class DistillationModule(CachedParametersModule):
             prefix=head,
             text_prefix=head,
         )
+        if "weight" in batch:
+            weigh_gradients(batch["weight"], (reading.answers, reading.left, reading.right, reading.layers))
         match = MatchBatch(
             answers=reading.answers,
             label=batch["label"],

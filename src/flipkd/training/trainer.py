@@ -183,6 +183,8 @@ def _trainer(
         drop_head=module.drop_head,
         both_orders=module.reads_both_orders,
     )
+    if collator.return_lists:
+        _require_lists(module, collator)
     manifests, given.save_total_limit = CheckpointManifests(given.save_total_limit), None
     try:
         return DistillationTrainer(
@@ -197,6 +199,16 @@ def _trainer(
     except (ImportError, ValueError, RuntimeError) as error:
         # For example a tracker that is not installed, or an evaluation without data.
         raise ConfigError(f"{REFUSED}: {error}") from error
+
+
+def _require_lists(module: DistillationModule, collator: Collator) -> None:
+    """Raise ConfigError when every list has one pair only."""
+    if len(set(collator.list_of.tolist())) == len(collator.table):
+        names = ", ".join(term.name for term in module.objectives if "lists" in term.needs)
+        raise ConfigError(
+            f"{names}: compares the pairs of one query, and no two training pairs have the same first text; put the query "
+            "into text1, or set the weight to 0"
+        )
 
 
 def _shares_head(module: DistillationModule, arguments: TrainingArguments) -> bool:

@@ -27,19 +27,23 @@ class Difference:
     p_value: float
 
 
-def distribution_difference(reference: Floats, window: Floats, *, larger: bool = False) -> Difference:
+def distribution_difference(
+    reference: Floats, window: Floats, *, larger: bool = False, sizes: tuple[float, float] | None = None
+) -> Difference:
     """Compare two samples [n], [m] by the two-sample Kolmogorov-Smirnov test; the figures are medians.
 
-    `larger`: test only whether the window has larger values. The effect is the greatest distance of the two cumulative
-    distributions, from 0 to 1. Equal values make p larger than it need be.
+    `larger`: test only whether the window has larger values. `sizes`: the numbers of independent values where those are fewer
+    than n and m, for the p value. The effect is the greatest distance of the two cumulative distributions, from 0 to 1.
     """
-    from scipy.stats import ks_2samp
+    from scipy.stats import ks_2samp, kstwobign
 
     method = "exact" if max(len(reference), len(window)) <= EXACT_ROWS else "asymp"
     found = ks_2samp(reference, window, alternative="greater" if larger else "two-sided", method=method)
-    return Difference(
-        float(np.median(reference)), float(np.median(window)), float(found.statistic), float(found.pvalue)
-    )
+    p_value = float(found.pvalue)
+    if sizes is not None and sizes != (len(reference), len(window)):
+        distance = float(found.statistic) * (sizes[0] * sizes[1] / sum(sizes)) ** 0.5
+        p_value = float(np.exp(-2 * distance**2)) if larger else float(kstwobign.sf(distance))
+    return Difference(float(np.median(reference)), float(np.median(window)), float(found.statistic), p_value)
 
 
 def stability_index(reference: Floats, window: Floats) -> Difference:
@@ -103,14 +107,18 @@ def calibration_difference(
 ) -> Difference:
     """Test whether the mean of weight * (label - probability) is that of labels drawn by these probabilities, which is 0.
 
-    probability, label, weight: [n]. p value: the share of `resamples` drawn sets of labels whose mean is as far from 0.
+    probability, label, weight: [n]. p value: the share of `resamples` drawn sets of labels whose mean is as far from 0; from
+    MANY_ROWS on that of the normal distribution with the same variance.
     """
+    from scipy.stats import norm
+
+    mean = float((weight * (label - probability)).mean())
+    if len(label) >= MANY_ROWS:
+        deviation = float(np.sqrt((weight**2 * probability * (1 - probability)).sum())) / len(label)
+        return Difference(0.0, mean, abs(mean), 2 * float(norm.sf(abs(mean) / deviation)) if deviation else 1.0)
     generator = np.random.default_rng(0)
-    observed = abs(float((weight * (label - probability)).mean()))
     farther, batch = 0, max(1, BATCH // len(label))
     for start in range(0, resamples, batch):
         drawn = generator.random((min(batch, resamples - start), len(label))) < probability
-        means = np.abs(((drawn - probability) * weight).mean(axis=1))
-        farther += int((means >= observed - 1e-12).sum())
-    mean = float((weight * (label - probability)).mean())
-    return Difference(0.0, mean, observed, (1 + farther) / (1 + resamples))
+        farther += int((np.abs(((drawn - probability) * weight).mean(axis=1)) >= abs(mean) - 1e-12).sum())
+    return Difference(0.0, mean, abs(mean), (1 + farther) / (1 + resamples))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from flipkd.watch.differences import (
     stability_index,
 )
 from flipkd.watch.rows import ScoredRows
-from flipkd.watch.texts import is_held_out, main_script, nearest_distances, new_word_share, vocabulary
+from flipkd.watch.texts import effective_count, is_held_out, main_script, nearest_distances, new_word_share, vocabulary
 
 Embed = Callable[[Sequence[str]], NDArray[np.float32]]  # unit vectors [n, d] of texts
 SIDES = ("text1", "text2")
@@ -111,18 +112,27 @@ def _columns(reference: ScoredRows, window: ScoredRows, embed: Embed | None, sam
     yield "score_bins", stability_index, reference.score, window.score
     both = [side for side in SIDES if getattr(reference, side) is not None and getattr(window, side) is not None]
     for side in both:
-        lengths = [np.array([float(len(text)) for text in getattr(rows, side)]) for rows in (reference, window)]
-        yield f"{side}_length", distribution_difference, *lengths
+        texts = [getattr(rows, side) for rows in (reference, window)]
+        lengths = [np.array([float(len(text)) for text in column]) for column in texts]
+        yield f"{side}_length", _test_of(*texts), *lengths
     if both:
         yield "script", share_difference, *_other_script(reference, window, both)
     for side in both:
-        yield f"{side}_new_words", _larger, *_new_words(getattr(reference, side), getattr(window, side))
+        known = vocabulary({text for text in getattr(reference, side) if not is_held_out(text)})
+        texts = [_held_out(rows, side) for rows in (reference, window)]
+        shares = [np.array([new_word_share(text, known) for text in column]) for column in texts]
+        yield f"{side}_new_words", _test_of(*texts, larger=True), *shares
     if embed is not None and len(both) == len(SIDES):
         yield from _vector_columns(reference.sample(sample), window.sample(sample), embed)
 
 
-def _larger(reference: Any, window: Any) -> Difference:
-    return distribution_difference(reference, window, larger=True)
+def _test_of(reference: Sequence[str], window: Sequence[str], *, larger: bool = False) -> Callable[..., Difference]:
+    """Return the test of a figure of these texts: equal texts have equal figures, so that they are not independent values."""
+    return partial(distribution_difference, larger=larger, sizes=(effective_count(reference), effective_count(window)))
+
+
+def _held_out(rows: ScoredRows, side: str) -> list[str]:
+    return [text for text in getattr(rows, side) if is_held_out(text)]
 
 
 def _other_script(reference: ScoredRows, window: ScoredRows, sides: Sequence[str]) -> list[NDArray[np.bool_]]:
@@ -130,13 +140,6 @@ def _other_script(reference: ScoredRows, window: ScoredRows, sides: Sequence[str
     scripts = [[[main_script(text) for text in getattr(rows, side)] for side in sides] for rows in (reference, window)]
     common = Counter(name for column in scripts[0] for name in column).most_common(1)[0][0]
     return [np.any([[name != common for name in column] for column in columns], axis=0) for columns in scripts]
-
-
-def _new_words(reference: Sequence[str], window: Sequence[str]) -> Iterator[NDArray[np.float64]]:
-    """Share of new words of the held-out texts of both; the other texts of the reference are the known ones."""
-    known = vocabulary({text for text in reference if not is_held_out(text)})
-    for texts in (reference, window):
-        yield np.array([new_word_share(text, known) for text in texts if is_held_out(text)])
 
 
 def _vector_columns(reference: ScoredRows, window: ScoredRows, embed: Embed) -> Iterator[tuple[Any, ...]]:
@@ -147,14 +150,15 @@ def _vector_columns(reference: ScoredRows, window: ScoredRows, embed: Embed) -> 
         cosines.append(np.einsum("nd,nd->n", left, right).astype(np.float64))
     for side in SIDES:
         known = embed(sorted({text for text in getattr(reference, side) if not is_held_out(text)}))
-        held_out = [[text for text in getattr(rows, side) if is_held_out(text)] for rows in (reference, window)]
+        texts = [_held_out(rows, side) for rows in (reference, window)]
         if len(known):
-            yield f"{side}_distance", _larger, *(nearest_distances(embed(texts), known) for texts in held_out)
+            distances = [nearest_distances(embed(column), known) for column in texts]
+            yield f"{side}_distance", _test_of(*texts, larger=True), *distances
     gaps = [
         np.abs(_ranks(rows.score, reference.score) - _ranks(cosine, cosines[0]))
         for rows, cosine in zip((reference, window), cosines, strict=True)
     ]
-    yield "disagreement", _larger, *gaps
+    yield "disagreement", partial(distribution_difference, larger=True), *gaps
 
 
 def _ranks(values: NDArray[np.float64], reference: NDArray[np.float64]) -> NDArray[np.float64]:

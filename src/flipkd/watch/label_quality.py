@@ -22,14 +22,18 @@ def label_quality(rows: ScoredRows) -> dict[str, Any] | None:
         return None
     probability, label = known.probability, known.label
     squares = (label - probability) ** 2
-    draws = np.random.default_rng(0).integers(len(known), size=(RESAMPLES, len(known)))
-    errors = [expected_calibration_error(probability[draw], label[draw]) for draw in draws]
+    generator = np.random.default_rng(0)
+    drawn = []
+    for _ in range(RESAMPLES):
+        chosen = generator.integers(len(known), size=len(known))
+        drawn.append((expected_calibration_error(probability[chosen], label[chosen]), squares[chosen].mean()))
+    (low, below), (high, above) = np.quantile(drawn, [0.025, 0.975], axis=0).tolist()
     return {
         "rows": len(known),
         "base_rate": float((label == 1).mean()),
         "mean_probability": float(probability.mean()),
         "ece": expected_calibration_error(probability, label),
-        "ece_interval": np.quantile(errors, [0.025, 0.975]).tolist(),
+        "ece_interval": [low, high],
         "brier_score": float(squares.mean()),
-        "brier_interval": np.quantile(squares[draws].mean(axis=1), [0.025, 0.975]).tolist(),
+        "brier_interval": [below, above],
     }

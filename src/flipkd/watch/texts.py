@@ -62,6 +62,12 @@ def nearest_distances(vectors: NDArray[np.float32], known: NDArray[np.float32]) 
     return np.concatenate(blocks).astype(np.float64) if blocks else np.zeros(0)
 
 
+def effective_count(texts: Sequence[str]) -> float:
+    """Return how many independent texts these are worth: Kish's n^2 / (sum of squared counts), n when all are different."""
+    counts = np.array(list(Counter(texts).values()), dtype=np.float64)
+    return float(counts.sum() ** 2 / (counts**2).sum()) if len(counts) else 0.0
+
+
 def shares(names: Sequence[str]) -> dict[str, float]:
     """Return the share of each name, the largest first."""
     return {name: count / len(names) for name, count in Counter(names).most_common()}

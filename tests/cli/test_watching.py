@@ -1,0 +1,23 @@
+"""Commands on logs: results go to stdout, the alarm to stderr after them."""
+
+from command_line import flipkd
+
+
+def write(path, scores):
+    path.write_text("score\n" + "".join(f"{score}\n" for score in scores), encoding="utf-8")
+    return path
+
+
+def test_an_alarm_follows_the_table(tmp_path):
+    reference, log = write(tmp_path / "r.csv", range(100)), write(tmp_path / "l.csv", range(60, 160))
+    done = flipkd("watch", "--reference", reference, "--log", log)
+    assert done.code == 7
+    assert "| score      | 49.500    | 109.500 | 0.600" in done.out
+    assert done.err.startswith("flipkd: the log differs from the reference: score (all), score_bins (all); look at")
+
+
+def test_scores_alone_are_enough_and_what_is_not_checked_is_named(tmp_path):
+    reference = write(tmp_path / "r.csv", range(100))
+    done = flipkd("watch", "--reference", reference, "--log", reference)
+    assert (done.code, done.err) == (0, "")
+    assert "not checked, for want of the columns or of 30 rows: text1_length, text2_length, script" in done.out

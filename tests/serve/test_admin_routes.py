@@ -1,0 +1,25 @@
+"""Routes of /admin: who may use them, and aliases."""
+
+import pytest
+from served_versions import BEARER, server_of
+
+PAIR = {"pairs": [["1", "x"]]}
+
+
+@pytest.mark.scenario("X10")
+@pytest.mark.parametrize("path", ["/admin/reload", "/admin/aliases", "/admin", "/admin/anything"])
+def test_nobody_may_use_admin_without_a_key(null, path):
+    refused = null.request(path, {})
+    assert refused.status == 403
+    assert "--api_key_file" in refused.json["detail"]
+
+
+def test_aliases_are_swapped_by_a_request(tmp_path):
+    with server_of(tmp_path, "a", "b", aliases={"live": "a", "old": "a"}) as server:
+        assert server.request("/match", PAIR | {"model": "live"}, **BEARER).headers["x-model"] == "a"
+        reply = server.request("/admin/aliases", {"aliases": {"live": "b", "old": None}}, **BEARER)
+        assert reply.json == {"aliases": {"live": {"b": 1.0}}}
+        assert server.request("/match", PAIR, **BEARER).headers["x-model"] == "b", "the first alias is the default"
+        for wrong in ({"live": "c"}, {"live": {"a": -1}}, {"live": {}}, {"a": "b"}, {"live": {"a": 0}}):
+            assert server.request("/admin/aliases", {"aliases": wrong}, **BEARER).status == 422, wrong
+        assert server.request("/admin/aliases", **BEARER).json == {"aliases": {"live": {"b": 1.0}}}
