@@ -12,7 +12,7 @@ from chat_server import chat_server
 from command_line import flipkd, given
 from tiny import ENDINGS, SENTENCES
 
-from flipkd.commands.generate import fused
+from flipkd.commands.generated_rows import fused
 from flipkd.data import read_pairs
 
 
@@ -126,6 +126,17 @@ def test_relabel_pairs_a_query_with_the_text_that_is_rated_best(scores, seeds, t
     assert [row["label"] for row in rows] == ["1", "0"] * 8
     assert "is the best for" in done.err
     assert sum(row["text1"][:9] == row["text2"][:9] for row in rows if row["label"] == "1") >= 5
+
+
+def test_edits_need_no_server_and_are_no_matches(tmp_path):
+    (tmp_path / "s.csv").write_text(
+        "text\nI paid 120 euros on Monday\nplease ask Anna about it\nthen ask Bert\nhello\n"
+    )
+    done = flipkd("generate", tmp_path / "s.csv", "--kind", "edits", "--output", tmp_path / "e.jsonl", "--json")
+    counts, rows = json.loads(done.out), list(map(json.loads, (tmp_path / "e.jsonl").read_text().splitlines()))
+    assert (counts["requests"], counts["match"], counts["nothing to edit"]) == (0, 0, 2)
+    assert {row["text2"] for row in rows if "Anna" in row["text1"]} == {"please ask Bert about it"}
+    assert all(row["label"] == 0 and row["origin"] == "edits" and row["text1"] != row["text2"] for row in rows)
 
 
 def test_reciprocal_ranks_are_added():

@@ -26,7 +26,7 @@ needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="
 class LengthScorer:
     """Stand-in for a loaded matcher: the score follows from the texts; it raises for a text with POISON."""
 
-    cascade = False
+    cascade, memory = False, None
 
     def __init__(self, config) -> None:
         self.failing = "POISON"

@@ -66,6 +66,15 @@ def test_a_stage_is_refused_by_its_number(changes, message):
 def test_the_first_stage_has_no_stage_before_it():
     with pytest.raises(ConfigError, match="stage 1 has no stage before it"):
         stage_configs(config_of([{"teacher": "previous_stage"}]))
+    with pytest.raises(ConfigError, match="stage 1 has no stage before it"):
+        stage_configs(config_of([{"other_teachers": ["x", "previous_stage"]}], teacher="t"))
+
+
+def test_the_matcher_of_the_stage_before_may_be_one_of_several_teachers():
+    _, second = stage_configs(
+        config_of([{}, {"teacher": "t", "other_teachers": ["u", "previous_stage"]}], output_dir="o")
+    )
+    assert (second.teacher, second.other_teachers) == ("t", ["u", "o/stage-1"])
 
 
 def test_a_folder_with_another_number_of_stages_is_refused(tmp_path):

@@ -29,14 +29,14 @@ def test_near_copies_are_those_of_a_plain_loop():
 def test_a_stricter_critic_keeps_a_subset():
     random = np.random.default_rng(0)
     probability, label = random.random(200), random.integers(2, size=200)
-    kept = [accepted(probability, label, match_from=0.5 + t, no_match_up_to=0.5 - t) for t in (0.0, 0.1, 0.3, 0.5)]
+    kept = [accepted(probability, label, match_from=0.5 + t, mismatch_up_to=0.5 - t) for t in (0.0, 0.1, 0.3, 0.5)]
     assert all((inner <= outer).all() for outer, inner in itertools.pairwise(kept))
     assert [bool(mask.any()) for mask in kept] == [True, True, True, False]
 
 
 def test_the_precision_of_the_critic_by_hand():
     found = critic_precision(
-        np.array([0.9, 0.8, 0.1, 0.5]), np.array([1, 0, 0, 1]), match_from=0.7, no_match_up_to=0.2
+        np.array([0.9, 0.8, 0.1, 0.5]), np.array([1, 0, 0, 1]), match_from=0.7, mismatch_up_to=0.2
     )
     assert found == {"match": 0.5, "no_match": 1.0}
-    assert critic_precision(np.array([0.5]), np.array([1]), match_from=0.7, no_match_up_to=0.2) == {}
+    assert critic_precision(np.array([0.5]), np.array([1]), match_from=0.7, mismatch_up_to=0.2) == {}

@@ -1,4 +1,4 @@
-"""Subcommand that measures how well queries find their documents: retrieval."""
+"""Subcommands that measure how well queries find their documents: retrieval, and retrieval-set, which makes its files."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 
 from flipkd.cli.options import AsJson
 from flipkd.cli.terminal import show, stdout_to_stderr
-from flipkd.command_config import RetrievalConfig
+from flipkd.command_config import RetrievalConfig, RetrievalSetConfig
 
 
 def retrieval(config: RetrievalConfig, *, as_json: AsJson = False) -> None:
@@ -17,3 +17,11 @@ def retrieval(config: RetrievalConfig, *, as_json: AsJson = False) -> None:
     with stdout_to_stderr():
         result = run(config)
     show(json.dumps(result, indent=2) if as_json else retrieval_text(result))
+
+
+def retrieval_set(config: RetrievalSetConfig) -> None:
+    """Make a retrieval test from labelled pairs: queries, documents and judgements for flipkd retrieval."""
+    from flipkd.commands.retrieval_set import retrieval_set as run
+
+    counts = run(config)
+    show(f"{config.output_dir}: " + ", ".join(f"{count} {name}" for name, count in counts.items()))

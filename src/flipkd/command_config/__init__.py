@@ -6,8 +6,9 @@ from flipkd.command_config.diagnosing import DiagnoseConfig
 from flipkd.command_config.entities import CandidatesConfig, DedupeConfig
 from flipkd.command_config.generating import GenerateConfig
 from flipkd.command_config.matching import CalibrateConfig, EvaluateConfig, MatchConfig
+from flipkd.command_config.pair_files import EnrichConfig, PropagateConfig, SelectConfig, WeakPairsConfig
 from flipkd.command_config.publishing import ExportConfig, PushConfig, VerifyConfig
-from flipkd.command_config.retrieval import RetrievalConfig
+from flipkd.command_config.retrieval import RetrievalConfig, RetrievalSetConfig
 from flipkd.command_config.reviewing import (
     ReviewExportConfig,
     ReviewImportConfig,
@@ -36,6 +37,7 @@ __all__ = [
     "DedupeConfig",
     "DemoConfig",
     "DiagnoseConfig",
+    "EnrichConfig",
     "EvaluateConfig",
     "ExportConfig",
     "GenerateConfig",
@@ -47,16 +49,20 @@ __all__ = [
     "IndexRollbackConfig",
     "IndexVersionsConfig",
     "MatchConfig",
+    "PropagateConfig",
     "PushConfig",
     "RetrievalConfig",
+    "RetrievalSetConfig",
     "ReviewExportConfig",
     "ReviewImportConfig",
     "ReviewListConfig",
     "ReviewPairsConfig",
     "ReviewStatsConfig",
     "SearchConfig",
+    "SelectConfig",
     "ServeConfig",
     "SplitConfig",
     "VerifyConfig",
     "WatchConfig",
+    "WeakPairsConfig",
 ]

@@ -28,3 +28,6 @@ Cascade = Annotated[
 Exact = Annotated[
     bool, Field(description="score each pair alone, so that its score does not depend on the other pairs; slower")
 ]
+Memory = Annotated[
+    str | None, Field(description="file of reviewed pairs, whose labels decide these pairs before any model")
+]

@@ -16,10 +16,10 @@ class GenerateConfig(Settings):
 
     seeds: str = ARGUMENT(description="file of texts (column `text`) or of pairs, from which the generator starts")
     columns: Columns = None
-    kind: Literal["pairs", "relabel", "labels", "rationales"] = Field(
+    kind: Literal["pairs", "edits", "relabel", "labels", "rationales"] = Field(
         "pairs",
-        description="pairs: new texts for each seed; relabel: a query for each seed, with the best and a bad text of the file; "
-        "labels: yes or no for unlabelled pairs; rationales: reasons for labelled pairs",
+        description="pairs: new texts for each seed; edits: one number, day or name changed, without a server; relabel: a query "
+        "for each seed, with the best and a bad text; labels: yes or no for unlabelled pairs; rationales: reasons for labels",
     )
     templates: list[str] = Field(
         ["paraphrase", "contrast"],
@@ -28,8 +28,8 @@ class GenerateConfig(Settings):
         "contrast, contradiction (no match)",
     )
     count: Count = Field(2, description="pairs: texts per seed and template")
-    base_url: str = Field(description="address of an OpenAI-compatible server, such as http://127.0.0.1:8080/v1")
-    model: str = Field(description="name of the model for the server")
+    base_url: str = Field("http://127.0.0.1:8080/v1", description="address of an OpenAI-compatible server")
+    model: str = Field("default", description="name of the model for the server")
     api_key_file: str | None = Field(None, description="file with the key of the server")
     temperature: float = Field(0.7, ge=0, le=2, description="temperature of the generator")
     max_tokens: Count = Field(400, description="maximum tokens of a reply")
@@ -44,7 +44,7 @@ class GenerateConfig(Settings):
         None, description="labelled pairs that calibrate the teacher and measure the critic"
     )
     match_from: Share = Field(0.6, description="lowest probability at which the critic keeps a pair as a match")
-    no_match_up_to: Share = Field(0.4, description="highest probability at which the critic keeps a pair as no match")
+    mismatch_up_to: Share = Field(0.4, description="highest probability at which the critic keeps a pair as no match")
     exclude: list[str] = Field([], description="files of pairs, such as the test pairs, of which no near copy is kept")
     demonstrations: str | None = Field(
         None, description="labels: labelled pairs; the most similar ones are shown as examples"

@@ -6,7 +6,17 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from flipkd.command_config.fields import ARGUMENT, BaseModel, BatchSize, Cascade, Count, Exact, Keep, MatcherFolder
+from flipkd.command_config.fields import (
+    ARGUMENT,
+    BaseModel,
+    BatchSize,
+    Cascade,
+    Count,
+    Exact,
+    Keep,
+    MatcherFolder,
+    Memory,
+)
 from flipkd.command_config.reviewing import NewQueue, ReviewSample
 from flipkd.setting_fields import Columns
 from flipkd.settings import Settings
@@ -27,6 +37,7 @@ class EvaluateConfig(Settings):
     )
     batch_size: BatchSize = None
     cascade: Cascade = False
+    memory: Memory = None
     exact: Exact = False
     card: bool = Field(False, description="also write the metrics into the matcher's model card")
 
@@ -92,6 +103,7 @@ class MatchConfig(Settings):
     base_model: BaseModel = None
     batch_size: BatchSize = None
     cascade: Cascade = False
+    memory: Memory = None
     exact: Exact = False
     review_queue: NewQueue = None
     review_sample: ReviewSample = 0.01

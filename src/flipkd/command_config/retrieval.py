@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from flipkd.command_config.fields import BaseModel, Count
+from flipkd.command_config.fields import ARGUMENT, BaseModel, Count
+from flipkd.setting_fields import Columns
 from flipkd.settings import Settings
 
 
@@ -22,3 +23,11 @@ class RetrievalConfig(Settings):
     bm25: bool = Field(True, description="BM25, a search by words, as a system")
     output: str | None = Field(None, description="JSON file for the metrics, differences and metrics of each query")
     base_model: BaseModel = None
+
+
+class RetrievalSetConfig(Settings):
+    """Settings of `flipkd retrieval-set`."""
+
+    pairs: str = ARGUMENT(description="file of labelled pairs")
+    columns: Columns = None
+    output_dir: str = Field("retrieval", description="output folder for queries.csv, documents.csv and qrels.csv")

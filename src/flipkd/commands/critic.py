@@ -39,7 +39,7 @@ class Critic:
 
     def __init__(self, config: GenerateConfig, endpoint: Endpoint) -> None:
         self.config, self.endpoint = config, endpoint
-        self.bounds = {"match_from": config.match_from, "no_match_up_to": config.no_match_up_to}
+        self.bounds = {"match_from": config.match_from, "mismatch_up_to": config.mismatch_up_to}
 
     def judge(self, rows: list[dict[str, Any]]) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
         """Return a mask [N] of the rows to keep, and the probability of a match [N] of each."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from flipkd.command_config import EvaluateConfig
 from flipkd.commands.matcher_report import write_report
+from flipkd.commands.memory import Memory
 from flipkd.commands.pairs import checked_pairs, is_directed, labelled
 from flipkd.commands.results import require_writable
 from flipkd.data.labels import labels_of
@@ -37,9 +38,10 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
 
     `output`: JSON file for the metrics. `report`: HTML file for the report, which needs the extra `report`. `card`: the
     metrics are also written into the matcher's README.md. `teacher`: folder of a teacher, or of a matcher, to compare with
-    (`teacher_agreement` and the others of `evaluate.fidelity`). `cascade`: the kept teacher decides the clear pairs; the
-    metrics are then those of the cascade, with its share, what it loses and its speed. Raises ConfigError for a matcher without
-    a cascade band, UsageError for the card of a matcher of the hub.
+    (`teacher_agreement` and the others of `evaluate.fidelity`). `cascade`: the kept teacher decides the clear pairs; the metrics
+    are then those of the cascade, with its share, what it loses and its speed. `memory`: labels of reviewed pairs come before
+    the scores; `by_memory` is their share. Raises ConfigError for a matcher without a cascade band, UsageError for the card of
+    a matcher of the hub.
     """
     for path, mark in ((config.output, '"metrics"'), (config.report, "<!DOCTYPE html>")):
         if path:
@@ -60,6 +62,10 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     loaded = Matcher.from_pretrained(folder, base_model=config.base_model, exact=config.exact)
     pairs = list(zip(dataset["text1"][:], dataset["text2"][:], strict=True))
     scores, compared = _scores(loaded, pairs, labels_of(dataset), config)
+    if config.memory:
+        memory = Memory(config.memory, columns=config.columns, directed=directed)
+        known = memory.labels(pairs)
+        scores = np.where(known < 0, scores, memory.scores(known, loaded))
     metrics = measure_decisions(
         scores,
         labels_of(dataset),
@@ -72,6 +78,8 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     metrics |= compared
     if config.teacher:
         metrics |= _fidelity(config.teacher, loaded.calibration.apply(scores), dataset)
+    if config.memory:
+        metrics["by_memory"] = float(np.mean(known >= 0))
     if config.report:
         name = Path(config.test_file).stem
         write_report(Path(config.report), loaded, dataset, scores, metrics, folder=folder, data=name)

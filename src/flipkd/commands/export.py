@@ -42,6 +42,11 @@ def export(config: ExportConfig) -> dict[str, Any]:
         require_extra(chosen.extra, user=f"the export to {config.to}")
     folder = matcher_folder(config.matcher)
     contract = read_contract(folder)
+    if contract.glossary is not None:
+        raise ConfigError(
+            f"{config.matcher}: adds definitions of a glossary to its texts, which no other library does; train without "
+            "glossary on pairs of flipkd enrich, and enrich the pairs before each use"
+        )
     pairs, labels = load_pairs(config.pairs, config.columns)
     with new_folder(config.output_dir) as temporary:  # raises before the model loads when the folder exists
         loading(config.matcher)

@@ -4,39 +4,24 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from flipkd.command_config import GenerateConfig
-from flipkd.commands.critic import Critic, teacher_of
+from flipkd.commands.critic import Critic
+from flipkd.commands.generated_rows import KINDS, Made
 from flipkd.commands.match_rows import to_csv, to_jsonl
-from flipkd.commands.pairs import labelled, normalised, trainable_pairs
 from flipkd.commands.results import require_writable
-from flipkd.data import read_pairs, read_pool
-from flipkd.data.labels import labels_of
+from flipkd.data import read_pairs
 from flipkd.errors import ConfigError, DataError, UsageError, nearest
 from flipkd.extras import require_extra
 from flipkd.files import write_text
 from flipkd.generate import prompts
 from flipkd.generate.endpoint import Endpoint
 from flipkd.generate.filters import near_copies
-from flipkd.text import normal_text
 
 logger = logging.getLogger(__name__)
 CACHE = ".replies"  # after the name of the output file: the folder of the endpoint's replies
-DEMONSTRATIONS = 4
-
-
-@dataclass
-class Made:
-    """Generated rows, and how many replies and pairs were thrown out, by reason."""
-
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    dropped: Counter[str] = field(default_factory=Counter)
 
 
 def generate(config: GenerateConfig) -> dict[str, Any]:
@@ -63,7 +48,7 @@ def generate(config: GenerateConfig) -> dict[str, Any]:
         timeout=config.timeout,
     )
     made = KINDS[config.kind](config, endpoint)
-    if config.kind in ("pairs", "relabel"):
+    if config.kind in ("pairs", "edits", "relabel"):
         _filter(made, config, endpoint)
     write_text(output, to_csv(made.rows, guard=False) if output.suffix == ".csv" else to_jsonl(made.rows))
     if endpoint.sent >= config.max_requests:
@@ -102,139 +87,6 @@ def _read_key(path: Path) -> str:
     return key
 
 
-def _texts(config: GenerateConfig) -> list[str]:
-    pool = read_pool(config.seeds, columns=config.columns)
-    return list(dict.fromkeys(map(normal_text, [*pool.dataset["text1"][:], *pool.dataset["text2"][:]])))
-
-
-def _origin(config: GenerateConfig, kind: str) -> str:
-    return f"{kind}:{config.model}"
-
-
-def _pairs(config: GenerateConfig, endpoint: Endpoint) -> Made:
-    """Make pairs of each seed text and what the generator writes from each template."""
-    asked = [(text, name) for text in _texts(config) for name in config.templates]
-    requests = [prompts.synthesis(text, prompts.TEMPLATES[name], config.count) for text, name in asked]
-    made = Made()
-    for (text, name), reply in zip(asked, endpoint.replies(requests, label="generator"), strict=True):
-        found = prompts.parse_texts(reply)[: config.count] if reply else []
-        made.dropped["unreadable"] += reply is not None and not found
-        for new in found:
-            made.rows.append(_row(text, normal_text(new), prompts.TEMPLATES[name].label, _origin(config, name)))
-    return made
-
-
-def _row(left: str, right: str, label: int, origin: str) -> dict[str, Any]:
-    return {"text1": left, "text2": right, "label": label, "origin": origin}
-
-
-def _relabel(config: GenerateConfig, endpoint: Endpoint) -> Made:
-    """Make a query for each text, rate its nearest texts, and pair it with the best and the worst (Gecko, arXiv 2403.20327).
-
-    The ranks of the teacher and of the rating are fused by the sum of their reciprocals.
-    """
-    teacher, texts, made = teacher_of(config), _texts(config), Made()
-    vectors = teacher.vectors(texts)
-    asked = [prompts.synthesis(text, prompts.TEMPLATES["question"], 1) for text in texts]
-    queries = [
-        (row, normal_text(found[0]))
-        for row, reply in enumerate(endpoint.replies(asked, label="queries"))
-        if (found := prompts.parse_texts(reply or ""))
-    ]
-    made.dropped["unreadable"] += len(texts) - len(queries)
-    if not queries:
-        return made
-    near = np.argsort(-(teacher.vectors([query for _, query in queries]) @ vectors.T), axis=1)[:, : config.candidates]
-    rated = [prompts.rating(query, texts[c]) for (_, query), found in zip(queries, near, strict=True) for c in found]
-    ratings = [prompts.parse_rating(reply or "") for reply in endpoint.replies(rated, label="ratings")]
-    by_query = np.array([np.nan if r is None else r for r in ratings]).reshape(len(queries), -1)
-    moved = 0
-    for (row, query), found, rates in zip(queries, near, by_query, strict=True):
-        if np.isnan(rates).any():
-            made.dropped["unreadable"] += 1
-            continue
-        order = np.argsort(-fused(rates), kind="stable")
-        best, worst = int(found[order[0]]), int(found[order[-1]])
-        moved += best != row
-        made.rows += [_row(query, texts[best], 1, _origin(config, "relabel"))]
-        made.rows += [_row(query, texts[worst], 0, _origin(config, "relabel"))] if worst != best else []
-    logger.warning("relabel: another text than the seed is the best for %d of %d queries", moved, len(queries))
-    return made
-
-
-def fused(rates: np.ndarray) -> np.ndarray:
-    """Add the reciprocal ranks of candidates [n]: by position, the teacher's order, and by falling rating."""
-    by_rating = np.argsort(np.argsort(-rates, kind="stable"), kind="stable")
-    return np.asarray(1 / (1 + np.arange(len(rates))) + 1 / (1 + by_rating), np.float64)
-
-
-def _labels(config: GenerateConfig, endpoint: Endpoint) -> Made:
-    """Label unlabelled pairs by the mean of several questions; examples are similar labelled pairs without these texts."""
-    pairs = normalised(read_pairs(config.seeds, columns=config.columns, only=("text1", "text2")))
-    left, right = pairs["text1"][:], pairs["text2"][:]
-    examples = _demonstrations(config, left, right)
-    requests = [
-        prompts.judgement(a, b, question, shown)
-        for a, b, shown in zip(left, right, examples, strict=True)
-        for question in prompts.JUDGEMENTS
-    ]
-    replies, made = endpoint.replies(requests, label="labels"), Made()
-    for row, pair in enumerate(zip(left, right, strict=True)):
-        answers = [
-            prompts.parse_yes(r or "") for r in replies[row * len(prompts.JUDGEMENTS) :][: len(prompts.JUDGEMENTS)]
-        ]
-        known = [answer for answer in answers if answer is not None]
-        probability = float(np.mean(known)) if len(known) == len(answers) else 0.5
-        if config.no_match_up_to < probability < config.match_from:
-            made.dropped["undecided"] += 1
-            continue
-        made.rows.append(_row(*pair, int(probability > 0.5), _origin(config, "labels")) | {"critic": probability})
-    return made
-
-
-def _demonstrations(
-    config: GenerateConfig, left: Sequence[str], right: Sequence[str]
-) -> list[list[tuple[str, str, int]]]:
-    """Return, for each pair, its most similar labelled pairs, half matches and half not, which share no text with it."""
-    if config.demonstrations is None:
-        return [[] for _ in left]
-    teacher = teacher_of(config)
-    solved = labelled(
-        trainable_pairs(config.demonstrations, columns=None, name="demonstrations"), name="demonstrations"
-    )
-    a, b, label = solved["text1"][:], solved["text2"][:], labels_of(solved)
-    known = teacher.vectors(a) + teacher.vectors(b)
-    similarity = (teacher.vectors(left) + teacher.vectors(right)) @ known.T
-    found = []
-    for row, texts in enumerate(zip(left, right, strict=True)):
-        order = [k for k in np.argsort(-similarity[row]) if not {a[k], b[k]} & {*texts}]
-        halves = [[k for k in order if label[k] == y][: DEMONSTRATIONS // 2] for y in (1, 0)]
-        found.append([(a[k], b[k], int(label[k])) for pair in zip(*halves, strict=False) for k in pair])
-    return found
-
-
-def _rationales(config: GenerateConfig, endpoint: Endpoint) -> Made:
-    """Write a reason for each labelled pair; it is kept only if its answer is the label (arXiv 2203.14465)."""
-    pairs = labelled(trainable_pairs(config.seeds, columns=config.columns, name="seeds"), name="seeds")
-    rows = list(zip(pairs["text1"][:], pairs["text2"][:], labels_of(pairs).tolist(), strict=True))
-    made, asked = Made(), [prompts.rationale(a, b) for a, b, _ in rows]
-    for (left, right, label), reply in zip(rows, endpoint.replies(asked, label="rationales"), strict=True):
-        found = prompts.parse_rationale(reply) if reply else None
-        if found is None or found[1] != label:
-            made.dropped["unreadable" if found is None else "wrong answer"] += reply is not None
-            continue
-        made.rows.append(_row(left, right, label, _origin(config, "rationales")) | {"rationale": found[0]})
-    return made
-
-
-KINDS: dict[str, Callable[[GenerateConfig, Endpoint], Made]] = {
-    "pairs": _pairs,
-    "relabel": _relabel,
-    "labels": _labels,
-    "rationales": _rationales,
-}
-
-
 def _filter(made: Made, config: GenerateConfig, endpoint: Endpoint) -> None:
     """Drop pairs of one text, repeated pairs, near copies of excluded texts, and pairs that the critic does not accept."""
     rows, known = [], set()
@@ -250,7 +102,7 @@ def _filter(made: Made, config: GenerateConfig, endpoint: Endpoint) -> None:
     )
     made.dropped["near copy"] += int(copies.sum())
     rows = [row for row, is_copy in zip(rows, copies, strict=True) if not is_copy]
-    if rows and config.critic != "none":
+    if rows and config.critic != "none" and config.kind != "edits":  # an edit is meant to look like a match
         kept, probability = Critic(config, endpoint).judge(rows)
         made.dropped["critic"] += int((~kept).sum())
         rows = [row | {"critic": round(float(p), 4)} for row, p, k in zip(rows, probability, kept, strict=True) if k]

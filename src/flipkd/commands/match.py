@@ -93,6 +93,7 @@ def _identity(config: MatchConfig, scorer: Scorer, pairs_file: str, count: int) 
         "flipkd_version": __version__,
         **({"cascade": True} if config.cascade else {}),
         **({"exact": True} if config.exact else {}),
+        **({"memory": sha256(config.memory)} if config.memory else {}),
     }
 
 
@@ -128,7 +129,7 @@ def _require_settings(config: MatchConfig) -> None:
     if not config.pairs and (config.output is not None or config.keep):
         raise UsageError("--output and --keep are for a file of pairs; the row of one pair goes to stdout")
 
-    output, columns = config.output, (*COLUMNS, SCORED_BY) if config.cascade else COLUMNS
+    output, columns = config.output, (*COLUMNS, SCORED_BY) if config.cascade or config.memory else COLUMNS
     if output:
         if Path(output).suffix not in FORMATS:
             raise UsageError(f"{output}: unknown file type; name the result {' or '.join(FORMATS)}")

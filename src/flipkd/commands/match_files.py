@@ -51,6 +51,7 @@ def match_files(config: MatchConfig) -> dict[str, Any]:
     files = find_inputs(config.pairs)
     matcher = sha256(find_matcher(config.matcher) / MANIFEST)
     settings = {name: getattr(config, name) for name in ("columns", "keep", "cascade", "exact", "rows_per_part")}
+    settings |= {} if config.memory is None else {"memory": sha256(config.memory)}
     identity = {"files": files, "matcher": matcher, **settings, "flipkd_version": __version__}
     with locked_run(folder, identity, remedy="choose another --output_dir"):
         if (folder / MANIFEST).exists():
@@ -124,7 +125,7 @@ def score_part(scorer: Scorer, name: str, file: str, folder: Path) -> None:
     if rejected:
         write_text(folder / PAIRS / f"{name}.rejected.jsonl", json_lines(rejected))
     numbers = [("score", pa.float64()), ("probability", pa.float64()), ("decision", pa.string())]
-    further = [(SCORED_BY, pa.string())] if scorer.cascade else []
+    further = [(SCORED_BY, pa.string())] if scorer.cascade or scorer.memory else []
     schema = pa.schema([("file", pa.string()), *table.schema, *numbers, *further])
     rows = [{"file": file} | row for row in scored]
     result = result_file(folder, name)

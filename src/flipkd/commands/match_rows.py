@@ -10,6 +10,7 @@ from typing import Any
 
 from flipkd import progress
 from flipkd.command_config import MatchConfig
+from flipkd.commands.memory import MEMORY, Memory
 from flipkd.commands.results import csv_text
 
 logger = logging.getLogger(__name__)
@@ -36,9 +37,25 @@ class Scorer:
         self.pairs, self.cut, self.seconds = 0, 0, 0.0
         if self.cascade:
             self.matcher.require_cascade()
+        directed = self.matcher.contract.directed
+        self.memory = None if config.memory is None else Memory(config.memory, directed=directed)
 
     def rows(self, pairs: list[tuple[str, str]]) -> list[dict[str, Any]]:
-        """Make a row for each pair, in their order."""
+        """Make a row for each pair, in their order; pairs of the memory are not scored by a model."""
+        if self.memory is None:
+            return self._scored(pairs)
+        labels = self.memory.labels(pairs).tolist()
+        new = iter(self._scored([pair for pair, label in zip(pairs, labels, strict=True) if label < 0]))
+        known = iter(self.matcher.judge(self.memory.scores([label for label in labels if label >= 0], self.matcher)))
+        rows = []
+        for pair, label in zip(pairs, labels, strict=True):
+            row = next(new) if label < 0 else dict(zip(COLUMNS, (*pair, *next(known)), strict=True))
+            rows.append(row | {SCORED_BY: row.get(SCORED_BY, STUDENT) if label < 0 else MEMORY})
+        return rows
+
+    def _scored(self, pairs: list[tuple[str, str]]) -> list[dict[str, Any]]:
+        if not pairs:
+            return []
         start, matcher = time.perf_counter(), self.matcher
         if self.cascade:
             scores, by_llm = matcher.cascade(pairs, batch_size=self.batch_size)

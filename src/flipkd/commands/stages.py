@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # Settings that a stage cannot change: adapters and prompt must stay the same, and these belong to the run.
 FIXED = (
-    *("model_name_or_path", "dtype", "load_in_4bit", "template", "reading"),
+    *("model_name_or_path", "dtype", "load_in_4bit", "template", "reading", "glossary", "glossary_characters"),
     *(name for name in TrainConfig.model_fields if name.startswith(("lora_", "readout_")) and "rate" not in name),
     *("allow_readout_off_path", "columns", "directed", "output_dir", "init_from", "stages"),
 )
@@ -37,12 +37,10 @@ def stage_configs(config: TrainConfig) -> list[TrainConfig]:
     for number, changes in enumerate(config.stages, 1):
         before = None if number == 1 else str(stage_folder(output_dir, number - 1))
         values = _with_changes(shared, changes, number)
-        if values["teacher"] == PREVIOUS_STAGE:
-            if before is None:
-                raise ConfigError(
-                    f"stages: stage 1 has no stage before it; give another teacher than {PREVIOUS_STAGE}"
-                )
-            values["teacher"] = before
+        if before is None and PREVIOUS_STAGE in (values["teacher"], *values["other_teachers"]):
+            raise ConfigError(f"stages: stage 1 has no stage before it; give another teacher than {PREVIOUS_STAGE}")
+        values["teacher"] = before if values["teacher"] == PREVIOUS_STAGE else values["teacher"]
+        values["other_teachers"] = [before if one == PREVIOUS_STAGE else one for one in values["other_teachers"]]
         values["init_from"] = before or config.init_from
         values["output_dir"] = str(output_dir if number == len(config.stages) else stage_folder(output_dir, number))
         try:

@@ -26,6 +26,7 @@ from flipkd.commands.pool import (
 from flipkd.commands.stages import read_inputs, require_same_stages, stage_configs
 from flipkd.commands.teach import local_model_entry
 from flipkd.config import TrainConfig
+from flipkd.data.glossary import glossary_entry
 from flipkd.data.labels import labels_of
 from flipkd.errors import DataError
 from flipkd.extras import require_extra
@@ -96,6 +97,7 @@ def _train(config: TrainConfig, sets: dict[str, Any], pool: Pool | None) -> Path
             require_vectors_for(pool, teacher)
             data["unlabelled"] = content_hash(pool.dataset)
     data |= initial_adapters_entry(config.init_from)
+    data |= glossary_entry(config.glossary)
     tables = ranks.rank_0_first(
         lambda: {name: _table(dataset, teacher, trained_on=name == "train") for name, dataset in sets.items()}
     )
@@ -148,7 +150,7 @@ def _lock(config: TrainConfig, data: Mapping[str, str]) -> AbstractContextManage
     from flipkd.training import metrics_file, run
 
     # Paths may change on resume; the content of the files may not, and is hashed.
-    paths = {"train_file", "validation_file", "unlabelled_file", "teacher", "other_teachers", "init_from"}
+    paths = {"train_file", "validation_file", "unlabelled_file", "teacher", "other_teachers", "glossary", "init_from"}
     return locked_run(
         config.output_dir,
         run.identity_of(config, data={**data, **local_model_entry(config.model_name_or_path)}),

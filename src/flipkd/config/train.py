@@ -20,7 +20,15 @@ class TrainConfig(Settings):
     """Settings of `flipkd train`: data, student, LoRA, objectives and transformers' training arguments."""
 
     left_out_at_default: ClassVar = frozenset(
-        {"stages", "early_stopping_patience", "other_teachers", "teacher_weights", "pair_weights"}
+        {
+            "stages",
+            "early_stopping_patience",
+            "other_teachers",
+            "teacher_weights",
+            "pair_weights",
+            "glossary",
+            "glossary_characters",
+        }
     )
 
     train_file: str = DATA(description="training pairs: csv, tsv, jsonl, parquet or a hub id")
@@ -66,6 +74,11 @@ class TrainConfig(Settings):
         {}, description="changed fields of the prompt template: instruction, left, right, question, no, yes"
     )
     max_text_length: int = MODEL(128, ge=1, description="maximum tokens of each text")
+    glossary: str | None = MODEL(
+        None,
+        description="file with the columns term and definition, which the student reads after texts that have the term",
+    )
+    glossary_characters: int = MODEL(300, ge=1, description="maximum length of the definitions of a text")
     reading: Literal["joint", "separate", "blocked"] = MODEL(
         "joint",
         description="encoding of the texts for their embeddings: one prompt, a prompt each, or one prompt with a block mask",

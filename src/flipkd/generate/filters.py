@@ -44,19 +44,19 @@ def _key(text: str) -> str:
 
 
 def accepted(
-    probability: NDArray[np.float64], label: NDArray[np.int64], *, match_from: float, no_match_up_to: float
+    probability: NDArray[np.float64], label: NDArray[np.int64], *, match_from: float, mismatch_up_to: float
 ) -> NDArray[np.bool_]:
     """Mask [N] of the pairs whose label the critic's probability of a match supports."""
-    return np.where(label == 1, probability >= match_from, probability <= no_match_up_to)
+    return np.where(label == 1, probability >= match_from, probability <= mismatch_up_to)
 
 
 def critic_precision(
-    probability: NDArray[np.float64], label: NDArray[np.int64], *, match_from: float, no_match_up_to: float
+    probability: NDArray[np.float64], label: NDArray[np.int64], *, match_from: float, mismatch_up_to: float
 ) -> dict[str, float]:
     """Measure the critic on labelled pairs [N]: of those that it would keep as a match, and as none, the share that are.
 
     A share of no pair is left out.
     """
-    kept = {"match": probability >= match_from, "no_match": probability <= no_match_up_to}
+    kept = {"match": probability >= match_from, "no_match": probability <= mismatch_up_to}
     right = {"match": label == 1, "no_match": label == 0}
     return {name: float(right[name][mask].mean()) for name, mask in kept.items() if mask.any()}

@@ -12,7 +12,7 @@ from flipkd.errors import ArtefactError, UsageError
 from flipkd.files import read_json, write_json
 
 # 2 added symmetric and review_threshold, 3 load_in_4bit, 4 base_config, golden, directed, teacher and cascade,
-# 5 text_normalisation, 6 base_rate
+# 5 text_normalisation, 6 base_rate and glossary
 FORMAT: Literal[6] = 6
 CONTRACT = "matcher.json"
 MATCHER_FOLDER = "matcher"  # in a run folder
@@ -38,6 +38,15 @@ class KeptTeacher(BaseModel):
     kind: Literal["bi_encoder", "cross_encoder"]
     max_length: int | None
     prompt: str
+
+
+class GlossaryTerms(BaseModel):
+    """Definitions by term, and the maximum length of what is added to a text."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    definitions: dict[str, list[str]]
+    max_characters: int = Field(ge=1)
 
 
 class CascadeBand(BaseModel):
@@ -83,6 +92,8 @@ class ScoreContract(BaseModel):
     max_text_length: int
     text_normalisation: Literal[1] | None = None
     """Version of the rules of flipkd/text.py by which each text is normalised for student and teacher; None: no rules."""
+    glossary: GlossaryTerms | None = None
+    """Definitions that are added to the texts of the student in which their terms occur."""
     pooling: Literal["mean"] = "mean"
     readout_places: list[str] = Field(min_length=1)
     score: dict[Literal["answer", "cosine", "teacher"], float] = Field(default={"answer": 1.0}, min_length=1)

@@ -15,7 +15,7 @@ from flipkd.student.contract import CONTRACT, ScoreContract, matcher_folder, rea
 from flipkd.student.model import Student
 
 logger = logging.getLogger(__name__)
-PROMPT = ("template", "reading", "max_text_length", "text_normalisation")
+PROMPT = ("template", "reading", "max_text_length", "text_normalisation", "glossary")
 
 
 def initial_adapters_hash(init_from: str) -> str:

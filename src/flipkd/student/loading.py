@@ -16,7 +16,8 @@ from flipkd.student.answer_path import require_path_to_answer
 from flipkd.student.attention import AUTO
 from flipkd.student.base_config import relevant_config, require_config
 from flipkd.student.checks import check_student, find_shared_inputs
-from flipkd.student.contract import CONTRACT, ScoreContract, read_contract
+from flipkd.student.contract import CONTRACT, GlossaryTerms, ScoreContract, read_contract
+from flipkd.student.glossary import Glossary
 from flipkd.student.language_model import (
     DTYPES,
     LoraSettings,
@@ -41,6 +42,7 @@ def new_student(
     reading: Literal["joint", "separate", "blocked"],
     max_text_length: int,
     lora: LoraSettings,
+    glossary: GlossaryTerms | None = None,
     allow_readout_off_path: bool = False,
     dtype: str = "bfloat16",
     load_in_4bit: bool = False,
@@ -59,7 +61,8 @@ def new_student(
     )
     base_config = relevant_config(model.config)
     tokenizer = load_tokenizer(name_or_path)
-    prompt = Prompt(tokenizer, template, reading=reading, max_text_length=max_text_length)
+    added = None if glossary is None else Glossary(**glossary.model_dump())
+    prompt = Prompt(tokenizer, template, reading=reading, max_text_length=max_text_length, glossary=added)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         peft_model, module_names = add_lora(model, lora)
@@ -85,6 +88,7 @@ def new_student(
         reading=reading,
         max_text_length=max_text_length,
         text_normalisation=1,
+        glossary=glossary,
         readout_places=module_names,
     )
     return student, contract
@@ -154,6 +158,7 @@ def _prompt_of(contract: ScoreContract, tokenizer: Any) -> Prompt:
         reading=contract.reading,
         max_text_length=contract.max_text_length,
         normalise=contract.text_normalisation is not None,
+        glossary=None if contract.glossary is None else Glossary(**contract.glossary.model_dump()),
     )
 
 

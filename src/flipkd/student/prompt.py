@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import Any
 
 from flipkd.errors import ConfigError, DataError, shorten
+from flipkd.student.glossary import Glossary
 from flipkd.student.rows import INSTRUCTION, LEFT_HEAD, LEFT_TEXT, QUESTION, RIGHT_HEAD, RIGHT_TEXT, Row
 from flipkd.text import composed, folded, is_empty, truncate_text
 
@@ -50,14 +51,18 @@ class Prompt:
         reading: str = "joint",
         max_text_length: int = 128,
         normalise: bool = True,
+        glossary: Glossary | None = None,
     ) -> None:
-        """Tokenise template and label words. `normalise`: use the normal form of texts (flipkd/text.py), without line breaks."""
+        """Tokenise template and label words.
+
+        `normalise`: use the normal form of texts (flipkd/text.py), without line breaks. `glossary`: definitions to add to them.
+        """
         if reading not in READINGS:
             raise ConfigError(f"reading is {reading!r}; allowed: {', '.join(READINGS)}")
         if max_text_length < 1:
             raise ConfigError(f"max_text_length is {max_text_length}; it must be at least 1 token")
         self.tokenizer, self.template, self.reading = tokenizer, template, reading
-        self.max_text_length, self.normalise = max_text_length, normalise
+        self.max_text_length, self.normalise, self.glossary = max_text_length, normalise, glossary
         added = {
             token.content: id_ for id_, token in tokenizer.added_tokens_decoder.items() if not token.content.isspace()
         }
@@ -93,7 +98,8 @@ class Prompt:
             self._texts, self._bytes = {}, 0
         clipped = {text: self.clip_text(text) for text in dict.fromkeys(texts)}
         missing = [text for text in dict.fromkeys(start for start, _ in clipped.values()) if text not in self._texts]
-        for text, ids in zip(missing, self._ids(missing) if missing else [], strict=True):
+        enriched = missing if self.glossary is None else [self.glossary.enrich(text) for text in missing]
+        for text, ids in zip(missing, self._ids(enriched) if missing else [], strict=True):
             if is_empty(text) or not ids:
                 raise DataError(f"text {shorten(text)} is empty; every text needs at least one visible character")
             truncated = ids[: self.max_text_length]

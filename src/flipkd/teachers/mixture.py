@@ -82,7 +82,7 @@ def _router(standard: Floats, likelihood: Floats, seed: int) -> Floats:
 
     shape = (standard.shape[1], likelihood.shape[1])
 
-    def loss(flat: Floats) -> tuple[float, Floats]:
+    def _loss(flat: Floats) -> tuple[float, Floats]:
         weights = flat.reshape(shape)
         shares = _softmax(standard @ weights)
         mixed = (shares * likelihood).sum(axis=1)
@@ -90,7 +90,7 @@ def _router(standard: Floats, likelihood: Floats, seed: int) -> Floats:
         gradient = standard.T @ slope + weights  # a normal prior of width 1 around the mean
         return float(-np.log(mixed).sum() + 0.5 * (weights**2).sum()), gradient.ravel()
 
-    found: Any = minimize(loss, np.zeros(shape).ravel(), jac=True, method="L-BFGS-B")
+    found: Any = minimize(_loss, np.zeros(shape).ravel(), jac=True, method="L-BFGS-B")
     return np.asarray(found.x.reshape(shape), np.float64)
 
 

@@ -15,10 +15,11 @@ from transformers import TrainingArguments
 from flipkd import __version__, ranks
 from flipkd.cards.matcher_card import LearnedFrom
 from flipkd.config import TrainConfig
+from flipkd.data.glossary import read_glossary
 from flipkd.data.pair_table import PairTable
 from flipkd.device import best_device
 from flipkd.errors import ConfigError
-from flipkd.student.contract import ScoreContract
+from flipkd.student.contract import GlossaryTerms, ScoreContract
 from flipkd.student.initial_adapters import load_initial_adapters
 from flipkd.student.language_model import LoraSettings
 from flipkd.student.loading import new_student
@@ -66,6 +67,7 @@ def fresh_student(config: TrainConfig) -> tuple[Student, ScoreContract]:
         reading=config.reading,
         max_text_length=config.max_text_length,
         lora=lora_settings(config),
+        glossary=_glossary(config),
         allow_readout_off_path=config.allow_readout_off_path,
         dtype=config.dtype,
         load_in_4bit=config.load_in_4bit,
@@ -77,6 +79,12 @@ def fresh_student(config: TrainConfig) -> tuple[Student, ScoreContract]:
     if config.init_from is not None:
         load_initial_adapters(student, contract, config.init_from)
     return student, contract.model_copy(update={"directed": config.directed})
+
+
+def _glossary(config: TrainConfig) -> GlossaryTerms | None:
+    if config.glossary is None:
+        return None
+    return GlossaryTerms(definitions=read_glossary(config.glossary), max_characters=config.glossary_characters)
 
 
 def lora_settings(config: TrainConfig) -> LoraSettings:

@@ -1,0 +1,123 @@
+"""select: the pairs of a file whose value, by teacher or matcher, lies between two quantiles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flipkd.command_config import SelectConfig
+from flipkd.commands.matcher_teacher import open_teacher
+from flipkd.commands.pair_files import require_output, write_rows
+from flipkd.commands.pairs import labelled, trainable_pairs
+from flipkd.data import read_pairs
+from flipkd.data.labels import labels_of
+from flipkd.errors import ConfigError, DataError, UsageError
+from flipkd.evaluate.calibration import fit_calibration
+from flipkd.progress import loading
+
+Floats = NDArray[np.float64]
+
+
+def select(config: SelectConfig) -> tuple[int, int]:
+    """Write the pairs whose value lies between two quantiles, in their order; return their number and that of all pairs.
+
+    Raises UsageError for a model that the value needs and is not given, DataError when no pair is left.
+    """
+    require_output(config.output, source=config.pairs, mark="selected_by")
+    for name in NEEDS[config.by]:
+        if not getattr(config, name):
+            raise UsageError(f"--by {config.by} needs --{name}")
+    low, high = config.quantiles
+    if not 0 <= low < high <= 1:
+        raise ConfigError(f"quantiles: got {low:g} and {high:g}; give two numbers from 0 to 1, the lower one first")
+    pairs = read_pairs(config.pairs, columns=config.columns)
+    if config.by == "difficulty" and not config.matcher and not (config.teacher and config.validation_file):
+        raise UsageError("--by difficulty needs --matcher, or --teacher and --validation_file")
+    value, allowed = VALUES[config.by](config, pairs)
+    position = _quantile_of(value)
+    kept = np.flatnonzero(allowed & (position >= low) & (position <= high))
+    if not len(kept):
+        raise DataError(f"{config.pairs}: no pair is left of {len(pairs)}; widen --quantiles")
+    columns = {name: pairs[name][:] for name in pairs.column_names}
+    rows = [
+        {name: values[k] for name, values in columns.items()} | {"selected_by": config.by, "value": float(value[k])}
+        for k in kept.tolist()
+    ]
+    write_rows(config.output, rows)
+    return len(kept), len(pairs)
+
+
+def _quantile_of(value: Floats) -> Floats:
+    """Return the position of each value from 0, the lowest, to 1; equal values share one, so that they stay together."""
+    from scipy.stats import rankdata
+
+    return np.asarray((rankdata(value, "average") - 1) / max(len(value) - 1, 1), np.float64)
+
+
+def _teacher_probability(config: SelectConfig, pairs: Any) -> Floats:
+    known = labelled(
+        trainable_pairs(str(config.validation_file), columns=config.columns, name="validation"), name="validation"
+    )
+    loading(config.teacher)
+    teacher = open_teacher(str(config.teacher), validation=known)
+    fit = fit_calibration(teacher.signal(known).pair_scores(), labels_of(known), method="sigmoid")
+    return fit.apply(teacher.signal(pairs).pair_scores())
+
+
+def _matcher_probability(config: SelectConfig, pairs: Any) -> tuple[Floats, NDArray[np.bool_]]:
+    """Return the probabilities [N] and the decisions [N] of the matcher."""
+    loading(config.matcher)
+    from flipkd.matcher import Matcher
+
+    matcher = Matcher.from_pretrained(str(config.matcher))
+    scores = matcher.predict(list(zip(pairs["text1"][:], pairs["text2"][:], strict=True)), show_progress_bar=True)
+    return matcher.calibration.apply(scores), np.asarray(scores, np.float64) >= matcher.threshold
+
+
+def _difficulty(config: SelectConfig, pairs: Any) -> tuple[Floats, NDArray[np.bool_]]:
+    by_matcher = config.matcher is not None
+    probability = _matcher_probability(config, pairs)[0] if by_matcher else _teacher_probability(config, pairs)
+    return 1 - np.abs(2 * probability - 1), np.ones(len(pairs), bool)
+
+
+def _disagreement(config: SelectConfig, pairs: Any) -> tuple[Floats, NDArray[np.bool_]]:
+    difference = _teacher_probability(config, pairs) - _matcher_probability(config, pairs)[0]
+    return np.abs(difference), np.ones(len(pairs), bool)
+
+
+def _unfamiliarity(config: SelectConfig, pairs: Any) -> tuple[Floats, NDArray[np.bool_]]:
+    from flipkd.diagnostics.domain import DomainDetector
+
+    teacher = open_teacher(str(config.teacher), validation=None)
+    if teacher.kind != "bi_encoder":
+        raise ConfigError(
+            f"{config.teacher}: the teacher is a {teacher.kind}, which has no vectors; give a bi-encoder"
+        )
+    known = read_pairs(str(config.known_file), columns=config.columns)
+    detector = DomainDetector(teacher.vectors([*known["text1"][:], *known["text2"][:]]))
+    similarity = detector.pair_similarity(*(teacher.vectors(pairs[side][:]) for side in ("text1", "text2")))
+    return 1 - similarity, np.ones(len(pairs), bool)
+
+
+def _errors(config: SelectConfig, pairs: Any) -> tuple[Floats, NDArray[np.bool_]]:
+    """Value the pairs by the probability of the wrong answer; only those that are labelled and decided wrongly are allowed."""
+    label = labels_of(pairs)
+    probability, matches = _matcher_probability(config, pairs)
+    return np.where(label == 1, 1 - probability, probability), (label >= 0) & (matches != (label == 1))
+
+
+VALUES: dict[str, Callable[[SelectConfig, Any], tuple[Floats, NDArray[np.bool_]]]] = {
+    "difficulty": _difficulty,
+    "disagreement": _disagreement,
+    "unfamiliarity": _unfamiliarity,
+    "errors": _errors,
+}
+NEEDS = {
+    "difficulty": (),
+    "disagreement": ("teacher", "validation_file", "matcher"),
+    "unfamiliarity": ("teacher", "known_file"),
+    "errors": ("matcher",),
+}

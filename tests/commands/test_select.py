@@ -1,0 +1,83 @@
+"""select: the pairs between two quantiles of a value, in the order of the file."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import pytest
+from command_line import flipkd
+
+
+def rows_of(path):
+    with open(path, encoding="utf-8") as handle:
+        return list(csv.DictReader(handle))
+
+
+def select(pairs, tmp_path, *words):
+    done = flipkd("select", pairs, *words, "--output", tmp_path / "s.csv")
+    assert done.code == 0, done.err
+    return rows_of(tmp_path / "s.csv")
+
+
+def test_the_share_that_is_kept_is_the_budget_and_the_order_is_that_of_the_file(trained, pair_files, tmp_path):
+    given = rows_of(pair_files["test"])
+    everything = select(pair_files["test"], tmp_path, "--by", "difficulty", "--matcher", trained)
+    assert [row["text1"] for row in everything] == [row["text1"] for row in given]
+    words = ("--by", "difficulty", "--matcher", trained, "--quantiles", "0.5,1")
+    hard = select(pair_files["test"], tmp_path, *words)
+    assert len(hard) == 12
+    bound = sorted(float(row["value"]) for row in everything)[12]
+    kept = [row for row in everything if float(row["value"]) >= bound]
+    assert hard == kept
+
+
+def test_disagreement_and_unfamiliarity(trained, taught, pair_files, tmp_path):
+    words = ("--by", "disagreement", "--teacher", taught, "--validation_file", pair_files["validation"])
+    close = select(pair_files["test"], tmp_path, *words, "--matcher", trained, "--quantiles", "0,0.25")
+    assert len(close) == 6
+    assert all(0 <= float(row["value"]) < 1 for row in close)
+    strange = tmp_path / "more.csv"
+    strange.write_text(
+        "text1,text2\n" + "".join(f"{r['text1']},{r['text2']}\n" for r in rows_of(pair_files["train"])[:9])
+    )
+    strange.write_text(strange.read_text() + "ZZ##9,QQ%%8\n")
+    words = (
+        "--by",
+        "unfamiliarity",
+        "--teacher",
+        taught,
+        "--known_file",
+        pair_files["train"],
+        "--quantiles",
+        "0.95,1",
+    )
+    assert [row["text1"] for row in select(strange, tmp_path, *words)] == ["ZZ##9"]
+
+
+def test_errors_are_the_pairs_that_the_matcher_decides_wrongly(trained, pair_files, tmp_path):
+    decided = [json.loads(line) for line in flipkd("match", "--matcher", trained, pair_files["test"]).out.splitlines()]
+    wrong = [
+        row["text1"]
+        for row, found in zip(rows_of(pair_files["test"]), decided, strict=True)
+        if (found["decision"] == "match") != (row["label"] == "1")
+    ]
+    assert wrong
+    found = select(pair_files["test"], tmp_path, "--by", "errors", "--matcher", trained)
+    assert [row["text1"] for row in found] == wrong
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (("--by", "disagreement"), 2, "--by disagreement needs --teacher"),
+        (("--by", "difficulty"), 2, "needs --matcher, or --teacher and --validation_file"),
+        (("--by", "errors", "--matcher", "m", "--quantiles", "0.5,0.2"), 4, "the lower one first"),
+        (("--by", "errors", "--matcher", "m", "--output", "x"), 2, "name the result .csv or .jsonl"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(pair_files, tmp_path, monkeypatch, words, code, message):
+    monkeypatch.chdir(tmp_path)
+    done = flipkd("select", pair_files["test"], *words)
+    assert done.code == code
+    assert message in done.err
