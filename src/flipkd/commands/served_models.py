@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,7 +30,6 @@ def read_plan(config: ServeConfig, *, index: SearchIndex | None) -> Plan:
     Raises UsageError unless exactly one of `matcher`, `matchers` and `models` is given, and for a name that cannot be used.
     """
     from flipkd.serve.models import Plan
-    from flipkd.student.contract import find_matcher, matcher_name
 
     given = [name for name in ("matcher", "matchers", "models") if getattr(config, name)]
     if len(given) != 1:
@@ -38,8 +38,7 @@ def read_plan(config: ServeConfig, *, index: SearchIndex | None) -> Plan:
     if config.matcher is not None:
         if config.aliases or config.default:
             raise UsageError("--aliases and --default need several matchers; give them with --matchers or --models")
-        name = matcher_name(find_matcher(config.matcher))
-        entries: Mapping[str, str | MatcherEntry] = {name: config.matcher}
+        entries: Mapping[str, str | MatcherEntry] = {_name_of(config.matcher): config.matcher}
         return Plan(_finders(entries, config, index), strict=False)
     if config.models is None:
         return Plan(_finders(config.matchers, config, index), config.aliases, config.default)
@@ -64,6 +63,17 @@ def _finders(
         full = MatcherEntry(matcher=entry) if isinstance(entry, str) else entry
         found[name] = Find(full.matcher, full.base_model or config.base_model, config, index)
     return found
+
+
+def _name_of(matcher: str) -> str:
+    """Return the name of the only matcher; that of a link is its own, since the name must stay when the link leads elsewhere."""
+    from flipkd.student.contract import MATCHER_FOLDER, find_matcher, matcher_name
+
+    folder = find_matcher(matcher)
+    written = Path(os.path.abspath(folder))
+    if written == folder.resolve():
+        return matcher_name(folder)
+    return written.parent.name if written.name == MATCHER_FOLDER else written.name
 
 
 class Find:
