@@ -170,3 +170,13 @@ def read_until_killed(server):
         assert len(versions) <= 1
         assert len(rows) in (0, len(NAMES))
         seen |= versions
+
+
+@pytest.mark.scenario("S16")
+def test_every_worker_sees_what_another_one_wrote(folder):
+    with null_server(lance=str(folder), api_key=KEY, workers=2) as server:
+        server.until_ready()
+        for number in range(1, 5):
+            assert put(server, [entry(f"w{number}", "1" * number)]).json["version"] == number + 1
+            found = [{row["id"] for row in search(server).json["results"]} for _ in range(4)]  # a connection each
+            assert found == [{"first", *(f"w{row}" for row in range(1, number + 1))}] * 4

@@ -43,7 +43,7 @@ async def upsert(body: UpsertBody, request: Request) -> IndexChange:
     rows = [converted(entry.model_dump(exclude_none=True), index.columns) for entry in body.entries]
     rows = [row if "id" in row else {"id": content_id(row)} | row for row in rows]
     check_ids(rows)
-    known = await service.in_index_thread(partial(index.known_vectors, rows), until=until)
+    known = await service.index_threads.run(partial(index.known_vectors, rows), until=until)
     new = [row["text"] for row in rows if row["id"] not in known]
     vectors = writing.with_known(rows, known, await service.encode_for_index(new, "entries", until=until))
     change = await _write(service, partial(writing.upsert, index, rows, vectors), until=until)
@@ -78,10 +78,10 @@ def _writable_index(request: Request) -> tuple[LanceIndex, Service]:
 async def _write(service: Service, work: Callable[..., Change], *, until: float) -> Change:
     """Run a write of the index after the writes of other requests. Raises 503 when it cannot be made now, TimeoutError."""
     async with asyncio.timeout(max(until - time.monotonic(), 0.0)):
-        await service.index_lock.acquire()
+        await service.index_threads.lock.acquire()
     try:
         left = max(until - time.monotonic(), 0.0)
-        return await service.in_index_thread(partial(work, patience=left), until=until)
+        return await service.index_threads.run(partial(work, patience=left), until=until)
     except UsageError as error:
         raise HTTPException(422, str(error)) from None
     except ResourceError as error:
@@ -89,4 +89,4 @@ async def _write(service: Service, work: Callable[..., Change], *, until: float)
         detail = "the index cannot be written: the disk is full, or another process writes to it for too long"
         raise HTTPException(503, detail, headers={"retry-after": str(DRAINING)}) from None
     finally:
-        service.index_lock.release()
+        service.index_threads.lock.release()

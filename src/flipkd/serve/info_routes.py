@@ -25,7 +25,7 @@ async def info(request: Request) -> dict[str, Any]:
     models: Models = request.app.state.models
     service, _ = models.choose(None, client=None)
     index, limits = service.loaded.index, models.limits
-    size = index if index is None else await service.in_index_thread(partial(len, index), until=service.deadline())
+    size = index if index is None else await service.index_threads.run(partial(len, index), until=service.deadline())
     return {
         **_description(service),
         "index_size": size,

@@ -45,7 +45,7 @@ def add_page(app: FastAPI, models: Models) -> None:
     @app.get("/page.json", include_in_schema=False)
     async def _() -> dict[str, Any]:
         service = models.choose(None, client=None)[0]
-        return await service.in_index_thread(partial(shown, service), until=service.deadline())
+        return await service.index_threads.run(partial(shown, service), until=service.deadline())
 
 
 def shown(service: Service) -> dict[str, Any]:

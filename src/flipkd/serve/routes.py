@@ -101,7 +101,7 @@ async def search(body: SearchBody, request: Request) -> SearchResponse:
     until, index = service.deadline(), service.loaded.index
     candidates = max(body.candidates, body.top_k)
     if index is not None and candidates > service.limits.max_items:
-        candidates = min(candidates, await service.in_index_thread(partial(len, index), until=until) or 1)
+        candidates = min(candidates, await service.index_threads.run(partial(len, index), until=until) or 1)
     if "candidates" not in body.model_fields_set:
         candidates = min(candidates, max(service.limits.max_items, body.top_k))
     check_count(candidates, most=service.limits.max_items)

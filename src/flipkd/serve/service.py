@@ -6,16 +6,16 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import chain
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import numpy as np
 
-from flipkd.errors import ConfigError, DataError
+from flipkd.errors import DataError
 from flipkd.index import Floats, Hit
 from flipkd.inputs import checked_sides, checked_texts
+from flipkd.serve.index_threads import IndexThreads
 from flipkd.serve.limits import Limits
 from flipkd.serve.loaded import NO_INDEX, Loaded, Pair
 from flipkd.serve.model_thread import ModelThread
@@ -23,7 +23,6 @@ from flipkd.serve.queue import BatchQueue, Work
 from flipkd.serve.results import EncodedText, Match
 from flipkd.text import truncate_text
 
-Result = TypeVar("Result")
 State = Literal["loading", "ready", "draining", "failed"]
 THREAD_CHECK = 0.25  # seconds between two checks that the model's thread lives
 POLL_INTERVAL = 0.02  # seconds between two checks whether the last request is finished
@@ -33,7 +32,6 @@ QUERY_CHARACTERS = (
 )
 WARM_UP: Pair = ("warm", "up")
 PROBES: dict[str, Any] = {"pairs": WARM_UP, "texts": WARM_UP[0], "searches": WARM_UP[0], "entries": WARM_UP[0]}
-INDEX_THREADS = 4  # that read the index; one more writes
 
 
 class NotReady(Exception):
@@ -56,9 +54,7 @@ class Service:
         self.thread = ModelThread()
         self._load = load
         self._loaded: Loaded | None = None
-        self._index_threads = ThreadPoolExecutor(INDEX_THREADS + 1, thread_name_prefix="index")
-        self.index_lock = asyncio.Lock()
-        """Held by the one request that writes to the index."""
+        self.index_threads = IndexThreads()
         work: dict[str, Work] = {"pairs": self._score, "texts": self._encode}
         work |= dict.fromkeys(("searches", "entries"), self._encode_for_index)
         self.queues = {name: self._queue(name, call) for name, call in work.items()}
@@ -113,7 +109,7 @@ class Service:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self.thread.shutdown()
-        self._index_threads.shutdown(wait=False, cancel_futures=True)
+        self.index_threads.shutdown()
         self._loaded = None
 
     async def _load_in_thread(self) -> None:
@@ -222,19 +218,11 @@ class Service:
             raise DataError(NO_INDEX)
         checked_texts([query], "query")
         [vector] = await self.encode_for_index([query], "searches", until=until)
-        return await self.in_index_thread(partial(index.hits, vector, top_k=candidates, where=where), until=until)
+        return await self.index_threads.run(partial(index.hits, vector, top_k=candidates, where=where), until=until)
 
     async def encode_for_index(self, texts: Sequence[str], queue: str, *, until: float) -> list[Floats]:
         """Encode texts by the index's encoder; `queue`: "searches" or "entries"."""
         return await self._submit(queue, [truncate_text(text, QUERY_CHARACTERS) for text in texts], until=until)
-
-    async def in_index_thread(self, work: Callable[[], Result], *, until: float) -> Result:
-        """Run a call of the index in a thread. Raises DataError for a filter that is not one, TimeoutError."""
-        try:
-            async with asyncio.timeout(max(until - time.monotonic(), 0.0)):
-                return await asyncio.get_running_loop().run_in_executor(self._index_threads, work)
-        except ConfigError as error:
-            raise DataError(str(error)) from None
 
     def _clipped(self, texts: Iterable[str]) -> dict[str, tuple[str, bool]]:
         """Cut each text to the part that the model uses, so that the queue holds no more; True for a text that was cut.
