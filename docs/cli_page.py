@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import typer
@@ -48,13 +50,16 @@ choices in bash, zsh, fish and PowerShell.
 def page() -> str:
     """The whole page: help of flipkd itself and of every verb."""
     group = typer.main.get_command(app)
-    commands = {"flipkd": group}
-    for verb, command in group.commands.items():
-        commands[f"flipkd {verb}"] = command
-        commands |= {f"flipkd {verb} {name}": below for name, below in getattr(command, "commands", {}).items()}
     return HEAD + "".join(
-        f"\n## {name}\n\n```text\n{_help(name, command)}\n```\n" for name, command in commands.items()
+        f"\n## {name}\n\n```text\n{_help(name, command)}\n```\n" for name, command in _commands("flipkd", group)
     )
+
+
+def _commands(name: str, command: typer.core.TyperCommand | typer.core.TyperGroup) -> Iterator[tuple[str, Any]]:
+    """Yield a command and, of a group, all below it."""
+    yield name, command
+    for verb, below in getattr(command, "commands", {}).items():
+        yield from _commands(f"{name} {verb}", below)
 
 
 def _help(name: str, command: typer.core.TyperCommand) -> str:

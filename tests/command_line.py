@@ -59,3 +59,16 @@ def student(base: Any, **changes: Any) -> list[str]:
     for key, value in (settings | changes).items():
         words += ["--set", f"{key}={value}"]
     return words
+
+
+def subcommands() -> dict[str, Any]:
+    """Every subcommand of flipkd by its name; one of a group has both names, as "index add"."""
+    import typer
+
+    from flipkd.cli import app
+
+    found: dict[str, Any] = {}
+    for name, command in typer.main.get_command(app).commands.items():
+        below = getattr(command, "commands", None)
+        found |= {name: command} if below is None else {f"{name} {verb}": each for verb, each in below.items()}
+    return found

@@ -1,8 +1,9 @@
 """A server with a null matcher whose behaviour the texts control; argv = JSON of settings.
 
 `review` is the lower bound of a review band, `kept` gives the index more columns, `queue` is a review queue, whose sample is
-`share` and whose pairs need `votes` labels. `matchers` maps names to JSON files, each read again at a reload: version, offset
-(added to each score), loading (seconds), broken (a loading error), dies (`always`: the thread ends soon after loading).
+`share` and whose pairs need `votes` labels. `lance` is the folder of an index of LanceDB with vectors of width 9. `matchers` maps
+names to JSON files, each read again at a reload: version, offset (added to each score), loading (seconds), broken (a loading
+error), dies (`always`: the thread ends soon after loading).
 A pair's score is the number in its first text. `boom` raises, `panic` raises a BaseException, `nan` raises NumbersError, `die`
 ends the thread soon after, `slow` takes half a second, and `wait S` as a second text makes the batch S seconds long. After
 loading, the process exits with SPIED when it opens a connection or a file named canary. SIGUSR1 prints its number of tasks.
@@ -29,7 +30,7 @@ import numpy as np
 from flipkd.batching import check_wanted
 from flipkd.errors import ArtefactError, NumbersError, PeerError
 from flipkd.evaluate.calibration import Calibration
-from flipkd.index import Index
+from flipkd.index import Index, open_index
 from flipkd.matcher import Matcher
 from flipkd.review.background import ReviewThread
 from flipkd.review.queue import ReviewQueue
@@ -144,6 +145,8 @@ def load():
         for n in range(settings.pop("entries", 9))
     ]
     index = Index(entries, np.eye(len(entries), dtype=np.float32), encoder={})
+    if folder := settings.get("lance"):
+        index = open_index(folder)
     return Loaded(NullMatcher(), index, lambda texts: np.eye(9, dtype=np.float32)[[len(t) % 9 for t in texts]])
 
 
@@ -168,7 +171,7 @@ if several is None:
     plan = Plan({"null": lambda: Found("r1", load)}, strict=False)
 else:
     plan = Plan({name: partial(find, path) for name, path in several.items()}, aliases, default)
-kinds = ("loading", "cold", "broken", "dies", "kept", "entries")
+kinds = ("loading", "cold", "broken", "dies", "kept", "entries", "lance")
 held = {name: settings.pop(name) for name in kinds if name in settings}
 NullMatcher.review_threshold = settings.pop("review", None)
 queue = {name: settings.pop(name) for name in ("queue", "share", "votes", "most_pages") if name in settings}

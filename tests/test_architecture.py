@@ -56,7 +56,7 @@ PACKAGES = {
     "pair_scorer": {"student", "evaluate", "teachers"},  # a matcher may keep its teacher, whose score it then needs
     "matcher": {"pair_scorer", "ranking", "student", "index", "teachers", "cards", "publishing"},
     "index": set(),
-    "ranking": set(),
+    "ranking": {"index"},
     "review": {"data"},
     "exports": {"matcher", "student"},
     "serve": {"matcher", "index", "ranking", "review"},

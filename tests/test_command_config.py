@@ -10,7 +10,7 @@ from flipkd.errors import ConfigError
 from flipkd.settings import type_members
 
 MODELS = [getattr(command_config, name) for name in command_config.__all__]
-REQUIRED = {"matcher": "m", "files": ["a.csv"]}
+REQUIRED = {"matcher": "m", "files": ["a.csv"], "to": "merged", "version": 1}
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)

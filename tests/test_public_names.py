@@ -14,7 +14,7 @@ import pytest
 
 import flipkd
 
-CLASSES = {"FlipkdError", "Index", "MatchBatch", "Matcher", "ScoreStore", "Teacher"}
+CLASSES = {"FlipkdError", "Index", "LanceIndex", "MatchBatch", "Matcher", "ScoreStore", "Teacher"}
 
 
 def test_all_agrees_with_the_table():

@@ -81,12 +81,12 @@ class Soak:
         self.address, self.pairs, self.scores = address, pairs, scores
         self.statuses, self.versions, self.wrong = Counter[int](), Counter[str](), list[str]()
         self.served, self.seconds, self.health = Counter[int](), list[float](), list[float]()
-        self.hung_up = 0
+        self.hung_up, self.resets = 0, list[str]()
         self.stop_at = 0.0
 
     async def client(self, number: int) -> None:
         """Send requests until the end; after it until one was answered."""
-        chance, client = random.Random(number), Client(self.address)
+        chance, client, answered_at = random.Random(number), Client(self.address), 0.0
         while time.monotonic() < self.stop_at or not self.served[number]:
             rows = chance.sample(range(PAIRS), chance.randint(1, 5))
             body = {"pairs": [self.pairs[row] for row in rows]}
@@ -95,7 +95,14 @@ class Soak:
                 client.close()
                 self.hung_up += 1
                 continue
-            reply = await client.request("/match", body)
+            fresh, idle = client.stream is None, time.monotonic() - answered_at
+            try:
+                reply = await client.request("/match", body)
+            except (OSError, asyncio.IncompleteReadError) as error:
+                client.close()
+                self.resets.append(f"{type(error).__name__}, {'new' if fresh else f'idle for {idle:.1f} s'}")
+                continue
+            answered_at = time.monotonic()
             self.statuses[reply.status] += 1
             if reply.status == 200:
                 self._check(rows, reply.json)
@@ -176,12 +183,17 @@ def main() -> None:
             code = process.wait(60)
         finally:
             process.kill()
-        reloads = (folder / "log").read_text().count(" replaces ")
-    results = summary(run, series, after, reloads) | {"exit_code": code, "command": shlex.join(["python", *sys.argv])}
+        text = (folder / "log").read_text()
+        reloads = text.count(" replaces ")
+    results = summary(run, series, after, reloads) | {
+        "log": text.splitlines()[-5:],
+        "exit_code": code,
+        "command": shlex.join(["python", *sys.argv]),
+    }
     (HERE / "soak.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     PAGE.write_text(filled(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
     print(json.dumps(results, indent=2))
-    sys.exit(bool(run.wrong or set(run.statuses) - {200, 429, 503} or code))
+    sys.exit(bool(run.wrong or run.resets or set(run.statuses) - {200, 429, 503} or code))
 
 
 async def until_ready(address: tuple[str, int]) -> None:
@@ -202,6 +214,7 @@ def summary(run: Soak, series: list[dict[str, float]], after: dict[str, float], 
         "hung_up": run.hung_up,
         "wrong_answers": len(run.wrong),
         "first_wrong": run.wrong[:3],
+        "resets": run.resets,
         "versions": dict(run.versions),
         "reloads": reloads,
         "fewest_and_most_answers_of_a_client": [min(run.served.values()), max(run.served.values())],
@@ -224,6 +237,7 @@ def filled(page: str) -> str:
         "statuses": ", ".join(f"{status}: {count:,}" for status, count in found["statuses"].items()),
         "reloads under load": found["reloads"],
         "answers that were wrong or of two versions": found["wrong_answers"],
+        "connections that were reset": len(found["resets"]),
         "fewest and most answers of one client": "{} and {}".format(*found["fewest_and_most_answers_of_a_client"]),
         "median and p99 of an answer, p99 of /healthz (s)": "{:.2f}, {:.2f}, {:.2f}".format(
             *found["seconds_p50_p99"], found["healthz_p99"]

@@ -25,15 +25,15 @@ from typing import Any
 from urllib.request import Request, urlopen
 
 import flipkd
-from flipkd.command_config import CalibrateConfig, IndexConfig, ReviewPairsConfig, ReviewStatsConfig, SearchConfig
+from flipkd.command_config import CalibrateConfig, IndexConfig, ReviewPairsConfig, ReviewStatsConfig
 from flipkd.commands.calibrate import calibrate
 from flipkd.commands.review import queue_stats, stats_text, write_labelled
-from flipkd.commands.search import index, search
+from flipkd.commands.search import encoder_of, index
 from flipkd.config import TeachConfig, TrainConfig
 
 HERE = Path(__file__).parent
 SHOWN = "My card has disappeared yesterday"
-WRONG_PER_RIGHT = 3  # entries that do not answer a question, beside the one that does, in the pairs to learn from
+WRONG_PER_RIGHT = 2  # entries that do not answer a question, beside the one that does, in the pairs to learn from
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
@@ -67,14 +67,19 @@ def pairs_of(asked: list[dict[str, str]], entries: list[str]) -> list[dict[str, 
     return rows
 
 
-def train_matcher(folder: Path, name: str, *, files: dict[str, str], models: dict[str, str], settings: dict) -> str:
-    """Fine-tune the encoder, train the LLM with it and choose the thresholds; returns the folder of the matcher."""
-    teacher, run, matcher = (folder / f"{kind}-{name}" for kind in ("teacher", "run", "matcher"))
+def make_teacher(folder: Path, files: dict[str, str], encoder: str) -> str:
+    """Fine-tune the encoder; returns the folder of the teacher."""
+    teacher = str(folder / "teacher")
+    flipkd.teach(TeachConfig.check(files | {"teacher_name_or_path": encoder, "output_dir": teacher}))
+    return teacher
+
+
+def train_matcher(folder: Path, name: str, *, files: dict[str, str], settings: dict[str, Any]) -> str:
+    """Train the LLM and choose the thresholds; returns the folder of the matcher."""
+    matcher = folder / f"matcher-{name}"
     if matcher.exists():
         return str(matcher)
-    flipkd.teach(TeachConfig.check(files | {"teacher_name_or_path": models["encoder"], "output_dir": str(teacher)}))
-    student = {"model_name_or_path": models["llm"], "teacher": str(teacher), "output_dir": str(run)}
-    trained = flipkd.train(TrainConfig.check(files | student | settings))
+    trained = flipkd.train(TrainConfig.check(files | settings | {"output_dir": str(folder / f"run-{name}")}))
     calibrate(
         CalibrateConfig(
             matcher=str(trained),
@@ -87,13 +92,12 @@ def train_matcher(folder: Path, name: str, *, files: dict[str, str], models: dic
     return str(matcher)
 
 
-def make_index(folder: Path, name: str) -> str:
+def make_index(folder: Path, teacher: str) -> str:
     """Make the index of the FAQ with the teacher's vectors; returns its folder."""
-    made = folder / f"index-{name}"
+    made = folder / "index"
     if not made.exists():
-        encoder = str(folder / f"teacher-{name}")
         texts = str(HERE / "faq.csv")
-        index(IndexConfig(texts=texts, encoder=encoder, column="question", keep=["answer"], output_dir=str(made)))
+        index(IndexConfig(texts=texts, encoder=teacher, column="question", keep=["answer"], output_dir=str(made)))
     return str(made)
 
 
@@ -141,11 +145,13 @@ def label(client: Client, answers: dict[str, str]) -> None:
         found = client.post("/review/vote", annotator="example", key=pair["key"], label=name)
 
 
-def right_answers(matcher: str, faq: str, asked: list[dict[str, str]]) -> int:
+def right_answers(matcher_folder: str, index_folder: str, asked: list[dict[str, str]]) -> int:
     """Count the questions that get the right entry, or none where none answers them; a doubtful entry is shown as well."""
-    right = 0
+    matcher, faq = flipkd.Matcher.from_pretrained(matcher_folder), flipkd.Index.load(index_folder)
+    encode, right = encoder_of(faq, None, matcher=matcher), 0
     for row in asked:
-        [best] = search(SearchConfig(query=row["asked"], matcher=matcher, index=faq, top_k=1, candidates=5))
+        [vector] = encode([row["asked"]])
+        [best] = matcher.search(row["asked"], faq, vector=vector, top_k=1, candidates=5)
         right += (best["text"] if best["decision"] != "no_match" else "") == row["question"]
     return right
 
@@ -159,9 +165,8 @@ def main(
     by_hand: bool = False,
 ) -> None:
     """Run all steps in `folder` and print what each one gave."""
-    place, models = Path(folder), {"encoder": encoder, "llm": llm}
+    place = Path(folder)
     place.mkdir(parents=True, exist_ok=True)
-    settings = {"num_train_epochs": 3} if settings is None else settings
     entries = [row["question"] for row in read_rows(HERE / "faq.csv")]
     asked = read_rows(HERE / "asked.csv")
     parts = {part: [row for row in asked if row["part"] == part] for part in ("train", "validation", "new", "test")}
@@ -169,8 +174,13 @@ def main(
         f"{part}_file": write_rows(place / f"{part}.csv", pairs_of(parts[part], entries))
         for part in ("train", "validation")
     }
-    first = train_matcher(place, "first", files=files, models=models, settings=settings)
-    faq, queue, reviewed = make_index(place, "first"), place / "queue.db", place / "reviewed.csv"
+    teacher = make_teacher(place, files, encoder)
+    student = ({"num_train_epochs": 1} if settings is None else settings) | {
+        "teacher": teacher,
+        "model_name_or_path": llm,
+    }
+    first = train_matcher(place, "first", files=files, settings=student)
+    faq, queue, reviewed = make_index(place, teacher), place / "queue.db", place / "reviewed.csv"
 
     if not reviewed.exists():
         with served(place, first, faq, queue) as client:
@@ -187,9 +197,9 @@ def main(
 
     rows = [{name: row[name] for name in ("text1", "text2", "label")} for row in read_rows(reviewed)]
     more = {"train_file": write_rows(place / "train-more.csv", read_rows(Path(files["train_file"])) + rows)}
-    second = train_matcher(place, "second", files=files | more, models=models, settings=settings)
+    second = train_matcher(place, "second", files=files | more, settings=student)
     for name, matcher in (("first", first), ("second", second)):
-        right = right_answers(matcher, make_index(place, name), parts["test"])
+        right = right_answers(matcher, faq, parts["test"])
         print(f"the {name} matcher answers {right} of {len(parts['test'])} test questions rightly")
 
 

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from flipkd.data.split import split_pairs
     from flipkd.errors import FlipkdError
     from flipkd.evaluate.metrics import measure
-    from flipkd.index import Index
+    from flipkd.index.lance import LanceIndex
+    from flipkd.index.memory import Index
+    from flipkd.index.opening import open_index
     from flipkd.matcher import Matcher
     from flipkd.objectives.batch import MatchBatch
     from flipkd.teachers.store import ScoreStore
@@ -26,7 +28,8 @@ if TYPE_CHECKING:
 
 _PUBLIC = {
     "FlipkdError": "flipkd.errors",
-    "Index": "flipkd.index",
+    "Index": "flipkd.index.memory",
+    "LanceIndex": "flipkd.index.lance",
     "MatchBatch": "flipkd.objectives.batch",
     "Matcher": "flipkd.matcher",
     "ScoreStore": "flipkd.teachers.store",
@@ -35,6 +38,7 @@ _PUBLIC = {
     "compare": "flipkd.comparison.compare",
     "export": "flipkd.commands.export",
     "measure": "flipkd.evaluate.metrics",
+    "open_index": "flipkd.index.opening",
     "read_pairs": "flipkd.data.pairs",
     "split_pairs": "flipkd.data.split",
     "teach": "flipkd.commands.teach",
@@ -44,6 +48,7 @@ _PUBLIC = {
 __all__ = [  # a literal copy of the table's names, which type checkers need
     "FlipkdError",
     "Index",
+    "LanceIndex",
     "MatchBatch",
     "Matcher",
     "ScoreStore",
@@ -53,6 +58,7 @@ __all__ = [  # a literal copy of the table's names, which type checkers need
     "compare",
     "export",
     "measure",
+    "open_index",
     "read_pairs",
     "split_pairs",
     "teach",

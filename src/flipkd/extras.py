@@ -16,6 +16,7 @@ EXTRAS = {
     "serve": ("fastapi", "prometheus_client", "starlette", "uvicorn"),
     "demo": (*_MODELS, *_TRAIN),
     "onnx": ("onnx", "onnxruntime", "onnxscript"),
+    "index": ("lancedb",),
     "gguf": ("gguf", "llama_cpp"),
     "ray": ("ray",),
     "retrieval": ("bm25s", *_TRAIN),

@@ -74,7 +74,7 @@ def new_file(path: str | Path) -> Iterator[Path]:
             raise
         finally:
             os.close(lock)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
 
 
 def write_bytes(path: str | Path, content: bytes) -> Path:
@@ -140,7 +140,7 @@ def new_folder(path: str | Path, *, replace: bool = False) -> Iterator[Path]:
             if replace and path.exists():
                 os.replace(path, outgoing)
             os.replace(temporary, path)
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
@@ -170,7 +170,7 @@ def write_manifest(folder: str | Path) -> None:
                 os.fsync(handle.fileno())
             entries[file.relative_to(folder).as_posix()] = {"sha256": sha256(file), "bytes": file.stat().st_size}
         for parent in {file.parent for file in files}:
-            _sync_folder(parent)
+            sync_folder(parent)
     write_json(folder / MANIFEST, {"files": entries})
 
 
@@ -241,7 +241,7 @@ def _files(folder: Path) -> list[Path]:
     return sorted(p for p in paths if not p.name.startswith(TEMPORARY))
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -23,7 +23,7 @@ from flipkd.student.scoring import Floats, encode_texts
 from flipkd.teachers.kept_teacher import KeptTeacherModel, load_kept_teacher
 
 if TYPE_CHECKING:
-    from flipkd.index import Index
+    from flipkd.index import SearchIndex
 
 RANK_ROWS = 64  # documents per forward pass on a CPU; the pass computes their query once
 
@@ -201,17 +201,19 @@ class Matcher(PairScorer):
     def search(
         self,
         query: str,
-        index: Index,
+        index: SearchIndex,
         *,
         vector: Floats | None = None,
         top_k: int = 5,
         candidates: int = 20,
+        where: str | None = None,
         cascade: bool | None = None,
     ) -> list[dict[str, Any]]:
         """Score the index's `candidates` nearest entries with the query, and return the `top_k` best by falling score.
 
-        [{"corpus_id", "similarity", "score", "probability", "decision"} and the entry's own fields]. `vector` [d]: the
-        query encoded by the model that made the index; None for an index that this matcher made. `cascade`: as in `predict`.
+        [{"corpus_id", "similarity", "score", "probability", "decision"} and the entry's own fields]; an index of LanceDB has
+        `id` for `corpus_id`, and filters as `where`. `vector` [d]: the query encoded by the model that made the index; None
+        for an index that this matcher made. `cascade`: as in `predict`.
         Raises UsageError for a top_k or candidates below 1, a vector of another width, and a missing vector.
 
         Examples:
@@ -232,7 +234,7 @@ class Matcher(PairScorer):
                     "encode the query with that model and pass it as vector="
                 )
             vector = self.encode([query])[0]
-        nearest = index.nearest(vector, top_k=max(candidates, top_k)) if len(index) else []
-        texts = checked_texts([index.entries[position]["text"] for position, _ in nearest], "document")
+        hits = index.hits(vector, top_k=max(candidates, top_k), where=where)
+        texts = checked_texts([hit.entry["text"] for hit in hits], "document")
         judgements = self.judge(self._query_scores(query, texts, cascade=cascade))
-        return search_results(nearest, [row._asdict() for row in judgements], index.entries, top_k=top_k)
+        return search_results(hits, [row._asdict() for row in judgements], top_k=top_k)

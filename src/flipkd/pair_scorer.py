@@ -72,11 +72,10 @@ class PairScorer:
         if self.use_cascade if cascade is None else cascade:
             return self.cascade(pairs, batch_size=batch_size, show_progress_bar=show_progress_bar)[0]
         left, right = checked_sides(pairs)
-        teacher = None
-        if TEACHER in self.contract.score:
-            teacher = self._teacher_scores(left, right, batch_size=batch_size)
-        progress = "pairs" if show_progress_bar else None
-        scores = self._language_model_scores(left, right, teacher, batch_size=batch_size, progress=progress)
+        keeps = TEACHER in self.contract.score
+        teacher = self._teacher_scores(left, right, batch_size=batch_size) if keeps else None
+        label = "pairs" if show_progress_bar else None
+        scores = self._language_model_scores(left, right, teacher, batch_size=batch_size, progress=label)
         self._count(student=len(left))
         return _require_finite(scores)
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from flipkd.index import Hit
+
 
 def by_falling_score(scores: Sequence[float]) -> list[int]:
     """Sort positions of scores [N], the highest score first; ties keep their order."""
@@ -14,20 +16,14 @@ def by_falling_score(scores: Sequence[float]) -> list[int]:
     return positions
 
 
-def search_results(
-    nearest: Sequence[tuple[int, float]],
-    judged: Sequence[Mapping[str, Any]],
-    entries: Sequence[Mapping[str, Any]],
-    *,
-    top_k: int,
-) -> list[dict[str, Any]]:
-    """Make the rows of the `top_k` best of an index's nearest entries, by falling score.
+def search_results(hits: Sequence[Hit], judged: Sequence[Mapping[str, Any]], *, top_k: int) -> list[dict[str, Any]]:
+    """Make the rows of the `top_k` best of an index's hits, by falling score.
 
-    nearest: (position, cosine) as `Index.nearest` returns them. judged: the fields of each of these with the query, among
-    them `score`. A row has `corpus_id`, `similarity`, these fields and those of the entry.
+    judged: the fields of each hit with the query, among them `score`. A row has `corpus_id` or `id`, `similarity`, these
+    fields and those of the entry.
     """
-    rows = []
-    for place in by_falling_score([fields["score"] for fields in judged])[:top_k]:
-        position, similarity = nearest[place]
-        rows.append({"corpus_id": position, "similarity": similarity, **judged[place], **entries[position]})
-    return rows
+    best = by_falling_score([fields["score"] for fields in judged])[:top_k]
+    return [
+        {**hits[place].key, "similarity": hits[place].similarity, **judged[place], **hits[place].entry}
+        for place in best
+    ]

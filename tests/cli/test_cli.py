@@ -29,6 +29,8 @@ FILES = ["--train_file", "a.csv", "--validation_file", "b.csv", "--test_file", "
         (["train", *FILES[:4], "--objectives", "margin_hinge"], 2, "--objectives 'margin_hinge': write KEY=VALUE"),
         (["train", *FILES[:4], "--readout_layers", "[1"], 2, "--readout_layers: '[1' is not a YAML value"),
         (["match", "x.csv"], 2, "matcher is missing; give --matcher, or write it in the YAML file of --config"),
+        (["index", "lst", "x"], 2, "No such command 'lst'"),
+        (["index", "x.csv"], 2, "encoder is missing"),
         (["search"], 2, "query is missing; give it after"),
         (["match", "--matcher", "m"], 2, "give a file of pairs, or one pair as --text1 and --text2"),
         (["match", "--matcher", "m", "--text1", "a"], 2, "give a file of pairs, or one pair"),

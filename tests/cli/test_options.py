@@ -10,20 +10,14 @@ from typing import get_args
 
 import pytest
 import typer
-from command_line import flipkd
+from command_line import flipkd, subcommands
 
-from flipkd import cli
 from flipkd.cli.options import SettingsCommand, command
 from flipkd.command_config import CheckConfig, SearchConfig
 from flipkd.config import CompareConfig, TrainConfig
 from flipkd.settings import Settings
 
-COMMANDS = typer.main.get_command(cli.app).commands
-VERBS = {name: command for name, command in COMMANDS.items() if not hasattr(command, "commands")} | {
-    f"{group} {name}": command
-    for group, commands in COMMANDS.items()
-    for name, command in getattr(commands, "commands", {}).items()
-}
+VERBS = subcommands()
 FILES = ("--train_file", "a.csv", "--validation_file", "b.csv")
 
 

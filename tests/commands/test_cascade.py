@@ -149,7 +149,7 @@ def scored_by(server):
     lines = [
         line for line in server.request("/metrics").text.splitlines() if line.startswith("flipkd_scored_pairs_total")
     ]
-    return {line.split('"')[1]: float(line.rsplit(" ", 1)[1]) for line in lines}
+    return {line.partition('scored_by="')[2].partition('"')[0]: float(line.rsplit(" ", 1)[1]) for line in lines}
 
 
 def test_calibrate_reports_and_evaluate_measures_the_cascade(banded, pair_files):

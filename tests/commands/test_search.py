@@ -119,6 +119,7 @@ def test_server_search_equals_the_command(indexed, trained):
         rows = server.request("/search", {"query": query, "top_k": 3}).json["results"]
     for row, same in zip(rows, expected, strict=True):
         assert row.pop("truncated") is False
+        assert row.pop("answer_id")
         for name in ("score", "similarity", "probability"):
             assert row.pop(name) == pytest.approx(same.pop(name), abs=1e-5)
         assert row == same

@@ -12,6 +12,8 @@ from command_line import flipkd
 from servers import running
 from tiny_matchers import write_matcher
 
+from flipkd.command_config import ServeConfig
+from flipkd.commands.served_models import read_plan
 from flipkd.files import MANIFEST, sha256
 from flipkd.matcher import Matcher
 
@@ -97,6 +99,21 @@ def test_a_link_that_moves_is_followed_and_a_damaged_folder_is_not(folders):
     assert log.count("version") >= 4
     assert "goes on serving: ArtefactError" in log
     assert "everything stays as it was: ConfigError" in log
+
+
+def test_the_name_of_the_only_matcher_stays_when_its_link_leads_elsewhere(folders):
+    (folders / "run").mkdir()
+    (folders / "run" / "matcher").symlink_to(folders / "a")
+    for link, target in ((folders / "current", "a"), (folders / "run" / "matcher", folders / "a")):
+        point(link, target)
+        config = ServeConfig(matcher=str(link))
+        [(name, find)] = read_plan(config, index=None).find.items()
+        before = find().version
+        point(link, folders / "b")
+        [(after, find)] = read_plan(config, index=None).find.items()
+        assert name == after == {"current": "current", "matcher": "run"}[link.name]
+        assert find().version != before
+    assert list(read_plan(ServeConfig(matcher=str(folders / "a")), index=None).find) == ["a"]
 
 
 @pytest.mark.parametrize(

@@ -55,9 +55,15 @@ def test_more_writes_than_the_disk_takes_are_dropped_and_counted(review, monkeyp
     monkeypatch.setattr(background, "WAIT", 0.01)
     add = review.queue.add
     monkeypatch.setattr(review.queue, "add", lambda *given, **named: (time.sleep(0.1), add(*given, **named)))
-    added(review, *range(6))
-    review._thread.submit(lambda: None).result()
-    assert len(review.queue.pairs()) == 2
+
+    async def add_twice():
+        await asyncio.gather(*(review.add([scored(number)], matcher="m") for number in range(6)))
+        await review.call(lambda: None)
+        await review.add([scored(7)], matcher="m")  # the queue is empty again
+        await review.call(lambda: None)
+
+    asyncio.run(add_twice())
+    assert len(review.queue.pairs()) == 3
     assert [record.getMessage() for record in caplog.records] == [
         "the review queue misses the pairs of requests with 1 pairs in all, which were answered: the disk is too slow"
     ]

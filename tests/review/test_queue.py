@@ -37,8 +37,21 @@ def test_a_pair_seen_as_sample_and_to_review_counts_as_to_review(tmp_path):
         queue.add(chosen([scored(number, "match")], share=0.05), matcher="m1")
         assert queue.pairs()[0].weight == pytest.approx(20)
         queue.add(chosen([scored(number)], share=0.05), matcher="m1")
+        queue.add(chosen([scored(number, "match")], share=0.05), matcher="m1")
         [pair] = queue.pairs()
-    assert (pair.reason, pair.sampled, pair.weight) == ("review", 1.0, 2.0)
+    assert (pair.reason, pair.sampled, pair.weight) == ("review", 1.0, 3.0)
+
+
+def test_a_write_that_is_interrupted_leaves_nothing(tmp_path):
+    def votes():
+        yield Vote(key_of(1), "ann", 1)
+        raise KeyboardInterrupt
+
+    with filled_queue(tmp_path / "q.db") as queue:
+        with pytest.raises(KeyboardInterrupt):
+            queue.add_votes(votes(), source="test")
+        assert not any(pair.votes for pair in queue.pairs())
+        assert vote(queue, "ann", {1: 1})["new"] == 1
 
 
 def test_batch_is_added_once(tmp_path):

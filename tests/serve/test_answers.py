@@ -25,7 +25,8 @@ SENT = {
 def test_every_response_matches_the_openapi_schema(null):
     openapi = null.request("/openapi.json").json
     posted = {path for path, methods in openapi["paths"].items() if "post" in methods}
-    assert set(SENT) == {path for path in posted if not path.startswith("/admin/")}
+    # /index needs an index that changes
+    assert set(SENT) == {path for path in posted if not path.startswith("/admin/")} - {"/index"}
     for path, body in SENT.items():
         documented = openapi["paths"][path]["post"]["responses"]
         answer = null.request(path, body)

@@ -31,6 +31,6 @@ def test_encode_texts_has_tokens_and_truncated_flag_of_each_text(loaded):
     assert tokens > 0
 
 
-def test_nearest_needs_an_index(loaded):
+def test_encode_for_index_needs_an_index(loaded):
     with pytest.raises(DataError, match="start it with --index"):
-        loaded.nearest([("my card", 1)])
+        loaded.encode_for_index(["my card"])

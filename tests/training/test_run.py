@@ -64,21 +64,15 @@ def test_order_consistency_reads_both_orders_in_a_step_and_makes_the_answers_agr
 
 
 @pytest.mark.parametrize("setting", [1.0, {"weight": 0.5}, {}])
-def test_order_consistency_is_refused_for_directed_pairs_swapped_texts_and_an_odd_step(
-    make_config, table, setting, caplog
-):
+def test_order_consistency_is_refused_for_directed_pairs_swapped_texts_and_an_odd_step(make_config, table, setting):
     objectives = {"answer_cross_entropy": 1.0, "order_consistency": setting}
     with pytest.raises(ConfigError, match="order_consistency is for pairs without a direction"):
         make_config(directed=True, objectives=objectives)
     with pytest.raises(ConfigError, match="already reads each pair in both orders"):
         make_config(swap_texts=True, objectives=objectives)
     assert make_config(swap_texts=True, objectives=objectives | {"order_consistency": 0}).swap_texts
-    with pytest.raises(ConfigError, match=r"per_device_train_batch_size is 7, .* give an even number"):
+    with pytest.raises(ConfigError, match="give an even number"):
         run_objectives(make_config(per_device_train_batch_size=7, objectives=objectives), table, table)
-    for epochs, is_warned in ((1, True), (2, False)):
-        caplog.clear()
-        run_objectives(make_config(num_train_epochs=epochs, objectives=objectives), table, table)
-        assert ("some pairs are never read" in caplog.text) is is_warned
 
 
 def test_learned_from_has_the_teacher_only_if_an_objective_reads_its_outputs(make_config, table):

@@ -16,6 +16,7 @@ from flipkd.cli import (
     entities,
     exporting,
     generating,
+    indexing,
     matching,
     measuring,
     pair_files,
@@ -71,7 +72,6 @@ for subcommand in (
     matching.match,
     entities.candidates,
     entities.dedupe,
-    matching.index,
     matching.search,
     matching.serve,
     watching.watch,
@@ -90,6 +90,7 @@ for subcommand in (
 ):
     app.command(cls=SettingsCommand)(command(subcommand))
 app.add_typer(review.app, name="review")
+app.add_typer(indexing.app, name="index")
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Subcommands that use a trained matcher: evaluate, calibrate, match, index, search, serve, push."""
+"""Subcommands that use a trained matcher: evaluate, calibrate, match, search, serve, push."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from flipkd.cli.terminal import print_status, show, show_rows, stdout_to_stderr
 from flipkd.command_config import (
     CalibrateConfig,
     EvaluateConfig,
-    IndexConfig,
     MatchConfig,
     PushConfig,
     SearchConfig,
@@ -81,15 +80,6 @@ def _match_files(config: MatchConfig, *, as_json: bool) -> None:
     rejected = f"; {summary['rejected']} rows could not be scored: {config.output_dir}/{REJECTED}"
     text = f"{config.output_dir}: {summary['rows']} rows, {decisions}{rejected if summary['rejected'] else ''}"
     show(json.dumps(summary) if as_json else text)
-
-
-def index(config: IndexConfig) -> None:
-    """Embed texts and store the vectors for search."""
-    from flipkd.commands.search import index as run
-
-    with stdout_to_stderr():
-        made = run(config)
-    show(f"{config.output_dir}: {len(made)} texts, vectors of width {made.vectors.shape[1]}")
 
 
 def search(config: SearchConfig, *, as_json: AsJson = False) -> None:

@@ -16,7 +16,16 @@ from flipkd.command_config.reviewing import (
     ReviewPairsConfig,
     ReviewStatsConfig,
 )
-from flipkd.command_config.searching import IndexConfig, SearchConfig
+from flipkd.command_config.searching import (
+    IndexAddConfig,
+    IndexCompactConfig,
+    IndexConfig,
+    IndexDeleteConfig,
+    IndexListConfig,
+    IndexRollbackConfig,
+    IndexVersionsConfig,
+    SearchConfig,
+)
 from flipkd.command_config.serving import ServeConfig
 from flipkd.command_config.watching import AbConfig, WatchConfig
 
@@ -32,7 +41,13 @@ __all__ = [
     "EvaluateConfig",
     "ExportConfig",
     "GenerateConfig",
+    "IndexAddConfig",
+    "IndexCompactConfig",
     "IndexConfig",
+    "IndexDeleteConfig",
+    "IndexListConfig",
+    "IndexRollbackConfig",
+    "IndexVersionsConfig",
     "MatchConfig",
     "PropagateConfig",
     "PushConfig",

@@ -88,7 +88,7 @@ def _reranked(
 
     matcher = Matcher.from_pretrained(config.matcher or "", base_model=config.base_model)
     new: dict[str, list[Ranking]] = {RERANKED.format(name): [] for name in found}
-    with progress.bar(len(queries), "queries", unit="query") as bar:
+    with progress.bar(len(queries), "queries", unit="text") as bar:
         for number, query in enumerate(queries):
             firsts = {name: rankings[number][: config.rerank] for name, rankings in found.items()}
             candidates = sorted({position for first in firsts.values() for position in first})

@@ -1,4 +1,4 @@
-"""index and search: embed texts once with a small model, then score the nearest ones with the matcher."""
+"""search: the nearest entries of an index, scored by the matcher; and the encoders of indexes."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flipkd.command_config import IndexConfig, SearchConfig
-from flipkd.data import read_texts
-from flipkd.errors import ArtefactError, ConfigError, ResourceError, UsageError
+from flipkd.command_config import SearchConfig
+from flipkd.errors import ArtefactError, ConfigError
 from flipkd.files import MANIFEST, sha256
-from flipkd.index import Index
+from flipkd.index import SearchIndex, open_index
 from flipkd.progress import loading
 from flipkd.student.contract import CONTRACT, read_contract
 from flipkd.teachers.stored_teacher import TEACHER, StoredTeacher
@@ -25,32 +24,12 @@ Encode = Callable[[Sequence[str]], NDArray[np.float32]]
 RESULT = ("corpus_id", "similarity", "score", "probability", "decision", "truncated")
 
 
-def index(config: IndexConfig) -> Index:
-    """Write an index of a file's texts and of its columns `keep` to `output_dir`.
-
-    The encoder is the folder of a bi-encoder that flipkd teach made, or of a matcher that encodes texts separately. Raises
-    ResourceError when `output_dir` exists, DataError for an empty text, UsageError for a column with the name of a result
-    field, ConfigError for an encoder that has no vectors of single texts.
-    """
-    if Path(config.output_dir).exists():
-        raise ResourceError(f"{config.output_dir}: exists already; choose another name")
-    if taken := sorted({*config.keep} & {"text", *RESULT}):
-        raise UsageError(f"--keep {taken[0]}: a result has a field of that name; rename the column in the file")
-    texts, kept = read_texts(config.texts, column=config.column, keep=config.keep)
-    entries = [{"text": text} | {name: values[row] for name, values in kept.items()} for row, text in enumerate(texts)]
-    description = described(config.encoder)  # raises for a wrong folder before the texts are embedded
-    loading(config.encoder)
-    result = Index(entries, stored_vectors(config.encoder, texts, base_model=config.base_model), encoder=description)
-    result.save(config.output_dir)
-    return result
-
-
 def search(config: SearchConfig) -> list[dict[str, Any]]:
     """Return the best `top_k` of the `candidates` entries nearest to the query, as `Matcher.search` does.
 
     Raises ArtefactError when the encoder is not the one that made the index.
     """
-    entries = Index.load(config.index)
+    entries = open_index(config.index)
     loading(config.matcher)
     from flipkd.matcher import Matcher
 
@@ -59,7 +38,9 @@ def search(config: SearchConfig) -> list[dict[str, Any]]:
     )
     encode = encoder_of(entries, config.encoder, matcher=matcher, base_model=config.base_model)
     vector = encode([config.query])[0]
-    return matcher.search(config.query, entries, vector=vector, top_k=config.top_k, candidates=config.candidates)
+    return matcher.search(
+        config.query, entries, vector=vector, top_k=config.top_k, candidates=config.candidates, where=config.where
+    )
 
 
 def described(folder: str) -> dict[str, Any]:
@@ -91,22 +72,15 @@ def stored_vectors(folder: str, texts: Sequence[str], *, base_model: str | None 
     return _encode_function(Matcher.from_pretrained(folder, base_model=base_model), folder, progress=True)(texts)
 
 
-def encoder_of(index: Index, folder: str | None, *, matcher: Matcher, base_model: str | None = None) -> Encode:
+def encoder_of(index: SearchIndex, folder: str | None, *, matcher: Matcher, base_model: str | None = None) -> Encode:
     """Return the function that encodes queries for the index. Raises ArtefactError for another model.
 
     `folder`: the encoder's folder, if it was moved. `matcher`: a loaded matcher, which may be the encoder itself.
     """
     if index.encoder["kind"] == "matcher" and index.encoder["fingerprint"] == matcher.fingerprint:
         return _encode_function(matcher, index.encoder["folder"])
-    location = folder or index.encoder["folder"]
-    try:
-        current = described(location)
-    except ArtefactError as error:
-        raise ArtefactError(f"{error}; if the encoder of the index was moved, give its folder (--encoder)") from None
-    if current["fingerprint"] != index.encoder["fingerprint"]:
-        raise ArtefactError(
-            f"{location}: is not the model that made the index; give that model, or make the index again"
-        )
+    location = checked_encoder(index, folder)
+    current = described(location)
     if current["kind"] == "teacher":
         encode: Encode = StoredTeacher(location).model().embed
         return encode
@@ -115,6 +89,20 @@ def encoder_of(index: Index, folder: str | None, *, matcher: Matcher, base_model
     # base_model is the new location of the matcher's base model; another encoder may have a different one.
     same_base = read_contract(Path(current["folder"])).base_model_hash == matcher.contract.base_model_hash
     return _encode_function(Matcher.from_pretrained(location, base_model=base_model if same_base else None), location)
+
+
+def checked_encoder(index: SearchIndex, folder: str | None) -> str:
+    """Return the folder of the model that made the index. Raises ArtefactError for another model or a lost folder."""
+    location: str = folder or index.encoder["folder"]
+    try:
+        current = described(location)
+    except ArtefactError as error:
+        raise ArtefactError(f"{error}; if the encoder of the index was moved, give its folder (--encoder)") from None
+    if current["fingerprint"] != index.encoder["fingerprint"]:
+        raise ArtefactError(
+            f"{location}: is not the model that made the index; give that model, or make the index again"
+        )
+    return location
 
 
 def _encode_function(matcher: Matcher, folder: str, *, progress: bool = False) -> Encode:

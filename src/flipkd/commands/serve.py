@@ -13,12 +13,14 @@ from flipkd.commands.served_models import read_plan
 from flipkd.cores import SET_HERE, THREADS, usable_cores
 from flipkd.errors import RefusedError
 from flipkd.extras import require_extra
-from flipkd.index import Index
+from flipkd.index import open_index
 
 if TYPE_CHECKING:
     from flipkd.review.background import ReviewThread
     from flipkd.serve.access import Access
     from flipkd.serve.calls import OnAnswers
+    from flipkd.serve.limits import Limits
+    from flipkd.serve.models import Models
     from flipkd.serve.workers import Link
 
 LIMITS = (
@@ -44,7 +46,6 @@ def serve(config: ServeConfig, *, listening: Callable[[str], None]) -> bool:
     from flipkd.serve.app import create_app
     from flipkd.serve.keys import read_keys
     from flipkd.serve.limits import Limits
-    from flipkd.serve.models import Models
     from flipkd.serve.workers import run_workers
 
     access = Access(
@@ -52,12 +53,11 @@ def serve(config: ServeConfig, *, listening: Callable[[str], None]) -> bool:
         trusted_proxies=read_networks(config.trusted_proxies),
         per_minute=config.requests_per_minute,
     )
-    index = None if config.index is None else Index.load(config.index)
     limits = Limits(**config.model_dump(include=set(LIMITS)))
-    models = Models(lambda: read_plan(config, index=index), limits=limits)
     origins = config.cors_origins
     _check_review(config, access)
     if config.workers == 1:
+        models = _models(config, limits)
         with _answer_log(config) as on_answers, _review_thread(config) as review:
             return server.serve(
                 models,
@@ -70,13 +70,14 @@ def serve(config: ServeConfig, *, listening: Callable[[str], None]) -> bool:
                 review=review,
                 listening=listening,
             )
+    read_plan(config, index=None).check()
     server.check_exposure(config.host, access=access, insecure=config.insecure, cors_origins=origins)
     with server.bound(config.host, config.port) as sock:
 
         def work(link: Link) -> None:
             """Serve in one of the workers, which has loaded nothing yet."""
             _share_cores(config.workers)
-            own = Models(models.read_plan, limits=limits)
+            own = _models(config, limits)
             with _answer_log(config) as on_answers, _review_thread(config) as review:
                 app = create_app(
                     own,
@@ -91,6 +92,14 @@ def serve(config: ServeConfig, *, listening: Callable[[str], None]) -> bool:
         listening(server.url_of(sock))
         run_workers(work, count=config.workers, listener=sock)
     return False
+
+
+def _models(config: ServeConfig, limits: Limits) -> Models:
+    """Open the index and find the matchers; in each worker anew, because LanceDB's threads do not survive a fork."""
+    from flipkd.serve.models import Models
+
+    index = None if config.index is None else open_index(config.index)
+    return Models(lambda: read_plan(config, index=index), limits=limits)
 
 
 def _check_review(config: ServeConfig, access: Access) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from flipkd.command_config import ServeConfig
 from flipkd.command_config.serving import MatcherEntry, ModelsFile
 from flipkd.errors import ConfigError, UsageError
 from flipkd.files import MANIFEST, check_manifest, sha256
-from flipkd.index import Index
+from flipkd.index import SearchIndex
 from flipkd.yaml_values import read_yaml
 
 if TYPE_CHECKING:
@@ -23,13 +24,12 @@ if TYPE_CHECKING:
 MOST_NAME = 100  # characters of the name of a matcher, which is part of a header
 
 
-def read_plan(config: ServeConfig, *, index: Index | None) -> Plan:
+def read_plan(config: ServeConfig, *, index: SearchIndex | None) -> Plan:
     """Read which matchers there are, from the settings or from the file of `models`, again at each call.
 
     Raises UsageError unless exactly one of `matcher`, `matchers` and `models` is given, and for a name that cannot be used.
     """
     from flipkd.serve.models import Plan
-    from flipkd.student.contract import find_matcher, matcher_name
 
     given = [name for name in ("matcher", "matchers", "models") if getattr(config, name)]
     if len(given) != 1:
@@ -38,8 +38,7 @@ def read_plan(config: ServeConfig, *, index: Index | None) -> Plan:
     if config.matcher is not None:
         if config.aliases or config.default:
             raise UsageError("--aliases and --default need several matchers; give them with --matchers or --models")
-        name = matcher_name(find_matcher(config.matcher))
-        entries: Mapping[str, str | MatcherEntry] = {name: config.matcher}
+        entries: Mapping[str, str | MatcherEntry] = {_name_of(config.matcher): config.matcher}
         return Plan(_finders(entries, config, index), strict=False)
     if config.models is None:
         return Plan(_finders(config.matchers, config, index), config.aliases, config.default)
@@ -53,7 +52,9 @@ def read_plan(config: ServeConfig, *, index: Index | None) -> Plan:
     return Plan(_finders(file.matchers, config, index), file.aliases, file.default)
 
 
-def _finders(entries: Mapping[str, str | MatcherEntry], config: ServeConfig, index: Index | None) -> dict[str, Find]:
+def _finders(
+    entries: Mapping[str, str | MatcherEntry], config: ServeConfig, index: SearchIndex | None
+) -> dict[str, Find]:
     for name in entries:
         if not (0 < len(name) <= MOST_NAME and name.isprintable()):
             raise UsageError(f"the matcher name {name!r} cannot be used; write 1 to {MOST_NAME} printable characters")
@@ -64,10 +65,21 @@ def _finders(entries: Mapping[str, str | MatcherEntry], config: ServeConfig, ind
     return found
 
 
+def _name_of(matcher: str) -> str:
+    """Return the name of the only matcher; that of a link is its own, since the name must stay when the link leads elsewhere."""
+    from flipkd.student.contract import MATCHER_FOLDER, find_matcher, matcher_name
+
+    folder = find_matcher(matcher)
+    written = Path(os.path.abspath(folder))
+    if written == folder.resolve():
+        return matcher_name(folder)
+    return written.parent.name if written.name == MATCHER_FOLDER else written.name
+
+
 class Find:
     """Finds the present version of a matcher: a link may lead elsewhere, or a branch of the hub, since the last call."""
 
-    def __init__(self, matcher: str, base_model: str | None, config: ServeConfig, index: Index | None) -> None:
+    def __init__(self, matcher: str, base_model: str | None, config: ServeConfig, index: SearchIndex | None) -> None:
         self._matcher, self._base_model, self._config, self._index = matcher, base_model, config, index
 
     def __call__(self) -> Found:

@@ -20,7 +20,15 @@ class TrainConfig(Settings):
     """Settings of `flipkd train`: data, student, LoRA, objectives and transformers' training arguments."""
 
     left_out_at_default: ClassVar = frozenset(
-        {"stages", "early_stopping_patience", "other_teachers", "teacher_weights", "glossary", "glossary_characters"}
+        {
+            "stages",
+            "early_stopping_patience",
+            "other_teachers",
+            "teacher_weights",
+            "pair_weights",
+            "glossary",
+            "glossary_characters",
+        }
     )
 
     train_file: str = DATA(description="training pairs: csv, tsv, jsonl, parquet or a hub id")

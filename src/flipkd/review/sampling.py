@@ -1,7 +1,7 @@
 """Choice of the pairs that people see: those to review, and a share of the others that depends on their texts alone.
 
-A pair is chosen or not by a hash of its texts, so the same pair has the same fate in every process, and the share that was
-used is stored with it: 1 / share weights make estimates of all scored pairs from the labelled ones (Horvitz and Thompson, 1952).
+A hash of its texts decides whether a pair is chosen, so every process chooses the same pairs. The share is stored with the pair:
+weights of 1 / share make estimates of all scored pairs from the labelled ones (Horvitz and Thompson, 1952).
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ HEX = 15  # digits of a hash that make one number, which SQLite's signed integer
 
 @dataclass(frozen=True)
 class ScoredPair:
-    """A pair with its result; `teacher_score` is None where no teacher was asked, `disagrees` where it decides otherwise."""
+    """A pair with its result.
+
+    `teacher_score` is None where no teacher scored it; `disagrees` is true where a sure teacher makes another decision.
+    """
 
     text1: str
     text2: str
@@ -55,7 +58,7 @@ def shuffle_number(key: str) -> int:
 
 
 def chosen(pairs: Iterable[ScoredPair], *, share: float) -> list[Choice]:
-    """Choose all pairs to review and those whose teacher decides otherwise, and of the others about `share`."""
+    """Choose all pairs to review, all with a disagreement, and about `share` of the others."""
     found = []
     for pair in pairs:
         sure = pair.decision != REVIEW and not pair.disagrees

@@ -33,11 +33,21 @@ class Matches(BaseModel):
 
 
 class SearchResponse(BaseModel):
-    """Response of /search; a row has those of PairResult, `answer_id`, `corpus_id`, `similarity`, `text` and the columns kept."""
+    """Response of /search; a row has the fields of PairResult, `corpus_id` or `id`, `similarity`, `answer_id` and the entry's."""
 
     results: list[dict[str, Any]]
     model: str
     revision: str
+
+
+class IndexChange(BaseModel):
+    """Response of /index; `version` is the newest version of the index after it."""
+
+    version: int
+    added: int
+    replaced: int
+    deleted: int
+    embedded: int = 0
 
 
 class Rank(BaseModel):

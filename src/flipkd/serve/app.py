@@ -13,7 +13,16 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from flipkd import __version__
 from flipkd.review.background import ReviewThread
-from flipkd.serve import admin_routes, info_routes, page, review_routes, routes, tei_routes, vector_routes
+from flipkd.serve import (
+    admin_routes,
+    index_routes,
+    info_routes,
+    page,
+    review_routes,
+    routes,
+    tei_routes,
+    vector_routes,
+)
 from flipkd.serve.access import Access
 from flipkd.serve.admin import Admin, LocalAdmin
 from flipkd.serve.calls import OnAnswers
@@ -51,11 +60,12 @@ def create_app(
     app.state.metrics = Metrics(models)
     app.state.admin = LocalAdmin(models, app.state.metrics)
     app.state.logged_fields = set()
+    app.state.has_key = access.keys is not None
     app.state.started = int(time.time())
     app.state.review = review
     app.state.on_answers = [app.state.metrics.count_answers, *on_answers]
     add_handlers(app)
-    for module in (routes, vector_routes, tei_routes, info_routes, admin_routes):
+    for module in (routes, vector_routes, tei_routes, index_routes, info_routes, admin_routes):
         app.include_router(module.router)
     _add_health(app, models)
     page.add_page(app, models)

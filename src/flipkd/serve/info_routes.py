@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import PureWindowsPath
 from typing import Any
 
@@ -24,9 +25,10 @@ async def info(request: Request) -> dict[str, Any]:
     models: Models = request.app.state.models
     service, _ = models.choose(None, client=None)
     index, limits = service.loaded.index, models.limits
+    size = index if index is None else await service.index_threads.run(partial(len, index), until=service.deadline())
     return {
         **_description(service),
-        "index_size": None if index is None else len(index),
+        "index_size": size,
         "max_client_batch_size": limits.max_items,
         "max_body_bytes": limits.max_body_bytes,
         "max_batch_requests": limits.batch_size,

@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from flipkd.errors import DataError
-from flipkd.index import Floats, Index
+from flipkd.index import Floats, SearchIndex
 from flipkd.matcher import Matcher
 
 Pair = tuple[str, str]
 VERSION = 12  # digits of the sha256 of the manifest
+NO_INDEX = "this server has no index; start it with --index"
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class Loaded:
     """A matcher, and an index with the encoder of its queries."""
 
     matcher: Matcher
-    index: Index | None = None
+    index: SearchIndex | None = None
     encode: Callable[[Sequence[str]], Floats] | None = None
 
     @property
@@ -39,12 +40,8 @@ class Loaded:
         token_ids = self.matcher.student.prompt.text_ids(texts)
         return [(vector, cut, len(ids)) for vector, (ids, cut) in zip(vectors, token_ids, strict=True)]
 
-    def nearest(self, searches: list[tuple[str, int]]) -> list[list[tuple[int, float]]]:
-        """Find (position, cosine) of the nearest entries of each (query, top_k). Raises DataError without an index."""
+    def encode_for_index(self, texts: list[str]) -> list[Floats]:
+        """Compute the vector of each text by the encoder of the index. Raises DataError without an index."""
         if self.index is None or self.encode is None:
-            raise DataError("this server has no index; start it with --index")
-        vectors = self.encode([query for query, _ in searches])
-        return [
-            self.index.nearest(vector, top_k=top_k) if len(self.index) else []
-            for vector, (_, top_k) in zip(vectors, searches, strict=True)
-        ]
+            raise DataError(NO_INDEX)
+        return list(self.encode(texts))

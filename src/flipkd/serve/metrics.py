@@ -61,7 +61,7 @@ class _ServiceMetrics(Collector):
                 for scored_by, count in service.loaded.matcher.scored_by.items():
                     scored.add_metric([name, scored_by], count)
         yield from (ready, version, scored)
-        for kind in ("pairs", "texts", "searches"):
+        for kind in ("pairs", "texts", "searches", "entries"):
             waiting = GaugeMetricFamily(
                 f"flipkd_{kind}_waiting", f"{kind} that wait for the model", labels=["matcher"]
             )

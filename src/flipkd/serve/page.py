@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,8 @@ def add_page(app: FastAPI, models: Models) -> None:
 
     @app.get("/page.json", include_in_schema=False)
     async def _() -> dict[str, Any]:
-        return shown(models.choose(None, client=None)[0])
+        service = models.choose(None, client=None)[0]
+        return await service.index_threads.run(partial(shown, service), until=service.deadline())
 
 
 def shown(service: Service) -> dict[str, Any]:
@@ -52,7 +54,7 @@ def shown(service: Service) -> dict[str, Any]:
     A bound is a pair of a score and the probability that the calibration gives to it; `review` is None without a review band.
     """
     matcher, index = service.loaded.matcher, service.loaded.index
-    texts = [] if index is None else [entry["text"] for entry in index.entries[: 10 * EXAMPLES]]
+    texts = [] if index is None else index.first_texts(10 * EXAMPLES)
 
     def bound(score: float | None) -> dict[str, float] | None:
         return None if score is None else {"score": score, "probability": float(matcher.calibration.apply([score])[0])}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -97,17 +98,17 @@ async def search(body: SearchBody, request: Request) -> SearchResponse:
     """Return the entries of the index that match a text best: the nearest `candidates`, scored as pairs."""
     service = service_of(request, body)
     chosen: Chosen = request.state.chosen
-    entries = service.loaded.index.entries if service.loaded.index else []
-    candidates = min(max(body.candidates, body.top_k), len(entries) or 1)
+    until, index = service.deadline(), service.loaded.index
+    candidates = max(body.candidates, body.top_k)
+    if index is not None and candidates > service.limits.max_items:
+        candidates = min(candidates, await service.index_threads.run(partial(len, index), until=until) or 1)
     if "candidates" not in body.model_fields_set:
         candidates = min(candidates, max(service.limits.max_items, body.top_k))
     check_count(candidates, most=service.limits.max_items)
-    until = service.deadline()
-    nearest = await service.nearest(body.query, candidates=candidates, until=until)
-    pairs = [(body.query, entries[position]["text"]) for position, _ in nearest]
-    found = await match_pairs(request, pairs, until=until)
+    hits = await service.nearest(body.query, candidates=candidates, until=until, where=body.where)
+    found = await match_pairs(request, [(body.query, hit.entry["text"]) for hit in hits], until=until)
     rows = [_pair_fields(row) | {"answer_id": chosen.pair_id(place)} for place, row in enumerate(found)]
-    results = search_results(nearest, rows, entries, top_k=body.top_k)
+    results = search_results(hits, rows, top_k=body.top_k)
     return SearchResponse(results=results, model=service.name, revision=chosen.version)
 
 

@@ -13,9 +13,11 @@ from typing import Any, Literal
 import numpy as np
 
 from flipkd.errors import DataError
+from flipkd.index import Floats, Hit
 from flipkd.inputs import checked_sides, checked_texts
+from flipkd.serve.index_threads import IndexThreads
 from flipkd.serve.limits import Limits
-from flipkd.serve.loaded import Loaded, Pair
+from flipkd.serve.loaded import NO_INDEX, Loaded, Pair
 from flipkd.serve.model_thread import ModelThread
 from flipkd.serve.queue import BatchQueue, Work
 from flipkd.serve.results import EncodedText, Match
@@ -29,7 +31,7 @@ QUERY_CHARACTERS = (
     32_768  # of a search query: the encoder of an index truncates to fewer, but its tokenizer would process all
 )
 WARM_UP: Pair = ("warm", "up")
-PROBES: dict[str, Any] = {"pairs": WARM_UP, "texts": WARM_UP[0], "searches": (WARM_UP[0], 1)}
+PROBES: dict[str, Any] = {"pairs": WARM_UP, "texts": WARM_UP[0], "searches": WARM_UP[0], "entries": WARM_UP[0]}
 
 
 class NotReady(Exception):
@@ -52,7 +54,9 @@ class Service:
         self.thread = ModelThread()
         self._load = load
         self._loaded: Loaded | None = None
-        work: dict[str, Work] = {"pairs": self._score, "texts": self._encode, "searches": self._nearest}
+        self.index_threads = IndexThreads()
+        work: dict[str, Work] = {"pairs": self._score, "texts": self._encode}
+        work |= dict.fromkeys(("searches", "entries"), self._encode_for_index)
         self.queues = {name: self._queue(name, call) for name, call in work.items()}
         """Queue of each kind of item."""
         self.failures = dict.fromkeys(work, 0)
@@ -105,6 +109,7 @@ class Service:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self.thread.shutdown()
+        self.index_threads.shutdown()
         self._loaded = None
 
     async def _load_in_thread(self) -> None:
@@ -206,14 +211,18 @@ class Service:
             for (vector, cut, tokens), text in zip(found, texts, strict=True)
         ]
 
-    async def nearest(self, query: str, *, candidates: int, until: float) -> list[tuple[int, float]]:
-        """Find (position, cosine) of the index's entries nearest to a query. Raises DataError when the server has no index."""
-        if self.loaded.index is None:
-            raise DataError("this server has no index; start it with --index")
+    async def nearest(self, query: str, *, candidates: int, until: float, where: str | None = None) -> list[Hit]:
+        """Find the index's entries nearest to a query. Raises DataError without an index or for a filter that is not one."""
+        index = self.loaded.index
+        if index is None:
+            raise DataError(NO_INDEX)
         checked_texts([query], "query")
-        [found] = await self._submit("searches", [(truncate_text(query, QUERY_CHARACTERS), candidates)], until=until)
-        hits: list[tuple[int, float]] = found
-        return hits
+        [vector] = await self.encode_for_index([query], "searches", until=until)
+        return await self.index_threads.run(partial(index.hits, vector, top_k=candidates, where=where), until=until)
+
+    async def encode_for_index(self, texts: Sequence[str], queue: str, *, until: float) -> list[Floats]:
+        """Encode texts by the index's encoder; `queue`: "searches" or "entries"."""
+        return await self._submit(queue, [truncate_text(text, QUERY_CHARACTERS) for text in texts], until=until)
 
     def _clipped(self, texts: Iterable[str]) -> dict[str, tuple[str, bool]]:
         """Cut each text to the part that the model uses, so that the queue holds no more; True for a text that was cut.
@@ -232,5 +241,5 @@ class Service:
     def _encode(self, texts: list[str]) -> list[tuple[list[float], bool, int]]:
         return self.loaded.encode_texts(texts, batch_size=self.limits.batch_size)
 
-    def _nearest(self, searches: list[tuple[str, int]]) -> list[list[tuple[int, float]]]:
-        return self.loaded.nearest(searches)
+    def _encode_for_index(self, texts: list[str]) -> list[Floats]:
+        return self.loaded.encode_for_index(texts)

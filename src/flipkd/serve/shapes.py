@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
+from flipkd.index.filters import MOST_CHARACTERS
+
 
 def _as_integer(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
@@ -18,6 +20,7 @@ def _as_integer(value: Any) -> Any:
 # Validation of a list stops at the first error: a list could have a million of them.
 Texts = Annotated[list[str], Field(fail_fast=True)]
 Pair = Annotated[Texts, Field(min_length=2, max_length=2)]
+Filter = Annotated[str, Field(max_length=MOST_CHARACTERS, description="filter of the entries, as language = 'en'")]
 Count = Annotated[int, Field(ge=1, le=100_000)]
 Width = Annotated[int, BeforeValidator(_as_integer), Field(ge=0, le=100_000, description="0: as many as there are")]
 RANK_FIELDS = 16  # of one request; each is looked up in each document
@@ -78,6 +81,7 @@ class SearchBody(Choice):
     query: str
     top_k: Count = 5
     candidates: Count = 20
+    where: Filter | None = None
 
 
 def _as_document(value: Any) -> Any:

@@ -53,7 +53,7 @@ class StrictRoute(APIRoute):
         async def handler(request: Request) -> Response:
             """Check the headers, let FastAPI handle the request with strict parsing, and list the ignored fields."""
             media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-            if request.method == "POST" and media != "application/json":
+            if request.method in ("POST", "PUT", "DELETE") and media != "application/json":
                 raise HTTPException(415, "the body must be JSON: Content-Type: application/json")
             if request.headers.get("content-encoding", "identity").lower() != "identity":
                 raise HTTPException(415, "the body must not be compressed")

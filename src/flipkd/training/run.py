@@ -15,7 +15,6 @@ from transformers import TrainingArguments
 from flipkd import __version__, ranks
 from flipkd.cards.matcher_card import LearnedFrom
 from flipkd.config import TrainConfig
-from flipkd.config.train import BOTH_ORDERS
 from flipkd.data.glossary import read_glossary
 from flipkd.data.pair_table import PairTable
 from flipkd.device import best_device
@@ -26,6 +25,7 @@ from flipkd.student.language_model import LoraSettings
 from flipkd.student.loading import new_student
 from flipkd.student.model import Student
 from flipkd.student.prompt import template_from
+from flipkd.training.both_orders import require_both_orders
 from flipkd.training.checkpoints import last_valid_checkpoint, load_best_checkpoint, remove_old
 from flipkd.training.early_stopping import EarlyStopping
 from flipkd.training.finish import MATCHER, finish, validation_precision
@@ -123,31 +123,10 @@ def run_objectives(config: TrainConfig, table: PairTable, validation: PairTable)
                 f"{term.name} compares all texts of a batch, which needs the embeddings of a bi-encoder; this teacher gave "
                 f"scores of pairs only; set --objectives.{term.name} 0"
             )
-    if readers := [term.name for term in terms if "orders" in term.needs]:
-        _require_even_step(config)
-        if lists := [term.name for term in terms if "lists" in term.needs]:
-            raise ConfigError(
-                f"{lists[0]} keeps lists in a batch and {readers[0]} both orders of pairs; set the weight of one to 0"
-            )
+    require_both_orders(config, terms)
     if config.score == "cosine" and not any("vectors" in term.needs for term in terms):
         raise ConfigError("score is cosine, but no objective trains the embeddings; set score to auto or answer")
     return terms
-
-
-def _require_even_step(config: TrainConfig) -> None:
-    """Raise ConfigError when a step cannot hold both orders of its pairs; warn when half of the pairs are never read."""
-    if config.per_device_train_batch_size * ranks.world_size() % 2:
-        raise ConfigError(
-            f"per_device_train_batch_size is {config.per_device_train_batch_size}, but objectives.{BOTH_ORDERS} reads both "
-            "orders of a pair in one step; give an even number"
-        )
-    if config.num_train_epochs < 2:
-        logger.warning(
-            "objectives.%s reads half of the pairs per epoch, in both orders; with num_train_epochs=%g some pairs are never "
-            "read, 2 epochs read all",
-            BOTH_ORDERS,
-            config.num_train_epochs,
-        )
 
 
 def identity_of(config: TrainConfig, *, data: Mapping[str, str]) -> dict[str, Any]:

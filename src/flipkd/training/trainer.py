@@ -127,8 +127,7 @@ def fit(
     `arguments` are fields of transformers' TrainingArguments; their learning rate is also that of the readout unless
     `readout_learning_rate` is given. With `swap_texts` each pair is read in both orders, alternating by epoch. A share
     `augment_texts` of the pairs is augmented (augment.py). `log_gradient_norms` logs the norm of each objective's gradient
-    and changes nothing else. Where the module averages its weights, it has the average at the end. Raises StoppedError after
-    a graceful stop.
+    and changes nothing else. Where the module averages its weights, it has the average at the end. Raises StoppedError.
     """
     stop = GracefulStop()
     given = training_arguments(output_dir, arguments)
@@ -170,10 +169,8 @@ def _trainer(
     module.drop_head = _shares_head(module, given)
     if _replays_graphs(module, given):
         trainable = [p for p in module.parameters() if p.requires_grad]
-        module.graphed, module.student.pad_to_buckets = (
-            GraphedStep(module.step, trainable, release=module.student.adapters.release),
-            True,
-        )
+        module.graphed = GraphedStep(module.step, trainable, release=module.student.adapters.release)
+        module.student.pad_to_buckets = True
     module.cache_parameters()
     if given.ddp_find_unused_parameters is None:
         # Without an objective of the answer the adapters after the last readout layer get no gradient.

@@ -1,4 +1,4 @@
-"""Index: texts to search in, a unit vector of each, and the identity of the model that made the vectors."""
+"""Index: texts to search in, a unit vector of each, and the identity of the model; all in memory, never changed."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from flipkd import __version__
-from flipkd.errors import ArtefactError, DataError, NumbersError, UsageError
+from flipkd.errors import ArtefactError, ConfigError, NumbersError
 from flipkd.files import check_manifest, new_folder, read_json, write_json, write_text
+from flipkd.index.hits import Floats, Hit, check_query, check_unit_vectors
 
-Floats = NDArray[np.float32]
 FORMAT = 1
 HEADER, ENTRIES, VECTORS = "index.json", "entries.jsonl", "vectors.safetensors"
 
@@ -36,21 +35,21 @@ class Index:
 
         Raises DataError when the numbers of vectors and entries differ, NumbersError for a vector that is not of unit length.
         """
-        if vectors.ndim != 2 or len(vectors) != len(entries):
-            raise DataError(
-                f"{len(entries)} entries need {len(entries)} vectors; got an array of shape {list(vectors.shape)}"
-            )
-        wrong = np.flatnonzero(
-            ~np.isclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3)
-        )  # NaN is not close to 1 either
-        if len(wrong):
-            raise NumbersError(
-                f"the vector of entry {wrong[0]} is not of unit length; {len(wrong)} of {len(vectors)} are not"
-            )
+        check_unit_vectors(vectors, len(entries))
         self.entries, self.vectors, self.encoder = list(entries), vectors, encoder
 
     def __len__(self) -> int:
         return len(self.entries)
+
+    @property
+    def width(self) -> int:
+        """Number of elements of a vector.
+
+        Examples:
+            >>> index.width
+            2
+        """
+        return int(self.vectors.shape[1])
 
     def nearest(self, vector: Floats, *, top_k: int) -> list[tuple[int, float]]:
         """Find (position, cosine) of the `top_k` entries nearest to a unit vector [d], best first, ties by position.
@@ -62,14 +61,7 @@ class Index:
             >>> index.entries[position]["text"], round(cosine, 2)
             ('My card is missing', 0.8)
         """
-        if top_k < 1:
-            raise UsageError(f"top_k is {top_k}; it must be at least 1")
-        if vector.shape != self.vectors.shape[1:]:
-            raise UsageError(
-                f"got a vector of shape {list(vector.shape)}; the index has vectors of width {self.vectors.shape[1]}"
-            )
-        if not np.isfinite(vector).all():
-            raise NumbersError("the vector of the query is not finite")
+        check_query(vector, width=self.width, top_k=top_k)
         cosines = self.vectors @ vector
         candidates = np.arange(len(cosines))
         if top_k < len(cosines):
@@ -77,6 +69,28 @@ class Index:
             candidates = np.flatnonzero(cosines >= last)  # including all ties with the last
         order = candidates[np.argsort(-cosines[candidates], kind="stable")][:top_k]
         return [(int(position), float(cosines[position])) for position in order]
+
+    def first_texts(self, limit: int) -> list[str]:
+        """Return the texts of the first entries.
+
+        Examples:
+            >>> index.first_texts(1)
+            ['How do I change my PIN?']
+        """
+        return [entry["text"] for entry in self.entries[:limit]]
+
+    def hits(self, vector: Floats, *, top_k: int, where: str | None = None) -> list[Hit]:
+        """Find the hits of `nearest`, with the position of each as `corpus_id`. Raises ConfigError for a filter.
+
+        Examples:
+            >>> [hit] = index.hits(np.array([0.6, 0.8], np.float32), top_k=1)
+            >>> hit.key, hit.entry["text"]
+            ({'corpus_id': 1}, 'My card is missing')
+        """
+        if where is not None:
+            raise ConfigError("this index is in memory and has no filters; build it with --engine lancedb for --where")
+        found = self.nearest(vector, top_k=top_k) if len(self) else []
+        return [Hit({"corpus_id": position}, cosine, self.entries[position]) for position, cosine in found]
 
     def save(self, folder: str | Path, *, replace: bool = False) -> None:
         """Write the index to a new folder. Raises ResourceError when the folder exists and `replace` is false.
@@ -109,6 +123,8 @@ class Index:
         check_manifest(folder)
         try:
             header = read_json(folder / HEADER)
+            if header.get("engine") == "lancedb":
+                raise ArtefactError(f"{folder}: is an index of LanceDB; open it with flipkd.open_index")
             if header["format"] != FORMAT:
                 raise ArtefactError(
                     f"{folder}: has format {header['format']}, this flipkd reads format {FORMAT}; update flipkd"

@@ -1,4 +1,4 @@
-"""Index: exact nearest neighbours as by brute force, ties by position, saving and loading."""
+"""Index in memory: exact nearest neighbours as by brute force, ties by position, saving and loading."""
 
 import json
 

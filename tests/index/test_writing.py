@@ -1,0 +1,171 @@
+"""Writes of a LanceDB index: versions, upserts, deletes, rollback; a process that is killed loses nothing it has reported."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from filelock import FileLock
+from lance_writer import ROWS, WIDTH, batch, make, vectors
+
+from flipkd.errors import ArtefactError, ConfigError, DataError, ResourceError, UsageError
+from flipkd.index import open_index
+from flipkd.index.writing import compact, delete, rollback, upsert, versions
+
+CHILD = Path(__file__).parents[1] / "lance_writer.py"
+
+
+def batches(index) -> dict[int, int]:
+    """Number of entries of each batch."""
+    found: dict[int, int] = {}
+    for entry in index.entries():
+        found[entry["batch"]] = found.get(entry["batch"], 0) + 1
+    return found
+
+
+def test_each_write_is_one_version_and_rollback_returns_to_any(tmp_path):
+    index = make(tmp_path / "index")
+    change = upsert(index, batch(1), vectors(ROWS, seed=1))
+    assert change == (2, ROWS, 0, 0)
+    changed = [entry | {"text": "new", "batch": 9} for entry in batch(1)[:3]]
+    assert upsert(index, changed, vectors(3, seed=9)) == (3, 0, 3, 0)
+    assert batches(index) == {0: ROWS, 1: ROWS - 3, 9: 3}
+    assert delete(index, ids=["1-0", "unknown'"]) == (4, 0, 0, 1)
+    assert delete(index, ids=["1-0"]) == (4, 0, 0, 0)  # nothing to delete, so no version
+    assert delete(index, where="batch in (0, 9)").deleted == ROWS + 2
+    assert [row["entries"] for row in versions(index)] == [ROWS - 3, 2 * ROWS - 1, 2 * ROWS, 2 * ROWS, ROWS]
+    assert rollback(index, 2).version == 6
+    assert batches(open_index(tmp_path / "index")) == {0: ROWS, 1: ROWS}
+    with pytest.raises(ConfigError, match="no version 99; it has 6, 5"):
+        rollback(index, 99)
+    compact(index, keep_days=0)
+    assert len(versions(index)) == 1
+    assert batches(open_index(tmp_path / "index")) == {0: ROWS, 1: ROWS}
+
+
+def test_what_cannot_be_written_changes_nothing(tmp_path):
+    index = make(tmp_path / "index")
+    good, unit = batch(1), vectors(ROWS, seed=1)
+    for entries, numbers, error, word in (
+        (good + good[:1], vectors(ROWS + 1, seed=1), DataError, "occurs twice, in entries 1 and 9"),
+        ([good[0] | {"id": " "}], unit[:1], DataError, "the id ' ' is not"),
+        ([good[0] | {"batch": "x"}], unit[:1], DataError, "is not of type int"),
+        ([good[0] | {"batch": 2**63}], unit[:1], DataError, "is not of type int"),
+        ([good[0] | {"other": 1}], unit[:1], DataError, "keeps these columns: batch"),
+        ([good[0] | {"text": "\ud800"}], unit[:1], DataError, "surrogate"),
+        (good, unit * 2, Exception, "not of unit length"),
+        (good, unit[:2], DataError, "8 entries need 8 vectors"),
+        (good, vectors(ROWS, seed=1, width=WIDTH + 1), UsageError, "width"),
+    ):
+        with pytest.raises(error, match=word):
+            upsert(index, entries, numbers)
+    with pytest.raises(DataError, match="has no entry '1-0' and 7 others"):
+        upsert(index, good, unit, existing_only=True)
+    with pytest.raises(UsageError, match="not both"):
+        delete(index)
+    assert upsert(index, [], unit[:0]).version == 1
+    assert batches(index) == {0: ROWS}
+
+
+def test_one_process_writes_at_a_time(tmp_path):
+    index = make(tmp_path / "index")
+    with FileLock(index.folder / ".lock", thread_local=False) as lock:
+        with pytest.raises(ResourceError, match="another process is writing"):
+            upsert(index, batch(1), vectors(ROWS, seed=1))
+        assert len(open_index(tmp_path / "index").hits(vectors(1, seed=0)[0], top_k=3)) == 3  # readers do not wait
+        threading.Timer(0.3, lock.release, kwargs={"force": True}).start()
+        upsert(index, batch(1), vectors(ROWS, seed=1), patience=10)
+    assert batches(index) == {0: ROWS, 1: ROWS}
+
+
+@pytest.mark.scenario("S10")
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["add", "compact"])
+def test_a_killed_writer_loses_no_write_that_it_reported(tmp_path, kind):
+    make(tmp_path / "index")
+    reported: dict[int, bool] = {}
+    for trial in range(2):
+        with subprocess.Popen(
+            [sys.executable, CHILD, tmp_path / "index", kind], stdout=subprocess.PIPE, text=True
+        ) as child:
+            reported |= {int(line[1:]): line[0] == "+" for line in [child.stdout.readline()]}
+            time.sleep(random.Random(trial).uniform(0, 0.3))
+            child.kill()
+            reported |= {int(line[1:]): line[0] == "+" for line in child.stdout if line.endswith("\n")}
+        found = batches(
+            open_index(tmp_path / "index")
+        )  # its files are those of its manifest, and none is half written
+        assert set(found.values()) == {ROWS}
+        last = max(reported)
+        kept = {number for number, there in reported.items() if there}
+        assert kept <= set(found) | ({last + 1} if kind == "compact" else set())
+        assert set(found) - kept <= {0, last + 1}, "more than the one write that was under way"
+        make_again(tmp_path / "index")
+        reported = {}
+
+
+def make_again(folder: Path) -> None:
+    """Leave only the first batch, by the writes themselves: the index goes on after the kill."""
+    index = open_index(folder)
+    delete(index, where="batch > 0", patience=5)
+    compact(index, keep_days=0, patience=5)
+    assert batches(open_index(folder)) == {0: ROWS}
+
+
+@pytest.mark.scenario("S16")
+@pytest.mark.slow
+def test_a_reader_sees_whole_versions_while_another_process_writes(tmp_path):
+    index = make(tmp_path / "index")
+    query = vectors(1, seed=7)[0]
+    with subprocess.Popen([sys.executable, CHILD, tmp_path / "index", "compact"], stdout=subprocess.PIPE) as child:
+        child.stdout.readline()
+        seen = set()
+        end = time.monotonic() + 1.0
+        while time.monotonic() < end:
+            hits = index.hits(query, top_k=10_000)
+            counts = np.unique([hit.entry["batch"] for hit in hits], return_counts=True)[1]
+            assert set(counts) == {ROWS}
+            seen.add(len(hits))
+        child.kill()
+    assert len(seen) > 1  # writes of the other process were seen
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("files", ["data/*.lance", "_versions/*.manifest", "_deletions/*.arrow", "../index.json"])
+@pytest.mark.parametrize("damage", [flip, Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:-9])])
+def test_a_damaged_or_lost_file_is_found_when_the_index_is_opened(tmp_path, files, damage):
+    index = make(tmp_path / "index")
+    delete(index, ids=["0-0"])
+    damage(min((tmp_path / "index/entries.lance").glob(files)))  # the newest of the manifests of versions
+    with pytest.raises(ArtefactError, match=r"mismatch|missing|not readable|no index\.json"):
+        open_index(tmp_path / "index")
+
+
+@pytest.mark.scenario("S10")
+@pytest.mark.slow
+def test_a_full_disk_is_exit_code_5_and_leaves_the_index_whole(tmp_path):
+    unshare = ["unshare", "--mount", "--map-root-user"]
+    if shutil.which("unshare") is None or subprocess.run([*unshare, "true"], capture_output=True).returncode:
+        pytest.skip("no mount namespaces here")
+    child = CHILD.with_name("full_disk_index_child.py")
+    done = subprocess.run([*unshare, sys.executable, child, tmp_path], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr[-3000:]
+    outcomes = json.loads(done.stdout)
+    for name, change in (("upsert", ROWS), ("delete", -1), ("compact", 0)):
+        assert outcomes[name], name
+        for code, says_full, seen in outcomes[name]:
+            assert (code, says_full) == (5, True), (name, outcomes[name])
+            assert seen in (0, change), name
