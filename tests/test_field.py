@@ -22,7 +22,7 @@ from flipkd.objectives import OBJECTIVES
 TESTS = Path(__file__).parent
 DOCS = TESTS.parent / "docs"
 OUT_OF_SCOPE = {4, 5, 35, 42, 68, 73, 97, 105} | {19, 46, 51, 55, 62, 116}  # no texts are scored; surveys
-FEWEST_BUILT = 78
+FEWEST_BUILT = 82
 VERBS = typer.main.get_command(app).commands
 NAMES = {"systems": SYSTEMS, "templates": TEMPLATES}  # options whose values are names of a table
 

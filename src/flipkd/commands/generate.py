@@ -108,7 +108,7 @@ def _filter(made: Made, config: GenerateConfig, endpoint: Endpoint) -> None:
         rows = [row | {"critic": round(float(p), 4)} for row, p, k in zip(rows, probability, kept, strict=True) if k]
     if not rows:
         raise DataError(
-            f"no generated pair is left; thrown out: {dict(made.dropped)}; look at the replies in {config.output}{CACHE}, "
+            f"no generated pair is left; thrown out: {dict(+made.dropped)}; look at the replies in {config.output}{CACHE}, "
             "or change the templates or the bounds of the critic"
         )
     made.rows = rows
