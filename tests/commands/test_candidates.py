@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from command_line import flipkd
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from flipkd.command_config import CandidatesConfig
@@ -62,6 +62,7 @@ def by_loops(left, right, *, top_k, min_words, distinct):
 
 @settings(deadline=None, max_examples=60)
 @given(RECORDS, st.none() | RECORDS, st.integers(1, 3), st.integers(1, 2), st.booleans())
+@example([("red pen", "x"), ("blue pen", "x")], [("blue ink", "x"), ("red pen", "y")], 1, 2, False)  # a tie of cosines
 def test_the_candidates_are_those_of_plain_loops(tmp_path_factory, left, right, top_k, min_words, distinct):
     folder = tmp_path_factory.mktemp("c")
     config = CandidatesConfig(

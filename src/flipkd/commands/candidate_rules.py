@@ -49,7 +49,8 @@ class DistinctTexts:
         numbers, self.texts = numbered(*([normal_text(text) for text in side] for side in sides))
         self.one_file, self.numbers = right is None, (numbers[0], numbers[-1])
         self.groups = Groups(numbers[0], len(self.texts)), Groups(numbers[-1], len(self.texts))
-        self.values = [np.unique(side) for side in numbers]  # the texts that each file has
+        # The texts of each file in the order of its rows, by which ties are decided.
+        self.values = [side[np.sort(np.unique(side, return_index=True)[1])] for side in numbers]
 
     def of_side(self, side: int) -> list[str]:
         """Return the distinct texts of file 0 or 1."""
