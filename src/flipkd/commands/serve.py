@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -52,6 +53,10 @@ def serve(config: ServeConfig, *, listening: Callable[[str], None]) -> bool:
     index = None if config.index is None else Index.load(config.index)
     limits = Limits(**config.model_dump(include=set(LIMITS)))
     models = Models(lambda: read_plan(config, index=index), limits=limits)
+    import flipkd.matcher  # noqa: F401  # once, so that a worker starts without seconds of imports
+
+    gc.collect()
+    gc.freeze()  # workers share this memory as long as nobody writes to it, and a collection after a reload is short
     origins = config.cors_origins
     if config.workers == 1:
         with _answer_log(config) as on_answers:
