@@ -44,7 +44,7 @@ install: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt src/flipkd/__init__.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "flipkd needs Python 3.11 or newer: make PYTHON=python3.11"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "$(PYTHON) cannot make a virtual environment: on Debian, apt-get install python3-venv"; exit 1; }
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[demo,report,serve,onnx,ray,index,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[demo,report,serve,onnx,ray,index,retrieval,dev]'
 	@touch $@
 
 $(CLIENTS_STAMP): pyproject.toml constraints-clients.txt

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -54,6 +55,10 @@ def serve(config: ServeConfig, *, listening: Callable[[str], None]) -> bool:
         per_minute=config.requests_per_minute,
     )
     limits = Limits(**config.model_dump(include=set(LIMITS)))
+    import flipkd.matcher  # noqa: F401  # once, so that a worker starts without seconds of imports
+
+    gc.collect()
+    gc.freeze()  # workers share this memory as long as nobody writes to it, and a collection after a reload is short
     origins = config.cors_origins
     _check_review(config, access)
     if config.workers == 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -176,6 +177,7 @@ class Models:
     async def _drain(self, service: Service) -> None:
         await service.drain()
         self._retired.discard(service)
+        gc.collect()  # otherwise each reload leaves memory in cycles; short, since `serve` freezes what was imported
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.create_task(work)

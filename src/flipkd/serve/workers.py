@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import multiprocessing
 import os
@@ -48,10 +47,6 @@ def run_workers(work: Work, *, count: int, listener: socket.socket) -> None:
     """Run `work` in `count` processes until a signal. Raises ConfigError where processes cannot be forked, and PeerError."""
     if sys.platform != "linux":
         raise ConfigError(f"--workers {count} needs Linux; start several servers behind a balancer instead")
-    import flipkd.matcher  # noqa: F401  # here once, so that a worker starts without seconds of imports
-
-    gc.collect()
-    gc.freeze()  # the workers share this memory as long as nobody writes to it
     asyncio.run(Supervisor(work, count=count, listener=listener).run())
 
 
