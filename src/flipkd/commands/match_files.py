@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
+import uuid
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -29,6 +31,7 @@ from flipkd.commands.match_parts import (
 from flipkd.commands.match_rows import COLUMNS, SCORED_BY, Scorer
 from flipkd.errors import ArtefactError, DataError, NumbersError, UsageError
 from flipkd.files import MANIFEST, check_manifest, read_json, sha256, write_json, write_manifest, write_text
+from flipkd.partials import TEMPORARY
 from flipkd.run_lock import locked_run
 from flipkd.student.contract import find_matcher
 
@@ -196,6 +199,8 @@ def _finish(folder: Path, cut: Sequence[CutFile]) -> dict[str, Any]:
     summary = {"rows": rows, "decisions": dict(counts), "rejected": len(rejected), "files": files}
     write_text(folder / REJECTED, "".join(f"{line}\n" for line in rejected))
     write_json(folder / SUMMARY, summary)
-    shutil.rmtree(folder / PAIRS)
+    outgoing = folder / f"{TEMPORARY}{uuid.uuid4().hex[:8]}-pairs"  # in one step: a part of these files must not be resumed
+    os.replace(folder / PAIRS, outgoing)
+    shutil.rmtree(outgoing)
     write_manifest(folder)
     return summary
