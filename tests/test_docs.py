@@ -29,6 +29,7 @@ from flipkd.objectives import OBJECTIVES, MatchBatch
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 VERBS = subcommands()
+GROUPS = {name.split()[0] for name in VERBS if " " in name}
 SETTINGS = {"teach": config.TeachConfig, "train": config.TrainConfig, "compare": config.CompareConfig}
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 GIVEN_BY_THE_RUN = {
@@ -204,9 +205,6 @@ def test_every_command_is_one_that_flipkd_takes():
 
 def check_command(_fence: Fence, words: list[str]) -> None:
     verb, *arguments = [word for word in words if word not in ("--debug", "--verbose")]
-    if verb == "index":
-        below, *arguments = arguments if f"index {arguments[0]}" in VERBS else ["build", *arguments]
-        verb = f"index {below}"
     if verb == "VERB":
         assert arguments == ["--help"]
         return

@@ -45,7 +45,7 @@ OF_EXTRAS = {
     "evaluate": ("report", (*GIVEN, "--test_file", "pairs.csv", "--report", "new.html")),
     "serve": ("serve", GIVEN),
     "retrieval": ("retrieval", ("--queries", "q.csv", "--documents", "d.csv", "--qrels", "j.csv")),
-    "index": ("index", ("build", "pairs.csv", "--encoder", "matcher", "--column", "text2", "--engine", "lancedb")),
+    "index": ("index", ("build", "pairs.csv", "--encoder", "matcher", "--engine", "lancedb", "--output_dir", "new")),
     "demo": ("demo", ("--output_dir", "new")),
     "export": ("onnx", (*GIVEN, "--to", "onnx", "--output_dir", "new")),
 }
