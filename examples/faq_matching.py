@@ -15,7 +15,8 @@ from typing import Any
 import flipkd
 from flipkd.command_config import CalibrateConfig, IndexConfig, SearchConfig
 from flipkd.commands.calibrate import calibrate
-from flipkd.commands.search import index, search
+from flipkd.commands.indexing import build
+from flipkd.commands.search import search
 from flipkd.config import TeachConfig, TrainConfig
 from flipkd.demo.bank import bank_pairs, bank_questions
 
@@ -79,7 +80,7 @@ def main(
     if not faq.exists():
         entries = write_rows(place / "faq.csv", faq_entries())
         encoder, kept = str(place / "teacher"), ["answer"]
-        index(IndexConfig(texts=entries, encoder=encoder, column="question", keep=kept, output_dir=str(faq)))
+        build(IndexConfig(texts=entries, encoder=encoder, column="question", keep=kept, output_dir=str(faq)))
     for question in QUESTIONS:
         [best] = search(SearchConfig(query=question, matcher=str(matcher), index=str(faq), top_k=1, candidates=10))
         print(f"{question}\n  {best['decision']:8} {best['probability']:.2f}  {best['answer']}: {best['text']}")

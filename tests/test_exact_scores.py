@@ -9,6 +9,7 @@ from tiny import make_table, randomise
 
 from flipkd.command_config import ServeConfig
 from flipkd.commands import serve as serving
+from flipkd.commands import served_models
 from flipkd.files import new_folder
 from flipkd.matcher import Matcher
 
@@ -79,10 +80,11 @@ def test_every_verb_that_scores_takes_the_option(trained, pair_files, tmp_path, 
 
 
 def test_a_server_reads_each_query_alone(trained, monkeypatch):
-    services = []
-    monkeypatch.setattr("flipkd.serve.server.serve", lambda service, **_: services.append(service))
+    served = []
+    monkeypatch.setattr("flipkd.serve.server.serve", lambda models, **_: served.append(models.plan.find))
     serving.serve(ServeConfig(matcher=str(trained), port=0, exact=True), listening=str)
-    assert services[0]._load().matcher.exact
+    [find] = served[0].values()
+    assert find().load().matcher.exact
     sizes = []
 
     def encode(texts):
@@ -90,5 +92,5 @@ def test_a_server_reads_each_query_alone(trained, monkeypatch):
         sizes.append(len(texts))
         return np.ones((len(texts), 3), np.float32)
 
-    assert serving._one_by_one(encode)(["a", "b"]).shape == (2, 3)
+    assert served_models._one_by_one(encode)(["a", "b"]).shape == (2, 3)
     assert sizes == [1, 1]

@@ -27,8 +27,9 @@ from urllib.request import Request, urlopen
 import flipkd
 from flipkd.command_config import CalibrateConfig, IndexConfig, ReviewPairsConfig, ReviewStatsConfig
 from flipkd.commands.calibrate import calibrate
+from flipkd.commands.indexing import build
 from flipkd.commands.review import queue_stats, stats_text, write_labelled
-from flipkd.commands.search import encoder_of, index
+from flipkd.commands.search import encoder_of
 from flipkd.config import TeachConfig, TrainConfig
 
 HERE = Path(__file__).parent
@@ -97,7 +98,7 @@ def make_index(folder: Path, teacher: str) -> str:
     made = folder / "index"
     if not made.exists():
         texts = str(HERE / "faq.csv")
-        index(IndexConfig(texts=texts, encoder=teacher, column="question", keep=["answer"], output_dir=str(made)))
+        build(IndexConfig(texts=texts, encoder=teacher, column="question", keep=["answer"], output_dir=str(made)))
     return str(made)
 
 

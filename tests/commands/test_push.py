@@ -56,9 +56,10 @@ def test_flipkd_push_and_the_commands_that_take_a_matcher_of_the_hub(hub, folder
 
 def test_serve_names_a_matcher_of_the_hub_by_its_repository(hub, folder, monkeypatch):
     push_matcher(folder, NAME, base_model=BASE)
-    services = []
-    monkeypatch.setattr("flipkd.serve.server.serve", lambda service, **_: services.append(service))
+    served = []
+    monkeypatch.setattr("flipkd.serve.server.serve", lambda models, **_: served.append(models.plan.find))
     serve(ServeConfig(matcher=f"{NAME}@main", port=0), listening=str)
-    assert (services[0].name, len(services[0].revision)) == (NAME, 12)
+    [(name, find)] = served[0].items()
+    assert (name, len(find().version)) == (NAME, 12)
     pair = [("my card", "a fee")]
-    assert services[0]._load().matcher.predict(pair).tolist() == Matcher.from_pretrained(folder).predict(pair).tolist()
+    assert find().load().matcher.predict(pair).tolist() == Matcher.from_pretrained(folder).predict(pair).tolist()
