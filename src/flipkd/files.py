@@ -242,6 +242,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def sync_folder(folder: Path) -> None:
+    """Sync the entries of a folder to disk, so that a rename in it survives a loss of power."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

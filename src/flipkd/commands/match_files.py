@@ -24,11 +24,10 @@ from flipkd.commands.match_parts import (
     Part,
     cut_file,
     find_inputs,
-    json_lines,
     rejected_row,
     write_parquet,
 )
-from flipkd.commands.match_rows import COLUMNS, SCORED_BY, Scorer
+from flipkd.commands.match_rows import COLUMNS, SCORED_BY, Scorer, to_jsonl
 from flipkd.errors import ArtefactError, DataError, NumbersError, UsageError
 from flipkd.files import MANIFEST, check_manifest, read_json, sha256, write_json, write_manifest, write_text
 from flipkd.partials import TEMPORARY
@@ -126,7 +125,7 @@ def score_part(scorer: Scorer, name: str, file: str, folder: Path) -> None:
     if len(rejected) == table.num_rows > 1:
         raise NumbersError(f"{file}: the model fails on all {table.num_rows} rows of a part ({rejected[0]['reason']})")
     if rejected:
-        write_text(folder / PAIRS / f"{name}.rejected.jsonl", json_lines(rejected))
+        write_text(folder / PAIRS / f"{name}.rejected.jsonl", to_jsonl(rejected))
     numbers = [("score", pa.float64()), ("probability", pa.float64()), ("decision", pa.string())]
     further = [(SCORED_BY, pa.string())] if scorer.cascade or scorer.memory else []
     schema = pa.schema([("file", pa.string()), *table.schema, *numbers, *further])

@@ -10,8 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from flipkd.commands.match_rows import to_jsonl
 from flipkd.errors import ConfigError, DataError, ResourceError, shorten
-from flipkd.files import read_json, sha256, write_bytes, write_json, write_text
+from flipkd.files import new_file, read_json, sha256, write_json, write_text
 from flipkd.text import is_empty
 
 PAIRS = ".pairs"  # folder of the parts, in the output folder
@@ -29,12 +30,11 @@ class Part:
 
 @dataclass(frozen=True)
 class CutFile:
-    """One input file that is cut: its sha256, its parts, and how many of its `rows` were rejected."""
+    """One input file that is cut: its sha256, its number of rows, and its parts."""
 
     file: str
     sha256: str
     rows: int
-    rejected: int
     parts: list[Part]
 
 
@@ -93,8 +93,8 @@ def cut_file(
                 parts.append(part)
             rejected += removed
             rows += read
-        write_text(folder / f"{number:05d}.rejected.jsonl", json_lines(rejected))
-        cut = CutFile(file, sha256(path), rows, len(rejected), parts)
+        write_text(folder / f"{number:05d}.rejected.jsonl", to_jsonl(rejected))
+        cut = CutFile(file, sha256(path), rows, parts)
     write_json(record, asdict(cut))
     return cut
 
@@ -135,19 +135,12 @@ def rejected_row(file: str, row: Mapping[str, Any], reason: str) -> dict[str, An
     return {"file": file, "row": row["row"], "reason": reason, "text1": row["text1"], "text2": row["text2"]}
 
 
-def json_lines(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Format rows as one JSON object per line."""
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-
-
 def write_parquet(path: Path, table: Any) -> None:
     """Write an Arrow table atomically, with a checksum for each page."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    buffer = pa.BufferOutputStream()
-    pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
-    write_bytes(path, buffer.getvalue().to_pybytes())
+    with new_file(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
 
 
 def _as_text(value: Any) -> str | None:

@@ -41,13 +41,12 @@ def serve(config: ServeConfig, *, listening: Callable[[str], None]) -> bool:
     for a review queue that other machines could read without a key, all before the server listens.
     """
     require_extra("serve", user="flipkd serve")
+    import flipkd.matcher  # noqa: F401  # once, so that a worker starts without seconds of imports
     from flipkd.serve import server
     from flipkd.serve.access import Access
-    from flipkd.serve.addresses import is_loopback, read_networks
-    from flipkd.serve.app import create_app
+    from flipkd.serve.addresses import read_networks
     from flipkd.serve.keys import read_keys
     from flipkd.serve.limits import Limits
-    from flipkd.serve.workers import run_workers
 
     access = Access(
         None if config.api_key_file is None else read_keys(Path(config.api_key_file)),
@@ -55,26 +54,37 @@ def serve(config: ServeConfig, *, listening: Callable[[str], None]) -> bool:
         per_minute=config.requests_per_minute,
     )
     limits = Limits(**config.model_dump(include=set(LIMITS)))
-    import flipkd.matcher  # noqa: F401  # once, so that a worker starts without seconds of imports
-
     gc.collect()
     gc.freeze()  # workers share this memory as long as nobody writes to it, and a collection after a reload is short
-    origins = config.cors_origins
     _check_review(config, access)
-    if config.workers == 1:
-        models = _models(config, limits)
-        with _answer_log(config) as on_answers, _review_thread(config) as review:
-            return server.serve(
-                models,
-                host=config.host,
-                port=config.port,
-                access=access,
-                insecure=config.insecure,
-                cors_origins=origins,
-                on_answers=on_answers,
-                review=review,
-                listening=listening,
-            )
+    if config.workers > 1:
+        _serve_by_workers(config, access, limits, listening=listening)
+        return False
+    models = _models(config, limits)
+    with _answer_log(config) as on_answers, _review_thread(config) as review:
+        return server.serve(
+            models,
+            host=config.host,
+            port=config.port,
+            access=access,
+            insecure=config.insecure,
+            cors_origins=config.cors_origins,
+            on_answers=on_answers,
+            review=review,
+            listening=listening,
+        )
+
+
+def _serve_by_workers(
+    config: ServeConfig, access: Access, limits: Limits, *, listening: Callable[[str], None]
+) -> None:
+    """Serve by several processes that share a socket, until a signal comes."""
+    from flipkd.serve import server
+    from flipkd.serve.addresses import is_loopback
+    from flipkd.serve.app import create_app
+    from flipkd.serve.workers import run_workers
+
+    origins = config.cors_origins
     read_plan(config, index=None).check()
     server.check_exposure(config.host, access=access, insecure=config.insecure, cors_origins=origins)
     with server.bound(config.host, config.port) as sock:
@@ -96,7 +106,6 @@ def serve(config: ServeConfig, *, listening: Callable[[str], None]) -> bool:
 
         listening(server.url_of(sock))
         run_workers(work, count=config.workers, listener=sock)
-    return False
 
 
 def _models(config: ServeConfig, limits: Limits) -> Models:

@@ -87,17 +87,8 @@ def _train(config: TrainConfig, sets: dict[str, Any], pool: Pool | None) -> Path
     from flipkd.training import finish, processes, run
     from flipkd.training.pair_weights import trust_weights
 
-    data = {name: content_hash(dataset) for name, dataset in sets.items()}
     teacher = training_teacher(config, validation=sets["validation"])
-    if teacher:
-        data["teacher_fingerprint"] = teacher.fingerprint
-        if teacher.folds:
-            data["teacher_folds"] = teacher.folds
-        if pool:
-            require_vectors_for(pool, teacher)
-            data["unlabelled"] = content_hash(pool.dataset)
-    data |= initial_adapters_entry(config.init_from)
-    data |= glossary_entry(config.glossary)
+    data = _content(config, sets, pool, teacher)
     tables = ranks.rank_0_first(
         lambda: {name: _table(dataset, teacher, trained_on=name == "train") for name, dataset in sets.items()}
     )
@@ -143,6 +134,21 @@ def _train(config: TrainConfig, sets: dict[str, Any], pool: Pool | None) -> Path
             teacher=keepable,
             teacher_source=source,
         )
+
+
+def _content(
+    config: TrainConfig, sets: dict[str, Any], pool: Pool | None, teacher: TrainingTeacher | None
+) -> dict[str, Any]:
+    """Return hashes of all that a run reads, as part of its identity. Raises ConfigError for a pool without vectors."""
+    data: dict[str, Any] = {name: content_hash(dataset) for name, dataset in sets.items()}
+    if teacher:
+        data["teacher_fingerprint"] = teacher.fingerprint
+        if teacher.folds:
+            data["teacher_folds"] = teacher.folds
+        if pool:
+            require_vectors_for(pool, teacher)
+            data["unlabelled"] = content_hash(pool.dataset)
+    return data | initial_adapters_entry(config.init_from) | glossary_entry(config.glossary)
 
 
 def _lock(config: TrainConfig, data: Mapping[str, str]) -> AbstractContextManager[None]:

@@ -113,13 +113,14 @@ def _table(source: Source, wanted: dict[str, str]) -> Any:
     for batch in source.batches(texts, others):
         for (name, column), values in zip(wanted.items(), batch.values, strict=True):
             location = partial(location_of, source.name, batch, column)
-            parsed = checked(values, location) if name in TEXTS else _parsed(values, parsers[name], location)
+            parsed = checked(values, location) if name in TEXTS else parse_all(values, parsers[name], location)
             array = as_array(parsed, schema.field(name).type, location)
             chunks[name].extend(array.chunks if isinstance(array, pa.ChunkedArray) else [array])
     return pa.table([pa.chunked_array(chunks[field.name], field.type) for field in schema], schema=schema)
 
 
-def _parsed(values: list[Any], parse: Callable[[Any], Any], location: Callable[[int], str]) -> list[Any]:
+def parse_all(values: list[Any], parse: Callable[[Any], Any], location: Callable[[int], str]) -> list[Any]:
+    """Parse the values of a column. Raises DataError with the location of the first that cannot be parsed."""
     parsed = []
     for index, value in enumerate(values):
         try:

@@ -9,6 +9,7 @@ from typing import Any
 
 from flipkd.data.columns import OTHER_ALIASES
 from flipkd.data.labels import parse_label, parse_score
+from flipkd.data.pairs import parse_all
 from flipkd.data.readers import open_json_lines
 from flipkd.data.sources import location_of, open_source, plain, readable, require_columns
 from flipkd.errors import DataError, shorten
@@ -55,7 +56,8 @@ def read_columns(path: str | Path, *, required: Sequence[str], optional: Sequenc
         for batch in source.batches([], list(read.values())):
             rows += len(batch.values[0])
             for (name, column), values in zip(read.items(), batch.values, strict=True):
-                columns[name] += _parsed(name, values, partial(location_of, source.name, batch, column))
+                location = partial(location_of, source.name, batch, column)
+                columns[name] += parse_all(values, _PARSERS.get(name, plain), location)
     if not rows:
         raise DataError(f"{source.name}: {source.empty}")
     return {name: values or [None] * rows for name, values in columns.items()}
@@ -91,14 +93,3 @@ def _present(columns: Sequence[str], name: str) -> str | None:
     """Return the column of that name, or of an alias of `label`."""
     names = OTHER_ALIASES["label"] if name == "label" else (name,)
     return next((column for alias in names for column in columns if column.strip().casefold() == alias), None)
-
-
-def _parsed(name: str, values: list[Any], location: Callable[[int], str]) -> list[Any]:
-    parse = _PARSERS.get(name, plain)
-    parsed = []
-    for index, value in enumerate(values):
-        try:
-            parsed.append(parse(value))
-        except ValueError as error:
-            raise DataError(f"{location(index)}: got {shorten(value)}; {error}") from None
-    return parsed
