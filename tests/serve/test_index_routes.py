@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -16,6 +17,7 @@ from flipkd.index.writing import upsert
 
 KEY = "0123456789abcdef"
 BEARER = {"authorization": f"Bearer {KEY}"}
+READY = r"^flipkd_matcher_ready\{.*\} 1\.0$"  # of a worker, in /metrics
 NAMES = [f"n{row}" for row in range(6)]
 WIDTH = 9  # of the null server's encoder: the unit vector at the length of the text
 
@@ -176,6 +178,8 @@ def read_until_killed(server):
 def test_every_worker_sees_what_another_one_wrote(folder):
     with null_server(lance=str(folder), api_key=KEY, workers=2) as server:
         server.until_ready()
+        while len(re.findall(READY, server.request("/metrics", **BEARER).text, re.MULTILINE)) < 2:
+            time.sleep(0.02)  # a worker that still loads answers 503
         for number in range(1, 5):
             assert put(server, [entry(f"w{number}", "1" * number)]).json["version"] == number + 1
             found = [{row["id"] for row in search(server).json["results"]} for _ in range(4)]  # a connection each
