@@ -2,7 +2,7 @@
 
 A small match runs again and again; after a random time the command, or a random worker, gets SIGKILL, until all kills are
 done. Then the rows are compared with those of a run without kills: none may be lost, doubled or have another score.
-Writes kills.json beside this file.
+Writes kills.json beside this file and its sentence in docs/large_files.md.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
-from match_files import write_inputs, write_matcher
+from match_files import PAGE, write_inputs, write_matcher
 
 HERE = Path(__file__).parent
+BEGIN, END = "<!-- kills -->", "<!-- /kills -->"
 ATOL = 1e-5  # batches of other sizes round differently
 
 
@@ -73,6 +74,22 @@ def rows(folder: Path) -> list[dict[str, Any]]:
     return [row for path in sorted(folder.glob("part-*")) for row in pq.read_table(path).to_pylist()]
 
 
+def sentence(result: dict[str, Any]) -> str:
+    """Say in one sentence what was killed and what was lost."""
+    kills = result["kills"]
+    return (
+        f"`python benchmarks/scale/kills.py` matched {result['pairs']:,} pairs with `--engine ray` {result['finished runs']} times; SIGKILL "
+        f"at random times ended the command {kills.get('command', 0)} times and a worker {kills.get('worker', 0)} times. Runs whose rows "
+        f"differed from those of a run without kills (lost, doubled, another score): {result['runs with a lost, doubled or other row']}."
+    )
+
+
+def write_page(result: dict[str, Any]) -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    before, after = text.index(BEGIN) + len(BEGIN), text.index(END)
+    PAGE.write_text(f"{text[:before]}\n{sentence(result)}\n{text[after:]}", encoding="utf-8")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--kills", type=int, default=20)
@@ -105,6 +122,7 @@ def main() -> None:
         "seconds": round(time.perf_counter() - start),
     }
     (HERE / "kills.json").write_text(json.dumps(result, indent=1) + "\n")
+    write_page(result)
     print(json.dumps(result))
 
 
