@@ -77,10 +77,12 @@ def rows(folder: Path) -> list[dict[str, Any]]:
 def sentence(result: dict[str, Any]) -> str:
     """Say in one sentence what was killed and what was lost."""
     kills = result["kills"]
+    command, worker = kills.get("command", 0), kills.get("worker", 0)
+    lost = result["runs with a lost, doubled or other row"]
     return (
-        f"`python benchmarks/scale/kills.py` matched {result['pairs']:,} pairs with `--engine ray` {result['finished runs']} times; SIGKILL "
-        f"at random times ended the command {kills.get('command', 0)} times and a worker {kills.get('worker', 0)} times. Runs whose rows "
-        f"differed from those of a run without kills (lost, doubled, another score): {result['runs with a lost, doubled or other row']}."
+        f"`python benchmarks/scale/kills.py` matched {result['pairs']:,} pairs with `--engine ray` {result['finished runs']} times;\n"
+        f"SIGKILL at random times ended the command {command} times and a worker {worker} times. Runs whose rows differed\n"
+        f"from those of a run without kills (lost, doubled, another score): {lost}."
     )
 
 
