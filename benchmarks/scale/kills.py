@@ -78,9 +78,9 @@ def sentence(result: dict[str, Any]) -> str:
     """Say in one sentence what was killed and what was lost."""
     kills = result["kills"]
     command, worker = kills.get("command", 0), kills.get("worker", 0)
-    lost = result["runs with a lost, doubled or other row"]
+    runs, lost = result["finished runs"], result["runs with a lost, doubled or other row"]
     return (
-        f"`python benchmarks/scale/kills.py` matched {result['pairs']:,} pairs with `--engine ray` {result['finished runs']} times;\n"
+        f"`python benchmarks/scale/kills.py` matched {result['pairs']:,} pairs with `--engine ray` {runs} times;\n"
         f"SIGKILL at random times ended the command {command} times and a worker {worker} times. Runs whose rows differed\n"
         f"from those of a run without kills (lost, doubled, another score): {lost}."
     )
