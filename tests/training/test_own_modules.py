@@ -14,7 +14,7 @@ from flipkd.errors import ConfigError
 from flipkd.student.rows import last_positions
 from flipkd.training.batches import Collator
 from flipkd.training.health_checks import HealthChecks
-from flipkd.training.losses import needs_of, resolve_objectives
+from flipkd.training.losses import has_parameters, needs_of, resolve_objectives
 from flipkd.training.module import DistillationModule
 from flipkd.training.own_modules import training_values
 from flipkd.training.run import fresh_student, run_objectives, train
@@ -140,7 +140,7 @@ def test_needs_of_objectives_with_parameters_lists_and_layers():
         "layer_score_kd": {"teacher", "layers"},
     }
     [term] = resolve_objectives({"layer_score_kd": {"layers": [20, -3]}}, teacher_facts={})
-    assert term.has_parameters
+    assert has_parameters(term.function)
     assert needs_of(term.function) == term.needs
 
 

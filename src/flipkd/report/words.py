@@ -8,17 +8,8 @@ from urllib.parse import quote
 
 SIGNIFICANT = 0.05
 MAX_TEXT = 200
-BIDI_CONTROLS = (
-    "LRE",
-    "RLE",
-    "LRO",
-    "RLO",
-    "PDF",
-    "LRI",
-    "RLI",
-    "FSI",
-    "PDI",
-)  # Unicode's bidirectional control characters
+# Unicode's bidirectional control characters.
+BIDI_CONTROLS = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
 INVISIBLE_MARKS = "\u200e\u200f\u061c\ufeff"
 
 SCORES = {
@@ -126,8 +117,8 @@ def escape_invisible(text: Any) -> str:
 def _escape_invisible(character: str) -> str:
     if character in "\t\n\r":
         return " "
-    turns = unicodedata.bidirectional(character) in BIDI_CONTROLS or character in INVISIBLE_MARKS
-    hidden = turns or unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
+    is_mark = unicodedata.bidirectional(character) in BIDI_CONTROLS or character in INVISIBLE_MARKS
+    hidden = is_mark or unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
     return f"\\u{ord(character):04x}" if hidden else character
 
 

@@ -20,9 +20,8 @@ import torch
 from torch import Tensor, nn
 
 logger = logging.getLogger(__name__)
-FIRST_EAGER = (
-    1  # batches of a shape that run without a graph: they warm up kernels, and a rare shape is not worth a graph
-)
+# Batches of a shape that run without a graph: they warm up kernels, and a rare shape is not worth a graph.
+FIRST_EAGER = 1
 MAX_GRAPHS = 48  # each holds memory for the gradients of all adapters
 MEMORY_SHARE = 0.25  # of the GPU's memory, above which no further graph is recorded
 Step = Callable[[dict[str, Tensor]], tuple[Tensor, ...]]
@@ -118,8 +117,8 @@ class GraphedStep:
 
     def _should_record(self, shape: Any) -> bool:
         self._seen[shape] += 1
-        is_room = len(self._graphs) < MAX_GRAPHS and self._held < self._limit
-        return self._seen[shape] > FIRST_EAGER and is_room and not self._disabled
+        has_space = len(self._graphs) < MAX_GRAPHS and self._held < self._limit
+        return self._seen[shape] > FIRST_EAGER and has_space and not self._disabled
 
     def _record_graph(self, shape: Any, batch: Mapping[str, Tensor]) -> Recording | None:
         if self._pool is None and torch.cuda.is_available():

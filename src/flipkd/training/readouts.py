@@ -86,18 +86,18 @@ def _alternatives(choice: Choice) -> list[str]:
     kept = TEACHER in choice.parts
     rest = [parts for parts in choice.precision if parts not in (choice.parts, (TEACHER,))]
     other = choice.best(with_teacher=not kept) or max(rest, key=lambda parts: choice.precision[parts], default=None)
-    said = []
+    sentences = []
     if other is not None:
         ahead = 100 * (choice.precision[choice.parts] - choice.precision[other])
         which = "less" if ahead >= 0 else "more, perhaps by chance"
-        said.append(f"next {_describe(choice, other)} ({abs(ahead):.1f} points {which})")
+        sentences.append(f"next {_describe(choice, other)} ({abs(ahead):.1f} points {which})")
     if (TEACHER,) in choice.precision:
         as_good = choice.precision[TEACHER,] >= choice.precision[choice.parts]
         verdict = (
             ", so the teacher without the language model is as good, at a small part of the cost" if as_good else ""
         )
-        said.append(f"the teacher alone {choice.precision[TEACHER,]:.3f}{verdict}")
-    return said
+        sentences.append(f"the teacher alone {choice.precision[TEACHER,]:.3f}{verdict}")
+    return sentences
 
 
 def _describe_cascade(fit: CascadeFit, *, student: float, teacher: float) -> str:

@@ -32,14 +32,14 @@ class GracefulStop(TrainerCallback):  # type: ignore[misc]
         """Context manager that handles the signals; in a thread other than the main one it does nothing."""
         before: dict[int, Any] = {}
 
-        def ask(number: int, _frame: FrameType | None) -> None:
+        def request_stop(number: int, _frame: FrameType | None) -> None:
             self.requested = True
             signal.signal(number, before[number])
             logger.warning("stopping after this step and saving; send the signal again to stop at once")
 
         with contextlib.suppress(ValueError):
             for number in (signal.SIGTERM, signal.SIGINT):
-                before[int(number)] = signal.signal(number, ask)
+                before[int(number)] = signal.signal(number, request_stop)
         try:
             yield
         finally:
