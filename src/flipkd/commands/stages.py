@@ -65,11 +65,11 @@ def stage_folder(output_dir: str | Path, number: int) -> Path:
 
 def require_same_stages(output_dir: str | Path, count: int) -> None:
     """Raise ArtefactError when the folder holds a run with another number of stages, before anything is trained."""
-    begun = stage_folder(output_dir, count).exists()  # the last stage has no folder of its own
+    started = stage_folder(output_dir, count).exists()  # the last stage has no folder of its own
     unfinished = (Path(output_dir) / RUN).exists() and any(
         not stage_folder(output_dir, number).exists() for number in range(1, count)
     )
-    if begun or unfinished:
+    if started or unfinished:
         raise ArtefactError(
             f"{output_dir}: holds a run with another number of stages than {count}; choose another output_dir, or give the "
             "same stages to resume it"

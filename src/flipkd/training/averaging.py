@@ -34,7 +34,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def apply(self, weights: Mapping[str, Tensor]) -> None:
-        """Replace the weights by their means, and delete the means; without means nothing changes."""
+        """Replace the weights by their means, if there are any, and delete the means."""
         for name, mean in self._means.items():
             weights[name].copy_(mean)
         self._means = {}

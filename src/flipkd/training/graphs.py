@@ -66,7 +66,7 @@ class GraphRecording:
 
 
 class GraphedStep:
-    """Calls `step(batch)`, from the second batch of each shape through a CUDA graph; gradients reach `parameters`.
+    """Call `step(batch)`, from the second batch of each shape through a CUDA graph; gradients reach `parameters`.
 
     step: tensors by name -> tensors, of which the first is the loss. `release` frees the tensors that an earlier step
     kept. If a step cannot be recorded or memory runs out beside the graphs, they are dropped and all steps run without
@@ -112,7 +112,7 @@ class GraphedStep:
         except torch.OutOfMemoryError:
             if not self._graphs:
                 raise
-        self._give_up("they leave too little memory for a step without one")
+        self._give_up("they leave too little memory for a step without a graph")
         return self.step(dict(batch))
 
     def _should_record(self, shape: Any) -> bool:

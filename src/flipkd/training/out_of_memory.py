@@ -1,4 +1,4 @@
-"""Advice when a GPU is out of memory: the largest part of the memory, and the batch size that would fit."""
+"""Advice for a GPU that is out of memory: the largest part of the memory, and the batch size that would fit."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def memory_advice(student: Student, config: TrainConfig, table: PairTable, *, bu
 
 
 def tokens_per_pair(student: Student, table: PairTable) -> float:
-    """Return the mean number of tokens of a pair, in separate reading including those of its separately read texts."""
+    """Return the mean number of tokens of a pair, including those of the single texts with `reading=separate`."""
     step = -(-len(table) // SAMPLE)
     left, right = table.left[::step], table.right[::step]
     batch = student.collate(left, right, return_embeddings=True)

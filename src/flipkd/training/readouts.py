@@ -59,10 +59,7 @@ def summary_line(
     seconds: float,
     texts: tuple[Sequence[str], Sequence[str]],
 ) -> str:
-    """Return a line with the chosen score, its lead and its cost, and those of a cascade.
-
-    `seconds`: of the student, for one pair.
-    """
+    """Return a line with the chosen score, its alternatives and costs, and the cascade; `seconds`: of the student per pair."""
     parts = [f"score: {_describe(choice, choice.parts)} on validation", *_alternatives(choice)]
     if teacher is None:
         parts.append(f"{_milliseconds(seconds)} for a pair")
@@ -77,7 +74,7 @@ def summary_line(
 
 
 def _milliseconds(seconds: float) -> str:
-    """Whole milliseconds from 10 on, else two significant digits: 4.2 ms, 33 ms, 167 ms."""
+    """Format seconds as milliseconds, below 10 with two digits: 4.2 ms, 33 ms, 167 ms."""
     return f"{1000 * seconds:.0f} ms" if seconds >= 0.01 else f"{1000 * seconds:.2g} ms"
 
 

@@ -17,9 +17,9 @@ logger = logging.getLogger(__name__)
 
 
 class GracefulStop(TrainerCallback):  # type: ignore[misc]
-    """Stops a run on SIGTERM or SIGINT: finish the step, save, stop. A second signal stops at once.
+    """Stop a run on SIGTERM or SIGINT after the current step, with a checkpoint. A second signal stops at once.
 
-    One rank may get the signal a step before another: all stop after the step in which every rank knows of it.
+    One rank may get the signal a step before another: all stop after the same step.
     """
 
     def __init__(self) -> None:

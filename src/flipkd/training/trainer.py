@@ -1,6 +1,4 @@
-"""transformers.Trainer with four changes: a resumable length-grouped order, a learning rate of the readout, the objectives
-in the log, and a graceful stop.
-"""
+"""transformers.Trainer with a resumable length-grouped order, a readout learning rate, objectives in the log, and a stop."""
 
 from __future__ import annotations
 
@@ -209,10 +207,10 @@ def _require_lists(module: DistillationModule, collator: Collator) -> None:
 
 
 def _shares_head(module: DistillationModule, arguments: TrainingArguments) -> bool:
-    """Return whether the template's head is read once per step for all rows.
+    """Return whether the template's head is encoded once per step for all rows.
 
-    It saves time where texts are also read separately (docs/performance.md); in other readings it costs as much as it
-    saves. Compiled layers would be compiled again, and checkpointed layers keep no keys and values.
+    This saves time with `reading=separate` (docs/performance.md), and none otherwise. Compiled layers would be compiled
+    again, and checkpointed layers keep no keys and values.
     """
     student = module.student
     saves_time = module.return_embeddings and student.prompt.reading == "separate" and not student.padding_free
