@@ -45,6 +45,8 @@ def test_shift_contract_changes_log_odds_and_estimates_the_rates():
     scores, label = np.array([2.0, 1.0, -1.0, 1.0]), np.array([1, 1, 0, 0])
     shifted, rates = shift_contract(contract, scores, label, base_rate=0.1)
     assert shifted.base_rate == BaseRate(rate=0.1)
-    assert Calibration(**shifted.calibration).apply([0.0])[0] == pytest.approx(0.1)  # 0.5 at the share 0.5 of the labels
+    assert Calibration(**shifted.calibration).apply([0.0])[0] == pytest.approx(
+        0.1
+    )  # 0.5 at the share 0.5 of the labels
     assert (rates["validation"], rates["stated"], rates["recall"]) == (0.5, 0.1, 1.0)
     assert rates["precision"] == pytest.approx(0.1 / (0.1 + 0.9 / 2))

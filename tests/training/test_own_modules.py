@@ -91,7 +91,7 @@ def test_own_modules_depend_on_the_seed_alone_and_leave_the_random_state(make_st
         assert name.endswith("log_scale") or not torch.equal(first, third), name
 
 
-def test_an_objective_with_parameters_does_not_change_the_others(make_student, table):
+def test_build_objectives_with_parameters_does_not_change_the_others(make_student, table):
     losses = []
     for more in ({}, {"embed_align": 1e-9}):
         student, _ = make_student()
@@ -103,7 +103,7 @@ def test_an_objective_with_parameters_does_not_change_the_others(make_student, t
     assert {name: losses[1][name] for name in losses[0]} == losses[0]
 
 
-def test_the_defaults_ask_for_nothing_new(make_student, table, monkeypatch):
+def test_needs_of_the_default_objectives_have_no_lists_or_layers(make_student, table, monkeypatch):
     student, _ = make_student()
     terms = resolve_objectives(DEFAULT, teacher_facts=FACTS)
     module = DistillationModule(student, terms).train()  # no table either
