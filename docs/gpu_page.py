@@ -8,7 +8,7 @@ from pathlib import Path
 from transformers import Gemma3TextConfig, LlamaConfig, PreTrainedConfig, Qwen2Config
 
 from flipkd.commands.results import text_table
-from flipkd.student.language_model import LoraSettings
+from flipkd.config import StudentConfig
 from flipkd.student.memory import Shape, largest_batch, shape_of, training_memory
 
 PAGE = Path(__file__).with_name("gpu.md")
@@ -56,7 +56,7 @@ def table() -> str:
     header = ["model", "settings", "GB fixed", "KB a token", *(f"{card} GB" for card in CARDS)]
     rows = []
     for name, config in models().items():
-        found = shape_of(config, LoraSettings())
+        found = shape_of(config, StudentConfig())
         rows += [row(name, words, found, switches) for words, switches in SWITCHES.items()]
     return text_table(header, rows) + "\n"
 

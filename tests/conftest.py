@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from command_line import flipkd, given, student
-from tiny import FAMILIES, build_encoders, build_model, build_tokenizer, make_table, write_pairs
+from tiny import FAMILIES, build_encoders, build_model, build_tokenizer, make_table, student_config, write_pairs
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # a test that would reach for the network fails instead
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # models are tiny, and other tests use the other cores
@@ -67,14 +67,10 @@ def base_model(request, base_models) -> Path:
 @pytest.fixture(scope="session")
 def make_student(base_models):
     """`make_student(family, **settings)` -> (student, contract) in float32 with small LoRA."""
-    from flipkd.student.language_model import LoraSettings
     from flipkd.student.loading import new_student
-    from flipkd.student.prompt import Template
 
-    def make(family: str = "llama", **settings):
-        lora = settings.pop("lora", LoraSettings(r=4, alpha=8, readout_r=12, readout_layers=(-1,)))
-        defaults = {"template": Template(), "reading": "joint", "max_text_length": 16, "dtype": "float32"}
-        return new_student(str(base_models[family]), lora=lora, **(defaults | settings))
+    def make(family: str = "llama", *, glossary=None, **settings):
+        return new_student(student_config(base_models[family], **settings), glossary=glossary)
 
     return make
 

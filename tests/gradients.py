@@ -15,23 +15,18 @@ def losses_and_gradients(base: str, size: int) -> dict[str, Any]:
     import numpy as np
     import torch
     import torch.distributed as dist
-    from tiny import make_table, randomise
+    from tiny import make_table, randomise, student_config
     from torch.nn.parallel import DistributedDataParallel
 
     from flipkd import ranks
     from flipkd.config import TrainConfig
     from flipkd.objectives import OBJECTIVES
-    from flipkd.student.language_model import LoraSettings
     from flipkd.student.loading import new_student
-    from flipkd.student.prompt import Template
     from flipkd.training.batches import Collator
     from flipkd.training.losses import resolve_objectives
     from flipkd.training.module import DistillationModule
 
-    lora = LoraSettings(r=4, alpha=8, readout_r=12, readout_layers=(-1,))
-    student, _ = new_student(
-        base, template=Template(), reading="joint", max_text_length=16, lora=lora, dtype="float32"
-    )
+    student, _ = new_student(student_config(base))
     randomise(student)
     table = make_table()
     default = TrainConfig.model_fields["objectives"].default

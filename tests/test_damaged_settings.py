@@ -9,15 +9,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tiny import build_model, build_tokenizer
+from tiny import build_model, build_tokenizer, student_config
 
 from flipkd.errors import FlipkdError
 from flipkd.files import write_manifest
 from flipkd.matcher import Matcher
 from flipkd.student.golden import golden_pair
-from flipkd.student.language_model import LoraSettings
 from flipkd.student.loading import new_student
-from flipkd.student.prompt import Template
 from flipkd.teachers.stored_teacher import StoredTeacher
 from flipkd.teachers.teacher import load_teacher
 
@@ -46,10 +44,7 @@ def changed(values: Any, path: tuple, wrong: Any) -> Any:
 
 
 def start_student(folder):
-    lora = LoraSettings(r=4, alpha=8, readout_r=8)
-    return new_student(
-        str(folder), template=Template(), reading="joint", max_text_length=16, dtype="float32", lora=lora
-    )
+    return new_student(student_config(folder, readout_r=8))
 
 
 def base(folder):

@@ -372,7 +372,7 @@ def objective_rows() -> list[str]:
 
 def reads_labels(term: Any) -> bool:
     """Whether other labels change the loss of a small batch; turned round alone, margin_mse has the same gaps."""
-    from flipkd.training.losses import RunFacts
+    from flipkd.training.losses import RunFacts, build_objective
 
     random = torch.Generator().manual_seed(0)
     left, right = (torch.nn.functional.normalize(torch.randn(8, 3, generator=random), dim=1) for _ in range(2))
@@ -380,7 +380,8 @@ def reads_labels(term: Any) -> bool:
     right[label == 1] = left[label == 1]  # the teacher is sure of these, so the filter keeps them
     training = MatchBatch(teacher_left=left, teacher_right=right, label=label)
     torch.manual_seed(0)
-    objective = term.build(lambda: RunFacts(student_width=3, state_shape=(2, 4), training=training))
+    facts = RunFacts(student_width=3, state_shape=(2, 4), training=training)
+    objective = build_objective(term.function, lambda: facts)
     losses = []
     for labels in (label, 1 - label, label.roll(1)):
         torch.manual_seed(0)

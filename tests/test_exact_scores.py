@@ -40,7 +40,7 @@ def different(matcher: Matcher, shuffles: list[list[int]]) -> int:
 
 
 @pytest.mark.parametrize(("family", "reading"), [("llama", "joint"), ("gemma3", "separate"), ("qwen2", "blocked")])
-def test_neighbours_do_not_change_a_bit(make_student, tmp_path, shuffles, family, reading):
+def test_exact_scores_do_not_depend_on_other_pairs(make_student, tmp_path, shuffles, family, reading):
     student, contract = make_student(family, reading=reading, dtype="bfloat16", max_text_length=64)
     scored = contract.model_copy(update={"score": {"answer": 1.0, "cosine": 2.0}, "symmetric": reading == "joint"})
     with new_folder(tmp_path / "matcher") as folder:
@@ -49,7 +49,7 @@ def test_neighbours_do_not_change_a_bit(make_student, tmp_path, shuffles, family
     assert different(Matcher.from_pretrained(tmp_path / "matcher"), shuffles) > 0
 
 
-def test_nor_do_they_where_a_teacher_is_kept(with_teacher, shuffles):
+def test_exact_scores_with_a_kept_teacher_do_not_depend_on_other_pairs(with_teacher, shuffles):
     matcher = Matcher.from_pretrained(with_teacher, exact=True)
     matcher.contract.score["teacher"] = 3.0
     assert different(matcher, shuffles) == 0
@@ -58,7 +58,7 @@ def test_nor_do_they_where_a_teacher_is_kept(with_teacher, shuffles):
     assert matcher.teacher._models[0].batch_size == 1
 
 
-def test_every_verb_that_scores_takes_the_option(trained, pair_files, tmp_path, monkeypatch):
+def test_exact_is_an_option_of_every_command_that_scores(trained, pair_files, tmp_path, monkeypatch):
     asked, whole = [], Matcher.from_pretrained
 
     def loaded(folder, **settings):
@@ -79,7 +79,7 @@ def test_every_verb_that_scores_takes_the_option(trained, pair_files, tmp_path, 
     assert asked[3:] == [False]
 
 
-def test_a_server_reads_each_query_alone(trained, monkeypatch):
+def test_exact_server_encodes_each_query_alone(trained, monkeypatch):
     served = []
     monkeypatch.setattr("flipkd.serve.server.serve", lambda models, **_: served.append(models.plan.find))
     serving.serve(ServeConfig(matcher=str(trained), port=0, exact=True), listening=str)

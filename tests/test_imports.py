@@ -46,7 +46,7 @@ def cold(tmp_path):
 
 
 @pytest.mark.parametrize("module, heavy", [("flipkd", [*HEAVY, "pydantic"]), ("flipkd.cli", HEAVY)])
-def test_an_import_is_light_and_has_no_effect(cold, module, heavy):
+def test_imports_are_light_and_have_no_effect(cold, module, heavy):
     done, written = cold("-c", PROBE, module)
     assert (done.returncode, done.stderr) == (0, "")
     told = json.loads(done.stdout)

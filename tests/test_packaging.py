@@ -48,6 +48,8 @@ def test_the_wheel_holds_the_package_its_types_and_a_readme_for_pypi(built):
     assert metadata["Description-Content-Type"] == "text/markdown"
     assert text.startswith("# flipkd")
     assert re.findall(r"\]\((?!https?:|#)[^)]*\)", text) == []
+    assert "![" in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert "report.html: results" not in text  # the picture has no address that PyPI could load
     assert "docs/results.md has F1" in text
     assert metadata.get_all("Project-URL") is None  # no address is known; CONTRIBUTING.md says what a release adds
     assert set(metadata.get_all("Provides-Extra")) == set(PROJECT["project"]["optional-dependencies"])

@@ -179,9 +179,12 @@ def test_settings_round_trip_through_yaml():
 @pytest.mark.parametrize(
     "assignment, start",
     [
-        ("lerning_rate=1", "no setting is called 'lerning_rate'; did you mean 'learning_rate'? allowed: train_file, "),
+        (
+            "lerning_rate=1",
+            "no setting is called 'lerning_rate'; did you mean 'learning_rate'? allowed: model_name_or_path, ",
+        ),
         ("objective.x=1", "no setting is called 'objective'; did you mean 'objectives'?"),
-        ("=1", "no setting is called ''; allowed: train_file"),
+        ("=1", "no setting is called ''; allowed: model_name"),
         ("reading=jiont", "reading is 'jiont': Input should be 'joint', 'separate' or 'blocked'"),
         ("seed=-1", "seed is -1: Input should be greater than or equal to 0"),
         ("seed=x", "seed is 'x': Input should be a valid integer"),

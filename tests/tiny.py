@@ -78,6 +78,14 @@ def build_model(family: str, *, vocabulary: int, layers: int = 3, seed: int = 0)
     return model.eval()
 
 
+def student_config(base, **settings):
+    """Settings of a student over the tiny model in `base`: float32, short texts, small LoRA."""
+    from flipkd.config import StudentConfig
+
+    small = {"dtype": "float32", "max_text_length": 16, "lora_r": 4, "lora_alpha": 8, "readout_r": 12}
+    return StudentConfig.check({"model_name_or_path": str(base), **small, **settings})
+
+
 ENDINGS = ("now", "please", "again", "today")
 
 

@@ -27,20 +27,17 @@ sys.path.append(str(ROOT / "tests"))
 
 def write_matcher(folder: Path) -> Path:
     """Write the matcher of a tiny student with random weights; this measures the loop, not the model."""
-    from tiny import build_model, build_tokenizer
+    from tiny import build_model, build_tokenizer, student_config
     from tiny_matchers import write_matcher as write
 
-    from flipkd.student.language_model import LoraSettings
     from flipkd.student.loading import new_student
-    from flipkd.student.prompt import Template
 
     tokenizer = build_tokenizer()
     build_model("llama", vocabulary=len(tokenizer), layers=1).save_pretrained(folder / "base")
     tokenizer.save_pretrained(folder / "base")
 
     def make_student(_family: str, **settings: Any) -> Any:
-        lora = LoraSettings(r=4, alpha=8, readout_r=12, readout_layers=(-1,))
-        return new_student(str(folder / "base"), lora=lora, template=Template(), dtype="float32", **settings)
+        return new_student(student_config(folder / "base", **settings))
 
     return write(make_student, folder / "matcher", "llama", "joint")
 

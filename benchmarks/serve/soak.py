@@ -37,13 +37,11 @@ PAGE, BEGIN, END = ROOT / "docs" / "serve.md", "<!-- soak -->", "<!-- /soak -->"
 
 def make_matchers(folder: Path) -> tuple[list[tuple[str, str]], dict[str, list[float]]]:
     """Write the matchers a and b; return the pairs, and by version the score of each."""
-    from tiny import build_model, build_tokenizer, make_table, randomise
+    from tiny import build_model, build_tokenizer, make_table, randomise, student_config
 
     from flipkd.files import MANIFEST, new_folder, sha256
     from flipkd.matcher import Matcher
-    from flipkd.student.language_model import LoraSettings
     from flipkd.student.loading import new_student
-    from flipkd.student.prompt import Template
 
     tokenizer = build_tokenizer()
     build_model("llama", vocabulary=len(tokenizer)).save_pretrained(folder / "base")
@@ -51,10 +49,7 @@ def make_matchers(folder: Path) -> tuple[list[tuple[str, str]], dict[str, list[f
     table = make_table(PAIRS, seed=3)
     pairs, scores = list(zip(table.left, table.right, strict=True)), {}
     for name, weight in (("a", 1.0), ("b", 0.5)):
-        lora = LoraSettings(r=4, alpha=8, readout_r=12, readout_layers=(-1,))
-        student, contract = new_student(
-            str(folder / "base"), template=Template(), reading="joint", max_text_length=64, lora=lora, dtype="float32"
-        )
+        student, contract = new_student(student_config(folder / "base", max_text_length=64))
         with new_folder(folder / name) as temporary:
             randomise(student).save(temporary, contract.model_copy(update={"score": {"answer": weight}}))
         version = sha256(folder / name / MANIFEST)[:12]

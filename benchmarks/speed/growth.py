@@ -71,17 +71,15 @@ def lengthened(task: Task) -> Task:
 
 def memory(task: Task) -> Repetition:
     """Scoring through a tiny random model, so that what is left of the memory is our bookkeeping; all texts differ."""
-    from flipkd.student.language_model import LoraSettings
+    from flipkd.config import StudentConfig
     from flipkd.student.loading import new_student
-    from flipkd.student.prompt import Template
     from flipkd.student.scoring import score_pairs
 
     with TemporaryDirectory() as folder:
         save_tiny_model(task.model, folder)
-        lora = LoraSettings(r=2, alpha=4, readout_r=2)
-        student, _ = new_student(
-            folder, template=Template(), reading="joint", max_text_length=MAX_TEXT_LENGTH, lora=lora, dtype="float32"
-        )
+        lora = {"lora_r": 2, "lora_alpha": 4, "readout_r": 2}
+        length = {"max_text_length": MAX_TEXT_LENGTH}
+        student, _ = new_student(StudentConfig(model_name_or_path=str(folder), dtype="float32", **lora, **length))
 
     def repetition(count: int) -> Work:
         part = task.first(count)

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path, PureWindowsPath
 from typing import Any, NamedTuple
 
-from flipkd.errors import ArtefactError, FlipkdError, RefusedError, ResourceError, shorten
+from flipkd.errors import ArtefactError, FlipkdError, RefusedError, ResourceError, reason_of, shorten
 from flipkd.files import read_json
 from flipkd.model_rules import MODULE, RULES, RULES_OF_FILES, Rule, known_model_type
 
@@ -149,7 +149,7 @@ def library_errors(name: str | Path, what: str) -> Iterator[None]:
 
 
 def _as_flipkd_error(error: Exception, name: str | Path, what: str) -> FlipkdError:
-    reason = ascii(" ".join(str(error).split())[:200] or type(error).__name__)[1:-1]
+    reason = reason_of(error)
     # OutOfMemoryError is torch's; by name, since torch may not be imported.
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return ResourceError(f"{name}: does not fit into memory; set load_in_4bit on a GPU, or use a smaller model")

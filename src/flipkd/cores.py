@@ -83,8 +83,8 @@ def set_threads(count: int) -> None:
 def busy_warning() -> str | None:
     """Return a warning when other processes use the cores that several threads are about to share, else None.
 
-    Counts the whole machine: both the load of the last minute and the threads that can run right now must exceed its
-    cores, so that the load of an earlier command alone is no reason.
+    Both the load of the last minute and the number of threads that can run now must exceed the cores of the machine, so that
+    the load of an earlier command alone gives no warning.
     """
     threads = os.environ.get(THREADS) or str(usable_cores())
     machine = os.cpu_count() or 1
@@ -99,7 +99,7 @@ def busy_warning() -> str | None:
 
 
 def _running() -> float:
-    """Return how many threads of the machine can run right now, with this one; infinity where it is unknown."""
+    """Return how many threads of the machine can run now, including this one; infinity if unknown."""
     try:
         return int(LOAD.read_text(encoding="ascii").split()[3].split("/")[0])
     except (OSError, ValueError, IndexError):

@@ -102,10 +102,14 @@ class StoppedError(FlipkdError):
 
 def shorten(value: object, limit: int = 80) -> str:
     """Return a value for a message: escaped and cut to `limit` characters, so that no long text of a user is shown."""
-    text = (
-        ascii(value[:limit]) if isinstance(value, str) else repr(value)
-    )  # the quotes make a cut text longer than limit
+    # The quotes make a cut text longer than the limit.
+    text = ascii(value[:limit]) if isinstance(value, str) else repr(value)
     return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def reason_of(error: Exception) -> str:
+    """Return the message of a library's exception as one escaped line for another message, or its type if it has none."""
+    return ascii(" ".join(str(error).split())[:200] or type(error).__name__)[1:-1]
 
 
 def nearest(name: str, allowed: list[str]) -> str:

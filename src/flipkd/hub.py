@@ -7,7 +7,16 @@ import re
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from flipkd.errors import ArtefactError, ConfigError, FlipkdError, RefusedError, ResourceError, UsageError, shorten
+from flipkd.errors import (
+    ArtefactError,
+    ConfigError,
+    FlipkdError,
+    RefusedError,
+    ResourceError,
+    UsageError,
+    reason_of,
+    shorten,
+)
 from flipkd.files import CARD, MANIFEST
 from flipkd.progress import logger
 
@@ -65,9 +74,8 @@ def download_matcher(repository: str, *, revision: str | None = None, token: str
         raise ArtefactError(
             f"{repository}: this repository of the hub holds no {MATCHER}; give one that flipkd push has made"
         )
-    logger.info(
-        "%s: revision %s of the hub", repository, folder.name
-    )  # a misspelt path may name somebody's repository
+    # A misspelt path may name somebody's repository.
+    logger.info("%s: revision %s of the hub", repository, folder.name)
     return folder
 
 
@@ -96,7 +104,7 @@ def upload_matcher(
             ModelCard.load(folder / CARD).validate()
         except ValueError as error:
             raise ArtefactError(
-                f"{folder / CARD}: the hub refuses this card ({_reason(error)}); correct it"
+                f"{folder / CARD}: the hub refuses this card ({reason_of(error)}); correct it"
             ) from error
         hub.create_repo(repository, private=private, exist_ok=True)
         if private and not hub.model_info(repository).private:
@@ -142,9 +150,9 @@ def _download_error(repository: str, error: Exception, *, revision: str | None) 
         )
     if isinstance(error, errors.HFValidationError):
         return ArtefactError(
-            f"{repository}: neither a folder on this machine nor a valid id of the hub ({_reason(error)})"
+            f"{repository}: neither a folder on this machine nor a valid id of the hub ({reason_of(error)})"
         )
-    return ResourceError(f"{repository}: no folder of this name, and the hub does not answer ({_reason(error)})")
+    return ResourceError(f"{repository}: no folder of this name, and the hub does not answer ({reason_of(error)})")
 
 
 def _upload_error(repository: str, error: Exception) -> FlipkdError:
@@ -160,13 +168,9 @@ def _upload_error(repository: str, error: Exception) -> FlipkdError:
             f"{repository}: the hub does not let you write this repository; correct the name, or {LOGIN}"
         )
     if isinstance(error, errors.HFValidationError):
-        return UsageError(f"{repository}: not a valid id of the hub ({_reason(error)})")
-    return ResourceError(f"{repository}: the upload failed, and the same command repeats it ({_reason(error)})")
+        return UsageError(f"{repository}: not a valid id of the hub ({reason_of(error)})")
+    return ResourceError(f"{repository}: the upload failed, and the same command repeats it ({reason_of(error)})")
 
 
 def _status(error: Exception) -> int | None:
     return getattr(getattr(error, "response", None), "status_code", None)
-
-
-def _reason(error: Exception) -> str:
-    return ascii(" ".join(str(error).split())[:200] or type(error).__name__)[1:-1]

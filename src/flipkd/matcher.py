@@ -74,7 +74,7 @@ class Matcher(PairScorer):
         `base_model`: location of the base model, if it was moved after training; `merge` adds LoRA to the weights.
         `exact` scores one pair per forward pass, whatever the batch size, which is slower: a score then has the same bits
         beside any other pairs, on one machine with the same number of threads. Batches of other sizes round differently.
-        With `cascade` the teacher that it keeps decides the clear pairs in every method, unless a call says otherwise.
+        With `cascade` the kept teacher decides the pairs of which it is confident, in every method without `cascade=False`.
         Raises ArtefactError when the folder is damaged or the base model is not the one it was trained on, ConfigError for a
         cascade of a matcher without a band.
 

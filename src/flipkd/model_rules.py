@@ -19,17 +19,7 @@ MODULES = (
     *("StaticEmbedding", "Router", "Asym", "WordEmbeddings", "WordWeights", "BoW", "CNN", "LSTM", "CLIPModel"),
 )
 ACTIVATIONS = (
-    "Identity",
-    "Sigmoid",
-    "Tanh",
-    "ReLU",
-    "GELU",
-    "SiLU",
-    "ELU",
-    "LeakyReLU",
-    "Mish",
-    "Softplus",
-    "Softmax",
+    *("Identity", "Sigmoid", "Tanh", "ReLU", "GELU", "SiLU", "ELU", "LeakyReLU", "Mish", "Softplus", "Softmax"),
 )
 WORD_TOKENIZERS = ("WhitespaceTokenizer", "PhraseTokenizer")
 # Arguments that the files of a SentenceTransformer may pass to `from_pretrained` of transformers.

@@ -23,7 +23,4 @@ def search_results(hits: Sequence[Hit], judged: Sequence[Mapping[str, Any]], *, 
     fields and those of the entry.
     """
     best = by_falling_score([fields["score"] for fields in judged])[:top_k]
-    return [
-        {**hits[place].key, "similarity": hits[place].similarity, **judged[place], **hits[place].entry}
-        for place in best
-    ]
+    return [{**hits[at].key, "similarity": hits[at].similarity, **judged[at], **hits[at].entry} for at in best]

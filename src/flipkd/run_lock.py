@@ -52,9 +52,8 @@ def locked_run(
             yield
         except BaseException:
             if {path.name for path in folder.iterdir()} <= {RUN, ".lock", *transient_files}:
-                (folder / RUN).unlink(
-                    missing_ok=True
-                )  # nothing was computed with these settings, so others may use the folder
+                # Nothing was computed with these settings, so others may use the folder.
+                (folder / RUN).unlink(missing_ok=True)
             raise
     finally:
         lock.release()

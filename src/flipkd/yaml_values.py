@@ -79,9 +79,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except yaml.MarkedYAMLError as error:
         # A missing colon is noticed at the next key; its own line is that of the context.
         mark = error.context_mark if "expected ':'" in str(error.problem) else error.problem_mark
-        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        position = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         raise ConfigError(
-            f"{path}: not readable as YAML ({place}{' '.join(str(error.problem).split())}); write one `key: value` per line "
+            f"{path}: not readable as YAML ({position}{' '.join(str(error.problem).split())}); write one `key: value` per line "
             "and indent with spaces"
         ) from None
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:

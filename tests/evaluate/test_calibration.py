@@ -56,13 +56,13 @@ def test_temperature_recovers_the_true_value(temperature):
     assert fitted.intercept == 0
 
 
-def test_sigmoid_recovers_slope_and_intercept():
+def test_fit_calibration_by_sigmoid_recovers_slope_and_intercept():
     fitted = fit_calibration(*simulated(50_000, slope=0.7, intercept=-1.5), method="sigmoid")
     assert (fitted.slope, fitted.intercept) == (pytest.approx(0.7, rel=0.08), pytest.approx(-1.5, rel=0.08))
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_sigmoid_agrees_with_scikit_learn(seed):
+def test_fit_calibration_by_sigmoid_equals_scikit_learn(seed):
     score, label = simulated(200, intercept=1, seed=seed)
     expected = by_scikit_learn(score, label, "sigmoid").predict_proba(score[:, np.newaxis])[:, 1]
     assert fit_calibration(score, label, method="sigmoid").apply(score) == pytest.approx(expected, abs=1e-4)
@@ -98,7 +98,7 @@ def test_fitting_repairs_overconfident_scores(method):
 
 
 @pytest.mark.parametrize("rate", [0.5, 0.1, 0.02, 0.98])
-def test_auto_follows_the_base_rate(rate):
+def test_fit_calibration_auto_depends_on_the_base_rate(rate):
     generator = np.random.default_rng(1)
     label = (np.arange(5000) < rate * 5000).astype(int)
     score = generator.normal(np.where(label == 1, 2, -2), 1.5)
@@ -129,13 +129,13 @@ def test_auto_chooses_temperature_without_a_gain_by_the_intercept():
 
 
 @pytest.mark.parametrize("label", [[0, 0, 1, 1], [0] * 9 + [1, 1], [1] * 3 + [0] * 2])
-def test_auto_needs_no_more_rows_than_the_others(label):
+def test_fit_calibration_auto_needs_no_more_rows(label):
     assert fit_calibration(np.arange(len(label)), label, method="auto").method in METHODS
 
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("size", [2, 5, 500])
-def test_separable_data_stay_within_bounds(method, size):
+def test_fit_calibration_of_separable_rows_is_bounded(method, size):
     score = np.concatenate([np.linspace(-6, -5, size), np.linspace(5, 6, size)])
     fitted = fit_calibration(score, np.repeat([0, 1], size), method=method)
     assert 0.01 < fitted.temperature < 100
@@ -222,7 +222,7 @@ def test_apply_gives_float64_and_takes_no_rows():
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_fields_survive_json(method):
+def test_calibration_fields_survive_json(method):
     fitted = fit_calibration(*simulated(100), method=method)
     assert Calibration(**json.loads(json.dumps(asdict(fitted), allow_nan=False))) == fitted
 

@@ -67,7 +67,7 @@ def test_paired_bootstrap_interval_agrees_with_a_loop(metric):
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_clearly_different_systems_have_a_small_p_value(metric):
+def test_paired_bootstrap_of_different_systems_has_a_small_p_value(metric):
     a, b, label = systems(400, a=3.0, b=0.0)
     found = paired_bootstrap(a, b, label, metric=metric, resamples=1000, **CUTS)
     assert found["p_value"] == pytest.approx(2 / 1001)
@@ -75,7 +75,7 @@ def test_clearly_different_systems_have_a_small_p_value(metric):
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_identical_systems_have_p_value_1(metric):
+def test_paired_bootstrap_of_identical_systems_has_p_value_1(metric):
     a, _, label = systems()
     found = paired_bootstrap(a, a, label, metric=metric, resamples=500, **CUTS)
     assert (found["difference"], found["low"], found["high"], found["p_value"]) == (0, 0, 0, 1)
@@ -86,7 +86,7 @@ def test_identical_systems_have_p_value_1(metric):
     st.lists(st.tuples(st.integers(-2, 2), st.integers(-2, 2), st.integers(0, 1)), max_size=15),
     st.sampled_from(METRICS),
 )
-def test_swapping_the_systems_flips_the_signs(rows, metric):
+def test_paired_bootstrap_of_swapped_systems_has_other_signs(rows, metric):
     a, b, label = zip(*rows, (1, 0, 0), (0, 1, 1), strict=True)
     knobs = {"metric": metric, "resamples": 150}
     there = paired_bootstrap(a, b, label, threshold_a=0.5, threshold_b=1.5, **knobs)
@@ -151,7 +151,7 @@ def test_paired_bootstrap_depends_only_on_the_seed():
     assert first["low"] != other["low"]
 
 
-def test_the_interval_covers_the_truth_and_equal_systems_rarely_look_different():
+def test_paired_bootstrap_interval_covers_the_true_difference():
     # accuracy of noise + 1.5 label cut at 0.75 is Phi(0.75) whatever the class: both systems are equal in truth
     covered = rejected = 0
     for seed in range(200):
@@ -207,13 +207,13 @@ def test_ten_thousand_resamples_of_two_thousand_rows_take_less_than_a_second():
 
 @pytest.mark.parametrize("label", [[], [1], [0] * 5, [1] * 5])
 @pytest.mark.parametrize("metric", METRICS)
-def test_one_class_is_refused(label, metric):
+def test_paired_bootstrap_refuses_one_class(label, metric):
     score = np.arange(len(label))
     with pytest.raises(DataError, match=f"needs both classes: n={len(label)}, positives={sum(label)}"):
         paired_bootstrap(score, score, label, metric=metric, **CUTS)
 
 
-def test_bad_settings_and_numbers_are_refused():
+def test_paired_bootstrap_refuses_wrong_settings_and_numbers():
     a, b, label = systems(10)
     with pytest.raises(ConfigError, match="allowed: f1, accuracy, average_precision"):
         paired_bootstrap(a, b, label, metric="auc", **CUTS)

@@ -16,7 +16,7 @@ def test_a_teacher_is_loyal_to_itself():
     assert fidelity(p, p) == pytest.approx({"agreement": 1.0, "kl": 0.0, "loyalty": 1.0, "spearman": 1.0})
 
 
-def test_two_pairs_by_hand():
+def test_fidelity_of_two_pairs_by_hand():
     found = fidelity([0.5, 0.25], [0.75, 0.75])
     kl = (0.75 * math.log(1.5) + 0.25 * math.log(0.5) + 0.75 * math.log(3) + 0.25 * math.log(1 / 3)) / 2
 
@@ -31,13 +31,13 @@ def test_two_pairs_by_hand():
     assert math.isnan(found["spearman"])
 
 
-def test_opposite_answers_are_the_worst_and_finite():
+def test_fidelity_of_opposite_answers_is_lowest_and_finite():
     found = fidelity([1.0, 0.0], [0.0, 1.0])
     assert (found["agreement"], found["spearman"]) == (0.0, pytest.approx(-1.0))
     assert found["loyalty"] == pytest.approx(0.0, abs=1e-2)
     assert found["kl"] == pytest.approx(math.log(1e6), rel=1e-2)
 
 
-def test_numbers_that_are_not_finite_are_refused():
+def test_fidelity_refuses_numbers_that_are_not_finite():
     with pytest.raises(NumbersError):
         fidelity([math.nan], [0.5])

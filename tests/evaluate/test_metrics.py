@@ -71,7 +71,7 @@ def test_nothing_predicted_gives_zeros_not_nan():
     assert (found["precision"], found["recall"], found["f1"], found["accuracy"]) == (0, 0, 0, 0.5)
 
 
-def test_hand_computed_five_rows():
+def test_measure_of_five_rows_by_hand():
     found = measure([0.9, 0.8, 0.4, 0.3, 0.1], [1, 0, 1, 0, 0], threshold=0.35)
     assert found["precision"] == pytest.approx(2 / 3)
     assert found["recall"] == 1
@@ -81,7 +81,7 @@ def test_hand_computed_five_rows():
     assert found["roc_auc"] == pytest.approx(5 / 6)
 
 
-def test_hand_computed_calibration_error_and_brier_score():
+def test_expected_calibration_error_and_brier_score_by_hand():
     probability, label = [0.1, 0.2, 0.7, 0.9], [0, 1, 1, 1]
     # two bins: |0.15 - 0.5| on two rows, |0.8 - 1| on two rows
     assert expected_calibration_error(probability, label, bins=2) == pytest.approx((0.35 * 2 + 0.2 * 2) / 4)
@@ -89,7 +89,7 @@ def test_hand_computed_calibration_error_and_brier_score():
     assert found["brier_score"] == pytest.approx((0.01 + 0.64 + 0.09 + 0.01) / 4)
 
 
-def test_bin_edges_go_up_and_1_into_the_last_bin():
+def test_expected_calibration_error_puts_edges_into_the_upper_bin_and_1_into_the_last():
     # 0.5 lies in the upper of two bins, with 1.0: their mean 0.75 against 1 of 2 matches
     assert expected_calibration_error([0.5, 1.0], [0, 1], bins=2) == pytest.approx(0.25)
     assert expected_calibration_error([1.0, 0.0], [1, 0]) == 0
@@ -98,7 +98,7 @@ def test_bin_edges_go_up_and_1_into_the_last_bin():
 
 @settings(deadline=None, max_examples=40)
 @given(st.lists(st.tuples(st.floats(0, 1), st.integers(0, 1)), min_size=1, max_size=30), st.integers(1, 20))
-def test_calibration_error_is_a_share_and_agrees_with_loops_off_the_edges(rows, bins):
+def test_expected_calibration_error_is_a_share_and_equals_loops(rows, bins):
     probability, label = (np.array(column) for column in zip(*rows, strict=True))
     assert 0 <= expected_calibration_error(probability, label, bins=bins) <= 1 + 1e-12
     off = np.abs(probability * bins - np.round(probability * bins)) > 1e-9
@@ -119,7 +119,7 @@ def test_increasing_transforms_do_not_change_ranking_metrics(rows, transform):
     assert after["average_precision"] == pytest.approx(before["average_precision"])
 
 
-def test_float32_is_computed_in_float64():
+def test_measure_compares_float32_scores_in_float64():
     score, label = simulated()
     probability = (1 / (1 + np.exp(-score))).astype(np.float32)
     single = measure(score.astype(np.float32), label, threshold=0.55, probabilities=probability)
@@ -156,7 +156,7 @@ def test_calibration_error_refuses_no_rows_and_no_bins():
         expected_calibration_error([0.5], [1], bins=0)
 
 
-def test_log_loss_of_a_certain_error_is_finite():
+def test_measure_has_a_finite_log_loss_for_a_certain_error():
     found = measure([0.0, 1.0], [0, 1], threshold=0.5, probabilities=[1.0, 0.0])
     assert 30 < found["log_loss"] < 40
     assert (found["brier_score"], found["ece"]) == (1, 1)

@@ -30,7 +30,7 @@ def dense(left, right, p, alpha):
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.4, 0.9])
-def test_it_is_the_fixpoint_of_the_equation(alpha):
+def test_propagate_returns_the_fixpoint_of_its_equation(alpha):
     random = np.random.default_rng(0)
     left = [str(k) for k in random.integers(8, size=40)]
     right = [str(k) for k in random.integers(8, size=40)]
@@ -41,7 +41,7 @@ def test_it_is_the_fixpoint_of_the_equation(alpha):
     assert alpha or np.array_equal(found, p)
 
 
-def test_two_sure_matches_raise_the_third_pair_of_a_triangle_and_a_lone_pair_stays():
+def test_propagate_raises_the_third_pair_of_a_triangle_and_keeps_a_single_pair():
     found = propagate(["a", "b", "a", "x"], ["b", "c", "c", "y"], [0.95, 0.95, 0.3, 0.4])
     assert found[2] > 0.5
     assert found[3] == 0.4

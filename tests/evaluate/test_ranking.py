@@ -50,7 +50,7 @@ def test_a_perfect_ranking_has_one_and_a_ranking_without_a_hit_zero():
     assert query_metrics([], {"a": 1}) == dict.fromkeys(RANKING_METRICS, 0.0)
 
 
-def test_grades_count_for_the_gain_only():
+def test_query_metrics_use_grades_for_the_gain_only():
     better, worse = query_metrics(["b", "a"], {"a": 1, "b": 2}), query_metrics(["a", "b"], {"a": 1, "b": 2})
     assert better["ndcg@10"] > worse["ndcg@10"]
     assert {name: better[name] for name in better if name != "ndcg@10"} == {

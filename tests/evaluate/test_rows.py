@@ -14,7 +14,7 @@ def test_labels_other_than_0_and_1_are_refused(bad):
 
 
 @pytest.mark.parametrize("label", [[False, False, True, True], [0.0, 0.0, 1.0, 1.0], np.array([0, 0, 1, 1], np.int8)])
-def test_every_spelling_of_0_and_1_is_read(label):
+def test_checked_rows_accept_every_type_of_0_and_1(label):
     score, found = checked_rows([1, 2, 3, 4], label)
     assert (score.dtype, found.dtype, found.tolist()) == (np.float64, np.int64, [0, 0, 1, 1])
 

@@ -86,12 +86,12 @@ def test_one_of_precision_and_recall(given):
 
 @settings(deadline=None, max_examples=40)
 @given(rows())
-def test_the_order_of_the_rows_does_not_matter(data):
+def test_best_threshold_does_not_depend_on_the_order_of_rows(data):
     score, label = data
     assert best_threshold(score[::-1], label[::-1]) == best_threshold(score, label)
 
 
-def test_value_lies_halfway_and_is_plain_json():
+def test_best_threshold_is_halfway_and_valid_json():
     found = best_threshold([0.0, 1.0, 3.0, 4.0], [0, 0, 1, 1])
     assert (found.value, found.reached) == (2.0, 1.0)
     assert json.loads(json.dumps(asdict(found), allow_nan=False)) == asdict(found)
@@ -157,5 +157,5 @@ def test_thresholds_refuse_too_few_rows(label, words):
         threshold_for(score, label, precision=0.5)
 
 
-def test_five_rows_with_both_classes_are_enough():
+def test_best_threshold_needs_two_rows_of_each_class():
     assert best_threshold([1, 2, 3, 4, 5], [0, 0, 0, 1, 1]).value == 3.5

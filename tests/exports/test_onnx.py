@@ -8,16 +8,14 @@ import shutil
 
 import numpy as np
 import pytest
-from tiny import build_model, build_tokenizer
+from tiny import build_model, build_tokenizer, student_config
 from tiny_matchers import PAIRS, exported, write_matcher
 
 from flipkd.exports import onnx
 from flipkd.exports.onnx import refusal
 from flipkd.matcher import Matcher
 from flipkd.student.contract import read_contract
-from flipkd.student.language_model import LoraSettings
 from flipkd.student.loading import new_student
-from flipkd.student.prompt import Template
 
 onnxruntime = pytest.importorskip("onnxruntime", reason='onnxruntime is not installed: pip install "flipkd[onnx]"')
 pytest.importorskip("onnxscript", reason='onnxscript is not installed: pip install "flipkd[onnx]"')
@@ -35,8 +33,7 @@ def gemma(tmp_path_factory):
     tokenizer.save_pretrained(root / "base")
 
     def make_student(_family, **settings):
-        lora = LoraSettings(r=4, alpha=8, readout_r=4, readout_layers=(-1,))
-        return new_student(str(root / "base"), template=Template(), lora=lora, dtype="float32", **settings)
+        return new_student(student_config(root / "base", readout_r=4, **settings))
 
     folder = write_matcher(make_student, root / "matcher", "gemma3", "joint")
     return folder, root / "out", exported(folder, root / "out", "onnx")

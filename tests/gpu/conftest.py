@@ -11,13 +11,9 @@ import pytest
 with warnings.catch_warnings(action="ignore"):
     from device_runs import run_on_its_device
     from devices import packed_on
-    from tiny import randomise
+    from tiny import randomise, student_config
 
-    from flipkd.student.language_model import LoraSettings
     from flipkd.student.loading import new_student
-    from flipkd.student.prompt import Template
-
-LORA = {"r": 4, "alpha": 8, "readout_r": 12, "readout_layers": (-1,)}
 
 
 @pytest.fixture
@@ -25,14 +21,8 @@ def student_on(base_models):
     """`student_on(device, family, **settings)`: a student with packed rows and random adapters, in float32."""
 
     def make(device: str, family: str = "llama", *, dropout: float = 0.0, **settings: Any):
-        defaults = {"attn_implementation": packed_on(device), "reading": "joint", "max_text_length": 16}
-        student, _ = new_student(
-            str(base_models[family]),
-            template=Template(),
-            lora=LoraSettings(**LORA, dropout=dropout),
-            device=device,
-            **({"dtype": "float32"} | defaults | settings),
-        )
+        settings = {"attn_implementation": packed_on(device), "lora_dropout": dropout} | settings
+        student, _ = new_student(student_config(base_models[family], **settings), device=device)
         return randomise(student)
 
     return make

@@ -18,7 +18,7 @@ def file(tmp_path):
     return tmp_path / "e5.bin"
 
 
-def test_round_trip(tiny_e5, file):
+def test_read_e5_round_trip(tiny_e5, file):
     file.write_bytes(tiny_e5.content())
     read = read_e5(file)
     assert read.sizes[:7] == tuple(tiny_e5.sizes)
@@ -37,7 +37,7 @@ def test_round_trip(tiny_e5, file):
         np.testing.assert_array_equal(read.weights[name], tiny_e5.tensors[ours][1])
 
 
-def test_weights_fit_bert(tiny_e5, file):
+def test_read_e5_gives_the_weights_of_bert(tiny_e5, file):
     from transformers import BertConfig, BertModel
 
     file.write_bytes(tiny_e5.content())
@@ -110,7 +110,7 @@ def spoil(name):
         ("unknown kind", "kind 9"),
     ],
 )
-def test_malformed(tiny_e5, file, name, message):
+def test_read_e5_refuses_a_malformed_file(tiny_e5, file, name, message):
     spoil(name)(tiny_e5)
     file.write_bytes(tiny_e5.content())
     with pytest.raises(ArtefactError, match=message) as caught:
@@ -120,7 +120,7 @@ def test_malformed(tiny_e5, file, name, message):
 
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(share=st.floats(0, 1, exclude_max=True))
-def test_cut_short(tiny_e5, file, share):
+def test_read_e5_refuses_a_truncated_file(tiny_e5, file, share):
     content = tiny_e5.content()
     file.write_bytes(content[: int(share * len(content))])
     with pytest.raises(ArtefactError):
@@ -129,7 +129,7 @@ def test_cut_short(tiny_e5, file, share):
 
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(at=st.integers(0, 2_000), value=st.integers(0, 255))
-def test_a_wrong_byte_is_read_or_refused(tiny_e5, file, at, value):
+def test_read_e5_reads_or_refuses_any_wrong_byte(tiny_e5, file, at, value):
     content = bytearray(tiny_e5.content())
     content[at] = value
     file.write_bytes(content)

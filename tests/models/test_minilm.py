@@ -13,7 +13,7 @@ from flipkd.models.minilm import PACKAGE
 
 
 @pytest.mark.skipif(importlib.util.find_spec(PACKAGE) is None, reason="needs flipkd[demo]")
-def test_packaged_model():
+def test_minilm_folder_is_the_packaged_model():
     from sentence_transformers import SentenceTransformer
 
     teacher = SentenceTransformer(model_path("all-MiniLM-L6-v2"), device="cpu")
@@ -23,7 +23,7 @@ def test_packaged_model():
     assert vectors[0] @ vectors[1] > vectors[0] @ vectors[2] + 0.2
 
 
-def test_other_weights(install):
+def test_minilm_folder_refuses_other_weights(install):
     install(PACKAGE, {"model/model.safetensors": b"something else"})
     with pytest.raises(ArtefactError, match="sha256 is"):
         model_path("all-MiniLM-L6-v2")

@@ -166,7 +166,7 @@ def test_render_of_a_full_comparison(make_comparison):
     text = Elements(render(comparison)).text
     assert "Which system matches texts best on faq?" in text
     assert re.search(
-        r"The flipped student beats the same language model .* by \+\d+\.\d points of F1 \(95 % int", text
+        r"The flipped student is better than the same language model .* by \+\d+\.\d points of F1 \(95 % int", text
     )
     assert "It was ahead in 2 of 2 runs with different seeds." in text
     assert "cosine ✓ chosen in 2 of 2" in text

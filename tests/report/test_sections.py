@@ -92,7 +92,7 @@ def test_headline_is_about_the_flipped_student(make_comparison):
     headline = contents(make_comparison(["tfidf", "teacher_finetuned", "plain", "flipped"], n=100))[0]["headline"]
     assert [verdict["seeds"] for verdict in headline["verdicts"]] == [2, 2]
     assert all("the difference in AP is" in verdict["order"] for verdict in headline["verdicts"])
-    assert headline["verdicts"][0]["sentence"].startswith("The flipped student beats the same language model")
+    assert headline["verdicts"][0]["sentence"].startswith("The flipped student is better than the same language model")
     assert [row["name"] for row in headline["costs"]] == ["teacher_finetuned", "plain", "flipped"]
     means = [row["f1"]["mean"] for row in headline["ranked"]]
     assert means == sorted(means, reverse=True)

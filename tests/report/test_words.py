@@ -18,29 +18,28 @@ def say(**fields):
 
 def test_verdict_follows_sign_and_p_value():
     assert say(value=0.021, p_value=0.012, low=0.004, high=0.037) == (
-        "The flipped student beats plain LoRA by +2.1 points of F1 (95 % interval +0.4 to +3.7; p = 0.012). "
-        "So large a difference is hard to explain by chance alone."
+        "The flipped student is better than plain LoRA by +2.1 points of F1 (95 % interval +0.4 to +3.7; p = 0.012). "
+        "The difference is significant."
     )
-    assert "falls behind plain LoRA by 2.1 points of F1 (95 %" in say(value=-0.021, p_value=0.0002)
+    assert "is worse than plain LoRA by 2.1 points of F1 (95 %" in say(value=-0.021, p_value=0.0002)
     assert say(value=0.021, p_value=0.05).startswith(
-        "The difference between the flipped student and plain LoRA cannot be told apart from chance on these test "
-        "pairs: +2.1 points"
+        "The difference between the flipped student and plain LoRA is not significant on these test pairs: +2.1 points"
     )
 
 
 def test_verdict_uses_the_corrected_p_value():
     assert say(value=0.021, p_value=0.012, p_adjusted=0.036, low=0.004, high=0.037).startswith(
-        "The flipped student beats plain LoRA by +2.1 points of F1 (95 % interval +0.4 to +3.7; p = 0.012, after Holm's "
+        "The flipped student is better than plain LoRA by +2.1 points of F1 (95 % interval +0.4 to +3.7; p = 0.012, after Holm's "
         "correction p = 0.036)."
     )
-    assert "cannot be told apart from chance" in say(value=0.021, p_value=0.012, p_adjusted=0.06)
+    assert "is not significant" in say(value=0.021, p_value=0.012, p_adjusted=0.06)
     assert words.ranking(difference(0.027, 0.012, p_adjusted=0.06)).endswith("correction p = 0.060).")
 
 
 def test_ranking_sentence():
     assert words.ranking(difference(0.027, 0.012, low=0.013, high=0.042)) == (
         "In the order of all pairs, which needs no threshold, the difference in AP is +2.7 points "
-        "(95 % interval +1.3 to +4.2; p = 0.012), more than chance explains."
+        "(95 % interval +1.3 to +4.2; p = 0.012), a significant difference."
     )
     assert words.ranking(difference(0.001, 0.6)).endswith("p = 0.60).")
 
@@ -77,7 +76,7 @@ def test_figures():
 
 
 def test_verdict_of_no_difference():
-    assert "cannot be told apart" in say(value=0.0, p_value=1.0, low=0.0, high=0.0)
+    assert "is not significant" in say(value=0.0, p_value=1.0, low=0.0, high=0.0)
 
 
 @pytest.mark.parametrize(

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny import FAMILY_AND_READING, build_tokenizer, randomise
+from tiny import FAMILY_AND_READING, build_tokenizer, randomise, student_config
 
 from flipkd.errors import ConfigError
 from flipkd.student.answer_path import modules_reaching_answer, require_path_to_answer
 from flipkd.student.attention import GROUPED, PACKED
-from flipkd.student.language_model import LoraSettings
 from flipkd.student.loading import new_student
-from flipkd.student.prompt import Template
 from flipkd.student.rows import LEFT_TEXT, RIGHT_TEXT
 
 LAST = 2  # of the layers 0 to 2
@@ -101,14 +99,14 @@ def test_modules_reaching_answer_are_those_with_a_gradient(make_student, family,
 
 
 def test_require_path_to_answer_refuses_other_readout_modules(make_student, base_model):
-    lora = LoraSettings(r=4, alpha=8, readout_r=12, readout_layers=(0, -1), readout_modules=("up_proj",))
+    readout = {"readout_layers": [0, -1], "readout_modules": ["up_proj"]}
     with pytest.raises(ConfigError) as raised:
-        make_student(base_model.name, lora=lora, allow_readout_off_path=False)
+        make_student(base_model.name, **readout, allow_readout_off_path=False)
     message = str(raised.value)
     assert "the readout at model.layers.2.mlp.up_proj cannot reach the answer" in message
     assert "Set readout_modules to some of k_proj, v_proj with readout_layers=[2]" in message
     assert "allow_readout_off_path" in message
-    student, contract = make_student(base_model.name, lora=lora, allow_readout_off_path=True)
+    student, contract = make_student(base_model.name, **readout, allow_readout_off_path=True)
     assert len(contract.readout_places) == 2
     with pytest.raises(ConfigError, match="cannot reach the answer"):
         require_path_to_answer(student)
@@ -154,16 +152,8 @@ def make_other(request, tmp_path):
     build_tokenizer().save_pretrained(tmp_path)
 
     def make(layer, module):
-        lora = LoraSettings(r=4, alpha=8, readout_r=12, readout_layers=(layer,), readout_modules=(module,))
-        return new_student(
-            str(tmp_path),
-            template=Template(),
-            reading="joint",
-            max_text_length=16,
-            dtype="float32",
-            lora=lora,
-            allow_readout_off_path=True,
-        )[0]
+        readout = {"readout_layers": [layer], "readout_modules": [module], "allow_readout_off_path": True}
+        return new_student(student_config(tmp_path, **readout))[0]
 
     return request.param, make
 

@@ -6,6 +6,7 @@ import json
 import shutil
 
 import pytest
+from tiny import student_config
 
 from flipkd.errors import ArtefactError, FlipkdError
 from flipkd.files import new_folder, write_manifest
@@ -30,21 +31,11 @@ CHANGES = [
 @pytest.fixture(scope="module")
 def saved(base_models, tmp_path_factory):
     """Family -> folder of a matcher with a golden pair."""
-    from flipkd.student.language_model import LoraSettings
     from flipkd.student.loading import new_student
-    from flipkd.student.prompt import Template
 
     folders = {}
     for family in ("llama", "gemma3"):
-        lora = LoraSettings(r=4, alpha=8, readout_r=12)
-        student, contract = new_student(
-            str(base_models[family]),
-            lora=lora,
-            template=Template(),
-            reading="joint",
-            max_text_length=32,
-            dtype="float32",
-        )
+        student, contract = new_student(student_config(base_models[family], max_text_length=32))
         folders[family] = tmp_path_factory.mktemp("saved") / family
         with new_folder(folders[family]) as temporary:
             student.save(temporary, contract.model_copy(update={"golden": golden_pair(student)}))

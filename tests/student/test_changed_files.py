@@ -10,15 +10,14 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny import build_model, randomise
+from tiny import build_model, randomise, student_config
 
 from flipkd.errors import ArtefactError, ResourceError
 from flipkd.files import new_folder, write_manifest
 from flipkd.matcher import Matcher
 from flipkd.student.golden import golden_pair
-from flipkd.student.language_model import LoraSettings, load_language_model
+from flipkd.student.language_model import load_language_model
 from flipkd.student.loading import load_student, new_student
-from flipkd.student.prompt import Template
 
 ADAPTER = "adapter/adapter_model.safetensors"
 READOUT = "readout.safetensors"
@@ -27,14 +26,8 @@ PAIRS = [("my card was stolen", "the machine kept my card"), ("where is my trans
 
 @pytest.fixture(scope="module")
 def saved(base_models, tmp_path_factory) -> Path:
-    student, contract = new_student(
-        str(base_models["llama"]),
-        lora=LoraSettings(r=4, alpha=8, readout_r=12, readout_layers=(-2, -1)),
-        template=Template(),
-        reading="joint",
-        max_text_length=32,
-        dtype="float32",
-    )
+    config = student_config(base_models["llama"], max_text_length=32, readout_layers=[-2, -1])
+    student, contract = new_student(config)
     randomise(student)
     target = tmp_path_factory.mktemp("changed") / "m"
     with new_folder(target) as folder:

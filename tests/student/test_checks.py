@@ -7,7 +7,6 @@ import torch
 
 from flipkd.errors import ConfigError
 from flipkd.student.checks import check_student
-from flipkd.student.language_model import LoraSettings
 from flipkd.student.rows import additive_mask
 
 
@@ -38,8 +37,8 @@ def test_check_student_refuses_blocked_reading_that_leaks(make_student, base_mod
     student, _ = make_student(base_model.name, reading="blocked")
     check_student(student)
 
-    def causal(batch, columns="", **_):
-        length = batch[columns + "segment"].shape[1]
+    def causal(batch, **_):
+        length = batch["segment"].shape[1]
         return additive_mask(torch.ones(length, length, dtype=torch.bool).tril()[None, None], torch.float32)
 
     monkeypatch.setattr(student, "mask", causal)  # the mask of joint reading: the right text attends to the left one
@@ -48,5 +47,4 @@ def test_check_student_refuses_blocked_reading_that_leaks(make_student, base_mod
 
 
 def test_check_student_ignores_dropout(make_student):
-    lora = LoraSettings(r=4, alpha=8, dropout=0.5, readout_r=12)
-    assert make_student("llama", reading="blocked", lora=lora)[1].reading == "blocked"
+    assert make_student("llama", reading="blocked", lora_dropout=0.5)[1].reading == "blocked"

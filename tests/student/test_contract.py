@@ -114,7 +114,7 @@ def test_read_contract_refuses_other_files(tmp_path):
         read_contract(tmp_path)
     for content, message in (
         ("{", "not readable as JSON"),
-        ("[]", "the whole file"),
+        ("[]", "the file"),
         ("{}", "base_model_name_or_path"),
     ):
         write(tmp_path, content)

@@ -30,7 +30,7 @@ def test_definitions_are_added_to_whole_terms(text, enriched):
 
 
 @pytest.mark.parametrize("budget", range(1, 60, 3))
-def test_the_budget_is_kept_and_0_terms_change_nothing(budget):
+def test_enrich_keeps_the_maximum_length_and_texts_without_terms(budget):
     added = Glossary(DEFINITIONS, max_characters=budget).enrich("card PIN")[len("card PIN") :]
     assert len(added) <= budget
     assert Glossary({}, max_characters=budget).enrich("card PIN") == "card PIN"

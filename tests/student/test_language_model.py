@@ -9,10 +9,10 @@ import pytest
 import torch
 from hypothesis import strategies as st
 
+from flipkd.config import StudentConfig
 from flipkd.errors import ArtefactError, ConfigError, RefusedError
 from flipkd.student.language_model import (
     DTYPES,
-    LoraSettings,
     add_lora,
     load_language_model,
     load_saved_tokenizer,
@@ -56,14 +56,14 @@ def test_weights_hash_depends_only_on_weights_and_dtype(base_models, tmp_path):
     "settings, layers, modules",
     [
         ({}, {0, 1, 2}, 7),
-        ({"layers": (0,)}, {0, 2}, 7),  # and always the readout module
-        ({"target_modules": ["v_proj"], "layers": (-1,)}, {2}, 2),
+        ({"lora_layers": [0]}, {0, 2}, 7),  # and always the readout module
+        ({"lora_target_modules": ["v_proj"], "lora_layers": [-1]}, {2}, 2),
     ],
 )
 def test_add_lora_uses_the_chosen_modules_and_ranks(base_models, settings, layers, modules):
     model = load_language_model(str(base_models["qwen2"]), dtype="bfloat16")
-    settings = LoraSettings(r=4, readout_r=6, readout_modules=("q_proj",), **settings)
-    model, module_names = add_lora(model, settings)
+    config = StudentConfig(lora_r=4, readout_r=6, readout_modules=["q_proj"], **settings)
+    model, module_names = add_lora(model, config)
     assert len(module_names) == 1
     assert module_names[0].endswith("layers.2.self_attn.q_proj")
     trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
@@ -75,19 +75,19 @@ def test_add_lora_uses_the_chosen_modules_and_ranks(base_models, settings, layer
     assert {rank for name, rank in ranks.items() if module_names[0] in name} == {6}
     assert {rank for name, rank in ranks.items() if module_names[0] not in name} == {4}
     down = model.get_submodule(f"base_model.model.{module_names[0]}")
-    assert down.scaling["default"] == settings.alpha / settings.r  # the same everywhere, whatever the rank
+    assert down.scaling["default"] == config.lora_alpha / config.lora_r  # the same everywhere, whatever the rank
 
 
 def test_add_lora_names_missing_layers_and_modules(base_models):
     for settings, message in (
-        (LoraSettings(readout_layers=(3,)), "readout_layers has layer 3; this model has layers 0 to 2"),
-        (LoraSettings(readout_modules=("q_pro",)), "did you mean 'q_proj'"),
-        (LoraSettings(target_modules=["qproj"]), "did you mean 'q_proj'"),
-        (LoraSettings(layers=(0, 22)), "lora_layers has layer 22; this model has layers 0 to 2"),
+        ({"readout_layers": [3]}, "readout_layers has layer 3; this model has layers 0 to 2"),
+        ({"readout_modules": ["q_pro"]}, "did you mean 'q_proj'"),
+        ({"lora_target_modules": ["qproj"]}, "did you mean 'q_proj'"),
+        ({"lora_layers": [0, 22]}, "lora_layers has layer 22; this model has layers 0 to 2"),
     ):
         model = load_language_model(str(base_models["llama"]), dtype="float32")
         with pytest.raises(ConfigError, match=message):
-            add_lora(model, settings)
+            add_lora(model, StudentConfig(**settings))
 
 
 @pytest.mark.scenario("X1")

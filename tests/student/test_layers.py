@@ -18,7 +18,6 @@ def test_the_answer_is_computed_from_the_last_layers_state(make_student, family)
     states = layer_states(student, left, right)
     assert states.shape == (3, 5, 32)
     with torch.no_grad():
-        normed = student.language_model.get_decoder().norm(torch.from_numpy(states[-1]))
-        answers = student.answer(normed)
+        answers = student.answer(torch.from_numpy(states[-1]))
     assert (answers[:, 1] - answers[:, 0]).numpy() == pytest.approx(score_pairs(student, left, right).answer, abs=1e-4)
     assert np.allclose(states, layer_states(student, left, right, batch_size=2), atol=1e-4)

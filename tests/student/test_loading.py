@@ -10,7 +10,7 @@ from tiny import randomise
 from flipkd.errors import ArtefactError, ConfigError
 from flipkd.files import new_folder, write_manifest
 from flipkd.student.contract import FORMAT
-from flipkd.student.language_model import LoraSettings
+from flipkd.student.language_model import load_language_model
 from flipkd.student.loading import load_student
 from flipkd.student.scoring import encode_texts, score_pairs
 
@@ -133,8 +133,6 @@ def test_load_student_refuses_a_newer_format(make_student, tmp_path):
 
 
 def test_load_language_model_refuses_other_folders(tmp_path):
-    from flipkd.student.language_model import load_language_model
-
     with pytest.raises(ArtefactError, match=r"no config\.json"):
         load_language_model(str(tmp_path))
     (tmp_path / "config.json").write_text("{}")
@@ -142,8 +140,8 @@ def test_load_language_model_refuses_other_folders(tmp_path):
         load_language_model(str(tmp_path))
 
 
-def test_new_student_suggests_the_nearest_dtype_and_module(base_models, make_student):
+def test_load_language_model_and_new_student_suggest_the_nearest_dtype_and_module(base_models, make_student):
     with pytest.raises(ConfigError, match="did you mean 'bfloat16'"):
-        make_student(dtype="bfloat")
+        load_language_model(str(base_models["llama"]), dtype="bfloat")
     with pytest.raises(ConfigError, match="all-linear"):
-        make_student(lora=LoraSettings(target_modules=["q_projj"]))
+        make_student(lora_target_modules=["q_projj"])

@@ -7,7 +7,6 @@ import torch
 from peft.tuners.lora import layer as peft_layer
 from tiny import randomise
 
-from flipkd.student.language_model import LoraSettings
 from flipkd.student.lora import CopyAdapters, FusedLinear
 
 LEFT, RIGHT = ["my card was stolen", "pin"], ["where is my transfer", "fee"]
@@ -73,7 +72,7 @@ def test_fuse_covers_every_lora_layer(make_student):
 
 
 def test_fused_linear_uses_peft_for_dropout_and_merged_weights(make_student):
-    student, _ = make_student(lora=LoraSettings(r=4, readout_r=4, dropout=0.5))
+    student, _ = make_student(readout_r=4, lora_dropout=0.5)
     randomise(student).train()
     layer, x = student.adapters.layers[0], torch.randn(50, 32)
     student.adapters.copy()

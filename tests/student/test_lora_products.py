@@ -7,7 +7,6 @@ from collections import Counter
 from tiny import randomise
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from flipkd.student.language_model import LoraSettings
 from flipkd.student.lora import Adapters
 
 LEFT, RIGHT = ["my card was stolen", "pin"], ["where is my transfer", "fee"]
@@ -31,7 +30,7 @@ class ProductCounter(TorchDispatchMode):
 
 
 def test_siblings_need_fewer_products(make_student):
-    student, _ = make_student(lora=LoraSettings(r=4, readout_r=12))
+    student, _ = make_student()
     randomise(student).train()
     batch = student.collate(LEFT, RIGHT, return_embeddings=False)
 

@@ -97,7 +97,7 @@ def test_every_query_attends_to_at_least_one_key(make_student, monkeypatch, fami
         monkeypatch.setitem(AttentionInterface._global_mapping, implementation, recorded(inner))
     student(student.collate(LEFT, RIGHT, return_embeddings=True))
     if student.can_cache_head and not student.padding_free:
-        head = student.encode_head()
+        head = student.encode_prefix(student.prompt.head)
         batch = student.collate(LEFT, RIGHT, return_embeddings=True, drop_head=True)
         student(batch, prefix=head, text_prefix=head)
     score_pairs(student, LEFT, RIGHT, return_embeddings=True)

@@ -1,14 +1,11 @@
 """Prompt: spans, truncation of texts only, label words in context, texts without control tokens."""
 
-import re
-import time
-
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from flipkd.errors import ConfigError, DataError
-from flipkd.student.prompt import CHARACTERS_PER_TOKEN, Prompt, Template, _any_of, template_from
+from flipkd.student.prompt import CHARACTERS_PER_TOKEN, Prompt, Template, template_from
 from flipkd.student.rows import LEFT_TEXT, QUESTION, RIGHT_TEXT
 from flipkd.text import is_empty, normal_text
 
@@ -156,28 +153,6 @@ def test_prompt_injection_changes_only_the_ids_of_its_text(tokenizer, reading):
             assert row.ids[-len(prompt.question) :] == prompt.question
             for kind in (LEFT_TEXT, RIGHT_TEXT):
                 assert set(tokenizer.added_tokens_decoder).isdisjoint(span(row, kind))
-
-
-@given(st.lists(st.text("<|>a", max_size=4), max_size=5), st.text("<|>a", max_size=12))
-@settings(deadline=None)
-def test_any_of_matches_where_a_single_word_matches(words, text):
-    found = {match.start() for match in re.finditer(f"(?={_any_of(words)})", text)} if words else set()
-    assert found == {at for at in range(len(text) + 1) if any(text.startswith(word, at) for word in words)}
-
-
-def test_any_of_is_fast_for_many_words():
-    text = "<unused" * 1000
-    few, many = (re.compile(f"(?={_any_of([f'<unused{n}>' for n in range(count)])})") for count in (6, 6000))
-
-    def least(pattern):
-        times = []
-        for _ in range(5):
-            began = time.process_time()
-            assert not list(pattern.finditer(text))
-            times.append(time.process_time() - began)
-        return min(times)
-
-    assert least(many) < 20 * least(few), "a flat pattern tries each word at each position: 1,000 times as long"
 
 
 @pytest.mark.scenario("X4")

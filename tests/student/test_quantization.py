@@ -6,12 +6,12 @@ import importlib.util
 
 import pytest
 import torch
-from tiny import randomise
+from tiny import randomise, student_config
 
 from flipkd.errors import ConfigError
 from flipkd.files import new_folder
 from flipkd.student import quantization
-from flipkd.student.language_model import LoraSettings, load_language_model
+from flipkd.student.language_model import load_language_model
 from flipkd.student.loading import load_student
 from flipkd.student.memory import shape_of, training_memory
 from flipkd.student.quantization import INSTALL, quantize_4bit
@@ -22,7 +22,6 @@ FAMILIES = ("qwen2", "llama", "gemma3")
 READINGS = ("joint", "separate", "blocked")
 LEFT = ["my card was stolen yesterday", "pin", "where is my transfer"]
 RIGHT = ["the machine kept my card", "can I change the pin of my card", "fee"]
-LORA = LoraSettings(r=4, alpha=8, readout_r=12)
 
 installed = pytest.mark.skipif(
     importlib.util.find_spec("bitsandbytes") is None, reason=f"bitsandbytes is not installed: {INSTALL}"
@@ -140,7 +139,7 @@ def test_training_memory_of_4_bit_weights(base_models, family):
     for name in linear_modules(model):
         state = model.get_submodule(name).weight.quant_state
         size += state.absmax.numel() + 4 * state.state2.absmax.numel()
-    shape = shape_of(AutoConfig.from_pretrained(base_models[family]), LORA)
+    shape = shape_of(AutoConfig.from_pretrained(base_models[family]), student_config(base_models[family]))
     expected = training_memory(shape, tokens=0, load_in_4bit=True).weights
     assert size == pytest.approx(expected, rel=0.01)
 

@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from flipkd.errors import ConfigError
-from flipkd.student.language_model import LoraSettings
 from flipkd.student.readout import find_readout_modules, linear_modules
 from flipkd.student.rows import LEFT_TEXT, RIGHT_TEXT
 
@@ -27,7 +26,7 @@ def test_find_readout_modules_in_any_family(base_model):
 
 
 def test_readout_pooled_equals_plain_loops(make_student):
-    student, contract = make_student(lora=LoraSettings(r=4, alpha=8, readout_r=12, readout_layers=(0, -1)))
+    student, contract = make_student(readout_layers=[0, -1])
     left, right = ["my card was stolen", "pin"], ["where is my transfer", "please close my account today"]
     batch = student.collate(left, right, return_embeddings=True)
     inputs = {}
@@ -51,13 +50,13 @@ def test_readout_pooled_equals_plain_loops(make_student):
 def test_readout_refuses_a_module_without_lora(make_student):
     from flipkd.student.readout import Readout
 
-    student, _ = make_student(lora=LoraSettings(r=4, alpha=8, layers=(0,), readout_r=12, readout_layers=(0,)))
+    student, _ = make_student(lora_layers=[0], readout_layers=[0])
     with pytest.raises(ConfigError, match="has no LoRA"):
         Readout(student.language_model, ["model.layers.1.self_attn.q_proj"])
 
 
 def test_readout_r_is_the_rank_of_readout_modules_only(make_student):
-    student, contract = make_student(lora=LoraSettings(r=2, alpha=8, readout_r=20))
+    student, contract = make_student(lora_r=2, readout_r=20)
     ranks = {n: m.r["default"] for n, m in student.language_model.named_modules() if hasattr(m, "lora_A")}
     scalings = {m.scaling["default"] for m in student.language_model.modules() if hasattr(m, "lora_A")}
     assert {n for n, r in ranks.items() if r == 20} == set(contract.readout_places)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from tiny import student_config
 
 from flipkd.student import scoring
 from flipkd.student.limits import BatchLimits
@@ -39,9 +40,7 @@ def test_score_pairs_of_a_hybrid_model_uses_no_prefix_cache(tmp_path, tokenizer)
     """A hybrid of convolutions and attention has more state after a prefix than keys and values."""
     from transformers import Lfm2Config, Lfm2ForCausalLM
 
-    from flipkd.student.language_model import LoraSettings
     from flipkd.student.loading import new_student
-    from flipkd.student.prompt import Template
 
     shape = {"hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 4, "num_key_value_heads": 2}
     layers = {"num_hidden_layers": 2, "layer_types": ["conv", "full_attention"], "block_auto_adjust_ff_dim": False}
@@ -50,14 +49,7 @@ def test_score_pairs_of_a_hybrid_model_uses_no_prefix_cache(tmp_path, tokenizer)
         tmp_path
     )
     tokenizer.save_pretrained(tmp_path)
-    student, _ = new_student(
-        str(tmp_path),
-        template=Template(),
-        reading="separate",
-        max_text_length=16,
-        dtype="float32",
-        lora=LoraSettings(r=2),
-    )
+    student, _ = new_student(student_config(tmp_path, reading="separate", lora_r=2))
     assert not student.supports_prefix_cache
     assert not student.can_cache_head
     left, right = ["my card", "where is my transfer"], ["my card was stolen", "pin"]
@@ -81,9 +73,7 @@ def test_score_pairs_refuses_sides_of_unequal_length(make_student):
 
 
 def test_score_pairs_turns_off_training_mode(make_student):
-    from flipkd.student.language_model import LoraSettings
-
-    student, _ = make_student(lora=LoraSettings(r=4, readout_r=4, dropout=0.9))
+    student, _ = make_student(readout_r=4, lora_dropout=0.9)
     student.train()
     first = score_pairs(student, ["my card"], ["my pin"]).answer
     assert not student.training

@@ -43,11 +43,8 @@ def step(make_student, table, *, again, **settings):
 def test_activation_checkpointing_keeps_loss_and_gradients_and_saves_memory(
     make_student, table, family, reading, places
 ):
-    from flipkd.student.language_model import LoraSettings
-
-    lora = LoraSettings(r=4, alpha=8, readout_r=12, **places)
     whole, again = (
-        step(make_student, table, again=on, family=family, reading=reading, lora=lora) for on in (False, True)
+        step(make_student, table, again=on, family=family, reading=reading, **places) for on in (False, True)
     )
     assert again[0] == pytest.approx(whole[0], rel=1e-5)
     assert again[1].keys() == whole[1].keys()

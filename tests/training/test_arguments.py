@@ -61,7 +61,7 @@ def test_training_arguments_override_the_defaults(tmp_path):
     assert (given.save_strategy, given.disable_tqdm) == ("no", True)
 
 
-def test_every_field_of_transformers_is_passed_on_ours_or_refused():
+def test_training_arguments_pass_set_or_refuse_every_field_of_transformers():
     fields = set(TrainingArguments.__dataclass_fields__)
     assert fields == FIXED | TRAINER_FIELDS | SETTINGS | set(NOT_HERE) | set(BY_ARGUMENT)
     assert not (FIXED | SETTINGS - {"torch_compile"} | set(BY_ARGUMENT)) & set(NOT_HERE)

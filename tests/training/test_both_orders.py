@@ -15,7 +15,7 @@ def checked(make_config, objectives=OBJECTIVES, **settings):
     require_both_orders(make_config(**settings), resolve_objectives(objectives, teacher_facts={}))
 
 
-def test_an_odd_step_and_lists_are_refused(make_config):
+def test_require_both_orders_refuses_an_odd_step_and_lists(make_config):
     with pytest.raises(ConfigError, match=r"per_device_train_batch_size is 7, .* give an even number"):
         checked(make_config, per_device_train_batch_size=7)
     checked(make_config, {"answer_cross_entropy": 1.0}, per_device_train_batch_size=7)
@@ -24,6 +24,6 @@ def test_an_odd_step_and_lists_are_refused(make_config):
 
 
 @pytest.mark.parametrize("epochs, is_warned", [(1, True), (2, False)])
-def test_one_epoch_is_warned_of(make_config, epochs, is_warned, caplog):
+def test_require_both_orders_warns_of_one_epoch(make_config, epochs, is_warned, caplog):
     checked(make_config, num_train_epochs=epochs)
     assert ("some pairs are never read" in caplog.text) is is_warned

@@ -30,7 +30,7 @@ def make(folder, step, *, sealed=True):
 
 
 @pytest.mark.scenario("T11")
-def test_the_highest_sealed_number_wins_not_the_highest_string(tmp_path):
+def test_last_valid_checkpoint_is_the_one_with_the_highest_number(tmp_path):
     make(tmp_path, 9)
     make(tmp_path, 100)
     make(tmp_path, 20)
@@ -40,7 +40,7 @@ def test_the_highest_sealed_number_wins_not_the_highest_string(tmp_path):
     assert last_valid_checkpoint(tmp_path) == tmp_path / "checkpoint-100"
 
 
-def test_none_when_there_is_none(tmp_path):
+def test_last_valid_checkpoint_is_none_without_checkpoints(tmp_path):
     assert last_valid_checkpoint(tmp_path) is None
     make(tmp_path, 1, sealed=False)
     assert last_valid_checkpoint(tmp_path) is None

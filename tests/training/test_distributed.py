@@ -56,7 +56,7 @@ def launches(base_models, pair_files, taught, tmp_path_factory) -> Launches:
     return Launches(folder, words, done, checkpoints)
 
 
-def test_a_signal_to_one_rank_saves_and_stops_all(launches):
+def test_distributed_run_saves_and_stops_on_a_signal_to_one_rank(launches):
     done = launches.done["stopped"]
     assert done.returncode == 75, done.stderr
     assert done.stderr.count("flipkd: stopped at step") == 1
@@ -66,7 +66,7 @@ def test_a_signal_to_one_rank_saves_and_stops_all(launches):
 
 
 @pytest.mark.scenario("T8")
-def test_a_killed_rank_ends_all_with_one_sentence(launches):
+def test_distributed_run_ends_with_one_error_when_a_rank_is_killed(launches):
     done = launches.done["killed"]
     assert done.returncode == 5, done.stderr
     assert "flipkd: rank 1 was killed by signal 9" in done.stderr
@@ -75,7 +75,7 @@ def test_a_killed_rank_ends_all_with_one_sentence(launches):
     assert "checkpoint-14" in launches.checkpoints["killed"]
 
 
-def test_it_goes_on_inside_the_second_epoch_and_ends_as_one_process_does(
+def test_distributed_run_resumes_in_the_second_epoch_and_equals_one_process(
     launches, base_models, pair_files, taught, tmp_path
 ):
     done = launches.done["finished"]
@@ -93,14 +93,14 @@ def test_it_goes_on_inside_the_second_epoch_and_ends_as_one_process_does(
         assert losses(launches.folder, name) == pytest.approx(whole, rel=1e-2, abs=1e-2), name
 
 
-def test_checkpoints_hold_the_state_of_every_rank(launches):
+def test_distributed_checkpoints_have_the_state_of_every_rank(launches):
     for step in (7, 14, 21):
         entries = json.loads((launches.folder / f"checkpoint-{step}" / "manifest.json").read_text())["files"]
         assert {"rng_state_0.pth", "rng_state_1.pth", "model.safetensors", "optimizer.pt"} <= entries.keys()
         check_manifest(launches.folder / f"checkpoint-{step}")
 
 
-def test_another_number_of_processes_is_refused(launches):
+def test_distributed_run_refuses_to_resume_with_another_number_of_processes(launches):
     done = flipkd(*launches.words)
     assert done.code == 4
     assert "environment.processes was 2, now 1" in done.err
@@ -108,7 +108,7 @@ def test_another_number_of_processes_is_refused(launches):
 
 
 @pytest.mark.parametrize("count, code, said", [(0, 2, "at least 1"), (3, 2, "has started 2")])
-def test_a_number_of_processes_that_cannot_be(launches, monkeypatch, count, code, said):
+def test_distributed_run_refuses_an_impossible_number_of_processes(launches, monkeypatch, count, code, said):
     if count:
         for name, value in {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2"}.items():
             monkeypatch.setenv(name, value)

@@ -44,7 +44,7 @@ def trained(make_config, table, folder, **changes):
     return load_file(folder / "matcher" / "adapter" / "adapter_model.safetensors"), lines
 
 
-def test_measuring_changes_no_weight_and_is_logged(make_config, table, tmp_path):
+def test_early_stopping_logs_its_measure_and_changes_no_weight(make_config, table, tmp_path):
     without, lines = trained(make_config, table, tmp_path / "without")
     assert not any(MEASURED in line for line in lines)
     measured, logged = trained(make_config, table, tmp_path / "with", early_stopping_patience=99)
@@ -54,7 +54,7 @@ def test_measuring_changes_no_weight_and_is_logged(make_config, table, tmp_path)
     assert len({line[MEASURED] for line in logged if MEASURED in line}) > 1
 
 
-def test_a_run_that_stopped_early_is_finished_and_a_resumed_one_stops_at_the_same_step(
+def test_early_stopping_ends_a_run_and_a_resumed_one_at_the_same_step(
     make_config, table, tmp_path, monkeypatch, caplog
 ):
     values = {4: 0.5, 8: 0.7, 12: 0.6, 16: 0.9}

@@ -60,7 +60,7 @@ def test_a_run_over_a_base_in_4_bits_scores_as_it_trained(make_config, table, ch
 
 
 @pytest.mark.parametrize("score, kinds", [("answer", {"answer"}), ("cosine", {"cosine"})])
-def test_the_score_that_was_asked_for_decides(make_config, table, score, kinds):
+def test_finish_uses_the_score_of_the_setting(make_config, table, score, kinds):
     config = make_config(num_train_epochs=1, score=score)
     student, contract = fresh_student(config)
     folder = train(
@@ -87,7 +87,7 @@ def test_by_itself_the_best_score_on_validation_decides(make_config, table):
     assert "score = " in (folder / "README.md").read_text()
 
 
-def test_a_run_that_broke_down_says_so(make_config, table, caplog):
+def test_finish_warns_of_a_student_no_better_than_chance(make_config, table, caplog):
     swapped = PairTable(left=table.left, right=table.right, label=1 - table.label, teacher=table.teacher)
     for validation, said in ((table, False), (swapped, True)):
         config = make_config(num_train_epochs=2, score="answer", output_dir=f"{make_config().output_dir}-{said}")

@@ -1,4 +1,4 @@
-"""Sentinels stop a run that cannot be learning, and leave a healthy one alone."""
+"""Health checks stop a run that cannot learn, and pass a healthy one."""
 
 from dataclasses import replace
 
@@ -33,17 +33,17 @@ def run(config, table, tmp_path, spoil=None, **changes):
     return fit(module, table, output_dir=tmp_path / "run", arguments=arguments)
 
 
-def test_a_healthy_run_is_left_alone(make_config, table, tmp_path):
+def test_health_checks_pass_a_healthy_run(make_config, table, tmp_path):
     assert run(make_config(), table, tmp_path)["train_loss"] > 0
 
 
-def test_loss_of_exactly_zero(make_config, table, tmp_path):
+def test_check_loss_stops_after_ten_losses_of_0(make_config, table, tmp_path):
     unlabelled = PairTable(left=table.left, right=table.right, label=np.full(len(table), -1))
     with pytest.raises(NumbersError, match="exactly 0"):
         run(make_config(objectives=PLAIN), unlabelled, tmp_path)
 
 
-def test_a_step_of_several_batches_has_a_loss_when_one_of_them_has(make_config, table):
+def test_check_loss_of_a_step_needs_one_batch_with_a_loss(make_config, table):
     config = make_config(objectives=PLAIN)
     module = DistillationModule(fresh_student(config)[0], run_objectives(config, table, table))
     checks = HealthChecks(module)
@@ -60,7 +60,7 @@ def report(step, **changes):
 
 
 @pytest.mark.parametrize("dtype,noise", [("float32", 3e-7), ("bfloat16", 1e-3)])
-def test_rows_that_differ_by_rounding_alone_are_equal(make_config, table, dtype, noise):
+def test_rounding_tolerance_treats_rows_that_differ_by_rounding_as_equal(make_config, table, dtype, noise):
     config = make_config(objectives=PLAIN, dtype=dtype)
     module = DistillationModule(fresh_student(config)[0], run_objectives(config, table, table))
     checks = HealthChecks(module)
@@ -71,13 +71,13 @@ def test_rows_that_differ_by_rounding_alone_are_equal(make_config, table, dtype,
             checks._check_scores(report(step, score_spread=noise))
 
 
-def test_constant_scores(make_config, table, tmp_path):
+def test_check_scores_stops_after_ten_constant_batches(make_config, table, tmp_path):
     same = PairTable(left=["pin"] * 48, right=["card"] * 48, label=table.label)
     with pytest.raises(NumbersError, match="does not depend on the texts"):
         run(make_config(objectives=PLAIN, lora_dropout=0.0), same, tmp_path)
 
 
-def test_a_trainable_tensor_without_gradient(make_config, table, tmp_path):
+def test_check_gradients_names_a_tensor_without_gradient(make_config, table, tmp_path):
     def spoil(module):
         module.student.forgotten = torch.nn.Parameter(torch.ones(3))
 
@@ -86,7 +86,9 @@ def test_a_trainable_tensor_without_gradient(make_config, table, tmp_path):
 
 
 @pytest.mark.parametrize("reading", ["joint", "separate"])
-def test_what_only_the_answer_reads_may_stand_still_where_none_is_learnt(make_config, table, tmp_path, reading):
+def test_check_gradients_ignores_modules_of_the_answer_without_an_answer_objective(
+    make_config, table, tmp_path, reading
+):
     config = make_config(objectives={"in_batch_kl": 1.0}, score="cosine", reading=reading)
     assert run(config, table, tmp_path)["train_loss"] > 0
 
@@ -152,7 +154,7 @@ def test_gradients_that_break_under_a_finite_loss_are_told_apart(make_config, ta
     assert all(torch.equal(kept["after"][name], weight) for name, weight in kept["weights"].items())
 
 
-def test_an_objective_that_breaks_is_named(make_config, table, tmp_path):
+def test_check_finite_names_the_objective_that_is_not_finite(make_config, table, tmp_path):
     _, spoil = broken_at(
         2, lambda match: replace(match, label=match.label, teacher_grid=match.teacher_grid * float("nan"))
     )

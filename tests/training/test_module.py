@@ -29,7 +29,7 @@ def build(make_student, table, objectives, **settings):
 
 
 @pytest.mark.parametrize("reading", ["joint", "separate", "blocked"])
-def test_gradients_reach_adapters_only_and_the_teacher_none(make_student, table, reading):
+def test_module_has_gradients_for_adapters_only(make_student, table, reading):
     module, batch = build(make_student, table, FLIPPED, reading=reading)
     with torch.no_grad():
         for name, parameter in module.named_parameters():
@@ -58,14 +58,14 @@ def test_loss_is_the_weighted_sum_of_its_parts(make_student, table):
     assert drained(module) == {}
 
 
-def test_weight_zero_skips_the_readout(make_student, table):
+def test_module_without_objectives_of_vectors_skips_the_readout(make_student, table):
     module, batch = build(make_student, table, {"answer_cross_entropy": 1.0, "margin_hinge": 0, "in_batch_kl": 0})
     assert not module.return_embeddings
     assert "teacher_left" not in batch
     assert "similarity" not in module(**batch)
 
 
-def test_a_teacher_of_the_answer_alone_needs_no_vectors(make_student, table):
+def test_module_needs_no_vectors_for_a_teacher_of_the_answer(make_student, table):
     module, batch = build(make_student, table, {"answer_cross_entropy": 1.0, "bernoulli_kd": 1.0})
     with_vectors, whole = build(make_student, table, {"bernoulli_kd": 1.0, "margin_hinge": 1e-9})
     assert not module.return_embeddings
@@ -75,7 +75,7 @@ def test_a_teacher_of_the_answer_alone_needs_no_vectors(make_student, table):
     assert drained(module)["bernoulli_kd"] == pytest.approx(drained(with_vectors)["bernoulli_kd"], rel=1e-5)
 
 
-def test_weight_zero_is_bit_equal_to_plain_lora(make_student, table):
+def test_module_with_teacher_weights_of_0_equals_plain_lora(make_student, table):
     """The same three steps by hand on the peft model alone, from the same beginning."""
     module, batch = build(make_student, table, {"answer_cross_entropy": 1.0, "margin_hinge": 0, "in_batch_kl": 0})
     optimiser = torch.optim.AdamW([p for p in module.parameters() if p.requires_grad], lr=1e-2)
@@ -106,7 +106,7 @@ def test_weight_zero_is_bit_equal_to_plain_lora(make_student, table):
         assert torch.equal(parameter, ours[name]), name
 
 
-def test_state_is_the_adapters_and_comes_back(make_student, table):
+def test_state_dict_has_the_adapters_and_load_state_dict_restores_them(make_student, table):
     module, _ = build(make_student, table, FLIPPED)
     state = {name: tensor.clone() for name, tensor in module.state_dict().items()}
     assert state

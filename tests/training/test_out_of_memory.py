@@ -11,7 +11,7 @@ from flipkd.errors import ResourceError
 from flipkd.student.memory import shape_of, training_memory
 from flipkd.training import out_of_memory
 from flipkd.training.out_of_memory import explain_out_of_memory, memory_advice, tokens_per_pair, usable_memory
-from flipkd.training.run import fresh_student, lora_settings
+from flipkd.training.run import fresh_student
 
 
 @pytest.mark.parametrize("reading", ["joint", "separate", "blocked"])
@@ -29,12 +29,12 @@ def test_tokens_per_pair_counts_all_tokens(make_config, table, reading):
 def test_memory_advice_names_the_largest_batch_that_fits(make_config, table, checkpointing):
     config = make_config(activation_checkpointing=checkpointing, per_device_train_batch_size=512)
     student, _ = fresh_student(config)
-    lora, budget = lora_settings(config), 20e6
-    said = memory_advice(student, config, lora, table, budget=budget)
+    budget = 20e6
+    said = memory_advice(student, config, table, budget=budget)
     pairs = int(re.search(r"(\d+) pairs a step would fit", said)[1])
     assert ("most of it workspace" if checkpointing else "most of it activations") in said
     assert ("with activation_checkpointing" in said) is not checkpointing
-    shape, tokens = shape_of(student.language_model.config, lora), tokens_per_pair(student, table)
+    shape, tokens = shape_of(student.language_model.config, config), tokens_per_pair(student, table)
     read_totals = [
         training_memory(shape, tokens=round(n * tokens), dtype="float32", activation_checkpointing=checkpointing).total
         for n in (pairs, pairs + 1)
@@ -46,7 +46,7 @@ def test_memory_advice_names_the_largest_batch_that_fits(make_config, table, che
 def test_memory_advice_mentions_4_bits_for_weights_that_do_not_fit(make_config, table):
     config = make_config(per_device_train_batch_size=1)
     student, _ = fresh_student(config)
-    said = memory_advice(student, config, lora_settings(config), table, budget=1000)
+    said = memory_advice(student, config, table, budget=1000)
     assert "not even one pair would fit" in said
     assert "load_in_4bit" in said
 
@@ -58,7 +58,7 @@ def test_explain_out_of_memory_needs_a_known_memory_size(make_config, table, mon
     def told(cause) -> str:
         with (
             pytest.raises(ResourceError) as caught,
-            explain_out_of_memory(student, config, lora_settings(config), table),
+            explain_out_of_memory(student, config, table),
         ):
             raise ResourceError("something ran out") from cause
         return str(caught.value)

@@ -14,7 +14,7 @@ from flipkd.errors import ConfigError
 from flipkd.student.rows import last_positions
 from flipkd.training.batches import Collator
 from flipkd.training.health_checks import HealthChecks
-from flipkd.training.losses import needs_of, resolve_objectives
+from flipkd.training.losses import has_parameters, needs_of, resolve_objectives
 from flipkd.training.module import DistillationModule
 from flipkd.training.own_modules import training_values
 from flipkd.training.run import fresh_student, run_objectives, train
@@ -91,7 +91,7 @@ def test_own_modules_depend_on_the_seed_alone_and_leave_the_random_state(make_st
         assert name.endswith("log_scale") or not torch.equal(first, third), name
 
 
-def test_an_objective_with_parameters_does_not_change_the_others(make_student, table):
+def test_build_objectives_with_parameters_does_not_change_the_others(make_student, table):
     losses = []
     for more in ({}, {"embed_align": 1e-9}):
         student, _ = make_student()
@@ -103,7 +103,7 @@ def test_an_objective_with_parameters_does_not_change_the_others(make_student, t
     assert {name: losses[1][name] for name in losses[0]} == losses[0]
 
 
-def test_the_defaults_ask_for_nothing_new(make_student, table, monkeypatch):
+def test_needs_of_the_default_objectives_have_no_lists_or_layers(make_student, table, monkeypatch):
     student, _ = make_student()
     terms = resolve_objectives(DEFAULT, teacher_facts=FACTS)
     module = DistillationModule(student, terms).train()  # no table either
@@ -140,7 +140,7 @@ def test_needs_of_objectives_with_parameters_lists_and_layers():
         "layer_score_kd": {"teacher", "layers"},
     }
     [term] = resolve_objectives({"layer_score_kd": {"layers": [20, -3]}}, teacher_facts={})
-    assert term.has_parameters
+    assert has_parameters(term.function)
     assert needs_of(term.function) == term.needs
 
 

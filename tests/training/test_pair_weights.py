@@ -58,7 +58,7 @@ def test_a_pair_of_weight_0_gets_no_gradient_of_a_grid():
     torch.testing.assert_close(left.grad, whole.grad * torch.tensor([[1.0], [0.0], [0.5]]))
 
 
-def test_trust_is_the_teachers_probability_of_the_label():
+def test_trust_weights_are_the_teachers_probability_of_the_label():
     table, validation = make_table(), make_table(24, seed=1)
     label = table.label.copy()
     label[:4] = -1

@@ -43,7 +43,7 @@ def test_a_signal_asks_to_save_and_stop_behind_the_step(number, caplog, own_hand
 
 
 @pytest.mark.scenario("T4")
-def test_a_second_signal_is_not_caught(own_handlers):
+def test_handle_signals_does_not_catch_a_second_signal(own_handlers):
     with GracefulStop().handle_signals():
         os.kill(os.getpid(), signal.SIGTERM)
         assert own_handlers == []
@@ -51,7 +51,7 @@ def test_a_second_signal_is_not_caught(own_handlers):
     assert own_handlers == [signal.SIGTERM]
 
 
-def test_handlers_come_back_when_the_run_ends_or_fails(own_handlers):
+def test_handle_signals_restores_the_handlers(own_handlers):
     stop = GracefulStop()
     with pytest.raises(ZeroDivisionError), stop.handle_signals():
         raise ZeroDivisionError
@@ -68,7 +68,7 @@ def test_behind_the_last_step_there_is_nothing_to_stop():
     assert (control.should_save, control.should_training_stop) == (False, False)
 
 
-def test_a_thread_other_than_the_main_one_listens_to_nothing(own_handlers):
+def test_handle_signals_does_nothing_in_another_thread(own_handlers):
     stop, failed = GracefulStop(), []
 
     def run():

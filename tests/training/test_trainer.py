@@ -69,7 +69,7 @@ def unbroken(base_models, tmp_path_factory):
     return config
 
 
-def test_what_is_read_learns_at_its_own_rate(unbroken, tmp_path):
+def test_create_optimizer_gives_the_readout_its_own_learning_rate(unbroken, tmp_path):
     still = unbroken.model_copy(update={"output_dir": str(tmp_path / "run"), "readout_learning_rate": 1e-20})
     assert run(still) == 0
     student, contract = fresh_student(still)
@@ -84,7 +84,7 @@ def test_what_is_read_learns_at_its_own_rate(unbroken, tmp_path):
 
 @pytest.mark.scenario("T1")
 @pytest.mark.slow
-def test_killed_runs_end_bit_for_bit_where_an_unbroken_one_ends(unbroken, tmp_path):
+def test_trainer_resumes_killed_runs_bit_identically(unbroken, tmp_path):
     config = unbroken.model_copy(update={"output_dir": str(tmp_path / "run")})
     assert run(config, step=3) == -9, "before the first checkpoint"
     assert run(config, step=10) == -9, "inside the second epoch"
@@ -98,7 +98,7 @@ def test_killed_runs_end_bit_for_bit_where_an_unbroken_one_ends(unbroken, tmp_pa
     assert [step for step, _ in losses(Path(config.output_dir))] == list(range(1, 19))
 
 
-def test_the_matcher_has_the_mean_of_the_weights_of_the_last_steps(make_config, table, tmp_path):
+def test_fit_ends_with_the_averaged_weights(make_config, table, tmp_path):
     def fit(name, **changes):
         config = make_config(max_text_length=16, lora_dropout=0.0, **changes)
         module = DistillationModule(
@@ -120,7 +120,7 @@ def test_the_matcher_has_the_mean_of_the_weights_of_the_last_steps(make_config, 
 
 
 @pytest.mark.parametrize("totals_written", [True, False])
-def test_a_run_killed_behind_its_last_step_makes_no_other(unbroken, tmp_path, totals_written):
+def test_fit_makes_no_further_step_after_a_kill_at_the_last_one(unbroken, tmp_path, totals_written):
     folder = tmp_path / "run"
     shutil.copytree(unbroken.output_dir, folder)
     manifest = (folder / "matcher" / "manifest.json").read_bytes()
@@ -137,7 +137,7 @@ def test_a_run_killed_behind_its_last_step_makes_no_other(unbroken, tmp_path, to
     assert (folder / "matcher" / "manifest.json").read_bytes() == manifest, "equal runs, equal hashes"
 
 
-def test_intervals_that_are_free_to_change_do_change(unbroken, tmp_path):
+def test_trainer_resumes_with_changed_log_and_save_intervals(unbroken, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(unbroken.output_dir, folder)
     shutil.rmtree(folder / "matcher")
@@ -150,7 +150,7 @@ def test_intervals_that_are_free_to_change_do_change(unbroken, tmp_path):
 
 
 @pytest.mark.scenario("T4")
-def test_a_signal_saves_and_stops_with_75_and_the_run_goes_on(unbroken, tmp_path):
+def test_trainer_saves_on_a_signal_exits_with_75_and_resumes(unbroken, tmp_path):
     config = unbroken.model_copy(update={"output_dir": str(tmp_path / "run")})
     assert run(config, step=6, number=signal.SIGTERM) == 75
     assert last_valid_checkpoint(Path(config.output_dir)).name == "checkpoint-7"
@@ -160,7 +160,7 @@ def test_a_signal_saves_and_stops_with_75_and_the_run_goes_on(unbroken, tmp_path
 
 
 @pytest.mark.scenario("T4")
-def test_a_second_signal_stops_at_once_and_one_while_saving_waits_for_the_manifest(unbroken, tmp_path):
+def test_trainer_stops_at_once_on_a_second_signal_but_finishes_a_checkpoint(unbroken, tmp_path):
     config = unbroken.model_copy(update={"output_dir": str(tmp_path / "run")})
     assert run(config, step=6, place="step, twice", number=signal.SIGTERM) == -signal.SIGTERM
     assert last_valid_checkpoint(Path(config.output_dir)).name == "checkpoint-4"
@@ -173,7 +173,7 @@ def test_a_second_signal_stops_at_once_and_one_while_saving_waits_for_the_manife
 
 
 @pytest.mark.scenario("T2")
-def test_every_damaged_file_makes_the_newest_checkpoint_pass_over(unbroken, tmp_path, caplog):
+def test_trainer_skips_a_newest_checkpoint_with_any_damaged_file(unbroken, tmp_path, caplog):
     for file in sorted((Path(unbroken.output_dir) / "checkpoint-18").iterdir()):
         for damage in ("missing", "cut", "flipped", "empty"):
             copy = tmp_path / "copy"
@@ -193,7 +193,7 @@ def test_every_damaged_file_makes_the_newest_checkpoint_pass_over(unbroken, tmp_
             shutil.rmtree(copy)
 
 
-def test_metrics_hold_every_objective(unbroken):
+def test_log_has_every_objective(unbroken):
     lines = [json.loads(line) for line in (Path(unbroken.output_dir) / METRICS).read_text().splitlines()]
     for line in lines[:-1]:
         parts = sum(line[name] for name in TrainConfig.model_fields["objectives"].default)
@@ -215,7 +215,7 @@ def test_metrics_hold_every_objective(unbroken):
         ),
     ],
 )
-def test_head_and_checkpointing_change_no_loss_but_what_is_computed(
+def test_trainer_has_equal_losses_with_cached_head_and_activation_checkpointing(
     make_config, table, tmp_path, changes, more, passes
 ):
     config, seen = make_config("gemma3", lora_dropout=0.0, **changes), []
@@ -252,7 +252,7 @@ def plain(make_config):
 
 @pytest.mark.scenario("T7")
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError, MemoryError])
-def test_where_memory_runs_out_the_last_checkpoint_is_gone_on_from(plain, table, tmp_path, monkeypatch, error, caplog):
+def test_fit_resumes_after_it_ran_out_of_memory(plain, table, tmp_path, monkeypatch, error, caplog):
     forward, calls = DistillationModule.forward, []
 
     def greedy(self, **batch):
@@ -272,7 +272,7 @@ def test_where_memory_runs_out_the_last_checkpoint_is_gone_on_from(plain, table,
 
 
 @pytest.mark.scenario("T10")
-def test_a_killed_worker_that_makes_batches_ends_the_run_with_a_sentence(plain, table, tmp_path, monkeypatch):
+def test_fit_reports_a_killed_data_loader_worker(plain, table, tmp_path, monkeypatch):
     collate = trainer.Collator.__call__
 
     def deadly(self, rows):
@@ -293,7 +293,7 @@ def test_a_killed_worker_that_makes_batches_ends_the_run_with_a_sentence(plain, 
 
 
 @pytest.mark.parametrize("pinned", [True, False])
-def test_pinned_batches_are_copied_without_waiting_for_the_gpu(plain, table, tmp_path, monkeypatch, pinned):
+def test_get_train_dataloader_copies_pinned_batches_without_waiting(plain, table, tmp_path, monkeypatch, pinned):
     given, prepare = {}, trainer.prepare_data_loader
 
     def noted(loader, *arguments, **settings):
@@ -308,7 +308,7 @@ def test_pinned_batches_are_copied_without_waiting_for_the_gpu(plain, table, tmp
 
 @pytest.mark.scenario("T3")
 @pytest.mark.parametrize("place", ["_save_optimizer_and_scheduler", "_save_rng_state"])
-def test_a_disk_that_fills_up_in_a_checkpoint_leaves_the_one_before_it(plain, table, tmp_path, monkeypatch, place):
+def test_fit_keeps_the_previous_checkpoint_when_the_disk_is_full(plain, table, tmp_path, monkeypatch, place):
     def full(self, *_arguments, **_more):
         if self.state.global_step == 4:
             raise OSError(28, "No space left on device")

@@ -79,7 +79,8 @@ def command(run: Callable[..., None]) -> Callable[..., None]:
         off = {name: False for name in flags if given.pop(f"no_{name}")}
         run(settings.build(config, assignments or (), given | off), **extra_values)
 
-    options = [made for name, field in settings.model_fields.items() for made in _parameters(name, field)]
+    required_first = sorted(settings.model_fields.items(), key=lambda item: not item[1].is_required())
+    options = [made for name, field in required_first for made in _parameters(name, field)]
     options += extra_options
     for name, annotation in (("config", Config), ("assignments", Assignments)):
         options.append(_keyword(name, annotation, None))

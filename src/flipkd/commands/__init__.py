@@ -1,1 +1,1 @@
-"""One function per verb, path in and path out: the only place where the rooms meet."""
+"""One function per command, path in and path out; only these functions combine teachers, student and training."""

@@ -54,7 +54,11 @@ class CheckedFiles:
 
 def check(config: CheckConfig) -> CheckedFiles:
     """Read and check files of pairs; with a tokenizer, count lengths in its tokens."""
-    counter = _tokenizer(config.tokenizer) if config.tokenizer else None
+    counter = None
+    if config.tokenizer:
+        from flipkd.student.language_model import load_tokenizer  # imports torch
+
+        counter = load_tokenizer(config.tokenizer)
     sets = {name: read_pairs(name, columns=config.columns) for name in dict.fromkeys(config.files)}
     reports = {
         name: check_pairs(dataset, name=name, tokenizer=counter, directed=config.directed)
@@ -101,15 +105,3 @@ def split(config: SplitConfig) -> dict[str, dict[str, int]]:
 def _csv(dataset: Any) -> str:
     columns = [dataset[name][:] for name in dataset.column_names]
     return csv_text(dataset.column_names, zip(*columns, strict=True))
-
-
-def _tokenizer(name: str) -> Any:
-    from transformers import AutoTokenizer
-
-    from flipkd.artefacts import checked_model, library_errors
-    from flipkd.models import model_path
-
-    path = model_path(name)  # before library_errors: its own errors are more specific
-    revision = checked_model(path).revision
-    with library_errors(name, "no tokenizer that transformers can load"):
-        return AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=False)

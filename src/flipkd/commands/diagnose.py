@@ -182,13 +182,12 @@ def _states(name: str, pairs: Any) -> np.ndarray:
 def _student(name: str) -> Student:
     """Load the student of a matcher, or a base model under the default prompt."""
     from flipkd.commands.matcher_teacher import is_matcher
-    from flipkd.config import TrainConfig
+    from flipkd.config import StudentConfig
     from flipkd.device import best_device
     from flipkd.student.contract import matcher_folder
-    from flipkd.student.loading import load_student
-    from flipkd.training.run import fresh_student
+    from flipkd.student.loading import load_student, new_student
 
     if is_matcher(name):
         return load_student(matcher_folder(name))[0].to(best_device())
-    settings = {"train_file": "-", "validation_file": "-", "model_name_or_path": name, "allow_readout_off_path": True}
-    return fresh_student(TrainConfig.check(settings))[0]
+    config = StudentConfig(model_name_or_path=name, allow_readout_off_path=True)
+    return new_student(config, device=best_device())[0]

@@ -102,9 +102,9 @@ def _scores(
     start = time.perf_counter()
     scores, by_llm = loaded.cascade(pairs, **options)
     middle = time.perf_counter()
-    whole = loaded.predict(pairs, **options)
+    all_read = loaded.predict(pairs, **options)
     end = time.perf_counter()
-    f1, f1_all_read = (measure(found, labels, threshold=loaded.threshold)["f1"] for found in (scores, whole))
+    f1, f1_all_read = (measure(found, labels, threshold=loaded.threshold)["f1"] for found in (scores, all_read))
     return scores, {
         "by_teacher": float(np.mean(~by_llm)),
         "f1_all_read": f1_all_read,

@@ -27,7 +27,7 @@ from flipkd.commands.match_parts import (
     rejected_row,
     write_parquet,
 )
-from flipkd.commands.match_rows import COLUMNS, SCORED_BY, Scorer, to_jsonl
+from flipkd.commands.match_rows import COLUMNS, RESULT, SCORED_BY, Scorer, to_jsonl
 from flipkd.errors import ArtefactError, DataError, NumbersError, UsageError
 from flipkd.files import MANIFEST, check_manifest, read_json, sha256, write_json, write_manifest, write_text
 from flipkd.partials import TEMPORARY
@@ -126,9 +126,9 @@ def score_part(scorer: Scorer, name: str, file: str, folder: Path) -> None:
         raise NumbersError(f"{file}: the model fails on all {table.num_rows} rows of a part ({rejected[0]['reason']})")
     if rejected:
         write_text(folder / PAIRS / f"{name}.rejected.jsonl", to_jsonl(rejected))
-    numbers = [("score", pa.float64()), ("probability", pa.float64()), ("decision", pa.string())]
+    results = [(name, pa.float64() if kind is float else pa.string()) for name, kind in RESULT.items()]
     further = [(SCORED_BY, pa.string())] if scorer.cascade or scorer.memory else []
-    schema = pa.schema([("file", pa.string()), *table.schema, *numbers, *further])
+    schema = pa.schema([("file", pa.string()), *table.schema, *results, *further])
     rows = [{"file": file} | row for row in scored]
     result = result_file(folder, name)
     write_parquet(result, pa.Table.from_pylist(rows, schema=schema))

@@ -12,14 +12,21 @@ from flipkd import progress
 from flipkd.command_config import MatchConfig
 from flipkd.commands.memory import MEMORY, Memory
 from flipkd.commands.results import csv_text
+from flipkd.evaluate.decisions import Judgement
 
 logger = logging.getLogger(__name__)
 
-COLUMNS = ("text1", "text2", "score", "probability", "decision")
+RESULT = {"score": float, "probability": float, "decision": str}  # columns that `make_row` fills, with their types
+COLUMNS = ("text1", "text2", *RESULT)
 SCORED_BY, TEACHER, STUDENT = "scored_by", "teacher", "student"  # further column of a cascade, and its values
 FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")  # the last four: full-width = + - @
 # Exceptions that are not formulas: numbers, telephone numbers, and single words such as -xK3f and @user.
 NO_FORMULA = re.compile(r"[-+][\d\s.,()/-]+([eE][-+]?\d+)?%?|[-+@][\w.-]*")
+
+
+def make_row(pair: tuple[str, str], judgement: Judgement) -> dict[str, Any]:
+    """Return the result row of one pair: its texts and the columns of RESULT."""
+    return {"text1": pair[0], "text2": pair[1], **judgement._asdict()}
 
 
 class Scorer:
@@ -49,7 +56,7 @@ class Scorer:
         known = iter(self.matcher.judge(self.memory.scores([label for label in labels if label >= 0], self.matcher)))
         rows = []
         for pair, label in zip(pairs, labels, strict=True):
-            row = next(new) if label < 0 else dict(zip(COLUMNS, (*pair, *next(known)), strict=True))
+            row = next(new) if label < 0 else make_row(pair, next(known))
             rows.append(row | {SCORED_BY: row.get(SCORED_BY, STUDENT) if label < 0 else MEMORY})
         return rows
 
@@ -63,10 +70,7 @@ class Scorer:
             scores = matcher.predict(pairs, batch_size=self.batch_size)
             sides = [matcher.student.prompt.text_ids(side) for side in zip(*pairs, strict=True)]
             self.cut += sum(left[1] or right[1] for left, right in zip(*sides, strict=True))
-        judgements = matcher.judge(scores)
-        rows = [
-            dict(zip(COLUMNS, (*pair, *found), strict=True)) for pair, found in zip(pairs, judgements, strict=True)
-        ]
+        rows = [make_row(*row) for row in zip(pairs, matcher.judge(scores), strict=True)]
         if self.cascade:
             for row, is_by_llm in zip(rows, by_llm, strict=True):
                 row[SCORED_BY] = STUDENT if is_by_llm else TEACHER

@@ -53,11 +53,11 @@ def is_directed(folder: Path) -> bool:
 @contextmanager
 def log_once() -> Iterator[None]:
     """Log each warning about pairs only once inside this context, although the same files are read several times."""
-    said: set[str] = set()
+    logged: set[str] = set()
 
     def is_first(record: logging.LogRecord) -> bool:
-        new = record.getMessage() not in said
-        said.add(record.getMessage())
+        new = record.getMessage() not in logged
+        logged.add(record.getMessage())
         return new
 
     logger.addFilter(is_first)

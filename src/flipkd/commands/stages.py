@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from flipkd.commands.pairs import trainable_pairs, warn_of_leaks
 from flipkd.commands.pool import require_pool_for_ratio, unlabelled_pool
-from flipkd.config import TrainConfig
+from flipkd.config import StudentConfig, TrainConfig
 from flipkd.config.train import PREVIOUS_STAGE
 from flipkd.errors import ArtefactError, ConfigError
 from flipkd.run_lock import RUN
@@ -18,9 +18,8 @@ if TYPE_CHECKING:
 
 # Settings that a stage cannot change: adapters and prompt must stay the same, and these belong to the run.
 FIXED = (
-    *("model_name_or_path", "dtype", "load_in_4bit", "template", "reading", "glossary", "glossary_characters"),
-    *(name for name in TrainConfig.model_fields if name.startswith(("lora_", "readout_")) and "rate" not in name),
-    *("allow_readout_off_path", "columns", "directed", "output_dir", "init_from", "stages"),
+    *(StudentConfig.model_fields.keys() - {"attn_implementation", "torch_compile", "max_text_length"}),
+    *("glossary", "glossary_characters", "columns", "directed", "output_dir", "init_from", "stages"),
 )
 
 
@@ -66,11 +65,11 @@ def stage_folder(output_dir: str | Path, number: int) -> Path:
 
 def require_same_stages(output_dir: str | Path, count: int) -> None:
     """Raise ArtefactError when the folder holds a run with another number of stages, before anything is trained."""
-    begun = stage_folder(output_dir, count).exists()  # the last stage has no folder of its own
+    started = stage_folder(output_dir, count).exists()  # the last stage has no folder of its own
     unfinished = (Path(output_dir) / RUN).exists() and any(
         not stage_folder(output_dir, number).exists() for number in range(1, count)
     )
-    if begun or unfinished:
+    if started or unfinished:
         raise ArtefactError(
             f"{output_dir}: holds a run with another number of stages than {count}; choose another output_dir, or give the "
             "same stages to resume it"

@@ -1,1 +1,1 @@
-"""SEVERAL SYSTEMS ON THE SAME PAIRS: one record per system, one resumable result file per run (system, seed)."""
+"""Comparison of several systems on the same pairs: one record per system, one result file per run (system, seed)."""

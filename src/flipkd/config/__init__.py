@@ -4,7 +4,8 @@ Names are those of transformers' TrainingArguments, peft and TRL where these hav
 """
 
 from flipkd.config.compare import CompareConfig
+from flipkd.config.student import StudentConfig
 from flipkd.config.teach import TeachConfig
 from flipkd.config.train import TrainConfig
 
-__all__ = ["CompareConfig", "TeachConfig", "TrainConfig"]
+__all__ = ["CompareConfig", "StudentConfig", "TeachConfig", "TrainConfig"]

@@ -5,30 +5,21 @@ from __future__ import annotations
 from typing import Any, ClassVar, Literal
 
 from pydantic import ValidationInfo, field_validator
-from pydantic_core import PydanticCustomError
 
-from flipkd.setting_fields import DATA, LORA, MODEL, OBJECTIVES, TRAINING, Columns, Directed, Seed
-from flipkd.settings import Settings
+from flipkd.config.student import StudentConfig
+from flipkd.setting_fields import DATA, MODEL, OBJECTIVES, TRAINING, Columns, Directed, Seed
 
-READOUT_LAYERS, READOUT_MODULES = (-1,), ("v_proj",)  # the readout A x must affect the answer
 PREVIOUS_STAGE = "previous_stage"  # as a teacher in `stages`: the matcher of the stage before
 BOTH_ORDERS = "order_consistency"  # the objective for which a batch holds both orders of a pair
 DEFAULT_MINED_RATIO = 1.0  # per training pair, with a bi-encoder teacher
 
 
-class TrainConfig(Settings):
-    """Settings of `flipkd train`: data, student, LoRA, objectives and transformers' training arguments."""
+class TrainConfig(StudentConfig):
+    """Settings of `flipkd train`: the student, its data, objectives and transformers' training arguments."""
 
     left_out_at_default: ClassVar = frozenset(
-        {
-            "stages",
-            "early_stopping_patience",
-            "other_teachers",
-            "teacher_weights",
-            "pair_weights",
-            "glossary",
-            "glossary_characters",
-        }
+        ("stages", "early_stopping_patience", "other_teachers", "teacher_weights", "pair_weights")
+        + ("glossary", "glossary_characters")
     )
 
     train_file: str = DATA(description="training pairs: csv, tsv, jsonl, parquet or a hub id")
@@ -48,54 +39,18 @@ class TrainConfig(Settings):
         description="weights of several teachers: equal, or per pair by likelihood (router) or reward (policy) on validation",
     )
     output_dir: str = DATA("run", description="output folder for checkpoints, metrics and the matcher")
-    model_name_or_path: str = MODEL("gemma-3-270m", description="causal LM: packaged name, hub id or folder")
     init_from: str | None = MODEL(
         None, description="matcher or run folder with the initial adapters; default: new adapters"
-    )
-    dtype: Literal["bfloat16", "float32", "float16"] = MODEL(
-        "bfloat16", description="data type of the base model; adapters are float32"
-    )
-    load_in_4bit: bool = MODEL(
-        False,
-        description="4-bit (NF4) linear layers of the base model: a quarter of their memory; needs flipkd[bnb]",
-    )
-    attn_implementation: str = MODEL(
-        "auto", description="attention implementation of transformers; auto: the fastest for the device"
-    )
-    torch_compile: bool = MODEL(
-        False,
-        description="compiled layers: faster steps after a compilation of a minute or more; needs a C++ compiler on a CPU",
     )
     activation_checkpointing: bool = MODEL(
         False,
         description="recomputation of layer activations in the backward pass: less memory, slower steps",
     )
-    template: dict[str, str] = MODEL(
-        {}, description="changed fields of the prompt template: instruction, left, right, question, no, yes"
-    )
-    max_text_length: int = MODEL(128, ge=1, description="maximum tokens of each text")
     glossary: str | None = MODEL(
         None,
         description="file with the columns term and definition, which the student reads after texts that have the term",
     )
     glossary_characters: int = MODEL(300, ge=1, description="maximum length of the definitions of a text")
-    reading: Literal["joint", "separate", "blocked"] = MODEL(
-        "joint",
-        description="encoding of the texts for their embeddings: one prompt, a prompt each, or one prompt with a block mask",
-    )
-    lora_r: int = LORA(16, ge=1, description="rank of the LoRA adapters")
-    lora_alpha: int = LORA(32, gt=0, description="LoRA alpha; the scale of all adapters is lora_alpha / lora_r")
-    lora_dropout: float = LORA(0.0, ge=0, lt=1, description="dropout rate before the A matrix")
-    lora_target_modules: Literal["all-linear"] | list[str] = LORA("all-linear", description="modules that get LoRA")
-    lora_layers: list[int] | None = LORA(None, description="layers that get LoRA; default: all")
-    readout_r: int = LORA(128, ge=1, description="LoRA rank of the readout modules")
-    readout_layers: list[int] = LORA(list(READOUT_LAYERS), min_length=1, description="layers of the readout")
-    readout_modules: list[str] = LORA(
-        list(READOUT_MODULES), min_length=1, description="modules of the readout, whose `A x` is the embedding"
-    )
-    allow_readout_off_path: bool = LORA(
-        False, description="allow readout modules whose A x cannot affect the answer; otherwise they are an error"
-    )
     objectives: dict[str, float | dict[str, Any]] = OBJECTIVES(
         {"answer_cross_entropy": 1.0, "bernoulli_kd": 1.0, "margin_hinge": 1.0, "in_batch_kl": 1.0},
         description="weight of each objective, or {weight, arguments}; weight 0 turns it off",
@@ -209,10 +164,8 @@ class TrainConfig(Settings):
     @classmethod
     def _check_orders(cls, objectives: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
         if info.data.get("directed") and _weight(objectives, BOTH_ORDERS):
-            raise PydanticCustomError(
-                "directed",
-                "{name} is for pairs without a direction; set its weight to 0 or directed to false",
-                {"name": BOTH_ORDERS},
+            raise ValueError(
+                f"{BOTH_ORDERS} is for pairs without a direction; set its weight to 0 or directed to false"
             )
         return objectives
 
@@ -220,14 +173,10 @@ class TrainConfig(Settings):
     @classmethod
     def _check_direction(cls, swap_texts: bool, info: ValidationInfo) -> bool:
         if swap_texts and info.data.get("directed"):
-            raise PydanticCustomError(
-                "directed", "directed pairs cannot be swapped; set swap_texts or directed to false"
-            )
+            raise ValueError("directed pairs cannot be swapped; set swap_texts or directed to false")
         if swap_texts and _weight(info.data.get("objectives", {}), BOTH_ORDERS):
-            raise PydanticCustomError(
-                "both_orders",
-                "objectives.{name} already reads each pair in both orders; set swap_texts to false",
-                {"name": BOTH_ORDERS},
+            raise ValueError(
+                f"objectives.{BOTH_ORDERS} already reads each pair in both orders; set swap_texts to false"
             )
         return swap_texts
 
@@ -235,13 +184,9 @@ class TrainConfig(Settings):
     @classmethod
     def _check_early_stopping(cls, patience: int | None, info: ValidationInfo) -> int | None:
         if patience is not None and info.data.get("select_checkpoint") != "best":
-            raise PydanticCustomError(
-                "select_checkpoint", "the last checkpoint is then not the best; set select_checkpoint to best"
-            )
+            raise ValueError("the last checkpoint is then not the best; set select_checkpoint to best")
         if patience is not None and info.data.get("average_weights"):
-            raise PydanticCustomError(
-                "average_weights", "average_weights averages the last of the planned steps; set one of the two"
-            )
+            raise ValueError("average_weights averages the last of the planned steps; set one of the two")
         return patience
 
 

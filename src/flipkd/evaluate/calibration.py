@@ -126,9 +126,8 @@ def _logistic_fit(
     from sklearn.linear_model import LogisticRegression
 
     rows = np.concatenate([score, score])[:, np.newaxis]
-    answers = np.repeat(
-        [1, 0], len(score)
-    )  # each row twice: as a match with weight t, as a non-match with weight 1 - t
+    # Each row twice: as a match with weight t, as a non-match with weight 1 - t.
+    answers = np.repeat([1, 0], len(score))
     model = LogisticRegression(C=np.inf, fit_intercept=with_intercept, tol=1e-8, max_iter=1000)
     model.fit(rows, answers, sample_weight=np.concatenate([target, 1 - target]))
     return float(model.coef_[0, 0]), float(model.intercept_[0])

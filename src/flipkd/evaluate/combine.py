@@ -21,11 +21,7 @@ SYMMETRIC = "_symmetric"  # suffix of the name of a score: the mean over both or
 PLUS = "+"  # between the names of systems whose scores are summed
 CHOSEN_BY = "average_precision"  # on validation; it depends less on a lucky threshold than F1
 TEACHER = "teacher"
-OWN_SETS: tuple[Parts, ...] = (
-    ("answer",),
-    ("cosine",),
-    ("answer", "cosine"),
-)  # of the student; the first wins a tie
+OWN_SETS: tuple[Parts, ...] = (("answer",), ("cosine",), ("answer", "cosine"))  # of the student; the first wins a tie
 FOLDS = 5
 CHANCE = 0.025
 RESAMPLES, WIDTH = 1000, 2 * 1.96  # of the bootstrap; width of its 95 % interval in standard errors

@@ -178,9 +178,8 @@ def _draw_outcomes(
     resampled instead of rows.
     """
     first = int(np.argmax(a != b))
-    if (
-        b.flat[first] and not a.flat[first]
-    ):  # samples depend on the order of the outcomes, so swapped systems use the same order
+    # Samples depend on the order of the outcomes, so swapped systems use the same order.
+    if b.flat[first] and not a.flat[first]:
         observed, drawn = _draw_outcomes(b, a, label, metric=metric, resamples=resamples, seed=seed)
         return observed[::-1], drawn[:, ::-1]
     outcomes, counts = np.unique(np.vstack([label, a, b]), axis=1, return_counts=True)

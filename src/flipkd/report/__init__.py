@@ -1,1 +1,1 @@
-"""WHAT CAME OUT, FOR OTHERS: the numbers of a comparison and one self-contained page about them."""
+"""Reports: statistics of a comparison, and a self-contained HTML page with its results."""

@@ -30,7 +30,7 @@ def contents(comparison: Comparison) -> tuple[dict[str, Any], Charts]:
         "several_seeds": any(row["seeds"] > 1 for row in summary),
         "headline": headline(comparison, summary, differences),
         "single": len(comparison.names) == 1 and not comparison.runs[0].system.compared_with,
-        "always_match": decisions.always_match_f1(comparison.label),
+        "always_match": decisions.always_match_f1(int(comparison.label.sum()), len(comparison.label)),
         "decisions": decisions.decision_rows(comparison),
         "explorer": decisions.explorer(comparison, drawn),
         "losses": loss_section(drawn, found),
@@ -199,17 +199,13 @@ def length_section(comparison: Comparison, found: Charts) -> dict[str, Any] | No
     found["lengths"] = charts.by_length(labels, drawn, charts.systems_of(comparison, [row["name"] for row in drawn]))
     return {
         "quarters": [
-            quarter | {"label": label, "always_match": _always_match(quarter)}
+            quarter
+            | {"label": label, "always_match": decisions.always_match_f1(quarter["positives"], quarter["pairs"])}
             for quarter, label in zip(quarters, labels, strict=True)
         ],
         "rows": rows,
         "drawn": [row["name"] for row in drawn],
     }
-
-
-def _always_match(quarter: Mapping[str, int]) -> float | None:
-    """Return F1 of deciding match for every pair of a quarter."""
-    return 2 * quarter["positives"] / (quarter["pairs"] + quarter["positives"]) if quarter["positives"] else None
 
 
 def _first_runs(comparison: Comparison) -> list[RunScores]:

@@ -8,17 +8,8 @@ from urllib.parse import quote
 
 SIGNIFICANT = 0.05
 MAX_TEXT = 200
-BIDI_CONTROLS = (
-    "LRE",
-    "RLE",
-    "LRO",
-    "RLO",
-    "PDF",
-    "LRI",
-    "RLI",
-    "FSI",
-    "PDI",
-)  # Unicode's bidirectional control characters
+# Unicode's bidirectional control characters.
+BIDI_CONTROLS = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
 INVISIBLE_MARKS = "\u200e\u200f\u061c\ufeff"
 
 SCORES = {
@@ -35,20 +26,18 @@ def verdict(difference: dict[str, float], *, of: str, reference: str) -> str:
     sure = f"({interval(difference)}; {p_values(difference)})"
     if difference["p_adjusted"] >= SIGNIFICANT:
         by = f"{points(difference['difference'])} points of F1 {sure}"
-        return (
-            f"The difference between {of} and {reference} cannot be told apart from chance on these test pairs: {by}."
-        )
+        return f"The difference between {of} and {reference} is not significant on these test pairs: {by}."
     if difference["difference"] > 0:
-        outcome = f"beats {reference} by {points(difference['difference'])} points of F1 {sure}"
+        outcome = f"is better than {reference} by {points(difference['difference'])} points of F1 {sure}"
     else:
-        outcome = f"falls behind {reference} by {points(-difference['difference'])[1:]} points of F1 {sure}"
-    return f"{of[:1].upper()}{of[1:]} {outcome}. So large a difference is hard to explain by chance alone."
+        outcome = f"is worse than {reference} by {points(-difference['difference'])[1:]} points of F1 {sure}"
+    return f"{of[:1].upper()}{of[1:]} {outcome}. The difference is significant."
 
 
 def ranking(difference: dict[str, float]) -> str:
     """Return a sentence about the difference of AP, to follow the verdict on F1."""
     amount = f"{points(difference['difference'])} points ({interval(difference)}; {p_values(difference)})"
-    sure = ", more than chance explains" if difference["p_adjusted"] < SIGNIFICANT else ""
+    sure = ", a significant difference" if difference["p_adjusted"] < SIGNIFICANT else ""
     return f"In the order of all pairs, which needs no threshold, the difference in AP is {amount}{sure}."
 
 
@@ -126,8 +115,8 @@ def escape_invisible(text: Any) -> str:
 def _escape_invisible(character: str) -> str:
     if character in "\t\n\r":
         return " "
-    turns = unicodedata.bidirectional(character) in BIDI_CONTROLS or character in INVISIBLE_MARKS
-    hidden = turns or unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
+    is_mark = unicodedata.bidirectional(character) in BIDI_CONTROLS or character in INVISIBLE_MARKS
+    hidden = is_mark or unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
     return f"\\u{ord(character):04x}" if hidden else character
 
 

@@ -39,11 +39,11 @@ def _is_names(value: Any) -> bool:
 
 
 FIELDS = {
-    "r": (_is_rank, "a whole number above 0"),
+    "r": (_is_rank, "an integer above 0"),
     "lora_alpha": (_is_number, "a number above 0"),
     "lora_dropout": (lambda value: value == 0 or (_is_number(value) and value < 1), "a number from 0 to below 1"),
     "target_modules": (_is_names, "a list of names"),
-    "rank_pattern": (lambda value: _is_table(value, _is_rank), "names with whole numbers above 0"),
+    "rank_pattern": (lambda value: _is_table(value, _is_rank), "names with integers above 0"),
     "alpha_pattern": (lambda value: _is_table(value, _is_number), "names with numbers above 0"),
     "fan_in_fan_out": (lambda value: isinstance(value, bool), "true or false"),
     "peft_type": (lambda value: value == "LORA", "LORA"),

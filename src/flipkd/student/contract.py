@@ -182,5 +182,5 @@ def read_contract(folder: Path) -> ScoreContract:
         return ScoreContract.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the whole file"
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
         raise ArtefactError(f"{folder / CONTRACT}: {where}: {first['msg']}") from None

@@ -8,7 +8,6 @@ import re
 import shutil
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import torch
 from torch import nn
 
 from flipkd.artefacts import check_model_folder, checked_model, library_errors
-from flipkd.config.train import READOUT_LAYERS, READOUT_MODULES
+from flipkd.config import StudentConfig
 from flipkd.device import best_device
 from flipkd.errors import ArtefactError, ConfigError, ResourceError, nearest
 from flipkd.files import read_json
@@ -30,20 +29,6 @@ DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32, "float16": torch
 ADAPTER = "adapter"
 NOT_A_MODEL = "not a causal LM that transformers can load"
 SPECIAL_TOKENS = ("bos_token", "eos_token", "pad_token", "unk_token")
-
-
-@dataclass(frozen=True, kw_only=True)
-class LoraSettings:
-    """Modules and ranks of LoRA; the readout modules have a rank of their own."""
-
-    r: int = 16
-    alpha: int = 32
-    dropout: float = 0.0
-    target_modules: str | Sequence[str] = "all-linear"
-    layers: Sequence[int] | None = None
-    readout_r: int = 128
-    readout_layers: Sequence[int] = READOUT_LAYERS
-    readout_modules: Sequence[str] = READOUT_MODULES
 
 
 def load_language_model(name_or_path: str, *, dtype: str = "bfloat16", attn_implementation: str = AUTO) -> Any:
@@ -135,7 +120,7 @@ def weights_hash(model: nn.Module, *, dtype: str) -> str:
     return f"xxh3_128:{dtype}:{digest.hexdigest()}"
 
 
-def add_lora(model: Any, settings: LoraSettings) -> tuple[Any, list[str]]:
+def add_lora(model: Any, config: StudentConfig) -> tuple[Any, list[str]]:
     """Add float32 adapters to `model`; return it and the names of its readout modules.
 
     Raises ConfigError for layers or modules that the model does not have.
@@ -143,21 +128,21 @@ def add_lora(model: Any, settings: LoraSettings) -> tuple[Any, list[str]]:
     from peft import LoraConfig, TaskType
     from transformers.pytorch_utils import Conv1D
 
-    module_names = find_readout_modules(model, layers=settings.readout_layers, modules=settings.readout_modules)
-    rank_pattern = {re.escape(name): settings.readout_r for name in module_names}
-    scaling = settings.alpha / settings.r
-    targets = lora_targets(model, settings, module_names)
-    config = LoraConfig(
+    module_names = find_readout_modules(model, layers=config.readout_layers, modules=config.readout_modules)
+    rank_pattern = {re.escape(name): config.readout_r for name in module_names}
+    scaling = config.lora_alpha / config.lora_r
+    targets = lora_targets(model, config, module_names)
+    peft_config = LoraConfig(
         task_type=TaskType.CAUSAL_LM,
-        r=settings.r,
-        lora_alpha=settings.alpha,
-        lora_dropout=settings.dropout,
+        r=config.lora_r,
+        lora_alpha=config.lora_alpha,
+        lora_dropout=config.lora_dropout,
         target_modules=targets,
         fan_in_fan_out=all(isinstance(model.get_submodule(target), Conv1D) for target in targets),  # of GPT-2
         rank_pattern=rank_pattern,
         alpha_pattern={name: scaling * rank for name, rank in rank_pattern.items()},
     )
-    return with_adapters(model, config), module_names
+    return with_adapters(model, peft_config), module_names
 
 
 def compile_layers(model: Any) -> None:
@@ -174,9 +159,8 @@ def compile_layers(model: Any) -> None:
             "torch_compile needs a C++ compiler (g++ or clang++) on the PATH; install one or set it to false"
         )
     for module in model.modules():
-        if isinstance(
-            module, GradientCheckpointingLayer
-        ):  # the base class of the layers in all models of transformers
+        # The base class of the layers in all models of transformers.
+        if isinstance(module, GradientCheckpointingLayer):
             module.compile(dynamic=True)
 
 
@@ -197,20 +181,20 @@ def with_adapters(model: Any, config: Any) -> Any:
     return peft_model
 
 
-def lora_targets(model: Any, settings: LoraSettings, module_names: Sequence[str]) -> list[str]:
-    """Return the full names of all modules that get LoRA: those of `settings`, and always the readout modules."""
+def lora_targets(model: Any, config: StudentConfig, module_names: Sequence[str]) -> list[str]:
+    """Return the full names of all modules that get LoRA: those of `config`, and always the readout modules."""
     linear = linear_modules(model)
     count = max(linear.values()) + 1
     names = sorted({name.rsplit(".", 1)[-1] for name in linear})
-    modules = names if settings.target_modules == "all-linear" else list(settings.target_modules)
+    modules = names if config.lora_target_modules == "all-linear" else list(config.lora_target_modules)
     for module in modules:
         if module not in names:
             raise ConfigError(
                 f"lora_target_modules has {module!r}, which is not in this model; {nearest(module, names)}, or set it to "
                 "all-linear"
             )
-    for layer in settings.layers or ():
+    for layer in config.lora_layers or ():
         require_layer(layer, count, setting="lora_layers")
-    layers = range(count) if settings.layers is None else [layer % count for layer in settings.layers]
+    layers = range(count) if config.lora_layers is None else [layer % count for layer in config.lora_layers]
     chosen = {name for name, layer in linear.items() if layer in layers and name.rsplit(".", 1)[-1] in modules}
     return sorted(chosen | set(module_names))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from flipkd.artefacts import library_errors
+from flipkd.config import StudentConfig
 from flipkd.device import best_device
 from flipkd.errors import ArtefactError
 from flipkd.files import check_manifest
@@ -20,7 +22,6 @@ from flipkd.student.contract import CONTRACT, GlossaryTerms, ScoreContract, read
 from flipkd.student.glossary import Glossary
 from flipkd.student.language_model import (
     DTYPES,
-    LoraSettings,
     add_lora,
     compile_layers,
     load_language_model,
@@ -30,63 +31,53 @@ from flipkd.student.language_model import (
     weights_hash,
 )
 from flipkd.student.model import READOUT, TOKENIZER, Student
-from flipkd.student.prompt import Prompt, Template, template_from
+from flipkd.student.prompt import Prompt, template_from
 from flipkd.student.quantization import quantize_4bit, simulate_4bit
 from flipkd.student.readout import Readout
 
 
 def new_student(
-    name_or_path: str,
-    *,
-    template: Template,
-    reading: Literal["joint", "separate", "blocked"],
-    max_text_length: int,
-    lora: LoraSettings,
-    glossary: GlossaryTerms | None = None,
-    allow_readout_off_path: bool = False,
-    dtype: str = "bfloat16",
-    load_in_4bit: bool = False,
-    attn_implementation: str = AUTO,
-    torch_compile: bool = False,
-    seed: int = 0,
-    device: str = "cpu",
+    config: StudentConfig, *, glossary: GlossaryTerms | None = None, seed: int = 0, device: str = "cpu"
 ) -> tuple[Student, ScoreContract]:
     """Create a student on `device` (B = 0, so its answers are those of the base model) and its contract without calibration.
 
-    Raises ConfigError for an unsupported model and for layers or modules that it does not have; also for a readout module
-    that cannot change the answer, unless `allow_readout_off_path`.
+    `glossary`: definitions to add to its texts; `seed`: of A. Raises ConfigError for an unsupported model and for layers or
+    modules that it does not have; also for a readout module that cannot change the answer, unless `allow_readout_off_path`.
     """
+    name = config.model_name_or_path
     model, base_hash = _base(
-        name_or_path, dtype=dtype, attn_implementation=attn_implementation, four_bits=load_in_4bit, device=device
+        name,
+        dtype=config.dtype,
+        attn_implementation=config.attn_implementation,
+        four_bits=config.load_in_4bit,
+        device=device,
     )
     base_config = relevant_config(model.config)
-    tokenizer = load_tokenizer(name_or_path)
-    added = None if glossary is None else Glossary(**glossary.model_dump())
-    prompt = Prompt(tokenizer, template, reading=reading, max_text_length=max_text_length, glossary=added)
+    prompt = _make_prompt(config, load_tokenizer(name), glossary=glossary)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        peft_model, module_names = add_lora(model, lora)
-    with memory_errors(name_or_path, dtype=dtype):
+        peft_model, module_names = add_lora(model, config)
+    with memory_errors(name, dtype=config.dtype):
         student = Student(peft_model, prompt, Readout(peft_model.get_base_model(), module_names)).to(device)
-    with library_errors(name_or_path, "the model does not run"):
+    with library_errors(name, "the model does not run"):
         check_student(student.eval())  # on its device: some attention implementations run only on a GPU
-    if not allow_readout_off_path:
+    if not config.allow_readout_off_path:
         require_path_to_answer(student)
-    if torch_compile:
+    if config.torch_compile:
         compile_layers(peft_model)
         student.compiled = True
         student.adapters.layers.clear()  # the compiler fuses peft's own layers
     contract = ScoreContract(
         # An absolute path, since the matcher will be loaded from other working directories.
-        base_model_name_or_path=str(Path(name_or_path).resolve()) if Path(name_or_path).is_dir() else name_or_path,
+        base_model_name_or_path=str(Path(name).resolve()) if Path(name).is_dir() else name,
         base_model_hash=base_hash,
         base_config=base_config,
-        dtype=dtype,
-        load_in_4bit=load_in_4bit,
-        template={name: getattr(template, name) for name in Template.__dataclass_fields__},
+        dtype=config.dtype,
+        load_in_4bit=config.load_in_4bit,
+        template=asdict(prompt.template),
         label_ids=prompt.label_ids,
-        reading=reading,
-        max_text_length=max_text_length,
+        reading=config.reading,
+        max_text_length=config.max_text_length,
         text_normalisation=1,
         glossary=glossary,
         readout_places=module_names,
@@ -133,7 +124,8 @@ def load_student(
     if contract.base_config is not None:
         require_config(model.config, contract.base_config, file=folder / CONTRACT, name=name)
     tokenizer = load_saved_tokenizer(folder / TOKENIZER)
-    prompt = _prompt_of(contract, tokenizer)
+    normalise = contract.text_normalisation is not None
+    prompt = _make_prompt(contract, tokenizer, glossary=contract.glossary, normalise=normalise)
     if prompt.label_ids != tuple(contract.label_ids):
         raise ArtefactError(
             f"{folder}: the label words have ids {prompt.label_ids} in its tokenizer, but {contract.label_ids} in {CONTRACT}; "
@@ -151,14 +143,16 @@ def load_student(
     return student, contract
 
 
-def _prompt_of(contract: ScoreContract, tokenizer: Any) -> Prompt:
+def _make_prompt(
+    source: StudentConfig | ScoreContract, tokenizer: Any, *, glossary: GlossaryTerms | None, normalise: bool = True
+) -> Prompt:
     return Prompt(
         tokenizer,
-        template_from(contract.template),
-        reading=contract.reading,
-        max_text_length=contract.max_text_length,
-        normalise=contract.text_normalisation is not None,
-        glossary=None if contract.glossary is None else Glossary(**contract.glossary.model_dump()),
+        template_from(source.template),
+        reading=source.reading,
+        max_text_length=source.max_text_length,
+        normalise=normalise,
+        glossary=None if glossary is None else Glossary(**glossary.model_dump()),
     )
 
 

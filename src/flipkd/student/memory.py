@@ -1,4 +1,4 @@
-"""Estimate the memory of training and scoring in bytes, part by part, from a model's config.
+"""Estimate the memory of training in bytes, part by part, from a model's config.
 
 The counts hold for decoders whose layers are attention and a gated MLP (Llama, Qwen, Gemma, Mistral), packed rows without
 padding, an attention kernel that stores no scores, layers that are not compiled, and LoRA without dropout on all linear
@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from flipkd.student.language_model import DTYPES, LoraSettings, lora_targets
+from flipkd.config import StudentConfig
+from flipkd.student.language_model import DTYPES, lora_targets
 from flipkd.student.readout import LAYER, find_readout_modules, linear_modules
 
 FLOAT = 4  # bytes of a float32
@@ -69,8 +70,8 @@ class Shape:
         return inputs + attention + gate + self.rank / self.layers  # and A x of each adapter
 
 
-def shape_of(config: Any, lora: LoraSettings) -> Shape:
-    """Return the shape of a transformers config with adapters, without allocating weights.
+def shape_of(config: Any, lora: StudentConfig) -> Shape:
+    """Return the shape of a transformers config with the adapters that `lora` sets, without allocating weights.
 
     Raises ConfigError for layers or modules that the model does not have.
     """
@@ -86,7 +87,8 @@ def shape_of(config: Any, lora: LoraSettings) -> Shape:
     linear = {name: weight.numel() for name, weight in sizes.items()}
     module_names = find_readout_modules(model, layers=lora.readout_layers, modules=lora.readout_modules)
     ranks = {
-        name: lora.readout_r if name in module_names else lora.r for name in lora_targets(model, lora, module_names)
+        name: lora.readout_r if name in module_names else lora.lora_r
+        for name in lora_targets(model, lora, module_names)
     }
     queries, keys = text.num_attention_heads * width, keys * width
     return Shape(
@@ -134,9 +136,8 @@ def training_memory(
     last = FLOAT * shape.hidden  # input of the final norm
     gradients = width * (3 * shape.inner + 2 * shape.hidden)  # of gate, up and their product; in and out of a layer
     if activation_checkpointing:
-        stored = float(
-            width * shape.hidden * (shape.layers + shape.readout_modules)
-        )  # inputs of layers and of the readout
+        # Inputs of layers and of the readout.
+        stored = float(width * shape.hidden * (shape.layers + shape.readout_modules))
         temporary = gradients + layer  # one layer at a time is recomputed
     else:
         stored, temporary = shape.layers * layer, float(gradients)
@@ -147,24 +148,7 @@ def training_memory(
         gradients=FLOAT * shape.adapters,
         optimizer=2 * FLOAT * shape.adapters,
         activations=round(tokens * (stored + last)),
-        workspace=round(tokens * temporary)
-        + width * shape.largest * load_in_4bit,  # one module's weights, dequantized
-    )
-
-
-def scoring_memory(shape: Shape, *, tokens: int, dtype: str = "bfloat16", load_in_4bit: bool = False) -> Memory:
-    """Estimate the peak memory of a scoring pass over `tokens` real tokens; nothing is stored for a backward pass."""
-    width = DTYPES[dtype].itemsize
-    # Embeddings, a layer's input, its hidden states between attention and MLP, their norm, and the inputs of the readout;
-    # then gate, the base's part of up, the adapter's part and their sum.
-    temporary = width * ((4 + shape.readout_modules) * shape.hidden + 4 * shape.inner)
-    return Memory(
-        weights=_weights(shape, width, load_in_4bit),
-        adapters=FLOAT * shape.adapters,
-        copies=0 if width == FLOAT else width * shape.adapters,
-        gradients=0,
-        optimizer=0,
-        activations=0,
+        # In 4 bits also one module's weights, dequantized.
         workspace=round(tokens * temporary) + width * shape.largest * load_in_4bit,
     )
 

@@ -125,7 +125,8 @@ class Student(nn.Module):
             if packed:
                 texts = self.readout.pooled(segment == LEFT_TEXT, pad=padder(batch))[0][pairs:rows]
             else:
-                texts = self.embed_texts(batch, columns="text_", prefix=text_prefix)
+                alone = {name.removeprefix("text_"): batch[name] for name in batch if name.startswith("text_")}
+                texts = self.embed_texts(alone, prefix=text_prefix)
             left, right = texts.chunk(2)
             return StudentOutput(answers, left, right, layers)
         sides = self.readout.pooled(segment == LEFT_TEXT, segment == RIGHT_TEXT, pad=padder(batch))
@@ -134,21 +135,17 @@ class Student(nn.Module):
             left = prefix.left.expand(len(right), -1)
         return StudentOutput(answers, left, right, layers)
 
-    def embed_texts(self, batch: Mapping[str, Tensor], *, columns: str = "", prefix: Prefix | None = None) -> Tensor:
+    def embed_texts(self, batch: Mapping[str, Tensor], *, prefix: Prefix | None = None) -> Tensor:
         """Embed texts alone: unit vectors [n, D] from a padded batch [n, T] or packed rows."""
         self.readout.start()
-        is_text = batch[columns + "segment"] == LEFT_TEXT
-        self.hidden(batch, columns, **prefix_kwargs(prefix, len(is_text)))
+        is_text = batch["segment"] == LEFT_TEXT
+        self.hidden(batch, **prefix_kwargs(prefix, len(is_text)))
         return self.readout.pooled(is_text, pad=padder(batch))[0]
 
     @property
     def can_cache_head(self) -> bool:
         """True if rows can use a cached head: every layer attends to the head from the end of the longest row."""
         return self.supports_prefix_cache and len(self.prompt.head) > 0 and self.prompt.longest <= self.window()
-
-    def encode_head(self) -> Prefix:
-        """Encode the head, the first tokens of all rows, for a batch that was collated with `drop_head`."""
-        return self.encode_prefix(self.prompt.head)
 
     def encode_prefix(self, row: Row) -> Prefix:
         """Compute keys and values of the common prefix of a batch, and the left text's vector if the prefix contains it."""
@@ -166,7 +163,7 @@ class Student(nn.Module):
     def collate(
         self, left: Sequence[str], right: Sequence[str], *, return_embeddings: bool, drop_head: bool = False
     ) -> dict[str, Tensor]:
-        """Build the batch for `forward` on the CPU; `drop_head` leaves out the tokens that `encode_head` encodes.
+        """Build the batch for `forward` on the CPU; `drop_head` leaves out `prompt.head`, which is then the prefix.
 
         For separate reading it also holds each text alone, left texts first: as `text_*` [2N, T], or as further packed rows.
         """
@@ -185,46 +182,34 @@ class Student(nn.Module):
         return batch
 
     def hidden(
-        self,
-        batch: Mapping[str, Tensor],
-        columns: str = "",
-        *,
-        cache: Any = None,
-        prefix_segment: Tensor | None = None,
+        self, batch: Mapping[str, Tensor], *, cache: Any = None, prefix_segment: Tensor | None = None
     ) -> Tensor:
         """Compute the last hidden states [N, T, hidden] of padded rows, [1, total, hidden] of packed ones, without the LM head.
 
         Keys and values are appended to `cache`. It may hold those of earlier tokens; `prefix_segment` [N or 1, S] are their
         segments.
         """
-        return self.layer_states(batch, columns, cache=cache, prefix_segment=prefix_segment)[-1]
+        return self.layer_states(batch, cache=cache, prefix_segment=prefix_segment)[-1]
 
     def layer_states(
         self,
         batch: Mapping[str, Tensor],
-        columns: str = "",
         *,
         every_layer: bool = False,
         cache: Any = None,
         prefix_segment: Tensor | None = None,
     ) -> Sequence[Tensor]:
-        """Compute the hidden states after the last layer as `hidden` does or, with `every_layer`, after each of K layers.
-
-        The states after the last layer are those after the final norm.
-        """
-        ids, packed = batch[columns + "input_ids"], "gather" in batch
-        rows = (
-            {name: batch[name] for name in ("gather", "scatter")} | {"rows": len(batch["segment"])} if packed else {}
-        )
+        """Compute `hidden` or, with `every_layer`, the states after each of K layers, the last ones after the final norm."""
+        rows = {name: batch[name] for name in ("gather", "scatter") if name in batch}
         self.adapters.copy()
         with self.precision():
             output = self.language_model.get_decoder()(
-                input_ids=ids,
-                attention_mask=self.mask(batch, columns, prefix_segment=prefix_segment),
-                position_ids=batch[columns + "position_ids"],
+                input_ids=batch["input_ids"],
+                attention_mask=self.mask(batch, prefix_segment=prefix_segment),
+                position_ids=batch["position_ids"],
                 past_key_values=cache,
                 use_cache=cache is not None,
-                **rows,
+                **(rows | {"rows": len(batch["segment"])} if rows else {}),
                 **({"output_hidden_states": True} if every_layer else {}),
             )
         if not torch.is_grad_enabled():
@@ -232,13 +217,11 @@ class Student(nn.Module):
         # The first of the hidden states are the embeddings of the tokens.
         return (*output.hidden_states[1:-1], output.last_hidden_state) if every_layer else (output.last_hidden_state,)
 
-    def mask(
-        self, batch: Mapping[str, Tensor], columns: str = "", *, prefix_segment: Tensor | None = None
-    ) -> Tensor | None:
+    def mask(self, batch: Mapping[str, Tensor], *, prefix_segment: Tensor | None = None) -> Tensor | None:
         """Return the mask of blocked reading [N, 1, T, S + T]; else None: causal attention never sees padding on the right."""
-        segment = batch[columns + "segment"]
+        segment = batch["segment"]
         rows, length = segment.shape
-        if self.prompt.reading == "blocked" and columns == "":
+        if self.prompt.reading == "blocked":
             if prefix_segment is not None:
                 segment = torch.cat([prefix_segment.expand(rows, -1), segment], dim=1)
             mask = blocked_mask(segment)[:, :, -length:]

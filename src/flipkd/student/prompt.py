@@ -6,15 +6,14 @@ on its neighbours, spans are known exactly, each unique text is tokenised once, 
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 from flipkd.errors import ConfigError, DataError, shorten
 from flipkd.student.glossary import Glossary
+from flipkd.student.plain_tokenizer import PlainTokenizer
 from flipkd.student.rows import INSTRUCTION, LEFT_HEAD, LEFT_TEXT, QUESTION, RIGHT_HEAD, RIGHT_TEXT, Row
 from flipkd.text import composed, folded, is_empty, truncate_text
 
@@ -23,9 +22,8 @@ READINGS = ("joint", "separate", "blocked")
 CACHED_TEXTS, CACHED_BYTES = 2**16, 2**28
 WINDOW = 4096  # pairs that are tokenised together
 BYTES_PER_TOKEN = 40  # in a list of Python integers
-CHARACTERS_PER_TOKEN = (
-    16  # texts are truncated before tokenising, because a tokenizer reads all of a text before it truncates
-)
+# Texts are truncated before tokenising, because a tokenizer reads all of a text before it truncates.
+CHARACTERS_PER_TOKEN = 16
 
 
 @dataclass(frozen=True)
@@ -63,16 +61,13 @@ class Prompt:
             raise ConfigError(f"max_text_length is {max_text_length}; it must be at least 1 token")
         self.tokenizer, self.template, self.reading = tokenizer, template, reading
         self.max_text_length, self.normalise, self.glossary = max_text_length, normalise, glossary
-        added = {
-            token.content: id_ for id_, token in tokenizer.added_tokens_decoder.items() if not token.content.isspace()
-        }
-        self._control_words, self._control_ids = list(added), frozenset(added.values())
+        self._plain = PlainTokenizer(tokenizer)
         begin = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
-        self.instruction = begin + self._plain(template.instruction)
-        self.left_head = self._plain(template.left)
+        self.instruction = begin + self._plain.ids_of(template.instruction)
+        self.left_head = self._plain.ids_of(template.left)
         # In blocked reading a text must have the same row on either side, so both sides have the left head.
-        self.right_head = self.left_head if reading == "blocked" else self._plain(template.right)
-        self.question = self._plain(template.question)
+        self.right_head = self.left_head if reading == "blocked" else self._plain.ids_of(template.right)
+        self.question = self._plain.ids_of(template.question)
         self.label_ids = (self._label_id(template.no), self._label_id(template.yes))
         if self.label_ids[0] == self.label_ids[1]:
             raise ConfigError(
@@ -99,7 +94,7 @@ class Prompt:
         clipped = {text: self.clip_text(text) for text in dict.fromkeys(texts)}
         missing = [text for text in dict.fromkeys(start for start, _ in clipped.values()) if text not in self._texts]
         enriched = missing if self.glossary is None else [self.glossary.enrich(text) for text in missing]
-        for text, ids in zip(missing, self._ids(enriched) if missing else [], strict=True):
+        for text, ids in zip(missing, self._plain.ids(enriched) if missing else [], strict=True):
             if is_empty(text) or not ids:
                 raise DataError(f"text {shorten(text)} is empty; every text needs at least one visible character")
             truncated = ids[: self.max_text_length]
@@ -175,47 +170,9 @@ class Prompt:
         position = [*range(left_end), *range(start, right_end), *range(end, end + len(self.question))]
         return Row(ids, segment, position)
 
-    @cached_property
-    def _control_spelling(self) -> re.Pattern[str]:
-        """The pattern of spelled-out control tokens; built on first use: Gemma has 6,000 of them, and few texts contain any."""
-        # A lookahead also finds overlapping spellings.
-        return re.compile(f"(?={_any_of(self._control_words)})" if self._control_words else "(?!)")
-
-    def _plain(self, text: str) -> list[int]:
-        return self._ids([text])[0]
-
-    def _ids(self, texts: list[str]) -> list[list[int]]:
-        return [
-            ids if self._control_ids.isdisjoint(ids) else self._ids_without_control(text)
-            for text, ids in zip(texts, self._encoded(texts), strict=True)
-        ]
-
-    def _encoded(self, texts: list[str]) -> list[list[int]]:
-        """Tokenise without special tokens and split spelled-out ones; calling a fast tokenizer's backend halves the time."""
-        backend = getattr(self.tokenizer, "backend_tokenizer", None)
-        if backend is None:
-            found = self.tokenizer(texts, add_special_tokens=False, split_special_tokens=True)["input_ids"]
-            return [list(ids) for ids in found]
-        backend.no_truncation()
-        backend.no_padding()
-        backend.encode_special_tokens = True
-        return [encoding.ids for encoding in backend.encode_batch_fast(texts, add_special_tokens=False)]
-
-    def _ids_without_control(self, text: str) -> list[int]:
-        """Tokenise a text that contains an added token (`<think>`, ...) which `split_special_tokens` does not split.
-
-        The text is split after the first character of each such token, and the parts are tokenised alone.
-        """
-        parts, start = [], 0
-        for found in self._control_spelling.finditer(text):
-            parts.append(text[start : found.start() + 1])
-            start = found.start() + 1
-        parts = [part for part in [*parts, text[start:]] if part]
-        return [token for ids in self._encoded(parts) for token in ids if token not in self._control_ids]
-
     def _label_id(self, word: str) -> int:
         """Return the token that `word` adds after the question. Raises ConfigError unless it is exactly one."""
-        with_word = self._plain(self.template.question + word)
+        with_word = self._plain.ids_of(self.template.question + word)
         before = len(self.question)
         if with_word[:before] != self.question or len(with_word) != before + 1:
             added = self.tokenizer.convert_ids_to_tokens(with_word[before:])
@@ -224,21 +181,6 @@ class Prompt:
                 f"exactly one token and change none before it: use another word, or add or remove the space before it"
             )
         return with_word[-1]
-
-
-def _any_of(words: Sequence[str]) -> str:
-    """Return a pattern for the shortest of the words at a position, as a tree: in a flat pattern each of 6,000 would be tried."""
-    if "" in words:
-        return ""
-    groups: dict[str, list[str]] = {}
-    for word in words:
-        groups.setdefault(word[0], []).append(word)
-    branches = []
-    for group in groups.values():
-        first, last = min(group), max(group)  # the common prefix of these two is that of all
-        shared = next((at for at, letter in enumerate(first) if letter != last[at]), len(first))
-        branches.append(re.escape(first[:shared]) + _any_of([word[shared:] for word in group]))
-    return f"(?:{'|'.join(branches)})"
 
 
 def template_from(values: Mapping[str, str]) -> Template:

@@ -1,1 +1,1 @@
-"""transformers.Trainer over one module whose forward returns the loss, with checkpoints that resume and sentinels that stop."""
+"""transformers.Trainer over one module whose forward returns the loss, with resumable checkpoints and health checks."""

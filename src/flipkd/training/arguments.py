@@ -1,4 +1,4 @@
-"""Builds transformers' TrainingArguments from a user's fields, with those that flipkd fixes or refuses."""
+"""Build transformers' TrainingArguments from a user's fields, with those that flipkd fixes or refuses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The mean of the trained weights over the last steps of a run, which then replaces them: less noise of the single steps."""
+"""Weight averaging: the mean of the trained weights over the last steps of a run replaces them, with less noise."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class WeightAverage:
         self._means: dict[str, Tensor] = {}
 
     def update(self, weights: Mapping[str, Tensor], *, step: int, steps: int) -> None:
-        """Include the weights after `step` of `steps`, counted from 1, if it is one of the last; nothing is read on the host."""
+        """Include the weights after `step` of `steps`, counted from 1, if it is one of the last; without a copy to the CPU."""
         count = step - (steps - max(round(self.share * steps), 1))
         if count == 1:
             self._means = {name: weight.detach().clone() for name, weight in weights.items()}
@@ -34,7 +34,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def apply(self, weights: Mapping[str, Tensor]) -> None:
-        """Replace the weights by their means, and forget these; without means nothing changes."""
+        """Replace the weights by their means, if there are any, and delete the means."""
         for name, mean in self._means.items():
             weights[name].copy_(mean)
         self._means = {}
@@ -49,7 +49,7 @@ class WeightAverage:
 
 
 class AverageWeights(TrainerCallback):  # type: ignore[misc]  # transformers has no types here
-    """Updates a module's average after each step, before a checkpoint is saved; all ranks have equal weights and means."""
+    """Update a module's average after each step, before a checkpoint is saved; all ranks have equal weights and means."""
 
     def __init__(self, average: WeightAverage, module: nn.Module) -> None:
         self.average, self.weights = average, trained_weights(module)

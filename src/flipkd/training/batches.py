@@ -34,7 +34,7 @@ class RowNumbers(Dataset[int]):
 
 
 class Collator:
-    """Make the batch of DistillationModule.forward from numbers of RowNumbers; equal texts get equal ids.
+    """Build the batch of DistillationModule.forward from numbers of RowNumbers; equal texts have equal ids.
 
     A swapped row also swaps the ids and the teacher's embeddings of its sides. An augmented text keeps the label, the
     teacher's values and the id of the original. `return_lists` adds the number of each pair's list, those of the pairs
@@ -110,8 +110,8 @@ class LengthGroupedRows(Sampler[int]):
     So a resumed run repeats it. transformers' length-grouped sampler draws from the global generator, whose state at the
     start of an epoch a resumed run does not have. The numbers are those of RowNumbers: with `swap_texts` half of the pairs
     are swapped, in the next epoch the other half; a share `augment_texts` of the rows is augmented, other rows each epoch. With
-    `both_orders` an epoch reads half of the pairs, each in both orders in the same batch, and the next epoch the other half: as
-    many rows as without, and two epochs read each pair once in each order. With `list_of` [N], the list of each row, lists are
+    `both_orders` an epoch has half of the pairs, each in both orders in the same batch, and the next epoch the other half: two
+    epochs have each pair once in each order. With `list_of` [N], the list of each row, lists are
     kept together instead of lengths (`batches_of_lists`).
     """
 

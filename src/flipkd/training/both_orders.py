@@ -34,8 +34,8 @@ def require_both_orders(config: TrainConfig, terms: Sequence[WeightedObjective])
         )
     if config.num_train_epochs < 2:
         logger.warning(
-            "objectives.%s reads half of the pairs per epoch, in both orders; with num_train_epochs=%g some pairs are never "
-            "read, 2 epochs read all",
+            "objectives.%s uses half of the pairs per epoch, in both orders; with num_train_epochs=%g some pairs are never "
+            "used, 2 epochs use all",
             names[0],
             config.num_train_epochs,
         )

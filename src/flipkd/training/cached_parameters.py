@@ -1,4 +1,4 @@
-"""An nn.Module that looks its parameters up once instead of several times a step."""
+"""An nn.Module that collects its parameters once instead of several times per step."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from torch import nn
 class CachedParametersModule(nn.Module):
     """A module whose parameters are cached on request.
 
-    The Trainer reads all parameters several times a step, and walking through the thousand modules of a small model takes
-    longer than its whole step on a GPU.
+    The Trainer collects all parameters several times per step. For the thousand modules of a small model this takes longer
+    than its step on a GPU.
     """
 
     def __init__(self) -> None:

@@ -26,7 +26,7 @@ NAME = re.compile(r"^checkpoint-(\d+)$")
 
 
 class CheckpointManifests(TrainerCallback):  # type: ignore[misc]  # transformers has no types here
-    """Writes the manifest of each checkpoint after transformers has saved it, and keeps the newest `keep` (None: all)."""
+    """Write the manifest of each checkpoint after transformers has saved it, and keep the newest `keep` (None: all)."""
 
     def __init__(self, keep: int | None = None) -> None:
         self.keep = keep
@@ -41,19 +41,19 @@ class CheckpointManifests(TrainerCallback):  # type: ignore[misc]  # transformer
 
 
 def remove_old(output_dir: Path, *, step: int, keep: int) -> None:
-    """Remove the checkpoints before the newest `keep` sealed ones up to `step`.
+    """Remove the checkpoints before the newest `keep` complete ones (with a manifest) up to `step`.
 
     Transformers sorts by modification time, and would remove the newest after the clock was set back.
     """
     earlier = [(number, folder) for number, folder in _checkpoints_newest_first(output_dir) if number <= step]
-    sealed = [number for number, folder in earlier if (folder / MANIFEST).exists()]
+    complete = [number for number, folder in earlier if (folder / MANIFEST).exists()]
     for number, folder in earlier:
-        if sealed[keep - 1 :] and number < sealed[keep - 1]:
+        if complete[keep - 1 :] and number < complete[keep - 1]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
 class GivenIntervals(TrainerCallback):  # type: ignore[misc]
-    """Restores the given intervals of logging and saving, which transformers replaces by those of the checkpoint."""
+    """Restore the given intervals of logging and saving, which transformers replaces by those of the checkpoint."""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_unused: Any) -> None:
         """Set them in the state that was loaded from the checkpoint."""

@@ -13,15 +13,15 @@ from flipkd.training.metrics_file import MetricsFile
 
 logger = logging.getLogger(__name__)
 MEASURED = "validation_average_precision"  # name in the log
-DIGITS = 10**9  # ranks send each other whole numbers
+DIGITS = 10**9  # ranks exchange integers
 
 
 class EarlyStopping(TrainerCallback):  # type: ignore[misc]  # transformers has no types here
-    """Measures the weights of each checkpoint, and stops after `patience` of them in a row that are no better than the best.
+    """Measure the weights of each checkpoint, and stop after `patience` of them in a row that are no better than the best.
 
-    transformers' EarlyStoppingCallback needs the evaluation loop of its Trainer, which knows no pairs, and reads its counter
-    from the last run. Here the decision is a function of the measured values, which are in the log of each checkpoint, so a
-    resumed run decides as an uninterrupted one. The last checkpoint of a run is not measured: it ends anyway.
+    transformers' EarlyStoppingCallback needs the evaluation loop of its Trainer. Here the decision depends only on the measured
+    values, which are in the log of each checkpoint, so a resumed run decides as an uninterrupted one. The last checkpoint of a
+    run is not measured.
     """
 
     def __init__(self, measure: Callable[[], float], *, patience: int, metrics: MetricsFile) -> None:

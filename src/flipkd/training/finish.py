@@ -1,4 +1,4 @@
-"""Makes a matcher folder of a trained student: validation chooses the score, its calibration and its threshold."""
+"""Make a matcher folder of a trained student: validation chooses the score, its calibration and its threshold."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def validation_precision(
 def _validation_scores(
     student: Student, config: TrainConfig, validation: PairTable, *, return_embeddings: bool, with_teacher: bool
 ) -> tuple[dict[str, Any], NDArray[np.int64], tuple[list[str], list[str]], float]:
-    """Return of the labelled validation pairs the scores [N] by kind, the labels [N], the texts, and the seconds per pair."""
+    """Return scores [N] by kind, labels [N] and texts of the labelled validation pairs, and the seconds per pair."""
     labelled = np.flatnonzero(validation.label >= 0).tolist()
     texts = [validation.left[i] for i in labelled], [validation.right[i] for i in labelled]
     start = time.perf_counter()

@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 class GradientNorms(TrainerCallback):  # type: ignore[misc]  # transformers has no types here
-    """Makes the module measure the first batch of each logged step; has no effect with CUDA graphs."""
+    """Make the module measure the first batch of each logged step; without effect with CUDA graphs."""
 
     def __init__(self, module: DistillationModule) -> None:
         self.module = module

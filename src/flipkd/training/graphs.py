@@ -20,9 +20,8 @@ import torch
 from torch import Tensor, nn
 
 logger = logging.getLogger(__name__)
-FIRST_EAGER = (
-    1  # batches of a shape that run without a graph: they warm up kernels, and a rare shape is not worth a graph
-)
+# Batches of a shape that run without a graph: they warm up kernels, and a rare shape is not worth a graph.
+FIRST_EAGER = 1
 MAX_GRAPHS = 48  # each holds memory for the gradients of all adapters
 MEMORY_SHARE = 0.25  # of the GPU's memory, above which no further graph is recorded
 Step = Callable[[dict[str, Tensor]], tuple[Tensor, ...]]
@@ -67,7 +66,7 @@ class GraphRecording:
 
 
 class GraphedStep:
-    """Calls `step(batch)`, from the second batch of each shape through a CUDA graph; gradients reach `parameters`.
+    """Call `step(batch)`, from the second batch of each shape through a CUDA graph; gradients reach `parameters`.
 
     step: tensors by name -> tensors, of which the first is the loss. `release` frees the tensors that an earlier step
     kept. If a step cannot be recorded or memory runs out beside the graphs, they are dropped and all steps run without
@@ -113,13 +112,13 @@ class GraphedStep:
         except torch.OutOfMemoryError:
             if not self._graphs:
                 raise
-        self._give_up("they leave too little memory for a step without one")
+        self._give_up("they leave too little memory for a step without a graph")
         return self.step(dict(batch))
 
     def _should_record(self, shape: Any) -> bool:
         self._seen[shape] += 1
-        is_room = len(self._graphs) < MAX_GRAPHS and self._held < self._limit
-        return self._seen[shape] > FIRST_EAGER and is_room and not self._disabled
+        has_space = len(self._graphs) < MAX_GRAPHS and self._held < self._limit
+        return self._seen[shape] > FIRST_EAGER and has_space and not self._disabled
 
     def _record_graph(self, shape: Any, batch: Mapping[str, Tensor]) -> Recording | None:
         if self._pool is None and torch.cuda.is_available():

@@ -1,4 +1,4 @@
-"""Health checks that stop a run which cannot learn, with the cause, before it wastes hours."""
+"""Health checks that stop a run which cannot learn, with a cause."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DIVERGED = 10.0  # times the first loss: the run had diverged before its loss wa
 
 
 class HealthChecks(TrainerCallback):  # type: ignore[misc]  # transformers has no types here
-    """Raises NumbersError for values that are not finite, a loss of exactly 0, constant scores, or missing gradients.
+    """Raise NumbersError for values that are not finite, a loss of exactly 0, constant scores, or missing gradients.
 
     The checks run just before the Trainer logs or saves, so that a step never waits for the GPU. A step whose
     loss or gradients are not finite changes no weight: the fused optimizer skips it on the device.

@@ -46,15 +46,6 @@ class WeightedObjective:
     """The objective with its settings; of a class the constructor with its settings."""
     needs: frozenset[str]
 
-    @property
-    def has_parameters(self) -> bool:
-        """Whether the objective is a class of nn.Module."""
-        return _has_parameters(self.function)
-
-    def build(self, facts: Callable[[], RunFacts]) -> Objective:
-        """Return the objective, a new nn.Module if it has parameters; `facts` is called only for these."""
-        return _build(self.function, facts)
-
 
 def resolve_objectives(
     objectives: Mapping[str, float | Mapping[str, Any]], *, teacher_facts: Mapping[str, float]
@@ -94,9 +85,8 @@ def settings_of(function: Callable[..., Any]) -> list[str]:
 def needs_of(function: Callable[..., Any]) -> frozenset[str]:
     """Return which of answers, vectors, teacher, grid, orders, lists, layers an objective reads.
 
-    It is called on batches without one of them.
-
-    The random state of the CPU stays as it was. Errors other than MissingTensorError pass through.
+    It is called on batches without one of them. The random state of the CPU stays as it was; errors other than
+    MissingTensorError pass through.
     """
     unit = torch.nn.functional.normalize(torch.arange(12.0).reshape(4, 3) + 1, dim=1)
     full = MatchBatch(
@@ -126,7 +116,7 @@ def needs_of(function: Callable[..., Any]) -> frozenset[str]:
     state = torch.get_rng_state()
     try:
         facts = RunFacts(student_width=3, state_shape=(MOST_LAYERS, 3), training=full)
-        objective = _build(function, lambda: facts)
+        objective = build_objective(function, lambda: facts)
         return frozenset(part for part, batch in reduced.items() if _misses_a_tensor(objective, batch))
     finally:
         torch.set_rng_state(state)
@@ -141,13 +131,15 @@ def _misses_a_tensor(objective: Objective, batch: MatchBatch) -> bool:
     return False
 
 
-def _has_parameters(function: Callable[..., Any]) -> bool:
+def has_parameters(function: Callable[..., Any]) -> bool:
+    """Return whether an objective is a class of nn.Module, maybe with settings."""
     inner = function.func if isinstance(function, partial) else function
     return isinstance(inner, type) and issubclass(inner, nn.Module)
 
 
-def _build(function: Callable[..., Any], facts: Callable[[], RunFacts]) -> Objective:
-    if not _has_parameters(function):
+def build_objective(function: Callable[..., Any], facts: Callable[[], RunFacts]) -> Objective:
+    """Return the objective, a new nn.Module if it has parameters; `facts` is called only for these."""
+    if not has_parameters(function):
         return function
     found, parameters = facts(), inspect.signature(function).parameters
     built: Objective = function(

@@ -16,7 +16,7 @@ UNREADABLE = 2**62  # larger than every step: the step of a line that a killed r
 
 
 class MetricsFile(TrainerCallback):  # type: ignore[misc]
-    """Writes every logged line to `metrics.jsonl`; lines after the resumed step are removed, so that no step is duplicated."""
+    """Write every logged line to `metrics.jsonl`; lines after the resumed step are removed, so that no step is duplicated."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

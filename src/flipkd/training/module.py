@@ -87,8 +87,8 @@ class DistillationModule(CachedParametersModule):
 
     def _match(self, batch: Mapping[str, Tensor]) -> MatchBatch:
         """Return the MatchBatch of the objectives: student's answers and embeddings, labels and teacher's values."""
-        head = self.student.encode_head() if self.drop_head else None
-        reading = self.student(
+        head = self.student.encode_prefix(self.student.prompt.head) if self.drop_head else None
+        output = self.student(
             batch,
             return_embeddings=self.return_embeddings,
             return_layers="layers" in self.needs,
@@ -96,12 +96,12 @@ class DistillationModule(CachedParametersModule):
             text_prefix=head,
         )
         if "weight" in batch:
-            weigh_gradients(batch["weight"], (reading.answers, reading.left, reading.right, reading.layers))
+            weigh_gradients(batch["weight"], (output.answers, output.left, output.right, output.layers))
         match = MatchBatch(
-            answers=reading.answers,
+            answers=output.answers,
             label=batch["label"],
-            left=reading.left,
-            right=reading.right,
+            left=output.left,
+            right=output.right,
             teacher_pair=batch.get("teacher_pair"),
             teacher_left=batch.get("teacher_left"),
             teacher_right=batch.get("teacher_right"),
@@ -109,7 +109,7 @@ class DistillationModule(CachedParametersModule):
             right_id=batch.get("right_id"),
             pair_id=batch.get("pair_id"),
             list_id=batch.get("list_id"),
-            layer_states=reading.layers,
+            layer_states=output.layers,
         )
         return self._with_grid(gather_batches(match) if self.training else match)
 

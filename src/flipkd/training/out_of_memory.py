@@ -1,4 +1,4 @@
-"""Advice when a GPU is out of memory: the largest part of the memory, and the batch size that would fit."""
+"""Advice for a GPU that is out of memory: the largest part of the memory, and the batch size that would fit."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import torch
 from flipkd.config import TrainConfig
 from flipkd.data.pair_table import PairTable
 from flipkd.errors import ResourceError
-from flipkd.student.language_model import LoraSettings
 from flipkd.student.memory import largest_batch, shape_of, training_memory
 from flipkd.student.model import Student
 
@@ -19,9 +18,7 @@ SAMPLE = 256  # pairs, whose mean length is the estimate
 
 
 @contextlib.contextmanager
-def explain_out_of_memory(
-    student: Student, config: TrainConfig, lora: LoraSettings, table: PairTable
-) -> Iterator[None]:
+def explain_out_of_memory(student: Student, config: TrainConfig, table: PairTable) -> Iterator[None]:
     """Context manager that adds `memory_advice` to a ResourceError of a GPU that is out of memory."""
     try:
         yield
@@ -29,7 +26,7 @@ def explain_out_of_memory(
         budget = usable_memory(student.device)
         if budget is None or not isinstance(error.__cause__, MemoryError | torch.OutOfMemoryError):
             raise
-        raise ResourceError(f"{error}; {memory_advice(student, config, lora, table, budget=budget)}") from error
+        raise ResourceError(f"{error}; {memory_advice(student, config, table, budget=budget)}") from error
 
 
 def usable_memory(device: torch.device) -> float | None:
@@ -37,11 +34,9 @@ def usable_memory(device: torch.device) -> float | None:
     return USABLE * torch.cuda.mem_get_info(device)[1] if device.type == "cuda" else None
 
 
-def memory_advice(
-    student: Student, config: TrainConfig, lora: LoraSettings, table: PairTable, *, budget: float
-) -> str:
+def memory_advice(student: Student, config: TrainConfig, table: PairTable, *, budget: float) -> str:
     """Return a sentence with the expected bytes of a step, their largest part, and the batch that fits into `budget` bytes."""
-    shape = shape_of(student.language_model.config, lora)
+    shape = shape_of(student.language_model.config, config)
     tokens = tokens_per_pair(student, table)
     batch, checkpointing = config.per_device_train_batch_size, config.activation_checkpointing
     parts = training_memory(
@@ -75,7 +70,7 @@ def memory_advice(
 
 
 def tokens_per_pair(student: Student, table: PairTable) -> float:
-    """Return the mean number of tokens of a pair, in separate reading including those of its separately read texts."""
+    """Return the mean number of tokens of a pair, including those of the single texts with `reading=separate`."""
     step = -(-len(table) // SAMPLE)
     left, right = table.left[::step], table.right[::step]
     batch = student.collate(left, right, return_embeddings=True)

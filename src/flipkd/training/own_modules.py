@@ -10,18 +10,18 @@ from flipkd.data.pair_table import PairTable
 from flipkd.objectives import MatchBatch
 from flipkd.student.model import Student
 from flipkd.student.readout import down_parameters
-from flipkd.training.losses import Objective, RunFacts, WeightedObjective
+from flipkd.training.losses import Objective, RunFacts, WeightedObjective, build_objective, has_parameters
 
 
 def build_objectives(
     terms: Sequence[WeightedObjective], facts: Callable[[], RunFacts], *, seed: int
 ) -> list[Objective]:
     """Return the objective of each term; parameters depend on `seed` alone, and the random state stays as it was."""
-    if not any(term.has_parameters for term in terms):
-        return [term.build(facts) for term in terms]
+    if not any(has_parameters(term.function) for term in terms):
+        return [term.function for term in terms]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return [term.build(facts) for term in terms]
+        return [build_objective(term.function, facts) for term in terms]
 
 
 def run_facts(student: Student, table: PairTable | None) -> RunFacts:

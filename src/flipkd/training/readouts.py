@@ -59,10 +59,7 @@ def summary_line(
     seconds: float,
     texts: tuple[Sequence[str], Sequence[str]],
 ) -> str:
-    """Return a line with the chosen score, its lead and its cost, and those of a cascade.
-
-    `seconds`: of the student, for one pair.
-    """
+    """Return a line with the chosen score, its alternatives and costs, and the cascade; `seconds`: of the student per pair."""
     parts = [f"score: {_describe(choice, choice.parts)} on validation", *_alternatives(choice)]
     if teacher is None:
         parts.append(f"{_milliseconds(seconds)} for a pair")
@@ -77,7 +74,7 @@ def summary_line(
 
 
 def _milliseconds(seconds: float) -> str:
-    """Whole milliseconds from 10 on, else two significant digits: 4.2 ms, 33 ms, 167 ms."""
+    """Format seconds as milliseconds, below 10 with two digits: 4.2 ms, 33 ms, 167 ms."""
     return f"{1000 * seconds:.0f} ms" if seconds >= 0.01 else f"{1000 * seconds:.2g} ms"
 
 
@@ -86,18 +83,18 @@ def _alternatives(choice: Choice) -> list[str]:
     kept = TEACHER in choice.parts
     rest = [parts for parts in choice.precision if parts not in (choice.parts, (TEACHER,))]
     other = choice.best(with_teacher=not kept) or max(rest, key=lambda parts: choice.precision[parts], default=None)
-    said = []
+    sentences = []
     if other is not None:
         ahead = 100 * (choice.precision[choice.parts] - choice.precision[other])
         which = "less" if ahead >= 0 else "more, perhaps by chance"
-        said.append(f"next {_describe(choice, other)} ({abs(ahead):.1f} points {which})")
+        sentences.append(f"next {_describe(choice, other)} ({abs(ahead):.1f} points {which})")
     if (TEACHER,) in choice.precision:
         as_good = choice.precision[TEACHER,] >= choice.precision[choice.parts]
         verdict = (
             ", so the teacher without the language model is as good, at a small part of the cost" if as_good else ""
         )
-        said.append(f"the teacher alone {choice.precision[TEACHER,]:.3f}{verdict}")
-    return said
+        sentences.append(f"the teacher alone {choice.precision[TEACHER,]:.3f}{verdict}")
+    return sentences
 
 
 def _describe_cascade(fit: CascadeFit, *, student: float, teacher: float) -> str:

@@ -44,7 +44,7 @@ class _Batch:
 
 @dataclass
 class Recorder:
-    """Collects the values of the batches of each step, as device tensors until `read`."""
+    """Collect the values of the batches of each step, as device tensors until `read`."""
 
     names: Sequence[str]
     unseen: list[StepReport] = field(default_factory=list)

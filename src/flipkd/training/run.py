@@ -21,10 +21,8 @@ from flipkd.device import best_device
 from flipkd.errors import ConfigError
 from flipkd.student.contract import GlossaryTerms, ScoreContract
 from flipkd.student.initial_adapters import load_initial_adapters
-from flipkd.student.language_model import LoraSettings
 from flipkd.student.loading import new_student
 from flipkd.student.model import Student
-from flipkd.student.prompt import template_from
 from flipkd.training.both_orders import require_both_orders
 from flipkd.training.checkpoints import last_valid_checkpoint, load_best_checkpoint, remove_old
 from flipkd.training.early_stopping import EarlyStopping
@@ -40,16 +38,8 @@ from flipkd.training.trainer import fit
 logger = logging.getLogger(__name__)
 HARDWARE = frozenset({"threads", "device", "machine"})  # of an identity's environment
 MUTABLE_KEYS = frozenset(
-    {
-        "save_steps",
-        "save_total_limit",
-        "logging_steps",
-        "log_gradient_norms",
-        "report_to",
-        "per_device_eval_batch_size",
-        "output_dir",
-        "resume_elsewhere",
-    }
+    ("save_steps", "save_total_limit", "logging_steps", "log_gradient_norms", "report_to", "output_dir")
+    + ("per_device_eval_batch_size", "resume_elsewhere")
 )
 NOT_TRAINER_FIELDS = frozenset({"output_dir", "torch_compile"})  # these have another meaning in TrainConfig
 TRAINER_FIELDS = [
@@ -61,44 +51,14 @@ TRAINER_FIELDS = [
 
 def fresh_student(config: TrainConfig) -> tuple[Student, ScoreContract]:
     """Return the untrained student of `config`, on the best available device, and its contract."""
-    student, contract = new_student(
-        config.model_name_or_path,
-        template=template_from(config.template),
-        reading=config.reading,
-        max_text_length=config.max_text_length,
-        lora=lora_settings(config),
-        glossary=_glossary(config),
-        allow_readout_off_path=config.allow_readout_off_path,
-        dtype=config.dtype,
-        load_in_4bit=config.load_in_4bit,
-        attn_implementation=config.attn_implementation,
-        torch_compile=config.torch_compile,
-        seed=config.seed,
-        device=best_device(),
-    )
+    glossary = None
+    if config.glossary is not None:
+        definitions = read_glossary(config.glossary)
+        glossary = GlossaryTerms(definitions=definitions, max_characters=config.glossary_characters)
+    student, contract = new_student(config, glossary=glossary, seed=config.seed, device=best_device())
     if config.init_from is not None:
         load_initial_adapters(student, contract, config.init_from)
     return student, contract.model_copy(update={"directed": config.directed})
-
-
-def _glossary(config: TrainConfig) -> GlossaryTerms | None:
-    if config.glossary is None:
-        return None
-    return GlossaryTerms(definitions=read_glossary(config.glossary), max_characters=config.glossary_characters)
-
-
-def lora_settings(config: TrainConfig) -> LoraSettings:
-    """Return the LoRA settings of `config`: modules, layers and ranks."""
-    return LoraSettings(
-        r=config.lora_r,
-        alpha=config.lora_alpha,
-        dropout=config.lora_dropout,
-        target_modules=config.lora_target_modules,
-        layers=config.lora_layers,
-        readout_r=config.readout_r,
-        readout_layers=config.readout_layers,
-        readout_modules=config.readout_modules,
-    )
 
 
 def trainer_arguments(config: TrainConfig) -> dict[str, Any]:
@@ -187,7 +147,7 @@ def train(
     if config.early_stopping_patience is not None:
         metrics = MetricsFile(output_dir / METRICS)
         early_stopping = EarlyStopping(measure, patience=config.early_stopping_patience, metrics=metrics)
-    with explain_out_of_memory(student, config, lora_settings(config), table):
+    with explain_out_of_memory(student, config, table):
         fit(
             module,
             table,

@@ -14,11 +14,11 @@ from flipkd.training.module import DistillationModule
 
 
 class RankBatches(Sampler[list[int]]):
-    """Yields this rank's part of the batch of every step; together the ranks read the batch of a run with one process.
+    """Yield this rank's part of the batch of every step; all parts together are the batch of a run with one process.
 
     `rows.batch_size` is that of all W ranks together. A rank takes every W-th row, so that all have the same number of
     rows, of similar length. If the last batch of an epoch is not divisible by W, up to W - 1 rows of the first batch are
-    read again; no row is left out.
+    used twice; no row is left out.
     """
 
     def __init__(self, rows: LengthGroupedRows, *, processes: int, process: int, drop_last: bool = False) -> None:
@@ -41,7 +41,7 @@ class RankBatches(Sampler[list[int]]):
 
 
 class StepSeed(TrainerCallback):  # type: ignore[misc]
-    """Sets a seed for objectives that draw, a function of seed and step alone, so that all ranks draw the same numbers."""
+    """Set a seed for objectives that draw, a function of seed and step alone, so that all ranks draw the same numbers."""
 
     def __init__(self, module: DistillationModule) -> None:
         self.module = module

@@ -17,9 +17,9 @@ logger = logging.getLogger(__name__)
 
 
 class GracefulStop(TrainerCallback):  # type: ignore[misc]
-    """Stops a run on SIGTERM or SIGINT: finish the step, save, stop. A second signal stops at once.
+    """Stop a run on SIGTERM or SIGINT after the current step, with a checkpoint. A second signal stops at once.
 
-    One rank may get the signal a step before another: all stop after the step in which every rank knows of it.
+    One rank may get the signal a step before another: all stop after the same step.
     """
 
     def __init__(self) -> None:
@@ -32,14 +32,14 @@ class GracefulStop(TrainerCallback):  # type: ignore[misc]
         """Context manager that handles the signals; in a thread other than the main one it does nothing."""
         before: dict[int, Any] = {}
 
-        def ask(number: int, _frame: FrameType | None) -> None:
+        def request_stop(number: int, _frame: FrameType | None) -> None:
             self.requested = True
             signal.signal(number, before[number])
             logger.warning("stopping after this step and saving; send the signal again to stop at once")
 
         with contextlib.suppress(ValueError):
             for number in (signal.SIGTERM, signal.SIGINT):
-                before[int(number)] = signal.signal(number, ask)
+                before[int(number)] = signal.signal(number, request_stop)
         try:
             yield
         finally:

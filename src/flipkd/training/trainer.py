@@ -1,12 +1,9 @@
-"""transformers.Trainer with four changes: a resumable length-grouped order, a learning rate of the readout, the objectives
-in the log, and a graceful stop.
-"""
+"""transformers.Trainer with a resumable length-grouped order, a readout learning rate, objectives in the log, and a stop."""
 
 from __future__ import annotations
 
-import contextlib
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,8 +16,7 @@ from transformers.trainer_callback import ProgressCallback
 from transformers.trainer_utils import seed_worker
 
 from flipkd.data.pair_table import PairTable
-from flipkd.errors import ConfigError, RefusedError, ResourceError, StoppedError
-from flipkd.files import resource_errors
+from flipkd.errors import ConfigError, StoppedError
 from flipkd.student.readout import down_parameters
 from flipkd.training.arguments import REFUSED, training_arguments
 from flipkd.training.averaging import AverageWeights, trained_weights
@@ -39,6 +35,7 @@ from flipkd.training.health_checks import HealthChecks
 from flipkd.training.lines import TrainingLines
 from flipkd.training.metrics_file import METRICS, MetricsFile, read_totals
 from flipkd.training.module import DistillationModule
+from flipkd.training.run_errors import explain_errors
 from flipkd.training.sharding import RankBatches, StepSeed
 from flipkd.training.stop import GracefulStop
 
@@ -138,15 +135,13 @@ def fit(
             # A Trainer that resumes here makes one step too many, or makes none and logs a runtime of 0.
             load_checkpoint(module, checkpoint)
             return read_totals(output_dir / METRICS)
-    with _explain_errors(output_dir):
+    with explain_errors(output_dir):
         optional = [GradientNorms(module)] if log_gradient_norms else []
         optional += [AverageWeights(module.average, module)] if module.average.share else []
-        early = (
-            [early_stopping] if early_stopping else []
-        )  # before `stop`, whose checkpoint at a signal is not measured
-        trainer = _trainer(
-            module, table, given, callbacks=[MetricsFile(output_dir / METRICS), *early, stop, *optional]
-        )
+        # Early stopping comes before `stop`, whose checkpoint at a signal is not measured.
+        early = [early_stopping] if early_stopping else []
+        callbacks = [MetricsFile(output_dir / METRICS), *early, stop, *optional]
+        trainer = _trainer(module, table, given, callbacks=callbacks)
         if not given.disable_tqdm:
             trainer.pop_callback(ProgressCallback)
             trainer.add_callback(TrainingLines())
@@ -212,10 +207,10 @@ def _require_lists(module: DistillationModule, collator: Collator) -> None:
 
 
 def _shares_head(module: DistillationModule, arguments: TrainingArguments) -> bool:
-    """Return whether the template's head is read once per step for all rows.
+    """Return whether the template's head is encoded once per step for all rows.
 
-    It saves time where texts are also read separately (docs/performance.md); in other readings it costs as much as it
-    saves. Compiled layers would be compiled again, and checkpointed layers keep no keys and values.
+    This saves time with `reading=separate` (docs/performance.md), and none otherwise. Compiled layers would be compiled
+    again, and checkpointed layers keep no keys and values.
     """
     student = module.student
     saves_time = module.return_embeddings and student.prompt.reading == "separate" and not student.padding_free
@@ -231,31 +226,3 @@ def _replays_graphs(module: DistillationModule, arguments: TrainingArguments) ->
         and arguments.world_size == 1
         and not (student.compiled or module.queue.size or arguments.activation_checkpointing)
     )
-
-
-@contextlib.contextmanager
-def _explain_errors(output_dir: Path) -> Iterator[None]:
-    try:
-        with resource_errors(output_dir):
-            yield
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        raise ResourceError(
-            "memory ran out; halve per_device_train_batch_size and double gradient_accumulation_steps, "
-            "in another output_dir if this one has a checkpoint"
-        ) from error
-    except ImportError as error:  # of an optimizer in a separate package
-        raise ConfigError(f"{REFUSED}: {error}") from error
-    except RuntimeError as error:
-        if not str(error).startswith("DataLoader worker"):
-            raise
-        raise ResourceError(
-            f"a data loader process has ended ({error}); run the same command to resume from the last checkpoint, or, "
-            "if memory is too small, use training_arguments.dataloader_num_workers=0 in another output_dir"
-        ) from error
-    except Exception as error:
-        if type(error).__name__ != "UnpicklingError":
-            raise
-        raise RefusedError(
-            f"{output_dir}: the newest checkpoint holds a pickle that could run code, so it was not read; delete that "
-            "checkpoint, and the same command resumes from the one before"
-        ) from error
