@@ -36,7 +36,7 @@ class BuildByDefault(TyperGroup):
 
 app = typer.Typer(
     cls=BuildByDefault,
-    help="Embed texts and store the vectors for search; flipkd index FILE is short for flipkd index build FILE.",
+    help="Build an index for search, and change it.\n\nflipkd index FILE is short for flipkd index build FILE.",
 )
 
 

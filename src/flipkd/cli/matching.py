@@ -44,7 +44,7 @@ def calibrate(config: CalibrateConfig, *, as_json: AsJson = False) -> None:
 
 
 def match(config: MatchConfig, *, as_json: AsJson = False) -> None:
-    """Write the score, probability and decision of every pair, or of one.
+    """Write score, probability and decision of every pair.
 
     With --output_dir the pairs of any number of files are matched, on one machine or on a Ray cluster.
     """
