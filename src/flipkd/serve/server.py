@@ -122,11 +122,16 @@ def bound(host: str, port: int) -> Iterator[socket.socket]:
 
 
 async def _run(app: RequestGuard, models: Models, sock: socket.socket, link: Link | None) -> None:
-    """Run uvicorn on a listening socket until a signal comes or a model has failed."""
+    """Run uvicorn on a listening socket until a signal comes or a model has failed.
+
+    A server of one process answers health checks while it loads; a worker of several accepts connections only afterwards.
+    """
     server = uvicorn.Server(_config(app, models.limits))
     signals = Signals(server, app, models)
     with signals.on_signals():
         tasks = [] if link is None else await join_server(app, models, link, parent_ended=signals.shut_down)
+        if link is not None and models.state != "ready":
+            return
         running = asyncio.create_task(server.serve(sockets=[sock]))
         while not (server.started or running.done()):
             await asyncio.sleep(0)
