@@ -81,7 +81,7 @@ def test_every_verb_that_scores_takes_the_option(trained, pair_files, tmp_path, 
 
 def test_a_server_reads_each_query_alone(trained, monkeypatch):
     served = []
-    monkeypatch.setattr("flipkd.serve.server.serve", lambda models, **_: served.append(models.plan.find))
+    monkeypatch.setattr("flipkd.serve.server.run", lambda app, models, *_, **__: served.append(models.plan.find))
     serving.serve(ServeConfig(matcher=str(trained), port=0, exact=True), listening=str)
     [find] = served[0].values()
     assert find().load().matcher.exact
