@@ -119,7 +119,7 @@ def test_a_reload_reaches_every_worker_and_fails_no_request(server, tmp_path, wa
     write_version(tmp_path / "a.json", "a-3", broken=True)
     refused = server.request("/admin/reload", {}, **BEARER)
     assert refused.status == 424
-    assert "version a-2 goes on serving" in refused.json["detail"]
+    assert "version a-2 keeps serving" in refused.json["detail"]
     assert versions(server) == ["a-2", "a-2", "b-1", "b-1"]
 
 
