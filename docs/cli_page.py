@@ -58,8 +58,9 @@ def page() -> str:
 def _commands(name: str, command: typer.core.TyperCommand | typer.core.TyperGroup) -> Iterator[tuple[str, Any]]:
     """Yield a command and, of a group, all below it."""
     yield name, command
-    for verb, below in getattr(command, "commands", {}).items():
-        yield from _commands(f"{name} {verb}", below)
+    if isinstance(command, typer.core.TyperGroup):
+        for verb in command.list_commands(typer.Context(command)):
+            yield from _commands(f"{name} {verb}", command.commands[verb])
 
 
 def _help(name: str, command: typer.core.TyperCommand) -> str:

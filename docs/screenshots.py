@@ -64,7 +64,7 @@ def page_images(folder: Path) -> None:
         faq, index = Path(temporary, "faq.csv"), Path(temporary, "index")
         with open(faq, "w", encoding="utf-8", newline="") as file:
             csv.writer(file).writerows([("question", "answer"), *FAQ])
-        options = ("--encoder", teacher, "--column", "question", "--keep", "answer", "--output_dir", index)
+        options = ("--encoder", teacher, "--text", "question", "--keep", "answer", "--output_dir", index)
         subprocess.run([*map(str, (*program, "index", faq, *options))], check=True)
         serve = (*program, "serve", "--matcher", matcher, "--index", index, "--port", 0)
         with running(*serve, first_line_on="stderr") as server, browser() as page:

@@ -80,7 +80,7 @@ def main(
     if not faq.exists():
         entries = write_rows(place / "faq.csv", faq_entries())
         encoder, kept = str(place / "teacher"), ["answer"]
-        build(IndexConfig(texts=entries, encoder=encoder, column="question", keep=kept, output_dir=str(faq)))
+        build(IndexConfig(texts=entries, encoder=encoder, text="question", keep=kept, output_dir=str(faq)))
     for question in QUESTIONS:
         [best] = search(SearchConfig(query=question, matcher=str(matcher), index=str(faq), top_k=1, candidates=10))
         print(f"{question}\n  {best['decision']:8} {best['probability']:.2f}  {best['answer']}: {best['text']}")

@@ -1,7 +1,11 @@
-"""Work on an index of LanceDB in a process of its own, which may be killed: argv = folder, kind of work."""
+"""Work on an index of LanceDB in a process of its own, which may be killed: argv = folder, kind of work, and perhaps `again`.
+
+With `again` each line on stdin starts a process that works, forked from this one: importing LanceDB takes seconds.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -48,5 +52,18 @@ def work(folder: str, kind: str) -> None:
         sys.stdout.flush()
 
 
+def work_again(folder: str, kind: str) -> None:
+    """Begin to work in a new process for each line on stdin; it writes its id first, and `end` follows its end."""
+    import lancedb  # noqa: F401
+
+    for _ in sys.stdin:
+        if not (process := os.fork()):
+            sys.stdout.write(f"{os.getpid()}\n")
+            work(folder, kind)
+        os.waitpid(process, 0)
+        sys.stdout.write("end\n")
+        sys.stdout.flush()
+
+
 if __name__ == "__main__":
-    work(*sys.argv[1:])
+    (work_again if sys.argv[3:] == ["again"] else work)(*sys.argv[1:3])

@@ -36,13 +36,13 @@ from flipkd.review.background import ReviewThread
 from flipkd.review.queue import ReviewQueue
 from flipkd.serve import server
 from flipkd.serve.access import Access
+from flipkd.serve.addresses import is_loopback
 from flipkd.serve.answer_log import AnswerLog
 from flipkd.serve.app import create_app
 from flipkd.serve.keys import Key, Keys
 from flipkd.serve.limits import Limits
 from flipkd.serve.loaded import Loaded
 from flipkd.serve.models import Found, Models, Plan
-from flipkd.serve.server import serve
 from flipkd.serve.workers import run_workers
 from flipkd.text import truncate_text
 
@@ -188,26 +188,22 @@ if settings.get("dies") == "pairs":
 if hasattr(signal, "SIGUSR1"):
     signal.signal(signal.SIGUSR1, lambda *_: print(len(asyncio.all_tasks()), flush=True))
 try:
-    if workers := outside.pop("workers", None):
-        plans = models.read_plan, models.limits
+    host, workers = outside.pop("host", "127.0.0.1"), outside.pop("workers", None)
+    access, origins = outside.pop("access", Access()), outside.pop("cors_origins", ())
+    server.check_exposure(host, access=access, insecure=outside.pop("insecure", False), cors_origins=origins)
 
-        def work(link):
-            own = Models(plans[0], limits=plans[1])
-            server.run(create_app(own, access=outside.get("access", Access())), own, sock, link=link)
+    def work(link=None):
+        own = models if link is None else Models(models.read_plan, limits=models.limits)
+        loopback = is_loopback(host)
+        app = create_app(own, access=access, loopback=loopback, cors_origins=origins, review=review, **outside)
+        server.run(app, own, sock, link=link)
 
-        with server.bound("127.0.0.1", 0) as sock:
-            print(server.url_of(sock), flush=True)
-            run_workers(work, count=workers, listener=sock)
-        sys.exit()
-    still_computing = serve(
-        models,
-        **({"host": "127.0.0.1", "port": 0} | outside),
-        review=review,
-        listening=lambda url: print(url, flush=True),
-    )
+    with server.bound(host, 0) as sock:
+        print(server.url_of(sock), flush=True)
+        run_workers(work, count=workers, listener=sock) if workers else work()
     if log is not None:
         log.close()
-    if still_computing:
+    if models.running_calls:
         os._exit(0)
 except (NumbersError, PeerError) as error:
     sys.exit(error.exit_code)

@@ -81,7 +81,7 @@ def test_exact_is_an_option_of_every_command_that_scores(trained, pair_files, tm
 
 def test_exact_server_encodes_each_query_alone(trained, monkeypatch):
     served = []
-    monkeypatch.setattr("flipkd.serve.server.serve", lambda models, **_: served.append(models.plan.find))
+    monkeypatch.setattr("flipkd.serve.server.run", lambda app, models, *_, **__: served.append(models.plan.find))
     serving.serve(ServeConfig(matcher=str(trained), port=0, exact=True), listening=str)
     [find] = served[0].values()
     assert find().load().matcher.exact

@@ -32,7 +32,7 @@ OF_THE_CORE = (
     ("calibrate", *GIVEN, "--validation_file", "pairs.csv", "--output_dir", "calibrated"),
     ("match", "pairs.csv", *GIVEN, "--output", "scored.csv"),
     ("match", *GIVEN, "--text1", "lost my card", "--text2", "my card is lost", "--json"),
-    ("index", "pairs.csv", "--encoder", "matcher", "--column", "text2", "--output_dir", "index"),
+    ("index", "pairs.csv", "--encoder", "matcher", "--text", "text2", "--output_dir", "index"),
     ("search", "lost my card", *GIVEN, "--index", "index", "--json"),
 )
 OF_EXTRAS = {

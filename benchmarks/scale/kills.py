@@ -38,7 +38,7 @@ def command(matcher: Path, folder: Path, out: str, engine: str) -> list[str]:
         engine,
         "--rows_per_part",
         "2000",
-        "--num_workers",
+        "--workers",
         "2",
     ]
 

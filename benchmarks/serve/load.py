@@ -79,7 +79,7 @@ def bodies(pairs: list[list[str]], size: int) -> list[bytes]:
 
 
 async def saturated(client: Client, requests: list[bytes], *, size: int, clients: int) -> tuple[float, list[float]]:
-    """(Pairs per second, latencies) of askers who ask again as soon as they are answered."""
+    """(Pairs per second, latencies) of clients who send the next request as soon as one is answered."""
     latencies: list[float] = []
     stop = time.perf_counter() + SECONDS
     pace = iter(range(10**9))
@@ -217,7 +217,7 @@ def main() -> None:
             echo["rate_of_single_pairs"] / served["rate_of_single_pairs"],
             "at least 20",
         ),
-        "median time of one asker / without HTTP and 2 without a model": (
+        "median time of one client / without HTTP and 2 without a model": (
             served["p50_alone"] / (bare["single"] + 2 * echo["p50_alone"]),
             "at most 1.10",
         ),

@@ -98,7 +98,7 @@ def make_index(folder: Path, teacher: str) -> str:
     made = folder / "index"
     if not made.exists():
         texts = str(HERE / "faq.csv")
-        build(IndexConfig(texts=texts, encoder=teacher, column="question", keep=["answer"], output_dir=str(made)))
+        build(IndexConfig(texts=texts, encoder=teacher, text="question", keep=["answer"], output_dir=str(made)))
     return str(made)
 
 

@@ -25,7 +25,7 @@ def locked_run(
     *,
     mutable_keys: frozenset[str] = frozenset(),
     transient_files: frozenset[str] = frozenset(),
-    remedy: str = "choose another output_dir",
+    remedy: str = "choose another --output_dir",
 ) -> Iterator[None]:
     """Lock `folder` for one run and write its settings to `run.json`; a run that resumes there must have the same.
 
@@ -76,7 +76,7 @@ def _require_same_identity(folder: Path, identity: dict[str, Any], mutable_keys:
         return
     recorded = read_json(folder / RUN)
     if not isinstance(recorded, dict):
-        raise ArtefactError(f"{folder / RUN}: not the settings of a run; choose another output_dir")
+        raise ArtefactError(f"{folder / RUN}: not the settings of a run; choose another --output_dir")
     before, now = _flat(recorded), _flat(identity)
     keys = sorted(key for key in before.keys() | now.keys() if key.split(".")[-1] not in mutable_keys)
     changes = [

@@ -11,6 +11,7 @@ import pytest
 from command_line import flipkd, given
 
 from flipkd import __version__ as flipkd_version
+from flipkd.cli import ORDER
 
 FILES = ["--train_file", "a.csv", "--validation_file", "b.csv", "--test_file", "c.csv"]
 
@@ -146,3 +147,12 @@ def test_main_handles_a_full_disk_and_an_ascii_locale(tmp_path):
 def test_version_and_short_help_options():
     assert flipkd("--version").out == f"flipkd {flipkd_version}\n"
     assert flipkd("match", "-h").out == flipkd("match", "--help").out
+
+
+def test_help_groups_the_commands_in_the_order_of_the_work_one_line_each(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = flipkd("--help").out.splitlines()
+    panels = [line.strip("╭─╮ ") for line in lines if line.startswith("╭")]
+    assert panels == ["Options", "Data", "Train and evaluate", "Use", "Operate", "Publish", "Experiment"]
+    commands = [line for line in lines[lines.index(next(line for line in lines if "Data" in line)) :] if "│" in line]
+    assert [line.split()[1] for line in commands] == ORDER

@@ -53,6 +53,13 @@ def test_records_of_two_files_are_numbered_one_after_another(tmp_path):
     assert (tmp_path / "weak.csv").read_text().splitlines()[1] == "1,3,1,3,a,y,0.55"
 
 
+def test_one_cluster_of_most_records_is_a_warning(caplog):
+    records = Records("r", [f"text {row}" for row in range(40)], {})
+    for matches, warned in ((20, False), (21, True)):
+        cluster_records([records], scored(*((row, row + 1, 0.9) for row in range(matches - 1))), weak_below=0.6)
+        assert (f"{matches} of 40 records are one cluster" in caplog.text) == warned
+
+
 def test_a_sure_pair_beside_a_weak_one_is_no_bridge():
     assert cluster_records([ONE], scored((0, 1, 0.55), (0, 1, 0.9)), weak_below=0.6).weak.tolist() == []
 

@@ -39,6 +39,9 @@ class LengthScorer:
             for left, right in pairs
         ]
 
+    def log_summary(self):
+        """Has nothing to say."""
+
 
 def write_rows(path, rows):
     with path.open("w", newline="", encoding="utf-8") as handle:
@@ -83,7 +86,9 @@ def test_match_files_equals_match_of_each_file(trained, tmp_path):
         assert {k: row[k] for k in ("text1", "text2", "decision")} == {
             k: expected[k] for k in ("text1", "text2", "decision")
         }
-    assert done.out.startswith(f"{tmp_path / 'out'}: 12 rows, ")
+    matches = sum(row["decision"] == "match" for row in rows)
+    assert done.out.startswith(f"{tmp_path / 'out'}: 12 pairs, {matches} match")
+    assert "12 pairs have a text of more than 16 tokens, which is cut" in done.err
     check_manifest(tmp_path / "out")
 
 
@@ -220,6 +225,7 @@ def test_match_files_reads_patterns_folders_of_formats_and_addresses(stub, tmp_p
         ({"pairs": []}, UsageError, "needs files"),
         ({"pairs": ["a.csv"], "keep": ["row"]}, UsageError, "--keep row"),
         ({"pairs": ["a.csv"], "output": "o.csv"}, UsageError, "not both"),
+        ({"pairs": ["a.csv"], "workers": 2}, UsageError, "--workers is for --engine ray"),
     ],
 )
 def test_match_files_refuses_wrong_settings(stub, tmp_path, changes, error, message):
@@ -244,7 +250,7 @@ def test_match_files_with_ray_has_each_row_once_though_workers_die(trained, tmp_
     match_files(MatchConfig.check(base | {"output_dir": str(expected)}))
     (tmp_path / "kills").mkdir()
     monkeypatch.setattr("flipkd.commands.match_ray.PartScorer", dying_worker(str(tmp_path / "kills")))
-    ray = {"output_dir": str(tmp_path / "ray"), "engine": "ray", "num_workers": 2}
+    ray = {"output_dir": str(tmp_path / "ray"), "engine": "ray", "workers": 2}
     summary = match_files(MatchConfig.check(base | ray))
     assert len(list((tmp_path / "kills").iterdir())) == 1
     assert (summary["rows"], summary["rejected"]) == (130, 0)

@@ -57,7 +57,7 @@ def test_flipkd_push_and_the_commands_that_take_a_matcher_of_the_hub(hub, folder
 def test_serve_names_a_matcher_of_the_hub_by_its_repository(hub, folder, monkeypatch):
     push_matcher(folder, NAME, base_model=BASE)
     served = []
-    monkeypatch.setattr("flipkd.serve.server.serve", lambda models, **_: served.append(models.plan.find))
+    monkeypatch.setattr("flipkd.serve.server.run", lambda app, models, *_, **__: served.append(models.plan.find))
     serve(ServeConfig(matcher=f"{NAME}@main", port=0), listening=str)
     [(name, find)] = served[0].items()
     assert (name, len(find().version)) == (NAME, 12)

@@ -30,12 +30,12 @@ def given(folder):
 
 def test_every_system_is_measured_and_compared(files, taught, trained, tmp_path):
     output = tmp_path / "result.json"
-    systems = ("--encoder", taught, "--matcher", trained, "--rerank", 3)
+    systems = ("--encoder", taught, "--matcher", trained, "--candidates", 3)
     done = flipkd("retrieval", *given(files), *systems, "--output", output, "--json")
     assert done.code == 0, done.err
     found = json.loads(done.out)
     assert list(found["systems"]) == ["bm25", "encoder", "bm25 + matcher", "encoder + matcher"]
-    assert (found["queries"], found["documents"], found["rerank"]) == (2, len(SENTENCES), 3)
+    assert (found["queries"], found["documents"], found["candidates"]) == (2, len(SENTENCES), 3)
     assert "1 of 3 queries have no relevant document" in done.err
     assert "1 relevant documents are not in" in done.err
     compared = [(row["a"], row["b"]) for row in found["differences"]]
@@ -61,7 +61,16 @@ def test_the_matcher_ranks_the_first_documents_again_and_no_other(files, taught,
     [first] = by_vectors([query], SENTENCES, taught, top_k=100)
     best = [first[row["corpus_id"]] for row in matcher.rank(query, [SENTENCES[position] for position in first[:3]])]
     place = [*best, *first[3:]].index(0) + 1
-    arguments = [*given(files)[:-1], tmp_path / "qrels.csv", "--encoder", taught, "--matcher", trained, "--rerank", 3]
+    arguments = [
+        *given(files)[:-1],
+        tmp_path / "qrels.csv",
+        "--encoder",
+        taught,
+        "--matcher",
+        trained,
+        "--candidates",
+        3,
+    ]
     found = json.loads(flipkd("retrieval", *arguments, "--json").out)
     assert found["systems"]["encoder + matcher"]["mrr@10"] == pytest.approx(1 / place)
 

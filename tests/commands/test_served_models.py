@@ -97,7 +97,7 @@ def test_a_link_that_moves_is_followed_and_a_damaged_folder_is_not(folders):
         ), "never back to an earlier version"
         log = server.stopped()
     assert log.count("version") >= 4
-    assert "goes on serving: ArtefactError" in log
+    assert "keeps serving: ArtefactError" in log
     assert "everything stays as it was: ConfigError" in log
 
 

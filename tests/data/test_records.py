@@ -33,7 +33,7 @@ def test_several_columns_are_joined_without_the_empty_ones(tmp_path):
 @pytest.mark.parametrize(
     ("text", "settings", "word"),
     [
-        ("a,b\nx,y\n", {}, "no known text column; choose one with --text"),
+        ("a,b\nx,y\n", {}, "no known text column; name it text, or choose it with --text"),
         ("a,b\nx,y\n", {"text": ["a", "c"]}, "has no column 'c'"),
         ("a,b\nx,y\n,\u200b\n", {"text": ["a", "b"]}, r"row 2 \(line 3\), column 'a\+b': the text is empty"),
         ("a,b\nx,y\n,z\n", {"text": ["a"]}, r"row 2 \(line 3\), column 'a': the text is empty"),

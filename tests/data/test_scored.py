@@ -40,7 +40,7 @@ def test_a_folder_has_its_files_in_order(tmp_path):
         "b.jsonl.2",
         "b.jsonl",
     ]  # as a server rotates them: the oldest has the highest number
-    for name in (*names, ".hidden.csv", "notes.txt"):
+    for name in (*names, ".hidden.csv", "notes.txt", "rejected.jsonl"):
         written(tmp_path, name, '{"score": 1}\n')
     assert [file.name for file in scored_files(str(tmp_path))] == names
     assert read_columns(tmp_path / "b.jsonl.10", required=("score",)) == {"score": [1.0]}

@@ -51,7 +51,7 @@ def test_read_texts_converts_other_columns_to_json(tmp_path):
 @pytest.mark.parametrize(
     ("content", "settings", "word"),
     [
-        ("a,b\nx,y\n", {}, "no known text column; choose one with --column"),
+        ("a,b\nx,y\n", {}, "no known text column; name it text, or choose it with --text"),
         ("text,question\nx,y\n", {}, "several possible text columns"),
         ("text,b\nx,y\n", {"column": "texts"}, "did you mean 'text'"),
         ("text,b\nx,y\n", {"keep": ["c"]}, "has no column 'c'"),

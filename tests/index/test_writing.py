@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -21,6 +23,7 @@ from flipkd.index import open_index
 from flipkd.index.writing import compact, delete, rollback, upsert, versions
 
 CHILD = Path(__file__).parents[1] / "lance_writer.py"
+KILLS = 5  # of each kind of work
 
 
 def batches(index) -> dict[int, int]:
@@ -88,28 +91,28 @@ def test_one_process_writes_at_a_time(tmp_path):
 
 @pytest.mark.scenario("S10")
 @pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the writers are forked")
 @pytest.mark.parametrize("kind", ["add", "compact"])
 def test_a_killed_writer_loses_no_write_that_it_reported(tmp_path, kind):
     make(tmp_path / "index")
-    reported: dict[int, bool] = {}
-    for trial in range(2):
-        with subprocess.Popen(
-            [sys.executable, CHILD, tmp_path / "index", kind], stdout=subprocess.PIPE, text=True
-        ) as child:
-            reported |= {int(line[1:]): line[0] == "+" for line in [child.stdout.readline()]}
-            time.sleep(random.Random(trial).uniform(0, 0.3))
-            child.kill()
-            reported |= {int(line[1:]): line[0] == "+" for line in child.stdout if line.endswith("\n")}
-        found = batches(
-            open_index(tmp_path / "index")
-        )  # its files are those of its manifest, and none is half written
-        assert set(found.values()) == {ROWS}
-        last = max(reported)
-        kept = {number for number, there in reported.items() if there}
-        assert kept <= set(found) | ({last + 1} if kind == "compact" else set())
-        assert set(found) - kept <= {0, last + 1}, "more than the one write that was under way"
-        make_again(tmp_path / "index")
-        reported = {}
+    chance = random.Random(kind)
+    words = [sys.executable, "-W", "ignore", CHILD, tmp_path / "index", kind, "again"]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1) as child:
+        for _ in range(KILLS):
+            child.stdin.write("\n")
+            writer = int(child.stdout.readline())
+            lines = [child.stdout.readline() for _ in range(chance.randint(1, 3))]
+            time.sleep(chance.uniform(0, 0.02))  # about as long as a write: the kill comes at any of its steps
+            os.kill(writer, signal.SIGKILL)
+            lines += iter(child.stdout.readline, "end\n")
+            reported = {int(line[1:]): line[0] == "+" for line in lines}
+            found = batches(open_index(tmp_path / "index"))  # checks the files against the manifest
+            assert set(found.values()) == {ROWS}, "a write is there as a whole or not at all"
+            last = max(reported)
+            kept = {number for number, there in reported.items() if there}
+            assert kept <= set(found) | ({last + 1} if kind == "compact" else set())
+            assert set(found) - kept <= {0, last + 1}, "more than the one write that was under way"
+            make_again(tmp_path / "index")
 
 
 def make_again(folder: Path) -> None:

@@ -35,5 +35,5 @@ def test_votes_of_all_users_are_read(records):
     }
     assert argilla.is_export(first)
     assert list(argilla.votes([first, records[1]])) == [Vote(key_of(0), "u1", 1), Vote(key_of(0), "u2", 0)]
-    with pytest.raises(DataError, match="has the value 'maybe'"):
+    with pytest.raises(DataError, match="a response of Argilla: got 'maybe'"):
         list(argilla.votes([records[0] | {"responses": {"label": [{"value": "maybe", "user_id": "u1"}]}}]))

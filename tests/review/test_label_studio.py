@@ -78,5 +78,5 @@ def test_votes_of_json_min_and_of_tasks_without_key():
 
 def test_a_choice_of_another_configuration_is_an_error(pairs):
     [task] = label_studio.tasks(pairs[:1])
-    with pytest.raises(DataError, match=re.escape("has the choice 'maybe'")):
+    with pytest.raises(DataError, match=re.escape("an annotation of Label Studio: got 'maybe'")):
         list(label_studio.votes([task | {"annotations": [annotation("maybe", 1)]}]))

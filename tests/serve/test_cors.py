@@ -4,8 +4,9 @@ import pytest
 from servers import HEAD, null_server, sent_raw
 
 from flipkd.errors import RefusedError, UsageError
+from flipkd.serve.access import Access
 from flipkd.serve.cors import check_origins
-from flipkd.serve.server import serve
+from flipkd.serve.server import check_exposure
 
 KEY = "k" * 32
 SHOP, OTHER = "https://shop.example", "https://other.example:8443"
@@ -135,4 +136,4 @@ def test_check_origins_accepts_origins():
 
 def test_any_origin_without_a_key_is_refused():
     with pytest.raises(RefusedError, match="--api_key_file, name the origins, or give --insecure"):
-        serve(None, host="127.0.0.1", port=0, cors_origins=["*"])
+        check_exposure("127.0.0.1", access=Access(), insecure=False, cors_origins=["*"])

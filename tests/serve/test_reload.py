@@ -68,7 +68,7 @@ def test_a_damaged_version_leaves_the_old_one_serving(tmp_path, way):
         if way == "request":
             reply = server.request("/admin/reload", {}, **BEARER)
             assert reply.status == 424
-            assert "version faq-1 goes on serving" in reply.json["detail"]
+            assert "version faq-1 keeps serving" in reply.json["detail"]
             assert str(tmp_path) not in reply.text
         else:
             server.process.send_signal(signal.SIGHUP)
@@ -76,7 +76,7 @@ def test_a_damaged_version_leaves_the_old_one_serving(tmp_path, way):
         assert server.request("/readyz").status == 200
         assert answered(server) == ("faq-1", 1000)
         log = server.stopped()
-    assert "reload of faq failed, version faq-1 goes on serving: ArtefactError" in log
+    assert "reload of faq failed, version faq-1 keeps serving: ArtefactError" in log
 
 
 @pytest.mark.scenario("S11")

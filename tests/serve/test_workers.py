@@ -119,8 +119,34 @@ def test_a_reload_reaches_every_worker_and_fails_no_request(server, tmp_path, wa
     write_version(tmp_path / "a.json", "a-3", broken=True)
     refused = server.request("/admin/reload", {}, **BEARER)
     assert refused.status == 424
-    assert "version a-2 goes on serving" in refused.json["detail"]
+    assert "version a-2 keeps serving" in refused.json["detail"]
     assert versions(server) == ["a-2", "a-2", "b-1", "b-1"]
+
+
+def test_no_answer_is_a_503_while_a_worker_loads_at_the_start_and_after_a_kill(tmp_path):
+    files = {"a": write_version(tmp_path / "a.json", "a-1", loading=0.5)}
+    with null_server(matchers=files, workers=2) as server:
+        assert [server.request("/match", PAIR).status for _ in range(20)] == [200] * 20
+        until(lambda: series(server, "flipkd_matcher_ready") == {"0": 1, "1": 1})
+        os.kill(workers_of(server)[0], signal.SIGKILL)
+        replaced, statuses = time.monotonic() + 1.5, []
+        while time.monotonic() < replaced:
+            try:
+                statuses.append(server.request("/match", PAIR).status)
+            except (OSError, http.client.HTTPException):  # the killed worker had it
+                statuses.append("lost")
+        assert set(statuses) <= {200, "lost"}
+        assert statuses.count("lost") <= 1
+        assert series(server, "flipkd_matcher_ready") == {"0": 1, "1": 1}
+
+
+def test_sigterm_while_the_workers_load_ends_the_server(tmp_path):
+    files = {"a": write_version(tmp_path / "a.json", "a-1", loading=20)}
+    with null_server(matchers=files, workers=2) as server:
+        until(lambda: len(workers_of(server)) == 2)
+        time.sleep(0.3)
+        server.process.terminate()
+        assert server.process.wait(10) == 0
 
 
 def test_aliases_reach_every_worker_and_each_replacement(server):

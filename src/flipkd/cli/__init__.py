@@ -5,9 +5,11 @@ from __future__ import annotations
 import atexit
 import gc
 import logging
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from flipkd import __version__
 from flipkd.cli import (
@@ -28,8 +30,51 @@ from flipkd.cli.options import SettingsCommand, command
 from flipkd.cli.terminal import quiet_libraries, run, set_up_logging, show, silence_other_ranks
 from flipkd.cores import set_up_openmp
 
+PANELS: dict[str, dict[str, typer.Typer | Callable[..., None]]] = {
+    "Data": {
+        "check": data.check,
+        "split": data.split,
+        "weak-pairs": pair_files.weak_pairs,
+        "generate": generating.generate,
+        "select": pair_files.select,
+        "enrich": pair_files.enrich,
+    },
+    "Train and evaluate": {
+        "diagnose": diagnosing.diagnose,
+        "teach": training.teach,
+        "train": training.train,
+        "evaluate": matching.evaluate,
+        "calibrate": matching.calibrate,
+        "retrieval-set": measuring.retrieval_set,
+        "retrieval": measuring.retrieval,
+    },
+    "Use": {
+        "match": matching.match,
+        "propagate": pair_files.propagate,
+        "candidates": entities.candidates,
+        "dedupe": entities.dedupe,
+        "index": indexing.app,
+        "search": matching.search,
+    },
+    "Operate": {"serve": matching.serve, "review": review.app, "watch": watching.watch, "ab": watching.ab},
+    "Publish": {"export": exporting.export, "verify": exporting.verify, "push": matching.push},
+    "Experiment": {"demo": training.demo, "compare": training.compare},
+}
+"""Subcommands by the panel of the help text, in the order of the work."""
+ORDER = [name for subcommands in PANELS.values() for name in subcommands]
+
+
+class OrderedGroup(TyperGroup):
+    """Group that lists its commands in ORDER; typer would list those that have subcommands last."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names of the commands; click calls this."""
+        return sorted(self.commands, key=ORDER.index)
+
+
 app = typer.Typer(
     name="flipkd",
+    cls=OrderedGroup,
     help="Small models that know the domain teach a large language model to match text.",
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
@@ -60,37 +105,12 @@ def options(
     set_up_openmp()
 
 
-for subcommand in (
-    data.check,
-    data.split,
-    training.teach,
-    training.train,
-    matching.evaluate,
-    measuring.retrieval,
-    measuring.retrieval_set,
-    matching.calibrate,
-    matching.match,
-    entities.candidates,
-    entities.dedupe,
-    matching.search,
-    matching.serve,
-    watching.watch,
-    watching.ab,
-    matching.push,
-    exporting.export,
-    exporting.verify,
-    training.compare,
-    pair_files.select,
-    pair_files.enrich,
-    pair_files.propagate,
-    pair_files.weak_pairs,
-    generating.generate,
-    diagnosing.diagnose,
-    training.demo,
-):
-    app.command(cls=SettingsCommand)(command(subcommand))
-app.add_typer(review.app, name="review")
-app.add_typer(indexing.app, name="index")
+for panel, subcommands in PANELS.items():
+    for name, subcommand in subcommands.items():
+        if isinstance(subcommand, typer.Typer):
+            app.add_typer(subcommand, name=name, rich_help_panel=panel)
+        else:
+            app.command(name, cls=SettingsCommand, rich_help_panel=panel)(command(subcommand))
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ from flipkd.command_config import CheckConfig, SplitConfig
 
 
 def check(config: CheckConfig, *, as_json: AsJson = False) -> None:
-    """Check pairs before training: balance, lengths, duplicates, leaks."""
+    """Check labelled pairs: balance, lengths, duplicates, leaks."""
     from flipkd.commands.check import check as run
 
     report = run(config)
@@ -17,7 +17,10 @@ def check(config: CheckConfig, *, as_json: AsJson = False) -> None:
 
 
 def split(config: SplitConfig) -> None:
-    """Split pairs into train, validation and test sets that share no text, or no text of one side."""
+    """Split pairs into train, validation and test sets.
+
+    The sets share no text, or no text of one side.
+    """
     from flipkd.commands.check import split as run
 
     for path, found in run(config).items():

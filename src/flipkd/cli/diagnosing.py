@@ -11,7 +11,7 @@ from flipkd.command_config import DiagnoseConfig
 
 
 def diagnose(config: DiagnoseConfig, *, as_json: AsJson = False) -> None:
-    """Measure what a teacher's vectors and a model's layers know, without training.
+    """Measure what a teacher or a base model knows before training.
 
     domain: pairs of another domain; aliases and analogies: names and relations; layers: where a model knows the label;
     students: a ranking of base models.

@@ -10,7 +10,7 @@ from flipkd.command_config import CandidatesConfig, DedupeConfig
 
 
 def candidates(config: CandidatesConfig, *, as_json: AsJson = False) -> None:
-    """Find the pairs of records that may belong together, of one file or two."""
+    """Find candidate pairs of records within a file or between two."""
     from flipkd.commands.candidates import candidates as run
     from flipkd.commands.entity_reports import candidates_text
 
@@ -20,9 +20,9 @@ def candidates(config: CandidatesConfig, *, as_json: AsJson = False) -> None:
 
 
 def dedupe(config: DedupeConfig, *, as_json: AsJson = False) -> None:
-    """Find the records of the same entity: candidates, their match, and clusters.
+    """Find clusters of records of the same entity.
 
-    With a second file the clusters join records of both.
+    These are three steps: candidates, their match, and clusters. With a second file the clusters join records of both.
     """
     from flipkd.commands.dedupe import dedupe as run
     from flipkd.commands.entity_reports import clusters_text

@@ -24,9 +24,9 @@ def export(config: ExportConfig, *, as_json: AsJson = False) -> None:
 
 
 def verify(config: VerifyConfig, *, as_json: AsJson = False) -> None:
-    """Compare an export, loaded by its own library, with its matcher.
+    """Compare an export with its matcher.
 
-    Ends with exit code 7 when ids or scores differ beyond the bounds of the format.
+    The export is loaded by its own library. Ends with exit code 7 when ids or scores differ beyond the bounds of the format.
     """
     from flipkd.commands.results import comparison_text
     from flipkd.commands.verify import verify as run

@@ -10,9 +10,10 @@ from flipkd.command_config import GenerateConfig
 
 
 def generate(config: GenerateConfig, *, as_json: AsJson = False) -> None:
-    """Make training pairs with a language model behind an OpenAI-compatible server.
+    """Generate training pairs with a language model.
 
-    A critic throws out the pairs whose label it does not support. Replies are cached: after a stop, the same command continues.
+    The model is behind an OpenAI-compatible server. A critic throws out the pairs whose label it does not support. Replies are
+    cached: after a stop, the same command continues.
     """
     from flipkd.commands.generate import generate as run
 

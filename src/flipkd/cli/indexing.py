@@ -36,7 +36,7 @@ class BuildByDefault(TyperGroup):
 
 app = typer.Typer(
     cls=BuildByDefault,
-    help="Embed texts and store the vectors for search; flipkd index FILE is short for flipkd index build FILE.",
+    help="Build an index for search, and change it.\n\nflipkd index FILE is short for flipkd index build FILE.",
 )
 
 
@@ -76,7 +76,9 @@ def delete(config: IndexDeleteConfig) -> None:
 
     with stdout_to_stderr():
         change = run(config)
-    show(f"{config.index}: version {change.version}, {change.deleted} deleted")
+    lost = len(set(config.ids)) - change.deleted
+    missing = f"; not in the index: {lost} of the ids" if config.ids and lost else ""
+    show(f"{config.index}: version {change.version}, {change.deleted} deleted{missing}")
 
 
 def list_(config: IndexListConfig, *, as_json: AsJson = False) -> None:

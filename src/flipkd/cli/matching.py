@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 from flipkd.cli.options import AsJson
@@ -44,7 +45,7 @@ def calibrate(config: CalibrateConfig, *, as_json: AsJson = False) -> None:
 
 
 def match(config: MatchConfig, *, as_json: AsJson = False) -> None:
-    """Write the score, probability and decision of every pair, or of one.
+    """Write score, probability and decision of every pair.
 
     With --output_dir the pairs of any number of files are matched, on one machine or on a Ray cluster.
     """
@@ -56,7 +57,6 @@ def match(config: MatchConfig, *, as_json: AsJson = False) -> None:
 
 def _match_file(config: MatchConfig, *, as_json: bool) -> None:
     from flipkd.commands.match import match as run
-    from flipkd.commands.match import pairs_in
 
     result = sys.stdout
 
@@ -67,19 +67,23 @@ def _match_file(config: MatchConfig, *, as_json: bool) -> None:
     with stdout_to_stderr():
         counts = run(config, show=show_block)
     if config.output is not None:
-        review = f", {counts['review']} review" if "review" in counts else ""
-        show(f"{config.output}: {pairs_in(counts)} pairs, {counts['match']} match{review}")
+        show(f"{config.output}: {_counts_text(counts)}")
 
 
 def _match_files(config: MatchConfig, *, as_json: bool) -> None:
-    from flipkd.commands.match_files import REJECTED, match_files
+    from flipkd.commands.match_files import match_files
+    from flipkd.data.scored import REJECTED
 
     with stdout_to_stderr():
         summary = match_files(config)
-    decisions = ", ".join(f"{count} {decision}" for decision, count in summary["decisions"].items())
     rejected = f"; {summary['rejected']} rows could not be scored: {config.output_dir}/{REJECTED}"
-    text = f"{config.output_dir}: {summary['rows']} rows, {decisions}{rejected if summary['rejected'] else ''}"
+    text = f"{config.output_dir}: {_counts_text(summary['decisions'])}{rejected if summary['rejected'] else ''}"
     show(json.dumps(summary) if as_json else text)
+
+
+def _counts_text(decisions: Mapping[str, int]) -> str:
+    review = f", {decisions['review']} review" if "review" in decisions else ""
+    return f"{sum(decisions.values())} pairs, {decisions.get('match', 0)} match{review}"
 
 
 def search(config: SearchConfig, *, as_json: AsJson = False) -> None:

@@ -10,7 +10,10 @@ from flipkd.command_config import RetrievalConfig, RetrievalSetConfig
 
 
 def retrieval(config: RetrievalConfig, *, as_json: AsJson = False) -> None:
-    """Measure how well queries find their documents: BM25, an encoder, and a matcher that ranks the first again."""
+    """Measure how well queries find their documents.
+
+    First stages: BM25 and an encoder; a matcher ranks the first documents of each again.
+    """
     from flipkd.commands.retrieval import retrieval as run
     from flipkd.commands.retrieval import retrieval_text
 
@@ -20,7 +23,10 @@ def retrieval(config: RetrievalConfig, *, as_json: AsJson = False) -> None:
 
 
 def retrieval_set(config: RetrievalSetConfig) -> None:
-    """Make a retrieval test from labelled pairs: queries, documents and judgements for flipkd retrieval."""
+    """Make a retrieval test from labelled pairs.
+
+    It has the queries, documents and judgements that flipkd retrieval reads.
+    """
     from flipkd.commands.retrieval_set import retrieval_set as run
 
     counts = run(config)

@@ -7,7 +7,10 @@ from flipkd.command_config import EnrichConfig, PropagateConfig, SelectConfig, W
 
 
 def select(config: SelectConfig) -> None:
-    """Select pairs by difficulty, disagreement, unfamiliarity or error: a pool to train on, or seeds to generate from."""
+    """Select pairs: difficult, disputed, unfamiliar or wrong ones.
+
+    They are a pool to train on, or seeds to generate from.
+    """
     from flipkd.commands.select import select as run
 
     with stdout_to_stderr():
@@ -16,7 +19,10 @@ def select(config: SelectConfig) -> None:
 
 
 def enrich(config: EnrichConfig) -> None:
-    """Add knowledge to the texts of pairs: definitions, context, translations; or score the pairs by a teacher that reads it."""
+    """Add knowledge to the texts of pairs.
+
+    Adds definitions, context or translations, or scores the pairs by a teacher that reads them.
+    """
     from flipkd.commands.pair_files import enrich as run
 
     with stdout_to_stderr():
@@ -25,7 +31,10 @@ def enrich(config: EnrichConfig) -> None:
 
 
 def propagate(config: PropagateConfig) -> None:
-    """Average the probabilities of scored pairs over the graph of matches: if a and b match, (a, c) and (b, c) are alike."""
+    """Average probabilities over the graph of matching pairs.
+
+    The pairs are scored. If a and b match, (a, c) and (b, c) have similar probabilities.
+    """
     from flipkd.commands.pair_files import propagate as run
 
     with stdout_to_stderr():
@@ -34,7 +43,10 @@ def propagate(config: PropagateConfig) -> None:
 
 
 def weak_pairs(config: WeakPairsConfig) -> None:
-    """Make weakly labelled pairs from clicks, links or citations: texts that share many targets match."""
+    """Make weakly labelled pairs from clicks, links or citations.
+
+    Texts that share many targets match.
+    """
     from flipkd.commands.pair_files import weak_pairs as run
 
     with stdout_to_stderr():

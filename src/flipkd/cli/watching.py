@@ -10,7 +10,10 @@ from flipkd.command_config import AbConfig, WatchConfig
 
 
 def watch(config: WatchConfig, *, as_json: AsJson = False) -> None:
-    """Compare newly scored pairs with a reference and raise an alarm when they differ; exit code 7 for an alarm."""
+    """Detect drift: compare newly scored pairs with a reference.
+
+    Ends with exit code 7 when they differ.
+    """
     from flipkd.commands.watch import require_no_drift, watch_text
     from flipkd.commands.watch import watch as run
 
@@ -21,7 +24,10 @@ def watch(config: WatchConfig, *, as_json: AsJson = False) -> None:
 
 
 def ab(config: AbConfig, *, as_json: AsJson = False) -> None:
-    """Compare the outcomes of two versions, with a test that may be looked at every day."""
+    """Compare the outcomes of two versions of a matcher.
+
+    The test is sequential: it may be looked at every day.
+    """
     from flipkd.commands.ab import ab as run
     from flipkd.commands.ab import ab_text
 

@@ -91,9 +91,7 @@ class MatchConfig(Settings):
         None, description="output folder for Parquet files, which takes any number of input files"
     )
     engine: Literal["local", "ray"] = Field("local", description="with --output_dir: this process, or a Ray cluster")
-    num_workers: Count | None = Field(
-        None, description="workers of the Ray cluster; default: one per GPU, or per 4 cores"
-    )
+    workers: Count | None = Field(None, description="workers of the Ray cluster; default: one per GPU, or per 4 cores")
     rows_per_part: Count = Field(
         8192, description="with --output_dir: rows of an output file, which are scored at once"
     )

@@ -19,7 +19,7 @@ class RetrievalConfig(Settings):
         None, description="folder of an encoder to measure: a teacher, or a matcher that encodes texts separately"
     )
     matcher: str | None = Field(None, description="matcher to measure: it ranks the first documents again")
-    rerank: Count = Field(50, description="first documents of a query that the matcher ranks again")
+    candidates: Count = Field(50, description="nearest documents of a query that the matcher scores")
     bm25: bool = Field(True, description="BM25, a search by words, as a system")
     output: str | None = Field(None, description="JSON file for the metrics, differences and metrics of each query")
     base_model: BaseModel = None

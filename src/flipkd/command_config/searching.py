@@ -28,10 +28,10 @@ class IndexConfig(Settings):
     engine: Literal["memory", "lancedb"] = Field(
         "memory", description="memory: never changed, all in memory; lancedb: entries are added and deleted later"
     )
-    column: str | None = Field(
+    text: str | None = Field(
         None, description="column of the texts; default: the one with a common name, or the only one"
     )
-    id_column: str | None = Field(
+    id: str | None = Field(
         None, description="column of the entries' ids (lancedb); default: a hash of text and kept columns"
     )
     keep: Keep = Field([])
@@ -44,8 +44,8 @@ class IndexAddConfig(Settings):
 
     index: IndexFolder
     texts: str = ARGUMENT(description="file of entries, with the columns that the index was built from")
-    column: str | None = Field(None, description="column of the texts; default: as when the index was built")
-    id_column: str | None = Field(None, description="column of the ids; default: as when the index was built")
+    text: str | None = Field(None, description="column of the texts; default: as when the index was built")
+    id: str | None = Field(None, description="column of the ids; default: as when the index was built")
     encoder: Encoder = None
     base_model: BaseModel = None
 

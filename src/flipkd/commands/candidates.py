@@ -18,7 +18,8 @@ from flipkd.commands.row_file import new_row_file, require_format, types_of
 from flipkd.data.columns import TEXT_ALIASES
 from flipkd.data.records import Records, read_records, unique_rows
 from flipkd.data.sources import columns_of
-from flipkd.entities.pair_set import PairSet, Rows
+from flipkd.entities.groups import Rows
+from flipkd.entities.pair_set import PairSet
 from flipkd.errors import DataError, UsageError, nearest
 from flipkd.files import write_json
 

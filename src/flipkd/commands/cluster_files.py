@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flipkd.commands.row_file import new_row_file, types_of
-from flipkd.commands.scored_pairs import Rows, ScoredPairs
+from flipkd.commands.scored_pairs import ScoredPairs
 from flipkd.data.readers import Source
 from flipkd.data.records import Records
 from flipkd.data.sources import open_source, plain, readable
 from flipkd.entities.clusters import clusters, weak_bridges
-from flipkd.entities.groups import first_rows, numbered
+from flipkd.entities.groups import Rows, first_rows, numbered
 from flipkd.errors import DataError
 from flipkd.text import normal_text
 
@@ -33,6 +33,7 @@ WEAK_COLUMNS = {
     "probability": float,
 }
 SHOWN = 5  # weak matches in the warning
+LARGE = 20  # records of a cluster that may be more than half of all without a warning
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,13 @@ def cluster_records(sides: Sequence[Records], scored: ScoredPairs, *, weak_below
     is_weak = np.concatenate([scored.probability[matches] < weak_below, np.zeros(len(copies), bool)])
     weak = matches[weak_bridges(len(files), left, right, is_weak)]
     sizes = np.bincount(numbers, minlength=len(files))
+    if sizes.max() > max(LARGE, len(files) // 2):
+        logger.warning(
+            "%d of %d records are one cluster: a few wrong matches join everything; raise --threshold, or calibrate the matcher "
+            "on pairs like these",
+            sizes.max(),
+            len(files),
+        )
     weak = weak[np.lexsort((weak, -sizes[numbers[scored.left[weak]]]))]
     return Clusters(numbers + 1, files, weak)
 

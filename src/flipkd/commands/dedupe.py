@@ -48,7 +48,9 @@ def dedupe(config: DedupeConfig) -> dict[str, Any]:
         counts = _candidates(config, folder, encoder=config.encoder or str(matcher))
         _match(config, folder, counts["rules"]["total"]["pairs"])
         if [_content(file) for file in files] != contents:
-            raise DataError(f"{' or '.join(files)} changed while it was read; choose another output_dir and run again")
+            raise DataError(
+                f"{' or '.join(files)} changed while it was read; choose another --output_dir and run again"
+            )
         calibration = Calibration(**contract.calibration) if contract.calibration else Calibration.identity()
         own = float(calibration.apply([contract.threshold or 0.0])[0])
         return _cluster(config, folder, counts, own_threshold=own)

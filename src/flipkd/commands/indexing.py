@@ -49,10 +49,10 @@ def build(config: IndexConfig) -> Index | LanceIndex:
 
 
 def _build_in_memory(config: IndexConfig) -> Index:
-    if config.id_column is not None or config.types:
-        option = "types" if config.id_column is None else "id_column"
+    if config.id is not None or config.types:
+        option = "types" if config.id is None else "id"
         raise ConfigError(f"--{option} is for --engine lancedb; an index in memory has neither ids nor types")
-    texts, kept = read_texts(config.texts, column=config.column, keep=config.keep)
+    texts, kept = read_texts(config.texts, column=config.text, keep=config.keep)
     entries = [{"text": text} | {name: values[row] for name, values in kept.items()} for row, text in enumerate(texts)]
     description = described(config.encoder)  # raises for a wrong folder before the texts are embedded
     loading(config.encoder)
@@ -65,9 +65,9 @@ def _build_with_lancedb(config: IndexConfig) -> LanceIndex:
     from flipkd.index.columns import check_columns, guessed_type
     from flipkd.index.lance import LanceIndex
 
-    source = {"column": config.column, "id_column": config.id_column}
+    source = {"column": config.text, "id_column": config.id}
     texts, kept = _read(config.texts, source, config.keep)
-    ids = kept.pop(config.id_column, None) if config.id_column else None
+    ids = kept.pop(config.id, None) if config.id else None
     if unknown := sorted(config.types.keys() - kept.keys()):
         raise UsageError(f"--types {unknown[0]}: this column is not kept; name it in --keep as well")
     types = {name: config.types.get(name) or guessed_type(values) for name, values in kept.items()}
@@ -90,7 +90,7 @@ def add(config: IndexAddConfig, *, existing_only: bool = False) -> tuple[Change,
 
     index = open_writable(config.index)
     location = checked_encoder(index, config.encoder)
-    given = {"column": config.column, "id_column": config.id_column}
+    given = {"column": config.text, "id_column": config.id}
     source = index.source | {name: value for name, value in given.items() if value is not None}
     texts, kept = _read(config.texts, source, list(index.columns))
     ids = kept.pop(source["id_column"], None) if source.get("id_column") else None
@@ -144,7 +144,8 @@ def open_writable(folder: str) -> LanceIndex:
     index = open_index(folder)
     if isinstance(index, Index):
         raise ArtefactError(
-            f"{folder}: is an index in memory, which is never changed; build one with flipkd index build --engine lancedb"
+            f"{folder}: is an index in memory, which has no ids and never changes; build one with flipkd index build --engine "
+            "lancedb"
         )
     return index
 

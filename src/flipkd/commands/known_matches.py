@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from flipkd.data.labels import parse_label
+from flipkd.data.labels import label_at
 from flipkd.data.records import Records, as_text, unique_rows
 from flipkd.data.sources import location_of, open_source, plain, readable, require_columns
-from flipkd.entities.pair_set import Rows
+from flipkd.entities.groups import Rows
 from flipkd.errors import DataError, shorten
 
 LABEL = "label"
@@ -36,7 +36,7 @@ def known_matches(path: str, sides: Sequence[Records], *, ids: tuple[str | None,
         for batch in source.batches([], others):
             for index, values in enumerate(zip(*batch.values, strict=True)):
                 locations = [location_of(source.name, batch, name, index) for name in others]
-                if len(others) > len(names) and _label(values[-1], locations[-1]) != 1:
+                if len(others) > len(names) and label_at(values[-1], locations[-1]) != 1:
                     continue
                 rows.append([find(*at) for find, *at in zip(finders, values, locations, strict=False)])
                 if len(sides) == 1 and rows[-1][0] == rows[-1][1]:
@@ -47,13 +47,6 @@ def known_matches(path: str, sides: Sequence[Records], *, ids: tuple[str | None,
         )
     left, right = np.array(rows, np.int64).T
     return left, right
-
-
-def _label(value: Any, location: str) -> int | None:
-    try:
-        return parse_label(value)
-    except ValueError as error:
-        raise DataError(f"{location}: got {shorten(value)}; {error}") from None
 
 
 def _by_id(records: Records, column: str) -> Callable[[Any, str], int]:

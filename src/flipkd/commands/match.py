@@ -12,7 +12,7 @@ from flipkd import __version__, progress
 from flipkd.command_config import MatchConfig
 from flipkd.commands.match_pairs import StoredPairs, stored_pairs
 from flipkd.commands.match_review import MatchReview
-from flipkd.commands.match_rows import COLUMNS, SCORED_BY, TEACHER, Scorer, to_csv, to_jsonl
+from flipkd.commands.match_rows import COLUMNS, SCORED_BY, Scorer, to_csv, to_jsonl
 from flipkd.commands.results import require_writable
 from flipkd.commands.resumable_file import ResumableFile, resumable_file
 from flipkd.errors import DataError, NumbersError, UsageError
@@ -25,7 +25,6 @@ logger = logging.getLogger(__name__)
 
 Show = Callable[[list[dict[str, Any]]], object]
 FORMATS = (".csv", ".jsonl")
-BY_TEACHER = "scored by the teacher"
 BLOCK = 8192  # pairs that are scored between two writes
 
 
@@ -34,8 +33,8 @@ def match(config: MatchConfig, *, show: Show = lambda rows: None) -> Counter[str
 
     Rows {text1, text2, score, probability, decision} keep the order of the file. They are written to `output` when it is
     given, and a stopped command continues after the rows in it; otherwise the callback `show` gets them, a block at a time.
-    With a cascade the matcher's teacher decides the pairs on which it is sure enough: rows have the column `scored_by`, the
-    count has the key BY_TEACHER, and share and speed are logged at the end.
+    With a cascade the matcher's teacher decides the pairs on which it is sure enough: rows have the column `scored_by`, and
+    share and speed are logged at the end.
     With `review_queue` the pairs that people should see are added to that file before the rows are written or shown.
     Raises UsageError for settings that contradict each other, DataError for empty texts (with their rows) before any model
     is loaded, ConfigError for a cascade of a matcher that has none.
@@ -67,9 +66,9 @@ def _match_file(
     if output is None:
         counts = Counter[str]()
         for rows in _scored_rows(scorer, review, blocks, count=count, done=0):
-            counts += _count_decisions(rows)
+            counts.update(row["decision"] for row in rows)
             show(rows)
-        scorer.log_summary(counts[BY_TEACHER], pairs_in(counts))
+        scorer.log_summary()
         return counts
     with resumable_file(output, identity) as file:
         counts = _write(file, Path(output), scorer, review, blocks, count=count, guard=config.guard)
@@ -77,7 +76,7 @@ def _match_file(
             raise DataError(
                 f"{pairs_file}: the file changed while it was scored; {output} is not written, run the command again"
             )
-    scorer.log_summary(counts[BY_TEACHER], pairs_in(counts))
+    scorer.log_summary()
     return counts
 
 
@@ -113,7 +112,7 @@ def _write(
     counts = Counter(file.notes)
     is_csv = output.suffix == ".csv"
     for rows in _scored_rows(scorer, review, blocks, count=count, done=file.rows):
-        counts += _count_decisions(rows)
+        counts.update(row["decision"] for row in rows)
         text = to_csv(rows, header=not file.rows, guard=guard) if is_csv else to_jsonl(rows)
         file.append(text, rows=len(rows), notes=counts)
     return counts
@@ -124,8 +123,8 @@ def _require_settings(config: MatchConfig) -> None:
     texts = [text for text in (config.text1, config.text2) if text is not None]
     if len(texts) != (0 if config.pairs else 2):
         raise UsageError("give a file of pairs, or one pair as --text1 and --text2")
-    if len(config.pairs) > 1 or config.engine != "local":
-        raise UsageError("several files, and --engine ray, need --output_dir, a folder for their results")
+    if len(config.pairs) > 1 or config.engine != "local" or config.workers is not None:
+        raise UsageError("several files, --engine ray and --workers need --output_dir, a folder for their results")
     if not config.pairs and (config.output is not None or config.keep):
         raise UsageError("--output and --keep are for a file of pairs; the row of one pair goes to stdout")
 
@@ -136,16 +135,6 @@ def _require_settings(config: MatchConfig) -> None:
         require_writable(output, source=config.pairs[0], mark="decision")
     if taken := sorted({*config.keep} & {*columns}):
         raise UsageError(f"--keep {taken[0]}: the result has a column of that name; rename the column in the file")
-
-
-def _count_decisions(rows: list[dict[str, Any]]) -> Counter[str]:
-    by_teacher = sum(row.get(SCORED_BY) == TEACHER for row in rows)
-    return Counter(row["decision"] for row in rows) + Counter({BY_TEACHER: by_teacher})
-
-
-def pairs_in(counts: Counter[str]) -> int:
-    """Number of pairs in a count of decisions."""
-    return counts.total() - counts[BY_TEACHER]
 
 
 def _stamp(pairs_file: str) -> tuple[int, int] | None:
@@ -208,4 +197,4 @@ def _match_pair(config: MatchConfig, show: Show, review: MatchReview) -> Counter
     review.begin(scorer.matcher, {})
     review.add(scorer.matcher, rows, first=0)
     show(rows)
-    return _count_decisions(rows)
+    return Counter(row["decision"] for row in rows)

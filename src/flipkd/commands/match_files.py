@@ -28,6 +28,7 @@ from flipkd.commands.match_parts import (
     write_parquet,
 )
 from flipkd.commands.match_rows import COLUMNS, RESULT, SCORED_BY, Scorer, to_jsonl
+from flipkd.data.scored import REJECTED
 from flipkd.errors import ArtefactError, DataError, NumbersError, UsageError
 from flipkd.files import MANIFEST, check_manifest, read_json, sha256, write_json, write_manifest, write_text
 from flipkd.partials import TEMPORARY
@@ -36,7 +37,7 @@ from flipkd.student.contract import find_matcher
 
 logger = logging.getLogger(__name__)
 
-REJECTED, SUMMARY = "rejected.jsonl", "summary.json"
+SUMMARY = "summary.json"
 DONE = ".done.json"  # ending of the record of a scored part, which is written after its result
 MESSAGE = 200  # characters of a reason
 
@@ -55,7 +56,7 @@ def match_files(config: MatchConfig) -> dict[str, Any]:
     settings = {name: getattr(config, name) for name in ("columns", "keep", "cascade", "exact", "rows_per_part")}
     settings |= {} if config.memory is None else {"memory": sha256(config.memory)}
     identity = {"files": files, "matcher": matcher, **settings, "flipkd_version": __version__}
-    with locked_run(folder, identity, remedy="choose another --output_dir"):
+    with locked_run(folder, identity):
         if (folder / MANIFEST).exists():
             check_manifest(folder)
             logger.warning("%s: is complete; delete it to score these files again", folder)
@@ -71,6 +72,8 @@ def _checked_folder(config: MatchConfig) -> Path:
         raise UsageError("--output_dir needs files of pairs; the row of one pair, --text1 and --text2, goes to stdout")
     if config.output_dir is None or config.output is not None:
         raise UsageError("give --output, a file, or --output_dir, a folder; not both")
+    if config.workers is not None and config.engine == "local":
+        raise UsageError("--workers is for --engine ray; --engine local scores in this process")
     if config.review_queue is not None:
         raise UsageError("--review_queue works with --output, or without either; --output_dir has no queue")
     if taken := sorted({*config.keep} & {"file", "row", *COLUMNS, SCORED_BY}):
@@ -109,6 +112,7 @@ def _score_here(config: MatchConfig, parts: Sequence[Part], folder: Path) -> Ite
     for part in parts:
         score_part(scorer, part.name, part.file, folder)
         yield part.name
+    scorer.log_summary()
 
 
 def result_file(folder: Path, name: str) -> Path:

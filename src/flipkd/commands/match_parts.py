@@ -60,7 +60,7 @@ def find_inputs(patterns: Sequence[str]) -> list[str]:
         else:
             names = [pattern]
         if not names:
-            raise DataError(f"{pattern}: no file has such a name")
+            raise DataError(f"{pattern}: no file has such a name; compare it with the names in the folder")
         found += names
     if twice := [name for name in dict.fromkeys(found) if found.count(name) > 1]:
         raise DataError(f"{twice[0]}: is named twice; each file is scored once")
@@ -170,7 +170,9 @@ def _remote_errors(address: str) -> Iterator[None]:
     try:
         yield
     except (ImportError, ValueError) as error:
-        raise ConfigError(f"{address}: {shorten(str(error), 200)}") from None
+        raise ConfigError(
+            f"{address}: cannot be opened; is the package of this file system installed? ({error})"
+        ) from None
     except FileNotFoundError:
         raise DataError(f"{address}: no such file") from None
     except OSError as error:

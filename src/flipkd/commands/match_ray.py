@@ -55,7 +55,7 @@ class PartScorer:
         if attempts == ATTEMPTS:
             raise ResourceError(
                 f"{file}: {ATTEMPTS} workers died while they scored part {name}; perhaps out of memory: lower --batch_size or "
-                "--num_workers"
+                "--workers"
             )
         write_text(record, str(attempts + 1))
 
@@ -113,8 +113,8 @@ def _pool(config: MatchConfig, parts: int) -> tuple[int, dict[str, float]]:
     total = ray.cluster_resources()
     gpus, cores = int(total.get("GPU", 0)), int(total.get("CPU", usable_cores()))
     if gpus:
-        return min(config.num_workers or gpus, gpus, parts), {"num_gpus": 1}
-    workers = min(config.num_workers or max(cores // CORES_PER_WORKER, 1), cores, parts)
+        return min(config.workers or gpus, gpus, parts), {"num_gpus": 1}
+    workers = min(config.workers or max(cores // CORES_PER_WORKER, 1), cores, parts)
     return workers, {"num_cpus": cores // workers}
 
 

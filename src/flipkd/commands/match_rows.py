@@ -41,7 +41,7 @@ class Scorer:
 
         self.matcher = Matcher.from_pretrained(config.matcher, base_model=config.base_model, exact=config.exact)
         self.cascade, self.batch_size = config.cascade, config.batch_size
-        self.pairs, self.cut, self.seconds = 0, 0, 0.0
+        self.pairs, self.by_teacher, self.cut, self.seconds = 0, 0, 0, 0.0
         if self.cascade:
             self.matcher.require_cascade()
         directed = self.matcher.contract.directed
@@ -72,13 +72,14 @@ class Scorer:
             self.cut += sum(left[1] or right[1] for left, right in zip(*sides, strict=True))
         rows = [make_row(*row) for row in zip(pairs, matcher.judge(scores), strict=True)]
         if self.cascade:
+            self.by_teacher += len(pairs) - int(by_llm.sum())
             for row, is_by_llm in zip(rows, by_llm, strict=True):
                 row[SCORED_BY] = STUDENT if is_by_llm else TEACHER
         self.pairs, self.seconds = self.pairs + len(pairs), self.seconds + time.perf_counter() - start
         return rows
 
-    def log_summary(self, by_teacher: int, count: int) -> None:
-        """Log how many pairs were cut, and for a cascade the teacher's share of `count` pairs and the speed of this process."""
+    def log_summary(self) -> None:
+        """Log how many pairs were cut, and for a cascade the teacher's share and the speed; of the pairs scored here."""
         if self.cut:
             limit = self.matcher.student.prompt.max_text_length
             logger.warning(
@@ -87,8 +88,8 @@ class Scorer:
         if self.cascade and self.pairs:
             logger.warning(
                 "cascade: the teacher alone decided %.1f %% of %d pairs; %.3g pairs a second",
-                100 * by_teacher / count,
-                count,
+                100 * self.by_teacher / self.pairs,
+                self.pairs,
                 self.pairs / self.seconds,
             )
 

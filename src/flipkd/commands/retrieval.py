@@ -40,7 +40,7 @@ def retrieval(config: RetrievalConfig) -> dict[str, Any]:
     documents = read_collection(config.documents, ids=DOCUMENT_IDS)
     queries, judgements = _judged(config, documents)
     texts = list(queries.values()), list(documents.values())
-    depth = max(DEPTH, config.rerank)
+    depth = max(DEPTH, config.candidates)
     found: dict[str, list[Ranking]] = {}
     if config.bm25:
         found[BM25] = by_words(*texts, top_k=depth)
@@ -90,13 +90,13 @@ def _reranked(
     new: dict[str, list[Ranking]] = {RERANKED.format(name): [] for name in found}
     with progress.bar(len(queries), "queries", unit="text") as bar:
         for number, query in enumerate(queries):
-            firsts = {name: rankings[number][: config.rerank] for name, rankings in found.items()}
+            firsts = {name: rankings[number][: config.candidates] for name, rankings in found.items()}
             candidates = sorted({position for first in firsts.values() for position in first})
             ranked = matcher.rank(query, [documents[position] for position in candidates]) if candidates else []
             scores = {candidates[row["corpus_id"]]: row["score"] for row in ranked}
             for name, first in firsts.items():
                 best = sorted(first, key=lambda position: -scores[position])
-                new[RERANKED.format(name)].append(best + found[name][number][config.rerank :])
+                new[RERANKED.format(name)].append(best + found[name][number][config.candidates :])
             bar.update(1)
     return new
 
@@ -119,7 +119,7 @@ def _summary(
     return {
         "queries": len(queries),
         "documents": len(documents),
-        "rerank": config.rerank if config.matcher else None,
+        "candidates": config.candidates if config.matcher else None,
         "systems": {
             name: {metric: float(column.mean()) for metric, column in found.items()} for name, found in values.items()
         },

@@ -15,7 +15,7 @@ from flipkd.command_config import (
     ReviewStatsConfig,
 )
 from flipkd.commands.match_rows import to_csv, to_jsonl
-from flipkd.commands.results import require_writable
+from flipkd.commands.results import require_writable, text_table
 from flipkd.commands.review_teacher import load_review_teacher
 from flipkd.commands.review_votes import read_votes
 from flipkd.errors import DataError, UsageError
@@ -75,7 +75,9 @@ def import_votes(config: ReviewImportConfig) -> dict[str, int]:
     """
     votes = read_votes(config.file, annotator=config.annotator or Path(config.file).stem)
     if not votes:
-        raise DataError(f"{config.file}: has no label of any pair; label some, then export the file again")
+        raise DataError(
+            f"{config.file}: has no label of any pair; fill its column label, or label pairs in the tool and export them again"
+        )
     with ReviewQueue(config.queue) as queue:
         counts = queue.add_votes(votes, source="import")
     if counts["unknown"] == len(votes):
@@ -158,19 +160,16 @@ def _labelled_row(pair: QueuedPair, label: int) -> dict[str, Any]:
 
 def stats_text(stats: Mapping[str, Any]) -> str:
     """Return the statistics of a queue as readable tables."""
-    from flipkd.commands.results import text_table
-
     lines = [
         f"{stats['pairs']} pairs, {stats['labelled']} labelled, {stats['conflicts']} with different labels, "
         f"{stats['undecided']} labelled but undecided"
     ]
-    share = {True: "?", False: "{:.1%}"}
     groups = [
         [g["decision"], g["reason"], str(g["pairs"]), f"{g['represents']:.0f}", str(g["labelled"])]
-        + [share[g["matches"] is None].format(g["matches"])]
+        + ["?" if g["matches"] is None else f"{g['matches']:.1%}"]
         for g in stats["groups"]
     ]
-    lines += _table(text_table, ("decision", "reason", "pairs", "scored pairs", "labelled", "matches"), groups)
+    lines += _table(("decision", "reason", "pairs", "scored pairs", "labelled", "matches"), groups)
     rate = stats["base_rate"]
     if rate is not None:
         lines += [
@@ -178,7 +177,7 @@ def stats_text(stats: Mapping[str, Any]) -> str:
             f"matches among all scored pairs: {rate['share']:.2%} (standard error {rate['standard_error']:.2%})",
         ]
     people = [[name, *(str(count) for count in counts.values())] for name, counts in stats["annotators"].items()]
-    lines += _table(text_table, ("annotator", "match", "no match", "skipped"), people)
+    lines += _table(("annotator", "match", "no match", "skipped"), people)
     both = [
         [
             *row["annotators"],
@@ -188,9 +187,9 @@ def stats_text(stats: Mapping[str, Any]) -> str:
         ]
         for row in stats["agreement"]
     ]
-    lines += _table(text_table, ("annotator", "and", "pairs", "equal", "Cohen's kappa"), both)
+    lines += _table(("annotator", "and", "pairs", "equal", "Cohen's kappa"), both)
     return "\n".join(lines)
 
 
-def _table(text_table: Any, header: Sequence[str], rows: list[list[str]]) -> list[str]:
+def _table(header: Sequence[str], rows: list[list[str]]) -> list[str]:
     return ["", text_table(header, rows)] if rows else []

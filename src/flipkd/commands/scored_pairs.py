@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flipkd.data.sources import open_source, readable
+from flipkd.entities.groups import Rows
 from flipkd.errors import DataError
 from flipkd.evaluate.decisions import MATCH, REVIEW
 
 COLUMNS = ["row1", "row2", "probability", "decision"]
-Rows = NDArray[np.int64]
 
 
 class ScoredPairs(NamedTuple):

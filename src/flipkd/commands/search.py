@@ -65,7 +65,7 @@ def stored_vectors(folder: str, texts: Sequence[str], *, base_model: str | None 
     """Compute vectors [n, d] of the texts; a teacher caches them, so that the next index embeds only new texts."""
     if (Path(folder) / TEACHER).exists():
         teacher = StoredTeacher(folder)
-        _require_vectors(teacher.kind, folder)
+        teacher.require_vectors()
         return teacher.vectors(texts)
     from flipkd.matcher import Matcher
 
@@ -112,10 +112,3 @@ def _encode_function(matcher: Matcher, folder: str, *, progress: bool = False) -
             "folder as encoder, or a matcher trained with reading=separate"
         )
     return lambda texts: matcher.encode(texts, show_progress_bar=progress)
-
-
-def _require_vectors(kind: str, folder: str) -> None:
-    if kind != "bi_encoder":
-        raise ConfigError(
-            f"{folder}: the teacher is a {kind}, which has no vectors of single texts; an index needs a bi-encoder"
-        )

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import socket
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,21 +26,16 @@ if TYPE_CHECKING:
     from flipkd.serve.models import Models
     from flipkd.serve.workers import Link
 
-LIMITS = (
-    "batch_size",
-    "max_wait",
-    "max_items",
-    "max_queue",
-    "timeout",
-    "grace",
-)  # settings that are passed to `Limits`
+LIMITS = {"batch_size", "max_wait", "max_items", "max_queue", "timeout", "grace"}  # settings that `Limits` has too
 
 
 def serve(config: ServeConfig, *, listening: Callable[[str], None]) -> bool:
-    """Serve the matchers until a signal comes; the callback `listening` gets the URL. See `serve.server.serve`.
+    """Serve the matchers until SIGTERM or SIGINT; a second signal does not wait for the accepted requests.
 
-    Raises ConfigError for a key file without a key, ArtefactError for a folder without a complete matcher, and RefusedError
-    for a review queue that other machines could read without a key, all before the server listens.
+    `listening` is a callback that gets the URL once the socket is bound, before the models are loaded. Returns True when a
+    model's thread still runs for a request that was dropped: a normal exit of Python would wait for it. Raises ConfigError for
+    a key file without a key, ArtefactError for a folder without a complete matcher, and RefusedError for a server or a review
+    queue that other machines could use without a key, all before the server listens; then any error of loading a model.
     """
     require_extra("serve", user="flipkd serve")
     import flipkd.matcher  # noqa: F401  # once, so that a worker starts without seconds of imports
@@ -47,65 +44,52 @@ def serve(config: ServeConfig, *, listening: Callable[[str], None]) -> bool:
     from flipkd.serve.addresses import read_networks
     from flipkd.serve.keys import read_keys
     from flipkd.serve.limits import Limits
+    from flipkd.serve.workers import run_workers
 
     access = Access(
         None if config.api_key_file is None else read_keys(Path(config.api_key_file)),
         trusted_proxies=read_networks(config.trusted_proxies),
         per_minute=config.requests_per_minute,
     )
-    limits = Limits(**config.model_dump(include=set(LIMITS)))
+    limits = Limits(**config.model_dump(include=LIMITS))
     gc.collect()
     gc.freeze()  # workers share this memory as long as nobody writes to it, and a collection after a reload is short
+    server.check_exposure(config.host, access=access, insecure=config.insecure, cors_origins=config.cors_origins)
     _check_review(config, access)
-    if config.workers > 1:
-        _serve_by_workers(config, access, limits, listening=listening)
-        return False
-    models = _models(config, limits)
-    with _answer_log(config) as on_answers, _review_thread(config) as review:
-        return server.serve(
-            models,
-            host=config.host,
-            port=config.port,
-            access=access,
-            insecure=config.insecure,
-            cors_origins=config.cors_origins,
-            on_answers=on_answers,
-            review=review,
-            listening=listening,
-        )
+    read_plan(config, index=None).check()
+    models = _models(config, limits) if config.workers == 1 else None
+    with server.bound(config.host, config.port) as sock:
+        listening(server.url_of(sock))
+        if models is not None:
+            _run(config, access, models, sock)
+            return models.running_calls > 0
+        work = partial(_work, config, access, limits, sock)
+        run_workers(work, count=config.workers, listener=sock)
+    return False
 
 
-def _serve_by_workers(
-    config: ServeConfig, access: Access, limits: Limits, *, listening: Callable[[str], None]
-) -> None:
-    """Serve by several processes that share a socket, until a signal comes."""
+def _work(config: ServeConfig, access: Access, limits: Limits, sock: socket.socket, link: Link) -> None:
+    """Serve in one of several workers, which has loaded nothing yet."""
+    _share_cores(config.workers)
+    _run(config, access, _models(config, limits), sock, link)
+
+
+def _run(config: ServeConfig, access: Access, models: Models, sock: socket.socket, link: Link | None = None) -> None:
+    """Serve in this process on a listening socket."""
     from flipkd.serve import server
     from flipkd.serve.addresses import is_loopback
     from flipkd.serve.app import create_app
-    from flipkd.serve.workers import run_workers
 
-    origins = config.cors_origins
-    read_plan(config, index=None).check()
-    server.check_exposure(config.host, access=access, insecure=config.insecure, cors_origins=origins)
-    with server.bound(config.host, config.port) as sock:
-
-        def work(link: Link) -> None:
-            """Serve in one of the workers, which has loaded nothing yet."""
-            _share_cores(config.workers)
-            own = _models(config, limits)
-            with _answer_log(config) as on_answers, _review_thread(config) as review:
-                app = create_app(
-                    own,
-                    access=access,
-                    loopback=is_loopback(config.host),
-                    cors_origins=origins,
-                    on_answers=on_answers,
-                    review=review,
-                )
-                server.run(app, own, sock, link=link)
-
-        listening(server.url_of(sock))
-        run_workers(work, count=config.workers, listener=sock)
+    with _answer_log(config) as on_answers, _review_thread(config) as review:
+        app = create_app(
+            models,
+            access=access,
+            loopback=is_loopback(config.host),
+            cors_origins=config.cors_origins,
+            on_answers=on_answers,
+            review=review,
+        )
+        server.run(app, models, sock, link=link)
 
 
 def _models(config: ServeConfig, limits: Limits) -> Models:

@@ -24,11 +24,7 @@ def require_vectors(encoder: str) -> None:
     """Raise ConfigError, before any file is read, for a folder of flipkd whose model has no vectors of single texts."""
     folder = Path(encoder)
     if (folder / TEACHER).exists():
-        kind = StoredTeacher(folder).kind
-        if kind != BI_ENCODER:
-            raise ConfigError(
-                f"{encoder}: the teacher is a {kind}, which has no vectors of single texts; give a bi-encoder"
-            )
+        StoredTeacher(folder).require_vectors()
     elif is_matcher(folder):
         kept = read_contract(matcher_folder(folder)).teacher
         if kept is None or kept.kind != BI_ENCODER:
@@ -42,7 +38,7 @@ def text_vectors(encoder: str, texts: Sequence[str], *, store: Path) -> NDArray[
     """Compute unit vectors [n, d] of the texts; known ones are read from the teacher's folder, or else from `store`."""
     require_vectors(encoder)
     folder = Path(encoder)
-    loading(encoder)
+    loading(f"the teacher of {encoder}" if is_matcher(folder) else encoder)
     if (folder / TEACHER).exists():
         return StoredTeacher(folder).vectors(texts)
     if is_matcher(folder):

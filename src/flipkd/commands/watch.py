@@ -13,7 +13,7 @@ from flipkd import progress
 from flipkd.command_config import WatchConfig
 from flipkd.commands.results import require_writable, text_table
 from flipkd.commands.watched_rows import Window, read_reference, read_windows
-from flipkd.errors import ConfigError, DriftError
+from flipkd.errors import DriftError
 from flipkd.extras import require_extra
 from flipkd.files import write_bytes, write_json, write_text
 from flipkd.watch.differences import RESAMPLES
@@ -97,8 +97,7 @@ def _cached_embedding(folder: str) -> Embed:
     from flipkd.teachers.stored_teacher import StoredTeacher
 
     teacher = StoredTeacher(folder)
-    if teacher.kind != "bi_encoder":
-        raise ConfigError(f"{folder}: the teacher is a {teacher.kind}, which has no vectors; give a bi-encoder")
+    teacher.require_vectors()
     model, known = teacher.model(), dict[str, Any]()
 
     def embed(texts: Sequence[str]) -> np.ndarray:

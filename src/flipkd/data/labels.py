@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from flipkd.errors import DataError, shorten
+
 _LABELS = {
     **dict.fromkeys(("yes", "y", "true", "t", "match"), 1),
     **dict.fromkeys(("no", "n", "false", "f", "no match", "no_match", "no-match", "nomatch"), 0),
@@ -37,6 +39,14 @@ def parse_label(value: Any) -> int | None:
         "a label is 1 or 0, yes or no, true or false, match or no match; a blank cell (or NA, null, \\N and the "
         "like) means unlabelled; replace all other values"
     )
+
+
+def label_at(value: Any, location: str) -> int | None:
+    """Parse the label at this location of a file. Raises DataError with location and value."""
+    try:
+        return parse_label(value)
+    except ValueError as error:
+        raise DataError(f"{location}: got {shorten(value)}; {error}") from None
 
 
 def parse_score(value: Any) -> float | None:

@@ -45,7 +45,7 @@ def read_records(path: str | Path, *, text: Sequence[str] = (), columns: Collect
     with readable(path):
         source = open_source(path)
         require_columns(source, [*text, *columns])
-        names = list(text) or [text_column(source, None, option="--text")]
+        names = list(text) or [text_column(source, None)]
         alone = names if len(names) == 1 else []  # its type is checked; columns to join may hold numbers
         others = [name for name in dict.fromkeys([*names, *columns]) if name not in alone]
         texts: list[str] = []

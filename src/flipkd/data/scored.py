@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from flipkd.data.columns import OTHER_ALIASES
-from flipkd.data.labels import parse_label, parse_score
+from flipkd.data.labels import label_at, parse_label, parse_score
 from flipkd.data.pairs import parse_all
 from flipkd.data.readers import open_json_lines
 from flipkd.data.sources import location_of, open_source, plain, readable, require_columns
@@ -16,6 +16,7 @@ from flipkd.errors import DataError, shorten
 
 ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".gz", ".zst")
 _PARSERS: dict[str, Callable[[Any], Any]] = {"score": parse_score, "probability": parse_score, "label": parse_label}
+REJECTED = "rejected.jsonl"  # rows without a score, in the folder of `flipkd match --output_dir`
 Columns = dict[str, list[Any]]
 
 
@@ -24,9 +25,8 @@ def scored_files(path: str) -> list[Path]:
     folder = Path(path)
     if not folder.is_dir():
         return [folder]
-    files = [
-        file for file in folder.iterdir() if not file.name.startswith(".") and _unrotated(file)[0].suffix in ENDINGS
-    ]
+    visible = [file for file in folder.iterdir() if not file.name.startswith(".") and file.name != REJECTED]
+    files = [file for file in visible if _unrotated(file)[0].suffix in ENDINGS]
     if not files:
         raise DataError(f"{path}: no file in this folder ends in {', '.join(ENDINGS)}")
     return sorted(files, key=_unrotated)
@@ -75,11 +75,7 @@ def read_by_id(path: str | Path, column: str) -> dict[str, int]:
             raise DataError(f"{path}: row {row} has no id")
         if str(name) in found:
             raise DataError(f"{path}: row {row}: the id {shorten(str(name))} occurs twice; keep one row of each id")
-        try:
-            number = parse_label(value)
-        except ValueError as error:
-            raise DataError(f"{path}: row {row}, column {column}: got {shorten(value)}; {error}") from None
-        if number is not None:
+        if (number := label_at(value, f"{path}: row {row}, column {column}")) is not None:
             found[str(name)] = number
     return found
 

@@ -50,8 +50,8 @@ def not_empty(values: list[str], location: Callable[[int], str]) -> list[str]:
     return values
 
 
-def text_column(source: Source, column: str | None, *, option: str = "--column") -> str:
-    """Return `column`, or the one with a name in ALIASES, or the only one. Raises DataError that names the `option` to use."""
+def text_column(source: Source, column: str | None) -> str:
+    """Return `column`, or the one with a name in ALIASES, or the only one. Raises DataError with the columns."""
     columns = source.columns
     if column is not None:
         require_columns(source, [column])
@@ -61,5 +61,6 @@ def text_column(source: Source, column: str | None, *, option: str = "--column")
         return (found or columns)[0]
     many = "several possible text columns" if found else "no known text column"
     raise DataError(
-        f"{source.name}: has {many}; choose one with {option} (it has {', '.join(map(shorten, columns[:20]))})"
+        f"{source.name}: has {many}; name it text, or choose it with --text where the command has this option "
+        f"(columns: {', '.join(map(shorten, columns[:20]))})"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-Rows = NDArray[np.int64]
+from flipkd.entities.groups import Rows
 
 
 def clusters(count: int, left: Rows, right: Rows) -> Rows:

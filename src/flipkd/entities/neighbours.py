@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from flipkd import progress
 from flipkd.device import best_device
+from flipkd.entities.groups import Rows
 
 LEFT_ROWS, RIGHT_ROWS = 1024, 8192  # one block of products: 32 MiB
 MOST_PASSED = 4  # times top_k new entries per row, above which a block is first cut to its own top_k
 
 Floats = NDArray[np.float32]
-Rows = NDArray[np.int64]
 
 
 def nearest_pairs(

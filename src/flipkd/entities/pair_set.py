@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-Rows = NDArray[np.int64]
+from flipkd.entities.groups import Rows
+
 BETWEEN = "|"  # between the names of the rules of a pair
 
 

@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from flipkd.data.folding import spelling_key
+from flipkd.entities.groups import Rows
 
 WORD = re.compile(r"\w+")
 BLOCK_ROWS = 2048
-Rows = NDArray[np.int64]
 
 
 def words_of(text: str) -> set[str]:

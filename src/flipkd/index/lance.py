@@ -25,6 +25,7 @@ from flipkd.index.hits import Floats, Hit, check_query, check_unit_vectors
 from flipkd.index.memory import HEADER
 
 FORMAT, ENGINE, TABLE = 2, "lancedb", "entries"
+HINT = "latest_version_hint.json"  # every write changes it, and LanceDB does without it
 APPROXIMATE_FROM = 10_000  # entries from which LanceDB's vector index is made; a scan takes 2 ms for each 1,000
 SEARCHED_PARTS = 20  # parts of the vector index that a search reads; LanceDB puts about 8,000 entries into each
 
@@ -96,9 +97,9 @@ class LanceIndex:
         `source`: the columns of the files that entries come from. Raises ResourceError when the folder exists, DataError
         for an id that is not unique, UsageError for a column that cannot be kept.
         """
+        require_extra("index", user="an index of LanceDB")
         import lancedb
 
-        require_extra("index", user="an index of LanceDB")
         check_columns(columns)
         check_ids(entries)
         check_unit_vectors(vectors, len(entries))
@@ -117,9 +118,7 @@ class LanceIndex:
             with engine_errors(temporary):
                 table = lancedb.connect(temporary).create_table(TABLE, rows)
                 make_vector_index(table)
-            for hint in temporary.rglob(
-                "latest_version_hint.json"
-            ):  # every write changes it, so the manifest has it not
+            for hint in temporary.rglob(HINT):
                 hint.unlink()
         return cls(Path(folder), header)
 

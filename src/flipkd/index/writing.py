@@ -16,10 +16,8 @@ from flipkd.files import MANIFEST, read_json, sha256, sync_folder, write_json
 from flipkd.index.columns import ID, TEXT, check_ids, converted, table_of
 from flipkd.index.engine import LOCK, engine_errors, planned_filter
 from flipkd.index.hits import Floats, check_unit_vectors
-from flipkd.index.lance import TABLE, LanceIndex, make_vector_index
+from flipkd.index.lance import HINT, TABLE, LanceIndex, make_vector_index
 from flipkd.index.memory import HEADER
-
-HINT = "latest_version_hint.json"  # every write changes it, and LanceDB does without it
 
 
 class Change(NamedTuple):
@@ -170,7 +168,8 @@ def _require_ids(index: LanceIndex, ids: Sequence[str]) -> None:
     query = index.table.search().where(col(ID).isin(list(ids))).limit(None).select([ID])
     known = set(query.to_arrow()[ID].to_pylist())
     if missing := [name for name in ids if name not in known]:
+        others = f" and {len(missing) - 1} others of these" if len(missing) > 1 else ""
         raise DataError(
-            f"{index.folder}: has no entry {shorten(missing[0], 40)} and {len(missing) - 1} others of these; nothing was "
-            "written; add new entries with flipkd index add"
+            f"{index.folder}: has no entry {shorten(missing[0], 40)}{others}; nothing was written; add new entries with flipkd "
+            "index add"
         )

@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from flipkd.data.labels import parse_label
-from flipkd.errors import DataError, shorten
+from flipkd.data.labels import label_at
 from flipkd.review.queue import QueuedPair, Vote
 
 LABEL = "label"
@@ -46,11 +45,6 @@ def votes(exported: Sequence[Mapping[str, Any]]) -> Iterator[Vote]:
     """Iterate over the votes of exported records. Raises DataError for a value that is no label."""
     for record in exported:
         for response in (record.get("responses") or {}).get(LABEL) or []:
-            try:
-                label = parse_label(response.get("value"))
-            except ValueError as error:
-                raise DataError(
-                    f"a response of Argilla has the value {shorten(response.get('value'))}; {error}"
-                ) from None
+            label = label_at(response.get("value"), "a response of Argilla")
             if label is not None:
                 yield Vote(str(record["id"]), str(response.get("user_id")), label)

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from flipkd.data.labels import parse_label
-from flipkd.errors import DataError, shorten
+from flipkd.data.labels import label_at
+from flipkd.errors import DataError
 from flipkd.review.queue import QueuedPair, Vote
 from flipkd.review.sampling import pair_key
 
@@ -96,10 +96,7 @@ def _annotator(value: Any) -> str:
 
 
 def _label(value: Any) -> int:
-    try:
-        label = parse_label(value)
-    except ValueError as error:
-        raise DataError(f"an annotation of Label Studio has the choice {shorten(value)}; {error}") from None
+    label = label_at(value, "an annotation of Label Studio")
     if label is None:
         raise DataError("an annotation of Label Studio has an empty choice; export the project again")
     return label

@@ -56,14 +56,10 @@ def create_app(
 
     # FastAPI's interactive pages would load scripts from other sites; /openapi.json remains.
     app = FastAPI(title="flipkd", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
-    app.state.models = models
-    app.state.metrics = Metrics(models)
-    app.state.admin = LocalAdmin(models, app.state.metrics)
-    app.state.logged_fields = set()
-    app.state.has_key = access.keys is not None
-    app.state.started = int(time.time())
-    app.state.review = review
-    app.state.on_answers = [app.state.metrics.count_answers, *on_answers]
+    metrics = Metrics(models)
+    app.state.models, app.state.review, app.state.admin = models, review, LocalAdmin(models, metrics)
+    app.state.has_key, app.state.started, app.state.logged_fields = access.keys is not None, int(time.time()), set()
+    app.state.on_answers = [metrics.count_answers, *on_answers]
     add_handlers(app)
     for module in (routes, vector_routes, tei_routes, index_routes, info_routes, admin_routes):
         app.include_router(module.router)
@@ -76,7 +72,7 @@ def create_app(
         models=models,
         access=access,
         loopback=loopback,
-        metrics=app.state.metrics,
+        metrics=metrics,
         cors_origins=cors_origins,
         pages={*page.FILES, *(review_routes.FILES if review is not None else ())},
     )

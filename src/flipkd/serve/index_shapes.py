@@ -1,4 +1,4 @@
-"""Request bodies of the routes that change an index."""
+"""Request bodies of the routes that search an index or change it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,19 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from flipkd.serve.shapes import Body, Filter, Texts
+from flipkd.index.filters import MOST_CHARACTERS
+from flipkd.serve.shapes import Body, Choice, Count, Texts
+
+Filter = Annotated[str, Field(max_length=MOST_CHARACTERS, description="filter of the entries, as language = 'en'")]
+
+
+class SearchBody(Choice):
+    """Body of /search."""
+
+    query: str
+    top_k: Count = 5
+    candidates: Count = 20
+    where: Filter | None = None
 
 
 class _Entry(BaseModel):

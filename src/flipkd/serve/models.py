@@ -93,8 +93,8 @@ class Models:
         self._spawn(self._report_loaded())
 
     async def until_loaded(self) -> None:
-        """Wait until all matchers are loaded, or the server must end or shuts down."""
-        while self.state == "loading" and self.error is None:
+        """Wait until all matchers answer, or the server must end or shuts down."""
+        while self.state in ("loading", "failed") and self.error is None:
             await asyncio.sleep(LOAD_CHECK)
 
     async def _report_loaded(self) -> None:

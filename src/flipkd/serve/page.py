@@ -23,13 +23,18 @@ FILES = {
     "/page.js": ("page.js", "text/javascript"),
     "/page.css": ("page.css", "text/css"),
 }
+ACCESS = "<!-- access -->\n"
 EXAMPLES = 3
 LONGEST_EXAMPLE = 120  # characters; a longer text makes no good button
 
 
 def add_file(app: FastAPI, path: str, name: str, media: str) -> None:
-    """Serve one file of this folder at one path. It is not part of the API, so /openapi.json leaves it out."""
-    content = (HERE / name).read_text(encoding="utf-8")
+    """Serve one file of this folder at one path. It is not part of the API, so /openapi.json leaves it out.
+
+    A page has the form that asks for the key at ACCESS.
+    """
+    form = (HERE / "access.html").read_text(encoding="utf-8")
+    content = (HERE / name).read_text(encoding="utf-8").replace(ACCESS, form)
 
     @app.api_route(path, methods=["GET", "HEAD"], include_in_schema=False)
     async def _() -> Response:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from types import MappingProxyType
 from typing import Any
@@ -117,59 +117,33 @@ def not_ready(detail: str, *, headers: Mapping[str, str] = MappingProxyType({}))
 def add_handlers(app: FastAPI) -> None:
     """Turn every exception that a route may raise into an error response."""
 
-    @app.exception_handler(HTTPException)
-    def _(_request: Request, error: HTTPException) -> Response:
-        headers = dict(error.headers or {})
-        details = {404: "unknown path", 405: f"this path takes {headers.get('Allow', 'another method')}"}
-        hint = "; /openapi.json lists the paths and their methods"
-        detail = details[error.status_code] + hint if error.status_code in details else str(error.detail)
-        return problem(error.status_code, detail, headers=headers)
+    def handler(answer: Callable[[Any], Response]) -> Callable[[Request, Any], Awaitable[Response]]:
+        """Return `answer` as FastAPI calls it."""
 
-    @app.exception_handler(RequestValidationError)
-    def _(_request: Request, error: RequestValidationError) -> Response:
-        # An unknown name comes first: the typo `pair` explains why pairs is missing.
-        first = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
-        where = ".".join(_part(part) for part in first["loc"] if part != "body")
-        got = "" if isinstance(first.get("input"), dict) else f"; got {_shown(first['input'])}"
-        message = first["msg"].removeprefix("Value error, ")
-        return problem(422, f"{where or 'the body'}: {message}{got}", field=where or None)
+        async def handle(_request: Request, error: Any) -> Response:
+            return answer(error)
 
-    @app.exception_handler(DataError)
-    def _(_request: Request, error: DataError) -> Response:
-        return problem(422, str(error))
+        return handle
 
-    @app.exception_handler(Overloaded)
-    def _(_request: Request, error: Overloaded) -> Response:
-        return problem(429, str(error), headers={"retry-after": str(error.retry_after)})
+    for kind, answer in ANSWERS.items():
+        app.exception_handler(kind)(handler(answer))
 
-    @app.exception_handler(UnknownModel)
-    def _(_request: Request, error: UnknownModel) -> Response:
-        return problem(404, str(error), field="model")
 
-    @app.exception_handler(UsageError)
-    def _(_request: Request, error: UsageError) -> Response:
-        return problem(422, str(error))
+def _http_problem(error: HTTPException) -> Response:
+    headers = dict(error.headers or {})
+    details = {404: "unknown path", 405: f"this path takes {headers.get('Allow', 'another method')}"}
+    hint = "; /openapi.json lists the paths and their methods"
+    detail = details[error.status_code] + hint if error.status_code in details else str(error.detail)
+    return problem(error.status_code, detail, headers=headers)
 
-    @app.exception_handler(ReloadRunning)
-    def _(_request: Request, error: ReloadRunning) -> Response:
-        return problem(409, str(error), headers={"retry-after": str(DRAINING)})
 
-    @app.exception_handler(ReloadFailed)
-    def _(_request: Request, error: ReloadFailed) -> Response:
-        return problem(424, str(error))
-
-    @app.exception_handler(NotReady)
-    def _(_request: Request, error: NotReady) -> Response:
-        return not_ready(str(error))
-
-    @app.exception_handler(TimeoutError)
-    def _(_request: Request, _error: TimeoutError) -> Response:
-        detail = "timeout: the model did not finish this request in time; send fewer pairs, or try again later"
-        return problem(504, detail, headers={"retry-after": str(DRAINING)})
-
-    @app.exception_handler(Exception)
-    def _(_request: Request, error: Exception) -> Response:
-        return internal_error(error)
+def _invalid_body(error: RequestValidationError) -> Response:
+    # An unknown name comes first: the typo `pair` explains why pairs is missing.
+    first = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
+    where = ".".join(_part(part) for part in first["loc"] if part != "body")
+    got = "" if isinstance(first.get("input"), dict) else f"; got {_shown(first['input'])}"
+    message = first["msg"].removeprefix("Value error, ")
+    return problem(422, f"{where or 'the body'}: {message}{got}", field=where or None)
 
 
 def _part(part: int | str) -> str:
@@ -188,3 +162,21 @@ def internal_error(error: BaseException) -> Response:
     log_id = uuid4().hex[:12]
     logger.error("request %s failed", log_id, exc_info=error)
     return problem(500, f"internal error, log id {log_id}", log_id=log_id)
+
+
+TIMEOUT = "timeout: the model did not finish this request in time; send fewer pairs, or try again later"
+RETRY = {"retry-after": str(DRAINING)}
+ANSWERS: dict[type[Exception], Callable[[Any], Response]] = {
+    HTTPException: _http_problem,
+    RequestValidationError: _invalid_body,
+    DataError: lambda error: problem(422, str(error)),
+    UsageError: lambda error: problem(422, str(error)),
+    UnknownModel: lambda error: problem(404, str(error), field="model"),
+    Overloaded: lambda error: problem(429, str(error), headers={"retry-after": str(error.retry_after)}),
+    ReloadRunning: lambda error: problem(409, str(error), headers=RETRY),
+    ReloadFailed: lambda error: problem(424, str(error)),
+    NotReady: lambda error: not_ready(str(error)),
+    TimeoutError: lambda _error: problem(504, TIMEOUT, headers=RETRY),
+    Exception: internal_error,
+}
+"""Error response of each kind of exception."""

@@ -88,7 +88,7 @@ async def _reload_one(models: Models, plan: Plan, name: str) -> Reloaded:
         service = models.new_service(name, found.load)
         await _load(service)
     except Exception as error:
-        raise _failed(name, f"version {before} goes on serving", error) from None
+        raise _failed(name, f"version {before} keeps serving", error) from None
     models.swap(service)
     seconds = round(time.monotonic() - began, 2)
     logger.info("%s: version %s replaces %s, loaded in %s s", name, service.version, before, seconds)

@@ -26,9 +26,10 @@ from flipkd.serve.answers import (
 )
 from flipkd.serve.calls import match_pairs, note_ignored, service_of
 from flipkd.serve.chosen import Chosen
+from flipkd.serve.index_shapes import SearchBody
 from flipkd.serve.problems import documented_responses
 from flipkd.serve.results import Match
-from flipkd.serve.shapes import MatchBody, RerankBody, ScoreBody, SearchBody
+from flipkd.serve.shapes import MatchBody, RerankBody, ScoreBody
 from flipkd.serve.strict_json import CODES, StrictRoute, check_count
 
 router = APIRouter(route_class=StrictRoute, responses=documented_responses(*CODES))

@@ -7,17 +7,14 @@ import contextlib
 import logging
 import signal
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from types import FrameType
 
 import uvicorn
 
 from flipkd.errors import RefusedError, ResourceError, UsageError
-from flipkd.review.background import ReviewThread
 from flipkd.serve.access import Access
 from flipkd.serve.addresses import is_loopback
-from flipkd.serve.app import create_app
-from flipkd.serve.calls import OnAnswers
 from flipkd.serve.connections import limit_to_descriptors, rate_limited_logs
 from flipkd.serve.cors import ANY, check_origins, with_cors
 from flipkd.serve.header_timeout import ACCEPTED_AT_ONCE, HeaderTimeout
@@ -32,40 +29,6 @@ from flipkd.serve.workers import Link
 logger = logging.getLogger(__name__)
 BACKLOG = 2048
 RELOAD = getattr(signal, "SIGHUP", None)  # not on Windows
-
-
-def serve(
-    models: Models,
-    *,
-    host: str,
-    port: int,
-    access: Access | None = None,
-    insecure: bool = False,
-    cors_origins: Sequence[str] = (),
-    on_answers: Sequence[OnAnswers] = (),
-    review: ReviewThread | None = None,
-    listening: Callable[[str], None] = lambda url: None,
-) -> bool:
-    """Serve until SIGTERM or SIGINT; a second signal does not wait for the accepted requests.
-
-    `listening` is a callback that gets the URL once the socket is bound, before the model is loaded. Returns True when the
-    model's thread still runs for a request that was dropped: a normal exit of Python would wait for it. Raises the errors of
-    `check_exposure` and `bound`, and any error of loading the model.
-    """
-    access = access or Access()
-    check_exposure(host, access=access, insecure=insecure, cors_origins=cors_origins)
-    app = create_app(
-        models,
-        access=access,
-        loopback=is_loopback(host),
-        cors_origins=cors_origins,
-        on_answers=on_answers,
-        review=review,
-    )
-    with bound(host, port) as sock:
-        listening(url_of(sock))
-        run(app, models, sock)
-    return models.running_calls > 0
 
 
 def check_exposure(host: str, *, access: Access, insecure: bool, cors_origins: Sequence[str]) -> None:
@@ -88,7 +51,7 @@ def check_exposure(host: str, *, access: Access, insecure: bool, cors_origins: S
 
 
 def run(app: RequestGuard, models: Models, sock: socket.socket, *, link: Link | None = None) -> None:
-    """Serve on a listening socket; `link`: as a worker of several. Raises the error that ended the models."""
+    """Serve on a listening socket until a signal; `link`: as a worker of several. Raises the error that ended the models."""
     with rate_limited_logs("uvicorn.error", "asyncio"):
         asyncio.run(_run(app, models, sock, link))
     if models.error is not None:
@@ -122,11 +85,16 @@ def bound(host: str, port: int) -> Iterator[socket.socket]:
 
 
 async def _run(app: RequestGuard, models: Models, sock: socket.socket, link: Link | None) -> None:
-    """Run uvicorn on a listening socket until a signal comes or a model has failed."""
+    """Run uvicorn on a listening socket until a signal comes or a model has failed.
+
+    A server of one process answers health checks while it loads; a worker of several accepts connections only afterwards.
+    """
     server = uvicorn.Server(_config(app, models.limits))
     signals = Signals(server, app, models)
     with signals.on_signals():
         tasks = [] if link is None else await join_server(app, models, link, parent_ended=signals.shut_down)
+        if link is not None and models.state != "ready":
+            return
         running = asyncio.create_task(server.serve(sockets=[sock]))
         while not (server.started or running.done()):
             await asyncio.sleep(0)

@@ -10,8 +10,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
-from flipkd.index.filters import MOST_CHARACTERS
-
 
 def _as_integer(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
@@ -20,7 +18,6 @@ def _as_integer(value: Any) -> Any:
 # Validation of a list stops at the first error: a list could have a million of them.
 Texts = Annotated[list[str], Field(fail_fast=True)]
 Pair = Annotated[Texts, Field(min_length=2, max_length=2)]
-Filter = Annotated[str, Field(max_length=MOST_CHARACTERS, description="filter of the entries, as language = 'en'")]
 Count = Annotated[int, Field(ge=1, le=100_000)]
 Width = Annotated[int, BeforeValidator(_as_integer), Field(ge=0, le=100_000, description="0: as many as there are")]
 RANK_FIELDS = 16  # of one request; each is looked up in each document
@@ -73,15 +70,6 @@ class MatchBody(Choice):
     """Body of /match."""
 
     pairs: Annotated[list[Pair], Field(fail_fast=True)]
-
-
-class SearchBody(Choice):
-    """Body of /search."""
-
-    query: str
-    top_k: Count = 5
-    candidates: Count = 20
-    where: Filter | None = None
 
 
 def _as_document(value: Any) -> Any:

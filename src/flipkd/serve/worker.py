@@ -1,8 +1,9 @@
-"""One of several workers: its connection to the parent, and what it does before it listens."""
+"""One of several workers: its connection to the parent, and what it does before it accepts connections."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -16,22 +17,14 @@ from flipkd.serve.workers import Link, until_parent_ends
 async def join_server(
     app: RequestGuard, models: Models, link: Link, *, parent_ended: Callable[[], None]
 ) -> list[asyncio.Task[Any]]:
-    """Connect to the parent, and load the models first where `link` wants that. Returns tasks to cancel at the end."""
+    """Connect to the parent, load the models and report that they are ready. Returns tasks to cancel at the end.
+
+    Not ready afterwards: a model could not be loaded, or the server shuts down.
+    """
     state = app.app.state  # type: ignore[attr-defined]  # of FastAPI
     local: LocalAdmin = state.admin
     parent = await Peer.open(link.sock, local.handle)
     state.admin = WorkerAdmin(parent)
-
-    async def report_ready() -> None:
-        """Tell the parent that this worker answers; take over the aliases that were set before."""
-        await models.until_loaded()
-        if models.state != "ready":
-            return
-        try:
-            if aliases := await parent.call("ready"):
-                models.set_aliases(aliases)
-        except PeerGone:
-            pass
 
     async def watch_parent() -> None:
         """Shut down when the parent is gone."""
@@ -40,7 +33,9 @@ async def join_server(
 
     tasks = [asyncio.create_task(work) for work in (parent.run(), watch_parent())]
     await models.start()
-    ready = asyncio.create_task(report_ready())
-    if link.loads_first:
-        await ready
-    return [*tasks, ready]
+    await models.until_loaded()
+    if models.state == "ready":
+        with contextlib.suppress(PeerGone):
+            if aliases := await parent.call("ready"):  # set by a request before this worker was there
+                models.set_aliases(aliases)
+    return tasks

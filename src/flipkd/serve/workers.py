@@ -24,11 +24,10 @@ PARENT_CHECK = 0.5  # seconds between two checks that the parent lives
 
 @dataclass(frozen=True)
 class Link:
-    """What a worker knows of its server: its number, its connection to the parent, and whether it loads before it listens."""
+    """What a worker knows of its server: its number, its connection to the parent, and the parent's process id."""
 
     number: int
     sock: socket.socket
-    loads_first: bool
     parent: int
 
 
@@ -51,10 +50,7 @@ def run_workers(work: Work, *, count: int, listener: socket.socket) -> None:
 
 
 class Supervisor:
-    """Runs `work` in `count` processes until a signal; a process that was ready and ends is replaced.
-
-    The first worker listens while it loads, so that health checks are answered; all others, and each replacement, load first.
-    """
+    """Runs `work` in `count` processes until a signal; a process that was ready and ends is replaced."""
 
     def __init__(self, work: Work, *, count: int, listener: socket.socket) -> None:
         self._work, self._count, self._listener = work, count, listener
@@ -87,7 +83,7 @@ class Supervisor:
         """Keep one worker running."""
         was_ready = False
         while not self._stopping:
-            worker = await self._start(number, loads_first=was_ready or number > 0)
+            worker = await self._start(number)
             receiving = asyncio.create_task(worker.peer.run())
             code = await _ended(worker.process)
             receiving.cancel()
@@ -103,9 +99,9 @@ class Supervisor:
             if not worker.is_ready:
                 await asyncio.sleep(RESTART_PAUSE)
 
-    async def _start(self, number: int, *, loads_first: bool) -> _Worker:
+    async def _start(self, number: int) -> _Worker:
         ours, theirs = socket.socketpair()
-        link = Link(number, theirs, loads_first, os.getpid())
+        link = Link(number, theirs, os.getpid())
         process = multiprocessing.get_context("fork").Process(target=_run_worker, args=(self._work, link, ours))
         process.start()
         theirs.close()

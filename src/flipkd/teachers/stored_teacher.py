@@ -13,7 +13,7 @@ import numpy as np
 
 from flipkd.data.labels import labels_of
 from flipkd.data.pair_table import TeacherSignal
-from flipkd.errors import ArtefactError, DataError
+from flipkd.errors import ArtefactError, ConfigError, DataError
 from flipkd.files import read_json
 from flipkd.teachers.store import ScoreStore
 from flipkd.teachers.teacher import load_teacher
@@ -54,6 +54,13 @@ class StoredTeacher:
     def describe(self) -> dict[str, Any]:
         """Facts about the teacher that `flipkd teach` recorded."""
         return dict(self._description)
+
+    def require_vectors(self) -> None:
+        """Raise ConfigError unless the teacher is a bi-encoder: the others have no vectors of single texts."""
+        if self.kind != "bi_encoder":
+            raise ConfigError(
+                f"{self.folder}: the teacher is a {self.kind}, which has no vectors of single texts; give a bi-encoder"
+            )
 
     @cached_property
     def store(self) -> ScoreStore:
