@@ -160,9 +160,9 @@ def test_simcse_has_two_views_and_without_dropout_a_closed_form(make_batch):
     values = {simcse(batch).item() for _ in range(3)}
     assert len(values) == 3
     texts, terms = batch.left.tolist() + batch.right.tolist()[:8], []
+    matches = {frozenset((ids[i], ids[8 + i])) for i in range(8) if LABEL[i] != 0}
     for u in range(16):
-        partner = u - 8 if u >= 8 else u + 8
-        others = [v for v in range(16) if ids[v] != ids[u] and (v != partner or LABEL[u % 8] == 0)]
+        others = [v for v in range(16) if ids[v] != ids[u] and frozenset((ids[u], ids[v])) not in matches]
         logits = [1.0, *(dot(texts[u], texts[v]) for v in others)]
         if others:
             terms.append(math.log(sum(map(math.exp, logits))) - logits[0])
@@ -184,9 +184,7 @@ def test_set_info_nce_equals_plain_loops(make_batch):
     known = [*range(8), *(8 + i for i in range(8) if label[i] >= 0)]
 
     def set_of(u):
-        if u < 8 or label[u - 8] == 1:
-            return members[int(lists[u % 8])]
-        return {numbers[u]}
+        return {numbers[u]}.union(*(held for held in members.values() if numbers[u] in held))
 
     terms = []
     for u in known:

@@ -186,13 +186,15 @@ def test_relations_of_a_frequent_text_have_a_bounded_gradient(objective):
 @pytest.mark.parametrize("label_weight", [0.0, 0.3, 1.0])
 def test_mixed_gram_equals_plain_loops(make_batch, label_weight):
     label = torch.tensor([1, 0, -1, 1])
-    batch = make_batch(4, columns=6, label=label)
+    repeated = {"left_id": torch.tensor([0, 1, 0, 2]), "right_id": torch.tensor([3, 4, 5, 6, 7, 8])}
+    batch = make_batch(4, columns=6, label=label, **repeated)
     student, teacher = stacked(batch)
-    terms = []
+    ids, terms = batch.left_id.tolist() + batch.right_id[:4].tolist(), []
+    known = {frozenset((ids[i], ids[4 + i])): int(label[i]) for i in range(4) if label[i] >= 0}
     for i, j in itertools.permutations(range(8), 2):
-        target = cosine(teacher[i], teacher[j])
-        if abs(i - j) == 4 and label[i % 4] >= 0:
-            target = (1 - label_weight) * target + label_weight * int(label[i % 4])
+        target, pair = cosine(teacher[i], teacher[j]), frozenset((ids[i], ids[j]))
+        if pair in known:
+            target = (1 - label_weight) * target + label_weight * known[pair]
         terms.append((cosine(student[i], student[j]) - target) ** 2)
     assert mixed_gram(batch, label_weight=label_weight).item() == pytest.approx(sum(terms) / len(terms), rel=1e-4)
     with pytest.raises(ConfigError, match="label_weight=2"):
