@@ -225,6 +225,16 @@ def test_prototype_kd_equals_plain_loops(make_batch):
     assert prototype_kd(batch, temperature=0.2).item() == pytest.approx(sum(terms) / 5, rel=1e-4)
 
 
+def test_the_prototypes_are_constants():
+    left = torch.tensor([[1.0, 0.0], [0.6, 0.8]], requires_grad=True)
+    sides = {"right": torch.ones(2, 2), "teacher_left": torch.eye(2), "teacher_right": torch.eye(2)}
+    prototype_kd(MatchBatch(left=left, **sides, label=torch.tensor([1, 0])), temperature=1.0).backward()
+    moved = left.detach().clone().requires_grad_()  # a product is the left vector, and each class has one pair
+    student = (torch.nn.functional.normalize(moved, dim=1) @ left.detach().T).log_softmax(1)
+    (torch.eye(2).softmax(1) * -student).sum(1).mean().backward()
+    torch.testing.assert_close(left.grad, moved.grad)
+
+
 def test_prototype_kd_is_0_at_the_teachers_vectors_and_without_both_classes(make_batch):
     label = torch.tensor([1, 0, -1, 1, 0])
     same = make_batch(5, label=label)

@@ -90,7 +90,7 @@ def _kl(teacher: Tensor, student: Tensor, list_mask: Tensor) -> Tensor:
     """Return the mean over lists of KL(softmax(teacher) || softmax(student)); scores [N], list_mask [N, N]."""
     size = list_mask.sum(dim=1)
     log_teacher, log_student = _log_softmax(teacher, list_mask), _log_softmax(student, list_mask)
-    terms = where(size > 1, log_teacher.exp() * (log_teacher - log_student), 0.0)
+    terms = log_teacher.exp() * (log_teacher - log_student)  # exactly 0 for a list of one
     lists = where(size > 1, 1 / size, 0.0).sum()
     return terms.sum() / lists.clamp(min=1)
 
