@@ -32,6 +32,8 @@ def test_aliases_and_analogies_are_read_from_files(taught, tmp_path):
     (tmp_path / "n.csv").write_text("text,thing\nmy card,1\nmy card,1\nwhere is it,2\nwhere is it,2\n")
     (found,) = result(*words)
     assert (found["aliases"], found["roc_auc"]) == (2, 1.0)
+    (tmp_path / "n.csv").write_text("text,thing\nmy card,1\nmy card,1\nwhere is it,\n")
+    assert "row 3, column thing: is empty" in flipkd("diagnose", *words).err, "names of nothing are no aliases"
     (tmp_path / "map.csv").write_text("text1,text2\na cat,a cat\na dog,a dog\nthe bank,the bank\n")
     (found,) = result("analogies", "--teacher", taught, "--pairs", tmp_path / "map.csv")
     assert (found["pairs"], found["accuracy"]) == (3, 1.0)

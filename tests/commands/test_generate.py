@@ -104,8 +104,10 @@ def test_a_larger_budget_continues_and_no_near_copy_of_a_test_text_is_kept(seeds
     with chat_server(good) as server:
         first = run(server, seeds, tmp_path, *words, "--max_requests", 3)
         assert json.loads(first.out)["requests"] == 3
-        assert "the budget of 3 requests is used up" in first.err
-        second = json.loads(run(server, seeds, tmp_path, *words, "--max_requests", 100).out)
+        assert "5 requests were not sent: the budget of 3 is used up" in first.err
+        done = run(server, seeds, tmp_path, *words, "--max_requests", 5)
+        assert "budget" not in done.err, "it was just enough"
+        second = json.loads(done.out)
         assert (second["requests"], second["cached"], len(server.seen)) == (5, 3, 8)
     assert second["near copy"] == 1
     assert f"{SENTENCES[0]} please" not in {row["text2"] for row in rows_of(tmp_path / "out.csv")}
@@ -166,13 +168,21 @@ def test_a_reason_is_kept_only_if_its_answer_is_the_label(pair_files, tmp_path):
     assert {row["rationale"] for row in rows_of(tmp_path / "out.csv")} == {"Both are about this."}
 
 
+def test_no_file_is_written_where_no_label_is_left(pair_files, tmp_path):
+    with chat_server(lambda prompt: "perhaps") as server:
+        done = run(server, pair_files["test"], tmp_path, "--kind", "labels")
+    assert done.code == 3
+    assert "'unreadable': 24" in done.err
+    assert not (tmp_path / "out.csv").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
         ((), 2, "the critic is the teacher, which needs --teacher; or choose --critic endpoint"),
         (("--critic", "none", "--templates", "paraphase"), 4, "did you mean 'paraphrase'?"),
         (("--critic", "none", "--kind", "relabel"), 2, "give --teacher FOLDER"),
-        (("--critic", "none", "--output", "x.txt"), 2, "name the result .csv or .jsonl"),
+        (("--critic", "none", "--output", "x.txt"), 2, "name the result .csv, .jsonl or .parquet"),
         (("--critic", "none", "--base_url", "ftp://a"), 4, "give an address such as http://127.0.0.1:8080/v1"),
     ],
 )

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from command_line import flipkd, given
 
-from flipkd.commands.pair_files import write_rows
+from flipkd.commands.row_file import write_rows
 from flipkd.data import read_pairs
 from flipkd.evaluate.propagation import propagate
 from flipkd.teachers.stored_teacher import StoredTeacher
@@ -38,7 +38,7 @@ def pairs(tmp_path):
         },
         {"text1": "close it", "text2": "open it", "label": 0, "why": "", "de1": "schließen", "de2": "öffnen"},
     ]
-    write_rows(str(tmp_path / "pairs.csv"), rows)
+    write_rows(tmp_path / "pairs.csv", rows)
     (tmp_path / "terms.csv").write_text("term,definition\npin,secret number\n")
     return tmp_path / "pairs.csv"
 
@@ -52,6 +52,7 @@ def test_knowledge_is_added_and_a_text_without_a_term_is_unchanged(pairs, tmp_pa
     assert first["text1"] == "reset my PIN (pin: secret number)"
     assert first["text2"] == "new PIN (pin: secret number) (both ask for it)"
     assert (second["text1"], second["text2"], second["label"]) == ("close it", "open it", "0")
+    assert (first["why"], first["de1"]) == ("both ask for it", "PIN ändern"), "other columns are kept"
 
 
 def test_a_teacher_reads_the_knowledge_and_the_student_does_not(pairs, taught, tmp_path):
@@ -70,7 +71,7 @@ def test_the_scores_of_translations_teach_a_student_of_the_originals(
     files = {}
     for name in ("train", "validation"):
         rows = [{**row, "left": row["text1"] + " now", "right": row["text2"]} for row in rows_of(pair_files[name])]
-        write_rows(str(tmp_path / f"{name}-both.csv"), rows)
+        write_rows(tmp_path / f"{name}-both.csv", rows)
         files[name] = str(tmp_path / f"{name}.csv")
         run(
             "enrich",
@@ -108,7 +109,7 @@ def test_propagated_probabilities_are_a_further_column(trained, pair_files, tmp_
 
 def test_weak_pairs_of_a_click_log_train_a_teacher(tmp_path, encoders):
     links = [(f"{name} {k}", f"{name}{c}") for name in ("shoes", "hats") for k in range(3) for c in range(3)]
-    write_rows(str(tmp_path / "clicks.csv"), [{"query": query, "item": item} for query, item in links])
+    write_rows(tmp_path / "clicks.csv", [{"query": query, "item": item} for query, item in links])
     words = ("--text", "query", "--target", "item", "--output", tmp_path / "w.csv")
     assert "12 pairs (6 match, 6 do not)" in run("weak-pairs", tmp_path / "clicks.csv", *words)
     for row in rows_of(tmp_path / "w.csv"):
@@ -123,14 +124,19 @@ def test_weak_pairs_of_a_click_log_train_a_teacher(tmp_path, encoders):
         (("enrich",), 2, "set --glossary, --context or --instead"),
         (("enrich", "--instead", "de1"), 2, "--instead needs two columns, got 1"),
         (("enrich", "--context", "nothing"), 3, "nothing"),
-        (("propagate",), 3, "has no column probability; choose one with --probability"),
+        (("propagate",), 3, "label, why, de1, de2; choose one with --probability"),
         (
             ("propagate", "--probability", "why"),
             3,
             "row 1, column why: got 'both ask for it'; a probability is a number",
         ),
         (("weak-pairs", "--text", "text1", "--target", "label"), 3, "no two texts share enough targets"),
-        (("enrich", "--context", "why", "--output", "x.parquet"), 2, "name the result .csv or .jsonl"),
+        (
+            ("weak-pairs", "--text", "text1", "--target", "why"),
+            3,
+            "row 2, column why: is empty; fill it, or remove the row",
+        ),
+        (("enrich", "--context", "why", "--output", "x.txt"), 2, "name the result .csv, .jsonl or .parquet"),
     ],
 )
 def test_what_cannot_be_done_is_said(pairs, tmp_path, monkeypatch, words, code, message):

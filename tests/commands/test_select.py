@@ -5,8 +5,11 @@ from __future__ import annotations
 import csv
 import json
 
+import pyarrow.parquet as pq
 import pytest
 from command_line import flipkd
+
+from flipkd.commands.row_file import write_rows
 
 
 def rows_of(path):
@@ -65,6 +68,17 @@ def test_errors_are_the_pairs_that_the_matcher_decides_wrongly(trained, pair_fil
     assert wrong
     found = select(pair_files["test"], tmp_path, "--by", "errors", "--matcher", trained)
     assert [row["text1"] for row in found] == wrong
+    first = select(pair_files["test"], tmp_path, "--by", "errors", "--matcher", trained, "--quantiles", "0,0.5")
+    assert 0 < len(first) <= (len(wrong) + 1) // 2, "the quantiles are those of the wrong pairs"
+
+
+def test_the_other_columns_of_the_file_are_kept_also_in_parquet(trained, pair_files, tmp_path):
+    given = [{**row, "why": f"reason {k}"} for k, row in enumerate(rows_of(pair_files["test"]))]
+    write_rows(tmp_path / "given.csv", given)
+    out = tmp_path / "hard.parquet"
+    done = flipkd("select", tmp_path / "given.csv", "--by", "difficulty", "--matcher", trained, "--output", out)
+    assert done.code == 0, done.err
+    assert pq.read_table(out)["why"].to_pylist() == [row["why"] for row in given]
 
 
 @pytest.mark.parametrize(
@@ -73,7 +87,7 @@ def test_errors_are_the_pairs_that_the_matcher_decides_wrongly(trained, pair_fil
         (("--by", "disagreement"), 2, "--by disagreement needs --teacher"),
         (("--by", "difficulty"), 2, "needs --matcher, or --teacher and --validation_file"),
         (("--by", "errors", "--matcher", "m", "--quantiles", "0.5,0.2"), 4, "the lower one first"),
-        (("--by", "errors", "--matcher", "m", "--output", "x"), 2, "name the result .csv or .jsonl"),
+        (("--by", "errors", "--matcher", "m", "--output", "x"), 2, "name the result .csv, .jsonl or .parquet"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(pair_files, tmp_path, monkeypatch, words, code, message):

@@ -125,6 +125,16 @@ def test_gaussian_decay_switches_off_what_the_student_finds_like_the_teacher():
         loss(0.6, sigma=0)
 
 
+def test_the_decay_is_a_constant():
+    student = torch.tensor([[0.9, 0.2], [0.0, 1.0]], requires_grad=True)
+    grid, label = torch.tensor([[1.0, 0.4], [0.0, 1.0]]), torch.tensor([1, -1])
+    batch = MatchBatch(left=student, right=torch.eye(2), label=label, teacher_grid=grid)
+    gaussian_decay_info_nce(batch, sigma=0.3, temperature=0.5).backward()
+    kept = 1 - math.exp(-(0.2**2) / (2 * 0.3**2))
+    share = 1 / (1 + math.exp((0.9 - 0.2 * kept) / 0.5))
+    assert student.grad[0, 1].item() == pytest.approx(share * kept / 0.5, rel=1e-4)
+
+
 def test_attract_repel_equals_plain_loops(make_batch):
     batch = make_batch(label=LABEL)
     left, right, label, _ = plain(batch)
@@ -160,9 +170,9 @@ def test_simcse_has_two_views_and_without_dropout_a_closed_form(make_batch):
     values = {simcse(batch).item() for _ in range(3)}
     assert len(values) == 3
     texts, terms = batch.left.tolist() + batch.right.tolist()[:8], []
+    matches = {frozenset((ids[i], ids[8 + i])) for i in range(8) if LABEL[i] != 0}
     for u in range(16):
-        partner = u - 8 if u >= 8 else u + 8
-        others = [v for v in range(16) if ids[v] != ids[u] and (v != partner or LABEL[u % 8] == 0)]
+        others = [v for v in range(16) if ids[v] != ids[u] and frozenset((ids[u], ids[v])) not in matches]
         logits = [1.0, *(dot(texts[u], texts[v]) for v in others)]
         if others:
             terms.append(math.log(sum(map(math.exp, logits))) - logits[0])
@@ -173,8 +183,8 @@ def test_simcse_has_two_views_and_without_dropout_a_closed_form(make_batch):
 
 def test_set_info_nce_equals_plain_loops(make_batch):
     lists = torch.tensor([0, 0, 0, 1, 1, 2, 2, 2])
-    ids = {"left_id": lists.clone(), "right_id": torch.tensor([10, 11, 12, 13, 14, 15, 16, 13])}
-    batch = make_batch(label=LABEL, list_id=lists, **ids)  # text 13 is in two sets
+    ids = {"left_id": lists.clone(), "right_id": torch.tensor([10, 11, 10, 13, 14, 15, 16, 13])}
+    batch = make_batch(label=LABEL, list_id=lists, **ids)  # text 13 is in two sets, 10 is also unlabelled
     texts = batch.left.tolist() + batch.right.tolist()
     numbers, label = ids["left_id"].tolist() + ids["right_id"].tolist(), LABEL.tolist()
     members = {k: {numbers[i] for i in range(8) if lists[i] == k} for k in range(3)}
@@ -184,9 +194,7 @@ def test_set_info_nce_equals_plain_loops(make_batch):
     known = [*range(8), *(8 + i for i in range(8) if label[i] >= 0)]
 
     def set_of(u):
-        if u < 8 or label[u - 8] == 1:
-            return members[int(lists[u % 8])]
-        return {numbers[u]}
+        return {numbers[u]}.union(*(held for held in members.values() if numbers[u] in held))
 
     terms = []
     for u in known:

@@ -51,6 +51,17 @@ def test_layer_score_kd_equals_plain_loops(make_batch, layers):
     assert objective(batch).item() == pytest.approx(expected, rel=1e-4)
 
 
+def test_the_weights_of_the_layers_are_constants(make_batch):
+    batch = make_batch(label=LABEL)
+    objective = build_objective("layer_score_kd", batch, temperature=0.5)
+    objective(batch).backward()
+    scores = torch.tensor(readouts(objective, batch))
+    known = LABEL >= 0
+    errors = torch.nn.functional.softplus(torch.where(LABEL == 1, -scores, scores))[:, known].mean(dim=1)
+    slopes = (scores.sigmoid() - batch.teacher.sigmoid()).mean(dim=1)
+    torch.testing.assert_close(objective.bias.grad, (-errors / 0.5).softmax(0) * slopes)
+
+
 def test_layers_have_equal_weights_without_labels_and_0_at_a_match(make_batch):
     batch = make_batch(label=torch.full((8,), -1), teacher_pair=torch.full((8,), 0.4))
     objective = build_objective("layer_score_kd", batch)

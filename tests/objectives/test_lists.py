@@ -148,7 +148,7 @@ def test_the_comparisons_of_the_answer_can_stay_within_lists(batch):
 
 
 def test_lists_refuse_what_they_cannot_use(batch):
-    with pytest.raises(ConfigError, match="temperature=0"):
+    with pytest.raises(ConfigError, match="temperature_student=0"):
         list_kl(batch, temperature_student=0)
     with pytest.raises(ConfigError, match="needs list_id"):
         list_kl(MatchBatch(answers=batch.answers, teacher_pair=batch.teacher))

@@ -30,6 +30,7 @@ LEARN_FROM_ONE_UNLABELLED_PAIR = {
     "similarity_preserving",
     "wcord",
 }
+CONTRAST = ("adaptive_margin", "attract_repel", "gaussian_decay_info_nce", "passage_info_nce")
 TEACHER = ("teacher_grid", "teacher_left", "teacher_right")
 each_objective = pytest.mark.parametrize("name", OBJECTIVES)
 
@@ -122,6 +123,25 @@ def test_one_unlabelled_pair_is_zero_and_backward_works(make_batch, name):
     loss.backward()
     assert loss.item() == 0
     assert all(not tensor.grad.any() for tensor in trained(batch) if tensor.grad is not None)
+
+
+@each_objective
+def test_no_pair_is_zero_and_backward_works(make_batch, name):
+    whole = make_batch()
+    none = {part: getattr(whole, part)[:0].detach() for part in whole.present if part != "teacher_grid"}
+    batch = make_batch(**none, teacher_grid=torch.zeros(0, 0))
+    loss = value(name, batch, built_for=whole)
+    loss.backward()
+    assert loss.item() == 0
+
+
+@pytest.mark.parametrize("name", ["info_nce", *CONTRAST])
+def test_a_match_of_another_pair_is_no_negative(make_batch, name):
+    ids = {"left_id": torch.tensor([0, 0, 1, 2]), "right_id": torch.tensor([10, 11, 11, 12])}
+    batch = make_batch(4, **ids, label=torch.tensor([1, 1, -1, 0]))  # row 0, column 2: the texts of pair 1, a match
+    value(name, batch).backward()
+    assert batch.right.grad[3].any()
+    assert not batch.right.grad[2].any()
 
 
 @pytest.mark.parametrize("name", sorted(set(OBJECTIVES) - {"ckd_info_nce"}))  # where it is a candidate of other texts

@@ -191,6 +191,18 @@ def test_directions_are_standardised_within_the_class_and_blind_to_the_score(tra
         LelpSubclass(student_width=5, training=training, subclasses=0)
 
 
+def test_a_class_of_one_pair_has_equal_subclasses(make_batch):
+    batch = make_batch(8)
+    training = MatchBatch(
+        teacher_left=torch.eye(3), teacher_right=torch.ones(3, 3), label=torch.tensor([1, 0, 0])
+    )  # one match; no direction of it varies
+    objective = LelpSubclass(student_width=5, training=training, subclasses=4)
+    targets = objective.targets(batch)[:, 1]
+    torch.testing.assert_close(targets, targets.mean(dim=1, keepdim=True).expand(8, 4))
+    sums = objective.directions.sum(dim=2)
+    torch.testing.assert_close(sums, torch.zeros(2, 4), atol=1e-4, rtol=0)  # also where there are more than directions
+
+
 def test_two_classes_keep_a_gradient_within_a_class(make_batch, training):
     batch = make_batch(teacher_pair=torch.full((8,), 50.0))  # the teacher is sure of all
     objective = LelpSubclass(student_width=5, training=training, subclasses=2)

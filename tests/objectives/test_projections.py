@@ -96,6 +96,10 @@ def test_ckd_info_nce_in_closed_form(make_batch):
     assert objective(scaled).item() == pytest.approx(objective(twice).item(), rel=1e-5)
     objective(twice).backward()
     assert objective.log_scale.grad.abs() > 0
+    torch.nn.init.constant_(objective.log_scale, math.log(100))
+    largest = objective(twice).item()
+    torch.nn.init.constant_(objective.log_scale, 9.0)
+    assert objective(twice).item() == pytest.approx(largest, rel=1e-5)
     for settings in ({"chunks": 0}, {"initial_scale": 0}, {"initial_scale": 101}):
         with pytest.raises(ConfigError, match=next(iter(settings))):
             build_objective("ckd_info_nce", twice, **settings)
@@ -121,6 +125,18 @@ def test_wcord_equals_plain_loops(make_batch):
     plan = loop_plan([[1 - value for value in row] for row in critic])
     local = sum(plan[u][v] * (1 - critic[u][v]) for u in range(8) for v in range(8))
     assert objective(batch).item() == pytest.approx(0.7 * matched + 0.2 * local, rel=1e-4)
+
+
+def test_the_plan_is_a_constant(make_batch):
+    batch = make_batch(4)
+    objective = build_objective("wcord", batch, global_weight=0.0)
+    objective(batch).backward()
+    found = objective.projection.weight.grad.clone()
+    objective.zero_grad()
+    student, teacher = objective.projected(batch), torch.cat([batch.teacher_left, batch.teacher_right])
+    cost = 1 - torch.nn.functional.normalize(student, dim=1) @ teacher.T
+    (0.05 * (transport_plan(cost.detach()) * cost).sum()).backward()
+    torch.testing.assert_close(objective.projection.weight.grad, found)
 
 
 def test_the_transport_plan_has_uniform_marginals_and_does_not_know_which_row_is_which():

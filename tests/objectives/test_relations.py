@@ -186,13 +186,15 @@ def test_relations_of_a_frequent_text_have_a_bounded_gradient(objective):
 @pytest.mark.parametrize("label_weight", [0.0, 0.3, 1.0])
 def test_mixed_gram_equals_plain_loops(make_batch, label_weight):
     label = torch.tensor([1, 0, -1, 1])
-    batch = make_batch(4, columns=6, label=label)
+    repeated = {"left_id": torch.tensor([0, 1, 0, 2]), "right_id": torch.tensor([3, 4, 5, 6, 7, 8])}
+    batch = make_batch(4, columns=6, label=label, **repeated)
     student, teacher = stacked(batch)
-    terms = []
+    ids, terms = batch.left_id.tolist() + batch.right_id[:4].tolist(), []
+    known = {frozenset((ids[i], ids[4 + i])): int(label[i]) for i in range(4) if label[i] >= 0}
     for i, j in itertools.permutations(range(8), 2):
-        target = cosine(teacher[i], teacher[j])
-        if abs(i - j) == 4 and label[i % 4] >= 0:
-            target = (1 - label_weight) * target + label_weight * int(label[i % 4])
+        target, pair = cosine(teacher[i], teacher[j]), frozenset((ids[i], ids[j]))
+        if pair in known:
+            target = (1 - label_weight) * target + label_weight * known[pair]
         terms.append((cosine(student[i], student[j]) - target) ** 2)
     assert mixed_gram(batch, label_weight=label_weight).item() == pytest.approx(sum(terms) / len(terms), rel=1e-4)
     with pytest.raises(ConfigError, match="label_weight=2"):
@@ -221,6 +223,16 @@ def test_prototype_kd_equals_plain_loops(make_batch):
         logs.append([[w / sum(row) for w in row] for row in weights])
     terms = [sum(t * math.log(t / s) for s, t in zip(*rows, strict=True)) for rows in zip(*logs, strict=True)]
     assert prototype_kd(batch, temperature=0.2).item() == pytest.approx(sum(terms) / 5, rel=1e-4)
+
+
+def test_the_prototypes_are_constants():
+    left = torch.tensor([[1.0, 0.0], [0.6, 0.8]], requires_grad=True)
+    sides = {"right": torch.ones(2, 2), "teacher_left": torch.eye(2), "teacher_right": torch.eye(2)}
+    prototype_kd(MatchBatch(left=left, **sides, label=torch.tensor([1, 0])), temperature=1.0).backward()
+    moved = left.detach().clone().requires_grad_()  # a product is the left vector, and each class has one pair
+    student = (torch.nn.functional.normalize(moved, dim=1) @ left.detach().T).log_softmax(1)
+    (torch.eye(2).softmax(1) * -student).sum(1).mean().backward()
+    torch.testing.assert_close(left.grad, moved.grad)
 
 
 def test_prototype_kd_is_0_at_the_teachers_vectors_and_without_both_classes(make_batch):

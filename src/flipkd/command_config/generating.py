@@ -50,5 +50,5 @@ class GenerateConfig(Settings):
         None, description="labels: labelled pairs; the most similar ones are shown as examples"
     )
     candidates: Count = Field(10, description="relabel: nearest texts of a query that the generator rates")
-    output: str = Field("generated.csv", description="output file (.csv or .jsonl)")
+    output: str = Field("generated.csv", description="output file (.csv, .jsonl or .parquet)")
     seed: Seed = 0

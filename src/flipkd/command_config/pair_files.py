@@ -31,7 +31,7 @@ class SelectConfig(Settings):
     )
     matcher: str | None = Field(None, description="matcher folder")
     quantiles: list[float] = Bounds
-    output: str = Field("selected.csv", description="output file (.csv or .jsonl)")
+    output: str = Field("selected.csv", description="output file (.csv, .jsonl or .parquet)")
 
 
 class EnrichConfig(Settings):
@@ -51,7 +51,7 @@ class EnrichConfig(Settings):
         None,
         description="teacher or matcher that reads the enriched texts: the output then has the plain texts and its score",
     )
-    output: str = Field("enriched.csv", description="output file (.csv or .jsonl)")
+    output: str = Field("enriched.csv", description="output file (.csv, .jsonl or .parquet)")
 
 
 class PropagateConfig(Settings):
@@ -61,7 +61,7 @@ class PropagateConfig(Settings):
     columns: Columns = None
     probability: str = Field("probability", description="column of the probabilities")
     alpha: float = Field(0.5, ge=0, lt=1, description="share of the probability that comes from neighbours")
-    output: str = Field("propagated.csv", description="output file (.csv or .jsonl)")
+    output: str = Field("propagated.csv", description="output file (.csv, .jsonl or .parquet)")
 
 
 class WeakPairsConfig(Settings):
@@ -72,5 +72,5 @@ class WeakPairsConfig(Settings):
     target: str = Field("target", description="column of what they link to")
     match_from: Share = Field(0.3, description="lowest score of a match; 1 if all targets are shared")
     min_shared: Count = Field(2, description="least number of shared targets of a match")
-    output: str = Field("weak_pairs.csv", description="output file (.csv or .jsonl)")
+    output: str = Field("weak_pairs.csv", description="output file (.csv, .jsonl or .parquet)")
     seed: Seed = 0

@@ -9,29 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flipkd.command_config import GenerateConfig
-from flipkd.commands.matcher_teacher import TrainingTeacher, open_teacher
-from flipkd.commands.pairs import labelled, trainable_pairs
-from flipkd.data.labels import labels_of
-from flipkd.errors import ConfigError
-from flipkd.evaluate.calibration import fit_calibration
+from flipkd.commands.matcher_teacher import calibrated_teacher
 from flipkd.generate import prompts
 from flipkd.generate.filters import accepted, critic_precision
-from flipkd.progress import loading
 
 if TYPE_CHECKING:
     from flipkd.generate.endpoint import Endpoint
 
 logger = logging.getLogger(__name__)
-
-
-def teacher_of(config: GenerateConfig) -> TrainingTeacher:
-    """Open the teacher of the settings. Raises ConfigError when it has no vectors, which nearest texts need."""
-    teacher = open_teacher(str(config.teacher), validation=None)
-    if teacher.kind != "bi_encoder":
-        raise ConfigError(
-            f"{config.teacher}: the teacher is a {teacher.kind}, which has no vectors; give a bi-encoder"
-        )
-    return teacher
 
 
 class Critic:
@@ -51,12 +36,9 @@ class Critic:
 
     def _by_teacher(self, left: list[str], right: list[str]) -> NDArray[np.float64]:
         config = self.config
-        loading(config.teacher)
-        known = trainable_pairs(str(config.validation_file), columns=config.columns, name="validation")
-        known = labelled(known, name="validation")
-        teacher, label = open_teacher(str(config.teacher), validation=known), labels_of(known)
-        scores = teacher.signal(known).pair_scores()
-        fit = fit_calibration(scores, label, method="sigmoid")
+        teacher, fit, scores, label = calibrated_teacher(
+            str(config.teacher), str(config.validation_file), columns=config.columns
+        )
         precision = critic_precision(fit.apply(scores), label, **self.bounds)
         shown = ", ".join(f"{value:.1%} of the pairs kept as {name}" for name, value in precision.items())
         logger.warning("critic: on validation it is right on %s", shown or "no pair: its bounds keep none")

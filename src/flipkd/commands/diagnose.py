@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from flipkd.command_config import DiagnoseConfig
+from flipkd.commands.matcher_teacher import TrainingTeacher, is_matcher, vector_teacher
 from flipkd.commands.pairs import labelled, normalised
 from flipkd.commands.results import require_writable
 from flipkd.data import read_pairs, read_texts
 from flipkd.data.labels import labels_of
-from flipkd.errors import ConfigError, UsageError
+from flipkd.data.texts import required_values
+from flipkd.errors import UsageError
 from flipkd.extras import require_extra
 from flipkd.files import write_json
 from flipkd.progress import loading
-from flipkd.teachers.stored_teacher import StoredTeacher
 
 if TYPE_CHECKING:
     from flipkd.student.model import Student
@@ -55,7 +56,7 @@ def _domain(config: DiagnoseConfig) -> Rows:
 
     from flipkd.diagnostics.domain import DomainDetector
 
-    teacher = _vector_teacher(config)
+    teacher = vector_teacher(str(config.teacher))
     known = _pairs(config, str(config.pairs))
     order = np.random.default_rng(config.seed).permutation(len(known))
     fitted, held_out = (known.select(np.sort(half)) for half in np.array_split(order, 2))
@@ -74,7 +75,7 @@ def _domain(config: DiagnoseConfig) -> Rows:
     return [found | {name: float(np.mean(scores < detector.bound)) for name, scores in flagged.items()}]
 
 
-def _confidence(teacher: StoredTeacher, known: Any, other: Any) -> np.ndarray | None:
+def _confidence(teacher: TrainingTeacher, known: Any, other: Any) -> np.ndarray | None:
     """Return the usual baseline [N]: the probability of the likelier answer; None where the known pairs have too few labels."""
     from flipkd.evaluate.calibration import fit_calibration
 
@@ -91,15 +92,16 @@ def _aliases(config: DiagnoseConfig) -> Rows:
     from flipkd.diagnostics.probes import alias_auc
 
     texts, kept = read_texts(str(config.texts), keep=[config.group])
-    vectors = _vector_teacher(config).vectors(texts)
-    return [alias_auc(vectors, [str(value) for value in kept[config.group]], seed=config.seed)]
+    vectors = vector_teacher(str(config.teacher)).vectors(texts)
+    groups = required_values(kept[config.group], path=str(config.texts), column=config.group)
+    return [alias_auc(vectors, groups, seed=config.seed)]
 
 
 def _analogies(config: DiagnoseConfig) -> Rows:
     from flipkd.diagnostics.probes import analogy_accuracy
 
     pairs = _pairs(config, str(config.pairs))
-    sides = (_vector_teacher(config).vectors(pairs[side][:]) for side in ("text1", "text2"))
+    sides = (vector_teacher(str(config.teacher)).vectors(pairs[side][:]) for side in ("text1", "text2"))
     return [analogy_accuracy(*sides, seed=config.seed)]
 
 
@@ -129,7 +131,7 @@ def _students(config: DiagnoseConfig) -> Rows:
     pairs, label = _labelled(config)
     of_pairs = None
     if config.teacher:
-        left, right = (_vector_teacher(config).vectors(pairs[side][:]) for side in ("text1", "text2"))
+        left, right = (vector_teacher(str(config.teacher)).vectors(pairs[side][:]) for side in ("text1", "text2"))
         of_pairs = np.concatenate([np.abs(left - right), left * right], axis=1)
     rows = []
     for name in config.models:
@@ -148,15 +150,6 @@ CHECKS: dict[str, Callable[[DiagnoseConfig], Rows]] = {
     "layers": _layers,
     "students": _students,
 }
-
-
-def _vector_teacher(config: DiagnoseConfig) -> StoredTeacher:
-    teacher = StoredTeacher(str(config.teacher))
-    if teacher.kind != "bi_encoder":
-        raise ConfigError(
-            f"{config.teacher}: the teacher is a {teacher.kind}, which has no vectors; give a bi-encoder"
-        )
-    return teacher
 
 
 def _pairs(config: DiagnoseConfig, path: str) -> Any:
@@ -181,9 +174,7 @@ def _states(name: str, pairs: Any) -> np.ndarray:
 
 def _student(name: str) -> Student:
     """Load the student of a matcher, or a base model under the default prompt."""
-    from flipkd.commands.matcher_teacher import is_matcher
     from flipkd.config import StudentConfig
-    from flipkd.device import best_device
     from flipkd.student.contract import matcher_folder
     from flipkd.student.loading import load_student, new_student
 

@@ -10,12 +10,10 @@ from typing import Any
 from flipkd.command_config import GenerateConfig
 from flipkd.commands.critic import Critic
 from flipkd.commands.generated_rows import KINDS, Made
-from flipkd.commands.match_rows import to_csv, to_jsonl
-from flipkd.commands.results import require_writable
+from flipkd.commands.row_file import require_row_file, write_rows
 from flipkd.data import read_pairs
 from flipkd.errors import ConfigError, DataError, UsageError, nearest
 from flipkd.extras import require_extra
-from flipkd.files import write_text
 from flipkd.generate import prompts
 from flipkd.generate.endpoint import Endpoint
 from flipkd.generate.filters import near_copies
@@ -50,12 +48,18 @@ def generate(config: GenerateConfig) -> dict[str, Any]:
     made = KINDS[config.kind](config, endpoint)
     if config.kind in ("pairs", "edits", "relabel"):
         _filter(made, config, endpoint)
-    write_text(output, to_csv(made.rows, guard=False) if output.suffix == ".csv" else to_jsonl(made.rows))
-    if endpoint.sent >= config.max_requests:
+    if endpoint.unsent:
         logger.warning(
-            "the budget of %d requests is used up; the same command with a larger max_requests continues",
-            endpoint.sent,
+            "%d requests were not sent: the budget of %d is used up; the same command with a larger --max_requests continues",
+            endpoint.unsent,
+            config.max_requests,
         )
+    if not made.rows:
+        raise DataError(
+            f"no generated pair is left; thrown out: {dict(+made.dropped)}; look at the replies in {config.output}{CACHE}, "
+            "or change the templates or the bounds of the critic"
+        )
+    write_rows(output, made.rows)
     labels = Counter(row["label"] for row in made.rows)
     counts = {"pairs": len(made.rows), "match": labels[1], "no_match": labels[0], "requests": endpoint.sent}
     return counts | {"cached": endpoint.reused} | dict(sorted(made.dropped.items()))
@@ -63,9 +67,7 @@ def generate(config: GenerateConfig) -> dict[str, Any]:
 
 def _require_settings(config: GenerateConfig) -> None:
     require_extra("train", user="flipkd generate")
-    if Path(config.output).suffix not in (".csv", ".jsonl"):
-        raise UsageError(f"{config.output}: unknown file type; name the result .csv or .jsonl")
-    require_writable(config.output, source=config.seeds, mark="origin")
+    require_row_file(config.output, source=config.seeds, mark="origin")
     for name in config.templates:
         if name not in prompts.TEMPLATES:
             raise ConfigError(f"templates: no template is called {name!r}; {nearest(name, list(prompts.TEMPLATES))}")
@@ -106,11 +108,6 @@ def _filter(made: Made, config: GenerateConfig, endpoint: Endpoint) -> None:
         kept, probability = Critic(config, endpoint).judge(rows)
         made.dropped["critic"] += int((~kept).sum())
         rows = [row | {"critic": round(float(p), 4)} for row, p, k in zip(rows, probability, kept, strict=True) if k]
-    if not rows:
-        raise DataError(
-            f"no generated pair is left; thrown out: {dict(+made.dropped)}; look at the replies in {config.output}{CACHE}, "
-            "or change the templates or the bounds of the critic"
-        )
     made.rows = rows
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from flipkd.command_config import GenerateConfig
-from flipkd.commands.critic import teacher_of
+from flipkd.commands.matcher_teacher import vector_teacher
 from flipkd.commands.pairs import labelled, normalised, trainable_pairs
 from flipkd.data import read_pairs, read_pool
 from flipkd.data.labels import labels_of
@@ -75,25 +75,27 @@ def _relabel(config: GenerateConfig, endpoint: Endpoint) -> Made:
 
     The ranks of the teacher and of the rating are fused by the sum of their reciprocals.
     """
-    teacher, texts, made = teacher_of(config), _texts(config), Made()
+    teacher, texts, made = vector_teacher(str(config.teacher)), _texts(config), Made()
     vectors = teacher.vectors(texts)
     asked = [prompts.synthesis(text, prompts.TEMPLATES["question"], 1) for text in texts]
+    replies = endpoint.replies(asked, label="queries")
     queries = [
         (row, normal_text(found[0]))
-        for row, reply in enumerate(endpoint.replies(asked, label="queries"))
+        for row, reply in enumerate(replies)
         if (found := prompts.parse_texts(reply or ""))
     ]
-    made.dropped["unreadable"] += len(texts) - len(queries)
+    made.dropped["unreadable"] += len(texts) - len(queries) - replies.count(None)
     if not queries:
         return made
     near = np.argsort(-(teacher.vectors([query for _, query in queries]) @ vectors.T), axis=1)[:, : config.candidates]
     rated = [prompts.rating(query, texts[c]) for (_, query), found in zip(queries, near, strict=True) for c in found]
-    ratings = [prompts.parse_rating(reply or "") for reply in endpoint.replies(rated, label="ratings")]
+    replies = endpoint.replies(rated, label="ratings")
+    ratings = [prompts.parse_rating(reply or "") for reply in replies]
     by_query = np.array([np.nan if r is None else r for r in ratings]).reshape(len(queries), -1)
-    moved = 0
-    for (row, query), found, rates in zip(queries, near, by_query, strict=True):
+    moved, sent = 0, np.array([reply is not None for reply in replies]).reshape(by_query.shape)
+    for (row, query), found, rates, were_sent in zip(queries, near, by_query, sent, strict=True):
         if np.isnan(rates).any():
-            made.dropped["unreadable"] += 1
+            made.dropped["unreadable"] += bool(were_sent.all())
             continue
         order = np.argsort(-fused(rates), kind="stable")
         best, worst = int(found[order[0]]), int(found[order[-1]])
@@ -122,11 +124,13 @@ def _labels(config: GenerateConfig, endpoint: Endpoint) -> Made:
     ]
     replies, made = endpoint.replies(requests, label="labels"), Made()
     for row, pair in enumerate(zip(left, right, strict=True)):
-        answers = [
-            prompts.parse_yes(r or "") for r in replies[row * len(prompts.JUDGEMENTS) :][: len(prompts.JUDGEMENTS)]
-        ]
+        own = replies[row * len(prompts.JUDGEMENTS) :][: len(prompts.JUDGEMENTS)]
+        answers = [prompts.parse_yes(reply or "") for reply in own]
         known = [answer for answer in answers if answer is not None]
-        probability = float(np.mean(known)) if len(known) == len(answers) else 0.5
+        if len(known) < len(answers):
+            made.dropped["unreadable"] += None not in own
+            continue
+        probability = float(np.mean(known))
         if config.mismatch_up_to < probability < config.match_from:
             made.dropped["undecided"] += 1
             continue
@@ -140,7 +144,7 @@ def _demonstrations(
     """Return, for each pair, its most similar labelled pairs, half matches and half not, which share no text with it."""
     if config.demonstrations is None:
         return [[] for _ in left]
-    teacher = teacher_of(config)
+    teacher = vector_teacher(str(config.teacher))
     solved = labelled(
         trainable_pairs(config.demonstrations, columns=None, name="demonstrations"), name="demonstrations"
     )

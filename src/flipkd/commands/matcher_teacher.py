@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from flipkd.commands.pairs import content_hash
+from flipkd.commands.pairs import content_hash, labelled, trainable_pairs
 from flipkd.data.labels import labels_of
 from flipkd.data.pair_table import TeacherSignal
 from flipkd.errors import ConfigError
-from flipkd.evaluate.calibration import LEAST_SLOPE, fit_calibration
+from flipkd.evaluate.calibration import LEAST_SLOPE, Calibration, fit_calibration
 from flipkd.files import CARD, MANIFEST, check_manifest, read_json, sha256
+from flipkd.progress import loading
 from flipkd.run_lock import RUN
 from flipkd.student.contract import CONTRACT, matcher_folder, read_contract
 from flipkd.teachers.kept_teacher import KeptTeacherModel, load_kept_teacher
@@ -61,6 +62,26 @@ def open_teacher(folder: str | Path, *, validation: Any) -> TrainingTeacher:
     if is_matcher(folder):
         return MatcherTeacher(folder, validation=validation)
     return StoredTeacher(folder)
+
+
+def vector_teacher(folder: str | Path) -> TrainingTeacher:
+    """Return the teacher in a folder for its vectors. Raises ConfigError for one that has none."""
+    loading(str(folder))
+    teacher = open_teacher(folder, validation=None)
+    if teacher.kind != "bi_encoder":
+        raise ConfigError(f"{folder}: the teacher is a {teacher.kind}, which has no vectors; give a bi-encoder")
+    return teacher
+
+
+def calibrated_teacher(
+    folder: str | Path, validation_file: str, *, columns: Mapping[str, str] | None
+) -> tuple[TrainingTeacher, Calibration, np.ndarray, np.ndarray]:
+    """Return the teacher in a folder and its calibration on a file of labelled pairs, with its scores of these and the labels."""
+    known = labelled(trainable_pairs(validation_file, columns=columns, name="validation"), name="validation")
+    loading(str(folder))
+    teacher, labels = open_teacher(folder, validation=known), labels_of(known)
+    scores = teacher.signal(known).pair_scores()
+    return teacher, fit_calibration(scores, labels, method="sigmoid"), scores, labels
 
 
 def is_matcher(folder: str | Path) -> bool:

@@ -2,45 +2,51 @@
 
 from __future__ import annotations
 
-import logging
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from flipkd.command_config import EnrichConfig, PropagateConfig, WeakPairsConfig
-from flipkd.commands.match_rows import to_csv, to_jsonl
 from flipkd.commands.matcher_teacher import is_matcher, open_teacher
-from flipkd.commands.results import require_writable
-from flipkd.data import read_pairs, read_texts
+from flipkd.commands.row_file import require_row_file, write_rows
+from flipkd.data import read_texts
 from flipkd.data.columns import find_columns
 from flipkd.data.glossary import read_glossary
 from flipkd.data.pairs import read_blocks
-from flipkd.data.sources import open_source, readable
+from flipkd.data.sources import columns_of, open_source, readable, require_columns
+from flipkd.data.texts import required_values
 from flipkd.data.weak_pairs import shared_pairs
-from flipkd.errors import DataError, UsageError, shorten
+from flipkd.errors import DataError, UsageError, nearest, shorten
 from flipkd.evaluate.propagation import propagate as propagated_probabilities
-from flipkd.files import write_text
 from flipkd.progress import loading
 from flipkd.student.glossary import Glossary
 from flipkd.text import normal_text
 
-logger = logging.getLogger(__name__)
 Rows = list[dict[str, Any]]
 Floats = NDArray[np.float64]
 
 
-def write_rows(output: str, rows: Rows) -> None:
-    """Write rows as .csv or .jsonl."""
-    write_text(Path(output), to_csv(rows, guard=False) if output.endswith(".csv") else to_jsonl(rows))
+def read_rows(
+    path: str, *, columns: Mapping[str, str] | None, needed: Sequence[str] = ()
+) -> tuple[Rows, dict[str, list[Any]]]:
+    """Read the rows of a file of pairs, known columns by our names, and the `needed` columns by the file's names.
 
-
-def require_output(output: str, *, source: str, mark: str) -> None:
-    """Raise UsageError for an unknown file type, and what `require_writable` raises."""
-    if Path(output).suffix not in (".csv", ".jsonl"):
-        raise UsageError(f"{output}: unknown file type; name the result .csv or .jsonl")
-    require_writable(output, source=source, mark=mark)
+    Raises DataError as `read_blocks` does, and for a missing column.
+    """
+    with readable(path):
+        source = open_source(path)
+        require_columns(source, needed)
+        ours = {theirs: name for name, theirs in find_columns(source.columns, columns, source.name).items()}
+    rows: Rows = []
+    found: dict[str, list[Any]] = {name: [] for name in needed}
+    for block in read_blocks(path, columns=columns, keep=source.columns):
+        names = [ours.get(column, column) for column in block.kept]
+        rows += [dict(zip(names, values, strict=True)) for values in zip(*block.kept.values(), strict=True)]
+        for name, values in found.items():
+            values += block.kept[name]
+    return rows, found
 
 
 def enrich(config: EnrichConfig) -> tuple[int, int]:
@@ -49,35 +55,32 @@ def enrich(config: EnrichConfig) -> tuple[int, int]:
     Return how many are changed, and the number of pairs.
     Raises UsageError when no knowledge is given, DataError for a column that the file does not have.
     """
-    require_output(config.output, source=config.pairs, mark="text1")
+    require_row_file(config.output, source=config.pairs, mark="text1")
     if not (config.glossary or config.context or config.instead):
         raise UsageError("no knowledge is given; set --glossary, --context or --instead")
     if config.instead and len(config.instead) != 2:
         raise UsageError(f"--instead needs two columns, got {len(config.instead)}")
-    pairs = read_pairs(config.pairs, columns=config.columns)
-    left, right = pairs["text1"][:], pairs["text2"][:]
-    new = _enriched(config, left, right)
-    columns = {name: pairs[name][:] for name in pairs.column_names}
+    rows, found = read_rows(config.pairs, columns=config.columns, needed=[*config.context, *config.instead])
+    old = [(row["text1"], row["text2"]) for row in rows]
+    notes = {name: ["" if value is None else str(value) for value in values] for name, values in found.items()}
+    new = [*zip(*_enriched(config, notes, *map(list, zip(*old, strict=True))), strict=True)]
     if config.teacher is None:
-        columns |= dict(zip(("text1", "text2"), new, strict=True))
+        rows = [row | {"text1": a, "text2": b} for row, (a, b) in zip(rows, new, strict=True)]
     else:
-        columns["score"] = _scores(config.teacher, *new)
-    write_rows(config.output, [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)])
-    return sum(
-        pair != old for pair, old in zip(zip(*new, strict=True), zip(left, right, strict=True), strict=True)
-    ), len(left)
+        scores = _scores(config.teacher, *map(list, zip(*new, strict=True)))
+        rows = [row | {"score": score} for row, score in zip(rows, scores, strict=True)]
+    write_rows(config.output, rows)
+    return sum(a != b for a, b in zip(new, old, strict=True)), len(rows)
 
 
-def _enriched(config: EnrichConfig, left: list[str], right: list[str]) -> tuple[list[str], list[str]]:
-    names = [*config.context, *config.instead]
-    kept: dict[str, list[Any]] = {name: [] for name in names}
-    for block in read_blocks(config.pairs, columns=config.columns, keep=names) if names else ():
-        for name in names:
-            kept[name] += ["" if value is None else str(value) for value in block.kept[name]]
+def _enriched(
+    config: EnrichConfig, notes: Mapping[str, list[str]], left: list[str], right: list[str]
+) -> list[list[str]]:
+    """Return both sides with knowledge; notes: the columns of `context` and `instead`."""
     sides = [left, right]
     if config.instead:
         sides = [
-            [new if new.strip() else old for new, old in zip(kept[name], side, strict=True)]
+            [new if new.strip() else old for new, old in zip(notes[name], side, strict=True)]
             for name, side in zip(config.instead, sides, strict=True)
         ]
     if config.glossary:
@@ -86,9 +89,9 @@ def _enriched(config: EnrichConfig, left: list[str], right: list[str]) -> tuple[
     for name, number in zip(config.context, (0, 1)[-len(config.context) :], strict=False):
         sides[number] = [
             f"{text} ({normal_text(note)})" if note.strip() else text
-            for text, note in zip(sides[number], kept[name], strict=True)
+            for text, note in zip(sides[number], notes[name], strict=True)
         ]
-    return sides[0], sides[1]
+    return sides
 
 
 def _scores(folder: str, left: list[str], right: list[str]) -> list[float]:
@@ -106,33 +109,17 @@ def propagate(config: PropagateConfig) -> tuple[int, int]:
 
     Raises DataError for a probability that is missing or outside [0, 1].
     """
-    require_output(config.output, source=config.pairs, mark="propagated")
-    with readable(config.pairs):
-        source = open_source(config.pairs)
-    texts = {
-        column
-        for name, column in find_columns(source.columns, config.columns, source.name).items()
-        if name in ("text1", "text2")
-    }
-    names = [name for name in source.columns if name not in texts and name != "propagated"]
-    if config.probability not in names:
-        raise DataError(f"{config.pairs}: has no column {config.probability}; choose one with --probability")
-    left: list[str] = []
-    right: list[str] = []
-    kept: dict[str, list[Any]] = {name: [] for name in names}
-    for block in read_blocks(config.pairs, columns=config.columns, keep=names):
-        left, right = left + block.left, right + block.right
-        for name in names:
-            kept[name] += block.kept[name]
-    probability = _probabilities(config, kept[config.probability])
+    require_row_file(config.output, source=config.pairs, mark="propagated")
+    if config.probability not in (present := columns_of(config.pairs)):
+        raise DataError(
+            f"{config.pairs}: has no column {shorten(config.probability)}; {nearest(config.probability, present)}; "
+            "choose one with --probability"
+        )
+    rows, found = read_rows(config.pairs, columns=config.columns, needed=[config.probability])
+    probability = _probabilities(config, found[config.probability])
+    left, right = ([row[side] for row in rows] for side in ("text1", "text2"))
     moved = propagated_probabilities(left, right, probability, alpha=config.alpha)
-    rows = [
-        {"text1": a, "text2": b}
-        | {name: kept[name][row] for name in names}
-        | {"propagated": round(float(moved[row]), 6)}
-        for row, (a, b) in enumerate(zip(left, right, strict=True))
-    ]
-    write_rows(config.output, rows)
+    write_rows(config.output, [row | {"propagated": round(float(p), 6)} for row, p in zip(rows, moved, strict=True)])
     return int(((moved >= 0.5) != (probability >= 0.5)).sum()), len(rows)
 
 
@@ -157,14 +144,15 @@ def weak_pairs(config: WeakPairsConfig) -> tuple[int, int]:
 
     Raises DataError when no two texts share enough.
     """
-    require_output(config.output, source=config.links, mark="origin")
+    require_row_file(config.output, source=config.links, mark="origin")
     texts, kept = read_texts(config.links, column=config.text, keep=[config.target])
-    names = list(dict.fromkeys(map(normal_text, texts)))
+    texts = [normal_text(text) for text in texts]
+    names = list(dict.fromkeys(texts))
     number = {name: row for row, name in enumerate(names)}
-    targets = {str(value): row for row, value in enumerate(dict.fromkeys(map(str, kept[config.target])))}
+    targets = required_values(kept[config.target], path=config.links, column=config.target)
     found = shared_pairs(
-        [number[normal_text(text)] for text in texts],
-        [targets[str(value)] for value in kept[config.target]],
+        [number[text] for text in texts],
+        np.unique(targets, return_inverse=True)[1].tolist(),
         match_from=config.match_from,
         min_shared=config.min_shared,
         seed=config.seed,

@@ -9,7 +9,7 @@ from types import NoneType
 from typing import Any
 
 from flipkd.commands.match_rows import to_csv, to_jsonl
-from flipkd.commands.results import csv_text
+from flipkd.commands.results import csv_text, require_writable
 from flipkd.errors import UsageError
 from flipkd.files import new_file, resource_errors
 
@@ -23,6 +23,19 @@ def require_format(path: str | Path) -> None:
     """Raise UsageError for a file name that does not end in one of FORMATS."""
     if Path(path).suffix not in FORMATS:
         raise UsageError(f"{path}: unknown file type; name the result {', '.join(FORMATS[:-1])} or {FORMATS[-1]}")
+
+
+def require_row_file(path: str, *, source: str, mark: str) -> None:
+    """Raise UsageError for an unknown file type, and what `require_writable` raises."""
+    require_format(path)
+    require_writable(path, source=source, mark=mark)
+
+
+def write_rows(path: str | Path, rows: list[dict[str, Any]]) -> None:
+    """Write rows with the same keys, of which there is at least one, for later commands: no text is guarded."""
+    columns = {name: [row[name] for row in rows] for name in rows[0]}
+    with new_row_file(path, types_of([columns]), guard=False) as write:
+        write(rows)
 
 
 @contextmanager

@@ -9,13 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flipkd.command_config import SelectConfig
-from flipkd.commands.matcher_teacher import open_teacher
-from flipkd.commands.pair_files import require_output, write_rows
-from flipkd.commands.pairs import labelled, trainable_pairs
+from flipkd.commands.matcher_teacher import calibrated_teacher, vector_teacher
+from flipkd.commands.pair_files import read_rows
+from flipkd.commands.row_file import require_row_file, write_rows
 from flipkd.data import read_pairs
 from flipkd.data.labels import labels_of
 from flipkd.errors import ConfigError, DataError, UsageError
-from flipkd.evaluate.calibration import fit_calibration
 from flipkd.progress import loading
 
 Floats = NDArray[np.float64]
@@ -26,28 +25,34 @@ def select(config: SelectConfig) -> tuple[int, int]:
 
     Raises UsageError for a model that the value needs and is not given, DataError when no pair is left.
     """
-    require_output(config.output, source=config.pairs, mark="selected_by")
+    require_row_file(config.output, source=config.pairs, mark="selected_by")
+    _require_settings(config)
+    low, high = config.quantiles
+    pairs = read_pairs(config.pairs, columns=config.columns)
+    value, allowed = VALUES[config.by](config, pairs)
+    candidates = np.flatnonzero(allowed)
+    if not len(candidates):
+        raise DataError(
+            f"{config.pairs}: the matcher decides all {len(pairs)} pairs as they are labelled, or none has a label"
+        )
+    position = _quantile_of(value[candidates])
+    kept = candidates[(position >= low) & (position <= high)]
+    if not len(kept):
+        raise DataError(f"{config.pairs}: no pair is left of {len(candidates)}; widen --quantiles")
+    rows = read_rows(config.pairs, columns=config.columns)[0]
+    write_rows(config.output, [rows[k] | {"selected_by": config.by, "value": float(value[k])} for k in kept.tolist()])
+    return len(kept), len(pairs)
+
+
+def _require_settings(config: SelectConfig) -> None:
     for name in NEEDS[config.by]:
         if not getattr(config, name):
             raise UsageError(f"--by {config.by} needs --{name}")
+    if config.by == "difficulty" and not config.matcher and not (config.teacher and config.validation_file):
+        raise UsageError("--by difficulty needs --matcher, or --teacher and --validation_file")
     low, high = config.quantiles
     if not 0 <= low < high <= 1:
         raise ConfigError(f"quantiles: got {low:g} and {high:g}; give two numbers from 0 to 1, the lower one first")
-    pairs = read_pairs(config.pairs, columns=config.columns)
-    if config.by == "difficulty" and not config.matcher and not (config.teacher and config.validation_file):
-        raise UsageError("--by difficulty needs --matcher, or --teacher and --validation_file")
-    value, allowed = VALUES[config.by](config, pairs)
-    position = _quantile_of(value)
-    kept = np.flatnonzero(allowed & (position >= low) & (position <= high))
-    if not len(kept):
-        raise DataError(f"{config.pairs}: no pair is left of {len(pairs)}; widen --quantiles")
-    columns = {name: pairs[name][:] for name in pairs.column_names}
-    rows = [
-        {name: values[k] for name, values in columns.items()} | {"selected_by": config.by, "value": float(value[k])}
-        for k in kept.tolist()
-    ]
-    write_rows(config.output, rows)
-    return len(kept), len(pairs)
 
 
 def _quantile_of(value: Floats) -> Floats:
@@ -58,12 +63,7 @@ def _quantile_of(value: Floats) -> Floats:
 
 
 def _teacher_probability(config: SelectConfig, pairs: Any) -> Floats:
-    known = labelled(
-        trainable_pairs(str(config.validation_file), columns=config.columns, name="validation"), name="validation"
-    )
-    loading(config.teacher)
-    teacher = open_teacher(str(config.teacher), validation=known)
-    fit = fit_calibration(teacher.signal(known).pair_scores(), labels_of(known), method="sigmoid")
+    teacher, fit, *_ = calibrated_teacher(str(config.teacher), str(config.validation_file), columns=config.columns)
     return fit.apply(teacher.signal(pairs).pair_scores())
 
 
@@ -91,11 +91,7 @@ def _disagreement(config: SelectConfig, pairs: Any) -> tuple[Floats, NDArray[np.
 def _unfamiliarity(config: SelectConfig, pairs: Any) -> tuple[Floats, NDArray[np.bool_]]:
     from flipkd.diagnostics.domain import DomainDetector
 
-    teacher = open_teacher(str(config.teacher), validation=None)
-    if teacher.kind != "bi_encoder":
-        raise ConfigError(
-            f"{config.teacher}: the teacher is a {teacher.kind}, which has no vectors; give a bi-encoder"
-        )
+    teacher = vector_teacher(str(config.teacher))
     known = read_pairs(str(config.known_file), columns=config.columns)
     detector = DomainDetector(teacher.vectors([*known["text1"][:], *known["text2"][:]]))
     similarity = detector.pair_similarity(*(teacher.vectors(pairs[side][:]) for side in ("text1", "text2")))

@@ -6,8 +6,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from flipkd.data.texts import read_texts
-from flipkd.errors import DataError
+from flipkd.data.texts import read_texts, required_values
 from flipkd.text import normal_text
 
 TERM, DEFINITION = "term", "definition"
@@ -16,13 +15,12 @@ TERM, DEFINITION = "term", "definition"
 def read_glossary(path: str | Path) -> dict[str, list[str]]:
     """Read the definitions of each term, from the columns `term` and `definition`; a term may have several rows.
 
-    Raises DataError for a definition that is empty or no text.
+    Raises DataError for an empty definition.
     """
     terms, kept = read_texts(path, column=TERM, keep=[DEFINITION])
     found: dict[str, list[str]] = {}
-    for row, (term, definition) in enumerate(zip(terms, kept[DEFINITION], strict=True), start=1):
-        if not isinstance(definition, str) or not definition.strip():
-            raise DataError(f"{path}: row {row}, column {DEFINITION}: is empty or no text; fill or remove it")
+    definitions = required_values(kept[DEFINITION], path=path, column=DEFINITION)
+    for term, definition in zip(terms, definitions, strict=True):
         found.setdefault(normal_text(term), []).append(normal_text(definition))
     return found
 

@@ -50,6 +50,15 @@ def not_empty(values: list[str], location: Callable[[int], str]) -> list[str]:
     return values
 
 
+def required_values(values: list[Any], *, path: str | Path, column: str) -> list[str]:
+    """Return the values of a column as texts. Raises DataError for a missing or empty one."""
+    found = ["" if value is None else str(value) for value in values]
+    for row, value in enumerate(found, start=1):
+        if is_empty(value):
+            raise DataError(f"{path}: row {row}, column {column}: is empty; fill it, or remove the row")
+    return found
+
+
 def text_column(source: Source, column: str | None) -> str:
     """Return `column`, or the one with a name in ALIASES, or the only one. Raises DataError with the columns."""
     columns = source.columns

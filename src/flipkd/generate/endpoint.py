@@ -59,7 +59,7 @@ class Endpoint:
             key,
         )
         self.budget, self.concurrency, self.timeout = budget, concurrency, timeout
-        self.sent, self.reused, self._lock = 0, 0, Lock()
+        self.sent, self.unsent, self.reused, self._lock = 0, 0, 0, Lock()
         self._opener = urllib.request.build_opener(_NoRedirect)
 
     def replies(self, requests: Sequence[Messages], *, label: str | None = None) -> list[str | None]:
@@ -93,6 +93,7 @@ class Endpoint:
             pass
         with self._lock:
             if self.sent >= self.budget:
+                self.unsent += 1
                 return None
             self.sent += 1
         text = self._text_of(self._post(body))

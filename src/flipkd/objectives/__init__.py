@@ -9,98 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from flipkd.objectives.answer import (
-        answer_cross_entropy,
-        answer_with_teacher,
-        bernoulli_kd,
-        margin_mse,
-        pairwise_pref_kl,
-        ranknet_distill,
-    )
     from flipkd.objectives.batch import MatchBatch
-    from flipkd.objectives.consistency import order_consistency
-    from flipkd.objectives.contrast import (
-        adaptive_margin,
-        attract_repel,
-        gaussian_decay_info_nce,
-        passage_info_nce,
-        set_info_nce,
-        simcse,
-    )
-    from flipkd.objectives.in_batch import in_batch_kl, score_mse, top_k_kl
-    from flipkd.objectives.labels import cosent, info_nce
-    from flipkd.objectives.layers import LayerScoreKd as layer_score_kd
-    from flipkd.objectives.lists import joint_lists, list_kl, list_softmax, self_distill_heads
-    from flipkd.objectives.margin import margin_angular, margin_hinge
-    from flipkd.objectives.noisy import hard_kd, jsd_kd, sample_fusion, standardised_kd, symmetric_cross_entropy
-    from flipkd.objectives.pair_heads import LelpSubclass as lelp_subclass
-    from flipkd.objectives.pair_heads import NormDirection as norm_direction
-    from flipkd.objectives.pair_heads import PairHeadKd as pair_head_kd
-    from flipkd.objectives.pair_heads import PairRelation as pair_relation
-    from flipkd.objectives.projections import CkdInfoNce as ckd_info_nce
-    from flipkd.objectives.projections import EmbedAlign as embed_align
-    from flipkd.objectives.projections import Wcord as wcord
-    from flipkd.objectives.ranking import list_mle, teacher_rank_hinge
-    from flipkd.objectives.relations import (
-        mixed_gram,
-        pkt,
-        prototype_kd,
-        rkd_angle,
-        rkd_distance,
-        similarity_preserving,
-    )
     from flipkd.objectives.selection import dual_threshold
-
-__all__ = [
-    "OBJECTIVES",
-    "MatchBatch",
-    "adaptive_margin",
-    "answer_cross_entropy",
-    "answer_with_teacher",
-    "attract_repel",
-    "bernoulli_kd",
-    "ckd_info_nce",
-    "cosent",
-    "dual_threshold",
-    "embed_align",
-    "gaussian_decay_info_nce",
-    "hard_kd",
-    "in_batch_kl",
-    "info_nce",
-    "joint_lists",
-    "jsd_kd",
-    "layer_score_kd",
-    "lelp_subclass",
-    "list_kl",
-    "list_mle",
-    "list_softmax",
-    "margin_angular",
-    "margin_hinge",
-    "margin_mse",
-    "mixed_gram",
-    "norm_direction",
-    "order_consistency",
-    "pair_head_kd",
-    "pair_relation",
-    "pairwise_pref_kl",
-    "passage_info_nce",
-    "pkt",
-    "prototype_kd",
-    "ranknet_distill",
-    "rkd_angle",
-    "rkd_distance",
-    "sample_fusion",
-    "score_mse",
-    "self_distill_heads",
-    "set_info_nce",
-    "simcse",
-    "similarity_preserving",
-    "standardised_kd",
-    "symmetric_cross_entropy",
-    "teacher_rank_hinge",
-    "top_k_kl",
-    "wcord",
-]
 
 OBJECTIVES: dict[str, str] = {
     "answer_cross_entropy": "flipkd.objectives.answer:answer_cross_entropy",
@@ -154,6 +64,8 @@ _PUBLIC = {
     "MatchBatch": "flipkd.objectives.batch:MatchBatch",
     "dual_threshold": "flipkd.objectives.selection:dual_threshold",
 }
+
+__all__ = ["OBJECTIVES", "MatchBatch", "dual_threshold", *OBJECTIVES]
 
 
 def __getattr__(name: str) -> Any:

@@ -9,6 +9,7 @@ from torch import Tensor, where
 
 from flipkd.errors import ConfigError
 
+LOWEST = -1e30  # a masked logit; not -inf, because the gradient of a logsumexp of only -inf is NaN
 _AXES: dict[str, tuple[str, ...]] = {
     "answers": ("N", "2"),
     "label": ("N",),
@@ -190,6 +191,11 @@ class MatchBatch:
         return pair_mask | ~repeated
 
     @property
+    def negative_mask(self) -> Tensor:
+        """[N, M] bool: the valid cells off the diagonal that do not have the texts of a labelled match: in-batch negatives."""
+        return self.valid_mask & ~self.pair_mask & ~self.label_mask(1)
+
+    @property
     def list_mask(self) -> Tensor:
         """[N, N] bool: the pairs in the list of each pair, itself included; a list of one pair has no other."""
         list_id = self.require("list_id")
@@ -214,10 +220,10 @@ class MatchBatch:
         return mask
 
 
-def require_temperature(temperature: float) -> None:
-    """Raise ConfigError for a temperature that is not above 0."""
+def require_temperature(temperature: float, name: str = "temperature") -> None:
+    """Raise ConfigError for a temperature that is not above 0; `name` is that of the setting."""
     if not temperature > 0:
-        raise ConfigError(f"temperature={temperature}: must be above 0; 0.02 to 0.1 suits cosines")
+        raise ConfigError(f"{name}={temperature}: must be above 0; 0.02 to 0.1 suits cosines, about 1 log-odds")
 
 
 def mean_or_zero(terms: Tensor, mask: Tensor | None = None, weight: Tensor | None = None) -> Tensor:

@@ -1,7 +1,7 @@
 """Contrastive objectives of the student's vectors: a text against the other texts of the batch.
 
-S [N, M] are the student's similarities; a_i and b_i are the texts of pair i. Positives and negatives are by label, and only
-`valid_mask` cells count. Without a teacher but for `gaussian_decay_info_nce`.
+S [N, M] are the student's similarities; a_i and b_i are the texts of pair i. Positives are by label; the other texts of a row
+are those of its `negative_mask` cells: no duplicate and no known match. Only `gaussian_decay_info_nce` uses a teacher.
 """
 
 from __future__ import annotations
@@ -9,20 +9,18 @@ from __future__ import annotations
 import torch
 from torch import Tensor, where
 from torch.nn.functional import dropout as drop
-from torch.nn.functional import log_softmax, normalize, softplus
+from torch.nn.functional import normalize, pad, softplus
 
 from flipkd.errors import ConfigError
-from flipkd.objectives.batch import MatchBatch, mean_or_zero, require_temperature
-from flipkd.objectives.labels import info_nce
-from flipkd.objectives.texts import student_texts, text_ids
-
-LOWEST = -1e30  # not -inf: the gradient of a logsumexp of only -inf is NaN
+from flipkd.objectives.batch import LOWEST, MatchBatch, mean_or_zero, require_temperature
+from flipkd.objectives.labels import diagonal_cross_entropy, info_nce
+from flipkd.objectives.texts import equal_texts, or_equal, student_texts, texts_of_pairs
 
 
 def passage_info_nce(batch: MatchBatch, *, alpha: float = 0.1, temperature: float = 0.05) -> Tensor:
     """L = (1 - alpha) info_nce + alpha mean over positives i of log( 1 + sum over j of e^{(cos(b_i, b_j) - S_ii) / tau} ).
 
-    The sum is over the right-hand texts j of the valid cells of row i: an answer is to be closer to its question than to other
+    The sum is over the other texts j of row i: an answer is to be closer to its question than to other
     answers, so near-topic texts do not collapse. alpha 0 is `info_nce`. Needs left, right and label.
     Raises ConfigError for a temperature that is not above 0 or alpha outside 0 to 1.
 
@@ -33,7 +31,7 @@ def passage_info_nce(batch: MatchBatch, *, alpha: float = 0.1, temperature: floa
     by_query = info_nce(batch, temperature=temperature)
     if alpha == 0:
         return by_query
-    others = batch.valid_mask & ~batch.pair_mask
+    others = batch.negative_mask
     among = (_right_similarity(batch) / temperature).masked_fill(~others, LOWEST).logsumexp(dim=1)
     kept = (batch.require("label") == 1) & others.any(dim=1)
     by_passage = mean_or_zero(softplus(among - batch.pair_similarity / temperature), kept)
@@ -51,8 +49,7 @@ def adaptive_margin(batch: MatchBatch, *, detach_target: bool = False) -> Tensor
     target = (1 + _right_similarity(batch)) / 2
     gap = batch.pair_similarity[:, None] - batch.similarity
     terms = (gap - (target.detach() if detach_target else target)).square()
-    positive = (batch.require("label") == 1)[:, None]
-    return mean_or_zero(terms, positive & batch.valid_mask & ~batch.pair_mask)
+    return mean_or_zero(terms, (batch.require("label") == 1)[:, None] & batch.negative_mask)
 
 
 def gaussian_decay_info_nce(batch: MatchBatch, *, sigma: float = 0.01, temperature: float = 0.05) -> Tensor:
@@ -69,12 +66,10 @@ def gaussian_decay_info_nce(batch: MatchBatch, *, sigma: float = 0.01, temperatu
     require_temperature(temperature)
     if not sigma > 0:
         raise ConfigError(f"sigma={sigma}: must be above 0; it is in units of cosines")
-    similarity, valid_mask, pair_mask = batch.similarity, batch.valid_mask, batch.pair_mask
+    similarity, negative = batch.similarity, batch.negative_mask
     gap = similarity.detach() - batch.teacher_similarity
-    decay = where((gap <= 0) & ~pair_mask, (-(gap / sigma).square() / 2).exp(), 0.0)
-    logits = (similarity / temperature * (1 - decay)).masked_fill(~valid_mask, -float("inf"))
-    kept = (batch.require("label") == 1) & (valid_mask.sum(dim=1) > 1)
-    return mean_or_zero(-log_softmax(logits, dim=1).diagonal(), kept)
+    decay = where((gap <= 0) & negative, (-(gap / sigma).square() / 2).exp(), 0.0)
+    return diagonal_cross_entropy(similarity / temperature * (1 - decay), negative, batch.require("label") == 1)
 
 
 def attract_repel(batch: MatchBatch, *, margin_attract: float = 0.6, margin_repel: float = 0.0) -> Tensor:
@@ -88,12 +83,12 @@ def attract_repel(batch: MatchBatch, *, margin_attract: float = 0.6, margin_repe
     their origin is left out; `similarity_preserving` does that for the teacher's geometry.
     """
     label, pairs = batch.require("label"), batch.pair_similarity
-    similarity, others, count = batch.similarity, batch.valid_mask & ~batch.pair_mask, len(batch.require("label"))
-    total = pairs.new_zeros(())
+    similarity, others = batch.similarity, batch.negative_mask
+    total, count = pairs.new_zeros(()), len(label)
     for grid, mask in ((similarity, others), (similarity.T[:count], others.T[:count])):
         some = mask.any(dim=1)
-        nearest = grid.masked_fill(~mask, -2.0).amax(dim=1)
-        furthest = grid.masked_fill(~mask, 2.0).amin(dim=1)
+        nearest = pad(grid.masked_fill(~mask, -2.0), (0, 1), value=-2.0).amax(dim=1)  # amax of no column is an error
+        furthest = pad(grid.masked_fill(~mask, 2.0), (0, 1), value=2.0).amin(dim=1)
         total = total + mean_or_zero((margin_attract + nearest - pairs).relu(), some & (label == 1))
         total = total + mean_or_zero((margin_repel + pairs - furthest).relu(), some & (label == 0))
     return total / 2
@@ -102,8 +97,8 @@ def attract_repel(batch: MatchBatch, *, margin_attract: float = 0.6, margin_repe
 def simcse(batch: MatchBatch, *, dropout: float = 0.1, temperature: float = 0.05) -> Tensor:
     """L = mean over the batch's texts u of -log( e^{cos(u', u'') / tau} / sum over texts v of e^{cos(u', v'') / tau} ).
 
-    u' and u'' are two copies of a text's vector with different random zeros, a share `dropout`. Equal texts, and the other
-    text of a pair that is not a labelled non-match, are not in the sum. It spreads the vectors without labels or a teacher.
+    u' and u'' are two copies of a text's vector with different random zeros, a share `dropout`. Equal texts, and those that are
+    the other text of a pair without the label of a non-match, are not in the sum. It spreads the vectors without a teacher.
     Needs left, right and label. Raises ConfigError for dropout outside 0 to 1 or a temperature that is not above 0.
 
     Source: SimCSE (Gao et al., EMNLP 2021, arXiv 2104.08821), whose dropout is inside the encoder; decoders have none, and
@@ -112,22 +107,19 @@ def simcse(batch: MatchBatch, *, dropout: float = 0.1, temperature: float = 0.05
     require_temperature(temperature)
     if not 0 <= dropout < 1:
         raise ConfigError(f"dropout={dropout}: must be at least 0 and below 1")
-    texts, ids, label = student_texts(batch), text_ids(batch), batch.require("label")
+    texts, label = student_texts(batch), batch.require("label")
     first, second = (normalize(drop(texts, dropout), dim=1) for _ in range(2))
-    own = torch.eye(len(texts), dtype=torch.bool, device=texts.device)
-    partner = torch.diag(label != 0).repeat(2, 2)
-    excluded = (ids[:, None] == ids) | partner if ids is not None else partner
-    valid = own | ~excluded
+    negative = ~equal_texts(batch) & ~texts_of_pairs(batch, label != 0)
     with torch.autocast(texts.device.type, enabled=False):
-        logits = (first @ second.T / temperature).masked_fill(~valid, -float("inf"))
-    return mean_or_zero(-log_softmax(logits, dim=1).diagonal(), valid.sum(dim=1) > 1)
+        logits = first @ second.T / temperature
+    return diagonal_cross_entropy(logits, negative, label.new_ones(len(texts), dtype=torch.bool))
 
 
 def set_info_nce(batch: MatchBatch, *, temperature: float = 0.05) -> Tensor:
     """L = mean over texts u and others v of its set of log( 1 + sum over w of e^{(cos(u, w) - cos(u, v)) / tau} ).
 
     A set is the first text of a list and the right-hand texts of its positives; w are the texts of other sets and labelled
-    negatives. Texts that a set holds elsewhere count as its members, and the second texts of unlabelled pairs are left out.
+    negatives. A text is a member of all sets that have it, and the second texts of unlabelled pairs are left out.
     Needs left, right, label and list_id. Raises ConfigError for a temperature that is not above 0.
 
     Source: inter-set contrast of SetCSE (Liu, ICLR 2024, arXiv 2404.17606) as supervised contrast with several
@@ -135,13 +127,10 @@ def set_info_nce(batch: MatchBatch, *, temperature: float = 0.05) -> Tensor:
     """
     require_temperature(temperature)
     label, lists = batch.require("label"), batch.require("list_id")
-    texts, ids = student_texts(batch), text_ids(batch)
+    texts, equal = student_texts(batch), equal_texts(batch)
     alone = -1 - torch.arange(len(label), device=label.device)  # a set of its own
     member_of = torch.cat([lists, where(label == 1, lists, alone)])
-    same = member_of[:, None] == member_of
-    own = torch.eye(len(texts), dtype=torch.bool, device=texts.device)
-    equal = own if ids is None else ids[:, None] == ids
-    same = (same.float() @ equal.float()) > 0
+    same = or_equal(batch, member_of[:, None] == member_of)
     known = torch.cat([torch.ones_like(label, dtype=torch.bool), label >= 0])
     positive, negative = same & ~equal & known, ~same & known
     with torch.autocast(texts.device.type, enabled=False):

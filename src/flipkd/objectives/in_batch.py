@@ -29,13 +29,7 @@ def in_batch_kl(
     Aligning the in-batch similarity distributions is the paper's (Li et al., ACL 2025, arXiv 2507.05617); its formula
     is not public, so this form (listwise distillation, as used for dense retrieval) is ours.
     """
-    if not (temperature_student > 0 and temperature_teacher > 0):
-        raise ConfigError(
-            f"temperature_student={temperature_student}, temperature_teacher={temperature_teacher}: "
-            "both must be above 0; 0.02 to 0.1 suits cosines"
-        )
-    student = batch.similarity / temperature_student
-    teacher = batch.teacher_similarity / temperature_teacher
+    student, teacher = _scaled(batch, temperature_student, temperature_teacher)
     valid_mask = batch.valid_mask
     rows = _row_kl(student, teacher, valid_mask)
     return (rows + _row_kl(student.T, teacher.T, valid_mask.T)) / 2 if symmetric else rows
@@ -52,12 +46,9 @@ def top_k_kl(
 
     Source: TopKD (arXiv 2508.04539) gives the teacher's first K classes more weight; leaving the others out is ours.
     """
-    require_temperature(temperature_student)
-    require_temperature(temperature_teacher)
     if top < 2:
         raise ConfigError(f"top={top} must be at least 2: a softmax over one candidate is constant")
-    student = batch.similarity / temperature_student
-    teacher = batch.teacher_similarity / temperature_teacher
+    student, teacher = _scaled(batch, temperature_student, temperature_teacher)
     valid_mask = batch.valid_mask
     rows = _row_kl(student, teacher, _nearest(teacher, valid_mask, top=top))
     return (rows + _row_kl(student.T, teacher.T, _nearest(teacher.T, valid_mask.T, top=top))) / 2
@@ -77,6 +68,13 @@ def score_mse(batch: MatchBatch) -> Tensor:
     teacher, valid_mask = scored_cells(batch)
     gap = (batch.similarity - teacher).square()
     return mean_or_zero(gap, valid_mask & batch.pair_mask) + mean_or_zero(gap, valid_mask & ~batch.pair_mask)
+
+
+def _scaled(batch: MatchBatch, temperature_student: float, temperature_teacher: float) -> tuple[Tensor, Tensor]:
+    """Return the logits [N, M] of the student and of the teacher."""
+    require_temperature(temperature_student, "temperature_student")
+    require_temperature(temperature_teacher, "temperature_teacher")
+    return batch.similarity / temperature_student, batch.teacher_similarity / temperature_teacher
 
 
 def _nearest(teacher: Tensor, valid_mask: Tensor, *, top: int) -> Tensor:

@@ -30,8 +30,8 @@ def cosent(batch: MatchBatch, *, temperature: float = 0.05) -> Tensor:
 def info_nce(batch: MatchBatch, *, temperature: float = 0.05) -> Tensor:
     """L = mean over positives i of -log( e^{S_ii / tau} / sum over j of e^{S_ij / tau} ); columns alike, averaged.
 
-    Positives are by label; only `valid_mask` cells are in the sum, and a row with fewer than two is left out, as is a
-    column. All other texts of the batch count as negatives, which is often wrong for questions and answers: with a
+    Positives are by label; the sum is over the pair's own cell and the `negative_mask` cells, and a row without one is left
+    out, as is a column. All other texts of the batch count as negatives, which is often wrong for questions and answers: with a
     teacher, `margin_angular` with margins of 0 leaves out the texts that the teacher finds close. Needs left, right and label.
     Raises ConfigError for a temperature that is not above 0.
 
@@ -39,13 +39,14 @@ def info_nce(batch: MatchBatch, *, temperature: float = 0.05) -> Tensor:
     MultipleNegativesSymmetricRankingLoss.
     """
     require_temperature(temperature)
-    positive, similarity, valid_mask = batch.require("label") == 1, batch.similarity / temperature, batch.valid_mask
+    positive, similarity, negative = batch.require("label") == 1, batch.similarity / temperature, batch.negative_mask
     count = len(positive)
-    rows = _diagonal_cross_entropy(similarity, valid_mask, positive)
-    return (rows + _diagonal_cross_entropy(similarity.T[:count], valid_mask.T[:count], positive)) / 2
+    rows = diagonal_cross_entropy(similarity, negative, positive)
+    return (rows + diagonal_cross_entropy(similarity.T[:count], negative.T[:count], positive)) / 2
 
 
-def _diagonal_cross_entropy(logits: Tensor, valid_mask: Tensor, positive: Tensor) -> Tensor:
-    kept_rows = positive & (valid_mask.sum(dim=1) > 1)
-    logs = log_softmax(logits.masked_fill(~valid_mask, -float("inf")), dim=1)  # the diagonal is always valid
-    return mean_or_zero(-logs.diagonal(), kept_rows)
+def diagonal_cross_entropy(logits: Tensor, negative: Tensor, kept: Tensor) -> Tensor:
+    """Return the mean over the kept rows i [N] that have a negative of -log softmax_i, over the diagonal and the negatives."""
+    own = torch.eye(*logits.shape, dtype=torch.bool, device=logits.device)
+    logs = log_softmax(logits.masked_fill(~(own | negative), -float("inf")), dim=1)
+    return mean_or_zero(-logs.diagonal(), kept & negative.any(dim=1))

@@ -10,9 +10,7 @@ from torch import Tensor, where
 from torch.nn.functional import softplus
 
 from flipkd.objectives.answer import teacher_log_odds
-from flipkd.objectives.batch import MatchBatch, mean_or_zero, require_temperature
-
-LOWEST = -1e30  # not -inf: the gradient of a logsumexp of only -inf is NaN
+from flipkd.objectives.batch import LOWEST, MatchBatch, mean_or_zero, require_temperature
 
 
 def list_kl(
@@ -30,8 +28,8 @@ def list_kl(
 
     Source: list-wise distillation, for example Translate-Distill (Yang et al., ECIR 2024, arXiv 2401.04810).
     """
-    require_temperature(temperature_student)
-    require_temperature(temperature_teacher)
+    require_temperature(temperature_student, "temperature_student")
+    require_temperature(temperature_teacher, "temperature_teacher")
     teacher = teacher_log_odds(batch, slope=teacher_slope, intercept=teacher_intercept)
     return _kl(teacher / temperature_teacher, batch.score / temperature_student, batch.list_mask)
 
@@ -63,7 +61,7 @@ def joint_lists(
     reranker and a retriever.
     """
     require_temperature(temperature)
-    require_temperature(temperature_answer)
+    require_temperature(temperature_answer, "temperature_answer")
     answer = batch.score / temperature_answer
     return _kl(answer.detach() if detach_answer else answer, batch.pair_similarity / temperature, batch.list_mask)
 
@@ -78,7 +76,7 @@ def self_distill_heads(batch: MatchBatch, *, temperature: float = 0.05, temperat
     dense, sparse and multi-vector scores; the divergence in place of the cross-entropy, whose gradient is equal, is ours.
     """
     require_temperature(temperature)
-    require_temperature(temperature_answer)
+    require_temperature(temperature_answer, "temperature_answer")
     answer, similarity, mask = (
         batch.score / temperature_answer,
         batch.pair_similarity / temperature,
@@ -92,7 +90,7 @@ def _kl(teacher: Tensor, student: Tensor, list_mask: Tensor) -> Tensor:
     """Return the mean over lists of KL(softmax(teacher) || softmax(student)); scores [N], list_mask [N, N]."""
     size = list_mask.sum(dim=1)
     log_teacher, log_student = _log_softmax(teacher, list_mask), _log_softmax(student, list_mask)
-    terms = where(size > 1, log_teacher.exp() * (log_teacher - log_student), 0.0)
+    terms = log_teacher.exp() * (log_teacher - log_student)  # exactly 0 for a list of one
     lists = where(size > 1, 1 / size, 0.0).sum()
     return terms.sum() / lists.clamp(min=1)
 

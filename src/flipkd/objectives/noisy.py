@@ -111,4 +111,5 @@ def symmetric_cross_entropy(batch: MatchBatch, *, forward: float = 0.1, reverse:
 
 
 def _standardised(scores: Tensor) -> Tensor:
-    return (scores - scores.mean()) / (scores.var(correction=0) + 1e-5).sqrt()
+    centred = scores - mean_or_zero(scores)
+    return centred / (mean_or_zero(centred.square()) + 1e-5).sqrt()

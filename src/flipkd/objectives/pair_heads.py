@@ -12,7 +12,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, log_softmax, n
 
 from flipkd.errors import ConfigError
 from flipkd.objectives.answer import teacher_log_odds
-from flipkd.objectives.batch import MatchBatch, mean_or_zero, require_temperature
+from flipkd.objectives.batch import LOWEST, MatchBatch, mean_or_zero, require_temperature
 
 EPSILON = 1e-6
 
@@ -82,8 +82,8 @@ class PairRelation(nn.Module):
             logits = relation @ relation.T / self.temperature
         own = torch.eye(len(label), dtype=torch.bool, device=label.device)
         other = (label >= 0) & ~own
-        logs = log_softmax(logits.masked_fill(~(other | own & (label < 0)), -1e30), dim=1)
-        same = other & (label[:, None] == label) & (label >= 0)[:, None]
+        logs = log_softmax(logits.masked_fill(~(other | own & (label < 0)), LOWEST), dim=1)
+        same = other & (label[:, None] == label)
         return mean_or_zero(logs.neg(), same & (label == 0).any() & (label == 1).any())
 
 
@@ -144,7 +144,7 @@ class LelpSubclass(nn.Module):
         teacher_intercept: float = 0.0,
     ) -> None:
         super().__init__()
-        require_temperature(beta)
+        require_temperature(beta, "beta")
         self.beta, self.slope, self.intercept = beta, teacher_slope, teacher_intercept
         products, label = teacher_products(training), training.require("label")
         if subclasses < 1:
@@ -197,5 +197,7 @@ def _directions(products: Tensor, *, count: int) -> tuple[Tensor, Tensor]:
     components = torch.linalg.eigh(centred.T @ centred).eigenvectors[:, -count:].T
     rotation = torch.linalg.qr(torch.randn(count, count))[0]
     directions = rotation[:, : len(components)] @ components
+    directions = directions - directions.mean(dim=1, keepdim=True)
     spread = torch.linalg.vector_norm(centred @ directions.T, dim=0) / max(len(products), 1) ** 0.5
-    return centre, directions / spread.clamp(min=EPSILON)[:, None]
+    varies = (spread > EPSILON)[:, None]  # not in a class of one pair: its subclasses are then equal
+    return centre, where(varies, directions / spread.clamp(min=EPSILON)[:, None], 0.0)

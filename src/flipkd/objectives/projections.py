@@ -14,7 +14,7 @@ from torch.nn.functional import log_softmax, normalize, pad
 
 from flipkd.errors import ConfigError
 from flipkd.objectives.batch import MatchBatch, mean_or_zero
-from flipkd.objectives.texts import student_texts, teacher_texts, text_ids
+from flipkd.objectives.texts import equal_texts, student_texts, teacher_texts, text_ids
 
 LARGEST_SCALE = 100.0  # of a learned scale of cosines; above it a softmax in float32 is one-hot
 SINKHORN_STEPS, SINKHORN_TEMPERATURE = 50, 0.1
@@ -76,17 +76,17 @@ class CkdInfoNce(_Projection):
         pieces = [self._pieces(rows) for rows in (student, torch.cat([teacher, queued]))]
         with torch.autocast(student.device.type, enabled=False):
             logits = self.log_scale.exp().clamp(max=LARGEST_SCALE) * torch.einsum("ucd,vcd->cuv", *pieces)
-        ids = text_ids(batch)
-        if ids is not None:
-            other = torch.cat([ids, batch.require("right_id")[count:]])
+        if batch.right_id is not None:
+            ids = text_ids(batch)
+            other = torch.cat([ids, batch.right_id[count:]])
             own = torch.eye(len(ids), len(other), dtype=torch.bool, device=ids.device)
             logits = logits.masked_fill((ids[:, None] == other) & ~own, -float("inf"))
-        return -log_softmax(logits, dim=2).diagonal(dim1=1, dim2=2).mean()
+        return mean_or_zero(-log_softmax(logits, dim=2).diagonal(dim1=1, dim2=2))
 
     def _pieces(self, rows: Tensor) -> Tensor:
         """Return [n, chunks, ...] the pieces of vectors [n, d], of unit length; the last one may be shorter."""
         padded = pad(rows, (0, -rows.shape[1] % self.chunks))
-        return normalize(padded.reshape(len(rows), self.chunks, -1), dim=2)
+        return normalize(padded.reshape(len(rows), self.chunks, padded.shape[1] // self.chunks), dim=2)
 
 
 class Wcord(_Projection):
@@ -114,10 +114,8 @@ class Wcord(_Projection):
         student, teacher = normalize(self.projected(batch), dim=1), normalize(teacher_texts(batch), dim=1)
         with torch.autocast(student.device.type, enabled=False):
             critic = student @ teacher.T
-        ids = text_ids(batch)
-        ids = torch.arange(len(critic), device=critic.device) if ids is None else ids
-        apart = mean_or_zero(critic, ids[:, None] != ids)
-        matched = 1 - (critic.diagonal().mean() - apart) / 2
+        apart = mean_or_zero(critic, ~equal_texts(batch))
+        matched = mean_or_zero(1 - (critic.diagonal() - apart) / 2)
         cost = 1 - critic
         return self.global_weight * matched + self.local_weight * (transport_plan(cost.detach()) * cost).sum()
 

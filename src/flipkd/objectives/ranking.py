@@ -11,7 +11,7 @@ from torch import Tensor, where
 from torch.nn.functional import softplus
 
 from flipkd.errors import ConfigError
-from flipkd.objectives.batch import MatchBatch, mean_or_zero, require_temperature
+from flipkd.objectives.batch import LOWEST, MatchBatch, mean_or_zero, require_temperature
 from flipkd.objectives.comparisons import ordered_comparisons
 
 TIE = 1e-6  # of the teacher's similarities: the rounding of one cosine in float32
@@ -67,14 +67,14 @@ def _row_hinge(student: Tensor, teacher: Tensor, valid_mask: Tensor, *, margin: 
 
 def _row_mle(student: Tensor, teacher: Tensor, valid_mask: Tensor, *, top: int) -> Tensor:
     values, order = teacher.masked_fill(~valid_mask, -float("inf")).contiguous().sort(dim=1)
-    valid, lowest = valid_mask.gather(1, order), -1e30  # not -inf: its gradient in a running sum is NaN
-    ranked = student.gather(1, order).masked_fill(~valid, lowest)
+    valid = valid_mask.gather(1, order)
+    ranked = student.gather(1, order).masked_fill(~valid, LOWEST)
     below, below_or_tied = (
         torch.searchsorted(values, values - TIE),
         torch.searchsorted(values, values + TIE, right=True),
     )
     running = ranked.logcumsumexp(dim=1)
-    all_below = running.gather(1, (below - 1).clamp(min=0)).where(below > 0, lowest)
+    all_below = running.gather(1, (below - 1).clamp(min=0)).where(below > 0, LOWEST)
     tied, ranks_left = below_or_tied - below, top - (values.shape[1] - below_or_tied)
     share = ranks_left.clamp(min=0).minimum(tied) / tied.clamp(min=1)
     terms = where(valid, softplus(all_below - ranked) * share, 0.0)

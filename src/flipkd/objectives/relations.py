@@ -14,7 +14,7 @@ from torch.nn.functional import normalize, smooth_l1_loss
 from flipkd.errors import ConfigError
 from flipkd.objectives.batch import MatchBatch, mean_or_zero, require_temperature
 from flipkd.objectives.comparisons import draw_with_replacement
-from flipkd.objectives.texts import student_texts, teacher_texts
+from flipkd.objectives.texts import student_texts, teacher_texts, texts_of_pairs
 
 MIN_DISTANCE = 1e-3  # of unit vectors: smaller distances are below the rounding of their products in float32
 DUPLICATE_DISTANCE = 2 * MIN_DISTANCE  # texts whose teacher embeddings are closer count as one text
@@ -27,7 +27,7 @@ def similarity_preserving(batch: MatchBatch) -> Tensor:
     thousands. Source: Tung and Mori, ICCV 2019, arXiv 1907.09682.
     """
     student, teacher = _grams(batch)
-    return (normalize(student, dim=1) - normalize(teacher, dim=1)).square().mean()
+    return mean_or_zero((normalize(student, dim=1) - normalize(teacher, dim=1)).square())
 
 
 def rkd_distance(batch: MatchBatch) -> Tensor:
@@ -73,17 +73,17 @@ def pkt(batch: MatchBatch) -> Tensor:
 def mixed_gram(batch: MatchBatch, *, label_weight: float = 0.5) -> Tensor:
     """L = mean over i != j of (cos(e_i, e_j) - G_ij)^2, G_ij = cos(f_i, f_j) but for the two texts of a labelled pair.
 
-    For these G_ij = (1 - label_weight) cos(f_i, f_j) + label_weight y. With label_weight 0 the teacher's similarities alone
-    are the target, with 1 the labels decide where they are known. Uses labels. Raises ConfigError for label_weight
-    outside 0 to 1. Source: a Gram matrix of teacher and cluster labels merged (row 49 of the field); this form is
-    ours, after Tung and Mori, arXiv 1907.09682.
+    For these, also where they occur again, G_ij = (1 - label_weight) cos(f_i, f_j) + label_weight y. With label_weight 0 the
+    teacher's similarities alone are the target, with 1 the labels decide where they are known. Uses labels. Raises
+    ConfigError for label_weight outside 0 to 1. Source: a Gram matrix of teacher and cluster labels merged (row 49 of the
+    field); this form is ours, after Tung and Mori, arXiv 1907.09682.
     """
     if not 0 <= label_weight <= 1:
         raise ConfigError(f"label_weight={label_weight}: must be from 0 to 1")
     student, teacher = (_cosine_gram(gram) for gram in _grams(batch))
     label = batch.require("label")
-    known, value = (torch.diag(part).repeat(2, 2) for part in (label >= 0, (label == 1).float()))
-    target = where(known, (1 - label_weight) * teacher + label_weight * value, teacher)
+    known, match = texts_of_pairs(batch, label >= 0), texts_of_pairs(batch, label == 1)
+    target = where(known, (1 - label_weight) * teacher + label_weight * match, teacher)
     return mean_or_zero((student - target).square(), _off_diagonal(student))
 
 

@@ -20,8 +20,27 @@ def teacher_texts(batch: MatchBatch) -> Tensor:
     return torch.cat([left, right[: len(left)]]).detach().float()
 
 
-def text_ids(batch: MatchBatch) -> Tensor | None:
-    """Return [2N] the ids of the texts, equal for equal texts; None where the batch has none."""
+def text_ids(batch: MatchBatch) -> Tensor:
+    """Return [2N] the ids of the texts, equal for equal texts; without ids all texts are different."""
+    left = batch.require("left")
     if batch.left_id is None or batch.right_id is None:
-        return None
-    return torch.cat([batch.left_id, batch.right_id[: len(batch.left_id)]])
+        return torch.arange(2 * len(left), device=left.device)
+    return torch.cat([batch.left_id, batch.right_id[: len(left)]])
+
+
+def equal_texts(batch: MatchBatch) -> Tensor:
+    """Return [2N, 2N] bool: text u equals text v."""
+    ids = text_ids(batch)
+    return ids[:, None] == ids
+
+
+def or_equal(batch: MatchBatch, related: Tensor) -> Tensor:
+    """Return [2N, 2N] bool: texts u and v, or texts that equal them, are `related`; the same matrix of the batch's texts."""
+    equal = equal_texts(batch).float()
+    return equal @ related.float() @ equal > 0
+
+
+def texts_of_pairs(batch: MatchBatch, pairs: Tensor) -> Tensor:
+    """Return [2N, 2N] bool: texts u and v are the two texts of a pair in the mask `pairs` [N], also where they occur again."""
+    one_way = torch.diag(pairs, len(pairs))
+    return or_equal(batch, one_way | one_way.T)
