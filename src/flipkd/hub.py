@@ -78,7 +78,7 @@ def upload_matcher(
     revision: str | None = None,
     private: bool | None = None,
     token: str | bool | None = None,
-    message: str = "Upload a matcher of flipkd",
+    message: str | None = None,
 ) -> str:
     """Upload the files of a matcher to a repository, which is created if it does not exist; return the address of the commit.
 
@@ -107,7 +107,7 @@ def upload_matcher(
             repo_id=repository,
             folder_path=folder,
             revision=revision,
-            commit_message=message,
+            commit_message=message or "Upload a matcher of flipkd",
             allow_patterns=list(MATCHER_FILES),
             delete_patterns=list(MATCHER_FILES),
         )

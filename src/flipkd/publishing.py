@@ -13,7 +13,6 @@ from flipkd.models.hub_names import PACKAGED, hub_id
 from flipkd.student.adapter import base_of, name_base
 from flipkd.student.contract import ScoreContract, read_contract
 
-MESSAGE = "Upload a matcher of flipkd"
 NO_FACTS = CardFacts()
 
 
@@ -51,7 +50,7 @@ def push_matcher(
             revision=revision,
             private=private,
             token=token,
-            message=commit_message or MESSAGE,
+            message=commit_message,
         )
 
 
