@@ -37,7 +37,9 @@ def push_matcher(
     contract = read_contract(folder)
     base = _hub_base(folder, contract, base_model)
     if foreign := [name for name in read_json(folder / MANIFEST)["files"] if not is_matcher_file(name)]:
-        raise ArtefactError(f"{folder}: its manifest lists {foreign[0]}, which is no file of a matcher")
+        raise ArtefactError(
+            f"{folder}: its manifest lists {foreign[0]}, which is no file of a matcher; push a folder as flipkd wrote it"
+        )
     with tempfile.TemporaryDirectory() as scratch:
         copied = Path(scratch)
         _copy_with_base(folder, copied, contract, base)

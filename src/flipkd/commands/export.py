@@ -56,7 +56,7 @@ def export(config: ExportConfig) -> dict[str, Any]:
     with new_folder(config.output_dir) as temporary:  # raises before the model loads when the folder exists
         record, result = write_export(config, temporary, pairs, labels)
         if result.beyond:
-            raise mismatch(f"{config.output_dir}: not written", result)
+            raise mismatch(f"{config.output_dir}: not written", result.beyond)
         from flipkd.exports.readme import readme
 
         record.save(temporary)
