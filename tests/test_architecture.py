@@ -58,7 +58,7 @@ PACKAGES = {
     "index": set(),
     "ranking": {"index"},
     "review": {"data"},
-    "exports": {"matcher", "student"},
+    "exports": {"matcher", "student", "evaluate"},
     "serve": {"matcher", "index", "ranking", "review"},
     "commands": {
         "data",

@@ -33,6 +33,19 @@ def test_it_runs_as_a_user_without_rights():
     assert LINES.index(f"USER {user}") < next(i for i, line in enumerate(LINES) if line.startswith("ENTRYPOINT"))
 
 
+def test_the_user_owns_the_folder_of_the_cache_volume():
+    page = (ROOT / "docs" / "container.md").read_text(encoding="utf-8")
+    [folder] = re.findall(r"--volume flipkd-cache:(\S+)", page)
+    name = re.search(r"useradd .* (\w+) &&", TEXT)[1]
+    assert f"install --directory --owner {name} {folder}" in TEXT
+
+
+def test_torch_comes_alone_from_its_index():
+    [line] = [line for line in TEXT.splitlines() if "--index-url" in line]
+    assert "--no-deps" in line
+    assert line.endswith(" torch \\")
+
+
 def test_it_copies_named_files_that_exist_and_holds_no_secret():
     copied = [word for line in values("COPY") if not line.startswith("--from") for word in line.split()[:-1]]
     assert "." not in copied

@@ -105,7 +105,7 @@ def test_revisions_of_a_matcher(hub, folder):
     assert find_matcher(f"{NAME}@v2").name == new
     with pytest.raises(UsageError, match="names a revision, but revision is main"):
         find_matcher(f"{NAME}@v2", revision="main")
-    with pytest.raises(ArtefactError, match="has no revision 'v3'"):
+    with pytest.raises(ArtefactError, match="has no revision 'v3'; give a branch, a tag or a commit"):
         Matcher.from_pretrained(NAME, revision="v3")
 
 
@@ -134,7 +134,7 @@ def test_what_is_neither_a_folder_nor_a_matcher_of_the_hub(hub, base_models, mon
     hub.add("org/llm", base_models["llama"])
     for name, message in (
         ("run/mathcer", "run/mathcer: neither a folder on this machine nor a repository of the hub"),
-        ("a--b/c..d", "nor a valid id of the hub"),
+        ("a--b/c..d", "nor a valid id of the hub .*; correct the name"),
         ("org/llm", "this repository of the hub holds no matcher.json; give one that flipkd push has made"),
         ("nowhere", "nowhere: no such folder"),
         (Path("org/llm"), "org/llm: no such folder"),
@@ -143,10 +143,10 @@ def test_what_is_neither_a_folder_nor_a_matcher_of_the_hub(hub, base_models, mon
             Matcher.from_pretrained(name)
         assert "\n" not in str(caught.value)
     use_hub(monkeypatch, "http://127.0.0.1:9", tmp_path / "cache")
-    with pytest.raises(ResourceError, match="no folder of this name, and the hub does not answer"):
+    with pytest.raises(ResourceError, match=r"the hub does not answer .*; correct the name, or run"):
         find_matcher("run/mathcer")
     use_hub(monkeypatch, hub.url, tmp_path / "cache", offline=True)
-    with pytest.raises(ArtefactError, match=r"run/mathcer: no folder of this name.*HF_HUB_OFFLINE forbids"):
+    with pytest.raises(ArtefactError, match=r"run/mathcer: no folder of this name.*unset HF_HUB_OFFLINE"):
         find_matcher("run/mathcer")
 
 

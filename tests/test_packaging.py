@@ -62,6 +62,8 @@ def test_the_sdist_holds_the_sources_and_no_leftovers(built):
         names = {name.split("/", 1)[1] for name in archive.getnames()}
     top = {name.split("/")[0] for name in names}
     assert {"src", "tests", "docs", "README.md", "LICENSE", "Containerfile", "pyproject.toml"} <= top
+    used = re.findall(r"--constraint (\S+)", (ROOT / "Makefile").read_text(encoding="utf-8"))
+    assert {"Makefile", *used} <= top
     assert {name for name in top if name.startswith(".")} <= {".gitignore"}
     assert not [name for name in names if re.search(r"__pycache__|\.pyc$|/\.|\.safetensors$", name)]
 

@@ -134,7 +134,7 @@ def test_push_refuses(hub, folder, make_student):
             push_matcher(folder, NAME, base_model=wrong)
     manifest = read_json(folder / MANIFEST)
     (folder / MANIFEST).write_text(json.dumps({"files": manifest["files"] | _entry(folder, "train.csv")}))
-    with pytest.raises(ArtefactError, match=r"lists train\.csv, which is no file of a matcher"):
+    with pytest.raises(ArtefactError, match=r"lists train\.csv, which is no file of a matcher; push a folder as"):
         push_matcher(folder, NAME, base_model=BASE)
     (folder / "readout.safetensors").write_bytes(b"")
     with pytest.raises(ArtefactError, match="sha256 mismatch"):

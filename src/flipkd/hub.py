@@ -86,7 +86,7 @@ def upload_matcher(
     revision: str | None = None,
     private: bool | None = None,
     token: str | bool | None = None,
-    message: str = "Upload a matcher of flipkd",
+    message: str | None = None,
 ) -> str:
     """Upload the files of a matcher to a repository, which is created if it does not exist; return the address of the commit.
 
@@ -115,7 +115,7 @@ def upload_matcher(
             repo_id=repository,
             folder_path=folder,
             revision=revision,
-            commit_message=message,
+            commit_message=message or "Upload a matcher of flipkd",
             allow_patterns=list(MATCHER_FILES),
             delete_patterns=list(MATCHER_FILES),
         )
@@ -134,15 +134,17 @@ def _download_error(repository: str, error: Exception, *, revision: str | None) 
         return ResourceError(f"{repository}: the disk is full; free some space, then run the same command")
     if isinstance(error, errors.LocalEntryNotFoundError | errors.OfflineModeIsEnabled) and constants.HF_HUB_OFFLINE:
         return ArtefactError(
-            f"{repository}: no folder of this name, and the cache of the hub does not have all its files; HF_HUB_OFFLINE "
-            "forbids to download them"
+            f"{repository}: no folder of this name, and the cache of the hub does not have all its files; unset "
+            "HF_HUB_OFFLINE, which forbids to download them"
         )
     if isinstance(error, errors.GatedRepoError):
         return ArtefactError(
             f"{repository}: the hub asks you to accept conditions first; accept them on its page, then {LOGIN}"
         )
     if isinstance(error, errors.RevisionNotFoundError):
-        return ArtefactError(f"{repository}: this repository of the hub has no revision {shorten(revision)}")
+        return ArtefactError(
+            f"{repository}: this repository of the hub has no revision {shorten(revision)}; give a branch, a tag or a commit"
+        )
     if isinstance(error, errors.RepositoryNotFoundError) or _status(error) in NO_ACCESS:
         return ArtefactError(
             f"{repository}: neither a folder on this machine nor a repository of the hub that you may use; correct the "
@@ -150,9 +152,12 @@ def _download_error(repository: str, error: Exception, *, revision: str | None) 
         )
     if isinstance(error, errors.HFValidationError):
         return ArtefactError(
-            f"{repository}: neither a folder on this machine nor a valid id of the hub ({reason_of(error)})"
+            f"{repository}: neither a folder on this machine nor a valid id of the hub ({reason_of(error)}); correct the name"
         )
-    return ResourceError(f"{repository}: no folder of this name, and the hub does not answer ({reason_of(error)})")
+    return ResourceError(
+        f"{repository}: no folder of this name, and the hub does not answer ({reason_of(error)}); correct the name, or run the "
+        "same command later"
+    )
 
 
 def _upload_error(repository: str, error: Exception) -> FlipkdError:
@@ -168,7 +173,7 @@ def _upload_error(repository: str, error: Exception) -> FlipkdError:
             f"{repository}: the hub does not let you write this repository; correct the name, or {LOGIN}"
         )
     if isinstance(error, errors.HFValidationError):
-        return UsageError(f"{repository}: not a valid id of the hub ({reason_of(error)})")
+        return UsageError(f"{repository}: not a valid id of the hub ({reason_of(error)}); correct it")
     return ResourceError(f"{repository}: the upload failed, and the same command repeats it ({reason_of(error)})")
 
 

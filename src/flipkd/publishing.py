@@ -13,7 +13,6 @@ from flipkd.models.hub_names import PACKAGED, hub_id
 from flipkd.student.adapter import base_of, name_base
 from flipkd.student.contract import ScoreContract, read_contract
 
-MESSAGE = "Upload a matcher of flipkd"
 NO_FACTS = CardFacts()
 
 
@@ -38,7 +37,9 @@ def push_matcher(
     contract = read_contract(folder)
     base = _hub_base(folder, contract, base_model)
     if foreign := [name for name in read_json(folder / MANIFEST)["files"] if not is_matcher_file(name)]:
-        raise ArtefactError(f"{folder}: its manifest lists {foreign[0]}, which is no file of a matcher")
+        raise ArtefactError(
+            f"{folder}: its manifest lists {foreign[0]}, which is no file of a matcher; push a folder as flipkd wrote it"
+        )
     with tempfile.TemporaryDirectory() as scratch:
         copied = Path(scratch)
         _copy_with_base(folder, copied, contract, base)
@@ -51,7 +52,7 @@ def push_matcher(
             revision=revision,
             private=private,
             token=token,
-            message=commit_message or MESSAGE,
+            message=commit_message,
         )
 
 

@@ -32,6 +32,16 @@ ENDINGS = {
         1,
         "flipkd: this is a bug in flipkd: ZeroDivisionError: x / 0 (run again with --debug",
     ),
+    "module": (
+        ModuleNotFoundError("No module named 'numpy'", name="numpy.linalg"),
+        4,
+        "flipkd: the Python module numpy is not installed; pip install flipkd",
+    ),
+    "own module": (
+        ModuleNotFoundError("No module named 'flipkd.x'", name="flipkd.x"),
+        1,
+        "flipkd: this is a bug in flipkd: ModuleNotFoundError",
+    ),
     "missing": (FileNotFoundError(2, "No such file"), 1, "flipkd: this is a bug in flipkd: FileNotFoundError"),
 }
 

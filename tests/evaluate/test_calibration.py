@@ -214,6 +214,12 @@ def test_extreme_scores_stay_finite():
     assert Calibration("temperature", 1e10, 0.0).apply([1e308])[0] == 1
 
 
+def test_of_reads_the_fields_of_a_contract():
+    fields = {"method": "sigmoid", "slope": 2.0, "intercept": -0.5}
+    assert Calibration.of(fields) == Calibration("sigmoid", 2.0, -0.5)
+    assert Calibration.of(None) == Calibration.identity()
+
+
 def test_apply_gives_float64_and_takes_no_rows():
     assert Calibration.identity().apply(np.float32([0.5])).dtype == np.float64
     assert Calibration.identity().apply([]).shape == (0,)

@@ -6,7 +6,7 @@ import pytest
 from tiny_matchers import exported
 
 from flipkd.errors import ConfigError
-from flipkd.exports.answer_only import answer_refusal, calibration_of
+from flipkd.exports.answer_only import answer_refusal
 from flipkd.matcher import Matcher
 from flipkd.student.contract import KeptTeacher
 
@@ -35,12 +35,6 @@ def test_answer_refusal_is_none_for_an_answer_with_a_weight(make_student):
     assert answer_refusal(contract_with(make_student, score={"answer": 0.5})) is None
 
 
-def test_calibration_of_multiplies_the_slope_by_the_weight_of_the_answer(make_student):
-    fitted = {"method": "sigmoid", "slope": 4.0, "intercept": -1.0}
-    assert calibration_of(contract_with(make_student, score={"answer": 0.5}, calibration=fitted)) == (2.0, -1.0)
-    assert calibration_of(contract_with(make_student)) == (1.0, 0.0)
-
-
 @pytest.mark.parametrize("to", ["sentence-transformers", "sequence-classification"])
 def test_a_matcher_of_the_cosine_is_refused_and_nothing_is_written(tiny_matcher, tmp_path, to):
     with pytest.raises(ConfigError, match=f"{to}: the score of this matcher has the cosine"):
@@ -49,7 +43,7 @@ def test_a_matcher_of_the_cosine_is_refused_and_nothing_is_written(tiny_matcher,
 
 
 def test_blocked_reading_is_refused_where_no_class_has_its_mask(tiny_matcher, tmp_path):
-    with pytest.raises(ConfigError, match="blocked reading needs its own attention mask"):
+    with pytest.raises(ConfigError, match=r"blocked reading needs an attention mask .* export with --to merged"):
         exported(tiny_matcher("llama", "blocked"), tmp_path / "out", "sequence-classification")
 
 

@@ -25,6 +25,13 @@ def test_predict_of_the_export_is_the_probability_of_the_matcher(tiny_matcher, t
     assert [row["corpus_id"] for row in theirs] == [row["corpus_id"] for row in mine]
 
 
+def test_the_weight_of_the_answer_is_a_part_of_the_calibration(tiny_matcher, tmp_path):
+    folder = tiny_matcher(score={"answer": 0.5})
+    exported(folder, tmp_path / "out", "sentence-transformers")
+    found = CrossEncoder(str(tmp_path / "out"), device="cpu").predict(PAIRS[:8])
+    np.testing.assert_allclose(found, Matcher.from_pretrained(folder).predict_proba(PAIRS[:8]), atol=1e-5)
+
+
 def test_the_export_of_qwen2_scores_normal_texts(tiny_matcher, tmp_path):
     folder = tiny_matcher("qwen2")
     result = exported(folder, tmp_path / "out", "sentence-transformers")

@@ -7,7 +7,6 @@ import json
 from flipkd.cli.options import AsJson
 from flipkd.cli.terminal import show, stdout_to_stderr
 from flipkd.command_config import ExportConfig, VerifyConfig
-from flipkd.errors import MismatchError
 
 
 def export(config: ExportConfig, *, as_json: AsJson = False) -> None:
@@ -29,10 +28,11 @@ def verify(config: VerifyConfig, *, as_json: AsJson = False) -> None:
     The export is loaded by its own library. Ends with exit code 7 when ids or scores differ beyond the bounds of the format.
     """
     from flipkd.commands.results import comparison_text
+    from flipkd.commands.verify import mismatch
     from flipkd.commands.verify import verify as run
 
     with stdout_to_stderr():
         found = run(config)
     show(json.dumps(found, indent=2) if as_json else comparison_text(found))
     if found["beyond"]:
-        raise MismatchError(f"{config.export}: it does not score as its matcher: {'; '.join(found['beyond'])}")
+        raise mismatch(config.export, found["beyond"])

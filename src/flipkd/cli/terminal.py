@@ -64,10 +64,17 @@ def run(app: typer.Typer) -> None:
             _fail(error, "flipkd: the disk of the output is full; free some space and run again", 5, debug=debug)
         if type(error).__name__ == "OutOfMemoryError":  # torch's class; torch may not be imported
             _fail(error, MEMORY, 5, debug=debug)
-        text = (
-            f"flipkd: this is a bug in flipkd: {type(error).__name__}: {error} (run again with --debug and report it)"
-        )
-        _fail(error, text, 1, debug=debug)
+        _fail(error, *_unexpected(error), debug=debug)
+
+
+def _unexpected(error: Exception) -> tuple[str, int]:
+    """Return message and exit code for an exception that flipkd did not raise itself."""
+    if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("flipkd"):
+        module = error.name.partition(".")[0]
+        text = f"flipkd: the Python module {module} is not installed; pip install flipkd installs all that flipkd always needs"
+        return text, 4
+    text = f"flipkd: this is a bug in flipkd: {type(error).__name__}: {error} (run again with --debug and report it)"
+    return text, 1
 
 
 def _require_utf8(arguments: list[str]) -> None:

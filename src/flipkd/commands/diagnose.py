@@ -175,6 +175,7 @@ def _states(name: str, pairs: Any) -> np.ndarray:
 def _student(name: str) -> Student:
     """Load the student of a matcher, or a base model under the default prompt."""
     from flipkd.config import StudentConfig
+    from flipkd.device import best_device
     from flipkd.student.contract import matcher_folder
     from flipkd.student.loading import load_student, new_student
 

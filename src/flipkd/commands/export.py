@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,10 @@ from flipkd.progress import loading
 from flipkd.student.contract import CONTRACT, matcher_folder, read_contract
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from flipkd.exports.compare import Comparison
     from flipkd.exports.record import ExportRecord
     from flipkd.exports.source import Source
 
@@ -49,29 +54,40 @@ def export(config: ExportConfig) -> dict[str, Any]:
         )
     pairs, labels = load_pairs(config.pairs, config.columns)
     with new_folder(config.output_dir) as temporary:  # raises before the model loads when the folder exists
-        loading(config.matcher)
-        from flipkd.exports.compare import compare, reference
+        record, result = write_export(config, temporary, pairs, labels)
+        if result.beyond:
+            raise mismatch(f"{config.output_dir}: not written", result.beyond)
         from flipkd.exports.readme import readme
 
-        source = _load(config, chosen, folder)
-        functions = chosen.functions()
-        if sentence := functions.refusal(contract, source.matcher.student.language_model.config):
-            raise ConfigError(f"{config.to}: {sentence}")
-        expected = reference(
-            source.matcher, pairs, dtype=source.dtype, compares=chosen.compares, batch_size=config.batch_size
-        )
-        record = _record(config.to, source, limits=functions.write(source, temporary))
-        base_model = source.base_path or contract.base_model_name_or_path
-        scorer = functions.load(temporary, record, base_model=base_model)
-        bounds = chosen.bounds_of(source.dtype, contract)
-        result = compare(expected, scorer, source.matcher, bounds=bounds, labels=labels)
-        if result.beyond:
-            raise mismatch(f"{config.output_dir}: not written", result)
-        record.model_copy(update={"check": result.as_dict()}).save(temporary)
+        record.save(temporary)
         write_text(temporary / CARD, readme(record))
     for limit in record.limits:
         logger.warning(limit)
     return result.as_dict() | {"limits": record.limits}
+
+
+def write_export(
+    config: ExportConfig, target: Path, pairs: Sequence[tuple[str, str]], labels: NDArray[np.int64] | None
+) -> tuple[ExportRecord, Comparison]:
+    """Write the weights and the tokenizer to `target`, load them with their library and compare them with the matcher.
+
+    Return the record, with the comparison in it, and the comparison. Raises ConfigError for a part that cannot be exported.
+    """
+    loading(config.matcher)
+    from flipkd.exports.compare import compare, reference
+
+    chosen, folder = export_format(config.to), matcher_folder(config.matcher)
+    source = _load(config, chosen, folder)
+    contract, functions = source.contract, chosen.functions()
+    if sentence := functions.refusal(contract, source.matcher.student.language_model.config):
+        raise ConfigError(f"{config.to}: {sentence}")
+    expected = reference(
+        source.matcher, pairs, dtype=source.dtype, compares=chosen.compares, batch_size=config.batch_size
+    )
+    record = _record(config.to, source, limits=functions.write(source, target))
+    scorer = functions.load(target, record, base_model=source.base_path or contract.base_model_name_or_path)
+    result = compare(expected, scorer, source.matcher, bounds=chosen.bounds_of(source.dtype, contract), labels=labels)
+    return record.model_copy(update={"check": result.as_dict()}), result
 
 
 def _load(config: ExportConfig, chosen: ExportFormat, folder: Path) -> Source:

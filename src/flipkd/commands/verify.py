@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -18,9 +18,6 @@ from flipkd.exports.sample import SAMPLE
 from flipkd.extras import require_extra
 from flipkd.progress import loading
 from flipkd.student.contract import matcher_folder
-
-if TYPE_CHECKING:
-    from flipkd.exports.compare import Comparison
 
 logger = logging.getLogger(__name__)
 
@@ -74,8 +71,9 @@ def load_pairs(path: str | None, columns: Mapping[str, str] | None) -> tuple[lis
     return list(zip(dataset["text1"][:], dataset["text2"][:], strict=True)), labels if known else None
 
 
-def mismatch(where: str, result: Comparison) -> MismatchError:
-    """Return the error for a result beyond the bounds."""
+def mismatch(where: str, beyond: Sequence[str]) -> MismatchError:
+    """Return the error for a result beyond the bounds, of which `beyond` has the sentences."""
     return MismatchError(
-        f"{where}: it does not score as its matcher: {'; '.join(result.beyond)}. See the limits of the format in docs/export.md"
+        f"{where}: it does not score as its matcher: {'; '.join(beyond)}. Export with --dtype float32 or to another format; "
+        "docs/export.md has the limits of each"
     )

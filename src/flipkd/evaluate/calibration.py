@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -46,6 +48,11 @@ class Calibration:
     def identity(cls) -> Calibration:
         """Return the plain sigmoid of the score, used before a fit."""
         return cls("temperature", 1.0, 0.0)
+
+    @classmethod
+    def of(cls, fields: Mapping[str, Any] | None) -> Calibration:
+        """Return the calibration with the fields of a score contract; the identity for a contract without one."""
+        return cls(**fields) if fields else cls.identity()
 
     def is_flat(self, scores: ArrayLike) -> bool:
         """Return whether all these scores have about the same probability."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from flipkd.artefacts import library_errors
 from flipkd.errors import ConfigError
-from flipkd.exports.merged import TEACHER, part_limits, write_parts
+from flipkd.exports.merged import part_limits, write_parts
 from flipkd.exports.pair_tokenizer import normalisation_limits, write_pair_tokenizer
 from flipkd.exports.record import ExportRecord
 from flipkd.exports.source import Source
@@ -75,5 +75,4 @@ def load(folder: Path, record: ExportRecord, *, base_model: str | None) -> Trans
         tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
     places = [PREFIX + name for name in record.contract.readout_places]
     down = {name: model.get_submodule(name).lora_A["default"].weight.detach().float() for name in places}
-    teacher = folder / TEACHER if "teacher" in record.contract.score else None
-    return TransformersScorer(model, tokenizer, record.contract, down=down, teacher=teacher)
+    return TransformersScorer(model, tokenizer, record.contract, down=down, folder=folder)

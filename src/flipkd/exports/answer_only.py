@@ -39,9 +39,3 @@ def answer_limits(contract: ScoreContract) -> list[str]:
     if contract.cascade is not None:
         return ["the cascade of the matcher is not exported: the language model scores all pairs"]
     return []
-
-
-def calibration_of(contract: ScoreContract) -> tuple[float, float]:
-    """Return slope and intercept: P(match) = sigmoid(slope * answer + intercept)."""
-    fitted = contract.calibration or {"slope": 1.0, "intercept": 0.0}
-    return float(fitted["slope"]) * contract.score["answer"], float(fitted["intercept"])

@@ -17,7 +17,8 @@ from torch import nn
 
 from flipkd.artefacts import library_errors
 from flipkd.device import best_device
-from flipkd.exports.answer_only import answer_limits, answer_refusal, calibration_of
+from flipkd.evaluate.calibration import Calibration
+from flipkd.exports.answer_only import answer_limits, answer_refusal
 from flipkd.exports.library_files import write_library_files
 from flipkd.exports.pair_tokenizer import (
     caller_normalises,
@@ -78,14 +79,14 @@ def write_modules(contract: ScoreContract, folder: Path, *, in_float32: list[str
     from sentence_transformers.cross_encoder.modules import LogitScore
 
     no, yes = contract.label_ids
-    slope, intercept = calibration_of(contract)
+    fitted = Calibration.of(contract.calibration)
     score = LogitScore(true_token_id=yes, false_token_id=no)
     calibration = Dense(
         1,
         1,
         activation_function=None,
-        init_weight=torch.tensor([[slope]], dtype=torch.float32),
-        init_bias=torch.tensor([intercept], dtype=torch.float32),
+        init_weight=torch.tensor([[fitted.slope * contract.score["answer"]]], dtype=torch.float32),
+        init_bias=torch.tensor([fitted.intercept], dtype=torch.float32),
         module_input_name="scores",
         module_output_name="scores",
     )
@@ -117,8 +118,7 @@ class CrossEncoderScorer:
 
     def __init__(self, model: Any, contract: ScoreContract, *, normalise: bool) -> None:
         self.model, self.normalise = model, normalise
-        fitted = contract.calibration or {"slope": 1.0, "intercept": 0.0}
-        self.slope, self.intercept = float(fitted["slope"]), float(fitted["intercept"])
+        self.calibration = Calibration.of(contract.calibration)
 
     def token_ids(self, left: Sequence[str], right: Sequence[str]) -> list[list[int]]:
         """Return the token ids of each pair, without padding."""
@@ -132,7 +132,8 @@ class CrossEncoderScorer:
         """Compute scores [N]."""
         pairs = self._pairs(left, right)
         logits = self.model.predict(pairs, activation_fn=torch.nn.Identity(), show_progress_bar=False)
-        return np.asarray((np.asarray(logits, np.float64) - self.intercept) / self.slope, np.float32)
+        fitted = self.calibration
+        return np.asarray((np.asarray(logits, np.float64) - fitted.intercept) / fitted.slope, np.float32)
 
     def _pairs(self, left: Sequence[str], right: Sequence[str]) -> list[tuple[str, str]]:
         if self.normalise:

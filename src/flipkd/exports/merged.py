@@ -10,11 +10,9 @@ from flipkd.artefacts import library_errors
 from flipkd.exports.pair_tokenizer import caller_normalises, normalisation_limits, write_pair_tokenizer
 from flipkd.exports.record import ExportRecord
 from flipkd.exports.source import Source, public_contract
-from flipkd.exports.transformers_scorer import TransformersScorer
+from flipkd.exports.transformers_scorer import TEACHER, TransformersScorer
 from flipkd.student.contract import ScoreContract
 from flipkd.student.model import READOUT
-
-TEACHER = "teacher"
 
 
 def refusal(contract: ScoreContract, config: Any) -> str | None:
@@ -61,12 +59,5 @@ def load(folder: Path, record: ExportRecord, *, base_model: str | None) -> Trans
         model = AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True, trust_remote_code=False)
         tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
         down = load_file(folder / READOUT)
-    needs_teacher = "teacher" in record.contract.score
-    places = record.contract.readout_places
-    return TransformersScorer(
-        model,
-        tokenizer,
-        record.contract,
-        down={name: down[name] for name in places},
-        teacher=folder / TEACHER if needs_teacher else None,
-    )
+    down = {name: down[name] for name in record.contract.readout_places}
+    return TransformersScorer(model, tokenizer, record.contract, down=down, folder=folder)

@@ -93,7 +93,7 @@ def pair_backend(prompt: Prompt) -> Any:
     source = getattr(prompt.tokenizer, "backend_tokenizer", None)
     if source is None:
         raise ConfigError(
-            "this base model has a tokenizer without a tokenizer.json, which an export needs; it has no fix"
+            "this base model has no tokenizer.json, which an export needs; train over a base model that has one"
         )
     backend = Tokenizer.from_str(json.dumps(_without_control_tokens(json.loads(source.to_str()), prompt)))
     backend.no_truncation()

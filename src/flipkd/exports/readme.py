@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-
+from flipkd.evaluate.calibration import Calibration
 from flipkd.exports.record import ExportRecord
 
 USE = {
@@ -39,6 +38,16 @@ ids = [tokenizer.post_process(*sides).ids]  # with the template
 session = onnxruntime.InferenceSession(FOLDER + "/model.onnx")
 [logits] = session.run(["logits"], {{"input_ids": ids, "attention_mask": [[1] * len(ids[0])]}})
 score = logits[:, 1] - logits[:, 0]""",
+    "gguf": """import llama_cpp
+
+model = llama_cpp.Llama(FOLDER + "/model.gguf", n_ctx=512, verbose=False)
+parts = ({instruction!r}, {left!r}, text1, {right!r}, text2, {question!r})
+row = [model.token_bos()] if model.token_bos() >= 0 else []
+for part in filter(None, parts):
+    row += model.tokenize(part.encode(), add_bos=False, special=False)
+model.eval(row)
+logits = llama_cpp.llama_get_logits(model.ctx)
+score = logits[{yes}] - logits[{no}]""",
     "sequence-classification": """from transformers import pipeline
 
 classify = pipeline("text-classification", model=FOLDER)
@@ -66,37 +75,36 @@ P(match) = sigmoid({slope:.6g} * score + {intercept:.6g}).
 
 
 def readme(record: ExportRecord) -> str:
-    """Return the text. A format without an entry in USE gets no example."""
+    """Return the text."""
     contract = record.contract
     no, yes = contract.label_ids
-    use = USE.get(record.format, "# see docs/export.md of flipkd").format(
-        no=no, yes=yes, base=contract.base_model_name_or_path, most=contract.max_text_length
-    )
-    if set(contract.score) != {"answer"}:  # then the example computes a part of the score
+    base, most = contract.base_model_name_or_path, contract.max_text_length
+    use = USE[record.format].format_map(contract.template | {"no": no, "yes": yes, "base": base, "most": most})
+    sentences = []
+    if contract.score != {"answer": 1.0}:
         use = use.replace("score = ", "answer = ")
-    fitted = contract.calibration or {"slope": 1.0, "intercept": 0.0}
-    slope, intercept = float(fitted["slope"]), float(fitted["intercept"])
+        total = " + ".join(f"{weight:.6g} {part}" for part, weight in contract.score.items())
+        sentences.append(f"The score is {total}.")
+    fitted = Calibration.of(contract.calibration)
     threshold = contract.threshold or 0.0
-    sentences = [f"A score of at least {threshold:.4f} is a match: {_probability(threshold, slope, intercept)}."]
+    sentences.append(f"A score of at least {threshold:.4f} is a match: {_probability(threshold, fitted)}.")
     if record.format == "text-encoder":
         sentences.append("The vectors alone do not give this score.")
     if contract.review_threshold is not None:
         below = contract.review_threshold
-        sentences.append(f"One from {below:.4f} on is for review: {_probability(below, slope, intercept)}.")
+        sentences.append(f"One from {below:.4f} on is for review: {_probability(below, fitted)}.")
     return TEXT.format(
-        title=f"Matcher over {contract.base_model_name_or_path.split('/')[-1]}",
+        title=f"Matcher over {base.split('/')[-1]}",
         version=record.flipkd_version,
         format=record.format,
         dtype=record.dtype,
         use=use,
         decisions="\n".join(sentences),
-        slope=slope,
-        intercept=intercept,
+        slope=fitted.slope,
+        intercept=fitted.intercept,
         limits="\n".join(f"- {limit}" for limit in record.limits) or "None.",
     )
 
 
-def _probability(score: float, slope: float, intercept: float) -> str:
-    logit = slope * score + intercept
-    probability = 1 / (1 + math.exp(-logit)) if logit > -700 else 0.0
-    return f"a probability of {probability:.4f}"
+def _probability(score: float, fitted: Calibration) -> str:
+    return f"a probability of {fitted.apply([score])[0]:.4f}"

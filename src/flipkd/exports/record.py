@@ -77,4 +77,4 @@ def read_record(folder: Path) -> ExportRecord:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise ArtefactError(f"{folder / RECORD}: {where}: {first['msg']}") from None
+        raise ArtefactError(f"{folder / RECORD}: {where}: {first['msg']}; export the matcher again") from None

@@ -1,6 +1,6 @@
 """Format `sequence-classification`: the body of the model and one score row, yes minus no, in transformers' own class.
 
-Hugging Face pipelines, vLLM and text-embeddings-inference take such folders.
+Hugging Face pipelines and vLLM take such folders.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import nn
 from flipkd.artefacts import library_errors
 from flipkd.device import best_device
 from flipkd.errors import ConfigError
-from flipkd.exports.answer_only import answer_limits, answer_refusal
+from flipkd.exports.answer_only import answer_limits, answer_refusal, blocked_refusal
 from flipkd.exports.pair_tokenizer import (
     caller_normalises,
     normalisation_limits,
@@ -35,8 +35,8 @@ LABEL = "match"
 
 def refusal(contract: ScoreContract, config: Any) -> str | None:
     """Return the sentence about what one linear row over the last token cannot express; None if it expresses the score."""
-    if contract.reading == "blocked":
-        return "blocked reading needs its own attention mask, which no model class of transformers has; export with --to merged"
+    if sentence := blocked_refusal(contract):
+        return sentence
     if getattr(config, "final_logit_softcapping", None) is not None:
         return (
             "the base model caps its logits (final_logit_softcapping), and a row of differences cannot; export with --to "

@@ -17,10 +17,14 @@ from flipkd.student.rows import LEFT_HEAD, LEFT_TEXT, QUESTION, RIGHT_HEAD, RIGH
 from flipkd.text import normal_text
 
 BATCH = 16
+TEACHER = "teacher"  # subfolder of the export
 
 
 class TransformersScorer:
-    """A causal LM and a tokenizer of transformers, and A [r, inputs] of each readout module by its full name."""
+    """A causal LM and a tokenizer of transformers, and A [r, inputs] of each readout module by its full name.
+
+    `folder` has the teacher, where the score has a part of it.
+    """
 
     reads_pairs = True
     truncates_each_text = True
@@ -32,12 +36,12 @@ class TransformersScorer:
         contract: ScoreContract,
         *,
         down: Mapping[str, Tensor],
-        teacher: Path | None = None,
+        folder: Path,
     ) -> None:
         device = best_device()
         self.model, self.tokenizer, self.contract = model.eval().to(device), tokenizer, contract
         self.down = {name: weight.to(device) for name, weight in down.items()}
-        self.teacher = None if teacher is None else KeptTeacher(teacher, contract)
+        self.teacher = ExportedTeacher(folder / TEACHER, contract) if "teacher" in contract.score else None
         self._captured: dict[str, Tensor] = {}
         for name in self.down:
             model.get_submodule(name).register_forward_pre_hook(self._capture(name))
@@ -53,7 +57,7 @@ class TransformersScorer:
 
     def _one_order(self, left: Sequence[str], right: Sequence[str]) -> NDArray[np.float64]:
         weights, total = self.contract.score, np.zeros(len(left))
-        if "teacher" in weights and self.teacher is not None:
+        if self.teacher is not None:
             total += weights["teacher"] * self.teacher.scores(left, right)
         for start in range(0, len(left), BATCH):
             window = slice(start, start + BATCH)
@@ -164,7 +168,7 @@ def blocked_inputs(segment: Tensor, *, dtype: torch.dtype) -> tuple[Tensor, Tens
     return mask[:, None], count - shift
 
 
-class KeptTeacher:
+class ExportedTeacher:
     """The teacher in an export, loaded by sentence-transformers."""
 
     def __init__(self, folder: Path, contract: ScoreContract) -> None:
