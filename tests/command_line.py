@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import logging
 import os
@@ -22,15 +23,26 @@ class Done:
     err: str
 
 
+@functools.cache
+def parser() -> Any:
+    """The parser of the command line, which is the same for each call and takes 30 ms to build."""
+    import typer
+
+    from flipkd.cli import app
+
+    return typer.main.get_command(app)
+
+
 def flipkd(*words: Any) -> Done:
     """Run `flipkd WORDS`; what it sets for its process (environment, logging, warnings, signals) is put back."""
     from flipkd.cli import main
 
-    root, out, err, code = logging.getLogger(), io.StringIO(), io.StringIO(), 0
+    built, root, out, err, code = parser(), logging.getLogger(), io.StringIO(), io.StringIO(), 0
     handlers, level = root.handlers, root.level
     root.handlers = []  # pytest's own would keep logging.basicConfig from doing anything
     with (
         mock.patch.object(sys, "argv", ["flipkd", *map(str, words)]),
+        mock.patch("typer.main.get_command", return_value=built),
         mock.patch.dict(os.environ),
         warnings.catch_warnings(),
         contextlib.redirect_stdout(out),
@@ -63,12 +75,8 @@ def student(base: Any, **changes: Any) -> list[str]:
 
 def subcommands() -> dict[str, Any]:
     """Every subcommand of flipkd by its name; one of a group has both names, as "index add"."""
-    import typer
-
-    from flipkd.cli import app
-
     found: dict[str, Any] = {}
-    for name, command in typer.main.get_command(app).commands.items():
+    for name, command in parser().commands.items():
         below = getattr(command, "commands", None)
         found |= {name: command} if below is None else {f"{name} {verb}": each for verb, each in below.items()}
     return found

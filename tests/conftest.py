@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+import unsynced  # noqa: F401
 from command_line import flipkd, given, student
 from tiny import FAMILIES, build_encoders, build_model, build_tokenizer, make_table, student_config, write_pairs
 

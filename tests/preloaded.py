@@ -3,6 +3,7 @@
 import gc
 import pkgutil
 from importlib import import_module
+from importlib.util import find_spec
 
 import flipkd
 
@@ -20,7 +21,10 @@ THEIRS = (
     "sentence_transformers.cross_encoder",
     "gradients",
     "killed_run",
+    "unsynced",
     "worlds",
+    # What lancedb imports, but not lancedb itself, which starts threads: a second for each process that opens an index.
+    *filter(find_spec, ("pandas", "pyarrow.dataset", "lance_namespace")),
 )
 
 for found in pkgutil.walk_packages(flipkd.__path__, "flipkd."):

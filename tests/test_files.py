@@ -28,7 +28,7 @@ OLD, NEW = b"old " * 50, b"the new content " * 20
 
 @pytest.fixture(autouse=True)
 def synced(monkeypatch) -> list[str]:
-    """List of fsyncs and renames in order; fsync itself does nothing, since no test cuts the power."""
+    """List of fsyncs and renames in order."""
     calls: list[str] = []
     replace = os.replace
     monkeypatch.setattr(os, "fsync", lambda handle: calls.append(f"sync {Path(f'/proc/self/fd/{handle}').resolve()}"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import json
 import re
 import subprocess
 import sys
@@ -155,20 +155,31 @@ def test_help_shows_choices_and_panels():
     assert "flipkd[bnb]" in re.sub(r"[\s│]", "", shown), "brackets are no markup"
 
 
-def completed(arguments: str, **more: str) -> list[str]:
-    requested = {"_FLIPKD_COMPLETE": "complete_bash", "COMP_WORDS": arguments, "COMP_CWORD": str(arguments.count(" "))}
-    code = "import sys; from flipkd.cli import main\ntry: main()\nfinally: assert 'torch' not in sys.modules"
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=os.environ | requested | more, capture_output=True, text=True, check=True
-    )
-    return done.stdout.split()
+COMPLETE = """
+import json, os, sys
+from flipkd.cli import main
+for request in json.loads(sys.argv.pop()):
+    os.environ.update(request)
+    try: main()
+    except SystemExit as stop: assert not stop.code
+    print(end=chr(0))
+assert "torch" not in sys.modules
+"""
+
+
+def completed(*lines: str) -> list[list[str]]:
+    """What the shell is offered after each line, and at last the script that sets completion up; in one process."""
+    requests = [
+        {"_FLIPKD_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))} for line in lines
+    ]
+    given = json.dumps([*requests, {"_FLIPKD_COMPLETE": "source_bash"}])
+    done = subprocess.run([sys.executable, "-c", COMPLETE, given], capture_output=True, text=True, check=True)
+    return [text.split() for text in done.stdout.split("\0")[:-1]]
 
 
 def test_completion_offers_commands_options_and_choices():
-    assert completed("flipkd cal") == ["calibrate"]
-    assert completed("flipkd train --lora_") == [
-        f"--lora_{name}" for name in ("r", "alpha", "dropout", "target_modules", "layers")
-    ]
-    assert completed("flipkd train --reading j") == ["joint"]
-    script = {"_FLIPKD_COMPLETE": "source_bash"}
-    assert "complete -o default -F" in " ".join(completed("", **script))
+    verbs, options, choices, script = completed("flipkd cal", "flipkd train --lora_", "flipkd train --reading j")
+    assert verbs == ["calibrate"]
+    assert options == [f"--lora_{name}" for name in ("r", "alpha", "dropout", "target_modules", "layers")]
+    assert choices == ["joint"]
+    assert "complete -o default -F" in " ".join(script)

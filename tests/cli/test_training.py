@@ -8,14 +8,14 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
 
+import forked
 import pytest
 from command_line import flipkd, given, student
+from small_disk import NO_NAMESPACES
 
 from flipkd.run_lock import locked_run
 
@@ -185,16 +185,10 @@ def test_train_saves_on_ctrl_c_and_resumes(base_models, pair_files, tmp_path):
 @pytest.mark.scenario("T3")
 @pytest.mark.slow
 def test_train_resumes_after_a_full_disk(base_models, pair_files, tmp_path):
-    unshare = ["unshare", "--mount", "--map-root-user"]
-    if shutil.which("unshare") is None or subprocess.run([*unshare, "true"], capture_output=True).returncode:
-        pytest.skip("no mount namespaces here")
     arguments = [*given(pair_files), *student(base_models["llama"], **PLAIN)]
-    child = Path(__file__).parents[1] / "full_disk_child.py"
-    path = os.pathsep.join([str(child.parent), os.environ.get("PYTHONPATH", "")])
-    environment = os.environ | {"PYTHONPATH": path}
-    done = subprocess.run(
-        [*unshare, sys.executable, child, tmp_path, *arguments], env=environment, capture_output=True, text=True
-    )
+    done = forked.run(Path(__file__).parents[1] / "full_disk_child.py", tmp_path, *arguments)
+    if done.returncode == NO_NAMESPACES:
+        pytest.skip("no mount namespaces here")
     assert done.returncode == 0, done.stdout + done.stderr[-3000:]
     outcomes = json.loads(done.stdout)
     assert outcomes.pop("read-only") == [5, []]

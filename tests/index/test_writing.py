@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -13,10 +12,12 @@ import threading
 import time
 from pathlib import Path
 
+import forked
 import numpy as np
 import pytest
 from filelock import FileLock
 from lance_writer import ROWS, WIDTH, batch, make, vectors
+from small_disk import NO_NAMESPACES
 
 from flipkd.errors import ArtefactError, ConfigError, DataError, ResourceError, UsageError
 from flipkd.index import open_index
@@ -24,6 +25,11 @@ from flipkd.index.writing import compact, delete, rollback, upsert, versions
 
 CHILD = Path(__file__).parents[1] / "lance_writer.py"
 KILLS = 5  # of each kind of work
+
+
+def writing(folder: Path, kind: str) -> forked.Forked:
+    """Start a process that writes to the index until it is killed."""
+    return forked.Forked([sys.executable, CHILD, folder, kind], stdout=subprocess.PIPE, text=True)
 
 
 def batches(index) -> dict[int, int]:
@@ -128,17 +134,17 @@ def make_again(folder: Path) -> None:
 def test_a_reader_sees_whole_versions_while_another_process_writes(tmp_path):
     index = make(tmp_path / "index")
     query = vectors(1, seed=7)[0]
-    with subprocess.Popen([sys.executable, CHILD, tmp_path / "index", "compact"], stdout=subprocess.PIPE) as child:
+    with writing(tmp_path / "index", "compact") as child:
         child.stdout.readline()
-        seen = set()
-        end = time.monotonic() + 1.0
-        while time.monotonic() < end:
+        seen: set[int] = set()
+        end = time.monotonic() + 60
+        while len(seen) < 8:  # writes of the other process are seen
+            assert time.monotonic() < end
             hits = index.hits(query, top_k=10_000)
             counts = np.unique([hit.entry["batch"] for hit in hits], return_counts=True)[1]
             assert set(counts) == {ROWS}
             seen.add(len(hits))
         child.kill()
-    assert len(seen) > 1  # writes of the other process were seen
 
 
 def flip(path: Path) -> None:
@@ -160,11 +166,9 @@ def test_a_damaged_or_lost_file_is_found_when_the_index_is_opened(tmp_path, file
 @pytest.mark.scenario("S10")
 @pytest.mark.slow
 def test_a_full_disk_is_exit_code_5_and_leaves_the_index_whole(tmp_path):
-    unshare = ["unshare", "--mount", "--map-root-user"]
-    if shutil.which("unshare") is None or subprocess.run([*unshare, "true"], capture_output=True).returncode:
+    done = forked.run(CHILD.with_name("full_disk_index_child.py"), tmp_path)
+    if done.returncode == NO_NAMESPACES:
         pytest.skip("no mount namespaces here")
-    child = CHILD.with_name("full_disk_index_child.py")
-    done = subprocess.run([*unshare, sys.executable, child, tmp_path], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr[-3000:]
     outcomes = json.loads(done.stdout)
     for name, change in (("upsert", ROWS), ("delete", -1), ("compact", 0)):

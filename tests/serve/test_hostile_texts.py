@@ -22,7 +22,7 @@ UNUSUAL = {
     "beginnings of control tokens": lambda n: "<think>" + "<" * n,
     "signs of no font": lambda n: "\U0010fffd" * n,
 }
-SHAPES = {"one text of 1.9 million": (1, 1_900_000), "400 texts of 4,700": (400, 4_700)}
+SHAPES = {"one text of 1.9 million": (1, 1_900_000, 0.5), "100 texts of 4,700": (100, 4_700, 0.2)}  # seconds of slack
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ async def cpu_seconds(found, texts):
 @pytest.mark.scenario("X15")
 @pytest.mark.parametrize("shape", SHAPES)
 def test_hostile_texts_take_as_long_as_words(matcher, shape):
-    count, size = SHAPES[shape]
+    count, size, slack = SHAPES[shape]
 
     async def measure():
         async with service(matcher) as found:
@@ -58,7 +58,7 @@ def test_hostile_texts_take_as_long_as_words(matcher, shape):
             plain_seconds = await cpu_seconds(found, plain_texts)
             for name, make in UNUSUAL.items():
                 seconds = await cpu_seconds(found, [make(size) + f"x{n}" for n in range(count)])
-                assert seconds < 4 * plain_seconds + 0.5, (name, seconds, plain_seconds)
+                assert seconds < 4 * plain_seconds + slack, (name, seconds, plain_seconds)
 
     asyncio.run(measure())
 

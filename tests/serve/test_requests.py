@@ -4,9 +4,9 @@ import json
 import re
 import sys
 
-import jsonschema
 import pytest
 from hypothesis import HealthCheck, given, settings
+from jsonschema.validators import validator_for
 from schemas import requests_of
 from servers import sent_raw
 
@@ -28,7 +28,7 @@ def test_every_request_gets_a_documented_code_without_internals(null):
         assert answer.status < 500 or body == BOOM, answer
         if answer.status >= 400:
             schema = documented[str(answer.status)]["content"][answer.headers["content-type"]]["schema"]
-            jsonschema.validate(answer.json, schema)
+            validator_for(schema)(schema).validate(answer.json)  # jsonschema.validate would check the schema each time
             sent = json.dumps(body, ensure_ascii=False)
             for word in OURS.findall(answer.text) + VERSIONS.findall(answer.text):
                 assert word in sent, answer.text
