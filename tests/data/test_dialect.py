@@ -138,3 +138,22 @@ def test_one_column_of_texts_is_not_split_at_punctuation(pairs_file):
     texts = ["What; is", "this | that", "and\tso on"]
     assert read_texts(pairs_file("\n".join(["text", *texts])))[0] == texts
     assert read_texts(pairs_file("id;question\n1;a, b\n2;c, d\n"))[0] == ["a, b", "c, d"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        'text1, text2, label\n"a, b", "c; d", 1\ne, f, 0\n',
+        '"text1"; "text2"; "label"\r\na, b; "c; d"; 1\r\ne; f; 0\r\n',
+    ],
+)
+def test_spaces_after_separators_are_not_read_where_the_header_has_them(pairs_file, content):
+    assert as_read(read_pairs(pairs_file(content))) == [("a, b", "c; d", 1), ("e", "f", 0)]
+    assert read_pairs(pairs_file("text1,text2\na, b\n"))["text2"][:] == [" b"]
+
+
+@pytest.mark.parametrize("mark", "^~:\x01\x1f\xa6")
+def test_a_separator_that_is_not_read_is_named(pairs_file, mark):
+    with pytest.raises(DataError) as caught:
+        read_pairs(pairs_file(f"text1{mark}text2{mark}label\na{mark}b{mark}1\n"))
+    assert f"the separator seems to be {mark!a}" in str(caught.value)
