@@ -18,8 +18,8 @@ _LABELS = {
 # Missing values as written by Python, R, SQL (\N: MySQL and PostgreSQL), SQL editors, JavaScript, spreadsheets and pandas;
 # case-insensitive.
 _BLANKS = frozenset(
-    {"", *"nan +nan -nan none null nil na n/a n.a. <na> nat \\n #n/a #na 1.#ind -1.#ind 1.#qnan -1.#qnan".split()}
-    | {"#n/a n/a", *"(null) [null] <null> #null! undefined".split()}
+    {"", "nan", "+nan", "-nan", "none", "null", "nil", "na", "n/a", "n.a.", "<na>", "nat", "\\n", "#n/a", "#na"}
+    | {"#n/a n/a", "(null)", "[null]", "<null>", "#null!", "undefined", "1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan"}
 )
 _DECIMAL_COMMA = re.compile(r"[-+]?(\d+,\d*|,\d+)([eE][-+]?\d+)?", re.ASCII)
 _LONGEST_NUMBER = 40  # characters; a float64 written in full needs 24
