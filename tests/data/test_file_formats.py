@@ -12,6 +12,7 @@ import zipfile
 
 import pyarrow as pa
 import pyarrow.feather
+import pyarrow.orc
 import pyarrow.parquet
 import pytest
 
@@ -59,6 +60,18 @@ REFUSED = {
     "a Git LFS pointer, not the data; get the data with git lfs pull": (
         b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12345\n"
     ),
+    "a RAR archive; unpack it": b"Rar!\x1a\x07\x00" + b"\0" * 20,
+    "compressed with compress (.Z)": b"\x1f\x9d\x90" + b"\0" * 20,
+    "compressed with lzma": lzma.compress(CSV, format=lzma.FORMAT_ALONE),
+    "compressed with lz4": b"\x04\x22\x4d\x18" + b"\0" * 20,
+    "an Avro file": b"Obj\x01" + b"\0" * 20,
+    "an ORC file": written(pyarrow.orc.write_table),
+    "an Arrow stream": b"\xff\xff\xff\xff" + b"\0" * 20,
+    "a file of R": b"RDX3\nX\n\0\0\0\x03",
+    "a file of Stata": b"<stata_dta><header>",
+    "a file of SPSS": b"$FL2@(#) SPSS DATA FILE",
+    "an image": b"\x89PNG\r\n\x1a\n",
+    "a web page or XML, not the data (perhaps": b"<TABLE><tr><td>text1</td></tr></TABLE>",
     "a web page or XML, not the data": b"\xef\xbb\xbf\n<!DOCTYPE html>\n<html><head><title>Sign in</title></head>\n",
     "a web page or XML": b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>",
 }
@@ -105,7 +118,30 @@ def test_compressed_parquet_is_refused(tmp_path, name, content):
         read_pairs(tmp_path / name)
 
 
-@pytest.mark.parametrize("first", ["PK", "BZ", "%PD", "text1,<html>", "version https"])
+@pytest.mark.parametrize("name", ["pairs.csv", "pairs.tsv", "pairs.parquet", "pairs.csv.gz"])
+def test_json_lines_are_recognised_under_any_name(tmp_path, name, caplog):
+    (tmp_path / name).write_bytes(b'\xef\xbb\xbf\n{ "text1": "a", "text2": "b"}\n')
+    assert read_pairs(tmp_path / name).to_dict() == {"text1": ["a"], "text2": ["b"]}
+    assert f"{tmp_path / name}: is JSON, although its name says otherwise; read as JSON lines" in caplog.messages
+    (tmp_path / name).write_text('[\n {"text1": "a", "text2": "b"}]')
+    with pytest.raises(DataError, match=r"not JSON at character 3: .*; one line must hold the whole object"):
+        read_pairs(tmp_path / name)
+
+
+def test_a_table_under_another_name_is_told_as_what_it_is(tmp_path):
+    for name, message in {
+        "p.parquet": "does not begin with PAR1; .*name a text file .csv",
+        "p.jsonl": "name it .csv",
+    }.items():
+        (tmp_path / name).write_bytes(CSV)
+        with pytest.raises(DataError, match=message):
+            read_pairs(tmp_path / name)
+    (tmp_path / "p.csv.gz").write_bytes(gzip.compress(gzip.compress(CSV)))
+    with pytest.raises(DataError, match="is compressed twice; decompress it once"):
+        read_pairs(tmp_path / "p.csv.gz")
+
+
+@pytest.mark.parametrize("first", ["ORC", "X", "Rar", "PK", "BZ", "%PD", "text1,<html>", "version https"])
 def test_texts_with_similar_first_bytes_are_read(tmp_path, first):
     row = "a,b,c" if "," in first else "a,b"
     (tmp_path / "p.csv").write_text(f"{first},text2\n{row}\n")

@@ -31,6 +31,8 @@ BY_A_MARK = {
     "Arabic": ["كَتَبَ", "كُتِبَ", "كُتُب"],
     "Vietnamese": ["ma", "má", "mà", "mả", "mã", "mạ"],
     "German": ["schon", "schön"],
+    "private": ["a\ue000", "a\ue001", "a\U000f0000"],
+    "newer than Python's tables": ["a\U00011bff", "a\U00011bfe"],
 }
 BY_A_SYMBOL = [
     ["C", "C++", "C#", "C+", "C*"],

@@ -11,11 +11,26 @@ from datasets import Dataset
 from flipkd.data.labels import labels_of, parse_group, parse_label, parse_score
 
 YES = ["1", "yes", "YES", " Yes ", "Y", "true", "TRUE", "t", "T", "match", "Match", 1, True, Decimal("1.0")]
-YES += ["1.0", "1.00", "1.", "+1", "1.000e+00", "1E0", "1.000000000000000000e+00", " 1.00 ", "01", 1.0]
+YES += [
+    "1.0",
+    "1.00",
+    "1.",
+    "+1",
+    "1.000e+00",
+    "1E0",
+    "1.000000000000000000e+00",
+    " 1.00 ",
+    "01",
+    1.0,
+    "\ufeff1",
+    "yes\u200b",
+    "\uff11",
+]
 NO = ["0", "no", "No", "n", "false", "f", "F", "no match", "no_match", "no-match", "nomatch", " NO MATCH", 0, False]
 NO += ["0.0", "0.00", "0.", ".0", "-0", "0.000e+00", "0e0", "-0.0", "00", 0.0, -0.0]
 BLANK = ["", "  ", "\t", None, float("nan"), "NaN", "nan", "-nan", "None", "NULL", "null", "NA", "N/A", "n/a", "<NA>"]
 BLANK += ["\\N", "#N/A", "NaT", " na ", "1.#QNAN", "nil"]
+BLANK += ["(null)", "(NULL)", "[NULL]", "<null>", "undefined", "n.a.", "#NULL!", "\u200b", "\ufeffnan", "\u00a0"]
 UNKNOWN = ["maybe", "2", "-1", -1, 2, 0.5, "0.5", "j", "1,0", [], {}, [1], b"1", float("inf"), "inf", "x" * 10_000]
 UNKNOWN += ["1_0", "0x1", "1.0.0", "0.99999", "1 0", "tf", "0" * 41, "9" * 400, {"a": 1}, Decimal("0.5")]
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
 import pytest
 from chat_server import chat_server
@@ -85,3 +89,67 @@ def test_a_damaged_cache_entry_is_asked_again(tmp_path):
         file.write_text("{")
         assert client(server, tmp_path).reply(ask("a")) == "new"
         assert len(server.seen) == 2
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["http://[", "http://.../v1", f"http://{'a' * 70}/", "http://ex\u2100mple/", "http://h/\u00fc", "http://h/a b"]
+    + ["http://h/a\nb", "http://h:99999/", "http://h:abc/", "http:///v1", "file:///etc/passwd"],
+)
+def test_an_address_to_which_nothing_can_be_sent_is_refused_at_once(tmp_path, address):
+    with pytest.raises(ConfigError, match="give an address such as"):
+        Endpoint(address, settings={}, cache=tmp_path, budget=1)
+
+
+def test_no_message_has_a_key_or_a_password(tmp_path):
+    with pytest.raises(ConfigError, match="--api_key_file") as caught:
+        Endpoint("http://me:pass1234@127.0.0.1/v1", settings={}, cache=tmp_path, budget=1)
+    assert "pass1234" not in str(caught.value)
+
+    class Echo(BaseHTTPRequestHandler):
+        def do_POST(self):
+            content = f"wrong: {self.headers['Authorization']}".encode()
+            self.send_response(401)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_):
+            pass
+
+    with serving(Echo) as url, pytest.raises(ResourceError, match="HTTP 401: 'wrong: Bearer") as caught:
+        Endpoint(url, settings={}, cache=tmp_path, budget=1, key="sk-12345678").reply(ask("a"))
+    assert "12345678" not in str(caught.value)
+
+
+def test_a_reply_that_never_ends_is_given_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "TRIES", 1)
+
+    class Slow(BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.send_response(200)
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                for _ in range(200):
+                    self.wfile.write(b" ")
+                    time.sleep(0.02)
+
+        def log_message(self, *_):
+            pass
+
+    with serving(Slow) as url, pytest.raises(ResourceError, match=r"no complete reply within 0\.2 seconds"):
+        Endpoint(url, settings={}, cache=tmp_path, budget=1, timeout=0.2).reply(ask("a"))
+
+
+@contextlib.contextmanager
+def serving(handler):
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.daemon_threads = True
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/v1"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 from review_queues import filled_queue, key_of, scored, vote
 
-from flipkd.errors import ArtefactError, ResourceError
+from flipkd.errors import ArtefactError, DataError, ResourceError
 from flipkd.review import database
 from flipkd.review.queue import ReviewQueue, Vote
 from flipkd.review.sampling import ScoredPair, chosen
@@ -103,6 +103,48 @@ def test_queue_refuses_other_files_and_newer_formats(tmp_path):
         ReviewQueue(path)
     with pytest.raises(ResourceError, match="is a file; choose another folder"):
         ReviewQueue(path / "below.db", create=True)
+
+
+DAMAGE = [
+    "UPDATE pairs SET score = 'high'",
+    "UPDATE pairs SET probability = 7",
+    "UPDATE pairs SET probability = 1e999",
+    "UPDATE pairs SET sampled = 0",
+    "UPDATE pairs SET seen = 'often'",
+    "UPDATE pairs SET text1 = x'ff'",
+    "UPDATE pairs SET teacher_score = x'00'",
+    "UPDATE votes SET label = 7",
+    "UPDATE votes SET annotator = x'00'",
+    "DROP TABLE leases",
+    "ALTER TABLE pairs DROP COLUMN reason",
+    "CREATE TRIGGER gone AFTER INSERT ON votes BEGIN DELETE FROM pairs; END",
+]
+
+
+@pytest.mark.parametrize("statement", DAMAGE)
+def test_a_queue_that_another_program_has_changed_is_refused(tmp_path, statement):
+    queue = filled_queue(tmp_path / "q.db")
+    vote(queue, "ann", {1: 1})
+    queue.connection.execute(statement)
+    queue.close()
+    with pytest.raises(ArtefactError, match=r"restore .* from a copy"):
+        ReviewQueue(tmp_path / "q.db")
+
+
+def test_a_view_of_another_program_beside_the_tables_is_nothing(tmp_path):
+    with filled_queue(tmp_path / "q.db") as queue:
+        queue.connection.execute("CREATE VIEW doubtful AS SELECT * FROM pairs WHERE probability < 0.6")
+    with ReviewQueue(tmp_path / "q.db") as queue:
+        assert len(queue.pairs()) == 10
+
+
+def test_bytes_that_are_no_text_are_an_error_of_the_file(tmp_path):
+    with filled_queue(tmp_path / "q.db") as queue:
+        queue.connection.execute("UPDATE pairs SET text2 = CAST(x'ff' AS TEXT)")
+        with pytest.raises(ArtefactError, match=r"the review queue is damaged .*decode"):
+            queue.pairs()
+        with pytest.raises(DataError, match="lone surrogate"):
+            queue.add_votes([Vote("\ud800", "ann", 1)], source="test")
 
 
 def test_full_disk_is_one_clear_error_and_keeps_what_was_added(tmp_path):

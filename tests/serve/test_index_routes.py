@@ -137,7 +137,6 @@ def test_searches_see_whole_versions_and_kill_9_keeps_what_was_acknowledged(fold
     for start in (1, 1000):
         with null_server(lance=str(folder), api_key=KEY) as server, ThreadPoolExecutor(3) as threads:
             server.until_ready()
-            seen: set[int] = set()
             writing = threads.submit(write_until_killed, server, start)
             seen: set[int] = set()
             reading = [threads.submit(read_until_killed, server, seen) for _ in range(2)]

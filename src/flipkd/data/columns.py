@@ -22,6 +22,7 @@ OTHER_ALIASES = {
 }
 _OURS = ["text1", "text2", *OTHER_ALIASES]
 _SHOWN = 20
+_SEPARATORS = ";\t|^~:\x01\x1f\xa6"  # that a header with one column may have
 
 
 def find_columns(present: list[str], columns: Mapping[str, str] | None, name: str) -> dict[str, str]:
@@ -64,7 +65,7 @@ def _text_columns(present: list[str], chosen: dict[str, str], name: str) -> dict
         for left in ([chosen["text1"]] if "text1" in chosen else _named(first, present, chosen))
         for right in ([chosen["text2"]] if "text2" in chosen else _named(second, present, chosen))
     }
-    if not found and len(present) == 1 and (mark := next((mark for mark in ";\t|" if mark in present[0]), None)):
+    if not found and len(present) == 1 and (mark := next((mark for mark in _SEPARATORS if mark in present[0]), None)):
         raise DataError(
             f"{name}: the header has only one column, {shorten(present[0])}; the separator seems to be "
             f"{shorten(mark)}; save the file with commas, or with tabs and the ending .tsv"

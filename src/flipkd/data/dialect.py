@@ -21,10 +21,11 @@ _KNOWN = {name for names in (*TEXT_ALIASES, *OTHER_ALIASES.values()) for name in
 
 @dataclass(frozen=True)
 class Dialect:
-    """Separator, and number of lines before the header."""
+    """Separator, number of lines before the header, and whether each separator is followed by a space that is no text."""
 
     separator: str
     skipped: int = 0
+    spaced: bool = False
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def find_dialect(path: Path, expected: str) -> Dialect:
     lines, complete = _sample(path)
     first = next((number for number, line in enumerate(lines) if line.strip()), 0)
     if lines and (hint := _HINT.fullmatch(lines[first])):
-        return Dialect(hint[1], first + 1)
+        return Dialect(hint[1], first + 1, _is_spaced(lines[first + 1 :], hint[1]))
     found = {mark: stats for mark in {expected: 0, **SEPARATORS} if (stats := _stats(lines, mark, complete)).width > 1}
     if not found:
         return Dialect(expected)
@@ -54,7 +55,15 @@ def find_dialect(path: Path, expected: str) -> Dialect:
         return stats.known > 0, stats.same_width >= _SAME_WIDTH, mark == expected, stats.same_width
 
     best = max(found, key=fits)
-    return Dialect(best if best == expected or any(fits(best)[:2]) else expected)
+    chosen = best if best == expected or any(fits(best)[:2]) else expected
+    return Dialect(chosen, spaced=_is_spaced(lines, chosen))
+
+
+def _is_spaced(lines: list[str], mark: str) -> bool:
+    """Whether a space follows each separator of the header, as in `text1, "text2", label`."""
+    line = next((line for line in lines if line.strip()), "")
+    header = next(csv.reader([line[:_SAMPLE_CHARACTERS]], delimiter=mark), [])
+    return len(header) > 1 and all(cell.startswith(" ") and cell.strip() for cell in header[1:])
 
 
 def _sample(path: Path) -> tuple[list[str], bool]:

@@ -68,9 +68,11 @@ def _as_word(character: str) -> str:
     if character == "." or character in _DISTINGUISHING:
         return character
     name = unicodedata.name(character, "")
-    if unicodedata.category(character) == "Cf" or "VARIATION SELECTOR" in name or "GRAPHEME JOINER" in name:
+    category = unicodedata.category(character)
+    if category == "Cf" or "VARIATION SELECTOR" in name or "GRAPHEME JOINER" in name:
         return ""  # invisible
-    return " " if character in _QUOTES or unicodedata.category(character)[0] in "ZPC" else character
+    # Private and unassigned characters are kept: letters of a script that is newer than Python's tables.
+    return " " if character in _QUOTES or category[0] in "ZP" or category in ("Cc", "Cs") else character
 
 
 _AS_WORDS = _AsWords()

@@ -10,15 +10,17 @@ from typing import Any
 import numpy as np
 
 from flipkd.errors import DataError, shorten
+from flipkd.text import folded
 
 _LABELS = {
     **dict.fromkeys(("yes", "y", "true", "t", "match"), 1),
     **dict.fromkeys(("no", "n", "false", "f", "no match", "no_match", "no-match", "nomatch"), 0),
 }
-# Missing values as written by Python, R, SQL (\N: MySQL and PostgreSQL), spreadsheets and pandas; case-insensitive.
+# Missing values as written by Python, R, SQL (\N: MySQL and PostgreSQL), SQL editors, JavaScript, spreadsheets and pandas;
+# case-insensitive.
 _BLANKS = frozenset(
-    {"", "nan", "+nan", "-nan", "none", "null", "nil", "na", "n/a", "<na>", "nat", "\\n", "#n/a", "#na", "#n/a n/a"}
-    | {"1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan"}
+    {"", "nan", "+nan", "-nan", "none", "null", "nil", "na", "n/a", "n.a.", "<na>", "nat", "\\n", "#n/a", "#na"}
+    | {"#n/a n/a", "(null)", "[null]", "<null>", "#null!", "undefined", "1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan"}
 )
 _DECIMAL_COMMA = re.compile(r"[-+]?(\d+,\d*|,\d+)([eE][-+]?\d+)?", re.ASCII)
 _LONGEST_NUMBER = 40  # characters; a float64 written in full needs 24
@@ -29,7 +31,7 @@ def parse_label(value: Any) -> int | None:
     if _is_blank(value):
         return None
     if isinstance(value, str):
-        text = value.strip().casefold()
+        text = _cleaned(value)
         label = _LABELS[text] if text in _LABELS else _number(text)
     else:
         label = value
@@ -90,8 +92,13 @@ def _number(value: Any) -> float | None:
 
 def _is_blank(value: Any) -> bool:
     if isinstance(value, str):
-        return value.strip().casefold() in _BLANKS
+        return _cleaned(value) in _BLANKS
     return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _cleaned(value: str) -> str:
+    """Strip white space and invisible characters, such as a byte order mark in the middle of a joined file."""
+    return (value if value.isascii() else folded(value)).strip().casefold()
 
 
 PARSERS: dict[str, Callable[[Any], Any]] = {"label": parse_label, "score": parse_score, "group": parse_group}

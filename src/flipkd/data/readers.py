@@ -96,6 +96,8 @@ def _object(line: str, lines: Lines) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         hint = "" if line.endswith("\n") else "; it is the last line, so the file may be incomplete"
         hint = "; one line must hold the whole object" if line.strip() in _OPENINGS else hint
+        if lines.row == 1 and not line.lstrip().startswith(("{", "[")):
+            hint = "; if it is a table, name it .csv, or .tsv where tabs separate the fields"
         raise DataError(f"{lines.location()}: not JSON at character {error.pos + 1}: {error.msg}{hint}") from None
     except _DuplicateKeyError as error:
         raise DataError(f"{lines.location()}: duplicate key {shorten(error.args[0])} in one object") from None

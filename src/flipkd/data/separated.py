@@ -22,11 +22,14 @@ def open_separated(path: Path, expected: str) -> Source:
     names = header[1]
     if any("\0" in name for name in names):
         raise DataError(
-            f"{path}: the header contains NUL characters: perhaps UTF-16 without byte order mark; convert it to UTF-8"
+            f"{path}: the header contains NUL characters: perhaps UTF-16 without byte order mark, or a binary file; "
+            "convert it to UTF-8"
         )
     if dialect.separator != expected:
         read_as = SEPARATORS.get(dialect.separator, shorten(dialect.separator))
         log_once(f"{path}: the fields are separated by {read_as}, not by {SEPARATORS[expected]}; read with {read_as}")
+    if dialect.spaced:
+        log_once(f"{path}: a space follows each separator of the header; spaces after separators are not read")
 
     def batches(texts: list[str], others: list[str]) -> Iterator[Batch]:
         """Read the rows, as in `Source`."""
@@ -46,7 +49,7 @@ def _records(path: Path, dialect: Dialect) -> Iterator[tuple[int, list[str]]]:
     source = iter(lines)
     for _ in range(dialect.skipped):
         next(source)
-    reader = csv.reader(source, delimiter=dialect.separator, strict=True)
+    reader = csv.reader(source, delimiter=dialect.separator, skipinitialspace=dialect.spaced, strict=True)
     row, width, named = 0, 0, 0
     skipped: list[int] = []  # lines
     while True:

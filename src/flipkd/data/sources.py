@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from flipkd.data.arrow import open_hub, open_parquet
-from flipkd.data.file_formats import PARQUET, refuse_other_format
+from flipkd.data.file_formats import PARQUET, is_json, refuse_other_format
 from flipkd.data.lines import compression_of, first_bytes
 from flipkd.data.readers import CELL_LIMIT, Batch, Source, log_once, open_json_lines
 from flipkd.data.separated import open_separated
@@ -110,6 +110,14 @@ def _opened(file: Path, by_name: Callable[[Path], Source]) -> Source:
     if is_parquet and by_name is not open_parquet:
         log_once(f"{file}: is a Parquet file, although its name says otherwise; read as Parquet")
         return open_parquet(file)
+    if is_json(start) and by_name is not open_json_lines:
+        log_once(f"{file}: is JSON, although its name says otherwise; read as JSON lines")
+        return open_json_lines(file)
+    if by_name is open_parquet and not is_parquet:
+        raise DataError(
+            f"{file}: incomplete or damaged Parquet file, or none, since it does not begin with PAR1; write or copy it again; "
+            "name a text file .csv, .tsv or .jsonl"
+        )
     return by_name(file)
 
 

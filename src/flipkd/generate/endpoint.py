@@ -50,8 +50,7 @@ class Endpoint:
         concurrency: int = 4,
         timeout: float = 120.0,
     ) -> None:
-        if urlsplit(base_url).scheme not in ("http", "https") or not urlsplit(base_url).hostname:
-            raise ConfigError(f"base_url={shorten(base_url)}: give an address such as http://127.0.0.1:8080/v1")
+        _check_address(base_url)
         self.url, self.settings, self.cache, self.key = (
             base_url.rstrip("/") + "/chat/completions",
             settings,
@@ -106,10 +105,12 @@ class Endpoint:
         for left in reversed(range(TRIES)):
             try:
                 with self._opener.open(request, timeout=self.timeout) as response:
-                    content: bytes = response.read(MOST_BYTES + 1)
+                    content = self._content(response)
                 break
             except urllib.error.HTTPError as error:
-                reason = f"HTTP {error.code}: {shorten(error.read(300).decode('utf-8', 'replace'), 200)}"
+                with error:
+                    said = error.read1(300).decode("utf-8", "replace")
+                reason = f"HTTP {error.code}: {shorten(said.replace(self.key, '***') if self.key else said, 200)}"
                 if error.code not in RETRIED or not left:
                     raise ResourceError(f"{self.url}: refused the request ({reason})") from None
             except (OSError, HTTPException) as error:
@@ -124,6 +125,15 @@ class Endpoint:
             raise ResourceError(f"{self.url}: a reply of more than {MOST_BYTES:,} bytes; lower max_tokens")
         return content
 
+    def _content(self, response: Any) -> bytes:
+        """Read a response of at most MOST_BYTES bytes. Raises TimeoutError, also for one that arrives byte by byte."""
+        content, end = b"", time.monotonic() + self.timeout
+        while len(content) <= MOST_BYTES and (part := response.read1(MOST_BYTES)):
+            content += part
+            if time.monotonic() > end:
+                raise TimeoutError(f"no complete reply within {self.timeout:g} seconds")
+        return content
+
     def _text_of(self, content: bytes) -> str:
         try:
             text = json.loads(content)["choices"][0]["message"]["content"]
@@ -133,3 +143,18 @@ class Endpoint:
                 "base_url of an OpenAI-compatible server"
             ) from None
         return text if isinstance(text, str) else ""
+
+
+def _check_address(base_url: str) -> None:
+    """Raise ConfigError for an address that is not http or https, or that a request cannot be sent to."""
+    example = "give an address such as http://127.0.0.1:8080/v1"
+    try:
+        parts = urlsplit(base_url)
+        usable = parts.scheme in ("http", "https") and (parts.port is None or parts.port > 0)
+        (parts.hostname or ".").encode("idna")  # raises for a part of the name that is empty or too long
+    except ValueError:
+        usable = False
+    if not usable or not base_url.isascii() or not base_url.isprintable() or " " in base_url:
+        raise ConfigError(f"base_url={shorten(base_url)}: {example}")
+    if "@" in parts.netloc:
+        raise ConfigError(f"base_url names a user; {example}, and the key in a file, with --api_key_file")

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from flipkd.errors import ArtefactError, ResourceError
+from flipkd.errors import ArtefactError, DataError, ResourceError, shorten
 from flipkd.files import resource_errors
 
 APPLICATION = 0x666B7271  # "fkrq", in the header of the file
@@ -48,6 +48,16 @@ CREATE TABLE votes (
 );
 CREATE TABLE leases (annotator TEXT PRIMARY KEY, pair INTEGER NOT NULL REFERENCES pairs (id), until REAL NOT NULL);
 CREATE TABLE batches (name TEXT PRIMARY KEY) WITHOUT ROWID;
+"""
+# Rows with a value that a queue does not write. SQLite stores a value of any type in any column.
+WRONG_VALUES = """
+SELECT EXISTS (SELECT 1 FROM pairs WHERE typeof(key) || typeof(text1) || typeof(text2) || typeof(decision) || typeof(matcher)
+        || typeof(reason) || typeof(first_seen) || typeof(last_seen) <> 'texttexttexttexttexttexttexttext'
+    OR typeof(score) <> 'real' OR abs(score) > 1e300 OR typeof(probability) <> 'real' OR probability NOT BETWEEN 0 AND 1
+    OR typeof(teacher_score) NOT IN ('real', 'null') OR abs(teacher_score) > 1e300
+    OR typeof(sampled) <> 'real' OR sampled NOT BETWEEN 1e-9 AND 1
+    OR typeof(seen) <> 'integer' OR seen < 1 OR typeof(labelled) <> 'integer' OR typeof(shuffle) <> 'integer')
+OR EXISTS (SELECT 1 FROM votes WHERE typeof(annotator) <> 'text' OR label NOT IN (0, 1) OR typeof(pair) <> 'integer')
 """
 # SQLite's primary result codes as errors of the operating system.
 SYSTEM = {
@@ -96,7 +106,9 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
             raise ArtefactError(
                 f"{path}: format {version} needs a newer flipkd, this one reads {VERSION}; upgrade flipkd"
             )
-        if not tables:
+        if tables:
+            _check_content(connection, path)
+        else:
             for statement in filter(str.strip, SCHEMA.split(";")):
                 connection.execute(statement)
             connection.execute(f"PRAGMA application_id = {APPLICATION}")
@@ -106,6 +118,29 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     )  # readers and one writer at a time; a killed process loses no commit
     connection.execute("PRAGMA synchronous = FULL")  # nor does a power failure
     connection.execute("PRAGMA foreign_keys = ON")
+
+
+def _check_content(connection: sqlite3.Connection, path: Path) -> None:
+    """Raise ArtefactError for tables that are not those of SCHEMA, for a trigger, and for a value of another type."""
+    found = {
+        name: (kind, _words(sql))
+        for kind, name, sql in connection.execute("SELECT type, name, sql FROM sqlite_schema")
+    }
+    wanted = {words.split()[2]: words for words in filter(None, map(_words, SCHEMA.split(";")))}
+    missing = [name for name, words in wanted.items() if found.get(name, ("", ""))[1] != words]
+    triggers = [name for name, (kind, _) in found.items() if kind == "trigger"]
+    if missing or triggers:
+        raise ArtefactError(
+            f"{path}: {'has a trigger' if triggers else f'the table {missing[0]} is missing or changed'}, so another program "
+            "has changed this review queue; restore it from a copy, or choose another name"
+        )
+    [(wrong,)] = connection.execute(WRONG_VALUES).fetchall()
+    if wrong:
+        raise ArtefactError(f"{path}: a row has a value of another type; restore the review queue from a copy")
+
+
+def _words(sql: str | None) -> str:
+    return " ".join((sql or "").split())
 
 
 @contextmanager
@@ -123,7 +158,10 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 @contextmanager
 def database_errors(path: Path) -> Iterator[None]:
-    """Context manager that turns errors of SQLite into ResourceError, or ArtefactError for a damaged file."""
+    """Context manager that turns errors of SQLite into ResourceError, or ArtefactError for a damaged file.
+
+    Raises DataError for a text that is not valid Unicode.
+    """
     try:
         yield
     except sqlite3.DatabaseError as error:
@@ -136,10 +174,18 @@ def database_errors(path: Path) -> Iterator[None]:
             raise ResourceError(
                 f"{path}: another process has kept the review queue locked for {WAIT:g} seconds; try again"
             ) from error
-        if code not in SYSTEM:
+        if isinstance(error, sqlite3.ProgrammingError):
             raise
+        if code not in SYSTEM:
+            raise ArtefactError(
+                f"{path}: the review queue is damaged ({shorten(str(error), 200)}); restore it from a copy"
+            ) from error
         # Without space for its shared memory SQLite reports an error of the device.
         is_full = code == sqlite3.SQLITE_IOERR and shutil.disk_usage(path.parent).free < LEAST_SPACE
         number = errno.ENOSPC if is_full else SYSTEM[code]
         with resource_errors(path):
             raise OSError(number, os.strerror(number)) from error
+    except UnicodeEncodeError:
+        raise DataError(
+            f"{path}: a text has a lone surrogate (\\ud800 to \\udfff), which is not valid Unicode"
+        ) from None
