@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from flipkd import ranks
 from flipkd.student.limits import CPU_ROWS, CPU_TOKENS, GPU_TOKENS, SHARE, BatchLimits, bytes_per_token
 
 PLAIN = {
@@ -21,8 +22,9 @@ def config(**changes):
     return SimpleNamespace(**{name: size for name, size in (PLAIN | changes).items() if size is not ...})
 
 
-def student(device):
-    return SimpleNamespace(device=torch.device(device), language_model=SimpleNamespace(config=config()))
+def student(device, *, sharded=False):
+    model = SimpleNamespace(config=config())
+    return SimpleNamespace(device=torch.device(device), language_model=model, sharded=sharded)
 
 
 @pytest.fixture
@@ -83,3 +85,10 @@ def test_batch_limits_have_a_minimum_and_a_maximum(card):
     assert BatchLimits.of(student("cuda"), None).tokens == GPU_TOKENS
     card(free=10)
     assert BatchLimits.of(student("cuda"), None).tokens == 1
+
+
+def test_batch_limits_of_a_sharded_base_are_those_of_rank_0(card, monkeypatch):
+    card(free=2**50)
+    monkeypatch.setattr(ranks, "broadcast", lambda tokens: 5)
+    assert BatchLimits.of(student("cuda", sharded=True), None).tokens == 5
+    assert BatchLimits.of(student("cuda"), None).tokens == GPU_TOKENS

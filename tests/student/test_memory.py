@@ -110,3 +110,16 @@ def test_largest_batch_is_the_last_that_fits(shape, load_in_4bit, checkpointing)
 
 def test_memory_parts_are_in_order():
     assert list(Memory(1, 2, 3, 4, 5, 6, 7).parts.values()) == [1, 2, 3, 4, 5, 6, 7]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_training_memory_of_shards_divides_the_weights_alone(shape, family):
+    found = shape(family)
+    complete, part = (training_memory(found, tokens=100, shards=shards) for shards in (1, 4))
+    assert (found.head == 0) == (family == "gemma3")
+    assert part.weights == pytest.approx((complete.weights - 2 * found.head) / 4, abs=1)
+    assert part.workspace - complete.workspace >= 3 * 2 * found.linear / found.layers
+    same = [name for name in complete.parts if name not in ("weights", "workspace")]
+    assert [part.parts[name] for name in same] == [complete.parts[name] for name in same]
+    fits = largest_batch(found, budget=2 * part.total, tokens_per_pair=10, shards=4)
+    assert training_memory(found, tokens=10 * fits, shards=4).total <= 2 * part.total

@@ -1,4 +1,4 @@
-"""`flipkd train` in two processes: stopped, killed and resumed it ends where one process with the whole batch ends."""
+"""`flipkd train` in two processes, with a complete or a sharded base: stopped, killed and resumed it ends where one ends."""
 
 import json
 import signal
@@ -7,14 +7,20 @@ from pathlib import Path
 from typing import NamedTuple
 
 import forked
+import numpy as np
 import pytest
 from command_line import flipkd, given, student
+from tiny import make_table
 
 from flipkd.files import check_manifest
+from flipkd.student.loading import load_student
+from flipkd.student.scoring import score_pairs
 from flipkd.training.metrics_file import METRICS
 
 pytestmark = pytest.mark.slow
 CHILD = Path(__file__).parent / "ranks_child.py"
+CONFIGURATION = Path(__file__).parent / "fsdp.yaml"  # the one in docs/gpu.md
+FSDP = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}
 STEPS = 24  # of 48 pairs and as many mined ones, in twos of 4, for two epochs
 
 
@@ -56,6 +62,14 @@ def launches(base_models, pair_files, taught, tmp_path_factory) -> Launches:
     return Launches(folder, words, done, checkpoints)
 
 
+@pytest.fixture(scope="module")
+def alone(base_models, pair_files, taught, tmp_path_factory) -> Path:
+    """The folder of the same run in one process."""
+    folder = tmp_path_factory.mktemp("alone") / "run"
+    assert flipkd(*words_for(base_models, pair_files, taught, folder, per_device_train_batch_size=8)).code == 0
+    return folder
+
+
 def test_distributed_run_saves_and_stops_on_a_signal_to_one_rank(launches):
     done = launches.done["stopped"]
     assert done.returncode == 75, done.stderr
@@ -75,21 +89,17 @@ def test_distributed_run_ends_with_one_error_when_a_rank_is_killed(launches):
     assert "checkpoint-14" in launches.checkpoints["killed"]
 
 
-def test_distributed_run_resumes_in_the_second_epoch_and_equals_one_process(
-    launches, base_models, pair_files, taught, tmp_path
-):
+def test_distributed_run_resumes_in_the_second_epoch_and_equals_one_process(launches, alone):
     done = launches.done["finished"]
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("matcher:") == 1, "rank 0 alone shows the result"
     assert "resuming at checkpoint-14" in done.stderr
     check_manifest(launches.folder / "matcher")
-    alone = words_for(base_models, pair_files, taught, tmp_path / "run", per_device_train_batch_size=8)
-    assert flipkd(*alone).code == 0
-    expected = losses(tmp_path / "run")
+    expected = losses(alone)
     assert list(expected) == list(range(1, STEPS + 1))
     assert losses(launches.folder) == pytest.approx(expected, rel=1e-3, abs=1e-3)
     for name in ("grad_norm", "grad_norm_answer_cross_entropy", "grad_norm_in_batch_kl"):
-        whole = losses(tmp_path / "run", name)
+        whole = losses(alone, name)
         assert losses(launches.folder, name) == pytest.approx(whole, rel=1e-2, abs=1e-2), name
 
 
@@ -114,3 +124,29 @@ def test_distributed_run_refuses_an_impossible_number_of_processes(launches, mon
             monkeypatch.setenv(name, value)
     done = flipkd(*launches.words, "--num_processes", count)
     assert (done.code, said in done.err) == (code, True)
+
+
+def test_a_sharded_base_trains_as_a_complete_one(alone, base_models, pair_files, taught, tmp_path):
+    words = words_for(base_models, pair_files, taught, tmp_path / "run")
+    killed = forked.run(CHILD, *words, "--num_processes", 2, FLIPKD_TEST=f"17:{int(signal.SIGKILL)}", **FSDP)
+    assert killed.returncode == 5, killed.stderr
+    assert "flipkd: rank 1 was killed by signal 9" in killed.stderr
+    assert "Traceback" not in killed.stderr
+    launcher = ("-m", "accelerate.commands.launch", "--config_file", CONFIGURATION, "--main_process_port", 0)
+    resumed = forked.run(*launcher, "-m", "flipkd", *words)
+    assert resumed.returncode == 0, resumed.stderr
+    assert "each of 2 processes has a part of the base model" in resumed.stderr
+    assert "resuming at checkpoint-14" in resumed.stderr
+    for name in ("loss", "grad_norm", "grad_norm_answer_cross_entropy", "grad_norm_in_batch_kl"):
+        expected = losses(alone, name)
+        assert list(expected) == list(range(1, STEPS + 1))
+        assert losses(tmp_path / "run", name) == pytest.approx(expected, rel=1e-4, abs=1e-5), name
+    scores = [scores_of(folder / "matcher") for folder in (tmp_path / "run", alone)]
+    np.testing.assert_allclose(*scores, atol=1e-4)
+
+
+def scores_of(matcher: Path) -> np.ndarray:
+    check_manifest(matcher)
+    table = make_table(16, seed=5)
+    found = score_pairs(load_student(matcher)[0], table.left, table.right, return_embeddings=True)
+    return np.stack([found.answer, found.cosine])

@@ -7,6 +7,7 @@ import re
 import pytest
 import torch
 
+from flipkd import ranks
 from flipkd.errors import ResourceError
 from flipkd.student.memory import shape_of, training_memory
 from flipkd.training import out_of_memory
@@ -49,6 +50,19 @@ def test_memory_advice_mentions_4_bits_for_weights_that_do_not_fit(make_config, 
     said = memory_advice(student, config, table, budget=1000)
     assert "not even one pair would fit" in said
     assert "load_in_4bit" in said
+    assert "FSDP" in said
+
+
+def test_memory_advice_counts_a_part_of_a_sharded_base(make_config, table, monkeypatch):
+    config = make_config()
+    student, _ = fresh_student(config)
+    student.sharded = True
+    monkeypatch.setattr(ranks, "world_size", lambda: 4)
+    seen = []
+    monkeypatch.setattr(out_of_memory, "training_memory", lambda *a, **k: seen.append(k) or training_memory(*a, **k))
+    monkeypatch.setattr(out_of_memory, "largest_batch", lambda *a, **k: seen.append(k) or 0)
+    assert "load_in_4bit" not in memory_advice(student, config, table, budget=1000)
+    assert [given["shards"] for given in seen] == [4, 4, 4]
 
 
 def test_explain_out_of_memory_needs_a_known_memory_size(make_config, table, monkeypatch):

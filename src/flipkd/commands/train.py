@@ -69,11 +69,13 @@ def train(config: TrainConfig) -> Path:
     # These import torch, which takes seconds: only after the files are checked.
     from flipkd.training import run
     from flipkd.training.arguments import training_arguments
+    from flipkd.training.fsdp import shards_base
 
     with ranks.together():
         for stage in stages:
             # Raises before the folder is locked, so that the corrected command can use it; also joins the ranks.
             training_arguments(Path(stage.output_dir), run.trainer_arguments(stage))
+            shards_base(stage)
         for number, (stage, (sets, pool)) in enumerate(zip(stages, inputs, strict=True), 1):
             if len(stages) > 1:
                 logger.warning("stage %d of %d", number, len(stages))
@@ -123,7 +125,7 @@ def _train(config: TrainConfig, sets: dict[str, Any], pool: Pool | None) -> Path
         student, contract = run.fresh_student(config)
         _warn_of_truncation(student, table)
         if config.teacher:
-            ranks.on_rank_0(lambda: _preflight(student, tables["validation"], Path(config.output_dir)))
+            _preflight(student, tables["validation"], Path(config.output_dir))
         return run.train(
             student,
             contract,
@@ -226,23 +228,21 @@ def _warn_of_truncation(student: Student, table: PairTable) -> None:
 def _preflight(student: Student, validation: PairTable, output_dir: Path) -> None:
     """Compare the teacher with the student before training on validation pairs; write preflight.json and log its warnings."""
     from flipkd.student.scoring import score_pairs
+    from flipkd.student.sharded import on_ranks_of
 
+    if validation.teacher is None:
+        raise ValueError("pre-flight without a teacher")
     rows = np.flatnonzero(validation.label >= 0)
     if len(rows) > PREFLIGHT_PAIRS:
         rows = np.sort(np.random.default_rng(0).choice(rows, PREFLIGHT_PAIRS, replace=False))
-    untrained = score_pairs(
-        student,
-        [validation.left[i] for i in rows.tolist()],
-        [validation.right[i] for i in rows.tolist()],
-        progress="pre-flight",
-    )
-    if validation.teacher is None:
-        raise ValueError("pre-flight without a teacher")
-    report = preflight(
-        teacher_scores=validation.teacher.pair_scores()[rows],
-        student_scores=untrained.answer,
-        labels=validation.label[rows],
-    )
+    texts = [validation.left[i] for i in rows.tolist()], [validation.right[i] for i in rows.tolist()]
+    untrained = on_ranks_of(student, lambda: score_pairs(student, *texts, progress="pre-flight").answer)
+    teacher_scores, labels = validation.teacher.pair_scores()[rows], validation.label[rows]
+    ranks.on_rank_0(lambda: _report_preflight(teacher_scores, untrained, labels, output_dir))
+
+
+def _report_preflight(teacher_scores: Any, student_scores: Any, labels: Any, output_dir: Path) -> None:
+    report = preflight(teacher_scores=teacher_scores, student_scores=student_scores, labels=labels)
     write_json(output_dir / PREFLIGHT, report)
     for warning in report["warnings"]:
         logger.warning("pre-flight: %s", warning)

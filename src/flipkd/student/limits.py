@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from flipkd import ranks
+
 if TYPE_CHECKING:
     from flipkd.student.model import Student
 
@@ -29,7 +31,8 @@ class BatchLimits:
         if student.device.type != "cuda":
             return cls(CPU_ROWS if batch_size is None else batch_size, CPU_TOKENS)
         rows = sys.maxsize if batch_size is None else batch_size
-        return cls(rows, min(GPU_TOKENS, max(_tokens_in_memory(student), 1)))
+        tokens = min(GPU_TOKENS, max(_tokens_in_memory(student), 1))
+        return cls(rows, ranks.broadcast(tokens) if student.sharded else tokens)  # all ranks then run equal passes
 
 
 def _tokens_in_memory(student: Student) -> int:

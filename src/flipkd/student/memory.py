@@ -56,6 +56,8 @@ class Shape:
     linear: int  # weights of the linear modules in the layers: those that can be quantized
     largest: int  # weights of the largest of them
     other: int  # embeddings, norms, biases
+    embeddings: int  # weights of the input embeddings
+    head: int  # weights of the LM head; 0 where it is tied to the embeddings
     norms: int  # input values of the norms of all layers, per token
     adapters: int  # weights of all A and B
     rank: int  # sum of the ranks of all adapters
@@ -90,6 +92,7 @@ def shape_of(config: Any, lora: StudentConfig) -> Shape:
         name: lora.readout_r if name in module_names else lora.lora_r
         for name in lora_targets(model, lora, module_names)
     }
+    embeddings, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
     queries, keys = text.num_attention_heads * width, keys * width
     return Shape(
         hidden=text.hidden_size,
@@ -101,6 +104,8 @@ def shape_of(config: Any, lora: StudentConfig) -> Shape:
         linear=sum(linear.values()),
         largest=max(linear.values()),
         other=sum(parameter.numel() for parameter in model.parameters()) - sum(linear.values()),
+        embeddings=embeddings.numel(),
+        head=0 if head is embeddings else head.numel(),
         norms=_norm_inputs(model, {"q_norm": queries, "k_norm": keys}),
         adapters=sum(rank * sum(sizes[name].shape) for name, rank in ranks.items()),
         rank=sum(ranks.values()),
@@ -125,10 +130,12 @@ def training_memory(
     dtype: str = "bfloat16",
     load_in_4bit: bool = False,
     activation_checkpointing: bool = False,
+    shards: int = 1,
 ) -> Memory:
     """Estimate the peak memory of a training step over `tokens` real tokens: pairs x mean length (separate reading: plus texts).
 
-    The logits (two rows of the LM head, one position per pair) and the embeddings are small and are not counted.
+    The logits (two rows of the LM head, one position per pair) and the embeddings are small and are not counted. `shards`:
+    processes that FSDP divides the base among; the memory is then that of one of them, and `tokens` are its own.
     """
     width = DTYPES[dtype].itemsize
     in_float = FLOAT * (shape.norms / shape.layers + shape.heads)  # inputs of norms; one sum per attention head
@@ -141,15 +148,19 @@ def training_memory(
         temporary = gradients + layer  # one layer at a time is recomputed
     else:
         stored, temporary = shape.layers * layer, float(gradients)
+    weights, gathered = _weights(shape, width, load_in_4bit), 0.0
+    if shards > 1:  # the LM head is freed; the layer that runs, the next one and what is being received are complete
+        weights = round((weights - width * shape.head) / shards)
+        gathered = width * max(3 * shape.linear / shape.layers, 2 * shape.embeddings)
     return Memory(
-        weights=_weights(shape, width, load_in_4bit),
+        weights=weights,
         adapters=FLOAT * shape.adapters,
         copies=0 if width == FLOAT else width * shape.adapters,
         gradients=FLOAT * shape.adapters,
         optimizer=2 * FLOAT * shape.adapters,
         activations=round(tokens * (stored + last)),
         # In 4 bits also one module's weights, dequantized.
-        workspace=round(tokens * temporary) + width * shape.largest * load_in_4bit,
+        workspace=round(tokens * temporary + gathered) + width * shape.largest * load_in_4bit,
     )
 
 
@@ -165,8 +176,12 @@ def largest_batch(
     dtype: str = "bfloat16",
     load_in_4bit: bool = False,
     activation_checkpointing: bool = False,
+    shards: int = 1,
 ) -> int:
-    """Return the most pairs of a training step that fit into `budget` bytes; 0 when none fits."""
+    """Return the most pairs of a training step that fit into `budget` bytes; 0 when none fits.
+
+    With `shards` these are the bytes and the pairs of each process.
+    """
 
     def total(tokens: int) -> int:
         """Return the bytes of a step over `tokens` tokens."""
@@ -176,6 +191,7 @@ def largest_batch(
             dtype=dtype,
             load_in_4bit=load_in_4bit,
             activation_checkpointing=activation_checkpointing,
+            shards=shards,
         ).total
 
     sample = 1 << 20  # memory is linear in tokens; a large sample makes rounding negligible

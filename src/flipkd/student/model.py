@@ -49,6 +49,8 @@ class Student(nn.Module):
         self.model, self.prompt, self.readout = model, prompt, readout
         self.compiled = False  # true if the model's layers are compiled
         self.pad_to_buckets = False  # true if packed rows are rounded up to few shapes, for CUDA graphs
+        self.sharded = False  # true if each rank has a part of the base (sharded.py): then all ranks run every pass
+        self._label_head: tuple[Tensor, Tensor | None] | None = None
         self.adapters = Adapters(model)
         self.register_buffer("label_rows", torch.tensor(prompt.label_ids, device=self.device), persistent=False)
 
@@ -231,13 +233,23 @@ class Student(nn.Module):
 
     def answer(self, hidden: Tensor) -> Tensor:
         """Compute the logits [N, 2] of the label words from two rows of the LM head, in float32, with the model's softcap."""
-        head = self.language_model.get_output_embeddings()
-        rows = self.label_rows
-        bias = None if getattr(head, "bias", None) is None else head.bias[rows].float()
+        weight, bias = self._label_head or self._read_label_head()
         with torch.autocast(hidden.device.type, enabled=False):  # it would round the product back to bfloat16
-            logits = nn.functional.linear(hidden.float(), head.weight[rows].float(), bias)
+            logits = nn.functional.linear(hidden.float(), weight, bias)
         cap = getattr(self.language_model.config, "final_logit_softcapping", None)
         return logits if cap is None else torch.tanh(logits / cap) * cap
+
+    def _read_label_head(self) -> tuple[Tensor, Tensor | None]:
+        """Return the rows [2, hidden] and biases [2] of the label words in the LM head, in float32."""
+        head, rows = self.language_model.get_output_embeddings(), self.label_rows
+        bias = None if getattr(head, "bias", None) is None else head.bias[rows].float()
+        return head.weight[rows].float(), bias
+
+    def keep_label_head(self, device: torch.device) -> None:
+        """Keep a copy of the rows that `answer` reads on `device`, and free the LM head, which nothing else reads."""
+        weight, bias = self._read_label_head()
+        self._label_head = weight.detach().to(device), None if bias is None else bias.detach().to(device)
+        self.language_model.get_output_embeddings().to_empty(device="meta")
 
     def save(self, folder: Path, contract: ScoreContract) -> None:
         """Write adapter, readout, tokenizer and contract into `folder`; the caller makes this atomic."""

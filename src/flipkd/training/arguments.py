@@ -11,7 +11,7 @@ import torch
 from transformers import Trainer, TrainingArguments, get_scheduler
 
 from flipkd.errors import ConfigError, nearest
-from flipkd.training import processes
+from flipkd.training import fsdp, processes
 
 REFUSED = "transformers refuses the training arguments"
 MEASURES = "flipkd measures the finished matcher on validation, and does not evaluate during training"
@@ -64,8 +64,10 @@ def training_arguments(output_dir: Path, arguments: Mapping[str, Any]) -> Traini
         "disable_tqdm": False,  # otherwise transformers' log level decides
     } | processes.defaults()
     processes.refuse_sharding(arguments)
+    fsdp.is_requested(arguments)  # raises for what is not supported
+    passed = {name: value for name, value in arguments.items() if name not in fsdp.ARGUMENTS}  # flipkd shards itself
     try:
-        checked = TrainingArguments(**fixed | defaults | dict(arguments))
+        checked = TrainingArguments(**fixed | defaults | passed)
     except (ValueError, TypeError, ImportError) as error:
         raise ConfigError(f"{REFUSED}: {error}") from None
     processes.require_joined(checked)

@@ -21,17 +21,17 @@ class EarlyStopping(TrainerCallback):  # type: ignore[misc]  # transformers has 
 
     transformers' EarlyStoppingCallback needs the evaluation loop of its Trainer. Here the decision depends only on the measured
     values, which are in the log of each checkpoint, so a resumed run decides as an uninterrupted one. The last checkpoint of a
-    run is not measured.
+    run is not measured. All ranks call `measure` and take the value of rank 0; others may get None.
     """
 
-    def __init__(self, measure: Callable[[], float], *, patience: int, metrics: MetricsFile) -> None:
+    def __init__(self, measure: Callable[[], float | None], *, patience: int, metrics: MetricsFile) -> None:
         self.measure, self.patience, self.metrics = measure, patience, metrics
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_unused: Any) -> None:
         """Measure before a checkpoint is saved, so that the log in it has the value."""
         if not control.should_save or control.should_training_stop:
             return
-        measured = ranks.on_rank_0(self.measure)
+        measured = self.measure()
         logs = {MEASURED: ranks.broadcast(round((measured or 0.0) * DIGITS)) / DIGITS}
         state.log_history.append({"step": state.global_step, **logs})
         self.metrics.on_log(args, state, control, logs=logs)

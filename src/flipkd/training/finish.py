@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ from flipkd.evaluate.decisions import one_decision
 from flipkd.evaluate.metrics import measure
 from flipkd.evaluate.thresholds import best_threshold
 from flipkd.files import check_manifest, new_folder, write_json, write_text
-from flipkd.student.contract import BaseRate, CascadeBand, KeptTeacher, ScoreContract
+from flipkd.student.contract import BaseRate, CascadeBand, GoldenPair, KeptTeacher, ScoreContract
 from flipkd.student.golden import golden_pair
 from flipkd.student.model import Student
 from flipkd.student.scoring import score_pairs
@@ -36,14 +36,35 @@ CASCADE_LOSS = 0.005  # of F1 on validation, at most
 CHANCE = 0.55  # ROC AUC below which a warning is logged; chance is 0.5
 
 
-def finish(
+class Measured(NamedTuple):
+    """All that the passes of a trained student give: its scores of the labelled validation pairs, and the golden pair."""
+
+    scores: dict[str, Any]
+    """Kind -> [N]; with a teacher also its scores."""
+    labels: NDArray[np.int64]
+    texts: tuple[list[str], list[str]]
+    seconds: float
+    """For one pair."""
+    golden: GoldenPair
+
+
+def measure_finished(
+    student: Student, config: TrainConfig, *, validation: PairTable, return_embeddings: bool, with_teacher: bool
+) -> Measured:
+    """Run the trained student on validation and on the golden pair."""
+    scored = _validation_scores(
+        student, config, validation, return_embeddings=return_embeddings, with_teacher=with_teacher
+    )
+    return Measured(*scored, golden_pair(student))
+
+
+def write_matcher(
     student: Student,
     contract: ScoreContract,
     config: TrainConfig,
     *,
-    validation: PairTable,
+    measured: Measured,
     learned_from: LearnedFrom,
-    return_embeddings: bool,
     teacher: Callable[[], KeepableTeacher] | None = None,
 ) -> Path:
     """Choose score, calibration and threshold on validation, and write the matcher folder atomically; return its path.
@@ -51,10 +72,7 @@ def finish(
     `learned_from` is for its card. `teacher` loads the teacher; it is called if the matcher keeps it, where a sum with its
     score is best (`keep_teacher`); it then also gets the bounds of a cascade that loses at most CASCADE_LOSS.
     """
-    with_teacher = teacher is not None
-    found, labels, texts, seconds = _validation_scores(
-        student, config, validation, return_embeddings=return_embeddings, with_teacher=with_teacher
-    )
+    found, labels, texts, seconds, golden = measured
     choice = choose_readouts(found, labels, config)
     kept = teacher() if teacher is not None and "teacher" in choice.parts else None
     scores = weighted_sum(found, choice.weights).astype(np.float32)  # the dtype of a matcher's scores
@@ -66,7 +84,7 @@ def finish(
             "calibration": asdict(calibration),
             "base_rate": BaseRate(rate=float(labels.mean()), pairs=len(labels)),
             "threshold": threshold,
-            "golden": golden_pair(student),
+            "golden": golden,
         }
     )
     cascade = None

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import torch
 
+from flipkd import ranks
 from flipkd.config import TrainConfig
 from flipkd.data.pair_table import PairTable
 from flipkd.errors import ResourceError
@@ -38,6 +39,7 @@ def memory_advice(student: Student, config: TrainConfig, table: PairTable, *, bu
     """Return a sentence with the expected bytes of a step, their largest part, and the batch that fits into `budget` bytes."""
     shape = shape_of(student.language_model.config, config)
     tokens = tokens_per_pair(student, table)
+    shards = ranks.world_size() if student.sharded else 1
     batch, checkpointing = config.per_device_train_batch_size, config.activation_checkpointing
     parts = training_memory(
         shape,
@@ -45,6 +47,7 @@ def memory_advice(student: Student, config: TrainConfig, table: PairTable, *, bu
         dtype=config.dtype,
         load_in_4bit=config.load_in_4bit,
         activation_checkpointing=checkpointing,
+        shards=shards,
     ).parts
     largest = max(parts, key=lambda name: parts[name])
     batches = [
@@ -55,14 +58,15 @@ def memory_advice(student: Student, config: TrainConfig, table: PairTable, *, bu
             dtype=config.dtype,
             load_in_4bit=config.load_in_4bit,
             activation_checkpointing=checkpointing or enabled,
+            shards=shards,
         )
         for enabled in (False, True)
     ]
     advice = f"{batches[0]} pairs a step would fit" if batches[0] else "not even one pair would fit"
     if not checkpointing:
         advice += f", with activation_checkpointing {batches[1]}"
-    if not config.load_in_4bit and (largest == "weights" or not batches[1]):
-        advice += "; load_in_4bit needs a quarter of the memory for the weights"
+    if not (config.load_in_4bit or student.sharded) and (largest == "weights" or not batches[1]):
+        advice += "; load_in_4bit needs a quarter of the memory for the weights, and FSDP divides them among GPUs (docs/gpu.md)"
     return (
         f"a step of {batch} pairs of {tokens:.0f} tokens is expected to need {sum(parts.values()) / 1e9:.1f} GB, most of it "
         f"{largest} ({parts[largest] / 1e9:.1f} GB); into {budget / 1e9:.1f} GB {advice}"

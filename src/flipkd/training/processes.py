@@ -14,27 +14,21 @@ from flipkd.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 BY_LAUNCHER = {
-    "ACCELERATE_USE_FSDP": "FSDP",
     "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
     "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
     "ACCELERATE_USE_PARALLELISM_CONFIG": "parallelism_config",
 }
-BY_ARGUMENT = ("fsdp", "fsdp_config", "deepspeed", "parallelism_config")
+BY_ARGUMENT = ("deepspeed", "parallelism_config")
 
 
 def refuse_sharding(arguments: Mapping[str, Any]) -> None:
-    """Raise ConfigError for sharding of the model, by the launcher's configuration or by `arguments`.
-
-    The readout reads A of a layer after that layer has run, when its shard is freed; and rank 0 alone scores validation,
-    where every pass would need all ranks. On CPUs accelerate silently ignores sharding.
-    """
+    """Raise ConfigError for sharding other than FSDP, by the launcher's configuration or by `arguments`."""
     found = [name for variable, name in BY_LAUNCHER.items() if os.environ.get(variable, "").lower() in ("true", "1")]
     found += [f"training_arguments.{name}" for name in BY_ARGUMENT if arguments.get(name)]
     if found:
         raise ConfigError(
-            f"{found[0]} shards the model, which flipkd does not support: every process has the complete base model, and only "
-            "the batches are split. Choose distributed_type MULTI_GPU (or torchrun, or --num_processes); for a base "
-            "model that does not fit, set training_arguments.activation_checkpointing, or choose a smaller one"
+            f"{found[0]} is not supported: choose distributed_type MULTI_GPU (or torchrun, or --num_processes), where every "
+            "process has the complete base model, or FSDP, which divides it (docs/gpu.md)"
         )
 
 

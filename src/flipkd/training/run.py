@@ -23,10 +23,12 @@ from flipkd.student.contract import GlossaryTerms, ScoreContract
 from flipkd.student.initial_adapters import load_initial_adapters
 from flipkd.student.loading import new_student
 from flipkd.student.model import Student
+from flipkd.student.sharded import on_ranks_of, shard_base
 from flipkd.training.both_orders import require_both_orders
 from flipkd.training.checkpoints import last_valid_checkpoint, load_best_checkpoint, remove_old
 from flipkd.training.early_stopping import EarlyStopping
-from flipkd.training.finish import MATCHER, finish, validation_precision
+from flipkd.training.finish import MATCHER, measure_finished, validation_precision, write_matcher
+from flipkd.training.fsdp import hidden_from_libraries, shards_base
 from flipkd.training.losses import WeightedObjective, resolve_objectives
 from flipkd.training.metrics_file import METRICS, MetricsFile
 from flipkd.training.module import DistillationModule
@@ -50,14 +52,21 @@ TRAINER_FIELDS = [
 
 
 def fresh_student(config: TrainConfig) -> tuple[Student, ScoreContract]:
-    """Return the untrained student of `config`, on the best available device, and its contract."""
-    glossary = None
+    """Return the untrained student of `config`, on the best available device, and its contract.
+
+    With FSDP it is loaded and checked on the CPU first, because it may not fit on the device before it is sharded.
+    """
+    glossary, sharded = None, shards_base(config)
     if config.glossary is not None:
         definitions = read_glossary(config.glossary)
         glossary = GlossaryTerms(definitions=definitions, max_characters=config.glossary_characters)
-    student, contract = new_student(config, glossary=glossary, seed=config.seed, device=best_device())
+    with hidden_from_libraries():
+        device = "cpu" if sharded else best_device()
+        student, contract = new_student(config, glossary=glossary, seed=config.seed, device=device)
     if config.init_from is not None:
         load_initial_adapters(student, contract, config.init_from)
+    if sharded:
+        shard_base(student, device=best_device())
     return student, contract.model_copy(update={"directed": config.directed})
 
 
@@ -146,7 +155,9 @@ def train(
     early_stopping = None
     if config.early_stopping_patience is not None:
         metrics = MetricsFile(output_dir / METRICS)
-        early_stopping = EarlyStopping(measure, patience=config.early_stopping_patience, metrics=metrics)
+        early_stopping = EarlyStopping(
+            lambda: on_ranks_of(student, measure), patience=config.early_stopping_patience, metrics=metrics
+        )
     with explain_out_of_memory(student, config, table):
         fit(
             module,
@@ -160,11 +171,7 @@ def train(
             early_stopping=early_stopping,
         )
     sources = learned_from(objectives, table, teacher_source)
-    ranks.on_rank_0(
-        lambda: _finish(
-            module, contract, config, validation=validation, learned_from=sources, teacher=teacher, measure=measure
-        )
-    )
+    _finish(module, contract, config, validation=validation, learned_from=sources, teacher=teacher, measure=measure)
     return output_dir / MATCHER
 
 
@@ -188,17 +195,26 @@ def _finish(
     measure: Callable[[], float],
 ) -> None:
     """Choose the checkpoint, if asked for, and make the matcher folder."""
-    output_dir = Path(config.output_dir)
-    if config.select_checkpoint == "best":
-        load_best_checkpoint(module, output_dir, measure)
-    finish(
-        module.student,
-        contract,
-        config,
-        validation=validation,
-        learned_from=learned_from,
-        teacher=teacher,
-        return_embeddings=module.return_embeddings,
-    )
-    if config.select_checkpoint == "best" and (last := last_valid_checkpoint(output_dir)):
-        remove_old(output_dir, step=int(last.name.rpartition("-")[2]), keep=config.save_total_limit)
+    output_dir, student = Path(config.output_dir), module.student
+
+    def measure_chosen() -> Any:
+        """Measure the student with the weights of the best checkpoint, or with the last ones."""
+        if config.select_checkpoint == "best":
+            load_best_checkpoint(module, output_dir, measure)
+        return measure_finished(
+            student,
+            config,
+            validation=validation,
+            return_embeddings=module.return_embeddings,
+            with_teacher=teacher is not None,
+        )
+
+    measured: Any = on_ranks_of(student, measure_chosen)  # None on ranks that do not write
+
+    def write() -> None:
+        """Write the matcher folder; remove the checkpoints that were kept to choose from."""
+        write_matcher(student, contract, config, measured=measured, learned_from=learned_from, teacher=teacher)
+        if config.select_checkpoint == "best" and (last := last_valid_checkpoint(output_dir)):
+            remove_old(output_dir, step=int(last.name.rpartition("-")[2]), keep=config.save_total_limit)
+
+    ranks.on_rank_0(write)

@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 from accelerate.data_loader import prepare_data_loader
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import ProgressCallback
@@ -29,6 +31,7 @@ from flipkd.training.checkpoints import (
     load_checkpoint,
 )
 from flipkd.training.early_stopping import EarlyStopping
+from flipkd.training.fsdp import hidden_from_libraries
 from flipkd.training.gradients import GradientNorms
 from flipkd.training.graphs import GraphedStep
 from flipkd.training.health_checks import HealthChecks
@@ -100,6 +103,20 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]  # transformers has no
         )
         return prepared
 
+    def _move_model_to_device(self, model: Any, device: torch.device) -> None:
+        """Move the model as transformers does; a sharded base is on its device already, and torch cannot move it."""
+        if not model.student.sharded:
+            super()._move_model_to_device(model, device)
+
+    def _wrap_model(self, model: Any, training: bool = True, dataloader: Any = None) -> nn.Module:
+        """Wrap the model as transformers does; where FSDP has the base, DDP averages the gradients of the adapters alone."""
+        if not model.student.sharded or not training:
+            wrapped: nn.Module = super()._wrap_model(model, training, dataloader)
+            return wrapped
+        frozen = [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
+        model._ddp_params_and_buffers_to_ignore = frozen  # accelerate would refuse to wrap them
+        return DistributedDataParallel(model, **self.accelerator.ddp_handler.to_kwargs())
+
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log the values with the mean of each objective since the last line."""
         if "loss" in logs:
@@ -135,7 +152,7 @@ def fit(
             # A Trainer that resumes here makes one step too many, or makes none and logs a runtime of 0.
             load_checkpoint(module, checkpoint)
             return read_totals(output_dir / METRICS)
-    with explain_errors(output_dir):
+    with explain_errors(output_dir), hidden_from_libraries():
         optional = [GradientNorms(module)] if log_gradient_norms else []
         optional += [AverageWeights(module.average, module)] if module.average.share else []
         # Early stopping comes before `stop`, whose checkpoint at a signal is not measured.
