@@ -26,4 +26,4 @@ def test_require_both_orders_refuses_an_odd_step_and_lists(make_config):
 @pytest.mark.parametrize("epochs, is_warned", [(1, True), (2, False)])
 def test_require_both_orders_warns_of_one_epoch(make_config, epochs, is_warned, caplog):
     checked(make_config, num_train_epochs=epochs)
-    assert ("some pairs are never read" in caplog.text) is is_warned
+    assert ("some pairs are never used" in caplog.text) is is_warned

@@ -179,7 +179,7 @@ def test_graphs_are_dropped_where_an_eager_step_runs_out_of_memory(caplog):
         assert float(step({"x": torch.ones(size)})[0].detach()) == 2.0 * size
     assert len(made) == 1, "nothing is recorded after the step that ran out of memory"
     assert [r.getMessage() for r in caplog.records] == [
-        "CUDA graphs are off: they leave too little memory for a step without one"
+        "CUDA graphs are off: they leave too little memory for a step without a graph"
     ]
 
 

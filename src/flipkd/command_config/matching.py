@@ -69,7 +69,7 @@ class CalibrateConfig(Settings):
         None,
         gt=0,
         lt=1,
-        description="share of matches among the pairs to come, for which probabilities and thresholds are corrected; "
+        description="share of matches among future pairs, for which probabilities and thresholds are corrected; "
         "default: that of these pairs",
     )
     columns: Columns = None

@@ -25,7 +25,7 @@ class WatchConfig(Settings):
     alarms: Literal["any", "last"] = Field(
         "any", description="windows that may raise an alarm: any, judged together, or the last, judged alone"
     )
-    alpha: Alpha = Field(0.01, description="chance of an alarm without drift")
+    alpha: Alpha = Field(0.01, description="probability of an alarm without drift")
     least_effects: dict[str, float] = Field({}, description="smallest effect of a check that is an alarm")
     version: str | None = Field(None, description="rows of a log with this version, matcher or alias only")
     labels: str | None = Field(None, description="file of labels that came back: id and label in each row")
@@ -48,8 +48,8 @@ class AbConfig(Settings):
         description="file or folder of answers: id, version or matcher, and if possible client in each row"
     )
     outcomes: str = Field(description="file of outcomes in the order in which they came: id and outcome (0 or 1)")
-    by: Literal["version", "matcher"] = Field("version", description="column of the log that tells the two apart")
+    by: Literal["version", "matcher"] = Field("version", description="column of the log that distinguishes the two")
     control: str | None = Field(None, description="version to compare with; default: the first in the order of names")
     treatment: str | None = Field(None, description="version that is new; default: the other one")
     share: float = Field(0.5, gt=0, lt=1, description="intended share of the treatment among clients of both versions")
-    alpha: Alpha = Field(0.05, description="chance of a difference found where there is none, however often you look")
+    alpha: Alpha = Field(0.05, description="probability of a false difference, however often the test is repeated")

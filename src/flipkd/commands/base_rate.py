@@ -26,7 +26,7 @@ def warn_of_base_rate(known: BaseRate | None, labels: np.ndarray) -> None:
     if p_value < LEVEL:
         logger.warning(
             "%.3g %% of these pairs match; the matcher was fitted for %.3g %% (p = %.2g, test at %g). The new probabilities and "
-            "thresholds hold for pairs like these; if of the pairs to come another share matches, give it as --base_rate",
+            "thresholds are valid for pairs like these; if future pairs have another share of matches, give it as --base_rate",
             100 * matches / pairs,
             100 * known.rate,
             p_value,

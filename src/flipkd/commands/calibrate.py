@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 def calibrate(config: CalibrateConfig) -> dict[str, Any]:
     """Write the matcher to `config.output_dir` with a calibration, a threshold and a review band fitted on these pairs.
 
-    With `base_rate` all three are those for pairs to come of which that share match; the metrics stay those of these pairs.
+    With `base_rate` all three are those for future pairs with that share of matches; the metrics are those of these pairs.
     Returns the metrics on the same pairs, and the intervals of the precision and of the share of matches that are kept. The
     input matcher is not changed. Raises ConfigError for an unknown target and for a cascade of a matcher without a kept
     teacher or with a base rate, ResourceError when `output_dir` exists, DataError for too few labels or an unreachable target.

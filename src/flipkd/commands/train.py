@@ -18,11 +18,7 @@ from flipkd.commands.kept_teacher import require_keepable, source_of, teacher_to
 from flipkd.commands.matcher_teacher import MatcherTeacher, TrainingTeacher
 from flipkd.commands.mixed_teacher import MixedTeacher, training_teacher
 from flipkd.commands.pairs import content_hash, labelled, log_once
-from flipkd.commands.pool import (
-    add_mined_pairs,
-    add_pool_pairs,
-    require_vectors_for,
-)
+from flipkd.commands.pool import add_mined_pairs, add_pool_pairs, require_vectors_for
 from flipkd.commands.stages import read_inputs, require_same_stages, stage_configs
 from flipkd.commands.teach import local_model_entry
 from flipkd.config import TrainConfig

@@ -10,13 +10,7 @@ import numpy as np
 from flipkd.commands.results import text_table
 from flipkd.evaluate.compare import mean_interval
 
-METRIC_LABELS = {
-    "f1": "F1",
-    "average_precision": "AP",
-    "accuracy": "accuracy",
-    "roc_auc": "AUC",
-    "ece": "ECE",
-}
+METRIC_LABELS = {"f1": "F1", "average_precision": "AP", "accuracy": "accuracy", "roc_auc": "AUC", "ece": "ECE"}
 CHOSEN_PER_SEED = "chosen"
 
 

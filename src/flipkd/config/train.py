@@ -9,7 +9,7 @@ from pydantic import ValidationInfo, field_validator
 from flipkd.config.student import StudentConfig
 from flipkd.setting_fields import DATA, MODEL, OBJECTIVES, TRAINING, Columns, Directed, Seed
 
-PREVIOUS_STAGE = "previous_stage"  # as a teacher in `stages`: the matcher of the stage before
+PREVIOUS_STAGE = "previous_stage"  # as a teacher in `stages`: the matcher of the previous stage
 BOTH_ORDERS = "order_consistency"  # the objective for which a batch holds both orders of a pair
 DEFAULT_MINED_RATIO = 1.0  # per training pair, with a bi-encoder teacher
 
@@ -48,7 +48,7 @@ class TrainConfig(StudentConfig):
     )
     glossary: str | None = MODEL(
         None,
-        description="file with the columns term and definition, which the student reads after texts that have the term",
+        description="file with the columns term and definition; definitions are added to the student's texts with the term",
     )
     glossary_characters: int = MODEL(300, ge=1, description="maximum length of the definitions of a text")
     objectives: dict[str, float | dict[str, Any]] = OBJECTIVES(
@@ -155,8 +155,8 @@ class TrainConfig(StudentConfig):
     seed: Seed = TRAINING(0)
     stages: list[dict[str, Any]] = TRAINING(
         [],
-        description="stages of one run: for each its changed settings; it starts from the adapters of the stage before. "
-        f"teacher={PREVIOUS_STAGE}: the matcher of that stage",
+        description="stages of one run, each with its changed settings; a stage starts from the adapters of the previous one. "
+        f"teacher={PREVIOUS_STAGE}: the matcher of the previous stage",
     )
     training_arguments: dict[str, Any] = TRAINING({}, description="other fields of transformers' TrainingArguments")
 

@@ -1,6 +1,6 @@
-"""Correction for another base rate: pairs to come of which fewer or more match than of the labelled ones.
+"""Correction for another base rate: future pairs with another share of matches than the labelled pairs.
 
-If matches as a group look the same in both (p(score | label) does not change), only the prior differs. Then the log-odds of
+If the scores of each class have the same distribution in both (p(score | label)), only the prior differs. Then the log-odds of
 every probability change by logit(stated) - logit(fitted) (Saerens, Latinne and Decaestecker, 2002, eq. 2.4), and rates such as
 precision are those of the labelled pairs with each class weighted by stated share / its share in them.
 """
@@ -16,7 +16,7 @@ from flipkd.evaluate.calibration import Calibration
 from flipkd.evaluate.rows import checked_rows
 
 LEVEL = 0.01
-"""Level of the test of equal base rates: the share of equal ones that it calls different."""
+"""Level of the test of equal base rates."""
 
 
 def shift_calibration(calibration: Calibration, *, fitted: float, stated: float) -> Calibration:
