@@ -17,8 +17,8 @@ from faults import each_kill
 from flipkd.command_config import MatchConfig
 from flipkd.commands import match_files as module
 from flipkd.commands.match_files import match_files
-from flipkd.errors import ArtefactError, DataError, NumbersError, ResourceError, UsageError
-from flipkd.files import check_manifest
+from flipkd.errors import ArtefactError, ConfigError, DataError, NumbersError, ResourceError, UsageError
+from flipkd.files import check_manifest, write_manifest
 
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="ray is not installed")
 
@@ -199,6 +199,75 @@ def test_match_files_detects_damaged_results(stub, tmp_path, monkeypatch):
     assert match_files(config)["rows"] == len(results(folder)) == 12
 
 
+@pytest.mark.parametrize("name", ["00000.json", "00000.rejected.jsonl", "00000-000000000001.done.json"])
+def test_match_files_names_a_record_that_is_not_its_own(stub, tmp_path, monkeypatch, name):
+    files, folder = inputs(tmp_path), tmp_path / "out"
+    config = MatchConfig.check(stub | {"pairs": files, "output_dir": str(folder)})
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(module, "_finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        match_files(config)
+    for content in ("[]", "{}", "1", '{"parts": [{}]}', '{"sha256": 1, "decisions": {"match": "x"}}', "{"):
+        (folder / ".pairs" / name).write_text(content)
+        with pytest.raises(ArtefactError, match=rf"{name.split('.')[0]}.*|rejected rows of .* are damaged"):
+            match_files(config)
+
+
+def test_match_files_refuses_a_summary_that_is_none(stub, tmp_path):
+    config = MatchConfig.check(stub | {"pairs": inputs(tmp_path), "output_dir": str(tmp_path / "out")})
+    match_files(config)
+    (tmp_path / "out/summary.json").write_text("[1]")
+    with pytest.raises(ArtefactError, match="sha256 mismatch"):
+        match_files(config)
+    write_manifest(tmp_path / "out")
+    with pytest.raises(ArtefactError, match="not a summary of flipkd; delete"):
+        match_files(config)
+
+
+def test_match_files_takes_two_names_of_a_file_as_one(stub, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    [file] = inputs(tmp_path)[:1]
+    (tmp_path / "link.csv").symlink_to("a.csv")
+    for other in ("a.csv", "./a.csv", "link.csv"):
+        with pytest.raises(DataError, match=r"is named twice, also as .*a\.csv"):
+            match_files(MatchConfig.check(stub | {"pairs": [file, other], "output_dir": str(tmp_path / "out")}))
+
+
+@pytest.mark.scenario("X7")
+@pytest.mark.parametrize(
+    "address, message",
+    [
+        ("reference://{path}", "addresses begin with one of s3://"),
+        ("zip://*.csv::file://{path}", "without a chain"),
+        ("simplecache::file://{path}", "addresses begin with"),
+        ("file://{path}::memory://x", "without a chain"),
+        ("dir://{path}", "addresses begin with"),
+        ("jupyter://x", "addresses begin with"),
+        ("sftp://me:pass1234@host/a.csv", "has a password"),
+    ],
+)
+def test_match_files_opens_no_wrapping_protocol_and_no_password(stub, tmp_path, address, message):
+    """A file of reference:// may hold Jinja templates, which run code; other protocols wrap further ones."""
+    canary = tmp_path / "canary"
+    code = "{{ cycler.__init__.__globals__.os.system('touch CANARY') }}".replace("CANARY", str(canary))
+    path = tmp_path / "reference.json"
+    path.write_text(json.dumps({"version": 1, "templates": {"u": code}, "refs": {"a.csv": ["{{u}}", 0, 1]}}))
+    with pytest.raises(ConfigError, match=message) as caught:
+        match_files(
+            MatchConfig.check(stub | {"pairs": [address.format(path=path)], "output_dir": str(tmp_path / "out")})
+        )
+    assert "pass1234" not in str(caught.value)
+    assert not canary.exists()
+
+
+def test_match_files_reports_what_a_store_raises(stub, tmp_path, monkeypatch):
+    def fail(*_):
+        raise KeyError("no credentials")
+
+    monkeypatch.setattr("fsspec.core.url_to_fs", fail)
+    with pytest.raises(ResourceError, match=r"s3://b/x\.csv: cannot be read .*no credentials"):
+        match_files(MatchConfig.check(stub | {"pairs": ["s3://b/x.csv"], "output_dir": str(tmp_path / "out")}))
+
+
 def test_match_files_reads_patterns_folders_of_formats_and_addresses(stub, tmp_path):
     files = inputs(tmp_path)
     pq.write_table(pa.table({"text1": ["x"], "text2": ["y"], "id": ["q"]}), tmp_path / "c.parquet")
@@ -221,7 +290,7 @@ def test_match_files_reads_patterns_folders_of_formats_and_addresses(stub, tmp_p
         ({"pairs": ["none/*.csv"]}, DataError, "no file has such a name"),
         ({"pairs": ["a.csv", "a.csv"]}, DataError, "named twice"),
         ({"pairs": ["memory://nothing.csv"]}, DataError, "no such file"),
-        ({"pairs": ["nowhere://a.csv"]}, Exception, "nowhere"),
+        ({"pairs": ["nowhere://a.csv"]}, ConfigError, "nowhere"),
         ({"pairs": []}, UsageError, "needs files"),
         ({"pairs": ["a.csv"], "keep": ["row"]}, UsageError, "--keep row"),
         ({"pairs": ["a.csv"], "output": "o.csv"}, UsageError, "not both"),

@@ -149,3 +149,13 @@ def test_train_resumes_with_other_threads_only_with_resume_elsewhere(
     identity["environment"]["torch"] = "0.1"
     (folder / "run.json").write_text(json.dumps(identity))
     assert flipkd("train", *arguments, "--set", "resume_elsewhere=true").code == 4
+
+
+@pytest.mark.parametrize(
+    "inside, message",
+    [("", "a matcher of flipkd"), ("matcher", "a matcher of flipkd"), ("matcher/adapter", "an adapter")],
+)
+def test_train_on_a_matcher_says_so_before_it_asks_for_a_teacher(trained, pair_files, tmp_path, inside, message):
+    """Case 18: also where the command lacks a teacher."""
+    done = flipkd("train", *given(pair_files), *student(Path(trained) / inside), "--output_dir", tmp_path / "run")
+    assert (done.code, message in done.err) == (4, True), done.err

@@ -138,6 +138,11 @@ def test_other_headers_are_refused(tmp_path):
     for change, word in (
         ({"format": 99}, "format 99"),
         ({"columns": COLUMNS | {"x": "int"}}, "columns of index.json"),
+        ({"columns": {"x": "blob"}}, "the type 'blob' is unknown"),
+        ({"columns": ["x"]}, "not the header of an index"),
+        ({"encoder": None}, "not the header of an index"),
+        ({"width": "wide"}, "LanceDB cannot use this index"),
+        ({"width": 10**18}, "LanceDB cannot use this index"),
     ):
         (tmp_path / "index/index.json").write_text(json.dumps(header | change))
         write_manifest(tmp_path / "index")

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flipkd.errors import ArtefactError, DataError, NumbersError, ResourceError, UsageError
@@ -60,6 +60,7 @@ def test_nearest_and_index_name_wrong_arguments():
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 
 
+@settings(deadline=None)  # it writes and syncs files
 @given(st.lists(st.dictionaries(texts, st.none() | st.integers() | st.booleans() | texts), max_size=8))
 def test_save_and_load_return_the_same_index(tmp_path_factory, rows):
     folder = tmp_path_factory.mktemp("index") / "here"

@@ -1,5 +1,7 @@
 """Routes of /admin: who may use them, and aliases."""
 
+import json
+
 import pytest
 from served_versions import BEARER, server_of
 
@@ -23,3 +25,16 @@ def test_aliases_are_swapped_by_a_request(tmp_path):
         for wrong in ({"live": "c"}, {"live": {"a": -1}}, {"live": {}}, {"a": "b"}, {"live": {"a": 0}}):
             assert server.request("/admin/aliases", {"aliases": wrong}, **BEARER).status == 422, wrong
         assert server.request("/admin/aliases", **BEARER).json == {"aliases": {"live": {"b": 1.0}}}
+
+
+def test_a_body_of_many_aliases_is_counted_before_it_is_validated(tmp_path):
+    with server_of(tmp_path, "a") as server:
+        for wrong in (
+            {f"n{k}": {} for k in range(3000)},
+            {"n": {f"n{k}": "x" for k in range(3000)}},
+            {"n" * 300: "a"},
+        ):
+            reply = server.request("/admin/aliases", {"aliases": wrong}, **BEARER)
+            assert reply.status == 422
+            assert len(json.dumps(reply.json)) < 2000
+        assert server.request("/admin/aliases", **BEARER).json == {"aliases": {}}

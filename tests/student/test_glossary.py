@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import re
+import time
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tiny import SENTENCES, randomise
 
 from flipkd.errors import ConfigError
@@ -34,6 +39,31 @@ def test_enrich_keeps_the_maximum_length_and_texts_without_terms(budget):
     added = Glossary(DEFINITIONS, max_characters=budget).enrich("card PIN")[len("card PIN") :]
     assert len(added) <= budget
     assert Glossary({}, max_characters=budget).enrich("card PIN") == "card PIN"
+
+
+PIECES = ["c", "c++", "+", "++", "a-b", ".net", "a", "ab", "pin", "_", " ", "é", "1"]
+LONGER = st.lists(st.sampled_from(PIECES), min_size=1, max_size=8).map("".join)
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.lists(LONGER.map(str.strip).filter(bool), min_size=1, max_size=6), LONGER)
+def test_terms_are_those_of_a_pattern_of_all_terms(terms, text):
+    known = {" ".join(term.split()): ["d"] for term in terms}
+    longest_first = "|".join(sorted(map(re.escape, known), key=len, reverse=True))
+    text = " ".join(text.split())
+    expected = dict.fromkeys(re.findall(rf"(?<!\w)(?:{longest_first})(?!\w)", text))
+    added = Glossary(known, max_characters=10_000).enrich(text)
+    assert added == (f"{text} ({'; '.join(f'{term}: d' for term in expected)})" if expected else text)
+
+
+@pytest.mark.scenario("X15")
+@pytest.mark.parametrize("shape", ["x ", "card x1 ", "card ", "- ", "x1"])
+def test_a_large_glossary_takes_little_time_for_each_byte(shape):
+    """A pattern of all terms took 0.7 s for 20 KB of short words; 2 MB of a request would have taken over a minute."""
+    large = Glossary({f"{word} x{k}": ["a definition"] for k in range(5000) for word in ("card", f"w{k}")})
+    began = time.process_time()
+    large.enrich(shape * (100_000 // len(shape)))
+    assert time.process_time() - began < 0.5
 
 
 def test_a_matcher_keeps_its_glossary_and_reads_it_after_the_text(make_student, tmp_path):

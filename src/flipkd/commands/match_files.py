@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from flipkd import __version__, progress
+from flipkd.artefacts import library_errors
 from flipkd.command_config import MatchConfig
 from flipkd.commands.match_parts import (
     PAIRS,
@@ -40,6 +41,7 @@ logger = logging.getLogger(__name__)
 SUMMARY = "summary.json"
 DONE = ".done.json"  # ending of the record of a scored part, which is written after its result
 MESSAGE = 200  # characters of a reason
+AGAIN = "delete the folder and run the command again"
 
 
 def match_files(config: MatchConfig) -> dict[str, Any]:
@@ -60,7 +62,8 @@ def match_files(config: MatchConfig) -> dict[str, Any]:
         if (folder / MANIFEST).exists():
             check_manifest(folder)
             logger.warning("%s: is complete; delete it to score these files again", folder)
-            return dict(read_json(folder / SUMMARY))
+            with library_errors(folder / SUMMARY, f"not a summary of flipkd; {AGAIN}"):
+                return dict(read_json(folder / SUMMARY))
         cut = [_cut(config, file, number, folder) for number, file in enumerate(files)]
         _score(config, [part for one in cut for part in one.parts], folder)
         return _finish(folder, cut)
@@ -170,12 +173,14 @@ def _read(path: Path) -> Any:
 
 def _decisions(folder: Path, part: Part) -> Counter[str]:
     """Count of each decision in the result of a part. Raises ArtefactError when it was changed after it was written."""
-    record, result = read_json(folder / PAIRS / f"{part.name}{DONE}"), result_file(folder, part.name)
-    if not result.is_file() or sha256(result) != record["sha256"]:
-        raise ArtefactError(
-            f"{result}: was changed or damaged; delete {folder / PAIRS / (part.name + DONE)} and run the command again"
-        )
-    return Counter(record["decisions"])
+    file, result = folder / PAIRS / f"{part.name}{DONE}", result_file(folder, part.name)
+    with library_errors(file, "not a record of flipkd; delete it and run the command again"):
+        record = read_json(file)
+        decisions = Counter({str(name): int(count) for name, count in record["decisions"].items()})
+        digest = record["sha256"]
+    if not result.is_file() or sha256(result) != digest:
+        raise ArtefactError(f"{result}: was changed or damaged; delete {file} and run the command again")
+    return decisions
 
 
 def _finish(folder: Path, cut: Sequence[CutFile]) -> dict[str, Any]:
@@ -184,13 +189,13 @@ def _finish(folder: Path, cut: Sequence[CutFile]) -> dict[str, Any]:
     for number, one in enumerate(cut):
         names = [f"{number:05d}", *(part.name for part in one.parts)]
         found = [folder / PAIRS / f"{name}.rejected.jsonl" for name in names]
-        lines = [line for path in found if path.exists() for line in path.read_text(encoding="utf-8").splitlines()]
-        rejected += sorted(lines, key=lambda line: json.loads(line)["row"])
+        with library_errors(folder / PAIRS, f"rejected rows of {one.file} are damaged; {AGAIN}"):
+            lines = [line for path in found if path.exists() for line in path.read_text(encoding="utf-8").splitlines()]
+            rejected += sorted(lines, key=lambda line: int(json.loads(line)["row"]))
         decisions = sum((_decisions(folder, part) for part in one.parts), Counter[str]())
         if decisions.total() + len(lines) != one.rows:
             raise ArtefactError(
-                f"{folder}: {decisions.total()} results and {len(lines)} rejected rows for {one.rows} rows of {one.file}; "
-                "delete the folder and run the command again"
+                f"{folder}: {decisions.total()} results and {len(lines)} rejected rows for {one.rows} rows of {one.file}; {AGAIN}"
             )
         counts += decisions
     if not counts.total():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from flipkd.artefacts import library_errors
 from flipkd.commands.match_rows import to_jsonl
 from flipkd.errors import ConfigError, DataError, ResourceError, shorten
 from flipkd.files import new_file, read_json, sha256, write_json, write_text
@@ -17,6 +19,10 @@ from flipkd.text import is_empty
 
 PAIRS = ".pairs"  # folder of the parts, in the output folder
 EMPTY = "empty text"
+STORES = (
+    *("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oci", "oss", "hdfs", "webhdfs", "hf", "http", "https"),
+    *("ftp", "sftp", "ssh", "smb", "file", "local", "memory"),
+)
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,7 @@ def find_inputs(patterns: Sequence[str]) -> list[str]:
     for pattern in patterns:
         has_pattern = any(character in pattern for character in "*?[")
         if "://" in pattern:
+            _check_address(pattern)
             with _remote_errors(pattern):
                 from fsspec.core import url_to_fs
 
@@ -62,9 +69,32 @@ def find_inputs(patterns: Sequence[str]) -> list[str]:
         if not names:
             raise DataError(f"{pattern}: no file has such a name; compare it with the names in the folder")
         found += names
-    if twice := [name for name in dict.fromkeys(found) if found.count(name) > 1]:
-        raise DataError(f"{twice[0]}: is named twice; each file is scored once")
+    first: dict[str, str] = {}
+    for name in found:
+        real = name if "://" in name else os.path.realpath(name)  # a.csv, ./a.csv and a link to it are one file
+        if real in first:
+            raise DataError(
+                f"{name}: is named twice{'' if name == first[real] else f', also as {first[real]}'}; name it once"
+            )
+        first[real] = name
     return found
+
+
+def _check_address(address: str) -> None:
+    """Raise ConfigError for an address of anything but one store: other protocols of fsspec wrap further ones, or run code.
+
+    A chain (`zip://a.csv::https://...`) and a password are refused too; an address is written into the results.
+    """
+    protocol, _, rest = address.partition("://")
+    if protocol not in STORES or "::" in address:
+        raise ConfigError(
+            f"{shorten(address)}: addresses begin with one of {', '.join(f'{name}://' for name in STORES)}, without a chain (::)"
+        )
+    if "@" in rest.split("/")[0] and ":" in rest.split("@")[0]:
+        raise ConfigError(
+            f"{protocol}://: the address has a password, which would be written into the results; give it in the settings of "
+            "the package, by its environment variables or files"
+        )
 
 
 def cut_file(
@@ -77,13 +107,15 @@ def cut_file(
     """
     record = folder / f"{number:05d}.json"
     if record.is_file():
-        values = read_json(record)
-        cut = CutFile(**(values | {"parts": [Part(**part) for part in values["parts"]]}))
+        with library_errors(record, "not a record of flipkd; delete the output folder and run the command again"):
+            values = read_json(record)
+            parts = [Part(str(part["name"]), file, int(part["rows"])) for part in values["parts"]]
+            cut = CutFile(file, str(values["sha256"]), int(values["rows"]), parts)
         if "://" not in file and sha256(file) != cut.sha256:
             raise DataError(f"{file}: has changed since its first pairs were scored; choose another --output_dir")
         return cut
     with _local_copy(file) as path:
-        parts: list[Part] = []
+        parts = []
         rejected: list[dict[str, Any]] = []
         rows = 0
         for table, removed, read in _tables(path, file, columns=columns, keep=keep, size=rows_per_part):
@@ -175,5 +207,6 @@ def _remote_errors(address: str) -> Iterator[None]:
         ) from None
     except FileNotFoundError:
         raise DataError(f"{address}: no such file") from None
-    except OSError as error:
-        raise ResourceError(f"{address}: cannot be read ({shorten(str(error), 200)})") from None
+    except Exception as error:  # each package has exception classes of its own
+        reason = shorten(str(error) or type(error).__name__, 200)
+        raise ResourceError(f"{address}: cannot be read ({reason})") from None

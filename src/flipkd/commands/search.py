@@ -77,8 +77,8 @@ def encoder_of(index: SearchIndex, folder: str | None, *, matcher: Matcher, base
 
     `folder`: the encoder's folder, if it was moved. `matcher`: a loaded matcher, which may be the encoder itself.
     """
-    if index.encoder["kind"] == "matcher" and index.encoder["fingerprint"] == matcher.fingerprint:
-        return _encode_function(matcher, index.encoder["folder"])
+    if index.encoder.get("kind") == "matcher" and index.encoder.get("fingerprint") == matcher.fingerprint:
+        return _encode_function(matcher, str(index.encoder.get("folder")))
     location = checked_encoder(index, folder)
     current = described(location)
     if current["kind"] == "teacher":
@@ -93,12 +93,14 @@ def encoder_of(index: SearchIndex, folder: str | None, *, matcher: Matcher, base
 
 def checked_encoder(index: SearchIndex, folder: str | None) -> str:
     """Return the folder of the model that made the index. Raises ArtefactError for another model or a lost folder."""
-    location: str = folder or index.encoder["folder"]
+    location = folder or index.encoder.get("folder")
+    if not isinstance(location, str):
+        raise ArtefactError("the index does not name the folder of its encoder; give it (--encoder)")
     try:
         current = described(location)
     except ArtefactError as error:
         raise ArtefactError(f"{error}; if the encoder of the index was moved, give its folder (--encoder)") from None
-    if current["fingerprint"] != index.encoder["fingerprint"]:
+    if current["fingerprint"] != index.encoder.get("fingerprint"):
         raise ArtefactError(
             f"{location}: is not the model that made the index; give that model, or make the index again"
         )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from flipkd import ranks
+from flipkd.artefacts import check_model_folder
 from flipkd.commands.kept_teacher import require_keepable, source_of, teacher_to_keep
 from flipkd.commands.matcher_teacher import MatcherTeacher, TrainingTeacher
 from flipkd.commands.mixed_teacher import MixedTeacher, training_teacher
@@ -62,6 +63,8 @@ def train(config: TrainConfig) -> Path:
     with log_once():
         inputs = [read_inputs(stage) for stage in stages]  # errors of the last stage's data must not come hours later
     loading(config.model_name_or_path)
+    if Path(config.model_name_or_path).is_dir():
+        check_model_folder(Path(config.model_name_or_path))  # an adapter or a matcher is told first of all
     # These import torch, which takes seconds: only after the files are checked.
     from flipkd.training import run
     from flipkd.training.arguments import training_arguments

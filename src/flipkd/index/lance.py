@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from flipkd import __version__
-from flipkd.errors import ArtefactError
+from flipkd.artefacts import library_errors
+from flipkd.errors import ArtefactError, UsageError, shorten
 from flipkd.extras import require_extra
 from flipkd.files import new_folder, read_json, write_json
 from flipkd.index.columns import ID, TEXT, TYPES, VECTOR, check_columns, check_ids, converted, schema, table_of
@@ -74,12 +75,17 @@ class LanceIndex:
         folder = Path(folder)
         checked_folder(folder)
         require_extra("index", user=f"{folder}, an index of LanceDB,")
-        header = read_json(folder / HEADER)
-        if header.get("format") != FORMAT:
-            raise ArtefactError(
-                f"{folder}: has format {header.get('format')}, this flipkd reads format {FORMAT}; update flipkd"
-            )
-        return cls(folder, header)
+        with library_errors(folder / HEADER, "not the header of an index; restore it from a copy, or build it again"):
+            header = read_json(folder / HEADER)
+            if header.get("format") != FORMAT:
+                raise ArtefactError(
+                    f"{folder}: has format {shorten(header.get('format'))}, this flipkd reads format {FORMAT}; update flipkd"
+                )
+            try:
+                check_columns(dict(header["columns"]))
+            except UsageError as error:
+                raise ArtefactError(f"{folder / HEADER}: {error}") from None
+            return cls(folder, {**header, "encoder": dict(header["encoder"]), "source": dict(header["source"])})
 
     @classmethod
     def create(

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from flipkd import __version__
-from flipkd.errors import ArtefactError, ConfigError, NumbersError
+from flipkd.artefacts import library_errors
+from flipkd.errors import ArtefactError, ConfigError, DataError, NumbersError, shorten
 from flipkd.files import check_manifest, new_folder, read_json, write_json, write_text
 from flipkd.index.hits import Floats, Hit, check_query, check_unit_vectors
 
@@ -114,27 +115,26 @@ class Index:
             >>> len(Index.load("faq-index"))
             2
         """
-        from safetensors import SafetensorError
         from safetensors.numpy import load_file
 
         folder = Path(folder)
         if folder.is_dir() and not (folder / HEADER).exists():
             raise ArtefactError(f"{folder}: has no {HEADER}; make an index with flipkd index")
         check_manifest(folder)
-        try:
+        with library_errors(folder, "not an index of flipkd; make it again with flipkd index"):
             header = read_json(folder / HEADER)
             if header.get("engine") == "lancedb":
                 raise ArtefactError(f"{folder}: is an index of LanceDB; open it with flipkd.open_index")
             if header["format"] != FORMAT:
                 raise ArtefactError(
-                    f"{folder}: has format {header['format']}, this flipkd reads format {FORMAT}; update flipkd"
+                    f"{folder}: has format {shorten(header['format'])}, this flipkd reads format {FORMAT}; update flipkd"
                 )
             with open(folder / ENTRIES, encoding="utf-8", newline="\n") as lines:
                 entries = [json.loads(line) for line in lines]
-            return cls(entries, load_file(folder / VECTORS)["vectors"], encoder=header["encoder"])
-        except (KeyError, TypeError, ValueError, SafetensorError, NumbersError) as error:
-            if isinstance(error, ArtefactError):
-                raise
-            raise ArtefactError(
-                f"{folder}: not an index of flipkd ({error}); make it again with flipkd index"
-            ) from None
+            if not all(isinstance(entry["text"], str) for entry in entries):
+                raise ArtefactError(f"{folder}: an entry has no text; make it again with flipkd index")
+            vectors = load_file(folder / VECTORS)["vectors"]
+        try:
+            return cls(entries, vectors, encoder=dict(header["encoder"]))
+        except (DataError, NumbersError) as error:
+            raise ArtefactError(f"{folder}: damaged ({error}); make it again with flipkd index") from None

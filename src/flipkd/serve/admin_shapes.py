@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import Field
+
 from flipkd.serve.shapes import Body
+
+MOST_ALIASES = 64  # also matchers of one alias; a log line and an error name them all
+_Name = Annotated[str, Field(max_length=200)]
+_Shares = Annotated[dict[_Name, float], Field(max_length=MOST_ALIASES)]
 
 
 class ReloadBody(Body):
@@ -14,4 +22,4 @@ class ReloadBody(Body):
 class AliasesBody(Body):
     """Body of /admin/aliases: each alias with a matcher, with shares of several, or with null, which removes it."""
 
-    aliases: dict[str, str | dict[str, float] | None]
+    aliases: Annotated[dict[_Name, _Name | _Shares | None], Field(max_length=MOST_ALIASES)]
