@@ -50,6 +50,16 @@ class Settings(BaseModel):
             from_file = key in file and values[key] is file[key]
             raise (ConfigError if from_file else UsageError)(problem) from None
 
+    def refuse_unused(self, uses: Mapping[str, Sequence[str]], *, by: str) -> None:
+        """Raise UsageError for a setting that was given and that the value of the setting `by` does not use.
+
+        uses: values of `by` that use a setting, by its name.
+        """
+        chosen = getattr(self, by)
+        for name, values in uses.items():
+            if name in self.model_fields_set and chosen not in values:
+                raise UsageError(f"--{name} has no effect with {by}={chosen}; it is for {', '.join(values)}")
+
     @classmethod
     def with_assignments(cls, values: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
         """Return the values with `key=value` texts applied, as `--set` does. Raises ConfigError for a text without `=`."""

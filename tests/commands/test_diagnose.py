@@ -56,6 +56,7 @@ def test_layers_and_students_are_probed(trained, base_models, taught, pair_files
         (("domain", "--pairs", "x.csv"), 2, "diagnose domain needs --teacher"),
         (("students", "--pairs", "x.csv"), 2, "diagnose students needs --models"),
         (("layers", "--pairs", "x.csv", "--models", "a,b"), 2, "reads one model, got 2"),
+        (("layers", "--texts", "x.csv"), 2, "--texts has no effect with kind=layers; it is for aliases"),
         (("colour",), 2, "domain"),
     ],
 )

@@ -70,7 +70,7 @@ def test_pairs_have_a_label_an_origin_and_the_critics_probability(scores, pair_f
         done = run(server, seeds, tmp_path, *by_teacher(scores, pair_files), "--json")
     assert done.code == 0, done.err
     rows, counts = rows_of(tmp_path / "out.csv"), json.loads(done.out)
-    assert counts["pairs"] == len(rows) == 32 - counts["critic"] - counts.get("repeated", 0)
+    assert counts["pairs"] == len(rows) == 32 - counts["dropped"]["critic"] - counts["dropped"].get("repeated", 0)
     assert {(row["label"], row["origin"]) for row in rows} == {("1", "paraphrase:m"), ("0", "contrast:m")}
     assert all(float(row["critic"]) >= 0.6 if row["label"] == "1" else float(row["critic"]) <= 0.4 for row in rows)
     assert "critic: on validation it is right on" in done.err
@@ -109,7 +109,7 @@ def test_a_larger_budget_continues_and_no_near_copy_of_a_test_text_is_kept(seeds
         assert "budget" not in done.err, "it was just enough"
         second = json.loads(done.out)
         assert (second["requests"], second["cached"], len(server.seen)) == (5, 3, 8)
-    assert second["near copy"] == 1
+    assert second["dropped"]["near copy"] == 1
     assert f"{SENTENCES[0]} please" not in {row["text2"] for row in rows_of(tmp_path / "out.csv")}
 
 
@@ -136,7 +136,7 @@ def test_edits_need_no_server_and_are_no_matches(tmp_path):
     )
     done = flipkd("generate", tmp_path / "s.csv", "--kind", "edits", "--output", tmp_path / "e.jsonl", "--json")
     counts, rows = json.loads(done.out), list(map(json.loads, (tmp_path / "e.jsonl").read_text().splitlines()))
-    assert (counts["requests"], counts["match"], counts["nothing to edit"]) == (0, 0, 2)
+    assert (counts["requests"], counts["match"], counts["dropped"]["nothing to edit"]) == (0, 0, 2)
     assert {row["text2"] for row in rows if "Anna" in row["text1"]} == {"please ask Bert about it"}
     assert all(row["label"] == 0 and row["origin"] == "edits" and row["text1"] != row["text2"] for row in rows)
 
@@ -164,7 +164,11 @@ def test_a_reason_is_kept_only_if_its_answer_is_the_label(pair_files, tmp_path):
     with chat_server(lambda prompt: "Both are about this.\nyes") as server:
         done = run(server, pair_files["train"], tmp_path, "--kind", "rationales", "--json")
     counts = json.loads(done.out)
-    assert (counts["match"], counts["no_match"], counts["wrong answer"]) == (counts["pairs"], 0, 48 - counts["pairs"])
+    assert (counts["match"], counts["no_match"], counts["dropped"]["wrong answer"]) == (
+        counts["pairs"],
+        0,
+        48 - counts["pairs"],
+    )
     assert {row["rationale"] for row in rows_of(tmp_path / "out.csv")} == {"Both are about this."}
 
 
@@ -182,6 +186,11 @@ def test_no_file_is_written_where_no_label_is_left(pair_files, tmp_path):
         ((), 2, "the critic is the teacher, which needs --teacher; or choose --critic endpoint"),
         (("--critic", "none", "--templates", "paraphase"), 4, "did you mean 'paraphrase'?"),
         (("--critic", "none", "--kind", "relabel"), 2, "give --teacher FOLDER"),
+        (
+            ("--kind", "edits", "--templates", "question"),
+            2,
+            "--templates has no effect with kind=edits; it is for pairs",
+        ),
         (("--critic", "none", "--output", "x.txt"), 2, "name the result .csv, .jsonl or .parquet"),
         (("--critic", "none", "--base_url", "ftp://a"), 4, "give an address such as http://127.0.0.1:8080/v1"),
     ],

@@ -10,7 +10,8 @@ import pytest
 from command_line import flipkd, given, student
 from scipy.special import expit
 
-from flipkd.commands.mixed_teacher import MixedTeacher
+from flipkd.commands.mixed_teacher import MixedTeacher, training_teacher
+from flipkd.config import TrainConfig
 from flipkd.data import read_pairs
 from flipkd.evaluate.calibration import fit_calibration
 from flipkd.teachers.stored_teacher import StoredTeacher
@@ -85,3 +86,16 @@ def test_other_teachers_without_a_first_one_are_an_error(base_models, pair_files
     done = flipkd(*words, "--output_dir", tmp_path / "run")
     assert done.code == 4
     assert "name the first teacher with --teacher" in done.err
+
+
+def test_weights_of_one_teacher_have_no_effect_and_a_warning_says_so(taught, pair_files, caplog):
+    config = TrainConfig.check(
+        {
+            "train_file": pair_files["train"],
+            "validation_file": pair_files["validation"],
+            "teacher": taught,
+            "teacher_weights": "router",
+        }
+    )
+    assert training_teacher(config, validation=None).fingerprint == StoredTeacher(taught).fingerprint
+    assert "teacher_weights=router has no effect without other_teachers" in caplog.text

@@ -85,6 +85,11 @@ def test_the_other_columns_of_the_file_are_kept_also_in_parquet(trained, pair_fi
     ("words", "code", "message"),
     [
         (("--by", "disagreement"), 2, "--by disagreement needs --teacher"),
+        (
+            ("--by", "errors", "--teacher", "t"),
+            2,
+            "--teacher has no effect with by=errors; it is for difficulty, disagr",
+        ),
         (("--by", "difficulty"), 2, "needs --matcher, or --teacher and --validation_file"),
         (("--by", "errors", "--matcher", "m", "--quantiles", "0.5,0.2"), 4, "the lower one first"),
         (("--by", "errors", "--matcher", "m", "--output", "x"), 2, "name the result .csv, .jsonl or .parquet"),

@@ -40,6 +40,7 @@ def test_resolve_objectives_accepts_an_import_path():
         ({"margin_hinge": {"weight": -1.0}}, "allowed is a number from 0"),
         ({"margin_hinge": {"weight": "much"}}, "allowed is a number from 0"),
         ({"answer_cross_entropy": 0}, "nothing would be trained"),
+        ({"list_kl": {"temperature_student": 0}}, "objectives.list_kl: temperature_student=0"),
         ({}, "nothing would be trained"),
         ({"flipkd.objectives.answer:nothing": 1.0}, "cannot be imported"),
     ],

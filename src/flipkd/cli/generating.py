@@ -19,5 +19,9 @@ def generate(config: GenerateConfig, *, as_json: AsJson = False) -> None:
 
     with stdout_to_stderr():
         counts = run(config)
-    text = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items() if count)
-    show(json.dumps(counts, indent=2) if as_json else f"{config.output}: {text}")
+    text = f"{config.output}: {counts['pairs']} pairs ({counts['match']} match, {counts['no_match']} do not)"
+    if counts["requests"] or counts["cached"]:
+        text += f"; {counts['requests']} requests, {counts['cached']} replies from the cache"
+    if counts["dropped"]:
+        text += "; thrown out: " + ", ".join(f"{count} {reason}" for reason, count in counts["dropped"].items())
+    show(json.dumps(counts, indent=2) if as_json else text)

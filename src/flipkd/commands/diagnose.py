@@ -31,6 +31,16 @@ NEEDS = {
     "layers": ("pairs", "models"),
     "students": ("pairs", "models"),
 }
+USES = {
+    "teacher": ("domain", "aliases", "analogies", "students"),
+    "pairs": ("domain", "analogies", "layers", "students"),
+    "columns": ("domain", "analogies", "layers", "students"),
+    "other_file": ("domain",),
+    "texts": ("aliases",),
+    "group": ("aliases",),
+    "models": ("layers", "students"),
+    "limit": ("layers", "students"),
+}  # kinds that use a setting
 
 
 def diagnose(config: DiagnoseConfig) -> Rows:
@@ -39,6 +49,7 @@ def diagnose(config: DiagnoseConfig) -> Rows:
     Raises UsageError for a missing setting, ConfigError for a teacher without vectors, DataError for too few pairs.
     """
     require_extra("train", user="flipkd diagnose")
+    config.refuse_unused(USES, by="kind")
     for name in NEEDS[config.kind]:
         if not getattr(config, name):
             raise UsageError(f"flipkd diagnose {config.kind} needs --{name}")
@@ -101,7 +112,8 @@ def _analogies(config: DiagnoseConfig) -> Rows:
     from flipkd.diagnostics.probes import analogy_accuracy
 
     pairs = _pairs(config, str(config.pairs))
-    sides = (vector_teacher(str(config.teacher)).vectors(pairs[side][:]) for side in ("text1", "text2"))
+    teacher = vector_teacher(str(config.teacher))
+    sides = (teacher.vectors(pairs[side][:]) for side in ("text1", "text2"))
     return [analogy_accuracy(*sides, seed=config.seed)]
 
 
@@ -131,7 +143,8 @@ def _students(config: DiagnoseConfig) -> Rows:
     pairs, label = _labelled(config)
     of_pairs = None
     if config.teacher:
-        left, right = (vector_teacher(str(config.teacher)).vectors(pairs[side][:]) for side in ("text1", "text2"))
+        teacher = vector_teacher(config.teacher)
+        left, right = (teacher.vectors(pairs[side][:]) for side in ("text1", "text2"))
         of_pairs = np.concatenate([np.abs(left - right), left * right], axis=1)
     rows = []
     for name in config.models:

@@ -21,6 +21,21 @@ from flipkd.generate.filters import near_copies
 logger = logging.getLogger(__name__)
 CACHE = ".replies"  # after the name of the output file: the folder of the endpoint's replies
 
+CRITICISED = ("pairs", "relabel")
+FILTERED = ("pairs", "edits", "relabel")
+USES = {
+    "templates": ("pairs",),
+    "count": ("pairs", "edits"),
+    "critic": CRITICISED,
+    "teacher": ("pairs", "relabel", "labels"),
+    "validation_file": CRITICISED,
+    "match_from": ("pairs", "relabel", "labels"),
+    "mismatch_up_to": ("pairs", "relabel", "labels"),
+    "exclude": FILTERED,
+    "demonstrations": ("labels",),
+    "candidates": ("relabel",),
+}  # kinds that use a setting
+
 
 def generate(config: GenerateConfig) -> dict[str, Any]:
     """Write pairs {text1, text2, label, origin, critic} to `output`; return the counts of pairs, requests and reasons.
@@ -46,7 +61,7 @@ def generate(config: GenerateConfig) -> dict[str, Any]:
         timeout=config.timeout,
     )
     made = KINDS[config.kind](config, endpoint)
-    if config.kind in ("pairs", "edits", "relabel"):
+    if config.kind in FILTERED:
         _filter(made, config, endpoint)
     if endpoint.unsent:
         logger.warning(
@@ -61,17 +76,19 @@ def generate(config: GenerateConfig) -> dict[str, Any]:
         )
     write_rows(output, made.rows)
     labels = Counter(row["label"] for row in made.rows)
-    counts = {"pairs": len(made.rows), "match": labels[1], "no_match": labels[0], "requests": endpoint.sent}
-    return counts | {"cached": endpoint.reused} | dict(sorted(made.dropped.items()))
+    counts = {"pairs": len(made.rows), "match": labels[1], "no_match": labels[0]}
+    counts |= {"requests": endpoint.sent, "cached": endpoint.reused}
+    return counts | {"dropped": dict(sorted((+made.dropped).items()))}
 
 
 def _require_settings(config: GenerateConfig) -> None:
     require_extra("train", user="flipkd generate")
+    config.refuse_unused(USES, by="kind")
     require_row_file(config.output, source=config.seeds, mark="origin")
     for name in config.templates:
         if name not in prompts.TEMPLATES:
             raise ConfigError(f"templates: no template is called {name!r}; {nearest(name, list(prompts.TEMPLATES))}")
-    judged = config.kind in ("pairs", "relabel") and config.critic == "teacher"
+    judged = config.kind in CRITICISED and config.critic == "teacher"
     for name in ("teacher", "validation_file"):
         if judged and not getattr(config, name):
             raise UsageError(f"the critic is the teacher, which needs --{name}; or choose --critic endpoint")

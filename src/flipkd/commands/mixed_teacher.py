@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
@@ -16,6 +17,8 @@ from flipkd.data.pair_table import TeacherSignal
 from flipkd.errors import ConfigError
 from flipkd.evaluate.calibration import Calibration, fit_calibration
 from flipkd.teachers.mixture import Mixture, fit_mixture
+
+logger = logging.getLogger(__name__)
 
 
 def training_teacher(config: TrainConfig, *, validation: Any) -> TrainingTeacher | None:
@@ -31,6 +34,8 @@ def training_teacher(config: TrainConfig, *, validation: Any) -> TrainingTeacher
         return None
     first = open_teacher(config.teacher, validation=validation)
     if not config.other_teachers:
+        if config.teacher_weights != "mean":
+            logger.warning("teacher_weights=%s has no effect without other_teachers", config.teacher_weights)
         return first
     others = [open_teacher(folder, validation=validation) for folder in config.other_teachers]
     for folder, other in zip(config.other_teachers, others, strict=True):

@@ -45,6 +45,7 @@ def select(config: SelectConfig) -> tuple[int, int]:
 
 
 def _require_settings(config: SelectConfig) -> None:
+    config.refuse_unused(USES, by="by")
     for name in NEEDS[config.by]:
         if not getattr(config, name):
             raise UsageError(f"--by {config.by} needs --{name}")
@@ -117,3 +118,9 @@ NEEDS = {
     "unfamiliarity": ("teacher", "known_file"),
     "errors": ("matcher",),
 }
+USES = {
+    "teacher": ("difficulty", "disagreement", "unfamiliarity"),
+    "validation_file": ("difficulty", "disagreement"),
+    "known_file": ("unfamiliarity",),
+    "matcher": ("difficulty", "disagreement", "errors"),
+}  # values that use a setting

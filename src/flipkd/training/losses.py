@@ -69,7 +69,10 @@ def resolve_objectives(
             continue
         settings = {key: fact for key, fact in (NO_FILTER | dict(teacher_facts)).items() if key in allowed} | settings
         bound = partial(function, **settings)
-        terms.append(WeightedObjective(name, float(weight), bound, needs_of(bound)))
+        try:
+            terms.append(WeightedObjective(name, float(weight), bound, needs_of(bound)))
+        except ConfigError as error:
+            raise ConfigError(f"objectives.{name}: {error}") from None
     if not terms:
         raise ConfigError("every objective has weight 0, so nothing would be trained; give one a weight above 0")
     return terms
