@@ -16,7 +16,7 @@ PAGE = Path(__file__).with_name("export.md")
 RESULTS = PAGE.parents[1] / "benchmarks" / "export" / "results.json"
 BLOCK = re.compile(r"(<!-- figures -->\n).*?(<!-- /figures -->)", re.DOTALL)
 HEADER = (
-    "score",
+    "matcher",
     "format",
     "weights",
     "MB",
@@ -33,7 +33,7 @@ def row(found: dict[str, Any]) -> list[str]:
     """Return the cells of one comparison."""
     precision = found["average_precision"]
     return [
-        found["score"],
+        found["matcher"],
         found["format"],
         found["dtype"],
         f"{found['megabytes']:,.0f}",
@@ -47,19 +47,32 @@ def row(found: dict[str, Any]) -> list[str]:
 
 
 def text(results: dict[str, Any]) -> str:
-    """Return the table and the sentences about rounding."""
-    rows = results["rows"]
-    lines = [text_table(HEADER, [row(found) for found in rows]), ""]
-    noisy = {found["score"]: found for found in rows if found["noise"]}
-    for score, found in noisy.items():
-        noise, rounding = found["noise"], results["in_float32"].get(score)
-        in_float32 = f"; in float32 by up to {rounding['largest_difference']:.2g}" if rounding else ""
-        lines.append(
-            f"- Score {score}: the standard deviation is {found['spread']:.3g}. One pair per pass, the matcher itself differs by "
-            f"up to {noise['largest_difference']:.2g} from its batches (Spearman {noise['spearman']:.4f}){in_float32}."
-        )
+    """Return the table, a sentence for each matcher and for each combination without figures."""
+    measured = [found for found in results["rows"] if "not_measured" not in found]
+    lines = [text_table(HEADER, [row(found) for found in measured]), ""]
+    for found in {found["matcher"]: found for found in measured}.values():
+        spread = f"the standard deviation of the numbers compared is {found['spread']:.3g}"
+        lines.append(f"- {found['matcher']}: score {found['score']}; {spread}.{noise(found['matcher'], measured)}")
+    lines += [
+        f"- {found['matcher']}, {found['format']}, {found['dtype']}: not measured: {found['not_measured']}"
+        for found in results["rows"]
+        if "not_measured" in found
+    ]
+    if earlier := [f"{found['format']} {found['dtype']}" for found in measured if "manifest" not in found]:
+        lines.append(f"- Measured by an earlier version of the command: {', '.join(earlier)}.")
     used = ", ".join(f"{name} {version}" for name, version in results["libraries"].items())
     return "\n".join([*lines, "", f"On a CPU; {used}."])
+
+
+def noise(matcher: str, measured: list[dict[str, Any]]) -> str:
+    """Return the sentence about the rounding of a matcher in 16 bits; empty where it was not measured."""
+    noisy = [found["noise"] for found in measured if found["matcher"] == matcher and found["noise"]]
+    if not noisy:
+        return ""
+    return (
+        f" In bfloat16, one pair per pass, the matcher itself differs by up to {noisy[0]['largest_difference']:.2g} from its "
+        f"batches (Spearman {noisy[0]['spearman']:.4f})."
+    )
 
 
 def page() -> str:

@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 import torch
 from command_line import flipkd
+from hub_server import hub_server, use_hub
 from safetensors.torch import load_file
 from tiny_matchers import exported
 
+from flipkd.command_config import VerifyConfig
+from flipkd.commands.verify import verify
 from flipkd.errors import ArtefactError, ConfigError, MismatchError, ResourceError
 from flipkd.exports import transformers_scorer
 from flipkd.exports.record import read_record
@@ -30,6 +33,15 @@ def test_the_record_has_all_that_the_score_needs_and_no_path(tiny_matcher, base_
     assert len(record.limits) == 4  # the cosine, blocked reading, both orders, letters
     assert str(base_models["llama"].parent) not in (tmp_path / "out" / "flipkd_export.json").read_text()
     assert str(base_models["llama"].parent) not in (tmp_path / "out" / "matcher.json").read_text()
+
+
+def test_a_matcher_of_the_hub_is_exported_and_verified(tiny_matcher, tmp_path, monkeypatch):
+    with hub_server() as server:
+        use_hub(monkeypatch, server.url, tmp_path / "cache")
+        server.add("org/bank-matcher", tiny_matcher())
+        exported("org/bank-matcher", tmp_path / "out", "merged")
+        settings = {"export": str(tmp_path / "out"), "against": "org/bank-matcher"}
+        assert verify(VerifyConfig.check(settings))["beyond"] == []
 
 
 def test_an_export_beyond_its_bounds_is_not_written(tiny_matcher, tmp_path, monkeypatch):

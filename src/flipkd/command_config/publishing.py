@@ -39,7 +39,9 @@ class VerifyConfig(Settings):
     """Settings of `flipkd verify`."""
 
     export: str = ARGUMENT(description="folder of an export, made by flipkd export")
-    against: str = Field(description="matcher folder that the export was made from")
+    against: str = Field(
+        description="matcher that the export was made from: its folder, or its id on the hub: OWNER/NAME"
+    )
     pairs: str | None = Field(None, description="pairs to score, labels are optional; default: a few neutral pairs")
     columns: Columns = None
     base_model: BaseModel = None

@@ -14,7 +14,7 @@ from flipkd.exports.formats import ExportFormat, export_format
 from flipkd.extras import require_extra
 from flipkd.files import CARD, new_folder, sha256, write_text
 from flipkd.progress import loading
-from flipkd.student.contract import CONTRACT, matcher_folder, read_contract
+from flipkd.student.contract import CONTRACT, find_matcher, read_contract
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,16 +42,6 @@ def export(config: ExportConfig) -> dict[str, Any]:
         >>> found["pairs"], found["beyond"]
         (12, [])
     """
-    chosen = export_format(config.to)
-    if chosen.extra is not None:
-        require_extra(chosen.extra, user=f"the export to {config.to}")
-    folder = matcher_folder(config.matcher)
-    contract = read_contract(folder)
-    if contract.glossary is not None:
-        raise ConfigError(
-            f"{config.matcher}: adds definitions of a glossary to its texts, which no other library does; train without "
-            "glossary on pairs of flipkd enrich, and enrich the pairs before each use"
-        )
     pairs, labels = load_pairs(config.pairs, config.columns)
     with new_folder(config.output_dir) as temporary:  # raises before the model loads when the folder exists
         record, result = write_export(config, temporary, pairs, labels)
@@ -71,12 +61,21 @@ def write_export(
 ) -> tuple[ExportRecord, Comparison]:
     """Write the weights and the tokenizer to `target`, load them with their library and compare them with the matcher.
 
-    Return the record, with the comparison in it, and the comparison. Raises ConfigError for a part that cannot be exported.
+    Return the record, with the comparison in it, and the comparison. Raises ConfigError for a part that cannot be exported and
+    for a library that is not installed.
     """
+    chosen = export_format(config.to)
+    if chosen.extra is not None:
+        require_extra(chosen.extra, user=f"the export to {config.to}")
+    folder = find_matcher(config.matcher)
+    if read_contract(folder).glossary is not None:
+        raise ConfigError(
+            f"{config.matcher}: adds definitions of a glossary to its texts, which no other library does; train without "
+            "glossary on pairs of flipkd enrich, and enrich the pairs before each use"
+        )
     loading(config.matcher)
     from flipkd.exports.compare import compare, reference
 
-    chosen, folder = export_format(config.to), matcher_folder(config.matcher)
     source = _load(config, chosen, folder)
     contract, functions = source.contract, chosen.functions()
     if sentence := functions.refusal(contract, source.matcher.student.language_model.config):

@@ -17,7 +17,7 @@ from flipkd.exports.formats import export_format
 from flipkd.exports.sample import SAMPLE
 from flipkd.extras import require_extra
 from flipkd.progress import loading
-from flipkd.student.contract import matcher_folder
+from flipkd.student.contract import find_matcher
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ def verify(config: VerifyConfig) -> dict[str, Any]:
     chosen = export_format(record.format)
     if chosen.extra is not None:
         require_extra(chosen.extra, user=f"an export to {record.format}")
-    folder = matcher_folder(config.against)
+    folder = find_matcher(config.against)
     matcher = Matcher.from_pretrained(folder, base_model=config.base_model)
     if record.matcher_fingerprint != matcher.fingerprint:
         raise MismatchError(
