@@ -121,7 +121,7 @@ def test_one_unlabelled_pair_is_zero_and_backward_works(make_batch, name):
     batch = replace(make_batch(1), label=torch.tensor([-1]))
     loss = value(name, batch)
     loss.backward()
-    assert loss.item() == 0
+    assert loss.item() == 0, "an objective that uses a single unlabelled pair is in LEARN_FROM_ONE_UNLABELLED_PAIR"
     assert all(not tensor.grad.any() for tensor in trained(batch) if tensor.grad is not None)
 
 
