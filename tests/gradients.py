@@ -100,7 +100,7 @@ def gathered_batch(rows: int) -> dict[str, Any]:
 
 
 def before_and_after_sharding(cases: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Case -> loss, gradients and scores of a student of these settings, before and after its base was sharded."""
+    """Case -> loss, gradients and scores of a student of these settings, before and after sharding, and bytes of its base."""
     import torch
     from tiny import make_table, randomise, student_config
     from torch.distributed.tensor import DTensor
@@ -136,12 +136,14 @@ def before_and_after_sharding(cases: Sequence[dict[str, Any]]) -> dict[str, dict
         before = results(randomise(student), case["again"])
         shard_base(student, device="cpu")
         base = [p for p in student.parameters() if not p.requires_grad and p.device.type != "meta"]
+        assert all(isinstance(parameter, DTensor) for parameter in base)
+        complete = sum(parameter.numel() * parameter.element_size() for parameter in base)
+        part = sum(parameter.to_local().numel() * parameter.element_size() for parameter in base)
         shape = shape_of(student.language_model.config, config)
-        sizes = [(p.numel(), p.to_local().numel() if isinstance(p, DTensor) else p.numel()) for p in base]
+        expected = training_memory(shape, tokens=0, dtype=case["dtype"], shards=2).weights
         found[str(case)] = {
             "before": before,
             "after": results(student, case["again"]),
-            "parts": torch.tensor(sizes).sum(0),
-            "expected": torch.tensor(training_memory(shape, tokens=0, dtype="float32", shards=2).weights),
+            "bytes": torch.tensor([complete, part, expected]),
         }
     return found

@@ -10,11 +10,11 @@ from flipkd.student.attention import PACKED
 from flipkd.student.sharded import shard_base
 
 ALONE = ("in_batch_kl", "layer_score_kd")  # of the vectors alone, and of the layers
-CASES = [  # family, reading, attention, activation checkpointing
-    ("gemma3", "joint", PACKED, False),  # as on a GPU
-    ("gemma3", "joint", "auto", True),
-    ("llama", "blocked", "auto", False),
-    ("llama", "separate", PACKED, True),
+CASES = [  # family, reading, attention, dtype, activation checkpointing
+    ("gemma3", "joint", PACKED, "bfloat16", False),  # as on a GPU
+    ("gemma3", "joint", "auto", "float32", True),
+    ("llama", "blocked", "auto", "float32", False),
+    ("llama", "separate", PACKED, "float32", True),
 ]
 
 
@@ -33,14 +33,13 @@ def test_shard_base_gives_loss_and_gradients_of_one_process(base_models, tmp_pat
 
 
 def test_shard_base_changes_nothing_but_the_memory(base_models, tmp_path):
-    names = ("base", "reading", "attn_implementation", "again")
+    names = ("base", "reading", "attn_implementation", "dtype", "again")
     cases = [dict(zip(names, (str(base_models[family]), *rest), strict=True)) for family, *rest in CASES]
     for rank in in_world(2, before_and_after_sharding, tmp_path / "world", cases):
         assert len(rank) == len(CASES)
         for case, found in rank.items():
-            complete, part = found["parts"].tolist()
-            assert part == complete / 2, case
-            assert part * 4 == found["expected"].item()
+            complete, part, expected = found["bytes"].tolist()
+            assert part == complete / 2 == expected, case
             assert found["before"].keys() == found["after"].keys()
             for name, value in found["before"].items():
                 torch.testing.assert_close(found["after"][name], value, msg=f"{case} {name}")

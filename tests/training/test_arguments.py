@@ -7,6 +7,7 @@ from transformers import TrainingArguments
 
 from flipkd.config import TrainConfig
 from flipkd.errors import ConfigError
+from flipkd.training import fsdp
 from flipkd.training.arguments import NOT_HERE, training_arguments
 from flipkd.training.processes import BY_ARGUMENT
 
@@ -63,9 +64,9 @@ def test_training_arguments_override_the_defaults(tmp_path):
 
 def test_training_arguments_pass_set_or_refuse_every_field_of_transformers():
     fields = set(TrainingArguments.__dataclass_fields__)
-    assert fields == FIXED | TRAINER_FIELDS | SETTINGS | set(NOT_HERE) | set(BY_ARGUMENT)
+    assert fields == FIXED | TRAINER_FIELDS | SETTINGS | set(NOT_HERE) | set(BY_ARGUMENT) | fsdp.ARGUMENTS
     assert not (FIXED | SETTINGS - {"torch_compile"} | set(BY_ARGUMENT)) & set(NOT_HERE)
-    assert not TRAINER_FIELDS & (FIXED | SETTINGS | set(NOT_HERE) | set(BY_ARGUMENT))
+    assert not TRAINER_FIELDS & (FIXED | SETTINGS | set(NOT_HERE) | set(BY_ARGUMENT) | fsdp.ARGUMENTS)
 
 
 @pytest.mark.parametrize("name", NOT_HERE)
