@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 import torch
-from tiny import randomise
+from tiny import build_model, build_tokenizer, randomise
 
 from flipkd.errors import ArtefactError, ConfigError
 from flipkd.files import new_folder, write_manifest
@@ -51,7 +51,11 @@ def unique_graphs() -> int:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of inductor and dynamo, about themselves
-def test_compile_layers_keeps_outputs_and_gradients(make_student):
+def test_compile_layers_keeps_outputs_and_gradients(make_student, base_models, tmp_path, monkeypatch):
+    """With two layers: the first, whose input has no gradient, and one with a readout; each is a compilation."""
+    shutil.copytree(base_models["llama"], tmp_path / "base")
+    build_model("llama", vocabulary=len(build_tokenizer()), layers=2).save_pretrained(tmp_path / "base")
+    monkeypatch.setitem(base_models, "llama", tmp_path / "base")
     found = []
     for torch_compile in (False, True):
         student = randomise(make_student("llama", torch_compile=torch_compile)[0])
@@ -76,8 +80,6 @@ def test_compile_layers_needs_a_compiler(make_student, monkeypatch):
 
 @pytest.mark.scenario("A4")
 def test_load_student_refuses_another_base_model(make_student, base_models, tmp_path):
-    from tiny import build_model, build_tokenizer
-
     student, contract = make_student("llama")
     folder = save(student, contract, tmp_path / "m")
     tokenizer = build_tokenizer()
