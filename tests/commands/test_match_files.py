@@ -70,7 +70,9 @@ def stub(monkeypatch, tiny_matcher):
 
 
 def test_match_files_equals_match_of_each_file(trained, tmp_path):
-    files = inputs(tmp_path)
+    files = inputs(tmp_path, sizes=(7, 4))
+    with open(files[1], "a") as handle:
+        handle.write(f"{'my card ' * 30},a card text,4\n")  # more than the 16 tokens that this matcher reads
     done = flipkd("match", "--matcher", trained, *files, "--output_dir", tmp_path / "out", "--rows_per_part", 4)
     assert done.code == 0, done.err
     rows = results(tmp_path / "out")
@@ -88,7 +90,7 @@ def test_match_files_equals_match_of_each_file(trained, tmp_path):
         }
     matches = sum(row["decision"] == "match" for row in rows)
     assert done.out.startswith(f"{tmp_path / 'out'}: 12 pairs, {matches} match")
-    assert "12 pairs have a text of more than 16 tokens, which is cut" in done.err
+    assert "1 of 12 pairs have a text of more than 16 tokens, which is cut" in done.err
     check_manifest(tmp_path / "out")
 
 
