@@ -90,6 +90,16 @@ def test_load_refuses_a_damaged_folder_also_with_a_valid_manifest(tmp_path, file
         Index.load(tmp_path / "index")
 
 
+@pytest.mark.parametrize("encoder", [True, "name", 1.5, None, [1]])
+def test_load_refuses_a_header_of_another_form(tmp_path, encoder):
+    Index([{"text": "a"}], np.eye(1, dtype=np.float32), encoder=ENCODER).save(tmp_path / "i")
+    header = json.loads((tmp_path / "i/index.json").read_text())
+    (tmp_path / "i/index.json").write_text(json.dumps(header | {"encoder": encoder}))
+    write_manifest(tmp_path / "i")
+    with pytest.raises(ArtefactError, match="not an index of flipkd"):
+        Index.load(tmp_path / "i")
+
+
 def test_load_refuses_other_folders(tmp_path):
     with pytest.raises(ArtefactError, match="flipkd index"):
         Index.load(tmp_path)

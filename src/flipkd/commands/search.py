@@ -98,8 +98,10 @@ def checked_encoder(index: SearchIndex, folder: str | None) -> str:
         raise ArtefactError("the index does not name the folder of its encoder; give it (--encoder)")
     try:
         current = described(location)
-    except ArtefactError as error:
-        raise ArtefactError(f"{error}; if the encoder of the index was moved, give its folder (--encoder)") from None
+    except (ArtefactError, OSError) as error:  # also a name that is too long
+        raise ArtefactError(
+            f"{str(error)[:400]}; if the encoder of the index was moved, give its folder (--encoder)"
+        ) from None
     if current["fingerprint"] != index.encoder.get("fingerprint"):
         raise ArtefactError(
             f"{location}: is not the model that made the index; give that model, or make the index again"

@@ -133,8 +133,8 @@ class Index:
                 entries = [json.loads(line) for line in lines]
             if not all(isinstance(entry["text"], str) for entry in entries):
                 raise ArtefactError(f"{folder}: an entry has no text; make it again with flipkd index")
-            vectors = load_file(folder / VECTORS)["vectors"]
+            vectors, encoder = load_file(folder / VECTORS)["vectors"], dict(header["encoder"])
         try:
-            return cls(entries, vectors, encoder=dict(header["encoder"]))
+            return cls(entries, vectors, encoder=encoder)
         except (DataError, NumbersError) as error:
             raise ArtefactError(f"{folder}: damaged ({error}); make it again with flipkd index") from None
