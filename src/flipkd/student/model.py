@@ -17,6 +17,7 @@ from flipkd.models.hub_names import hub_id
 from flipkd.student.adapter import save_adapter
 from flipkd.student.attention import PACKED, has_only_attention
 from flipkd.student.contract import ScoreContract
+from flipkd.student.label_head import LabelHead, label_head, label_logits
 from flipkd.student.lora import Adapters
 from flipkd.student.packing import last_states, padder
 from flipkd.student.prefix import Prefix, drop_prefix, prefix_kwargs
@@ -44,13 +45,15 @@ class StudentOutput:
 class Student(nn.Module):
     """A causal LM with its prompt and its readout; `forward` takes a batch of pairs, padded or packed."""
 
+    label_rows: Tensor
+
     def __init__(self, model: Any, prompt: Prompt, readout: Readout) -> None:
         super().__init__()
         self.model, self.prompt, self.readout = model, prompt, readout
         self.compiled = False  # true if the model's layers are compiled
         self.pad_to_buckets = False  # true if packed rows are rounded up to few shapes, for CUDA graphs
         self.sharded = False  # true if each rank has a part of the base (sharded.py): then all ranks run every pass
-        self._label_head: tuple[Tensor, Tensor | None] | None = None
+        self.label_head: LabelHead | None = None  # a copy, if the LM head was freed
         self.adapters = Adapters(model)
         self.register_buffer("label_rows", torch.tensor(prompt.label_ids, device=self.device), persistent=False)
 
@@ -233,23 +236,8 @@ class Student(nn.Module):
 
     def answer(self, hidden: Tensor) -> Tensor:
         """Compute the logits [N, 2] of the label words from two rows of the LM head, in float32, with the model's softcap."""
-        weight, bias = self._label_head or self._read_label_head()
-        with torch.autocast(hidden.device.type, enabled=False):  # it would round the product back to bfloat16
-            logits = nn.functional.linear(hidden.float(), weight, bias)
-        cap = getattr(self.language_model.config, "final_logit_softcapping", None)
-        return logits if cap is None else torch.tanh(logits / cap) * cap
-
-    def _read_label_head(self) -> tuple[Tensor, Tensor | None]:
-        """Return the rows [2, hidden] and biases [2] of the label words in the LM head, in float32."""
-        head, rows = self.language_model.get_output_embeddings(), self.label_rows
-        bias = None if getattr(head, "bias", None) is None else head.bias[rows].float()
-        return head.weight[rows].float(), bias
-
-    def keep_label_head(self, device: torch.device) -> None:
-        """Keep a copy of the rows that `answer` reads on `device`, and free the LM head, which nothing else reads."""
-        weight, bias = self._read_label_head()
-        self._label_head = weight.detach().to(device), None if bias is None else bias.detach().to(device)
-        self.language_model.get_output_embeddings().to_empty(device="meta")
+        head = self.label_head or label_head(self.language_model, self.label_rows)
+        return label_logits(hidden, head, softcap=getattr(self.language_model.config, "final_logit_softcapping", None))
 
     def save(self, folder: Path, contract: ScoreContract) -> None:
         """Write adapter, readout, tokenizer and contract into `folder`; the caller makes this atomic."""

@@ -17,6 +17,7 @@ from flipkd import ranks
 from flipkd.errors import ConfigError
 from flipkd.ranks import Result
 from flipkd.student.attention import PACKED
+from flipkd.student.label_head import label_head
 from flipkd.student.model import Student
 
 logger = logging.getLogger(__name__)
@@ -42,7 +43,9 @@ def shard_base(student: Student, *, device: str) -> None:
             "or blocked"
         )
     target = torch.device(device)
-    student.keep_label_head(target)
+    weight, bias = label_head(student.language_model, student.label_rows)
+    student.label_head = weight.detach().to(target), None if bias is None else bias.detach().to(target)
+    student.language_model.get_output_embeddings().to_empty(device="meta")  # nothing else reads the LM head
     trained = {parameter for parameter in student.parameters() if parameter.requires_grad}
     for parameter in trained:
         parameter.data = parameter.data.to(target)
