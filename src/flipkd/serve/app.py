@@ -60,13 +60,6 @@ def create_app(
     app.state.models, app.state.review, app.state.admin = models, review, LocalAdmin(models, metrics)
     app.state.has_key, app.state.started, app.state.logged_fields = access.keys is not None, int(time.time()), set()
     app.state.on_answers = [metrics.count_answers, *on_answers]
-    add_handlers(app)
-    for module in (routes, vector_routes, tei_routes, index_routes, info_routes, admin_routes):
-        app.include_router(module.router)
-    _add_health(app, models)
-    page.add_page(app, models)
-    if review is not None:
-        review_routes.add_review(app, review)
     return RequestGuard(
         app,
         models=models,
@@ -74,8 +67,21 @@ def create_app(
         loopback=loopback,
         metrics=metrics,
         cors_origins=cors_origins,
-        pages={*page.FILES, *(review_routes.FILES if review is not None else ())},
+        pages=_add_routes(app, models, review),
     )
+
+
+def _add_routes(app: FastAPI, models: Models, review: ReviewThread | None) -> set[str]:
+    """Add all routes and error responses; return the paths of the files of web pages."""
+    add_handlers(app)
+    for module in (routes, vector_routes, tei_routes, index_routes, info_routes, admin_routes):
+        app.include_router(module.router)
+    _add_health(app, models)
+    page.add_page(app, models)
+    if review is None:
+        return {*page.FILES}
+    review_routes.add_review(app, review)
+    return {*page.FILES, *review_routes.FILES}
 
 
 def _add_health(app: FastAPI, models: Models) -> None:

@@ -20,6 +20,7 @@ from flipkd.serve.strict_json import StrictRoute
 
 logger = logging.getLogger(__name__)
 FILES = {"/review": ("review.html", "text/html"), "/review.js": ("review.js", "text/javascript")}
+NOT_STORED = "the review queue cannot be written; nothing was stored, try again later"
 LABELS = {"match": 1, "no_match": 0, "skip": None}
 
 
@@ -48,9 +49,7 @@ def add_review(app: FastAPI, review: ReviewThread) -> None:
             return await review.call(lambda: {"pair": work(), "progress": annotation.progress(annotator)})
         except ResourceError as error:
             logger.error("review: %s", error)
-            raise HTTPException(
-                503, "the review queue cannot be written; nothing was stored, try again later"
-            ) from None
+            raise HTTPException(503, NOT_STORED) from None
 
     @router.post("/next")
     async def _(body: AnnotatorBody) -> dict[str, Any]:
