@@ -15,7 +15,7 @@ from torch.nn.functional import normalize
 
 from flipkd import MatchBatch
 from flipkd.objectives import OBJECTIVES
-from flipkd.training.losses import RunFacts, resolve_objectives
+from flipkd.training.losses import RunFacts, build_objective, resolve_objectives
 
 PAIRS, WIDTH = 8, 16
 # A run measures these on the training and validation pairs; here they are chosen.
@@ -55,7 +55,8 @@ def main() -> None:
     print(f"{'objective':24}{'agrees':>9}{'random':>9}")
     for term in resolve_objectives(dict.fromkeys(OBJECTIVES, 1.0), teacher_facts=FACTS):
         torch.manual_seed(0)  # of the parameters of some
-        objective = term.build(lambda: RunFacts(student_width=WIDTH, state_shape=(2, 4), training=batch(agrees=True)))
+        facts = RunFacts(student_width=WIDTH, state_shape=(2, 4), training=batch(agrees=True))
+        objective = build_objective(term.function, lambda facts=facts: facts)
         losses = [round(objective(batch(agrees=agrees)).item(), 2) + 0.0 for agrees in (True, False)]  # no -0.00
         print(f"{term.name:24}{losses[0]:9.2f}{losses[1]:9.2f}")
 

@@ -10,7 +10,9 @@ import pytest
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "quality" / "tables.py"
 spec = importlib.util.spec_from_file_location("tables", SCRIPT)
 tables = importlib.util.module_from_spec(spec)
+sys.path.insert(0, str(SCRIPT.parent))  # of the scripts beside it
 spec.loader.exec_module(tables)
+sys.path.remove(str(SCRIPT.parent))
 
 
 def test_check_finds_nothing_to_change_in_the_pages(monkeypatch):
@@ -138,3 +140,24 @@ def test_the_speed_table_has_the_range_of_the_turns():
     for _, median, turns, _ in rows[1:]:
         low, high = map(float, turns.split(" to "))
         assert low <= float(median) <= high
+
+
+def test_objectives_table_sorts_by_the_score_without_a_teacher_beside_it():
+    def result(name, seed, **scores):
+        by_score = {kind: {"test": {"average_precision": value}} for kind, value in scores.items()}
+        return {"data": "mqp_300", "name": name, "seed": seed, "by_score": by_score, "command": "flipkd compare"}
+
+    found = [
+        result("flipped", 0, answer=0.7, cosine=0.6, combined=0.8, with_teacher=0.85),
+        result("flipped", 1, answer=0.7, cosine=0.6, combined=0.7, with_teacher=0.85),
+        result("rkd", 1, answer=0.5, cosine=0.9, combined=0.72, with_teacher=0.86),
+        result("plain", 0, answer=0.6),
+        result("teacher_finetuned", 0, score=0.65),
+    ]
+    lines = tables.objectives_table(found).splitlines()
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith("| ")][1:]
+    assert [row[0] for row in rows] == ["flipped", "rkd", "teacher_finetuned", "plain"]
+    assert rows[0][2:] == ["2", "0.700", "0.600", "0.750", "0.850", "-"]
+    assert rows[1][2:] == ["1", "0.500", "0.900", "0.720", "0.860", "+2.0"], "against flipped of the same seed"
+    assert rows[2][2:] == ["1", "-", "-", "-", "0.650", "-"]
+    assert rows[3][2:] == ["1", "0.600", "-", "-", "-", "-"]
