@@ -34,28 +34,25 @@ def _table(results: list[dict[str, Any]], path: Path) -> str:
 
 def _row(found: dict[tuple[str, int], dict[str, Any]], name: str, differs: list[str] | None) -> list[Any]:
     """Return what to sort by, then the cells of one system."""
-    seeds = [seed for known, seed in found if known == name]
-    values = {kind: [_precision(found[name, seed], kind) for seed in seeds] for kind in KINDS}
-    own = [_alone(found[name, seed]) for seed in seeds]
-    gains = [_alone(found[name, s]) - _alone(found["flipped", s]) for s in seeds if ("flipped", s) in found]
-    cells = ["-" if None in values[kind] else f"{np.mean(values[kind]):.3f}" for kind in KINDS]
-    gain = f"{100 * np.mean(gains):+.1f}" if gains and name not in ("flipped", *CONTROLS) else "-"
-    return [float(np.mean(own)), name, ", ".join(differs or ["-"]), str(len(seeds)), *cells, gain]
+    by_seed = {seed: _precisions(result) for (known, seed), result in found.items() if known == name}
+    means = {
+        kind: float(np.mean([values[kind] for values in by_seed.values()]))
+        for kind in KINDS
+        if all(kind in values for values in by_seed.values())
+    }
+    gain = "-"
+    if name not in ("flipped", *CONTROLS):
+        flipped = {seed: _precisions(result) for (known, seed), result in found.items() if known == "flipped"}
+        gains = [by_seed[seed]["combined"] - flipped[seed]["combined"] for seed in by_seed.keys() & flipped.keys()]
+        gain = f"{100 * np.mean(gains):+.1f}" if gains else "-"
+    cells = [f"{means[kind]:.3f}" if kind in means else "-" for kind in KINDS]
+    rank = next(means[kind] for kind in ("combined", "answer", "with_teacher") if kind in means)
+    return [rank, name, ", ".join(differs or ["-"]), str(len(by_seed)), *cells, gain]
 
 
-def _precision(result: dict[str, Any], kind: str) -> float | None:
-    """Return the average precision of one score; a system that has one score only has it in each of its own kind."""
-    scores = result["by_score"]
-    if "score" in scores:  # an encoder
-        kind = {"with_teacher": "score"}.get(kind, kind)
-    elif "+" in result["name"]:  # a blend with the teacher's score
-        kind = {"with_teacher": "combined", "combined": "-"}.get(kind, kind)
-    return scores[kind]["test"]["average_precision"] if kind in scores else None
-
-
-def _alone(result: dict[str, Any]) -> float:
-    """Return the average precision without a teacher beside the student, or the system's only one."""
-    for kind in ("combined", "answer", "score"):
-        if kind in result["by_score"]:
-            return float(result["by_score"][kind]["test"]["average_precision"])
-    raise KeyError(f"{result['name']}: no score")
+def _precisions(result: dict[str, Any]) -> dict[str, float]:
+    """Return kind of score -> average precision on test; the only score of an encoder or a blend is `with_teacher`."""
+    values = {kind: float(scores["test"]["average_precision"]) for kind, scores in result["by_score"].items()}
+    if "score" in values or "+" in result["name"]:
+        return {"with_teacher": values["score"] if "score" in values else values["combined"]}
+    return values
