@@ -207,9 +207,8 @@ def _finish(folder: Path, cut: Sequence[CutFile]) -> dict[str, Any]:
     summary = {"rows": rows, "decisions": dict(counts), "rejected": len(rejected), "files": files}
     write_text(folder / REJECTED, "".join(f"{line}\n" for line in rejected))
     write_json(folder / SUMMARY, summary)
-    outgoing = (
-        folder / f"{TEMPORARY}{uuid.uuid4().hex[:8]}-pairs"
-    )  # in one step: a part of these files must not be resumed
+    # In one step: a part of these files must not be resumed.
+    outgoing = folder / f"{TEMPORARY}{uuid.uuid4().hex[:8]}-pairs"
     os.replace(folder / PAIRS, outgoing)
     shutil.rmtree(outgoing)
     write_manifest(folder)

@@ -22,7 +22,7 @@ from flipkd.run_lock import RUN
 from flipkd.student.contract import CONTRACT, matcher_folder, read_contract
 from flipkd.teachers.kept_teacher import KeptTeacherModel, load_kept_teacher
 from flipkd.teachers.store import ScoreStore
-from flipkd.teachers.stored_teacher import StoredTeacher
+from flipkd.teachers.stored_teacher import StoredTeacher, require_bi_encoder
 
 if TYPE_CHECKING:
     from flipkd.matcher import Matcher
@@ -68,8 +68,7 @@ def vector_teacher(folder: str | Path) -> TrainingTeacher:
     """Return the teacher in a folder for its vectors. Raises ConfigError for one that has none."""
     loading(str(folder))
     teacher = open_teacher(folder, validation=None)
-    if teacher.kind != "bi_encoder":
-        raise ConfigError(f"{folder}: the teacher is a {teacher.kind}, which has no vectors; give a bi-encoder")
+    require_bi_encoder(folder, teacher.kind)
     return teacher
 
 

@@ -57,10 +57,7 @@ class StoredTeacher:
 
     def require_vectors(self) -> None:
         """Raise ConfigError unless the teacher is a bi-encoder: the others have no vectors of single texts."""
-        if self.kind != "bi_encoder":
-            raise ConfigError(
-                f"{self.folder}: the teacher is a {self.kind}, which has no vectors of single texts; give a bi-encoder"
-            )
+        require_bi_encoder(self.folder, self.kind)
 
     @cached_property
     def store(self) -> ScoreStore:
@@ -149,3 +146,11 @@ def _is_valid(values: Any) -> bool:
     texts = [values.get("fingerprint"), teacher.get("kind"), teacher.get("name", ""), teacher.get("prompt") or ""]
     all_texts = all(isinstance(text, str) for text in texts)
     return all_texts and re.fullmatch("[0-9a-f]{64}", texts[0]) is not None and isinstance(length, int | None)
+
+
+def require_bi_encoder(folder: str | Path, kind: str) -> None:
+    """Raise ConfigError if a teacher of this kind has no vectors of single texts."""
+    if kind != "bi_encoder":
+        raise ConfigError(
+            f"{folder}: the teacher is a {kind}, which has no vectors of single texts; give a bi-encoder"
+        )
