@@ -56,11 +56,18 @@ def test_each_stage_starts_from_the_one_before():
         ({"stages": []}, "stage 2 sets stages"),
         ({"epochs": 1}, "stage 2: no setting is called 'epochs'"),
         ({"seed": "x"}, "stage 2: seed is 'x'"),
+        ({"objectives": {"rkd": 1}}, "stage 2: no objective is called 'rkd'; did you mean"),
     ],
 )
 def test_a_stage_is_refused_by_its_number(changes, message):
     with pytest.raises(ConfigError, match=message):
         stage_configs(config_of([{}, changes]))
+
+
+def test_stage_configs_refuses_an_unknown_objective_without_a_file():
+    with pytest.raises(ConfigError, match=r"^no objective is called 'rkd_angel'; did you mean 'rkd_angle'\?"):
+        stage_configs(config_of([], objectives={"rkd_angel": 1}))
+    assert stage_configs(config_of([], objectives={"my.package:loss": 1}))  # imported only when it is used
 
 
 def test_the_first_stage_has_no_stage_before_it():

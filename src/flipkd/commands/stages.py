@@ -11,7 +11,9 @@ from flipkd.commands.pool import require_pool_for_ratio, unlabelled_pool
 from flipkd.config import StudentConfig, TrainConfig
 from flipkd.config.train import PREVIOUS_STAGE
 from flipkd.errors import ArtefactError, ConfigError
+from flipkd.objectives import OBJECTIVES
 from flipkd.run_lock import RUN
+from flipkd.tables import require_name
 
 if TYPE_CHECKING:
     from flipkd.data import Pool
@@ -27,9 +29,10 @@ def stage_configs(config: TrainConfig) -> list[TrainConfig]:
     """Return the settings of each stage in order; without stages `config` alone.
 
     The last stage writes to the run's own output folder, the others to `stage-1`, `stage-2`, ... in it. A dotted key changes
-    one key of a mapping. Raises ConfigError for a key that no stage may change, and for an unknown key or a wrong value.
+    one key of a mapping. Raises ConfigError for a key that no stage may change, an unknown key or objective, or a wrong value.
     """
     if not config.stages:
+        _require_objectives(config)
         return [config]
     shared = config.model_dump(exclude={"stages"})
     output_dir, found = Path(config.output_dir), list[TrainConfig]()
@@ -44,9 +47,16 @@ def stage_configs(config: TrainConfig) -> list[TrainConfig]:
         values["output_dir"] = str(output_dir if number == len(config.stages) else stage_folder(output_dir, number))
         try:
             found.append(TrainConfig.check(values))
+            _require_objectives(found[-1])
         except ConfigError as error:
             raise ConfigError(f"stages: stage {number}: {error}") from None
     return found
+
+
+def _require_objectives(config: TrainConfig) -> None:
+    """Raise ConfigError for an unknown objective now, before a teacher is read or a model is loaded."""
+    for name in config.objectives:
+        require_name(OBJECTIVES, name, what="objective")
 
 
 def _with_changes(shared: Mapping[str, Any], changes: Mapping[str, Any], number: int) -> dict[str, Any]:
