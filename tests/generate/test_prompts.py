@@ -25,6 +25,15 @@ from flipkd.generate.prompts import (
         ('{"a": 1}', []),
         ("[" * 100_000 + "]" * 100_000, []),
         ("I cannot help.", []),
+        # what Qwen2.5-Coder-0.5B-Instruct wrote: two lists, a list without its end, words after a string
+        ('```json\n["a"]\n```\n\n```json\n["b", "c"]\n```', ["a", "b", "c"]),
+        ('["a", "b \\"x\\""', ["a", 'b "x"']),
+        ('```\n["a", "b"\n```', ["a", "b"]),
+        ('["a.", "b"]\n\n["c" is a method', ["a.", "b"]),
+        ('["a", "cut by max_tok', ["a"]),
+        ('["a", "\\u12"', ["a"]),
+        ('["' * 100_000, ["["]),
+        ('[ "\\' * 100_000, []),
         ('["' + "y" * 3000 + '"]', []),
     ],
 )
