@@ -1,4 +1,4 @@
-# Two commands do all the set-up: `make demo` (the main job, offline, on packaged models) and `make test` (all checks).
+# Two commands do all the set-up: `make demo` (the main job, offline, on packaged models) and `make test` (lint, types, tests).
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -9,23 +9,25 @@ DOCS_STAMP := $(VENV)/.installed-docs
 # A worker for each core, of one thread each; all tests of a file run in one worker, in the order of tests/conftest.py.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-fast test-gpu test-clients docs install clean
+.PHONY: demo test test-all test-gpu test-clients docs install clean
 .DELETE_ON_ERROR:
 
 demo: $(STAMP)
 	$(BIN)/flipkd demo --output_dir demo
 
+# Lint, types and the tests, without those marked `slow`.
 test: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(PYTEST)
+	$(PYTEST) -m "not slow"
 
-# The checks without the tests that take more than 5 seconds.
-test-fast: $(STAMP)
+# The same with all tests, as CI runs them.
+test-all: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(PYTEST) -m "not slow"
+	$(BIN)/mypy
+	$(PYTEST)
 
 # The tests marked `gpu`; where there is no GPU they say that they were skipped.
 test-gpu: $(STAMP)

@@ -250,6 +250,7 @@ def breaches(text: str) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.scenario("A10", "X1")
 def test_no_file_unpickles_prints_or_asserts():
     found = {path.relative_to(ROOT).as_posix(): breaches(path.read_text(encoding="utf-8")) for path in SOURCES}

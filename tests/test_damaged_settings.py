@@ -91,6 +91,7 @@ CASES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source, name, use", CASES, ids=[f"{case[0]}-{case[1]}" for case in CASES])
 def test_build_handles_every_damaged_file(encoders, taught, tmp_path, source, name, use):
     folder = tmp_path / "it"

@@ -279,6 +279,7 @@ def check_python(fence: Fence) -> None:
             assert not missing, f"{node.module} has no {missing}"
 
 
+@pytest.mark.slow
 def test_the_python_of_the_readme_runs(base_models, encoders, pair_files, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("train", "validation"):

@@ -67,6 +67,7 @@ def matcher(folder) -> Matcher:
     return matcher
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_the_examples_of_a_public_name_run(name, folder, matcher, monkeypatch):
     monkeypatch.chdir(folder)

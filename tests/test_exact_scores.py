@@ -39,6 +39,7 @@ def different(matcher: Matcher, shuffles: list[list[int]]) -> int:
     return int(found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("family", "reading"), [("llama", "joint"), ("gemma3", "separate"), ("qwen2", "blocked")])
 def test_exact_scores_do_not_depend_on_other_pairs(make_student, tmp_path, shuffles, family, reading):
     student, contract = make_student(family, reading=reading, dtype="bfloat16", max_text_length=64)

@@ -192,6 +192,7 @@ def test_a_failed_folder_leaves_the_old_one_or_the_new_one(with_folder, before, 
         assert names(place) <= {"model"}
 
 
+@pytest.mark.slow
 @pytest.mark.scenario("A3")
 def test_a_killed_folder_is_put_right_by_the_next_run_that_claims_the_place(with_folder, before):
     aside = 0
@@ -281,6 +282,7 @@ def test_a_failed_manifest_is_absent_or_whole(unsealed, code):
         assert error or state(folder) == NEW
 
 
+@pytest.mark.slow
 @pytest.mark.scenario("A3")
 def test_a_killed_manifest_is_absent_or_whole(unsealed):
     for folder in each_kill(unsealed, write_manifest):

@@ -84,6 +84,7 @@ def test_a_part_of_a_file_is_drawn_with_a_fixed_seed(robustness, pair_files):
     assert robustness.run._read(str(pair_files["train"]), 10**6)[0] == pairs
 
 
+@pytest.mark.slow
 def test_batches_change_a_score_by_what_the_script_prints(robustness, with_teacher, pair_files, monkeypatch, capsys):
     words = ["--matcher", with_teacher, "--pairs", pair_files["test"], "--count", "5"]
     monkeypatch.setattr(sys, "argv", ["batches.py", *map(str, words)])

@@ -146,6 +146,7 @@ def test_main_writes_results_to_stdout_and_messages_to_stderr(trained, encoders,
     assert all(line.startswith(may_be_told) for line in done.stderr.splitlines()), done.stderr
 
 
+@pytest.mark.slow
 def test_main_handles_a_full_disk_and_an_ascii_locale(tmp_path):
     (tmp_path / "pé.csv").write_text("text1,text2,label\na,b,1\nc,d,0\ne,f,1\ng,h,0\n")
     command = [sys.executable, "-m", "flipkd", "check", str(tmp_path / "pé.csv")]

@@ -48,6 +48,7 @@ def check_matcher(folder, pair_files) -> None:
     assert right / 24 == pytest.approx(metrics["accuracy"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "family, reading",
     [("qwen2", "joint"), ("gemma3", "joint"), ("llama", "separate"), ("llama", "blocked")],  # llama, joint: `trained`
@@ -159,6 +160,7 @@ def test_train_rejects_a_second_run_in_the_same_folder(base_models, pair_files, 
     assert "another run is writing here" in done.err
 
 
+@pytest.mark.slow
 def test_train_saves_on_ctrl_c_and_resumes(base_models, pair_files, tmp_path):
     run = tmp_path / "run"
     arguments = student(base_models["llama"], **PLAIN, num_train_epochs=20, logging_steps=1)

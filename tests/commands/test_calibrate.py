@@ -121,6 +121,7 @@ def test_calibrate_accepts_a_matcher_folder_and_its_own_output(trained, pair_fil
     assert two.threshold == Matcher.from_pretrained(trained).threshold
 
 
+@pytest.mark.slow
 @pytest.mark.scenario("N6")
 def test_calibrate_sets_and_unsets_symmetric(trained, pair_files, tmp_path):
     assert flipkd(*arguments(trained, pair_files, tmp_path / "both", "--symmetric")).code == 0

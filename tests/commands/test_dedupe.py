@@ -144,6 +144,7 @@ def unbroken(with_teacher, tmp_path_factory):
     return folder / "out"
 
 
+@pytest.mark.slow
 @pytest.mark.scenario("B2", "L14")
 @pytest.mark.parametrize(("place", "call"), [("vectors", 1), ("candidates", 1), ("scores", 4), ("clusters", 1)])
 def test_a_killed_run_resumes_to_the_result_of_an_unbroken_one(
@@ -168,6 +169,7 @@ def test_a_killed_run_resumes_to_the_result_of_an_unbroken_one(
         assert (tmp_path / "out" / name).read_bytes() == (unbroken / name).read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.scenario("B5")
 def test_a_full_disk_at_any_write_leaves_a_run_that_resumes(with_teacher, tmp_path, monkeypatch, unbroken):
     import os

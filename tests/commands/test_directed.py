@@ -97,6 +97,7 @@ def test_teach_warns_of_a_bi_encoder_for_directed_pairs(directed_files, encoders
     assert "a bi-encoder gives (a, b) and (b, a) the same score" in done.err
 
 
+@pytest.mark.slow
 def test_compare_with_directed_pairs(directed_files, tmp_path):
     files = {f"{name}_file": path for name, path in directed_files.items()}
     values = files | {"output_dir": str(tmp_path / "comparison"), "systems": ["tfidf"], "directed": True}

@@ -93,6 +93,7 @@ def crossed(encoders, pairs, tmp_path_factory) -> str:
     return folder
 
 
+@pytest.mark.slow
 def test_cross_fit_scores_only_training_pairs(crossed, pairs):
     dataset = read_pairs(pairs)
     label = labels_of(dataset)

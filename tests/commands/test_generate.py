@@ -65,6 +65,7 @@ def by_teacher(scores, pair_files):
     return ("--teacher", scores, "--validation_file", pair_files["validation"])
 
 
+@pytest.mark.slow
 def test_pairs_have_a_label_an_origin_and_the_critics_probability(scores, pair_files, seeds, tmp_path):
     with chat_server(good) as server:
         done = run(server, seeds, tmp_path, *by_teacher(scores, pair_files), "--json")

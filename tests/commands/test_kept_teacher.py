@@ -112,6 +112,7 @@ def train(pair_files, base_models, output_dir, *arguments, **settings):
     )
 
 
+@pytest.mark.slow
 def test_keep_teacher_auto_keeps_a_better_sum_and_logs_the_gain(
     base_models, pair_files, taught, with_teacher, tmp_path
 ):
@@ -131,6 +132,7 @@ def test_keep_teacher_auto_keeps_a_better_sum_and_logs_the_gain(
     assert not (tmp_path / "none" / "matcher" / "teacher").exists()
 
 
+@pytest.mark.slow
 def test_keep_teacher_of_a_cross_encoder_uses_its_logit(base_models, pair_files, encoders, tmp_path):
     arguments = ("--teacher_name_or_path", encoders / "cross", "--set", "teacher_type=cross_encoder")
     assert flipkd("teach", *given(pair_files), *arguments, "--output_dir", tmp_path / "t").code == 0

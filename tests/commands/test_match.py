@@ -133,6 +133,7 @@ def test_match_replaces_its_own_result_and_no_other_file(trained, unusual_pairs,
     assert (tmp_path / name).read_text() == "text1,text2,label\na,b,1\n"
 
 
+@pytest.mark.slow
 @pytest.mark.scenario("L14", "B2")
 @pytest.mark.parametrize("name", ["o.csv", "o.jsonl"])
 def test_stopped_match_resumes_and_scores_nothing_twice(trained, unusual_pairs, tmp_path, monkeypatch, name):
@@ -163,6 +164,7 @@ def test_stopped_match_resumes_and_scores_nothing_twice(trained, unusual_pairs, 
     assert done.out.split(": ")[1] == flipkd(*arguments, "--output", complete).out.split(": ")[1]
 
 
+@pytest.mark.slow
 @pytest.mark.scenario("L14")
 def test_kill_between_score_and_write_loses_one_block(trained, unusual_pairs, tmp_path, monkeypatch):
     arguments = ("match", "--matcher", trained, unusual_pairs, "--batch_size", 1)
@@ -245,6 +247,7 @@ def test_match_returns_texts_of_every_script_byte_for_byte(trained, tmp_path, na
     assert unicodedata.normalize("NFC", MIXED[5]) == MIXED[6]
 
 
+@pytest.mark.slow
 @pytest.mark.scenario("D12")
 def test_written_texts_are_read_back_unchanged(tmp_path_factory):
     folder, text = (

@@ -94,6 +94,7 @@ def test_match_files_equals_match_of_each_file(trained, tmp_path):
     check_manifest(tmp_path / "out")
 
 
+@pytest.mark.slow
 @pytest.mark.scenario("B2")
 def test_match_files_has_each_row_once_after_kills(stub, tmp_path):
     files = inputs(tmp_path, sizes=(3, 1))

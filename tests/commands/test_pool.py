@@ -177,6 +177,7 @@ def test_train_with_a_pool_from_end_to_end(base_models, pair_files, taught, file
     assert "data.unlabelled was" in done.err
 
 
+@pytest.mark.slow
 def test_train_with_single_texts_or_without_a_teacher_objective(base_models, pair_files, taught, files, tmp_path):
     arguments = (*given(pair_files), *student(base_models["llama"], num_train_epochs=1), "--set", "mined_ratio=0")
     arguments += ("--teacher", taught, "--set", f"unlabelled_file={files['texts']}", "--set", "unlabelled_ratio=0.5")

@@ -29,6 +29,7 @@ def folder(trained, tmp_path) -> Path:
     return Path(shutil.copytree(Path(trained) / "matcher", tmp_path / "matcher"))
 
 
+@pytest.mark.slow
 def test_flipkd_push_and_the_commands_that_take_a_matcher_of_the_hub(hub, folder, pair_files, tmp_path):
     done = flipkd(
         "push", "--matcher", folder, "--repo_id", NAME, "--base_model", BASE, "--license", "mit", "--private"

@@ -75,6 +75,7 @@ def fresh(tmp_path, monkeypatch):
     return make
 
 
+@pytest.mark.slow
 @pytest.mark.scenario("B2")
 def test_resumable_file_survives_a_kill_at_any_point(fresh):
     went_on = set()

@@ -60,6 +60,7 @@ def test_train_with_teacher_reuses_the_folder_of_a_run_that_did_not_start(base_m
     assert done.code == 0, done.err
 
 
+@pytest.mark.slow
 def test_train_with_mined_pairs_needs_a_bi_encoder(base_models, pair_files, taught, tmp_path, encoders):
     arguments = (*given(pair_files), *student(base_models["llama"]), "--set", "mined_ratio=0.5")
     done = flipkd("train", *arguments, "--teacher", taught, "--output_dir", tmp_path / "run")

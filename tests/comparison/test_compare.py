@@ -51,6 +51,7 @@ def arguments(base_models, encoders, pair_files, tmp_path):
     return ["compare", "--config", str(tmp_path / "compare.yaml")]
 
 
+@pytest.mark.slow
 def test_compare_scores_every_system_and_resumes(arguments, pair_files, tmp_path):
     every = [*arguments, "--set", f"systems=[{','.join(SYSTEMS)}]", "--set", "train.keep_teacher=true"]
     done = flipkd(*every)
@@ -147,6 +148,7 @@ def test_compare_recomputes_a_blend_when_its_parts_change(arguments, tmp_path):
     assert path.read_bytes() != before, "its part has other scores now"
 
 
+@pytest.mark.slow
 def test_compare_symmetric_reports_both_orders_without_choosing_them(arguments, tmp_path):
     both = ["--set", "systems=[plain, flipped]", "--set", "symmetric=true"]
     done = flipkd(*arguments, *both, "--set", "train.score=cosine")
@@ -174,6 +176,7 @@ def test_compare_symmetric_reports_both_orders_without_choosing_them(arguments, 
     assert list(json.loads(path.read_text())["by_score"]) == ["answer"]
 
 
+@pytest.mark.slow
 def test_compare_recomputes_changed_settings_and_averages_seeds(arguments, tmp_path):
     few = [*arguments, "--set", "systems=[tfidf, untrained]"]
     assert flipkd(*few).code == 0
@@ -193,6 +196,7 @@ def test_compare_recomputes_changed_settings_and_averages_seeds(arguments, tmp_p
     assert "±" in both.out, both.err
 
 
+@pytest.mark.slow
 def test_compare_parses_variants_as_set_assignments(arguments, tmp_path):
     variants = (
         'variants={loud: ["learning_rate=0.03", "objectives.margin_hinge=0"], raw: ["system=plain", "lora_r=2"]}'
@@ -233,6 +237,7 @@ def test_compare_reuses_results_of_equal_settings(arguments, tmp_path):
     assert first.read_bytes() == second.read_bytes()
 
 
+@pytest.mark.slow
 def test_compare_recomputes_a_variant_when_its_file_changes(arguments, pair_files, tmp_path):
     rows = Path(pair_files["train"]).read_text(encoding="utf-8").splitlines()
     fewer = tmp_path / "fewer.csv"

@@ -137,6 +137,7 @@ def test_string_column_with_invalid_utf8_is_refused(pairs_file):
     assert "not UTF-8" in refused(pairs_file({"text1": column, "text2": ["b"]}))
 
 
+@pytest.mark.slow
 @pytest.mark.scenario("D16")
 def test_damaged_parquet_is_refused(tmp_path):
     columns = {"text1": ["left text one", "left two"], "text2": ["right one", "right two"], "label": [0, 1]}
@@ -220,6 +221,7 @@ main()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.scenario("D15")
 @pytest.mark.parametrize("store_schema", ["0", "1"])
 def test_decompression_bomb_is_refused_with_little_memory(tmp_path, store_schema):

@@ -190,6 +190,7 @@ def test_check_pairs_of_an_empty_data_set_has_no_lengths():
     assert check_pairs(data([])).counts["text1_characters_mean"] is None
 
 
+@pytest.mark.slow
 def test_check_pairs_takes_seconds_for_a_hundred_thousand_pairs():
     rows = [(f"how do i do thing {i} à la carte", f"what about {i % 5000}", i % 2) for i in range(100_000)]
     dataset = data(rows)

@@ -51,6 +51,7 @@ def test_paired_bootstrap_values_agree_with_scikit_learn(metric):
     assert found["resamples"] == 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", METRICS)
 def test_paired_bootstrap_interval_agrees_with_a_loop(metric):
     a, b, label = systems(80, a=1.0, b=0.7)
@@ -105,6 +106,7 @@ def seeds_of(count=3, n=120, *, a=1.3, b=0.7):
     return generator.normal(size=(count, n)) + a * label, generator.normal(size=(count, n)) + b * label, label
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", METRICS)
 def test_several_seeds_are_averaged_on_the_same_rows_as_a_loop_does(metric):
     a, b, label = seeds_of(2)

@@ -52,6 +52,7 @@ def test_the_shown_losses_are_those_of_the_objectives(example, capsys):
     assert given == pytest.approx(expected, abs=0.02)
 
 
+@pytest.mark.slow
 def test_the_matching_programs_run_one_after_another(example, base_models, encoders, tmp_path, capsys):
     folder, settings = (
         str(tmp_path),
@@ -93,6 +94,7 @@ def test_the_faq_bot_is_served_reviewed_and_retrained(example, base_models, enco
             assert labels[row["asked"], row["question"]] == "1"
 
 
+@pytest.mark.slow
 def test_the_products_are_joined(example, base_models, encoders, tmp_path, capsys):
     settings = {"dtype": "float32", "max_text_length": 16, "training_arguments": {"max_steps": 2}}
     products = example("dedupe_products")

@@ -18,6 +18,7 @@ needs_llama_cpp = pytest.mark.skipif(not HAS_LLAMA_CPP, reason="llama-cpp-python
 FORMATS_WITH_SCORES = ["merged", "sentence-transformers", "sequence-classification", "onnx"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("to", [*FORMATS_WITH_SCORES, pytest.param("gguf", marks=needs_llama_cpp)])
 def test_the_example_gives_the_matchers_output(tiny_matcher, tmp_path, to):
     exported(tiny_matcher(), tmp_path / "out", to)

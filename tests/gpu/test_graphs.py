@@ -25,6 +25,7 @@ CASES = [
 ]
 
 
+@pytest.mark.slow
 @each_device
 @pytest.mark.parametrize("family,reading,dtype,batches", CASES)
 def test_graphed_steps_equal_eager_steps(student_on, train, caplog, device, family, reading, dtype, batches):

@@ -42,6 +42,7 @@ def start_and_runs(student_on, train, device, *, graphs, **settings):
     return {name: tensor.cpu() for name, tensor in start.items()}, unbroken, resumed
 
 
+@pytest.mark.slow
 @each_device
 @pytest.mark.parametrize("reading,attention", [("joint", "packed"), ("blocked", "packed"), ("separate", "sdpa")])
 def test_resumed_run_without_graphs_is_bit_identical(student_on, train, device, reading, attention):
@@ -53,6 +54,7 @@ def test_resumed_run_without_graphs_is_bit_identical(student_on, train, device, 
     assert all(torch.equal(resumed.weights[name], tensor) for name, tensor in unbroken.weights.items())
 
 
+@pytest.mark.slow
 @each_device
 def test_resumed_run_with_graphs_is_equal_up_to_rounding(student_on, train, device):
     """A resumed run captures each shape again, so the steps that are replayed are not the same in both runs."""

@@ -40,6 +40,7 @@ def batches(index) -> dict[int, int]:
     return found
 
 
+@pytest.mark.slow
 def test_each_write_is_one_version_and_rollback_returns_to_any(tmp_path):
     index = make(tmp_path / "index")
     change = upsert(index, batch(1), vectors(ROWS, seed=1))

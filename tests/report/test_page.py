@@ -112,6 +112,7 @@ def tamed(comparison):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.scenario("X8")
 def test_render_escapes_hostile_texts(hostile):
     page = render(hostile)
@@ -214,6 +215,7 @@ def test_render_explains_plus_minus(make_comparison):
         assert high == pytest.approx(min(mean + half, 1), abs=0.002)
 
 
+@pytest.mark.slow
 def test_render_is_deterministic_and_small(make_comparison):
     systems = ["teacher_finetuned", "flipped"]
     page = render(make_comparison(systems, n=2000, seeds=(0,)))

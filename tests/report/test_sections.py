@@ -49,6 +49,7 @@ def test_contents_omits_sections_without_their_systems(make_comparison, systems,
     assert present(make_comparison(systems, seeds=(0,))) == expected
 
 
+@pytest.mark.slow
 def test_agreement_section_needs_a_cosine_and_a_shared_seed(make_comparison):
     comparison = make_comparison(["teacher_finetuned", "flipped"], seeds=(0, 1))
     runs = [u for u in comparison.runs if (u.system.name, u.seed) in [("flipped", 0), ("teacher_finetuned", 1)]]

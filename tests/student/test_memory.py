@@ -42,6 +42,7 @@ def shape(base_models):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family, dtype, rows, words", BATCHES)
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_training_memory_equals_measured_allocations(make_student, shape, family, dtype, rows, words, checkpointing):

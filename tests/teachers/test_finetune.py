@@ -30,6 +30,7 @@ def scores_of(teacher, pairs):
     return teacher.score(left, right)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", list(LOSSES))
 def test_finetune_teacher_trains_a_bi_encoder(make_bi_encoder, learnable, tmp_path, loss, capfd):
     folder = finetune_teacher(
@@ -53,6 +54,7 @@ def test_finetune_teacher_trains_a_bi_encoder(make_bi_encoder, learnable, tmp_pa
     assert not (folder / "README.md").exists(), "a card would quote training texts"
 
 
+@pytest.mark.slow
 def test_finetune_teacher_trains_a_cross_encoder_with_a_new_head(make_bi_encoder, learnable, tmp_path):
     folder = finetune_teacher(
         make_bi_encoder(),
@@ -69,6 +71,7 @@ def test_finetune_teacher_trains_a_cross_encoder_with_a_new_head(make_bi_encoder
     assert scores.min() < 0 < 1 < scores.max()
 
 
+@pytest.mark.slow
 def test_new_cross_encoder_has_a_warm_start(make_bi_encoder, learnable, tmp_path):
     base = finetune_teacher(make_bi_encoder(), learnable, output_dir=tmp_path / "bi", **FAST)
     hardly = {"num_train_epochs": 0.01, "learning_rate": 1e-3, "per_device_train_batch_size": 16}
@@ -118,6 +121,7 @@ def test_loss_without_labels_gets_positives_only(make_bi_encoder, learnable, tmp
     assert weights[0] == weights[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["bi_encoder", "cross_encoder"])
 def test_weights_depend_on_the_seed(make_bi_encoder, learnable, tmp_path, kind):
     settings = {"kind": kind, "num_train_epochs": 1, "warm_start_pairs": 32}

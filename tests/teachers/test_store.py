@@ -240,6 +240,7 @@ def child(folder: Path, *, nap: float, start: int, stop: int, chunk: int) -> sub
     return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 @pytest.mark.scenario("C1")
 def test_kill_9_loses_no_stored_chunk(tmp_path):
     chance, texts = random.Random(0), [str(i) for i in range(4000)]

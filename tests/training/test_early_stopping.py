@@ -44,6 +44,7 @@ def trained(make_config, table, folder, **changes):
     return load_file(folder / "matcher" / "adapter" / "adapter_model.safetensors"), lines
 
 
+@pytest.mark.slow
 def test_early_stopping_logs_its_measure_and_changes_no_weight(make_config, table, tmp_path):
     without, lines = trained(make_config, table, tmp_path / "without")
     assert not any(MEASURED in line for line in lines)

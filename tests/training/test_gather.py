@@ -23,6 +23,7 @@ def shared(base_models, tmp_path_factory):
     return {size: in_world(size, losses_and_gradients, folder / str(size), base, size) for size in SIZES}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("objective", [*OBJECTIVES, MIXED, DRAWN])
 def test_gather_batches_gives_loss_and_gradients_of_one_process(alone, shared, objective, size):

@@ -41,6 +41,7 @@ def test_swap_texts_reads_each_pair_in_both_orders(make_config, table):
     assert len(set(first) & set(ours)) > 10 < len(set(first) & set(turned))
 
 
+@pytest.mark.slow
 def test_order_consistency_reads_both_orders_in_a_step_and_makes_the_answers_agree(make_config, table):
     def gap(weight):
         config = make_config(

@@ -200,6 +200,7 @@ def test_log_has_every_objective(unbroken):
         assert line["loss"] == pytest.approx(parts, rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "more", "passes"),
     [
@@ -271,6 +272,7 @@ def test_fit_resumes_after_it_ran_out_of_memory(plain, table, tmp_path, monkeypa
     assert [number for number, _ in losses(tmp_path)] == [1, 2, 3, 4, 5, 6]
 
 
+@pytest.mark.slow
 @pytest.mark.scenario("T10")
 def test_fit_reports_a_killed_data_loader_worker(plain, table, tmp_path, monkeypatch):
     collate = trainer.Collator.__call__

@@ -42,6 +42,7 @@ def test_without_drift_there_is_no_alarm(reference):
     assert alarms_of(reference, draw(2, 500)) == set()
 
 
+@pytest.mark.slow
 def test_false_alarms_are_no_more_frequent_than_stated():
     alpha, runs = 0.2, 30
     pairs = [
