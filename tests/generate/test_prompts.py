@@ -45,6 +45,14 @@ def test_answers_numbers_and_reasons():
     assert [parse_yes(reply) for reply in ("Yes.", " no", "Perhaps", "noble", "NO, yes")] == [1, 0, None, None, 0]
     assert [parse_rating(reply) for reply in ("7", "8.5/10", "none", "70")] == [7.0, 8.5, None, None]
     assert parse_rationale("Both ask\nfor a PIN.\nAnswer: Yes.") == ("Both ask for a PIN.", 1)
+    assert parse_rationale("No.\n\nBoth are about cards,\nbut ask other things.") == (
+        "Both are about cards, but ask other things.",
+        0,
+    )
+    assert parse_rationale("No\nBecause.\nNo.") == ("Because.", 0)
+    assert parse_rationale("No.\nBecause.\nAnswer: yes.") is None
+    assert parse_rationale("Because.\nno\nBut perhaps.") is None
+    assert parse_rationale("") is None
     assert parse_rationale("yes") is None
     assert parse_rationale("Because.\nmaybe") is None
 
