@@ -8,6 +8,7 @@ import pytest
 
 pytest.importorskip("altair")
 
+from flipkd.report import words
 from flipkd.report.sections import compared, contents
 
 OPTIONAL = ("differences", "distributions", "agreement", "lengths")
@@ -91,9 +92,13 @@ def test_length_section_is_none_for_equal_lengths(make_comparison):
 
 def test_headline_is_about_the_flipped_student(make_comparison):
     headline = contents(make_comparison(["tfidf", "teacher_finetuned", "plain", "flipped"], n=100))[0]["headline"]
-    assert [verdict["seeds"] for verdict in headline["verdicts"]] == [2, 2]
-    assert all("the difference in AP is" in verdict["order"] for verdict in headline["verdicts"])
-    assert headline["verdicts"][0]["sentence"].startswith("The flipped student is better than the same language model")
+    against = {row["against"]: row for row in headline["verdicts"]}
+    assert list(against) == ["plain", "teacher_finetuned"]
+    assert all(row["name"] == "flipped" and len(row["seeds"]) == 2 for row in against.values())
+    assert against["plain"]["reference"].startswith("the same language model")
+    assert against["plain"]["verdict"] == words.verdict(
+        F1=against["plain"]["f1"], AP=against["plain"]["average_precision"]
+    )
     assert [row["name"] for row in headline["costs"]] == ["teacher_finetuned", "plain", "flipped"]
     means = [row["f1"]["mean"] for row in headline["ranked"]]
     assert means == sorted(means, reverse=True)
@@ -129,8 +134,7 @@ def test_contents_with_blends_and_a_constant_score(make_comparison):
     rows = {row["name"]: row for row in values["compared"]}
     assert (rows[blend]["variant"], rows[blend]["system"].kind) == (False, "blend")
     assert [section["against"] for section in values["differences"]] == ["plain", blend]
-    sentence = values["headline"]["verdicts"][1]["sentence"]
-    assert "the scores of plain LoRA and of the fine-tuned teacher" in sentence
+    assert "the scores of plain LoRA and of the fine-tuned teacher" in values["headline"]["verdicts"][1]["reference"]
     assert not values["symmetric"]
     assert (values["blends"], [row["name"] for row in values["headline"]["costs"]]) == (True, ["plain", "flipped"])
 

@@ -74,18 +74,16 @@ def compared(comparison: Comparison) -> list[dict[str, Any]]:
 def headline(
     comparison: Comparison, summary: Sequence[Mapping[str, Any]], differences: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """Return the summary: verdicts on the flipped student, names ranked by F1, and costs."""
+    """Return the summary: the flipped student against each reference, names ranked by F1, and costs."""
     name = comparison.main_name("flipped")
-    verdicts = []
-    for section in differences:
-        for row in section["rows"]:
-            if row["name"] == name:
-                reference = section["system"].in_a_sentence
-                sentence = words.verdict(row["f1"], of="the flipped student", reference=reference)
-                order = words.ranking(row["average_precision"])
-                verdicts.append(
-                    {"sentence": sentence, "order": order, "ahead": row["ahead"], "seeds": len(row["seeds"])}
-                )
+    verdicts = [
+        row
+        | {"against": section["against"], "reference": section["system"].in_a_sentence}
+        | {"verdict": words.verdict(F1=row["f1"], AP=row["average_precision"])}
+        for section in differences
+        for row in section["rows"]
+        if row["name"] == name
+    ]
     ranked = sorted(summary, key=lambda row: -float(row["f1"]["mean"]))
     # A blend has no training time, so only the time of its parts is shown.
     against = [section["against"] for section in differences if section["system"].kind != "blend"]

@@ -1,4 +1,4 @@
-"""Texts of the report: sentences about differences, formatted numbers, and escaping of invisible characters."""
+"""Texts of the report: verdicts on differences, formatted numbers, and escaping of invisible characters."""
 
 from __future__ import annotations
 
@@ -21,34 +21,26 @@ SCORES = {
 }
 
 
-def verdict(difference: dict[str, float], *, of: str, reference: str) -> str:
-    """Return a sentence about a difference of F1: which of the two is better, by how much, and whether it is significant."""
-    sure = f"({interval(difference)}; {p_values(difference)})"
-    if difference["p_adjusted"] >= SIGNIFICANT:
-        by = f"{points(difference['difference'])} points of F1 {sure}"
-        return f"The difference between {of} and {reference} is not significant on these test pairs: {by}."
-    if difference["difference"] > 0:
-        outcome = f"is better than {reference} by {points(difference['difference'])} points of F1 {sure}"
-    else:
-        outcome = f"is worse than {reference} by {points(-difference['difference'])[1:]} points of F1 {sure}"
-    return f"{of[:1].upper()}{of[1:]} {outcome}. The difference is significant."
+def verdict(**differences: dict[str, float]) -> str:
+    """Return in which metrics a system is significantly better or worse; differences: name of the metric -> difference.
 
-
-def ranking(difference: dict[str, float]) -> str:
-    """Return a sentence about the difference of AP, to follow the verdict on F1."""
-    amount = f"{points(difference['difference'])} points ({interval(difference)}; {p_values(difference)})"
-    sure = ", a significant difference" if difference["p_adjusted"] < SIGNIFICANT else ""
-    return f"In the order of all pairs, which needs no threshold, the difference in AP is {amount}{sure}."
+    The p-values are those after Holm's correction. Equal outcomes in all metrics are `better` or `worse`.
+    """
+    outcomes = {
+        metric: "better" if found["difference"] > 0 else "worse"
+        for metric, found in differences.items()
+        if found["p_adjusted"] < SIGNIFICANT
+    }
+    if not outcomes:
+        return "no significant difference"
+    if len(outcomes) == len(differences) and len({*outcomes.values()}) == 1:
+        return next(iter(outcomes.values()))
+    return ", ".join(f"{outcome} in {metric}" for metric, outcome in outcomes.items())
 
 
 def points(value: float) -> str:
     """Format a difference of metrics in points of 100, with its sign."""
     return f"{100 * value:+.1f}".replace("-", "−")
-
-
-def interval(difference: dict[str, float]) -> str:
-    """Format the 95 % interval of a difference, in points."""
-    return f"95 % interval {points(difference['low'])} to {points(difference['high'])}"
 
 
 def p_value(difference: dict[str, float], *, kind: str = "p_value") -> str:
@@ -61,13 +53,6 @@ def p_value(difference: dict[str, float], *, kind: str = "p_value") -> str:
         return "p < 0.001"
     sign = "≤" if difference["p_value"] <= 2 / difference["resamples"] and value < 1 else "="
     return f"p {sign} {value:.3f}" if value < 0.1 else f"p {sign} {value:.2f}"
-
-
-def p_values(difference: dict[str, float]) -> str:
-    """Format p, followed by p after Holm's correction when that differs."""
-    if difference["p_adjusted"] == difference["p_value"]:
-        return p_value(difference)
-    return f"{p_value(difference)}, after Holm's correction {p_value(difference, kind='p_adjusted')}"
 
 
 def duration(seconds: float | None) -> str:
