@@ -47,6 +47,12 @@ def test_explorer_counts_pairs_at_each_threshold(plain):
     assert system["own"] == system["review"] == 2
 
 
+def test_explorer_shows_the_flipped_student_first(make_comparison):
+    for names, shown in ((["plain", "flipped", "tfidf"], 1), (["plain", "tfidf"], 1)):
+        comparison = make_comparison(names, seeds=(0,))
+        assert explorer(comparison, comparison.runs)["shown"] == shown
+
+
 def test_explorer_has_the_review_threshold_and_bounded_steps(make_comparison):
     comparison = make_comparison(["plain"], seeds=(0,), n=2000)
     (run,) = comparison.runs

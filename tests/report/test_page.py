@@ -140,7 +140,7 @@ def test_render_allows_two_scripts_and_no_network(make_comparison):
     assert {kind for kind, _ in found.scripts} == {None, "application/json"}
     values = [json.loads(text) for kind, text in found.scripts if kind]
     assert [value for value in values if "vega-lite" not in value.get("$schema", "")] == [values[2]]
-    assert set(values[2]) == {"pairs", "matches", "systems"}
+    assert set(values[2]) == {"pairs", "matches", "systems", "shown"}
 
 
 def test_render_links_to_existing_sections(make_comparison):

@@ -29,7 +29,7 @@ def forest(rows: Sequence[dict[str, Any]], systems: dict[str, System]) -> dict[s
         for row in rows
     ]
     names = [value["name"] for value in values]
-    y = alt.Y("name:N", sort=names, title=None, axis=alt.Axis(labelLimit=130, grid=False, ticks=False, domain=False))
+    y = alt.Y("name:N", sort=names, title=None, axis=alt.Axis(labelLimit=190, grid=False, ticks=False, domain=False))
     x = alt.X("low:Q", title="difference of F1, in points", axis=alt.Axis(tickCount=6))
     base = alt.Chart(alt.InlineData(values=values)).encode(
         color=_colour({n: systems[n] for n in systems if n in names})

@@ -43,7 +43,8 @@ def _counts(matches: NDArray[np.bool_], label: NDArray[np.int64]) -> tuple[int, 
 def explorer(comparison: Comparison, runs: Sequence[RunScores]) -> dict[str, Any]:
     """Return rising thresholds of each run, with the number of pairs and of matches at or above each threshold.
 
-    `own` and `review` are the indices of the run's own thresholds; the last threshold is above all scores.
+    `own` and `review` are the indices of the run's own thresholds; the last threshold is above all scores. `shown` is the index of
+    the flipped student, or of the last run without one.
     """
     systems = []
     for run in runs:
@@ -62,4 +63,7 @@ def explorer(comparison: Comparison, runs: Sequence[RunScores]) -> dict[str, Any
                 "review": int(np.searchsorted(cuts, review)),
             }
         )
-    return {"pairs": len(comparison.label), "matches": int(comparison.label.sum()), "systems": systems}
+    names = [run.name for run in runs]
+    main = comparison.main_name("flipped")
+    counts = {"pairs": len(comparison.label), "matches": int(comparison.label.sum())}
+    return counts | {"systems": systems, "shown": names.index(main) if main in names else len(names) - 1}

@@ -11,7 +11,7 @@ for (const place of document.querySelectorAll("[data-chart]")) {
 
 // The threshold explorer: counts of pairs and matches from each threshold on are in the page, the rest is arithmetic.
 function startExplorer() {
-  const { pairs, matches, systems } = JSON.parse(document.getElementById("explorer-data").textContent);
+  const { pairs, matches, systems, shown } = JSON.parse(document.getElementById("explorer-data").textContent);
   const [box, choice, upper, lower] = ["", "-system", "-match", "-review"].map((name) => document.getElementById("explorer" + name));
   const share = (part, whole) => (whole ? (part / whole).toFixed(3) : "–");
   function show() {
@@ -38,7 +38,7 @@ function startExplorer() {
   choice.addEventListener("change", choose);
   upper.addEventListener("input", () => { if (Number(lower.value) > Number(upper.value)) lower.value = upper.value; show(); });
   lower.addEventListener("input", () => { if (Number(lower.value) > Number(upper.value)) upper.value = lower.value; show(); });
-  choice.selectedIndex = systems.length - 1;
+  choice.selectedIndex = shown;
   choose();
   box.hidden = false;
 }
