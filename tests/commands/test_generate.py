@@ -1,4 +1,4 @@
-"""generate: pairs with their origin from a real server, a critic that throws out what a bad one writes, and the other kinds."""
+"""generate: pairs with their origin from a real server, a critic that throws out what a bad one writes, the budget."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ import csv
 import json
 import re
 
-import numpy as np
 import pytest
 from chat_server import chat_server
 from command_line import flipkd, given
 from tiny import ENDINGS, SENTENCES
 
-from flipkd.commands.generated_rows import fused
 from flipkd.data import read_pairs
 
 
@@ -43,13 +41,6 @@ def scores(tmp_path_factory, encoders, pair_files):
     done = flipkd("teach", *given(pair_files), *words, "--output_dir", folder)
     assert done.code == 0, done.err
     return str(folder)
-
-
-@pytest.fixture
-def seeds(tmp_path):
-    file = tmp_path / "seeds.csv"
-    file.write_text("text\n" + "".join(f"{sentence} now\n" for sentence in SENTENCES))
-    return file
 
 
 def run(server, seeds, tmp_path, *words, output="out.csv"):
@@ -114,23 +105,6 @@ def test_a_larger_budget_continues_and_no_near_copy_of_a_test_text_is_kept(seeds
     assert f"{SENTENCES[0]} please" not in {row["text2"] for row in rows_of(tmp_path / "out.csv")}
 
 
-def test_relabel_pairs_a_query_with_the_text_that_is_rated_best(scores, seeds, tmp_path):
-    def reply(prompt):
-        if "Write 1 questions" in prompt:
-            return json.dumps([text_of(prompt).removesuffix(" now") + " again"])
-        query = json.loads(re.search(r"Query: (\".*\")", prompt)[1])
-        return "10" if text_of(prompt).removesuffix(" now") == query.removesuffix(" again") else "1"
-
-    with chat_server(reply) as server:
-        words = ("--kind", "relabel", "--teacher", scores, "--critic", "none", "--candidates", 8)
-        done = run(server, seeds, tmp_path, *words)
-    assert done.code == 0, done.err
-    rows = rows_of(tmp_path / "out.csv")
-    assert [row["label"] for row in rows] == ["1", "0"] * 8
-    assert "is the best for" in done.err
-    assert sum(row["text1"][:9] == row["text2"][:9] for row in rows if row["label"] == "1") >= 5
-
-
 def test_edits_need_no_server_and_are_no_matches(tmp_path):
     (tmp_path / "s.csv").write_text(
         "text\nI paid 120 euros on Monday\nplease ask Anna about it\nthen ask Bert\nhello\n"
@@ -140,37 +114,6 @@ def test_edits_need_no_server_and_are_no_matches(tmp_path):
     assert (counts["requests"], counts["match"], counts["dropped"]["nothing to edit"]) == (0, 0, 2)
     assert {row["text2"] for row in rows if "Anna" in row["text1"]} == {"please ask Bert about it"}
     assert all(row["label"] == 0 and row["origin"] == "edits" and row["text1"] != row["text2"] for row in rows)
-
-
-def test_reciprocal_ranks_are_added():
-    assert fused(np.array([1.0, 9.0, 5.0])).tolist() == pytest.approx([1 + 1 / 3, 1 / 2 + 1, 1 / 3 + 1 / 2])
-
-
-def test_labels_come_with_examples_that_share_no_text_with_the_pair(scores, pair_files, tmp_path):
-    with chat_server(lambda prompt: "yes" if prompt.rsplit("Text 1: ", 1)[1].count("card") > 1 else "no") as server:
-        words = ("--kind", "labels", "--teacher", scores, "--demonstrations", pair_files["train"])
-        done = run(server, pair_files["test"], tmp_path, *words)
-    assert done.code == 0, done.err
-    rows = rows_of(tmp_path / "out.csv")
-    assert len(rows) == 24
-    assert all(row["label"] == str(int((row["text1"] + row["text2"]).count("card") > 1)) for row in rows)
-    for request in server.seen:
-        *examples, asked = re.findall(r"Text 1: (\".*\")\nText 2: (\".*\")", request.body["messages"][0]["content"])
-        assert len(examples) == 4
-        assert not {text for pair in examples for text in pair} & {*asked}
-        assert request.body["messages"][0]["content"].count("Answer: yes") == 2
-
-
-def test_a_reason_is_kept_only_if_its_answer_is_the_label(pair_files, tmp_path):
-    with chat_server(lambda prompt: "Both are about this.\nyes") as server:
-        done = run(server, pair_files["train"], tmp_path, "--kind", "rationales", "--json")
-    counts = json.loads(done.out)
-    assert (counts["match"], counts["no_match"], counts["dropped"]["wrong answer"]) == (
-        counts["pairs"],
-        0,
-        48 - counts["pairs"],
-    )
-    assert {row["rationale"] for row in rows_of(tmp_path / "out.csv")} == {"Both are about this."}
 
 
 def test_no_file_is_written_where_no_label_is_left(pair_files, tmp_path):
