@@ -131,8 +131,11 @@ def test_kind_relabel_leaves_out_a_query_without_all_ratings(teacher, seeds):
     assert (len(rows), dropped) == (14, {"unreadable": 1})
     rows, dropped = made("relabel", seeds, lambda p: reply(p, None), teacher=teacher)
     assert (len(rows), dropped) == (14, {}), "a rating that was not sent is not unreadable"
-    rows, dropped = made("relabel", seeds, lambda _: "I cannot.", teacher=teacher)
-    assert (rows, dropped) == ([], {"unreadable": 8})
+
+
+def test_kind_relabel_without_a_query_has_no_rows(teacher, seeds):
+    assert made("relabel", seeds, lambda _: "I cannot.", teacher=teacher) == ([], {"unreadable": 8})
+    assert made("relabel", seeds, lambda _: None, teacher=teacher) == ([], {}), "no request was sent"
 
 
 def test_kind_relabel_with_one_candidate_has_no_bad_text(teacher, seeds):

@@ -112,11 +112,17 @@ def test_cut_file_leaves_out_a_part_without_a_row_to_score(tmp_path):
     assert [(part.name, part.rows) for part in found.parts] == [("00000-000000000004", 1)]
 
 
-def test_cut_file_writes_values_that_are_no_texts_as_json(tmp_path):
-    table = pa.table({"text1": ["x", "y"], "text2": ["a", "b"], "id": pa.array([{"n": 1}, None])})
-    pq.write_table(table, tmp_path / "c.parquet")
+@pytest.mark.parametrize("value, text", [("q é", "q é"), (7, "7"), (None, None), ({"n": [1]}, '{"n": [1]}')])
+def test_cut_file_writes_values_that_are_no_texts_as_json(tmp_path, value, text):
+    (tmp_path / "c.jsonl").write_text(json.dumps({"text1": "x", "text2": "y", "id": value}) + "\n")
+    found = cut(tmp_path / "c.jsonl", tmp_path / "parts")
+    assert [row["id"] for row in rows_of(tmp_path / "parts", found)] == [text]
+
+
+def test_cut_file_reads_a_parquet_file(tmp_path):
+    pq.write_table(pa.table({"text1": ["x"], "text2": ["y"], "id": [3]}), tmp_path / "c.parquet")
     found = cut(tmp_path / "c.parquet", tmp_path / "parts")
-    assert [row["id"] for row in rows_of(tmp_path / "parts", found)] == ['{"n": 1}', None]
+    assert rows_of(tmp_path / "parts", found) == [{"row": 1, "text1": "x", "text2": "y", "id": "3"}]
 
 
 def test_cut_file_copies_an_address_and_names_one_without_a_file(tmp_path):

@@ -147,7 +147,8 @@ def cluster(monkeypatch):
         ({"CPU": 80.0}, None, 2, {"workers": 2, "num_cpus": 40}),
         ({"CPU": 80.0, "GPU": 4.0}, None, 10, {"workers": 4, "num_gpus": 1}),
         ({"CPU": 80.0, "GPU": 4.0}, 2, 10, {"workers": 2, "num_gpus": 1}),
-        ({"CPU": 80.0, "GPU": 4.0}, 9, 3, {"workers": 3, "num_gpus": 1}),
+        ({"CPU": 80.0, "GPU": 4.0}, 9, 10, {"workers": 4, "num_gpus": 1}),
+        ({"CPU": 80.0, "GPU": 4.0}, None, 3, {"workers": 3, "num_gpus": 1}),
     ],
 )
 def test_score_with_ray_has_a_worker_for_each_gpu_or_group_of_cores(cluster, tmp_path, total, workers, parts, pool):
