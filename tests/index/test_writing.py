@@ -19,7 +19,7 @@ from filelock import FileLock
 from lance_writer import ROWS, WIDTH, batch, make, vectors
 from small_disk import NO_NAMESPACES
 
-from flipkd.errors import ArtefactError, ConfigError, DataError, ResourceError, UsageError
+from flipkd.errors import ConfigError, DataError, ResourceError, UsageError
 from flipkd.index import open_index
 from flipkd.index.writing import compact, delete, rollback, upsert, versions
 
@@ -146,22 +146,6 @@ def test_a_reader_sees_whole_versions_while_another_process_writes(tmp_path):
             assert set(counts) == {ROWS}
             seen.add(len(hits))
         child.kill()
-
-
-def flip(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
-
-
-@pytest.mark.parametrize("files", ["data/*.lance", "_versions/*.manifest", "_deletions/*.arrow", "../index.json"])
-@pytest.mark.parametrize("damage", [flip, Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:-9])])
-def test_a_damaged_or_lost_file_is_found_when_the_index_is_opened(tmp_path, files, damage):
-    index = make(tmp_path / "index")
-    delete(index, ids=["0-0"])
-    damage(min((tmp_path / "index/entries.lance").glob(files)))  # the newest of the manifests of versions
-    with pytest.raises(ArtefactError, match=r"mismatch|missing|not readable|no index\.json"):
-        open_index(tmp_path / "index")
 
 
 @pytest.mark.scenario("S10")
