@@ -1,17 +1,14 @@
-"""ReviewQueue: duplicates merged, nothing acknowledged lost, repeated batches and votes counted once, errors of the disk."""
+"""ReviewQueue: duplicates merged, nothing acknowledged lost, repeated batches and votes counted once, a full disk."""
 
-import sqlite3
 import subprocess
 import sys
 from multiprocessing import get_context
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from review_queues import filled_queue, key_of, scored, vote
 
-from flipkd.errors import ArtefactError, DataError, ResourceError
-from flipkd.review import database
+from flipkd.errors import ResourceError
 from flipkd.review.queue import ReviewQueue, Vote
 from flipkd.review.sampling import ScoredPair, chosen
 
@@ -83,70 +80,6 @@ def test_queue_returns_texts_unchanged(tmp_path, text):
     assert (pair.text1, pair.votes) == (text, {text[:100]: 1})
 
 
-def test_queue_refuses_other_files_and_newer_formats(tmp_path):
-    path = tmp_path / "q.db"
-    with pytest.raises(ArtefactError, match=r"no such review queue; .*--review_queue"):
-        ReviewQueue(path)
-    path.write_text("text1,text2\n" * 100)
-    with pytest.raises(ArtefactError, match="is no review queue, or a damaged one"):
-        ReviewQueue(path, create=True)
-    path.unlink()
-    other = sqlite3.connect(path)
-    other.execute("CREATE TABLE mine (x)")
-    other.close()
-    with pytest.raises(ArtefactError, match="SQLite file of another program"):
-        ReviewQueue(path, create=True)
-    path.unlink()
-    with ReviewQueue(path, create=True) as queue:
-        queue.connection.execute(f"PRAGMA user_version = {database.VERSION + 1}")
-    with pytest.raises(ArtefactError, match="needs a newer flipkd"):
-        ReviewQueue(path)
-    with pytest.raises(ResourceError, match="is a file; choose another folder"):
-        ReviewQueue(path / "below.db", create=True)
-
-
-DAMAGE = [
-    "UPDATE pairs SET score = 'high'",
-    "UPDATE pairs SET probability = 7",
-    "UPDATE pairs SET probability = 1e999",
-    "UPDATE pairs SET sampled = 0",
-    "UPDATE pairs SET seen = 'often'",
-    "UPDATE pairs SET text1 = x'ff'",
-    "UPDATE pairs SET teacher_score = x'00'",
-    "UPDATE votes SET label = 7",
-    "UPDATE votes SET annotator = x'00'",
-    "DROP TABLE leases",
-    "ALTER TABLE pairs DROP COLUMN reason",
-    "CREATE TRIGGER gone AFTER INSERT ON votes BEGIN DELETE FROM pairs; END",
-]
-
-
-@pytest.mark.parametrize("statement", DAMAGE)
-def test_a_queue_that_another_program_has_changed_is_refused(tmp_path, statement):
-    queue = filled_queue(tmp_path / "q.db")
-    vote(queue, "ann", {1: 1})
-    queue.connection.execute(statement)
-    queue.close()
-    with pytest.raises(ArtefactError, match=r"restore .* from a copy"):
-        ReviewQueue(tmp_path / "q.db")
-
-
-def test_a_view_of_another_program_beside_the_tables_is_nothing(tmp_path):
-    with filled_queue(tmp_path / "q.db") as queue:
-        queue.connection.execute("CREATE VIEW doubtful AS SELECT * FROM pairs WHERE probability < 0.6")
-    with ReviewQueue(tmp_path / "q.db") as queue:
-        assert len(queue.pairs()) == 10
-
-
-def test_bytes_that_are_no_text_are_an_error_of_the_file(tmp_path):
-    with filled_queue(tmp_path / "q.db") as queue:
-        queue.connection.execute("UPDATE pairs SET text2 = CAST(x'ff' AS TEXT)")
-        with pytest.raises(ArtefactError, match=r"the review queue is damaged .*decode"):
-            queue.pairs()
-        with pytest.raises(DataError, match="lone surrogate"):
-            queue.add_votes([Vote("\ud800", "ann", 1)], source="test")
-
-
 def test_full_disk_is_one_clear_error_and_keeps_what_was_added(tmp_path):
     with filled_queue(tmp_path / "q.db") as queue:
         pages = queue.connection.execute("PRAGMA page_count").fetchone()[0]
@@ -157,15 +90,6 @@ def test_full_disk_is_one_clear_error_and_keeps_what_was_added(tmp_path):
         assert len(queue.pairs()) == 10
         queue.connection.execute("PRAGMA max_page_count = 100000")
         assert queue.add(many, matcher="m", batch="b"), "the batch that failed is not marked as added"
-
-
-def test_lock_of_another_process_is_an_error_that_names_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(database, "WAIT", 0.05)
-    with filled_queue(tmp_path / "q.db") as queue, ReviewQueue(tmp_path / "q.db") as other:
-        other.connection.execute("BEGIN IMMEDIATE")
-        with pytest.raises(ResourceError, match="another process has kept the review queue locked"):
-            vote(queue, "ann", {1: 1})
-        assert len(queue.pairs()) == 10, "readers need no lock"
 
 
 ADDER = """
@@ -218,12 +142,3 @@ def test_processes_write_at_the_same_time(tmp_path):
         seen = {pair.key: pair.seen for pair in queue.pairs()}
     assert len(seen) == 91
     assert seen[key_of(7)] == 90
-
-
-@pytest.mark.parametrize("free, message", [(0, "the disk is full"), (10**9, "Input/output error")])
-def test_error_of_the_device_on_a_full_disk_is_a_full_disk(tmp_path, monkeypatch, free, message):
-    monkeypatch.setattr(database.shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
-    error = sqlite3.OperationalError("disk I/O error")
-    error.sqlite_errorcode = sqlite3.SQLITE_IOERR_SHMMAP
-    with pytest.raises(ResourceError, match=message), database.database_errors(tmp_path / "q.db"):
-        raise error
