@@ -161,7 +161,9 @@ def test_a_cross_encoder_calls_no_function_that_its_config_names(encoders, tmp_p
 
 @pytest.mark.scenario("X2")
 @pytest.mark.parametrize("file", ["config.json", "tokenizer_config.json", "processor_config.json"])
-def test_code_that_a_model_brings_besides_a_known_class_is_left_alone(base_models, encoders, tmp_path, canary, file):
+def test_loading_an_artefact_runs_no_code_that_a_model_brings_besides_a_known_class(
+    base_models, encoders, tmp_path, canary, file
+):
     names = ("AutoConfig", "AutoModelForCausalLM", "AutoModel", "AutoProcessor")
     own = dict.fromkeys(names, "modeling_canary.Canary") | {"AutoTokenizer": ["modeling_canary.Canary"] * 2}
     for name, source in (("base", base_models["llama"]), ("teacher", encoders / "bi")):

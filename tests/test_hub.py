@@ -204,7 +204,7 @@ def test_upload_writes_the_files_of_a_matcher_and_deletes_stale_ones(hub, folder
     assert set(hub.repositories[NAME].branches) == {"main", "v2"}
 
 
-def test_upload_refuses(hub: Hub, folder):
+def test_upload_matcher_refuses(hub: Hub, folder):
     with pytest.raises(UsageError, match="not the id of a repository of the hub; write OWNER/NAME"):
         upload_matcher(folder, "matcher", token=TOKEN)
     with pytest.raises(ArtefactError, match="or log in with hf auth login, or set HF_TOKEN"):

@@ -67,7 +67,7 @@ def test_help_needs_nothing_heavy_and_lists_every_command(cold):
     assert written == []
 
 
-def test_the_module_can_be_run(cold):
+def test_main_module_of_flipkd_can_be_run(cold):
     done, written = cold("-m", "flipkd", "--help")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.split()[:2] == ["Usage:", "flipkd"]

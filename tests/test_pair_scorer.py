@@ -102,7 +102,7 @@ def test_predict_names_a_wrong_pair_by_its_index(matcher, pairs, message):
         assert message in str(raised.value)
 
 
-def test_error_message_shortens_a_long_text(matcher):
+def test_pair_scorer_error_shortens_a_long_text(matcher):
     with pytest.raises(DataError) as raised:
         matcher.predict([("a", "b"), "secret " * 1000])
     assert len(str(raised.value)) < 200

@@ -30,7 +30,7 @@ with locked_run(sys.argv[1], {"seed": 0}):
 
 
 @pytest.mark.scenario("T9")
-def test_a_folder_is_held_by_one_process_until_that_ends(tmp_path):
+def test_locked_run_is_held_by_one_process_until_that_ends(tmp_path):
     holder = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdin=-1, stdout=-1, text=True)
     with holder:
         assert holder.stdout.readline() == "held\n"
