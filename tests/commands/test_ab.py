@@ -42,7 +42,7 @@ def test_a_better_version_is_found(tmp_path):
     assert swapped["difference"]["value"] == pytest.approx(-found["difference"]["value"])
 
 
-def test_no_difference_is_not_decided(tmp_path):
+def test_ab_does_not_decide_without_a_difference(tmp_path):
     done = flipkd(*write(tmp_path, rates=(0.3, 0.3), with_clients=False))
     assert "not decided" in done.out
     assert "each answer counts as a client of its own" in done.err

@@ -178,7 +178,7 @@ def test_known_matches_give_the_recall_of_each_rule(tmp_path):
         (["--output", "o.csv", "--equal", "text", "--top_k", "-1"], 2, "top_k is -1"),
     ],
 )
-def test_settings_that_cannot_be_used_are_refused(tmp_path, monkeypatch, words, code, message):
+def test_candidates_refuses_settings_that_cannot_be_used(tmp_path, monkeypatch, words, code, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "l.csv").write_text("text,brand\na,b\n")
     (tmp_path / "mine.csv").write_text("my,own\n1,2\n")
@@ -187,7 +187,7 @@ def test_settings_that_cannot_be_used_are_refused(tmp_path, monkeypatch, words, 
     assert (tmp_path / "mine.csv").read_text() == "my,own\n1,2\n"
 
 
-def test_an_earlier_result_is_replaced(tmp_path):
+def test_candidates_replaces_an_earlier_result(tmp_path):
     (tmp_path / "l.csv").write_text("text,brand\na,b\nc,b\n")
     for name in ("o.csv", "o.parquet"):
         words = ("candidates", tmp_path / "l.csv", "--output", tmp_path / name, "--equal", "brand")
@@ -196,7 +196,7 @@ def test_an_earlier_result_is_replaced(tmp_path):
 
 @pytest.mark.scenario("B5")
 @pytest.mark.parametrize("name", ["o.csv", "o.jsonl", "o.parquet"])
-def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch, name):
+def test_candidates_leaves_nothing_on_a_full_disk(tmp_path, monkeypatch, name):
     (tmp_path / "l.csv").write_text("text,brand\na,b\nc,b\n")
     done = _on_a_full_disk(
         monkeypatch, "candidates", tmp_path / "l.csv", "--output", tmp_path / name, "--equal", "brand"

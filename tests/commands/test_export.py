@@ -56,7 +56,7 @@ def test_an_export_beyond_its_bounds_is_not_written(tiny_matcher, tmp_path, monk
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_existing_folder_is_kept(tiny_matcher, tmp_path):
+def test_export_keeps_an_existing_folder(tiny_matcher, tmp_path):
     (tmp_path / "out").mkdir()
     with pytest.raises(ResourceError, match="exists already"):
         exported(tiny_matcher(), tmp_path / "out", "merged")
@@ -97,7 +97,7 @@ def test_a_score_with_the_teacher_is_computed_by_its_library(with_teacher, tmp_p
     assert result["largest_difference"] < 1e-4
 
 
-def test_an_unknown_format_and_a_wrong_folder_are_refused(tiny_matcher, tmp_path):
+def test_export_refuses_an_unknown_format_and_a_wrong_folder(tiny_matcher, tmp_path):
     done = flipkd("export", "--matcher", tiny_matcher(), "--to", "merge", "--output_dir", tmp_path / "out")
     assert done.code == 2
     with pytest.raises(ArtefactError):

@@ -57,7 +57,7 @@ def by_teacher(scores, pair_files):
 
 
 @pytest.mark.slow
-def test_pairs_have_a_label_an_origin_and_the_critics_probability(scores, pair_files, seeds, tmp_path):
+def test_generate_pairs_have_a_label_an_origin_and_the_critics_probability(scores, pair_files, seeds, tmp_path):
     with chat_server(good) as server:
         done = run(server, seeds, tmp_path, *by_teacher(scores, pair_files), "--json")
     assert done.code == 0, done.err
@@ -69,7 +69,9 @@ def test_pairs_have_a_label_an_origin_and_the_critics_probability(scores, pair_f
     assert read_pairs(tmp_path / "out.csv")["label"][:] == [int(row["label"]) for row in rows]
 
 
-def test_what_a_bad_generator_writes_does_not_reach_the_training(scores, pair_files, seeds, tmp_path):
+def test_generate_drops_what_a_bad_generator_writes_before_it_reaches_the_training(
+    scores, pair_files, seeds, tmp_path
+):
     kept = {}
     for name, reply in (("good", good), ("bad", bad)):
         with chat_server(reply) as server:
@@ -78,7 +80,7 @@ def test_what_a_bad_generator_writes_does_not_reach_the_training(scores, pair_fi
     assert kept["good"] > 5 * kept["bad"]
 
 
-def test_a_generator_of_rubbish_leaves_nothing_and_says_why(seeds, tmp_path):
+def test_generate_with_a_generator_of_rubbish_leaves_nothing_and_says_why(seeds, tmp_path):
     with chat_server(
         lambda prompt: json.dumps([text_of(prompt)] * 2) if "exactly" in prompt else "I cannot."
     ) as server:
@@ -89,7 +91,7 @@ def test_a_generator_of_rubbish_leaves_nothing_and_says_why(seeds, tmp_path):
     assert not (tmp_path / "out.csv").exists()
 
 
-def test_a_larger_budget_continues_and_no_near_copy_of_a_test_text_is_kept(seeds, tmp_path):
+def test_generate_with_larger_max_requests_continues_and_keeps_no_near_copy_of_an_excluded_text(seeds, tmp_path):
     test = tmp_path / "test.csv"
     test.write_text(f"text1,text2\n{SENTENCES[0]} please,z\n")
     words = ("--critic", "none", "--exclude", test, "--json", "--templates", "paraphrase", "--concurrency", 1)
@@ -105,7 +107,7 @@ def test_a_larger_budget_continues_and_no_near_copy_of_a_test_text_is_kept(seeds
     assert f"{SENTENCES[0]} please" not in {row["text2"] for row in rows_of(tmp_path / "out.csv")}
 
 
-def test_edits_need_no_server_and_are_no_matches(tmp_path):
+def test_generate_edits_need_no_server_and_are_no_matches(tmp_path):
     (tmp_path / "s.csv").write_text(
         "text\nI paid 120 euros on Monday\nplease ask Anna about it\nthen ask Bert\nhello\n"
     )
@@ -116,7 +118,7 @@ def test_edits_need_no_server_and_are_no_matches(tmp_path):
     assert all(row["label"] == 0 and row["origin"] == "edits" and row["text1"] != row["text2"] for row in rows)
 
 
-def test_no_file_is_written_where_no_label_is_left(pair_files, tmp_path):
+def test_generate_writes_no_file_where_no_label_is_left(pair_files, tmp_path):
     with chat_server(lambda prompt: "perhaps") as server:
         done = run(server, pair_files["test"], tmp_path, "--kind", "labels")
     assert done.code == 3
@@ -139,7 +141,9 @@ def test_no_file_is_written_where_no_label_is_left(pair_files, tmp_path):
         (("--critic", "none", "--base_url", "ftp://a"), 4, "give an address such as http://127.0.0.1:8080/v1"),
     ],
 )
-def test_settings_that_do_not_fit_are_refused_before_a_request(seeds, tmp_path, monkeypatch, words, code, message):
+def test_generate_refuses_settings_that_do_not_fit_before_a_request(
+    seeds, tmp_path, monkeypatch, words, code, message
+):
     monkeypatch.chdir(tmp_path)
     done = flipkd("generate", seeds, "--base_url", "http://127.0.0.1:9/v1", "--model", "m", *words)
     assert done.code == code

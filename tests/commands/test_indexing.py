@@ -88,7 +88,7 @@ def test_rows_without_ids_are_the_same_entry_when_they_are_the_same(encoder, tmp
     assert len(open_index(tmp_path / "index")) == 2
 
 
-def test_what_is_refused_and_how(index, encoder, tiny_matcher, tmp_path):
+def test_index_commands_refuse_wrong_arguments(index, encoder, tiny_matcher, tmp_path):
     faq, memory = tmp_path / "faq.csv", tmp_path / "memory"
     assert flipkd("index", faq, "--encoder", encoder, "--text", "question", "--output_dir", memory).code == 0
     other = tiny_matcher(reading="separate", threshold=0.5)

@@ -46,6 +46,6 @@ def test_rows_without_label_1_are_left_out(tmp_path):
         ("id1,id2\na,7\n", (LEFT, RIGHT), (None, None), "has no column 'row1'"),
     ],
 )
-def test_errors_name_the_location(tmp_path, text, sides, ids, word):
+def test_known_matches_errors_name_the_location(tmp_path, text, sides, ids, word):
     with pytest.raises(DataError, match=word):
         read(tmp_path, text, sides, ids)

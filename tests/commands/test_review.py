@@ -158,7 +158,7 @@ def test_diverse_and_disagreement_use_a_teacher_folder(taught, queue_file, tmp_p
         ((), 2, "Missing command"),
     ],
 )
-def test_errors_say_what_to_do(queue_file, tmp_path, words, code, message):
+def test_review_errors_say_what_to_do(queue_file, tmp_path, words, code, message):
     (tmp_path / "other.json").write_text('[{"a": 1}]')
     (tmp_path / "bad.csv").write_text("text1,text2,label\nleft 1,right 1,1\nleft 2,right 2,maybe\n")
     (tmp_path / "unknown.csv").write_text("text1,text2,label\na,b,1\n")

@@ -25,7 +25,7 @@ def test_decisions_are_the_matchers_or_those_of_a_threshold(pairs):
     assert (scored.match.tolist(), scored.review.any()) == ([True, True, False], False)
 
 
-def test_rows_of_a_second_file_follow_those_of_the_first(pairs):
+def test_read_scored_puts_rows_of_a_second_file_after_those_of_the_first(pairs):
     assert read_scored(pairs, [2, 3], count=3, threshold=None).right.tolist() == [3, 4, 4]
 
 
@@ -35,5 +35,5 @@ def test_a_file_of_other_pairs_is_refused(pairs, sizes, count):
         read_scored(pairs, sizes, count=count, threshold=None)
 
 
-def test_no_pairs_need_no_file():
+def test_read_scored_needs_no_file_for_no_pairs():
     assert [len(column) for column in read_scored(None, [3], count=0, threshold=None)] == [0] * 5
