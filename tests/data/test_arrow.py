@@ -132,7 +132,7 @@ def test_empty_files_and_duplicate_columns_are_refused(tmp_path, pairs_file):
     assert "duplicate column name 'text2' (2 times)" in refused(path)
 
 
-def test_string_column_with_invalid_utf8_is_refused(pairs_file):
+def test_arrow_string_column_with_invalid_utf8_is_refused(pairs_file):
     column = pa.Array.from_buffers(pa.string(), 1, pa.array([b"caf\xe9"]).buffers())
     assert "not UTF-8" in refused(pairs_file({"text1": column, "text2": ["b"]}))
 
@@ -224,7 +224,7 @@ main()
 @pytest.mark.slow
 @pytest.mark.scenario("D15")
 @pytest.mark.parametrize("store_schema", ["0", "1"])
-def test_decompression_bomb_is_refused_with_little_memory(tmp_path, store_schema):
+def test_parquet_decompression_bomb_is_refused_with_little_memory(tmp_path, store_schema):
     path = tmp_path / "bomb.parquet"
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     command = [sys.executable, "-c", BOMB, str(path), store_schema]

@@ -121,7 +121,7 @@ def test_conflicting_labels_are_a_problem():
     )
 
 
-def test_conflict_in_one_order_does_not_suggest_directed():
+def test_check_pairs_does_not_suggest_directed_for_a_conflict_in_one_order():
     report = check_pairs(data([*GOOD, ("e", "f", 0), ("a", "b", None), ("e", "f", 1)]))
     assert report.problems == ["1 pairs occur with both labels (rows 3 and 5); keep one label for each pair"]
 

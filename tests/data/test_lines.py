@@ -50,12 +50,12 @@ def test_uncompressed_file_with_a_compressed_name_is_read(bytes_file, caplog):
 
 @pytest.mark.parametrize("pack", [gzip.compress, zstd])
 @pytest.mark.parametrize("cut", [9, 60, -500, -3])
-def test_truncated_compressed_file_is_refused(bytes_file, pack, cut):
+def test_lines_of_a_truncated_compressed_file_are_refused(bytes_file, pack, cut):
     with pytest.raises(DataError, match="the compressed data is damaged or incomplete"):
         read_pairs(bytes_file(pack(ROWS.encode())[:cut]))
 
 
-def test_changed_byte_fails_the_gzip_checksum(bytes_file):
+def test_lines_of_gzip_with_a_changed_byte_fail_its_checksum(bytes_file):
     whole = gzip.compress(ROWS.encode())
     for place in range(20, len(whole), len(whole) // 9):
         with pytest.raises(DataError):

@@ -188,7 +188,7 @@ def test_duplicate_columns_are_refused(pairs_file):
 
 
 @pytest.mark.scenario("D3")
-def test_invalid_utf8_is_refused_with_its_position(pairs_file):
+def test_read_pairs_refuses_invalid_utf8_with_its_position(pairs_file):
     good = b"text1,text2\n" + b"a,b\n" * 999
     message = refused(pairs_file("p.csv", good + "caf\u00e9,b\n".encode("latin-1")))
     assert f"row 1000 (line 1001): not UTF-8 at byte offset {len(good) + 3} (byte 0xe9)" in message
@@ -202,7 +202,7 @@ def test_invalid_utf8_is_refused_with_its_position(pairs_file):
 @pytest.mark.scenario("D3")
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
 @pytest.mark.parametrize("name", ["p.csv", "p.tsv"])
-def test_utf16_without_byte_order_mark_is_refused(pairs_file, name, encoding):
+def test_read_pairs_refuses_utf16_without_byte_order_mark(pairs_file, name, encoding):
     assert "UTF-16" in refused(pairs_file(name, "text1,text2\na,b\n".encode(encoding)))
 
 
@@ -215,7 +215,7 @@ def test_utf16_without_byte_order_mark_is_refused(pairs_file, name, encoding):
         ("p.jsonl", '{"text1": "a", "text2": "b"}\n{"text1": "c", "text2": "d\\u0000e"}\n'),
     ],
 )
-def test_nul_characters_are_refused(pairs_file, name, content):
+def test_read_pairs_refuses_nul_characters(pairs_file, name, content):
     message = refused(pairs_file(name, content))
     assert "row 2 (line " in message
     assert "column 'text2': NUL character at position 2" in message
@@ -239,7 +239,7 @@ def test_cell_limit(pairs_file, name):
 
 
 @pytest.mark.scenario("D4")
-def test_large_cell_in_every_format_with_bounded_memory(tmp_path):
+def test_read_pairs_reads_a_large_cell_in_every_format_with_bounded_memory(tmp_path):
     text = "caf\u00e9, 007 " * 200_000
     pq.write_table(pa.table({"text1": [text], "text2": ["b"]}), tmp_path / "p.parquet")
     (tmp_path / "p.jsonl").write_text(json.dumps({"text1": text, "text2": "b"}), encoding="utf-8")
@@ -295,12 +295,12 @@ def test_missing_json_text_is_refused(pairs_file, rest):
     assert "row 2 (line 3), column 'text2': the text is missing" in refused(pairs_file("p.jsonl", content))
 
 
-def test_lone_surrogate_is_refused(pairs_file):
+def test_read_pairs_refuses_a_lone_surrogate(pairs_file):
     message = refused(pairs_file("p.jsonl", '{"text1": "a", "text2": "b"}\n{"text1": "\\ud800", "text2": "b"}\n'))
     assert "row 2 (line 2), column 'text1': lone surrogate" in message
 
 
-def test_json_keys_may_be_missing_in_some_rows(pairs_file):
+def test_read_pairs_accepts_json_keys_that_are_missing_in_some_rows(pairs_file):
     content = '{"text1": "a", "text2": "b"}\n{"label": true, "text2": "d", "text1": "c", "extra": {}}\n'
     dataset = read_pairs(pairs_file("p.ndjson", content))
     assert dataset["label"][:] == [None, 1]

@@ -62,7 +62,7 @@ def test_values_are_joined_by_id_in_the_order_of_the_file(tmp_path):
         ("id,result\na,1\n", "has no column 'outcome'"),
     ],
 )
-def test_a_wrong_file_of_values_is_refused(tmp_path, text, message):
+def test_read_by_id_refuses_a_wrong_file_of_values(tmp_path, text, message):
     with pytest.raises(DataError, match=message):
         read_by_id(written(tmp_path, "a.csv", text), "outcome")
 

@@ -17,7 +17,7 @@ def rows_of(dataset):
 
 @pytest.mark.parametrize("commas", [0, 1, 2, 7])
 @pytest.mark.parametrize("mark", [",", ";"])
-def test_trailing_columns_without_a_name_are_ignored(pairs_file, commas, mark):
+def test_separated_file_with_trailing_columns_without_a_name_is_read_without_them(pairs_file, commas, mark):
     lines = [
         mark.join(cells) + mark * commas for cells in (("text1", "text2", "label"), ("a", "b", "1"), ("c", "d", "0"))
     ]
