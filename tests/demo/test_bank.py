@@ -47,7 +47,7 @@ def test_bank_questions_are_unique():
     assert [text for text, count in Counter(plain).items() if count > 1] == []
 
 
-def test_every_cell_is_filled_and_trimmed(rows):
+def test_bank_has_every_cell_filled_and_trimmed(rows):
     assert all(list(row) == ["topic", "intent", "question"] for row in rows)
     assert all(value and value == value.strip() for row in rows for value in row.values())
 
@@ -140,7 +140,7 @@ def test_too_many_pairs_are_refused_with_the_largest_number_that_works(side):
         bank_pairs(**{side: largest + 1})
 
 
-def test_a_negative_number_is_refused_and_zero_is_empty():
+def test_bank_pairs_refuses_a_negative_number_and_is_empty_for_zero():
     with pytest.raises(UsageError, match="train=-1"):
         bank_pairs(train=-1)
     assert bank_pairs(train=0)["train"] == []
