@@ -40,7 +40,7 @@ def test_pairs_are_those_of_a_plain_loop(left, right, top_k, min_similarity, row
     assert sorted(pairs) == sorted(by_loop(left, right, top_k=top_k, min_similarity=min_similarity))
 
 
-def test_one_block_of_products_is_in_memory_at_a_time(monkeypatch):
+def test_nearest_pairs_has_one_block_of_products_in_memory_at_a_time(monkeypatch):
     import tracemalloc
 
     random = np.random.default_rng(0)
