@@ -206,7 +206,7 @@ def test_calibration_keeps_the_order_and_is_a_probability(rows, fresh, method):
 
 
 @pytest.mark.scenario("N3")
-def test_extreme_scores_stay_finite():
+def test_calibration_of_extreme_scores_stays_finite():
     probability = Calibration.identity().apply(np.array([-1e308, -1e4, -40, 0, 40, 1e4, 1e308], dtype=np.float64))
     assert np.isfinite(probability).all()
     assert (np.diff(probability) >= 0).all()
@@ -214,7 +214,7 @@ def test_extreme_scores_stay_finite():
     assert Calibration("temperature", 1e10, 0.0).apply([1e308])[0] == 1
 
 
-def test_of_reads_the_fields_of_a_contract():
+def test_calibration_of_reads_the_fields_of_a_contract():
     fields = {"method": "sigmoid", "slope": 2.0, "intercept": -0.5}
     assert Calibration.of(fields) == Calibration("sigmoid", 2.0, -0.5)
     assert Calibration.of(None) == Calibration.identity()

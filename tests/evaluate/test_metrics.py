@@ -66,7 +66,7 @@ def test_a_score_equal_to_the_threshold_is_a_match():
     assert measure([1.0, 2.0], [0, 1], threshold=1.0)["accuracy"] == 0.5
 
 
-def test_nothing_predicted_gives_zeros_not_nan():
+def test_measure_gives_zeros_and_not_nan_where_nothing_is_predicted():
     found = measure([1.0, 2.0], [0, 1], threshold=3.0)
     assert (found["precision"], found["recall"], found["f1"], found["accuracy"]) == (0, 0, 0, 0.5)
 

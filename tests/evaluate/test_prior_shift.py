@@ -20,7 +20,7 @@ def world(seed, rate, count):
 
 
 @given(st.floats(-5, 5), st.floats(0.01, 0.99), st.floats(0.01, 0.99))
-def test_shifted_probability_is_bayes_with_the_other_prior(score, fitted, stated):
+def test_shift_calibration_is_bayes_with_the_other_prior(score, fitted, stated):
     calibration = Calibration("temperature", 1.5, 0.0)
     [p] = calibration.apply([score])
     expected = stated / fitted * p / (stated / fitted * p + (1 - stated) / (1 - fitted) * (1 - p))
@@ -28,7 +28,7 @@ def test_shifted_probability_is_bayes_with_the_other_prior(score, fitted, stated
     assert found == pytest.approx(expected, rel=1e-9)
 
 
-def test_shift_recovers_the_known_truth_of_rare_matches():
+def test_shift_calibration_recovers_the_known_truth_of_rare_matches():
     score, label = world(0, 0.5, 20_000)
     fitted = fit_calibration(score, label, method="sigmoid")
     shifted = shift_calibration(fitted, fitted=label.mean(), stated=0.03)
