@@ -109,7 +109,7 @@ def test_added_tokens_of_the_vocabulary_do_not_come_before_the_rules():
     assert pair_backend(plain).encode(left, "x").ids == plain.pair_rows([left], ["x"])[0].ids
 
 
-def test_added_tokens_beyond_the_vocabulary_keep_their_ids():
+def test_pair_backend_keeps_the_ids_of_added_tokens_beyond_the_vocabulary():
     tokenizer = build_tokenizer()
     tokenizer.add_tokens(["<end>"])
     backend = pair_backend(Prompt(tokenizer, Template()))
