@@ -12,7 +12,7 @@ from flipkd.generate.edits import edit, names_of
     ("text", "before", "after"),
     [("pay 1500 now", "pay ", " now"), ("by MAY, on tuesday", "by MAY, on ", ""), ("7", "", "")],
 )
-def test_one_part_is_another_of_its_kind_and_the_rest_stays(text, before, after):
+def test_edit_changes_one_part_to_another_of_its_kind_and_keeps_the_rest(text, before, after):
     for seed in range(20):
         new = edit(text, [], np.random.default_rng(seed))
         assert new != text
