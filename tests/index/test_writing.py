@@ -85,7 +85,7 @@ def test_what_cannot_be_written_changes_nothing(tmp_path):
     assert batches(index) == {0: ROWS}
 
 
-def test_one_process_writes_at_a_time(tmp_path):
+def test_upsert_writes_in_one_process_at_a_time(tmp_path):
     index = make(tmp_path / "index")
     with FileLock(index.folder / ".lock", thread_local=False) as lock:
         with pytest.raises(ResourceError, match="another process is writing"):
@@ -150,7 +150,7 @@ def test_a_reader_sees_whole_versions_while_another_process_writes(tmp_path):
 
 @pytest.mark.scenario("S10")
 @pytest.mark.slow
-def test_a_full_disk_is_exit_code_5_and_leaves_the_index_whole(tmp_path):
+def test_upsert_delete_and_compact_on_a_full_disk_are_exit_code_5_and_leave_the_index_whole(tmp_path):
     done = forked.run(CHILD.with_name("full_disk_index_child.py"), tmp_path)
     if done.returncode == NO_NAMESPACES:
         pytest.skip("no mount namespaces here")
