@@ -125,7 +125,7 @@ def test_gaussian_decay_switches_off_what_the_student_finds_like_the_teacher():
         loss(0.6, sigma=0)
 
 
-def test_the_decay_is_a_constant():
+def test_gaussian_decay_info_nce_has_a_constant_decay():
     student = torch.tensor([[0.9, 0.2], [0.0, 1.0]], requires_grad=True)
     grid, label = torch.tensor([[1.0, 0.4], [0.0, 1.0]]), torch.tensor([1, -1])
     batch = MatchBatch(left=student, right=torch.eye(2), label=label, teacher_grid=grid)
