@@ -39,7 +39,7 @@ def test_a_pair_seen_as_sample_and_to_review_counts_as_to_review(tmp_path):
     assert (pair.reason, pair.sampled, pair.weight) == ("review", 1.0, 3.0)
 
 
-def test_a_write_that_is_interrupted_leaves_nothing(tmp_path):
+def test_queue_keeps_nothing_of_a_write_that_is_interrupted(tmp_path):
     def votes():
         yield Vote(key_of(1), "ann", 1)
         raise KeyboardInterrupt
@@ -106,7 +106,7 @@ for number in itertools.count():
 """
 
 
-def test_kill_loses_nothing_that_was_acknowledged(tmp_path):
+def test_queue_loses_nothing_that_was_acknowledged_before_a_kill(tmp_path):
     path, acknowledged = tmp_path / "q.db", -1
     for _ in range(3):
         command = [sys.executable, "-c", ADDER, str(path), str(TESTS)]
@@ -130,7 +130,7 @@ def add_many(path, start):
             queue.add(chosen([scored(number), scored(7)], share=0), matcher="m")
 
 
-def test_processes_write_at_the_same_time(tmp_path):
+def test_queue_is_written_by_processes_at_the_same_time(tmp_path):
     path = tmp_path / "q.db"
     children = [get_context("fork").Process(target=add_many, args=(path, start)) for start in (100, 200, 300)]
     for child in children:
