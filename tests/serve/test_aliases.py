@@ -25,12 +25,12 @@ def test_two_aliases_split_clients_independently():
     assert min(Counter(chosen).values()) > 850
 
 
-def test_without_a_client_the_choice_is_by_chance():
+def test_aliases_choose_by_chance_without_a_client():
     chosen = Counter(choose("live", {"a": 50.0, "b": 50.0}, None) for _ in range(1000))
     assert min(chosen.values()) > 400
 
 
-def test_a_share_of_zero_gets_nobody():
+def test_aliases_with_a_share_of_zero_give_it_nobody():
     assert {choose("live", {"a": 0.0, "b": 1.0, "c": 0.0}, client) for client in CLIENTS} == {"b"}
 
 

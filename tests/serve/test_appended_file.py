@@ -34,7 +34,7 @@ def test_old_files_are_numbered_and_the_oldest_go(tmp_path):
 
 @pytest.mark.parametrize("tail", [b"half", b"x" * (3 * LAST_BLOCK)])
 @pytest.mark.parametrize("before", [b"", b"one\n", b"one\ntwo\n"])
-def test_an_incomplete_line_is_cut_off(tmp_path, before, tail):
+def test_appended_file_cuts_off_an_incomplete_line(tmp_path, before, tail):
     (tmp_path / "log").write_bytes(before + tail)
     AppendedFile(tmp_path / "log", most_bytes=10**9, most_files=1).append(b"next\n")
     assert (tmp_path / "log").read_bytes() == before + b"next\n"

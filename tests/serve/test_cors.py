@@ -115,7 +115,7 @@ def test_any_origin_without_credentials():
             assert "access-control-allow-credentials" not in answer.headers
 
 
-def test_no_origin_is_allowed_by_default(null):
+def test_cors_allows_no_origin_by_default(null):
     assert null.request("/match", method="OPTIONS", origin=SHOP, **PREFLIGHT).status == 403
     assert ALLOWED not in null.request("/info").headers
 

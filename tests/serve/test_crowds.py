@@ -43,7 +43,7 @@ def test_many_requests_each_get_their_own_response_once(server):
 
 
 @pytest.mark.scenario("S15", "L8")
-def test_a_thousand_clients_are_all_served_with_documented_codes(server):
+def test_server_answers_a_thousand_clients_all_with_documented_codes(server):
     resource = pytest.importorskip("resource")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < CROWD + 200:

@@ -94,7 +94,7 @@ def test_upsert_search_with_a_filter_and_delete(server, folder):
         ("DELETE", {"where": "version = 1 or " * 200}, "2000"),
     ],
 )
-def test_wrong_changes_are_422_and_change_nothing(shared, method, body, word):
+def test_index_route_answers_wrong_changes_with_422_and_changes_nothing(shared, method, body, word):
     refused = shared.request("/index", body, method=method, **BEARER)
     assert (refused.status, word in refused.json["detail"]) == (422, True), refused.text
     assert [row["id"] for row in search(shared).json["results"]] == ["first"]

@@ -23,7 +23,7 @@ A, B = "a" * 16, "b" * 16
         (f'{{"shop": "{A}", "admin": {{"key": "{B}"}}}}', [("shop", A, None), ("admin", B, None)], {"admin"}),
     ],
 )
-def test_each_format_is_read(tmp_path, text, expected, admins):
+def test_read_keys_reads_each_format(tmp_path, text, expected, admins):
     (tmp_path / "keys").write_text(text)
     keys = read_keys(tmp_path / "keys")
     assert [(key.name, key.secret, key.per_minute) for key in keys.keys] == expected

@@ -118,7 +118,7 @@ def contrast(one, other):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_colours_have_the_contrast_of_wcag_aa(scheme):
+def test_page_colours_have_the_contrast_of_wcag_aa(scheme):
     found = colours(scheme)
     for ink, paper in product(("ink", "soft", "match", "review", "no-match", "accent"), ("paper", "shade")):
         assert contrast(found[ink], found[paper]) >= 4.5, (ink, paper)

@@ -98,7 +98,7 @@ def test_submit_raises_overloaded_only_for_items_that_do_not_fit():
 
 @pytest.mark.scenario("S7", "S8")
 @pytest.mark.parametrize("cancelled_by", ["by timeout", "by cancelling"])
-def test_items_of_a_cancelled_request_do_not_reach_the_model(cancelled_by):
+def test_queue_sends_no_items_of_a_cancelled_request_to_the_model(cancelled_by):
     seen = []
 
     async def cancel_one():

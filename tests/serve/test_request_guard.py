@@ -13,7 +13,7 @@ def waiting(server):
 
 
 @pytest.mark.scenario("S7")
-def test_items_of_a_disconnected_client_are_dropped(null):
+def test_request_guard_drops_items_of_a_disconnected_client(null):
     for _ in range(3):
         connection = null.connect()
         connection.request(

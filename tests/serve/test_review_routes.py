@@ -92,7 +92,7 @@ def test_page_and_its_calls_exist_with_a_queue_only_and_need_the_key(queue_file,
         assert "http" not in server.request("/review").text
 
 
-def test_script_of_the_page_never_inserts_texts_as_html():
+def test_review_page_script_never_inserts_texts_as_html():
     script = (FOLDER / "review.js").read_text(encoding="utf-8")
     ways = ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "Function(", 'setAttribute("on')
     assert "textContent" in script
@@ -133,7 +133,7 @@ def test_an_annotator_labels_skips_and_undoes(queue_file):
         ("vote", {"annotator": "ann", "key": "0" * 64, "label": "match"}, 404),
     ],
 )
-def test_wrong_bodies_are_errors_of_the_client(review_server, path, body, status):
+def test_review_routes_answer_wrong_bodies_as_errors_of_the_client(review_server, path, body, status):
     found = review_server.request(f"/review/{path}", body, **BEARER)
     assert found.status == status, found.text
 

@@ -162,6 +162,6 @@ anything = st.recursive(
     ),
     body=st.dictionaries(st.sampled_from(FIELDS), anything, max_size=4) | anything,
 )
-def test_no_body_causes_an_internal_error(null, path, body):
+def test_routes_answer_no_body_with_an_internal_error(null, path, body):
     answer = null.request(path, json.dumps(body))
     assert answer.status in (200, 400, 422), answer.text

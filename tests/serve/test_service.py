@@ -58,7 +58,7 @@ def test_panic_in_the_model_fails_one_request_only():
         assert server.request("/readyz").status == 200
 
 
-def test_loader_that_dies_ends_the_server_with_an_error():
+def test_service_whose_loader_dies_ends_the_server_with_an_error():
     with null_server(dies="loading") as server:
         assert server.process.wait(20) == 1
         assert "the service stopped working (Panic)" in server.process.stderr.read()
