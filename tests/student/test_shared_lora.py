@@ -200,7 +200,7 @@ def test_siblings_equal_pefts_layers_for_other_calls(use):
         torch.testing.assert_close(ours, own, atol=1e-5, rtol=1e-5)
 
 
-def test_siblings_accept_inference_tensors():
+def test_shared_lora_siblings_accept_inference_tensors():
     model, adapters = build()
     x = torch.randn(3, 8)
     adapters.copy()
@@ -237,7 +237,7 @@ def test_outputs_are_released_after_the_last_call():
     assert all(one() is None for one in references)
 
 
-def test_copies_are_those_of_the_current_pass():
+def test_shared_lora_copies_are_those_of_the_current_pass():
     model, adapters = build()
     block, x = model.get_base_model(), torch.randn(3, 8)
     adapters.copy()
