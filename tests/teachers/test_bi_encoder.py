@@ -47,7 +47,7 @@ def test_vectors_are_unit_for_every_dtype(make_bi_encoder, dtype):
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
 
 
-def test_vector_of_length_0_is_nan(make_bi_encoder):
+def test_bi_encoder_embed_gives_nan_for_a_vector_of_length_0(make_bi_encoder):
     import torch
 
     teacher = load_bi_encoder(make_bi_encoder(), device="cpu")

@@ -41,12 +41,12 @@ def test_prompt_is_applied(cross_encoder_folder):
     assert np.abs(plain.score(LEFT, RIGHT) - by_hand).max() > 1e-3
 
 
-def test_encoder_without_a_scoring_head_is_refused(make_bi_encoder):
+def test_load_cross_encoder_refuses_an_encoder_without_a_scoring_head(make_bi_encoder):
     with pytest.raises(ArtefactError, match=r"no trained scoring head.*fine-tune it"):
         load_cross_encoder(make_bi_encoder(), device="cpu")
 
 
-def test_more_than_one_label_is_refused(tmp_path, cross_encoder_folder):
+def test_load_cross_encoder_refuses_more_than_one_label(tmp_path, cross_encoder_folder):
     from transformers import AutoTokenizer, BertForSequenceClassification
 
     model = BertForSequenceClassification.from_pretrained(cross_encoder_folder)

@@ -119,7 +119,7 @@ def test_another_fingerprint_reuses_nothing_with_a_warning(tmp_path, caplog):
         store.vectors(["a"], Fake())
 
 
-def test_parts_of_another_teacher_are_ignored(tmp_path):
+def test_score_store_ignores_parts_of_another_teacher(tmp_path):
     other = Fake("e" * 64)
     open_store(tmp_path, other.fingerprint).vectors(["a"], other)
     open_store(tmp_path).vectors(["b"], Fake())
@@ -129,7 +129,7 @@ def test_parts_of_another_teacher_are_ignored(tmp_path):
 
 
 @pytest.mark.scenario("C9")
-def test_float32_is_stored_exactly(tmp_path):
+def test_score_store_keeps_float32_exactly(tmp_path):
     values = np.nextafter(np.float32(0.9), np.float32(1), dtype=np.float32) + np.arange(
         1000, dtype=np.float32
     ) * np.float32(1e-7)
@@ -242,7 +242,7 @@ def child(folder: Path, *, nap: float, start: int, stop: int, chunk: int) -> sub
 
 @pytest.mark.slow
 @pytest.mark.scenario("C1")
-def test_kill_9_loses_no_stored_chunk(tmp_path):
+def test_score_store_loses_no_stored_chunk_by_kill_9(tmp_path):
     chance, texts = random.Random(0), [str(i) for i in range(4000)]
     stored = 0
     for _ in range(4):
@@ -260,7 +260,7 @@ def test_kill_9_loses_no_stored_chunk(tmp_path):
 
 
 @pytest.mark.scenario("C7")
-def test_parallel_writers_lose_nothing(tmp_path):
+def test_score_store_loses_nothing_of_parallel_writers(tmp_path):
     texts = [str(i) for i in range(300)]
     ranges = [(0, 150), (100, 250), (150, 300)]
     writers = [child(tmp_path, nap=0.001, start=start, stop=stop, chunk=7) for start, stop in ranges]
@@ -286,13 +286,13 @@ class Never(Fake):
         pytest.fail("scoring began although the folder cannot be written")
 
 
-def test_file_at_the_path_of_the_folder_is_refused_before_scoring(tmp_path):
+def test_score_store_refuses_a_file_at_the_path_of_its_folder_before_scoring(tmp_path):
     (tmp_path / "store").write_text("")
     with pytest.raises(ResourceError, match="store"):
         open_store(tmp_path / "store").vectors(["a"], Never())
 
 
-def test_full_disk_is_reported_before_scoring(tmp_path, monkeypatch):
+def test_score_store_reports_a_full_disk_before_scoring(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
@@ -303,7 +303,7 @@ def test_full_disk_is_reported_before_scoring(tmp_path, monkeypatch):
 
 @pytest.mark.scenario("C8")
 @pytest.mark.scenario("C2")
-def test_full_disk_keeps_stored_chunks_and_the_run_can_resume(tmp_path):
+def test_score_store_keeps_stored_chunks_on_a_full_disk_and_the_run_can_resume(tmp_path):
     texts, numbers, teachers = [str(i) for i in range(7)], itertools.count(), []
 
     def work(folder):

@@ -29,13 +29,13 @@ def test_require_weights_names_missing_weights(make_bi_encoder, tmp_path, name):
         load_teacher(without(make_bi_encoder(), tmp_path / "m", [name]))
 
 
-def test_unused_pooler_may_be_missing(make_bi_encoder, tmp_path):
+def test_load_teacher_accepts_weights_without_an_unused_pooler(make_bi_encoder, tmp_path):
     whole = load_teacher(make_bi_encoder(), device="cpu")
     lacking = load_teacher(without(make_bi_encoder(), tmp_path / "m", ["pooler."]), device="cpu")
     assert (whole.embed(["loan1 card2"]) == lacking.embed(["loan1 card2"])).all()
 
 
-def test_used_pooler_must_not_be_missing(make_bi_encoder, tmp_path):
+def test_load_teacher_refuses_weights_without_a_used_pooler(make_bi_encoder, tmp_path):
     folder = without(make_bi_encoder(), tmp_path / "m", ["pooler."])
     settings = json.loads((folder / "sentence_bert_config.json").read_text())
     settings["modality_config"]["text"]["method_output_name"] = "pooler_output"
