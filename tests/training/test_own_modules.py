@@ -144,7 +144,7 @@ def test_needs_of_objectives_with_parameters_lists_and_layers():
     assert needs_of(term.function) == term.needs
 
 
-def test_settings_of_a_class_are_checked_and_those_of_the_run_are_not_settings():
+def test_resolve_objectives_checks_settings_of_a_class_and_refuses_those_of_the_run():
     with pytest.raises(ConfigError, match="did you mean 'chunks'"):
         resolve_objectives({"ckd_info_nce": {"chunk": 2}}, teacher_facts={})
     with pytest.raises(ConfigError, match="no setting 'student_width'"):

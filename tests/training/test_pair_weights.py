@@ -48,7 +48,7 @@ def test_weights_reach_every_objective_and_do_not_change_its_value(make_student,
     assert not [name for name in none[1] if name.startswith("student.")]
 
 
-def test_a_pair_of_weight_0_gets_no_gradient_of_a_grid():
+def test_weigh_gradients_gives_a_pair_of_weight_0_no_gradient_of_a_grid():
     left = torch.nn.functional.normalize(torch.randn(3, 4), dim=1).requires_grad_()
     own = left * 1.0
     weigh_gradients(torch.tensor([1.0, 0.0, 0.5]), [own, None, torch.ones(3)])

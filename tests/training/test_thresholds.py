@@ -63,7 +63,7 @@ def test_filter_band_excludes_pairs_on_a_bound(band):
     assert ((labelled > theta_neg + 1e-6) & (labelled < theta_pos - 1e-6)).mean() >= band
 
 
-def test_filter_band_of_separated_classes():
+def test_teacher_thresholds_of_separated_classes_have_a_filter_band():
     scores, label = overlapping(shift=3.0)
     usual = teacher_thresholds(scores, label, quantile=0.2)
     assert teacher_thresholds(scores, label, quantile=0.2, band=0.1) == pytest.approx(usual)
