@@ -56,7 +56,7 @@ def test_false_alarms_are_no_more_frequent_than_stated():
     assert (every <= 0.1).mean() <= 0.13
 
 
-def test_the_correction_is_for_all_windows_or_for_each(reference):
+def test_judge_corrects_for_all_windows_or_for_each(reference):
     windows = [compare(reference, draw(seed, 200)) for seed in (3, 4)]
     together, alone = (judge(windows, alpha=0.01, together=both) for both in (True, False))
     smallest = min((check for checks in windows for check in checks), key=lambda check: check.p_value)

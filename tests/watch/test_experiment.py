@@ -29,7 +29,7 @@ def test_a_client_who_comes_often_makes_the_interval_no_smaller():
     assert often["sequential"] == once["sequential"]  # the first outcome of each client only
 
 
-def test_a_decision_is_dated_by_the_outcome_that_made_it():
+def test_analyse_dates_a_decision_by_the_outcome_that_made_it():
     treated = np.arange(600) % 2 == 1
     client = np.repeat(np.arange(300), 2)
     outcome = treated.repeat(1).astype(np.int64)

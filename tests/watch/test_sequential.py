@@ -48,7 +48,7 @@ def test_the_interval_ends_where_the_capital_reaches_its_limit():
 
 
 @pytest.mark.parametrize("share, rate", [(0.5, 0.3), (0.1, 0.3), (0.5, 0.02)])
-def test_looking_after_every_outcome_finds_nothing_more_often_than_stated(share, rate):
+def test_sequential_test_after_every_outcome_finds_nothing_more_often_than_stated(share, rate):
     runs, alpha = 150, 0.1
     found = [
         sequential_test(draw(seed, 1000, rate=rate, share=share), share=share, alpha=alpha) for seed in range(runs)
@@ -64,6 +64,6 @@ def test_a_difference_is_found_and_held_by_the_interval():
     assert all(one.low > 0 for one in found if one.decided_at)
 
 
-def test_nothing_is_known_before_the_first_outcome():
+def test_sequential_test_knows_nothing_before_the_first_outcome():
     found = sequential_test(np.zeros(0), share=0.5, alpha=0.05)
     assert (found.low, found.high, found.p_value, found.decided_at) == (-1.0, 1.0, 1.0, None)
