@@ -201,7 +201,7 @@ def test_check_model_folder_refuses_an_adapter_in_the_folder_of_a_module(encoder
 
 
 @pytest.mark.scenario("X2")
-def test_a_matcher_names_no_code(make_student, tmp_path, canary):
+def test_load_student_refuses_a_matcher_that_names_code(make_student, tmp_path, canary):
     student, contract = make_student()
     folder = tmp_path / "m"
     folder.mkdir()
@@ -300,7 +300,7 @@ def test_check_model_folder_refuses_a_run_its_matcher_and_its_adapter_as_base_mo
             load_language_model(str(Path(trained) / inside))
 
 
-def test_models_as_they_are_saved_pass(base_models, encoders, tmp_path):
+def test_check_model_folder_passes_models_as_they_are_saved(base_models, encoders, tmp_path):
     for folder in (*base_models.values(), encoders / "bi", encoders / "cross"):
         check_model_folder(folder)
     folder = shutil.copytree(encoders / "bi", tmp_path / "shards")

@@ -63,6 +63,6 @@ def test_stored_results_of_the_defaults_are_still_found(name, expected):
     assert short_hash(identity) == expected
 
 
-def test_models_table_is_complete():
+def test_settings_classes_are_all_in_the_table_of_models():
     found = {name for name, value in vars(module).items() if isinstance(value, type) and issubclass(value, Settings)}
     assert found == set(MODELS)

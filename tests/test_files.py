@@ -126,7 +126,7 @@ def test_files_and_new_folder_have_the_modes_of_the_umask(tmp_path, umask, mode)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the names of open files in /proc")
-def test_bytes_are_on_the_disk_before_the_name_and_the_name_before_the_return(tmp_path, synced):
+def test_write_bytes_and_new_folder_sync_bytes_before_the_name_and_the_name_before_the_return(tmp_path, synced):
     write_bytes(tmp_path / "file", NEW)
     temporary, *rest = synced
     assert temporary.startswith(f"sync {tmp_path}/{files.TEMPORARY}")
@@ -449,7 +449,7 @@ def test_files_in_a_folder_without_rights_are_named(shut):
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="the owner can always read")
-def test_a_folder_that_cannot_be_read_is_an_error_of_ours(shut):
+def test_check_manifest_of_a_folder_that_cannot_be_read_is_an_error_of_flipkd(shut):
     def work():
         for name in ("locked", "locked/model"):
             with pytest.raises(ArtefactError, match=f"{shut / name}: cannot be read"):

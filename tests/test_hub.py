@@ -109,7 +109,7 @@ def test_revisions_of_a_matcher(hub, folder):
         Matcher.from_pretrained(NAME, revision="v3")
 
 
-def test_a_local_folder_comes_first(hub, folder, monkeypatch, tmp_path):
+def test_find_matcher_prefers_a_local_folder(hub, folder, monkeypatch, tmp_path):
     hub.add(NAME, folder)
     monkeypatch.chdir(tmp_path)
     shutil.copytree(folder, tmp_path / NAME)

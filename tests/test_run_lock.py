@@ -58,7 +58,7 @@ def test_locked_run_deletes_only_what_killed_runs_left(tmp_path):
 
 
 @pytest.mark.scenario("T5")
-def test_changed_settings_are_listed_with_both_values(tmp_path):
+def test_locked_run_lists_changed_settings_with_both_values(tmp_path):
     began = {"config": {"seed": 0, "template": {"left": "A"}, "lora_layers": None, "text": "t" * 500}, "data": "abc"}
     with locked_run(tmp_path / "run", began):
         assert read_json(tmp_path / "run" / "run.json") == began
