@@ -100,7 +100,7 @@ def hostile(tmp_path):
 
 
 @pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
-def test_hostile_columns_and_values_come_through(hostile, ending):
+def test_candidates_keeps_hostile_columns_and_values(hostile, ending):
     output = hostile / f"o.{ending}"
     words = (hostile / "left.csv", hostile / "right.csv", "--text", "the text", "--id", "x=y", "--output", output)
     done = flipkd("candidates", *words, "--equal", "a+b", "--keep", "=cmd", "--no-guard")

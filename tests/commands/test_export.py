@@ -21,7 +21,7 @@ from flipkd.files import check_manifest, read_json, sha256
 from flipkd.matcher import Matcher
 
 
-def test_the_record_has_all_that_the_score_needs_and_no_path(tiny_matcher, base_models, tmp_path):
+def test_export_record_has_all_that_the_score_needs_and_no_path(tiny_matcher, base_models, tmp_path):
     folder = tiny_matcher("llama", "blocked", score={"answer": 0.5, "cosine": 1.0}, symmetric=True)
     result = exported(folder, tmp_path / "out", "merged")
     check_manifest(tmp_path / "out")
@@ -70,7 +70,7 @@ def test_dtype_is_that_of_the_weights(tiny_matcher, tmp_path):
     assert read_record(tmp_path / "half").dtype == "bfloat16"
 
 
-def test_pairs_of_a_file_are_compared(tiny_matcher, pair_files, tmp_path):
+def test_export_compares_the_pairs_of_a_file(tiny_matcher, pair_files, tmp_path):
     result = exported(tiny_matcher(), tmp_path / "out", "merged", pairs=pair_files["test"])
     assert result["pairs"] == 24
     assert set(result["average_precision"]) == {"matcher", "export"}

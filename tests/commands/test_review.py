@@ -93,7 +93,7 @@ def test_argilla_goes_out_and_comes_back(queue_file, tmp_path):
     assert "3 new labels" in succeeded("import", queue_file, out)
 
 
-def test_pairs_are_read_by_the_other_commands_and_leave_undecided_ones_out(queue_file, tmp_path):
+def test_review_pairs_are_read_by_the_other_commands_and_leave_undecided_ones_out(queue_file, tmp_path):
     with ReviewQueue(queue_file) as queue:
         vote(queue, "ann", {0: 0, 1: 0, 2: 1, 3: 1, 4: None})
         vote(queue, "bob", {0: 0, 1: 1, 2: 1})

@@ -53,7 +53,7 @@ JSON = st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allo
 
 @settings(deadline=None, max_examples=60)
 @given(st.lists(st.tuples(JSON, JSON), min_size=1, max_size=6))
-def test_parquet_holds_any_mixture_of_values(tmp_path_factory, values):
+def test_write_rows_as_parquet_holds_any_mixture_of_values(tmp_path_factory, values):
     rows = [{"a": a, "b": b} for a, b in values]
     types = types_of([{"a": [row["a"]], "b": [row["b"]]} for row in rows])
     path = tmp_path_factory.getbasetemp() / "mixed.parquet"

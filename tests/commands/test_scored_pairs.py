@@ -30,7 +30,7 @@ def test_read_scored_puts_rows_of_a_second_file_after_those_of_the_first(pairs):
 
 
 @pytest.mark.parametrize(("sizes", "count"), [([2], 3), ([3], 4), ([3, 2], 3), ([1, 3], 3)])
-def test_a_file_of_other_pairs_is_refused(pairs, sizes, count):
+def test_read_scored_refuses_a_file_of_other_pairs(pairs, sizes, count):
     with pytest.raises(DataError, match="is not the file that match wrote"):
         read_scored(pairs, sizes, count=count, threshold=None)
 

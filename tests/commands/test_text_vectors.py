@@ -26,7 +26,7 @@ def embedded(monkeypatch):
     return found
 
 
-def test_each_model_embeds_a_text_once(taught, with_teacher, encoders, tmp_path, embedded):
+def test_text_vectors_embed_a_text_once_for_each_model(taught, with_teacher, encoders, tmp_path, embedded):
     store, found = tmp_path / "store", {}
     for encoder in (taught, with_teacher, str(encoders / "bi")):
         embedded.clear()
