@@ -98,7 +98,7 @@ def test_read_pairs_reads_labels_of_every_type(pairs_file, label):
     [pa.array([b"a"]), pa.array([7]), pa.array([["a"]]), pa.array([b"a"]).dictionary_encode()],
     ids=lambda c: str(c.type),
 )
-def test_text_columns_need_type_string(pairs_file, column):
+def test_arrow_text_columns_need_type_string(pairs_file, column):
     message = refused(pairs_file({"text1": ["a"], "text2": column}))
     assert f"column 'text2' has type {str(column.type).split('<')[0]}" in message
 
@@ -110,11 +110,11 @@ def test_text_columns_need_type_string(pairs_file, column):
         (["a", "b\0"], "row 2, column 'text2': NUL character at position 2"),
     ],
 )
-def test_invalid_texts_are_reported_with_row_and_column(pairs_file, column, said):
+def test_arrow_invalid_texts_are_reported_with_row_and_column(pairs_file, column, said):
     assert said in refused(pairs_file({"text1": ["a", "b"], "text2": column}))
 
 
-def test_invalid_labels_in_a_later_batch_are_reported_with_their_row(pairs_file):
+def test_arrow_invalid_labels_in_a_later_batch_are_reported_with_their_row(pairs_file):
     label = [0] * 2 * BATCH_ROWS
     label[BATCH_ROWS + 1] = -1
     message = refused(pairs_file({"text1": ["a"] * len(label), "text2": ["b"] * len(label), "label": label}))

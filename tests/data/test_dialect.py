@@ -141,7 +141,7 @@ def test_find_dialect_stops_at_a_large_row_or_an_open_quote(pairs_file):
         read_pairs(path)
 
 
-def test_one_column_of_texts_is_not_split_at_punctuation(pairs_file):
+def test_dialect_of_one_column_of_texts_does_not_split_it_at_punctuation(pairs_file):
     texts = ["What; is", "this | that", "and\tso on"]
     assert read_texts(pairs_file("\n".join(["text", *texts])))[0] == texts
     assert read_texts(pairs_file("id;question\n1;a, b\n2;c, d\n"))[0] == ["a, b", "c, d"]

@@ -42,7 +42,7 @@ def test_lines_of_compressed_files(bytes_file, name, pack, caplog):
     assert bool(caplog.messages) == (not name.lower().endswith(right_name))
 
 
-def test_uncompressed_file_with_a_compressed_name_is_read(bytes_file, caplog):
+def test_lines_of_an_uncompressed_file_with_a_compressed_name_are_read(bytes_file, caplog):
     path = bytes_file(ROWS.encode(), "pairs.csv.gz")
     assert len(read_pairs(path)) == 3000
     assert caplog.messages == [f"{path}: is not compressed, although its name says otherwise"]

@@ -10,7 +10,7 @@ import numpy as np
 from flipkd.data.weak_pairs import shared_pairs
 
 
-def test_scores_and_labels_are_those_of_a_plain_loop():
+def test_shared_pairs_have_the_scores_and_labels_of_a_plain_loop():
     random = np.random.default_rng(0)
     texts, targets = random.integers(12, size=80), random.integers(9, size=80)
     seen = {t: {int(y) for x, y in zip(texts, targets, strict=True) if x == t} for t in range(12)}
