@@ -149,7 +149,7 @@ def test_measure_refuses_nan_and_infinity():
         measure([0.0, 1.0], [0, 1], threshold=0.0, probabilities=[0.5])
 
 
-def test_calibration_error_refuses_no_rows_and_no_bins():
+def test_expected_calibration_error_refuses_no_rows_and_no_bins():
     with pytest.raises(DataError, match="no rows"):
         expected_calibration_error([], [])
     with pytest.raises(ConfigError, match="bins is 0"):

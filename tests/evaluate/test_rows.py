@@ -8,7 +8,7 @@ from flipkd.evaluate.rows import checked_rows, finite_column
 
 
 @pytest.mark.parametrize("bad", [2, -1, 0.5, None, float("nan"), "1", "a match"])
-def test_labels_other_than_0_and_1_are_refused(bad):
+def test_checked_rows_refuse_labels_other_than_0_and_1(bad):
     with pytest.raises(DataError, match=r"labels: 1 of 5 are neither 0 nor 1, the first at index 2"):
         checked_rows(np.arange(5.0), np.array([0, 1, bad, 1, 0], dtype=object))
 
