@@ -53,7 +53,7 @@ def test_byte_level_tokens_have_their_kinds():
 
 
 @pytest.mark.parametrize("pattern, name", [(QWEN, "qwen2"), (LLAMA3, "llama-bpe")])
-def test_known_expressions_have_their_names(pattern, name):
+def test_gguf_tokenizer_knows_the_names_of_expressions(pattern, name):
     assert gguf_tokenizer(changed(pre_tokenizer=split(pattern)), size=400).pre == name
 
 
