@@ -45,7 +45,7 @@ def start_and_runs(student_on, train, device, *, graphs, **settings):
 @pytest.mark.slow
 @each_device
 @pytest.mark.parametrize("reading,attention", [("joint", "packed"), ("blocked", "packed"), ("separate", "sdpa")])
-def test_resumed_run_without_graphs_is_bit_identical(student_on, train, device, reading, attention):
+def test_train_resumed_without_graphs_is_bit_identical(student_on, train, device, reading, attention):
     """Uses dropout, so that the state of the GPU's random generator matters; padded rows never run as graphs."""
     settings = {"reading": reading, "dtype": "bfloat16", "dropout": 0.1}
     settings["attn_implementation"] = packed_on(device) if attention == "packed" else attention
