@@ -41,7 +41,7 @@ def batches(index) -> dict[int, int]:
 
 
 @pytest.mark.slow
-def test_each_write_is_one_version_and_rollback_returns_to_any(tmp_path):
+def test_upsert_and_delete_make_one_version_each_and_rollback_returns_to_any(tmp_path):
     index = make(tmp_path / "index")
     change = upsert(index, batch(1), vectors(ROWS, seed=1))
     assert change == (2, ROWS, 0, 0)
@@ -61,7 +61,7 @@ def test_each_write_is_one_version_and_rollback_returns_to_any(tmp_path):
     assert batches(open_index(tmp_path / "index")) == {0: ROWS, 1: ROWS}
 
 
-def test_what_cannot_be_written_changes_nothing(tmp_path):
+def test_upsert_and_delete_change_nothing_when_they_cannot_write(tmp_path):
     index = make(tmp_path / "index")
     good, unit = batch(1), vectors(ROWS, seed=1)
     for entries, numbers, error, word in (
@@ -100,7 +100,7 @@ def test_upsert_writes_in_one_process_at_a_time(tmp_path):
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the writers are forked")
 @pytest.mark.parametrize("kind", ["add", "compact"])
-def test_a_killed_writer_loses_no_write_that_it_reported(tmp_path, kind):
+def test_upsert_and_compact_in_a_killed_process_lose_no_write_that_it_reported(tmp_path, kind):
     make(tmp_path / "index")
     chance = random.Random(kind)
     words = [sys.executable, "-W", "ignore", CHILD, tmp_path / "index", kind, "again"]
@@ -132,7 +132,7 @@ def make_again(folder: Path) -> None:
 
 @pytest.mark.scenario("S16")
 @pytest.mark.slow
-def test_a_reader_sees_whole_versions_while_another_process_writes(tmp_path):
+def test_hits_are_of_complete_versions_while_another_process_writes(tmp_path):
     index = make(tmp_path / "index")
     query = vectors(1, seed=7)[0]
     with writing(tmp_path / "index", "compact") as child:
