@@ -93,7 +93,7 @@ def test_damaged_cache_is_rebuilt(cache, tiny_package, damage):
     assert folders(cache) == [NAME]
 
 
-def test_missing_package(cache, monkeypatch):
+def test_model_path_names_a_missing_package(cache, monkeypatch):
     monkeypatch.setattr(e5, "PACKAGE", "no_such_package")
     with pytest.raises(ConfigError, match=re.escape('pip install "flipkd[demo]"')):
         model_path(NAME, cache=cache, progress=False)
