@@ -109,7 +109,7 @@ def test_lists_of_one_pair_teach_nothing(make_batch):
         assert not batch.answers.grad.any()
 
 
-def test_detach_answer_stops_the_gradient_of_the_answer_alone(batch):
+def test_joint_lists_detach_answer_stops_the_gradient_of_the_answer_alone(batch):
     joint_lists(batch).backward()
     assert batch.answers.grad.any()
     batch.answers.grad = None

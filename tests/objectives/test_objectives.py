@@ -63,7 +63,7 @@ def test_one_float32_number_with_finite_gradients(make_batch, name, dtype):
 
 
 @each_objective
-def test_extreme_similarities_have_finite_gradients(make_batch, name):
+def test_objectives_have_finite_gradients_at_extreme_similarities(make_batch, name):
     same = torch.zeros(6, 5)
     same[:, 0] = 1
     left = same * torch.tensor([1.0, 1.0, 1.0, -1.0, -1.0, -1.0])[:, None]
@@ -97,7 +97,7 @@ def test_the_teacher_gets_no_gradient(make_batch, name):
 
 @pytest.mark.parametrize("name", sorted(set(OBJECTIVES) - {"simcse"}))  # which draws zeros for each text
 @pytest.mark.parametrize("seed", range(3))
-def test_the_order_of_the_pairs_does_not_matter(make_batch, name, seed):
+def test_objectives_do_not_depend_on_the_order_of_the_pairs(make_batch, name, seed):
     batch = make_batch(seed=seed)
     order = torch.randperm(8, generator=torch.Generator().manual_seed(seed))
     shuffled = {part: getattr(batch, part)[order] for part in batch.present if part != "teacher_grid"}
@@ -107,7 +107,7 @@ def test_the_order_of_the_pairs_does_not_matter(make_batch, name, seed):
 
 
 @each_objective
-def test_autocast_changes_nothing(make_batch, name):
+def test_objectives_are_not_changed_by_autocast(make_batch, name):
     batch = make_batch()
     objective = build_objective(name, batch)
     torch.manual_seed(0)
