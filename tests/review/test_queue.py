@@ -28,7 +28,7 @@ def test_queue_merges_duplicates_with_the_latest_result_and_the_larger_share(tmp
     assert pair.first_seen <= pair.last_seen
 
 
-def test_a_pair_seen_as_sample_and_to_review_counts_as_to_review(tmp_path):
+def test_queue_counts_a_pair_seen_as_sample_and_to_review_as_to_review(tmp_path):
     with ReviewQueue(tmp_path / "q.db", create=True) as queue:
         number = next(n for n in range(1000) if chosen([scored(n, "match")], share=0.05))
         queue.add(chosen([scored(number, "match")], share=0.05), matcher="m1")
@@ -51,7 +51,7 @@ def test_queue_keeps_nothing_of_a_write_that_is_interrupted(tmp_path):
         assert vote(queue, "ann", {1: 1})["new"] == 1
 
 
-def test_batch_is_added_once(tmp_path):
+def test_queue_adds_a_batch_once(tmp_path):
     choices = chosen([scored(1), scored(2)], share=0)
     with ReviewQueue(tmp_path / "q.db", create=True) as queue:
         assert queue.add(choices, matcher="m", batch="run:0")
@@ -60,7 +60,7 @@ def test_batch_is_added_once(tmp_path):
         assert [pair.seen for pair in queue.pairs()] == [2, 2]
 
 
-def test_votes_of_an_annotator_are_replaced_and_repeated_ones_change_nothing(tmp_path):
+def test_queue_add_votes_replaces_those_of_an_annotator_and_repeated_ones_change_nothing(tmp_path):
     with filled_queue(tmp_path / "q.db") as queue:
         assert vote(queue, "ann", {1: 1, 2: 0, 3: None, 99: 1}) == {"new": 3, "changed": 0, "equal": 0, "unknown": 1}
         assert vote(queue, "ann", {1: 1, 2: 1, 3: None}) == {"new": 0, "changed": 1, "equal": 2, "unknown": 0}
@@ -80,7 +80,7 @@ def test_queue_returns_texts_unchanged(tmp_path, text):
     assert (pair.text1, pair.votes) == (text, {text[:100]: 1})
 
 
-def test_full_disk_is_one_clear_error_and_keeps_what_was_added(tmp_path):
+def test_queue_on_a_full_disk_raises_one_clear_error_and_keeps_what_was_added(tmp_path):
     with filled_queue(tmp_path / "q.db") as queue:
         pages = queue.connection.execute("PRAGMA page_count").fetchone()[0]
         queue.connection.execute(f"PRAGMA max_page_count = {pages}")  # SQLite then fails as on a full disk
