@@ -117,7 +117,7 @@ def test_a_thread_that_dies_again_and_again_ends_the_server(tmp_path):
 
 @pytest.mark.scenario("S8")
 @pytest.mark.parametrize("how", ["timeout", "hang up"])
-def test_a_pass_that_nobody_waits_for_stops_between_batches(how):
+def test_server_stops_a_pass_that_nobody_waits_for_between_batches(how):
     async def abandon(clients):
         body = {"pairs": [["slow", "x"]] * 20}  # ten seconds
         if how == "hang up":

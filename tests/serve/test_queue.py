@@ -160,7 +160,7 @@ def test_failed_batch_raises_only_in_the_request_at_fault():
 
 
 @pytest.mark.scenario("S12")
-def test_wrong_number_of_results_is_an_error():
+def test_queue_raises_an_error_for_a_wrong_number_of_results():
     async def submit_all():
         async with queue(lambda items: items[:-1]) as batches:
             with pytest.raises(RuntimeError, match="got 2 results for 3 items"):

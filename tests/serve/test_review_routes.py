@@ -47,7 +47,7 @@ def test_pairs_to_review_of_every_route_and_sampled_ones_reach_the_queue(queue_f
     assert (found["sure"].decision, found["sure"].reason, found["sure"].matcher) == ("match", "sample", "r1")
 
 
-def test_an_answered_pair_survives_kill_9(queue_file):
+def test_review_queue_keeps_an_answered_pair_after_kill_9(queue_file):
     for _ in range(2):
         with reviewing(queue_file) as server, ThreadPoolExecutor(4) as clients:
             server.until_ready()
@@ -63,7 +63,7 @@ def test_an_answered_pair_survives_kill_9(queue_file):
     assert {pair.seen for pair in stored(queue_file).values()} == {2}
 
 
-def test_full_disk_stops_no_answer_and_is_logged_once_a_minute(queue_file):
+def test_review_queue_on_a_full_disk_stops_no_answer_and_is_logged_once_a_minute(queue_file):
     with ReviewQueue(queue_file, create=True) as queue:
         pages = queue.connection.execute("PRAGMA page_count").fetchone()[0]
     with reviewing(queue_file, most_pages=pages + 2) as server:
@@ -79,7 +79,7 @@ def test_full_disk_stops_no_answer_and_is_logged_once_a_minute(queue_file):
     assert "the disk is full" in errors
 
 
-def test_page_and_its_calls_exist_with_a_queue_only_and_need_the_key(queue_file, null):
+def test_review_page_and_its_calls_exist_with_a_queue_only_and_need_the_key(queue_file, null):
     assert null.request("/review").status == null.request("/review/next", {"annotator": "ann"}).status == 404
     with reviewing(queue_file) as server:
         server.until_ready()

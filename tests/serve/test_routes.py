@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from servers import null_server
 
 
-def test_every_format_returns_the_same_scores(null):
+def test_routes_of_every_format_return_the_same_scores(null):
     own = null.request("/match", {"pairs": [["7", "a"], ["150", "b"]]}).json
     assert [row["score"] for row in own["results"]] == [7, 150]
     assert [row["decision"] for row in own["results"]] == ["no_match", "match"]
