@@ -10,7 +10,7 @@ from flipkd.teachers.bi_encoder import BiEncoderTeacher, load_bi_encoder
 TEXTS = ["loan1", "card2 card3 fee1 fee2", "rate7 loan1", "fee1"]
 
 
-def test_vectors_are_unit_float32_and_do_not_depend_on_order_or_batch(make_bi_encoder):
+def test_bi_encoder_vectors_are_unit_float32_and_do_not_depend_on_order_or_batch(make_bi_encoder):
     teacher = load_bi_encoder(make_bi_encoder(), device="cpu", batch_size=2)
     vectors = teacher.embed(TEXTS)
     assert vectors.shape == (4, 16)

@@ -11,7 +11,7 @@ from flipkd.teachers.cross_encoder import load_cross_encoder
 LEFT, RIGHT = ["loan1 loan2", "card1", "fee3"], ["loan3", "rate2 rate3 rate4", "fee3"]
 
 
-def test_scores_are_raw_logits_in_input_order(cross_encoder_folder):
+def test_cross_encoder_scores_are_raw_logits_in_input_order(cross_encoder_folder):
     import torch
 
     teacher = load_cross_encoder(cross_encoder_folder, device="cpu", batch_size=2)

@@ -65,7 +65,7 @@ def parts(folder) -> list[Path]:
     return sorted(Path(folder, PRINT[:16]).glob("part-*"))
 
 
-def test_vectors_are_in_order_and_only_misses_are_computed(tmp_path):
+def test_score_store_vectors_are_in_order_and_only_misses_are_computed(tmp_path):
     teacher, store = Fake(), open_store(tmp_path)
     texts = ["b", "a", "b", "c"]
     np.testing.assert_array_equal(store.vectors(texts, teacher), Fake().embed(texts))
@@ -80,7 +80,7 @@ def test_vectors_are_in_order_and_only_misses_are_computed(tmp_path):
     assert description == {"fingerprint": PRINT, "kind": "fake"}
 
 
-def test_scores_are_stored_or_dot_products_of_vectors(tmp_path):
+def test_score_store_scores_are_stored_or_dot_products_of_vectors(tmp_path):
     left, right = ["a", "b", "a"], ["x", "y", "x"]
     store = open_store(tmp_path / "pairs")
     np.testing.assert_array_equal(store.scores(left, right, FakePairs()), FakePairs().score(left, right))
@@ -148,7 +148,7 @@ def test_score_store_keeps_float32_exactly(tmp_path):
 
 @pytest.mark.scenario("C6")
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_nan_is_refused_with_the_first_row_and_its_chunk_is_not_stored(tmp_path, bad):
+def test_score_store_refuses_nan_with_the_first_row_and_stores_nothing_of_its_chunk(tmp_path, bad):
     class Bad(Fake):
         def embed(self, texts, *, progress=False):
             values = super().embed(texts)
@@ -205,7 +205,7 @@ def test_other_parts_are_used_beside_a_damaged_part(tmp_path):
 
 
 @pytest.mark.scenario("C3")
-def test_invalid_parts_with_valid_names_are_ignored(tmp_path):
+def test_score_store_ignores_invalid_parts_with_valid_names(tmp_path):
     open_store(tmp_path).vectors(["a"], Fake())
     for content in (b"", b"x" * 50, (8).to_bytes(8, "little") + b"{}      "):
         digest = hashlib.sha256(content).hexdigest()
@@ -326,7 +326,7 @@ def test_score_store_keeps_stored_chunks_on_a_full_disk_and_the_run_can_resume(t
 
 
 @pytest.mark.skipif(os.name != "posix", reason="drops privileges")
-def test_read_only_folder_serves_hits_and_refuses_misses_before_scoring(tmp_path):
+def test_score_store_in_a_read_only_folder_serves_hits_and_refuses_misses_before_scoring(tmp_path):
     folder = tmp_path / "store"
     open_store(folder).vectors(["a"], Fake())
     for path in [folder, *folder.rglob("*")]:

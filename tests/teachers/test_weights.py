@@ -74,7 +74,7 @@ def test_new_head_may_be_missing_but_not_the_encoder(cross_encoder_folder, learn
         finetune_teacher(lacking, learnable, output_dir=tmp_path / "not", **settings)
 
 
-def test_head_of_three_labels_is_replaced(cross_encoder_folder, learnable, tmp_path):
+def test_finetune_teacher_replaces_a_head_of_three_labels(cross_encoder_folder, learnable, tmp_path):
     import torch
 
     folder = shutil.copytree(cross_encoder_folder, tmp_path / "nli")
