@@ -199,7 +199,7 @@ def lists_of_batches(table, objectives, make_config, tmp_path):
     return seen
 
 
-def test_a_run_with_lists_reads_the_pairs_of_a_query_together(make_config, tmp_path):
+def test_train_with_lists_reads_the_pairs_of_a_query_together(make_config, tmp_path):
     table = make_table()
     queries = [table.left[row // 4] for row in range(len(table))]  # each first text has four pairs
     queries = [f"{text} {row // 4}" for row, text in enumerate(queries)]
@@ -215,7 +215,7 @@ def test_a_run_with_lists_reads_the_pairs_of_a_query_together(make_config, tmp_p
     assert any(np.unique(batch["row"].numpy() // 4, return_counts=True)[1].max() < 4 for batch in mixed)
 
 
-def test_lists_of_one_pair_each_are_refused(make_config, tmp_path):
+def test_train_refuses_lists_of_one_pair_each(make_config, tmp_path):
     table = make_table()
     alone = PairTable(
         left=[f"{text} {row}" for row, text in enumerate(table.left)],
@@ -227,7 +227,7 @@ def test_lists_of_one_pair_each_are_refused(make_config, tmp_path):
         lists_of_batches(alone, {"answer_cross_entropy": 1.0, "list_kl": 1.0}, make_config, tmp_path)
 
 
-def test_the_list_of_a_swapped_pair_is_that_of_its_first_text_in_the_table(make_student, table):
+def test_collator_gives_a_swapped_pair_the_list_of_its_first_text_in_the_table(make_student, table):
     student, _ = make_student()
     collator = Collator(student, table, return_embeddings=True, return_lists=True)
     rows = [3, 7]
