@@ -83,7 +83,7 @@ def test_a_small_effect_is_no_alarm_however_significant(reference):
         found(text_length=1.0)
 
 
-def test_columns_that_are_not_there_are_not_checked(reference):
+def test_compare_does_not_check_columns_that_are_not_there(reference):
     bare = ScoredRows(score=reference.score)
     assert [check.name for check in compare(bare, draw(1, 100))] == [
         "score",
