@@ -226,7 +226,7 @@ def test_load_student_refuses_a_matcher_that_names_code(make_student, tmp_path, 
 
 
 @pytest.mark.scenario("X1")
-def test_pickled_weights_are_not_read(base_models, encoders, tmp_path, canary):
+def test_load_language_model_and_load_teacher_read_no_pickled_weights(base_models, encoders, tmp_path, canary):
     pickled = pickle.dumps(Pickled(canary))
     for source in (base_models["llama"], encoders / "bi", encoders / "cross"):
         folder = shutil.copytree(source, tmp_path / source.name)

@@ -88,7 +88,7 @@ def test_doctests_exist_for_each_public_name(name):
 
 
 @pytest.mark.parametrize("name", ["Index", "Matcher"])
-def test_a_public_method_has_an_example(name):
+def test_doctests_exist_for_each_public_method(name):
     methods = {f"{name}.{method}" for method in dir(getattr(flipkd, name)) if not method.startswith("_")}
     assert methods - {test.name for test in examples_of(name)} == set()
 

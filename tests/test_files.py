@@ -471,7 +471,7 @@ JSON = st.recursive(
 
 @given(value=JSON)
 @settings(deadline=None, max_examples=40)
-def test_json_comes_back_as_it_was(tmp_path_factory, value):
+def test_read_json_returns_what_write_json_wrote(tmp_path_factory, value):
     path = tmp_path_factory.getbasetemp() / "round-trip.json"
     write_json(path, value)
     assert json.dumps(read_json(path)) == json.dumps(value)

@@ -138,7 +138,7 @@ def test_rank_keeps_ties_in_the_order_given(matcher):
 
 
 @pytest.mark.scenario("N2")
-def test_score_that_is_not_finite_raises_and_is_never_decided(make_student):
+def test_matcher_raises_for_a_score_that_is_not_finite_and_never_decides_it(make_student):
     student, contract = make_student()
     with torch.no_grad():
         next(p for name, p in student.named_parameters() if "lora_B" in name).fill_(float("nan"))
