@@ -95,7 +95,7 @@ def test_a_client_of_both_versions_is_left_out(tmp_path):
         ("", ["--control", "v1", "--treatment", "v1"], 2, "both 'v1'"),
     ],
 )
-def test_a_log_that_does_not_fit_is_refused(tmp_path, line, more, code, message):
+def test_ab_refuses_a_log_that_does_not_fit(tmp_path, line, more, code, message):
     arguments = write(tmp_path, clients=10)
     with open(tmp_path / "log.jsonl", "a", encoding="utf-8") as file:
         file.write(line + "\n")

@@ -138,7 +138,7 @@ def test_an_equal_rule_may_join_columns_and_name_those_of_the_second_file(tmp_pa
         assert found == (pairs or [(1, 1), (1, 3), (2, 2), (3, 1), (3, 3)])
 
 
-def test_broad_values_and_many_copies_are_limited_with_a_warning(tmp_path):
+def test_candidates_limits_broad_values_and_many_copies_with_a_warning(tmp_path):
     rows = [f"text {n % 2},Acme" for n in range(8)]
     (tmp_path / "l.csv").write_text("text,brand\n" + "\n".join(rows))
     words = (tmp_path / "l.csv", "--output", tmp_path / "o.csv", "--equal", "brand", "--max_group", 3)

@@ -35,7 +35,7 @@ def test_export_record_has_all_that_the_score_needs_and_no_path(tiny_matcher, ba
     assert str(base_models["llama"].parent) not in (tmp_path / "out" / "matcher.json").read_text()
 
 
-def test_a_matcher_of_the_hub_is_exported_and_verified(tiny_matcher, tmp_path, monkeypatch):
+def test_export_and_verify_of_a_matcher_of_the_hub(tiny_matcher, tmp_path, monkeypatch):
     with hub_server() as server:
         use_hub(monkeypatch, server.url, tmp_path / "cache")
         server.add("org/bank-matcher", tiny_matcher())

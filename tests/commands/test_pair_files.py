@@ -43,7 +43,7 @@ def pairs(tmp_path):
     return tmp_path / "pairs.csv"
 
 
-def test_knowledge_is_added_and_a_text_without_a_term_is_unchanged(pairs, tmp_path):
+def test_enrich_adds_knowledge_and_leaves_a_text_without_a_term_unchanged(pairs, tmp_path):
     out = run(
         "enrich", pairs, "--glossary", tmp_path / "terms.csv", "--context", "why", "--output", tmp_path / "e.csv"
     )

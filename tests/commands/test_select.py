@@ -23,7 +23,7 @@ def select(pairs, tmp_path, *words):
     return rows_of(tmp_path / "s.csv")
 
 
-def test_the_share_that_is_kept_is_the_budget_and_the_order_is_that_of_the_file(trained, pair_files, tmp_path):
+def test_select_keeps_the_share_of_the_budget_in_the_order_of_the_file(trained, pair_files, tmp_path):
     given = rows_of(pair_files["test"])
     everything = select(pair_files["test"], tmp_path, "--by", "difficulty", "--matcher", trained)
     assert [row["text1"] for row in everything] == [row["text1"] for row in given]
