@@ -121,7 +121,7 @@ def test_arrow_invalid_labels_in_a_later_batch_are_reported_with_their_row(pairs
     assert f"row {BATCH_ROWS + 2}, column 'label': got -1" in message
 
 
-def test_empty_files_and_duplicate_columns_are_refused(tmp_path, pairs_file):
+def test_arrow_refuses_empty_files_and_duplicate_columns(tmp_path, pairs_file):
     assert "has columns but no rows" in refused(
         pairs_file({"text1": pa.array([], pa.string()), "text2": pa.array([], pa.string())})
     )
@@ -178,7 +178,7 @@ def nested(kind: str, values: int):
 @pytest.mark.parametrize("kind", ["dictionary", "plain", "struct"])
 @pytest.mark.parametrize("store_schema", [True, False])
 @pytest.mark.parametrize("name", ["label", "score", "group", "kept"])
-def test_used_nested_column_is_refused_before_decoding(tmp_path, kind, store_schema, name):
+def test_arrow_refuses_a_used_nested_column_before_decoding(tmp_path, kind, store_schema, name):
     path = tmp_path / "bomb.parquet"
     table = pa.table({"text1": ["a", "b"], "text2": ["c", "d"], name: nested(kind, 1_000_000)})
     pq.write_table(table, path, compression="zstd", store_schema=store_schema)
@@ -191,7 +191,7 @@ def test_used_nested_column_is_refused_before_decoding(tmp_path, kind, store_sch
         assert read_pairs(path)["text1"][:] == ["a", "b"]
 
 
-def test_decode_limit_counts_dictionary_values_at_full_size(pairs_file, monkeypatch):
+def test_arrow_decode_limit_counts_dictionary_values_at_full_size(pairs_file, monkeypatch):
     monkeypatch.setattr(arrow, "DECODE_LIMIT", 100_000)
     for value, kind in (("x" * 100, pa.string()), (b"x" * 100, pa.binary()), ("", pa.string())):
         rows = 1500 if value else 30_000

@@ -47,7 +47,7 @@ def test_read_records_errors_name_the_location(tmp_path, text, settings, word):
         read_records(write(tmp_path, text), **settings)
 
 
-def test_ids_are_unique_and_not_empty(tmp_path):
+def test_unique_rows_refuses_ids_that_repeat_or_are_empty(tmp_path):
     records = read_records(write(tmp_path, "id,text\na,x\nb,y\n"), columns=["id"])
     assert unique_rows(records, "id") == {"a": 0, "b": 1}
     for rows, word in (

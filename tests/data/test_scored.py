@@ -25,7 +25,7 @@ def test_read_columns_are_numbers_labels_and_texts(tmp_path):
     }
 
 
-def test_json_lines_may_leave_columns_out(tmp_path):
+def test_join_columns_and_read_columns_accept_json_lines_that_leave_columns_out(tmp_path):
     rows = [{"id": 1, "score": 0.5}, {"id": 2, "score": 1, "label": 0}]
     file = written(tmp_path, "a.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     found = read_columns(file, required=("score",), optional=("label", "id"))

@@ -51,7 +51,7 @@ def test_separated_used_columns_must_have_unique_names(pairs_file, name):
 
 @pytest.mark.parametrize("mark", [",", ";", "\t", "|"])
 @pytest.mark.parametrize("alone", ["{0}{0}", "{0}{0}{0}{0}", " {0} {0}  ", "{0}"])
-def test_rows_of_separators_only_are_skipped_with_a_warning(pairs_file, caplog, mark, alone):
+def test_separated_rows_of_separators_only_are_skipped_with_a_warning(pairs_file, caplog, mark, alone):
     idle = alone.format(mark)
     lines = [idle, mark.join(("text1", "text2", "label")), mark.join(("a", "b", "1")), idle, "", idle]
     path = pairs_file("\n".join([*lines, mark.join(("c", "d", "")), idle]))
@@ -94,7 +94,7 @@ def test_decimal_commas_with_semicolons(tmp_path_factory, rows, index):
 
 
 @pytest.mark.parametrize("content", ['text1,text2,score\na,b,"0,5"\n', "text1;text2;score\na;b;1.234,5\n"])
-def test_other_commas_in_numbers_are_refused(pairs_file, content):
+def test_separated_refuses_other_commas_in_numbers(pairs_file, content):
     with pytest.raises(DataError, match="a finite number with a decimal point"):
         read_pairs(pairs_file(content))
 
