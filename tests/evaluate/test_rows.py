@@ -20,7 +20,7 @@ def test_checked_rows_accept_every_type_of_0_and_1(label):
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_scores_that_are_not_finite_are_refused_with_place_and_count(bad):
+def test_checked_rows_refuse_scores_that_are_not_finite_with_position_and_count(bad):
     with pytest.raises(NumbersError, match="scores: 2 of 5 are not finite, the first at index 1"):
         checked_rows([0, bad, 2, bad, 4], [0, 0, 1, 1, 1])
 
