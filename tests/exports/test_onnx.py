@@ -47,7 +47,7 @@ def test_onnx_export_gives_the_ids_and_scores_of_the_matcher(gemma):
 
 
 @pytest.mark.slow
-def test_onnxruntime_and_tokenizers_alone_score_a_pair(gemma):
+def test_onnx_export_scores_a_pair_by_onnxruntime_and_tokenizers_alone(gemma):
     """The program of docs/export.md."""
     from tokenizers import Tokenizer
 
