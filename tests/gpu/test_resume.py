@@ -56,7 +56,7 @@ def test_train_resumed_without_graphs_is_bit_identical(student_on, train, device
 
 @pytest.mark.slow
 @each_device
-def test_resumed_run_with_graphs_is_equal_up_to_rounding(student_on, train, device):
+def test_train_resumed_with_graphs_is_equal_up_to_rounding(student_on, train, device):
     """A resumed run captures each shape again, so the steps that are replayed are not the same in both runs."""
     start, unbroken, resumed = start_and_runs(student_on, train, device, graphs=True)
     assert unbroken.graphs > 0
