@@ -47,7 +47,7 @@ def trained(batch):
 
 @each_objective
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_one_float32_number_with_finite_gradients(make_batch, name, dtype):
+def test_objectives_return_one_float32_number_with_finite_gradients(make_batch, name, dtype):
     batch = make_batch()
     given = {part: getattr(batch, part).detach().to(dtype) for part in (*TRAINED, "teacher_grid")}
     label = torch.tensor([1, 0, -1, 1, 0, 1, 0, -1])  # both classes, or margin_mse has nothing to compare
@@ -77,7 +77,7 @@ def test_objectives_have_finite_gradients_at_extreme_similarities(make_batch, na
 @pytest.mark.scenario("N4")
 @each_objective
 @pytest.mark.parametrize("size", [1.0, 1e4])
-def test_teacher_scores_of_any_size_give_a_loss_that_is_finite_and_not_below_zero(make_batch, name, size):
+def test_objectives_are_finite_and_not_below_zero_for_teacher_scores_of_any_size(make_batch, name, size):
     grid = size * torch.tensor([[1.0, -1.0, 0.5], [-1.0, 1.0, 0.0], [0.25, -0.5, -1.0]])
     label = torch.tensor([1, 0, 1])
     batch = make_batch(3, teacher_grid=grid, teacher_pair=grid.diagonal().clone(), label=label)
@@ -89,7 +89,7 @@ def test_teacher_scores_of_any_size_give_a_loss_that_is_finite_and_not_below_zer
 
 
 @each_objective
-def test_the_teacher_gets_no_gradient(make_batch, name):
+def test_objectives_give_the_teacher_no_gradient(make_batch, name):
     teacher = {part: getattr(make_batch(), part).clone().requires_grad_() for part in TEACHER}
     value(name, make_batch(**teacher)).backward()
     assert all(tensor.grad is None for tensor in teacher.values())
@@ -136,7 +136,7 @@ def test_no_pair_is_zero_and_backward_works(make_batch, name):
 
 
 @pytest.mark.parametrize("name", ["info_nce", *CONTRAST])
-def test_a_match_of_another_pair_is_no_negative(make_batch, name):
+def test_objectives_take_no_match_of_another_pair_as_a_negative(make_batch, name):
     ids = {"left_id": torch.tensor([0, 0, 1, 2]), "right_id": torch.tensor([10, 11, 11, 12])}
     batch = make_batch(4, **ids, label=torch.tensor([1, 1, -1, 0]))  # row 0, column 2: the texts of pair 1, a match
     value(name, batch).backward()

@@ -164,7 +164,9 @@ def test_lelp_subclass_equals_plain_loops(make_batch, training):
     assert objective(batch).item() == pytest.approx(sum(terms) / 8, rel=1e-4)
 
 
-def test_subclasses_sum_to_the_teachers_probability_and_one_of_each_class_is_plain_distillation(make_batch, training):
+def test_lelp_subclass_sums_to_the_teachers_probability_and_with_one_of_each_class_is_plain_distillation(
+    make_batch, training
+):
     batch = make_batch()
     objective = LelpSubclass(student_width=5, training=training, subclasses=4, **LINE)
     probability = (2 * batch.teacher + 0.3).sigmoid()
