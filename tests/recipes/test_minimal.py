@@ -125,7 +125,7 @@ def test_a_fresh_student_is_the_packages(recipe, base_model):
     assert scalings(ours.model) == scalings(theirs.model)
 
 
-def test_the_prompt_is_the_packages(recipe, base_models):
+def test_minimal_has_the_prompt_of_the_package(recipe, base_models):
     student, _ = fresh_student(config_for(base_models["llama"]))
     expected = pad(student.prompt.pair_rows([a for a, _, _ in PAIRS], [b for _, b, _ in PAIRS]), padding_id=0)
     ids, kind = recipe.collate(student.prompt.tokenizer, PAIRS, "cpu")
@@ -274,7 +274,7 @@ def write_csv(path, pairs):
     return str(path)
 
 
-def test_a_run_from_files_to_metrics(recipe, base_models, teacher_folder, tmp_path, capsys):
+def test_minimal_runs_from_files_to_metrics(recipe, base_models, teacher_folder, tmp_path, capsys):
     kinds = ("card", "fee", "rate", "transfer")
     words = [(f"my {kinds[i % 4]} {i}", f"the {kinds[(i + (i // 4) % 2 * (1 + i % 3)) % 4]} {i}") for i in range(24)]
     pairs = [(a, b, int(a.split()[1] == b.split()[1])) for a, b in words]
