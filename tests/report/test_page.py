@@ -294,7 +294,9 @@ document.body.dataset.did = JSON.stringify(did);
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason=NO_CHROMIUM)
-def test_browser_moves_thresholds_and_sorts_and_filters_pairs(make_comparison, tmp_path):
+def test_render_makes_a_page_in_which_a_browser_moves_thresholds_and_sorts_and_filters_pairs(
+    make_comparison, tmp_path
+):
     page = render(make_comparison(["teacher_finetuned", "plain"], seeds=(0,), n=100))
     page = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page)
     page = USER.join(page.rsplit("</body>", 1))  # Vega holds the word too
