@@ -40,7 +40,7 @@ def test_appended_file_cuts_off_an_incomplete_line(tmp_path, before, tail):
     assert (tmp_path / "log").read_bytes() == before + b"next\n"
 
 
-def test_processes_share_a_file_and_a_kill_leaves_complete_lines(tmp_path):
+def test_appended_file_is_shared_by_processes_and_has_complete_lines_after_a_kill(tmp_path):
     words = [sys.executable, "-c", WRITER, str(tmp_path / "log")]
     endless = subprocess.Popen([*words, "killed", "endless"], stdout=subprocess.PIPE, text=True)
     others = [subprocess.Popen([*words, name, "some"], stdout=subprocess.PIPE, text=True) for name in "ab"]

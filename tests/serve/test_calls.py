@@ -42,7 +42,7 @@ def test_a_request_without_ignored_fields_has_no_header(null):
     assert "x-ignored-fields" not in null.request("/embed", {"inputs": "a", "normalize": True}).headers
 
 
-def test_ignored_fields_are_logged_once_and_not_without_end(caplog):
+def test_note_ignored_logs_fields_once_and_not_without_end(caplog):
     state = SimpleNamespace(logged_fields=set())
     request = SimpleNamespace(
         app=SimpleNamespace(state=state), state=SimpleNamespace(), url=SimpleNamespace(path="/embed")

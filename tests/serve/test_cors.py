@@ -26,7 +26,7 @@ def shop():
         yield server.until_ready()
 
 
-def test_preflight_of_an_allowed_origin_needs_no_key(shop):
+def test_cors_preflight_of_an_allowed_origin_needs_no_key(shop):
     for path in ("/match", "/v1/embeddings", "/info"):
         for origin in (SHOP, OTHER):
             answer = shop.request(path, method="OPTIONS", origin=origin, **PREFLIGHT)
@@ -98,7 +98,7 @@ def test_loading_and_overloaded_responses_carry_the_headers_and_host_is_checked(
             connection.close()
 
 
-def test_only_a_preflight_needs_no_key(shop):
+def test_cors_needs_no_key_only_for_a_preflight(shop):
     assert shop.request("/match", method="OPTIONS", origin=SHOP).status == 401, "OPTIONS alone is no preflight"
     assert shop.request("/info", origin=SHOP, **PREFLIGHT).status == 401, "nor is another method"
 
@@ -134,6 +134,6 @@ def test_check_origins_accepts_origins():
     check_origins([SHOP, OTHER, "http://localhost:3000", "http://[::1]:3000", "chrome-extension://abcdef", "*"])
 
 
-def test_any_origin_without_a_key_is_refused():
+def test_cors_refuses_any_origin_without_a_key():
     with pytest.raises(RefusedError, match="--api_key_file, name the origins, or give --insecure"):
         check_exposure("127.0.0.1", access=Access(), insecure=False, cors_origins=["*"])

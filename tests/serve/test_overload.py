@@ -55,7 +55,7 @@ async def arrivals(clients, *, rate, seconds, size=1):
 
 
 @pytest.mark.scenario("L1")
-def test_batches_at_saturation_are_full_and_without_pauses(null):
+def test_server_at_saturation_runs_full_batches_without_pauses(null):
     async def saturate(clients):
         async def send_requests(client, first):
             for number in range(first, first + 10):

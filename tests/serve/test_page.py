@@ -173,7 +173,7 @@ def test_page_in_a_browser_asks_for_the_key_and_keeps_it_in_the_tab(locked, page
 
 
 @in_browser
-def test_browser_shows_kept_columns_of_a_search_and_words_for_decisions(locked, page):
+def test_page_in_a_browser_shows_kept_columns_of_a_search_and_words_for_decisions(locked, page):
     page.open(address(locked))
     page.wait_for("document.activeElement.id === 'key'")
     page.run(f"sessionStorage.setItem('flipkd API key', '{KEY}')")

@@ -131,7 +131,7 @@ def test_queue_sends_no_items_of_a_cancelled_request_to_the_model(cancelled_by):
 
 
 @pytest.mark.scenario("S12")
-def test_failed_batch_raises_only_in_the_request_at_fault():
+def test_queue_raises_the_error_of_a_failed_batch_only_in_the_request_at_fault():
     def picky(items):
         if "bad" in items:
             raise RuntimeError("bad item")
