@@ -94,7 +94,7 @@ def test_score_store_scores_are_stored_or_dot_products_of_vectors(tmp_path):
         store.scores(["a"], ["x", "y"], FakePairs())
 
 
-def test_a_part_is_on_disk_before_the_next_chunk_is_computed(tmp_path):
+def test_score_store_has_a_part_on_disk_before_the_next_chunk_is_computed(tmp_path):
     counts = []
 
     class Watching(Fake):
@@ -107,7 +107,7 @@ def test_a_part_is_on_disk_before_the_next_chunk_is_computed(tmp_path):
 
 
 @pytest.mark.scenario("C5")
-def test_another_fingerprint_reuses_nothing_with_a_warning(tmp_path, caplog):
+def test_score_store_of_another_fingerprint_reuses_nothing_with_a_warning(tmp_path, caplog):
     open_store(tmp_path).vectors(["a"], Fake())
     other = Fake("e" * 64)
     with caplog.at_level(logging.WARNING, logger="flipkd.teachers.store"):
@@ -163,7 +163,7 @@ def test_score_store_refuses_nan_with_the_first_row_and_stores_nothing_of_its_ch
     np.testing.assert_array_equal(store.vectors(texts, Fake()), Fake().embed(texts))
 
 
-def test_another_shape_of_vectors_is_refused(tmp_path):
+def test_score_store_refuses_another_shape_of_vectors(tmp_path):
     store = open_store(tmp_path)
     store.vectors(["a"], Fake())
     with pytest.raises(ArtefactError, match=r"shape \(1, 5\), expected \(1, 4\)"):
@@ -174,7 +174,7 @@ def test_another_shape_of_vectors_is_refused(tmp_path):
 
 
 @pytest.mark.scenario("C3")
-def test_any_flipped_byte_makes_a_part_damaged(tmp_path, caplog):
+def test_score_store_finds_a_part_damaged_by_any_flipped_byte(tmp_path, caplog):
     texts = ["a", "b", "c"]
     expected = Fake().embed(texts)
     open_store(tmp_path).vectors(texts, Fake())
@@ -193,7 +193,7 @@ def test_any_flipped_byte_makes_a_part_damaged(tmp_path, caplog):
 
 
 @pytest.mark.scenario("C3")
-def test_other_parts_are_used_beside_a_damaged_part(tmp_path):
+def test_score_store_uses_other_parts_beside_a_damaged_part(tmp_path):
     texts = [str(i) for i in range(12)]
     open_store(tmp_path).vectors(texts, Fake(), chunk_size=4)
     parts(tmp_path)[1].write_bytes(b"torn")
