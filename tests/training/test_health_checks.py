@@ -137,7 +137,7 @@ def test_a_step_that_is_not_finite_changes_no_weight_and_is_named(make_config, t
 
 
 @pytest.mark.scenario("T6")
-def test_gradients_that_break_under_a_finite_loss_are_told_apart(make_config, table, tmp_path):
+def test_health_checks_distinguish_gradients_that_break_under_a_finite_loss(make_config, table, tmp_path):
     class Breaks(torch.autograd.Function):
         @staticmethod
         def forward(ctx, x):

@@ -103,7 +103,7 @@ def test_build_objectives_with_parameters_does_not_change_the_others(make_studen
     assert {name: losses[1][name] for name in losses[0]} == losses[0]
 
 
-def test_needs_of_the_default_objectives_have_no_lists_or_layers(make_student, table, monkeypatch):
+def test_distillation_module_needs_no_lists_or_layers_for_the_default_objectives(make_student, table, monkeypatch):
     student, _ = make_student()
     terms = resolve_objectives(DEFAULT, teacher_facts=FACTS)
     module = DistillationModule(student, terms).train()  # no table either
@@ -153,14 +153,14 @@ def test_resolve_objectives_checks_settings_of_a_class_and_refuses_those_of_the_
         resolve_objectives({"ckd_info_nce": {"chunks": 0}}, teacher_facts={})
 
 
-def test_an_objective_with_parameters_needs_the_table(make_student):
+def test_distillation_module_needs_the_table_for_an_objective_with_parameters(make_student):
     student, _ = make_student()
     with pytest.raises(ValueError, match="needs the table"):
         DistillationModule(student, resolve_objectives({"embed_align": 1.0}, teacher_facts={}))
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma3"])
-def test_layer_states_are_those_of_each_layer_at_the_token_of_the_answer(make_student, table, family):
+def test_student_layers_are_the_states_of_each_layer_at_the_token_of_the_answer(make_student, table, family):
     student, _ = make_student(family)
     batch = student.collate(table.left[:5], table.right[:5], return_embeddings=False)
     reading = student(batch, return_embeddings=False, return_layers=True)
