@@ -95,7 +95,7 @@ def test_compare_does_not_check_columns_that_are_not_there(reference):
     assert compare(reference, draw(1, 29)) == []
 
 
-def test_a_reference_without_labels_counts_as_calibrated(reference):
+def test_compare_takes_a_reference_without_labels_as_calibrated(reference):
     unlabelled = ScoredRows(score=reference.score, probability=reference.probability)
     found = {check.name: check for check in compare(unlabelled, draw(1, 400, slope=0.35), resamples=1999)}
     assert found["overconfidence"].p_value < 0.01
