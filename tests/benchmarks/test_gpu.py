@@ -361,7 +361,7 @@ def page(gpu):
     del sys.modules[spec.name]
 
 
-def test_the_page_says_what_the_results_say(page):
+def test_page_check_finds_the_figures_of_the_results(page):
     text = page.PAGE.read_text(encoding="utf-8")
     assert "<!-- gpu -->" in text
     assert text == page.filled(text), "run: python benchmarks/gpu/page.py"
