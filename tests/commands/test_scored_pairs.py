@@ -16,7 +16,7 @@ def pairs(tmp_path):
     return tmp_path / "pairs.csv"
 
 
-def test_decisions_are_the_matchers_or_those_of_a_threshold(pairs):
+def test_read_scored_has_the_decisions_of_the_matcher_or_of_a_threshold(pairs):
     scored = read_scored(pairs, [3], count=3, threshold=None)
     assert (scored.left.tolist(), scored.right.tolist()) == ([0, 1, 0], [1, 2, 2])
     assert scored.probability.tolist() == [0.9, 0.5, 0.1]
