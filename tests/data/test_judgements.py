@@ -11,7 +11,7 @@ def written(tmp_path, text, name="a.tsv"):
     return tmp_path / name
 
 
-def test_a_collection_has_texts_by_id(tmp_path):
+def test_read_collection_has_texts_by_id(tmp_path):
     assert read_collection(written(tmp_path, "query_id\ttext\n1\tone\n2\ttwo\n"), ids=QUERY_IDS) == {
         "1": "one",
         "2": "two",
