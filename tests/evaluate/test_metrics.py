@@ -61,7 +61,7 @@ def test_without_a_threshold_the_f1_best_one_is_used_and_returned():
     assert not {"ece", "brier_score", "log_loss"} & set(found)
 
 
-def test_a_score_equal_to_the_threshold_is_a_match():
+def test_measure_takes_a_score_equal_to_the_threshold_as_a_match():
     assert measure([1.0, 2.0], [0, 1], threshold=2.0)["accuracy"] == 1
     assert measure([1.0, 2.0], [0, 1], threshold=1.0)["accuracy"] == 0.5
 

@@ -40,7 +40,7 @@ def test_shift_calibration_recovers_the_known_truth_of_rare_matches():
     assert np.abs(shifted.apply(rare) - expit(2 * rare + true[1])).mean() < 0.005
 
 
-def test_thresholds_reach_their_targets_at_the_stated_base_rate():
+def test_threshold_for_reaches_its_targets_at_the_stated_base_rate():
     score, label = world(2, 0.5, 20_000)
     rare, truth = world(3, 0.03, 100_000)
     cut = threshold_for(score, label, precision=0.9, base_rate=0.03).value
