@@ -20,7 +20,7 @@ def teacher(tiny_e5, tmp_path):
     return SentenceTransformer(str(folder), device="cpu")
 
 
-def test_encodes_as_mean_of_tokens_with_prompt(teacher):
+def test_e5_encodes_as_mean_of_tokens_with_prompt(teacher):
     vectors = teacher.encode(["ABC123", "花呗"])
     assert vectors.shape == (2, 32)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)

@@ -73,7 +73,7 @@ def test_model_path_converts_once(cache, tiny_package):
 
 
 @pytest.mark.parametrize("damage", ["no manifest", "empty manifest", "no JSON", "short file", "file gone"])
-def test_damaged_cache_is_rebuilt(cache, tiny_package, damage):
+def test_model_path_makes_a_damaged_cache_again(cache, tiny_package, damage):
     folder = Path(model_path(NAME, cache=cache, progress=False))
     weights, manifest = folder / "model.safetensors", folder / files.MANIFEST
     match damage:
@@ -165,7 +165,7 @@ def test_model_path_converts_once_in_parallel_calls(cache, tiny_package, monkeyp
     assert folders(cache) == [NAME]
 
 
-def test_unwritable_cache(tmp_path, tiny_package):
+def test_model_path_names_an_unwritable_cache(tmp_path, tiny_package):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(ResourceError, match="file"):
         model_path(NAME, cache=tmp_path / "file", progress=False)
