@@ -117,7 +117,7 @@ def test_objectives_are_not_changed_by_autocast(make_batch, name):
 
 
 @pytest.mark.parametrize("name", sorted(set(OBJECTIVES) - LEARN_FROM_ONE_UNLABELLED_PAIR))
-def test_one_unlabelled_pair_is_zero_and_backward_works(make_batch, name):
+def test_objectives_of_one_unlabelled_pair_are_zero_and_backward_works(make_batch, name):
     batch = replace(make_batch(1), label=torch.tensor([-1]))
     loss = value(name, batch)
     loss.backward()
@@ -126,7 +126,7 @@ def test_one_unlabelled_pair_is_zero_and_backward_works(make_batch, name):
 
 
 @each_objective
-def test_no_pair_is_zero_and_backward_works(make_batch, name):
+def test_objectives_of_no_pair_are_zero_and_backward_works(make_batch, name):
     whole = make_batch()
     none = {part: getattr(whole, part)[:0].detach() for part in whole.present if part != "teacher_grid"}
     batch = make_batch(**none, teacher_grid=torch.zeros(0, 0))
