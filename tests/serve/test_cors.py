@@ -79,7 +79,7 @@ def test_answers_and_errors_carry_the_headers(shop):
     assert f"{ALLOWED}: {SHOP}" in slow
 
 
-def test_loading_and_overloaded_responses_carry_the_headers_and_host_is_checked():
+def test_cors_headers_are_in_loading_and_overloaded_responses_and_host_is_checked():
     with null_server(cors_origins=[SHOP], max_items=4, max_queue=4, loading=1, batch_size=1) as server:
         loading = server.request("/match", BODY, origin=SHOP)
         assert (loading.status, loading.headers[ALLOWED]) == (503, SHOP)

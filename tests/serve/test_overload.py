@@ -124,7 +124,7 @@ def test_overload_keeps_throughput_and_leaves_no_backlog(null):
 
 
 @pytest.mark.scenario("L9")
-def test_largest_requests_do_not_delay_a_short_one(null):
+def test_server_does_not_delay_a_short_request_by_the_largest_ones(null):
     async def send_requests(clients):
         large, short = clients
         undisturbed = await median_seconds(short)

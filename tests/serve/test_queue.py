@@ -54,7 +54,7 @@ def test_batches_are_full_and_shared_between_waiting_requests():
     assert seen_batches[0] == ["long", "long", "short", "short"]
 
 
-def test_max_wait_delays_a_batch_that_is_not_full():
+def test_queue_max_wait_delays_a_batch_that_is_not_full():
     sizes = []
 
     async def submit_twice(wait):

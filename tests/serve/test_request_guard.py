@@ -106,7 +106,7 @@ def test_every_route_except_health_and_the_page_requires_the_key():
 
 
 @pytest.mark.scenario("X12")
-def test_health_check_needs_no_host_header(null):
+def test_request_guard_needs_no_host_header_for_a_health_check(null):
     assert " 200 " in sent_raw(null, b"GET /healthz HTTP/1.0\r\n\r\n")
     assert " 403 " in sent_raw(null, b"GET /info HTTP/1.0\r\n\r\n")
     assert null.request("/healthz", host="rebound.example").status == 403

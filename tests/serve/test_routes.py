@@ -102,7 +102,7 @@ def test_truncated_texts_are_marked_or_refused(null):
         ("/v1/embeddings", {"input": ["a", "\ud800"]}, "text 1"),
     ],
 )
-def test_lone_surrogate_is_named_and_nothing_of_its_request_is_scored(null, path, body, place):
+def test_routes_name_a_lone_surrogate_and_score_nothing_of_its_request(null, path, body, place):
     before = _passes(null)
     refused = null.request(path, body)
     assert refused.status == 422
@@ -121,7 +121,7 @@ def test_match_accepts_an_emoji(null):
 
 
 @pytest.mark.scenario("L6")
-def test_concurrent_requests_get_their_own_scores(null):
+def test_match_gives_concurrent_requests_their_own_scores(null):
     def send_requests(number):
         size = number % 7 + 1
         rows = null.request("/match", {"pairs": [[str(number * 10 + k), "x"] for k in range(size)]})
