@@ -32,7 +32,7 @@ def test_describe_records_the_scale(cross_encoder_folder):
     assert (described["kind"], described["scale"], described["prompt"]) == ("cross_encoder", "logit", "query: ")
 
 
-def test_prompt_is_applied(cross_encoder_folder):
+def test_load_cross_encoder_applies_a_prompt(cross_encoder_folder):
     plain = load_cross_encoder(cross_encoder_folder, device="cpu")
     prompted = load_cross_encoder(cross_encoder_folder, device="cpu", prompt="query: ")
     assert plain.fingerprint != prompted.fingerprint

@@ -121,7 +121,7 @@ def test_texts_far_beyond_the_limit_are_truncated(teacher, monkeypatch):
     assert max(longest) == 16 * CHARACTERS_PER_TOKEN
 
 
-def test_scores_use_the_given_batch_size(teacher):
+def test_kept_teacher_scores_use_the_given_batch_size(teacher):
     one, own = KeptTeacherModel(teacher), teacher.batch_size
     one.scores(LEFT, RIGHT, batch_size=3)
     assert teacher.batch_size == 3
