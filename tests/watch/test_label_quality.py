@@ -10,7 +10,7 @@ from flipkd.watch.label_quality import label_quality
 from flipkd.watch.rows import ScoredRows
 
 
-def test_figures_are_those_of_the_labelled_rows():
+def test_label_quality_figures_are_those_of_the_labelled_rows():
     rows = draw(0, 300, labelled=0.5)
     known = rows.label >= 0
     found = label_quality(rows)

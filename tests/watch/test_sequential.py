@@ -28,7 +28,7 @@ def capital_in_loops(scores, difference, *, share, alpha):
     return best, mean
 
 
-def test_scores_have_the_mean_of_the_difference():
+def test_treatment_scores_have_the_mean_of_the_difference():
     outcome, treated = np.array([1.0, 0.0, 1.0]), np.array([True, False, False])
     # Means of the earlier outcomes, with half an outcome more: 1/2, 1.5/2, 1.5/3.
     expected = [0.5 / 0.25, 0.75 / 0.75, -0.5 / 0.75]
@@ -57,7 +57,7 @@ def test_sequential_test_after_every_outcome_finds_nothing_more_often_than_state
     assert all((one.low <= 0 <= one.high) == (one.decided_at is None) for one in found)
 
 
-def test_a_difference_is_found_and_held_by_the_interval():
+def test_sequential_test_finds_a_difference_which_its_interval_holds():
     found = [sequential_test(draw(seed, 2000, difference=0.12), share=0.5, alpha=0.05) for seed in range(40)]
     assert np.mean([one.decided_at is not None for one in found]) >= 0.9
     assert np.mean([one.low <= 0.12 <= one.high for one in found]) >= 0.95
