@@ -1,17 +1,7 @@
 """Fixtures that several tests of commands share."""
 
 import pytest
-from scored_files import LengthScorer
 from tiny import SENTENCES
-
-from flipkd.commands import match_files
-
-
-@pytest.fixture
-def stub(monkeypatch, tiny_matcher):
-    """Settings of a match of a tiny matcher whose scores are those of LengthScorer."""
-    monkeypatch.setattr(match_files, "Scorer", LengthScorer)
-    return {"matcher": str(tiny_matcher()), "rows_per_part": 3, "keep": ["id"]}
 
 
 @pytest.fixture

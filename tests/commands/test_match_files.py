@@ -8,13 +8,20 @@ import random
 import pytest
 from command_line import flipkd
 from faults import each_kill
-from scored_files import inputs, results, write_rows
+from scored_files import LengthScorer, inputs, results, write_rows
 
 from flipkd.command_config import MatchConfig
 from flipkd.commands import match_files as module
 from flipkd.commands.match_files import match_files
 from flipkd.errors import ArtefactError, DataError, NumbersError, UsageError
 from flipkd.files import check_manifest, write_manifest
+
+
+@pytest.fixture
+def stub(monkeypatch, tiny_matcher):
+    """Settings of a match of a tiny matcher whose scores are those of LengthScorer."""
+    monkeypatch.setattr(module, "Scorer", LengthScorer)
+    return {"matcher": str(tiny_matcher()), "rows_per_part": 3, "keep": ["id"]}
 
 
 def test_match_files_equals_match_of_each_file(trained, tmp_path):
