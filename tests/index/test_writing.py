@@ -56,8 +56,8 @@ def test_upsert_and_delete_make_one_version_each_and_rollback_returns_to_any(tmp
     assert batches(open_index(tmp_path / "index")) == {0: ROWS, 1: ROWS}
     with pytest.raises(ConfigError, match="no version 99; it has 6, 5"):
         rollback(index, 99)
-    compact(index, keep_days=0)
-    assert len(versions(index)) == 1
+    compact(index, keep_days=0)  # of its own versions, it may keep one that is less than a millisecond old
+    assert min(row["version"] for row in versions(index)) > 6
     assert batches(open_index(tmp_path / "index")) == {0: ROWS, 1: ROWS}
 
 
