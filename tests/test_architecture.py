@@ -166,12 +166,12 @@ def forbidden(text: str, path: Path) -> list[str]:
     return found
 
 
-def test_the_table_has_every_package():
+def test_packages_table_has_every_package():
     on_disk = {package_of(path) for path in SOURCES} - {"flipkd"}
     assert on_disk == set(PACKAGES)
 
 
-def test_the_table_only_goes_down():
+def test_packages_table_only_goes_down():
     done: set[str] = set()
     while len(done) < len(PACKAGES):
         lowest = {package for package, below in PACKAGES.items() if package not in done and below <= done}
@@ -179,7 +179,7 @@ def test_the_table_only_goes_down():
         done |= lowest
 
 
-def test_a_file_imports_only_what_its_package_may():
+def test_forbidden_imports_are_in_no_file():
     assert [found for path in SOURCES for found in forbidden(path.read_text(encoding="utf-8"), path)] == []
 
 
@@ -204,7 +204,7 @@ def test_a_file_imports_only_what_its_package_may():
         ("commands/train.py", "from flipkd.cli import main"),
     ],
 )
-def test_a_forbidden_import_is_seen(package, text):
+def test_forbidden_finds_an_import_that_is_not_allowed(package, text):
     assert len(forbidden(text, ROOT / package)) == 1
 
 
@@ -221,7 +221,7 @@ def test_a_forbidden_import_is_seen(package, text):
         ("__init__.py", "if TYPE_CHECKING:\n    from flipkd.matcher import Matcher"),
     ],
 )
-def test_an_allowed_import_is_let_through(package, text):
+def test_forbidden_passes_an_allowed_import(package, text):
     assert forbidden(text, ROOT / package) == []
 
 
@@ -252,7 +252,7 @@ def breaches(text: str) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.scenario("A10", "X1")
-def test_no_file_unpickles_prints_or_asserts():
+def test_breaches_are_in_no_file_so_none_unpickles_prints_or_asserts():
     found = {path.relative_to(ROOT).as_posix(): breaches(path.read_text(encoding="utf-8")) for path in SOURCES}
     assert {path: breach for path, breach in found.items() if breach} == {}
 
@@ -276,11 +276,11 @@ def test_no_file_unpickles_prints_or_asserts():
         "shutil.unpack_archive(path)",
     ],
 )
-def test_a_breach_is_seen(text):
+def test_breaches_finds_one(text):
     assert len(breaches(text)) == 1
 
 
-def test_no_breach_is_seen_where_there_is_none():
+def test_breaches_finds_none_where_there_is_none():
     assert breaches("console.print(3)\nyaml.safe_load(x)\nf(trust_remote_code=False)\n'torch.load('\n# assert") == []
 
 

@@ -161,7 +161,9 @@ def test_a_cross_encoder_calls_no_function_that_its_config_names(encoders, tmp_p
 
 @pytest.mark.scenario("X2")
 @pytest.mark.parametrize("file", ["config.json", "tokenizer_config.json", "processor_config.json"])
-def test_code_that_a_model_brings_besides_a_known_class_is_left_alone(base_models, encoders, tmp_path, canary, file):
+def test_loading_an_artefact_runs_no_code_that_a_model_brings_besides_a_known_class(
+    base_models, encoders, tmp_path, canary, file
+):
     names = ("AutoConfig", "AutoModelForCausalLM", "AutoModel", "AutoProcessor")
     own = dict.fromkeys(names, "modeling_canary.Canary") | {"AutoTokenizer": ["modeling_canary.Canary"] * 2}
     for name, source in (("base", base_models["llama"]), ("teacher", encoders / "bi")):
@@ -199,7 +201,7 @@ def test_check_model_folder_refuses_an_adapter_in_the_folder_of_a_module(encoder
 
 
 @pytest.mark.scenario("X2")
-def test_a_matcher_names_no_code(make_student, tmp_path, canary):
+def test_load_student_refuses_a_matcher_that_names_code(make_student, tmp_path, canary):
     student, contract = make_student()
     folder = tmp_path / "m"
     folder.mkdir()
@@ -224,7 +226,7 @@ def test_a_matcher_names_no_code(make_student, tmp_path, canary):
 
 
 @pytest.mark.scenario("X1")
-def test_pickled_weights_are_not_read(base_models, encoders, tmp_path, canary):
+def test_load_language_model_and_load_teacher_read_no_pickled_weights(base_models, encoders, tmp_path, canary):
     pickled = pickle.dumps(Pickled(canary))
     for source in (base_models["llama"], encoders / "bi", encoders / "cross"):
         folder = shutil.copytree(source, tmp_path / source.name)
@@ -298,7 +300,7 @@ def test_check_model_folder_refuses_a_run_its_matcher_and_its_adapter_as_base_mo
             load_language_model(str(Path(trained) / inside))
 
 
-def test_models_as_they_are_saved_pass(base_models, encoders, tmp_path):
+def test_check_model_folder_passes_models_as_they_are_saved(base_models, encoders, tmp_path):
     for folder in (*base_models.values(), encoders / "bi", encoders / "cross"):
         check_model_folder(folder)
     folder = shutil.copytree(encoders / "bi", tmp_path / "shards")

@@ -55,7 +55,7 @@ def test_settings_have_descriptions_and_valid_defaults(name):
 
 
 @pytest.mark.parametrize("name, expected", [("TeachConfig", "329ad9ac"), ("TrainConfig", "c53d3b41")])
-def test_stored_results_of_the_defaults_are_still_found(name, expected):
+def test_train_config_identity_of_the_defaults_still_finds_stored_results(name, expected):
     """A new setting belongs into `left_out_at_default`; a changed default changes this hash, and results are computed again."""
     model = getattr(module, name)
     names = [key for key, field in model.model_fields.items() if field.is_required()]
@@ -63,6 +63,6 @@ def test_stored_results_of_the_defaults_are_still_found(name, expected):
     assert short_hash(identity) == expected
 
 
-def test_models_table_is_complete():
+def test_settings_classes_are_all_in_the_table_of_models():
     found = {name for name, value in vars(module).items() if isinstance(value, type) and issubclass(value, Settings)}
     assert found == set(MODELS)

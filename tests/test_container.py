@@ -18,7 +18,7 @@ def values(instruction: str) -> list[str]:
     return [line.split(None, 1)[1] for line in LINES if line.startswith(f"{instruction} ")]
 
 
-def test_it_has_two_stages_and_the_second_copies_only_the_environment():
+def test_containerfile_has_two_stages_and_the_second_copies_only_the_environment():
     first, second = values("FROM")
     assert first.endswith(" AS build")
     assert "AS" not in second
@@ -26,34 +26,34 @@ def test_it_has_two_stages_and_the_second_copies_only_the_environment():
     assert [line for line in last if line.startswith(("COPY", "ADD"))] == ["COPY --from=build /opt/flipkd /opt/flipkd"]
 
 
-def test_it_runs_as_a_user_without_rights():
+def test_containerfile_runs_as_a_user_without_rights():
     [user] = values("USER")
     assert int(user) > 0
     assert f"useradd --uid {user} " in TEXT
     assert LINES.index(f"USER {user}") < next(i for i, line in enumerate(LINES) if line.startswith("ENTRYPOINT"))
 
 
-def test_the_user_owns_the_folder_of_the_cache_volume():
+def test_containerfile_gives_the_user_the_folder_of_the_cache_volume():
     page = (ROOT / "docs" / "container.md").read_text(encoding="utf-8")
     [folder] = re.findall(r"--volume flipkd-cache:(\S+)", page)
     name = re.search(r"useradd .* (\w+) &&", TEXT)[1]
     assert f"install --directory --owner {name} {folder}" in TEXT
 
 
-def test_torch_comes_alone_from_its_index():
+def test_containerfile_takes_torch_alone_from_its_index():
     [line] = [line for line in TEXT.splitlines() if "--index-url" in line]
     assert "--no-deps" in line
     assert line.endswith(" torch \\")
 
 
-def test_it_copies_named_files_that_exist_and_holds_no_secret():
+def test_containerfile_copies_named_files_that_exist_and_holds_no_secret():
     copied = [word for line in values("COPY") if not line.startswith("--from") for word in line.split()[:-1]]
     assert "." not in copied
     assert [name for name in copied if not (ROOT / name).exists()] == []
     assert not re.search(r"^(ENV|ARG).*(TOKEN|KEY|SECRET|PASSWORD)", TEXT, re.MULTILINE)
 
 
-def test_its_command_is_one_that_serve_takes():
+def test_containerfile_command_is_one_that_serve_accepts():
     words = json.loads(values("ENTRYPOINT")[0]) + json.loads(values("CMD")[0])
     assert words[:2] == ["flipkd", "serve"]
     options = dict(zip(words[2::2], words[3::2], strict=True))

@@ -69,7 +69,7 @@ def matcher(folder) -> Matcher:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
-def test_the_examples_of_a_public_name_run(name, folder, matcher, monkeypatch):
+def test_doctests_of_a_public_name_run(name, folder, matcher, monkeypatch):
     monkeypatch.chdir(folder)
     texts = ("I lost my card", "My card is missing"), ("I lost my card", "How do I change my PIN?")
     index = Index.load("faq-index")
@@ -83,12 +83,12 @@ def test_the_examples_of_a_public_name_run(name, folder, matcher, monkeypatch):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_public_name_has_an_example(name):
+def test_doctests_exist_for_each_public_name(name):
     assert name in {test.name for test in examples_of(name)}
 
 
 @pytest.mark.parametrize("name", ["Index", "Matcher"])
-def test_a_public_method_has_an_example(name):
+def test_doctests_exist_for_each_public_method(name):
     methods = {f"{name}.{method}" for method in dir(getattr(flipkd, name)) if not method.startswith("_")}
     assert methods - {test.name for test in examples_of(name)} == set()
 
@@ -106,7 +106,7 @@ def test_a_wrong_example_is_seen():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_public_docstring_begins_with_a_noun_or_verb_phrase(name):
+def test_docstring_of_a_public_name_begins_with_a_noun_or_verb_phrase(name):
     thing = getattr(flipkd, name)
     members = vars(thing).values() if inspect.isclass(thing) else ()
     texts = [inspect.getdoc(part) for part in (thing, import_module(thing.__module__), *members) if part is not None]

@@ -34,7 +34,7 @@ def test_the_table_has_every_exception_of_errors():
 
 
 @pytest.mark.parametrize("name", TABLE)
-def test_exceptions_have_their_exit_code_and_standard_class(name):
+def test_errors_have_their_exit_code_and_standard_class(name):
     error = getattr(errors, name)
     code, caught_as = TABLE[name]
     assert error.exit_code == code
@@ -44,7 +44,7 @@ def test_exceptions_have_their_exit_code_and_standard_class(name):
 
 
 @pytest.mark.parametrize("name", TABLE)
-def test_exceptions_keep_message_and_exit_code_when_pickled(name):
+def test_errors_keep_message_and_exit_code_when_pickled(name):
     error = getattr(errors, name)(TEXT)
     assert str(error) == TEXT
     again = pickle.loads(pickle.dumps(error))

@@ -82,12 +82,12 @@ def _not_a_choice(field, value, names=None) -> str:
     return "" if not allowed or value in map(str, allowed) else f"{value} is none of {sorted(map(str, allowed))}"
 
 
-def test_the_page_is_up_to_date(made):
+def test_field_page_is_up_to_date(made):
     page = made.page(made.systems())
     assert (DOCS / "field.md").read_text(encoding="utf-8") == page, "run: python docs/field_page.py"
 
 
-def test_every_system_in_scope_has_a_row_with_what_is_built_or_a_reason(made):
+def test_field_has_a_row_for_every_system_in_scope_with_what_is_built_or_a_reason(made):
     rows = made.systems()
     assert list(rows) == [number for number in range(1, 120) if number not in OUT_OF_SCOPE]
     for row in rows.values():
@@ -96,12 +96,12 @@ def test_every_system_in_scope_has_a_row_with_what_is_built_or_a_reason(made):
     assert len([row for row in rows.values() if "built" in row]) >= FEWEST_BUILT
 
 
-def test_options_commands_and_objectives_exist(made):
+def test_field_names_options_commands_and_objectives_that_exist(made):
     found = {number: [problem(use) for use in row.get("use", ())] for number, row in made.systems().items()}
     assert {number: problems for number, problems in found.items() if any(problems)} == {}
 
 
-def test_the_tests_exist(made):
+def test_field_names_tests_that_exist(made):
     for number, row in made.systems().items():
         if "test" in row:
             file, _, name = row["test"].partition("::")
@@ -121,5 +121,5 @@ def test_the_tests_exist(made):
         ("diagnose magic", "magic is none of"),
     ],
 )
-def test_what_does_not_exist_is_seen(use, message):
+def test_problem_names_a_use_that_does_not_exist(use, message):
     assert message in problem(use)

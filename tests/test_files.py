@@ -109,7 +109,7 @@ def test_write_bytes_makes_folders_and_returns_the_path(tmp_path):
 
 @pytest.mark.scenario("A7")
 @pytest.mark.parametrize("umask, mode", [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
-def test_modes_follow_the_umask(tmp_path, umask, mode):
+def test_files_and_new_folder_have_the_modes_of_the_umask(tmp_path, umask, mode):
     before = os.umask(umask)
     try:
         write_bytes(tmp_path / "file", NEW)
@@ -126,7 +126,7 @@ def test_modes_follow_the_umask(tmp_path, umask, mode):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the names of open files in /proc")
-def test_bytes_are_on_the_disk_before_the_name_and_the_name_before_the_return(tmp_path, synced):
+def test_write_bytes_and_new_folder_sync_bytes_before_the_name_and_the_name_before_the_return(tmp_path, synced):
     write_bytes(tmp_path / "file", NEW)
     temporary, *rest = synced
     assert temporary.startswith(f"sync {tmp_path}/{files.TEMPORARY}")
@@ -185,7 +185,7 @@ def write_folder(place: Path) -> None:
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
-def test_a_failed_folder_leaves_the_old_one_or_the_new_one(with_folder, before, code):
+def test_new_folder_that_fails_leaves_the_old_one_or_the_new_one(with_folder, before, code):
     for place, error in each_error(with_folder, write_folder, code=code):
         assert_explained(error, place / "model", code)
         assert state(place / "model") in ((before, NEW) if error else (NEW,))
@@ -194,7 +194,7 @@ def test_a_failed_folder_leaves_the_old_one_or_the_new_one(with_folder, before, 
 
 @pytest.mark.slow
 @pytest.mark.scenario("A3")
-def test_a_killed_folder_is_put_right_by_the_next_run_that_claims_the_place(with_folder, before):
+def test_new_folder_that_was_killed_is_restored_by_the_next_locked_run(with_folder, before):
     aside = 0
     for place in each_kill(with_folder, write_folder):
         aside += before is not None and not (place / "model").exists()
@@ -392,7 +392,7 @@ def public():
     shutil.rmtree(folder)
 
 
-def test_writes_to_a_real_full_disk(public):
+def test_write_bytes_and_new_folder_report_a_real_full_disk_and_keep_the_old_files(public):
     mount = f'mount -t tmpfs -o size=1m,uid=65534 none "{public}"'
     if (
         shutil.which("unshare") is None
@@ -431,7 +431,7 @@ def as_nobody(function) -> int:
     return in_child(run)
 
 
-def test_a_folder_without_rights_is_named(shut):
+def test_files_in_a_folder_without_rights_are_named(shut):
     def work():
         for name, act in {
             "file": lambda: write_bytes(shut / "file", NEW),
@@ -449,7 +449,7 @@ def test_a_folder_without_rights_is_named(shut):
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="the owner can always read")
-def test_a_folder_that_cannot_be_read_is_an_error_of_ours(shut):
+def test_check_manifest_of_a_folder_that_cannot_be_read_is_an_error_of_flipkd(shut):
     def work():
         for name in ("locked", "locked/model"):
             with pytest.raises(ArtefactError, match=f"{shut / name}: cannot be read"):
@@ -471,7 +471,7 @@ JSON = st.recursive(
 
 @given(value=JSON)
 @settings(deadline=None, max_examples=40)
-def test_json_comes_back_as_it_was(tmp_path_factory, value):
+def test_read_json_returns_what_write_json_wrote(tmp_path_factory, value):
     path = tmp_path_factory.getbasetemp() / "round-trip.json"
     write_json(path, value)
     assert json.dumps(read_json(path)) == json.dumps(value)
@@ -487,7 +487,7 @@ def test_numbers_that_json_lacks_are_refused_and_the_old_file_stays(tmp_path, va
 
 
 @pytest.mark.parametrize("raw", [b"", b"{", b"\xff\xfe", b"[" * 200_000, b"1" * 5000, b'{"a": 1}}'])
-def test_what_is_not_json_is_named(tmp_path, raw):
+def test_read_json_names_a_file_that_is_not_json(tmp_path, raw):
     (tmp_path / "file").write_bytes(raw)
     with pytest.raises(ArtefactError, match=f"{tmp_path}/file: not readable as JSON"):
         read_json(tmp_path / "file")

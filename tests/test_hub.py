@@ -109,7 +109,7 @@ def test_revisions_of_a_matcher(hub, folder):
         Matcher.from_pretrained(NAME, revision="v3")
 
 
-def test_a_local_folder_comes_first(hub, folder, monkeypatch, tmp_path):
+def test_find_matcher_prefers_a_local_folder(hub, folder, monkeypatch, tmp_path):
     hub.add(NAME, folder)
     monkeypatch.chdir(tmp_path)
     shutil.copytree(folder, tmp_path / NAME)
@@ -204,7 +204,7 @@ def test_upload_writes_the_files_of_a_matcher_and_deletes_stale_ones(hub, folder
     assert set(hub.repositories[NAME].branches) == {"main", "v2"}
 
 
-def test_upload_refuses(hub: Hub, folder):
+def test_upload_matcher_refuses(hub: Hub, folder):
     with pytest.raises(UsageError, match="not the id of a repository of the hub; write OWNER/NAME"):
         upload_matcher(folder, "matcher", token=TOKEN)
     with pytest.raises(ArtefactError, match="or log in with hf auth login, or set HF_TOKEN"):

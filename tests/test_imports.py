@@ -56,7 +56,7 @@ def test_imports_are_light_and_have_no_effect(cold, module, heavy):
     assert written == []
 
 
-def test_help_needs_nothing_heavy_and_lists_every_command(cold):
+def test_help_imports_nothing_heavy_and_lists_every_command(cold):
     code = "import sys, runpy; sys.argv = ['flipkd', '--help']; runpy.run_module('flipkd', run_name='__main__')"
     done, written = cold("-X", "importtime", "-c", code)
     loaded = {line.rpartition("|")[2].strip().split(".")[0] for line in done.stderr.splitlines()}
@@ -67,7 +67,7 @@ def test_help_needs_nothing_heavy_and_lists_every_command(cold):
     assert written == []
 
 
-def test_the_module_can_be_run(cold):
+def test_main_module_of_flipkd_can_be_run(cold):
     done, written = cold("-m", "flipkd", "--help")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.split()[:2] == ["Usage:", "flipkd"]

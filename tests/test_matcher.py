@@ -90,7 +90,7 @@ def test_threads_may_share_a_matcher(make_student, reading):
     assert [len(v) for v in vectors] == [2, 4] * 4
 
 
-def test_empty_input_gives_empty_results(matcher):
+def test_matcher_gives_empty_results_for_empty_input(matcher):
     assert matcher.predict([]).shape == (0,)
     assert matcher.predict_proba([]).shape == (0,)
     assert matcher.decide([]) == []
@@ -138,7 +138,7 @@ def test_rank_keeps_ties_in_the_order_given(matcher):
 
 
 @pytest.mark.scenario("N2")
-def test_score_that_is_not_finite_raises_and_is_never_decided(make_student):
+def test_matcher_raises_for_a_score_that_is_not_finite_and_never_decides_it(make_student):
     student, contract = make_student()
     with torch.no_grad():
         next(p for name, p in student.named_parameters() if "lora_B" in name).fill_(float("nan"))
@@ -164,7 +164,7 @@ def test_encode_raises_for_vectors_that_are_not_finite(make_student):
 UNNORMALISED = [("\u200b".join(left), f" {right.replace(' ', chr(10))}\ufeff\r\n") for left, right in PAIRS[:6]]
 
 
-def test_normalised_texts_have_the_same_scores(with_teacher):
+def test_matcher_gives_normalised_texts_the_same_scores(with_teacher):
     matcher = Matcher.from_pretrained(with_teacher)
     assert matcher.contract.text_normalisation == 1
     assert matcher.predict(UNNORMALISED, batch_size=1).tolist() == matcher.predict(PAIRS[:6], batch_size=1).tolist()

@@ -35,7 +35,7 @@ def built(tmp_path_factory) -> Path:
 
 
 @needs_backend
-def test_the_wheel_holds_the_package_its_types_and_a_readme_for_pypi(built):
+def test_packaging_of_the_wheel_has_the_package_its_types_and_a_readme_for_pypi(built):
     [wheel] = built.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
@@ -56,7 +56,7 @@ def test_the_wheel_holds_the_package_its_types_and_a_readme_for_pypi(built):
 
 
 @needs_backend
-def test_the_sdist_holds_the_sources_and_no_leftovers(built):
+def test_packaging_of_the_sdist_has_the_sources_and_no_leftovers(built):
     [sdist] = built.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
         names = {name.split("/", 1)[1] for name in archive.getnames()}
@@ -68,7 +68,7 @@ def test_the_sdist_holds_the_sources_and_no_leftovers(built):
     assert not [name for name in names if re.search(r"__pycache__|\.pyc$|/\.|\.safetensors$", name)]
 
 
-def test_no_tool_leaves_its_cache_in_the_repository():
+def test_repository_has_no_cache_of_a_tool():
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
     if listed.returncode:
         pytest.skip("not a git repository")

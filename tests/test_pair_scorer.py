@@ -102,7 +102,7 @@ def test_predict_names_a_wrong_pair_by_its_index(matcher, pairs, message):
         assert message in str(raised.value)
 
 
-def test_error_message_shortens_a_long_text(matcher):
+def test_pair_scorer_error_shortens_a_long_text(matcher):
     with pytest.raises(DataError) as raised:
         matcher.predict([("a", "b"), "secret " * 1000])
     assert len(str(raised.value)) < 200
@@ -111,7 +111,7 @@ def test_error_message_shortens_a_long_text(matcher):
 @pytest.mark.scenario("N3")
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 @pytest.mark.parametrize("scale", [1.0, 1e3, 1e4, 1e6])
-def test_probabilities_rise_with_the_score_for_logits_of_any_size(make_student, dtype, scale):
+def test_predict_proba_rises_with_the_score_for_logits_of_any_size(make_student, dtype, scale):
     student, contract = make_student(dtype=dtype)
     with torch.no_grad():
         student.language_model.get_output_embeddings().weight.mul_(scale)
@@ -143,7 +143,7 @@ CONTROL_LIKE = [
 ]
 
 
-def test_control_tokens_in_texts_are_plain_text(matcher):
+def test_predict_reads_control_tokens_in_texts_as_plain_text(matcher):
     scores = matcher.predict([(text, "my card") for text in CONTROL_LIKE])
     assert len(set(scores.tolist())) > len(CONTROL_LIKE) - 2
     control = set(matcher.student.prompt.tokenizer.added_tokens_decoder)

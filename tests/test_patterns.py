@@ -130,13 +130,13 @@ FUNCTIONS = {
 
 @pytest.mark.scenario("X15")
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_odd_characters_cost_little_more_than_letters(function):
+def test_text_patterns_cost_little_more_for_odd_characters_than_for_letters(function):
     """A quarter of a second for 100,000 characters; Python's NFKC alone takes 10 for marks that it must sort."""
     for name, text in TEXTS.items():
         assert seconds(lambda text=text: FUNCTIONS[function](text)) < 1.0, name
 
 
-def test_marks_are_folded_as_they_were():
+def test_spelling_key_and_word_key_fold_marks():
     assert spelling_key("é" * 40) == spelling_key("e\u0301" * 40)
     assert word_key("é" * 40) == word_key("e\u0301" * 40)
     orders = ("a" + "\u0315\u0300" * 15, "a" + "\u0300\u0315" * 15)

@@ -56,7 +56,7 @@ def test_unknown_public_name_is_an_attribute_error():
         exec("from flipkd import Mather")
 
 
-def test_the_version_is_the_installed_one():
+def test_public_name_version_is_the_installed_one():
     assert flipkd.__version__ == importlib.metadata.version("flipkd")
 
 

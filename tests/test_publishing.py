@@ -62,7 +62,7 @@ def test_a_pushed_matcher_loads_with_its_base_from_the_hub(hub, folder, base_mod
     assert set(hub.validated) == {card.content}
 
 
-def test_push_leaves_the_local_folder_as_it_is(hub, folder):
+def test_push_matcher_leaves_the_local_folder_as_it_is(hub, folder):
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     push_matcher(folder, NAME, base_model=BASE)
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
@@ -92,7 +92,7 @@ def test_an_old_matcher_with_paths_in_it_is_pushed_without_them(hub, folder, bas
     assert "taught `org/llm`" in files["README.md"].decode()
 
 
-def test_push_of_a_packaged_base_names_the_package_and_the_original(hub, folder, caplog):
+def test_push_matcher_of_a_packaged_base_names_the_package_and_the_original(hub, folder, caplog):
     contract = read_contract(folder)
     contract.model_copy(update={"base_model_name_or_path": "gemma-3-270m"}).save(folder)
     (folder / "train.csv").unlink()
@@ -126,7 +126,7 @@ def test_peft_loads_the_adapter_of_a_pushed_matcher_on_another_machine(
         assert float(logits[yes] - logits[no]) == pytest.approx(float(expected), abs=1e-4)
 
 
-def test_push_refuses(hub, folder, make_student):
+def test_push_matcher_refuses(hub, folder, make_student):
     with pytest.raises(ConfigError, match=r"its base model is the folder .*llama, which .*: --base_model OWNER/NAME"):
         push_matcher(folder, NAME)
     for wrong in ("llama", "/models/llama", "a/b/c"):

@@ -20,12 +20,12 @@ def made():
     return module
 
 
-def test_the_page_of_scenarios_is_up_to_date(made):
+def test_reliability_page_is_up_to_date(made):
     page = made.page(made.scenarios(), made.marked_tests())
     assert (DOCS / "reliability.md").read_text(encoding="utf-8") == page, "run: python docs/reliability_page.py"
 
 
-def test_every_scenario_is_there_with_a_test_or_else_a_reason(made):
+def test_reliability_has_every_scenario_with_a_test_or_else_a_reason(made):
     tests, counts = made.marked_tests(), {}
     for group in made.scenarios().values():
         letter = next(iter(group))[0]
@@ -41,7 +41,7 @@ def test_every_scenario_is_there_with_a_test_or_else_a_reason(made):
     assert len([name for name in tests if name[0] != "L"]) >= FEWEST_HELD
 
 
-def test_marks_are_read_from_the_sources(made, tmp_path):
+def test_marked_tests_are_read_from_the_sources(made, tmp_path):
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "test_a.py").write_text(
         "@pytest.mark.scenario('D1', 'D2')\n@other\ndef test_one(): ...\n"

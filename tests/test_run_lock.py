@@ -30,7 +30,7 @@ with locked_run(sys.argv[1], {"seed": 0}):
 
 
 @pytest.mark.scenario("T9")
-def test_a_folder_is_held_by_one_process_until_that_ends(tmp_path):
+def test_locked_run_is_held_by_one_process_until_that_ends(tmp_path):
     holder = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdin=-1, stdout=-1, text=True)
     with holder:
         assert holder.stdout.readline() == "held\n"
@@ -58,7 +58,7 @@ def test_locked_run_deletes_only_what_killed_runs_left(tmp_path):
 
 
 @pytest.mark.scenario("T5")
-def test_changed_settings_are_listed_with_both_values(tmp_path):
+def test_locked_run_lists_changed_settings_with_both_values(tmp_path):
     began = {"config": {"seed": 0, "template": {"left": "A"}, "lora_layers": None, "text": "t" * 500}, "data": "abc"}
     with locked_run(tmp_path / "run", began):
         assert read_json(tmp_path / "run" / "run.json") == began

@@ -25,11 +25,11 @@ def test_a_field_names_its_panel_and_has_a_description():
 
 
 @pytest.mark.parametrize("values", [{"seed": -1}, {"seed": 2**32}, {"rank": 0}, {"columns": ["text1"]}])
-def test_a_field_keeps_its_limits(values):
+def test_setting_fields_keep_their_limits(values):
     with pytest.raises(FlipkdError, match=next(iter(values))):
         Some.check(values)
 
 
-def test_a_field_has_its_default():
+def test_setting_fields_have_their_defaults():
     some = Some.check({"columns": {"text1": "title"}})
     assert (some.columns, some.directed, some.rank, some.seed) == ({"text1": "title"}, False, 4, 0)

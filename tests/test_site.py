@@ -37,7 +37,7 @@ def pages(nav: Any) -> Iterator[str]:
             yield from pages(target)
 
 
-def test_the_navigation_has_every_page_once(hook):
+def test_site_navigation_has_every_page_once(hook):
     listed = list(pages(SETTINGS["nav"]))
     on_disk = {page.name for page in (ROOT / "docs").glob("*.md")} | set(hook.ROOT_PAGES.values())
     assert sorted(listed) == sorted(on_disk)
@@ -67,11 +67,11 @@ def test_make_docs_fails_on_a_warning():
         ("docs/index.md", "#metrics", "#metrics"),
     ],
 )
-def test_a_link_is_rewritten_to_where_the_site_has_the_page(hook, source, link, there):
+def test_on_page_markdown_rewrites_a_link_to_where_the_site_has_the_page(hook, source, link, there):
     assert hook.rewritten(f"see [it]({link}).", source) == f"see [it]({there})."
 
 
-def test_links_in_code_stay_as_they_are(hook):
+def test_on_page_markdown_leaves_links_in_code_as_they_are(hook):
     class Page:
         class file:
             src_uri = "contributing.md"
@@ -113,18 +113,18 @@ def defined(tree: ast.Module) -> set[str]:
 
 
 @pytest.mark.parametrize("file, name", steps(), ids=lambda value: value or "-")
-def test_a_step_names_a_file_and_what_it_defines(file, name):
+def test_steps_of_the_pages_name_a_file_and_what_it_defines(file, name):
     path = ROOT / file
     assert path.is_file()
     assert not name or name in defined(ast.parse(path.read_text(encoding="utf-8")))
 
 
-def test_the_steps_are_found():
+def test_steps_are_found_in_the_pages():
     files = {file for file, _ in steps()}
     assert {"src/flipkd/student/scoring.py", "src/flipkd/objectives/__init__.py", "docs/matcher.md"} <= files
 
 
-def test_files_to_read_first_exist():
+def test_architecture_page_names_files_to_read_first_that_exist():
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     named = re.findall(r"`((?:src|recipes)/[\w/]+\.py)`", text)
     assert len(named) > 10

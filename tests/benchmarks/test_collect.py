@@ -51,7 +51,7 @@ def collected(here: Path) -> dict[str, dict[str, float]]:
     return {against: {row["name"]: row["f1"]["difference"] for row in rows} for against, rows in found.items()}
 
 
-def test_a_later_run_of_some_systems_adds_its_differences(here, tmp_path):
+def test_collect_adds_the_differences_of_a_later_run_of_some_systems(here, tmp_path):
     folder = comparison(tmp_path / "c", {"plain": 0.5, "flipped": 0.75}, {"plain": ["flipped"]})
     collect.main([folder], here)
     comparison(folder, {"plain_300": 0.25, "minus_mcl": 1.0}, {"plain_300": ["minus_mcl"]})
@@ -59,7 +59,7 @@ def test_a_later_run_of_some_systems_adds_its_differences(here, tmp_path):
     assert collected(here) == {"plain": {"flipped": 0.25}, "plain_300": {"minus_mcl": 0.75}}
 
 
-def test_a_difference_that_is_no_longer_true_is_dropped(here, tmp_path):
+def test_collect_drops_a_difference_that_is_no_longer_true(here, tmp_path):
     folder = comparison(tmp_path / "c", {"plain": 0.5, "flipped": 0.75}, {"plain": ["flipped"]})
     collect.main([folder], here)
     comparison(folder, {"flipped": 1.0, "minus_mcl": 0.75}, {"plain": ["minus_mcl"]})
@@ -67,7 +67,7 @@ def test_a_difference_that_is_no_longer_true_is_dropped(here, tmp_path):
     assert collected(here) == {"plain": {"minus_mcl": 0.25}}
 
 
-def test_p_is_corrected_for_the_rows_of_both_runs(here, tmp_path):
+def test_collect_corrects_p_for_the_rows_of_both_runs(here, tmp_path):
     folder = comparison(tmp_path / "c", {"plain": 0.5, "flipped": 0.75}, {"plain": ["flipped"]})
     collect.main([folder], here)
     comparison(folder, {"minus_mcl": 0.75}, {"plain": ["minus_mcl"]})
@@ -76,7 +76,7 @@ def test_p_is_corrected_for_the_rows_of_both_runs(here, tmp_path):
     assert [row["f1"]["p_adjusted"] for row in rows] == [0.02, 0.02]
 
 
-def test_nothing_is_taken_over_when_one_comparison_was_stopped(here, tmp_path):
+def test_collect_takes_nothing_over_when_one_comparison_was_stopped(here, tmp_path):
     folder = comparison(tmp_path / "c", {"plain": 0.5}, {})
     (tmp_path / "stopped" / "results").mkdir(parents=True)
     with pytest.raises(SystemExit, match="stopped; run it to its end"):

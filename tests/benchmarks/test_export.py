@@ -53,7 +53,7 @@ def test_rows_are_kept_until_their_matcher_changes_and_what_is_missing_is_named(
     assert [row["pairs"] for row in rows()] == [0, 0]
 
 
-def test_a_folder_without_the_matcher_is_refused(tmp_path):
+def test_matcher_of_refuses_a_folder_without_the_matcher(tmp_path):
     (tmp_path / "data").mkdir()
     with pytest.raises(SystemExit, match="give the folder that flipkd demo wrote"):
         run.matcher_of("plain", tmp_path)

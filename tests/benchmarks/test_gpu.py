@@ -84,7 +84,7 @@ def compared(finished):
 
 
 @pytest.mark.slow
-def test_everything_is_measured_or_says_why_not(gpu, measured):
+def test_measurements_are_all_made_or_have_a_reason(gpu, measured):
     wanted = gpu.measurements.measurements(gpu.measurements.TINY)
     assert list(measured.measurements) == [measurement.name for measurement in wanted]
     missing = {name: found["why"] for name, found in measured.measurements.items() if found["state"] != "measured"}
@@ -114,7 +114,7 @@ def test_a_measurement_has_a_value_its_unit_and_what_made_it(measured):
 
 
 @pytest.mark.slow
-def test_batches_are_those_that_were_asked_for(measured):
+def test_measurements_have_the_batches_that_were_asked_for(measured):
     from flipkd.config import TrainConfig
 
     batches = {
@@ -148,13 +148,13 @@ def measure_here(gpu, tmp_path, monkeypatch):
     return measure
 
 
-def test_what_there_is_no_time_for_is_named(measure_here, base_models):
+def test_measurements_name_what_there_is_no_time_for(measure_here, base_models):
     found, said = measure_here(["product", "student_score"], str(base_models["gemma3"]), time.time())
     assert [result["state"] for result in found.values()] == ["skipped", "skipped"]
     assert said.startswith("product: skipped, ")
 
 
-def test_a_failure_is_recorded_and_the_others_go_on(measure_here, capsys):
+def test_measurements_record_a_failure_and_continue_with_the_others(measure_here, capsys):
     found, said = measure_here(["product", "copy", "student_score"], "/no/such/model", time.time() + 100)
     states = {name: result["state"] for name, result in found.items()}
     assert states == {"product": "measured", "copy": "measured", "student_score": "failed"}
@@ -182,7 +182,7 @@ def stepped(clock, seconds_per_step, *, compiles_until=0):
     return 0
 
 
-def test_the_window_begins_when_nothing_was_compiled_for_some_steps(gpu):
+def test_clock_window_begins_when_nothing_was_compiled_for_some_steps(gpu):
 
     clock = gpu.clock.Clock(warm_steps=3, window=0.01, patience=60)
     assert stepped(clock, 0.005, compiles_until=7) == 7 + 3 + gpu.clock.LEAST_STEPS
@@ -194,19 +194,19 @@ def test_the_window_begins_when_nothing_was_compiled_for_some_steps(gpu):
     assert clock.batch == 8
 
 
-def test_of_slow_steps_a_few_are_warm_up_enough(gpu):
+def test_clock_takes_a_few_slow_steps_as_warm_up_enough(gpu):
     clock = gpu.clock.Clock(warm_steps=100, window=0.05, patience=60)
     stepped(clock, 0.02)
     assert clock.result(pairs=800)["warm_up_steps"] == gpu.clock.LEAST_STEPS
 
 
-def test_patience_ends_a_warm_up_that_does_not_end(gpu):
+def test_clock_patience_ends_a_warm_up_that_does_not_end(gpu):
     clock = gpu.clock.Clock(warm_steps=3, window=0.01, patience=0.02)
     assert 0 < stepped(clock, 0.005, compiles_until=100) < 20
     assert clock.result(pairs=800)["compiled_in_window"] > 0
 
 
-def test_a_run_that_ends_too_soon_has_no_result(gpu):
+def test_clock_of_a_run_that_ends_too_soon_has_no_result(gpu):
     clock = gpu.clock.Clock(warm_steps=1, window=60, patience=60)
     assert stepped(clock, 0) == 0
     with pytest.raises(RuntimeError, match="before its window"):
@@ -216,7 +216,7 @@ def test_a_run_that_ends_too_soon_has_no_result(gpu):
 # Memory, pairs
 
 
-def test_half_a_batch_is_tried_where_memory_runs_out(gpu):
+def test_fitting_tries_half_a_batch_where_memory_runs_out(gpu):
     tried = []
 
     def work(batch):
@@ -242,7 +242,7 @@ def test_memory_that_runs_out_in_fit_is_known_by_its_cause(gpu):
     assert gpu.bench.of_memory(error)
 
 
-def test_made_up_pairs_are_many_and_the_same_each_time(gpu):
+def test_made_up_has_many_pairs_that_are_the_same_each_time(gpu):
     first, second = (gpu.pairs.made_up(500, words=(6, 17)) for _ in range(2))
     assert first == second
     assert len(set(first.left)) == len(set(first.right)) == 500
@@ -250,7 +250,7 @@ def test_made_up_pairs_are_many_and_the_same_each_time(gpu):
     assert sum(first.label) == 250
 
 
-def test_estimates_of_a_full_run_leave_the_bars_within_nine_minutes(gpu):
+def test_measurements_of_a_full_run_have_estimates_that_leave_the_bars_within_nine_minutes(gpu):
     wanted = gpu.measurements.measurements(gpu.measurements.FULL)
     names = [measurement.name for measurement in wanted]
     assert len(set(names)) == len(names)
@@ -280,7 +280,7 @@ def pairs_folder(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_units_side_by_side_and_what_became_of_each(compared):
+def test_quality_runs_units_side_by_side_and_records_what_became_of_each(compared):
     assert compared.missing == [f"mqp_medical-{name}-seed0" for name in SYSTEMS]
     assert sorted(compared.units) == sorted(f"mrpc-{name}-seed0" for name in SYSTEMS)
     states = {name: job["state"] for name, job in compared.jobs.items()}
@@ -294,7 +294,7 @@ def test_units_side_by_side_and_what_became_of_each(compared):
 
 
 @pytest.mark.slow
-def test_results_scores_and_logs_are_in_one_archive(compared):
+def test_quality_puts_results_scores_and_logs_into_one_archive(compared):
     with tarfile.open(compared.folder / "quality.tar.gz") as tar:
         names = tar.getnames()
         result = json.load(tar.extractfile("results/mrpc-flipped-seed0.json"))
@@ -304,7 +304,7 @@ def test_results_scores_and_logs_are_in_one_archive(compared):
     assert {path.name for path in compared.folder.iterdir()} == FILES
 
 
-def test_a_comparison_is_stopped_when_the_time_is_up(tmp_path, pairs_folder):
+def test_quality_stops_a_comparison_when_the_time_is_up(tmp_path, pairs_folder):
     words = ("--pairs_folder", pairs_folder, "--sets", "mrpc", "--workers", 1, "--seconds", 0.5, "--seeds", 0)
     run(*words, "--output_dir", tmp_path, script="quality.py")
     found = json.loads((tmp_path / "quality.json").read_text())
@@ -313,7 +313,7 @@ def test_a_comparison_is_stopped_when_the_time_is_up(tmp_path, pairs_folder):
     assert found["jobs"]["mrpc-flipped-seed0"]["state"] == "stopped"
 
 
-def test_jobs_with_all_results_are_not_started_again(tmp_path, pairs_folder):
+def test_quality_does_not_start_jobs_with_all_results_again(tmp_path, pairs_folder):
     work_dir = tmp_path / "work"
     for name in SYSTEMS:
         result = work_dir / "mrpc-flipped-seed0" / "results" / f"mrpc-{name}-seed0.json"
@@ -333,7 +333,7 @@ def test_jobs_with_all_results_are_not_started_again(tmp_path, pairs_folder):
     assert sorted(found["units"]) == sorted(f"mrpc-{name}-seed0" for name in SYSTEMS)
 
 
-def test_the_first_jobs_answer_the_main_question(gpu):
+def test_jobs_begin_with_those_that_answer_the_main_question(gpu):
     first = [job.units[0] for job in gpu.quality.jobs(("a", "b"), (0, 1))]
     assert first[:4] == ["a-flipped-seed0", "b-flipped-seed0", "a-plain-seed0", "b-plain-seed0"]
     assert len(first) == 8
@@ -361,14 +361,14 @@ def page(gpu):
     del sys.modules[spec.name]
 
 
-def test_the_page_says_what_the_results_say(page):
+def test_page_check_finds_the_figures_of_the_results(page):
     text = page.PAGE.read_text(encoding="utf-8")
     assert "<!-- gpu -->" in text
     assert text == page.filled(text), "run: python benchmarks/gpu/page.py"
 
 
 @pytest.mark.slow
-def test_the_page_of_a_run(page, measured, compared, tmp_path):
+def test_page_section_of_a_run(page, measured, compared, tmp_path):
     assert page.section(tmp_path) == page.NOT_RUN
     shutil.copy(measured.folder / "measurements.json", tmp_path)
     shutil.copy(compared.folder / "quality.json", tmp_path)
@@ -391,7 +391,7 @@ def test_the_page_of_a_run(page, measured, compared, tmp_path):
     assert compared.command in text
 
 
-def test_bars_are_held_against_the_best_of_a_peer(page):
+def test_page_bars_compare_with_the_best_of_a_peer(page):
     found = {"student_train_plain": {"value": 900.0}, "student_train_trl": {"value": 100.0}}
     found["student_train_trl_packed"] = {"value": 300.0}
     assert page.times("student", "trl")(found) == 3
@@ -404,6 +404,6 @@ def test_bars_are_held_against_the_best_of_a_peer(page):
     assert [cell.strip() for cell in row.split("|")[2:6]] == ["70", "at least 60", "yes", "%"]
 
 
-def test_a_measurement_that_failed_is_told_with_its_reason(page):
+def test_page_row_of_a_failed_measurement_has_its_reason(page):
     cells = page.row("a", {"state": "failed", "why": "memory ran out\nmore"})
     assert cells[:2] == ["a", "failed: memory ran out"]

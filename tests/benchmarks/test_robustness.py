@@ -38,7 +38,7 @@ def test_no_instruction_or_neutral_text_stands_in_the_training_strings(robustnes
     assert len(robustness.payloads.INSTRUCTIONS) >= 8, "languages"
 
 
-def test_neutral_text_is_as_long_as_the_payload(robustness):
+def test_neutral_text_is_as_long_as_its_payload(robustness):
     for payload in robustness.payloads.payloads(Template()):
         string = payload.made("my card", "the pin")
         words = robustness.payloads.neutral(len(string), 3)
@@ -72,7 +72,7 @@ def test_the_page_shows_what_the_results_say(robustness):
     assert robustness.page.filled(changed) == page
 
 
-def test_a_part_of_a_file_is_drawn_with_a_fixed_seed(robustness, pair_files):
+def test_read_draws_a_part_of_a_file_with_a_fixed_seed(robustness, pair_files):
     pairs, labels = robustness.run._read(str(pair_files["train"]), None)
     drawn, some = robustness.run._read(str(pair_files["train"]), 7)
     rows = [pairs.index(pair) for pair in drawn]
@@ -102,7 +102,7 @@ def test_batches_change_a_score_by_what_the_script_prints(robustness, with_teach
     assert found == {2: (0.5, 1.0), 8: (0.0, 0.0), 32: (1.0, 2.0)}
 
 
-def test_a_stopped_run_goes_on(robustness, with_teacher, pair_files, tmp_path, monkeypatch, capsys):
+def test_robustness_run_continues_after_a_stop(robustness, with_teacher, pair_files, tmp_path, monkeypatch, capsys):
     output = tmp_path / "found.json"
     words = ["--matcher", with_teacher, "--validation", pair_files["validation"], "--test", pair_files["test"]]
     monkeypatch.setattr(sys, "argv", ["run.py", *words, "--pairs", "2", "--output", str(output)])

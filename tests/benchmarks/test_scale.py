@@ -21,7 +21,7 @@ def bench():
     return module
 
 
-def test_a_run_writes_its_figures(bench, encoders, pair_files, tmp_path, monkeypatch, capsys):
+def test_candidates_benchmark_writes_its_figures(bench, encoders, pair_files, tmp_path, monkeypatch, capsys):
     output = tmp_path / "r.json"
     words = [pair_files["train"], "--records", "50", "--top_k", "3", "--output", str(output)]
     monkeypatch.setattr(sys, "argv", ["candidates.py", *words, "--encoder", str(encoders / "bi")])
@@ -31,7 +31,7 @@ def test_a_run_writes_its_figures(bench, encoders, pair_files, tmp_path, monkeyp
     assert (found["left"], found["right"], found["top_k"], found["recall@3"]) == (50, 50, 3, 1.0)
 
 
-def test_the_recall_counts_what_was_missed(bench):
+def test_recall_counts_what_was_missed(bench):
     vectors = bench.repeated(np.eye(4, dtype=np.float32), 20, noise=0.5, seed=0)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
     left, right = bench.nearest_pairs(vectors, vectors, top_k=4)

@@ -13,7 +13,7 @@ simulate = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(simulate)
 
 
-def test_the_pages_are_what_the_results_say(monkeypatch, tmp_path):
+def test_simulate_check_compares_the_pages_with_the_results(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "argv", ["simulate.py", "--check"])
     simulate.main()
     changed = simulate.PAGES["peeking"].read_text(encoding="utf-8").replace("% of ", "% of 1", 1)
@@ -23,7 +23,7 @@ def test_the_pages_are_what_the_results_say(monkeypatch, tmp_path):
         simulate.main()
 
 
-def test_no_more_alarms_and_findings_than_stated():
+def test_simulate_results_have_no_more_alarms_and_findings_than_stated():
     result = json.loads(simulate.RESULT.read_text(encoding="utf-8"))
     alarms = result["false alarms"]
     assert all(count <= float(alpha) * alarms["runs"] for alpha, count in alarms["alarms"].items())
@@ -32,7 +32,7 @@ def test_no_more_alarms_and_findings_than_stated():
     assert all(row["decided"] <= 0.05 * row["runs"] for row in equal)
 
 
-def test_a_small_simulation_has_the_same_keys(monkeypatch):
+def test_simulate_peeking_and_false_alarms_of_a_small_simulation_have_the_same_keys(monkeypatch):
     assert simulate.false_alarms(2)["runs"] == 2
     monkeypatch.setattr(simulate, "EXPERIMENTS", [(0.2, 0.6, 0.5, 300)])
     [row] = simulate.peeking(3)

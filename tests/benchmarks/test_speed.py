@@ -68,7 +68,7 @@ def test_a_contender_of_ours_reports_what_it_did(speed, task, name):
         assert (work.tokens > plain) == (name == "train_flipped_separate")
 
 
-def test_a_peer_ranks_a_new_query_each_time(speed, task):
+def test_rank_sentence_transformers_has_a_new_query_each_time(speed, task):
     asked = speed.ranking_peers.queries(task)
     first, second = asked.first(COUNT), asked.first(COUNT)
     assert first.left == [task.left[0]] * COUNT
@@ -93,7 +93,7 @@ def test_memory_is_that_of_scoring_all_pairs(speed, task):
     assert speed.growth.memory(task)(3 * COUNT).pairs == 3 * COUNT
 
 
-def test_startup_runs_a_process_of_its_own(speed):
+def test_growth_run_starts_a_process_of_its_own(speed):
     assert speed.growth.run("import os, sys; print(os.getppid(), sys.argv[1])", "word") == f"{os.getpid()} word\n"
     with pytest.raises(subprocess.CalledProcessError):
         speed.growth.run("raise SystemExit(3)")
@@ -115,7 +115,7 @@ def test_startup_match_and_startup_load_do_their_work(speed, task, monkeypatch):
 
 
 @pytest.mark.slow
-def test_time_is_told_apart_by_operator(speed, task, pairs, tmp_path):
+def test_breakdown_has_the_time_of_each_kind_of_operator(speed, task, pairs, tmp_path):
     kinds = {
         "aten::mm": "matrix products",
         "aten::bmm": "attention",
@@ -138,7 +138,7 @@ def test_time_is_told_apart_by_operator(speed, task, pairs, tmp_path):
     assert all(cell.endswith("%") for row in rows for cell in row[1:])
 
 
-def test_ranking_knows_its_documents_and_meets_a_new_query_each_time(speed, task):
+def test_rank_contenders_know_their_documents_and_have_a_new_query_each_time(speed, task):
     tokens = {}
     for room, name in (
         ("ours", "rank"),
@@ -154,7 +154,7 @@ def test_ranking_knows_its_documents_and_meets_a_new_query_each_time(speed, task
     assert tokens["rank_joint_long"] - tokens["rank_long"] > tokens["rank_joint"] - tokens["rank"] > 0
 
 
-def test_a_repetition_starts_with_nothing_tokenised(speed, task):
+def test_unused_prompt_starts_a_repetition_with_nothing_tokenised(speed, task):
     prompt = speed.workload.load_prompt(task.model)
     prompt.text_ids(task.left)
     assert prompt._texts
@@ -183,7 +183,7 @@ def test_a_peer_reads_our_prompt(speed, task):
     assert prompt.tokenizer.decode(features["input_ids"][0]) == prompt.tokenizer.bos_token + whole
 
 
-def test_a_peer_that_is_not_installed_is_named(speed):
+def test_need_and_pick_name_a_peer_that_is_not_installed(speed):
     with pytest.raises(speed.workload.MissingError, match="no_such_package is not installed"):
         speed.peers.need("no_such_package")
     with pytest.raises(speed.workload.MissingError, match="no GGUF file"):
@@ -194,7 +194,7 @@ def test_a_peer_that_is_not_installed_is_named(speed):
 
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
-def test_flops_against_a_count_by_hand(speed):
+def test_scoring_flops_and_training_flops_are_those_of_a_count_by_hand(speed):
     model = build_model("llama", vocabulary=300, layers=2)
     # width 32, 4 heads and 2 groups of 8: q 32x32, k and v 32x16 each, o 32x32; gate, up and down 32x48 each
     base = 2 * (32 * 32 + 2 * 32 * 16 + 32 * 32 + 3 * 32 * 48)
@@ -208,7 +208,7 @@ def test_flops_against_a_count_by_hand(speed):
     assert speed.machine.training_flops(model, tokens=10, pairs=3) == (4 * base + 6 * lora) * 10 + 4 * 2 * 32 * 3
 
 
-def test_a_shared_prefix_counts_once(speed, task):
+def test_real_tokens_count_a_shared_prefix_once(speed, task):
     prompt = speed.workload.load_prompt(task.model)
     part = task.first(COUNT)
     rows = prompt.pair_rows(part.left, part.right)
@@ -217,7 +217,7 @@ def test_a_shared_prefix_counts_once(speed, task):
     assert speed.workload.real_tokens(prompt, part, shared_once=True) == sum(map(len, rows)) - shared * (COUNT - 1)
 
 
-def test_pairs_start_again_when_there_are_too_few(speed, task):
+def test_task_first_starts_again_when_there_are_too_few_pairs(speed, task):
     part = task.first(45)
     assert len(part.left) == 45
     assert part.left[20:40] == part.left[:20]
@@ -258,7 +258,7 @@ def test_scores_that_differ_break_parity(speed):
     assert "no parity" in speed.page.table({ratio.name: other | told})
 
 
-def test_every_contender_of_a_ratio_is_in_the_table_and_has_pairs(speed):
+def test_contenders_of_each_ratio_are_in_the_table_and_have_pairs(speed):
     named = {name for ratio in speed.run.RATIOS for name in ratio.contenders}
     assert named == set(speed.worker.CONTENDERS)
     assert all(speed.run.count_of(name, speed.run.COUNTS) > 0 for name in named - {"gemm"})
@@ -270,13 +270,13 @@ def test_every_contender_of_a_ratio_is_in_the_table_and_has_pairs(speed):
 # Processes and pages
 
 
-def test_a_worker_that_ends_is_told_with_its_last_words(speed, pairs, monkeypatch):
+def test_worker_that_ends_is_reported_with_its_last_message(speed, pairs, monkeypatch):
     monkeypatch.setattr(subprocess, "Popen", Forked)
     with pytest.raises(speed.processes.Failed, match="no such file"):
         speed.processes.Worker("gemm", pairs=pairs + ".csv", model="none").wait_until_ready()
 
 
-def test_who_cannot_run_is_named_and_the_others_take_their_turns(speed, pairs, capsys, monkeypatch):
+def test_take_turns_names_who_cannot_run_and_runs_the_others(speed, pairs, capsys, monkeypatch):
     monkeypatch.setattr(subprocess, "Popen", Forked)
     found = speed.run.take_turns(["nobody", "gemm"], pairs=pairs, model="none", repeats=2, counts={})
     assert list(found) == ["gemm"]
@@ -286,12 +286,12 @@ def test_who_cannot_run_is_named_and_the_others_take_their_turns(speed, pairs, c
     assert "nobody: its process ended with 2" in capsys.readouterr().err
 
 
-def test_the_page_says_what_the_results_say(speed, monkeypatch):
+def test_page_check_finds_the_figures_of_the_results(speed, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["page.py", "--check"])
     speed.page.main()
 
 
-def test_the_table_of_the_page(speed, tmp_path):
+def test_page_table_has_the_ratios_and_what_is_not_measured(speed, tmp_path):
     assert speed.page.table({}).count("not measured yet") == len(speed.run.RATIOS)
     ratio = speed.run.RATIOS[0]
     result = speed.run.result_of(ratio, {ratio.ours: [line(1.0)], ratio.peer: [line(20.0)]}, [])

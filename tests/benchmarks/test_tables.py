@@ -59,7 +59,7 @@ def scored(data, name, seed, **precision):
     return result(data, name, seed) | {"by_score": found}
 
 
-def test_scores_are_compared_over_the_seeds_that_all_systems_have():
+def test_tables_compare_scores_over_the_seeds_that_all_systems_have():
     results = []
     for seed, gain in ((0, 0.0), (1, 0.2)):
         results += [
@@ -75,7 +75,7 @@ def test_scores_are_compared_over_the_seeds_that_all_systems_have():
     assert rows[2][2:] == rows[1][2:], "the mean over one set"
 
 
-def test_the_pool_is_compared_over_the_seeds_that_all_systems_have():
+def test_tables_compare_the_pool_over_the_seeds_that_all_systems_have():
     results = [result("banking77_faq", name, seed) for name in tables.POOL for seed in (0, 1)]
     results.append(result("banking77_faq", "pool_300", 2))
     rows = cells(tables.pool_table(results))
@@ -97,12 +97,12 @@ def test_differences_are_corrected_for_the_sets_of_a_row(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name, place", [("tfidf", 1), ("flipped", -2), ("plain+tfidf", -1)])
-def test_blends_stand_behind_the_systems(name, place):
+def test_tables_have_blends_after_the_systems(name, place):
     names = ["plain+tfidf", "flipped", "untrained", "always_match", "tfidf"]
     assert sorted((result("d", one) for one in names), key=tables._place)[place]["name"] == name
 
 
-def test_controls_stand_beside_the_variants():
+def test_variants_table_has_the_controls():
     rows = cells(
         tables.variants_table([result("banking77_faq", name) for name in ("flipped", "shuffled_teacher", "plain")])
     )

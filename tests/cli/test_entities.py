@@ -24,7 +24,9 @@ def test_counts_are_a_table_or_json(records, tmp_path):
 
 
 @pytest.mark.parametrize(("verb", "resumes"), [("candidates", False), ("dedupe", True)])
-def test_a_stop_names_what_is_left(records, tmp_path, monkeypatch, tiny_matcher, verb, resumes):
+def test_candidates_and_dedupe_that_stop_name_what_is_left(
+    records, tmp_path, monkeypatch, tiny_matcher, verb, resumes
+):
     def stop(*_, **__):
         raise KeyboardInterrupt
 

@@ -134,7 +134,7 @@ def test_compare_parses_nested_settings_by_their_types():
     assert found.variants == {"slow": ["system=plain", "learning_rate=2e-4"]}
 
 
-def test_arguments_are_not_parsed():
+def test_run_with_settings_does_not_parse_arguments():
     assert built(CheckConfig, "a,b.csv", "[c].csv").files == ["a,b.csv", "[c].csv"]
     assert built(SearchConfig, "[1, 2]", "--matcher", "m", "--index", "i").query == "[1, 2]"
 

@@ -63,7 +63,7 @@ def test_train_and_match_with_every_family_and_reading(family, reading, base_mod
     check_matcher(run, pair_files)
 
 
-def test_a_llama_that_reads_jointly_matches(trained, pair_files):
+def test_train_of_a_llama_that_reads_jointly_makes_a_matcher(trained, pair_files):
     check_matcher(trained, pair_files)
 
 

@@ -16,7 +16,7 @@ def test_an_alarm_follows_the_table(tmp_path):
     assert done.err.startswith("flipkd: the log differs from the reference: score (all), score_bins (all); look at")
 
 
-def test_scores_alone_are_enough_and_what_is_not_checked_is_named(tmp_path):
+def test_watch_needs_only_scores_and_names_what_is_not_checked(tmp_path):
     reference = write(tmp_path / "r.csv", range(100))
     done = flipkd("watch", "--reference", reference, "--log", reference)
     assert (done.code, done.err) == (0, "")

@@ -29,7 +29,7 @@ def test_rerank_of_fields(client, url):
     assert [row.document.text for row in found.results] == ["b\na", "d\nc"]
 
 
-def test_errors(client, url):
+def test_cohere_errors(client, url):
     """error messages"""
     sdk = client("cohere").ClientV2(api_key="unused", base_url=url)
     with pytest.raises(client("cohere").UnprocessableEntityError, match="document 1 is empty"):

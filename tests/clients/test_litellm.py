@@ -38,7 +38,7 @@ def test_embedding(client, url, provider):
     assert [row["embedding"] for row in found.data] == [[1.0, 0.0], [2.0, 0.0]]
 
 
-def test_errors(client, url):
+def test_litellm_errors(client, url):
     """error messages"""
     with pytest.raises(client("litellm").exceptions.BadRequestError, match="text 0 is empty"):
         client("litellm").embedding(model="openai/null", input=[" "], api_base=f"{url}/v1", api_key="unused")

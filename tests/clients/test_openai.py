@@ -23,12 +23,12 @@ def test_embeddings_of_fewer_dimensions(sdk):
     assert sdk.embeddings.create(model="null", input="bb", dimensions=1).data[0].embedding == [1.0]
 
 
-def test_models(sdk):
+def test_openai_models(sdk):
     """`models.list`"""
     assert [model.id for model in sdk.models.list()] == ["null"]
 
 
-def test_errors(sdk, client):
+def test_openai_errors(sdk, client):
     """error messages"""
     with pytest.raises(client("openai").UnprocessableEntityError, match="the vectors have 2") as caught:
         sdk.embeddings.create(model="null", input="a", dimensions=5)

@@ -42,7 +42,7 @@ def test_a_better_version_is_found(tmp_path):
     assert swapped["difference"]["value"] == pytest.approx(-found["difference"]["value"])
 
 
-def test_no_difference_is_not_decided(tmp_path):
+def test_ab_does_not_decide_without_a_difference(tmp_path):
     done = flipkd(*write(tmp_path, rates=(0.3, 0.3), with_clients=False))
     assert "not decided" in done.out
     assert "each answer counts as a client of its own" in done.err
@@ -95,7 +95,7 @@ def test_a_client_of_both_versions_is_left_out(tmp_path):
         ("", ["--control", "v1", "--treatment", "v1"], 2, "both 'v1'"),
     ],
 )
-def test_a_log_that_does_not_fit_is_refused(tmp_path, line, more, code, message):
+def test_ab_refuses_a_log_that_does_not_fit(tmp_path, line, more, code, message):
     arguments = write(tmp_path, clients=10)
     with open(tmp_path / "log.jsonl", "a", encoding="utf-8") as file:
         file.write(line + "\n")

@@ -22,7 +22,7 @@ def test_an_equal_rule_names_columns_of_both_files(text, left, right):
     assert equal_rule(text, ["C+", "a=b"], ["a=b", "C+"]) == EqualRule(f"equal:{text}", left, right)
 
 
-def test_texts_of_the_same_normal_form_are_one():
+def test_distinct_texts_of_the_same_normal_form_are_one():
     left, right = Records("l", ["a  b", "c", "a b"], {}), Records("r", ["d", "a b\u00ad"], {})
     distinct = DistinctTexts(left, right)
     assert distinct.texts == ["a b", "c", "d"]

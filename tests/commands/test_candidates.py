@@ -100,7 +100,7 @@ def hostile(tmp_path):
 
 
 @pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
-def test_hostile_columns_and_values_come_through(hostile, ending):
+def test_candidates_keeps_hostile_columns_and_values(hostile, ending):
     output = hostile / f"o.{ending}"
     words = (hostile / "left.csv", hostile / "right.csv", "--text", "the text", "--id", "x=y", "--output", output)
     done = flipkd("candidates", *words, "--equal", "a+b", "--keep", "=cmd", "--no-guard")
@@ -138,7 +138,7 @@ def test_an_equal_rule_may_join_columns_and_name_those_of_the_second_file(tmp_pa
         assert found == (pairs or [(1, 1), (1, 3), (2, 2), (3, 1), (3, 3)])
 
 
-def test_broad_values_and_many_copies_are_limited_with_a_warning(tmp_path):
+def test_candidates_limits_broad_values_and_many_copies_with_a_warning(tmp_path):
     rows = [f"text {n % 2},Acme" for n in range(8)]
     (tmp_path / "l.csv").write_text("text,brand\n" + "\n".join(rows))
     words = (tmp_path / "l.csv", "--output", tmp_path / "o.csv", "--equal", "brand", "--max_group", 3)
@@ -178,7 +178,7 @@ def test_known_matches_give_the_recall_of_each_rule(tmp_path):
         (["--output", "o.csv", "--equal", "text", "--top_k", "-1"], 2, "top_k is -1"),
     ],
 )
-def test_settings_that_cannot_be_used_are_refused(tmp_path, monkeypatch, words, code, message):
+def test_candidates_refuses_settings_that_cannot_be_used(tmp_path, monkeypatch, words, code, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "l.csv").write_text("text,brand\na,b\n")
     (tmp_path / "mine.csv").write_text("my,own\n1,2\n")
@@ -187,7 +187,7 @@ def test_settings_that_cannot_be_used_are_refused(tmp_path, monkeypatch, words, 
     assert (tmp_path / "mine.csv").read_text() == "my,own\n1,2\n"
 
 
-def test_an_earlier_result_is_replaced(tmp_path):
+def test_candidates_replaces_an_earlier_result(tmp_path):
     (tmp_path / "l.csv").write_text("text,brand\na,b\nc,b\n")
     for name in ("o.csv", "o.parquet"):
         words = ("candidates", tmp_path / "l.csv", "--output", tmp_path / name, "--equal", "brand")
@@ -196,7 +196,7 @@ def test_an_earlier_result_is_replaced(tmp_path):
 
 @pytest.mark.scenario("B5")
 @pytest.mark.parametrize("name", ["o.csv", "o.jsonl", "o.parquet"])
-def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch, name):
+def test_candidates_leaves_nothing_on_a_full_disk(tmp_path, monkeypatch, name):
     (tmp_path / "l.csv").write_text("text,brand\na,b\nc,b\n")
     done = _on_a_full_disk(
         monkeypatch, "candidates", tmp_path / "l.csv", "--output", tmp_path / name, "--equal", "brand"

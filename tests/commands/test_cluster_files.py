@@ -43,7 +43,7 @@ def test_clusters_and_their_weak_matches(tmp_path, caplog):
     assert "1 weak matches alone hold a cluster together: cluster 1 (5 records) by rows 3 and 5" in caplog.text
 
 
-def test_records_of_two_files_are_numbered_one_after_another(tmp_path):
+def test_cluster_records_of_two_files_are_numbered_one_after_another(tmp_path):
     left, right = Records("l", ["a", "b"], {}), Records("r", ["x", "b", "y"], {})
     pairs = scored((0, 2, 0.9), (0, 4, 0.55), (1, 4, 0.1))
     found = cluster_records([left, right], pairs, weak_below=0.6)
@@ -84,7 +84,7 @@ def test_the_rows_of_the_file_come_unchanged_behind_their_cluster(tmp_path, endi
 
 @pytest.mark.scenario("B4")
 @pytest.mark.parametrize("numbers", [[1, 1], [1, 1, 3, 4]])
-def test_a_file_with_other_rows_is_refused(tmp_path, numbers):
+def test_write_clusters_refuses_a_file_with_other_rows(tmp_path, numbers):
     (tmp_path / "in.csv").write_text("text\na\nb\nc\n")
     with pytest.raises(DataError, match="the file changed while it was read"):
         write_clusters(str(tmp_path / "in.csv"), tmp_path / "out.csv", numbers, guard=True)

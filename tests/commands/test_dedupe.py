@@ -65,7 +65,7 @@ def test_records_of_one_entity_are_one_cluster(with_teacher, tmp_path, same_kind
     assert "| records in them " in done.out
 
 
-def test_two_files_are_linked(with_teacher, tmp_path, same_kind):
+def test_dedupe_links_two_files(with_teacher, tmp_path, same_kind):
     left, right = write(tmp_path / "l.csv", RECORDS[:7]), write(tmp_path / "r.csv", RECORDS[20:23], ("key", "title"))
     words = (left, right, "--text", "name", "--text_right", "title", "--top_k", 3)
     done = run(with_teacher, tmp_path / "out", *words)
@@ -126,7 +126,7 @@ def test_records_without_candidates_are_entities_of_their_own(with_teacher, tmp_
         (("sku", "name"), ["--threshold", "1.5"], 2, "threshold is 1.5"),
     ],
 )
-def test_settings_that_cannot_be_used_leave_no_run(with_teacher, tmp_path, names, words, code, message):
+def test_dedupe_leaves_no_run_of_settings_that_cannot_be_used(with_teacher, tmp_path, names, words, code, message):
     file = write(tmp_path / "r.csv", RECORDS[:3], names)
     done = flipkd("dedupe", file, "--text", "name", "--matcher", with_teacher, "--output_dir", tmp_path / "o", *words)
     assert (done.code, message in done.err) == (code, True), done.err
@@ -147,7 +147,7 @@ def unbroken(with_teacher, tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.scenario("B2", "L14")
 @pytest.mark.parametrize(("place", "call"), [("vectors", 1), ("candidates", 1), ("scores", 4), ("clusters", 1)])
-def test_a_killed_run_resumes_to_the_result_of_an_unbroken_one(
+def test_dedupe_resumes_a_killed_run_to_the_result_of_an_unbroken_one(
     with_teacher, tmp_path, monkeypatch, unbroken, place, call
 ):
     file, count = write(tmp_path / "r.csv"), len(read(unbroken / "pairs.csv"))
@@ -171,7 +171,7 @@ def test_a_killed_run_resumes_to_the_result_of_an_unbroken_one(
 
 @pytest.mark.slow
 @pytest.mark.scenario("B5")
-def test_a_full_disk_at_any_write_leaves_a_run_that_resumes(with_teacher, tmp_path, monkeypatch, unbroken):
+def test_dedupe_resumes_after_a_full_disk_at_any_write(with_teacher, tmp_path, monkeypatch, unbroken):
     import os
 
     file, fsync, codes = write(tmp_path / "r.csv"), os.fsync, []

@@ -60,7 +60,7 @@ def test_layers_and_students_are_probed(trained, base_models, taught, pair_files
         (("colour",), 2, "domain"),
     ],
 )
-def test_what_is_missing_is_said(words, code, message):
+def test_diagnose_names_what_is_missing(words, code, message):
     done = flipkd("diagnose", *words)
     assert done.code == code
     assert message in done.err

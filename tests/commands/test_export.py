@@ -21,7 +21,7 @@ from flipkd.files import check_manifest, read_json, sha256
 from flipkd.matcher import Matcher
 
 
-def test_the_record_has_all_that_the_score_needs_and_no_path(tiny_matcher, base_models, tmp_path):
+def test_export_record_has_all_that_the_score_needs_and_no_path(tiny_matcher, base_models, tmp_path):
     folder = tiny_matcher("llama", "blocked", score={"answer": 0.5, "cosine": 1.0}, symmetric=True)
     result = exported(folder, tmp_path / "out", "merged")
     check_manifest(tmp_path / "out")
@@ -35,7 +35,7 @@ def test_the_record_has_all_that_the_score_needs_and_no_path(tiny_matcher, base_
     assert str(base_models["llama"].parent) not in (tmp_path / "out" / "matcher.json").read_text()
 
 
-def test_a_matcher_of_the_hub_is_exported_and_verified(tiny_matcher, tmp_path, monkeypatch):
+def test_export_and_verify_of_a_matcher_of_the_hub(tiny_matcher, tmp_path, monkeypatch):
     with hub_server() as server:
         use_hub(monkeypatch, server.url, tmp_path / "cache")
         server.add("org/bank-matcher", tiny_matcher())
@@ -56,7 +56,7 @@ def test_an_export_beyond_its_bounds_is_not_written(tiny_matcher, tmp_path, monk
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_existing_folder_is_kept(tiny_matcher, tmp_path):
+def test_export_keeps_an_existing_folder(tiny_matcher, tmp_path):
     (tmp_path / "out").mkdir()
     with pytest.raises(ResourceError, match="exists already"):
         exported(tiny_matcher(), tmp_path / "out", "merged")
@@ -70,7 +70,7 @@ def test_dtype_is_that_of_the_weights(tiny_matcher, tmp_path):
     assert read_record(tmp_path / "half").dtype == "bfloat16"
 
 
-def test_pairs_of_a_file_are_compared(tiny_matcher, pair_files, tmp_path):
+def test_export_compares_the_pairs_of_a_file(tiny_matcher, pair_files, tmp_path):
     result = exported(tiny_matcher(), tmp_path / "out", "merged", pairs=pair_files["test"])
     assert result["pairs"] == 24
     assert set(result["average_precision"]) == {"matcher", "export"}
@@ -97,7 +97,7 @@ def test_a_score_with_the_teacher_is_computed_by_its_library(with_teacher, tmp_p
     assert result["largest_difference"] < 1e-4
 
 
-def test_an_unknown_format_and_a_wrong_folder_are_refused(tiny_matcher, tmp_path):
+def test_export_refuses_an_unknown_format_and_a_wrong_folder(tiny_matcher, tmp_path):
     done = flipkd("export", "--matcher", tiny_matcher(), "--to", "merge", "--output_dir", tmp_path / "out")
     assert done.code == 2
     with pytest.raises(ArtefactError):

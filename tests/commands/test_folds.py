@@ -168,7 +168,7 @@ def test_stored_scores_reports_lost_scores_and_teach_recomputes_them(crossed, en
     assert again == pytest.approx(StoredTeacher(crossed).signal(dataset, out_of_fold=True).score, abs=1e-6)
 
 
-def test_signal_warns_of_pairs_that_were_not_cross_fitted(crossed, pair_files, caplog):
+def test_stored_teacher_signal_warns_of_pairs_that_were_not_cross_fitted(crossed, pair_files, caplog):
     signal = StoredTeacher(crossed).signal(read_pairs(pair_files["train"]), out_of_fold=True)
     assert not signal.out_of_fold.any()
     assert "48 of 48 labelled training pairs have no out-of-fold score" in caplog.text

@@ -1,4 +1,4 @@
-"""generate: pairs with their origin from a real server, a critic that throws out what a bad one writes, and the other kinds."""
+"""generate: pairs with their origin from a real server, a critic that throws out what a bad one writes, the budget."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ import csv
 import json
 import re
 
-import numpy as np
 import pytest
 from chat_server import chat_server
 from command_line import flipkd, given
 from tiny import ENDINGS, SENTENCES
 
-from flipkd.commands.generated_rows import fused
 from flipkd.data import read_pairs
 
 
@@ -45,13 +43,6 @@ def scores(tmp_path_factory, encoders, pair_files):
     return str(folder)
 
 
-@pytest.fixture
-def seeds(tmp_path):
-    file = tmp_path / "seeds.csv"
-    file.write_text("text\n" + "".join(f"{sentence} now\n" for sentence in SENTENCES))
-    return file
-
-
 def run(server, seeds, tmp_path, *words, output="out.csv"):
     return flipkd("generate", seeds, "--base_url", server.url, "--model", "m", "--output", tmp_path / output, *words)
 
@@ -66,7 +57,7 @@ def by_teacher(scores, pair_files):
 
 
 @pytest.mark.slow
-def test_pairs_have_a_label_an_origin_and_the_critics_probability(scores, pair_files, seeds, tmp_path):
+def test_generate_pairs_have_a_label_an_origin_and_the_critics_probability(scores, pair_files, seeds, tmp_path):
     with chat_server(good) as server:
         done = run(server, seeds, tmp_path, *by_teacher(scores, pair_files), "--json")
     assert done.code == 0, done.err
@@ -78,7 +69,9 @@ def test_pairs_have_a_label_an_origin_and_the_critics_probability(scores, pair_f
     assert read_pairs(tmp_path / "out.csv")["label"][:] == [int(row["label"]) for row in rows]
 
 
-def test_what_a_bad_generator_writes_does_not_reach_the_training(scores, pair_files, seeds, tmp_path):
+def test_generate_drops_what_a_bad_generator_writes_before_it_reaches_the_training(
+    scores, pair_files, seeds, tmp_path
+):
     kept = {}
     for name, reply in (("good", good), ("bad", bad)):
         with chat_server(reply) as server:
@@ -87,7 +80,7 @@ def test_what_a_bad_generator_writes_does_not_reach_the_training(scores, pair_fi
     assert kept["good"] > 5 * kept["bad"]
 
 
-def test_a_generator_of_rubbish_leaves_nothing_and_says_why(seeds, tmp_path):
+def test_generate_with_a_generator_of_rubbish_leaves_nothing_and_says_why(seeds, tmp_path):
     with chat_server(
         lambda prompt: json.dumps([text_of(prompt)] * 2) if "exactly" in prompt else "I cannot."
     ) as server:
@@ -98,7 +91,7 @@ def test_a_generator_of_rubbish_leaves_nothing_and_says_why(seeds, tmp_path):
     assert not (tmp_path / "out.csv").exists()
 
 
-def test_a_larger_budget_continues_and_no_near_copy_of_a_test_text_is_kept(seeds, tmp_path):
+def test_generate_with_larger_max_requests_continues_and_keeps_no_near_copy_of_an_excluded_text(seeds, tmp_path):
     test = tmp_path / "test.csv"
     test.write_text(f"text1,text2\n{SENTENCES[0]} please,z\n")
     words = ("--critic", "none", "--exclude", test, "--json", "--templates", "paraphrase", "--concurrency", 1)
@@ -114,24 +107,7 @@ def test_a_larger_budget_continues_and_no_near_copy_of_a_test_text_is_kept(seeds
     assert f"{SENTENCES[0]} please" not in {row["text2"] for row in rows_of(tmp_path / "out.csv")}
 
 
-def test_relabel_pairs_a_query_with_the_text_that_is_rated_best(scores, seeds, tmp_path):
-    def reply(prompt):
-        if "Write 1 questions" in prompt:
-            return json.dumps([text_of(prompt).removesuffix(" now") + " again"])
-        query = json.loads(re.search(r"Query: (\".*\")", prompt)[1])
-        return "10" if text_of(prompt).removesuffix(" now") == query.removesuffix(" again") else "1"
-
-    with chat_server(reply) as server:
-        words = ("--kind", "relabel", "--teacher", scores, "--critic", "none", "--candidates", 8)
-        done = run(server, seeds, tmp_path, *words)
-    assert done.code == 0, done.err
-    rows = rows_of(tmp_path / "out.csv")
-    assert [row["label"] for row in rows] == ["1", "0"] * 8
-    assert "is the best for" in done.err
-    assert sum(row["text1"][:9] == row["text2"][:9] for row in rows if row["label"] == "1") >= 5
-
-
-def test_edits_need_no_server_and_are_no_matches(tmp_path):
+def test_generate_edits_need_no_server_and_are_no_matches(tmp_path):
     (tmp_path / "s.csv").write_text(
         "text\nI paid 120 euros on Monday\nplease ask Anna about it\nthen ask Bert\nhello\n"
     )
@@ -142,38 +118,7 @@ def test_edits_need_no_server_and_are_no_matches(tmp_path):
     assert all(row["label"] == 0 and row["origin"] == "edits" and row["text1"] != row["text2"] for row in rows)
 
 
-def test_reciprocal_ranks_are_added():
-    assert fused(np.array([1.0, 9.0, 5.0])).tolist() == pytest.approx([1 + 1 / 3, 1 / 2 + 1, 1 / 3 + 1 / 2])
-
-
-def test_labels_come_with_examples_that_share_no_text_with_the_pair(scores, pair_files, tmp_path):
-    with chat_server(lambda prompt: "yes" if prompt.rsplit("Text 1: ", 1)[1].count("card") > 1 else "no") as server:
-        words = ("--kind", "labels", "--teacher", scores, "--demonstrations", pair_files["train"])
-        done = run(server, pair_files["test"], tmp_path, *words)
-    assert done.code == 0, done.err
-    rows = rows_of(tmp_path / "out.csv")
-    assert len(rows) == 24
-    assert all(row["label"] == str(int((row["text1"] + row["text2"]).count("card") > 1)) for row in rows)
-    for request in server.seen:
-        *examples, asked = re.findall(r"Text 1: (\".*\")\nText 2: (\".*\")", request.body["messages"][0]["content"])
-        assert len(examples) == 4
-        assert not {text for pair in examples for text in pair} & {*asked}
-        assert request.body["messages"][0]["content"].count("Answer: yes") == 2
-
-
-def test_a_reason_is_kept_only_if_its_answer_is_the_label(pair_files, tmp_path):
-    with chat_server(lambda prompt: "Both are about this.\nyes") as server:
-        done = run(server, pair_files["train"], tmp_path, "--kind", "rationales", "--json")
-    counts = json.loads(done.out)
-    assert (counts["match"], counts["no_match"], counts["dropped"]["wrong answer"]) == (
-        counts["pairs"],
-        0,
-        48 - counts["pairs"],
-    )
-    assert {row["rationale"] for row in rows_of(tmp_path / "out.csv")} == {"Both are about this."}
-
-
-def test_no_file_is_written_where_no_label_is_left(pair_files, tmp_path):
+def test_generate_writes_no_file_where_no_label_is_left(pair_files, tmp_path):
     with chat_server(lambda prompt: "perhaps") as server:
         done = run(server, pair_files["test"], tmp_path, "--kind", "labels")
     assert done.code == 3
@@ -196,7 +141,9 @@ def test_no_file_is_written_where_no_label_is_left(pair_files, tmp_path):
         (("--critic", "none", "--base_url", "ftp://a"), 4, "give an address such as http://127.0.0.1:8080/v1"),
     ],
 )
-def test_settings_that_do_not_fit_are_refused_before_a_request(seeds, tmp_path, monkeypatch, words, code, message):
+def test_generate_refuses_settings_that_do_not_fit_before_a_request(
+    seeds, tmp_path, monkeypatch, words, code, message
+):
     monkeypatch.chdir(tmp_path)
     done = flipkd("generate", seeds, "--base_url", "http://127.0.0.1:9/v1", "--model", "m", *words)
     assert done.code == code

@@ -77,7 +77,7 @@ def test_update_delete_compact_and_search_with_a_filter(index, encoder, tmp_path
     assert np.isfinite(row["score"])
 
 
-def test_rows_without_ids_are_the_same_entry_when_they_are_the_same(encoder, tmp_path):
+def test_index_add_takes_the_same_rows_without_ids_as_the_same_entry(encoder, tmp_path):
     file = csv_of(tmp_path / "faq.csv", [ROWS[0], ROWS[0], ROWS[1]])
     words = ("--encoder", encoder, "--engine", "lancedb", "--keep", "price", "--output_dir", tmp_path / "index")
     done = flipkd("index", file, *words)
@@ -88,7 +88,7 @@ def test_rows_without_ids_are_the_same_entry_when_they_are_the_same(encoder, tmp
     assert len(open_index(tmp_path / "index")) == 2
 
 
-def test_what_is_refused_and_how(index, encoder, tiny_matcher, tmp_path):
+def test_index_commands_refuse_wrong_arguments(index, encoder, tiny_matcher, tmp_path):
     faq, memory = tmp_path / "faq.csv", tmp_path / "memory"
     assert flipkd("index", faq, "--encoder", encoder, "--text", "question", "--output_dir", memory).code == 0
     other = tiny_matcher(reading="separate", threshold=0.5)

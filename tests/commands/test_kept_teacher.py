@@ -58,7 +58,7 @@ def test_matcher_with_teacher_scores_as_in_training(with_teacher, pair_files, ta
     assert "fine-tuned (licence: not known" in card
 
 
-def test_every_command_keeps_the_teacher(with_teacher, pair_files, tmp_path):
+def test_match_evaluate_and_calibrate_use_the_kept_teacher(with_teacher, pair_files, tmp_path):
     pairs = list(zip(*texts_in(pair_files["test"]), strict=True))
     scores = Matcher.from_pretrained(with_teacher).predict(pairs)
     rows = flipkd("match", "--matcher", with_teacher, pair_files["test"]).out.splitlines()

@@ -24,7 +24,7 @@ def test_matches_by_id_and_by_row(tmp_path):
     assert read(tmp_path, "id1,id2\nc,a\n", sides=[LEFT], ids=("id", "id")) == [(2, 0)]
 
 
-def test_rows_without_label_1_are_left_out(tmp_path):
+def test_known_matches_leave_out_rows_without_label_1(tmp_path):
     assert read(tmp_path, "id1,id2,label\na,7,1\nb,7,0\nnone,7,\nc,8,yes\n") == [(0, 0), (2, 1)]
 
 
@@ -46,6 +46,6 @@ def test_rows_without_label_1_are_left_out(tmp_path):
         ("id1,id2\na,7\n", (LEFT, RIGHT), (None, None), "has no column 'row1'"),
     ],
 )
-def test_errors_name_the_location(tmp_path, text, sides, ids, word):
+def test_known_matches_errors_name_the_location(tmp_path, text, sides, ids, word):
     with pytest.raises(DataError, match=word):
         read(tmp_path, text, sides, ids)

@@ -249,7 +249,7 @@ def test_match_returns_texts_of_every_script_byte_for_byte(trained, tmp_path, na
 
 @pytest.mark.slow
 @pytest.mark.scenario("D12")
-def test_written_texts_are_read_back_unchanged(tmp_path_factory):
+def test_to_csv_and_to_jsonl_write_texts_that_are_read_back_unchanged(tmp_path_factory):
     folder, text = (
         tmp_path_factory.mktemp("any"),
         st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20),

@@ -1,65 +1,20 @@
-"""flipkd match --output_dir: each row once and in order, after kills and on a Ray cluster; rows that cannot be scored."""
+"""flipkd match --output_dir: each row once and in order, also after kills; rows that cannot be scored."""
 
 from __future__ import annotations
 
-import csv
-import importlib.util
 import json
 import random
 
-import fsspec
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from command_line import flipkd
 from faults import each_kill
+from scored_files import LengthScorer, inputs, results, write_rows
 
 from flipkd.command_config import MatchConfig
 from flipkd.commands import match_files as module
 from flipkd.commands.match_files import match_files
-from flipkd.errors import ArtefactError, ConfigError, DataError, NumbersError, ResourceError, UsageError
+from flipkd.errors import ArtefactError, DataError, NumbersError, UsageError
 from flipkd.files import check_manifest, write_manifest
-
-needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="ray is not installed")
-
-
-class LengthScorer:
-    """Stand-in for a loaded matcher: the score follows from the texts; it raises for a text with POISON."""
-
-    cascade, memory = False, None
-
-    def __init__(self, config) -> None:
-        self.failing = "POISON"
-
-    def rows(self, pairs):
-        if any(self.failing in left for left, _ in pairs):
-            raise NumbersError("the score of a pair is nan")
-        return [
-            {"score": len(left) / 7, "probability": 0.5, "decision": "match" if len(left) > len(right) else "no match"}
-            for left, right in pairs
-        ]
-
-    def log_summary(self):
-        """Has nothing to say."""
-
-
-def write_rows(path, rows):
-    with path.open("w", newline="", encoding="utf-8") as handle:
-        csv.writer(handle).writerows([("text1", "text2", "id"), *rows])
-    return str(path)
-
-
-def inputs(folder, sizes=(7, 5)):
-    return [
-        write_rows(
-            folder / f"{name}.csv", [(f"{name} text {k}" + "!" * (k % 3), "a card text", k) for k in range(size)]
-        )
-        for name, size in zip("ab", sizes, strict=True)
-    ]
-
-
-def results(folder):
-    return [row for path in sorted(folder.glob("part-*.parquet")) for row in pq.read_table(path).to_pylist()]
 
 
 @pytest.fixture
@@ -226,74 +181,9 @@ def test_match_files_refuses_a_summary_that_is_none(stub, tmp_path):
         match_files(config)
 
 
-def test_match_files_takes_two_names_of_a_file_as_one(stub, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    [file] = inputs(tmp_path)[:1]
-    (tmp_path / "link.csv").symlink_to("a.csv")
-    for other in ("a.csv", "./a.csv", "link.csv"):
-        with pytest.raises(DataError, match=r"is named twice, also as .*a\.csv"):
-            match_files(MatchConfig.check(stub | {"pairs": [file, other], "output_dir": str(tmp_path / "out")}))
-
-
-@pytest.mark.scenario("X7")
-@pytest.mark.parametrize(
-    "address, message",
-    [
-        ("reference://{path}", "addresses begin with one of s3://"),
-        ("zip://*.csv::file://{path}", "without a chain"),
-        ("simplecache::file://{path}", "addresses begin with"),
-        ("file://{path}::memory://x", "without a chain"),
-        ("dir://{path}", "addresses begin with"),
-        ("jupyter://x", "addresses begin with"),
-        ("sftp://me:pass1234@host/a.csv", "has a password"),
-    ],
-)
-def test_match_files_opens_no_wrapping_protocol_and_no_password(stub, tmp_path, address, message):
-    """A file of reference:// may hold Jinja templates, which run code; other protocols wrap further ones."""
-    canary = tmp_path / "canary"
-    code = "{{ cycler.__init__.__globals__.os.system('touch CANARY') }}".replace("CANARY", str(canary))
-    path = tmp_path / "reference.json"
-    path.write_text(json.dumps({"version": 1, "templates": {"u": code}, "refs": {"a.csv": ["{{u}}", 0, 1]}}))
-    with pytest.raises(ConfigError, match=message) as caught:
-        match_files(
-            MatchConfig.check(stub | {"pairs": [address.format(path=path)], "output_dir": str(tmp_path / "out")})
-        )
-    assert "pass1234" not in str(caught.value)
-    assert not canary.exists()
-
-
-def test_match_files_reports_what_a_store_raises(stub, tmp_path, monkeypatch):
-    def fail(*_):
-        raise KeyError("no credentials")
-
-    monkeypatch.setattr("fsspec.core.url_to_fs", fail)
-    with pytest.raises(ResourceError, match=r"s3://b/x\.csv: cannot be read .*no credentials"):
-        match_files(MatchConfig.check(stub | {"pairs": ["s3://b/x.csv"], "output_dir": str(tmp_path / "out")}))
-
-
-def test_match_files_reads_patterns_folders_of_formats_and_addresses(stub, tmp_path):
-    files = inputs(tmp_path)
-    pq.write_table(pa.table({"text1": ["x"], "text2": ["y"], "id": ["q"]}), tmp_path / "c.parquet")
-    with fsspec.open("memory://bucket/d.jsonl", "w") as handle:
-        handle.write(json.dumps({"text1": "far", "text2": "away", "id": {"n": 1}}) + "\n")
-    wanted = [f"{tmp_path}/*.csv", str(tmp_path / "c.parquet"), "memory://bucket/*.jsonl"]
-    match_files(MatchConfig.check(stub | {"pairs": wanted, "output_dir": str(tmp_path / "out")}))
-    rows = results(tmp_path / "out")
-    assert list(dict.fromkeys(row["file"] for row in rows)) == [
-        *files,
-        str(tmp_path / "c.parquet"),
-        "memory:///bucket/d.jsonl",
-    ]
-    assert rows[-1]["id"] == '{"n": 1}'
-
-
 @pytest.mark.parametrize(
     "changes, error, message",
     [
-        ({"pairs": ["none/*.csv"]}, DataError, "no file has such a name"),
-        ({"pairs": ["a.csv", "a.csv"]}, DataError, "named twice"),
-        ({"pairs": ["memory://nothing.csv"]}, DataError, "no such file"),
-        ({"pairs": ["nowhere://a.csv"]}, ConfigError, "nowhere"),
         ({"pairs": []}, UsageError, "needs files"),
         ({"pairs": ["a.csv"], "keep": ["row"]}, UsageError, "--keep row"),
         ({"pairs": ["a.csv"], "output": "o.csv"}, UsageError, "not both"),
@@ -308,61 +198,3 @@ def test_match_files_refuses_wrong_settings(stub, tmp_path, changes, error, mess
 def test_match_refuses_several_files_without_a_folder(trained, tmp_path):
     done = flipkd("match", "--matcher", trained, *inputs(tmp_path))
     assert (done.code, "--output_dir" in done.err) == (2, True)
-
-
-@needs_ray
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning", "ignore::FutureWarning")
-@pytest.mark.slow
-@pytest.mark.scenario("B1")
-def test_match_files_with_ray_has_each_row_once_though_workers_die(trained, tmp_path, monkeypatch):
-    """A worker kills itself after it has scored a part."""
-    files = inputs(tmp_path, sizes=(90, 40))
-    expected = tmp_path / "here"
-    base = {"matcher": trained, "pairs": files, "rows_per_part": 10}
-    match_files(MatchConfig.check(base | {"output_dir": str(expected)}))
-    (tmp_path / "kills").mkdir()
-    monkeypatch.setattr("flipkd.commands.match_ray.PartScorer", dying_worker(str(tmp_path / "kills")))
-    ray = {"output_dir": str(tmp_path / "ray"), "engine": "ray", "workers": 2}
-    summary = match_files(MatchConfig.check(base | ray))
-    assert len(list((tmp_path / "kills").iterdir())) == 1
-    assert (summary["rows"], summary["rejected"]) == (130, 0)
-    there, here = results(tmp_path / "ray"), results(expected)
-    assert [(row["file"], row["row"]) for row in there] == [(row["file"], row["row"]) for row in here]
-    assert [row["score"] for row in there] == pytest.approx([row["score"] for row in here], abs=1e-5)
-
-
-def dying_worker(kills):
-    """PartScorer that ends with SIGKILL once in all, between two files of the other."""
-    from flipkd.commands.match_ray import PartScorer
-
-    class Dying(PartScorer):
-        def __call__(self, batch):
-            import os
-            import signal
-
-            result = super().__call__(batch)
-            if "00001-000000000001" in batch["name"] and not os.listdir(kills):
-                with open(f"{kills}/{os.getpid()}", "w"):
-                    os.kill(os.getpid(), signal.SIGKILL)
-            return result
-
-    return Dying
-
-
-def test_part_scorer_gives_up_on_a_part_on_which_workers_die(tmp_path, monkeypatch, stub):
-    """Workers that die never reach the result; Ray alone would start new ones for ever."""
-    from flipkd.commands.match_ray import ATTEMPTS, PartScorer, _same_error
-
-    def died(*_):
-        raise SystemExit
-
-    monkeypatch.setattr("flipkd.commands.match_rows.Scorer", LengthScorer)
-    monkeypatch.setattr(module, "score_part", died)
-    (tmp_path / ".pairs").mkdir()
-    batch = {"name": ["00000-000000000001"], "file": ["a.csv"]}
-    for _ in range(ATTEMPTS):
-        with pytest.raises(SystemExit):
-            PartScorer(stub, str(tmp_path))(batch)
-    (error,) = PartScorer(stub, str(tmp_path))(batch)["error"]
-    with pytest.raises(ResourceError, match=r"a.csv: 3 workers died while they scored part 00000"):
-        raise _same_error(error)

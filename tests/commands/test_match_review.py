@@ -57,7 +57,9 @@ def test_match_adds_pairs_to_review_and_the_sampled_share_with_their_results(tin
     assert stored(queue) == found, "the same command adds nothing"
 
 
-def test_one_pair_and_a_matcher_without_band(tiny_matcher, everything, tmp_path):
+def test_match_of_one_pair_adds_it_to_the_review_queue_and_warns_of_a_matcher_without_band(
+    tiny_matcher, everything, tmp_path
+):
     one = ("--text1", "card", "--text2", "pin", "--review_queue", tmp_path / "q.db")
     for _ in range(2):
         assert flipkd("match", "--matcher", everything, *one).code == 0
@@ -117,14 +119,16 @@ def test_full_disk_of_the_queue_ends_match_with_an_error_and_resumes(everything,
     assert len(stored(queue)) == len(TEXTS)
 
 
-def test_file_that_is_no_queue_is_refused_before_the_model_loads(pairs, tmp_path, monkeypatch):
+def test_match_refuses_a_review_queue_that_is_none_before_the_model_loads(pairs, tmp_path, monkeypatch):
     monkeypatch.setattr(match, "Scorer", None)
     (tmp_path / "q.db").write_text("text1,text2\n" * 50)
     done = flipkd("match", "--matcher", "none", pairs, "--review_queue", tmp_path / "q.db")
     assert (done.code, "is no review queue" in done.err) == (4, True)
 
 
-def test_kept_teacher_is_stored_and_its_sure_opposite_is_a_disagreement(with_teacher, pair_files, tmp_path):
+def test_match_review_stores_the_kept_teacher_whose_sure_opposite_is_a_disagreement(
+    with_teacher, pair_files, tmp_path
+):
     queue = tmp_path / "q.db"
     done = flipkd(
         "match", "--matcher", with_teacher, pair_files["test"], "--review_queue", queue, "--review_sample", 1

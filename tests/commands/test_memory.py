@@ -83,7 +83,7 @@ def test_a_directed_memory_keeps_the_order(tmp_path):
     assert len(memory) == 3
 
 
-def test_a_pair_with_both_labels_is_an_error(tmp_path):
+def test_memory_refuses_a_pair_with_both_labels(tmp_path):
     path = write(tmp_path / "m.csv", [("a", "b", 1), ("B", "A", 0)])
     with pytest.raises(DataError, match="has both labels"):
         Memory(path)

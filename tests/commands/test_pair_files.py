@@ -43,7 +43,7 @@ def pairs(tmp_path):
     return tmp_path / "pairs.csv"
 
 
-def test_knowledge_is_added_and_a_text_without_a_term_is_unchanged(pairs, tmp_path):
+def test_enrich_adds_knowledge_and_leaves_a_text_without_a_term_unchanged(pairs, tmp_path):
     out = run(
         "enrich", pairs, "--glossary", tmp_path / "terms.csv", "--context", "why", "--output", tmp_path / "e.csv"
     )
@@ -139,7 +139,9 @@ def test_weak_pairs_of_a_click_log_train_a_teacher(tmp_path, encoders):
         (("enrich", "--context", "why", "--output", "x.txt"), 2, "name the result .csv, .jsonl or .parquet"),
     ],
 )
-def test_what_cannot_be_done_is_said(pairs, tmp_path, monkeypatch, words, code, message):
+def test_enrich_propagate_and_weak_pairs_refuse_what_cannot_be_done(
+    pairs, tmp_path, monkeypatch, words, code, message
+):
     monkeypatch.chdir(tmp_path)
     done = flipkd(words[0], pairs, *words[1:])
     assert done.code == code

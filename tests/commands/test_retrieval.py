@@ -82,7 +82,7 @@ def test_the_matcher_ranks_the_first_documents_again_and_no_other(files, taught,
         (["--qrels", "queries.csv"], 3, "has no column of the names query_id"),
     ],
 )
-def test_a_call_that_cannot_work_is_refused(files, changed, code, message):
+def test_retrieval_refuses_a_call_that_cannot_work(files, changed, code, message):
     words = [files / word if word.endswith(".csv") else word for word in changed]
     done = flipkd("retrieval", *given(files), *words)
     assert done.code == code

@@ -42,7 +42,7 @@ def test_relevant_documents_are_those_of_a_search_through_the_matches(pair_files
     assert json.loads(measured.out)
 
 
-def test_pairs_without_a_match_are_an_error(tmp_path):
+def test_retrieval_set_refuses_pairs_without_a_match(tmp_path):
     (tmp_path / "p.csv").write_text("text1,text2,label\na,b,0\nc,c,1\n")
     done = flipkd("retrieval-set", tmp_path / "p.csv", "--output_dir", tmp_path / "set")
     assert done.code == 3

@@ -93,7 +93,7 @@ def test_argilla_goes_out_and_comes_back(queue_file, tmp_path):
     assert "3 new labels" in succeeded("import", queue_file, out)
 
 
-def test_pairs_are_read_by_the_other_commands_and_leave_undecided_ones_out(queue_file, tmp_path):
+def test_review_pairs_are_read_by_the_other_commands_and_leave_undecided_ones_out(queue_file, tmp_path):
     with ReviewQueue(queue_file) as queue:
         vote(queue, "ann", {0: 0, 1: 0, 2: 1, 3: 1, 4: None})
         vote(queue, "bob", {0: 0, 1: 1, 2: 1})
@@ -158,7 +158,7 @@ def test_diverse_and_disagreement_use_a_teacher_folder(taught, queue_file, tmp_p
         ((), 2, "Missing command"),
     ],
 )
-def test_errors_say_what_to_do(queue_file, tmp_path, words, code, message):
+def test_review_errors_say_what_to_do(queue_file, tmp_path, words, code, message):
     (tmp_path / "other.json").write_text('[{"a": 1}]')
     (tmp_path / "bad.csv").write_text("text1,text2,label\nleft 1,right 1,1\nleft 2,right 2,maybe\n")
     (tmp_path / "unknown.csv").write_text("text1,text2,label\na,b,1\n")

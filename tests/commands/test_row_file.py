@@ -43,7 +43,7 @@ def test_an_error_leaves_the_old_file(tmp_path, name):
     assert (tmp_path / name).read_text() == "old"
 
 
-def test_a_file_without_rows_has_its_columns(tmp_path):
+def test_write_rows_of_no_rows_writes_the_columns(tmp_path):
     assert write(tmp_path / "r.csv", []).read_text() == "n,x,t\n"
     assert pq.read_schema(write(tmp_path / "r.parquet", [])).names == ["n", "x", "t"]
 
@@ -53,7 +53,7 @@ JSON = st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allo
 
 @settings(deadline=None, max_examples=60)
 @given(st.lists(st.tuples(JSON, JSON), min_size=1, max_size=6))
-def test_parquet_holds_any_mixture_of_values(tmp_path_factory, values):
+def test_write_rows_as_parquet_holds_any_mixture_of_values(tmp_path_factory, values):
     rows = [{"a": a, "b": b} for a, b in values]
     types = types_of([{"a": [row["a"]], "b": [row["b"]]} for row in rows])
     path = tmp_path_factory.getbasetemp() / "mixed.parquet"
@@ -63,7 +63,7 @@ def test_parquet_holds_any_mixture_of_values(tmp_path_factory, values):
             assert kept[name] == (None if value is None else types[name](value))
 
 
-def test_types_follow_the_values():
+def test_types_of_follows_the_values():
     columns = {"i": [1, None], "f": [1, 0.5], "b": [True, False], "s": [1, "a"], "big": [2**63, 1], "none": [None]}
     assert types_of([columns]) == {"i": int, "f": float, "b": bool, "s": str, "big": str, "none": str}
     assert types_of([{"a": [1]}, {"a": ["x"]}]) == {"a": str}

@@ -16,7 +16,7 @@ def pairs(tmp_path):
     return tmp_path / "pairs.csv"
 
 
-def test_decisions_are_the_matchers_or_those_of_a_threshold(pairs):
+def test_read_scored_has_the_decisions_of_the_matcher_or_of_a_threshold(pairs):
     scored = read_scored(pairs, [3], count=3, threshold=None)
     assert (scored.left.tolist(), scored.right.tolist()) == ([0, 1, 0], [1, 2, 2])
     assert scored.probability.tolist() == [0.9, 0.5, 0.1]
@@ -25,15 +25,15 @@ def test_decisions_are_the_matchers_or_those_of_a_threshold(pairs):
     assert (scored.match.tolist(), scored.review.any()) == ([True, True, False], False)
 
 
-def test_rows_of_a_second_file_follow_those_of_the_first(pairs):
+def test_read_scored_puts_rows_of_a_second_file_after_those_of_the_first(pairs):
     assert read_scored(pairs, [2, 3], count=3, threshold=None).right.tolist() == [3, 4, 4]
 
 
 @pytest.mark.parametrize(("sizes", "count"), [([2], 3), ([3], 4), ([3, 2], 3), ([1, 3], 3)])
-def test_a_file_of_other_pairs_is_refused(pairs, sizes, count):
+def test_read_scored_refuses_a_file_of_other_pairs(pairs, sizes, count):
     with pytest.raises(DataError, match="is not the file that match wrote"):
         read_scored(pairs, sizes, count=count, threshold=None)
 
 
-def test_no_pairs_need_no_file():
+def test_read_scored_needs_no_file_for_no_pairs():
     assert [len(column) for column in read_scored(None, [3], count=0, threshold=None)] == [0] * 5

@@ -23,7 +23,7 @@ def select(pairs, tmp_path, *words):
     return rows_of(tmp_path / "s.csv")
 
 
-def test_the_share_that_is_kept_is_the_budget_and_the_order_is_that_of_the_file(trained, pair_files, tmp_path):
+def test_select_keeps_the_share_of_the_budget_in_the_order_of_the_file(trained, pair_files, tmp_path):
     given = rows_of(pair_files["test"])
     everything = select(pair_files["test"], tmp_path, "--by", "difficulty", "--matcher", trained)
     assert [row["text1"] for row in everything] == [row["text1"] for row in given]
@@ -72,7 +72,7 @@ def test_errors_are_the_pairs_that_the_matcher_decides_wrongly(trained, pair_fil
     assert 0 < len(first) <= (len(wrong) + 1) // 2, "the quantiles are those of the wrong pairs"
 
 
-def test_the_other_columns_of_the_file_are_kept_also_in_parquet(trained, pair_files, tmp_path):
+def test_select_keeps_the_other_columns_of_the_file_also_in_parquet(trained, pair_files, tmp_path):
     given = [{**row, "why": f"reason {k}"} for k, row in enumerate(rows_of(pair_files["test"]))]
     write_rows(tmp_path / "given.csv", given)
     out = tmp_path / "hard.parquet"
@@ -95,7 +95,7 @@ def test_the_other_columns_of_the_file_are_kept_also_in_parquet(trained, pair_fi
         (("--by", "errors", "--matcher", "m", "--output", "x"), 2, "name the result .csv, .jsonl or .parquet"),
     ],
 )
-def test_settings_that_do_not_fit_are_refused(pair_files, tmp_path, monkeypatch, words, code, message):
+def test_select_refuses_settings_that_do_not_fit(pair_files, tmp_path, monkeypatch, words, code, message):
     monkeypatch.chdir(tmp_path)
     done = flipkd("select", pair_files["test"], *words)
     assert done.code == code

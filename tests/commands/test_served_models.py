@@ -130,7 +130,7 @@ def test_the_name_of_the_only_matcher_stays_when_its_link_leads_elsewhere(folder
         (("--matchers", "a=x", "--trusted_proxies", "10.0.0.1/8"), "'10.0.0.1/8' is not a network"),
     ],
 )
-def test_settings_that_do_not_fit_are_refused(tmp_path, words, message, monkeypatch):
+def test_serve_refuses_settings_that_do_not_fit(tmp_path, words, message, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "wrong.yaml").write_text("aliases: {live: a}")
     done = flipkd("serve", "--port", 0, *words)

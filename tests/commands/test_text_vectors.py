@@ -26,7 +26,7 @@ def embedded(monkeypatch):
     return found
 
 
-def test_each_model_embeds_a_text_once(taught, with_teacher, encoders, tmp_path, embedded):
+def test_text_vectors_embed_a_text_once_for_each_model(taught, with_teacher, encoders, tmp_path, embedded):
     store, found = tmp_path / "store", {}
     for encoder in (taught, with_teacher, str(encoders / "bi")):
         embedded.clear()
@@ -43,7 +43,7 @@ def test_each_model_embeds_a_text_once(taught, with_teacher, encoders, tmp_path,
     np.testing.assert_allclose(found[taught], found[with_teacher], atol=1e-5)
 
 
-def test_a_model_without_vectors_is_refused(tiny_matcher, encoders, tmp_path, pair_files):
+def test_require_vectors_refuses_a_model_without_vectors(tiny_matcher, encoders, tmp_path, pair_files):
     with pytest.raises(ConfigError, match="keeps no bi-encoder"):
         require_vectors(str(tiny_matcher()))
     folder = str(tmp_path / "cross")

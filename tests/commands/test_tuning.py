@@ -104,7 +104,7 @@ def test_require_consistent_rejects_conflicting_settings(config):
 
 
 @pytest.mark.parametrize("after, message", [(0.799, False), (0.75, False), (0.6, True)])
-def test_teach_does_not_warn_of_a_small_difference(after, message, caplog, monkeypatch):
+def test_is_better_does_not_warn_of_a_small_difference(after, message, caplog, monkeypatch):
     labels = np.array([0, 1] * 25)
     monkeypatch.setattr(tuning, "read_json", lambda path: {"before": {"average_precision": 0.8}})
     monkeypatch.setattr(tuning, "members_of", lambda folder: [])

@@ -67,6 +67,6 @@ def test_verify_refuses_a_folder_that_is_no_export(tiny_matcher, tmp_path):
     assert "flipkd export wrote" in done.err
 
 
-def test_its_errors_have_their_exit_codes():
+def test_verify_errors_have_their_exit_codes():
     assert MismatchError.exit_code == 7
     assert ArtefactError.exit_code == 4

@@ -91,13 +91,13 @@ def test_the_vectors_of_a_teacher_are_compared(trained, taught, pair_files, tmp_
         (["--reference", "none.jsonl"], 3, "no such file"),
     ],
 )
-def test_a_call_that_cannot_work_is_refused(files, more, code, message):
+def test_watch_refuses_a_call_that_cannot_work(files, more, code, message):
     done = flipkd(*given(files, *more))
     assert done.code == code
     assert message in done.err
 
 
-def test_the_same_rows_never_differ(files):
+def test_watch_finds_no_difference_between_the_same_rows(files):
     reference = files / "reference.jsonl"
     done = flipkd("watch", "--reference", reference, "--log", reference, "--json")
     assert done.code == 0, done.err

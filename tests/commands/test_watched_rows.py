@@ -58,7 +58,7 @@ def test_one_version_or_alias_is_chosen(log):
         windows(log)
 
 
-def test_labels_are_joined_by_id(log, tmp_path):
+def test_watched_rows_have_labels_joined_by_id(log, tmp_path):
     (tmp_path / "labels.csv").write_text("id,label\na3,1\nb7,0\nunknown,1\n", encoding="utf-8")
     [window] = windows(log, labels=str(tmp_path / "labels.csv"))
     assert sorted(window.rows.score[window.rows.label >= 0].tolist()) == [3.1, 7.0]

@@ -97,7 +97,7 @@ def test_variant_changes_the_given_settings():
     assert mine.overrides["teach.loss"] == "contrastive"
 
 
-def test_variant_with_folds_members_and_pool():
+def test_entries_have_a_variant_with_folds_members_and_pool():
     arguments = [
         "teach.folds=5",
         "teach.members=2",

@@ -98,7 +98,7 @@ def test_read_pairs_reads_labels_of_every_type(pairs_file, label):
     [pa.array([b"a"]), pa.array([7]), pa.array([["a"]]), pa.array([b"a"]).dictionary_encode()],
     ids=lambda c: str(c.type),
 )
-def test_text_columns_need_type_string(pairs_file, column):
+def test_arrow_text_columns_need_type_string(pairs_file, column):
     message = refused(pairs_file({"text1": ["a"], "text2": column}))
     assert f"column 'text2' has type {str(column.type).split('<')[0]}" in message
 
@@ -110,18 +110,18 @@ def test_text_columns_need_type_string(pairs_file, column):
         (["a", "b\0"], "row 2, column 'text2': NUL character at position 2"),
     ],
 )
-def test_invalid_texts_are_reported_with_row_and_column(pairs_file, column, said):
+def test_arrow_invalid_texts_are_reported_with_row_and_column(pairs_file, column, said):
     assert said in refused(pairs_file({"text1": ["a", "b"], "text2": column}))
 
 
-def test_invalid_labels_in_a_later_batch_are_reported_with_their_row(pairs_file):
+def test_arrow_invalid_labels_in_a_later_batch_are_reported_with_their_row(pairs_file):
     label = [0] * 2 * BATCH_ROWS
     label[BATCH_ROWS + 1] = -1
     message = refused(pairs_file({"text1": ["a"] * len(label), "text2": ["b"] * len(label), "label": label}))
     assert f"row {BATCH_ROWS + 2}, column 'label': got -1" in message
 
 
-def test_empty_files_and_duplicate_columns_are_refused(tmp_path, pairs_file):
+def test_arrow_refuses_empty_files_and_duplicate_columns(tmp_path, pairs_file):
     assert "has columns but no rows" in refused(
         pairs_file({"text1": pa.array([], pa.string()), "text2": pa.array([], pa.string())})
     )
@@ -132,7 +132,7 @@ def test_empty_files_and_duplicate_columns_are_refused(tmp_path, pairs_file):
     assert "duplicate column name 'text2' (2 times)" in refused(path)
 
 
-def test_string_column_with_invalid_utf8_is_refused(pairs_file):
+def test_arrow_string_column_with_invalid_utf8_is_refused(pairs_file):
     column = pa.Array.from_buffers(pa.string(), 1, pa.array([b"caf\xe9"]).buffers())
     assert "not UTF-8" in refused(pairs_file({"text1": column, "text2": ["b"]}))
 
@@ -178,7 +178,7 @@ def nested(kind: str, values: int):
 @pytest.mark.parametrize("kind", ["dictionary", "plain", "struct"])
 @pytest.mark.parametrize("store_schema", [True, False])
 @pytest.mark.parametrize("name", ["label", "score", "group", "kept"])
-def test_used_nested_column_is_refused_before_decoding(tmp_path, kind, store_schema, name):
+def test_arrow_refuses_a_used_nested_column_before_decoding(tmp_path, kind, store_schema, name):
     path = tmp_path / "bomb.parquet"
     table = pa.table({"text1": ["a", "b"], "text2": ["c", "d"], name: nested(kind, 1_000_000)})
     pq.write_table(table, path, compression="zstd", store_schema=store_schema)
@@ -191,7 +191,7 @@ def test_used_nested_column_is_refused_before_decoding(tmp_path, kind, store_sch
         assert read_pairs(path)["text1"][:] == ["a", "b"]
 
 
-def test_decode_limit_counts_dictionary_values_at_full_size(pairs_file, monkeypatch):
+def test_arrow_decode_limit_counts_dictionary_values_at_full_size(pairs_file, monkeypatch):
     monkeypatch.setattr(arrow, "DECODE_LIMIT", 100_000)
     for value, kind in (("x" * 100, pa.string()), (b"x" * 100, pa.binary()), ("", pa.string())):
         rows = 1500 if value else 30_000
@@ -224,7 +224,7 @@ main()
 @pytest.mark.slow
 @pytest.mark.scenario("D15")
 @pytest.mark.parametrize("store_schema", ["0", "1"])
-def test_decompression_bomb_is_refused_with_little_memory(tmp_path, store_schema):
+def test_parquet_decompression_bomb_is_refused_with_little_memory(tmp_path, store_schema):
     path = tmp_path / "bomb.parquet"
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     command = [sys.executable, "-c", BOMB, str(path), store_schema]

@@ -88,7 +88,7 @@ def test_empty_texts_are_a_problem(empty):
 
 
 @pytest.mark.parametrize("text", ["?", "👍", "\u0301", "\ufdd0x", "_", "字"])
-def test_texts_without_letters_are_not_empty(text):
+def test_check_pairs_does_not_count_texts_without_letters_as_empty(text):
     assert check_pairs(data([*GOOD, (text, "x", 1)])).counts["empty_texts"] == 0
 
 
@@ -121,7 +121,7 @@ def test_conflicting_labels_are_a_problem():
     )
 
 
-def test_conflict_in_one_order_does_not_suggest_directed():
+def test_check_pairs_does_not_suggest_directed_for_a_conflict_in_one_order():
     report = check_pairs(data([*GOOD, ("e", "f", 0), ("a", "b", None), ("e", "f", 1)]))
     assert report.problems == ["1 pairs occur with both labels (rows 3 and 5); keep one label for each pair"]
 
@@ -139,7 +139,7 @@ def test_conflict_in_one_order_does_not_suggest_directed():
         (" padded", "padded"),
     ],
 )
-def test_texts_equal_only_after_folding_may_have_both_labels(one, other):
+def test_check_pairs_lets_texts_equal_only_after_folding_have_both_labels(one, other):
     for rows in ([(one, "x", 1), (other, "x", 0)], [(one, "x", 1), ("x", other, 0)]):
         report = check_pairs(data([*GOOD, *rows]))
         assert report.problems == []
@@ -150,7 +150,7 @@ def test_texts_equal_only_after_folding_may_have_both_labels(one, other):
     assert bool(same) == ("\u2075" not in one)
 
 
-def test_conflicting_pair_is_reported_once():
+def test_check_pairs_reports_a_conflicting_pair_once():
     report = check_pairs(data([*GOOD, ("I", "x", 1), ("I", "x", 0), ("i", "x", 1)]))
     assert report.problems == ["1 pairs occur with both labels (rows 5 and 6); keep one label for each pair"]
     assert report.warnings == ["2 rows are duplicates of an earlier pair (row 6, 7)"]

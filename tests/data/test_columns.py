@@ -91,7 +91,7 @@ def test_columns_argument_resolves_ambiguity():
     assert found == {"text1": "query", "text2": "document", "label": "gold"}
 
 
-def test_unknown_and_duplicate_mappings_are_refused():
+def test_find_columns_refuses_unknown_and_duplicate_mappings():
     with pytest.raises(UsageError, match="did you mean 'label'"):
         find_columns(["text1", "text2"], {"lable": "text1"}, "f")
     with pytest.raises(UsageError, match="given twice"):
@@ -110,6 +110,6 @@ def test_error_names_a_likely_separator(header):
         find_columns([header], None, "f.csv")
 
 
-def test_error_suggests_a_valid_command_line_option():
+def test_find_columns_error_suggests_a_valid_command_line_option():
     with pytest.raises(DataError, match="choose with --columns text1=NAME --columns text2=NAME"):
         find_columns(["title", "candidate"], None, "f.csv")

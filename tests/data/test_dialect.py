@@ -110,7 +110,7 @@ def test_find_dialect_chooses_the_separator(pairs_file, content, expected, found
     assert find_dialect(pairs_file(content), expected).separator == found
 
 
-def test_lines_before_the_header_count_in_line_numbers(pairs_file):
+def test_dialect_counts_lines_before_the_header_in_line_numbers(pairs_file):
     assert find_dialect(pairs_file("\nsep=;\ntext1;text2\n"), ",") == Dialect(";", 2)
     path = pairs_file("sep=;\r\ntext1;text2;label\r\na;b;1\r\nc;d;x\r\n")
     with pytest.raises(DataError, match=r"row 2 \(line 4\), column 'label'"):
@@ -126,7 +126,7 @@ def test_other_separator_is_logged_once(pairs_file, caplog):
     assert caplog.messages == [f"{path}: the fields are separated by semicolons, not by commas; read with semicolons"]
 
 
-def test_error_in_the_first_lines_has_its_row(pairs_file):
+def test_dialect_error_in_the_first_lines_has_its_row(pairs_file):
     path = pairs_file("text1;text2;label\na;b;1\nc;d;0;e\n")
     with pytest.raises(DataError, match=r"row 2 \(line 3\): 4 fields, but the header has 3"):
         read_pairs(path)
@@ -141,7 +141,7 @@ def test_find_dialect_stops_at_a_large_row_or_an_open_quote(pairs_file):
         read_pairs(path)
 
 
-def test_one_column_of_texts_is_not_split_at_punctuation(pairs_file):
+def test_dialect_of_one_column_of_texts_does_not_split_it_at_punctuation(pairs_file):
     texts = ["What; is", "this | that", "and\tso on"]
     assert read_texts(pairs_file("\n".join(["text", *texts])))[0] == texts
     assert read_texts(pairs_file("id;question\n1;a, b\n2;c, d\n"))[0] == ["a, b", "c, d"]

@@ -128,7 +128,7 @@ def test_json_lines_are_recognised_under_any_name(tmp_path, name, caplog):
         read_pairs(tmp_path / name)
 
 
-def test_a_table_under_another_name_is_told_as_what_it_is(tmp_path):
+def test_file_formats_name_a_table_under_another_name_as_what_it_is(tmp_path):
     for name, message in {
         "p.parquet": "does not begin with PAR1; .*name a text file .csv",
         "p.jsonl": "name it .csv",
@@ -142,7 +142,7 @@ def test_a_table_under_another_name_is_told_as_what_it_is(tmp_path):
 
 
 @pytest.mark.parametrize("first", ["ORC", "X", "Rar", "PK", "BZ", "%PD", "text1,<html>", "version https"])
-def test_texts_with_similar_first_bytes_are_read(tmp_path, first):
+def test_file_formats_do_not_refuse_texts_with_similar_first_bytes(tmp_path, first):
     row = "a,b,c" if "," in first else "a,b"
     (tmp_path / "p.csv").write_text(f"{first},text2\n{row}\n")
     dataset = read_pairs(tmp_path / "p.csv", columns={"text1": first.split(",")[0]})

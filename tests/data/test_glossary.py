@@ -16,7 +16,7 @@ def test_a_term_may_have_several_definitions_and_the_hash_is_that_of_the_content
     assert glossary_entry(None) == {}
 
 
-def test_a_file_needs_both_columns_and_texts(tmp_path):
+def test_read_glossary_needs_both_columns_and_texts(tmp_path):
     (tmp_path / "g.csv").write_text("term,definition\nPIN,number\ncard,\n")
     with pytest.raises(DataError, match="row 2, column definition"):
         read_glossary(tmp_path / "g.csv")

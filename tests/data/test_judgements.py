@@ -11,7 +11,7 @@ def written(tmp_path, text, name="a.tsv"):
     return tmp_path / name
 
 
-def test_a_collection_has_texts_by_id(tmp_path):
+def test_read_collection_has_texts_by_id(tmp_path):
     assert read_collection(written(tmp_path, "query_id\ttext\n1\tone\n2\ttwo\n"), ids=QUERY_IDS) == {
         "1": "one",
         "2": "two",
@@ -35,7 +35,7 @@ def test_judgements_keep_their_grade(tmp_path):
         ("query_id\tid\ttext\n1\t2\tone\n", "has several columns of the names query_id"),
     ],
 )
-def test_a_wrong_collection_is_refused(tmp_path, text, message):
+def test_read_collection_refuses_a_wrong_collection(tmp_path, text, message):
     with pytest.raises(DataError, match=message):
         read_collection(written(tmp_path, text), ids=QUERY_IDS)
 
@@ -43,6 +43,6 @@ def test_a_wrong_collection_is_refused(tmp_path, text, message):
 @pytest.mark.parametrize(
     "row, message", [("q\ta\t-1", "got '-1'"), ("q\ta\thigh", "got 'high'"), ("q\ta\t1\nq\ta\t1", "judged twice")]
 )
-def test_a_wrong_judgement_is_refused(tmp_path, row, message):
+def test_read_judgements_refuses_a_wrong_judgement(tmp_path, row, message):
     with pytest.raises(DataError, match=message):
         read_judgements(written(tmp_path, f"query_id\tdoc_id\trelevance\n{row}\n"))

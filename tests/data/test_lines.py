@@ -42,7 +42,7 @@ def test_lines_of_compressed_files(bytes_file, name, pack, caplog):
     assert bool(caplog.messages) == (not name.lower().endswith(right_name))
 
 
-def test_uncompressed_file_with_a_compressed_name_is_read(bytes_file, caplog):
+def test_lines_of_an_uncompressed_file_with_a_compressed_name_are_read(bytes_file, caplog):
     path = bytes_file(ROWS.encode(), "pairs.csv.gz")
     assert len(read_pairs(path)) == 3000
     assert caplog.messages == [f"{path}: is not compressed, although its name says otherwise"]
@@ -50,12 +50,12 @@ def test_uncompressed_file_with_a_compressed_name_is_read(bytes_file, caplog):
 
 @pytest.mark.parametrize("pack", [gzip.compress, zstd])
 @pytest.mark.parametrize("cut", [9, 60, -500, -3])
-def test_truncated_compressed_file_is_refused(bytes_file, pack, cut):
+def test_lines_of_a_truncated_compressed_file_are_refused(bytes_file, pack, cut):
     with pytest.raises(DataError, match="the compressed data is damaged or incomplete"):
         read_pairs(bytes_file(pack(ROWS.encode())[:cut]))
 
 
-def test_changed_byte_fails_the_gzip_checksum(bytes_file):
+def test_lines_of_gzip_with_a_changed_byte_fail_its_checksum(bytes_file):
     whole = gzip.compress(ROWS.encode())
     for place in range(20, len(whole), len(whole) // 9):
         with pytest.raises(DataError):

@@ -62,7 +62,7 @@ def test_read_pairs_fingerprint_depends_on_content(pairs_file):
         ("a,1,b,1,,g\0", "row 2 (line 3), column 'cluster'"),
     ],
 )
-def test_invalid_cells_are_reported_with_row_and_column(pairs_file, row, message):
+def test_read_pairs_reports_invalid_cells_with_row_and_column(pairs_file, row, message):
     path = pairs_file(COLUMNS + "a,1,b,1,,\n" + row + "\n")
     with pytest.raises(DataError) as caught:
         read_pairs(path)
@@ -70,7 +70,7 @@ def test_invalid_cells_are_reported_with_row_and_column(pairs_file, row, message
     assert message in str(caught.value)
 
 
-def test_errors_with_braces_and_long_values(pairs_file):
+def test_read_pairs_errors_with_braces_and_long_values(pairs_file):
     path = pairs_file("text1,text2,{0}\na,b," + "secret " * 1000 + "\n", name="{pairs}.csv")
     with pytest.raises(DataError) as caught:
         read_pairs(path, columns={"label": "{0}"})

@@ -117,7 +117,7 @@ def test_random_bytes_are_read_or_refused_with_data_error(tmp_path_factory, cont
 
 
 @pytest.mark.scenario("D2")
-def test_byte_order_mark_is_not_part_of_the_first_column_name(pairs_file):
+def test_read_pairs_leaves_a_byte_order_mark_out_of_the_first_column_name(pairs_file):
     assert texts(read_pairs(pairs_file("b.csv", b"\xef\xbb\xbftext1,text2\na,b\n"))) == [("a", "b")]
     assert texts(read_pairs(pairs_file("b.jsonl", b'\xef\xbb\xbf{"text1": "a", "text2": "b"}\n'))) == [("a", "b")]
 
@@ -170,11 +170,11 @@ def test_empty_files_are_refused(pairs_file, name, content, said):
         ('"a"b,c,1\n', "row 2 (line 3): text after a closing double quote"),
     ],
 )
-def test_ragged_rows_and_quote_errors(pairs_file, row, said):
+def test_read_pairs_refuses_ragged_rows_and_quote_errors(pairs_file, row, said):
     assert said in refused(pairs_file("p.csv", "text1,text2,label\na,b,1\n" + row))
 
 
-def test_unquoted_tsv_with_quotes_does_not_join_rows(pairs_file):
+def test_read_pairs_does_not_join_rows_of_an_unquoted_tsv_with_quotes(pairs_file):
     rows = 'foo\t"Stop him\t1\nx\ty said"\t0\np\tq\t1\n'
     said = refused(pairs_file("p.tsv", "text1\ttext2\tlabel\n" + rows))
     assert "row 1 (line 2): double quotes join 2 lines, each of which alone has 3 fields" in said
@@ -183,12 +183,12 @@ def test_unquoted_tsv_with_quotes_does_not_join_rows(pairs_file):
 
 
 @pytest.mark.scenario("D13")
-def test_duplicate_columns_are_refused(pairs_file):
+def test_read_pairs_refuses_duplicate_columns(pairs_file):
     assert "duplicate column name 'text2' (2 times)" in refused(pairs_file("p.csv", "text1,text2,text2\na,b,c\n"))
 
 
 @pytest.mark.scenario("D3")
-def test_invalid_utf8_is_refused_with_its_position(pairs_file):
+def test_read_pairs_refuses_invalid_utf8_with_its_position(pairs_file):
     good = b"text1,text2\n" + b"a,b\n" * 999
     message = refused(pairs_file("p.csv", good + "caf\u00e9,b\n".encode("latin-1")))
     assert f"row 1000 (line 1001): not UTF-8 at byte offset {len(good) + 3} (byte 0xe9)" in message
@@ -202,7 +202,7 @@ def test_invalid_utf8_is_refused_with_its_position(pairs_file):
 @pytest.mark.scenario("D3")
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
 @pytest.mark.parametrize("name", ["p.csv", "p.tsv"])
-def test_utf16_without_byte_order_mark_is_refused(pairs_file, name, encoding):
+def test_read_pairs_refuses_utf16_without_byte_order_mark(pairs_file, name, encoding):
     assert "UTF-16" in refused(pairs_file(name, "text1,text2\na,b\n".encode(encoding)))
 
 
@@ -215,7 +215,7 @@ def test_utf16_without_byte_order_mark_is_refused(pairs_file, name, encoding):
         ("p.jsonl", '{"text1": "a", "text2": "b"}\n{"text1": "c", "text2": "d\\u0000e"}\n'),
     ],
 )
-def test_nul_characters_are_refused(pairs_file, name, content):
+def test_read_pairs_refuses_nul_characters(pairs_file, name, content):
     message = refused(pairs_file(name, content))
     assert "row 2 (line " in message
     assert "column 'text2': NUL character at position 2" in message
@@ -239,7 +239,7 @@ def test_cell_limit(pairs_file, name):
 
 
 @pytest.mark.scenario("D4")
-def test_large_cell_in_every_format_with_bounded_memory(tmp_path):
+def test_read_pairs_reads_a_large_cell_in_every_format_with_bounded_memory(tmp_path):
     text = "caf\u00e9, 007 " * 200_000
     pq.write_table(pa.table({"text1": [text], "text2": ["b"]}), tmp_path / "p.parquet")
     (tmp_path / "p.jsonl").write_text(json.dumps({"text1": text, "text2": "b"}), encoding="utf-8")
@@ -283,24 +283,24 @@ def test_invalid_json_lines_are_refused(pairs_file, line, said):
 @pytest.mark.parametrize(
     "value, kind", [("7", "int"), ("1.5", "float"), ("true", "bool"), ("[]", "list"), ("NaN", "float")]
 )
-def test_json_texts_must_be_strings(pairs_file, value, kind):
+def test_read_pairs_refuses_json_texts_that_are_not_strings(pairs_file, value, kind):
     message = refused(pairs_file("p.jsonl", f'{{"text1": "a", "text2": {value}}}\n'))
     assert "row 1 (line 1), column 'text2': " in message
     assert f"is a {kind}, but a text must be a string" in message
 
 
 @pytest.mark.parametrize("rest", [', "text2": null', ""])
-def test_missing_json_text_is_refused(pairs_file, rest):
+def test_read_pairs_refuses_a_missing_json_text(pairs_file, rest):
     content = '{"text1": "a", "text2": "b"}\n\n{"text1": "c"' + rest + "}\n"
     assert "row 2 (line 3), column 'text2': the text is missing" in refused(pairs_file("p.jsonl", content))
 
 
-def test_lone_surrogate_is_refused(pairs_file):
+def test_read_pairs_refuses_a_lone_surrogate(pairs_file):
     message = refused(pairs_file("p.jsonl", '{"text1": "a", "text2": "b"}\n{"text1": "\\ud800", "text2": "b"}\n'))
     assert "row 2 (line 2), column 'text1': lone surrogate" in message
 
 
-def test_json_keys_may_be_missing_in_some_rows(pairs_file):
+def test_read_pairs_accepts_json_keys_that_are_missing_in_some_rows(pairs_file):
     content = '{"text1": "a", "text2": "b"}\n{"label": true, "text2": "d", "text1": "c", "extra": {}}\n'
     dataset = read_pairs(pairs_file("p.ndjson", content))
     assert dataset["label"][:] == [None, 1]
@@ -308,7 +308,7 @@ def test_json_keys_may_be_missing_in_some_rows(pairs_file):
 
 
 @pytest.mark.parametrize("inside", [False, True])
-def test_duplicate_key_among_many_is_found_quickly(pairs_file, inside):
+def test_read_pairs_finds_a_duplicate_key_among_many_quickly(pairs_file, inside):
     keys = ", ".join(f'"k{i}": 1' for i in range(60_000)) + ', "k59999": 2'
     more = f'"x": {{{keys}}}' if inside else keys
     line = f'{{"text1": "a", "text2": "b", {more}}}\n'
@@ -317,7 +317,7 @@ def test_duplicate_key_among_many_is_found_quickly(pairs_file, inside):
     assert time.process_time() - start < 3
 
 
-def test_error_does_not_list_all_of_many_keys(pairs_file):
+def test_read_texts_error_does_not_list_all_of_many_keys(pairs_file):
     line = json.dumps({f"key {i}": 1 for i in range(100_000)}) + "\n"
     start = time.process_time()
     assert len(refused(pairs_file("p.jsonl", line))) < 3000

@@ -15,7 +15,7 @@ def write(folder, text, name="r.csv"):
     return folder / name
 
 
-def test_one_column_is_read_byte_for_byte(tmp_path):
+def test_read_records_reads_one_column_byte_for_byte(tmp_path):
     records = read_records(write(tmp_path, "id,title,brand\n7, A  b ,x\n8,c,\n"), columns=["brand", "title", "id"])
     assert records.texts == [" A  b ", "c"]
     assert records.columns == {"brand": ["x", ""], "title": [" A  b ", "c"], "id": ["7", "8"]}
@@ -42,12 +42,12 @@ def test_several_columns_are_joined_without_the_empty_ones(tmp_path):
         ("a,a\nx,y\n", {"text": ["a"]}, "duplicate column name 'a'"),
     ],
 )
-def test_errors_name_the_location(tmp_path, text, settings, word):
+def test_read_records_errors_name_the_location(tmp_path, text, settings, word):
     with pytest.raises(DataError, match=word):
         read_records(write(tmp_path, text), **settings)
 
 
-def test_ids_are_unique_and_not_empty(tmp_path):
+def test_unique_rows_refuses_ids_that_repeat_or_are_empty(tmp_path):
     records = read_records(write(tmp_path, "id,text\na,x\nb,y\n"), columns=["id"])
     assert unique_rows(records, "id") == {"a": 0, "b": 1}
     for rows, word in (

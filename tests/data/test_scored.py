@@ -13,7 +13,7 @@ def written(folder, name, text):
     return folder / name
 
 
-def test_columns_are_numbers_labels_and_texts(tmp_path):
+def test_read_columns_are_numbers_labels_and_texts(tmp_path):
     file = written(tmp_path, "a.csv", "text1,score,gold,id\nx,-1.5,yes,7\ny,2,,8\n")
     found = read_columns(file, required=("score", "id"), optional=("label", "text1", "probability"))
     assert found == {
@@ -25,7 +25,7 @@ def test_columns_are_numbers_labels_and_texts(tmp_path):
     }
 
 
-def test_json_lines_may_leave_columns_out(tmp_path):
+def test_join_columns_and_read_columns_accept_json_lines_that_leave_columns_out(tmp_path):
     rows = [{"id": 1, "score": 0.5}, {"id": 2, "score": 1, "label": 0}]
     file = written(tmp_path, "a.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     found = read_columns(file, required=("score",), optional=("label", "id"))
@@ -33,7 +33,7 @@ def test_json_lines_may_leave_columns_out(tmp_path):
     assert join_columns([found, found])["id"] == [1, 2, 1, 2]
 
 
-def test_a_folder_has_its_files_in_order(tmp_path):
+def test_scored_files_of_a_folder_are_in_order(tmp_path):
     names = [
         "a.csv",
         "b.jsonl.10",
@@ -49,7 +49,7 @@ def test_a_folder_has_its_files_in_order(tmp_path):
         scored_files(str(tmp_path / "empty"))
 
 
-def test_values_are_joined_by_id_in_the_order_of_the_file(tmp_path):
+def test_read_by_id_joins_values_in_the_order_of_the_file(tmp_path):
     file = written(tmp_path, "a.csv", "id,outcome\nb,1\na,0\nc,\n")
     assert list(read_by_id(file, "outcome").items()) == [("b", 1), ("a", 0)]
 
@@ -62,11 +62,11 @@ def test_values_are_joined_by_id_in_the_order_of_the_file(tmp_path):
         ("id,result\na,1\n", "has no column 'outcome'"),
     ],
 )
-def test_a_wrong_file_of_values_is_refused(tmp_path, text, message):
+def test_read_by_id_refuses_a_wrong_file_of_values(tmp_path, text, message):
     with pytest.raises(DataError, match=message):
         read_by_id(written(tmp_path, "a.csv", text), "outcome")
 
 
-def test_a_wrong_score_is_refused_with_its_row(tmp_path):
+def test_read_columns_refuses_a_wrong_score_with_its_row(tmp_path):
     with pytest.raises(DataError, match=r"row 2 \(line 3\), column 'score': got 'high'"):
         read_columns(written(tmp_path, "a.csv", "score\n1\nhigh\n"), required=("score",))

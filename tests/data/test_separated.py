@@ -17,7 +17,7 @@ def rows_of(dataset):
 
 @pytest.mark.parametrize("commas", [0, 1, 2, 7])
 @pytest.mark.parametrize("mark", [",", ";"])
-def test_trailing_columns_without_a_name_are_ignored(pairs_file, commas, mark):
+def test_separated_file_with_trailing_columns_without_a_name_is_read_without_them(pairs_file, commas, mark):
     lines = [
         mark.join(cells) + mark * commas for cells in (("text1", "text2", "label"), ("a", "b", "1"), ("c", "d", "0"))
     ]
@@ -29,12 +29,12 @@ def test_trailing_columns_without_a_name_are_ignored(pairs_file, commas, mark):
 
 @pytest.mark.scenario("D13")
 @pytest.mark.parametrize("row", ["a,b", "a,b,1,,,", "a"])
-def test_rows_with_missing_or_extra_fields_are_refused(pairs_file, row):
+def test_separated_rows_with_missing_or_extra_fields_are_refused(pairs_file, row):
     with pytest.raises(DataError, match=r"row 2 \(line 3\): \d fields, but the header has 5"):
         read_pairs(pairs_file(f"text1,text2,label,,\nx,y,1,,\n{row}\n"))
 
 
-def test_unused_columns_may_have_duplicate_names(pairs_file):
+def test_separated_unused_columns_may_have_duplicate_names(pairs_file):
     path = pairs_file("note,text1,text2,note,,\nn,a,b,m,,\n")
     assert rows_of(read_pairs(path)) == [("a", "b")]
     with pytest.raises(DataError, match=r"duplicate column name 'note' \(2 times\); rename all but one"):
@@ -44,14 +44,14 @@ def test_unused_columns_may_have_duplicate_names(pairs_file):
 
 
 @pytest.mark.parametrize("name", ["text1", "label", "group"])
-def test_used_columns_must_have_unique_names(pairs_file, name):
+def test_separated_used_columns_must_have_unique_names(pairs_file, name):
     with pytest.raises(DataError, match=rf"duplicate column name '{name}' \(2 times\); rename all but one"):
         read_pairs(pairs_file(f"text1,text2,label,group,{name}\na,b,1,g,a\n"))
 
 
 @pytest.mark.parametrize("mark", [",", ";", "\t", "|"])
 @pytest.mark.parametrize("alone", ["{0}{0}", "{0}{0}{0}{0}", " {0} {0}  ", "{0}"])
-def test_rows_of_separators_only_are_skipped_with_a_warning(pairs_file, caplog, mark, alone):
+def test_separated_rows_of_separators_only_are_skipped_with_a_warning(pairs_file, caplog, mark, alone):
     idle = alone.format(mark)
     lines = [idle, mark.join(("text1", "text2", "label")), mark.join(("a", "b", "1")), idle, "", idle]
     path = pairs_file("\n".join([*lines, mark.join(("c", "d", "")), idle]))
@@ -61,7 +61,7 @@ def test_rows_of_separators_only_are_skipped_with_a_warning(pairs_file, caplog, 
 
 
 @pytest.mark.parametrize("row", ['"","",', "a,,", ",,1", '",","",'])
-def test_rows_with_content_are_not_skipped(pairs_file, row):
+def test_separated_rows_with_content_are_not_skipped(pairs_file, row):
     assert len(rows_of(read_pairs(pairs_file(f"text1,text2,label\nx,y,1\n{row}\n")))) == 2
 
 
@@ -94,12 +94,12 @@ def test_decimal_commas_with_semicolons(tmp_path_factory, rows, index):
 
 
 @pytest.mark.parametrize("content", ['text1,text2,score\na,b,"0,5"\n', "text1;text2;score\na;b;1.234,5\n"])
-def test_other_commas_in_numbers_are_refused(pairs_file, content):
+def test_separated_refuses_other_commas_in_numbers(pairs_file, content):
     with pytest.raises(DataError, match="a finite number with a decimal point"):
         read_pairs(pairs_file(content))
 
 
-def test_fraction_is_not_a_label(pairs_file):
+def test_separated_fraction_is_not_a_label(pairs_file):
     with pytest.raises(DataError, match="got '0,5'; a label is 1 or 0"):
         read_pairs(pairs_file("text1;text2;label\na;b;0,5\n"))
     assert read_pairs(pairs_file("text1;text2;label\na;b;1,00\nc;d;0,0\n"))["label"][:] == [1, 0]

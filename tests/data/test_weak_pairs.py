@@ -10,7 +10,7 @@ import numpy as np
 from flipkd.data.weak_pairs import shared_pairs
 
 
-def test_scores_and_labels_are_those_of_a_plain_loop():
+def test_shared_pairs_have_the_scores_and_labels_of_a_plain_loop():
     random = np.random.default_rng(0)
     texts, targets = random.integers(12, size=80), random.integers(9, size=80)
     seen = {t: {int(y) for x, y in zip(texts, targets, strict=True) if x == t} for t in range(12)}
@@ -30,13 +30,13 @@ def test_scores_and_labels_are_those_of_a_plain_loop():
         assert not seen[int(a)] & seen[int(b)]
 
 
-def test_a_link_that_repeats_counts_once_and_others_are_as_many_as_matches():
+def test_shared_pairs_count_a_repeated_link_once_and_have_as_many_others_as_matches():
     texts, targets = [0, 0, 0, 1, 2, 3], [0, 0, 1, 0, 2, 3]
     found = shared_pairs(texts, targets, match_from=0.1, min_shared=1, seed=1)
     assert found.label.tolist() == [1, 0]
     assert math.isclose(found.score[0], 1 / math.sqrt(2))
 
 
-def test_no_links_are_no_pairs():
+def test_shared_pairs_without_links_are_none():
     assert len(shared_pairs([], [], match_from=0.1, min_shared=1).left) == 0
     assert len(shared_pairs([0, 1], [0, 1], match_from=0.1, min_shared=1).left) == 0

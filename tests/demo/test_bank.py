@@ -47,7 +47,7 @@ def test_bank_questions_are_unique():
     assert [text for text, count in Counter(plain).items() if count > 1] == []
 
 
-def test_every_cell_is_filled_and_trimmed(rows):
+def test_bank_has_every_cell_filled_and_trimmed(rows):
     assert all(list(row) == ["topic", "intent", "question"] for row in rows)
     assert all(value and value == value.strip() for row in rows for value in row.values())
 
@@ -67,7 +67,7 @@ def test_every_intent_has_short_and_long_wordings(rows):
     assert all(min(own) <= 4 and max(own) >= 20 for own in lengths.values())
 
 
-def test_pairs_have_the_default_sizes_and_plain_rows(pairs):
+def test_bank_pairs_have_the_default_sizes_and_plain_rows(pairs):
     assert {side: len(own) for side, own in pairs.items()} == SIDES
     assert all(list(row) == ["text1", "text2", "label"] for own in pairs.values() for row in own)
 
@@ -90,7 +90,7 @@ def test_every_intent_is_in_each_split(pairs):
         assert {intent_of[row[name]] for row in own for name in ("text1", "text2")} == set(intent_of.values())
 
 
-def test_half_the_pairs_are_positives_in_random_order(pairs):
+def test_bank_pairs_are_half_positives_in_random_order(pairs):
     for own in pairs.values():
         labels = [row["label"] for row in own]
         assert sum(labels) * 2 == len(labels)
@@ -140,7 +140,7 @@ def test_too_many_pairs_are_refused_with_the_largest_number_that_works(side):
         bank_pairs(**{side: largest + 1})
 
 
-def test_a_negative_number_is_refused_and_zero_is_empty():
+def test_bank_pairs_refuses_a_negative_number_and_is_empty_for_zero():
     with pytest.raises(UsageError, match="train=-1"):
         bank_pairs(train=-1)
     assert bank_pairs(train=0)["train"] == []

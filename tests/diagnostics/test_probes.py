@@ -46,7 +46,7 @@ def test_a_probe_finds_a_label_that_is_there_and_none_that_is_not():
         probe_auc(states[:8], np.array([1] * 4 + [0] * 4))
 
 
-def test_alignment_is_one_for_a_rotated_shifted_and_scaled_copy_and_low_for_noise():
+def test_centred_alignment_is_one_for_a_rotated_shifted_and_scaled_copy_and_low_for_noise():
     states = RANDOM.normal(size=(100, 5))
     rotation, _ = np.linalg.qr(RANDOM.normal(size=(5, 5)))
     assert centred_alignment(states, 3 * states @ rotation + 7) == pytest.approx(1.0)

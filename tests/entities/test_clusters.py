@@ -42,7 +42,7 @@ def test_weak_bridges_are_the_weak_pairs_whose_removal_splits(edges, data):
     assert weak_bridges(COUNT, *sides(edges), np.array(weak, bool)).tolist() == expected
 
 
-def test_a_long_chain_is_searched_without_recursion():
+def test_weak_bridges_searches_a_long_chain_without_recursion():
     count = 5000
     rows = np.arange(count - 1)
     weak = np.ones(count - 1, bool)

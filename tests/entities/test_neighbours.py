@@ -30,7 +30,7 @@ def by_loop(left, right, *, top_k, min_similarity):
     ROWS, st.none() | ROWS, st.integers(1, 6), st.none() | st.sampled_from([-0.5, 0.0, 0.25]),
     st.integers(1, 9), st.integers(1, 9), st.integers(0, 4),
 )  # fmt: skip
-def test_pairs_are_those_of_a_plain_loop(left, right, top_k, min_similarity, rows, columns, most):
+def test_nearest_pairs_are_those_of_a_plain_loop(left, right, top_k, min_similarity, rows, columns, most):
     with pytest.MonkeyPatch.context() as patch:
         for name, value in (("LEFT_ROWS", rows), ("RIGHT_ROWS", columns), ("MOST_PASSED", most)):
             patch.setattr(neighbours, name, value)
@@ -40,7 +40,7 @@ def test_pairs_are_those_of_a_plain_loop(left, right, top_k, min_similarity, row
     assert sorted(pairs) == sorted(by_loop(left, right, top_k=top_k, min_similarity=min_similarity))
 
 
-def test_one_block_of_products_is_in_memory_at_a_time(monkeypatch):
+def test_nearest_pairs_has_one_block_of_products_in_memory_at_a_time(monkeypatch):
     import tracemalloc
 
     random = np.random.default_rng(0)
@@ -57,7 +57,7 @@ def test_one_block_of_products_is_in_memory_at_a_time(monkeypatch):
     assert peaks[1] < peaks[0] + 2000 * 100
 
 
-def test_no_vectors_have_no_pairs():
+def test_nearest_pairs_of_no_vectors_are_none():
     none = np.zeros((0, 3), np.float32)
     assert [len(side) for side in nearest_pairs(none, top_k=3)] == [0, 0]
     assert [len(side) for side in nearest_pairs(np.eye(3, dtype=np.float32), none, top_k=3)] == [0, 0]

@@ -18,7 +18,7 @@ def sides(pairs):
 
 @settings(deadline=None)
 @given(st.lists(PAIRS, min_size=1, max_size=3), PAIRS.filter(bool), st.booleans())
-def test_the_union_has_each_pair_once_with_all_its_rules(rules, known, one_file):
+def test_pair_set_has_each_pair_once_with_all_its_rules(rules, known, one_file):
     def normal(pairs):
         return {(min(p), max(p)) for p in pairs if p[0] != p[1]} if one_file else set(pairs)
 
@@ -43,7 +43,7 @@ def test_the_union_has_each_pair_once_with_all_its_rules(rules, known, one_file)
     assert found.possible == (15 if one_file else 36)
 
 
-def test_rows_that_stand_for_others_replace_them():
+def test_pair_set_replaces_rows_by_those_that_represent_them():
     first = np.array([0, 1, 0, 1])
     found = PairSet(4, first=(first, first))
     found.add("rule", *sides([(2, 3), (0, 1), (0, 2)]))

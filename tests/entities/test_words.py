@@ -14,7 +14,7 @@ TEXTS = st.lists(st.lists(st.sampled_from("abcdefg"), max_size=5).map(" ".join),
 
 @settings(deadline=None)
 @given(TEXTS, st.none() | TEXTS, st.integers(1, 3), st.integers(1, 5), st.integers(1, 5))
-def test_pairs_are_those_of_a_plain_loop(left, right, least, most, rows):
+def test_word_pairs_are_those_of_a_plain_loop(left, right, least, most, rows):
     sides = [[set(text.split()) for text in side] for side in ([left] if right is None else [left, right])]
     rare = {w for w in "abcdefg" if all(sum(w in text for text in side) <= most for side in sides)}
     expected = [

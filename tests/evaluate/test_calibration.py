@@ -89,7 +89,7 @@ def test_temperature_has_the_least_log_loss_against_soft_targets(seed):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_fitting_repairs_overconfident_scores(method):
+def test_fit_calibration_repairs_overconfident_scores(method):
     score, label = simulated(4000, slope=0.3)
     before = expected_calibration_error(Calibration.identity().apply(score), label)
     fitted = fit_calibration(score[:2000], label[:2000], method=method)
@@ -144,7 +144,7 @@ def test_fit_calibration_of_separable_rows_is_bounded(method, size):
     )  # as sure as that many rows allow
 
 
-def test_scikit_learn_fails_on_few_or_separable_rows():
+def test_fit_calibration_works_on_few_or_separable_rows_where_scikit_learn_fails():
     score, label = np.repeat([-5.0, 5.0], 5), np.repeat([0, 1], 5)
     sure = by_scikit_learn(score, label, "temperature").predict_proba(np.array([[5.0]]))[0, 1]
     assert sure > 1 - 1e-12  # certain, on ten rows that happen to be separable
@@ -174,7 +174,7 @@ def test_constant_scores_give_an_almost_flat_sigmoid(method, constant):
 
 
 @pytest.mark.parametrize("factor", [1e-3, 1.0, 1e4])
-def test_the_scale_of_the_scores_does_not_matter(factor):
+def test_fit_calibration_does_not_depend_on_the_scale_of_the_scores(factor):
     score, label = simulated(300, intercept=0.5)
     for method in METHODS:
         scaled, plain = (fit_calibration(f * score, label, method=method) for f in (factor, 1.0))
@@ -206,7 +206,7 @@ def test_calibration_keeps_the_order_and_is_a_probability(rows, fresh, method):
 
 
 @pytest.mark.scenario("N3")
-def test_extreme_scores_stay_finite():
+def test_calibration_of_extreme_scores_stays_finite():
     probability = Calibration.identity().apply(np.array([-1e308, -1e4, -40, 0, 40, 1e4, 1e308], dtype=np.float64))
     assert np.isfinite(probability).all()
     assert (np.diff(probability) >= 0).all()
@@ -214,7 +214,7 @@ def test_extreme_scores_stay_finite():
     assert Calibration("temperature", 1e10, 0.0).apply([1e308])[0] == 1
 
 
-def test_of_reads_the_fields_of_a_contract():
+def test_calibration_of_reads_the_fields_of_a_contract():
     fields = {"method": "sigmoid", "slope": 2.0, "intercept": -0.5}
     assert Calibration.of(fields) == Calibration("sigmoid", 2.0, -0.5)
     assert Calibration.of(None) == Calibration.identity()

@@ -199,7 +199,7 @@ def test_resamples_without_a_positive_row_are_ignored(metric):
         assert found["resamples"] == pytest.approx(2000 * (1 - 0.8**5), rel=0.06)
 
 
-def test_ten_thousand_resamples_of_two_thousand_rows_take_less_than_a_second():
+def test_paired_bootstrap_of_ten_thousand_resamples_of_two_thousand_rows_takes_less_than_a_second():
     a, b, label = systems(2000)
     start = time.perf_counter()
     for metric in ("f1", "accuracy"):

@@ -11,7 +11,7 @@ from flipkd.errors import NumbersError
 from flipkd.evaluate.fidelity import fidelity
 
 
-def test_a_teacher_is_loyal_to_itself():
+def test_fidelity_of_a_teacher_to_itself_is_full():
     p = np.random.default_rng(0).random(50)
     assert fidelity(p, p) == pytest.approx({"agreement": 1.0, "kl": 0.0, "loyalty": 1.0, "spearman": 1.0})
 

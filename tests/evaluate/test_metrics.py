@@ -61,12 +61,12 @@ def test_without_a_threshold_the_f1_best_one_is_used_and_returned():
     assert not {"ece", "brier_score", "log_loss"} & set(found)
 
 
-def test_a_score_equal_to_the_threshold_is_a_match():
+def test_measure_takes_a_score_equal_to_the_threshold_as_a_match():
     assert measure([1.0, 2.0], [0, 1], threshold=2.0)["accuracy"] == 1
     assert measure([1.0, 2.0], [0, 1], threshold=1.0)["accuracy"] == 0.5
 
 
-def test_nothing_predicted_gives_zeros_not_nan():
+def test_measure_gives_zeros_and_not_nan_where_nothing_is_predicted():
     found = measure([1.0, 2.0], [0, 1], threshold=3.0)
     assert (found["precision"], found["recall"], found["f1"], found["accuracy"]) == (0, 0, 0, 0.5)
 
@@ -149,7 +149,7 @@ def test_measure_refuses_nan_and_infinity():
         measure([0.0, 1.0], [0, 1], threshold=0.0, probabilities=[0.5])
 
 
-def test_calibration_error_refuses_no_rows_and_no_bins():
+def test_expected_calibration_error_refuses_no_rows_and_no_bins():
     with pytest.raises(DataError, match="no rows"):
         expected_calibration_error([], [])
     with pytest.raises(ConfigError, match="bins is 0"):

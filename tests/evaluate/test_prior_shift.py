@@ -20,7 +20,7 @@ def world(seed, rate, count):
 
 
 @given(st.floats(-5, 5), st.floats(0.01, 0.99), st.floats(0.01, 0.99))
-def test_shifted_probability_is_bayes_with_the_other_prior(score, fitted, stated):
+def test_shift_calibration_is_bayes_with_the_other_prior(score, fitted, stated):
     calibration = Calibration("temperature", 1.5, 0.0)
     [p] = calibration.apply([score])
     expected = stated / fitted * p / (stated / fitted * p + (1 - stated) / (1 - fitted) * (1 - p))
@@ -28,7 +28,7 @@ def test_shifted_probability_is_bayes_with_the_other_prior(score, fitted, stated
     assert found == pytest.approx(expected, rel=1e-9)
 
 
-def test_shift_recovers_the_known_truth_of_rare_matches():
+def test_shift_calibration_recovers_the_known_truth_of_rare_matches():
     score, label = world(0, 0.5, 20_000)
     fitted = fit_calibration(score, label, method="sigmoid")
     shifted = shift_calibration(fitted, fitted=label.mean(), stated=0.03)
@@ -40,7 +40,7 @@ def test_shift_recovers_the_known_truth_of_rare_matches():
     assert np.abs(shifted.apply(rare) - expit(2 * rare + true[1])).mean() < 0.005
 
 
-def test_thresholds_reach_their_targets_at_the_stated_base_rate():
+def test_threshold_for_reaches_its_targets_at_the_stated_base_rate():
     score, label = world(2, 0.5, 20_000)
     rare, truth = world(3, 0.03, 100_000)
     cut = threshold_for(score, label, precision=0.9, base_rate=0.03).value

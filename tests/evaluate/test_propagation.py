@@ -48,6 +48,6 @@ def test_propagate_raises_the_third_pair_of_a_triangle_and_keeps_a_single_pair()
 
 
 @pytest.mark.parametrize(("p", "alpha", "error"), [([0.5], 1.0, ConfigError), ([np.nan], 0.5, NumbersError)])
-def test_what_cannot_be_propagated_is_refused(p, alpha, error):
+def test_propagate_refuses_what_it_cannot_use(p, alpha, error):
     with pytest.raises(error):
         propagate(["a"], ["b"], p, alpha=alpha)

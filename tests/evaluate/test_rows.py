@@ -8,7 +8,7 @@ from flipkd.evaluate.rows import checked_rows, finite_column
 
 
 @pytest.mark.parametrize("bad", [2, -1, 0.5, None, float("nan"), "1", "a match"])
-def test_labels_other_than_0_and_1_are_refused(bad):
+def test_checked_rows_refuse_labels_other_than_0_and_1(bad):
     with pytest.raises(DataError, match=r"labels: 1 of 5 are neither 0 nor 1, the first at index 2"):
         checked_rows(np.arange(5.0), np.array([0, 1, bad, 1, 0], dtype=object))
 
@@ -20,7 +20,7 @@ def test_checked_rows_accept_every_type_of_0_and_1(label):
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_scores_that_are_not_finite_are_refused_with_place_and_count(bad):
+def test_checked_rows_refuse_scores_that_are_not_finite_with_position_and_count(bad):
     with pytest.raises(NumbersError, match="scores: 2 of 5 are not finite, the first at index 1"):
         checked_rows([0, bad, 2, bad, 4], [0, 0, 1, 1, 1])
 

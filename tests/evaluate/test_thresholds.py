@@ -117,7 +117,7 @@ def test_best_threshold_separates_adjacent_floats(low):
     assert low < found.value <= high
 
 
-def test_float32_scores_are_computed_in_float64():
+def test_best_threshold_computes_float32_scores_in_float64():
     score = np.array([0.1, 0.2, 0.7, 0.8], dtype=np.float32)
     assert best_threshold(score, [0, 0, 1, 1]).value == (float(score[1]) + float(score[2])) / 2
 

@@ -38,13 +38,13 @@ def shown(name: str) -> str:
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_a_program_shows_its_output_and_how_to_run_it(example, name):
+def test_examples_show_their_output_and_how_to_run_them(example, name):
     assert shown(name).strip()
     assert f"    python examples/{PROGRAMS[name].relative_to(FOLDER).as_posix()}" in example(name).__doc__
     assert callable(example(name).main)
 
 
-def test_the_shown_losses_are_those_of_the_objectives(example, capsys):
+def test_example_of_objectives_shows_their_losses(example, capsys):
     example("compare_objectives").main()
     printed, kept = capsys.readouterr().out, shown("compare_objectives")
     assert NUMBER.sub("", printed) == NUMBER.sub("", kept)
@@ -53,7 +53,7 @@ def test_the_shown_losses_are_those_of_the_objectives(example, capsys):
 
 
 @pytest.mark.slow
-def test_the_matching_programs_run_one_after_another(example, base_models, encoders, tmp_path, capsys):
+def test_examples_of_matching_run_one_after_another(example, base_models, encoders, tmp_path, capsys):
     folder, settings = (
         str(tmp_path),
         {"dtype": "float32", "max_text_length": 16, "training_arguments": {"max_steps": 2}},

@@ -72,7 +72,7 @@ def test_write_stores_every_tensor_once(written, family):
     np.testing.assert_array_equal(tensors["blk.1.ffn_up.weight"], up.detach().numpy())
 
 
-def test_write_stores_the_factor_of_the_norms_of_gemma(written):
+def test_gguf_write_stores_the_factor_of_the_norms_of_gemma(written):
     tensors, reader, model = written("gemma3")
     norm = model.get_decoder().norm.weight.detach().numpy()
     np.testing.assert_array_equal(tensors["output_norm.weight"], norm + 1)
@@ -94,7 +94,7 @@ def test_write_interleaves_the_halves_of_the_heads_of_llama(written):
     np.testing.assert_array_equal(tensors["blk.0.attn_k.weight"], key[order])
 
 
-def test_write_int8_keeps_norms_and_rows_that_cannot_be_split(written):
+def test_gguf_write_int8_keeps_norms_and_rows_that_cannot_be_split(written):
     _, reader, _ = written("qwen2", "int8")
     kinds = {tensor.name: tensor.tensor_type.name for tensor in reader.tensors}
     assert kinds["blk.0.ffn_up.weight"] == "Q8_0"  # rows of 32

@@ -53,11 +53,11 @@ def test_byte_level_tokens_have_their_kinds():
 
 
 @pytest.mark.parametrize("pattern, name", [(QWEN, "qwen2"), (LLAMA3, "llama-bpe")])
-def test_known_expressions_have_their_names(pattern, name):
+def test_gguf_tokenizer_knows_the_names_of_expressions(pattern, name):
     assert gguf_tokenizer(changed(pre_tokenizer=split(pattern)), size=400).pre == name
 
 
-def test_scores_give_the_order_of_the_merges():
+def test_gguf_tokenizer_scores_give_the_order_of_the_merges():
     found = gguf_tokenizer(with_byte_fallback(merges=(("a", "b"), (SPACE, "a"), ("ab", "a"))), size=11)
     assert (found.model, found.pre, found.merges) == ("llama", "default", None)
     score = dict(zip(found.tokens, found.scores, strict=True))
@@ -76,12 +76,12 @@ def test_scores_give_the_order_of_the_merges():
         (with_byte_fallback(merges=(("a", "b"), ("a", "ba"), (SPACE, "a"), ("ab", "a"))), "not in one place"),
     ],
 )
-def test_tokenizer_without_an_equal_in_llama_cpp_is_refused(tokenizer, reason):
+def test_gguf_tokenizer_refuses_one_without_an_equal_in_llama_cpp(tokenizer, reason):
     with pytest.raises(ConfigError, match=reason):
         gguf_tokenizer(tokenizer, size=400)
 
 
-def test_byte_fallback_with_other_rules_for_spaces_is_refused():
+def test_gguf_tokenizer_refuses_byte_fallback_with_other_rules_for_spaces():
     tokenizer = with_byte_fallback()
     tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"\d"), "isolated")
     with pytest.raises(ConfigError, match="rules of Gemma"):

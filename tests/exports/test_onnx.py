@@ -40,14 +40,14 @@ def gemma(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_export_gives_the_ids_and_scores_of_the_matcher(gemma):
+def test_onnx_export_gives_the_ids_and_scores_of_the_matcher(gemma):
     _, _, result = gemma
     assert (result["ids_equal"], result["beyond"]) == (12, [])
     assert result["largest_difference"] < 1e-4
 
 
 @pytest.mark.slow
-def test_onnxruntime_and_tokenizers_alone_score_a_pair(gemma):
+def test_onnx_export_scores_a_pair_by_onnxruntime_and_tokenizers_alone(gemma):
     """The program of docs/export.md."""
     from tokenizers import Tokenizer
 
@@ -71,7 +71,7 @@ def test_onnxruntime_and_tokenizers_alone_score_a_pair(gemma):
 
 
 @pytest.mark.slow
-def test_the_example_of_the_readme_gives_the_score(gemma):
+def test_onnx_readme_has_an_example_that_gives_the_score(gemma):
     folder, out, _ = gemma
     code = re.search("```python\n(.*?)```", (out / "README.md").read_text(), re.DOTALL)[1]
     names = {"FOLDER": str(out), "text1": PAIRS[0][0], "text2": PAIRS[0][1]}
@@ -91,7 +91,7 @@ def test_scorer_of_the_export_scores_batches_of_other_lengths(gemma):
 
 
 @pytest.mark.slow
-def test_int8_is_smaller_and_its_loss_is_in_the_record(gemma, tmp_path, monkeypatch):
+def test_onnx_int8_is_smaller_and_its_loss_is_in_the_record(gemma, tmp_path, monkeypatch):
     folder, full, _ = gemma
     monkeypatch.setattr(
         onnx, "_write_graph", lambda _model, _source, file: shutil.copy(full / "model.onnx", file)

@@ -32,7 +32,7 @@ def without_variants(text):
 
 @settings(max_examples=150, deadline=None)
 @given(TEXTS.filter(without_variants), TEXTS.filter(without_variants))
-def test_ids_and_segments_are_those_of_the_prompt(left, right):
+def test_pair_tokenizer_has_the_ids_and_segments_of_the_prompt(left, right):
     row, found = PROMPT.pair_rows([left], [right])[0], BACKEND.encode(left, right)
     assert found.ids == row.ids
     assert found.type_ids == row.segment
@@ -41,7 +41,7 @@ def test_ids_and_segments_are_those_of_the_prompt(left, right):
     assert found.type_ids == alone.segment
 
 
-def test_the_written_folder_gives_them_to_transformers_and_tokenizers(tmp_path):
+def test_write_pair_tokenizer_gives_the_ids_to_transformers_and_tokenizers(tmp_path):
     prompt = Prompt(build_tokenizer(), Template(), max_text_length=8)
     write_pair_tokenizer(prompt, tmp_path, padding_side="left")
     pairs = [("my card", "the  fee\n"), ("pin " * 50, "fee " * 50), ("<eos>", "<pad>")]
@@ -109,7 +109,7 @@ def test_added_tokens_of_the_vocabulary_do_not_come_before_the_rules():
     assert pair_backend(plain).encode(left, "x").ids == plain.pair_rows([left], ["x"])[0].ids
 
 
-def test_added_tokens_beyond_the_vocabulary_keep_their_ids():
+def test_pair_backend_keeps_the_ids_of_added_tokens_beyond_the_vocabulary():
     tokenizer = build_tokenizer()
     tokenizer.add_tokens(["<end>"])
     backend = pair_backend(Prompt(tokenizer, Template()))

@@ -39,7 +39,7 @@ def test_the_example_gives_the_matchers_output(tiny_matcher, tmp_path, to):
     np.testing.assert_allclose(found, expected, atol=0.01 if to == "gguf" else 1e-4)
 
 
-def test_the_probabilities_are_those_of_the_thresholds(tiny_matcher, tmp_path):
+def test_readme_has_the_probabilities_of_the_thresholds(tiny_matcher, tmp_path):
     exported(tiny_matcher(), tmp_path / "out", "merged")
     text, matcher = (tmp_path / "out" / "README.md").read_text(), Matcher.from_pretrained(tiny_matcher())
     expected = matcher.calibration.apply([matcher.threshold, matcher.review_threshold])
@@ -48,7 +48,7 @@ def test_the_probabilities_are_those_of_the_thresholds(tiny_matcher, tmp_path):
     assert set(USE) == set(FORMATS)
 
 
-def test_a_weighted_answer_is_not_called_the_score(tiny_matcher, tmp_path):
+def test_readme_does_not_call_a_weighted_answer_the_score(tiny_matcher, tmp_path):
     exported(tiny_matcher(score={"answer": 0.5}), tmp_path / "out", "merged")
     text = (tmp_path / "out" / "README.md").read_text()
     assert "The score is 0.5 answer." in text

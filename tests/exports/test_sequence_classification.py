@@ -12,7 +12,7 @@ from flipkd.matcher import Matcher
 
 
 @pytest.mark.parametrize("family", ["gemma3", "llama", "qwen2"])
-def test_the_classes_of_transformers_give_the_scores(tiny_matcher, tmp_path, family):
+def test_sequence_classification_gives_the_scores_by_the_classes_of_transformers(tiny_matcher, tmp_path, family):
     folder, pairs = tiny_matcher(family), PAIRS[:60]
     exported(folder, tmp_path / "out", "sequence-classification")
     expected = Matcher.from_pretrained(folder).predict(pairs)

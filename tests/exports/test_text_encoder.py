@@ -85,7 +85,7 @@ def test_refusal_names_what_no_cut_of_the_model_gives(tiny_matcher):
     assert "model type gpt2" in refusal(contract, SimpleNamespace(model_type="gpt2"))
 
 
-def test_export_of_joint_reading_writes_nothing(tiny_matcher, tmp_path):
+def test_text_encoder_export_of_joint_reading_writes_nothing(tiny_matcher, tmp_path):
     with pytest.raises(ConfigError, match="text-encoder: joint reading"):
         exported(tiny_matcher("llama"), tmp_path / "out", "text-encoder")
     assert not (tmp_path / "out").exists()

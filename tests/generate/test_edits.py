@@ -12,7 +12,7 @@ from flipkd.generate.edits import edit, names_of
     ("text", "before", "after"),
     [("pay 1500 now", "pay ", " now"), ("by MAY, on tuesday", "by MAY, on ", ""), ("7", "", "")],
 )
-def test_one_part_is_another_of_its_kind_and_the_rest_stays(text, before, after):
+def test_edit_changes_one_part_to_another_of_its_kind_and_keeps_the_rest(text, before, after):
     for seed in range(20):
         new = edit(text, [], np.random.default_rng(seed))
         assert new != text
@@ -23,7 +23,7 @@ def test_one_part_is_another_of_its_kind_and_the_rest_stays(text, before, after)
         assert not (middle.isdigit() and len(middle) > 1 and middle.startswith("0"))
 
 
-def test_a_name_is_replaced_by_one_of_another_text():
+def test_edit_replaces_a_name_by_one_of_another_text():
     texts = ["I met Anna there", "then Bert came. Carla left", "Dora"]
     assert names_of(texts) == ["Anna", "Bert"], "the first word of a sentence is no name"
     assert edit(texts[0], names_of(texts), np.random.default_rng(0)) == "I met Bert there"

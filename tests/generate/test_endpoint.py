@@ -43,7 +43,7 @@ def test_each_distinct_request_is_sent_once_in_all_and_replies_keep_their_order(
     assert not any("secret" in file.read_text() for file in (tmp_path / "cache").iterdir())
 
 
-def test_the_budget_limits_what_is_sent_and_not_what_is_cached(tmp_path):
+def test_endpoint_budget_limits_what_is_sent_and_not_what_is_cached(tmp_path):
     with chat_server(lambda prompt: prompt) as server:
         replies = client(server, tmp_path, budget=3, concurrency=1).replies([ask(str(k)) for k in range(5)])
         assert replies == ["0", "1", "2", None, None]
@@ -52,7 +52,7 @@ def test_the_budget_limits_what_is_sent_and_not_what_is_cached(tmp_path):
         assert len(server.seen) == 4
 
 
-def test_a_busy_server_is_asked_again_and_a_refusal_is_not(tmp_path):
+def test_endpoint_asks_a_busy_server_again_and_one_that_refuses_not(tmp_path):
     tries = itertools.count()
     with chat_server(lambda prompt: 503 if next(tries) < 2 else "done") as server:
         assert client(server, tmp_path).reply(ask("a")) == "done"
@@ -64,7 +64,7 @@ def test_a_busy_server_is_asked_again_and_a_refusal_is_not(tmp_path):
             assert len(server.seen) == 1, "a redirect is not followed, since it would take the key elsewhere"
 
 
-def test_a_server_that_is_away_or_none_is_an_error_that_says_so(tmp_path):
+def test_endpoint_names_a_server_that_is_away_or_none(tmp_path):
     with chat_server(lambda prompt: b"<html>") as server, pytest.raises(ResourceError, match="is no chat completion"):
         client(server, tmp_path).reply(ask("a"))
     with pytest.raises(ResourceError, match=r"cannot be reached .*; start the server"):

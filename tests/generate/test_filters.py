@@ -26,7 +26,7 @@ def test_near_copies_are_those_of_a_plain_loop():
     assert near_copies([], of).tolist() == near_copies(["a"], []).tolist()[1:] == []
 
 
-def test_a_stricter_critic_keeps_a_subset():
+def test_accepted_by_a_stricter_critic_is_a_subset():
     random = np.random.default_rng(0)
     probability, label = random.random(200), random.integers(2, size=200)
     kept = [accepted(probability, label, match_from=0.5 + t, mismatch_up_to=0.5 - t) for t in (0.0, 0.1, 0.3, 0.5)]
@@ -34,7 +34,7 @@ def test_a_stricter_critic_keeps_a_subset():
     assert [bool(mask.any()) for mask in kept] == [True, True, True, False]
 
 
-def test_the_precision_of_the_critic_by_hand():
+def test_critic_precision_is_that_counted_by_hand():
     found = critic_precision(
         np.array([0.9, 0.8, 0.1, 0.5]), np.array([1, 0, 0, 1]), match_from=0.7, mismatch_up_to=0.2
     )

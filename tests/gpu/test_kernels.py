@@ -55,7 +55,7 @@ def answers_embeddings_gradients(student, device):
 @each_device
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("dtype,tolerance", [("float32", 1e-4), ("bfloat16", 0.04)])
-def test_fused_lora_equals_pefts_layers(student_on, device, family, dtype, tolerance):
+def test_fused_linear_equals_pefts_layers(student_on, device, family, dtype, tolerance):
     student = student_on(device, family, dtype=dtype)
     layers = student.adapters.layers
     assert all(isinstance(layer, FusedLinear) for layer in layers)

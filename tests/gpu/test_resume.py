@@ -45,7 +45,7 @@ def start_and_runs(student_on, train, device, *, graphs, **settings):
 @pytest.mark.slow
 @each_device
 @pytest.mark.parametrize("reading,attention", [("joint", "packed"), ("blocked", "packed"), ("separate", "sdpa")])
-def test_resumed_run_without_graphs_is_bit_identical(student_on, train, device, reading, attention):
+def test_train_resumed_without_graphs_is_bit_identical(student_on, train, device, reading, attention):
     """Uses dropout, so that the state of the GPU's random generator matters; padded rows never run as graphs."""
     settings = {"reading": reading, "dtype": "bfloat16", "dropout": 0.1}
     settings["attn_implementation"] = packed_on(device) if attention == "packed" else attention
@@ -56,7 +56,7 @@ def test_resumed_run_without_graphs_is_bit_identical(student_on, train, device, 
 
 @pytest.mark.slow
 @each_device
-def test_resumed_run_with_graphs_is_equal_up_to_rounding(student_on, train, device):
+def test_train_resumed_with_graphs_is_equal_up_to_rounding(student_on, train, device):
     """A resumed run captures each shape again, so the steps that are replayed are not the same in both runs."""
     start, unbroken, resumed = start_and_runs(student_on, train, device, graphs=True)
     assert unbroken.graphs > 0

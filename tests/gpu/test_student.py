@@ -45,7 +45,7 @@ def test_packed_scores_and_embeddings_equal_those_of_the_cpu(student_on, device,
 
 @each_device
 @pytest.mark.parametrize("family, reading", FAMILY_AND_READING)
-def test_scores_in_bfloat16_differ_only_by_rounding(student_on, device, family, reading):
+def test_student_outputs_in_bfloat16_differ_only_by_rounding(student_on, device, family, reading):
     rounded = student_on("cpu", family, reading=reading, dtype="bfloat16", attn_implementation=GROUPED).float()
     own = student_on(device, family, reading=reading, dtype="bfloat16")
     assert_close(outputs(own), outputs(rounded), tolerance=0.05)

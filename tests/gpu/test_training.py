@@ -64,7 +64,7 @@ def test_training_step_never_waits_for_the_gpu(student_on, family, reading):
 
 
 @on_gpu
-def test_batches_reach_the_gpu_without_a_wait(student_on, train, monkeypatch):
+def test_train_sends_batches_to_the_gpu_without_a_wait(student_on, train, monkeypatch):
     """Pageable copies waited for the step before: twelve times a step."""
     found, prepare = [], trainer.prepare_data_loader
 

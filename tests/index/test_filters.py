@@ -20,7 +20,7 @@ COLUMNS = ["id", "text", "language", "Price in €", "repeat"]
         ("(language is not null)\n or text = '\\'", "(`language` is not null)\n or `text` = '\\'"),
     ],
 )
-def test_a_comparison_passes(where, checked):
+def test_check_filter_passes_a_comparison(where, checked):
     assert check_filter(where, COLUMNS) == checked
 
 
@@ -46,6 +46,6 @@ def test_a_comparison_passes(where, checked):
         ("x" * (MOST_CHARACTERS + 1), "2,001 characters"),
     ],
 )
-def test_anything_else_is_refused(where, word):
+def test_check_filter_refuses_anything_else(where, word):
     with pytest.raises(ConfigError, match=word):
         check_filter(where, COLUMNS)

@@ -53,7 +53,7 @@ def test_hits_of_a_small_index_are_those_of_brute_force(both, top_k):
         ("contains(id, '7') or starts_with(id, '2')", lambda e: "7" in e["id"] or e["id"][0] == "2"),
     ],
 )
-def test_a_filter_is_applied_before_the_search(both, where, fulfils):
+def test_lance_index_applies_a_filter_before_the_search(both, where, fulfils):
     memory, living = both
     query = vectors(1, seed=12)[0]
     expected = [hit.entry["id"] for hit in memory.hits(query, top_k=COUNT) if fulfils(hit.entry)]
@@ -61,7 +61,7 @@ def test_a_filter_is_applied_before_the_search(both, where, fulfils):
     assert {entry["id"] for entry in living.entries(where=where)} == set(expected)
 
 
-def test_wrong_queries_are_named(both):
+def test_lance_index_hits_names_a_wrong_query(both):
     memory, living = both
     query = vectors(1, seed=1)[0]
     with pytest.raises(UsageError, match="top_k is 0"):
@@ -132,7 +132,7 @@ def test_create_refuses_columns_and_ids(tmp_path):
     assert not (tmp_path / "index").exists()
 
 
-def test_other_headers_are_refused(tmp_path):
+def test_lance_index_open_refuses_other_headers(tmp_path):
     make(tmp_path / "index")
     header = json.loads((tmp_path / "index/index.json").read_text())
     for change, word in (

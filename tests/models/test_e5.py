@@ -20,7 +20,7 @@ def teacher(tiny_e5, tmp_path):
     return SentenceTransformer(str(folder), device="cpu")
 
 
-def test_encodes_as_mean_of_tokens_with_prompt(teacher):
+def test_e5_encodes_as_mean_of_tokens_with_prompt(teacher):
     vectors = teacher.encode(["ABC123", "花呗"])
     assert vectors.shape == (2, 32)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
@@ -30,7 +30,7 @@ def test_encodes_as_mean_of_tokens_with_prompt(teacher):
     assert teacher.max_seq_length == 16
 
 
-def test_saved_weights_are_those_of_the_file(teacher, tiny_e5):
+def test_e5_saves_the_weights_of_the_file(teacher, tiny_e5):
     state = teacher[0].auto_model.state_dict()
     np.testing.assert_array_equal(state["embeddings.word_embeddings.weight"], tiny_e5.tensors["emb.word"][1])
     assert not state["pooler.dense.weight"].any()

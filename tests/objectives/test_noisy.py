@@ -62,7 +62,7 @@ def test_standardised_kd_equals_plain_loops(make_batch, seed):
     assert standardised_kd(batch, temperature=2.0).item() == pytest.approx(sum(terms) / 8, rel=1e-3)
 
 
-def test_jsd_is_0_at_a_match_symmetric_bounded_and_near_the_forward_kl():
+def test_jsd_kd_is_0_at_a_match_symmetric_bounded_and_near_the_forward_kl():
     assert jsd_kd(of([1.0, -2.0], [1.0, -2.0])).item() == pytest.approx(0, abs=1e-6)
     assert jsd_kd(of([1.0], [-3.0])).item() == pytest.approx(jsd_kd(of([-3.0], [1.0])).item(), rel=1e-5)
     assert jsd_kd(of([80.0], [-80.0])).item() == pytest.approx(math.log(2), rel=1e-5)

@@ -47,7 +47,7 @@ def trained(batch):
 
 @each_objective
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_one_float32_number_with_finite_gradients(make_batch, name, dtype):
+def test_objectives_return_one_float32_number_with_finite_gradients(make_batch, name, dtype):
     batch = make_batch()
     given = {part: getattr(batch, part).detach().to(dtype) for part in (*TRAINED, "teacher_grid")}
     label = torch.tensor([1, 0, -1, 1, 0, 1, 0, -1])  # both classes, or margin_mse has nothing to compare
@@ -63,7 +63,7 @@ def test_one_float32_number_with_finite_gradients(make_batch, name, dtype):
 
 
 @each_objective
-def test_extreme_similarities_have_finite_gradients(make_batch, name):
+def test_objectives_have_finite_gradients_at_extreme_similarities(make_batch, name):
     same = torch.zeros(6, 5)
     same[:, 0] = 1
     left = same * torch.tensor([1.0, 1.0, 1.0, -1.0, -1.0, -1.0])[:, None]
@@ -77,7 +77,7 @@ def test_extreme_similarities_have_finite_gradients(make_batch, name):
 @pytest.mark.scenario("N4")
 @each_objective
 @pytest.mark.parametrize("size", [1.0, 1e4])
-def test_teacher_scores_of_any_size_give_a_loss_that_is_finite_and_not_below_zero(make_batch, name, size):
+def test_objectives_are_finite_and_not_below_zero_for_teacher_scores_of_any_size(make_batch, name, size):
     grid = size * torch.tensor([[1.0, -1.0, 0.5], [-1.0, 1.0, 0.0], [0.25, -0.5, -1.0]])
     label = torch.tensor([1, 0, 1])
     batch = make_batch(3, teacher_grid=grid, teacher_pair=grid.diagonal().clone(), label=label)
@@ -89,7 +89,7 @@ def test_teacher_scores_of_any_size_give_a_loss_that_is_finite_and_not_below_zer
 
 
 @each_objective
-def test_the_teacher_gets_no_gradient(make_batch, name):
+def test_objectives_give_the_teacher_no_gradient(make_batch, name):
     teacher = {part: getattr(make_batch(), part).clone().requires_grad_() for part in TEACHER}
     value(name, make_batch(**teacher)).backward()
     assert all(tensor.grad is None for tensor in teacher.values())
@@ -97,7 +97,7 @@ def test_the_teacher_gets_no_gradient(make_batch, name):
 
 @pytest.mark.parametrize("name", sorted(set(OBJECTIVES) - {"simcse"}))  # which draws zeros for each text
 @pytest.mark.parametrize("seed", range(3))
-def test_the_order_of_the_pairs_does_not_matter(make_batch, name, seed):
+def test_objectives_do_not_depend_on_the_order_of_the_pairs(make_batch, name, seed):
     batch = make_batch(seed=seed)
     order = torch.randperm(8, generator=torch.Generator().manual_seed(seed))
     shuffled = {part: getattr(batch, part)[order] for part in batch.present if part != "teacher_grid"}
@@ -107,7 +107,7 @@ def test_the_order_of_the_pairs_does_not_matter(make_batch, name, seed):
 
 
 @each_objective
-def test_autocast_changes_nothing(make_batch, name):
+def test_objectives_are_not_changed_by_autocast(make_batch, name):
     batch = make_batch()
     objective = build_objective(name, batch)
     torch.manual_seed(0)
@@ -117,7 +117,7 @@ def test_autocast_changes_nothing(make_batch, name):
 
 
 @pytest.mark.parametrize("name", sorted(set(OBJECTIVES) - LEARN_FROM_ONE_UNLABELLED_PAIR))
-def test_one_unlabelled_pair_is_zero_and_backward_works(make_batch, name):
+def test_objectives_of_one_unlabelled_pair_are_zero_and_backward_works(make_batch, name):
     batch = replace(make_batch(1), label=torch.tensor([-1]))
     loss = value(name, batch)
     loss.backward()
@@ -126,7 +126,7 @@ def test_one_unlabelled_pair_is_zero_and_backward_works(make_batch, name):
 
 
 @each_objective
-def test_no_pair_is_zero_and_backward_works(make_batch, name):
+def test_objectives_of_no_pair_are_zero_and_backward_works(make_batch, name):
     whole = make_batch()
     none = {part: getattr(whole, part)[:0].detach() for part in whole.present if part != "teacher_grid"}
     batch = make_batch(**none, teacher_grid=torch.zeros(0, 0))
@@ -136,7 +136,7 @@ def test_no_pair_is_zero_and_backward_works(make_batch, name):
 
 
 @pytest.mark.parametrize("name", ["info_nce", *CONTRAST])
-def test_a_match_of_another_pair_is_no_negative(make_batch, name):
+def test_objectives_take_no_match_of_another_pair_as_a_negative(make_batch, name):
     ids = {"left_id": torch.tensor([0, 0, 1, 2]), "right_id": torch.tensor([10, 11, 11, 12])}
     batch = make_batch(4, **ids, label=torch.tensor([1, 1, -1, 0]))  # row 0, column 2: the texts of pair 1, a match
     value(name, batch).backward()

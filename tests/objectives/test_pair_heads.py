@@ -56,7 +56,7 @@ def test_pair_head_kd_is_0_where_the_head_gives_the_teachers_log_odds(make_batch
     assert objective(batch).item() == pytest.approx(0, abs=1e-6)
 
 
-def test_mixup_mixes_a_share_of_the_pairs(make_batch):
+def test_pair_head_kd_mixup_mixes_a_share_of_the_pairs(make_batch):
     batch = make_batch()
     plain = build_objective("pair_head_kd", batch)(batch).item()
     mixed = build_objective("pair_head_kd", batch, mixup=1.0)
@@ -91,7 +91,7 @@ def test_pair_relation_equals_plain_loops(make_batch):
     assert objective(batch).item() == pytest.approx(sum(terms) / len(terms), rel=1e-4)
 
 
-def test_the_relation_of_a_pair_depends_on_its_order(make_batch):
+def test_pair_relation_depends_on_the_order_of_the_pair(make_batch):
     batch = make_batch(label=LABEL)
     objective = build_objective("pair_relation", batch)
     turned = MatchBatch(left=batch.right, right=batch.left, label=LABEL)
@@ -164,7 +164,9 @@ def test_lelp_subclass_equals_plain_loops(make_batch, training):
     assert objective(batch).item() == pytest.approx(sum(terms) / 8, rel=1e-4)
 
 
-def test_subclasses_sum_to_the_teachers_probability_and_one_of_each_class_is_plain_distillation(make_batch, training):
+def test_lelp_subclass_sums_to_the_teachers_probability_and_with_one_of_each_class_is_plain_distillation(
+    make_batch, training
+):
     batch = make_batch()
     objective = LelpSubclass(student_width=5, training=training, subclasses=4, **LINE)
     probability = (2 * batch.teacher + 0.3).sigmoid()
@@ -191,7 +193,7 @@ def test_directions_are_standardised_within_the_class_and_blind_to_the_score(tra
         LelpSubclass(student_width=5, training=training, subclasses=0)
 
 
-def test_a_class_of_one_pair_has_equal_subclasses(make_batch):
+def test_lelp_subclass_has_equal_subclasses_in_a_class_of_one_pair(make_batch):
     batch = make_batch(8)
     training = MatchBatch(
         teacher_left=torch.eye(3), teacher_right=torch.ones(3, 3), label=torch.tensor([1, 0, 0])
@@ -203,7 +205,7 @@ def test_a_class_of_one_pair_has_equal_subclasses(make_batch):
     torch.testing.assert_close(sums, torch.zeros(2, 4), atol=1e-4, rtol=0)  # also where there are more than directions
 
 
-def test_two_classes_keep_a_gradient_within_a_class(make_batch, training):
+def test_lelp_subclass_of_two_classes_keeps_a_gradient_within_a_class(make_batch, training):
     batch = make_batch(teacher_pair=torch.full((8,), 50.0))  # the teacher is sure of all
     objective = LelpSubclass(student_width=5, training=training, subclasses=2)
     objective(batch).backward()

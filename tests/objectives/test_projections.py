@@ -127,7 +127,7 @@ def test_wcord_equals_plain_loops(make_batch):
     assert objective(batch).item() == pytest.approx(0.7 * matched + 0.2 * local, rel=1e-4)
 
 
-def test_the_plan_is_a_constant(make_batch):
+def test_transport_plan_is_a_constant_of_wcord(make_batch):
     batch = make_batch(4)
     objective = build_objective("wcord", batch, global_weight=0.0)
     objective(batch).backward()

@@ -92,7 +92,7 @@ def test_relations_equal_plain_loops(make_batch, objective, loop, seed, columns)
     assert objective(batch).item() == pytest.approx(loop(*stacked(batch)), rel=1e-4)
 
 
-def test_rkd_differs_from_the_authors_code_by_a_known_factor(make_batch):
+def test_rkd_distance_and_rkd_angle_differ_from_the_authors_code_by_a_known_factor(make_batch):
     """The authors average over all n^2 entries and all n^3 triples; the docstrings give the factors."""
     batch, n = make_batch(4), 8
     student, teacher = (torch.tensor(vectors) for vectors in stacked(batch))
@@ -225,7 +225,7 @@ def test_prototype_kd_equals_plain_loops(make_batch):
     assert prototype_kd(batch, temperature=0.2).item() == pytest.approx(sum(terms) / 5, rel=1e-4)
 
 
-def test_the_prototypes_are_constants():
+def test_prototype_kd_has_constant_prototypes():
     left = torch.tensor([[1.0, 0.0], [0.6, 0.8]], requires_grad=True)
     sides = {"right": torch.ones(2, 2), "teacher_left": torch.eye(2), "teacher_right": torch.eye(2)}
     prototype_kd(MatchBatch(left=left, **sides, label=torch.tensor([1, 0])), temperature=1.0).backward()

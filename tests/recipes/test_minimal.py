@@ -105,7 +105,7 @@ def scalings(model):
     return [module.scaling["default"] for module in model.modules() if hasattr(module, "lora_A")]
 
 
-def test_it_imports_nothing_of_the_package():
+def test_minimal_imports_nothing_of_the_package():
     imported = [
         node for node in ast.walk(ast.parse(RECIPE.read_text())) if isinstance(node, ast.Import | ast.ImportFrom)
     ]
@@ -125,7 +125,7 @@ def test_a_fresh_student_is_the_packages(recipe, base_model):
     assert scalings(ours.model) == scalings(theirs.model)
 
 
-def test_the_prompt_is_the_packages(recipe, base_models):
+def test_minimal_has_the_prompt_of_the_package(recipe, base_models):
     student, _ = fresh_student(config_for(base_models["llama"]))
     expected = pad(student.prompt.pair_rows([a for a, _, _ in PAIRS], [b for _, b, _ in PAIRS]), padding_id=0)
     ids, kind = recipe.collate(student.prompt.tokenizer, PAIRS, "cpu")
@@ -138,7 +138,7 @@ def test_the_prompt_is_the_packages(recipe, base_models):
 
 
 @pytest.mark.parametrize("sure", [True, False])
-def test_losses_and_gradients_are_the_packages(recipe, base_model, sure):
+def test_minimal_has_the_losses_and_gradients_of_the_package(recipe, base_model, sure):
     teacher, config = vectors(sure=sure), config_for(base_model)
     table = table_of(PAIRS, teacher)
     ours, theirs = both(recipe, base_model, config=config)
@@ -157,7 +157,7 @@ def test_losses_and_gradients_are_the_packages(recipe, base_model, sure):
         assert parameter.grad.abs().max() > 1e-3, f"{name} must have a gradient for this to mean anything"
 
 
-def test_odd_batches_give_the_packages_losses(recipe, base_models):
+def test_minimal_has_the_losses_of_the_package_for_odd_batches(recipe, base_models):
     teacher, config = vectors(sure=True), config_for(base_models["llama"])
     ours, theirs = both(recipe, base_models["llama"], config=config)
     module = DistillationModule(
@@ -193,7 +193,7 @@ def assert_same_losses(recipe, ours, module, pairs, teacher, thresholds):
     return numbers
 
 
-def test_the_loop_is_the_trainers(recipe, base_models, tmp_path):
+def test_minimal_has_the_loop_of_the_trainer(recipe, base_models, tmp_path):
     teacher, model = vectors(sure=True), base_models["llama"]
     config = config_for(model, per_device_train_batch_size=5, learning_rate=1e-2, num_train_epochs=2)
     table = table_of(PAIRS, teacher)
@@ -274,7 +274,7 @@ def write_csv(path, pairs):
     return str(path)
 
 
-def test_a_run_from_files_to_metrics(recipe, base_models, teacher_folder, tmp_path, capsys):
+def test_minimal_runs_from_files_to_metrics(recipe, base_models, teacher_folder, tmp_path, capsys):
     kinds = ("card", "fee", "rate", "transfer")
     words = [(f"my {kinds[i % 4]} {i}", f"the {kinds[(i + (i // 4) % 2 * (1 + i % 3)) % 4]} {i}") for i in range(24)]
     pairs = [(a, b, int(a.split()[1] == b.split()[1])) for a, b in words]
@@ -292,11 +292,11 @@ def test_a_run_from_files_to_metrics(recipe, base_models, teacher_folder, tmp_pa
     assert "validation f1" in capsys.readouterr().out
 
 
-def test_an_empty_text_is_refused(recipe, tmp_path):
+def test_minimal_refuses_an_empty_text(recipe, tmp_path):
     with pytest.raises(SystemExit, match="empty"):
         recipe.read_pairs(write_csv(tmp_path / "a.csv", [("a", " ", 1)]))
 
 
-def test_one_class_alone_is_refused(recipe):
+def test_minimal_dual_threshold_refuses_one_class_alone(recipe):
     with pytest.raises(SystemExit, match="both classes"):
         recipe.dual_threshold(vectors(sure=True), [pair for pair in PAIRS if pair[2] != 0])

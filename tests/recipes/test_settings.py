@@ -14,7 +14,7 @@ RECIPES = Path(__file__).parents[2] / "recipes"
 
 
 @pytest.mark.parametrize("path", sorted(RECIPES.rglob("*.yaml")), ids=lambda path: str(path.relative_to(RECIPES)))
-def test_a_recipe_can_be_built(path):
+def test_compare_config_is_built_of_each_recipe(path):
     config = CompareConfig.build(path)
     assert config.data == path.stem
     listed = entries(config)
@@ -25,7 +25,7 @@ def test_a_recipe_can_be_built(path):
         assert set(settings.get("train", {}).get("objectives", {})) <= set(OBJECTIVES)
 
 
-def test_no_two_variants_of_a_recipe_are_the_same():
+def test_compare_config_of_a_recipe_has_no_two_variants_that_are_the_same():
     for path in RECIPES.rglob("*.yaml"):
         config = CompareConfig.build(path)
         shared = {"train_file": config.train_file, "validation_file": config.validation_file, "seed": 0}

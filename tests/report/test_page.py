@@ -224,7 +224,7 @@ def test_render_is_deterministic_and_small(make_comparison):
     assert len(page.encode()) < 3_000_000
 
 
-def test_require_installed_names_the_missing_package(make_comparison, monkeypatch):
+def test_render_names_the_missing_package(make_comparison, monkeypatch):
     monkeypatch.setitem(sys.modules, "vl_convert", None)
     with pytest.raises(ConfigError, match=r'the report needs vl_convert, which .*pip install "flipkd\[report\]"'):
         render(make_comparison(["plain"]))
@@ -243,7 +243,7 @@ def browsed(page, folder):
 
 @pytest.mark.scenario("X8")
 @pytest.mark.skipif(CHROMIUM is None, reason=NO_CHROMIUM)
-def test_browser_draws_every_chart_and_runs_no_hostile_text(hostile, tmp_path):
+def test_render_makes_a_page_whose_charts_a_browser_draws_without_running_hostile_text(hostile, tmp_path):
     page = render(hostile)
     dom, message = browsed(page, tmp_path)
     assert re.findall(r'data-drawn="(\w+)"', dom) == ["yes"] * CHARTS
@@ -259,7 +259,7 @@ def test_browser_draws_every_chart_and_runs_no_hostile_text(hostile, tmp_path):
 
 @pytest.mark.scenario("X8")
 @pytest.mark.skipif(CHROMIUM is None, reason=NO_CHROMIUM)
-def test_browser_refuses_another_script(make_comparison, tmp_path):
+def test_render_makes_a_page_in_which_a_browser_refuses_another_script(make_comparison, tmp_path):
     page = render(make_comparison(["plain"], seeds=(0,)))
     dom, message = browsed(page.replace("<main>", f"<main>{HOSTILE[0]}"), tmp_path)
     assert "<title>owned" not in dom
@@ -295,7 +295,9 @@ document.body.dataset.did = JSON.stringify(did);
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason=NO_CHROMIUM)
-def test_browser_moves_thresholds_and_sorts_and_filters_pairs(make_comparison, tmp_path):
+def test_render_makes_a_page_in_which_a_browser_moves_thresholds_and_sorts_and_filters_pairs(
+    make_comparison, tmp_path
+):
     page = render(make_comparison(["teacher_finetuned", "plain"], seeds=(0,), n=100))
     page = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page)
     page = USER.join(page.rsplit("</body>", 1))  # Vega holds the word too

@@ -14,7 +14,7 @@ def queue(tmp_path):
         yield queue
 
 
-def test_two_annotators_get_different_pairs_until_a_lease_ends(queue):
+def test_annotation_gives_two_annotators_different_pairs_until_a_lease_ends(queue):
     annotation = Annotation(queue, lease=0.3)
     keys = [annotation.next_pair(name)["key"] for name in ("ann", "bob", "cat")]
     assert len(set(keys)) == 3
@@ -25,7 +25,7 @@ def test_two_annotators_get_different_pairs_until_a_lease_ends(queue):
     assert annotation.vote("ann", keys[0], 1), "a late label is stored too"
 
 
-def test_a_pair_gets_the_votes_that_it_needs_and_no_more(queue):
+def test_annotation_gives_a_pair_the_votes_that_it_needs_and_no_more(queue):
     annotation = Annotation(queue, votes=2)
     first = annotation.next_pair("ann")["key"]
     assert annotation.next_pair("bob")["key"] == first
@@ -41,7 +41,7 @@ def test_a_pair_gets_the_votes_that_it_needs_and_no_more(queue):
     assert [len(pair.labels) for pair in queue.pairs()] == [2, 2, 2]
 
 
-def test_a_skipped_pair_goes_to_another_annotator(queue):
+def test_annotation_gives_a_skipped_pair_to_another_annotator(queue):
     annotation = Annotation(queue)
     while pair := annotation.next_pair("ann"):
         annotation.vote("ann", pair["key"], None)
@@ -49,7 +49,7 @@ def test_a_skipped_pair_goes_to_another_annotator(queue):
     assert annotation.next_pair("bob") is not None
 
 
-def test_undo_deletes_own_labels_of_the_page_one_by_one(queue):
+def test_annotation_undo_deletes_own_labels_of_the_page_one_by_one(queue):
     annotation = Annotation(queue)
     vote(queue, "ann", {0: 1})  # imported
     given = []
@@ -62,7 +62,7 @@ def test_undo_deletes_own_labels_of_the_page_one_by_one(queue):
     assert annotation.next_pair("bob")["key"] != given[0], "the undone pair is leased to ann"
 
 
-def test_the_next_pair_is_found_by_the_index_and_without_sorting(queue):
+def test_annotation_next_pair_is_found_by_the_index_and_without_sorting(queue):
     known = {"annotator": "ann", "votes": 1}
     plan = " ".join(row["detail"] for row in queue.connection.execute(f"EXPLAIN QUERY PLAN {NEXT}", known))
     assert "pairs_to_label" in plan

@@ -34,7 +34,7 @@ def test_pairs_are_on_the_disk_when_add_returns(review):
     other.close()
 
 
-def test_a_slow_disk_delays_an_answer_by_a_moment_only_and_loses_nothing(review, monkeypatch):
+def test_review_thread_on_a_slow_disk_delays_an_answer_by_a_moment_only_and_loses_nothing(review, monkeypatch):
     monkeypatch.setattr(background, "WAIT", 0.05)
     add = review.queue.add
     monkeypatch.setattr(review.queue, "add", lambda *given, **named: (time.sleep(0.4), add(*given, **named)))
@@ -50,7 +50,7 @@ def test_a_slow_disk_delays_an_answer_by_a_moment_only_and_loses_nothing(review,
     assert len(review.queue.pairs()) == 1
 
 
-def test_more_writes_than_the_disk_takes_are_dropped_and_counted(review, monkeypatch, caplog):
+def test_review_thread_drops_and_counts_more_writes_than_the_disk_takes(review, monkeypatch, caplog):
     monkeypatch.setattr(background, "MOST_WAITING", 2)
     monkeypatch.setattr(background, "WAIT", 0.01)
     add = review.queue.add
@@ -81,7 +81,7 @@ def test_errors_are_logged_once_a_minute_with_the_number_of_pairs(review, monkey
     assert "requests with 3 pairs in all" in caplog.messages[1], "two that were not logged, and this one"
 
 
-def test_a_client_that_disconnects_does_not_stop_the_write(review):
+def test_review_thread_finishes_the_write_of_a_client_that_disconnects(review):
     async def cancelled():
         task = asyncio.create_task(review.add([scored(1)], matcher="m"))
         await asyncio.sleep(0)

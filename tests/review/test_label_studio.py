@@ -76,7 +76,7 @@ def test_votes_of_json_min_and_of_tasks_without_key():
     assert list(label_studio.votes([row, row | {"label": None}])) == [Vote(key_of(2), "label-studio-5", 1)]
 
 
-def test_a_choice_of_another_configuration_is_an_error(pairs):
+def test_label_studio_votes_refuse_a_choice_of_another_configuration(pairs):
     [task] = label_studio.tasks(pairs[:1])
     with pytest.raises(DataError, match=re.escape("an annotation of Label Studio: got 'maybe'")):
         list(label_studio.votes([task | {"annotations": [annotation("maybe", 1)]}]))

@@ -43,7 +43,7 @@ def test_the_limit_of_an_address_cannot_be_evaded_by_a_header():
     assert refused(access, peer="10.0.0.1", forwarded="203.0.113.2") is None
 
 
-def test_requests_beyond_the_limit_get_429_and_health_checks_do_not_count():
+def test_access_answers_requests_beyond_the_limit_with_429_and_does_not_count_health_checks():
     with null_server(keys=[{"name": "shop", "secret": SHOP, "per_minute": 3}]) as server:
         server.until_ready()
         bearer = {"authorization": f"Bearer {SHOP}"}

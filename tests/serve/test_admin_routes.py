@@ -10,7 +10,7 @@ PAIR = {"pairs": [["1", "x"]]}
 
 @pytest.mark.scenario("X10")
 @pytest.mark.parametrize("path", ["/admin/reload", "/admin/aliases", "/admin", "/admin/anything"])
-def test_nobody_may_use_admin_without_a_key(null, path):
+def test_admin_routes_may_be_used_by_nobody_without_a_key(null, path):
     refused = null.request(path, {})
     assert refused.status == 403
     assert "--api_key_file" in refused.json["detail"]
@@ -27,7 +27,7 @@ def test_aliases_are_swapped_by_a_request(tmp_path):
         assert server.request("/admin/aliases", **BEARER).json == {"aliases": {"live": {"b": 1.0}}}
 
 
-def test_a_body_of_many_aliases_is_counted_before_it_is_validated(tmp_path):
+def test_aliases_body_of_many_aliases_is_counted_before_it_is_validated(tmp_path):
     with server_of(tmp_path, "a") as server:
         for wrong in (
             {f"n{k}": {} for k in range(3000)},

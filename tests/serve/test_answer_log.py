@@ -70,7 +70,7 @@ def test_the_hash_of_a_client_is_salted_and_the_same_after_a_restart(opened, tmp
     assert (tmp_path / "one" / "answers.jsonl.salt").stat().st_mode & 0o777 == 0o600
 
 
-def test_texts_are_logged_only_when_asked_for(opened, tmp_path):
+def test_answer_log_has_texts_only_when_asked_for(opened, tmp_path):
     for name, wanted in (("without", False), ("with", True)):
         log = opened(tmp_path / name, log_texts=wanted)
         log.add(answers(text="sécret\n\ud800"))
@@ -81,7 +81,7 @@ def test_texts_are_logged_only_when_asked_for(opened, tmp_path):
     assert row["text1"] == "sécret\n\ud800"
 
 
-def test_the_server_logs_every_pair_that_it_scores(tmp_path):
+def test_answer_log_of_the_server_has_every_pair_that_it_scores(tmp_path):
     path = tmp_path / "answers.jsonl"
     settings = {"aliases": {"live": {"a": 50, "b": 50}}, "answer_log": {"path": str(path)}}
     with server_of(tmp_path, "a", "b", **settings) as server:

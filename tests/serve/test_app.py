@@ -4,6 +4,6 @@ import pytest
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/health", "/"])
-def test_head_requests_get_an_empty_response(null, path):
+def test_app_answers_head_requests_with_an_empty_response(null, path):
     answer = null.request(path, method="HEAD")
     assert (answer.status, answer.text) == (200, "")

@@ -34,13 +34,13 @@ def test_old_files_are_numbered_and_the_oldest_go(tmp_path):
 
 @pytest.mark.parametrize("tail", [b"half", b"x" * (3 * LAST_BLOCK)])
 @pytest.mark.parametrize("before", [b"", b"one\n", b"one\ntwo\n"])
-def test_an_incomplete_line_is_cut_off(tmp_path, before, tail):
+def test_appended_file_cuts_off_an_incomplete_line(tmp_path, before, tail):
     (tmp_path / "log").write_bytes(before + tail)
     AppendedFile(tmp_path / "log", most_bytes=10**9, most_files=1).append(b"next\n")
     assert (tmp_path / "log").read_bytes() == before + b"next\n"
 
 
-def test_processes_share_a_file_and_a_kill_leaves_complete_lines(tmp_path):
+def test_appended_file_is_shared_by_processes_and_has_complete_lines_after_a_kill(tmp_path):
     words = [sys.executable, "-c", WRITER, str(tmp_path / "log")]
     endless = subprocess.Popen([*words, "killed", "endless"], stdout=subprocess.PIPE, text=True)
     others = [subprocess.Popen([*words, name, "some"], stdout=subprocess.PIPE, text=True) for name in "ab"]

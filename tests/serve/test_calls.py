@@ -42,7 +42,7 @@ def test_a_request_without_ignored_fields_has_no_header(null):
     assert "x-ignored-fields" not in null.request("/embed", {"inputs": "a", "normalize": True}).headers
 
 
-def test_ignored_fields_are_logged_once_and_not_without_end(caplog):
+def test_note_ignored_logs_fields_once_and_not_without_end(caplog):
     state = SimpleNamespace(logged_fields=set())
     request = SimpleNamespace(
         app=SimpleNamespace(state=state), state=SimpleNamespace(), url=SimpleNamespace(path="/embed")
@@ -53,7 +53,7 @@ def test_ignored_fields_are_logged_once_and_not_without_end(caplog):
     assert caplog.messages[0] == "field a of a request to /embed is ignored; this is logged once"
 
 
-def test_vectors_are_cut_and_have_unit_length_again():
+def test_shortened_vectors_are_cut_and_have_unit_length_again():
     found = [EncodedText([0.6, 0.0, 0.8], False, 1), EncodedText([0.0, 0.0, 1.0], False, 1)]
     assert shortened(found, 0) == shortened(found, 3) == [[0.6, 0.0, 0.8], [0.0, 0.0, 1.0]]
     assert shortened(found, 2) == [[1.0, 0.0], [0.0, 0.0]]

@@ -26,7 +26,7 @@ def shop():
         yield server.until_ready()
 
 
-def test_preflight_of_an_allowed_origin_needs_no_key(shop):
+def test_cors_preflight_of_an_allowed_origin_needs_no_key(shop):
     for path in ("/match", "/v1/embeddings", "/info"):
         for origin in (SHOP, OTHER):
             answer = shop.request(path, method="OPTIONS", origin=origin, **PREFLIGHT)
@@ -79,7 +79,7 @@ def test_answers_and_errors_carry_the_headers(shop):
     assert f"{ALLOWED}: {SHOP}" in slow
 
 
-def test_loading_and_overloaded_responses_carry_the_headers_and_host_is_checked():
+def test_cors_headers_are_in_loading_and_overloaded_responses_and_host_is_checked():
     with null_server(cors_origins=[SHOP], max_items=4, max_queue=4, loading=1, batch_size=1) as server:
         loading = server.request("/match", BODY, origin=SHOP)
         assert (loading.status, loading.headers[ALLOWED]) == (503, SHOP)
@@ -98,7 +98,7 @@ def test_loading_and_overloaded_responses_carry_the_headers_and_host_is_checked(
             connection.close()
 
 
-def test_only_a_preflight_needs_no_key(shop):
+def test_cors_needs_no_key_only_for_a_preflight(shop):
     assert shop.request("/match", method="OPTIONS", origin=SHOP).status == 401, "OPTIONS alone is no preflight"
     assert shop.request("/info", origin=SHOP, **PREFLIGHT).status == 401, "nor is another method"
 
@@ -115,7 +115,7 @@ def test_any_origin_without_credentials():
             assert "access-control-allow-credentials" not in answer.headers
 
 
-def test_no_origin_is_allowed_by_default(null):
+def test_cors_allows_no_origin_by_default(null):
     assert null.request("/match", method="OPTIONS", origin=SHOP, **PREFLIGHT).status == 403
     assert ALLOWED not in null.request("/info").headers
 
@@ -134,6 +134,6 @@ def test_check_origins_accepts_origins():
     check_origins([SHOP, OTHER, "http://localhost:3000", "http://[::1]:3000", "chrome-extension://abcdef", "*"])
 
 
-def test_any_origin_without_a_key_is_refused():
+def test_cors_refuses_any_origin_without_a_key():
     with pytest.raises(RefusedError, match="--api_key_file, name the origins, or give --insecure"):
         check_exposure("127.0.0.1", access=Access(), insecure=False, cors_origins=["*"])

@@ -17,7 +17,7 @@ ALLOWED_GROWTH = {"VmRSS": 6.0, "files": 2, "threads": 2, "tasks": 2}  # MB, and
 
 
 @pytest.mark.scenario("L6")
-def test_many_requests_each_get_their_own_response_once(server):
+def test_server_gives_each_of_many_requests_its_own_response_once(server):
     async def send_requests(clients):
         numbers, correct, disconnected = iter(range(REQUESTS)), Counter(), 0
 
@@ -43,7 +43,7 @@ def test_many_requests_each_get_their_own_response_once(server):
 
 
 @pytest.mark.scenario("S15", "L8")
-def test_a_thousand_clients_are_all_served_with_documented_codes(server):
+def test_server_answers_a_thousand_clients_all_with_documented_codes(server):
     resource = pytest.importorskip("resource")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < CROWD + 200:
@@ -103,7 +103,7 @@ def resources_of(server):
 
 @pytest.mark.scenario("L7")
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_a_thousand_requests_leak_no_memory_files_threads_or_tasks(server):
+def test_server_leaks_no_memory_files_threads_or_tasks_in_a_thousand_requests(server):
     async def send_requests(clients, count=1_000):
         numbers = iter(range(count))
 

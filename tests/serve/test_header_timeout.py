@@ -52,7 +52,7 @@ def make(monkeypatch):
     return lambda app=_app, most=10: HeaderTimeout(app, timeout=0.05, max_connections=most)
 
 
-def test_timer_runs_between_requests_and_not_during_one(make):
+def test_header_timeout_timer_runs_between_requests_and_not_during_one(make):
     async def run():
         arrived, sent = asyncio.Event(), []
 

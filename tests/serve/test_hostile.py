@@ -107,7 +107,7 @@ def test_hostile_bodies_take_time_in_proportion_to_their_bytes(server):
 
 
 @pytest.mark.scenario("S1")
-def test_ten_thousand_items_are_refused_before_the_model(server):
+def test_server_refuses_ten_thousand_items_before_the_model(server):
     def passes():
         return next(
             line for line in server.request("/metrics").text.splitlines() if line.startswith("flipkd_pairs_passes{")

@@ -64,7 +64,7 @@ def test_hostile_texts_take_as_long_as_words(matcher, shape):
 
 
 @pytest.mark.scenario("L9")
-def test_a_short_request_waits_at_most_two_batches(matcher):
+def test_service_lets_a_short_request_wait_at_most_two_batches(matcher):
     async def send_requests():
         async with service(matcher) as found:
             queue = found.queues["pairs"]

@@ -49,7 +49,7 @@ def server(folder):
         yield server.until_ready()
 
 
-def test_upsert_search_with_a_filter_and_delete(server, folder):
+def test_index_route_upserts_and_deletes_and_search_has_a_filter(server, folder):
     change = put(server, [entry("a", "22", language="de"), entry("b", "333", language="en", version=3)])
     assert change.json == {"version": 2, "added": 2, "replaced": 0, "deleted": 0, "embedded": 2}
     assert server.request("/info", **BEARER).json["index_size"] == 3
@@ -94,7 +94,7 @@ def test_upsert_search_with_a_filter_and_delete(server, folder):
         ("DELETE", {"where": "version = 1 or " * 200}, "2000"),
     ],
 )
-def test_wrong_changes_are_422_and_change_nothing(shared, method, body, word):
+def test_index_route_answers_wrong_changes_with_422_and_changes_nothing(shared, method, body, word):
     refused = shared.request("/index", body, method=method, **BEARER)
     assert (refused.status, word in refused.json["detail"]) == (422, True), refused.text
     assert [row["id"] for row in search(shared).json["results"]] == ["first"]
@@ -109,14 +109,14 @@ def shared(tmp_path_factory):
         yield server.until_ready()
 
 
-def test_a_wrong_filter_of_a_search_is_422(shared):
+def test_search_answers_a_wrong_filter_with_422(shared):
     for where in ("version = 'x'", "sleep(1) = 1", "", "text = 'a' --"):
         refused = search(shared, where=where)
         assert refused.status == 422
         assert "the filter" in refused.json["detail"]
 
 
-def test_changes_need_a_key_on_the_server_and_an_index_that_changes(folder):
+def test_index_route_needs_a_key_on_the_server_and_an_index_that_changes(folder):
     body = {"entries": [entry("a", "1")]}
     with null_server(lance=str(folder)) as server:
         server.until_ready()
@@ -133,7 +133,7 @@ def test_changes_need_a_key_on_the_server_and_an_index_that_changes(folder):
 
 @pytest.mark.scenario("S10", "S16")
 @pytest.mark.slow
-def test_searches_see_whole_versions_and_kill_9_keeps_what_was_acknowledged(folder):
+def test_search_sees_complete_versions_and_kill_9_keeps_what_the_index_route_acknowledged(folder):
     for start in (1, 1000):
         with null_server(lance=str(folder), api_key=KEY) as server, ThreadPoolExecutor(3) as threads:
             server.until_ready()
@@ -179,7 +179,7 @@ def read_until_killed(server, seen):
 
 
 @pytest.mark.scenario("S16")
-def test_every_worker_sees_what_another_one_wrote(folder):
+def test_search_in_every_worker_sees_what_another_one_wrote(folder):
     with null_server(lance=str(folder), api_key=KEY, workers=2) as server:
         server.until_ready()
         while len(re.findall(READY, server.request("/metrics", **BEARER).text, re.MULTILINE)) < 2:

@@ -23,7 +23,7 @@ A, B = "a" * 16, "b" * 16
         (f'{{"shop": "{A}", "admin": {{"key": "{B}"}}}}', [("shop", A, None), ("admin", B, None)], {"admin"}),
     ],
 )
-def test_each_format_is_read(tmp_path, text, expected, admins):
+def test_read_keys_reads_each_format(tmp_path, text, expected, admins):
     (tmp_path / "keys").write_text(text)
     keys = read_keys(tmp_path / "keys")
     assert [(key.name, key.secret, key.per_minute) for key in keys.keys] == expected
@@ -81,7 +81,7 @@ def test_retry_after_is_when_the_next_request_is_accepted():
     assert limits.retry_after("shop", 2) == 0
 
 
-def test_the_number_of_clients_that_are_remembered_is_bounded():
+def test_rate_limits_remember_a_bounded_number_of_clients():
     limits = RateLimits(lambda: 0.0)
     for number in range(MOST_CLIENTS + 50):
         limits.retry_after(str(number), 1)

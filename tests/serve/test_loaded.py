@@ -15,7 +15,7 @@ def loaded(make_student):
     return Loaded(Matcher(*make_student(reading="separate")))
 
 
-def test_score_has_tokens_and_truncated_flag_of_each_pair(loaded):
+def test_loaded_score_has_tokens_and_truncated_flag_of_each_pair(loaded):
     (score, cut, tokens), (_, long_cut, long_tokens) = loaded.score(
         [("my card", "my pin"), (LONG, "my pin")], batch_size=2
     )

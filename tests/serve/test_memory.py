@@ -23,7 +23,7 @@ def tight():
 
 
 @pytest.mark.scenario("S2")
-def test_max_held_bytes_bounds_all_bodies_and_larger_ones_are_discarded(tight):
+def test_limits_max_held_bytes_bounds_all_bodies_and_larger_ones_are_discarded(tight):
     body = {"pairs": [["slow", "x" * 1_990_000]]}
     with ThreadPoolExecutor(6) as threads:
         pending = [threads.submit(tight.request, "/match", body) for _ in range(6)]

@@ -34,7 +34,7 @@ def test_an_error_of_any_kind_ends_the_call_and_not_the_thread(error):
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_dead_thread_shows_and_one_that_never_began_does_not():
+def test_model_thread_is_dead_after_its_end_and_not_before_it_began():
     thread = ModelThread()
     assert not thread.is_dead
     assert thread.submit(lambda: 7).result(5) == 7

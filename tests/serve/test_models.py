@@ -47,7 +47,7 @@ def test_each_format_chooses_the_matcher_and_names_it(server, path, body, model,
         assert reply.json["model"] == name
 
 
-def test_an_unknown_name_gets_404_with_the_list(server):
+def test_models_answer_an_unknown_name_with_404_and_the_list(server):
     refused = requested(server, body={"model": "x"})
     assert refused.status == 404
     assert "it has: live, test, faq-v1, faq-v2" in refused.json["detail"]
@@ -56,7 +56,7 @@ def test_an_unknown_name_gets_404_with_the_list(server):
     assert refused.json["error"]["param"] == "model"
 
 
-def test_a_server_of_one_matcher_ignores_the_name(null):
+def test_models_of_one_matcher_ignore_the_name(null):
     assert null.request("/match", {"pairs": [["1", "x"]], "model": "rerank-v3.5"}).status == 200
 
 
@@ -117,7 +117,7 @@ def test_a_thread_that_dies_again_and_again_ends_the_server(tmp_path):
 
 @pytest.mark.scenario("S8")
 @pytest.mark.parametrize("how", ["timeout", "hang up"])
-def test_a_pass_that_nobody_waits_for_stops_between_batches(how):
+def test_server_stops_a_pass_that_nobody_waits_for_between_batches(how):
     async def abandon(clients):
         body = {"pairs": [["slow", "x"]] * 20}  # ten seconds
         if how == "hang up":
@@ -136,7 +136,7 @@ def test_a_pass_that_nobody_waits_for_stops_between_batches(how):
         assert with_clients(server, 2, abandon) < 3
 
 
-def test_names_that_do_not_exist_are_refused():
+def test_models_refuse_aliases_and_a_default_that_do_not_exist():
     for plan in (Plan({}, {"live": "a"}), Plan({}, default="a")):
         with pytest.raises(UsageError, match="no matcher"):
             Models(lambda plan=plan: plan, limits=Limits())

@@ -55,7 +55,7 @@ async def arrivals(clients, *, rate, seconds, size=1):
 
 
 @pytest.mark.scenario("L1")
-def test_batches_at_saturation_are_full_and_without_pauses(null):
+def test_server_at_saturation_runs_full_batches_without_pauses(null):
     async def saturate(clients):
         async def send_requests(client, first):
             for number in range(first, first + 10):
@@ -74,7 +74,7 @@ def test_batches_at_saturation_are_full_and_without_pauses(null):
 
 
 @pytest.mark.scenario("L2")
-def test_one_client_waits_only_for_its_own_batch(null):
+def test_server_lets_one_client_wait_only_for_its_own_batch(null):
     async def send_requests(clients):
         before = batches_run(null)
         with_model = await median_seconds(clients[0], wait=2 * BATCH_SECONDS, times=10)
@@ -87,7 +87,7 @@ def test_one_client_waits_only_for_its_own_batch(null):
 
 @pytest.mark.scenario("L3")
 @pytest.mark.parametrize("share, most", [(0.7, 3), (0.9, 5)])
-def test_latency_below_saturation_has_no_long_tail(null, share, most):
+def test_server_latency_below_saturation_has_no_long_tail(null, share, most):
     async def send_requests(clients):
         undisturbed = await median_seconds(clients[0])
         replies = await arrivals(clients, rate=share * RATE, seconds=1.5)
@@ -124,7 +124,7 @@ def test_overload_keeps_throughput_and_leaves_no_backlog(null):
 
 
 @pytest.mark.scenario("L9")
-def test_largest_requests_do_not_delay_a_short_one(null):
+def test_server_does_not_delay_a_short_request_by_the_largest_ones(null):
     async def send_requests(clients):
         large, short = clients
         undisturbed = await median_seconds(short)

@@ -118,7 +118,7 @@ def contrast(one, other):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_colours_have_the_contrast_of_wcag_aa(scheme):
+def test_page_colours_have_the_contrast_of_wcag_aa(scheme):
     found = colours(scheme)
     for ink, paper in product(("ink", "soft", "match", "review", "no-match", "accent"), ("paper", "shade")):
         assert contrast(found[ink], found[paper]) >= 4.5, (ink, paper)
@@ -129,7 +129,7 @@ def test_colours_have_the_contrast_of_wcag_aa(scheme):
 
 @in_browser
 @pytest.mark.scenario("X8")
-def test_browser_compares_texts_of_a_link_and_runs_no_markup(null, page):
+def test_page_in_a_browser_compares_texts_of_a_link_and_runs_no_markup(null, page):
     hostile = "<img src=x onerror=document.title='owned'>"
     page.console.clear()
     page.open(address(null, "?" + urlencode({"text": "150", "candidate": ["fits", hostile]}, doseq=True)))
@@ -146,7 +146,7 @@ def test_browser_compares_texts_of_a_link_and_runs_no_markup(null, page):
 
 @in_browser
 @pytest.mark.scenario("X10")
-def test_browser_asks_for_the_key_and_keeps_it_in_the_tab(locked, page):
+def test_page_in_a_browser_asks_for_the_key_and_keeps_it_in_the_tab(locked, page):
     page.open(address(locked))
     page.wait_for("document.activeElement.id === 'key'")
     assert page.run("byId('form').hidden")
@@ -173,7 +173,7 @@ def test_browser_asks_for_the_key_and_keeps_it_in_the_tab(locked, page):
 
 
 @in_browser
-def test_browser_shows_kept_columns_of_a_search_and_words_for_decisions(locked, page):
+def test_page_in_a_browser_shows_kept_columns_of_a_search_and_words_for_decisions(locked, page):
     page.open(address(locked))
     page.wait_for("document.activeElement.id === 'key'")
     page.run(f"sessionStorage.setItem('flipkd API key', '{KEY}')")
@@ -205,7 +205,7 @@ BROKEN = """(() => {  // words that lie on two lines
 
 @in_browser
 @pytest.mark.parametrize("dark", [False, True])
-def test_browser_breaks_no_word_and_scrolls_nowhere_sideways_when_narrow(null, page, dark):
+def test_page_in_a_narrow_browser_breaks_no_word_and_scrolls_nowhere_sideways(null, page, dark):
     words, longer = "Unfortunately transliteration of internationalisation", "https://shop.example/" + "longer/" * 20
     link = urlencode({"text": "150", "candidate": [f"{words} " * 3, longer]}, doseq=True)
     page.open(address(null, "?" + link), width=NARROW, dark=dark)

@@ -26,7 +26,7 @@ async def handle(name, arguments):
     return arguments
 
 
-def test_calls_run_side_by_side_in_both_directions():
+def test_peer_calls_run_side_by_side_in_both_directions():
     async def work():
         (left, right), _ = await connected(handle)
         slow = asyncio.create_task(left.call("wait", seconds=0.2))
@@ -42,7 +42,7 @@ def test_calls_run_side_by_side_in_both_directions():
 @pytest.mark.parametrize(
     ("error", "expected"), [("UsageError", UsageError), ("ReloadRunning", ReloadRunning), ("KeyError", RuntimeError)]
 )
-def test_an_error_has_its_class_and_text(error, expected):
+def test_peer_call_raises_an_error_by_its_class_and_text(error, expected):
     async def work():
         (left, _), _ = await connected(handle)
         with pytest.raises(expected, match="why"):
@@ -51,7 +51,7 @@ def test_an_error_has_its_class_and_text(error, expected):
     asyncio.run(work())
 
 
-def test_the_end_of_the_other_process_ends_its_calls():
+def test_peer_calls_end_when_the_other_process_ends():
     async def work():
         (left, _), (_, running) = await connected(handle)
         call = asyncio.create_task(left.call("wait", seconds=60))

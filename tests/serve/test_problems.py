@@ -52,7 +52,7 @@ def test_full_queue_returns_retry_after(null):
         assert first.result().status == 504, "50 pairs of half a second each exceed the timeout of 3 seconds"
 
 
-def test_errors_on_paths_of_v1_have_the_format_of_openai(null):
+def test_problems_on_paths_of_v1_have_the_format_of_openai(null):
     def error(path, body=None):
         answer = null.request(path, body)
         assert answer.headers["content-type"] == "application/json"

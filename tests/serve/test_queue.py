@@ -54,7 +54,7 @@ def test_batches_are_full_and_shared_between_waiting_requests():
     assert seen_batches[0] == ["long", "long", "short", "short"]
 
 
-def test_max_wait_delays_a_batch_that_is_not_full():
+def test_queue_max_wait_delays_a_batch_that_is_not_full():
     sizes = []
 
     async def submit_twice(wait):
@@ -98,7 +98,7 @@ def test_submit_raises_overloaded_only_for_items_that_do_not_fit():
 
 @pytest.mark.scenario("S7", "S8")
 @pytest.mark.parametrize("cancelled_by", ["by timeout", "by cancelling"])
-def test_items_of_a_cancelled_request_do_not_reach_the_model(cancelled_by):
+def test_queue_sends_no_items_of_a_cancelled_request_to_the_model(cancelled_by):
     seen = []
 
     async def cancel_one():
@@ -131,7 +131,7 @@ def test_items_of_a_cancelled_request_do_not_reach_the_model(cancelled_by):
 
 
 @pytest.mark.scenario("S12")
-def test_failed_batch_raises_only_in_the_request_at_fault():
+def test_queue_raises_the_error_of_a_failed_batch_only_in_the_request_at_fault():
     def picky(items):
         if "bad" in items:
             raise RuntimeError("bad item")
@@ -160,7 +160,7 @@ def test_failed_batch_raises_only_in_the_request_at_fault():
 
 
 @pytest.mark.scenario("S12")
-def test_wrong_number_of_results_is_an_error():
+def test_queue_raises_an_error_for_a_wrong_number_of_results():
     async def submit_all():
         async with queue(lambda items: items[:-1]) as batches:
             with pytest.raises(RuntimeError, match="got 2 results for 3 items"):

@@ -30,7 +30,7 @@ def answered(server):
 
 
 @pytest.mark.scenario("S11", "L10")
-def test_reloads_under_load_fail_no_request_and_mix_no_versions(tmp_path):
+def test_reload_under_load_fails_no_request_and_mixes_no_versions(tmp_path):
     with server_of(tmp_path, "faq", batch_size=4) as server, ThreadPoolExecutor(3) as threads:
         stop, seen = False, [("faq-1", 1000)]
 
@@ -62,7 +62,7 @@ def test_reloads_under_load_fail_no_request_and_mix_no_versions(tmp_path):
 
 @pytest.mark.scenario("S11")
 @pytest.mark.parametrize("way", ["signal", "request"])
-def test_a_damaged_version_leaves_the_old_one_serving(tmp_path, way):
+def test_reload_of_a_damaged_version_leaves_the_old_one_serving(tmp_path, way):
     with server_of(tmp_path, "faq") as server:
         write_version(tmp_path / "faq.json", "faq-2", broken=True)
         if way == "request":
@@ -94,7 +94,7 @@ def test_a_second_reload_is_refused_and_a_client_that_hangs_up_stops_none(tmp_pa
             assert time.monotonic() < deadline
 
 
-def test_a_request_in_progress_finishes_on_its_version(tmp_path):
+def test_reload_lets_a_request_in_progress_finish_on_its_version(tmp_path):
     with server_of(tmp_path, "faq", batch_size=1) as server, ThreadPoolExecutor(1) as threads:
         slow = threads.submit(server.request, "/match", {"pairs": [["slow", "x"]] * 4}, **BEARER)
         time.sleep(0.3)
@@ -121,7 +121,7 @@ def test_reload_without_a_change_loads_nothing(tmp_path):
         assert server.request("/admin/reload", {"model": "nobody"}, **BEARER).status == 404
 
 
-def test_the_old_weights_are_gone_after_a_reload(make_student):
+def test_reload_frees_the_old_weights(make_student):
     async def swap():
         models = Models(lambda: Plan({"faq": find}), limits=Limits())
         await models.start()

@@ -13,7 +13,7 @@ def waiting(server):
 
 
 @pytest.mark.scenario("S7")
-def test_items_of_a_disconnected_client_are_dropped(null):
+def test_request_guard_drops_items_of_a_disconnected_client(null):
     for _ in range(3):
         connection = null.connect()
         connection.request(
@@ -106,7 +106,7 @@ def test_every_route_except_health_and_the_page_requires_the_key():
 
 
 @pytest.mark.scenario("X12")
-def test_health_check_needs_no_host_header(null):
+def test_request_guard_needs_no_host_header_for_a_health_check(null):
     assert " 200 " in sent_raw(null, b"GET /healthz HTTP/1.0\r\n\r\n")
     assert " 403 " in sent_raw(null, b"GET /info HTTP/1.0\r\n\r\n")
     assert null.request("/healthz", host="rebound.example").status == 403

@@ -51,7 +51,7 @@ def test_every_request_gets_a_documented_code_without_internals(null):
 @pytest.mark.parametrize(
     "raw", [b"NONSENSE\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"GET /match\r\n\r\n", b"\x00\xff\r\n\r\n"]
 )
-def test_invalid_http_gets_a_response_without_internals(null, raw):
+def test_server_answers_invalid_http_without_internals(null, raw):
     found = sent_raw(null, raw, timeout=3)
     assert not OURS.search(found)
     assert not VERSIONS.search(found)
@@ -88,7 +88,7 @@ def test_no_request_opens_a_connection_or_a_file(null, address):
 @pytest.mark.parametrize(
     "up", ["../", "%2e%2e/", "..%2f", "%2e%2e%2f", "..\\", "..;/", "%00", "/", "//", "page.js/../../"]
 )
-def test_path_traversal_reaches_no_file(null, up):
+def test_server_reads_no_file_by_path_traversal(null, up):
     for place in (f"/{up * 6}canary", f"/page.css/{up * 6}canary", f"/{up * 6}etc/passwd", f"/{up * 3}conftest.py"):
         answer = null.request(place)
         assert answer.status == 404, place

@@ -55,7 +55,7 @@ def votes(server):
         return {pair.text2: pair.votes for pair in queue.pairs() if pair.votes}
 
 
-def test_an_annotator_labels_all_pairs_by_keyboard(server, page):
+def test_review_page_lets_an_annotator_label_all_pairs_by_keyboard(server, page):
     log_in(server, page)
     assert page.run("byId('undo').hidden")
     order = [shown(page)]
@@ -85,7 +85,7 @@ def test_an_annotator_labels_all_pairs_by_keyboard(server, page):
     assert page.run("[document.title, document.images.length]") == ["flipkd: review", 0]
 
 
-def test_held_keys_and_other_shortcuts_label_nothing(server, page):
+def test_review_page_labels_nothing_by_held_keys_and_other_shortcuts(server, page):
     log_in(server, page)
     page.press("m", control=True)
     repeat = "document.dispatchEvent(new KeyboardEvent('keydown', { key: 'm', repeat: true, bubbles: true }))"
@@ -99,7 +99,7 @@ def test_held_keys_and_other_shortcuts_label_nothing(server, page):
 
 
 @pytest.mark.parametrize("dark", [False, True])
-def test_narrow_window_shows_all_without_scrolling_sideways(server, page, dark):
+def test_review_page_in_a_narrow_window_shows_all_without_scrolling_sideways(server, page, dark):
     server.request("/match", {"pairs": [["60", "https://shop.example/" + "longer/" * 40]]}, **BEARER)
     log_in(server, page, width=NARROW, dark=dark)
     for count in range(1, 4):
@@ -113,7 +113,7 @@ def test_narrow_window_shows_all_without_scrolling_sideways(server, page, dark):
     assert dark_now is dark
 
 
-def test_a_wrong_key_is_asked_for_again(server, page):
+def test_review_page_asks_again_after_a_wrong_key(server, page):
     page.open("http://{}:{}/review?again".format(*server.address))
     page.run("sessionStorage.setItem('flipkd API key', 'wrong'); sessionStorage.setItem('flipkd annotator', 'ann')")
     page.open("http://{}:{}/review".format(*server.address))

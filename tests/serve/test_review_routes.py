@@ -47,7 +47,7 @@ def test_pairs_to_review_of_every_route_and_sampled_ones_reach_the_queue(queue_f
     assert (found["sure"].decision, found["sure"].reason, found["sure"].matcher) == ("match", "sample", "r1")
 
 
-def test_an_answered_pair_survives_kill_9(queue_file):
+def test_review_queue_keeps_an_answered_pair_after_kill_9(queue_file):
     for _ in range(2):
         with reviewing(queue_file) as server, ThreadPoolExecutor(4) as clients:
             server.until_ready()
@@ -63,7 +63,7 @@ def test_an_answered_pair_survives_kill_9(queue_file):
     assert {pair.seen for pair in stored(queue_file).values()} == {2}
 
 
-def test_full_disk_stops_no_answer_and_is_logged_once_a_minute(queue_file):
+def test_review_queue_on_a_full_disk_stops_no_answer_and_is_logged_once_a_minute(queue_file):
     with ReviewQueue(queue_file, create=True) as queue:
         pages = queue.connection.execute("PRAGMA page_count").fetchone()[0]
     with reviewing(queue_file, most_pages=pages + 2) as server:
@@ -79,7 +79,7 @@ def test_full_disk_stops_no_answer_and_is_logged_once_a_minute(queue_file):
     assert "the disk is full" in errors
 
 
-def test_page_and_its_calls_exist_with_a_queue_only_and_need_the_key(queue_file, null):
+def test_review_page_and_its_calls_exist_with_a_queue_only_and_need_the_key(queue_file, null):
     assert null.request("/review").status == null.request("/review/next", {"annotator": "ann"}).status == 404
     with reviewing(queue_file) as server:
         server.until_ready()
@@ -92,7 +92,7 @@ def test_page_and_its_calls_exist_with_a_queue_only_and_need_the_key(queue_file,
         assert "http" not in server.request("/review").text
 
 
-def test_script_of_the_page_never_inserts_texts_as_html():
+def test_review_page_script_never_inserts_texts_as_html():
     script = (FOLDER / "review.js").read_text(encoding="utf-8")
     ways = ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "Function(", 'setAttribute("on')
     assert "textContent" in script
@@ -133,7 +133,7 @@ def test_an_annotator_labels_skips_and_undoes(queue_file):
         ("vote", {"annotator": "ann", "key": "0" * 64, "label": "match"}, 404),
     ],
 )
-def test_wrong_bodies_are_errors_of_the_client(review_server, path, body, status):
+def test_review_routes_answer_wrong_bodies_as_errors_of_the_client(review_server, path, body, status):
     found = review_server.request(f"/review/{path}", body, **BEARER)
     assert found.status == status, found.text
 

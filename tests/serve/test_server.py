@@ -18,7 +18,7 @@ from flipkd.serve.server import bound
 
 
 @pytest.mark.scenario("S3")
-def test_slow_clients_are_disconnected_without_delay_for_others(null):
+def test_server_disconnects_slow_clients_without_delay_for_others(null):
     with ThreadPoolExecutor(2) as threads:
         headers = threads.submit(sent_raw, null, b"POST /match HTTP/1.1\r\nHost: 127.0.0.1\r\n")
         body = threads.submit(sent_raw, null, f"{HEAD}Content-Length: 100\r\n\r\n".encode(), b"{", pause=0.1)
@@ -30,7 +30,7 @@ def test_slow_clients_are_disconnected_without_delay_for_others(null):
 
 
 @pytest.mark.scenario("S3")
-def test_incomplete_headers_on_a_reused_connection_close_it(null):
+def test_server_closes_a_reused_connection_with_incomplete_headers(null):
     with socket.create_connection(null.address, timeout=5) as raw:
         raw.sendall(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         answer = b""
@@ -44,7 +44,7 @@ def test_incomplete_headers_on_a_reused_connection_close_it(null):
 
 
 @pytest.mark.scenario("S14")
-def test_a_port_is_never_shared_by_two_servers():
+def test_bound_never_shares_a_port_between_two_servers():
     with bound("127.0.0.1", 0) as first:
         second = bound("127.0.0.1", first.getsockname()[1])
         with pytest.raises(ResourceError, match="choose another --port"):
@@ -52,7 +52,7 @@ def test_a_port_is_never_shared_by_two_servers():
 
 
 @pytest.mark.scenario("S9")
-def test_shutdown_finishes_an_accepted_search():
+def test_server_shutdown_finishes_an_accepted_search():
     with null_server(batch_size=1) as server:
         server.until_ready()
         with ThreadPoolExecutor(2) as threads:
@@ -66,7 +66,7 @@ def test_shutdown_finishes_an_accepted_search():
 
 
 @pytest.mark.scenario("S9", "L11")
-def test_shutdown_at_saturation_finishes_every_accepted_request():
+def test_server_shutdown_at_saturation_finishes_every_accepted_request():
     async def saturate(clients):
         async def keep_sending(client, number):
             nonlocal sent
@@ -103,7 +103,7 @@ def test_shutdown_at_saturation_finishes_every_accepted_request():
 
 
 @pytest.mark.scenario("S9")
-def test_second_signal_exits_at_once():
+def test_server_exits_at_once_on_a_second_signal():
     with null_server(batch_size=1, grace=60) as server:
         server.until_ready()
         stuck = threading.Thread(target=lambda: sent_raw(server, _long_request()), daemon=True)
@@ -120,7 +120,7 @@ def test_second_signal_exits_at_once():
 
 @pytest.mark.scenario("S9")
 @pytest.mark.parametrize("state", ["loading", "one long pass"])
-def test_shutdown_does_not_wait_for_an_abandoned_model_call(state):
+def test_server_shutdown_does_not_wait_for_an_abandoned_model_call(state):
     with null_server(batch_size=64, loading=8 if state == "loading" else 0, grace=0.5) as server:
         if state != "loading":
             server.until_ready()

@@ -33,7 +33,7 @@ def test_readyz_is_503_while_loading_and_then_the_model_is_warm():
 
 
 @pytest.mark.scenario("S14")
-def test_loading_error_ends_the_server_with_its_exit_code():
+def test_service_loading_error_ends_the_server_with_its_exit_code():
     with null_server(loading=0.5, broken=True) as server:
         assert server.request("/readyz").status == 503
         assert server.process.wait(10) == 6
@@ -58,7 +58,7 @@ def test_panic_in_the_model_fails_one_request_only():
         assert server.request("/readyz").status == 200
 
 
-def test_loader_that_dies_ends_the_server_with_an_error():
+def test_service_whose_loader_dies_ends_the_server_with_an_error():
     with null_server(dies="loading") as server:
         assert server.process.wait(20) == 1
         assert "the service stopped working (Panic)" in server.process.stderr.read()

@@ -71,7 +71,7 @@ def test_invalid_field_of_a_body_is_named(null, path, body, word):
         ("/v1/embeddings", {"input": "a", "model": "m", "modality": "text", "dimensions": 0}),
     ],
 )
-def test_bodies_of_known_clients_are_accepted(null, path, body):
+def test_shapes_accept_bodies_of_known_clients(null, path, body):
     assert null.request(path, body).status == 200
 
 

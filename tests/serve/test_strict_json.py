@@ -36,7 +36,7 @@ def test_invalid_body_gets_its_status_and_reason(null, body, status, word):
 
 
 @pytest.mark.scenario("S4")
-def test_wrong_path_method_or_media_type_is_refused(null):
+def test_strict_route_refuses_a_wrong_path_method_or_media_type(null):
     assert null.request("/nowhere").status == 404
     wrong = null.request("/match")
     assert (wrong.status, "this path takes POST" in wrong.json["detail"]) == (405, True)

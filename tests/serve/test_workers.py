@@ -57,7 +57,7 @@ def server(tmp_path):
         yield server
 
 
-def test_a_killed_worker_is_replaced_and_the_other_goes_on(server):
+def test_workers_replace_one_that_is_killed_while_the_other_continues(server):
     first = workers_of(server)
     assert len(first) == 2
     stop, failed, answered = False, 0, 0
@@ -140,7 +140,7 @@ def test_no_answer_is_a_503_while_a_worker_loads_at_the_start_and_after_a_kill(t
         assert series(server, "flipkd_matcher_ready") == {"0": 1, "1": 1}
 
 
-def test_sigterm_while_the_workers_load_ends_the_server(tmp_path):
+def test_workers_end_at_sigterm_while_they_load(tmp_path):
     files = {"a": write_version(tmp_path / "a.json", "a-1", loading=20)}
     with null_server(matchers=files, workers=2) as server:
         until(lambda: len(workers_of(server)) == 2)
@@ -165,7 +165,7 @@ def test_aliases_reach_every_worker_and_each_replacement(server):
 
 
 @pytest.mark.scenario("S9")
-def test_shutdown_finishes_accepted_requests_and_leaves_no_process(server):
+def test_workers_finish_accepted_requests_at_shutdown_and_leave_no_process(server):
     processes = workers_of(server)
     with ThreadPoolExecutor(4) as threads:
         slow = [threads.submit(server.request, "/match", {"pairs": [["1", "wait 0.8"]]}, **BEARER) for _ in range(4)]

@@ -63,7 +63,7 @@ def test_modules_reaching_answer_are_those_whose_noise_changes_the_answer(make_s
         assert change > 1e-4 if name in found else change == 0, (name, change)
 
 
-def test_noise_in_either_text_changes_the_answer(make_student):
+def test_student_answer_changes_by_noise_in_either_text(make_student):
     student, _ = make_student("llama", reading="blocked")
     randomise(student)
     for side in (LEFT_TEXT, RIGHT_TEXT):

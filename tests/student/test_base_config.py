@@ -61,7 +61,7 @@ def test_require_config_names_the_changed_key(base_models, saved, tmp_path, fami
 
 
 @pytest.mark.parametrize("family, changes", CHANGES[:4] + CHANGES[5:])
-def test_golden_pair_detects_a_changed_config(base_models, saved, tmp_path, family, changes):
+def test_matcher_golden_pair_detects_a_changed_base_config(base_models, saved, tmp_path, family, changes):
     folder = shutil.copytree(saved[family], tmp_path / "m")
     values = json.loads((folder / "matcher.json").read_text())
     (folder / "matcher.json").write_text(json.dumps(values | {"base_config": None}))

@@ -62,14 +62,14 @@ def test_init_from_gives_the_scores_of_the_first_run(settings, trained, caplog):
         ({"lora_alpha": 4}, "lora_alpha / lora_r is 8 in .* and 1 in this run"),
     ],
 )
-def test_init_from_refuses_another_lora(settings, changes, message):
+def test_init_from_of_fresh_student_refuses_another_lora(settings, changes, message):
     with pytest.raises(ConfigError, match=message) as raised:
         fresh_student(TrainConfig.check(settings | changes))
     assert str(raised.value).startswith("init_from: ")
 
 
 @pytest.mark.parametrize("other", [{"dtype": "bfloat16"}, "qwen2"])
-def test_init_from_refuses_another_base_model(settings, base_models, other):
+def test_init_from_of_fresh_student_refuses_another_base_model(settings, base_models, other):
     changes = {"model_name_or_path": str(base_models[other])} if isinstance(other, str) else other
     with pytest.raises(ConfigError, match="give the same base model in the same dtype"):
         fresh_student(TrainConfig.check(settings | changes))

@@ -29,7 +29,7 @@ class ProductCounter(TorchDispatchMode):
         return sum(self.seen[name] for name in ("mm", "addmm", "addmm_", "bmm"))
 
 
-def test_siblings_need_fewer_products(make_student):
+def test_shared_lora_siblings_need_fewer_products(make_student):
     student, _ = make_student()
     randomise(student).train()
     batch = student.collate(LEFT, RIGHT, return_embeddings=False)

@@ -70,7 +70,9 @@ def test_packed_attention_respects_the_sliding_window(make_student):
 
 @pytest.mark.parametrize("family, reading", FAMILY_AND_READING)
 @pytest.mark.parametrize("implementation", [PACKED, GROUPED, "sdpa", "eager"])
-def test_every_query_attends_to_at_least_one_key(make_student, monkeypatch, family, reading, implementation):
+def test_packed_attention_of_every_query_is_to_at_least_one_key(
+    make_student, monkeypatch, family, reading, implementation
+):
     """In training and scoring, with and without a prefix cache: on CUDA a query without keys gives NaN."""
     from transformers import AttentionInterface
     from transformers.models.gemma3 import modeling_gemma3

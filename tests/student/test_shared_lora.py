@@ -107,7 +107,7 @@ def test_lora_products_equal_the_formula(used, to_input):
     assert torch.autograd.gradcheck(ours, leaves)
 
 
-def test_siblings_are_layers_with_the_same_input():
+def test_shared_lora_siblings_are_layers_with_the_same_input():
     model, adapters = build()
     assert names(adapters, model) == ["abc", "d"], "d has the same input size but another input tensor"
     model, adapters = build(target_modules=["b", "c"])
@@ -115,7 +115,7 @@ def test_siblings_are_layers_with_the_same_input():
 
 
 @pytest.mark.parametrize("family", ["qwen2", "llama", "gemma3"])
-def test_new_student_has_siblings(make_student, family):
+def test_new_student_has_shared_lora_siblings(make_student, family):
     student, _ = make_student(family=family)
     student.adapters.copy()
     known = Counter(names(student.adapters, student))
@@ -182,7 +182,7 @@ def partly_off(layers, x, y):
 
 
 @pytest.mark.parametrize("use", [crossed, changed, equal_but_not_the_same, twice, partly_off])
-def test_siblings_equal_pefts_layers_for_other_calls(use):
+def test_shared_lora_siblings_equal_pefts_layers_for_other_calls(use):
     model, adapters = build()
     layers = [getattr(model.get_base_model(), name) for name in "abc"]
     given = torch.randn(4, 8), torch.randn(4, 8)
@@ -200,7 +200,7 @@ def test_siblings_equal_pefts_layers_for_other_calls(use):
         torch.testing.assert_close(ours, own, atol=1e-5, rtol=1e-5)
 
 
-def test_siblings_accept_inference_tensors():
+def test_shared_lora_siblings_accept_inference_tensors():
     model, adapters = build()
     x = torch.randn(3, 8)
     adapters.copy()
@@ -237,7 +237,7 @@ def test_outputs_are_released_after_the_last_call():
     assert all(one() is None for one in references)
 
 
-def test_copies_are_those_of_the_current_pass():
+def test_shared_lora_copies_are_those_of_the_current_pass():
     model, adapters = build()
     block, x = model.get_base_model(), torch.randn(3, 8)
     adapters.copy()

@@ -10,7 +10,7 @@ from flipkd.teachers.bi_encoder import BiEncoderTeacher, load_bi_encoder
 TEXTS = ["loan1", "card2 card3 fee1 fee2", "rate7 loan1", "fee1"]
 
 
-def test_vectors_are_unit_float32_and_do_not_depend_on_order_or_batch(make_bi_encoder):
+def test_bi_encoder_vectors_are_unit_float32_and_do_not_depend_on_order_or_batch(make_bi_encoder):
     teacher = load_bi_encoder(make_bi_encoder(), device="cpu", batch_size=2)
     vectors = teacher.embed(TEXTS)
     assert vectors.shape == (4, 16)
@@ -25,7 +25,7 @@ def test_embed_of_no_texts_has_the_right_width(make_bi_encoder):
     assert load_bi_encoder(make_bi_encoder(), device="cpu").embed([]).shape == (0, 16)
 
 
-def test_prompt_of_the_model_is_used_and_can_be_overridden(make_bi_encoder):
+def test_load_bi_encoder_uses_the_prompt_of_the_model_or_another_one(make_bi_encoder):
     folder = make_bi_encoder(prompt="query: ")
     plain = load_bi_encoder(make_bi_encoder(), device="cpu")
     prompted = load_bi_encoder(folder, device="cpu")
@@ -34,7 +34,7 @@ def test_prompt_of_the_model_is_used_and_can_be_overridden(make_bi_encoder):
     np.testing.assert_array_equal(load_bi_encoder(folder, device="cpu", prompt="").embed(TEXTS), plain.embed(TEXTS))
 
 
-def test_max_length_truncates_the_text(make_bi_encoder):
+def test_load_bi_encoder_max_length_truncates_the_text(make_bi_encoder):
     teacher = load_bi_encoder(make_bi_encoder(), device="cpu", max_length=4)  # [CLS] and [SEP] count
     a, b = teacher.embed(["loan1 card2 fee1 fee2", "loan1 card2 rate5"])
     np.testing.assert_allclose(a, b, atol=1e-6)
@@ -47,7 +47,7 @@ def test_vectors_are_unit_for_every_dtype(make_bi_encoder, dtype):
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
 
 
-def test_vector_of_length_0_is_nan(make_bi_encoder):
+def test_bi_encoder_embed_gives_nan_for_a_vector_of_length_0(make_bi_encoder):
     import torch
 
     teacher = load_bi_encoder(make_bi_encoder(), device="cpu")

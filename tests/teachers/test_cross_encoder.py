@@ -11,7 +11,7 @@ from flipkd.teachers.cross_encoder import load_cross_encoder
 LEFT, RIGHT = ["loan1 loan2", "card1", "fee3"], ["loan3", "rate2 rate3 rate4", "fee3"]
 
 
-def test_scores_are_raw_logits_in_input_order(cross_encoder_folder):
+def test_cross_encoder_scores_are_raw_logits_in_input_order(cross_encoder_folder):
     import torch
 
     teacher = load_cross_encoder(cross_encoder_folder, device="cpu", batch_size=2)
@@ -32,7 +32,7 @@ def test_describe_records_the_scale(cross_encoder_folder):
     assert (described["kind"], described["scale"], described["prompt"]) == ("cross_encoder", "logit", "query: ")
 
 
-def test_prompt_is_applied(cross_encoder_folder):
+def test_load_cross_encoder_applies_a_prompt(cross_encoder_folder):
     plain = load_cross_encoder(cross_encoder_folder, device="cpu")
     prompted = load_cross_encoder(cross_encoder_folder, device="cpu", prompt="query: ")
     assert plain.fingerprint != prompted.fingerprint
@@ -41,12 +41,12 @@ def test_prompt_is_applied(cross_encoder_folder):
     assert np.abs(plain.score(LEFT, RIGHT) - by_hand).max() > 1e-3
 
 
-def test_encoder_without_a_scoring_head_is_refused(make_bi_encoder):
+def test_load_cross_encoder_refuses_an_encoder_without_a_scoring_head(make_bi_encoder):
     with pytest.raises(ArtefactError, match=r"no trained scoring head.*fine-tune it"):
         load_cross_encoder(make_bi_encoder(), device="cpu")
 
 
-def test_more_than_one_label_is_refused(tmp_path, cross_encoder_folder):
+def test_load_cross_encoder_refuses_more_than_one_label(tmp_path, cross_encoder_folder):
     from transformers import AutoTokenizer, BertForSequenceClassification
 
     model = BertForSequenceClassification.from_pretrained(cross_encoder_folder)

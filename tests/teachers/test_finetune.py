@@ -163,7 +163,7 @@ def test_prompt_is_applied_in_training_and_saved(make_bi_encoder, learnable, tmp
     assert (record(folder)["prompt"], record(folder)["before"]) == (used, None)
 
 
-def test_invalid_inputs_are_refused_before_training(make_bi_encoder, learnable, tmp_path):
+def test_finetune_teacher_refuses_invalid_inputs_before_training(make_bi_encoder, learnable, tmp_path):
     out = {"output_dir": tmp_path / "out"}
     with pytest.raises(DataError, match=r"no column \['label'\]"):
         finetune_teacher("x", learnable.remove_columns("label"), **out)
@@ -181,7 +181,7 @@ def test_invalid_inputs_are_refused_before_training(make_bi_encoder, learnable, 
         finetune_teacher(make_bi_encoder(), learnable, **out)
 
 
-def test_infinite_loss_leaves_no_model(make_bi_encoder, learnable, tmp_path):
+def test_finetune_teacher_leaves_no_model_after_an_infinite_loss(make_bi_encoder, learnable, tmp_path):
     with pytest.raises(NumbersError, match="use a lower learning_rate"):
         finetune_teacher(make_bi_encoder(), learnable, output_dir=tmp_path / "out", learning_rate=1e38)
     assert list(tmp_path.iterdir()) == []

@@ -52,7 +52,7 @@ def test_kept_teacher_scores_equal_cached_scores(teacher):
     assert KeptTeacherModel(teacher).scores([], []).shape == (0,)
 
 
-def test_scores_of_both_orders(teacher):
+def test_kept_teacher_scores_of_both_orders(teacher):
     one = KeptTeacherModel(teacher)
     there, back, both = one.scores(LEFT, RIGHT), one.scores(RIGHT, LEFT), one.scores(LEFT, RIGHT, both_orders=True)
     np.testing.assert_allclose(both, (there + back) / 2, atol=1e-6)
@@ -121,7 +121,7 @@ def test_texts_far_beyond_the_limit_are_truncated(teacher, monkeypatch):
     assert max(longest) == 16 * CHARACTERS_PER_TOKEN
 
 
-def test_scores_use_the_given_batch_size(teacher):
+def test_kept_teacher_scores_use_the_given_batch_size(teacher):
     one, own = KeptTeacherModel(teacher), teacher.batch_size
     one.scores(LEFT, RIGHT, batch_size=3)
     assert teacher.batch_size == 3

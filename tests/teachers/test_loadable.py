@@ -18,7 +18,7 @@ from flipkd.teachers.teacher import load_teacher
 TEXTS = ["my card was stolen", "where is my transfer"]
 
 
-def test_the_folder_of_a_taught_bi_encoder_is_a_sentence_transformer(taught, tmp_path):
+def test_make_loadable_makes_the_folder_of_a_taught_bi_encoder_a_sentence_transformer(taught, tmp_path):
     moved = shutil.copytree(taught, tmp_path / "moved")
     for path in (taught, moved):
         model, inside = SentenceTransformer(str(path)), SentenceTransformer(f"{path}/model")
@@ -53,7 +53,7 @@ def test_an_ensemble_is_not_made_loadable(tmp_path):
     assert not (tmp_path / "modules.json").exists()
 
 
-def test_a_teacher_folder_of_an_earlier_version_loads(taught, tmp_path):
+def test_stored_teacher_of_an_earlier_version_loads(taught, tmp_path):
     old = shutil.copytree(taught, tmp_path / "old")
     for name in ("modules.json", "config_sentence_transformers.json", "README.md"):
         (old / name).unlink()

@@ -42,7 +42,7 @@ def test_the_mean_is_that_of_probabilities_and_not_of_log_odds():
 
 
 @pytest.mark.parametrize("weighting", ["router", "policy"])
-def test_a_fit_gives_each_pair_to_the_teacher_that_knows_it(weighting):
+def test_mixture_fit_gives_each_pair_to_the_teacher_that_knows_it(weighting):
     scores, texts, label, knows = specialists()
     shares = fitted(weighting, scores, texts, label).shares(scores, texts, texts)
     assert shares.sum(axis=1) == pytest.approx(1.0)

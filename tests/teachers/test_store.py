@@ -65,7 +65,7 @@ def parts(folder) -> list[Path]:
     return sorted(Path(folder, PRINT[:16]).glob("part-*"))
 
 
-def test_vectors_are_in_order_and_only_misses_are_computed(tmp_path):
+def test_score_store_vectors_are_in_order_and_only_misses_are_computed(tmp_path):
     teacher, store = Fake(), open_store(tmp_path)
     texts = ["b", "a", "b", "c"]
     np.testing.assert_array_equal(store.vectors(texts, teacher), Fake().embed(texts))
@@ -80,7 +80,7 @@ def test_vectors_are_in_order_and_only_misses_are_computed(tmp_path):
     assert description == {"fingerprint": PRINT, "kind": "fake"}
 
 
-def test_scores_are_stored_or_dot_products_of_vectors(tmp_path):
+def test_score_store_scores_are_stored_or_dot_products_of_vectors(tmp_path):
     left, right = ["a", "b", "a"], ["x", "y", "x"]
     store = open_store(tmp_path / "pairs")
     np.testing.assert_array_equal(store.scores(left, right, FakePairs()), FakePairs().score(left, right))
@@ -94,7 +94,7 @@ def test_scores_are_stored_or_dot_products_of_vectors(tmp_path):
         store.scores(["a"], ["x", "y"], FakePairs())
 
 
-def test_a_part_is_on_disk_before_the_next_chunk_is_computed(tmp_path):
+def test_score_store_has_a_part_on_disk_before_the_next_chunk_is_computed(tmp_path):
     counts = []
 
     class Watching(Fake):
@@ -107,7 +107,7 @@ def test_a_part_is_on_disk_before_the_next_chunk_is_computed(tmp_path):
 
 
 @pytest.mark.scenario("C5")
-def test_another_fingerprint_reuses_nothing_with_a_warning(tmp_path, caplog):
+def test_score_store_of_another_fingerprint_reuses_nothing_with_a_warning(tmp_path, caplog):
     open_store(tmp_path).vectors(["a"], Fake())
     other = Fake("e" * 64)
     with caplog.at_level(logging.WARNING, logger="flipkd.teachers.store"):
@@ -119,7 +119,7 @@ def test_another_fingerprint_reuses_nothing_with_a_warning(tmp_path, caplog):
         store.vectors(["a"], Fake())
 
 
-def test_parts_of_another_teacher_are_ignored(tmp_path):
+def test_score_store_ignores_parts_of_another_teacher(tmp_path):
     other = Fake("e" * 64)
     open_store(tmp_path, other.fingerprint).vectors(["a"], other)
     open_store(tmp_path).vectors(["b"], Fake())
@@ -129,7 +129,7 @@ def test_parts_of_another_teacher_are_ignored(tmp_path):
 
 
 @pytest.mark.scenario("C9")
-def test_float32_is_stored_exactly(tmp_path):
+def test_score_store_keeps_float32_exactly(tmp_path):
     values = np.nextafter(np.float32(0.9), np.float32(1), dtype=np.float32) + np.arange(
         1000, dtype=np.float32
     ) * np.float32(1e-7)
@@ -148,7 +148,7 @@ def test_float32_is_stored_exactly(tmp_path):
 
 @pytest.mark.scenario("C6")
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_nan_is_refused_with_the_first_row_and_its_chunk_is_not_stored(tmp_path, bad):
+def test_score_store_refuses_nan_with_the_first_row_and_stores_nothing_of_its_chunk(tmp_path, bad):
     class Bad(Fake):
         def embed(self, texts, *, progress=False):
             values = super().embed(texts)
@@ -163,7 +163,7 @@ def test_nan_is_refused_with_the_first_row_and_its_chunk_is_not_stored(tmp_path,
     np.testing.assert_array_equal(store.vectors(texts, Fake()), Fake().embed(texts))
 
 
-def test_another_shape_of_vectors_is_refused(tmp_path):
+def test_score_store_refuses_another_shape_of_vectors(tmp_path):
     store = open_store(tmp_path)
     store.vectors(["a"], Fake())
     with pytest.raises(ArtefactError, match=r"shape \(1, 5\), expected \(1, 4\)"):
@@ -174,7 +174,7 @@ def test_another_shape_of_vectors_is_refused(tmp_path):
 
 
 @pytest.mark.scenario("C3")
-def test_any_flipped_byte_makes_a_part_damaged(tmp_path, caplog):
+def test_score_store_finds_a_part_damaged_by_any_flipped_byte(tmp_path, caplog):
     texts = ["a", "b", "c"]
     expected = Fake().embed(texts)
     open_store(tmp_path).vectors(texts, Fake())
@@ -193,7 +193,7 @@ def test_any_flipped_byte_makes_a_part_damaged(tmp_path, caplog):
 
 
 @pytest.mark.scenario("C3")
-def test_other_parts_are_used_beside_a_damaged_part(tmp_path):
+def test_score_store_uses_other_parts_beside_a_damaged_part(tmp_path):
     texts = [str(i) for i in range(12)]
     open_store(tmp_path).vectors(texts, Fake(), chunk_size=4)
     parts(tmp_path)[1].write_bytes(b"torn")
@@ -205,7 +205,7 @@ def test_other_parts_are_used_beside_a_damaged_part(tmp_path):
 
 
 @pytest.mark.scenario("C3")
-def test_invalid_parts_with_valid_names_are_ignored(tmp_path):
+def test_score_store_ignores_invalid_parts_with_valid_names(tmp_path):
     open_store(tmp_path).vectors(["a"], Fake())
     for content in (b"", b"x" * 50, (8).to_bytes(8, "little") + b"{}      "):
         digest = hashlib.sha256(content).hexdigest()
@@ -242,7 +242,7 @@ def child(folder: Path, *, nap: float, start: int, stop: int, chunk: int) -> sub
 
 @pytest.mark.slow
 @pytest.mark.scenario("C1")
-def test_kill_9_loses_no_stored_chunk(tmp_path):
+def test_score_store_loses_no_stored_chunk_by_kill_9(tmp_path):
     chance, texts = random.Random(0), [str(i) for i in range(4000)]
     stored = 0
     for _ in range(4):
@@ -260,7 +260,7 @@ def test_kill_9_loses_no_stored_chunk(tmp_path):
 
 
 @pytest.mark.scenario("C7")
-def test_parallel_writers_lose_nothing(tmp_path):
+def test_score_store_loses_nothing_of_parallel_writers(tmp_path):
     texts = [str(i) for i in range(300)]
     ranges = [(0, 150), (100, 250), (150, 300)]
     writers = [child(tmp_path, nap=0.001, start=start, stop=stop, chunk=7) for start, stop in ranges]
@@ -286,13 +286,13 @@ class Never(Fake):
         pytest.fail("scoring began although the folder cannot be written")
 
 
-def test_file_at_the_path_of_the_folder_is_refused_before_scoring(tmp_path):
+def test_score_store_refuses_a_file_at_the_path_of_its_folder_before_scoring(tmp_path):
     (tmp_path / "store").write_text("")
     with pytest.raises(ResourceError, match="store"):
         open_store(tmp_path / "store").vectors(["a"], Never())
 
 
-def test_full_disk_is_reported_before_scoring(tmp_path, monkeypatch):
+def test_score_store_reports_a_full_disk_before_scoring(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
@@ -303,7 +303,7 @@ def test_full_disk_is_reported_before_scoring(tmp_path, monkeypatch):
 
 @pytest.mark.scenario("C8")
 @pytest.mark.scenario("C2")
-def test_full_disk_keeps_stored_chunks_and_the_run_can_resume(tmp_path):
+def test_score_store_keeps_stored_chunks_on_a_full_disk_and_the_run_can_resume(tmp_path):
     texts, numbers, teachers = [str(i) for i in range(7)], itertools.count(), []
 
     def work(folder):
@@ -326,7 +326,7 @@ def test_full_disk_keeps_stored_chunks_and_the_run_can_resume(tmp_path):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="drops privileges")
-def test_read_only_folder_serves_hits_and_refuses_misses_before_scoring(tmp_path):
+def test_score_store_in_a_read_only_folder_serves_hits_and_refuses_misses_before_scoring(tmp_path):
     folder = tmp_path / "store"
     open_store(folder).vectors(["a"], Fake())
     for path in [folder, *folder.rglob("*")]:

@@ -32,7 +32,7 @@ def test_signal_of_cached_pairs_needs_no_model(taught, pair_files, tmp_path):
     assert found.tolist() == StoredTeacher(taught).signal(dataset).pair_scores().tolist()
 
 
-def test_model_with_another_fingerprint_is_refused(taught, encoders, pair_files, tmp_path):
+def test_stored_teacher_refuses_a_model_with_another_fingerprint(taught, encoders, pair_files, tmp_path):
     copy = Path(shutil.copytree(taught, tmp_path / "teacher"))
     shutil.copy(encoders / "bi" / "model.safetensors", copy / "model" / "model.safetensors")
     (copy / "model" / "manifest.json").unlink()

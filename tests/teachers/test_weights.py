@@ -29,13 +29,13 @@ def test_require_weights_names_missing_weights(make_bi_encoder, tmp_path, name):
         load_teacher(without(make_bi_encoder(), tmp_path / "m", [name]))
 
 
-def test_unused_pooler_may_be_missing(make_bi_encoder, tmp_path):
+def test_load_teacher_accepts_weights_without_an_unused_pooler(make_bi_encoder, tmp_path):
     whole = load_teacher(make_bi_encoder(), device="cpu")
     lacking = load_teacher(without(make_bi_encoder(), tmp_path / "m", ["pooler."]), device="cpu")
     assert (whole.embed(["loan1 card2"]) == lacking.embed(["loan1 card2"])).all()
 
 
-def test_used_pooler_must_not_be_missing(make_bi_encoder, tmp_path):
+def test_load_teacher_refuses_weights_without_a_used_pooler(make_bi_encoder, tmp_path):
     folder = without(make_bi_encoder(), tmp_path / "m", ["pooler."])
     settings = json.loads((folder / "sentence_bert_config.json").read_text())
     settings["modality_config"]["text"]["method_output_name"] = "pooler_output"
@@ -74,7 +74,7 @@ def test_new_head_may_be_missing_but_not_the_encoder(cross_encoder_folder, learn
         finetune_teacher(lacking, learnable, output_dir=tmp_path / "not", **settings)
 
 
-def test_head_of_three_labels_is_replaced(cross_encoder_folder, learnable, tmp_path):
+def test_finetune_teacher_replaces_a_head_of_three_labels(cross_encoder_folder, learnable, tmp_path):
     import torch
 
     folder = shutil.copytree(cross_encoder_folder, tmp_path / "nli")

@@ -13,7 +13,7 @@ def weights_at(step: int) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("share,first", [(1.0, 1), (0.5, 6), (0.3, 8), (0.01, 10)])
 @pytest.mark.parametrize("resumed_after", [None, 4, 8])
-def test_mean_of_the_last_share_of_the_steps(share, first, resumed_after):
+def test_weight_average_is_the_mean_of_the_last_share_of_the_steps(share, first, resumed_after):
     average = WeightAverage(share)
     for step in range(1, 11):
         average.update(weights_at(step), step=step, steps=10)

@@ -126,7 +126,9 @@ def test_distributed_run_refuses_an_impossible_number_of_processes(launches, mon
     assert (done.code, said in done.err) == (code, True)
 
 
-def test_a_sharded_base_trains_as_a_complete_one(alone, base_models, pair_files, taught, tmp_path):
+def test_distributed_training_of_a_sharded_base_equals_that_of_a_complete_one(
+    alone, base_models, pair_files, taught, tmp_path
+):
     words = words_for(base_models, pair_files, taught, tmp_path / "run")
     killed = forked.run(CHILD, *words, "--num_processes", 2, FLIPKD_TEST=f"17:{int(signal.SIGKILL)}", **FSDP)
     assert killed.returncode == 5, killed.stderr

@@ -31,7 +31,7 @@ from flipkd.training.run import fresh_student, run_objectives, train
         ([0.5, 0.4, 0.3], None, False),
     ],
 )
-def test_a_run_stops_after_patience_values_that_are_no_better(values, patience, stopped):
+def test_early_stopping_stops_a_run_after_patience_values_that_are_no_better(values, patience, stopped):
     assert has_stopped([{"step": 1, "loss": 9.0}, *({MEASURED: value} for value in values)], patience) is stopped
 
 

@@ -20,7 +20,7 @@ from flipkd.training.run import (
 )
 
 
-def test_a_run_leaves_a_sealed_folder_that_scores(make_config, table):
+def test_finished_run_leaves_a_sealed_folder_that_scores(make_config, table):
     config = make_config(num_train_epochs=1, template={"question": "\nSame?"})
     assert finished(config) is None
     student, contract = fresh_student(config)
@@ -42,7 +42,7 @@ def test_a_run_leaves_a_sealed_folder_that_scores(make_config, table):
 
 @pytest.mark.skipif(importlib.util.find_spec("bitsandbytes") is None, reason="needs bitsandbytes: flipkd[bnb]")
 @pytest.mark.parametrize("checkpointing", [False, True])
-def test_a_run_over_a_base_in_4_bits_scores_as_it_trained(make_config, table, checkpointing):
+def test_finished_run_over_a_base_in_4_bits_scores_as_it_trained(make_config, table, checkpointing):
     config = make_config(num_train_epochs=1, load_in_4bit=True, activation_checkpointing=checkpointing)
     student, contract = fresh_student(config)
     folder = train(

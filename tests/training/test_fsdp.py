@@ -87,7 +87,7 @@ def test_hidden_from_libraries_restores_the_environment(launched):
     assert os.environ[LAUNCHED] == "true"
 
 
-def test_the_documented_configuration_is_the_tested_one():
+def test_fsdp_configuration_of_the_docs_is_the_tested_one():
     page = (Path(__file__).parents[2] / "docs" / "gpu.md").read_text(encoding="utf-8")
     configuration = (Path(__file__).parent / "fsdp.yaml").read_text(encoding="utf-8")
     assert f"```yml\n{configuration}```" in page

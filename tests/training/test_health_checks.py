@@ -137,7 +137,7 @@ def test_a_step_that_is_not_finite_changes_no_weight_and_is_named(make_config, t
 
 
 @pytest.mark.scenario("T6")
-def test_gradients_that_break_under_a_finite_loss_are_told_apart(make_config, table, tmp_path):
+def test_health_checks_distinguish_gradients_that_break_under_a_finite_loss(make_config, table, tmp_path):
     class Breaks(torch.autograd.Function):
         @staticmethod
         def forward(ctx, x):
@@ -162,7 +162,7 @@ def test_check_finite_names_the_objective_that_is_not_finite(make_config, table,
         run(make_config(objectives=PLAIN | {"in_batch_kl": 1.0}), table, tmp_path, spoil)
 
 
-def test_an_optimizer_that_cannot_skip_stops_at_once(make_config, table, tmp_path):
+def test_health_checks_stop_an_optimizer_that_cannot_skip_at_once(make_config, table, tmp_path):
     kept, spoil = broken_at(5, lambda match: type(match)(answers=match.answers * float("nan"), label=match.label))
     with pytest.raises(NumbersError, match="step 5: the loss is not finite"):
         run(make_config(objectives=PLAIN), table, tmp_path, spoil, optim="sgd")
@@ -170,7 +170,7 @@ def test_an_optimizer_that_cannot_skip_stops_at_once(make_config, table, tmp_pat
 
 
 @pytest.mark.scenario("T6")
-def test_no_checkpoint_holds_what_is_not_finite(make_config, table, tmp_path):
+def test_health_checks_leave_no_checkpoint_with_what_is_not_finite(make_config, table, tmp_path):
     _, spoil = broken_at(6, lambda match: type(match)(answers=match.answers * float("inf"), label=match.label))
     with pytest.raises(NumbersError, match="step 6"):
         run(make_config(objectives=PLAIN), table, tmp_path, spoil, save_steps=2)

@@ -122,7 +122,7 @@ def test_state_dict_has_the_adapters_and_load_state_dict_restores_them(make_stud
         module.load_state_dict(state)
 
 
-def test_under_autocast_the_objectives_still_see_float32(make_student, table):
+def test_distillation_module_shows_objectives_float32_under_autocast(make_student, table):
     seen = []
     module, batch = build(make_student, table, FLIPPED, dtype="bfloat16")
     inner = module._loss

@@ -103,7 +103,7 @@ def test_build_objectives_with_parameters_does_not_change_the_others(make_studen
     assert {name: losses[1][name] for name in losses[0]} == losses[0]
 
 
-def test_needs_of_the_default_objectives_have_no_lists_or_layers(make_student, table, monkeypatch):
+def test_distillation_module_needs_no_lists_or_layers_for_the_default_objectives(make_student, table, monkeypatch):
     student, _ = make_student()
     terms = resolve_objectives(DEFAULT, teacher_facts=FACTS)
     module = DistillationModule(student, terms).train()  # no table either
@@ -144,7 +144,7 @@ def test_needs_of_objectives_with_parameters_lists_and_layers():
     assert needs_of(term.function) == term.needs
 
 
-def test_settings_of_a_class_are_checked_and_those_of_the_run_are_not_settings():
+def test_resolve_objectives_checks_settings_of_a_class_and_refuses_those_of_the_run():
     with pytest.raises(ConfigError, match="did you mean 'chunks'"):
         resolve_objectives({"ckd_info_nce": {"chunk": 2}}, teacher_facts={})
     with pytest.raises(ConfigError, match="no setting 'student_width'"):
@@ -153,14 +153,14 @@ def test_settings_of_a_class_are_checked_and_those_of_the_run_are_not_settings()
         resolve_objectives({"ckd_info_nce": {"chunks": 0}}, teacher_facts={})
 
 
-def test_an_objective_with_parameters_needs_the_table(make_student):
+def test_distillation_module_needs_the_table_for_an_objective_with_parameters(make_student):
     student, _ = make_student()
     with pytest.raises(ValueError, match="needs the table"):
         DistillationModule(student, resolve_objectives({"embed_align": 1.0}, teacher_facts={}))
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma3"])
-def test_layer_states_are_those_of_each_layer_at_the_token_of_the_answer(make_student, table, family):
+def test_student_layers_are_the_states_of_each_layer_at_the_token_of_the_answer(make_student, table, family):
     student, _ = make_student(family)
     batch = student.collate(table.left[:5], table.right[:5], return_embeddings=False)
     reading = student(batch, return_embeddings=False, return_layers=True)
@@ -199,7 +199,7 @@ def lists_of_batches(table, objectives, make_config, tmp_path):
     return seen
 
 
-def test_a_run_with_lists_reads_the_pairs_of_a_query_together(make_config, tmp_path):
+def test_train_with_lists_reads_the_pairs_of_a_query_together(make_config, tmp_path):
     table = make_table()
     queries = [table.left[row // 4] for row in range(len(table))]  # each first text has four pairs
     queries = [f"{text} {row // 4}" for row, text in enumerate(queries)]
@@ -215,7 +215,7 @@ def test_a_run_with_lists_reads_the_pairs_of_a_query_together(make_config, tmp_p
     assert any(np.unique(batch["row"].numpy() // 4, return_counts=True)[1].max() < 4 for batch in mixed)
 
 
-def test_lists_of_one_pair_each_are_refused(make_config, tmp_path):
+def test_train_refuses_lists_of_one_pair_each(make_config, tmp_path):
     table = make_table()
     alone = PairTable(
         left=[f"{text} {row}" for row, text in enumerate(table.left)],
@@ -227,7 +227,7 @@ def test_lists_of_one_pair_each_are_refused(make_config, tmp_path):
         lists_of_batches(alone, {"answer_cross_entropy": 1.0, "list_kl": 1.0}, make_config, tmp_path)
 
 
-def test_the_list_of_a_swapped_pair_is_that_of_its_first_text_in_the_table(make_student, table):
+def test_collator_gives_a_swapped_pair_the_list_of_its_first_text_in_the_table(make_student, table):
     student, _ = make_student()
     collator = Collator(student, table, return_embeddings=True, return_lists=True)
     rows = [3, 7]

@@ -27,7 +27,7 @@ def gradients(make_student, table, objectives, rows=range(12)):
     return out["loss"].item(), found
 
 
-def test_a_weight_scales_what_a_pair_teaches(make_student, table):
+def test_pair_weight_scales_what_a_pair_teaches(make_student, table):
     objectives = {"answer_cross_entropy": 1.0, "bernoulli_kd": 1.0}
     weight = np.linspace(0.1, 2, len(table), dtype=np.float32)
     _, found = gradients(make_student, replace(table, weight=weight), objectives, rows=range(4))
@@ -48,7 +48,7 @@ def test_weights_reach_every_objective_and_do_not_change_its_value(make_student,
     assert not [name for name in none[1] if name.startswith("student.")]
 
 
-def test_a_pair_of_weight_0_gets_no_gradient_of_a_grid():
+def test_weigh_gradients_gives_a_pair_of_weight_0_no_gradient_of_a_grid():
     left = torch.nn.functional.normalize(torch.randn(3, 4), dim=1).requires_grad_()
     own = left * 1.0
     weigh_gradients(torch.tensor([1.0, 0.0, 0.5]), [own, None, torch.ones(3)])
@@ -77,7 +77,7 @@ def test_trust_weights_are_the_teachers_probability_of_the_label():
         trust_weights(PairTable(left=table.left, right=table.right, label=label), validation)
 
 
-def test_further_pairs_of_a_table_have_weight_1(table):
+def test_with_unlabelled_gives_further_pairs_of_a_table_weight_1(table):
     weighted = replace(table, weight=np.full(len(table), 0.5, np.float32))
     longer = weighted.with_unlabelled(["a"], ["b"], table.teacher.rows(np.array([0])))
     assert longer.weight.tolist() == [0.5] * len(table) + [1.0]

@@ -63,13 +63,13 @@ def test_filter_band_excludes_pairs_on_a_bound(band):
     assert ((labelled > theta_neg + 1e-6) & (labelled < theta_pos - 1e-6)).mean() >= band
 
 
-def test_filter_band_of_separated_classes():
+def test_teacher_thresholds_of_separated_classes_have_a_filter_band():
     scores, label = overlapping(shift=3.0)
     usual = teacher_thresholds(scores, label, quantile=0.2)
     assert teacher_thresholds(scores, label, quantile=0.2, band=0.1) == pytest.approx(usual)
 
 
-def test_filter_band_refuses_an_impossible_share():
+def test_teacher_thresholds_refuse_an_impossible_share_of_the_filter_band():
     scores = np.full(20, 0.5, np.float32)
     with pytest.raises(ConfigError, match=r"filter_band=0.1: at most 0.00 of the labelled pairs"):
         teacher_thresholds(scores, np.arange(20) % 2, quantile=0.2, band=0.1)

@@ -14,21 +14,21 @@ from flipkd.watch.differences import (
 )
 
 
-def test_the_distance_of_distributions_is_that_of_the_cumulative_curves():
+def test_distribution_difference_is_the_distance_of_the_cumulative_curves():
     found = distribution_difference(np.array([1.0, 2, 3, 4]), np.array([3.0, 4, 5, 6]))
     assert (found.reference, found.window, found.effect) == (2.5, 4.5, 0.5)
     same = distribution_difference(np.arange(50.0), np.arange(50.0))
     assert (same.effect, same.p_value) == (0.0, 1.0)
 
 
-def test_only_larger_values_count_where_larger_is_asked():
+def test_distribution_difference_counts_only_larger_values_where_larger_is_asked():
     low, high = np.arange(50.0), np.arange(50.0) + 20
     assert distribution_difference(low, high, larger=True).p_value < 0.001
     assert distribution_difference(high, low, larger=True).p_value == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("larger", [False, True])
-def test_repeated_values_count_once(larger):
+def test_distribution_difference_counts_repeated_values_once(larger):
     reference, window = (np.random.default_rng(seed).normal(size=600) for seed in (0, 1))
     once = distribution_difference(reference, window, larger=larger)
     tenfold = distribution_difference(reference.repeat(10), window.repeat(10), larger=larger, sizes=(600.0, 600.0))
@@ -53,13 +53,13 @@ def test_the_stability_index_of_equal_scores_is_zero():
     assert (found.effect, found.p_value) == (0.0, 1.0)
 
 
-def test_shares_are_compared_by_the_exact_test():
+def test_share_difference_is_by_the_exact_test():
     found = share_difference(np.array([True, False, False, False]), np.array([True, True, True, True]))
     assert (found.reference, found.window, found.effect) == (0.25, 1.0, 0.75)
     assert found.p_value == pytest.approx(2 * 5 / math.comb(8, 4))
 
 
-def test_means_of_skewed_values_are_compared_by_permutation():
+def test_mean_difference_of_skewed_values_is_by_permutation():
     generator = np.random.default_rng(0)
     p_values = []
     for _ in range(40):
@@ -70,7 +70,7 @@ def test_means_of_skewed_values_are_compared_by_permutation():
     assert mean_difference(np.ones(30), np.ones(30), resamples=999).p_value == 1.0
 
 
-def test_labels_are_compared_with_those_that_the_probabilities_draw():
+def test_calibration_difference_compares_labels_with_those_that_the_probabilities_draw():
     probability = np.full(4, 0.5)
     found = calibration_difference(probability, np.ones(4, np.int64), np.ones(4), resamples=4000)
     assert (found.window, found.effect) == (0.5, 0.5)
@@ -88,7 +88,7 @@ def test_many_labels_have_the_p_value_of_the_normal_distribution(monkeypatch):
     assert computed.p_value == pytest.approx(drawn.p_value, abs=0.03)
 
 
-def test_many_values_are_compared_by_the_t_test(monkeypatch):
+def test_mean_difference_of_many_values_is_by_the_t_test(monkeypatch):
     generator = np.random.default_rng(0)
     reference, window = generator.normal(size=300), generator.normal(0.15, size=300)
     drawn = mean_difference(reference, window, resamples=1999)

@@ -56,7 +56,7 @@ def test_false_alarms_are_no_more_frequent_than_stated():
     assert (every <= 0.1).mean() <= 0.13
 
 
-def test_the_correction_is_for_all_windows_or_for_each(reference):
+def test_judge_corrects_for_all_windows_or_for_each(reference):
     windows = [compare(reference, draw(seed, 200)) for seed in (3, 4)]
     together, alone = (judge(windows, alpha=0.01, together=both) for both in (True, False))
     smallest = min((check for checks in windows for check in checks), key=lambda check: check.p_value)
@@ -83,7 +83,7 @@ def test_a_small_effect_is_no_alarm_however_significant(reference):
         found(text_length=1.0)
 
 
-def test_columns_that_are_not_there_are_not_checked(reference):
+def test_compare_does_not_check_columns_that_are_not_there(reference):
     bare = ScoredRows(score=reference.score)
     assert [check.name for check in compare(bare, draw(1, 100))] == [
         "score",
@@ -95,7 +95,7 @@ def test_columns_that_are_not_there_are_not_checked(reference):
     assert compare(reference, draw(1, 29)) == []
 
 
-def test_a_reference_without_labels_counts_as_calibrated(reference):
+def test_compare_takes_a_reference_without_labels_as_calibrated(reference):
     unlabelled = ScoredRows(score=reference.score, probability=reference.probability)
     found = {check.name: check for check in compare(unlabelled, draw(1, 400, slope=0.35), resamples=1999)}
     assert found["overconfidence"].p_value < 0.01

@@ -20,7 +20,7 @@ def test_rates_and_difference_of_independent_outcomes():
     assert found["sequential"]["clients"] == 400
 
 
-def test_a_client_who_comes_often_makes_the_interval_no_smaller():
+def test_analyse_makes_the_interval_no_smaller_by_a_client_who_comes_often():
     treated, client = np.arange(100) % 2 == 1, np.arange(100)
     outcome = (np.arange(100) % 3 == 0).astype(np.int64)
     once = analyse(outcome, treated, client, share=0.5, alpha=0.05)
@@ -29,7 +29,7 @@ def test_a_client_who_comes_often_makes_the_interval_no_smaller():
     assert often["sequential"] == once["sequential"]  # the first outcome of each client only
 
 
-def test_a_decision_is_dated_by_the_outcome_that_made_it():
+def test_analyse_dates_a_decision_by_the_outcome_that_made_it():
     treated = np.arange(600) % 2 == 1
     client = np.repeat(np.arange(300), 2)
     outcome = treated.repeat(1).astype(np.int64)

@@ -10,7 +10,7 @@ from flipkd.watch.label_quality import label_quality
 from flipkd.watch.rows import ScoredRows
 
 
-def test_figures_are_those_of_the_labelled_rows():
+def test_label_quality_figures_are_those_of_the_labelled_rows():
     rows = draw(0, 300, labelled=0.5)
     known = rows.label >= 0
     found = label_quality(rows)
@@ -21,7 +21,7 @@ def test_figures_are_those_of_the_labelled_rows():
     assert found["base_rate"] == (rows.label[known] == 1).mean()
 
 
-def test_there_is_none_without_labels_or_probabilities():
+def test_label_quality_is_none_without_labels_or_probabilities():
     assert label_quality(ScoredRows(score=np.zeros(3))) is None
     assert label_quality(ScoredRows(score=np.zeros(3), probability=np.full(3, 0.5))) is None
     assert label_quality(ScoredRows(score=np.zeros(3), label=np.ones(3, np.int64))) is None

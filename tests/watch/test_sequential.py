@@ -28,7 +28,7 @@ def capital_in_loops(scores, difference, *, share, alpha):
     return best, mean
 
 
-def test_scores_have_the_mean_of_the_difference():
+def test_treatment_scores_have_the_mean_of_the_difference():
     outcome, treated = np.array([1.0, 0.0, 1.0]), np.array([True, False, False])
     # Means of the earlier outcomes, with half an outcome more: 1/2, 1.5/2, 1.5/3.
     expected = [0.5 / 0.25, 0.75 / 0.75, -0.5 / 0.75]
@@ -48,7 +48,7 @@ def test_the_interval_ends_where_the_capital_reaches_its_limit():
 
 
 @pytest.mark.parametrize("share, rate", [(0.5, 0.3), (0.1, 0.3), (0.5, 0.02)])
-def test_looking_after_every_outcome_finds_nothing_more_often_than_stated(share, rate):
+def test_sequential_test_after_every_outcome_finds_nothing_more_often_than_stated(share, rate):
     runs, alpha = 150, 0.1
     found = [
         sequential_test(draw(seed, 1000, rate=rate, share=share), share=share, alpha=alpha) for seed in range(runs)
@@ -57,13 +57,13 @@ def test_looking_after_every_outcome_finds_nothing_more_often_than_stated(share,
     assert all((one.low <= 0 <= one.high) == (one.decided_at is None) for one in found)
 
 
-def test_a_difference_is_found_and_held_by_the_interval():
+def test_sequential_test_finds_a_difference_which_its_interval_holds():
     found = [sequential_test(draw(seed, 2000, difference=0.12), share=0.5, alpha=0.05) for seed in range(40)]
     assert np.mean([one.decided_at is not None for one in found]) >= 0.9
     assert np.mean([one.low <= 0.12 <= one.high for one in found]) >= 0.95
     assert all(one.low > 0 for one in found if one.decided_at)
 
 
-def test_nothing_is_known_before_the_first_outcome():
+def test_sequential_test_knows_nothing_before_the_first_outcome():
     found = sequential_test(np.zeros(0), share=0.5, alpha=0.05)
     assert (found.low, found.high, found.p_value, found.decided_at) == (-1.0, 1.0, 1.0, None)

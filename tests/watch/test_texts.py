@@ -50,7 +50,7 @@ def test_half_of_the_texts_are_held_out_whatever_their_spacing():
     assert all(is_held_out(text) == is_held_out(f" {text.upper()}  ") for text in texts)
 
 
-def test_the_distance_is_that_to_the_nearest_vector():
+def test_nearest_distances_are_those_to_the_nearest_vector():
     known = np.eye(2, dtype=np.float32)
     assert nearest_distances(np.array([[0.6, 0.8], [1, 0]], np.float32), known) == pytest.approx([0.2, 0.0])
     assert len(nearest_distances(np.zeros((0, 2), np.float32), known)) == 0

@@ -58,6 +58,8 @@ def _batch_votes(source: Source, wanted: list[str], batch: Batch, annotator: str
 def _read_json(file: str) -> list[Vote]:
     try:
         content = json.loads(Path(file).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{file}: no such file") from None
     except (ValueError, RecursionError) as error:
         raise DataError(f"{file}: not readable as JSON ({error})") from None
     rows = content if isinstance(content, list) else []

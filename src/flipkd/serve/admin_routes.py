@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
+from pydantic import Field
 
 from flipkd.serve.admin import Admin
-from flipkd.serve.admin_shapes import AliasesBody, ReloadBody
 from flipkd.serve.models import Models, UnknownModel
 from flipkd.serve.problems import documented_responses
+from flipkd.serve.shapes import Body
 from flipkd.serve.strict_json import CODES, StrictRoute
 
 router = APIRouter(prefix="/admin", tags=["admin"], route_class=StrictRoute, responses=documented_responses(*CODES))
+MOST_ALIASES = 64  # also matchers of one alias; a log line and an error name them all
+_Name = Annotated[str, Field(max_length=200)]
+_Shares = Annotated[dict[_Name, float], Field(max_length=MOST_ALIASES)]
+
+
+class ReloadBody(Body):
+    """Body of /admin/reload: one matcher, or none for all."""
+
+    model: str | None = None
+
+
+class AliasesBody(Body):
+    """Body of /admin/aliases: each alias with a matcher, with shares of several, or with null, which removes it."""
+
+    aliases: Annotated[dict[_Name, _Name | _Shares | None], Field(max_length=MOST_ALIASES)]
 
 
 @router.post("/reload", responses=documented_responses(409, 424))
