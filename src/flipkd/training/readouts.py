@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from flipkd.config import TrainConfig
 from flipkd.evaluate.cascade import CascadeFit
 from flipkd.evaluate.combine import TEACHER, Choice, Parts, choose_score
+from flipkd.figures import figure
 
 Floats = NDArray[np.float32]
 
@@ -104,7 +105,7 @@ def _describe_cascade(fit: CascadeFit, *, student: float, teacher: float) -> str
     faster = (teacher + student) / (teacher + (1 - fit.share) * student)
     return (
         f"in a cascade (--cascade) the teacher decides {fit.share:.0%} of the pairs alone, F1 {fit.f1:.3f} instead of "
-        f"{fit.f1_all_read:.3f}, about {faster:.2g} times as fast"
+        f"{fit.f1_all_read:.3f}, about {figure(faster, 2)} times as fast"
     )
 
 
