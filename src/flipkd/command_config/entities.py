@@ -54,8 +54,8 @@ class CandidatesConfig(RulesConfig):
     output: str = Field(description="output file (.csv, .jsonl or .parquet)")
     encoder: str | None = Field(
         None,
-        description="model of the vectors: teacher folder, matcher that keeps its teacher, or model of sentence-transformers; "
-        "default: no vectors, only the other rules",
+        description="model of the vectors: teacher folder, matcher that keeps its teacher, or any sentence-transformers model "
+        "(name or folder); default: no vectors, only the other rules",
     )
     distinct: bool = Field(False, description="pair only the first record of each text, and leave its copies out")
 

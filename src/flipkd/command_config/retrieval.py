@@ -16,7 +16,7 @@ class RetrievalConfig(Settings):
     documents: str = Field(description="file of documents: an id and a text in each row")
     qrels: str = Field(description="file of judgements: query_id, doc_id and relevance (0: not relevant) in each row")
     encoder: str | None = Field(
-        None, description="folder of an encoder to measure: a teacher, or a matcher that encodes texts separately"
+        None, description="encoder to measure: teacher folder, or matcher trained with reading=separate or blocked"
     )
     matcher: str | None = Field(None, description="matcher to measure: it ranks the first documents again")
     candidates: Count = Field(50, description="nearest documents of a query that the matcher scores")

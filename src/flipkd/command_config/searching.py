@@ -23,7 +23,10 @@ class IndexConfig(Settings):
     """Settings of `flipkd index build`."""
 
     texts: str = ARGUMENT(description="file of texts to search, such as the questions of an FAQ")
-    encoder: str = Field(description="folder of the encoder: a teacher, or a matcher that encodes texts separately")
+    encoder: str = Field(
+        description="model of the vectors: teacher folder, or matcher trained with reading=separate or blocked; not the name of "
+        "any other model, unlike flipkd candidates: run flipkd teach --fine_tune false with it first"
+    )
     output_dir: str = Field("index", description="output folder for the index")
     engine: Literal["memory", "lancedb"] = Field(
         "memory", description="memory: never changed, all in memory; lancedb: entries are added and deleted later"

@@ -56,7 +56,8 @@ def described(folder: str) -> dict[str, Any]:
     inside = matcher_folder(path)
     if not (inside / CONTRACT).exists():
         raise ArtefactError(
-            f"{folder}: not a folder of flipkd teach or flipkd train; give one of these as the encoder"
+            f"{folder}: not a folder of flipkd teach or flipkd train; give one of these as the encoder; to use another "
+            "model, make such a folder from it with flipkd teach --fine_tune false"
         )
     return {"kind": "matcher", "folder": str(inside), "fingerprint": sha256(inside / MANIFEST)}
 
