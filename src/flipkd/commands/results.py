@@ -72,6 +72,16 @@ def require_writable(path: str | Path, *, source: str | None = None, mark: str =
                 )
 
 
+def require_new(path: str | Path, *, source: str | None = None) -> None:
+    """Check before the work that a result can be written to `path` and replaces nothing: no mark tells it from other files.
+
+    Raises ResourceError for a file that exists, and the errors of `require_writable`.
+    """
+    require_writable(path, source=source)
+    if Path(path).is_file() and Path(path).stat().st_size:
+        raise ResourceError(f"{path}: exists and is not replaced; choose another path, or delete the file first")
+
+
 def metrics_table(measured: Mapping[str, Mapping[str, Any]]) -> str:
     """Return a table of metrics with one row per metric and one column per split."""
     names = list(next(iter(measured.values())))
