@@ -51,7 +51,8 @@ def test_preflight_ignores_unlabelled_pairs():
     ("changes", "message"),
     [
         ({"teacher_scores": GUESS, "student_scores": NOISE}, "hardly better than chance: AUC"),
-        ({"teacher_scores": WRONG_AT_THE_TOP}, "hardly better than chance"),
+        ({"teacher_scores": GUESS, "student_scores": NOISE}, "0.5; average precision "),
+        ({"teacher_scores": WRONG_AT_THE_TOP}, "hardly better than chance: average precision 0.568"),
         ({"teacher_scores": -GOOD}, "in reverse order"),
         ({"teacher_scores": np.full(N, 0.5)}, "it gives every pair the score 0.5"),
         ({"student_scores": LABEL * 3 + NOISE}, "not better than the student before training"),

@@ -29,8 +29,8 @@ def require_vectors(encoder: str) -> None:
         kept = read_contract(matcher_folder(folder)).teacher
         if kept is None or kept.kind != BI_ENCODER:
             raise ConfigError(
-                f"{encoder}: this matcher keeps no bi-encoder, so it has no vectors of single texts; give the teacher's folder "
-                "or a model of sentence-transformers as --encoder, or train with --keep_teacher true"
+                f"{encoder}: this matcher keeps no bi-encoder, whose vectors are needed here; give the teacher's folder or a model "
+                "of sentence-transformers as --encoder, or train with --keep_teacher true"
             )
 
 

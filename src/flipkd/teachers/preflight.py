@@ -101,16 +101,16 @@ def _warnings(report: dict[str, Any], label: np.ndarray) -> list[str]:
     if teacher["min"] == teacher["max"]:
         return [*found, f"the teacher cannot help: it gives every pair the score {teacher['min']:g}"]
     precision, area = teacher["average_precision"], teacher["roc_auc"]
+    weak = [f"AUC {area:.3f}, random scores have 0.5"] if area < LEAST_AUC else []
+    # With many positives the fixed gain is not reachable, so at most a tenth of the remaining distance to 1 is required.
+    if precision < share + min(LEAST_AP_GAIN, (1 - share) / 10):
+        weak.append(f"average precision {precision:.3f}, random scores have {share:.3f}")
     if area < 1 - LEAST_AUC:
         found.append(
             f"the teacher ranks in reverse order (AUC {area:.3f}): are the scores distances instead of similarities?"
         )
-    # With many positives the fixed gain is not reachable, so at most a tenth of the remaining distance to 1 is required.
-    elif area < LEAST_AUC or precision < share + min(LEAST_AP_GAIN, (1 - share) / 10):
-        found.append(
-            f"the teacher is hardly better than chance: AUC {area:.3f} and average precision {precision:.3f}, random scores have "
-            f"0.5 and {share:.3f}; {REMEDY}"
-        )
+    elif weak:
+        found.append(f"the teacher is hardly better than chance: {'; '.join(weak)}; {REMEDY}")
     if precision <= student["average_precision"]:
         found.append(
             f"the teacher is not better than the student before training (average precision {precision:.3f} against "
