@@ -6,7 +6,17 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from flipkd.command_config.fields import ARGUMENT, BaseModel, Cascade, Count, Encoder, Exact, Keep, MatcherFolder
+from flipkd.command_config.fields import (
+    ARGUMENT,
+    ENCODERS,
+    BaseModel,
+    Cascade,
+    Count,
+    Encoder,
+    Exact,
+    Keep,
+    MatcherFolder,
+)
 from flipkd.settings import Settings
 
 IndexFolder = Annotated[str, ARGUMENT(description="folder of an index of LanceDB")]
@@ -24,8 +34,7 @@ class IndexConfig(Settings):
 
     texts: str = ARGUMENT(description="file of texts to search, such as the questions of an FAQ")
     encoder: str = Field(
-        description="model of the vectors: teacher folder, or matcher trained with reading=separate or blocked; not the name of "
-        "any other model, unlike flipkd candidates: run flipkd teach --fine_tune false with it first"
+        description=f"{ENCODERS}; make a teacher folder from any other model with flipkd teach --fine_tune false"
     )
     output_dir: str = Field("index", description="output folder for the index")
     engine: Literal["memory", "lancedb"] = Field(
