@@ -134,7 +134,9 @@ def checked_model(name: str) -> Checked:
         except errors.LocalEntryNotFoundError:
             if not constants.HF_HUB_OFFLINE:
                 raise
-            raise ArtefactError(f"{name}: {what}, because HF_HUB_OFFLINE is set; correct the name, or unset it") from None
+            raise ArtefactError(
+                f"{name}: {what}, because HF_HUB_OFFLINE is set; correct the name, or unset it"
+            ) from None
     return Checked(folder.name, check_model_folder(folder))
 
 
