@@ -341,7 +341,7 @@ def test_checked_model_returns_the_revision_of_a_hub_model_that_is_then_loaded(e
 def test_checked_model_names_a_hub_model_that_cannot_be_downloaded():
     with pytest.raises(
         ArtefactError,
-        match=r"no-body/no-model: no such folder, no packaged model .* and no model that can be downloaded",
+        match=r"no such folder, no packaged model .* no model that can be downloaded, because HF_HUB_OFFLINE is",
     ):
         checked_model("no-body/no-model")
 

@@ -146,7 +146,7 @@ def test_what_is_neither_a_folder_nor_a_matcher_of_the_hub(hub, base_models, mon
     with pytest.raises(ResourceError, match=r"the hub does not answer .*; correct the name, or run"):
         find_matcher("run/mathcer")
     use_hub(monkeypatch, hub.url, tmp_path / "cache", offline=True)
-    with pytest.raises(ArtefactError, match=r"run/mathcer: no folder of this name.*unset HF_HUB_OFFLINE"):
+    with pytest.raises(ArtefactError, match=r"run/mathcer: no such folder.*correct the path, or unset HF_HUB_OFFLINE"):
         find_matcher("run/mathcer")
 
 

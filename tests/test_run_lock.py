@@ -79,6 +79,16 @@ def test_locked_run_lists_changed_settings_with_both_values(tmp_path):
     assert read_json(tmp_path / "run" / "run.json") == began
 
 
+def test_changed_files_are_listed_without_their_hashes(tmp_path):
+    with locked_run(tmp_path / "run", {"data": {"train": "a" * 64, "validation": "b" * 64}}):
+        pass
+    with (
+        pytest.raises(ArtefactError, match=r"\(data\.train has other content; data\.validation was given, now None\)"),
+        locked_run(tmp_path / "run", {"data": {"train": "c" * 64}}),
+    ):
+        pass
+
+
 def test_locked_run_lets_mutable_keys_change(tmp_path):
     with locked_run(tmp_path, {"config": {"seed": 0, "save_steps": 10}}):
         pass

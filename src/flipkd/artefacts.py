@@ -125,12 +125,18 @@ def checked_model(name: str) -> Checked:
     """
     if Path(name).is_dir():
         return Checked(None, check_model_folder(Path(name)))
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import constants, errors, snapshot_download
 
-    with library_errors(
-        name, "no such folder, no packaged model (docs/models.md), and no model that can be downloaded"
-    ):
-        folder = Path(snapshot_download(name, allow_patterns=["*.json"]))
+    what = "no such folder, no packaged model (docs/models.md), and no model that can be downloaded"
+    with library_errors(name, what):
+        try:
+            folder = Path(snapshot_download(name, allow_patterns=["*.json"]))
+        except errors.LocalEntryNotFoundError:
+            if not constants.HF_HUB_OFFLINE:
+                raise
+            raise ArtefactError(
+                f"{name}: {what}, because HF_HUB_OFFLINE is set; correct the name, or unset it"
+            ) from None
     return Checked(folder.name, check_model_folder(folder))
 
 

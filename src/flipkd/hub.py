@@ -134,8 +134,8 @@ def _download_error(repository: str, error: Exception, *, revision: str | None) 
         return ResourceError(f"{repository}: the disk is full; free some space, then run the same command")
     if isinstance(error, errors.LocalEntryNotFoundError | errors.OfflineModeIsEnabled) and constants.HF_HUB_OFFLINE:
         return ArtefactError(
-            f"{repository}: no folder of this name, and the cache of the hub does not have all its files; unset "
-            "HF_HUB_OFFLINE, which forbids to download them"
+            f"{repository}: no such folder, and HF_HUB_OFFLINE forbids a download from the hub; correct the path, or unset "
+            "HF_HUB_OFFLINE"
         )
     if isinstance(error, errors.GatedRepoError):
         return ArtefactError(
@@ -167,7 +167,7 @@ def _upload_error(repository: str, error: Exception) -> FlipkdError:
     if isinstance(error, FlipkdError):
         return error
     if isinstance(error, errors.OfflineModeIsEnabled):
-        return ConfigError(f"{repository}: HF_HUB_OFFLINE is set, which forbids to send anything to the hub; unset it")
+        return ConfigError(f"{repository}: HF_HUB_OFFLINE is set, which forbids an upload to the hub; unset it")
     if isinstance(error, errors.RepositoryNotFoundError) or _status(error) in NO_ACCESS:
         return ArtefactError(
             f"{repository}: the hub does not let you write this repository; correct the name, or {LOGIN}"

@@ -11,6 +11,8 @@ import sys
 import time
 from typing import Any, Self
 
+from flipkd.figures import figure
+
 logger = logging.getLogger("flipkd.progress")
 INTERVAL = 30.0  # seconds between two lines
 
@@ -46,13 +48,13 @@ class Lines:
         speed = (self.n - self.initial) / (now - self.start)
         left = (self.total - self.n) / speed if speed else 0.0
         logger.info(
-            "%s: %s of %s %ss (%.0f %%), %.3g a second, %s left",
+            "%s: %s of %s %ss (%.0f %%), %s a second, %s left",
             self.label,
             f"{self.n:,}",
             f"{self.total:,}",
             self.unit,
             100 * self.n / max(self.total, 1),
-            speed,
+            figure(speed, 3),
             f"{left / 60:.0f} min" if left >= 100 else f"{left:.0f} s",
         )
 

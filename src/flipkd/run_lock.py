@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -79,11 +80,7 @@ def _require_same_identity(folder: Path, identity: dict[str, Any], mutable_keys:
         raise ArtefactError(f"{folder / RUN}: not the settings of a run; choose another --output_dir")
     before, now = _flat(recorded), _flat(identity)
     keys = sorted(key for key in before.keys() | now.keys() if key.split(".")[-1] not in mutable_keys)
-    changes = [
-        f"{key} was {shorten(before.get(key))}, now {shorten(now.get(key))}"
-        for key in keys
-        if before.get(key) != now.get(key)
-    ]
+    changes = [_change(key, before.get(key), now.get(key)) for key in keys if before.get(key) != now.get(key)]
     if changes:
         again = "".join(
             f" ({option}{before.get(key)})" for key, option in OPTIONS.items() if before.get(key) != now.get(key)
@@ -92,6 +89,15 @@ def _require_same_identity(folder: Path, identity: dict[str, Any], mutable_keys:
             f"{folder}: holds a run that started with other settings ({'; '.join(changes)}); run with the same settings"
             f"{again} to resume it, or {remedy}"
         )
+
+
+def _change(key: str, before: Any, now: Any) -> str:
+    """Describe a change of a value for the error message; the sha256 of a file or model would say nothing."""
+    hashes = [bool(re.fullmatch("[0-9a-f]{64}", str(value))) for value in (before, now)]
+    if all(hashes):
+        return f"{key} has other content"
+    old, new = ("given" if known else shorten(value) for value, known in zip((before, now), hashes, strict=True))
+    return f"{key} was {old}, now {new}"
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

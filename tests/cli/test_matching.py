@@ -77,9 +77,9 @@ def faq(tmp_path):
     return tmp_path / "faq.csv"
 
 
-def test_index_explains_why_a_folder_is_not_an_encoder(faq, trained, taught, tmp_path):
+def test_index_explains_why_a_folder_is_not_an_encoder(faq, tiny_matcher, taught, tmp_path):
     for encoder, argument in (
-        (trained, "reading=separate"),
+        (tiny_matcher(), "reading=separate"),
         (tmp_path, "not a folder of flipkd teach or flipkd train"),
     ):
         refused = flipkd("index", faq, "--encoder", encoder, "--output_dir", tmp_path / "x")

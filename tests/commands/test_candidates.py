@@ -30,7 +30,7 @@ def write(path, records):
     return str(path)
 
 
-def vectors_of(encoder, texts, *, store):
+def vectors_of(encoder, texts, *, store, base_model):
     return np.array([VECTORS[text] for text in texts], np.float32)
 
 

@@ -16,6 +16,7 @@ def test_candidates_have_a_row_for_each_rule():
     text = candidates_text(FOUND)
     assert "| words | 50    | 50                |" in text
     assert text.endswith("1,000 x 20 records: 50 of 20,000 pairs are candidates (0.25 %)")
+    assert candidates_text(FOUND | {"possible": 50}).endswith("50 of 50 pairs are candidates (100 %)")
     measured = {rule: counts | {"found": 3, "recall": 0.75} for rule, counts in FOUND["rules"].items()}
     text = candidates_text(FOUND | {"known": 4, "rules": measured})
     assert "| known matches | recall |" in text

@@ -55,6 +55,14 @@ def test_enrich_adds_knowledge_and_leaves_a_text_without_a_term_unchanged(pairs,
     assert (first["why"], first["de1"]) == ("both ask for it", "PIN ändern"), "other columns are kept"
 
 
+def test_enrich_replaces_no_file_of_pairs(pairs, tmp_path):
+    own = tmp_path / "own.csv"
+    own.write_text("text1,text2,label\na,b,1\n")
+    refused = flipkd("enrich", pairs, "--context", "why", "--output", own)
+    assert (refused.code, "own.csv: exists and is not replaced" in refused.err) == (5, True)
+    assert own.read_text() == "text1,text2,label\na,b,1\n"
+
+
 def test_a_teacher_reads_the_knowledge_and_the_student_does_not(pairs, taught, tmp_path):
     words = ("enrich", pairs, "--glossary", tmp_path / "terms.csv", "--teacher", taught)
     run(*words, "--output", tmp_path / "s.csv")

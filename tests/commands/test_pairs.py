@@ -53,9 +53,9 @@ def test_content_hash_depends_on_texts_labels_scores_and_order():
 @pytest.mark.parametrize(
     "left, right, expected",
     [
-        ("a", "new", "too good, unless new text2 meets known text1 in use (split --by text2)"),
-        ("new", "b", "too good, unless new text1 meets known text2 in use (split --by text1)"),
-        ("a", "b", "too good"),
+        ("a", "new", "too high, unless in use each text2 is new and its text1 is known (split --by text2)"),
+        ("new", "b", "too high, unless in use each text1 is new and its text2 is known (split --by text1)"),
+        ("a", "b", "too high"),
     ],
 )
 def test_warn_of_leaks_explains_a_leak_of_one_side(caplog, left, right, expected):
@@ -82,7 +82,9 @@ def test_checked_pairs_logs_warnings_and_raises_problems(tmp_path, caplog):
     assert caplog.messages == ["train: 1 rows are duplicates of an earlier pair (row 5)"]
     caplog.clear()
     assert warn_of_leaks({"train": dataset, "test": dataset.select([0])}) == {("train", "test"): Leak(1, 1, 1, 0)}
-    assert caplog.messages == ["train/test: 1 rows share a text (text1 in 1, text2 in 1); metrics will be too good"]
+    assert caplog.messages == [
+        "train/test: 1 rows of test have a text of train (1 in text1, 1 in text2), so metrics on them are too high"
+    ]
     path.write_text("text1,text2,label\na,b,1\nc,d,1\n")
     with pytest.raises(DataError, match=r"train: cannot be used: only one class"):
         trainable_pairs(str(path), columns=None, name="train")

@@ -163,7 +163,7 @@ def test_train_with_a_pool_from_end_to_end(base_models, pair_files, taught, file
     assert last_step(tmp_path / "run") == 6  # 48 labelled and as many others, 16 a step
     assert "the labels in column label are ignored" in done.err
     assert "unlabelled/validation: " in done.err
-    assert "share a text (text1 in " in done.err
+    assert "rows of validation have a text of unlabelled (" in done.err
     moved = tmp_path / "moved.csv"
     content = Path(files["pairs"]).read_text(encoding="utf-8")
     moved.write_text(content, encoding="utf-8")

@@ -14,7 +14,7 @@ from faults import in_child
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flipkd.commands.results import command_line, csv_text, require_writable, text_table
+from flipkd.commands.results import command_line, csv_text, metrics_table, require_writable, text_table
 from flipkd.errors import ResourceError
 
 
@@ -32,6 +32,11 @@ def test_text_table_aligns_columns():
     lines = text_table(["a", "long"], [["xxx", "1"], ["y", "22"]]).splitlines()
     assert lines == ["| a   | long |", "|-----|------|", "| xxx | 1    |", "| y   | 22   |"]
     assert text_table(["a"], []).splitlines() == ["| a |", "|---|"]
+
+
+def test_metrics_table_writes_large_numbers_in_full():
+    lines = metrics_table({"test": {"n": 12345, "f1": 0.66667, "threshold": 532971.9}}).splitlines()
+    assert lines[2:] == ["| n         | 12,345  |", "| f1        | 0.6667  |", "| threshold | 532,972 |"]
 
 
 def test_require_writable_rejects_bad_paths_and_leaves_nothing(tmp_path):

@@ -66,6 +66,18 @@ def test_csv_goes_out_and_comes_back_once(queue_file, tmp_path):
     assert len(table(left)) == 8, "pairs with a label are not exported again"
 
 
+@pytest.mark.scenario("B5")
+@pytest.mark.parametrize("words", [("export", "--to", "csv"), ("pairs",)])
+def test_a_file_with_labels_of_a_person_is_never_replaced(queue_file, tmp_path, words):
+    with ReviewQueue(queue_file) as queue:
+        vote(queue, "ann", {0: 0, 1: 1})
+    out, content = tmp_path / "train.csv", "text1,text2,label\na,b,1\n"
+    out.write_text(content)
+    refused = flipkd("review", words[0], queue_file, *words[1:], "--output", out)
+    assert (refused.code, "choose another path, or delete the file first" in refused.err) == (5, True)
+    assert out.read_text() == content
+
+
 def test_label_studio_goes_out_and_comes_back(queue_file, tmp_path):
     out = tmp_path / "tasks.json"
     assert f"configuration: {tmp_path / 'tasks.xml'}" in succeeded(
@@ -103,6 +115,7 @@ def test_review_pairs_are_read_by_the_other_commands_and_leave_undecided_ones_ou
         found = read_pairs(out)
         assert dict(zip(found["text1"], found["label"], strict=True)) == {"left 0": 0, "left 2": 1, "left 3": 1}
         assert found.column_names == ["text1", "text2", "label"]
+    succeeded("pairs", queue_file, "--output", tmp_path / "p.csv")  # its own earlier result
     assert {row["weight"] for row in table(tmp_path / "p.csv")} == {"1.0"}
 
 

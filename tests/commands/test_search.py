@@ -84,6 +84,18 @@ def test_index_accepts_a_matcher_with_separate_reading_as_encoder(faq, separate_
         matcher.search("my card", index, candidates=0)
 
 
+def test_index_accepts_a_matcher_that_keeps_its_teacher_as_encoder(faq, with_teacher, indexed, tmp_path):
+    done = flipkd("index", faq, "--encoder", with_teacher, "--output_dir", tmp_path / "kept")
+    assert done.code == 0, done.err
+    by_teacher, by_matcher = Index.load(indexed), Index.load(tmp_path / "kept")
+    np.testing.assert_allclose(by_matcher.vectors, by_teacher.vectors, atol=1e-5)
+    assert by_matcher.encoder["kind"] == "kept_teacher"
+    rows = [
+        search_rows("my card", "--matcher", with_teacher, "--index", index) for index in (indexed, tmp_path / "kept")
+    ]
+    assert [row["corpus_id"] for row in rows[0]] == [row["corpus_id"] for row in rows[1]]
+
+
 def test_encoder_of_is_the_model_that_made_the_index(faq, separate_run, trained, indexed, tmp_path):
     other = tmp_path / "other"  # same weights, other decisions: another matcher
     arguments = (

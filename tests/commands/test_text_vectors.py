@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from command_line import flipkd, given
 
+from flipkd import Matcher
 from flipkd.commands.text_vectors import require_vectors, text_vectors
 from flipkd.errors import ConfigError
 from flipkd.teachers.bi_encoder import BiEncoderTeacher
@@ -41,6 +42,14 @@ def test_text_vectors_embed_a_text_once_for_each_model(taught, with_teacher, enc
         np.testing.assert_allclose(np.linalg.norm(first, axis=1), 1, atol=1e-5)
         found[encoder] = first
     np.testing.assert_allclose(found[taught], found[with_teacher], atol=1e-5)
+
+
+def test_text_vectors_of_a_matcher_that_encodes_texts_separately_embeds_them_itself(tiny_matcher, tmp_path, monkeypatch):
+    folder, store = tiny_matcher(reading="separate"), tmp_path / "store"
+    first = text_vectors(str(folder), TEXTS, store=store)
+    np.testing.assert_allclose(first, Matcher.from_pretrained(folder).encode(TEXTS), atol=1e-5)
+    monkeypatch.delattr(Matcher, "encode")
+    np.testing.assert_array_equal(text_vectors(str(folder), TEXTS, store=store), first)
 
 
 def test_require_vectors_refuses_a_model_without_vectors(tiny_matcher, encoders, tmp_path, pair_files):

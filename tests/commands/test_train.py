@@ -31,7 +31,7 @@ def test_train_resumes_with_moved_files_but_not_changed_ones(trained, base_model
         handle.write("one row,more,1,0.5\n")
     done = flipkd("train", *arguments)
     assert done.code == 4
-    assert "data.validation was" in done.err
+    assert "data.validation has other content" in done.err
     assert "data.train" not in done.err
 
 

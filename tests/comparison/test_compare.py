@@ -253,7 +253,7 @@ def test_compare_recomputes_a_variant_when_its_file_changes(arguments, pair_file
     fewer.write_text("\n".join(rows[: len(rows) // 4]) + "\n", encoding="utf-8")
     done = flipkd(*requested)
     assert done.code == 4
-    assert "holds a run that started with other settings (data.train was" in done.err
+    assert "holds a run that started with other settings (data.train has other content" in done.err
 
 
 def test_compare_recomputes_a_result_without_scores(arguments, tmp_path):

@@ -43,6 +43,15 @@ def test_name_without_its_ending_is_a_file_of_this_folder_before_it_is_a_data_se
     assert asked == [("train", "test"), ("train", "test"), ("somebody/train", None)]
 
 
+def test_error_for_a_missing_file_suggests_the_nearest_name_but_not_one_with_only_the_same_ending(pairs_file):
+    folder = pairs_file("text1,text2\na,b\n", name="test.csv").parent
+    for name, message in {"tset.csv": "did you mean .*test.csv", "test.jsonl": "did you mean .*test.csv"}.items():
+        with pytest.raises(DataError, match=message):
+            read_pairs(folder / name)
+    with pytest.raises(DataError, match=r"logs\.csv: no such file in the folder"):
+        read_pairs(folder / "logs.csv")
+
+
 def test_open_source_ignores_the_case_of_the_file_ending(pairs_file):
     assert len(read_pairs(pairs_file("text1\ttext2\na\tb\n", name="PAIRS.TSV"))) == 1
 

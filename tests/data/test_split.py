@@ -212,7 +212,9 @@ def test_split_pairs_by_group_uses_text1_without_a_group():
 
 
 def test_split_pairs_refuses_another_by():
-    with pytest.raises(DataError, match="no group column to split by; known names: group, cluster, answer_id"):
+    with pytest.raises(
+        DataError, match="known names: group, cluster, answer_id; choose another with --columns group=NAME"
+    ):
         split_pairs(data([("a", "b")] * 9), by="group")
     with pytest.raises(UsageError, match="must be one of text1, text2, group"):
         split_pairs(data([("a", "b")] * 9), by="label")

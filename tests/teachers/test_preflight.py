@@ -15,6 +15,7 @@ N = 400
 LABEL = np.random.default_rng(0).integers(0, 2, N)
 NOISE = np.random.default_rng(1).normal(size=N)
 GOOD, GUESS = LABEL * 2 + NOISE, np.random.default_rng(2).normal(size=N)
+WRONG_AT_THE_TOP = np.where((LABEL == 0) & (np.cumsum(LABEL == 0) <= 60), 9, GOOD)  # its AUC is 0.64
 
 
 def warned(**changes) -> str:
@@ -49,10 +50,11 @@ def test_preflight_ignores_unlabelled_pairs():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"teacher_scores": GUESS, "student_scores": NOISE}, "nothing to teach: AUC"),
-        ({"teacher_scores": GUESS, "student_scores": NOISE}, "nothing to teach: average precision"),
+        ({"teacher_scores": GUESS, "student_scores": NOISE}, "hardly better than chance: AUC"),
+        ({"teacher_scores": GUESS, "student_scores": NOISE}, "0.5; average precision "),
+        ({"teacher_scores": WRONG_AT_THE_TOP}, "hardly better than chance: average precision 0.568"),
         ({"teacher_scores": -GOOD}, "in reverse order"),
-        ({"teacher_scores": np.full(N, 0.5)}, "every pair has the score 0.5"),
+        ({"teacher_scores": np.full(N, 0.5)}, "it gives every pair the score 0.5"),
         ({"student_scores": LABEL * 3 + NOISE}, "not better than the student before training"),
         ({"teacher_scores": np.clip(GOOD, 0.9, 1.1)}, "are at an end of their range"),
         ({"labels": np.ones(N, dtype=int)}, "only one class"),

@@ -112,7 +112,7 @@ def test_score_store_of_another_fingerprint_reuses_nothing_with_a_warning(tmp_pa
     other = Fake("e" * 64)
     with caplog.at_level(logging.WARNING, logger="flipkd.teachers.store"):
         store = open_store(tmp_path, other.fingerprint)
-    assert "nothing is reused" in caplog.text
+    assert "has no outputs of this teacher (eeeeeeeeeeeeeeee), only of others (1)" in caplog.text
     store.vectors(["a"], other)
     assert (store.hits, other.inputs) == (0, ["a"])
     with pytest.raises(ArtefactError, match="cache of teacher eeee"):

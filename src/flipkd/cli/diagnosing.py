@@ -8,6 +8,7 @@ from typing import Any
 from flipkd.cli.options import AsJson
 from flipkd.cli.terminal import show, stdout_to_stderr
 from flipkd.command_config import DiagnoseConfig
+from flipkd.figures import figure
 
 
 def diagnose(config: DiagnoseConfig, *, as_json: AsJson = False) -> None:
@@ -26,4 +27,4 @@ def diagnose(config: DiagnoseConfig, *, as_json: AsJson = False) -> None:
 
 
 def _cell(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return figure(value, 4) if isinstance(value, float) else str(value)

@@ -42,9 +42,11 @@ class SettingsCommand(TyperCommand):
         return super().parse_args(ctx, list(_split_dotted_options(args, self.settings.mapping_fields())))
 
     def hint(self, name: str) -> str:
-        """Suggest an option for an unknown one; empty when none is similar."""
-        options = [option for parameter in self.params for option in parameter.opts]
-        close = get_close_matches(name, options, n=1, cutoff=0.5)
+        """Say what to write instead of an unknown option; empty when none is similar."""
+        names = [name for parameter in self.params for name in parameter.opts]
+        if name.strip("-") in names:
+            return f"it is not an option: write its value without {name}"
+        close = get_close_matches(name, names, n=1)
         return self.settings.hint_for_nested(name.strip("-")) or (f"did you mean {close[0]}?" if close else "")
 
 

@@ -6,7 +6,17 @@ from typing import Literal
 
 from pydantic import Field
 
-from flipkd.command_config.fields import ARGUMENT, BaseModel, BatchSize, Cascade, Count, Exact, Keep, MatcherFolder
+from flipkd.command_config.fields import (
+    ARGUMENT,
+    ENCODERS,
+    BaseModel,
+    BatchSize,
+    Cascade,
+    Count,
+    Exact,
+    Keep,
+    MatcherFolder,
+)
 from flipkd.settings import Settings
 
 
@@ -54,10 +64,10 @@ class CandidatesConfig(RulesConfig):
     output: str = Field(description="output file (.csv, .jsonl or .parquet)")
     encoder: str | None = Field(
         None,
-        description="model of the vectors: teacher folder, matcher that keeps its teacher, or model of sentence-transformers; "
-        "default: no vectors, only the other rules",
+        description=f"{ENCODERS}, or any sentence-transformers model (name or folder); default: no vectors, only the other rules",
     )
     distinct: bool = Field(False, description="pair only the first record of each text, and leave its copies out")
+    base_model: BaseModel = None
 
 
 class DedupeConfig(RulesConfig):
@@ -66,7 +76,7 @@ class DedupeConfig(RulesConfig):
     matcher: MatcherFolder
     output_dir: str = Field("dedupe", description="output folder for candidates, scored pairs and clusters")
     encoder: str | None = Field(
-        None, description="model of the vectors, as for flipkd candidates; default: the teacher that the matcher keeps"
+        None, description="model of the vectors, as for flipkd candidates; default: the matcher"
     )
     threshold: float | None = Field(
         None, ge=0, le=1, description="minimum probability of a match; default: the matcher's own decision"

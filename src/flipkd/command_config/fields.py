@@ -18,6 +18,7 @@ BatchSize = Annotated[
     Count | None, Field(description="batch size in pairs; default: 32 on a CPU, as large as fits on a GPU")
 ]
 Keep = Annotated[list[str], Field(description="columns of the file to copy to the output")]
+ENCODERS = "model of the vectors: teacher folder, or matcher that keeps its teacher or has reading=separate or blocked"
 Encoder = Annotated[str | None, Field(description="new path of the index's encoder, if it has moved")]
 Cascade = Annotated[
     bool,

@@ -33,7 +33,8 @@ class EvaluateConfig(Settings):
     report: str | None = Field(None, description="HTML file for the report")
     teacher: str | None = Field(
         None,
-        description="teacher or matcher to compare with: how far the matcher follows its decisions and probabilities",
+        description="teacher or matcher to compare with: how far this matcher follows its decisions and probabilities. The "
+        "probabilities of a teacher are fitted on these pairs",
     )
     batch_size: BatchSize = None
     cascade: Cascade = False

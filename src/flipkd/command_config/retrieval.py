@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from flipkd.command_config.fields import ARGUMENT, BaseModel, Count
+from flipkd.command_config.fields import ARGUMENT, ENCODERS, BaseModel, Count
 from flipkd.setting_fields import Columns
 from flipkd.settings import Settings
 
@@ -15,9 +15,7 @@ class RetrievalConfig(Settings):
     queries: str = Field(description="file of queries: an id and a text in each row")
     documents: str = Field(description="file of documents: an id and a text in each row")
     qrels: str = Field(description="file of judgements: query_id, doc_id and relevance (0: not relevant) in each row")
-    encoder: str | None = Field(
-        None, description="folder of an encoder to measure: a teacher, or a matcher that encodes texts separately"
-    )
+    encoder: str | None = Field(None, description=f"{ENCODERS}; it is measured as a system")
     matcher: str | None = Field(None, description="matcher to measure: it ranks the first documents again")
     candidates: Count = Field(50, description="nearest documents of a query that the matcher scores")
     bm25: bool = Field(True, description="BM25, a search by words, as a system")

@@ -6,7 +6,17 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from flipkd.command_config.fields import ARGUMENT, BaseModel, Cascade, Count, Encoder, Exact, Keep, MatcherFolder
+from flipkd.command_config.fields import (
+    ARGUMENT,
+    ENCODERS,
+    BaseModel,
+    Cascade,
+    Count,
+    Encoder,
+    Exact,
+    Keep,
+    MatcherFolder,
+)
 from flipkd.settings import Settings
 
 IndexFolder = Annotated[str, ARGUMENT(description="folder of an index of LanceDB")]
@@ -23,7 +33,9 @@ class IndexConfig(Settings):
     """Settings of `flipkd index build`."""
 
     texts: str = ARGUMENT(description="file of texts to search, such as the questions of an FAQ")
-    encoder: str = Field(description="folder of the encoder: a teacher, or a matcher that encodes texts separately")
+    encoder: str = Field(
+        description=f"{ENCODERS}; make a teacher folder from any other model with flipkd teach --fine_tune false"
+    )
     output_dir: str = Field("index", description="output folder for the index")
     engine: Literal["memory", "lancedb"] = Field(
         "memory", description="memory: never changed, all in memory; lancedb: entries are added and deleted later"

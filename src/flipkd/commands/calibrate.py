@@ -68,7 +68,10 @@ def calibrate(config: CalibrateConfig) -> dict[str, Any]:
     alike = one_decision(scores, report["metrics"]["threshold"])
     _warn(report, alike, dropped=loaded.review_threshold is not None and review is None)
     if loaded.contract.cascade is not None and config.cascade is None:
-        logger.warning("the new matcher has no cascade; give --cascade to fit one")
+        logger.warning(
+            "the cascade of %s is not kept; give --cascade, for example --cascade 0.005, to fit a new one",
+            config.matcher,
+        )
     return report
 
 

@@ -81,7 +81,9 @@ def candidates(config: CandidatesConfig) -> dict[str, Any]:
         from flipkd.commands.text_vectors import text_vectors
 
         store = Path(config.store or f"{Path(config.output).with_suffix('')}-vectors")
-        vectors = text_vectors(config.encoder, [str(text) for text in distinct.texts], store=store)
+        vectors = text_vectors(
+            config.encoder, [str(text) for text in distinct.texts], store=store, base_model=config.base_model
+        )
     pairs = find_pairs(config, inputs.left, inputs.right, distinct=distinct, vectors=vectors, equal=inputs.equal)
     matches = None if known is None else pairs.numbers(*known)
     _write(config, inputs, pairs, _Similarity(distinct.numbers, vectors))

@@ -80,6 +80,7 @@ def _candidates(config: DedupeConfig, folder: Path, *, encoder: str) -> dict[str
         return found
     rules = config.model_dump(include=set(RulesConfig.model_fields))
     rules |= {"output": str(folder / CANDIDATES), "encoder": encoder if config.top_k else None, "distinct": True}
+    rules |= {"base_model": config.base_model}
     found = candidates(CandidatesConfig.check(rules | {"store": config.store or str(folder / STORE)}))
     write_json(folder / COUNTS, found)
     return found

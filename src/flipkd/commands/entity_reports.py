@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from flipkd.commands.results import text_table
+from flipkd.figures import figure
 
 
 def candidates_text(found: Mapping[str, Any]) -> str:
@@ -19,7 +20,7 @@ def candidates_text(found: Mapping[str, Any]) -> str:
     ]
     records, total = " x ".join(f"{count:,}" for count in found["records"]), found["rules"]["total"]["pairs"]
     share = 100 * total / max(found["possible"], 1)
-    text = f"{records} records: {total:,} of {found['possible']:,} pairs are candidates ({share:.2g} %)"
+    text = f"{records} records: {total:,} of {found['possible']:,} pairs are candidates ({figure(share, 2)} %)"
     known = f"; {found['known']:,} known matches" if measured else ""
     return f"{text_table(header, rows)}\n{text}{known}"
 

@@ -38,7 +38,8 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
 
     `output`: JSON file for the metrics. `report`: HTML file for the report, which needs the extra `report`. `card`: the
     metrics are also written into the matcher's README.md. `teacher`: folder of a teacher, or of a matcher, to compare with
-    (`teacher_agreement` and the others of `evaluate.fidelity`). `cascade`: the kept teacher decides the clear pairs; the metrics
+    (`teacher_agreement` and the others of `evaluate.fidelity`); a matcher has a calibration, the scores of a teacher get one
+    on these pairs. `cascade`: the kept teacher decides the clear pairs; the metrics
     are then those of the cascade, with its share, what it loses and its speed. `memory`: labels of reviewed pairs come before
     the scores; `by_memory` is their share. Raises ConfigError for a matcher without a cascade band, UsageError for the card of
     a matcher of the hub.
@@ -115,12 +116,16 @@ def _scores(
 
 
 def _fidelity(folder: str, probabilities: NDArray[np.float64], dataset: Any) -> dict[str, float]:
-    """Compare the matcher with a teacher, whose scores become probabilities by a fit on these labelled pairs."""
-    from flipkd.commands.matcher_teacher import open_teacher
+    """Compare the matcher with a teacher: a matcher has a calibration, scores of a teacher folder get one on these pairs."""
+    from flipkd.commands.matcher_teacher import MatcherTeacher, is_matcher
+    from flipkd.teachers.stored_teacher import StoredTeacher
 
-    scores = open_teacher(folder, validation=dataset).signal(dataset).pair_scores()
-    teacher = fit_calibration(scores, labels_of(dataset), method="sigmoid").apply(scores)
-    found = fidelity(probabilities, teacher)
+    if is_matcher(folder):
+        other = MatcherTeacher(folder, validation=None).probabilities(dataset["text1"][:], dataset["text2"][:])
+    else:
+        scores = StoredTeacher(folder).signal(dataset).pair_scores()
+        other = fit_calibration(scores, labels_of(dataset), method="sigmoid").apply(scores)
+    found = fidelity(probabilities, other)
     return {f"teacher_{name}": value for name, value in found.items() if np.isfinite(value)}
 
 

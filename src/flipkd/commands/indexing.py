@@ -34,9 +34,9 @@ PATIENCE = 10.0  # seconds to wait for another process that writes
 def build(config: IndexConfig) -> Index | LanceIndex:
     """Write an index of a file's texts and of its columns `keep` to `output_dir`.
 
-    The encoder is the folder of a bi-encoder that flipkd teach made, or of a matcher that encodes texts separately. Raises
-    ResourceError when `output_dir` exists, DataError for an empty text or a repeated id, UsageError for a column with the
-    name of a result field, ConfigError for an encoder that has no vectors of single texts.
+    The encoder is the folder of a bi-encoder that flipkd teach made, or of a matcher that keeps one or encodes texts
+    separately. Raises ResourceError when `output_dir` exists, DataError for an empty text or a repeated id, UsageError for
+    a column with the name of a result field, ConfigError for an encoder that has no vectors of single texts.
     """
     if Path(config.output_dir).exists():
         raise ResourceError(f"{config.output_dir}: exists already; choose another name")

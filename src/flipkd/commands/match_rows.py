@@ -13,6 +13,7 @@ from flipkd.command_config import MatchConfig
 from flipkd.commands.memory import MEMORY, Memory
 from flipkd.commands.results import csv_text
 from flipkd.evaluate.decisions import Judgement
+from flipkd.figures import figure
 
 logger = logging.getLogger(__name__)
 
@@ -87,10 +88,10 @@ class Scorer:
             )
         if self.cascade and self.pairs:
             logger.warning(
-                "cascade: the teacher alone decided %.1f %% of %d pairs; %.3g pairs a second",
+                "cascade: the teacher alone decided %.1f %% of %d pairs; %s pairs a second",
                 100 * self.by_teacher / self.pairs,
                 self.pairs,
-                self.pairs / self.seconds,
+                figure(self.pairs / self.seconds, 3),
             )
 
 

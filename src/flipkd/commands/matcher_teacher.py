@@ -167,6 +167,10 @@ class MatcherTeacher:
             left=vectors.left, right=vectors.right, score=(slope * scores + intercept).astype(np.float32)
         )
 
+    def probabilities(self, left: Sequence[str], right: Sequence[str]) -> np.ndarray:
+        """Probabilities [N] of a match by the matcher's own score and calibration."""
+        return Calibration.of(read_contract(self.folder).calibration).apply(self._own_scores(left, right))
+
     def _kept_signal(self, left: Sequence[str], right: Sequence[str]) -> TeacherSignal:
         if self.kind == "bi_encoder":
             both = self.vectors([*left, *right])

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from flipkd.command_config import EnrichConfig, PropagateConfig, WeakPairsConfig
 from flipkd.commands.matcher_teacher import is_matcher, open_teacher
-from flipkd.commands.row_file import require_row_file, write_rows
+from flipkd.commands.results import require_new
+from flipkd.commands.row_file import require_format, require_row_file, write_rows
 from flipkd.data import read_texts
 from flipkd.data.columns import find_columns
 from flipkd.data.glossary import read_glossary
@@ -55,7 +56,8 @@ def enrich(config: EnrichConfig) -> tuple[int, int]:
     Return how many are changed, and the number of pairs.
     Raises UsageError when no knowledge is given, DataError for a column that the file does not have.
     """
-    require_row_file(config.output, source=config.pairs, mark="text1")
+    require_format(config.output)
+    require_new(config.output, source=config.pairs)  # a file with the columns text1 and text2 may be the user's own
     if not (config.glossary or config.context or config.instead):
         raise UsageError("no knowledge is given; set --glossary, --context or --instead")
     if config.instead and len(config.instead) != 2:

@@ -73,10 +73,12 @@ def warn_of_leaks(splits: Mapping[str, Any]) -> dict[tuple[str, str], Leak]:
     for (earlier, later), leak in found.items():
         if leak.rows:
             logger.warning(
-                "%s/%s: %d rows share a text (text1 in %d, text2 in %d); metrics will be too good%s",
+                "%s/%s: %d rows of %s have a text of %s (%d in text1, %d in text2), so metrics on them are too high%s",
                 earlier,
                 later,
                 leak.rows,
+                later,
+                earlier,
                 leak.text1_rows,
                 leak.text2_rows,
                 _intended_use(leak),
@@ -95,7 +97,7 @@ def _intended_use(leak: Leak) -> str:
     """Return the use case in which a leak of one side only is intended; empty for a leak of both sides."""
     for side, other, rows in (("text1", "text2", leak.text1_rows), ("text2", "text1", leak.text2_rows)):
         if not rows:
-            return f", unless new {side} meets known {other} in use (split --by {side})"
+            return f", unless in use each {side} is new and its {other} is known (split --by {side})"
     return ""
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from flipkd.errors import ResourceError, UsageError
+from flipkd.figures import figure
 from flipkd.files import refuse_special, resource_errors
 
 START = 2**24  # bytes at the start and end of an existing file in which the mark of a result is searched
@@ -71,10 +72,20 @@ def require_writable(path: str | Path, *, source: str | None = None, mark: str =
                 )
 
 
+def require_new(path: str | Path, *, source: str | None = None) -> None:
+    """Check before the work that a result can be written to `path` and replaces nothing: no mark tells it from other files.
+
+    Raises ResourceError for a file that exists, and the errors of `require_writable`.
+    """
+    require_writable(path, source=source)
+    if Path(path).is_file() and Path(path).stat().st_size:
+        raise ResourceError(f"{path}: exists and is not replaced; choose another path, or delete the file first")
+
+
 def metrics_table(measured: Mapping[str, Mapping[str, Any]]) -> str:
     """Return a table of metrics with one row per metric and one column per split."""
     names = list(next(iter(measured.values())))
-    rows = [[name, *(f"{metrics[name]:.4g}" for metrics in measured.values())] for name in names]
+    rows = [[name, *(figure(metrics[name], 4) for metrics in measured.values())] for name in names]
     return text_table(["metric", *measured], rows)
 
 

@@ -15,7 +15,7 @@ from flipkd.command_config import (
     ReviewStatsConfig,
 )
 from flipkd.commands.match_rows import to_csv, to_jsonl
-from flipkd.commands.results import require_writable, text_table
+from flipkd.commands.results import require_new, require_writable, text_table
 from flipkd.commands.review_teacher import load_review_teacher
 from flipkd.commands.review_votes import read_votes
 from flipkd.errors import DataError, UsageError
@@ -26,7 +26,7 @@ from flipkd.review.estimates import base_rate, groups_of
 from flipkd.review.queue import QueuedPair, ReviewQueue
 from flipkd.review.selection import select
 
-MARK = "text1"  # in every file of these commands
+MARK = "votes"  # a column of write_labelled
 ENDINGS = {"label-studio": ".json", "argilla": ".json", "csv": ".csv"}
 TABLES = (".csv", ".jsonl")
 WORDS = {1: "match", 0: "no match", None: "skipped"}
@@ -41,7 +41,7 @@ def export_pairs(config: ReviewExportConfig) -> dict[str, Any]:
     output = Path(config.output)
     if output.suffix != ENDINGS[config.to]:
         raise UsageError(f"{output}: a file for {config.to} ends with {ENDINGS[config.to]}")
-    require_writable(output, mark=MARK)
+    require_new(output)  # an earlier export may have labels by now
     with ReviewQueue(config.queue) as queue:
         pairs = [pair for pair in queue.pairs() if len(pair.labels) < config.votes]
         if not pairs:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flipkd.command_config import SearchConfig
+from flipkd.commands.matcher_teacher import MatcherTeacher, kept_teacher_of
 from flipkd.errors import ArtefactError, ConfigError
 from flipkd.files import MANIFEST, sha256
 from flipkd.index import SearchIndex, open_index
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from flipkd.matcher import Matcher
 
 Encode = Callable[[Sequence[str]], NDArray[np.float32]]
+KEPT = "kept_teacher"  # kind of an encoder: the bi-encoder that a matcher keeps
 RESULT = ("corpus_id", "similarity", "score", "probability", "decision", "truncated")
 
 
@@ -56,17 +58,23 @@ def described(folder: str) -> dict[str, Any]:
     inside = matcher_folder(path)
     if not (inside / CONTRACT).exists():
         raise ArtefactError(
-            f"{folder}: not a folder of flipkd teach or flipkd train; give one of these as the encoder"
+            f"{folder}: not a folder of flipkd teach or flipkd train; give one of these as the encoder; to use another "
+            "model, make such a folder from it with flipkd teach --fine_tune false"
         )
+    contract = read_contract(inside)
+    if contract.reading == "joint" and contract.teacher is not None and contract.teacher.kind == "bi_encoder":
+        return {"kind": KEPT, "folder": str(inside), "fingerprint": contract.teacher.fingerprint}
     return {"kind": "matcher", "folder": str(inside), "fingerprint": sha256(inside / MANIFEST)}
 
 
 def stored_vectors(folder: str, texts: Sequence[str], *, base_model: str | None = None) -> NDArray[np.float32]:
-    """Compute vectors [n, d] of the texts; a teacher caches them, so that the next index embeds only new texts."""
+    """Compute vectors [n, d] of the texts; those of a teacher are cached, so that the next index embeds only new texts."""
     if (Path(folder) / TEACHER).exists():
         teacher = StoredTeacher(folder)
         teacher.require_vectors()
         return teacher.vectors(texts)
+    if described(folder)["kind"] == KEPT:
+        return MatcherTeacher(folder, validation=None).vectors(texts)
     from flipkd.matcher import Matcher
 
     return _encode_function(Matcher.from_pretrained(folder, base_model=base_model), folder, progress=True)(texts)
@@ -84,6 +92,8 @@ def encoder_of(index: SearchIndex, folder: str | None, *, matcher: Matcher, base
     if current["kind"] == "teacher":
         encode: Encode = StoredTeacher(location).model().embed
         return encode
+    if current["kind"] == KEPT and (load := kept_teacher_of(location)) is not None:
+        return load().embed
     from flipkd.matcher import Matcher
 
     # base_model is the new location of the matcher's base model; another encoder may have a different one.
@@ -112,7 +122,7 @@ def checked_encoder(index: SearchIndex, folder: str | None) -> str:
 def _encode_function(matcher: Matcher, folder: str, *, progress: bool = False) -> Encode:
     if matcher.contract.reading == "joint":
         raise ConfigError(
-            f"{folder}: this matcher encodes both texts together and has no vectors of single texts; give the teacher's "
-            "folder as encoder, or a matcher trained with reading=separate"
+            f"{folder}: this matcher encodes both texts together and keeps no bi-encoder, so it has no vectors of single texts; "
+            "give the teacher's folder as encoder, or a matcher trained with keep_teacher=true or reading=separate"
         )
     return lambda texts: matcher.encode(texts, show_progress_bar=progress)

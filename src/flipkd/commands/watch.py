@@ -160,7 +160,7 @@ def watch_text(result: dict[str, Any]) -> str:
     lines.append(text_table(["check", "reference", "window", "effect", "p (Holm)", "alarm"], rows))
     absent = [name for name in LEAST_EFFECTS if name not in {check["name"] for check in last["checks"]}]
     if absent:
-        lines += ["", f"not checked, for want of the columns or of {LEAST_ROWS} rows: {', '.join(absent)}"]
+        lines += ["", f"not checked, because columns or rows are missing (at least {LEAST_ROWS}): {', '.join(absent)}"]
     if quality := last["labels"]:
         low, high = quality["ece_interval"]
         below, above = quality["brier_interval"]

@@ -124,7 +124,9 @@ def _opened(file: Path, by_name: Callable[[Path], Source]) -> Source:
 def _nearest_file(file: Path) -> str:
     if not file.parent.is_dir():
         return f", and no folder {file.parent}"
-    close = get_close_matches(file.name, [entry.name for entry in file.parent.iterdir()], n=1)
+    found = {entry.name: entry.stem for entry in file.parent.iterdir()}
+    alike = get_close_matches(file.stem, {*found.values()})  # the ending alone makes logs.csv similar to test.csv
+    close = get_close_matches(file.name, [name for name, stem in found.items() if stem in alike], n=1)
     return f"; did you mean {file.with_name(close[0])}?" if close else f" in the folder {file.parent.absolute()}"
 
 

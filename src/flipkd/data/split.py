@@ -68,7 +68,7 @@ def _blocks(dataset: Dataset, by: str | None) -> np.ndarray:
         keys = [text if group is None else ("group", group) for text, group in zip(left, groups, strict=True)]
     else:
         known = ", ".join(OTHER_ALIASES["group"])
-        raise DataError(f"no group column to split by; known names: {known}; choose one as group")
+        raise DataError(f"no group column to split by; known names: {known}; choose another with --columns group=NAME")
     numbers: dict[tuple[str, str], int] = {}
     return np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int64)
 

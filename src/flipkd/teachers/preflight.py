@@ -16,6 +16,7 @@ FEWEST_FOR_METRICS = 2  # of each class, the minimum for a threshold
 LEAST_AUC, LEAST_AP_GAIN = 0.55, 0.05
 # A score is saturated if its distance from the lowest or highest score is at most this share of the range.
 SATURATED_WITHIN, MOST_SATURATED = 1e-3, 0.5
+REMEDY = "fine-tune it (flipkd teach), give it more training pairs, or choose another teacher"
 KEPT = ("f1", "average_precision", "roc_auc")
 
 
@@ -98,23 +99,22 @@ def _warnings(report: dict[str, Any], label: np.ndarray) -> list[str]:
     if teacher["average_precision"] is None:
         return found
     if teacher["min"] == teacher["max"]:
-        return [*found, f"the teacher has nothing to teach: every pair has the score {teacher['min']:g}"]
+        return [*found, f"the teacher cannot help: it gives every pair the score {teacher['min']:g}"]
     precision, area = teacher["average_precision"], teacher["roc_auc"]
+    weak = [f"AUC {area:.3f}, random scores have 0.5"] if area < LEAST_AUC else []
+    # With many positives the fixed gain is not reachable, so at most a tenth of the remaining distance to 1 is required.
+    if precision < share + min(LEAST_AP_GAIN, (1 - share) / 10):
+        weak.append(f"average precision {precision:.3f}, random scores have {share:.3f}")
     if area < 1 - LEAST_AUC:
         found.append(
             f"the teacher ranks in reverse order (AUC {area:.3f}): are the scores distances instead of similarities?"
         )
-    elif area < LEAST_AUC:
-        found.append(f"the teacher has nothing to teach: AUC {area:.3f}, random scores have 0.5")
-    # With many positives the fixed gain is not reachable, so at most a tenth of the remaining distance to 1 is required.
-    if precision < share + min(LEAST_AP_GAIN, (1 - share) / 10):
-        found.append(
-            f"the teacher has nothing to teach: average precision {precision:.3f}, random scores have {share:.3f}"
-        )
+    elif weak:
+        found.append(f"the teacher is hardly better than chance: {'; '.join(weak)}; {REMEDY}")
     if precision <= student["average_precision"]:
         found.append(
             f"the teacher is not better than the student before training (average precision {precision:.3f} against "
-            f"{student['average_precision']:.3f}); fine-tune it on these pairs first"
+            f"{student['average_precision']:.3f}); {REMEDY}"
         )
     if teacher["saturated"] > MOST_SATURATED:
         found.append(

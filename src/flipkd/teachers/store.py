@@ -233,10 +233,10 @@ class ScoreStore:
             logger.info("%s: %d cached entries", self.folder, len(self._index))
         elif others:
             logger.warning(
-                "%s: has the outputs of %d other teacher(s), none of teacher %s; nothing is reused",
+                "%s: has no outputs of this teacher (%s), only of others (%d), so all are computed",
                 self.folder.parent,
-                others,
                 self.fingerprint[:16],
+                others,
             )
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from flipkd.config import TrainConfig
 from flipkd.evaluate.cascade import CascadeFit
 from flipkd.evaluate.combine import TEACHER, Choice, Parts, choose_score
+from flipkd.figures import figure
 
 Floats = NDArray[np.float32]
 
@@ -60,7 +61,10 @@ def summary_line(
     texts: tuple[Sequence[str], Sequence[str]],
 ) -> str:
     """Return a line with the chosen score, its alternatives and costs, and the cascade; `seconds`: of the student per pair."""
-    parts = [f"score: {_describe(choice, choice.parts)} on validation", *_alternatives(choice)]
+    parts = [
+        f"score: {_describe(choice, choice.parts)} on validation{_of_a_sum(choice.parts)}",
+        *_alternatives(choice),
+    ]
     if teacher is None:
         parts.append(f"{_milliseconds(seconds)} for a pair")
     else:
@@ -86,13 +90,11 @@ def _alternatives(choice: Choice) -> list[str]:
     sentences = []
     if other is not None:
         ahead = 100 * (choice.precision[choice.parts] - choice.precision[other])
-        which = "less" if ahead >= 0 else "more, perhaps by chance"
-        sentences.append(f"next {_describe(choice, other)} ({abs(ahead):.1f} points {which})")
+        which = "lower" if ahead >= 0 else "higher, perhaps by chance"
+        sentences.append(f"the next one, {_describe(choice, other)} ({abs(ahead):.1f} points {which})")
     if (TEACHER,) in choice.precision:
         as_good = choice.precision[TEACHER,] >= choice.precision[choice.parts]
-        verdict = (
-            ", so the teacher without the language model is as good, at a small part of the cost" if as_good else ""
-        )
+        verdict = ", so it is as good without the language model, and costs much less" if as_good else ""
         sentences.append(f"the teacher alone {choice.precision[TEACHER,]:.3f}{verdict}")
     return sentences
 
@@ -104,8 +106,13 @@ def _describe_cascade(fit: CascadeFit, *, student: float, teacher: float) -> str
     faster = (teacher + student) / (teacher + (1 - fit.share) * student)
     return (
         f"in a cascade (--cascade) the teacher decides {fit.share:.0%} of the pairs alone, F1 {fit.f1:.3f} instead of "
-        f"{fit.f1_all_read:.3f}, about {faster:.2g} times as fast"
+        f"{fit.f1_all_read:.3f}, about {figure(faster, 2)} times as fast"
     )
+
+
+def _of_a_sum(parts: Parts) -> str:
+    """Return why a sum has another average precision here than in the table of metrics."""
+    return " (its weights fitted on the other folds)" if len(parts) > 1 else ""
 
 
 def _describe(choice: Choice, parts: Parts) -> str:
