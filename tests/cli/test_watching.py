@@ -20,4 +20,7 @@ def test_watch_needs_only_scores_and_names_what_is_not_checked(tmp_path):
     reference = write(tmp_path / "r.csv", range(100))
     done = flipkd("watch", "--reference", reference, "--log", reference)
     assert (done.code, done.err) == (0, "")
-    assert "not checked, because columns or rows are missing (at least 30): text1_length, text2_length, script" in done.out
+    assert (
+        "not checked, because columns or rows are missing (at least 30): text1_length, text2_length, script"
+        in done.out
+    )

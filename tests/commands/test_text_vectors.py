@@ -44,7 +44,9 @@ def test_text_vectors_embed_a_text_once_for_each_model(taught, with_teacher, enc
     np.testing.assert_allclose(found[taught], found[with_teacher], atol=1e-5)
 
 
-def test_text_vectors_of_a_matcher_that_encodes_texts_separately_embeds_them_itself(tiny_matcher, tmp_path, monkeypatch):
+def test_text_vectors_of_a_matcher_that_encodes_texts_separately_embeds_them_itself(
+    tiny_matcher, tmp_path, monkeypatch
+):
     folder, store = tiny_matcher(reading="separate"), tmp_path / "store"
     first = text_vectors(str(folder), TEXTS, store=store)
     np.testing.assert_allclose(first, Matcher.from_pretrained(folder).encode(TEXTS), atol=1e-5)

@@ -43,8 +43,8 @@ def _counts(matches: NDArray[np.bool_], label: NDArray[np.int64]) -> tuple[int, 
 def explorer(comparison: Comparison, runs: Sequence[RunScores]) -> dict[str, Any]:
     """Return rising thresholds of each run, with the number of pairs and of matches at or above each threshold.
 
-    `own` and `review` are the indices of the run's own thresholds; the last threshold is above all scores. `shown` is the index of
-    the flipped student, or of the last run without one.
+    `own` and `review` are the indices of the run's own thresholds; the last threshold is above all scores. `shown` is the index
+    of the flipped student, or of the last run without one.
     """
     systems = []
     for run in runs:
