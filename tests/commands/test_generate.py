@@ -118,6 +118,22 @@ def test_generate_edits_need_no_server_and_are_no_matches(tmp_path):
     assert all(row["label"] == 0 and row["origin"] == "edits" and row["text1"] != row["text2"] for row in rows)
 
 
+@pytest.mark.parametrize(
+    ("kind", "reply", "columns"),
+    [
+        ("labels", "yes", {"text1", "text2", "label", "origin", "critic"}),
+        ("rationales", "Yes.\n\nBoth ask the same.", {"text1", "text2", "label", "origin", "rationale"}),
+    ],
+)
+def test_generate_labels_and_rationales_are_written_with_their_columns(pair_files, tmp_path, kind, reply, columns):
+    with chat_server(lambda prompt: reply) as server:
+        done = run(server, pair_files["test"], tmp_path, "--kind", kind)
+    assert done.code == 0, done.err
+    rows = rows_of(tmp_path / "out.csv")
+    assert rows
+    assert all(set(row) == columns and row["label"] == "1" and row["origin"] == f"{kind}:m" for row in rows)
+
+
 def test_generate_writes_no_file_where_no_label_is_left(pair_files, tmp_path):
     with chat_server(lambda prompt: "perhaps") as server:
         done = run(server, pair_files["test"], tmp_path, "--kind", "labels")
