@@ -1,4 +1,4 @@
-"""The table of what the field's objectives and procedures add to flipped, for `tables.py`; recipes/objectives/ has the runs."""
+"""The tables of mined pairs and of the field's objectives, for `tables.py`; recipes/objectives/ has the runs."""
 
 from __future__ import annotations
 
@@ -13,11 +13,25 @@ from flipkd.commands.results import text_table
 RECIPES = Path(__file__).parents[2] / "recipes" / "objectives"
 KINDS = ("answer", "cosine", "combined", "with_teacher")
 CONTROLS = ("plain", "no_teacher", "teacher_finetuned", "plain+teacher_finetuned")
+WITHOUT_MINED = ("no_mined_no_kd", "no_mined")
 
 
 def objectives_table(results: list[dict[str, Any]]) -> str:
     """AP on test, a table per recipe that has results: the best without a teacher beside it first."""
     return "\n".join(_table(results, path) for path in sorted(RECIPES.glob("*.yaml"))).strip("\n") + "\n"
+
+
+def mined_table(results: list[dict[str, Any]]) -> str:
+    """AP on test of students without mined pairs beside flipped and the controls, for the sets and seeds that have both."""
+    found = {(r["data"], r["seed"], r["name"]): _precisions(r) for r in results}
+    units = sorted({(data, seed) for data, seed, name in found if name in WITHOUT_MINED})
+    rows = [
+        [data, str(seed), name, *(f"{values[kind]:.3f}" if kind in values else "-" for kind in KINDS)]
+        for data, seed in units
+        for name in (*CONTROLS, "flipped", *WITHOUT_MINED)
+        if (values := found.get((data, seed, name)))
+    ]
+    return text_table(["AP on test", "seed", "system", *KINDS], rows) + "\n"
 
 
 def _table(results: list[dict[str, Any]], path: Path) -> str:

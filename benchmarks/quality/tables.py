@@ -6,9 +6,10 @@
 A page holds `<!-- table: NAME -->` and `<!-- /table -->`, and what stands between is made here. NAME is a data set of
 results/, `main` for all sets at a glance, `scores` for each score of a student alone, `pool` for few labels with and
 without unlabelled pairs, `ablations` for the paper's on the sets that have them, `variants` for all that change one
-setting, `objectives` for the field's other objectives, `labels` for fewer labelled pairs, `both_orders` for the results
-of `both_orders.py`, `headline` and `speed` for the README, or `choices/...` for the runs of that folder, on which a
-default was decided. `earlier/NAME` takes the results of earlier/, which were measured with other defaults.
+setting, `objectives` for the field's other objectives, `mined` for training without mined pairs, `labels` for fewer
+labelled pairs, `both_orders` for the results of `both_orders.py`, `headline` and `speed` for the README, or
+`choices/...` for the runs of that folder, on which a default was decided. `earlier/NAME` takes the results of
+earlier/, which were measured with other defaults.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import Any
 
 import numpy as np
 import yaml
-from objectives_table import objectives_table
+from objectives_table import mined_table, objectives_table
 
 from flipkd.commands.results import text_table
 from flipkd.comparison.table import results_table
@@ -109,6 +110,8 @@ def block(name: str) -> str:
         return variants_table(results)
     if name == "objectives":
         return objectives_table(results)
+    if name == "mined":
+        return mined_table(results)
     if name == "labels":
         return labels_table(results)
     if name == "both_orders":
