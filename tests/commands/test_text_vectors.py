@@ -32,9 +32,8 @@ def test_text_vectors_embed_a_text_once_for_each_model(taught, with_teacher, enc
     for encoder in (taught, with_teacher, str(encoders / "bi")):
         embedded.clear()
         first = text_vectors(encoder, TEXTS, store=store)
-        assert embedded == TEXTS or (
-            not embedded and encoder == taught
-        )  # the teacher's folder is shared with other tests
+        # Other tests share the teacher's folder, so it may have some of the vectors.
+        assert embedded == TEXTS or (encoder == taught and embedded == [text for text in TEXTS if text in embedded])
         embedded.clear()
         again = text_vectors(encoder, TEXTS[::-1], store=store)
         assert embedded == []

@@ -105,10 +105,10 @@ def test_init_from_hash_is_recorded_and_compared(trained, base_models, pair_file
     assert done.code == 0, done.err
     (moved / "matcher" / "matcher.json").write_text((moved / "matcher" / "matcher.json").read_text() + " ")
     write_manifest(moved / "matcher")
-    for now in (["--set", f"init_from={moved}"], []):
+    for now, change in ((["--set", f"init_from={moved}"], "has other content"), ([], "was given, now None")):
         done = flipkd("train", *words, *now)
         assert done.code == 4
-        assert "data.init_from_hash was" in done.err
+        assert f"data.init_from_hash {change}" in done.err
 
 
 def test_run_identity_contains_init_from_hash(pair_files, trained, tmp_path):
