@@ -47,20 +47,20 @@ def _table(results: list[dict[str, Any]], path: Path) -> str:
 
 
 def _row(found: dict[tuple[str, int], dict[str, Any]], name: str, differs: list[str] | None) -> list[Any]:
-    """Return what to sort by, then the cells of one system."""
+    """Return what to sort by (the gain over flipped in the same seeds), then the cells of one system."""
     by_seed = {seed: _precisions(result) for (known, seed), result in found.items() if known == name}
     means = {
         kind: float(np.mean([values[kind] for values in by_seed.values()]))
         for kind in KINDS
         if all(kind in values for values in by_seed.values())
     }
-    gain = "-"
-    if name not in ("flipped", *CONTROLS):
-        flipped = {seed: _precisions(result) for (known, seed), result in found.items() if known == "flipped"}
-        gains = [by_seed[seed]["combined"] - flipped[seed]["combined"] for seed in by_seed.keys() & flipped.keys()]
-        gain = f"{100 * np.mean(gains):+.1f}" if gains else "-"
+    flipped = {seed: _precisions(result) for (known, seed), result in found.items() if known == "flipped"}
+    kind = next(kind for kind in ("combined", "answer", "with_teacher") if kind in means)
+    gains = [by_seed[seed][kind] - flipped[seed]["combined"] for seed in by_seed.keys() & flipped.keys()]
+    shown = bool(gains) and name not in ("flipped", *CONTROLS)
+    gain = f"{100 * np.mean(gains):+.1f}" if shown else "-"
     cells = [f"{means[kind]:.3f}" if kind in means else "-" for kind in KINDS]
-    rank = next(means[kind] for kind in ("combined", "answer", "with_teacher") if kind in means)
+    rank = float(np.mean(gains)) if gains else means[kind]
     return [rank, name, ", ".join(differs or ["-"]), str(len(by_seed)), *cells, gain]
 
 
