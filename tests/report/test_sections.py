@@ -97,7 +97,7 @@ def test_headline_is_about_the_flipped_student(make_comparison):
     assert all(row["name"] == "flipped" and len(row["seeds"]) == 2 for row in against.values())
     assert against["plain"]["reference"].startswith("the same language model")
     assert against["plain"]["verdict"] == words.verdict(
-        F1=against["plain"]["f1"], AP=against["plain"]["average_precision"]
+        {"F1": against["plain"]["f1"], "AP": against["plain"]["average_precision"]}
     )
     assert [row["name"] for row in headline["costs"]] == ["teacher_finetuned", "plain", "flipped"]
     means = [row["f1"]["mean"] for row in headline["ranked"]]

@@ -28,12 +28,12 @@ BETTER, WORSE, ALIKE = difference(0.021, 0.012), difference(-0.021, 0.0002), dif
     ],
 )
 def test_verdict_follows_signs_and_p_values(f1, average_precision, verdict):
-    assert words.verdict(F1=f1, AP=average_precision) == verdict
+    assert words.verdict({"F1": f1, "AP": average_precision}) == verdict
 
 
 def test_verdict_uses_the_corrected_p_value():
-    assert words.verdict(F1=difference(0.021, 0.012, p_adjusted=0.036)) == "better"
-    assert words.verdict(F1=difference(0.021, 0.012, p_adjusted=0.06)) == "no significant difference"
+    assert words.verdict({"F1": difference(0.021, 0.012, p_adjusted=0.036)}) == "better"
+    assert words.verdict({"F1": difference(0.021, 0.012, p_adjusted=0.06)}) == "no significant difference"
 
 
 @pytest.mark.parametrize(

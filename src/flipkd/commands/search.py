@@ -62,7 +62,7 @@ def described(folder: str) -> dict[str, Any]:
             "model, make such a folder from it with flipkd teach --fine_tune false"
         )
     contract = read_contract(inside)
-    if contract.reading == "joint" and contract.teacher is not None and contract.teacher.kind == "bi_encoder":
+    if contract.reading == "joint" and contract.teacher is not None and contract.keeps_bi_encoder:
         return {"kind": KEPT, "folder": str(inside), "fingerprint": contract.teacher.fingerprint}
     return {"kind": "matcher", "folder": str(inside), "fingerprint": sha256(inside / MANIFEST)}
 

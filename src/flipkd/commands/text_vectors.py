@@ -26,7 +26,7 @@ def require_vectors(encoder: str) -> None:
         StoredTeacher(folder).require_vectors()
     elif is_matcher(folder):
         contract = read_contract(matcher_folder(folder))
-        if contract.reading == "joint" and (contract.teacher is None or contract.teacher.kind != "bi_encoder"):
+        if contract.reading == "joint" and not contract.keeps_bi_encoder:
             raise ConfigError(
                 f"{encoder}: this matcher encodes both texts together and keeps no bi-encoder, so it has no vectors of single "
                 "texts; give the teacher's folder or a model of sentence-transformers as --encoder, or train with "
@@ -57,8 +57,9 @@ def text_vectors(
 def _matcher_vectors(
     folder: Path, texts: Sequence[str], *, store: Path, base_model: str | None
 ) -> NDArray[np.float32]:
-    kept, load = read_contract(matcher_folder(folder)).teacher, kept_teacher_of(folder)
-    if kept is not None and load is not None and kept.kind == "bi_encoder":
+    contract, load = read_contract(matcher_folder(folder)), kept_teacher_of(folder)
+    kept = contract.teacher
+    if kept is not None and load is not None and contract.keeps_bi_encoder:
         loading(f"the teacher of {folder}")
         known = ScoreStore(store, fingerprint=kept.fingerprint, describe={"name": str(folder), "kind": kept.kind})
         model = cache_calls(load)  # loaded only when a text is missing

@@ -138,7 +138,6 @@ def parse_rationale(reply: str) -> tuple[str, int] | None:
     answers = [ANSWER_LINE.fullmatch(line.casefold()) for line in lines]
     reason = " ".join(line for line, answer in zip(lines, answers, strict=True) if not answer)
     found = {answer[1] for answer in answers if answer}
-    at_an_end = bool(lines) and (answers[0] or answers[-1])
-    return (
-        (reason, int("yes" in found)) if reason and at_an_end and len(found) == 1 and len(reason) <= LONGEST else None
-    )
+    if not reason or len(reason) > LONGEST or len(found) != 1 or not (answers[0] or answers[-1]):
+        return None
+    return reason, int("yes" in found)

@@ -79,7 +79,7 @@ def headline(
     verdicts = [
         row
         | {"against": section["against"], "reference": section["system"].in_a_sentence}
-        | {"verdict": words.verdict(F1=row["f1"], AP=row["average_precision"])}
+        | {"verdict": words.verdict({"F1": row["f1"], "AP": row["average_precision"]})}
         for section in differences
         for row in section["rows"]
         if row["name"] == name

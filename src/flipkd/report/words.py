@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -21,7 +22,7 @@ SCORES = {
 }
 
 
-def verdict(**differences: dict[str, float]) -> str:
+def verdict(differences: Mapping[str, Mapping[str, float]]) -> str:
     """Return in which metrics a system is significantly better or worse; differences: name of the metric -> difference.
 
     The p-values are those after Holm's correction. Equal outcomes in all metrics are `better` or `worse`.

@@ -136,6 +136,11 @@ class ScoreContract(BaseModel):
             raise ValueError("directed and symmetric are both true; at most one may be")
         return self
 
+    @property
+    def keeps_bi_encoder(self) -> bool:
+        """Whether the matcher keeps a teacher that has vectors of single texts."""
+        return self.teacher is not None and self.teacher.kind == "bi_encoder"
+
     def save(self, folder: Path) -> None:
         """Write `matcher.json` into `folder`."""
         write_json(folder / CONTRACT, self.model_dump(mode="json"))
