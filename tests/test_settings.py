@@ -181,7 +181,7 @@ def test_settings_round_trip_through_yaml():
     [
         (
             "lerning_rate=1",
-            "no setting is called 'lerning_rate'; did you mean 'learning_rate'? allowed: model_name_or_path, ",
+            "no setting is called 'lerning_rate'; did you mean 'learning_rate'? nearest of the ",
         ),
         ("objective.x=1", "no setting is called 'objective'; did you mean 'objectives'?"),
         ("=1", "no setting is called ''; allowed: model_name"),

@@ -18,6 +18,8 @@ A message names the value, where it was found, what is allowed and what to do. E
 
 from __future__ import annotations
 
+MANY = 20  # from more names than this a message lists only the nearest
+
 
 class FlipkdError(Exception):
     """Base class of all exceptions that flipkd raises on purpose; `exit_code` is used by the command line.
@@ -113,9 +115,15 @@ def reason_of(error: Exception) -> str:
 
 
 def nearest(name: str, allowed: list[str]) -> str:
-    """Return the end of a message about an unknown name: the nearest allowed name if there is one, then all of them."""
+    """Return the end of a message about an unknown name: the nearest allowed name if there is one, then what is allowed.
+
+    Of more than `MANY` allowed names only the nearest are listed, if any is near.
+    """
     from difflib import get_close_matches
 
-    close = get_close_matches(name, allowed, n=1, cutoff=0.5)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"{hint}allowed: {', '.join(allowed)}"
+    close = get_close_matches(name, allowed, n=6, cutoff=0.5)
+    if not close:
+        return f"allowed: {', '.join(allowed)}"
+    if len(allowed) > MANY:
+        return f"did you mean {close[0]!r}? nearest of the {len(allowed)} allowed: {', '.join(close)}"
+    return f"did you mean {close[0]!r}? allowed: {', '.join(allowed)}"
