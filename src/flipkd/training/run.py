@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from flipkd.student.sharded import on_ranks_of, shard_base
 from flipkd.training.both_orders import require_both_orders
 from flipkd.training.checkpoints import last_valid_checkpoint, load_best_checkpoint, remove_old
 from flipkd.training.early_stopping import EarlyStopping
-from flipkd.training.finish import MATCHER, measure_finished, validation_precision, write_matcher
+from flipkd.training.finish import MATCHER, Measured, Validation, write_matcher
 from flipkd.training.fsdp import hidden_from_libraries, shards_base
 from flipkd.training.losses import WeightedObjective, resolve_objectives
 from flipkd.training.metrics_file import METRICS, MetricsFile
@@ -144,19 +143,12 @@ def train(
         table=table,
         seed=config.seed,
     )
-    measure = partial(
-        validation_precision,
-        student,
-        config,
-        validation=validation,
-        return_embeddings=module.return_embeddings,
-        with_teacher=teacher is not None,
-    )
+    measured = Validation(student, config, validation, module.return_embeddings, with_teacher=teacher is not None)
     early_stopping = None
     if config.early_stopping_patience is not None:
         metrics = MetricsFile(output_dir / METRICS)
         early_stopping = EarlyStopping(
-            lambda: on_ranks_of(student, measure), patience=config.early_stopping_patience, metrics=metrics
+            lambda: on_ranks_of(student, measured.precision), patience=config.early_stopping_patience, metrics=metrics
         )
     with explain_out_of_memory(student, config, table):
         fit(
@@ -171,7 +163,7 @@ def train(
             early_stopping=early_stopping,
         )
     sources = learned_from(objectives, table, teacher_source)
-    _finish(module, contract, config, validation=validation, learned_from=sources, teacher=teacher, measure=measure)
+    _finish(module, contract, config, validation=measured, learned_from=sources, teacher=teacher)
     return output_dir / MATCHER
 
 
@@ -189,25 +181,18 @@ def _finish(
     contract: ScoreContract,
     config: TrainConfig,
     *,
-    validation: PairTable,
+    validation: Validation,
     learned_from: LearnedFrom,
     teacher: Callable[[], KeepableTeacher] | None,
-    measure: Callable[[], float],
 ) -> None:
     """Choose the checkpoint, if asked for, and make the matcher folder."""
     output_dir, student = Path(config.output_dir), module.student
 
-    def measure_chosen() -> Any:
+    def measure_chosen() -> Measured:
         """Measure the student with the weights of the best checkpoint, or with the last ones."""
         if config.select_checkpoint == "best":
-            load_best_checkpoint(module, output_dir, measure)
-        return measure_finished(
-            student,
-            config,
-            validation=validation,
-            return_embeddings=module.return_embeddings,
-            with_teacher=teacher is not None,
-        )
+            load_best_checkpoint(module, output_dir, validation.precision)
+        return validation.measure()
 
     measured: Any = on_ranks_of(student, measure_chosen)  # None on ranks that do not write
 
