@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from flipkd.objectives.batch import MatchBatch
-    from flipkd.objectives.selection import dual_threshold
 
 OBJECTIVES: dict[str, str] = {
     "answer_cross_entropy": "flipkd.objectives.answer:answer_cross_entropy",
@@ -59,13 +58,9 @@ OBJECTIVES: dict[str, str] = {
     "lelp_subclass": "flipkd.objectives.pair_heads:LelpSubclass",
     "layer_score_kd": "flipkd.objectives.layers:LayerScoreKd",
 }
-_PUBLIC = {
-    **OBJECTIVES,
-    "MatchBatch": "flipkd.objectives.batch:MatchBatch",
-    "dual_threshold": "flipkd.objectives.selection:dual_threshold",
-}
+_PUBLIC = OBJECTIVES | {"MatchBatch": "flipkd.objectives.batch:MatchBatch"}
 
-__all__ = ["OBJECTIVES", "MatchBatch", "dual_threshold", *OBJECTIVES]
+__all__ = ["OBJECTIVES", "MatchBatch", *OBJECTIVES]
 
 
 def __getattr__(name: str) -> Any:
