@@ -12,6 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+import torch
+from transformers import AutoModelForCausalLM
+
 from flipkd.config import StudentConfig
 from flipkd.student.language_model import DTYPES, lora_targets
 from flipkd.student.readout import LAYER, find_readout_modules, linear_modules
@@ -77,9 +80,6 @@ def shape_of(config: Any, lora: StudentConfig) -> Shape:
 
     Raises ConfigError for layers or modules that the model does not have.
     """
-    import torch
-    from transformers import AutoModelForCausalLM
-
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
     text = config.get_text_config()
