@@ -18,8 +18,7 @@ from flipkd.training.averaging import WeightAverage
 from flipkd.training.gather import gather_batches, shared_random_state
 from flipkd.training.gradients import gradient_norms
 from flipkd.training.graphs import GraphedStep
-from flipkd.training.losses import WeightedObjective
-from flipkd.training.own_modules import build_objectives, run_facts
+from flipkd.training.losses import WeightedObjective, build_objectives, run_facts
 from flipkd.training.pair_weights import weigh_gradients
 from flipkd.training.queue import Queue
 from flipkd.training.record import Recorder, measure_batch

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from transformers import TrainingArguments
 
 from flipkd import __version__, ranks
@@ -23,7 +24,6 @@ from flipkd.student.initial_adapters import load_initial_adapters
 from flipkd.student.loading import new_student
 from flipkd.student.model import Student
 from flipkd.student.sharded import on_ranks_of, shard_base
-from flipkd.training.both_orders import require_both_orders
 from flipkd.training.checkpoints import last_valid_checkpoint, load_best_checkpoint, remove_old
 from flipkd.training.early_stopping import EarlyStopping
 from flipkd.training.finish import MATCHER, Measured, Validation, write_matcher
@@ -97,10 +97,36 @@ def run_objectives(config: TrainConfig, table: PairTable, validation: PairTable)
     return terms
 
 
+def require_both_orders(config: TrainConfig, terms: Sequence[WeightedObjective]) -> None:
+    """Raise ConfigError when a step cannot hold both orders of its pairs, or must hold lists of pairs as well.
+
+    Logs a warning when some pairs are never read. Does nothing when no objective reads both orders.
+    """
+    names = [term.name for term in terms if "orders" in term.needs]
+    if not names:
+        return
+    lists = [term.name for term in terms if "lists" in term.needs]
+    if lists:
+        raise ConfigError(
+            f"objectives.{names[0]} puts both orders of a pair into one step, and objectives.{lists[0]} all pairs with one "
+            "first text; set the weight of one of them to 0"
+        )
+    if config.per_device_train_batch_size * ranks.world_size() % 2:
+        raise ConfigError(
+            f"per_device_train_batch_size is {config.per_device_train_batch_size}, but objectives.{names[0]} reads both "
+            "orders of a pair in one step; give an even number"
+        )
+    if config.num_train_epochs < 2:
+        logger.warning(
+            "objectives.%s uses half of the pairs per epoch, in both orders; with num_train_epochs=%g some pairs are never "
+            "used, 2 epochs use all",
+            names[0],
+            config.num_train_epochs,
+        )
+
+
 def identity_of(config: TrainConfig, *, data: Mapping[str, str]) -> dict[str, Any]:
     """Return the values that must be equal when a run resumes: settings, data, versions, threads, processes."""
-    import transformers
-
     return {
         "config": config.identity(),
         "data": dict(data),
