@@ -15,11 +15,10 @@ import numpy as np
 from flipkd.errors import DataError
 from flipkd.index import Floats, Hit
 from flipkd.inputs import checked_sides, checked_texts
-from flipkd.serve.index_threads import IndexThreads
 from flipkd.serve.limits import Limits
 from flipkd.serve.loaded import NO_INDEX, EncodedText, Loaded, Match, Pair
-from flipkd.serve.model_thread import ModelThread
 from flipkd.serve.queue import BatchQueue, Work
+from flipkd.serve.threads import IndexThreads, ModelThread
 from flipkd.text import truncate_text
 
 State = Literal["loading", "ready", "draining", "failed"]
