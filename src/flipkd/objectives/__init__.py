@@ -18,7 +18,7 @@ OBJECTIVES: dict[str, str] = {
     "margin_mse": "flipkd.objectives.answer:margin_mse",
     "pairwise_pref_kl": "flipkd.objectives.answer:pairwise_pref_kl",
     "ranknet_distill": "flipkd.objectives.answer:ranknet_distill",
-    "order_consistency": "flipkd.objectives.consistency:order_consistency",
+    "order_consistency": "flipkd.objectives.answer:order_consistency",
     "in_batch_kl": "flipkd.objectives.in_batch:in_batch_kl",
     "score_mse": "flipkd.objectives.in_batch:score_mse",
     "margin_hinge": "flipkd.objectives.margin:margin_hinge",

@@ -148,7 +148,7 @@ def training_memory(
         temporary = gradients + layer  # one layer at a time is recomputed
     else:
         stored, temporary = shape.layers * layer, float(gradients)
-    weights, gathered = _weights(shape, width, load_in_4bit), 0.0
+    weights, gathered = round(shape.other * width + shape.linear * (FOUR_BITS if load_in_4bit else width)), 0.0
     if shards > 1:  # the LM head is freed; the layer that runs, the next one and what is being received are complete
         weights = round((weights - width * shape.head) / shards)
         gathered = width * max(3 * shape.linear / shape.layers, 2 * shape.embeddings)
@@ -162,10 +162,6 @@ def training_memory(
         # In 4 bits also one module's weights, dequantized.
         workspace=round(tokens * temporary + gathered) + width * shape.largest * load_in_4bit,
     )
-
-
-def _weights(shape: Shape, width: int, load_in_4bit: bool) -> int:
-    return round(shape.other * width + shape.linear * (FOUR_BITS if load_in_4bit else width))
 
 
 def largest_batch(
