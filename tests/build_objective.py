@@ -9,8 +9,7 @@ from torch import nn
 
 from flipkd.objectives import OBJECTIVES, MatchBatch
 from flipkd.tables import pick
-from flipkd.training.losses import Objective, RunFacts, WeightedObjective
-from flipkd.training.own_modules import build_objectives
+from flipkd.training.losses import Objective, RunFacts, WeightedObjective, build_objectives
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "margin_hinge": {"theta_pos": 0.3, "theta_neg": -0.3},

@@ -42,8 +42,7 @@ class PairScorer:
         if cascade:
             self.require_cascade()
         self.scored_by = {"student": 0, "teacher": 0}  # numbers of pairs so far, by the model that decided them
-        calibration = contract.calibration
-        self.calibration = Calibration.of(calibration)
+        self.calibration = Calibration.of(contract.calibration)
         self.threshold = 0.0 if contract.threshold is None else contract.threshold
         self.review_threshold = contract.review_threshold
         self._states = text_states(student)  # cache of texts that were encoded before

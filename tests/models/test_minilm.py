@@ -1,4 +1,4 @@
-"""minilm_folder: the packaged model loads; other weights are refused."""
+"""all-MiniLM-L6-v2: the packaged model loads; other weights are refused."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 
 from flipkd.errors import ArtefactError
-from flipkd.models import model_path
-from flipkd.models.minilm import PACKAGE
+from flipkd.models import MINILM, model_path
 
 
-@pytest.mark.skipif(importlib.util.find_spec(PACKAGE) is None, reason="needs flipkd[demo]")
-def test_minilm_folder_is_the_packaged_model():
+@pytest.mark.skipif(importlib.util.find_spec(MINILM) is None, reason="needs flipkd[demo]")
+def test_model_path_of_minilm_is_the_packaged_model():
     from sentence_transformers import SentenceTransformer
 
     teacher = SentenceTransformer(model_path("all-MiniLM-L6-v2"), device="cpu")
@@ -23,7 +22,7 @@ def test_minilm_folder_is_the_packaged_model():
     assert vectors[0] @ vectors[1] > vectors[0] @ vectors[2] + 0.2
 
 
-def test_minilm_folder_refuses_other_weights(install):
-    install(PACKAGE, {"model/model.safetensors": b"something else"})
+def test_model_path_of_minilm_refuses_other_weights(install):
+    install(MINILM, {"model/model.safetensors": b"something else"})
     with pytest.raises(ArtefactError, match="sha256 is"):
         model_path("all-MiniLM-L6-v2")

@@ -61,10 +61,11 @@ def test_local_admin_handles_each_call_of_the_parent(local, models, monkeypatch)
 
 
 def test_local_admin_finishes_a_reload_whose_client_hangs_up(local, monkeypatch):
-    done = []
+    done, begun, end = [], asyncio.Event(), asyncio.Event()
 
     async def reload(found, *, only):
-        await asyncio.sleep(0.02)
+        begun.set()
+        await end.wait()
         done.append(only)
         return []
 
@@ -72,12 +73,13 @@ def test_local_admin_finishes_a_reload_whose_client_hangs_up(local, monkeypatch)
 
     async def hang_up():
         request = asyncio.create_task(local.reload("a"))
-        await asyncio.sleep(0.005)
+        await begun.wait()
         request.cancel()
         with pytest.raises(asyncio.CancelledError):
             await request
         assert done == []
-        await asyncio.sleep(0.04)
+        end.set()
+        await asyncio.wait(asyncio.all_tasks() - {asyncio.current_task()}, timeout=10)
 
     asyncio.run(hang_up())
     assert done == ["a"]

@@ -15,7 +15,7 @@ from flipkd.serve import answer_log
 from flipkd.serve.answer_log import AnswerLog
 from flipkd.serve.calls import Answers
 from flipkd.serve.chosen import Chosen
-from flipkd.serve.results import Match
+from flipkd.serve.loaded import Match
 
 FIELDS = ["id", "time", "alias", "matcher", "version", "client", "score", "probability", "decision"]
 NOW = datetime(2026, 11, 27, 4, 30, 5, 123456, tzinfo=UTC)

@@ -6,7 +6,7 @@ import pytest
 from starlette.exceptions import HTTPException
 
 from flipkd.serve.calls import MOST_LOGGED, note_ignored, shortened
-from flipkd.serve.results import EncodedText
+from flipkd.serve.loaded import EncodedText
 from flipkd.serve.shapes import EmbedBody
 
 

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from flipkd.errors import ConfigError, DataError, ResourceError
-from flipkd.serve.index_threads import THREADS, IndexThreads
+from flipkd.serve.threads import THREADS, IndexThreads
 
 
 def run(work):

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from flipkd.serve.model_thread import ModelThread
+from flipkd.serve.threads import ModelThread
 
 
 def test_calls_run_in_order_in_one_thread():

@@ -10,11 +10,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from flipkd.serve import worker as module
+from flipkd.serve import workers as module
 from flipkd.serve.admin import WorkerAdmin
 from flipkd.serve.peers import Peer
-from flipkd.serve.worker import join_server
-from flipkd.serve.workers import Link
+from flipkd.serve.workers import Link, join_server
 
 
 class LoadedModels:

@@ -7,8 +7,7 @@ import pytest
 import torch
 from tiny import FAMILIES, SENTENCES, randomise
 
-from flipkd.student.layers import layer_states
-from flipkd.student.scoring import score_pairs
+from flipkd.student.scoring import layer_states, score_pairs
 
 
 @pytest.mark.parametrize("family", FAMILIES)

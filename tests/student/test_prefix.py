@@ -8,7 +8,7 @@ import torch
 from tiny import FAMILY_AND_READING
 
 from flipkd.student.prefix import CACHE_SIZE, Prefix, PrefixCache, drop_prefix, shared_prefix
-from flipkd.student.rows import LEFT_HEAD, RIGHT_HEAD
+from flipkd.student.rows import LEFT_HEAD, RIGHT_HEAD, Row
 from flipkd.student.scoring import score_pairs
 
 LEFT = ["my card was lost", "fee", "my card is here", "where is my transfer today please"]
@@ -83,7 +83,12 @@ def test_shared_prefix_ends_before_a_different_text(make_student):
 
 
 def test_prefix_cache_removes_the_oldest():
-    cache = PrefixCache()
-    for number in range(CACHE_SIZE + 2):
-        cache.put((number,), Prefix(torch.zeros(1), None))
-    assert [cache.get((number,)) is not None for number in range(CACHE_SIZE + 2)] == [False] * 2 + [True] * CACHE_SIZE
+    cache, encoded = PrefixCache(), []
+
+    def encode(row):
+        encoded.append(row.ids)
+        return Prefix(torch.zeros(1), None)
+
+    for number in [*range(CACHE_SIZE + 2), *reversed(range(2, CACHE_SIZE + 2)), 1]:
+        cache.encoded(Row([number], [1], [0]), encode)
+    assert encoded == [[number] for number in [*range(CACHE_SIZE + 2), 1]]

@@ -11,8 +11,7 @@ from sentence_transformers import CrossEncoder, SentenceTransformer
 
 from flipkd.artefacts import check_model_folder
 from flipkd.teachers.ensemble import write_members
-from flipkd.teachers.loadable import make_loadable
-from flipkd.teachers.stored_teacher import StoredTeacher
+from flipkd.teachers.stored_teacher import StoredTeacher, make_loadable
 from flipkd.teachers.teacher import load_teacher
 
 TEXTS = ["my card was stolen", "where is my transfer"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from flipkd.errors import ConfigError
-from flipkd.training.both_orders import require_both_orders
 from flipkd.training.losses import resolve_objectives
+from flipkd.training.run import require_both_orders
 
 OBJECTIVES = {"answer_cross_entropy": 1.0, "order_consistency": 1.0}
 

@@ -14,7 +14,7 @@ from transformers import TrainerCallback
 from flipkd.errors import RefusedError
 from flipkd.files import read_json, write_manifest
 from flipkd.training.checkpoints import last_valid_checkpoint, load_best_checkpoint, load_checkpoint, remove_old
-from flipkd.training.finish import validation_precision
+from flipkd.training.finish import Validation
 from flipkd.training.module import DistillationModule
 from flipkd.training.run import fresh_student, run_objectives, train
 from flipkd.training.trainer import fit
@@ -154,10 +154,8 @@ def test_a_run_with_select_checkpoint_ends_with_the_best_of_them(make_config, ta
     objectives = run_objectives(config, table, validation)
     precisions = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            "flipkd.training.run.validation_precision",
-            lambda *given, **named: precisions.append(validation_precision(*given, **named)) or precisions[-1],
-        )
+        precision = Validation.precision
+        patch.setattr(Validation, "precision", lambda self: precisions.append(precision(self)) or precisions[-1])
         folder = train(*fresh_student(config), config, objectives=objectives, table=table, validation=validation)
     assert len(precisions) == 6, "all checkpoints are there when they are measured"
     assert len(set(precisions)) > 1

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from flipkd.errors import ConfigError
 from flipkd.training import run
 from flipkd.training.early_stopping import MEASURED, has_stopped
+from flipkd.training.finish import Validation
 from flipkd.training.run import fresh_student, run_objectives, train
 
 
@@ -60,11 +61,11 @@ def test_early_stopping_ends_a_run_and_a_resumed_one_at_the_same_step(
 ):
     values = {4: 0.5, 8: 0.7, 12: 0.6, 16: 0.9}
 
-    def last_saved(student, config, **_):
-        saved = [int(path.name.partition("-")[2]) for path in Path(config.output_dir).glob("checkpoint-*")]
+    def last_saved(self):
+        saved = [int(path.name.partition("-")[2]) for path in Path(self.config.output_dir).glob("checkpoint-*")]
         return values[max(saved, default=0) + 4]
 
-    monkeypatch.setattr(run, "validation_precision", last_saved)
+    monkeypatch.setattr(Validation, "precision", last_saved)
     settings = {"early_stopping_patience": 1}
     folder = tmp_path / "run"
     monkeypatch.setattr(run, "load_best_checkpoint", lambda *_: None)

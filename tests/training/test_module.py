@@ -49,6 +49,29 @@ def test_module_has_gradients_for_adapters_only(make_student, table, reading):
     assert out["logits"].shape == (12, 2)
 
 
+@pytest.mark.parametrize("cached", [False, True])
+def test_zero_grad_removes_or_zeroes_the_gradients(make_student, table, cached):
+    module, batch = build(make_student, table, FLIPPED)
+    if cached:
+        module.cache_parameters()
+    module(**batch)["loss"].backward()
+    trained = [p for p in module.parameters() if p.requires_grad]
+    module.zero_grad(set_to_none=False)
+    assert [p.grad.abs().sum().item() for p in trained] == [0] * len(trained)
+    module.zero_grad()
+    assert all(p.grad is None for p in trained)
+
+
+def test_cached_parameters_are_looked_up_once(make_student, table):
+    module, _ = build(make_student, table, FLIPPED)
+    count = len(list(module.parameters()))
+    module.later = torch.nn.Linear(2, 1)
+    assert len(list(module.parameters())) == count + 2
+    module.cache_parameters()
+    module.after = torch.nn.Linear(2, 1)
+    assert len(list(module.parameters())) == count + 2
+
+
 def test_loss_is_the_weighted_sum_of_its_parts(make_student, table):
     weights = {"answer_cross_entropy": 0.5, "margin_hinge": 2.0, "in_batch_kl": 0.25}
     module, batch = build(make_student, table, weights)

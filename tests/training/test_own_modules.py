@@ -14,9 +14,8 @@ from flipkd.errors import ConfigError
 from flipkd.student.rows import last_positions
 from flipkd.training.batches import Collator
 from flipkd.training.health_checks import HealthChecks
-from flipkd.training.losses import has_parameters, needs_of, resolve_objectives
+from flipkd.training.losses import has_parameters, needs_of, resolve_objectives, training_values
 from flipkd.training.module import DistillationModule
-from flipkd.training.own_modules import training_values
 from flipkd.training.run import fresh_student, run_objectives, train
 from flipkd.training.trainer import fit
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
+from huggingface_hub import ModelCardData
+
 from flipkd import hub
 from flipkd.cards.sections import decisions
 from flipkd.config import TrainConfig
@@ -165,8 +167,6 @@ def base_link(base: str) -> str:
 
 
 def _metadata(config: TrainConfig, contract: ScoreContract, learned_from: LearnedFrom) -> Any:
-    from huggingface_hub import ModelCardData
-
     base, taught = config.model_name_or_path, learned_from.teacher is not None
     found = hub_id(base)
     return ModelCardData(

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from flipkd.artefacts import library_errors
 from flipkd.cards.matcher_card import PLACE, base_link, title
-from flipkd.files import CARD
+from flipkd.cards.sections import parsed_card
 from flipkd.models.hub_names import hub_id
 
 logger = logging.getLogger(__name__)
@@ -31,10 +30,7 @@ def published_card(card: str, *, repository: str, trained_on: str, base_model: s
     `trained_on`: name of the base model in the contract, maybe a path, which cards of earlier versions have. Logs a warning
     for a card without a license. Raises ArtefactError for a card whose metadata cannot be read.
     """
-    from huggingface_hub import ModelCard
-
-    with library_errors(CARD, "its metadata cannot be read; correct or delete it"):
-        parsed = ModelCard(_renamed(card, repository, trained_on, base_model) or EMPTY.format(repository=repository))
+    parsed = parsed_card(_renamed(card, repository, trained_on, base_model) or EMPTY.format(repository=repository))
     given: dict[str, Any] = {
         "base_model": hub_id(base_model),
         "base_model_relation": "adapter",

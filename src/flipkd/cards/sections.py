@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from huggingface_hub import EvalResult, ModelCard
+
 from flipkd.artefacts import library_errors
 from flipkd.files import CARD
 from flipkd.student.contract import ScoreContract
@@ -74,9 +76,7 @@ def add_test(card: str, *, model: str, data: str, metrics: Mapping[str, float]) 
 
     `model` is a name of the matcher. Raises ArtefactError for a card whose metadata cannot be read.
     """
-    from huggingface_hub import EvalResult
-
-    parsed = _parsed(card)
+    parsed = parsed_card(card)
     kept = [result for result in parsed.data.eval_results or [] if result.dataset_name != data]
     added = [
         EvalResult(
@@ -113,14 +113,13 @@ def _test(results: list[Any]) -> str:
 def _without_test(card: str) -> str:
     if "model-index:" not in card:
         return card
-    parsed = _parsed(card)
+    parsed = parsed_card(card)
     parsed.data.eval_results = parsed.data.model_name = None
     return re.sub(r"\n*<!-- test -->.*<!-- /test -->", "", parsed.content, flags=re.DOTALL)
 
 
-def _parsed(card: str) -> Any:
-    from huggingface_hub import ModelCard
-
+def parsed_card(card: str) -> Any:
+    """Return huggingface_hub's ModelCard of a text. Raises ArtefactError when its metadata cannot be read."""
     with library_errors(CARD, "its metadata cannot be read; correct or delete it"):
         return ModelCard(card)
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
+from huggingface_hub import ModelCardData
+
 from flipkd import hub
 from flipkd.cards.matcher_card import base_link
 from flipkd.cards.sections import figure
@@ -77,8 +79,6 @@ LOSSES = {"bi_encoder": "loss {loss}", "cross_encoder": "binary cross-entropy"}
 
 def teacher_card(config: TeachConfig, summary: Mapping[str, Any]) -> str:
     """Return README.md of the folder of a fine-tuned teacher; `summary` is the content of its teacher.json."""
-    from huggingface_hub import ModelCardData
-
     kind, base = config.teacher_type, config.teacher_name_or_path
     pipeline, tag = TAGS[kind]
     found = hub_id(base)

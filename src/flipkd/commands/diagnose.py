@@ -179,7 +179,7 @@ def _labelled(config: DiagnoseConfig) -> tuple[Any, Any]:
 
 
 def _states(name: str, pairs: Any) -> np.ndarray:
-    from flipkd.student.layers import layer_states
+    from flipkd.student.scoring import layer_states
 
     loading(name)
     return layer_states(_student(name), pairs["text1"][:], pairs["text2"][:], progress=Path(name).name)

@@ -19,9 +19,8 @@ from flipkd.extras import require_extra
 from flipkd.files import CARD, folder_hash, write_json, write_text
 from flipkd.progress import loading
 from flipkd.run_lock import locked_run
-from flipkd.teachers.loadable import make_loadable
 from flipkd.teachers.store import ScoreStore
-from flipkd.teachers.stored_teacher import FOLDS, STORE, TEACHER
+from flipkd.teachers.stored_teacher import FOLDS, STORE, TEACHER, make_loadable
 
 logger = logging.getLogger(__name__)
 OUT_OF_FOLD = "out_of_fold"

@@ -7,6 +7,9 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
+
 from flipkd.artefacts import library_errors
 from flipkd.errors import ConfigError
 from flipkd.exports.merged import part_limits, write_parts
@@ -60,9 +63,6 @@ def write(source: Source, folder: Path) -> list[str]:
 
 def load(folder: Path, record: ExportRecord, *, base_model: str | None) -> TransformersScorer:
     """Load the base with transformers and the adapter with peft; `base_model`: where the base is, by default its hub id."""
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
-
     base = model_path(base_model or record.contract.base_model_name_or_path)
     with library_errors(folder, "peft cannot load it"):
         model = AutoModelForCausalLM.from_pretrained(

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.stats import spearmanr
+from sklearn.metrics import average_precision_score
 
 from flipkd.exports.formats import SLACK, Bounds, ExportedScorer
 from flipkd.matcher import Matcher
@@ -162,8 +164,6 @@ def _equal_ids(expected: Reference, scorer: ExportedScorer) -> NDArray[np.bool_]
 
 def _spearman(expected: Floats, found: Floats) -> float:
     """Return the rank correlation; 1 if one of the columns is constant and both are equal, else 0."""
-    from scipy.stats import spearmanr
-
     if not np.isfinite(found).all():
         return 0.0
     if np.ptp(expected) == 0 or np.ptp(found) == 0:
@@ -172,8 +172,6 @@ def _spearman(expected: Floats, found: Floats) -> float:
 
 
 def _average_precision(expected: Floats, found: Floats, labels: NDArray[np.int64] | None) -> dict[str, float] | None:
-    from sklearn.metrics import average_precision_score
-
     if labels is None or len(set(labels.tolist())) < 2 or not np.isfinite(found).all():
         return None
     columns = {"matcher": expected, "export": found}

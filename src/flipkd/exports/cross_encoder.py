@@ -13,6 +13,9 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sentence_transformers import CrossEncoder
+from sentence_transformers.base.modules import Dense
+from sentence_transformers.cross_encoder.modules import LogitScore
 from torch import nn
 
 from flipkd.artefacts import library_errors
@@ -75,9 +78,6 @@ def _head_name(model: Any) -> list[str]:
 
 def write_modules(contract: ScoreContract, folder: Path, *, in_float32: list[str]) -> None:
     """Write the files of sentence-transformers around the saved model; `in_float32`: layers that compute in float32."""
-    from sentence_transformers.base.modules import Dense
-    from sentence_transformers.cross_encoder.modules import LogitScore
-
     no, yes = contract.label_ids
     fitted = Calibration.of(contract.calibration)
     score = LogitScore(true_token_id=yes, false_token_id=no)
@@ -143,8 +143,6 @@ class CrossEncoderScorer:
 
 def load(folder: Path, record: ExportRecord, *, base_model: str | None) -> CrossEncoderScorer:
     """Load the folder with sentence-transformers."""
-    from sentence_transformers import CrossEncoder
-
     with library_errors(folder, "sentence-transformers cannot load it"):
         if record.contract.reading == "blocked":
             from flipkd.exports.blocked_transformer import load_blocked

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import gguf
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -37,8 +38,6 @@ def refusal(contract: ScoreContract, config: Any) -> str | None:
 
 def write(source: Source, folder: Path) -> list[str]:
     """Write model.gguf; return the limits. Raises ConfigError for a tokenizer that llama.cpp does not have."""
-    import gguf
-
     model = replace(source, dtype="float32").merged_model()
     tokenizer = gguf_tokenizer(source.prompt.tokenizer, size=model.get_input_embeddings().weight.shape[0])
     writer = gguf.GGUFWriter(folder / MODEL, ARCHITECTURES[model.config.model_type])
@@ -126,8 +125,6 @@ def _add_tokenizer(writer: Any, values: GgufTokenizer, tokenizer: Any) -> None:
 
 def _tensors(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
     """Yield name and float32 values of each tensor, in llama.cpp's conventions."""
-    import gguf
-
     config = model.config
     arch = next(key for key, name in gguf.MODEL_ARCH_NAMES.items() if name == ARCHITECTURES[config.model_type])
     names = gguf.get_tensor_name_map(arch, config.num_hidden_layers)
@@ -166,8 +163,6 @@ def _rope_factors(model: Any) -> torch.Tensor:
 
 def _quantised(values: torch.Tensor, kind: str) -> tuple[Any, Any]:
     """Return an array and its GGUF type; norms and biases stay float32, rows that Q8_0 cannot split become float16."""
-    import gguf
-
     array, chosen = values.numpy(), gguf.GGMLQuantizationType["F32" if values.ndim == 1 else kind]
     if array.shape[-1] % gguf.GGML_QUANT_SIZES[chosen][0]:
         chosen = gguf.GGMLQuantizationType.F16
@@ -189,9 +184,8 @@ class LlamaCppScorer:
         from llama_cpp import Llama
 
         self.contract = contract
-        most = (
-            1 + sum(len(part.encode()) for part in contract.template.values()) + 2 * contract.max_text_length
-        )  # tokens
+        # In tokens.
+        most = 1 + sum(len(part.encode()) for part in contract.template.values()) + 2 * contract.max_text_length
         sizes = {"n_ctx": most, "n_batch": most, "n_ubatch": most}
         threads = torch.get_num_threads()  # llama.cpp's own default waits in loops where other programs run
         self.model = Llama(str(folder / MODEL), **sizes, n_threads=threads, n_threads_batch=threads, verbose=False)

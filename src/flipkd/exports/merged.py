@@ -6,6 +6,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
+
 from flipkd.artefacts import library_errors
 from flipkd.exports.pair_tokenizer import caller_normalises, normalisation_limits, write_pair_tokenizer
 from flipkd.exports.record import ExportRecord
@@ -52,9 +55,6 @@ def part_limits(contract: ScoreContract) -> list[str]:
 
 def load(folder: Path, record: ExportRecord, *, base_model: str | None) -> TransformersScorer:
     """Load model and tokenizer with transformers."""
-    from safetensors.torch import load_file
-    from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
-
     with library_errors(folder, "transformers cannot load it"):
         model = AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True, trust_remote_code=False)
         tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)

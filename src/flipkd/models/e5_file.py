@@ -10,12 +10,11 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from flipkd.errors import ArtefactError
-
-if TYPE_CHECKING:
-    import numpy as np
 
 MAGIC, VERSION = b"E5S1", 1
 BLOCK = 32
@@ -83,8 +82,6 @@ class _Cursor:
         return struct.unpack(f"<{layout}", self.take(struct.calcsize(f"<{layout}"), what))
 
     def array(self, dtype: str, count: int, what: str) -> np.ndarray[Any, Any]:
-        import numpy as np
-
         return np.frombuffer(self.take(np.dtype(dtype).itemsize * count, what), dtype)
 
 
@@ -170,8 +167,6 @@ def _layout(sizes: Sizes) -> Iterator[tuple[str, str, tuple[int, ...]]]:
 def _tensor(
     cursor: _Cursor, name: str, entry: tuple[int, int, int, int], shape: tuple[int, ...]
 ) -> np.ndarray[Any, np.dtype[np.float32]]:
-    import numpy as np
-
     kind, values, start, length = entry
     count = int(np.prod(shape))
     expected = {FLOAT32: 4 * count, FOUR_BIT: count // BLOCK * (2 + BLOCK // 2)}.get(kind)
@@ -189,8 +184,6 @@ def _tensor(
 
 def _unpack(raw: bytes) -> np.ndarray[Any, np.dtype[np.float32]]:
     """Unpack four-bit blocks to float32: byte j has value j in the low half, value j + 16 in the high half, each plus 8."""
-    import numpy as np
-
     blocks = np.frombuffer(raw, np.dtype([("scale", "<f2"), ("halves", "u1", BLOCK // 2)]))
     numbers = np.concatenate([blocks["halves"] & 15, blocks["halves"] >> 4], axis=1).astype(np.float32) - 8
     with np.errstate(invalid="ignore"):  # 0 times an infinite scale gives NaN, which is refused later

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from flipkd.objectives.batch import MatchBatch
-    from flipkd.objectives.selection import dual_threshold
 
 OBJECTIVES: dict[str, str] = {
     "answer_cross_entropy": "flipkd.objectives.answer:answer_cross_entropy",
@@ -19,7 +18,7 @@ OBJECTIVES: dict[str, str] = {
     "margin_mse": "flipkd.objectives.answer:margin_mse",
     "pairwise_pref_kl": "flipkd.objectives.answer:pairwise_pref_kl",
     "ranknet_distill": "flipkd.objectives.answer:ranknet_distill",
-    "order_consistency": "flipkd.objectives.consistency:order_consistency",
+    "order_consistency": "flipkd.objectives.answer:order_consistency",
     "in_batch_kl": "flipkd.objectives.in_batch:in_batch_kl",
     "score_mse": "flipkd.objectives.in_batch:score_mse",
     "margin_hinge": "flipkd.objectives.margin:margin_hinge",
@@ -59,13 +58,9 @@ OBJECTIVES: dict[str, str] = {
     "lelp_subclass": "flipkd.objectives.pair_heads:LelpSubclass",
     "layer_score_kd": "flipkd.objectives.layers:LayerScoreKd",
 }
-_PUBLIC = {
-    **OBJECTIVES,
-    "MatchBatch": "flipkd.objectives.batch:MatchBatch",
-    "dual_threshold": "flipkd.objectives.selection:dual_threshold",
-}
+_PUBLIC = OBJECTIVES | {"MatchBatch": "flipkd.objectives.batch:MatchBatch"}
 
-__all__ = ["OBJECTIVES", "MatchBatch", "dual_threshold", *OBJECTIVES]
+__all__ = ["OBJECTIVES", "MatchBatch", *OBJECTIVES]
 
 
 def __getattr__(name: str) -> Any:

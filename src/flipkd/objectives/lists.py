@@ -77,13 +77,9 @@ def self_distill_heads(batch: MatchBatch, *, temperature: float = 0.05, temperat
     """
     require_temperature(temperature)
     require_temperature(temperature_answer, "temperature_answer")
-    answer, similarity, mask = (
-        batch.score / temperature_answer,
-        batch.pair_similarity / temperature,
-        batch.list_mask,
-    )
+    answer, similarity = batch.score / temperature_answer, batch.pair_similarity / temperature
     both = (answer + similarity).detach()
-    return (_kl(both, answer, mask) + _kl(both, similarity, mask)) / 2
+    return (_kl(both, answer, batch.list_mask) + _kl(both, similarity, batch.list_mask)) / 2
 
 
 def _kl(teacher: Tensor, student: Tensor, list_mask: Tensor) -> Tensor:

@@ -184,9 +184,8 @@ def margin_angular(
     sure_positive = _certainty(teacher, start=middle if theta_pos is None else theta_pos, end=high)
     sure_negative = _certainty(-teacher, start=-(middle if theta_neg is None else theta_neg), end=-low)
     pull = _cosine_of_larger_angle(similarity, margin_pos * sure_positive) / temperature
-    push = (
-        -_cosine_of_larger_angle(-similarity, margin_neg * sure_negative) / temperature
-    )  # cos(x - m) = -cos((pi - x) + m)
+    # cos(x - m) = -cos((pi - x) + m)
+    push = -_cosine_of_larger_angle(-similarity, margin_neg * sure_negative) / temperature
     rows = _row_contrast(pull, push, positive, negative)
     return (rows + _row_contrast(pull.T, push.T, positive.T, negative.T)) / 2
 

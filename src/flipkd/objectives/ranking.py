@@ -69,10 +69,8 @@ def _row_mle(student: Tensor, teacher: Tensor, valid_mask: Tensor, *, top: int) 
     values, order = teacher.masked_fill(~valid_mask, -float("inf")).contiguous().sort(dim=1)
     valid = valid_mask.gather(1, order)
     ranked = student.gather(1, order).masked_fill(~valid, LOWEST)
-    below, below_or_tied = (
-        torch.searchsorted(values, values - TIE),
-        torch.searchsorted(values, values + TIE, right=True),
-    )
+    below = torch.searchsorted(values, values - TIE)
+    below_or_tied = torch.searchsorted(values, values + TIE, right=True)
     running = ranked.logcumsumexp(dim=1)
     all_below = running.gather(1, (below - 1).clamp(min=0)).where(below > 0, LOWEST)
     tied, ranks_left = below_or_tied - below, top - (values.shape[1] - below_or_tied)

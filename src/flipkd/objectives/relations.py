@@ -14,6 +14,7 @@ from torch.nn.functional import normalize, smooth_l1_loss
 from flipkd.errors import ConfigError
 from flipkd.objectives.batch import MatchBatch, mean_or_zero, require_temperature
 from flipkd.objectives.comparisons import draw_with_replacement
+from flipkd.objectives.pair_heads import student_products, teacher_products
 from flipkd.objectives.texts import student_texts, teacher_texts, texts_of_pairs
 
 MIN_DISTANCE = 1e-3  # of unit vectors: smaller distances are below the rounding of their products in float32
@@ -96,12 +97,10 @@ def prototype_kd(batch: MatchBatch, *, temperature: float = 0.1) -> Tensor:
     ICCV 2023, arXiv 2307.09158) and class prototypes (ProKD), there of images and of words.
     """
     require_temperature(temperature)
-    label, count = batch.require("label"), batch.shape[0]
-    student = batch.require("left").float() * batch.require("right")[:count].float()
-    teacher = batch.require("teacher_left").detach().float() * batch.require("teacher_right")[:count].detach().float()
+    label, products = batch.require("label"), (student_products(batch), teacher_products(batch))
     members = torch.stack([label == 0, label == 1])
-    log_student, log_teacher = (_log_prototypes(rows, members, temperature=temperature) for rows in (student, teacher))
-    both = members.any(dim=1).all().expand(count)
+    log_student, log_teacher = (_log_prototypes(rows, members, temperature=temperature) for rows in products)
+    both = members.any(dim=1).all().expand(len(label))
     return mean_or_zero((log_teacher.exp() * (log_teacher - log_student)).sum(dim=1), both)
 
 

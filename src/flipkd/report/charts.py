@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import altair as alt
 
 from flipkd.report.comparison import Comparison
 from flipkd.report.curves import CLASSES, Rows
 from flipkd.report.system import System
 from flipkd.report.words import escape_invisible
-
-if TYPE_CHECKING:
-    import altair as alt
 
 CLASS_COLOURS = {CLASSES[0]: "#d98b5f", CLASSES[1]: "#37306b"}
 DASH = [5, 3]
@@ -22,8 +21,6 @@ FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, s
 
 def forest(rows: Sequence[dict[str, Any]], systems: dict[str, System]) -> dict[str, Any]:
     """Draw differences of F1 in points with their intervals, one line per name; 0 is the reference."""
-    import altair as alt
-
     values = [
         {"name": escape_invisible(row["name"])} | {key: 100 * row["f1"][key] for key in ("difference", "low", "high")}
         for row in rows
@@ -42,8 +39,6 @@ def forest(rows: Sequence[dict[str, Any]], systems: dict[str, System]) -> dict[s
 
 def precision_recall(curve: Rows, operating: Rows, systems: dict[str, System], *, base_rate: float) -> dict[str, Any]:
     """Draw precision-recall curves with operating points, and the precision of guessing as a dashed line."""
-    import altair as alt
-
     x = _share(alt.X, "recall", "recall: share of the matches that are found")
     y = _share(alt.Y, "precision", "precision: share of the finds that are right")
     chance = _reference_line([{"recall": 0, "precision": base_rate}, {"recall": 1, "precision": base_rate}])
@@ -61,8 +56,6 @@ def precision_recall(curve: Rows, operating: Rows, systems: dict[str, System], *
 
 def reliability(rows: Rows, systems: dict[str, System]) -> dict[str, Any]:
     """Draw the share of matches by predicted probability; on the diagonal the two are equal."""
-    import altair as alt
-
     x = _share(alt.X, "predicted", "probability of a match that was predicted")
     y = _share(alt.Y, "observed", "share that really match")
     diagonal = _reference_line([{"predicted": 0, "observed": 0}, {"predicted": 1, "observed": 1}])
@@ -76,8 +69,6 @@ def reliability(rows: Rows, systems: dict[str, System]) -> dict[str, Any]:
 
 def distribution(rows: Rows, threshold: float) -> dict[str, Any]:
     """Draw overlaid histograms of matches and of non-matches, and the threshold."""
-    import altair as alt
-
     title, scale = "score, in standard deviations from the mean", alt.Scale(domain=[-3, 3])
     axis = alt.Axis(values=list(range(-3, 4)), grid=False)
     x = alt.X("start:Q", bin="binned", title=title, scale=scale, axis=axis)
@@ -90,8 +81,6 @@ def distribution(rows: Rows, threshold: float) -> dict[str, Any]:
 
 def agreement(rows: Rows) -> dict[str, Any]:
     """Draw the student's cosine against the teacher's score, one point per pair."""
-    import altair as alt
-
     points = alt.Chart(alt.InlineData(values=rows)).mark_point(filled=True, size=22, opacity=0.55)
     chart = points.encode(
         x=alt.X("teacher:Q", title="the teacher's score", scale=alt.Scale(zero=False)),
@@ -104,8 +93,6 @@ def agreement(rows: Rows) -> dict[str, Any]:
 
 def by_length(quarters: Sequence[str], rows: Sequence[dict[str, Any]], systems: dict[str, System]) -> dict[str, Any]:
     """Draw F1 from the shortest to the longest quarter of the pairs, one line per name."""
-    import altair as alt
-
     values = [
         {"name": escape_invisible(row["name"]), "quarter": quarter, "f1": round(cell["f1"], 4)}
         for row in rows
@@ -123,8 +110,6 @@ def by_length(quarters: Sequence[str], rows: Sequence[dict[str, Any]], systems: 
 
 def losses(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Draw the loss of each objective over the training steps."""
-    import altair as alt
-
     names = list(dict.fromkeys(escape_invisible(row["objective"]) for row in rows))
     values = [{**row, "objective": escape_invisible(row["objective"])} for row in rows]
     lines = alt.Chart(alt.InlineData(values=values)).mark_line(strokeWidth=1.8, point={"size": 14})
@@ -140,8 +125,6 @@ def losses(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def over_time(rows: Rows) -> dict[str, Any]:
     """Draw the effect of one check over the windows; a filled point is an alarm."""
-    import altair as alt
-
     windows = [row["window"] for row in rows]
     x = alt.X("window:O", sort=windows, title=None, axis=alt.Axis(labelAngle=-45, labelLimit=80, grid=False))
     y = alt.Y("effect:Q", title="effect", axis=alt.Axis(tickCount=4))
@@ -164,8 +147,6 @@ def as_json(spec: dict[str, Any]) -> str:
 
 def _share(channel: Any, field: str, title: str) -> Any:
     """Return an axis from 0 to 1."""
-    import altair as alt
-
     return channel(f"{field}:Q", title=title, scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(tickCount=5))
 
 
@@ -174,36 +155,26 @@ def _with_visible_names(rows: Rows) -> Rows:
 
 
 def _colour(systems: dict[str, System]) -> alt.Color:
-    import altair as alt
-
     scale = alt.Scale(domain=list(systems), range=[system.colour for system in systems.values()])
     return alt.Color("name:N", scale=scale, legend=None)
 
 
 def _dash(systems: dict[str, System]) -> alt.StrokeDash:
-    import altair as alt
-
     dashes = [[1, 0] if system.trained else DASH for system in systems.values()]
     return alt.StrokeDash("name:N", scale=alt.Scale(domain=list(systems), range=dashes), legend=None)
 
 
 def _class_channel(channel: str) -> Any:
-    import altair as alt
-
     kind, values = (alt.Color, CLASS_COLOURS.values()) if channel == "color" else (alt.Shape, ("cross", "circle"))
     return kind("class:N", scale=alt.Scale(domain=list(CLASSES), range=list(values)), legend=None)
 
 
 def _reference_line(ends: Rows) -> alt.Chart:
-    import altair as alt
-
     chart: alt.Chart = alt.Chart(alt.InlineData(values=ends)).mark_line(color=INK, strokeDash=[2, 3], strokeWidth=1)
     return chart
 
 
 def _finish_spec(chart: Any, *, height: Any) -> dict[str, Any]:
-    import altair as alt
-
     chart = chart.properties(
         width="container", height=height, autosize=alt.AutoSizeParams(type="fit-x", contains="padding")
     )

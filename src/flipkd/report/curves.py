@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import spearmanr
+from sklearn.metrics import precision_recall_curve
 
 from flipkd.evaluate.calibration import fit_calibration
 from flipkd.report.comparison import Comparison, RunScores
@@ -31,8 +33,6 @@ def probabilities(comparison: Comparison, run: RunScores) -> NDArray[np.float64]
 
 def precision_recall(comparison: Comparison, runs: Sequence[RunScores]) -> tuple[Rows, Rows]:
     """Return the curve of each run, and its operating point: precision and recall at its threshold."""
-    from sklearn.metrics import precision_recall_curve
-
     curve, operating = [], []
     for run in runs:
         precision, recall, _ = precision_recall_curve(comparison.label, run.test[run.score])
@@ -93,8 +93,6 @@ def agreement(comparison: Comparison, student: RunScores, teacher: RunScores) ->
 
     The rho is None when one of the two scores is constant.
     """
-    from scipy.stats import spearmanr
-
     x, y = teacher.test[teacher.score], student.test["cosine"]
     n = len(comparison.label)
     sample = np.sort(np.random.default_rng(0).permutation(n)[:MAX_SCATTER])

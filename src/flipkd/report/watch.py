@@ -23,12 +23,11 @@ def render(result: Mapping[str, Any]) -> str:
     rows = [
         {
             "window": escape_invisible(window["name"]),
-            "order": order,
             "check": check["name"],
             "effect": round(check["effect"], 5),
             "state": ALARM if check["alarm"] else QUIET,
         }
-        for order, window in enumerate(windows)
+        for window in windows
         for check in window["checks"]
     ]
     specs = {name: charts.over_time([row for row in rows if row["check"] == name]) for name in names}

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from fastapi.responses import Response
+from starlette.types import Scope
 
 from flipkd.serve.addresses import Network, client_address
 from flipkd.serve.keys import Keys, RateLimits
@@ -24,7 +24,7 @@ class Access:
         self._trusted, self._per_minute = trusted_proxies, per_minute
         self._by_key, self._by_address = RateLimits(), RateLimits()
 
-    def refusal(self, scope: MutableMapping[str, Any], headers: Mapping[str, bytes]) -> Response | None:
+    def refusal(self, scope: Scope, headers: Mapping[str, bytes]) -> Response | None:
         """Return the error response of a request that has no valid key, may not use its path or sends too often."""
         if self._per_minute is not None:
             wait = self._by_address.retry_after(self.address(scope, headers), self._per_minute)
@@ -45,7 +45,7 @@ class Access:
             return _too_many("this API key", key.per_minute, wait)
         return None
 
-    def address(self, scope: MutableMapping[str, Any], headers: Mapping[str, bytes]) -> str:
+    def address(self, scope: Scope, headers: Mapping[str, bytes]) -> str:
         """Return the address of the client of a request."""
         forwarded = headers.get("x-forwarded-for", b"").decode("latin-1")
         return client_address((scope.get("client") or ("", 0))[0], forwarded, trusted=self._trusted)

@@ -10,7 +10,6 @@ import os
 import threading
 import time
 from collections import deque
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +108,7 @@ class AnswerLog:
     def _lines(self, answers: Answers) -> list[str]:
         chosen = answers.chosen
         common = {
-            "time": _iso(answers.time),
+            "time": answers.time.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "alias": chosen.alias,
             "matcher": chosen.service.name,
             "version": chosen.version,
@@ -131,10 +130,6 @@ class AnswerLog:
 
 def _size(answers: Answers) -> int:
     return sum(LINE_BYTES + len(left) + len(right) for left, right in answers.pairs)
-
-
-def _iso(moment: datetime) -> str:
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _salt(path: Path) -> bytes:

@@ -16,7 +16,7 @@ from flipkd.errors import DataError
 from flipkd.review.background import ReviewThread
 from flipkd.review.sampling import ScoredPair
 from flipkd.serve.chosen import Chosen, choose
-from flipkd.serve.results import EncodedText, Match
+from flipkd.serve.loaded import EncodedText, Match
 from flipkd.serve.service import Service
 from flipkd.serve.shapes import Choice, ForeignBody
 
@@ -43,7 +43,12 @@ OnAnswers = Callable[[Answers], None]
 
 
 def service_of(request: Request, body: Choice) -> Service:
-    """Return the service that answers a request, by the fields `model` and `user` of its body. Raises UnknownModel."""
+    """Return the service that answers a request, by the fields `model` and `user` of its body. Raises UnknownModel.
+
+    The fields without effect in a body of another API are listed in the response.
+    """
+    if isinstance(body, ForeignBody):
+        note_ignored(request, body)
     return choose(request, model=body.model, user=body.user).service
 
 

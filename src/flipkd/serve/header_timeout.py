@@ -9,16 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Callable
 from typing import Any
 
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 logger = logging.getLogger("uvicorn.error")
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
 ACCEPTED_AT_ONCE = 16  # connections that the event loop accepts in one iteration
 
 
@@ -29,7 +26,7 @@ class HeaderTimeout:
     `limit_concurrency`); connections above it by more than ACCEPTED_AT_ONCE are closed at once.
     """
 
-    def __init__(self, app: App, *, timeout: float, max_connections: int) -> None:
+    def __init__(self, app: ASGIApp, *, timeout: float, max_connections: int) -> None:
         self.app, self.timeout, self.max_connections = app, timeout, max_connections
         self.connections: dict[Any, _Connection] = {}
         """Open connections by the address of the client."""
@@ -42,7 +39,7 @@ class HeaderTimeout:
             return
         end = connection.begin_request()
 
-        async def send_to_end(message: MutableMapping[str, Any]) -> None:
+        async def send_to_end(message: Message) -> None:
             """End the request before its last byte is sent: the next headers may arrive before this call returns."""
             if message["type"] == "http.response.body" and not message.get("more_body", False):
                 end()

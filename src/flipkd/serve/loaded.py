@@ -1,4 +1,4 @@
-"""Loaded: the matcher and the index of a server, and the functions that run in the model's thread."""
+"""Loaded: the matcher and the index of a server, the functions that run in the model's thread, and results of a service."""
 
 from __future__ import annotations
 
@@ -12,6 +12,26 @@ from flipkd.matcher import Matcher
 Pair = tuple[str, str]
 VERSION = 12  # digits of the sha256 of the manifest
 NO_INDEX = "this server has no index; start it with --index"
+
+
+@dataclass(frozen=True)
+class Match:
+    """Result of one pair; `tokens` counts both texts after truncation."""
+
+    score: float
+    probability: float
+    decision: str
+    truncated: bool
+    tokens: int
+
+
+@dataclass(frozen=True)
+class EncodedText:
+    """Unit vector of one text; `tokens` counts the text after truncation."""
+
+    vector: list[float]
+    truncated: bool
+    tokens: int
 
 
 @dataclass(frozen=True)

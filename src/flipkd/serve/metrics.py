@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import time
 from collections import Counter as Counts
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
+from starlette.types import Message, Scope, Send
 
 from flipkd.serve.calls import Answers
 from flipkd.serve.models import Models
 
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
@@ -33,7 +32,7 @@ class RequestStatus:
     def record_status(self, send: Send) -> Send:
         """Wrap `send`: store the status code of the response."""
 
-        async def recording_send(message: MutableMapping[str, Any]) -> None:
+        async def recording_send(message: Message) -> None:
             if message["type"] == "http.response.start":
                 self.status = str(message["status"])
             await send(message)
@@ -96,7 +95,7 @@ class Metrics:
             self._decisions.labels(name, decision).inc(count)
 
     @contextmanager
-    def request(self, scope: MutableMapping[str, Any]) -> Iterator[RequestStatus]:
+    def request(self, scope: Scope) -> Iterator[RequestStatus]:
         """Context manager that counts a request and measures its time, under its route."""
         status, start = RequestStatus(), time.monotonic()
         try:
@@ -132,6 +131,4 @@ def labelled_by_worker(texts: Mapping[str, str]) -> bytes:
             merged.samples += [
                 sample._replace(labels={**sample.labels, "worker": worker}) for sample in family.samples
             ]
-    registry = CollectorRegistry()
-    registry.register(_Families(families.values()))
-    return generate_latest(registry)
+    return generate_latest(_Families(families.values()))

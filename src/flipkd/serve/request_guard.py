@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Collection, MutableMapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 from urllib.parse import urlsplit
 
 from fastapi.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from flipkd.serve.access import Access
 from flipkd.serve.addresses import is_loopback
@@ -18,11 +18,6 @@ from flipkd.serve.limits import Limits
 from flipkd.serve.metrics import Metrics
 from flipkd.serve.models import Models
 from flipkd.serve.problems import CLOSE, DRAINING, internal_error, not_ready, problem
-
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 HEALTH_PATHS = ("/health", "/healthz", "/readyz")  # need no key, and work while the server shuts down
 DISCARD_PAUSE = 1.0  # seconds that a refused client may pause while it sends its body
@@ -53,7 +48,7 @@ class RequestGuard:
 
     def __init__(
         self,
-        app: App,
+        app: ASGIApp,
         *,
         models: Models,
         metrics: Metrics,
@@ -189,7 +184,7 @@ class RequestGuard:
         """Run the application until it is done or the client has disconnected."""
         is_sent = False
 
-        async def replay() -> MutableMapping[str, Any]:
+        async def replay() -> Message:
             """Send the body that was read to the application."""
             nonlocal is_sent
             if is_sent:

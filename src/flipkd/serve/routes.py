@@ -24,11 +24,11 @@ from flipkd.serve.answers import (
     SearchResponse,
     usage_of,
 )
-from flipkd.serve.calls import match_pairs, note_ignored, service_of
+from flipkd.serve.calls import match_pairs, service_of
 from flipkd.serve.chosen import Chosen
 from flipkd.serve.index_shapes import SearchBody
+from flipkd.serve.loaded import Match
 from flipkd.serve.problems import documented_responses
-from flipkd.serve.results import Match
 from flipkd.serve.shapes import MatchBody, RerankBody, ScoreBody
 from flipkd.serve.strict_json import CODES, StrictRoute, check_count
 
@@ -53,7 +53,6 @@ async def match(body: MatchBody, request: Request) -> Matches:
 @router.post("/v2/rerank", response_model_exclude_none=True)
 async def rerank(body: RerankBody, request: Request) -> list[Rank] | CohereRanking:
     """Rank documents by falling probability of a match, in the format of text-embeddings-inference or of Cohere."""
-    note_ignored(request, body)
     service = service_of(request, body)
     checked_texts([body.query], "query")
     texts = checked_texts(body.candidates(), "text" if body.documents is None else "document")
@@ -79,7 +78,6 @@ async def rerank(body: RerankBody, request: Request) -> list[Rank] | CohereRanki
 @router.post("/v1/score", responses=OPENAI_RESPONSES)
 async def score(body: ScoreBody, request: Request) -> Scores:
     """Return the probability of each pair of text_1 and text_2, in the format of vLLM."""
-    note_ignored(request, body)
     service = service_of(request, body)
     left, right = ([side] if isinstance(side, str) else side for side in (body.text_1, body.text_2))
     if len(left) == 1:

@@ -23,8 +23,7 @@ from flipkd.serve.models import Models
 from flipkd.serve.reload import reload_on_signal
 from flipkd.serve.request_guard import RequestGuard
 from flipkd.serve.service import POLL_INTERVAL
-from flipkd.serve.worker import join_server
-from flipkd.serve.workers import Link
+from flipkd.serve.workers import Link, join_server
 
 logger = logging.getLogger(__name__)
 BACKLOG = 2048
@@ -98,9 +97,8 @@ async def _run(app: RequestGuard, models: Models, sock: socket.socket, link: Lin
         running = asyncio.create_task(server.serve(sockets=[sock]))
         while not (server.started or running.done()):
             await asyncio.sleep(0)
-        with (
-            signals.on_signals()
-        ):  # again: uvicorn has replaced the handlers by its own, which raise the signal at the end
+        # Again, since uvicorn has replaced the handlers by its own, which raise the signal at the end.
+        with signals.on_signals():
             if not running.done():
                 sock.listen(BACKLOG)  # asyncio has set it to the number of connections that it accepts at once
             failed = asyncio.create_task(models.finished.wait())

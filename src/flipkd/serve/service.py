@@ -15,21 +15,18 @@ import numpy as np
 from flipkd.errors import DataError
 from flipkd.index import Floats, Hit
 from flipkd.inputs import checked_sides, checked_texts
-from flipkd.serve.index_threads import IndexThreads
 from flipkd.serve.limits import Limits
-from flipkd.serve.loaded import NO_INDEX, Loaded, Pair
-from flipkd.serve.model_thread import ModelThread
+from flipkd.serve.loaded import NO_INDEX, EncodedText, Loaded, Match, Pair
 from flipkd.serve.queue import BatchQueue, Work
-from flipkd.serve.results import EncodedText, Match
+from flipkd.serve.threads import IndexThreads, ModelThread
 from flipkd.text import truncate_text
 
 State = Literal["loading", "ready", "draining", "failed"]
 THREAD_CHECK = 0.25  # seconds between two checks that the model's thread lives
 POLL_INTERVAL = 0.02  # seconds between two checks whether the last request is finished
 MAX_FAILURES = 3  # failed requests in a row, after which the service is unhealthy
-QUERY_CHARACTERS = (
-    32_768  # of a search query: the encoder of an index truncates to fewer, but its tokenizer would process all
-)
+# Of a search query: the encoder of an index truncates to fewer, but its tokenizer would process all.
+QUERY_CHARACTERS = 32_768
 WARM_UP: Pair = ("warm", "up")
 PROBES: dict[str, Any] = {"pairs": WARM_UP, "texts": WARM_UP[0], "searches": WARM_UP[0], "entries": WARM_UP[0]}
 
@@ -55,8 +52,12 @@ class Service:
         self._load = load
         self._loaded: Loaded | None = None
         self.index_threads = IndexThreads()
-        work: dict[str, Work] = {"pairs": self._score, "texts": self._encode}
-        work |= dict.fromkeys(("searches", "entries"), self._encode_for_index)
+        rows = limits.batch_size
+        work: dict[str, Work] = {
+            "pairs": lambda pairs: self.loaded.score(pairs, batch_size=rows),
+            "texts": lambda texts: self.loaded.encode_texts(texts, batch_size=rows),
+        }
+        work |= dict.fromkeys(("searches", "entries"), lambda texts: self.loaded.encode_for_index(texts))
         self.queues = {name: self._queue(name, call) for name, call in work.items()}
         """Queue of each kind of item."""
         self.failures = dict.fromkeys(work, 0)
@@ -234,12 +235,3 @@ class Service:
 
     async def _submit(self, queue: str, items: Sequence[Any], *, until: float) -> list[Any]:
         return await self.queues[queue].submit(items, timeout=max(until - time.monotonic(), 0.0))
-
-    def _score(self, pairs: list[Pair]) -> list[tuple[float, bool, int]]:
-        return self.loaded.score(pairs, batch_size=self.limits.batch_size)
-
-    def _encode(self, texts: list[str]) -> list[tuple[list[float], bool, int]]:
-        return self.loaded.encode_texts(texts, batch_size=self.limits.batch_size)
-
-    def _encode_for_index(self, texts: list[str]) -> list[Floats]:
-        return self.loaded.encode_for_index(texts)

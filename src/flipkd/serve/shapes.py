@@ -66,6 +66,13 @@ class VllmBody(Choice, ForeignBody):
         return not (self.use_activation and self.activation and self.softmax)
 
 
+class TruncationBody(ForeignBody):
+    """Fields of text-embeddings-inference about texts that are too long."""
+
+    truncate: bool = True
+    truncation_direction: Literal["right", "Right"] = "right"
+
+
 class MatchBody(Choice):
     """Body of /match."""
 
@@ -98,7 +105,7 @@ Document = Annotated[
 ]
 
 
-class RerankBody(VllmBody):
+class RerankBody(VllmBody, TruncationBody):
     """Body of /rerank: of text-embeddings-inference (`texts`), or of Cohere, Jina, infinity and vLLM (`documents`).
 
     Except for these two, each field may go with either.
@@ -111,8 +118,6 @@ class RerankBody(VllmBody):
     raw_scores: bool = False
     return_text: bool = False
     return_documents: bool = False
-    truncate: bool = True
-    truncation_direction: Literal["right", "Right"] = "right"
     rank_fields: Annotated[Texts, Field(max_length=RANK_FIELDS)] = []
 
     @property
@@ -157,13 +162,6 @@ class ScoreBody(VllmBody):
 
     text_1: Annotated[str | Texts, Field(validation_alias=AliasChoices("text_1", "data_1", "queries"))]
     text_2: Annotated[str | Texts, Field(validation_alias=AliasChoices("text_2", "data_2", "documents", "items"))]
-
-
-class TruncationBody(ForeignBody):
-    """Fields of text-embeddings-inference about texts that are too long."""
-
-    truncate: bool = True
-    truncation_direction: Literal["right", "Right"] = "right"
 
 
 class EmbedBody(Choice, TruncationBody):

@@ -9,7 +9,7 @@ from fastapi.responses import Response
 from pydantic import Discriminator, Tag
 
 from flipkd.serve.answers import CohereRanking, Prediction, Rank
-from flipkd.serve.calls import match_pairs, note_ignored, service_of
+from flipkd.serve.calls import match_pairs, service_of
 from flipkd.serve.problems import documented_responses
 from flipkd.serve.routes import rerank
 from flipkd.serve.shapes import EmbedBody, PredictBody, RerankBody, SimilarityBody
@@ -22,7 +22,6 @@ router = APIRouter(route_class=StrictRoute, responses=documented_responses(*CODE
 @router.post("/predict")
 async def predict(body: PredictBody, request: Request) -> list[Prediction] | list[list[Prediction]]:
     """Return the probability of a match of each pair, under the one label "match"."""
-    note_ignored(request, body)
     service_of(request, body)
     found = await match_pairs(request, body.pairs, allow_truncation=body.truncate)
     rows = [[Prediction(score=row.score if body.raw_scores else row.probability)] for row in found]

@@ -10,7 +10,7 @@ from fastapi.responses import Response
 from pydantic import TypeAdapter
 
 from flipkd.serve.answers import Embedding, Embeddings, usage_of
-from flipkd.serve.calls import encode_texts, note_ignored, service_of, shortened
+from flipkd.serve.calls import encode_texts, service_of, shortened
 from flipkd.serve.problems import documented_responses
 from flipkd.serve.shapes import EmbedBody, EmbeddingsBody, SimilarityBody
 from flipkd.serve.strict_json import CODES, StrictRoute, check_count
@@ -22,7 +22,6 @@ router = APIRouter(route_class=StrictRoute, responses=documented_responses(*CODE
 @router.post("/embed", response_model=list[list[float]])
 async def embed(body: EmbedBody, request: Request) -> Response:
     """Return a unit vector of each text, in the format of text-embeddings-inference."""
-    note_ignored(request, body)
     found = await encode_texts(service_of(request, body), body.inputs, allow_truncation=body.truncate)
     vectors = shortened(found, body.dimensions)
     # FastAPI would validate each of up to a million numbers first and block all other requests.
@@ -32,7 +31,6 @@ async def embed(body: EmbedBody, request: Request) -> Response:
 @router.post("/similarity")
 async def similarity(body: SimilarityBody, request: Request) -> list[float]:
     """Return the cosine of a text with each of several texts, in the format of text-embeddings-inference."""
-    note_ignored(request, body)
     service = service_of(request, body)
     texts = [body.inputs.source_sentence, *body.inputs.sentences]
     check_count(len(texts) - 1, most=service.limits.max_items)
@@ -44,7 +42,6 @@ async def similarity(body: SimilarityBody, request: Request) -> list[float]:
 @router.post("/v1/embeddings", responses=documented_responses(*CODES, openai=True))
 async def embeddings(body: EmbeddingsBody, request: Request) -> Embeddings:
     """Return a unit vector of each text, in the format of OpenAI."""
-    note_ignored(request, body)
     service = service_of(request, body)
     found = await encode_texts(service, body.input)
     as_numbers = body.encoding_format == "float"

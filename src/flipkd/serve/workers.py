@@ -1,8 +1,12 @@
-"""Workers: several processes that accept connections of one socket, and the parent that starts, replaces and stops them."""
+"""Workers: several processes that accept connections of one socket, and the parent that starts, replaces and stops them.
+
+`Supervisor` is the parent; `join_server` is what a worker does before it accepts connections.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import multiprocessing
 import os
@@ -14,8 +18,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from flipkd.errors import ConfigError, FlipkdError, PeerError
+from flipkd.serve.admin import LocalAdmin, WorkerAdmin
+from flipkd.serve.models import Models
 from flipkd.serve.peers import ERRORS, Peer, PeerGone
 from flipkd.serve.reload import ReloadRunning
+from flipkd.serve.request_guard import RequestGuard
 
 logger = logging.getLogger("flipkd.progress")
 RESTART_PAUSE = 2.0  # seconds before the replacement of a worker that could not be loaded
@@ -193,3 +200,30 @@ async def until_parent_ends(parent: int) -> None:
     """Wait until the parent has been killed: a worker alone would serve for ever."""
     while os.getppid() == parent:
         await asyncio.sleep(PARENT_CHECK)
+
+
+async def join_server(
+    app: RequestGuard, models: Models, link: Link, *, parent_ended: Callable[[], None]
+) -> list[asyncio.Task[Any]]:
+    """Connect to the parent, load the models and report that they are ready. Returns tasks to cancel at the end.
+
+    Not ready afterwards: a model could not be loaded, or the server shuts down.
+    """
+    state = app.app.state  # type: ignore[attr-defined]  # of FastAPI
+    local: LocalAdmin = state.admin
+    parent = await Peer.open(link.sock, local.handle)
+    state.admin = WorkerAdmin(parent)
+
+    async def watch_parent() -> None:
+        """Shut down when the parent is gone."""
+        await until_parent_ends(link.parent)
+        parent_ended()
+
+    tasks = [asyncio.create_task(work) for work in (parent.run(), watch_parent())]
+    await models.start()
+    await models.until_loaded()
+    if models.state == "ready":
+        with contextlib.suppress(PeerGone):
+            if aliases := await parent.call("ready"):  # set by a request before this worker was there
+                models.set_aliases(aliases)
+    return tasks

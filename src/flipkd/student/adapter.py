@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from peft import LoraConfig, set_peft_model_state_dict
+from safetensors.torch import load_file
+
 from flipkd.artefacts import library_errors
 from flipkd.errors import ArtefactError, RefusedError, shorten
 from flipkd.files import read_json, write_json
@@ -61,8 +64,6 @@ def lora_config(file: Path) -> Any:
     Raises ArtefactError for a missing field or a wrong type. Raises RefusedError for any other field that is not empty and
     not peft's default: flipkd writes none, and some name code to import.
     """
-    from peft import LoraConfig
-
     values = read_json(file)
     if not isinstance(values, dict):
         raise ArtefactError(f"{file}: must hold an object")
@@ -119,8 +120,6 @@ def read_adapter(folder: Path) -> tuple[Any, dict[str, Tensor]]:
 
 def finite_tensors(file: Path) -> dict[str, Tensor]:
     """Load a safetensors file. Raises ArtefactError naming a tensor with a NaN or an infinity: it would make scores NaN."""
-    from safetensors.torch import load_file
-
     tensors: dict[str, Tensor] = load_file(file)
     for name, tensor in tensors.items():
         if not bool(tensor.isfinite().all()):
@@ -132,8 +131,6 @@ def finite_tensors(file: Path) -> dict[str, Tensor]:
 
 def load_adapter(model: Any, folder: Path) -> Any:
     """Add the adapter in `folder` to `model`. Raises ArtefactError for a missing or unexpected tensor; peft only warns."""
-    from peft import set_peft_model_state_dict
-
     adapter_folder = folder / ADAPTER
     config, state = read_adapter(folder)
     with library_errors(adapter_folder, UNREADABLE):

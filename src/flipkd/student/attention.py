@@ -12,6 +12,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface, DynamicCache
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import eager_mask
 
 from flipkd.device import best_device
 from flipkd.errors import ConfigError
@@ -109,8 +113,6 @@ def _padded_attention(
     **other: Any,
 ) -> tuple[Tensor, None]:
     """Attend in padded rows: torch's kernel on a GPU (no mask if causal), `grouped_attention` on a CPU or with a softcap."""
-    from transformers.integrations.sdpa_attention import sdpa_attention_forward
-
     if query.device.type != "cpu" and softcap is None:
         output: tuple[Tensor, None] = sdpa_attention_forward(module, query, key, value, mask, **other)
         return output
@@ -134,9 +136,6 @@ def choose_attention(model: Any, implementation: str) -> None:
     AUTO leaves a model unchanged that does not support torch's kernel. On a GPU it also leaves one whose layers are not all
     attention: packed rows would mix in them. Raises ConfigError when PACKED is requested for such a model.
     """
-    from transformers import AttentionInterface, AttentionMaskInterface
-    from transformers.masking_utils import eager_mask
-
     AttentionInterface.register(GROUPED, grouped_attention)
     AttentionMaskInterface.register(GROUPED, eager_mask)
     AttentionInterface.register(PACKED, packed_attention)  # no mask function: the masks are made here
@@ -154,9 +153,6 @@ def choose_attention(model: Any, implementation: str) -> None:
 
 def has_only_attention(config: Any) -> bool:
     """Return true if keys and values are the only state that a layer passes between tokens; state-space layers have more."""
-    from transformers import DynamicCache
-    from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
-
     return all(
         type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in DynamicCache(config=config).layers
     )

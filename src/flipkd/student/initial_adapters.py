@@ -6,6 +6,7 @@ import logging
 import math
 from pathlib import Path
 
+from peft import get_peft_model_state_dict, set_peft_model_state_dict
 from torch import Tensor
 
 from flipkd.errors import ArtefactError, ConfigError
@@ -33,8 +34,6 @@ def load_initial_adapters(student: Student, contract: ScoreContract, init_from: 
     Raises ArtefactError for a folder without a complete matcher, ConfigError when its base model or its LoRA shapes differ.
     A different prompt is logged.
     """
-    from peft import get_peft_model_state_dict, set_peft_model_state_dict
-
     initial_adapters_hash(init_from)
     folder = matcher_folder(init_from)
     source = read_contract(folder)

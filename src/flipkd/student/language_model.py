@@ -12,7 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from peft import LoraConfig, TaskType, get_peft_model
 from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.pytorch_utils import Conv1D
 
 from flipkd.artefacts import check_model_folder, checked_model, library_errors
 from flipkd.config import StudentConfig
@@ -36,8 +40,6 @@ def load_language_model(name_or_path: str, *, dtype: str = "bfloat16", attn_impl
 
     Raises ArtefactError when transformers cannot load it as a causal LM, ResourceError when memory runs out.
     """
-    from transformers import AutoConfig, AutoModelForCausalLM
-
     if dtype not in DTYPES:
         raise ConfigError(f"dtype is {dtype!r}, which is not supported; {nearest(dtype, list(DTYPES))}")
     path = model_path(name_or_path)
@@ -72,8 +74,6 @@ def load_language_model(name_or_path: str, *, dtype: str = "bfloat16", attn_impl
 
 def load_tokenizer(name_or_path: str) -> Any:
     """Load the tokenizer of a model by packaged name, hub id or folder. Raises ArtefactError when that fails."""
-    from transformers import AutoTokenizer
-
     path = model_path(name_or_path)
     revision = checked_model(path).revision
     with library_errors(name_or_path, "no tokenizer that transformers can load"):
@@ -85,8 +85,6 @@ def load_saved_tokenizer(folder: Path) -> Any:
 
     AutoTokenizer reads that file up to five times, which for Gemma's 33 MB is most of the time to load a matcher.
     """
-    from transformers import PreTrainedTokenizerFast
-
     check_model_folder(folder)
     file, settings = folder / "tokenizer.json", folder / "tokenizer_config.json"
     given = read_json(settings) if file.is_file() and settings.is_file() else {}
@@ -125,9 +123,6 @@ def add_lora(model: Any, config: StudentConfig) -> tuple[Any, list[str]]:
 
     Raises ConfigError for layers or modules that the model does not have.
     """
-    from peft import LoraConfig, TaskType
-    from transformers.pytorch_utils import Conv1D
-
     module_names = find_readout_modules(model, layers=config.readout_layers, modules=config.readout_modules)
     rank_pattern = {re.escape(name): config.readout_r for name in module_names}
     scaling = config.lora_alpha / config.lora_r
@@ -151,8 +146,6 @@ def compile_layers(model: Any) -> None:
     The layers are alike, so one compilation serves all of them, any batch size and any length. Raises ConfigError on a CPU
     without a C++ compiler.
     """
-    from transformers.modeling_layers import GradientCheckpointingLayer
-
     compilers = (os.environ.get("CXX", "g++"), "clang++")
     if not torch.cuda.is_available() and not any(map(shutil.which, compilers)):
         raise ConfigError(
@@ -166,8 +159,6 @@ def compile_layers(model: Any) -> None:
 
 def with_adapters(model: Any, config: Any) -> Any:
     """Add float32 adapters to `model` by peft's `config`; lora.py replaces the forward pass of their layers."""
-    from peft import get_peft_model
-
     with warnings.catch_warnings():
         # peft 0.21 uses a deprecated attribute of transformers 5.23
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)

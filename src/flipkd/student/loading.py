@@ -85,13 +85,7 @@ def new_student(
     return student, contract
 
 
-def load_student(
-    folder: Path,
-    *,
-    base_model: str | None = None,
-    merge: bool = False,
-    attn_implementation: str = AUTO,
-) -> tuple[Student, ScoreContract]:
+def load_student(folder: Path, *, base_model: str | None = None, merge: bool = False) -> tuple[Student, ScoreContract]:
     """Load a trained student from `folder`; `base_model` replaces the base model path in its contract.
 
     With `merge` LoRA is merged into the weights: scoring is faster, and the embeddings use the stored copy of A. 4-bit
@@ -109,7 +103,7 @@ def load_student(
         model, found = _base(
             name,
             dtype=contract.dtype,
-            attn_implementation=attn_implementation,
+            attn_implementation=AUTO,
             four_bits=contract.load_in_4bit,
             merge=merge,
             device=best_device(),

@@ -12,6 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+import torch
+from transformers import AutoModelForCausalLM
+
 from flipkd.config import StudentConfig
 from flipkd.student.language_model import DTYPES, lora_targets
 from flipkd.student.readout import LAYER, find_readout_modules, linear_modules
@@ -77,9 +80,6 @@ def shape_of(config: Any, lora: StudentConfig) -> Shape:
 
     Raises ConfigError for layers or modules that the model does not have.
     """
-    import torch
-    from transformers import AutoModelForCausalLM
-
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
     text = config.get_text_config()
@@ -148,7 +148,7 @@ def training_memory(
         temporary = gradients + layer  # one layer at a time is recomputed
     else:
         stored, temporary = shape.layers * layer, float(gradients)
-    weights, gathered = _weights(shape, width, load_in_4bit), 0.0
+    weights, gathered = round(shape.other * width + shape.linear * (FOUR_BITS if load_in_4bit else width)), 0.0
     if shards > 1:  # the LM head is freed; the layer that runs, the next one and what is being received are complete
         weights = round((weights - width * shape.head) / shards)
         gathered = width * max(3 * shape.linear / shape.layers, 2 * shape.embeddings)
@@ -162,10 +162,6 @@ def training_memory(
         # In 4 bits also one module's weights, dequantized.
         workspace=round(tokens * temporary + gathered) + width * shape.largest * load_in_4bit,
     )
-
-
-def _weights(shape: Shape, width: int, load_in_4bit: bool) -> int:
-    return round(shape.other * width + shape.linear * (FOUR_BITS if load_in_4bit else width))
 
 
 def largest_batch(

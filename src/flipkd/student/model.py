@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
+from transformers import DynamicCache
 
 from flipkd.models.hub_names import hub_id
 from flipkd.student.adapter import save_adapter
@@ -154,8 +156,6 @@ class Student(nn.Module):
 
     def encode_prefix(self, row: Row) -> Prefix:
         """Compute keys and values of the common prefix of a batch, and the left text's vector if the prefix contains it."""
-        from transformers import DynamicCache
-
         batch = to_device(pad([row], padding_id=self.prompt.padding_id), self.device)
         cache = DynamicCache(config=self.language_model.config)
         with_left = LEFT_TEXT in row.segment
@@ -241,8 +241,6 @@ class Student(nn.Module):
 
     def save(self, folder: Path, contract: ScoreContract) -> None:
         """Write adapter, readout, tokenizer and contract into `folder`; the caller makes this atomic."""
-        from safetensors.torch import save_file
-
         save_adapter(self.model, folder, base=hub_id(contract.base_model_name_or_path))
         save_file(down_projections(self.language_model, self.readout.module_names), folder / READOUT)
         self.prompt.tokenizer.save_pretrained(str(folder / TOKENIZER))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,16 +56,14 @@ class PrefixCache:
     def __init__(self) -> None:
         self._cached: OrderedDict[tuple[int, ...], Prefix] = OrderedDict()
 
-    def get(self, ids: tuple[int, ...]) -> Prefix | None:
-        """Return the cached prefix with these token ids, or None."""
-        return self._cached.get(ids)
-
-    def put(self, ids: tuple[int, ...], prefix: Prefix) -> Prefix:
-        """Cache a prefix; the oldest is removed beyond CACHE_SIZE."""
-        self._cached[ids] = prefix
-        while len(self._cached) > CACHE_SIZE:
-            self._cached.popitem(last=False)
-        return prefix
+    def encoded(self, row: Row, encode: Callable[[Row], Prefix]) -> Prefix:
+        """Return the prefix of these tokens, from the cache or else by `encode`; the oldest is removed beyond CACHE_SIZE."""
+        ids = tuple(row.ids)
+        if ids not in self._cached:
+            self._cached[ids] = encode(row)
+            if len(self._cached) > CACHE_SIZE:
+                self._cached.popitem(last=False)
+        return self._cached[ids]
 
 
 def shared_prefix(rows: Sequence[Row]) -> Row:

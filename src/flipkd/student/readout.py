@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
 from flipkd.errors import ConfigError, nearest
 
@@ -22,8 +23,6 @@ LAYER = re.compile(r"(?:^|\.)(\d+)\.")
 
 def linear_modules(model: nn.Module) -> dict[str, int]:
     """Return name -> layer number of every linear module in the numbered layers of `model`, for any model family."""
-    from transformers.pytorch_utils import Conv1D
-
     found = {}
     for name, module in model.named_modules():
         layer = LAYER.search(name)

@@ -19,6 +19,7 @@ from flipkd.student.rows import Row, pack, pad, to_device
 from flipkd.student.text_states import TextStateCache, text_states
 
 Floats = NDArray[np.float32]
+LAYER_BATCH = 32  # pairs of one pass of `layer_states`
 WINDOW = 8192  # pairs that are tokenised and sorted by length together; limits memory for any input size
 
 
@@ -104,8 +105,7 @@ def _split_prefix(
     shared = shared_prefix(rows)
     prefix = None
     if student.supports_prefix_cache and len(shared) and max(len(row) for row in rows) <= student.window():
-        ids = tuple(shared.ids)
-        prefix = prefix_cache.get(ids) or prefix_cache.put(ids, student.encode_prefix(shared))
+        prefix = prefix_cache.encoded(shared, student.encode_prefix)
         rows = [drop_prefix(row, len(shared)) for row in rows]
     return to_device(pad(rows, padding_id=student.prompt.padding_id), student.device), prefix
 
@@ -178,3 +178,26 @@ def _batches(count: int, limits: BatchLimits, lengths: Callable[[slice], Sequenc
         found = lengths(slice(start, start + WINDOW))
         batches = batches_by_length(found, limits.rows, most_tokens=limits.tokens)
         yield [[start + row for row in rows] for rows in batches]
+
+
+@torch.no_grad()
+def layer_states(
+    student: Student,
+    left: Sequence[str],
+    right: Sequence[str],
+    *,
+    batch_size: int = LAYER_BATCH,
+    progress: str | None = None,
+) -> NDArray[np.float32]:
+    """Compute the states after each layer [layers, N, hidden] at the last token of each pair's prompt.
+
+    The last states are those after the final norm.
+    """
+    blocks = []
+    with progress_bar(len(left), progress, unit="pair") as shown:
+        for start in range(0, len(left), batch_size):
+            rows = slice(start, start + batch_size)
+            batch = to_device(student.collate(left[rows], right[rows], return_embeddings=False), student.device)
+            blocks.append(student(batch, return_embeddings=False, return_layers=True).layers.float().cpu())
+            shown.update(len(blocks[-1]))
+    return torch.cat(blocks).transpose(0, 1).numpy()

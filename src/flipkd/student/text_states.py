@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -44,7 +45,6 @@ class TextStateCache:
         self.student, self.limit = student, limit
         self._cached: OrderedDict[str, TextState] = OrderedDict()
         self._size = 0
-        self._instruction: Prefix | None = None
 
     @torch.no_grad()
     def encode_pairs(
@@ -98,32 +98,27 @@ class TextStateCache:
             self._size -= self._cached.popitem(last=False)[1].size
 
     def _encode_texts(self, rows: Sequence[Row]) -> list[TextState]:
-        student, instruction = self.student, self._encode_instruction(rows[0])
-        rest = [drop_prefix(row, len(instruction.segment)) for row in rows]
+        student, instruction = self.student, self._instruction
+        start = len(instruction.segment)
+        rest = [drop_prefix(row, start) for row in rows]
         batch = to_device(pad(rest, padding_id=student.prompt.padding_id), student.device)
         cache = instruction.repeated(len(rows))
         student.readout.start()
         student.hidden(batch, cache=cache, prefix_segment=instruction.segment)
         vectors = student.readout.pooled(batch["segment"] == LEFT_TEXT)[0]
         keys_values = _stack_layers(cache)
-        start = len(instruction.segment)
         return [
             TextState(keys_values[:, :, index, :, start : start + len(row)].clone(), vectors[index])
             for index, row in enumerate(rest)
         ]
 
-    def _encode_instruction(self, row: Row) -> Prefix:
-        if self._instruction is None:
-            length = len(self.student.prompt.instruction)
-            self._instruction = self.student.encode_prefix(
-                Row(row.ids[:length], row.segment[:length], row.position[:length])
-            )
-        return self._instruction
+    @cached_property
+    def _instruction(self) -> Prefix:
+        """The prefix of every text; encoded at the first use, since the weights may be converted before it."""
+        return _encode_instruction(self.student)
 
     def _join_states(self, left: Sequence[TextState], right: Sequence[TextState]) -> tuple[Any, Tensor]:
         """Concatenate instruction, left and right text of each pair into one model cache; return it and its segments [N, S]."""
-        if self._instruction is None:
-            raise ValueError("no text is encoded yet; call _encode_missing first")
         head = _stack_layers(self._instruction.cache)[:, :, 0]
         sides = [(LEFT_TEXT, left), (RIGHT_TEXT, right)]
         longest = [max(state.keys_values.shape[3] for state in states) for _, states in sides]
@@ -145,14 +140,17 @@ def text_states(student: Student) -> TextStateCache | None:
 
     It needs at least one token before the texts, and layers that all have keys and values of the same shape.
     """
-    instruction = student.prompt.instruction
-    if student.prompt.reading != "blocked" or not instruction or not student.supports_prefix_cache:
+    prompt = student.prompt
+    if prompt.reading != "blocked" or not prompt.instruction or not student.supports_prefix_cache:
         return None
-    row = Row(instruction, [INSTRUCTION] * len(instruction), list(range(len(instruction))))
     with torch.no_grad(), student.eager_mode():
-        prefix = student.encode_prefix(row)
-    shapes = {layer.keys.shape for layer in prefix.cache.layers}
+        shapes = {layer.keys.shape for layer in _encode_instruction(student).cache.layers}
     return TextStateCache(student) if len(shapes) == 1 else None
+
+
+def _encode_instruction(student: Student) -> Prefix:
+    ids = student.prompt.instruction
+    return student.encode_prefix(Row(ids, [INSTRUCTION] * len(ids), list(range(len(ids)))))
 
 
 def _stack_layers(cache: Any) -> Tensor:

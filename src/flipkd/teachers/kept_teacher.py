@@ -21,9 +21,8 @@ Floats = NDArray[np.float32]
 FOLDER = "teacher"  # in a matcher folder
 LIMIT = 2**26  # bytes of cached vectors: about 40,000 texts of a small encoder
 WINDOW = 8192  # pairs whose vectors are in memory at once
-CHARACTERS_PER_TOKEN = (
-    16  # longer texts are truncated first, because tokenizer truncation does not bound the work of tokenising
-)
+# Longer texts are truncated first, because tokenizer truncation does not bound the work of tokenising.
+CHARACTERS_PER_TOKEN = 16
 TIMED = 64  # pairs of a time measurement
 
 
@@ -41,9 +40,7 @@ class KeptTeacherModel:
         self._max_length: int | None = teacher.describe().get("max_length")
         self._models = getattr(teacher, "members", [teacher])  # each member of an ensemble has its own batch size
         self._batch_sizes = [getattr(model, "batch_size", None) for model in self._models]
-        self._lock = (
-            Lock()
-        )  # a tokenizer stores the truncation of its last batch, so threads must not use it in parallel
+        self._lock = Lock()  # a tokenizer stores the truncation of its last batch, so threads must not share it
 
     @property
     def has_vectors(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,22 +17,17 @@ STEPS, RATE = 400, 0.2  # of the policy
 CLEAREST = 6.0  # log-odds beyond which features do not grow
 
 
+@dataclass(frozen=True)
 class Mixture:
     """Mixed log-odds of M calibrated teachers, with weights per pair: softmax of `features @ weights`.
 
     With `weights` of zeros, [F, M], it is the mean of the teachers' probabilities.
     """
 
-    def __init__(
-        self, calibrations: Sequence[Calibration], weights: Floats, centre: Floats, scale: Floats, width: int
-    ) -> None:
-        self.calibrations, self.weights, self.centre, self.scale, self.width = (
-            calibrations,
-            weights,
-            centre,
-            scale,
-            width,
-        )
+    calibrations: Sequence[Calibration]
+    weights: Floats
+    centre: Floats
+    scale: Floats
 
     def shares(self, scores: Floats, left: Sequence[str], right: Sequence[str]) -> Floats:
         """Compute the weight of each teacher for each pair [N, M]; each row has the sum 1. scores: [N, M]."""
@@ -53,7 +49,6 @@ def fit_mixture(
     *,
     calibrations: Sequence[Calibration],
     weighting: str,
-    seed: int = 0,
 ) -> Mixture:
     """Fit the weights on labelled pairs; scores: [N, M], labels: [N].
 
@@ -69,15 +64,15 @@ def fit_mixture(
     likelihood = np.where(labels[:, None] == 1, probability, 1 - probability)
     if weighting not in WEIGHTINGS:
         raise ConfigError(f"teacher_weights={weighting!r}: allowed is {', '.join(WEIGHTINGS)}")
-    weights = WEIGHTINGS[weighting](standard, likelihood, seed)
-    return Mixture(calibrations, weights, centre, scale, scores.shape[1])
+    weights = WEIGHTINGS[weighting](standard, likelihood)
+    return Mixture(calibrations, weights, centre, scale)
 
 
-def _equal(standard: Floats, likelihood: Floats, seed: int) -> Floats:
+def _equal(standard: Floats, likelihood: Floats) -> Floats:
     return np.zeros((standard.shape[1], likelihood.shape[1]))
 
 
-def _router(standard: Floats, likelihood: Floats, seed: int) -> Floats:
+def _router(standard: Floats, likelihood: Floats) -> Floats:
     from scipy.optimize import minimize
 
     shape = (standard.shape[1], likelihood.shape[1])
@@ -94,32 +89,28 @@ def _router(standard: Floats, likelihood: Floats, seed: int) -> Floats:
     return np.asarray(found.x.reshape(shape), np.float64)
 
 
-def _policy(standard: Floats, likelihood: Floats, seed: int) -> Floats:
-    random, rewards = np.random.default_rng(seed), np.log(likelihood)
+def _policy(standard: Floats, likelihood: Floats) -> Floats:
+    random, rewards = np.random.default_rng(0), np.log(likelihood)
     weights = np.zeros((standard.shape[1], likelihood.shape[1]))
     for step in range(STEPS):
         rate = RATE * (1 - step / STEPS)
-        weights += rate * policy_gradient(standard, rewards, weights, random, baseline=True)
+        weights += rate * policy_gradient(standard, rewards, weights, random)
     return weights
 
 
-def policy_gradient(
-    standard: Floats, rewards: Floats, weights: Floats, random: np.random.Generator, *, baseline: bool
-) -> Floats:
+def policy_gradient(standard: Floats, rewards: Floats, weights: Floats, random: np.random.Generator) -> Floats:
     """Estimate the gradient [F, M] of the expected reward from one teacher drawn for each pair; rewards: [N, M].
 
-    With `baseline` the mean reward is subtracted, which lowers the variance and does not change the expectation.
+    The mean reward of each pair is subtracted, which lowers the variance and does not change the expectation.
     """
     shares = _softmax(standard @ weights)
     drawn = (shares.cumsum(axis=1) < random.random((len(shares), 1))).sum(axis=1).clip(max=shares.shape[1] - 1)
-    reward = rewards[np.arange(len(rewards)), drawn]
-    if baseline:
-        reward = reward - (shares * rewards).sum(axis=1)
+    reward = rewards[np.arange(len(rewards)), drawn] - (shares * rewards).sum(axis=1)
     direction = np.eye(shares.shape[1])[drawn] - shares
     return np.asarray(standard.T @ (reward[:, None] * direction) / len(standard), np.float64)
 
 
-WEIGHTINGS: dict[str, Callable[[Floats, Floats, int], Floats]] = {"mean": _equal, "router": _router, "policy": _policy}
+WEIGHTINGS: dict[str, Callable[[Floats, Floats], Floats]] = {"mean": _equal, "router": _router, "policy": _policy}
 
 
 def _log_odds(calibrations: Sequence[Calibration], scores: Floats) -> Floats:

@@ -14,7 +14,8 @@ import numpy as np
 from flipkd.data.labels import labels_of
 from flipkd.data.pair_table import TeacherSignal
 from flipkd.errors import ArtefactError, ConfigError, DataError
-from flipkd.files import read_json
+from flipkd.files import read_json, write_json
+from flipkd.teachers.ensemble import members_of
 from flipkd.teachers.store import ScoreStore
 from flipkd.teachers.teacher import load_teacher
 
@@ -23,6 +24,7 @@ TEACHER = "teacher.json"  # in the folder of a teacher; the other names are fold
 MODEL = "model"
 STORE = "store"
 FOLDS = "folds"  # also the key in teacher.json
+MODULES, CONFIG = "modules.json", "config_sentence_transformers.json"  # of sentence-transformers
 
 
 class StoredTeacher:
@@ -154,3 +156,17 @@ def require_bi_encoder(folder: str | Path, kind: str) -> None:
         raise ConfigError(
             f"{folder}: the teacher is a {kind}, which has no vectors of single texts; give a bi-encoder"
         )
+
+
+def make_loadable(folder: Path) -> bool:
+    """Write the two files that sentence-transformers reads first into the folder of a teacher; return whether it can load it.
+
+    They name the modules in the subfolder `model`, so no weights are copied. An ensemble has no such form.
+    """
+    model = folder / MODEL
+    if members_of(model):
+        return False
+    modules = [module | {"path": (Path(MODEL) / module["path"]).as_posix()} for module in read_json(model / MODULES)]
+    write_json(folder / CONFIG, read_json(model / CONFIG))
+    write_json(folder / MODULES, modules)
+    return True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -48,14 +48,43 @@ class Measured(NamedTuple):
     golden: GoldenPair
 
 
-def measure_finished(
-    student: Student, config: TrainConfig, *, validation: PairTable, return_embeddings: bool, with_teacher: bool
-) -> Measured:
-    """Run the trained student on validation and on the golden pair."""
-    scored = _validation_scores(
-        student, config, validation, return_embeddings=return_embeddings, with_teacher=with_teacher
-    )
-    return Measured(*scored, golden_pair(student))
+@dataclass(frozen=True)
+class Validation:
+    """The validation pairs of a run, on which its student is measured; `with_teacher`: also with the teacher's scores."""
+
+    student: Student
+    config: TrainConfig
+    table: PairTable
+    return_embeddings: bool
+    with_teacher: bool
+
+    def precision(self) -> float:
+        """Return the average precision of the score that a matcher of the student's weights would get."""
+        found, labels, _, _ = self._scores()
+        choice = choose_readouts(found, labels, self.config)
+        return choice.precision[choice.parts]
+
+    def measure(self) -> Measured:
+        """Run the trained student on these pairs and on the golden pair."""
+        return Measured(*self._scores(), golden_pair(self.student))
+
+    def _scores(self) -> tuple[dict[str, Any], NDArray[np.int64], tuple[list[str], list[str]], float]:
+        """Return scores [N] by kind, labels [N] and texts of the labelled pairs, and the seconds per pair."""
+        table = self.table
+        labelled = np.flatnonzero(table.label >= 0).tolist()
+        texts = [table.left[i] for i in labelled], [table.right[i] for i in labelled]
+        start = time.perf_counter()
+        scored = score_pairs(
+            self.student,
+            *texts,
+            batch_size=self.config.per_device_eval_batch_size,
+            return_embeddings=self.return_embeddings,
+            progress="validation",
+        )
+        seconds, found = (time.perf_counter() - start) / max(len(labelled), 1), scored.kinds
+        if self.with_teacher and table.teacher is not None:
+            found["teacher"] = table.teacher.pair_scores()[labelled]
+        return found, table.label[labelled], texts, seconds
 
 
 def write_matcher(
@@ -107,37 +136,6 @@ def write_matcher(
         write_text(temporary / "README.md", card)
     logger.warning(summary_line(choice, kept, cascade, seconds=seconds, texts=texts))
     return folder
-
-
-def validation_precision(
-    student: Student, config: TrainConfig, *, validation: PairTable, return_embeddings: bool, with_teacher: bool
-) -> float:
-    """Return the average precision on validation of the score that a matcher of these weights would get."""
-    found, labels, _, _ = _validation_scores(
-        student, config, validation, return_embeddings=return_embeddings, with_teacher=with_teacher
-    )
-    choice = choose_readouts(found, labels, config)
-    return choice.precision[choice.parts]
-
-
-def _validation_scores(
-    student: Student, config: TrainConfig, validation: PairTable, *, return_embeddings: bool, with_teacher: bool
-) -> tuple[dict[str, Any], NDArray[np.int64], tuple[list[str], list[str]], float]:
-    """Return scores [N] by kind, labels [N] and texts of the labelled validation pairs, and the seconds per pair."""
-    labelled = np.flatnonzero(validation.label >= 0).tolist()
-    texts = [validation.left[i] for i in labelled], [validation.right[i] for i in labelled]
-    start = time.perf_counter()
-    scored = score_pairs(
-        student,
-        *texts,
-        batch_size=config.per_device_eval_batch_size,
-        return_embeddings=return_embeddings,
-        progress="validation",
-    )
-    seconds, found = (time.perf_counter() - start) / max(len(labelled), 1), scored.kinds
-    if with_teacher and validation.teacher is not None:
-        found["teacher"] = validation.teacher.pair_scores()[labelled]
-    return found, validation.label[labelled], texts, seconds
 
 
 def _warn_of_failure(metrics: dict[str, float], scores: np.ndarray, config: TrainConfig) -> None:

@@ -12,6 +12,9 @@ from collections.abc import Iterator, Mapping
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from accelerate.utils import FullyShardedDataParallelPlugin
+from transformers import TrainingArguments
+
 from flipkd import ranks
 from flipkd.errors import ConfigError
 
@@ -60,8 +63,6 @@ def is_requested(arguments: Mapping[str, Any]) -> bool:
 
 def _plugin(arguments: Mapping[str, Any]) -> Any:
     """Return accelerate's FullyShardedDataParallelPlugin, made of `arguments`, else of the launcher's environment."""
-    from transformers import TrainingArguments
-
     if not arguments.get("fsdp"):
         return _version_2({"fsdp_version": int(os.environ.get("FSDP_VERSION", "1"))})
     config = arguments.get("fsdp_config")
@@ -79,8 +80,6 @@ def _plugin(arguments: Mapping[str, Any]) -> Any:
 
 def _version_2(values: Mapping[str, Any]) -> Any:
     """Return accelerate's plugin of these values; it takes others from the environment."""
-    from accelerate.utils import FullyShardedDataParallelPlugin
-
     if values["fsdp_version"] != 2:  # the plugin of version 1 needs a GPU
         raise ConfigError(f"FSDP: fsdp_version is {values['fsdp_version']}; set it to 2 (docs/gpu.md)")
     return FullyShardedDataParallelPlugin(**values)

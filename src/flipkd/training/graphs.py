@@ -14,7 +14,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -27,18 +27,11 @@ MEMORY_SHARE = 0.25  # of the GPU's memory, above which no further graph is reco
 Step = Callable[[dict[str, Tensor]], tuple[Tensor, ...]]
 
 
-class Recording(Protocol):
-    """A recorded step; each `replay` overwrites the values of the tensors in `outputs` and `gradients`."""
-
-    outputs: tuple[Tensor, ...]
-    gradients: Sequence[Tensor | None]
-
-    def replay(self, batch: Mapping[str, Tensor]) -> None:
-        """Compute outputs and gradients for a batch of the recorded shape."""
-
-
 class GraphRecording:
-    """One CUDA graph of `step` and of the gradients of its first output with respect to `parameters`."""
+    """One CUDA graph of `step` and of the gradients of its first output with respect to `parameters`.
+
+    Each `replay` overwrites the values of the tensors in `outputs` and `gradients`.
+    """
 
     def __init__(self, step: Step, batch: Mapping[str, Tensor], parameters: Sequence[nn.Parameter], pool: Any) -> None:
         self.inputs = {name: tensor.clone() for name, tensor in batch.items()}
@@ -82,7 +75,7 @@ class GraphedStep:
         parameters: Sequence[nn.Parameter],
         *,
         release: Callable[[], None] = lambda: None,
-        record: Callable[..., Recording] = GraphRecording,
+        record: Callable[..., GraphRecording] = GraphRecording,
         reserved: Callable[[], int] | None = None,
         limit: float | None = None,
     ) -> None:
@@ -90,7 +83,7 @@ class GraphedStep:
         self._reserved = reserved or (torch.cuda.memory_reserved if torch.cuda.is_available() else lambda: 0)
         self._limit, self._held = _memory_for_graphs() if limit is None else limit, 0
         self._seen: Counter[Any] = Counter()
-        self._graphs: dict[Any, Recording] = {}
+        self._graphs: dict[Any, GraphRecording] = {}
         self._pool: Any = None
         self._disabled = False
 
@@ -120,7 +113,7 @@ class GraphedStep:
         has_space = len(self._graphs) < MAX_GRAPHS and self._held < self._limit
         return self._seen[shape] > FIRST_EAGER and has_space and not self._disabled
 
-    def _record_graph(self, shape: Any, batch: Mapping[str, Tensor]) -> Recording | None:
+    def _record_graph(self, shape: Any, batch: Mapping[str, Tensor]) -> GraphRecording | None:
         if self._pool is None and torch.cuda.is_available():
             self._pool = torch.cuda.graph_pool_handle()
         # Autograd keeps a node per parameter while a graph uses it, on the stream where it was made. A node from a step on
@@ -156,7 +149,7 @@ class _ReplayedLoss(torch.autograd.Function):
     """The loss of a replayed step; its backward adds the gradients, which the replay has computed, to the parameters."""
 
     @staticmethod
-    def forward(ctx: Any, _anchor: Tensor, recording: Recording, parameters: Sequence[nn.Parameter]) -> Tensor:
+    def forward(ctx: Any, _anchor: Tensor, recording: GraphRecording, parameters: Sequence[nn.Parameter]) -> Tensor:
         """Return a copy of the loss; `_anchor` makes it require a gradient."""
         ctx.recording, ctx.parameters = recording, parameters
         return recording.outputs[0].clone()

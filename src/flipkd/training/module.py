@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,18 +15,16 @@ from flipkd.objectives import MatchBatch
 from flipkd.student.model import Student
 from flipkd.training import averaging, queue
 from flipkd.training.averaging import WeightAverage
-from flipkd.training.cached_parameters import CachedParametersModule
 from flipkd.training.gather import gather_batches, shared_random_state
 from flipkd.training.gradients import gradient_norms
 from flipkd.training.graphs import GraphedStep
-from flipkd.training.losses import WeightedObjective
-from flipkd.training.own_modules import build_objectives, run_facts
+from flipkd.training.losses import WeightedObjective, build_objectives, run_facts
 from flipkd.training.pair_weights import weigh_gradients
 from flipkd.training.queue import Queue
 from flipkd.training.record import Recorder, measure_batch
 
 
-class DistillationModule(CachedParametersModule):
+class DistillationModule(nn.Module):
     """The student and its loss; the state is the trained parameters, average, queue, buffers of objectives: small checkpoints.
 
     `own_modules` are the objectives that have parameters; a matcher does not get them. These need `table`, the training
@@ -59,6 +57,7 @@ class DistillationModule(CachedParametersModule):
         self.queue, self.average = Queue(queue_size), WeightAverage(average_weights)
         self.recorder = Recorder([term.name for term in objectives])
         self.graphed: GraphedStep | None = None
+        self._cached_parameters: list[nn.Parameter] | None = None
 
     def forward(self, **batch: Tensor) -> dict[str, Tensor]:
         """Return the loss [] of a batch of N pairs, as Collator makes it.
@@ -80,6 +79,26 @@ class DistillationModule(CachedParametersModule):
         if mode != self.training or mode != self.student.training:
             super().train(mode)
         return self
+
+    def cache_parameters(self) -> None:
+        """Cache the parameters from now on. Not for a model that is sharded later: its parameters change.
+
+        The Trainer collects all parameters several times per step. For the thousand modules of a small model this takes
+        longer than its step on a GPU.
+        """
+        self._cached_parameters = list(self.parameters())
+
+    def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]:
+        """Return the parameters as nn.Module does, or the cached ones."""
+        return super().parameters(recurse) if self._cached_parameters is None else iter(self._cached_parameters)
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Remove the gradients as nn.Module does, or those of the cached parameters."""
+        if self._cached_parameters is None or not set_to_none:
+            super().zero_grad(set_to_none)
+            return
+        for parameter in self._cached_parameters:
+            parameter.grad = None
 
     def step(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Return (loss, values for the recorder, mask [N] of finite pairs) of a batch; a CUDA graph records this method."""

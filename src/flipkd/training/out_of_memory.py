@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 
@@ -39,29 +40,14 @@ def memory_advice(student: Student, config: TrainConfig, table: PairTable, *, bu
     """Return a sentence with the expected bytes of a step, their largest part, and the batch that fits into `budget` bytes."""
     shape = shape_of(student.language_model.config, config)
     tokens = tokens_per_pair(student, table)
-    shards = ranks.world_size() if student.sharded else 1
     batch, checkpointing = config.per_device_train_batch_size, config.activation_checkpointing
-    parts = training_memory(
-        shape,
-        tokens=round(batch * tokens),
-        dtype=config.dtype,
-        load_in_4bit=config.load_in_4bit,
-        activation_checkpointing=checkpointing,
-        shards=shards,
-    ).parts
+    settings: dict[str, Any] = {"dtype": config.dtype, "load_in_4bit": config.load_in_4bit}
+    settings["shards"] = ranks.world_size() if student.sharded else 1
+    step = settings | {"activation_checkpointing": checkpointing}
+    parts = training_memory(shape, tokens=round(batch * tokens), **step).parts
     largest = max(parts, key=lambda name: parts[name])
-    batches = [
-        largest_batch(
-            shape,
-            budget=budget,
-            tokens_per_pair=tokens,
-            dtype=config.dtype,
-            load_in_4bit=config.load_in_4bit,
-            activation_checkpointing=checkpointing or enabled,
-            shards=shards,
-        )
-        for enabled in (False, True)
-    ]
+    switched = [settings | {"activation_checkpointing": checkpointing or enabled} for enabled in (False, True)]
+    batches = [largest_batch(shape, budget=budget, tokens_per_pair=tokens, **switches) for switches in switched]
     advice = f"{batches[0]} pairs a step would fit" if batches[0] else "not even one pair would fit"
     if not checkpointing:
         advice += f", with activation_checkpointing {batches[1]}"

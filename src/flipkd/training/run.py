@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from transformers import TrainingArguments
 
 from flipkd import __version__, ranks
@@ -24,10 +24,9 @@ from flipkd.student.initial_adapters import load_initial_adapters
 from flipkd.student.loading import new_student
 from flipkd.student.model import Student
 from flipkd.student.sharded import on_ranks_of, shard_base
-from flipkd.training.both_orders import require_both_orders
 from flipkd.training.checkpoints import last_valid_checkpoint, load_best_checkpoint, remove_old
 from flipkd.training.early_stopping import EarlyStopping
-from flipkd.training.finish import MATCHER, measure_finished, validation_precision, write_matcher
+from flipkd.training.finish import MATCHER, Measured, Validation, write_matcher
 from flipkd.training.fsdp import hidden_from_libraries, shards_base
 from flipkd.training.losses import WeightedObjective, resolve_objectives
 from flipkd.training.metrics_file import METRICS, MetricsFile
@@ -98,10 +97,36 @@ def run_objectives(config: TrainConfig, table: PairTable, validation: PairTable)
     return terms
 
 
+def require_both_orders(config: TrainConfig, terms: Sequence[WeightedObjective]) -> None:
+    """Raise ConfigError when a step cannot hold both orders of its pairs, or must hold lists of pairs as well.
+
+    Logs a warning when some pairs are never read. Does nothing when no objective reads both orders.
+    """
+    names = [term.name for term in terms if "orders" in term.needs]
+    if not names:
+        return
+    lists = [term.name for term in terms if "lists" in term.needs]
+    if lists:
+        raise ConfigError(
+            f"objectives.{names[0]} puts both orders of a pair into one step, and objectives.{lists[0]} all pairs with one "
+            "first text; set the weight of one of them to 0"
+        )
+    if config.per_device_train_batch_size * ranks.world_size() % 2:
+        raise ConfigError(
+            f"per_device_train_batch_size is {config.per_device_train_batch_size}, but objectives.{names[0]} reads both "
+            "orders of a pair in one step; give an even number"
+        )
+    if config.num_train_epochs < 2:
+        logger.warning(
+            "objectives.%s uses half of the pairs per epoch, in both orders; with num_train_epochs=%g some pairs are never "
+            "used, 2 epochs use all",
+            names[0],
+            config.num_train_epochs,
+        )
+
+
 def identity_of(config: TrainConfig, *, data: Mapping[str, str]) -> dict[str, Any]:
     """Return the values that must be equal when a run resumes: settings, data, versions, threads, processes."""
-    import transformers
-
     return {
         "config": config.identity(),
         "data": dict(data),
@@ -144,19 +169,12 @@ def train(
         table=table,
         seed=config.seed,
     )
-    measure = partial(
-        validation_precision,
-        student,
-        config,
-        validation=validation,
-        return_embeddings=module.return_embeddings,
-        with_teacher=teacher is not None,
-    )
+    measured = Validation(student, config, validation, module.return_embeddings, with_teacher=teacher is not None)
     early_stopping = None
     if config.early_stopping_patience is not None:
         metrics = MetricsFile(output_dir / METRICS)
         early_stopping = EarlyStopping(
-            lambda: on_ranks_of(student, measure), patience=config.early_stopping_patience, metrics=metrics
+            lambda: on_ranks_of(student, measured.precision), patience=config.early_stopping_patience, metrics=metrics
         )
     with explain_out_of_memory(student, config, table):
         fit(
@@ -171,7 +189,7 @@ def train(
             early_stopping=early_stopping,
         )
     sources = learned_from(objectives, table, teacher_source)
-    _finish(module, contract, config, validation=validation, learned_from=sources, teacher=teacher, measure=measure)
+    _finish(module, contract, config, validation=measured, learned_from=sources, teacher=teacher)
     return output_dir / MATCHER
 
 
@@ -189,25 +207,18 @@ def _finish(
     contract: ScoreContract,
     config: TrainConfig,
     *,
-    validation: PairTable,
+    validation: Validation,
     learned_from: LearnedFrom,
     teacher: Callable[[], KeepableTeacher] | None,
-    measure: Callable[[], float],
 ) -> None:
     """Choose the checkpoint, if asked for, and make the matcher folder."""
     output_dir, student = Path(config.output_dir), module.student
 
-    def measure_chosen() -> Any:
+    def measure_chosen() -> Measured:
         """Measure the student with the weights of the best checkpoint, or with the last ones."""
         if config.select_checkpoint == "best":
-            load_best_checkpoint(module, output_dir, measure)
-        return measure_finished(
-            student,
-            config,
-            validation=validation,
-            return_embeddings=module.return_embeddings,
-            with_teacher=teacher is not None,
-        )
+            load_best_checkpoint(module, output_dir, validation.precision)
+        return validation.measure()
 
     measured: Any = on_ranks_of(student, measure_chosen)  # None on ranks that do not write
 

@@ -1,12 +1,19 @@
-"""The thread of a model: an executor that runs calls in order and shows when its thread has died."""
+"""The threads of a service: that of its model, and those of its index, whose calls wait for the disk."""
 
 from __future__ import annotations
 
+import asyncio
 import threading
+import time
 from collections.abc import Callable
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, TypeVar
+
+from flipkd.errors import ConfigError, DataError
+
+Result = TypeVar("Result")
+THREADS = 5  # searches of an index at a time, or one fewer while an entry is written
 
 
 class ModelThread(Executor):
@@ -54,3 +61,23 @@ class ModelThread(Executor):
         while (call := self._calls.get()) is not None:
             call()
             del call  # it holds the model
+
+
+class IndexThreads:
+    """Threads that call the index of one service; `lock` is held by the one request that writes to it."""
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="index")
+
+    async def run(self, work: Callable[[], Result], *, until: float) -> Result:
+        """Run a call in a thread. Raises DataError for a filter that is not one, TimeoutError at `until` (time.monotonic)."""
+        try:
+            async with asyncio.timeout(max(until - time.monotonic(), 0.0)):
+                return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        except ConfigError as error:
+            raise DataError(str(error)) from None
+
+    def shutdown(self) -> None:
+        """End the threads after their calls."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
