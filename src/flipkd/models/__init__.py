@@ -44,9 +44,7 @@ def model_path(name: str, *, cache: Path | None = None, progress: bool = True) -
     Raises ConfigError with the install command if a package is missing, ArtefactError if a package is damaged.
     """
     if name == "all-MiniLM-L6-v2":
-        weights = package_file(
-            MINILM, "model/model.safetensors"
-        )  # in a SentenceTransformer folder: width 384, 256 tokens
+        weights = package_file(MINILM, "model/model.safetensors")  # its folder is a SentenceTransformer folder
         check_sha256(weights, MINILM_SHA256)
         return str(weights.parent)
     if name not in SOURCES:
