@@ -6,9 +6,9 @@
 A page holds `<!-- table: NAME -->` and `<!-- /table -->`, and what stands between is made here. NAME is a data set of
 results/, `main` for all sets at a glance, `scores` for each score of a student alone, `pool` for few labels with and
 without unlabelled pairs, `ablations` for the paper's on the sets that have them, `variants` for all that change one
-setting, `objectives` for the field's other objectives, `mined` for training without mined pairs, `labels` for fewer
-labelled pairs, `both_orders` for the results of `both_orders.py`, `headline` and `speed` for the README, or
-`choices/...` for the runs of that folder, on which a default was decided. `earlier/NAME` takes the results of
+setting, `objectives` for the field's other objectives, `second_student` for a larger LLM, `mined` for training without
+mined pairs, `labels` for fewer labelled pairs, `both_orders` for the results of `both_orders.py`, `headline` and `speed` for
+the README, or `choices/...` for the runs of that folder, on which a default was decided. `earlier/NAME` takes the results of
 earlier/, which were measured with other defaults.
 """
 
@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 import yaml
-from objectives_table import mined_table, objectives_table
+from recipes_table import mined_table, recipes_table
 
 from flipkd.commands.results import text_table
 from flipkd.comparison.table import results_table
@@ -108,8 +108,8 @@ def block(name: str) -> str:
         return ablations_table(results)
     if name == "variants":
         return variants_table(results)
-    if name == "objectives":
-        return objectives_table(results)
+    if name in ("objectives", "second_student"):
+        return recipes_table(results, name)
     if name == "mined":
         return mined_table(results)
     if name == "labels":

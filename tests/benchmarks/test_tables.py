@@ -142,7 +142,7 @@ def test_the_speed_table_has_the_range_of_the_turns():
         assert low <= float(median) <= high
 
 
-def test_objectives_table_sorts_by_the_gain_over_flipped_of_the_same_seeds():
+def test_recipes_table_sorts_by_the_gain_over_flipped_of_the_same_seeds():
     def result(name, seed, **scores):
         by_score = {kind: {"test": {"average_precision": value}} for kind, value in scores.items()}
         return {"data": "mqp_300", "name": name, "seed": seed, "by_score": by_score, "command": "flipkd compare"}
@@ -154,7 +154,7 @@ def test_objectives_table_sorts_by_the_gain_over_flipped_of_the_same_seeds():
         result("plain", 0, answer=0.6),
         result("teacher_finetuned", 0, score=0.65),
     ]
-    lines = tables.objectives_table(found).splitlines()
+    lines = tables.recipes_table(found, "objectives").splitlines()
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith("| ")][1:]
     assert [row[0] for row in rows] == ["rkd", "flipped", "teacher_finetuned", "plain"]
     assert rows[1][2:] == ["2", "0.700", "0.600", "0.750", "0.850", "-"]

@@ -1,4 +1,4 @@
-"""The tables of mined pairs and of the field's objectives, for `tables.py`; recipes/objectives/ has the runs."""
+"""The tables of mined pairs, of the field's objectives and of a second student, for `tables.py`."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ import yaml
 
 from flipkd.commands.results import text_table
 
-RECIPES = Path(__file__).parents[2] / "recipes" / "objectives"
+RECIPES = Path(__file__).parents[2] / "recipes"
 KINDS = ("answer", "cosine", "combined", "with_teacher")
 CONTROLS = ("plain", "no_teacher", "teacher_finetuned", "plain+teacher_finetuned")
 WITHOUT_MINED = ("no_mined_no_kd", "no_mined")
 
 
-def objectives_table(results: list[dict[str, Any]]) -> str:
-    """AP on test, a table per recipe that has results: the best without a teacher beside it first."""
-    return "\n".join(_table(results, path) for path in sorted(RECIPES.glob("*.yaml"))).strip("\n") + "\n"
+def recipes_table(results: list[dict[str, Any]], folder: str) -> str:
+    """AP on test, a table per recipe of the folder that has results: the best without a teacher beside it first."""
+    paths = sorted((RECIPES / folder).glob("*.yaml"))
+    return "\n".join(_table(results, path) for path in paths).strip("\n") + "\n"
 
 
 def mined_table(results: list[dict[str, Any]]) -> str:
