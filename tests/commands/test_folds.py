@@ -12,8 +12,8 @@ from tiny import SENTENCES
 from flipkd.commands import folds as stage
 from flipkd.commands.teach import teach
 from flipkd.config import TeachConfig
-from flipkd.data import read_pairs
 from flipkd.data.labels import labels_of
+from flipkd.data.pairs import read_pairs
 from flipkd.errors import ArtefactError, ConfigError, DataError
 from flipkd.evaluate import measure
 from flipkd.teachers.stored_teacher import StoredTeacher
@@ -115,7 +115,7 @@ def test_cross_fit_scores_only_training_pairs(crossed, pairs):
 
 def test_cross_fit_scores_a_fold_by_a_model_of_the_other_folds(crossed, encoders, pairs, tmp_path):
     from flipkd.commands.tuning import finetune
-    from flipkd.data import cut_folds
+    from flipkd.data.folds import cut_folds
 
     config = settings(encoders, pairs, tmp_path)
     dataset = read_pairs(pairs)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from flipkd.comparison import demo as stage
-from flipkd.data import check_pairs, leaks, read_pairs
+from flipkd.data.check import check_pairs
+from flipkd.data.leakage import leaks
+from flipkd.data.pairs import read_pairs
 
 
 def test_demo_compares_the_systems_on_its_own_pairs(tmp_path, monkeypatch):

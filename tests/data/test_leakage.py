@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from datasets import Dataset
 
-from flipkd.data import Leak, leaks, leaks_by_side
+from flipkd.data.leakage import Leak, leaks, leaks_by_side
 
 
 def data(rows):

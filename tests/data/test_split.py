@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from flipkd.data import leaks, read_pairs, split_pairs
-from flipkd.data.split import connected_rows
+from flipkd.data.leakage import leaks
+from flipkd.data.pairs import read_pairs
+from flipkd.data.split import connected_rows, split_pairs
 from flipkd.errors import DataError, UsageError
 
 NOTHING = {"train/validation": 0, "train/test": 0, "validation/test": 0}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from flipkd.data import read_texts
+from flipkd.data.texts import read_texts
 from flipkd.errors import DataError
 
 

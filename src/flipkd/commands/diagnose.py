@@ -12,9 +12,9 @@ from flipkd.command_config import DiagnoseConfig
 from flipkd.commands.matcher_teacher import TrainingTeacher, is_matcher, vector_teacher
 from flipkd.commands.pairs import labelled, normalised
 from flipkd.commands.results import require_writable
-from flipkd.data import read_pairs, read_texts
 from flipkd.data.labels import labels_of
-from flipkd.data.texts import required_values
+from flipkd.data.pairs import read_pairs
+from flipkd.data.texts import read_texts, required_values
 from flipkd.errors import UsageError
 from flipkd.extras import require_extra
 from flipkd.files import write_json

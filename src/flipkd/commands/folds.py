@@ -14,7 +14,7 @@ import numpy as np
 from flipkd.commands.pairs import content_hash
 from flipkd.commands.tuning import finetune, load_finetuned
 from flipkd.config import TeachConfig
-from flipkd.data import Folds, cut_folds
+from flipkd.data.folds import Folds, cut_folds
 from flipkd.teachers.store import ScoreStore
 from flipkd.teachers.teacher import VectorTeacher, fingerprint_of
 

@@ -11,7 +11,7 @@ from flipkd.command_config import GenerateConfig
 from flipkd.commands.critic import Critic
 from flipkd.commands.generated_rows import KINDS, Made
 from flipkd.commands.row_file import require_row_file, write_rows
-from flipkd.data import read_pairs
+from flipkd.data.pairs import read_pairs
 from flipkd.errors import ConfigError, DataError, UsageError, nearest
 from flipkd.extras import require_extra
 from flipkd.generate import prompts

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import IO, TYPE_CHECKING
 
-from flipkd.data import read_blocks
+from flipkd.data.pairs import read_blocks
 from flipkd.errors import DataError
 from flipkd.text import is_empty
 

@@ -137,7 +137,7 @@ def _tables(
     """Yield (checked rows as an Arrow table, rejected rows, number of rows read) for each `size` rows of a file."""
     import pyarrow as pa
 
-    from flipkd.data import read_blocks
+    from flipkd.data.pairs import read_blocks
 
     schema = pa.schema([("row", pa.int64()), *((name, pa.string()) for name in ("text1", "text2", *keep))])
     pending: list[dict[str, Any]] = []

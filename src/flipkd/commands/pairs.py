@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from flipkd.data import Leak, check_pairs, leaks_by_side, read_pairs, require_trainable
+from flipkd.data.check import check_pairs, require_trainable
 from flipkd.data.labels import labels_of
+from flipkd.data.leakage import Leak, leaks_by_side
+from flipkd.data.pairs import read_pairs
 from flipkd.errors import DataError
 from flipkd.student.contract import CONTRACT, read_contract
 from flipkd.text import normal_text

@@ -14,7 +14,8 @@ from flipkd.commands.matcher_teacher import TrainingTeacher
 from flipkd.commands.pairs import normalised
 from flipkd.config import TrainConfig
 from flipkd.config.train import DEFAULT_MINED_RATIO
-from flipkd.data import Pool, check_pairs, read_pool
+from flipkd.data.check import check_pairs
+from flipkd.data.pool import Pool, read_pool
 from flipkd.errors import ConfigError, DataError
 from flipkd.evaluate.calibration import Calibration
 from flipkd.text import normal_text

@@ -12,8 +12,8 @@ from flipkd.command_config import SelectConfig
 from flipkd.commands.matcher_teacher import calibrated_teacher, vector_teacher
 from flipkd.commands.pair_files import read_rows
 from flipkd.commands.row_file import require_row_file, write_rows
-from flipkd.data import read_pairs
 from flipkd.data.labels import labels_of
+from flipkd.data.pairs import read_pairs
 from flipkd.errors import ConfigError, DataError, UsageError
 from flipkd.progress import loading
 

@@ -16,7 +16,7 @@ from flipkd.run_lock import RUN
 from flipkd.tables import require_name
 
 if TYPE_CHECKING:
-    from flipkd.data import Pool
+    from flipkd.data.pool import Pool
 
 # Settings that a stage cannot change: adapters and prompt must stay the same, and these belong to the run.
 FIXED = (

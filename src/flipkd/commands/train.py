@@ -33,8 +33,8 @@ from flipkd.run_lock import locked_run
 from flipkd.teachers.preflight import preflight
 
 if TYPE_CHECKING:
-    from flipkd.data import Pool
     from flipkd.data.pair_table import PairTable
+    from flipkd.data.pool import Pool
     from flipkd.student.model import Student
 
 logger = logging.getLogger(__name__)

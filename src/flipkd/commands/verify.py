@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from flipkd.command_config import VerifyConfig
-from flipkd.data import read_pairs
 from flipkd.data.labels import labels_of
+from flipkd.data.pairs import read_pairs
 from flipkd.errors import MismatchError
 from flipkd.exports.formats import export_format
 from flipkd.exports.sample import SAMPLE
