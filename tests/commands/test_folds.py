@@ -56,15 +56,19 @@ class Watched:
         self.trained, self.scored, self.left = [], [], stop_at
         self.finetune = stage.finetune
         monkeypatch.setattr(stage, "finetune", self._counted_finetune)
-        score = stage._FoldTeacher.score
+        self.scorer = stage._scorer
+        monkeypatch.setattr(stage, "_scorer", self._watched_scorer)
 
-        def watched(member, left, right, **settings):
-            scores = score(member, left, right, **settings)
+    def _watched_scorer(self, config, pairs, folder):
+        score = self.scorer(config, pairs, folder)
+
+        def watched(left, right):
+            scores = score(left, right)
             self._count()
             self.scored.append(set(left) | set(right))
             return scores
 
-        monkeypatch.setattr(stage._FoldTeacher, "score", watched)
+        return watched
 
     def _count(self) -> None:
         if self.left is not None:

@@ -95,12 +95,8 @@ def teacher_to_keep(config: TrainConfig) -> Callable[[], KeptTeacherModel] | Non
             raise
         logger.warning("the matcher cannot keep its teacher (keep_teacher): %s", error)
         return None
-    return lambda: kept_teacher_model(StoredTeacher(folder))
-
-
-def kept_teacher_model(stored: StoredTeacher) -> KeptTeacherModel:
-    """Load the model of a teacher's folder, with the name and the licence of its base model."""
-    return KeptTeacherModel(stored.model(), source=source_of(stored))
+    stored = StoredTeacher(folder)
+    return lambda: KeptTeacherModel(stored.model(), source=source_of(stored))
 
 
 def source_of(stored: TrainingTeacher) -> dict[str, str | None]:
