@@ -51,8 +51,7 @@ def dedupe(config: DedupeConfig) -> dict[str, Any]:
             raise DataError(
                 f"{' or '.join(files)} changed while it was read; choose another --output_dir and run again"
             )
-        calibration = Calibration(**contract.calibration) if contract.calibration else Calibration.identity()
-        own = float(calibration.apply([contract.threshold or 0.0])[0])
+        own = float(Calibration.of(contract.calibration).apply([contract.threshold or 0.0])[0])
         return _cluster(config, folder, counts, own_threshold=own)
 
 

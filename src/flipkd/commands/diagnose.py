@@ -16,9 +16,11 @@ from flipkd.data.labels import labels_of
 from flipkd.data.pairs import read_pairs
 from flipkd.data.texts import read_texts, required_values
 from flipkd.errors import UsageError
+from flipkd.evaluate.calibration import fit_calibration
 from flipkd.extras import require_extra
 from flipkd.files import write_json
 from flipkd.progress import loading
+from flipkd.student.contract import matcher_folder
 
 if TYPE_CHECKING:
     from flipkd.student.model import Student
@@ -88,8 +90,6 @@ def _domain(config: DiagnoseConfig) -> Rows:
 
 def _confidence(teacher: TrainingTeacher, known: Any, other: Any) -> np.ndarray | None:
     """Return the usual baseline [N]: the probability of the likelier answer; None where the known pairs have too few labels."""
-    from flipkd.evaluate.calibration import fit_calibration
-
     label = labels_of(known)
     if min(np.bincount(label[label >= 0], minlength=2)) < 2:
         return None
@@ -189,7 +189,6 @@ def _student(name: str) -> Student:
     """Load the student of a matcher, or a base model under the default prompt."""
     from flipkd.config import StudentConfig
     from flipkd.device import best_device
-    from flipkd.student.contract import matcher_folder
     from flipkd.student.loading import load_student, new_student
 
     if is_matcher(name):

@@ -11,6 +11,7 @@ from flipkd.command_config import ExportConfig
 from flipkd.commands.verify import load_pairs, mismatch
 from flipkd.errors import ConfigError
 from flipkd.exports.formats import ExportFormat, export_format
+from flipkd.exports.record import ExportRecord, installed_libraries
 from flipkd.extras import require_extra
 from flipkd.files import CARD, new_folder, sha256, write_text
 from flipkd.progress import loading
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from flipkd.exports.compare import Comparison
-    from flipkd.exports.record import ExportRecord
     from flipkd.exports.source import Source
 
 logger = logging.getLogger(__name__)
@@ -105,7 +105,6 @@ def _load(config: ExportConfig, chosen: ExportFormat, folder: Path) -> Source:
 
 def _record(to: str, source: Source, *, limits: list[str]) -> ExportRecord:
     """Return the record of a written export, without the result of its check."""
-    from flipkd.exports.record import ExportRecord, installed_libraries
     from flipkd.exports.source import public_contract
 
     return ExportRecord(

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from flipkd.commands.pairs import trainable_pairs, warn_of_leaks
 from flipkd.commands.pool import require_pool_for_ratio, unlabelled_pool
 from flipkd.config import StudentConfig, TrainConfig
 from flipkd.config.train import PREVIOUS_STAGE
+from flipkd.data.pool import Pool
 from flipkd.errors import ArtefactError, ConfigError
 from flipkd.objectives import OBJECTIVES
 from flipkd.run_lock import RUN
 from flipkd.tables import require_name
-
-if TYPE_CHECKING:
-    from flipkd.data.pool import Pool
 
 # Settings that a stage cannot change: adapters and prompt must stay the same, and these belong to the run.
 FIXED = (
