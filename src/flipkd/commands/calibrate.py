@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from flipkd import __version__
+from flipkd.cards.sections import replace_decisions
 from flipkd.command_config import CalibrateConfig
 from flipkd.commands.base_rate import shift_contract, warn_of_base_rate
 from flipkd.commands.pairs import checked_pairs, is_directed, labelled
@@ -46,7 +47,6 @@ def calibrate(config: CalibrateConfig) -> dict[str, Any]:
     labels = labels_of(dataset)
     with new_folder(config.output_dir) as temporary:  # raises before the pairs are scored when the folder exists
         loading(config.matcher)
-        from flipkd.cards.sections import replace_decisions
         from flipkd.matcher import Matcher
 
         loaded = Matcher.from_pretrained(folder, base_model=config.base_model)

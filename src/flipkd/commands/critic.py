@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,10 +11,8 @@ from numpy.typing import NDArray
 from flipkd.command_config import GenerateConfig
 from flipkd.commands.matcher_teacher import calibrated_teacher
 from flipkd.generate import prompts
+from flipkd.generate.endpoint import Endpoint
 from flipkd.generate.filters import accepted, critic_precision
-
-if TYPE_CHECKING:
-    from flipkd.generate.endpoint import Endpoint
 
 logger = logging.getLogger(__name__)
 

@@ -17,12 +17,15 @@ from flipkd.cores import SET_HERE, THREADS, usable_cores
 from flipkd.errors import RefusedError
 from flipkd.extras import require_extra
 from flipkd.index import open_index
+from flipkd.review.background import ReviewThread
+from flipkd.review.queue import ReviewQueue
+from flipkd.serve.addresses import is_loopback, read_networks
+from flipkd.serve.keys import read_keys
+from flipkd.serve.limits import Limits
 
 if TYPE_CHECKING:
-    from flipkd.review.background import ReviewThread
     from flipkd.serve.access import Access
     from flipkd.serve.answer_log import AnswerLog
-    from flipkd.serve.limits import Limits
     from flipkd.serve.models import Models
     from flipkd.serve.workers import Link
 
@@ -41,9 +44,6 @@ def serve(config: ServeConfig, *, listening: Callable[[str], None]) -> bool:
     import flipkd.matcher  # noqa: F401  # once, so that a worker starts without seconds of imports
     from flipkd.serve import server
     from flipkd.serve.access import Access
-    from flipkd.serve.addresses import read_networks
-    from flipkd.serve.keys import read_keys
-    from flipkd.serve.limits import Limits
     from flipkd.serve.workers import run_workers
 
     access = Access(
@@ -77,7 +77,6 @@ def _work(config: ServeConfig, access: Access, limits: Limits, sock: socket.sock
 def _run(config: ServeConfig, access: Access, models: Models, sock: socket.socket, link: Link | None = None) -> None:
     """Serve in this process on a listening socket."""
     from flipkd.serve import server
-    from flipkd.serve.addresses import is_loopback
     from flipkd.serve.app import create_app
 
     with _answer_log(config) as log, _review_thread(config) as review:
@@ -104,9 +103,6 @@ def _check_review(config: ServeConfig, access: Access) -> None:
     """Create the review queue; raise RefusedError where other machines could read it without a key."""
     if config.review_queue is None:
         return
-    from flipkd.review.queue import ReviewQueue
-    from flipkd.serve.addresses import is_loopback
-
     if access.keys is None and not is_loopback(config.host):
         raise RefusedError(
             f"host {config.host} can be reached from other machines, and /review shows the texts of all users; "
@@ -119,9 +115,6 @@ def _review_thread(config: ServeConfig) -> AbstractContextManager[ReviewThread |
     """Return a context manager of the review queue, or None without one; it is closed after the last request."""
     if config.review_queue is None:
         return nullcontext()
-    from flipkd.review.background import ReviewThread
-    from flipkd.review.queue import ReviewQueue
-
     queue = ReviewQueue(config.review_queue)
     return closing(ReviewThread(queue, share=config.review_sample, votes=config.review_votes))
 
