@@ -15,7 +15,7 @@ from flipkd.commands.results import require_writable
 from flipkd.config import StudentConfig
 from flipkd.data.labels import labels_of
 from flipkd.data.pairs import read_pairs
-from flipkd.data.texts import read_texts, required_values
+from flipkd.data.records import read_texts, required_values
 from flipkd.diagnostics.domain import DomainDetector
 from flipkd.diagnostics.probes import alias_auc, analogy_accuracy, centred_alignment, probe_auc
 from flipkd.errors import UsageError

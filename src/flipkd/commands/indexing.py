@@ -17,7 +17,7 @@ from flipkd.command_config import (
     IndexVersionsConfig,
 )
 from flipkd.commands.search import RESULT, checked_encoder, described, stored_vectors
-from flipkd.data.texts import read_texts
+from flipkd.data.records import read_texts
 from flipkd.errors import ArtefactError, ConfigError, DataError, ResourceError, UsageError
 from flipkd.extras import require_extra
 from flipkd.index import Index, open_index, writing

@@ -15,8 +15,8 @@ from flipkd.commands.row_file import require_format, require_row_file, write_row
 from flipkd.data.columns import find_columns
 from flipkd.data.glossary import read_glossary
 from flipkd.data.pairs import read_blocks
+from flipkd.data.records import read_texts, required_values
 from flipkd.data.sources import columns_of, open_source, readable, require_columns
-from flipkd.data.texts import read_texts, required_values
 from flipkd.data.weak_pairs import shared_pairs
 from flipkd.errors import DataError, UsageError, nearest, shorten
 from flipkd.evaluate.propagation import propagate as propagated_probabilities

@@ -10,7 +10,7 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from flipkd.commands.pairs import trainable_pairs
+from flipkd.commands.pairs import trainable_sets
 from flipkd.commands.teach import teach
 from flipkd.commands.train import train
 from flipkd.commands.tuning import column_teacher
@@ -75,11 +75,7 @@ def student(run: Run) -> dict[str, Split]:
 def shuffled_teacher(run: Run) -> dict[str, Split]:
     """Score pairs by a flipped student of a shuffled teacher: a control whose gain does not come from the teacher."""
     config = run.train_config(None)
-    files = {"train": config.train_file, "validation": config.validation_file}
-    sets = [
-        trainable_pairs(path, columns=config.columns, name=name, directed=config.directed)
-        for name, path in files.items()
-    ]
+    sets = [*trainable_sets(config, "train", "validation").values()]
     if config.unlabelled_file:
         sets.append(run.pool.dataset)
     folder = shuffled(_teacher_folder(run), sets, seed=run.seed)
