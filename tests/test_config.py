@@ -41,7 +41,7 @@ def test_settings_are_frozen():
         TrainConfig.check(FILES).seed = 3
 
 
-MODELS = ("TeachConfig", "StudentConfig", "TrainConfig", "CompareConfig")
+MODELS = ("TeachConfig", "StudentConfig", "TrainConfig", "CompareConfig", "DemoConfig")
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flipkd.data import check_pairs
+from flipkd.data.check import check_pairs
 from flipkd.errors import DataError
 from flipkd.student.prompt import Prompt, Template
 from flipkd.text import LONGEST_RUN, first_visible, folded, is_empty, normal_text

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flipkd.data import read_pairs
+from flipkd.data.pairs import read_pairs
 from flipkd.entities.neighbours import nearest_pairs
 from flipkd.teachers.teacher import load_teacher
 

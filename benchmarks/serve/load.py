@@ -163,7 +163,7 @@ def main() -> None:
     parser.add_argument("--matcher", required=True)
     parser.add_argument("--pairs", required=True)
     given = parser.parse_args()
-    from flipkd.data import read_pairs
+    from flipkd.data.pairs import read_pairs
 
     os.sched_setaffinity(0, {1})
     dataset = read_pairs(given.pairs)

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from flipkd.data.split import split_pairs
     from flipkd.errors import FlipkdError
     from flipkd.evaluate.metrics import measure
+    from flipkd.index import open_index
     from flipkd.index.lance import LanceIndex
     from flipkd.index.memory import Index
-    from flipkd.index.opening import open_index
     from flipkd.matcher import Matcher
     from flipkd.objectives.batch import MatchBatch
     from flipkd.teachers.store import ScoreStore
@@ -38,7 +38,7 @@ _PUBLIC = {
     "compare": "flipkd.comparison.compare",
     "export": "flipkd.commands.export",
     "measure": "flipkd.evaluate.metrics",
-    "open_index": "flipkd.index.opening",
+    "open_index": "flipkd.index",
     "read_pairs": "flipkd.data.pairs",
     "split_pairs": "flipkd.data.split",
     "teach": "flipkd.commands.teach",

@@ -15,7 +15,7 @@ from command_line import flipkd
 
 from flipkd import errors
 from flipkd.cli import terminal
-from flipkd.cli.terminal import quiet_libraries, run, show, stdout_to_stderr
+from flipkd.cli.terminal import compute, quiet_libraries, run, show
 from flipkd.errors import DataError
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False, pretty_exceptions_enable=False)
@@ -57,12 +57,16 @@ def end(how: str) -> None:
     raise ENDINGS[how][0]
 
 
+def library(result: str) -> str:
+    """A library that prints."""
+    print("a line of a library")
+    return result
+
+
 @app.command()
 def talk() -> None:
-    """A library that prints."""
-    with stdout_to_stderr():
-        print("a line of a library")
-    show("the result")
+    """A command that uses it."""
+    show(compute(library, "the result"))
 
 
 def call(monkeypatch, capsys, *arguments: str) -> tuple[int, str, str]:
@@ -110,7 +114,7 @@ def test_usage_message_names_the_help_command(monkeypatch, capsys):
         assert err.lower() == expected.lower()
 
 
-def test_stdout_to_stderr_redirects_prints_of_libraries(monkeypatch, capsys):
+def test_compute_redirects_prints_of_libraries(monkeypatch, capsys):
     assert call(monkeypatch, capsys, "talk") == (0, "the result\n", "a line of a library\n")
 
 

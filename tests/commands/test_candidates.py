@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from flipkd.command_config import CandidatesConfig
 from flipkd.commands import candidates as command
-from flipkd.commands.candidates import candidates
+from flipkd.commands.candidates import candidates, candidates_text
 
 RECORD = st.tuples(
     st.sampled_from(["red pen", "red  pen", "blue pen", "ink", "blue ink", "cap"]), st.sampled_from("xyX ")
@@ -214,3 +214,22 @@ def _on_a_full_disk(monkeypatch, *words):
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
         return flipkd(*words)
+
+
+FOUND = {
+    "records": [1000, 20],
+    "possible": 20000,
+    "known": None,
+    "rules": {"words": {"pairs": 50, "only": 50}, "total": {"pairs": 50, "only": 50}},
+}
+
+
+def test_candidates_have_a_row_for_each_rule():
+    text = candidates_text(FOUND)
+    assert "| words | 50    | 50                |" in text
+    assert text.endswith("1,000 x 20 records: 50 of 20,000 pairs are candidates (0.25 %)")
+    assert candidates_text(FOUND | {"possible": 50}).endswith("50 of 50 pairs are candidates (100 %)")
+    measured = {rule: counts | {"found": 3, "recall": 0.75} for rule, counts in FOUND["rules"].items()}
+    text = candidates_text(FOUND | {"known": 4, "rules": measured})
+    assert "| known matches | recall |" in text
+    assert text.endswith("; 4 known matches")

@@ -11,7 +11,7 @@ from command_line import flipkd
 from servers import running
 
 from flipkd import Matcher
-from flipkd.data import read_pairs
+from flipkd.data.pairs import read_pairs
 from flipkd.errors import ConfigError
 from flipkd.evaluate.metrics import measure
 from flipkd.index import Index

@@ -12,7 +12,7 @@ import pytest
 
 from flipkd.command_config import GenerateConfig
 from flipkd.commands import critic as module
-from flipkd.commands.critic import Critic
+from flipkd.commands.critic import judge
 from flipkd.evaluate.calibration import Calibration
 from flipkd.generate.prompts import JUDGEMENTS
 
@@ -38,25 +38,25 @@ def endpoint(replies):
     return SimpleNamespace(replies=lambda asked, *, label: [reply(messages) for messages in asked])
 
 
-def test_critic_judge_asks_the_endpoint_all_questions_and_keeps_labels_that_the_mean_supports():
+def test_judge_asks_the_endpoint_all_questions_and_keeps_labels_that_the_mean_supports():
     replies = {"b": ["yes", "Yes.", "no"], "c": ["no", "no", "yes"], "d": ["no", "no", "yes"]}
-    kept, probability = Critic(config(), endpoint(replies)).judge(ROWS)
+    kept, probability = judge(ROWS, config(), endpoint(replies))
     assert probability.tolist() == pytest.approx([2 / 3, 1 / 3, 1 / 3])
     assert kept.tolist() == [True, True, False]
 
 
 @pytest.mark.parametrize("reply", ["perhaps", "", None])
-def test_critic_judge_counts_an_unreadable_or_missing_answer_as_half_a_yes(reply):
+def test_judge_counts_an_unreadable_or_missing_answer_as_half_a_yes(reply):
     replies = {"b": [reply] * 3, "c": [reply, "no", "no"], "d": [reply, "yes", "yes"]}
-    kept, probability = Critic(config(), endpoint(replies)).judge(ROWS)
+    kept, probability = judge(ROWS, config(), endpoint(replies))
     assert probability.tolist() == pytest.approx([1 / 2, 1 / 6, 5 / 6])
     assert kept.tolist() == [False, True, True]
 
 
-def test_critic_judge_applies_the_bounds_of_the_settings():
+def test_judge_applies_the_bounds_of_the_settings():
     replies = {"b": ["yes", "yes", "no"], "c": ["no", "no", "yes"], "d": ["yes", "yes", "yes"]}
     strict = config(match_from=0.9, mismatch_up_to=0.1)
-    assert Critic(strict, endpoint(replies)).judge(ROWS)[0].tolist() == [False, False, True]
+    assert judge(ROWS, strict, endpoint(replies))[0].tolist() == [False, False, True]
 
 
 @pytest.fixture
@@ -75,16 +75,16 @@ def teacher(monkeypatch):
     return {"critic": "teacher", "teacher": "t", "validation_file": "v.csv"}
 
 
-def test_critic_judge_uses_the_calibrated_teacher_and_logs_its_precision(teacher, caplog):
+def test_judge_uses_the_calibrated_teacher_and_logs_its_precision(teacher, caplog):
     caplog.set_level(logging.WARNING)
-    kept, probability = Critic(config(**teacher), endpoint({})).judge(ROWS)
+    kept, probability = judge(ROWS, config(**teacher), endpoint({}))
     assert probability.tolist() == pytest.approx([1 / (1 + np.exp(6)), 1 / (1 + np.exp(2)), 1 / (1 + np.exp(-2))])
     assert kept.tolist() == [False, True, True]
     assert "it is right on 100.0% of the pairs kept as match, 100.0% of the pairs kept as no_match" in caplog.text
 
 
-def test_critic_judge_logs_that_its_bounds_keep_no_pair_of_validation(teacher, caplog):
+def test_judge_logs_that_its_bounds_keep_no_pair_of_validation(teacher, caplog):
     caplog.set_level(logging.WARNING)
-    kept, _ = Critic(config(**teacher, match_from=1.0, mismatch_up_to=0.0), endpoint({})).judge(ROWS)
+    kept, _ = judge(ROWS, config(**teacher, match_from=1.0, mismatch_up_to=0.0), endpoint({}))
     assert not kept.any()
     assert "it is right on no pair: its bounds keep none" in caplog.text

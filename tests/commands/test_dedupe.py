@@ -12,6 +12,7 @@ from killed_dedupe import dedupe_until
 from worlds import exit_code_of
 
 from flipkd.commands import match
+from flipkd.commands.dedupe import clusters_text
 from flipkd.matcher import Matcher
 
 KINDS = ["card", "pin", "account", "transfer", "fee"]
@@ -196,3 +197,21 @@ def test_dedupe_resumes_after_a_full_disk_at_any_write(with_teacher, tmp_path, m
     assert len(codes) > 3
     for name in ("pairs.csv", "clusters.csv", "weak_matches.csv"):
         assert (tmp_path / "out" / name).read_bytes() == (unbroken / name).read_bytes()
+
+
+def test_clusters_have_their_counts_and_files():
+    found = {
+        "records": [3], "candidates": 3, "matches": 1, "review": 0, "entities": 2, "clusters": 1, "clustered": 2,
+        "largest": {"cluster": 1, "records": 2}, "weak": 1, "files": ["a.csv", "b.csv"],
+    }  # fmt: skip
+    text = clusters_text(found)
+    assert "2 records (cluster 1)" in text
+    assert "review" not in text
+    assert "recall" not in text
+    assert "of both files" not in text
+    assert text.endswith("\na.csv\nb.csv")
+    assert "| recall of known matches among them | 0.7500 " in clusters_text(found | {"recall": 0.75})
+    text = clusters_text(found | {"review": 2, "linked": 1, "records": [3, 4]})
+    assert "| 3 + 4 " in text
+    assert "| pairs for review" in text
+    assert "| clusters with records of both files | 1 " in text

@@ -12,8 +12,8 @@ from tiny import SENTENCES
 from flipkd.commands import folds as stage
 from flipkd.commands.teach import teach
 from flipkd.config import TeachConfig
-from flipkd.data import read_pairs
 from flipkd.data.labels import labels_of
+from flipkd.data.pairs import read_pairs
 from flipkd.errors import ArtefactError, ConfigError, DataError
 from flipkd.evaluate import measure
 from flipkd.teachers.stored_teacher import StoredTeacher
@@ -56,15 +56,19 @@ class Watched:
         self.trained, self.scored, self.left = [], [], stop_at
         self.finetune = stage.finetune
         monkeypatch.setattr(stage, "finetune", self._counted_finetune)
-        score = stage._FoldTeacher.score
+        self.scorer = stage._scorer
+        monkeypatch.setattr(stage, "_scorer", self._watched_scorer)
 
-        def watched(member, left, right, **settings):
-            scores = score(member, left, right, **settings)
+    def _watched_scorer(self, config, pairs, folder):
+        score = self.scorer(config, pairs, folder)
+
+        def watched(left, right):
+            scores = score(left, right)
             self._count()
             self.scored.append(set(left) | set(right))
             return scores
 
-        monkeypatch.setattr(stage._FoldTeacher, "score", watched)
+        return watched
 
     def _count(self) -> None:
         if self.left is not None:
@@ -115,7 +119,7 @@ def test_cross_fit_scores_only_training_pairs(crossed, pairs):
 
 def test_cross_fit_scores_a_fold_by_a_model_of_the_other_folds(crossed, encoders, pairs, tmp_path):
     from flipkd.commands.tuning import finetune
-    from flipkd.data import cut_folds
+    from flipkd.data.folds import cut_folds
 
     config = settings(encoders, pairs, tmp_path)
     dataset = read_pairs(pairs)

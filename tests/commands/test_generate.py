@@ -11,7 +11,7 @@ from chat_server import chat_server
 from command_line import flipkd, given
 from tiny import ENDINGS, SENTENCES
 
-from flipkd.data import read_pairs
+from flipkd.data.pairs import read_pairs
 
 
 def text_of(prompt):

@@ -17,7 +17,7 @@ import flipkd.matcher as flipkd_matcher
 import flipkd.pair_scorer as flipkd_pair_scorer
 import flipkd.teachers.teacher as flipkd_teacher
 from flipkd import Matcher
-from flipkd.data import read_pairs
+from flipkd.data.pairs import read_pairs
 from flipkd.errors import ArtefactError, ConfigError
 from flipkd.evaluate import weighted_sum
 from flipkd.files import new_folder, write_manifest

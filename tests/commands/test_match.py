@@ -18,7 +18,7 @@ from flipkd import pair_scorer
 from flipkd.command_config import MatchConfig
 from flipkd.commands import match
 from flipkd.commands.match_rows import to_csv, to_jsonl
-from flipkd.data import read_pairs
+from flipkd.data.pairs import read_pairs
 from flipkd.matcher import Matcher
 
 UNUSUAL = [

@@ -11,7 +11,8 @@ import pytest
 from command_line import flipkd
 
 from flipkd.commands.match_pairs import stored_pairs
-from flipkd.data import pairs, read_blocks
+from flipkd.data import pairs
+from flipkd.data.pairs import read_blocks
 
 TEXTS = ["my card", "caf\u00e9\n", "\u202e,\"'", "\U0001f469", "x\u2028y"]
 ROWS = [{"text1": text, "text2": f"{text} {number}", "id": number / 3} for number, text in enumerate(TEXTS)]

@@ -77,7 +77,7 @@ def worker(tmp_path, monkeypatch):
         return PartScorer(ray_config().model_dump(), str(tmp_path))
 
     make.loaded = 0
-    monkeypatch.setattr("flipkd.commands.match_rows.Scorer", load)
+    monkeypatch.setattr("flipkd.commands.match_ray.Scorer", load)
     return make
 
 

@@ -12,7 +12,7 @@ from scipy.special import expit
 
 from flipkd.commands.mixed_teacher import MixedTeacher, training_teacher
 from flipkd.config import TrainConfig
-from flipkd.data import read_pairs
+from flipkd.data.pairs import read_pairs
 from flipkd.evaluate.calibration import fit_calibration
 from flipkd.teachers.stored_teacher import StoredTeacher
 

@@ -9,7 +9,7 @@ import pytest
 from command_line import flipkd, given
 
 from flipkd.commands.row_file import write_rows
-from flipkd.data import read_pairs
+from flipkd.data.pairs import read_pairs
 from flipkd.evaluate.propagation import propagate
 from flipkd.teachers.stored_teacher import StoredTeacher
 

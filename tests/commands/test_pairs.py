@@ -6,7 +6,7 @@ import pytest
 from datasets import Dataset
 
 from flipkd.commands.pairs import checked_pairs, content_hash, labelled, normalised, trainable_pairs, warn_of_leaks
-from flipkd.data import Leak
+from flipkd.data.leakage import Leak
 from flipkd.errors import DataError
 
 ROWS = {"text1": ["a", "b", "c"], "text2": ["d", "e", "f"], "label": [1, None, 0]}

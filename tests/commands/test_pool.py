@@ -15,7 +15,8 @@ from tiny import make_table, write_pairs
 from flipkd.commands.pool import add_mined_pairs, add_pool_pairs, pool_size, require_vectors_for, unlabelled_pool
 from flipkd.commands.train import _table
 from flipkd.config import TrainConfig
-from flipkd.data import read_pairs, read_pool
+from flipkd.data.pairs import read_pairs
+from flipkd.data.pool import read_pool
 from flipkd.errors import ConfigError, DataError
 from flipkd.evaluate.calibration import Calibration
 from flipkd.teachers.stored_teacher import StoredTeacher

@@ -7,8 +7,9 @@ import pytest
 from command_line import flipkd
 from tiny import SENTENCES
 
-from flipkd.commands.first_stage import by_vectors
+from flipkd.commands.retrieval import by_vectors, by_words
 from flipkd.matcher import Matcher
+from flipkd.teachers.stored_teacher import StoredTeacher
 
 
 @pytest.fixture(scope="module")
@@ -87,3 +88,17 @@ def test_retrieval_refuses_a_call_that_cannot_work(files, changed, code, message
     done = flipkd("retrieval", *given(files), *words)
     assert done.code == code
     assert message in done.err
+
+
+def test_by_words_prefers_the_rarer_word_as_bm25():
+    documents = ["card card bank", "card blocked", "bank hours", "card lost"]
+    assert by_words(["blocked card"], documents, top_k=2)[0][0] == 1
+    assert by_words(["unknown words", "!"], documents, top_k=2) == [[], []]
+    assert by_words(["hours"], documents, top_k=9) == [[2]]
+
+
+def test_by_vectors_ranks_by_cosine(taught):
+    query = "the machine kept my card"
+    [found] = by_vectors([query], SENTENCES, taught, top_k=4)
+    vectors = StoredTeacher(taught).vectors([query, *SENTENCES])
+    assert found == (-(vectors[1:] @ vectors[0])).argsort(kind="stable")[:4].tolist()

@@ -7,7 +7,7 @@ import json
 
 from command_line import flipkd
 
-from flipkd.data import read_pairs
+from flipkd.data.pairs import read_pairs
 
 
 def rows_of(path):

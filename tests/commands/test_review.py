@@ -9,7 +9,7 @@ import pytest
 from command_line import flipkd
 from review_queues import filled_queue, key_of, vote
 
-from flipkd.data import read_pairs
+from flipkd.data.pairs import read_pairs
 from flipkd.review.queue import ReviewQueue
 
 

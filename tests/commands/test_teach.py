@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from command_line import flipkd, given
 
-from flipkd.data import read_pairs
+from flipkd.data.pairs import read_pairs
 from flipkd.errors import DataError
 from flipkd.teachers.stored_teacher import StoredTeacher
 

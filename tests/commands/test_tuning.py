@@ -13,7 +13,7 @@ from datasets import Dataset
 from flipkd.commands import tuning
 from flipkd.commands.teach import teach
 from flipkd.config import TeachConfig
-from flipkd.data import read_pairs
+from flipkd.data.pairs import read_pairs
 from flipkd.errors import ConfigError
 from flipkd.teachers.stored_teacher import StoredTeacher
 from flipkd.teachers.teacher import load_teacher

@@ -8,7 +8,7 @@ from flipkd.comparison.entries import Entry
 from flipkd.comparison.run import Run
 from flipkd.comparison.systems import SYSTEMS
 from flipkd.config import CompareConfig
-from flipkd.data import read_pairs
+from flipkd.data.pairs import read_pairs
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from flipkd.comparison.scores import Split, result_path, save_scores, scores_pat
 from flipkd.comparison.student_scores import combined
 from flipkd.comparison.systems import SYSTEMS, system_named
 from flipkd.config import CompareConfig
-from flipkd.data import read_pairs
 from flipkd.data.labels import labels_of
+from flipkd.data.pairs import read_pairs
 from flipkd.errors import ArtefactError
 from flipkd.files import write_json
 

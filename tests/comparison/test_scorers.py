@@ -11,8 +11,8 @@ from flipkd.comparison.results import metrics_of
 from flipkd.comparison.scorers import always_match, teacher, tfidf
 from flipkd.comparison.scores import Split
 from flipkd.comparison.systems import SYSTEMS, system_named
-from flipkd.data import read_pairs
 from flipkd.data.labels import labels_of
+from flipkd.data.pairs import read_pairs
 from flipkd.errors import DataError
 from flipkd.tables import pick
 

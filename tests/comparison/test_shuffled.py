@@ -8,7 +8,7 @@ import pytest
 from flipkd.commands.teach import teach
 from flipkd.comparison.shuffled import derange, shuffled
 from flipkd.config import TeachConfig
-from flipkd.data import read_pairs
+from flipkd.data.pairs import read_pairs
 from flipkd.teachers.stored_teacher import StoredTeacher
 
 

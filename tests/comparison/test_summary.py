@@ -11,8 +11,8 @@ import pytest
 from flipkd.comparison.scores import Split, result_path, save_scores, scores_path
 from flipkd.comparison.summary import write_summary
 from flipkd.config import CompareConfig
-from flipkd.data import read_pairs
 from flipkd.data.labels import labels_of
+from flipkd.data.pairs import read_pairs
 
 
 @pytest.fixture

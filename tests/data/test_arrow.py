@@ -15,7 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flipkd.data import arrow, read_blocks, read_pairs
+from flipkd.data import arrow
+from flipkd.data.pairs import read_blocks, read_pairs
 from flipkd.data.readers import BATCH_ROWS
 from flipkd.errors import DataError, FlipkdError, ResourceError
 

@@ -8,7 +8,7 @@ import time
 import pytest
 from datasets import Dataset
 
-from flipkd.data import check_pairs, require_trainable
+from flipkd.data.check import check_pairs, require_trainable
 from flipkd.errors import DataError
 
 GOOD = [("a", "b", 1), ("c", "d", 0), ("e", "f", 1), ("g", "h", 0)]

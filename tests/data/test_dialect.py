@@ -10,8 +10,9 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from flipkd.data import read_pairs, read_texts
 from flipkd.data.dialect import Dialect, find_dialect
+from flipkd.data.pairs import read_pairs
+from flipkd.data.records import read_texts
 from flipkd.errors import DataError
 
 # A lone carriage return is left without quotes by csv.writer of Python 3.11 when lines end otherwise.

@@ -16,7 +16,7 @@ import pyarrow.orc
 import pyarrow.parquet
 import pytest
 
-from flipkd.data import read_pairs
+from flipkd.data.pairs import read_pairs
 from flipkd.errors import DataError
 
 CSV = b"text1,text2,label\na,b,1\nc,d,0\n"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from datasets import Dataset
 
-from flipkd.data import cut_folds
+from flipkd.data.folds import cut_folds
 from flipkd.errors import DataError
 
 

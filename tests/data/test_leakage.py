@@ -1,11 +1,11 @@
-"""leaks: texts in two splits, per side; entries of an FAQ are no leak."""
+"""leaks_by_side: texts in two splits, per side; entries of an FAQ are no leak."""
 
 from __future__ import annotations
 
 import pytest
 from datasets import Dataset
 
-from flipkd.data import Leak, leaks, leaks_by_side
+from flipkd.data.leakage import Leak, leaks_by_side
 
 
 def data(rows):
@@ -23,8 +23,9 @@ def test_leaks_count_rows_of_the_later_split():
         "test": data([("X!", "new"), ("new", "A-B"), ("C", "Y"), ("z", "w"), ("z", "v")]),
         "other": data([("z", "a b")]),
     }
-    assert leaks(splits) == {"train/test": 3, "train/other": 1, "test/other": 1}
-    assert leaks({"train": splits["train"]}) == {}
+    found = {names: leak.rows for names, leak in leaks_by_side(splits).items()}
+    assert found == {("train", "test"): 3, ("train", "other"): 1, ("test", "other"): 1}
+    assert leaks_by_side({"train": splits["train"]}) == {}
 
 
 def test_leaks_by_side_counts_each_side():

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flipkd.data import lines, read_pairs
+from flipkd.data import lines
+from flipkd.data.pairs import read_pairs
 from flipkd.errors import DataError, ResourceError
 
 ROWS = "text1,text2,label\n" + "".join(f"left {i} é,right {i} 字,{i % 2}\n" for i in range(3000))

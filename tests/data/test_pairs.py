@@ -8,7 +8,7 @@ import sys
 import datasets
 import pytest
 
-from flipkd.data import read_blocks, read_pairs
+from flipkd.data.pairs import read_blocks, read_pairs
 from flipkd.errors import DataError
 
 COLUMNS = "Question1,id,question2,is_duplicate,teacher_score,cluster\n"
@@ -82,7 +82,8 @@ ONE_CLASS = """
 import sys
 import flipkd.data
 assert not {"datasets", "pyarrow", "numpy"} & set(sys.modules)
-from flipkd.data import check_pairs, read_pairs, require_trainable
+from flipkd.data.check import check_pairs, require_trainable
+from flipkd.data.pairs import read_pairs
 try:
     require_trainable(check_pairs(read_pairs(sys.argv[1])))
 except ValueError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flipkd.data import read_pool
+from flipkd.data.pool import read_pool
 from flipkd.errors import DataError
 
 

@@ -14,8 +14,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from flipkd.data import read_pairs, read_texts
+from flipkd.data.pairs import read_pairs
 from flipkd.data.readers import BATCH_ROWS, CELL_LIMIT
+from flipkd.data.records import read_texts
 from flipkd.errors import DataError
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30)

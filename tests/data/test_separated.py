@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flipkd.data import read_blocks, read_pairs
+from flipkd.data.pairs import read_blocks, read_pairs
 from flipkd.errors import DataError
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from flipkd.data import read_pairs, sources
+from flipkd.data import sources
+from flipkd.data.pairs import read_pairs
 from flipkd.data.sources import open_source
 from flipkd.errors import DataError, UsageError
 

@@ -12,11 +12,17 @@ from hypothesis import strategies as st
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from flipkd.data import leaks, read_pairs, split_pairs
-from flipkd.data.split import connected_rows
+from flipkd.data.leakage import leaks_by_side
+from flipkd.data.pairs import read_pairs
+from flipkd.data.split import connected_rows, split_pairs
 from flipkd.errors import DataError, UsageError
 
 NOTHING = {"train/validation": 0, "train/test": 0, "validation/test": 0}
+
+
+def leaks(splits):
+    """Number of leaked rows by pair of splits."""
+    return {"/".join(names): leak.rows for names, leak in leaks_by_side(splits).items()}
 
 
 def data(rows, **more):

@@ -241,8 +241,6 @@ def test_mean_interval_by_hand():
         "sd": pytest.approx(0.02),
         "n": 3,
     }
-    narrow = mean_interval([0.70, 0.72, 0.74], 0.5)
-    assert found["low"] < narrow["low"] < 0.72 < narrow["high"] < found["high"]
 
 
 def test_mean_interval_covers_the_truth():
@@ -257,11 +255,9 @@ def test_mean_interval_needs_two_values(values):
         mean_interval(values)
 
 
-def test_mean_interval_refuses_nan_and_invalid_confidence():
+def test_mean_interval_refuses_nan():
     with pytest.raises(NumbersError, match="values: 1 of 2"):
         mean_interval([0.5, np.nan])
-    with pytest.raises(ConfigError, match="confidence 95"):
-        mean_interval([0.5, 0.6], 95)
 
 
 def test_holm_by_hand():

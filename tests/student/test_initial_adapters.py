@@ -16,7 +16,7 @@ from flipkd.comparison.entries import Entry
 from flipkd.comparison.run import Run
 from flipkd.comparison.systems import SYSTEMS
 from flipkd.config import CompareConfig, TrainConfig
-from flipkd.data import read_pairs
+from flipkd.data.pairs import read_pairs
 from flipkd.errors import ArtefactError, ConfigError
 from flipkd.files import write_manifest
 from flipkd.student.initial_adapters import initial_adapters_hash

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flipkd.data import read_pairs
+from flipkd.data.pairs import read_pairs
 from flipkd.errors import ArtefactError
 from flipkd.teachers.stored_teacher import StoredTeacher
 

@@ -14,14 +14,11 @@ from typer.core import TyperGroup
 from flipkd import __version__
 from flipkd.cli import (
     data,
-    diagnosing,
     entities,
     exporting,
-    generating,
     indexing,
     matching,
     measuring,
-    pair_files,
     review,
     training,
     watching,
@@ -34,13 +31,13 @@ PANELS: dict[str, dict[str, typer.Typer | Callable[..., None]]] = {
     "Data": {
         "check": data.check,
         "split": data.split,
-        "weak-pairs": pair_files.weak_pairs,
-        "generate": generating.generate,
-        "select": pair_files.select,
-        "enrich": pair_files.enrich,
+        "weak-pairs": data.weak_pairs,
+        "generate": data.generate,
+        "select": data.select,
+        "enrich": data.enrich,
     },
     "Train and evaluate": {
-        "diagnose": diagnosing.diagnose,
+        "diagnose": measuring.diagnose,
         "teach": training.teach,
         "train": training.train,
         "evaluate": matching.evaluate,
@@ -50,7 +47,7 @@ PANELS: dict[str, dict[str, typer.Typer | Callable[..., None]]] = {
     },
     "Use": {
         "match": matching.match,
-        "propagate": pair_files.propagate,
+        "propagate": data.propagate,
         "candidates": entities.candidates,
         "dedupe": entities.dedupe,
         "index": indexing.app,

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-
 from flipkd.cli.options import AsJson
-from flipkd.cli.terminal import show, stdout_to_stderr
+from flipkd.cli.terminal import compute, show_result
 from flipkd.command_config import ExportConfig, VerifyConfig
 
 
@@ -17,9 +15,8 @@ def export(config: ExportConfig, *, as_json: AsJson = False) -> None:
     from flipkd.commands.export import export as run
     from flipkd.commands.results import comparison_text
 
-    with stdout_to_stderr():
-        found = run(config)
-    show(json.dumps(found, indent=2) if as_json else f"{comparison_text(found)}\n{config.to}: {config.output_dir}")
+    found = compute(run, config)
+    show_result(found, f"{comparison_text(found)}\n{config.to}: {config.output_dir}", as_json=as_json)
 
 
 def verify(config: VerifyConfig, *, as_json: AsJson = False) -> None:
@@ -31,8 +28,7 @@ def verify(config: VerifyConfig, *, as_json: AsJson = False) -> None:
     from flipkd.commands.verify import mismatch
     from flipkd.commands.verify import verify as run
 
-    with stdout_to_stderr():
-        found = run(config)
-    show(json.dumps(found, indent=2) if as_json else comparison_text(found))
+    found = compute(run, config)
+    show_result(found, comparison_text(found), as_json=as_json)
     if found["beyond"]:
         raise mismatch(config.export, found["beyond"])

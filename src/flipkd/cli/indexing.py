@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from flipkd.cli.options import AsJson, SettingsCommand, command
-from flipkd.cli.terminal import show, show_rows, stdout_to_stderr
+from flipkd.cli.terminal import compute, show, show_rows, stdout_to_stderr
 from flipkd.command_config import (
     IndexAddConfig,
     IndexCompactConfig,
@@ -44,8 +44,7 @@ def build(config: IndexConfig) -> None:
     """Embed texts and store the vectors for search."""
     from flipkd.commands.indexing import build as run
 
-    with stdout_to_stderr():
-        made = run(config)
+    made = compute(run, config)
     show(f"{config.output_dir}: {len(made)} texts, vectors of width {made.width}")
 
 
@@ -74,8 +73,7 @@ def delete(config: IndexDeleteConfig) -> None:
     """Delete entries by id or by a filter."""
     from flipkd.commands.indexing import delete as run
 
-    with stdout_to_stderr():
-        change = run(config)
+    change = compute(run, config)
     lost = len(set(config.ids)) - change.deleted
     missing = f"; not in the index: {lost} of the ids" if config.ids and lost else ""
     show(f"{config.index}: version {change.version}, {change.deleted} deleted{missing}")
@@ -85,8 +83,7 @@ def list_(config: IndexListConfig, *, as_json: AsJson = False) -> None:
     """Show entries, the oldest first."""
     from flipkd.commands.indexing import list_entries
 
-    with stdout_to_stderr():
-        rows = list_entries(config)
+    rows = compute(list_entries, config)
     show_rows(rows, as_json=as_json)
 
 
@@ -94,8 +91,7 @@ def versions(config: IndexVersionsConfig, *, as_json: AsJson = False) -> None:
     """Show the versions that are kept, the newest first."""
     from flipkd.commands.indexing import versions as run
 
-    with stdout_to_stderr():
-        rows = run(config)
+    rows = compute(run, config)
     show_rows(rows, as_json=as_json)
 
 
@@ -103,8 +99,7 @@ def compact(config: IndexCompactConfig) -> None:
     """Merge small files, update the vector index, and delete old versions."""
     from flipkd.commands.indexing import compact as run
 
-    with stdout_to_stderr():
-        change = run(config)
+    change = compute(run, config)
     show(f"{config.index}: version {change.version}, compacted")
 
 
@@ -112,8 +107,7 @@ def rollback(config: IndexRollbackConfig) -> None:
     """Make an earlier version the newest version; nothing is lost."""
     from flipkd.commands.indexing import rollback as run
 
-    with stdout_to_stderr():
-        change = run(config)
+    change = compute(run, config)
     show(f"{config.index}: version {change.version}, with the entries of version {config.version}")
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from flipkd.cli.options import AsJson
-from flipkd.cli.terminal import print_status, show, show_rows, stdout_to_stderr
+from flipkd.cli.terminal import compute, print_status, show, show_result, show_rows, stdout_to_stderr
 from flipkd.command_config import (
     CalibrateConfig,
     EvaluateConfig,
@@ -26,9 +26,8 @@ def evaluate(config: EvaluateConfig, *, as_json: AsJson = False) -> None:
     from flipkd.commands.evaluate import evaluate as run
     from flipkd.commands.results import metrics_table
 
-    with stdout_to_stderr():
-        metrics = run(config)
-    show(json.dumps(metrics, indent=2) if as_json else metrics_table({"test": metrics}))
+    metrics = compute(run, config)
+    show_result(metrics, metrics_table({"test": metrics}), as_json=as_json)
 
 
 def calibrate(config: CalibrateConfig, *, as_json: AsJson = False) -> None:
@@ -39,9 +38,8 @@ def calibrate(config: CalibrateConfig, *, as_json: AsJson = False) -> None:
     from flipkd.commands.calibrate import calibrate as run
     from flipkd.commands.results import calibration_text
 
-    with stdout_to_stderr():
-        report = run(config)
-    show(json.dumps(report, indent=2) if as_json else f"{calibration_text(report)}\nmatcher: {config.output_dir}")
+    report = compute(run, config)
+    show_result(report, f"{calibration_text(report)}\nmatcher: {config.output_dir}", as_json=as_json)
 
 
 def match(config: MatchConfig, *, as_json: AsJson = False) -> None:
@@ -74,8 +72,7 @@ def _match_files(config: MatchConfig, *, as_json: bool) -> None:
     from flipkd.commands.match_files import match_files
     from flipkd.data.scored import REJECTED
 
-    with stdout_to_stderr():
-        summary = match_files(config)
+    summary = compute(match_files, config)
     rejected = f"; {summary['rejected']} rows could not be scored: {config.output_dir}/{REJECTED}"
     text = f"{config.output_dir}: {_counts_text(summary['decisions'])}{rejected if summary['rejected'] else ''}"
     show(json.dumps(summary) if as_json else text)
@@ -90,8 +87,7 @@ def search(config: SearchConfig, *, as_json: AsJson = False) -> None:
     """Find the entries of an index that match a text best."""
     from flipkd.commands.search import search as run
 
-    with stdout_to_stderr():
-        rows = run(config)
+    rows = compute(run, config)
     show_rows(rows, as_json=as_json)
 
 
@@ -117,6 +113,5 @@ def push(config: PushConfig) -> None:
     """
     from flipkd.commands.push import push as run
 
-    with stdout_to_stderr():
-        address = run(config)
+    address = compute(run, config)
     show(address)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 import typer
 
 from flipkd.cli.options import AsJson, SettingsCommand, command
-from flipkd.cli.terminal import show, show_rows, stdout_to_stderr
+from flipkd.cli.terminal import compute, show, show_result, show_rows
 from flipkd.command_config import (
     ReviewExportConfig,
     ReviewImportConfig,
@@ -23,8 +21,7 @@ def export(config: ReviewExportConfig) -> None:
     """Write pairs to label for Label Studio, Argilla or a spreadsheet."""
     from flipkd.commands.review import export_pairs
 
-    with stdout_to_stderr():
-        done = export_pairs(config)
+    done = compute(export_pairs, config)
     more = f"; labelling configuration: {done['configuration']}" if "configuration" in done else ""
     show(f"{done['output']}: {done['pairs']} pairs{more}")
 
@@ -53,7 +50,7 @@ def stats(config: ReviewStatsConfig, *, as_json: AsJson = False) -> None:
     from flipkd.commands.review import queue_stats, stats_text
 
     found = queue_stats(config)
-    show(json.dumps(found, indent=2) if as_json else stats_text(found))
+    show_result(found, stats_text(found), as_json=as_json)
 
 
 def pairs(config: ReviewPairsConfig) -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
+import json
 import logging
 import os
 import sys
 import time
 import traceback
 import warnings
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import typer
 from typer.completion import shell_complete
@@ -22,6 +24,8 @@ from flipkd.cores import busy_warning
 from flipkd.errors import DataError, FlipkdError, PeerError, shorten
 
 logger = logging.getLogger(__name__)
+Config = TypeVar("Config")
+Result = TypeVar("Result")
 MEMORY = "flipkd: out of memory; use a smaller batch size or model"
 MAX_MESSAGE = 4000  # characters of a message that are shown
 RESUMABLE = ("teach", "train", "dedupe", "compare", "demo")
@@ -201,6 +205,12 @@ def stdout_to_stderr() -> contextlib.AbstractContextManager[Any]:
     return contextlib.redirect_stdout(sys.stderr)
 
 
+def compute(run: Callable[[Config], Result], config: Config) -> Result:
+    """Return the result of a command, which runs under `stdout_to_stderr`."""
+    with stdout_to_stderr():
+        return run(config)
+
+
 def show(text: str) -> None:
     """Print a result on stdout, with tables fitted to the terminal; only rank 0 prints."""
     if ranks.rank():
@@ -209,6 +219,11 @@ def show(text: str) -> None:
         tables.print_text(escape_control(text))
     else:
         sys.stdout.write(text + "\n")
+
+
+def show_result(result: Any, text: str, *, as_json: bool) -> None:
+    """Print a result on stdout, as JSON or as this text."""
+    show(json.dumps(result, indent=2) if as_json else text)
 
 
 def show_rows(rows: list[dict[str, Any]], *, as_json: bool) -> None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from flipkd.cli.launching import ParallelRuns, Processes, launch_processes, require_one_process
-from flipkd.cli.terminal import show, stdout_to_stderr
-from flipkd.command_config import DemoConfig
-from flipkd.config import CompareConfig, TeachConfig, TrainConfig
+from flipkd.cli.terminal import compute, show, stdout_to_stderr
+from flipkd.config import CompareConfig, DemoConfig, TeachConfig, TrainConfig
 
 
 def teach(config: TeachConfig) -> None:
@@ -16,8 +15,7 @@ def teach(config: TeachConfig) -> None:
     from flipkd.commands.results import metrics_table
     from flipkd.commands.teach import teach as run
 
-    with stdout_to_stderr():
-        summary = run(config)
+    summary = compute(run, config)
     measured: dict[str, Any] = {
         name: summary[name] for name in ("train", "out_of_fold", "validation") if name in summary
     }
@@ -34,8 +32,7 @@ def train(config: TrainConfig, *, num_processes: Processes = None) -> None:
     from flipkd.commands.train import train as run
     from flipkd.files import read_json
 
-    with stdout_to_stderr():
-        matcher = run(config)
+    matcher = compute(run, config)
     from flipkd.training.finish import VALIDATION  # imports torch, which is loaded by now
 
     validation = matcher.with_name(VALIDATION)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-
 from flipkd.cli.options import AsJson
-from flipkd.cli.terminal import show, stdout_to_stderr
+from flipkd.cli.terminal import compute, show_result
 from flipkd.command_config import AbConfig, WatchConfig
 
 
@@ -17,9 +15,8 @@ def watch(config: WatchConfig, *, as_json: AsJson = False) -> None:
     from flipkd.commands.watch import require_no_drift, watch_text
     from flipkd.commands.watch import watch as run
 
-    with stdout_to_stderr():
-        result = run(config)
-    show(json.dumps(result, indent=2) if as_json else watch_text(result))
+    result = compute(run, config)
+    show_result(result, watch_text(result), as_json=as_json)
     require_no_drift(result)
 
 
@@ -31,6 +28,5 @@ def ab(config: AbConfig, *, as_json: AsJson = False) -> None:
     from flipkd.commands.ab import ab as run
     from flipkd.commands.ab import ab_text
 
-    with stdout_to_stderr():
-        result = run(config)
-    show(json.dumps(result, indent=2) if as_json else ab_text(result))
+    result = compute(run, config)
+    show_result(result, ab_text(result), as_json=as_json)

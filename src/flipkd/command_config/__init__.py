@@ -1,14 +1,18 @@
 """Settings of the commands that check pairs or use a matcher; those of the commands that train are in `config`."""
 
-from flipkd.command_config.data import CheckConfig, SplitConfig
-from flipkd.command_config.demo import DemoConfig
-from flipkd.command_config.diagnosing import DiagnoseConfig
+from flipkd.command_config.data import (
+    CheckConfig,
+    EnrichConfig,
+    GenerateConfig,
+    PropagateConfig,
+    SelectConfig,
+    SplitConfig,
+    WeakPairsConfig,
+)
 from flipkd.command_config.entities import CandidatesConfig, DedupeConfig
-from flipkd.command_config.generating import GenerateConfig
 from flipkd.command_config.matching import CalibrateConfig, EvaluateConfig, MatchConfig
-from flipkd.command_config.pair_files import EnrichConfig, PropagateConfig, SelectConfig, WeakPairsConfig
+from flipkd.command_config.measuring import DiagnoseConfig, RetrievalConfig, RetrievalSetConfig
 from flipkd.command_config.publishing import ExportConfig, PushConfig, VerifyConfig
-from flipkd.command_config.retrieval import RetrievalConfig, RetrievalSetConfig
 from flipkd.command_config.reviewing import (
     ReviewExportConfig,
     ReviewImportConfig,
@@ -35,7 +39,6 @@ __all__ = [
     "CandidatesConfig",
     "CheckConfig",
     "DedupeConfig",
-    "DemoConfig",
     "DiagnoseConfig",
     "EnrichConfig",
     "EvaluateConfig",

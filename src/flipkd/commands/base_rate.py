@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import logging
 from dataclasses import asdict
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from flipkd.evaluate.calibration import Calibration
 from flipkd.evaluate.prior_shift import LEVEL, base_rate_p_value, rates_at, shift_calibration
-
-if TYPE_CHECKING:
-    from flipkd.student.contract import BaseRate, ScoreContract
+from flipkd.student.contract import BaseRate, ScoreContract
 
 logger = logging.getLogger(__name__)
 
@@ -38,10 +35,8 @@ def shift_contract(
     contract: ScoreContract, scores: np.ndarray, labels: np.ndarray, *, base_rate: float
 ) -> tuple[ScoreContract, dict[str, float]]:
     """Return the contract with the calibration corrected for this base rate, and the rates to expect at it."""
-    from flipkd.student.contract import BaseRate
-
     fitted = float(labels.mean())
-    calibration = shift_calibration(Calibration(**(contract.calibration or {})), fitted=fitted, stated=base_rate)
+    calibration = shift_calibration(Calibration.of(contract.calibration), fitted=fitted, stated=base_rate)
     changes = {"calibration": asdict(calibration), "base_rate": BaseRate(rate=base_rate)}
     expected = rates_at(
         scores,

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from flipkd import __version__
+from flipkd.cards.sections import replace_decisions
 from flipkd.command_config import CalibrateConfig
 from flipkd.commands.base_rate import shift_contract, warn_of_base_rate
 from flipkd.commands.pairs import checked_pairs, is_directed, labelled
@@ -21,10 +22,7 @@ from flipkd.evaluate.decisions import MATCH, NO_MATCH, decide, measure_decisions
 from flipkd.evaluate.targets import Target
 from flipkd.files import CARD, copy_listed, new_folder, write_text
 from flipkd.progress import loading
-from flipkd.student.contract import find_matcher
-
-if TYPE_CHECKING:
-    from flipkd.student.contract import ScoreContract
+from flipkd.student.contract import FORMAT, BaseRate, CascadeBand, ScoreContract, find_matcher
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +47,6 @@ def calibrate(config: CalibrateConfig) -> dict[str, Any]:
     labels = labels_of(dataset)
     with new_folder(config.output_dir) as temporary:  # raises before the pairs are scored when the folder exists
         loading(config.matcher)
-        from flipkd.cards.sections import replace_decisions
         from flipkd.matcher import Matcher
 
         loaded = Matcher.from_pretrained(folder, base_model=config.base_model)
@@ -143,8 +140,6 @@ def fit_contract(
 
     `base_rate`: share of matches for which the thresholds reach their targets; the calibration is for that of the labels.
     """
-    from flipkd.student.contract import FORMAT, BaseRate
-
     # As in training: an answer of 0 may mean even odds; a cosine or a sum of 0 does not. Nor does it when the base rate changes.
     method = AUTO if set(contract.score) == {"answer"} and base_rate is None else "sigmoid"
     calibration = fit_calibration(scores, labels, method=method)
@@ -183,14 +178,12 @@ def add_cascade(
 
     teacher, scores, labels: [N]. Logs a warning and adds no band when the teacher can decide no pair at this loss.
     """
-    from flipkd.student.contract import CascadeBand
-
     fit = fit_cascade(
         teacher,
         scores,
         labels,
         threshold=contract.threshold or 0.0,
-        calibration=Calibration(**(contract.calibration or {})),
+        calibration=Calibration.of(contract.calibration),
         loss=loss,
     )
     if fit.cascade is None:
@@ -208,7 +201,7 @@ def figures(contract: ScoreContract, scores: np.ndarray, labels: np.ndarray) -> 
     A match is kept when it is decided as a match or goes to review.
     """
     threshold, below = contract.threshold or 0.0, contract.review_threshold
-    probabilities = Calibration(**(contract.calibration or {})).apply(scores)
+    probabilities = Calibration.of(contract.calibration).apply(scores)
     metrics = measure_decisions(
         scores, labels, threshold=threshold, review_threshold=below, probabilities=probabilities
     )

@@ -14,6 +14,7 @@ from flipkd.data.folding import word_key
 from flipkd.data.records import Records
 from flipkd.entities.groups import Groups, Rows, equal_pairs, first_rows, numbered, row_pairs
 from flipkd.entities.pair_set import PairSet
+from flipkd.entities.words import word_pairs
 from flipkd.errors import shorten
 from flipkd.text import normal_text
 
@@ -85,8 +86,6 @@ def find_pairs(
         )
         pairs.add(NEIGHBOURS, *distinct.rows(*found, most=most))
     if config.min_word_overlap is not None:
-        from flipkd.entities.words import word_pairs
-
         other_texts = None if right is None else distinct.of_side(1)
         found = word_pairs(distinct.of_side(0), other_texts, least=config.min_word_overlap, most=config.max_group)
         pairs.add(WORDS, *distinct.rows(*found, most=most))

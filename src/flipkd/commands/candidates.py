@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from flipkd.command_config import CandidatesConfig
 from flipkd.commands.candidate_rules import DistinctTexts, equal_rule, find_pairs
 from flipkd.commands.known_matches import known_matches
-from flipkd.commands.results import require_writable
+from flipkd.commands.results import require_writable, text_table
 from flipkd.commands.row_file import new_row_file, require_format, types_of
 from flipkd.data.columns import TEXT_ALIASES
 from flipkd.data.records import Records, read_records, unique_rows
@@ -21,6 +21,7 @@ from flipkd.data.sources import columns_of
 from flipkd.entities.groups import Rows
 from flipkd.entities.pair_set import PairSet
 from flipkd.errors import DataError, UsageError, nearest
+from flipkd.figures import figure
 from flipkd.files import write_json
 
 logger = logging.getLogger(__name__)
@@ -184,3 +185,19 @@ def _rows(
         row |= {column.name: column.values[(left, right)[column.side]] for column in ids}
         row |= {"text1": texts[0][left], "text2": texts[1][right], "similarity": cosine, "rules": rules}
         yield row | {column.name: column.values[(left, right)[column.side]] for column in kept}
+
+
+def candidates_text(found: Mapping[str, Any]) -> str:
+    """Return a table of the rules, with the recall of known matches where it was measured, and the share of all pairs."""
+    measured = found["known"] is not None
+    header = ["rule", "pairs", "by this rule only", *(["known matches", "recall"] if measured else [])]
+    rows = [
+        [rule, f"{counts['pairs']:,}", f"{counts['only']:,}"]
+        + ([f"{counts['found']:,}", f"{counts['recall']:.4f}"] if measured else [])
+        for rule, counts in found["rules"].items()
+    ]
+    records, total = " x ".join(f"{count:,}" for count in found["records"]), found["rules"]["total"]["pairs"]
+    share = 100 * total / max(found["possible"], 1)
+    text = f"{records} records: {total:,} of {found['possible']:,} pairs are candidates ({figure(share, 2)} %)"
+    known = f"; {found['known']:,} known matches" if measured else ""
+    return f"{text_table(header, rows)}\n{text}{known}"

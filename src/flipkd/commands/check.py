@@ -9,7 +9,10 @@ from typing import Any
 
 from flipkd.command_config import CheckConfig, SplitConfig
 from flipkd.commands.results import csv_text, text_table
-from flipkd.data import CheckReport, Leak, check_pairs, leaks_by_side, read_pairs, require_trainable, split_pairs
+from flipkd.data.check import CheckReport, check_pairs, require_trainable
+from flipkd.data.leakage import Leak, leaks_by_side
+from flipkd.data.pairs import read_pairs
+from flipkd.data.split import split_pairs
 from flipkd.errors import ResourceError
 from flipkd.files import resource_errors, write_text
 from flipkd.partials import clear_stale

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from flipkd.command_config.entities import RulesConfig
 from flipkd.commands.candidates import candidates
 from flipkd.commands.cluster_files import CLUSTER, cluster_records, write_clusters, write_weak_matches
 from flipkd.commands.match import match
-from flipkd.commands.results import require_writable
+from flipkd.commands.results import require_writable, text_table
 from flipkd.commands.scored_pairs import read_scored
 from flipkd.data.records import read_records
 from flipkd.data.sources import columns_of
@@ -51,8 +52,7 @@ def dedupe(config: DedupeConfig) -> dict[str, Any]:
             raise DataError(
                 f"{' or '.join(files)} changed while it was read; choose another --output_dir and run again"
             )
-        calibration = Calibration(**contract.calibration) if contract.calibration else Calibration.identity()
-        own = float(calibration.apply([contract.threshold or 0.0])[0])
+        own = float(Calibration.of(contract.calibration).apply([contract.threshold or 0.0])[0])
         return _cluster(config, folder, counts, own_threshold=own)
 
 
@@ -124,3 +124,23 @@ def _cluster(config: DedupeConfig, folder: Path, counts: dict[str, Any], *, own_
     }
     write_json(folder / SUMMARY, summary)
     return summary
+
+
+def clusters_text(found: Mapping[str, Any]) -> str:
+    """Return a table of the counts of flipkd dedupe, and the files that it wrote."""
+    largest = found["largest"]
+    rows = [
+        ["records", " + ".join(f"{count:,}" for count in found["records"])],
+        ["candidates", f"{found['candidates']:,}"],
+        *([["recall of known matches among them", f"{found['recall']:.4f}"]] if "recall" in found else []),
+        ["matches", f"{found['matches']:,}"],
+        *([["pairs for review", f"{found['review']:,}"]] if found["review"] else []),
+        ["entities", f"{found['entities']:,}"],
+        ["clusters of two or more records", f"{found['clusters']:,}"],
+        ["records in them", f"{found['clustered']:,}"],
+        *([["clusters with records of both files", f"{found['linked']:,}"]] if "linked" in found else []),
+        ["largest cluster", f"{largest['records']:,} records (cluster {largest['cluster']})"],
+        ["held together by one weak match", f"{found['weak']:,}"],
+    ]
+    files = "\n".join(found["files"])
+    return f"{text_table(['result', 'count'], rows)}\n{files}"

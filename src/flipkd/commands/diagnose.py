@@ -12,13 +12,18 @@ from flipkd.command_config import DiagnoseConfig
 from flipkd.commands.matcher_teacher import TrainingTeacher, is_matcher, vector_teacher
 from flipkd.commands.pairs import labelled, normalised
 from flipkd.commands.results import require_writable
-from flipkd.data import read_pairs, read_texts
+from flipkd.config import StudentConfig
 from flipkd.data.labels import labels_of
-from flipkd.data.texts import required_values
+from flipkd.data.pairs import read_pairs
+from flipkd.data.records import read_texts, required_values
+from flipkd.diagnostics.domain import DomainDetector
+from flipkd.diagnostics.probes import alias_auc, analogy_accuracy, centred_alignment, probe_auc
 from flipkd.errors import UsageError
+from flipkd.evaluate.calibration import fit_calibration
 from flipkd.extras import require_extra
 from flipkd.files import write_json
 from flipkd.progress import loading
+from flipkd.student.contract import matcher_folder
 
 if TYPE_CHECKING:
     from flipkd.student.model import Student
@@ -65,8 +70,6 @@ def _domain(config: DiagnoseConfig) -> Rows:
     """Measure how well pairs of another file are told from those of `pairs`; half of `pairs` fits the detector."""
     from sklearn.metrics import roc_auc_score
 
-    from flipkd.diagnostics.domain import DomainDetector
-
     teacher = vector_teacher(str(config.teacher))
     known = _pairs(config, str(config.pairs))
     order = np.random.default_rng(config.seed).permutation(len(known))
@@ -88,8 +91,6 @@ def _domain(config: DiagnoseConfig) -> Rows:
 
 def _confidence(teacher: TrainingTeacher, known: Any, other: Any) -> np.ndarray | None:
     """Return the usual baseline [N]: the probability of the likelier answer; None where the known pairs have too few labels."""
-    from flipkd.evaluate.calibration import fit_calibration
-
     label = labels_of(known)
     if min(np.bincount(label[label >= 0], minlength=2)) < 2:
         return None
@@ -100,8 +101,6 @@ def _confidence(teacher: TrainingTeacher, known: Any, other: Any) -> np.ndarray 
 
 
 def _aliases(config: DiagnoseConfig) -> Rows:
-    from flipkd.diagnostics.probes import alias_auc
-
     texts, kept = read_texts(str(config.texts), keep=[config.group])
     vectors = vector_teacher(str(config.teacher)).vectors(texts)
     groups = required_values(kept[config.group], path=str(config.texts), column=config.group)
@@ -109,8 +108,6 @@ def _aliases(config: DiagnoseConfig) -> Rows:
 
 
 def _analogies(config: DiagnoseConfig) -> Rows:
-    from flipkd.diagnostics.probes import analogy_accuracy
-
     pairs = _pairs(config, str(config.pairs))
     teacher = vector_teacher(str(config.teacher))
     sides = (teacher.vectors(pairs[side][:]) for side in ("text1", "text2"))
@@ -119,8 +116,6 @@ def _analogies(config: DiagnoseConfig) -> Rows:
 
 def _layers(config: DiagnoseConfig) -> Rows:
     """Measure each layer of one model: AUC of a probe for the label, and for a shuffled label as the control."""
-    from flipkd.diagnostics.probes import probe_auc
-
     if len(config.models) != 1:
         raise UsageError(f"flipkd diagnose layers reads one model, got {len(config.models)}")
     pairs, label = _labelled(config)
@@ -138,8 +133,6 @@ def _layers(config: DiagnoseConfig) -> Rows:
 
 def _students(config: DiagnoseConfig) -> Rows:
     """Rank models without training: by the best layer's probe, with the agreement of their states with the teacher's vectors."""
-    from flipkd.diagnostics.probes import centred_alignment, probe_auc
-
     pairs, label = _labelled(config)
     of_pairs = None
     if config.teacher:
@@ -187,9 +180,7 @@ def _states(name: str, pairs: Any) -> np.ndarray:
 
 def _student(name: str) -> Student:
     """Load the student of a matcher, or a base model under the default prompt."""
-    from flipkd.config import StudentConfig
     from flipkd.device import best_device
-    from flipkd.student.contract import matcher_folder
     from flipkd.student.loading import load_student, new_student
 
     if is_matcher(name):

@@ -11,8 +11,11 @@ from flipkd.command_config import ExportConfig
 from flipkd.commands.verify import load_pairs, mismatch
 from flipkd.errors import ConfigError
 from flipkd.exports.formats import ExportFormat, export_format
+from flipkd.exports.readme import readme
+from flipkd.exports.record import ExportRecord, installed_libraries
 from flipkd.extras import require_extra
 from flipkd.files import CARD, new_folder, sha256, write_text
+from flipkd.models.hub_names import hub_id
 from flipkd.progress import loading
 from flipkd.student.contract import CONTRACT, find_matcher, read_contract
 
@@ -21,7 +24,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from flipkd.exports.compare import Comparison
-    from flipkd.exports.record import ExportRecord
     from flipkd.exports.source import Source
 
 logger = logging.getLogger(__name__)
@@ -47,8 +49,6 @@ def export(config: ExportConfig) -> dict[str, Any]:
         record, result = write_export(config, temporary, pairs, labels)
         if result.beyond:
             raise mismatch(f"{config.output_dir}: not written", result.beyond)
-        from flipkd.exports.readme import readme
-
         record.save(temporary)
         write_text(temporary / CARD, readme(record))
     for limit in record.limits:
@@ -93,7 +93,6 @@ def _load(config: ExportConfig, chosen: ExportFormat, folder: Path) -> Source:
     """Load the matcher to export."""
     from flipkd.exports.source import Source, base_location, require_dtype
     from flipkd.matcher import Matcher
-    from flipkd.models.hub_names import hub_id
 
     contract = read_contract(folder)
     dtype = require_dtype(config.dtype, contract, chosen.dtypes)
@@ -105,7 +104,6 @@ def _load(config: ExportConfig, chosen: ExportFormat, folder: Path) -> Source:
 
 def _record(to: str, source: Source, *, limits: list[str]) -> ExportRecord:
     """Return the record of a written export, without the result of its check."""
-    from flipkd.exports.record import ExportRecord, installed_libraries
     from flipkd.exports.source import public_contract
 
     return ExportRecord(

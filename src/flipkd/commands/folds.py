@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 from flipkd.commands.pairs import content_hash
 from flipkd.commands.tuning import finetune, load_finetuned
 from flipkd.config import TeachConfig
-from flipkd.data import Folds, cut_folds
+from flipkd.data.folds import Folds, cut_folds
 from flipkd.teachers.store import ScoreStore
 from flipkd.teachers.teacher import VectorTeacher, fingerprint_of
 
@@ -43,36 +44,32 @@ def cross_fit(config: TeachConfig, pairs: Any, folder: Path, *, teacher: Any) ->
     for number in range(config.folds):
         inside = np.flatnonzero(folds.number == number)
         rest = pairs.select(np.flatnonzero(folds.number != number))
-        member = _FoldTeacher(config, rest, folder / MODELS / f"fold-{number}", store)
-        own = pairs.select(inside)
-        scores[inside] = store.scores(own["text1"][:], own["text2"][:], member)
-        shutil.rmtree(member.folder, ignore_errors=True)
+        own, model = pairs.select(inside), folder / MODELS / f"fold-{number}"
+        scores[inside] = store.cached_scores(own["text1"][:], own["text2"][:], _scorer(config, rest, model))
+        shutil.rmtree(model, ignore_errors=True)
     shutil.rmtree(folder / MODELS, ignore_errors=True)
     return scores, {"fingerprint": store.fingerprint, **description, "stored": len(store)}
 
 
-class _FoldTeacher:
-    """ScoreTeacher of one fold, fine-tuned at the first call of `score`."""
+def _scorer(config: TeachConfig, pairs: Any, folder: Path) -> Callable[[list[str], list[str]], np.ndarray]:
+    """Return the function that scores pairs by a teacher, which is fine-tuned on `pairs` at the first call."""
 
-    def __init__(self, config: TeachConfig, pairs: Any, folder: Path, store: ScoreStore) -> None:
-        self.config, self.pairs, self.folder, self.fingerprint = config, pairs, folder, store.fingerprint
-        self._loaded: Any = None
+    @cache
+    def load() -> Any:
+        logger.info("%s: fine-tuning on the %d pairs of the other folds", folder.name, len(pairs))
+        return load_finetuned(config, finetune(config, pairs, folder))
 
-    def describe(self) -> dict[str, Any]:
-        """Return the folder of the model."""
-        return {"name": str(self.folder)}
-
-    def score(self, left: Sequence[str], right: Sequence[str], *, progress: bool = False) -> np.ndarray:
+    def score(left: list[str], right: list[str]) -> np.ndarray:
         """Return scores [N], float32."""
-        if self._loaded is None:
-            logger.info("%s: fine-tuning on the %d pairs of the other folds", self.folder.name, len(self.pairs))
-            self._loaded = load_finetuned(self.config, finetune(self.config, self.pairs, self.folder))
-        if not isinstance(self._loaded, VectorTeacher):
-            scores: np.ndarray = self._loaded.score(left, right, progress=progress)
+        teacher = load()
+        if not isinstance(teacher, VectorTeacher):
+            scores: np.ndarray = teacher.score(left, right)
             return scores
-        a, b = (self._loaded.embed(side, progress=progress) for side in (left, right))
+        a, b = teacher.embed(left), teacher.embed(right)
         products: np.ndarray = np.einsum("nd,nd->n", a, b)
         return products
+
+    return score
 
 
 def _tell(folds: Folds, rows: int) -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from flipkd.command_config import GenerateConfig
-from flipkd.commands.critic import Critic
+from flipkd.commands.critic import judge
 from flipkd.commands.generated_rows import KINDS, Made
 from flipkd.commands.row_file import require_row_file, write_rows
-from flipkd.data import read_pairs
+from flipkd.data.pairs import read_pairs
 from flipkd.errors import ConfigError, DataError, UsageError, nearest
 from flipkd.extras import require_extra
 from flipkd.generate import prompts
@@ -122,7 +122,7 @@ def _filter(made: Made, config: GenerateConfig, endpoint: Endpoint) -> None:
     made.dropped["near copy"] += int(copies.sum())
     rows = [row for row, is_copy in zip(rows, copies, strict=True) if not is_copy]
     if rows and config.critic != "none" and config.kind != "edits":  # an edit is meant to look like a match
-        kept, probability = Critic(config, endpoint).judge(rows)
+        kept, probability = judge(rows, config, endpoint)
         made.dropped["critic"] += int((~kept).sum())
         rows = [row | {"critic": round(float(p), 4)} for row, p, k in zip(rows, probability, kept, strict=True) if k]
     made.rows = rows

@@ -13,8 +13,9 @@ import numpy as np
 from flipkd.command_config import GenerateConfig
 from flipkd.commands.matcher_teacher import vector_teacher
 from flipkd.commands.pairs import labelled, normalised, trainable_pairs
-from flipkd.data import read_pairs, read_pool
 from flipkd.data.labels import labels_of
+from flipkd.data.pairs import read_pairs
+from flipkd.data.pool import read_pool
 from flipkd.generate import prompts
 from flipkd.generate.edits import edit, names_of
 from flipkd.generate.endpoint import Endpoint

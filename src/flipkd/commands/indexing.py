@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from flipkd.command_config import (
     IndexAddConfig,
@@ -17,15 +17,14 @@ from flipkd.command_config import (
     IndexVersionsConfig,
 )
 from flipkd.commands.search import RESULT, checked_encoder, described, stored_vectors
-from flipkd.data import read_texts
+from flipkd.data.records import read_texts
 from flipkd.errors import ArtefactError, ConfigError, DataError, ResourceError, UsageError
 from flipkd.extras import require_extra
-from flipkd.index import Index, open_index
+from flipkd.index import Index, open_index, writing
+from flipkd.index.columns import check_columns, content_id, converted, guessed_type
+from flipkd.index.lance import APPROXIMATE_FROM, LanceIndex
+from flipkd.index.writing import Change
 from flipkd.progress import loading
-
-if TYPE_CHECKING:
-    from flipkd.index.lance import LanceIndex
-    from flipkd.index.writing import Change
 
 logger = logging.getLogger(__name__)
 PATIENCE = 10.0  # seconds to wait for another process that writes
@@ -62,9 +61,6 @@ def _build_in_memory(config: IndexConfig) -> Index:
 
 
 def _build_with_lancedb(config: IndexConfig) -> LanceIndex:
-    from flipkd.index.columns import check_columns, guessed_type
-    from flipkd.index.lance import LanceIndex
-
     source = {"column": config.text, "id_column": config.id}
     texts, kept = _read(config.texts, source, config.keep)
     ids = kept.pop(config.id, None) if config.id else None
@@ -85,9 +81,6 @@ def add(config: IndexAddConfig, *, existing_only: bool = False) -> tuple[Change,
     An entry whose id is there is replaced; with `existing_only` all must be there. An entry with the text that it has had
     keeps its vector. Raises ArtefactError when the encoder is not the one that made the index.
     """
-    from flipkd.index.lance import APPROXIMATE_FROM
-    from flipkd.index.writing import upsert, with_known
-
     index = open_writable(config.index)
     location = checked_encoder(index, config.encoder)
     given = {"column": config.text, "id_column": config.id}
@@ -99,8 +92,10 @@ def add(config: IndexAddConfig, *, existing_only: bool = False) -> tuple[Change,
     new = [entry["text"] for entry in entries if entry["id"] not in known]
     if new:
         loading(location)
-    vectors = with_known(entries, known, stored_vectors(location, new, base_model=config.base_model) if new else ())
-    change = upsert(index, entries, vectors, existing_only=existing_only, patience=PATIENCE)
+    vectors = writing.with_known(
+        entries, known, stored_vectors(location, new, base_model=config.base_model) if new else ()
+    )
+    change = writing.upsert(index, entries, vectors, existing_only=existing_only, patience=PATIENCE)
     if (scanned := index.scanned) >= APPROXIMATE_FROM:
         logger.warning("%s: every search compares %d entries; run flipkd index compact", config.index, scanned)
     return change, len(new)
@@ -108,9 +103,7 @@ def add(config: IndexAddConfig, *, existing_only: bool = False) -> tuple[Change,
 
 def delete(config: IndexDeleteConfig) -> Change:
     """Delete entries by id or by a filter."""
-    from flipkd.index.writing import delete as run
-
-    return run(open_writable(config.index), ids=config.ids, where=config.where, patience=PATIENCE)
+    return writing.delete(open_writable(config.index), ids=config.ids, where=config.where, patience=PATIENCE)
 
 
 def list_entries(config: IndexListConfig) -> list[dict[str, Any]]:
@@ -120,23 +113,17 @@ def list_entries(config: IndexListConfig) -> list[dict[str, Any]]:
 
 def versions(config: IndexVersionsConfig) -> list[dict[str, Any]]:
     """Return the versions of an index, the newest first."""
-    from flipkd.index.writing import versions as run
-
-    return run(open_writable(config.index))
+    return writing.versions(open_writable(config.index))
 
 
 def compact(config: IndexCompactConfig) -> Change:
     """Merge the files of an index, update its vector index and delete old versions."""
-    from flipkd.index.writing import compact as run
-
-    return run(open_writable(config.index), keep_days=config.keep_days, patience=PATIENCE)
+    return writing.compact(open_writable(config.index), keep_days=config.keep_days, patience=PATIENCE)
 
 
 def rollback(config: IndexRollbackConfig) -> Change:
     """Make the entries of an earlier version the newest version."""
-    from flipkd.index.writing import rollback as run
-
-    return run(open_writable(config.index), config.version, patience=PATIENCE)
+    return writing.rollback(open_writable(config.index), config.version, patience=PATIENCE)
 
 
 def open_writable(folder: str) -> LanceIndex:
@@ -160,8 +147,6 @@ def _entries(
     texts: Sequence[str], ids: Sequence[Any] | None, kept: Mapping[str, Sequence[Any]], types: Mapping[str, str]
 ) -> list[dict[str, Any]]:
     """Make entries in the types of the index; without ids, rows that are the same are one entry."""
-    from flipkd.index.columns import content_id, converted
-
     rows = [{"text": text} | {name: values[row] for name, values in kept.items()} for row, text in enumerate(texts)]
     entries = [converted(row, types) for row in rows]
     if ids is not None:

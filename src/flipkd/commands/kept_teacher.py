@@ -28,20 +28,18 @@ def require_keepable(config: TrainConfig, teacher: TrainingTeacher | None, *, ob
     """
     if NEEDS_KEPT_TEACHER in objectives and teacher is not None:
         _require_sum(config, teacher)
-    if config.keep_teacher is True and teacher is None:
+    if config.keep_teacher is not True:
+        return
+    if teacher is None:
         raise ConfigError(
             "keep_teacher is true, but no teacher is given; give --teacher FOLDER (made by flipkd teach)"
         )
-    if config.keep_teacher is True and teacher is not None and teacher.kind == "scores":
+    if teacher.kind == "scores":
         raise ConfigError(
             f"keep_teacher is true, but {config.teacher} has given scores and no model to score new pairs; set keep_teacher "
             "to false, or run flipkd teach with a bi-encoder or a cross-encoder"
         )
-    if (
-        config.keep_teacher is True
-        and is_matcher(str(config.teacher))
-        and kept_teacher_of(str(config.teacher)) is None
-    ):
+    if is_matcher(str(config.teacher)) and kept_teacher_of(str(config.teacher)) is None:
         raise ConfigError(
             f"keep_teacher is true, but the matcher {config.teacher} keeps no teacher that could be kept; set keep_teacher to "
             "false or auto"
@@ -95,12 +93,8 @@ def teacher_to_keep(config: TrainConfig) -> Callable[[], KeptTeacherModel] | Non
             raise
         logger.warning("the matcher cannot keep its teacher (keep_teacher): %s", error)
         return None
-    return lambda: kept_teacher_model(StoredTeacher(folder))
-
-
-def kept_teacher_model(stored: StoredTeacher) -> KeptTeacherModel:
-    """Load the model of a teacher's folder, with the name and the licence of its base model."""
-    return KeptTeacherModel(stored.model(), source=source_of(stored))
+    stored = StoredTeacher(folder)
+    return lambda: KeptTeacherModel(stored.model(), source=source_of(stored))
 
 
 def source_of(stored: TrainingTeacher) -> dict[str, str | None]:

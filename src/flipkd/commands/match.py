@@ -6,7 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from flipkd import __version__, progress
 from flipkd.command_config import MatchConfig
@@ -15,11 +15,9 @@ from flipkd.commands.match_review import MatchReview
 from flipkd.commands.match_rows import COLUMNS, SCORED_BY, Scorer, to_csv, to_jsonl
 from flipkd.commands.results import require_writable
 from flipkd.commands.resumable_file import ResumableFile, resumable_file
+from flipkd.data.pairs import PairBlock
 from flipkd.errors import DataError, NumbersError, UsageError
 from flipkd.files import sha256
-
-if TYPE_CHECKING:
-    from flipkd.data.pairs import PairBlock
 
 logger = logging.getLogger(__name__)
 
@@ -159,8 +157,6 @@ def _joined_blocks(parts: Iterator[PairBlock]) -> Iterator[PairBlock]:
 
 
 def _join(parts: list[PairBlock]) -> PairBlock:
-    from flipkd.data.pairs import PairBlock
-
     kept = {name: [value for part in parts for value in part.kept[name]] for name in parts[0].kept}
     return PairBlock([text for p in parts for text in p.left], [text for p in parts for text in p.right], kept)
 

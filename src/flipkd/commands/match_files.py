@@ -64,7 +64,14 @@ def match_files(config: MatchConfig) -> dict[str, Any]:
             logger.warning("%s: is complete; delete it to score these files again", folder)
             with library_errors(folder / SUMMARY, f"not a summary of flipkd; {AGAIN}"):
                 return dict(read_json(folder / SUMMARY))
-        cut = [_cut(config, file, number, folder) for number, file in enumerate(files)]
+        parts = folder / PAIRS
+        parts.mkdir(exist_ok=True)
+        cutting: dict[str, Any] = {
+            "columns": config.columns,
+            "keep": config.keep,
+            "rows_per_part": config.rows_per_part,
+        }
+        cut = [cut_file(file, number, parts, **cutting) for number, file in enumerate(files)]
         _score(config, [part for one in cut for part in one.parts], folder)
         return _finish(folder, cut)
 
@@ -82,12 +89,6 @@ def _checked_folder(config: MatchConfig) -> Path:
     if taken := sorted({*config.keep} & {"file", "row", *COLUMNS, SCORED_BY}):
         raise UsageError(f"--keep {taken[0]}: the result has a column of that name; rename the column in the file")
     return Path(config.output_dir)
-
-
-def _cut(config: MatchConfig, file: str, number: int, folder: Path) -> CutFile:
-    parts = folder / PAIRS
-    parts.mkdir(exist_ok=True)
-    return cut_file(file, number, parts, columns=config.columns, keep=config.keep, rows_per_part=config.rows_per_part)
 
 
 def _score(config: MatchConfig, parts: Sequence[Part], folder: Path) -> None:

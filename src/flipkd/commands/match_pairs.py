@@ -7,14 +7,11 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
-from flipkd.data import read_blocks
+from flipkd.data.pairs import PairBlock, read_blocks
 from flipkd.errors import DataError
 from flipkd.text import is_empty
-
-if TYPE_CHECKING:
-    from flipkd.data.pairs import PairBlock
 
 SHOWN_ROWS = 5
 
@@ -37,8 +34,6 @@ class StoredPairs:
 
     def blocks(self) -> Iterator[PairBlock]:
         """Iterate over the blocks."""
-        from flipkd.data.pairs import PairBlock
-
         self._file.seek(0)
         for line in self._file:
             yield PairBlock(**json.loads(line))

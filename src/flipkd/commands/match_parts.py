@@ -13,6 +13,7 @@ from typing import Any
 
 from flipkd.artefacts import library_errors
 from flipkd.commands.match_rows import to_jsonl
+from flipkd.data.pairs import read_blocks
 from flipkd.errors import ConfigError, DataError, ResourceError, shorten
 from flipkd.files import new_file, read_json, sha256, write_json, write_text
 from flipkd.text import is_empty
@@ -136,8 +137,6 @@ def _tables(
 ) -> Iterator[tuple[Any, list[dict[str, Any]], int]]:
     """Yield (checked rows as an Arrow table, rejected rows, number of rows read) for each `size` rows of a file."""
     import pyarrow as pa
-
-    from flipkd.data import read_blocks
 
     schema = pa.schema([("row", pa.int64()), *((name, pa.string()) for name in ("text1", "text2", *keep))])
     pending: list[dict[str, Any]] = []

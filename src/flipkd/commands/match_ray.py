@@ -11,6 +11,7 @@ from typing import Any
 from flipkd import errors
 from flipkd.command_config import MatchConfig
 from flipkd.commands.match_parts import PAIRS, Part
+from flipkd.commands.match_rows import Scorer
 from flipkd.cores import usable_cores
 from flipkd.errors import FlipkdError, ResourceError, shorten
 from flipkd.extras import require_extra
@@ -41,7 +42,6 @@ class PartScorer:
 
     def _score(self, name: str, file: str) -> None:
         from flipkd.commands.match_files import score_part
-        from flipkd.commands.match_rows import Scorer
 
         self._count_attempt(name, file)
         if self._scorer is None:

@@ -12,12 +12,11 @@ from flipkd.command_config import EnrichConfig, PropagateConfig, WeakPairsConfig
 from flipkd.commands.matcher_teacher import is_matcher, open_teacher
 from flipkd.commands.results import require_new
 from flipkd.commands.row_file import require_format, require_row_file, write_rows
-from flipkd.data import read_texts
 from flipkd.data.columns import find_columns
 from flipkd.data.glossary import read_glossary
 from flipkd.data.pairs import read_blocks
+from flipkd.data.records import read_texts, required_values
 from flipkd.data.sources import columns_of, open_source, readable, require_columns
-from flipkd.data.texts import required_values
 from flipkd.data.weak_pairs import shared_pairs
 from flipkd.errors import DataError, UsageError, nearest, shorten
 from flipkd.evaluate.propagation import propagate as propagated_probabilities

@@ -11,8 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from flipkd.data import Leak, check_pairs, leaks_by_side, read_pairs, require_trainable
+from flipkd.config import CompareConfig, TeachConfig, TrainConfig
+from flipkd.data.check import check_pairs, require_trainable
 from flipkd.data.labels import labels_of
+from flipkd.data.leakage import Leak, leaks_by_side
+from flipkd.data.pairs import read_pairs
 from flipkd.errors import DataError
 from flipkd.student.contract import CONTRACT, read_contract
 from flipkd.text import normal_text
@@ -23,6 +26,12 @@ logger = logging.getLogger(__name__)
 def trainable_pairs(path: str, *, columns: Mapping[str, str] | None, name: str, directed: bool = False) -> Any:
     """Read, check and normalise pairs for training; raises as `checked_pairs`."""
     return normalised(checked_pairs(path, columns=columns, name=name, directed=directed))
+
+
+def trainable_sets(config: TeachConfig | TrainConfig | CompareConfig, *names: str) -> dict[str, Any]:
+    """Read the pairs of each setting `NAME_file` as `trainable_pairs` does."""
+    reading: dict[str, Any] = {"columns": config.columns, "directed": config.directed}
+    return {name: trainable_pairs(getattr(config, f"{name}_file"), name=name, **reading) for name in names}
 
 
 def normalised(dataset: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -14,13 +14,12 @@ from flipkd.commands.matcher_teacher import TrainingTeacher
 from flipkd.commands.pairs import normalised
 from flipkd.config import TrainConfig
 from flipkd.config.train import DEFAULT_MINED_RATIO
-from flipkd.data import Pool, check_pairs, read_pool
+from flipkd.data.check import check_pairs
+from flipkd.data.pair_table import PairTable
+from flipkd.data.pool import Pool, read_pool
 from flipkd.errors import ConfigError, DataError
 from flipkd.evaluate.calibration import Calibration
 from flipkd.text import normal_text
-
-if TYPE_CHECKING:
-    from flipkd.data.pair_table import PairTable
 
 logger = logging.getLogger(__name__)
 

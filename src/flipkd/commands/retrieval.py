@@ -11,16 +11,18 @@ import numpy as np
 
 from flipkd import progress
 from flipkd.command_config import RetrievalConfig
-from flipkd.commands.first_stage import Ranking, by_vectors, by_words
 from flipkd.commands.results import require_writable, text_table
+from flipkd.commands.search import stored_vectors
 from flipkd.data.judgements import DOCUMENT_IDS, QUERY_IDS, Judgements, read_collection, read_judgements
 from flipkd.errors import DataError, UsageError
 from flipkd.evaluate.compare import paired_means
 from flipkd.evaluate.ranking import DEPTH, RANKING_METRICS, query_metrics
 from flipkd.extras import require_extra
 from flipkd.files import write_json
+from flipkd.index import Index
 
 logger = logging.getLogger(__name__)
+Ranking = list[int]  # positions of documents, best first
 BM25, ENCODER, RERANKED = "bm25", "encoder", "{} + matcher"
 SHOWN = "ndcg@10"  # metric whose differences are printed
 
@@ -77,6 +79,36 @@ def _judged(config: RetrievalConfig, documents: Mapping[str, str]) -> tuple[dict
     if missing := len({name for query in kept for name in relevant[query]} - documents.keys()):
         logger.warning("%d relevant documents are not in %s; no system can find them", missing, config.documents)
     return kept, judgements
+
+
+def by_words(queries: Sequence[str], documents: Sequence[str], *, top_k: int) -> list[Ranking]:
+    """Rank documents by BM25 (bm25s with its defaults, no stop words, no stemmer); those without a common word are left out."""
+    import bm25s
+
+    logging.getLogger("bm25s").setLevel(logging.WARNING)  # its import sets DEBUG
+
+    def words(texts: Sequence[str]) -> list[list[str]]:
+        found: list[list[str]] = bm25s.tokenize(list(texts), stopwords=None, return_ids=False, show_progress=False)
+        return found
+
+    retriever = bm25s.BM25()
+    retriever.index(words(documents), show_progress=False)
+    rankings = []
+    for query in words(queries):
+        known = [word for word in query if word in retriever.vocab_dict]
+        scores = retriever.get_scores(known) if known else np.zeros(len(documents))
+        order = np.argsort(-scores, kind="stable")[:top_k]
+        rankings.append([int(position) for position in order if scores[position] > 0])
+    return rankings
+
+
+def by_vectors(
+    queries: Sequence[str], documents: Sequence[str], encoder: str, *, top_k: int, base_model: str | None = None
+) -> list[Ranking]:
+    """Rank documents by the cosine of their vectors and the query's; `encoder` as in `stored_vectors`."""
+    vectors = stored_vectors(encoder, [*documents, *queries], base_model=base_model)
+    index = Index([{"text": text} for text in documents], vectors[: len(documents)], encoder={"folder": encoder})
+    return [[position for position, _ in index.nearest(vector, top_k=top_k)] for vector in vectors[len(documents) :]]
 
 
 def _reranked(

@@ -8,8 +8,8 @@ from typing import Any
 from flipkd.command_config import RetrievalSetConfig
 from flipkd.commands.pairs import labelled, normalised
 from flipkd.commands.results import csv_text
-from flipkd.data import read_pairs
 from flipkd.data.labels import labels_of
+from flipkd.data.pairs import read_pairs
 from flipkd.data.split import connected_rows
 from flipkd.errors import DataError
 from flipkd.files import new_folder, write_text

@@ -16,7 +16,7 @@ from flipkd.command_config import (
 )
 from flipkd.commands.match_rows import to_csv, to_jsonl
 from flipkd.commands.results import require_new, require_writable, text_table
-from flipkd.commands.review_teacher import load_review_teacher
+from flipkd.commands.review_teacher import load_review_teacher, missing_scores
 from flipkd.commands.review_votes import read_votes
 from flipkd.errors import DataError, UsageError
 from flipkd.files import write_json, write_text
@@ -48,10 +48,10 @@ def export_pairs(config: ReviewExportConfig) -> dict[str, Any]:
             raise DataError(f"{config.queue}: no pair has fewer than {config.votes} labels; nothing is left to export")
         teacher = load_review_teacher(config.teacher, select=config.select)
         if teacher is not None and config.select == "disagreement":
-            queue.set_teacher_scores(teacher.missing_scores(pairs))
+            queue.set_teacher_scores(missing_scores(teacher, pairs))
             known = {pair.key for pair in pairs}
             pairs = [pair for pair in queue.pairs() if pair.key in known]
-    vectors = None if teacher is None else teacher.vectors
+    vectors = None if teacher is None else teacher.embed
     found = select(pairs, config.select, limit=config.limit, vectors=vectors)
     done: dict[str, Any] = {"pairs": len(found), "output": str(output)}
     if config.to == "csv":

@@ -15,7 +15,7 @@ from flipkd.errors import ArtefactError, ConfigError
 from flipkd.files import MANIFEST, sha256
 from flipkd.index import SearchIndex, open_index
 from flipkd.progress import loading
-from flipkd.student.contract import CONTRACT, read_contract
+from flipkd.student.contract import CONTRACT, matcher_folder, read_contract
 from flipkd.teachers.stored_teacher import TEACHER, StoredTeacher
 
 if TYPE_CHECKING:
@@ -53,8 +53,6 @@ def described(folder: str) -> dict[str, Any]:
     path = Path(folder).resolve()
     if (path / TEACHER).exists():
         return {"kind": "teacher", "folder": str(path), "fingerprint": StoredTeacher(path).fingerprint}
-    from flipkd.student.contract import matcher_folder
-
     inside = matcher_folder(path)
     if not (inside / CONTRACT).exists():
         raise ArtefactError(

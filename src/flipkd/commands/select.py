@@ -12,8 +12,9 @@ from flipkd.command_config import SelectConfig
 from flipkd.commands.matcher_teacher import calibrated_teacher, vector_teacher
 from flipkd.commands.pair_files import read_rows
 from flipkd.commands.row_file import require_row_file, write_rows
-from flipkd.data import read_pairs
 from flipkd.data.labels import labels_of
+from flipkd.data.pairs import read_pairs
+from flipkd.diagnostics.domain import DomainDetector
 from flipkd.errors import ConfigError, DataError, UsageError
 from flipkd.progress import loading
 
@@ -90,8 +91,6 @@ def _disagreement(config: SelectConfig, pairs: Any) -> tuple[Floats, NDArray[np.
 
 
 def _unfamiliarity(config: SelectConfig, pairs: Any) -> tuple[Floats, NDArray[np.bool_]]:
-    from flipkd.diagnostics.domain import DomainDetector
-
     teacher = vector_teacher(str(config.teacher))
     known = read_pairs(str(config.known_file), columns=config.columns)
     detector = DomainDetector(teacher.vectors([*known["text1"][:], *known["text2"][:]]))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import AbstractContextManager, closing, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,12 +17,15 @@ from flipkd.cores import SET_HERE, THREADS, usable_cores
 from flipkd.errors import RefusedError
 from flipkd.extras import require_extra
 from flipkd.index import open_index
+from flipkd.review.background import ReviewThread
+from flipkd.review.queue import ReviewQueue
+from flipkd.serve.addresses import is_loopback, read_networks
+from flipkd.serve.keys import read_keys
+from flipkd.serve.limits import Limits
 
 if TYPE_CHECKING:
-    from flipkd.review.background import ReviewThread
     from flipkd.serve.access import Access
-    from flipkd.serve.calls import OnAnswers
-    from flipkd.serve.limits import Limits
+    from flipkd.serve.answer_log import AnswerLog
     from flipkd.serve.models import Models
     from flipkd.serve.workers import Link
 
@@ -41,9 +44,6 @@ def serve(config: ServeConfig, *, listening: Callable[[str], None]) -> bool:
     import flipkd.matcher  # noqa: F401  # once, so that a worker starts without seconds of imports
     from flipkd.serve import server
     from flipkd.serve.access import Access
-    from flipkd.serve.addresses import read_networks
-    from flipkd.serve.keys import read_keys
-    from flipkd.serve.limits import Limits
     from flipkd.serve.workers import run_workers
 
     access = Access(
@@ -77,16 +77,15 @@ def _work(config: ServeConfig, access: Access, limits: Limits, sock: socket.sock
 def _run(config: ServeConfig, access: Access, models: Models, sock: socket.socket, link: Link | None = None) -> None:
     """Serve in this process on a listening socket."""
     from flipkd.serve import server
-    from flipkd.serve.addresses import is_loopback
     from flipkd.serve.app import create_app
 
-    with _answer_log(config) as on_answers, _review_thread(config) as review:
+    with _answer_log(config) as log, _review_thread(config) as review:
         app = create_app(
             models,
             access=access,
             loopback=is_loopback(config.host),
             cors_origins=config.cors_origins,
-            on_answers=on_answers,
+            on_answers=[] if log is None else [log.add],
             review=review,
         )
         server.run(app, models, sock, link=link)
@@ -104,9 +103,6 @@ def _check_review(config: ServeConfig, access: Access) -> None:
     """Create the review queue; raise RefusedError where other machines could read it without a key."""
     if config.review_queue is None:
         return
-    from flipkd.review.queue import ReviewQueue
-    from flipkd.serve.addresses import is_loopback
-
     if access.keys is None and not is_loopback(config.host):
         raise RefusedError(
             f"host {config.host} can be reached from other machines, and /review shows the texts of all users; "
@@ -115,40 +111,28 @@ def _check_review(config: ServeConfig, access: Access) -> None:
     ReviewQueue(config.review_queue, create=True).close()
 
 
-@contextlib.contextmanager
-def _review_thread(config: ServeConfig) -> Iterator[ReviewThread | None]:
-    """Context manager of the review queue, or None without one; it is closed after the last request."""
+def _review_thread(config: ServeConfig) -> AbstractContextManager[ReviewThread | None]:
+    """Return a context manager of the review queue, or None without one; it is closed after the last request."""
     if config.review_queue is None:
-        yield None
-        return
-    from flipkd.review.background import ReviewThread
-    from flipkd.review.queue import ReviewQueue
-
-    review = ReviewThread(ReviewQueue(config.review_queue), share=config.review_sample, votes=config.review_votes)
-    try:
-        yield review
-    finally:
-        review.close()
+        return nullcontext()
+    queue = ReviewQueue(config.review_queue)
+    return closing(ReviewThread(queue, share=config.review_sample, votes=config.review_votes))
 
 
-@contextlib.contextmanager
-def _answer_log(config: ServeConfig) -> Iterator[list[OnAnswers]]:
-    """Context manager that yields the callbacks of the answer log, if there is one, and closes it."""
+def _answer_log(config: ServeConfig) -> AbstractContextManager[AnswerLog | None]:
+    """Return a context manager of the answer log, or None without one; it is closed after the last request."""
+    if config.answer_log is None:
+        return nullcontext()
     from flipkd.serve.answer_log import AnswerLog
 
-    if config.answer_log is None:
-        yield []
-        return
-    log = AnswerLog(
-        Path(config.answer_log),
-        log_texts=config.log_texts,
-        most_bytes=config.answer_log_bytes,
-        most_files=config.answer_log_files,
+    return closing(
+        AnswerLog(
+            Path(config.answer_log),
+            log_texts=config.log_texts,
+            most_bytes=config.answer_log_bytes,
+            most_files=config.answer_log_files,
+        )
     )
-    try:
-        yield [log.add]
-    finally:
-        log.close()
 
 
 def _share_cores(workers: int) -> None:

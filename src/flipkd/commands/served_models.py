@@ -11,9 +11,11 @@ import numpy as np
 
 from flipkd.command_config import ServeConfig
 from flipkd.command_config.serving import MatcherEntry, ModelsFile
+from flipkd.commands.match_review import warn_without_band
 from flipkd.errors import ConfigError, UsageError
 from flipkd.files import MANIFEST, check_manifest, sha256
 from flipkd.index import SearchIndex
+from flipkd.student.contract import MATCHER_FOLDER, find_matcher, matcher_name
 from flipkd.yaml_values import read_yaml
 
 if TYPE_CHECKING:
@@ -67,8 +69,6 @@ def _finders(
 
 def _name_of(matcher: str) -> str:
     """Return the name of the only matcher; that of a link is its own, since the name must stay when the link leads elsewhere."""
-    from flipkd.student.contract import MATCHER_FOLDER, find_matcher, matcher_name
-
     folder = find_matcher(matcher)
     written = Path(os.path.abspath(folder))
     if written == folder.resolve():
@@ -86,7 +86,6 @@ class Find:
         """Return the version and the function that loads it. Raises ArtefactError for a folder without a complete matcher."""
         from flipkd.serve.loaded import VERSION
         from flipkd.serve.models import Found
-        from flipkd.student.contract import find_matcher
 
         # All files must be of one folder, even when the link changes while they are read.
         folder = find_matcher(self._matcher).resolve()
@@ -96,7 +95,6 @@ class Find:
 
     def _load(self, folder: Path) -> Loaded:
         """Load the matcher, which checks its manifest and golden pair, and the encoder of the index."""
-        from flipkd.commands.match_review import warn_without_band
         from flipkd.commands.search import encoder_of
         from flipkd.matcher import Matcher
         from flipkd.serve.loaded import Loaded

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from flipkd.commands.pairs import trainable_pairs, warn_of_leaks
+from flipkd.commands.pairs import trainable_sets, warn_of_leaks
 from flipkd.commands.pool import require_pool_for_ratio, unlabelled_pool
 from flipkd.config import StudentConfig, TrainConfig
 from flipkd.config.train import PREVIOUS_STAGE
+from flipkd.data.pool import Pool
 from flipkd.errors import ArtefactError, ConfigError
 from flipkd.objectives import OBJECTIVES
 from flipkd.run_lock import RUN
 from flipkd.tables import require_name
-
-if TYPE_CHECKING:
-    from flipkd.data import Pool
 
 # Settings that a stage cannot change: adapters and prompt must stay the same, and these belong to the run.
 FIXED = (
@@ -89,11 +87,7 @@ def require_same_stages(output_dir: str | Path, count: int) -> None:
 def read_inputs(config: TrainConfig) -> tuple[dict[str, Any], Pool | None]:
     """Read and check the training and validation pairs and the pool."""
     require_pool_for_ratio(config)
-    files = {"train": config.train_file, "validation": config.validation_file}
-    sets = {
-        name: trainable_pairs(path, columns=config.columns, name=name, directed=config.directed)
-        for name, path in files.items()
-    }
+    sets = trainable_sets(config, "train", "validation")
     warn_of_leaks(sets)
     if not config.unlabelled_file:
         return sets, None

@@ -10,7 +10,7 @@ import numpy as np
 
 from flipkd.cards.teacher_card import teacher_card
 from flipkd.commands.folds import cross_fit
-from flipkd.commands.pairs import content_hash, trainable_pairs, warn_of_leaks
+from flipkd.commands.pairs import content_hash, trainable_sets, warn_of_leaks
 from flipkd.commands.tuning import final_teacher, require_consistent
 from flipkd.config import TeachConfig
 from flipkd.data.labels import labels_of
@@ -61,10 +61,8 @@ def teach(config: TeachConfig) -> dict[str, Any]:
 
 def _read_sets(config: TeachConfig) -> dict[str, Any]:
     """Read the training pairs and the validation pairs, if there are any; warn of leaks, and of a teacher without direction."""
-    reading: dict[str, Any] = {"columns": config.columns, "directed": config.directed}
-    sets = {"train": trainable_pairs(config.train_file, name="train", **reading)}
+    sets = trainable_sets(config, "train", *(["validation"] if config.validation_file else []))
     if config.validation_file:
-        sets["validation"] = trainable_pairs(config.validation_file, name="validation", **reading)
         warn_of_leaks(sets)
     if config.directed and config.teacher_type == "bi_encoder":
         logger.warning(

@@ -25,6 +25,8 @@ from flipkd.commands.teach import local_model_entry
 from flipkd.config import TrainConfig
 from flipkd.data.glossary import glossary_entry
 from flipkd.data.labels import labels_of
+from flipkd.data.pair_table import PairTable
+from flipkd.data.pool import Pool
 from flipkd.errors import DataError
 from flipkd.extras import require_extra
 from flipkd.files import write_json
@@ -33,8 +35,6 @@ from flipkd.run_lock import locked_run
 from flipkd.teachers.preflight import preflight
 
 if TYPE_CHECKING:
-    from flipkd.data import Pool
-    from flipkd.data.pair_table import PairTable
     from flipkd.student.model import Student
 
 logger = logging.getLogger(__name__)
@@ -175,8 +175,6 @@ def initial_adapters_entry(init_from: str | None) -> dict[str, str]:
 
 
 def _table(dataset: Any, teacher: TrainingTeacher | None, *, trained_on: bool) -> PairTable:
-    from flipkd.data.pair_table import PairTable
-
     signal = teacher.signal(dataset, out_of_fold=trained_on) if teacher else None
     return PairTable(left=dataset["text1"][:], right=dataset["text2"][:], label=labels_of(dataset), teacher=signal)
 

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from flipkd.command_config import VerifyConfig
-from flipkd.data import read_pairs
 from flipkd.data.labels import labels_of
+from flipkd.data.pairs import read_pairs
 from flipkd.errors import MismatchError
 from flipkd.exports.formats import export_format
+from flipkd.exports.record import read_record
 from flipkd.exports.sample import SAMPLE
 from flipkd.extras import require_extra
 from flipkd.progress import loading
@@ -40,7 +41,6 @@ def verify(config: VerifyConfig) -> dict[str, Any]:
     pairs, labels = load_pairs(config.pairs, config.columns)
     loading(config.against)
     from flipkd.exports.compare import compare, reference
-    from flipkd.exports.record import read_record
     from flipkd.matcher import Matcher
 
     record = read_record(Path(config.export))

@@ -18,6 +18,7 @@ from flipkd.extras import require_extra
 from flipkd.files import write_bytes, write_json, write_text
 from flipkd.watch.differences import RESAMPLES
 from flipkd.watch.drift import LEAST_EFFECTS, LEAST_ROWS, Check, Embed, compare, judge
+from flipkd.watch.gauges import gauges
 from flipkd.watch.label_quality import label_quality
 from flipkd.watch.rows import ScoredRows
 from flipkd.watch.texts import main_script, shares
@@ -54,8 +55,6 @@ def watch(config: WatchConfig) -> dict[str, Any]:
     if config.output:
         write_json(config.output, result)
     if config.prometheus:
-        from flipkd.watch.gauges import gauges
-
         write_bytes(config.prometheus, gauges(result))
     if config.report:
         from flipkd.report.watch import render

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from flipkd.commands.pairs import content_hash, log_once, trainable_pairs, warn_of_leaks
+from flipkd.commands.pairs import content_hash, log_once, trainable_sets, warn_of_leaks
 from flipkd.comparison.entries import Entry, entries
 from flipkd.comparison.processes import run_in_processes
 from flipkd.comparison.results import compute, find_result, scoring_settings
@@ -132,17 +132,13 @@ def _raise(failed: Mapping[int, Exception], *, count: int) -> None:
 
 
 def _labelled_sets(config: CompareConfig) -> dict[str, Any]:
-    files = {"train": config.train_file, "validation": config.validation_file, "test": config.test_file}
-    sets = {
-        name: trainable_pairs(path, columns=config.columns, name=name, directed=config.directed)
-        for name, path in files.items()
-    }
+    sets = trainable_sets(config, "train", "validation", "test")
     warn_of_leaks(sets)
-    for name in ("validation", "test"):
+    for name, path in (("validation", config.validation_file), ("test", config.test_file)):
         unlabelled = np.flatnonzero(labels_of(sets[name]) < 0) + 1
         if len(unlabelled):
             raise DataError(
-                f"{files[name]}: {len(unlabelled)} of {len(sets[name])} rows have no label, the first is row "
+                f"{path}: {len(unlabelled)} of {len(sets[name])} rows have no label, the first is row "
                 f"{unlabelled[0]}; a comparison needs labels here: label or remove these rows"
             )
     return sets

@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from flipkd.commands.results import csv_text
+from flipkd.commands.match_rows import to_csv
 from flipkd.comparison.compare import compare
 from flipkd.config import CompareConfig
 from flipkd.demo.bank import bank_pairs
 from flipkd.extras import require_extra
 from flipkd.files import write_text
 
-COLUMNS = ("text1", "text2", "label")
 SIZES = {"train": 800, "validation": 300, "test": 500}
 EPOCHS = 1  # half of the default, so that the demo is short
 
@@ -23,8 +22,8 @@ def demo(output_dir: str = "demo", *, seed: int = 0) -> tuple[list[dict[str, Any
     folder = Path(output_dir)
     files = {}
     for name, rows in bank_pairs(**SIZES, seed=seed).items():
-        content = csv_text(COLUMNS, ([row[column] for column in COLUMNS] for row in rows))
-        files[f"{name}_file"] = str(write_text(folder / "data" / f"{name}.csv", content))
+        path = write_text(folder / "data" / f"{name}.csv", to_csv(rows, guard=False))
+        files[f"{name}_file"] = str(path)
     settings = {"output_dir": output_dir, "data": "bank", "seeds": [seed], "train": {"num_train_epochs": EPOCHS}}
     config = CompareConfig.check(files | settings)
     results = compare(config)

@@ -15,8 +15,8 @@ from flipkd.commands.teach import local_model_entry
 from flipkd.commands.train import initial_adapters_entry
 from flipkd.comparison.entries import PATHS, Entry, short_hash
 from flipkd.config import CompareConfig, TeachConfig, TrainConfig
-from flipkd.data import Pool
 from flipkd.data.labels import labels_of
+from flipkd.data.pool import Pool
 
 Config = TypeVar("Config", TeachConfig, TrainConfig)
 

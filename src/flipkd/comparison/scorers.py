@@ -10,7 +10,7 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from flipkd.commands.pairs import trainable_pairs
+from flipkd.commands.pairs import trainable_sets
 from flipkd.commands.teach import teach
 from flipkd.commands.train import train
 from flipkd.commands.tuning import column_teacher
@@ -19,7 +19,7 @@ from flipkd.comparison.scores import Split
 from flipkd.comparison.shuffled import shuffled
 from flipkd.comparison.student_scores import student_scores
 from flipkd.comparison.systems import SYSTEMS
-from flipkd.config import TeachConfig, TrainConfig
+from flipkd.config import TrainConfig
 from flipkd.device import best_device
 from flipkd.evaluate.combine import COMBINED, TEACHER, WITH_TEACHER, weighted_sum
 from flipkd.student.contract import read_contract
@@ -56,18 +56,9 @@ def teacher(run: Run) -> dict[str, Split]:
         held_out = {name: run.sets[name] for name in ("validation", "test")}
         given = column_teacher(held_out)
         return {"score": Split(*(given.score(*run.texts(name)).astype(np.float64) for name in held_out))}
-    _make_teacher(config)
-    stored = StoredTeacher(config.output_dir)
+    stored = StoredTeacher(_teacher_folder(run))
     scores = [stored.signal(run.sets[name]).pair_scores().astype(np.float64) for name in ("validation", "test")]
     return {"score": Split(*scores)}
-
-
-def _make_teacher(config: TeachConfig) -> None:
-    """Make the teacher's folder; a file lock lets parallel runs share one teacher."""
-    folder = Path(config.output_dir)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_name(f".{folder.name}.lock")):
-        teach(config)
 
 
 def student(run: Run) -> dict[str, Split]:
@@ -84,11 +75,7 @@ def student(run: Run) -> dict[str, Split]:
 def shuffled_teacher(run: Run) -> dict[str, Split]:
     """Score pairs by a flipped student of a shuffled teacher: a control whose gain does not come from the teacher."""
     config = run.train_config(None)
-    files = {"train": config.train_file, "validation": config.validation_file}
-    sets = [
-        trainable_pairs(path, columns=config.columns, name=name, directed=config.directed)
-        for name, path in files.items()
-    ]
+    sets = [*trainable_sets(config, "train", "validation").values()]
     if config.unlabelled_file:
         sets.append(run.pool.dataset)
     folder = shuffled(_teacher_folder(run), sets, seed=run.seed)
@@ -109,10 +96,13 @@ def distilled_back(run: Run) -> dict[str, Split]:
 
 
 def _teacher_folder(run: Run) -> str:
-    """Make the run's teacher and return its folder."""
-    settings = run.teach_config()
-    _make_teacher(settings)
-    return settings.output_dir
+    """Make the run's teacher and return its folder; a file lock lets parallel runs share one teacher."""
+    config = run.teach_config()
+    folder = Path(config.output_dir)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_name(f".{folder.name}.lock")):
+        teach(config)
+    return config.output_dir
 
 
 def _with_teacher(run: Run, scores: dict[str, Split]) -> dict[str, Split]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +39,17 @@ def _make(target: Path, teacher: StoredTeacher, sets: Sequence[Any], origin: dic
     store, seed = ScoreStore(target / "store", fingerprint=fingerprint, describe=describe), origin["seed"]
     if teacher.kind == "bi_encoder":
         texts = list(dict.fromkeys([*left, *right]))
-        store.vectors(texts, _Vectors(fingerprint, describe, texts, derange(teacher.vectors(texts), seed=seed)))
+        vectors = dict(zip(texts, derange(teacher.vectors(texts), seed=seed), strict=True))
+        store.cached_vectors(texts, lambda missing: np.array([vectors[text] for text in missing], np.float32))
     else:
-        scores = np.concatenate([teacher.signal(dataset).pair_scores() for dataset in sets])
-        known = dict(zip(zip(left, right, strict=True), scores, strict=True))
+        given = np.concatenate([teacher.signal(dataset).pair_scores() for dataset in sets])
+        known = dict(zip(zip(left, right, strict=True), given, strict=True))
         values = derange(np.array(list(known.values()), np.float32), seed=seed)
-        store.scores([a for a, _ in known], [b for _, b in known], _Scores(fingerprint, describe, list(known), values))
+        scores = dict(zip(known, values, strict=True))
+        pairs = [a for a, _ in known], [b for _, b in known]
+        store.cached_scores(
+            *pairs, lambda a, b: np.array([scores[pair] for pair in zip(a, b, strict=True)], np.float32)
+        )
     # Last, because this file marks the folder as complete.
     write_json(target / TEACHER, {"fingerprint": fingerprint, "teacher": describe, "max_length": teacher.max_length})
 
@@ -55,29 +60,3 @@ def derange(values: NDArray[np.float32], *, seed: int) -> NDArray[np.float32]:
     found = np.empty_like(values)
     found[order] = values[np.roll(order, 1)]
     return found
-
-
-class _Lookup:
-    """Teacher outputs looked up by text or by pair of texts."""
-
-    def __init__(
-        self, fingerprint: str, describe: dict[str, Any], keys: Sequence[Any], values: NDArray[np.float32]
-    ) -> None:
-        self.fingerprint, self._describe = fingerprint, describe
-        self._values = dict(zip(keys, values, strict=True))
-
-    def describe(self) -> dict[str, Any]:
-        return self._describe
-
-    def _of(self, keys: Iterable[Any]) -> NDArray[np.float32]:
-        return np.array([self._values[key] for key in keys], np.float32)
-
-
-class _Vectors(_Lookup):
-    def embed(self, texts: Sequence[str], *, progress: bool = False) -> NDArray[np.float32]:
-        return self._of(texts)
-
-
-class _Scores(_Lookup):
-    def score(self, left: Sequence[str], right: Sequence[str], *, progress: bool = False) -> NDArray[np.float32]:
-        return self._of(zip(left, right, strict=True))

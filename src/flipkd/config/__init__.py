@@ -3,9 +3,9 @@
 Names are those of transformers' TrainingArguments, peft and TRL where these have the setting.
 """
 
-from flipkd.config.compare import CompareConfig
+from flipkd.config.compare import CompareConfig, DemoConfig
 from flipkd.config.student import StudentConfig
 from flipkd.config.teach import TeachConfig
 from flipkd.config.train import TrainConfig
 
-__all__ = ["CompareConfig", "StudentConfig", "TeachConfig", "TrainConfig"]
+__all__ = ["CompareConfig", "DemoConfig", "StudentConfig", "TeachConfig", "TrainConfig"]

@@ -1,12 +1,14 @@
-"""Settings of `flipkd compare`."""
+"""Settings of `flipkd compare` and `flipkd demo`."""
 
 from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from pydantic import Field
+
 from flipkd.config.teach import TeachConfig
 from flipkd.config.train import TrainConfig
-from flipkd.setting_fields import DATA, SYSTEMS, Columns, Directed
+from flipkd.setting_fields import DATA, SYSTEMS, Columns, Directed, Seed
 from flipkd.settings import Settings
 
 NAME = r"^[\w.-]+$"  # allowed as a part of a file name
@@ -40,3 +42,10 @@ class CompareConfig(Settings):
     )
     teach: dict[str, Any] = SYSTEMS({}, description="changed settings of `flipkd teach`, as --teach.max_length 64")
     train: dict[str, Any] = SYSTEMS({}, description="changed settings of `flipkd train`, as --train.lora_r 64")
+
+
+class DemoConfig(Settings):
+    """Settings of `flipkd demo`."""
+
+    output_dir: str = Field("demo", description="output folder for data, runs and results")
+    seed: Seed = 0

@@ -6,10 +6,12 @@ import re
 import zipfile
 from pathlib import Path
 
+from flipkd.data.lines import COMPRESSIONS
 from flipkd.errors import DataError
 
 PARQUET = b"PAR1"
 _SPREADSHEET = "save the sheet as csv (in Excel: File, Save as, CSV UTF-8) or as Parquet"
+_PICKLE = "a Python pickle, which is refused because loading it runs code; write the pairs as csv or Parquet"
 _UNPACK = "unpack it and use the file inside"
 _KINDS = {
     b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": f"an old Excel workbook (.xls) or another Office file; {_SPREADSHEET}",
@@ -23,8 +25,7 @@ _KINDS = {
     b"\xfd7zXZ\0": f"compressed with xz; {_UNPACK}",
     b"7z\xbc\xaf\x27\x1c": f"a 7-Zip archive; {_UNPACK}",
     b"Rar!\x1a\x07": f"a RAR archive; {_UNPACK}",
-    b"\x1f\x8b": "compressed twice; decompress it once",
-    b"\x28\xb5\x2f\xfd": "compressed twice; decompress it once",
+    **dict.fromkeys(COMPRESSIONS, "compressed twice; decompress it once"),
     b"\x1f\x9d": f"compressed with compress (.Z); {_UNPACK}",
     b"\x5d\0\0": f"compressed with lzma; {_UNPACK}",
     b"\x04\x22\x4d\x18": f"compressed with lz4; {_UNPACK}",
@@ -37,10 +38,7 @@ _KINDS = {
     b"$FL2@(#)": "a file of SPSS (.sav); write the pairs as csv",
     b"\x89PNG": "an image; write the pairs as csv",
     b"\xff\xd8\xff": "an image; write the pairs as csv",
-    b"\x80\x02": "a Python pickle, which is refused because loading it runs code; write the pairs as csv or Parquet",
-    b"\x80\x03": "a Python pickle, which is refused because loading it runs code; write the pairs as csv or Parquet",
-    b"\x80\x04": "a Python pickle, which is refused because loading it runs code; write the pairs as csv or Parquet",
-    b"\x80\x05": "a Python pickle, which is refused because loading it runs code; write the pairs as csv or Parquet",
+    **dict.fromkeys((b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"), _PICKLE),
     b"version https://git-lfs.github.com/": "a Git LFS pointer, not the data; get the data with git lfs pull",
 }
 _PAGES = (b"<!doctype html", b"<html", b"<head", b"<?xml", b"<!doctype", b"<script", b"<table", b"<body")

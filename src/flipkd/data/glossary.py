@@ -6,7 +6,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from flipkd.data.texts import read_texts, required_values
+from flipkd.data.records import read_texts, required_values
 from flipkd.text import normal_text
 
 TERM, DEFINITION = "term", "definition"

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from flipkd.data.readers import Source
+from flipkd.data.records import read_texts
 from flipkd.data.sources import location_of, open_source, readable
-from flipkd.data.texts import read_texts
 from flipkd.errors import DataError, shorten
 
 QUERY_IDS = ("query_id", "query-id", "qid")

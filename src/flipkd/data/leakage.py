@@ -25,11 +25,6 @@ class Leak:
     """Distinct right texts of all splits if they form a short shared list, as the entries of an FAQ do; else 0."""
 
 
-def leaks(splits: Mapping[str, Dataset]) -> dict[str, int]:
-    """Number of leaked rows (`Leak.rows`) per pair of splits, with keys such as "train/test"."""
-    return {"/".join(names): leak.rows for names, leak in leaks_by_side(splits).items()}
-
-
 def leaks_by_side(splits: Mapping[str, Dataset]) -> dict[tuple[str, str], Leak]:
     """`Leak` per (earlier, later) pair of splits."""
     keys = {

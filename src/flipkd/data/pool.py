@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from flipkd.data.columns import OTHER_ALIASES, find_columns
 from flipkd.data.pairs import TEXTS, read_pairs
+from flipkd.data.records import read_texts
 from flipkd.data.sources import open_source, readable
-from flipkd.data.texts import read_texts
 from flipkd.errors import DataError
 
 if TYPE_CHECKING:

@@ -58,11 +58,6 @@ class Calibration:
         """Return whether all these scores have about the same probability."""
         return bool(np.ptp(self.apply(scores)) < FLAT)
 
-    @property
-    def temperature(self) -> float:
-        """Divisor of the score: 1 / slope; above 1 the raw scores were overconfident."""
-        return 1 / self.slope
-
     def apply(self, scores: ArrayLike) -> NDArray[np.float64]:
         """Compute probabilities in [0, 1], float64 [N], of scores [N]; they never decrease with the score.
 

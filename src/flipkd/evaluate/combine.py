@@ -41,14 +41,12 @@ class Choice:
         return max(fits, key=lambda parts: self.precision[parts], default=None)
 
 
-def choose_score(
-    scores: Mapping[str, ArrayLike], labels: ArrayLike, *, must_have: Iterable[str] = (), folds: int = FOLDS
-) -> Choice:
+def choose_score(scores: Mapping[str, ArrayLike], labels: ArrayLike, *, must_have: Iterable[str] = ()) -> Choice:
     """Choose the score, or sum of scores, with the best average precision on these labelled rows.
 
     scores: name -> [N], of `answer` and `cosine` of the student and `teacher`. Candidates: answer, cosine, both, and with
     the teacher's score also answer + teacher and all three; the teacher alone is measured but never chosen. A sum is measured
-    on held-out folds (`folds`, equal in every call), because a sum of more parts overfits the rows of its fit; the
+    on held-out folds (equal in every call), because a sum of more parts overfits the rows of its fit; the
     returned weights are fitted on all rows. A teacher's score that alone is no better than chance is used only if the gain
     exceeds its standard error: a useless score gains by chance in a quarter of all samples. A better one is used unless the
     best score without it is ahead by more than one standard error: a sum is less at the mercy of these rows.
@@ -56,7 +54,7 @@ def choose_score(
     Raises ConfigError if no candidate contains `must_have`, and the errors of `fit_weights`.
     """
     required = set(must_have)
-    measured = {parts: _measured_scores(scores, labels, parts, folds=folds) for parts in _candidates(scores)}
+    measured = {parts: _measured_scores(scores, labels, parts) for parts in _candidates(scores)}
     precision = {
         parts: 0.0 if found is None else measure(found, labels)[CHOSEN_BY] for parts, found in measured.items()
     }
@@ -84,13 +82,11 @@ def _candidates(scores: Mapping[str, ArrayLike]) -> list[Parts]:
     return [*own, (TEACHER,), *((*parts, TEACHER) for parts in beside)]
 
 
-def _measured_scores(
-    scores: Mapping[str, ArrayLike], labels: ArrayLike, parts: Sequence[str], *, folds: int
-) -> ArrayLike | None:
+def _measured_scores(scores: Mapping[str, ArrayLike], labels: ArrayLike, parts: Sequence[str]) -> ArrayLike | None:
     """Scores [N] to measure a candidate; None if it cannot be measured."""
     if len(parts) == 1:
         return scores[parts[0]]
-    return held_out_sums({name: scores[name] for name in parts}, labels, folds=folds)
+    return held_out_sums({name: scores[name] for name in parts}, labels)
 
 
 def _clearly_better(scores: ArrayLike | None, others: ArrayLike | None, labels: ArrayLike) -> bool:
@@ -109,9 +105,7 @@ def _better_than_chance(scores: ArrayLike, labels: ArrayLike) -> bool:
     return float(mannwhitneyu(score[label == 1], score[label == 0], alternative="greater").pvalue) < CHANCE
 
 
-def held_out_sums(
-    scores: Mapping[str, ArrayLike], labels: ArrayLike, *, folds: int = FOLDS
-) -> NDArray[np.float64] | None:
+def held_out_sums(scores: Mapping[str, ArrayLike], labels: ArrayLike) -> NDArray[np.float64] | None:
     """Log-odds of a match [N] with weights fitted on the other folds; None with fewer than 3 rows of a class.
 
     They include the intercept, which makes sums with different weights comparable. The folds are stratified and depend only
@@ -124,7 +118,7 @@ def held_out_sums(
     if smallest < 3:
         return None
     held_out = np.empty(len(label), np.float64)
-    cut = StratifiedKFold(min(folds, smallest), shuffle=True, random_state=0)
+    cut = StratifiedKFold(min(FOLDS, smallest), shuffle=True, random_state=0)
     for fitted, rest in cut.split(columns, label):
         held_out[rest] = _fitted(columns[fitted], label[fitted]).decision_function(columns[rest])
     return held_out

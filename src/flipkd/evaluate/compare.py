@@ -82,13 +82,11 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
     return found
 
 
-def mean_interval(values: ArrayLike, confidence: float = 0.95) -> dict[str, float]:
-    """Compute the mean of one number per seed with Student's t interval: mean, low, high, sd (of a sample), n.
+def mean_interval(values: ArrayLike) -> dict[str, float]:
+    """Compute the mean of one number per seed with Student's 95 % t interval: mean, low, high, sd (of a sample), n.
 
-    Raises DataError with fewer than 2 values (one seed has no variance), ConfigError for a confidence outside (0, 1).
+    Raises DataError with fewer than 2 values: one seed has no variance.
     """
-    if not 0 < confidence < 1:
-        raise ConfigError(f"confidence {confidence} is not in (0, 1)")
     value = finite_column(values, what="values")
     n = len(value)
     if n < 2:
@@ -96,7 +94,7 @@ def mean_interval(values: ArrayLike, confidence: float = 0.95) -> dict[str, floa
     from scipy.special import stdtrit
 
     mean, sd = float(value.mean()), float(value.std(ddof=1))
-    half = float(stdtrit(n - 1, (1 + confidence) / 2)) * sd / n**0.5
+    half = float(stdtrit(n - 1, 0.975)) * sd / n**0.5
     return {"mean": mean, "low": mean - half, "high": mean + half, "sd": sd, "n": n}
 
 

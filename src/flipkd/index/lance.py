@@ -20,7 +20,7 @@ from flipkd.artefacts import library_errors
 from flipkd.errors import ArtefactError, UsageError, shorten
 from flipkd.extras import require_extra
 from flipkd.files import new_folder, read_json, write_json
-from flipkd.index.columns import ID, TEXT, TYPES, VECTOR, check_columns, check_ids, converted, schema, table_of
+from flipkd.index.columns import ID, TEXT, VECTOR, check_columns, check_ids, converted, schema, table_of
 from flipkd.index.engine import checked_folder, engine_errors, planned_filter
 from flipkd.index.hits import Floats, Hit, check_query, check_unit_vectors
 from flipkd.index.memory import HEADER
@@ -208,6 +208,3 @@ def make_vector_index(table: Any) -> bool:
         return False
     table.create_index(VECTOR, config=IvfFlat(distance_type="dot"))
     return True
-
-
-__all__ = ["APPROXIMATE_FROM", "TYPES", "LanceIndex", "make_vector_index"]

@@ -8,13 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from flipkd.review.database import connect, database_errors, transaction
 from flipkd.review.sampling import Choice, shuffle_number
 
-SKIP = None  # the label of a pair that an annotator left open
 ADD = """
 INSERT INTO pairs (key, shuffle, text1, text2, score, probability, decision, teacher_score, matcher, reason, sampled, seen,
                    first_seen, last_seen)
@@ -87,9 +85,7 @@ class ReviewQueue:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def close(self) -> None:

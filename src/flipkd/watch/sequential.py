@@ -47,8 +47,8 @@ def sequential_test(scores: Floats, *, share: float, alpha: float) -> Sequence:
     best, limit = np.maximum(up, down), np.log(2 / alpha)
     decided = int(np.argmax(best >= limit)) + 1 if best[-1] >= limit else None
     return Sequence(
-        _limit(scores, bets, sign=1, limit=limit),
-        -_limit(-scores, bets, sign=1, limit=limit),
+        _limit(scores, bets, limit=limit),
+        -_limit(-scores, bets, limit=limit),
         float(min(1.0, 2 * np.exp(-best[-1]))),
         decided,
     )
@@ -71,14 +71,14 @@ def _capital(scores: Floats, bets: Floats, difference: float, sign: int) -> Floa
     return np.cumsum(np.log1p(sign * bets * (scores - difference)))
 
 
-def _limit(scores: Floats, bets: Floats, *, sign: int, limit: float) -> float:
+def _limit(scores: Floats, bets: Floats, *, limit: float) -> float:
     """Largest difference, from -1 to 1, that the bets on a larger mean have ruled out together with all smaller ones."""
     low, high = -1.0, 1.0
-    if _capital(scores, bets, low, sign).max() < limit:
+    if _capital(scores, bets, low, 1).max() < limit:
         return -1.0
     for _ in range(STEPS):
         middle = (low + high) / 2
-        if _capital(scores, bets, middle, sign).max() >= limit:
+        if _capital(scores, bets, middle, 1).max() >= limit:
             low = middle
         else:
             high = middle

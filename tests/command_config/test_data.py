@@ -1,4 +1,4 @@
-"""Settings of flipkd generate."""
+"""Settings of flipkd generate, which makes pairs."""
 
 from __future__ import annotations
 
