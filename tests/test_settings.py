@@ -64,7 +64,7 @@ def test_build_ignores_options_that_were_not_given(yaml_file):
 
 def test_build_raises_config_error_for_the_file_and_usage_error_for_options(yaml_file):
     path = yaml_file("seed: x\n")
-    assert refusal(config=path).startswith("seed is 'x'")
+    assert refusal(config=path).startswith(f"{path}: seed is 'x'")
     for arguments, options in ((["seed=y"], {}), ([], {"seed": "y"})):
         with pytest.raises(UsageError, match=r"^seed is 'y'"):
             TrainConfig.build(path, arguments, FILES | options)
@@ -215,7 +215,7 @@ def test_build_error_names_key_value_and_allowed_values(assignment, start):
 
 def test_build_reports_the_same_error_for_options_and_files(yaml_file):
     assert refusal(seed=-1).startswith("seed is -1: Input should be greater than or equal to 0")
-    assert refusal(config=yaml_file("seed: -1")).startswith("seed is -1: Input should be greater than or equal to 0")
+    assert ": seed is -1: Input should be greater than or equal to 0" in refusal(config=yaml_file("seed: -1"))
     assert "did you mean 'seed'" in refusal(config=yaml_file("sead: 1"))
 
 

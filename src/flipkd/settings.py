@@ -48,7 +48,7 @@ class Settings(BaseModel):
         except ValidationError as error:
             key, problem = cls._explain(error.errors(), values)
             from_file = key in file and values[key] is file[key]
-            raise (ConfigError if from_file else UsageError)(problem) from None
+            raise (ConfigError(f"{config}: {problem}") if from_file else UsageError(problem)) from None
 
     def refuse_unused(self, uses: Mapping[str, Sequence[str]], *, by: str) -> None:
         """Raise UsageError for a setting that was given and that the value of the setting `by` does not use.
@@ -178,7 +178,7 @@ class Settings(BaseModel):
         allowed = dict.fromkeys(
             problem["msg"].removeprefix("Value error, ") for problem in problems if problem["loc"][:depth] == path
         )
-        example = f"; write {where}=[a, b]" if kind == "list_type" else ""
+        example = "; write a list: [a, b]" if kind == "list_type" else ""
         return where, f"{'.'.join(map(str, path))} is {shorten(value)}: {', or '.join(allowed)}{example}"
 
     @classmethod

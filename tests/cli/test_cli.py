@@ -54,7 +54,7 @@ FILES = ["--train_file", "a.csv", "--validation_file", "b.csv", "--test_file", "
         (["compare", "--set", "train.x=1"], 2, "train_file is missing"),
         (["compare", "--set", "lora_r=4"], 2, "it is a setting of flipkd train: --train.lora_r"),
         (["compare", "--lora_r", "4"], 2, "it is a setting of flipkd train: --train.lora_r"),
-        (["compare", *FILES, "--set", "systems=tfidf,plain"], 2, "write systems=[a, b]"),
+        (["compare", *FILES, "--set", "systems=tfidf,plain"], 2, "write a list: [a, b]"),
         (["train", "--set", "epochs=1"], 2, "did you mean 'num_train_epochs'?"),
         (["train", "--config", "nowhere.yaml", "--set", "epochs"], 4, "nowhere.yaml: no such file"),
     ],

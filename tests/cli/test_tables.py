@@ -74,6 +74,17 @@ def test_print_rows_wraps_a_long_text(shown):
     assert len(shown(terminal.show, "word " * 2_000)) > 9_000
 
 
+def test_print_rows_keeps_words_whole_in_a_terminal_that_is_too_narrow_for_a_table(shown):
+    text = "I recently reported my card as missing"
+    figures = {"corpus_id": 14, "similarity": 0.599, "score": 4.734, "probability": 0.894, "decision": "match"}
+    rows = [figures | {"text": text, "Answer": "see page 15", "FAQ Id": f"FAQ-0{n}"} for n in (15, 2)]
+    narrow = shown(terminal.show_rows, rows, as_json=False)
+    assert max(map(len, narrow.splitlines())) <= 80
+    assert narrow.count(text) == 2
+    assert [line for line in narrow.splitlines() if "FAQ Id" in line and "FAQ-02" in line]
+    assert "corpus_id │ similarity" in shown(terminal.show_rows, rows, as_json=False, columns=160)
+
+
 def test_show_writes_plain_markdown_to_a_pipe(monkeypatch):
     out = io.StringIO()
     monkeypatch.setattr(sys, "stdout", out)

@@ -138,6 +138,16 @@ def test_an_equal_rule_may_join_columns_and_name_those_of_the_second_file(tmp_pa
         assert found == (pairs or [(1, 1), (1, 3), (2, 2), (3, 1), (3, 3)])
 
 
+@pytest.mark.parametrize("words", [["--text", "name"], ["--text_right", "title", "--id", "sku"], ["--equal", "sku"]])
+def test_a_column_that_only_the_first_file_has_names_the_options_of_the_second(tmp_path, words):
+    (tmp_path / "l.csv").write_text("text,name,sku\na,b,1\n")
+    (tmp_path / "r.csv").write_text("title,article\nd,7\n")
+    files = (tmp_path / "l.csv", tmp_path / "r.csv", "--output", tmp_path / "o.csv", "--min_word_overlap", 1)
+    done = flipkd("candidates", *files, *words)
+    assert done.code == 3
+    assert "where its names differ, give --text_right, --id_right and --equal LEFT=RIGHT" in done.err
+
+
 def test_candidates_limits_broad_values_and_many_copies_with_a_warning(tmp_path):
     rows = [f"text {n % 2},Acme" for n in range(8)]
     (tmp_path / "l.csv").write_text("text,brand\n" + "\n".join(rows))

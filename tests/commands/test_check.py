@@ -35,6 +35,7 @@ def test_check_prints_a_table_with_warnings_and_leaks(good, tmp_path):
     assert "| rows                  | 5 " in done.out
     assert f"warning: {good}: 1 rows are duplicates of an earlier pair (row 5)" in done.out
     assert f"leak: 2 rows of {other} contain a text of {good} (text1 in 1, text2 in 1)" in done.out
+    assert "note: row 1 is the first row below the header" in done.out
     assert "leak" not in flipkd("check", good).out
 
 

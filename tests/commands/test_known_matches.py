@@ -43,7 +43,7 @@ def test_known_matches_leave_out_rows_without_label_1(tmp_path):
         ("id1,id2\na,a\n", (LEFT,), ("id", "id"), "a record is paired with itself"),
         ("id1,id2,label\na,7,0\n", (LEFT, RIGHT), ("id", "key"), "has no known match"),
         ("id1,id2,label\na,7,graded\n", (LEFT, RIGHT), ("id", "key"), "got 'graded'; a label is 1 or 0"),
-        ("id1,id2\na,7\n", (LEFT, RIGHT), (None, None), "has no column 'row1'"),
+        ("id1,id2\na,7\n", (LEFT, RIGHT), (None, None), "has no column 'row1'.* id1 and id2 if --id is given"),
     ],
 )
 def test_known_matches_errors_name_the_location(tmp_path, text, sides, ids, word):

@@ -48,6 +48,11 @@ def test_readme_has_the_probabilities_of_the_thresholds(tiny_matcher, tmp_path):
     assert set(USE) == set(FORMATS)
 
 
+def test_readme_names_a_single_part_without_its_weight_of_one(tiny_matcher, tmp_path):
+    exported(tiny_matcher(score={"cosine": 1.0}), tmp_path / "out", "merged")
+    assert "The score is cosine." in (tmp_path / "out" / "README.md").read_text()
+
+
 def test_readme_does_not_call_a_weighted_answer_the_score(tiny_matcher, tmp_path):
     exported(tiny_matcher(score={"answer": 0.5}), tmp_path / "out", "merged")
     text = (tmp_path / "out" / "README.md").read_text()

@@ -44,6 +44,8 @@ def test_stored_teacher_refuses_a_model_with_another_fingerprint(taught, encoder
 def test_stored_teacher_refuses_other_folders(tmp_path):
     with pytest.raises(ArtefactError, match=r"not a teacher folder, it contains no teacher\.json"):
         StoredTeacher(tmp_path)
+    with pytest.raises(ArtefactError, match=r"teachr: no such folder; make one with flipkd teach"):
+        StoredTeacher(tmp_path / "teachr")
     for content in ("{}", "[]", "3"):
         (tmp_path / "teacher.json").write_text(content)
         with pytest.raises(ArtefactError, match="not a valid teacher file of flipkd"):

@@ -15,6 +15,7 @@ from rich.text import Text
 
 NUMBER = re.compile(r"[-+]?[\d.,]+( ± [\d.,]+)?( ?%)?|-|nan|")
 MIN_COLUMNS = 3  # columns from the left that are always shown
+MIN_TEXT = 20  # characters of a line below which a column of texts is no longer readable
 
 
 def in_terminal() -> bool:
@@ -35,10 +36,32 @@ def print_text(text: str) -> None:
 
 
 def print_rows(rows: Sequence[dict[str, Any]], shown: Any = str) -> None:
-    """Print rows with equal keys as a table; `shown` escapes a text for the terminal."""
-    if rows:
-        cells = [[_cell(value, shown) for value in row.values()] for row in rows]
-        print_table(Console(highlight=False), list(rows[0]), cells, texts=True)
+    """Print rows with equal keys as a table; `shown` escapes a text for the terminal.
+
+    Where the texts would get less than MIN_TEXT characters of a line, each row is a block of one line per column.
+    """
+    if not rows:
+        return
+    console, header = Console(highlight=False), list(rows[0])
+    cells = [[_cell(value, shown) for value in row.values()] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    needed = [max(len(name), min(width, MIN_TEXT)) for name, width in zip(header, widths, strict=True)]
+    if sum(width + 3 for width in needed) + 1 > console.width:
+        print_blocks(console, header, cells)
+    else:
+        print_table(console, header, cells, texts=True)
+
+
+def print_blocks(console: Console, header: list[str], rows: list[list[str]]) -> None:
+    """Print each row as lines of a column's name and its value, with a rule between two rows."""
+    table = Table(box=box.ROUNDED, show_header=False, border_style="dim")
+    table.add_column(no_wrap=True, style="bold")
+    table.add_column(overflow="fold")
+    for row in rows:
+        for name, value in zip(header, row, strict=True):
+            table.add_row(Text(name), Text(value))
+        table.add_section()
+    console.print(table)
 
 
 def print_table(console: Console, header: list[str], rows: list[list[str]], *, texts: bool = False) -> None:

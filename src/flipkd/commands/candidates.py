@@ -30,6 +30,7 @@ DIGITS = 6  # of a similarity
 TYPES = {"text1": str, "text2": str, "similarity": float, "rules": str}
 RESERVED = {"row1", "id1", "text1", *(name for names in TEXT_ALIASES for name in names)}  # not for a kept column
 MARK = "row1"  # a column of every result
+SECOND_FILE = "; where its names differ, give --text_right, --id_right and --equal LEFT=RIGHT"
 
 
 class Inputs:
@@ -48,7 +49,7 @@ class Inputs:
         self.right: Records | None = None
         if config.right is not None:
             text = config.text_right or config.text
-            self.right = read_records(config.right, text=text, columns=self._columns(1))
+            self.right = read_records(config.right, text=text, columns=self._columns(1), hint=SECOND_FILE)
         for records, column in zip(self.both, self.ids, strict=False):
             if column is not None:
                 unique_rows(records, column)

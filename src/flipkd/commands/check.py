@@ -46,6 +46,8 @@ class CheckedFiles:
         for name, report in self.reports.items():
             lines += [f"problem: {name}: {problem}" for problem in report.problems]
             lines += [f"warning: {name}: {warning}" for warning in report.warnings]
+        if any("(row" in line for line in lines):
+            lines.append("note: row 1 is the first row below the header; empty rows are not counted")
         lines += [line for names, leak in self.leaks.items() for line in _leak_messages(*names, leak)]
         return "\n".join([text_table(["", *figures], rows), *([""] if lines else []), *lines])
 

@@ -14,6 +14,7 @@ from flipkd.entities.groups import Rows
 from flipkd.errors import DataError, shorten
 
 LABEL = "label"
+HINT = "; known matches have the columns id1 and id2 if --id is given, else row1 and row2"
 
 
 def known_matches(path: str, sides: Sequence[Records], *, ids: tuple[str | None, str | None]) -> tuple[Rows, Rows]:
@@ -31,7 +32,7 @@ def known_matches(path: str, sides: Sequence[Records], *, ids: tuple[str | None,
     rows: list[list[int]] = []
     with readable(path):
         source = open_source(path)
-        require_columns(source, names)
+        require_columns(source, names, hint=HINT)
         others = [*names, LABEL] if LABEL in source.columns else names
         for batch in source.batches([], others):
             for index, values in enumerate(zip(*batch.values, strict=True)):

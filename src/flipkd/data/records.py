@@ -41,16 +41,18 @@ def as_text(value: Any) -> str | None:
     return None if value is None or is_empty(text := str(value)) else text
 
 
-def read_records(path: str | Path, *, text: Sequence[str] = (), columns: Collection[str] = ()) -> Records:
+def read_records(
+    path: str | Path, *, text: Sequence[str] = (), columns: Collection[str] = (), hint: str = ""
+) -> Records:
     """Read the records of a file in their order.
 
     text: the column of the texts; several are joined as `NAME: VALUE; NAME: VALUE` without the empty ones; none: the column
-    with a common name, or the only one. Raises DataError with file, row and column for a record without a text, a text that
-    is not valid, and a missing column.
+    with a common name, or the only one; hint: what else the error of a missing column says. Raises DataError with file, row and
+    column for a record without a text, a text that is not valid, and a missing column.
     """
     with readable(path):
         source = open_source(path)
-        require_columns(source, [*text, *columns])
+        require_columns(source, [*text, *columns], hint=hint)
         names = list(text) or [_text_column(source)]
         alone = names if len(names) == 1 else []  # its type is checked; columns to join may hold numbers
         others = [name for name in dict.fromkeys([*names, *columns]) if name not in alone]

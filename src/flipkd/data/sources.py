@@ -130,13 +130,13 @@ def _nearest_file(file: Path) -> str:
     return f"; did you mean {file.with_name(close[0])}?" if close else f" in the folder {file.parent.absolute()}"
 
 
-def require_columns(source: Source, names: Iterable[str]) -> None:
-    """Raise DataError for the first name that is not a column of the source."""
+def require_columns(source: Source, names: Iterable[str], *, hint: str = "") -> None:
+    """Raise DataError for the first name that is not a column of the source; `hint`: what else to do, for the message."""
     for name in names:
         if name not in source.columns:
             shown = source.columns[:_NAMED]
             rest = f" and {len(source.columns) - _NAMED} more" if len(source.columns) > _NAMED else ""
-            raise DataError(f"{source.name}: has no column {shorten(name)}; {nearest(name, shown)}{rest}")
+            raise DataError(f"{source.name}: has no column {shorten(name)}; {nearest(name, shown)}{rest}{hint}")
 
 
 def columns_of(path: str | Path) -> list[str]:

@@ -83,7 +83,7 @@ def readme(record: ExportRecord) -> str:
     sentences = []
     if contract.score != {"answer": 1.0}:
         use = use.replace("score = ", "answer = ")
-        total = " + ".join(f"{weight:.6g} {part}" for part, weight in contract.score.items())
+        total = " + ".join(part if weight == 1 else f"{weight:.6g} {part}" for part, weight in contract.score.items())
         sentences.append(f"The score is {total}.")
     fitted = Calibration.of(contract.calibration)
     threshold = contract.threshold or 0.0

@@ -142,7 +142,8 @@ def _invalid_body(error: RequestValidationError) -> Response:
     first = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
     where = ".".join(_part(part) for part in first["loc"] if part != "body")
     got = "" if isinstance(first.get("input"), dict) else f"; got {_shown(first['input'])}"
-    message = first["msg"].removeprefix("Value error, ")
+    extra = first["type"] == "extra_forbidden"
+    message = "no such field; /openapi.json lists the fields" if extra else first["msg"].removeprefix("Value error, ")
     return problem(422, f"{where or 'the body'}: {message}{got}", field=where or None)
 
 

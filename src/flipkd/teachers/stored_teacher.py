@@ -25,6 +25,7 @@ MODEL = "model"
 STORE = "store"
 FOLDS = "folds"  # also the key in teacher.json
 MODULES, CONFIG = "modules.json", "config_sentence_transformers.json"  # of sentence-transformers
+MAKE = "flipkd teach --teacher_name_or_path NAME --output_dir FOLDER"
 
 
 class StoredTeacher:
@@ -35,11 +36,10 @@ class StoredTeacher:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
+        if not self.folder.is_dir():
+            raise ArtefactError(f"{self.folder}: no such folder; make one with {MAKE}")
         if not (self.folder / TEACHER).exists():
-            raise ArtefactError(
-                f"{self.folder}: not a teacher folder, it contains no {TEACHER}; make one with "
-                "flipkd teach --teacher_name_or_path NAME --output_dir FOLDER"
-            )
+            raise ArtefactError(f"{self.folder}: not a teacher folder, it contains no {TEACHER}; make one with {MAKE}")
         values = read_json(self.folder / TEACHER)
         if not _is_valid(values):
             raise ArtefactError(
