@@ -167,3 +167,16 @@ def test_entries_rejects_bad_names_and_settings():
     assert len(staged.identity(SHARED)["train"]["stages"]) == 2
     with pytest.raises(ConfigError, match="no setting is called 'lora_q'"):
         listed(systems=["mine"], variants={"mine": ["lora_q=4"]})[0].train_config(SHARED)
+
+
+@pytest.mark.parametrize(
+    "changes, expected",
+    [
+        ({"train": {"lora_r": "x"}}, "flipped, settings of train: lora_r is 'x'"),
+        ({"teach": {"max_length": 0}}, "flipped, settings of teach: max_length is 0"),
+    ],
+)
+def test_identity_names_the_system_and_the_command_of_a_wrong_setting(changes, expected):
+    (entry,) = listed(systems=["flipped"], **changes)
+    with pytest.raises(ConfigError, match=expected):
+        entry.identity(SHARED)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,14 +53,16 @@ class Entry:
     def teach_config(self, shared: Mapping[str, Any]) -> TeachConfig:
         """Build the settings of the teacher: of this system itself, or of the teacher of the flipped student."""
         own = self.system.settings if self.system.kind == "teacher" else {}
-        return TeachConfig.check({**shared, **self.teach, **own})
+        with self._named("teach"):
+            return TeachConfig.check({**shared, **self.teach, **own})
 
     def train_config(self, shared: Mapping[str, Any]) -> TrainConfig:
         """Build the settings of the student; a student without mined pairs has more epochs, for as many steps as `flipped`.
 
         `Run.train_config` adds the epochs for the pairs of a pool, whose number is in the file.
         """
-        config = TrainConfig.check({**shared, **self.train, **self.system.settings})
+        with self._named("train"):
+            config = TrainConfig.check({**shared, **self.train, **self.system.settings})
         if not self.equal_steps:
             return config
         by_default = DEFAULT_MINED_RATIO if self.teach.get("teacher_type", "bi_encoder") == "bi_encoder" else 0.0
@@ -73,6 +76,14 @@ class Entry:
                 "unlabelled_ratio": None,
             }
         )
+
+    @contextmanager
+    def _named(self, command: str) -> Iterator[None]:
+        """Name the system and the command in an error of a setting."""
+        try:
+            yield
+        except ConfigError as error:
+            raise ConfigError(f"{self.name}, settings of {command}: {error}") from None
 
     def identity(self, shared: Mapping[str, Any]) -> dict[str, Any]:
         """Return all settings that affect the scores, with defaults and without paths."""
