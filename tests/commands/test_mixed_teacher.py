@@ -88,6 +88,17 @@ def test_other_teachers_without_a_first_one_are_an_error(base_models, pair_files
     assert "name the first teacher with --teacher" in done.err
 
 
+@pytest.mark.parametrize("option", ["--teacher", "--other_teachers"])
+def test_require_teachers_refuses_a_missing_folder_before_a_model_is_loaded(
+    base_models, pair_files, given_scores, tmp_path, option
+):
+    words = ("train", *given(pair_files), *student(base_models["llama"]), "--output_dir", tmp_path / "run")
+    done = flipkd(
+        *words, *(["--teacher", given_scores] if option != "--teacher" else []), option, tmp_path / "nowhere"
+    )
+    assert (done.code, "nowhere: no such folder" in done.err, "loading" in done.err) == (4, True, False), done.err
+
+
 def test_weights_of_one_teacher_have_no_effect_and_a_warning_says_so(taught, pair_files, caplog):
     config = TrainConfig.check(
         {

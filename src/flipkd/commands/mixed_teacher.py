@@ -10,15 +10,23 @@ from typing import Any
 
 import numpy as np
 
-from flipkd.commands.matcher_teacher import FLAT, MatcherTeacher, TrainingTeacher, open_teacher
+from flipkd.commands.matcher_teacher import FLAT, MatcherTeacher, TrainingTeacher, is_matcher, open_teacher
 from flipkd.config import TrainConfig
 from flipkd.data.labels import labels_of
 from flipkd.data.pair_table import TeacherSignal
 from flipkd.errors import ConfigError
 from flipkd.evaluate.calibration import Calibration, fit_calibration
 from flipkd.teachers.mixture import Mixture, fit_mixture
+from flipkd.teachers.stored_teacher import StoredTeacher
 
 logger = logging.getLogger(__name__)
+
+
+def require_teachers(config: TrainConfig) -> None:
+    """Raise ArtefactError for a teacher folder that is none; nothing heavy is imported."""
+    for folder in filter(None, (config.teacher, *config.other_teachers)):
+        if not is_matcher(folder):
+            StoredTeacher(folder)
 
 
 def training_teacher(config: TrainConfig, *, validation: Any) -> TrainingTeacher | None:

@@ -17,7 +17,7 @@ from flipkd import ranks
 from flipkd.artefacts import check_model_folder
 from flipkd.commands.kept_teacher import require_keepable, source_of, teacher_to_keep
 from flipkd.commands.matcher_teacher import MatcherTeacher, TrainingTeacher
-from flipkd.commands.mixed_teacher import MixedTeacher, training_teacher
+from flipkd.commands.mixed_teacher import MixedTeacher, require_teachers, training_teacher
 from flipkd.commands.pairs import content_hash, labelled, log_once
 from flipkd.commands.pool import add_mined_pairs, add_pool_pairs, require_vectors_for
 from flipkd.commands.stages import read_inputs, require_same_stages, stage_configs
@@ -62,9 +62,10 @@ def train(config: TrainConfig) -> Path:
     require_same_stages(config.output_dir, len(stages))
     with log_once():
         inputs = [read_inputs(stage) for stage in stages]  # errors of the last stage's data must not come hours later
-    loading(config.model_name_or_path)
     if Path(config.model_name_or_path).is_dir():
         check_model_folder(Path(config.model_name_or_path))  # an adapter or a matcher is told first of all
+    require_teachers(config)
+    loading(config.model_name_or_path)
     # These import torch, which takes seconds: only after the files are checked.
     from flipkd.training import run
     from flipkd.training.arguments import training_arguments
