@@ -121,9 +121,9 @@ def test_keep_teacher_auto_keeps_a_better_sum_and_logs_the_gain(
     [line] = [line for line in done.err.splitlines() if line.startswith("score: ")]
     contract = read_contract(tmp_path / "auto" / "matcher")
     assert line.startswith(f"score: {' + '.join(contract.score)}, average precision ")
-    assert "; the teacher alone 0." in line
+    assert "\n  the teacher alone: 0." in done.err
     kept = contract.teacher is not None
-    assert kept == ("teacher" in contract.score) == ("the teacher adds 0.0 million parameters" in line)
+    assert kept == ("teacher" in contract.score) == (" and 0.0 million parameters" in done.err)
     assert kept == (tmp_path / "auto" / "matcher" / "teacher" / "model.safetensors").exists()
     done = train(pair_files, base_models, tmp_path / "none", "--teacher", taught, keep_teacher="false")
     assert done.code == 0, done.err

@@ -8,7 +8,7 @@ import pytest
 from flipkd.errors import ConfigError
 from flipkd.evaluate import choose_score
 from flipkd.evaluate.cascade import Cascade, CascadeFit
-from flipkd.training.readouts import _milliseconds, choose_readouts, summary_line
+from flipkd.training.readouts import _milliseconds, choose_readouts, summary
 
 RANDOM = np.random.default_rng(0)
 LABEL = np.repeat([0, 1], 60)
@@ -51,27 +51,28 @@ def test_choose_readouts_keeps_a_worse_teacher_only_when_forced(make_config):
         choose_score({"answer": ANSWER}, LABEL, must_have=["teacher"])
 
 
-def test_summary_line_has_the_lead_and_the_cost():
+def test_summary_has_the_lead_and_the_cost():
     choice = choose_score(FOUND, LABEL)
-    line = summary_line(choice, Small(), seconds=0.0131, texts=(["a"], ["b"]))
+    line = summary(choice, Small(), seconds=0.0131, texts=(["a"], ["b"]))
     best, without, alone = (choice.precision[parts] for parts in (choice.parts, ("answer", "cosine"), ("teacher",)))
-    assert line == (
+    assert line.splitlines() == [
         f"score: answer + cosine + teacher, average precision {best:.3f} on validation "
-        f"(its weights fitted on the other folds); the next one, answer + cosine, average precision {without:.3f} "
-        f"({100 * (best - without):.1f} points lower); "
-        f"the teacher alone {alone:.3f}; the teacher adds 1.0 million parameters and 2 ms to the 13 ms of a pair"
-    )
+        "(average precision of a sum: on held-out folds)",
+        f"  next best: answer + cosine, average precision {without:.3f} ({100 * (best - without):.1f} points lower)",
+        f"  the teacher alone: {alone:.3f}",
+        "  cost: 13 ms for a pair; the teacher adds 2 ms and 1.0 million parameters",
+    ]
 
 
-def test_summary_line_has_the_share_the_loss_and_the_speed_of_a_cascade():
+def test_summary_has_the_share_the_loss_and_the_speed_of_a_cascade():
     choice, fit = choose_score(FOUND, LABEL), CascadeFit(Cascade(0.1, 0.9, 1.0, 0.0), 0.625, 0.871, 0.874)
-    line = summary_line(choice, Small(), fit, seconds=0.038, texts=(["a"], ["b"]))
+    line = summary(choice, Small(), fit, seconds=0.038, texts=(["a"], ["b"]))
     assert line.endswith(
-        "to the 38 ms of a pair; in a cascade (--cascade) the teacher decides 62% of the pairs alone, F1 0.871 instead of "
-        "0.874, about 2.5 times as fast"
+        "\n  cascade (--cascade): the teacher decides 62% of the pairs alone, F1 0.871 instead of 0.874, "
+        "about 2.5 times as fast"
     )
-    none = summary_line(choice, Small(), CascadeFit(None, 0.0, 0.8, 0.8), seconds=0.038, texts=(["a"], ["b"]))
-    assert none.endswith("; there is no cascade, because the teacher decides no pair well enough alone")
+    none = summary(choice, Small(), CascadeFit(None, 0.0, 0.8, 0.8), seconds=0.038, texts=(["a"], ["b"]))
+    assert none.endswith("\n  no cascade: the teacher decides no pair well enough alone")
 
 
 @pytest.mark.parametrize(
@@ -81,18 +82,18 @@ def test_milliseconds_have_two_digits_or_more(seconds, shown):
     assert _milliseconds(seconds) == shown
 
 
-def test_summary_line_mentions_a_teacher_that_is_as_good_alone():
+def test_summary_mentions_a_teacher_that_is_as_good_alone():
     choice = choose_score({"answer": RANDOM.normal(size=120), "teacher": LABEL * 1.0}, LABEL)
     assert choice.parts == ("answer", "teacher")
-    assert "the teacher alone 1.000, so it is as good without the language model, and costs much less" in summary_line(
+    assert "the teacher alone: 1.000 (as good without the language model, and much cheaper)" in summary(
         choice, Small(), seconds=1, texts=([], [])
     )
 
 
-def test_summary_line_without_a_teacher_and_with_one_score():
-    line = summary_line(choose_score({"answer": ANSWER, "cosine": COSINE}, LABEL), None, seconds=1, texts=([], []))
+def test_summary_without_a_teacher_and_with_one_score():
+    line = summary(choose_score({"answer": ANSWER, "cosine": COSINE}, LABEL), None, seconds=1, texts=([], []))
     assert line.startswith("score: answer + cosine, average precision ")
-    assert "; the next one, " in line
+    assert "\n  next best: " in line
     assert "teacher" not in line
-    alone = summary_line(choose_score({"answer": ANSWER}, LABEL), None, seconds=1, texts=([], []))
-    assert alone.endswith(" on validation; 1000 ms for a pair")
+    alone = summary(choose_score({"answer": ANSWER}, LABEL), None, seconds=1, texts=([], []))
+    assert alone.endswith(" on validation\n  cost: 1000 ms for a pair")

@@ -27,7 +27,7 @@ from flipkd.student.golden import golden_pair
 from flipkd.student.model import Student
 from flipkd.student.scoring import score_pairs
 from flipkd.training.metrics_file import METRICS
-from flipkd.training.readouts import KeepableTeacher, choose_readouts, summary_line
+from flipkd.training.readouts import KeepableTeacher, choose_readouts, summary
 
 logger = logging.getLogger(__name__)
 MATCHER = "matcher"
@@ -134,7 +134,7 @@ def write_matcher(
         source = kept.source if kept else None
         card = model_card(config, contract, metrics=metrics, learned_from=learned_from, kept=source)
         write_text(temporary / "README.md", card)
-    logger.warning(summary_line(choice, kept, cascade, seconds=seconds, texts=texts))
+    logger.warning(summary(choice, kept, cascade, seconds=seconds, texts=texts))
     return folder
 
 

@@ -52,7 +52,7 @@ def choose_readouts(found: Mapping[str, Floats], labels: NDArray[np.int64], conf
     return choose_score(own | {TEACHER: found[TEACHER]}, labels, must_have=must_have)
 
 
-def summary_line(
+def summary(
     choice: Choice,
     teacher: KeepableTeacher | None,
     cascade: CascadeFit | None = None,
@@ -60,21 +60,19 @@ def summary_line(
     seconds: float,
     texts: tuple[Sequence[str], Sequence[str]],
 ) -> str:
-    """Return a line with the chosen score, its alternatives and costs, and the cascade; `seconds`: of the student per pair."""
-    parts = [
-        f"score: {_describe(choice, choice.parts)} on validation{_of_a_sum(choice.parts)}",
-        *_alternatives(choice),
-    ]
+    """Return lines on the chosen score, its alternatives, its costs and the cascade; `seconds`: of the student per pair."""
+    held_out = " (average precision of a sum: on held-out folds)" if len(choice.parts) > 1 else ""
+    lines = [f"score: {_describe(choice, choice.parts)} on validation{held_out}", *_alternatives(choice)]
     if teacher is None:
-        parts.append(f"{_milliseconds(seconds)} for a pair")
+        lines.append(f"cost: {_milliseconds(seconds)} for a pair")
     else:
         more = teacher.seconds_per_pair(*texts)
-        parts.append(
-            f"the teacher adds {teacher.parameters / 1e6:.1f} million parameters and {_milliseconds(more)} to the "
-            f"{_milliseconds(seconds)} of a pair"
+        lines.append(
+            f"cost: {_milliseconds(seconds)} for a pair; the teacher adds {_milliseconds(more)} and "
+            f"{teacher.parameters / 1e6:.1f} million parameters"
         )
-        parts += [] if cascade is None else [_describe_cascade(cascade, student=seconds, teacher=more)]
-    return "; ".join(parts)
+        lines += [] if cascade is None else [_describe_cascade(cascade, student=seconds, teacher=more)]
+    return "\n  ".join(lines)
 
 
 def _milliseconds(seconds: float) -> str:
@@ -83,36 +81,31 @@ def _milliseconds(seconds: float) -> str:
 
 
 def _alternatives(choice: Choice) -> list[str]:
-    """Return sentences on the best alternative, and on the teacher alone."""
+    """Return lines on the best alternative, and on the teacher alone."""
     kept = TEACHER in choice.parts
     rest = [parts for parts in choice.precision if parts not in (choice.parts, (TEACHER,))]
     other = choice.best(with_teacher=not kept) or max(rest, key=lambda parts: choice.precision[parts], default=None)
-    sentences = []
+    lines = []
     if other is not None:
         ahead = 100 * (choice.precision[choice.parts] - choice.precision[other])
         which = "lower" if ahead >= 0 else "higher, perhaps by chance"
-        sentences.append(f"the next one, {_describe(choice, other)} ({abs(ahead):.1f} points {which})")
+        lines.append(f"next best: {_describe(choice, other)} ({abs(ahead):.1f} points {which})")
     if (TEACHER,) in choice.precision:
         as_good = choice.precision[TEACHER,] >= choice.precision[choice.parts]
-        verdict = ", so it is as good without the language model, and costs much less" if as_good else ""
-        sentences.append(f"the teacher alone {choice.precision[TEACHER,]:.3f}{verdict}")
-    return sentences
+        verdict = " (as good without the language model, and much cheaper)" if as_good else ""
+        lines.append(f"the teacher alone: {choice.precision[TEACHER,]:.3f}{verdict}")
+    return lines
 
 
 def _describe_cascade(fit: CascadeFit, *, student: float, teacher: float) -> str:
-    """Return a sentence on what a cascade gains and loses; student, teacher: their seconds for one pair."""
+    """Return a line on what a cascade gains and loses; student, teacher: their seconds for one pair."""
     if fit.cascade is None:
-        return "there is no cascade, because the teacher decides no pair well enough alone"
+        return "no cascade: the teacher decides no pair well enough alone"
     faster = (teacher + student) / (teacher + (1 - fit.share) * student)
     return (
-        f"in a cascade (--cascade) the teacher decides {fit.share:.0%} of the pairs alone, F1 {fit.f1:.3f} instead of "
+        f"cascade (--cascade): the teacher decides {fit.share:.0%} of the pairs alone, F1 {fit.f1:.3f} instead of "
         f"{fit.f1_all_read:.3f}, about {figure(faster, 2)} times as fast"
     )
-
-
-def _of_a_sum(parts: Parts) -> str:
-    """Return why a sum has another average precision here than in the table of metrics."""
-    return " (its weights fitted on the other folds)" if len(parts) > 1 else ""
 
 
 def _describe(choice: Choice, parts: Parts) -> str:
