@@ -33,7 +33,7 @@ def test_check_prints_a_table_with_warnings_and_leaks(good, tmp_path):
     done = flipkd("check", good, other)
     assert (done.code, done.err) == (0, "")
     assert "| rows                  | 5 " in done.out
-    assert f"warning: {good}: 1 rows are duplicates of an earlier pair (row 5)" in done.out
+    assert f"warning: {good}: duplicates of an earlier pair: 1 (row 5)" in done.out
     assert f"leak: 2 rows of {other} contain a text of {good} (text1 in 1, text2 in 1)" in done.out
     assert "note: row 1 is the first row below the header" in done.out
     assert "leak" not in flipkd("check", good).out
@@ -44,7 +44,7 @@ def test_check_as_json(good, tmp_path):
     done = flipkd("check", "--json", good, other)
     found = json.loads(done.out)
     assert found["files"][str(good)]["counts"]["rows"] == 5
-    assert found["files"][str(good)]["warnings"] == ["1 rows are duplicates of an earlier pair (row 5)"]
+    assert found["files"][str(good)]["warnings"] == ["duplicates of an earlier pair: 1 (row 5)"]
     assert found["leaks"] == [
         {
             "earlier": str(good),
@@ -63,10 +63,8 @@ def test_check_reports_problems_and_exits_with_code_3(good, tmp_path):
         done = flipkd(*arguments)
         assert done.code == 3
         assert "only one class" in done.out
-        assert done.err == (
-            f"flipkd: {bad}: cannot be used: only one class: all 2 labelled rows are 1 (match); at "
-            "least 2 rows of each class are needed; 1 text is empty (row 2); fill or remove these rows\n"
-        )
+        assert "empty texts: 1 (row 2); fill or remove these rows" in done.out
+        assert done.err == f"flipkd: cannot be used until its problems in the output are corrected: {bad}\n"
 
 
 def test_check_with_columns_and_tokenizer(tmp_path, base_models):

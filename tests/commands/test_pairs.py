@@ -79,7 +79,7 @@ def test_checked_pairs_logs_warnings_and_raises_problems(tmp_path, caplog):
     path.write_text("text1,text2,label\na,b,1\nc,d,0\ne,f,1\ng,h,0\ng,h,0\n")
     dataset = trainable_pairs(str(path), columns=None, name="train")
     assert len(dataset) == 5
-    assert caplog.messages == ["train: 1 rows are duplicates of an earlier pair (row 5)"]
+    assert caplog.messages == ["train: duplicates of an earlier pair: 1 (row 5)"]
     caplog.clear()
     assert warn_of_leaks({"train": dataset, "test": dataset.select([0])}) == {("train", "test"): Leak(1, 1, 1, 0)}
     assert caplog.messages == [

@@ -68,7 +68,7 @@ def test_unlabelled_pool_drops_training_pairs_and_duplicates(train_set, files, t
     with pytest.raises(DataError, match="all 1 pairs are training pairs"):
         unlabelled_pool(str(path), columns=None, train=train_set)
     path.write_text("text1,text2\na,\n")
-    with pytest.raises(DataError, match="unlabelled: cannot be used: 1 text is empty"):
+    with pytest.raises(DataError, match="unlabelled: cannot be used: empty texts: 1"):
         unlabelled_pool(str(path), columns=None, train=train_set)
 
 

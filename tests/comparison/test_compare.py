@@ -105,7 +105,7 @@ def test_compare_scores_every_system_and_resumes(arguments, pair_files, tmp_path
         "keep_teacher",
     }
     times = {path: path.stat().st_mtime_ns for path in files.values()}
-    assert done.err.count("rows are duplicates of an earlier pair") == 1, (
+    assert done.err.count("duplicates of an earlier pair") == 1, (
         "said once, though each system reads the pairs again"
     )
     again = flipkd(*every)
@@ -352,7 +352,7 @@ def test_compare_in_processes_names_failed_runs_and_keeps_the_others(arguments, 
     assert done.code == 4, done.err
     assert "broken, seed 0 failed: lora_target_modules has 'nonsense'" in done.err
     assert "2 of 5 runs failed" in done.err, "the run, and the blend that it is a part of"
-    assert done.err.count("rows are duplicates of an earlier pair") == 1
+    assert done.err.count("duplicates of an earlier pair") == 1
     path = tmp_path / "c" / "results" / "tiny-tfidf-seed0.json"
     before = path.read_bytes()
     whole = json.loads((tmp_path / "c" / "results.json").read_text())

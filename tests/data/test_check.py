@@ -61,7 +61,7 @@ def test_check_report_counts_are_json_and_table_is_text():
         ([("a", "b", None)], "no row is labelled"),
         ([("a", "b", 1), ("c", "d", 1), ("e", "f", None)], "only one class: all 2 labelled rows are 1 (match)"),
         ([("a", "b", 0), ("c", "d", 0)], "only one class: all 2 labelled rows are 0 (no match)"),
-        ([("a", "b", 0), ("c", "d", 0), ("e", "f", 1)], "1 rows are 1 (match) and 2 are 0 (no match)"),
+        ([("a", "b", 0), ("c", "d", 0), ("e", "f", 1)], "rows with label 1 (match): 1, with label 0 (no match): 2"),
     ],
 )
 def test_too_few_labels_are_a_problem(rows, message):
@@ -84,7 +84,7 @@ def test_missing_label_column_is_a_problem():
 def test_empty_texts_are_a_problem(empty):
     report = check_pairs(data([*GOOD, (empty, "x", 1), ("y", empty, 0), (empty, empty, 1)]))
     assert report.counts["empty_texts"] == 4
-    assert report.problems == ["4 texts are empty (row 5, 6, 7); fill or remove these rows"]
+    assert report.problems == ["empty texts: 4 (row 5, 6, 7); fill or remove these rows"]
 
 
 @pytest.mark.parametrize("text", ["?", "👍", "\u0301", "\ufdd0x", "_", "字"])
@@ -99,7 +99,7 @@ def test_duplicates_in_either_order_give_a_warning(again):
     assert report.counts["duplicate_pairs"] == 2
     assert report.counts["conflicting_pairs"] == 0
     assert report.problems == []
-    assert report.warnings == ["2 rows are duplicates of an earlier pair (row 6, 7)"]
+    assert report.warnings == ["duplicates of an earlier pair: 2 (row 6, 7)"]
 
 
 def test_pairs_with_one_common_text_are_not_duplicates():
@@ -114,7 +114,7 @@ def test_conflicting_labels_are_a_problem():
     assert report.counts["conflicting_pairs"] == 10
     assert report.counts["duplicate_pairs"] == 10
     problem = report.problems[0]
-    assert problem.startswith("10 pairs occur with both labels (rows 1 and 101, ")
+    assert problem.startswith("pairs with both labels: 10 (rows 1 and 101, ")
     assert problem.count(" and 10") == 5
     assert problem.endswith(
         ", ...); keep one label for each pair; where (a, b) may match and (b, a) not, set directed: true"
@@ -123,7 +123,7 @@ def test_conflicting_labels_are_a_problem():
 
 def test_check_pairs_does_not_suggest_directed_for_a_conflict_in_one_order():
     report = check_pairs(data([*GOOD, ("e", "f", 0), ("a", "b", None), ("e", "f", 1)]))
-    assert report.problems == ["1 pairs occur with both labels (rows 3 and 5); keep one label for each pair"]
+    assert report.problems == ["pairs with both labels: 1 (rows 3 and 5); keep one label for each pair"]
 
 
 @pytest.mark.parametrize(
@@ -145,31 +145,31 @@ def test_check_pairs_lets_texts_equal_only_after_folding_have_both_labels(one, o
         assert report.problems == []
         assert report.counts["conflicting_pairs"] == 0
         same = report.counts["duplicate_pairs"]
-        warned = "1 pairs have both labels and differ only in case, width or spaces (rows 5 and 6)"
+        warned = "pairs with both labels that differ only in case, width or spaces: 1 (rows 5 and 6)"
         assert (warned in report.warnings) == bool(same)
     assert bool(same) == ("\u2075" not in one)
 
 
 def test_check_pairs_reports_a_conflicting_pair_once():
     report = check_pairs(data([*GOOD, ("I", "x", 1), ("I", "x", 0), ("i", "x", 1)]))
-    assert report.problems == ["1 pairs occur with both labels (rows 5 and 6); keep one label for each pair"]
-    assert report.warnings == ["2 rows are duplicates of an earlier pair (row 6, 7)"]
+    assert report.problems == ["pairs with both labels: 1 (rows 5 and 6); keep one label for each pair"]
+    assert report.warnings == ["duplicates of an earlier pair: 2 (row 6, 7)"]
 
 
 def test_directed_pairs_are_duplicates_only_in_the_same_order():
     rows = [*GOOD, ("b", "a", 0), ("B", " a", 0), ("d", "c", 1)]
     report = check_pairs(data(rows), directed=True)
     assert (report.counts["duplicate_pairs"], report.counts["conflicting_pairs"], report.problems) == (1, 0, [])
-    assert report.warnings == ["1 rows are duplicates of an earlier pair (row 6)"]
+    assert report.warnings == ["duplicates of an earlier pair: 1 (row 6)"]
     assert check_pairs(data(rows)).counts["conflicting_pairs"] == 2
     report = check_pairs(data([*GOOD, ("a", "b", 0)]), directed=True)
-    assert report.problems == ["1 pairs occur with both labels (rows 1 and 5); keep one label for each pair"]
+    assert report.problems == ["pairs with both labels: 1 (rows 1 and 5); keep one label for each pair"]
 
 
 def test_identical_sides_give_a_warning():
     report = check_pairs(data([*GOOD, ("Same", "same ", 1)]))
     assert report.counts["identical_sides"] == 1
-    assert report.warnings == ["1 rows have the same text on both sides (row 5)"]
+    assert report.warnings == ["pairs of two equal texts: 1 (row 5)"]
 
 
 def test_check_pairs_counts_tokens():

@@ -9,11 +9,11 @@ from typing import Any
 
 from flipkd.command_config import CheckConfig, SplitConfig
 from flipkd.commands.results import csv_text, text_table
-from flipkd.data.check import CheckReport, check_pairs, require_trainable
+from flipkd.data.check import CheckReport, check_pairs
 from flipkd.data.leakage import Leak, leaks_by_side
 from flipkd.data.pairs import read_pairs
 from flipkd.data.split import split_pairs
-from flipkd.errors import ResourceError
+from flipkd.errors import DataError, ResourceError
 from flipkd.files import resource_errors, write_text
 from flipkd.partials import clear_stale
 
@@ -52,9 +52,9 @@ class CheckedFiles:
         return "\n".join([text_table(["", *figures], rows), *([""] if lines else []), *lines])
 
     def require(self) -> None:
-        """Raise DataError when a file cannot be used for training."""
-        for report in self.reports.values():
-            require_trainable(report)
+        """Raise DataError when a file cannot be used for training; the problems themselves are in `text` and `as_json`."""
+        if bad := [name for name, report in self.reports.items() if report.problems]:
+            raise DataError(f"cannot be used until its problems in the output are corrected: {', '.join(bad)}")
 
 
 def check(config: CheckConfig) -> CheckedFiles:

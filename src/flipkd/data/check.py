@@ -108,7 +108,7 @@ def _class_counts(label: np.ndarray) -> tuple[dict[str, Any], list[str], list[st
         only = "1 (match)" if positive else "0 (no match)"
         return counts, [f"only one class: all {labelled} labelled rows are {only}; {needed}"], []
     if min(positive, negative) < FEWEST_PER_CLASS:
-        return counts, [f"{positive} rows are 1 (match) and {negative} are 0 (no match); {needed}"], []
+        return counts, [f"rows with label 1 (match): {positive}, with label 0 (no match): {negative}; {needed}"], []
     return counts, [], []
 
 
@@ -116,10 +116,7 @@ def _empty_texts(left: list[str], right: list[str]) -> tuple[dict[str, Any], lis
     empty = np.array([[is_empty(text) for text in left], [is_empty(text) for text in right]], bool)
     count = int(empty.sum())
     rows = (np.flatnonzero(empty.any(axis=0)) + 1).tolist()
-    message = (
-        f"{count} {'text is' if count == 1 else 'texts are'} empty (row {_examples(rows)}); fill or remove these rows"
-    )
-    problems = [message] if count else []
+    problems = [f"empty texts: {count} (row {_examples(rows)}); fill or remove these rows"] if count else []
     return {"empty_texts": count}, problems, []
 
 
@@ -143,22 +140,20 @@ def _duplicates(
         reversed_order = any(left[one] != left[other] for one, other in conflicting.tolist())
         direction = "; where (a, b) may match and (b, a) not, set directed: true" if reversed_order else ""
         problems.append(
-            f"{len(conflicting)} pairs occur with both labels (rows {_row_pairs(conflicting)}); keep one label for "
-            f"each pair{direction}"
+            f"pairs with both labels: {len(conflicting)} (rows {_row_pairs(conflicting)}); keep one label for each "
+            f"pair{direction}"
         )
     if len(differing):
         warnings.append(
-            f"{len(differing)} pairs have both labels and differ only in case, width or spaces (rows "
+            f"pairs with both labels that differ only in case, width or spaces: {len(differing)} (rows "
             f"{_row_pairs(differing)})"
         )
     if len(duplicate_rows):
         warnings.append(
-            f"{len(duplicate_rows)} rows are duplicates of an earlier pair (row {_examples(duplicate_rows.tolist())})"
+            f"duplicates of an earlier pair: {len(duplicate_rows)} (row {_examples(duplicate_rows.tolist())})"
         )
     if len(identical):
-        warnings.append(
-            f"{len(identical)} rows have the same text on both sides (row {_examples(identical.tolist())})"
-        )
+        warnings.append(f"pairs of two equal texts: {len(identical)} (row {_examples(identical.tolist())})")
     return counts, problems, warnings
 
 
