@@ -26,7 +26,7 @@ flipkd train --config train.yaml --lora_r 64 --learning_rate 1e-4 --load_in_4bit
 flipkd train --config train.yaml --readout_layers -1,3 --lora_target_modules q_proj --lora_target_modules v_proj
 flipkd train --config train.yaml --columns text1=title --objectives.in_batch_kl 0.5 --objectives.margin_hinge.margin 0.3
 flipkd train --config train.yaml --objectives '{answer_cross_entropy: 1}' --filter_quantile null
-flipkd compare --config compare.yaml --seeds 0,1,2 --train.lora_r 64 --teach.fine_tune auto
+flipkd compare --config compare.yaml --seeds 0,1,2 --train.lora_r 64 --teach.fine_tune true
 ```
 
 - A flag has no value: `--load_in_4bit`, and `--no-load_in_4bit` when the file turns it on.

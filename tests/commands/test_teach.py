@@ -40,7 +40,8 @@ def test_teach_warns_when_fine_tuning_makes_the_teacher_worse(encoders, pair_fil
     files = ["--train_file", write(tmp_path / "train.csv", rows), "--validation_file", pair_files["train"]]
     settings = ["--set", "num_train_epochs=20", "--set", "learning_rate=2e-3", "--set", "loss=cosine"]
     done = flipkd(
-        "teach", *files, *settings, "--teacher_name_or_path", encoders / "bi", "--output_dir", tmp_path / "t"
+        *("teach", *files, *settings, "--teacher_name_or_path", encoders / "bi"),
+        *("--output_dir", tmp_path / "t", "--fine_tune", "true"),
     )
     assert done.code == 0, done.err
     assert ("fine-tuning made the teacher worse on the validation pairs" in done.err) == wrong

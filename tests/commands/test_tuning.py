@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -94,25 +92,23 @@ def test_fine_tune_auto_keeps_the_better_model(config, encoders, tmp_path, pair_
     assert (tmp_path / "t" / "model").exists(), "a second call fine-tunes nothing"
 
 
+def test_fine_tune_auto_without_validation_pairs_uses_the_fine_tuned_model(config):
+    assert config().fine_tune == "auto"
+    assert teach(config(validation_file=None))["fine_tuned"]
+
+
 def test_require_consistent_rejects_conflicting_settings(config):
-    with pytest.raises(
-        ConfigError, match="fine_tune=auto compares models on validation pairs, but validation_file is not set"
-    ):
-        teach(config(fine_tune="auto", validation_file=None))
     with pytest.raises(ConfigError, match="members=2: teacher_type=scores has no model to fine-tune"):
         teach(config(members=2, teacher_type="scores"))
 
 
 @pytest.mark.parametrize("after, message", [(0.799, False), (0.75, False), (0.6, True)])
-def test_is_better_does_not_warn_of_a_small_difference(after, message, caplog, monkeypatch):
+def test_is_better_does_not_warn_of_a_small_difference(after, message, caplog, tmp_path):
     labels = np.array([0, 1] * 25)
-    monkeypatch.setattr(tuning, "read_json", lambda path: {"before": {"average_precision": 0.8}})
-    monkeypatch.setattr(tuning, "members_of", lambda folder: [])
-    monkeypatch.setattr(tuning, "measure", lambda scores, labels: {"average_precision": after})
-    monkeypatch.setattr(tuning, "ScoreStore", lambda *args, **options: SimpleNamespace(scores=lambda *texts: labels))
-    teacher = SimpleNamespace(fingerprint="f", describe=dict)
+    record = {"before": {"average_precision": 0.8}, "after": {"average_precision": after}}
+    (tmp_path / "finetune.json").write_text(json.dumps(record))
     pairs = Dataset.from_dict({"text1": ["a"] * 50, "text2": ["b"] * 50, "label": labels.tolist()})
-    assert not tuning._is_better(teacher, Path("m"), pairs, Path("t"), auto=False)
+    assert not tuning._is_better(None, tmp_path, pairs, auto=False)
     assert ("made the teacher worse" in caplog.text) == message
 
 

@@ -105,9 +105,7 @@ def test_compare_scores_every_system_and_resumes(arguments, pair_files, tmp_path
         "keep_teacher",
     }
     times = {path: path.stat().st_mtime_ns for path in files.values()}
-    assert done.err.count("duplicates of an earlier pair") == 1, (
-        "said once, though each system reads the pairs again"
-    )
+    assert done.err.count("duplicates of an earlier pair") == 1, "said once, though each system reads the pairs again"
     again = flipkd(*every)
     assert (again.code, again.out) == (0, done.out)
     assert {path: path.stat().st_mtime_ns for path in files.values()} == times

@@ -22,8 +22,10 @@ def test_entry_has_the_settings_of_its_system():
     assert len(flipped.train_config(SHARED).objectives) > 1
     assert not teacher.teach_config(SHARED).fine_tune
     (tuned,) = listed(systems=["teacher_finetuned"], teach={"fine_tune": False})
-    assert tuned.teach_config(SHARED).fine_tune, "the name says what it is"
-    assert flipped.teach_config(SHARED).fine_tune
+    assert tuned.teach_config(SHARED).fine_tune is True, "the name says what it is"
+    (tuned,) = listed(systems=["teacher_finetuned"])
+    assert tuned.teach_config(SHARED).fine_tune == "auto", "the same encoder as the teacher of flipped"
+    assert tuned.teach_config(SHARED) == flipped.teach_config(SHARED)
     assert cross.teach_config(SHARED).teacher_type == "cross_encoder"
     assert plain.overrides == flipped.overrides == {}
 

@@ -17,7 +17,7 @@ from flipkd.commands.tuning import finetune, load_finetuned
 from flipkd.config import TeachConfig
 from flipkd.data.folds import Folds, cut_folds
 from flipkd.teachers.store import ScoreStore
-from flipkd.teachers.teacher import VectorTeacher, fingerprint_of
+from flipkd.teachers.teacher import fingerprint_of, pair_scores
 
 logger = logging.getLogger(__name__)
 MODELS = "models"  # one model at a time, deleted after its fold is scored
@@ -61,13 +61,7 @@ def _scorer(config: TeachConfig, pairs: Any, folder: Path) -> Callable[[list[str
 
     def score(left: list[str], right: list[str]) -> np.ndarray:
         """Return scores [N], float32."""
-        teacher = load()
-        if not isinstance(teacher, VectorTeacher):
-            scores: np.ndarray = teacher.score(left, right)
-            return scores
-        a, b = teacher.embed(left), teacher.embed(right)
-        products: np.ndarray = np.einsum("nd,nd->n", a, b)
-        return products
+        return pair_scores(load(), left, right)
 
     return score
 

@@ -17,9 +17,8 @@ from flipkd.files import check_manifest, read_json
 from flipkd.run_lock import clear
 from flipkd.teachers.ensemble import member_folder, members_of, write_members
 from flipkd.teachers.scores import ColumnTeacher
-from flipkd.teachers.store import ScoreStore
-from flipkd.teachers.stored_teacher import MODEL, STORE
-from flipkd.teachers.teacher import load_teacher
+from flipkd.teachers.stored_teacher import MODEL
+from flipkd.teachers.teacher import load_teacher, pair_scores
 
 logger = logging.getLogger(__name__)
 FINETUNE_SETTINGS = (
@@ -42,10 +41,6 @@ def require_consistent(config: TeachConfig) -> None:
         raise ConfigError(
             f"{name}={getattr(config, name)}: teacher_type=scores has no model to fine-tune; leave {name} out"
         )
-    if config.fine_tune == "auto" and not config.validation_file:
-        raise ConfigError(
-            "fine_tune=auto compares models on validation pairs, but validation_file is not set; give --validation_file"
-        )
 
 
 def final_teacher(config: TeachConfig, sets: dict[str, Any], output_dir: Path) -> tuple[Any, bool]:
@@ -58,7 +53,7 @@ def final_teacher(config: TeachConfig, sets: dict[str, Any], output_dir: Path) -
     folder = finetune(config, labelled(sets["train"], name="train"), output_dir / MODEL, validation=validation)
     teacher = load_finetuned(config, folder)
     auto = config.fine_tune == "auto"
-    better = validation is None or _is_better(teacher, folder, validation, output_dir, auto=auto)
+    better = validation is None or _is_better(teacher, folder, validation, auto=auto)
     if auto and not better:
         return load_finetuned(config, config.teacher_name_or_path), False
     return teacher, True
@@ -102,15 +97,16 @@ def load_finetuned(config: TeachConfig, folder: str | Path) -> Any:
     return load_teacher(folder, kind=config.teacher_type, max_length=config.max_length, prompt=config.prompt)
 
 
-def _is_better(teacher: Any, folder: Path, validation: Any, output_dir: Path, *, auto: bool) -> bool:
+def _is_better(teacher: Any, folder: Path, validation: Any, *, auto: bool) -> bool:
     """Return whether fine-tuning did not lower the average precision on validation pairs; log the result."""
-    measured = read_json((members_of(folder) or [folder])[0] / "finetune.json")["before"]
-    before = (measured or {}).get("average_precision")
-    if before is None:
+    members = members_of(folder)
+    measured = read_json((members or [folder])[0] / "finetune.json")
+    if not measured["before"]:  # of a run without validation pairs
         return True
-    store = ScoreStore(output_dir / STORE, fingerprint=teacher.fingerprint, describe=teacher.describe())
-    scores = store.scores(validation["text1"][:], validation["text2"][:], teacher)
-    after = measure(scores, labels_of(validation))["average_precision"]
+    before, after = (measured[when]["average_precision"] for when in ("before", "after"))
+    if members:
+        scores = pair_scores(teacher, validation["text1"][:], validation["text2"][:])
+        after = measure(scores, labels_of(validation))["average_precision"]
     if auto:
         kept = "fine-tuned" if after >= before else "pretrained"
         logger.warning(

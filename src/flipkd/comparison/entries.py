@@ -54,6 +54,9 @@ class Entry:
         """Build the settings of the teacher: of this system itself, or of the teacher of the flipped student."""
         own = self.system.settings if self.system.kind == "teacher" else {}
         with self._named("teach"):
+            given = TeachConfig.check({**shared, **self.teach})
+            if given.fine_tune == "auto" and own.get("fine_tune"):
+                own = {}  # a worse encoder than the flipped student's teacher would be a weak control
             return TeachConfig.check({**shared, **self.teach, **own})
 
     def train_config(self, shared: Mapping[str, Any]) -> TrainConfig:

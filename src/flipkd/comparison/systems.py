@@ -51,7 +51,7 @@ _SYSTEMS = (
         run="flipkd.comparison.scorers:teacher",
         kind="teacher",
         settings={"fine_tune": True},
-        label="The small encoder fine-tuned on these pairs. By default the teacher of the flipped student.",
+        label="The small encoder, fine-tuned on these pairs unless that made it worse: the teacher of the flipped student.",
         colour="#0072b2",
         in_a_sentence="the fine-tuned teacher",
     ),

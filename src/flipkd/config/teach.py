@@ -27,8 +27,8 @@ class TeachConfig(Settings):
         "bi_encoder", description="type of the teacher; scores: the `score` column of the files"
     )
     fine_tune: bool | Literal["auto"] = MODEL(
-        True,
-        description="fine-tuning on the training pairs; auto: keep the fine-tuned model only if it is better on validation",
+        "auto",
+        description="fine-tuning on the training pairs; auto: keep the pretrained model if it is better on validation",
     )
     members: int = MODEL(
         1,

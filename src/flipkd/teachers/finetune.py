@@ -25,7 +25,7 @@ from flipkd.tables import pick
 from flipkd.teachers.batching import LengthGroupedBatches, has_fast_bfloat16
 from flipkd.teachers.bi_encoder import BiEncoderTeacher
 from flipkd.teachers.cross_encoder import CrossEncoderTeacher, has_scoring_head
-from flipkd.teachers.teacher import default_prompt, load_model
+from flipkd.teachers.teacher import default_prompt, load_model, pair_scores
 from flipkd.teachers.warm_start import graded_pairs
 
 LOSSES = {
@@ -158,11 +158,8 @@ def _metrics(model: Any, pairs: Dataset | None) -> dict[str, float] | None:
     if pairs is None:
         return None
     left, right = pairs["text1"][:], pairs["text2"][:]
-    if isinstance(model, CrossEncoder):
-        scores = CrossEncoderTeacher(model, name="").score(left, right)
-    else:
-        teacher = BiEncoderTeacher(model, name="")
-        scores = np.einsum("nd,nd->n", teacher.embed(left), teacher.embed(right))
+    wrapper = CrossEncoderTeacher if isinstance(model, CrossEncoder) else BiEncoderTeacher
+    scores = pair_scores(wrapper(model, name=""), left, right)
     return measure(scores, np.array(pairs["label"][:], dtype=np.int64))
 
 

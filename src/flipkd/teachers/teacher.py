@@ -67,6 +67,14 @@ class ScoreTeacher(Teacher, Protocol):
         ...
 
 
+def pair_scores(teacher: VectorTeacher | ScoreTeacher, left: Sequence[str], right: Sequence[str]) -> np.ndarray:
+    """Compute scores [N] of the pairs (left_i, right_i), without a cache."""
+    if not isinstance(teacher, VectorTeacher):
+        return teacher.score(left, right)
+    products: np.ndarray = np.einsum("nd,nd->n", teacher.embed(left), teacher.embed(right))
+    return products
+
+
 def load_teacher(
     name_or_path: str | Path,
     *,
