@@ -35,9 +35,10 @@ def bad(prompt):
 
 @pytest.fixture(scope="module")
 def scores(tmp_path_factory, encoders, pair_files):
-    """A cross-encoder as the teacher: after a few epochs it knows little, so its files are for the machinery alone."""
+    """A teacher fine-tuned for so long that it is a good critic of the sentences."""
     folder = tmp_path_factory.mktemp("critic") / "teacher"
     words = ("--teacher_name_or_path", encoders / "bi", "--num_train_epochs", 40, "--learning_rate", 0.02)
+    words += ("--fine_tune", "true")
     done = flipkd("teach", *given(pair_files), *words, "--output_dir", folder)
     assert done.code == 0, done.err
     return str(folder)
