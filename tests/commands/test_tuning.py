@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -90,6 +91,13 @@ def test_fine_tune_auto_keeps_the_better_model(config, encoders, tmp_path, pair_
     assert teacher.vectors(TEXTS).shape == (2, 16 if wrong else 16 * members)  # asks the model
     assert teacher.model().fingerprint == summary["fingerprint"]
     assert (tmp_path / "t" / "model").exists(), "a second call fine-tunes nothing"
+    assert (tmp_path / "t" / "pretrained").exists() is wrong
+    moved = shutil.move(tmp_path / "t", tmp_path / "moved")
+    assert StoredTeacher(moved).model().fingerprint == summary["fingerprint"]
+    if members == 1:
+        assert load_teacher(moved, max_length=128).fingerprint == summary["fingerprint"], (
+            "sentence-transformers loads it"
+        )
 
 
 def test_fine_tune_auto_without_validation_pairs_uses_the_fine_tuned_model(config):

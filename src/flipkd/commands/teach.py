@@ -29,7 +29,7 @@ OUT_OF_FOLD = "out_of_fold"
 def teach(config: TeachConfig) -> dict[str, Any]:
     """Make the teacher folder `config.output_dir` for `flipkd train --teacher`; return the content of its `teacher.json`.
 
-    A fine-tuned model loads as `SentenceTransformer(output_dir)` or `CrossEncoder(output_dir)` too, except an ensemble. A
+    With fine-tuning, `SentenceTransformer(output_dir)` or `CrossEncoder(output_dir)` loads it too, except an ensemble. A
     stopped run resumes: a finished model is kept, and cached outputs are not computed again.
 
     Examples:
@@ -52,8 +52,8 @@ def teach(config: TeachConfig) -> dict[str, Any]:
         if config.teacher_type != "scores":
             loading(config.teacher_name_or_path)
         summary = _make_teacher(config, sets, output_dir)
+        make_loadable(output_dir)
         if summary["fine_tuned"]:
-            make_loadable(output_dir)
             write_text(output_dir / CARD, teacher_card(config, summary))
         write_json(output_dir / TEACHER, summary)
     return summary

@@ -13,11 +13,11 @@ from flipkd.config import TeachConfig
 from flipkd.data.labels import labels_of
 from flipkd.errors import ConfigError, DataError
 from flipkd.evaluate.metrics import measure
-from flipkd.files import check_manifest, read_json
+from flipkd.files import check_manifest, new_folder, read_json
 from flipkd.run_lock import clear
 from flipkd.teachers.ensemble import member_folder, members_of, write_members
 from flipkd.teachers.scores import ColumnTeacher
-from flipkd.teachers.stored_teacher import MODEL
+from flipkd.teachers.stored_teacher import MODEL, PRETRAINED
 from flipkd.teachers.teacher import load_teacher, pair_scores
 
 logger = logging.getLogger(__name__)
@@ -55,8 +55,19 @@ def final_teacher(config: TeachConfig, sets: dict[str, Any], output_dir: Path) -
     auto = config.fine_tune == "auto"
     better = validation is None or _is_better(teacher, folder, validation, auto=auto)
     if auto and not better:
-        return load_finetuned(config, config.teacher_name_or_path), False
+        return _pretrained(config, output_dir / PRETRAINED), False
     return teacher, True
+
+
+def _pretrained(config: TeachConfig, folder: Path) -> Any:
+    """Return the pretrained teacher, with a copy in `folder`: the folder beside it has a model that is worse."""
+    teacher = load_finetuned(config, config.teacher_name_or_path)
+    if folder.exists():
+        check_manifest(folder)
+    else:
+        with new_folder(folder) as unfinished:
+            teacher.model.save_pretrained(str(unfinished), create_model_card=False)
+    return teacher
 
 
 def finetune(config: TeachConfig, pairs: Any, folder: Path, *, validation: Any = None) -> Path:

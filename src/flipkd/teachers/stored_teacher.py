@@ -21,7 +21,8 @@ from flipkd.teachers.teacher import load_teacher
 
 logger = logging.getLogger(__name__)
 TEACHER = "teacher.json"  # in the folder of a teacher; the other names are folders beside it
-MODEL = "model"
+MODEL = "model"  # fine-tuned
+PRETRAINED = "pretrained"  # a copy, if it is better on validation than the fine-tuned model
 STORE = "store"
 FOLDS = "folds"  # also the key in teacher.json
 MODULES, CONFIG = "modules.json", "config_sentence_transformers.json"  # of sentence-transformers
@@ -117,7 +118,7 @@ class StoredTeacher:
                     "run flipkd teach on the files that you train with"
                 )
             self._model = load_teacher(
-                self.folder / MODEL if self.fine_tuned else self._description["name"],
+                self.folder / MODEL if self.fine_tuned else self._pretrained(),
                 kind=self.kind,
                 max_length=self.max_length,
                 prompt=self._description["prompt"],
@@ -127,6 +128,10 @@ class StoredTeacher:
                     f"{self.folder}: the model is not the one that computed the cached outputs; run flipkd teach again"
                 )
         return self._model
+
+    def _pretrained(self) -> str | Path:
+        copy = self.folder / PRETRAINED
+        return copy if copy.exists() else str(self._description["name"])
 
 
 def stored_scores(folder: Path, facts: Mapping[str, Any], left: Sequence[str], right: Sequence[str]) -> np.ndarray:
@@ -161,12 +166,14 @@ def require_bi_encoder(folder: str | Path, kind: str) -> None:
 def make_loadable(folder: Path) -> bool:
     """Write the two files that sentence-transformers reads first into the folder of a teacher; return whether it can load it.
 
-    They name the modules in the subfolder `model`, so no weights are copied. An ensemble has no such form.
+    They name the modules in the subfolder of its model, so no weights are copied. An ensemble has no such form, and a model that
+    was not to be fine-tuned is not in the folder.
     """
-    model = folder / MODEL
-    if members_of(model):
+    name = PRETRAINED if (folder / PRETRAINED).exists() else MODEL
+    model = folder / name
+    if members_of(model) or not model.exists():
         return False
-    modules = [module | {"path": (Path(MODEL) / module["path"]).as_posix()} for module in read_json(model / MODULES)]
+    modules = [module | {"path": (Path(name) / module["path"]).as_posix()} for module in read_json(model / MODULES)]
     write_json(folder / CONFIG, read_json(model / CONFIG))
     write_json(folder / MODULES, modules)
     return True
