@@ -142,8 +142,8 @@ def test_main_writes_results_to_stdout_and_messages_to_stderr(trained, encoders,
     message, rows = done.stdout.split(f"teacher: {tmp_path / 't'}\n")
     assert message.startswith("| metric")
     assert len(rows.splitlines()) == 24
-    # What fine-tuning does to so small a model differs between processors; if it hurts, that matters too.
-    may_be_told = ("train", "validation", "fine-tuning made the teacher worse on the validation pairs", "loading ")
+    # Which model is better, after so little fine-tuning of so small a model, differs between processors.
+    may_be_told = ("train", "validation", "the fine-tuned model is used", "the pretrained model is used", "loading ")
     assert done.stderr.count("loading ") == 2
     assert all(line.startswith(may_be_told) for line in done.stderr.splitlines()), done.stderr
 

@@ -86,7 +86,7 @@ def test_fine_tune_auto_keeps_the_better_model(config, encoders, tmp_path, pair_
     base = load_teacher(encoders / "bi", max_length=128)
     assert (summary["fingerprint"] == base.fingerprint) is wrong
     assert summary["fine_tuned"] is not wrong
-    assert f"the {'pretrained' if wrong else 'fine-tuned'} model is kept" in caplog.text
+    assert f"the {'pretrained' if wrong else 'fine-tuned'} model is used" in caplog.text
     teacher = StoredTeacher(tmp_path / "t")
     assert teacher.vectors(TEXTS).shape == (2, 16 if wrong else 16 * members)  # asks the model
     assert teacher.model().fingerprint == summary["fingerprint"]

@@ -119,10 +119,9 @@ def _is_better(teacher: Any, folder: Path, validation: Any, *, auto: bool) -> bo
         scores = pair_scores(teacher, validation["text1"][:], validation["text2"][:])
         after = measure(scores, labels_of(validation))["average_precision"]
     if auto:
-        kept = "fine-tuned" if after >= before else "pretrained"
         logger.warning(
-            "fine_tune=auto: the %s model is kept: average precision on validation %.3f before, %.3f after fine-tuning",
-            kept,
+            "the %s model is used (fine_tune=auto): average precision on validation %.3f before, %.3f after fine-tuning",
+            "fine-tuned" if after >= before else "pretrained",
             before,
             after,
         )
