@@ -13,6 +13,7 @@ from flipkd.commands.results import text_table
 RECIPES = Path(__file__).parents[2] / "recipes"
 KINDS = ("answer", "cosine", "combined", "with_teacher")
 CONTROLS = ("plain", "no_teacher", "teacher_finetuned", "plain+teacher_finetuned")
+ENCODERS = ("teacher", "plain+teacher")  # without fine-tuning
 WITHOUT_MINED = ("no_mined_no_kd", "no_mined")
 
 
@@ -58,7 +59,7 @@ def _row(found: dict[tuple[str, int], dict[str, Any]], name: str, differs: list[
     flipped = {seed: _precisions(result) for (known, seed), result in found.items() if known == "flipped"}
     kind = next(kind for kind in ("combined", "answer", "with_teacher") if kind in means)
     gains = [by_seed[seed][kind] - flipped[seed]["combined"] for seed in by_seed.keys() & flipped.keys()]
-    shown = bool(gains) and name not in ("flipped", *CONTROLS)
+    shown = bool(gains) and name not in ("flipped", *CONTROLS, *ENCODERS)
     gain = f"{100 * np.mean(gains):+.1f}" if shown else "-"
     cells = [f"{means[kind]:.3f}" if kind in means else "-" for kind in KINDS]
     rank = float(np.mean(gains)) if gains else means[kind]
