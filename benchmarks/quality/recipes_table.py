@@ -44,8 +44,8 @@ def _table(results: list[dict[str, Any]], path: Path) -> str:
         return ""
     rows = sorted((_row(found, name, recipe["variants"].get(name)) for name in names), key=lambda row: -row[0])
     header = ["AP on test", "differs from flipped by", "seeds", *KINDS, "combined minus flipped's"]
-    commands = "\n".join(dict.fromkeys(r["command"] for r in found.values()))
-    return f"#### {recipe['data']}\n\n{text_table(header, [row[1:] for row in rows])}\n\n```sh\n{commands}\n```\n"
+    command = f"flipkd compare --config {path.relative_to(RECIPES.parent)}    # one run of it: --systems flipped --seeds 0"
+    return f"#### {recipe['data']}\n\n{text_table(header, [row[1:] for row in rows])}\n\n```sh\n{command}\n```\n"
 
 
 def _row(found: dict[tuple[str, int], dict[str, Any]], name: str, differs: list[str] | None) -> list[Any]:
