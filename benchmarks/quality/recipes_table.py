@@ -44,7 +44,9 @@ def _table(results: list[dict[str, Any]], path: Path) -> str:
         return ""
     rows = sorted((_row(found, name, recipe["variants"].get(name)) for name in names), key=lambda row: -row[0])
     header = ["AP on test", "differs from flipped by", "seeds", *KINDS, "combined minus flipped's"]
-    command = f"flipkd compare --config {path.relative_to(RECIPES.parent)}    # one run of it: --systems flipped --seeds 0"
+    command = (
+        f"flipkd compare --config {path.relative_to(RECIPES.parent)}    # one run of it: --systems flipped --seeds 0"
+    )
     return f"#### {recipe['data']}\n\n{text_table(header, [row[1:] for row in rows])}\n\n```sh\n{command}\n```\n"
 
 

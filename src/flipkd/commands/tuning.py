@@ -112,7 +112,7 @@ def _is_better(teacher: Any, folder: Path, validation: Any, *, auto: bool) -> bo
     """Return whether fine-tuning did not lower the average precision on validation pairs; log the result."""
     members = members_of(folder)
     measured = read_json((members or [folder])[0] / "finetune.json")
-    if not measured["before"]:  # of a run without validation pairs
+    if not measured["before"]:  # without validation pairs, or of a new scoring head
         return True
     before, after = (measured[when]["average_precision"] for when in ("before", "after"))
     if members:

@@ -75,8 +75,8 @@ def finetune_teacher(
     is a share of all steps. `max_length` is in tokens of one text, of both texts for a cross-encoder. `prompt` (None: the
     model's own) is put before each text, for a cross-encoder before the first, and is saved with the model. `bf16` None:
     mixed precision if the hardware supports it. The file `finetune.json` in the folder has the settings and the validation
-    metrics before and after. Raises DataError (columns, labels), ConfigError (kind, loss), NumbersError (loss not finite)
-    and the errors of `load_teacher` and `new_folder`.
+    metrics after and, unless the head is new, before. Raises DataError (columns, labels), ConfigError (kind, loss),
+    NumbersError (loss not finite) and the errors of `load_teacher` and `new_folder`.
     """
     if kind not in KINDS:
         raise ConfigError(f"unknown kind of teacher to fine-tune: {kind!r}; {nearest(kind, KINDS)}")
@@ -104,8 +104,9 @@ def _finetune(settings: dict[str, Any], dataset: Dataset, validation: Dataset | 
     set_seed(settings["seed"])  # before loading, which creates the random head of a cross-encoder
     with new_folder(output_dir) as folder:
         model = _load(settings)
-        before = _metrics(model, checked)
-        if settings["warm_start_pairs"] and not has_scoring_head(model):
+        new_head = settings["kind"] == "cross_encoder" and not has_scoring_head(model)
+        before = None if new_head else _metrics(model, checked)
+        if settings["warm_start_pairs"] and new_head:
             _warm_start(model, pairs, settings)
         else:
             settings["warm_start_pairs"] = 0
