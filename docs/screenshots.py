@@ -124,4 +124,4 @@ if __name__ == "__main__":
     parser.add_argument("page", choices=IMAGES)
     parser.add_argument("folder", type=Path, nargs="?", default=Path("."))
     given = parser.parse_args()
-    IMAGES[given.page](given.folder)
+    IMAGES[given.page](given.folder.resolve())
