@@ -185,24 +185,24 @@ def test_settings_round_trip_through_yaml():
         ),
         ("objective.x=1", "no setting is called 'objective'; did you mean 'objectives'?"),
         ("=1", "no setting is called ''; allowed: model_name"),
-        ("reading=jiont", "reading is 'jiont': Input should be 'joint', 'separate' or 'blocked'"),
-        ("seed=-1", "seed is -1: Input should be greater than or equal to 0"),
-        ("seed=x", "seed is 'x': Input should be a valid integer"),
-        ("filter_quantile=0.5", "filter_quantile is 0.5: Input should be less than 0.5"),
-        ("learning_rate=.nan", "learning_rate is nan: Input should be a finite number"),
-        ("learning_rate=.inf", "learning_rate is inf: Input should be a finite number"),
-        ("readout_layers=[]", "readout_layers is []: List should have at least 1 item"),
-        ("readout_layers=[1, x]", "readout_layers.1 is 'x': Input should be a valid integer"),
-        ("readout_layers.0=1", "readout_layers is {'0': 1}: Input should be a valid list"),
-        ("template.no=no", "template.no is False: Input should be a valid string"),
-        ("template=3", "template is 3: Input should be a valid dictionary"),
-        ("objectives.x=high", "objectives.x is 'high': Input should be a valid number, unable to parse"),
+        ("reading=jiont", "reading is 'jiont'; write 'joint', 'separate' or 'blocked'"),
+        ("seed=-1", "seed is -1; write a number of at least 0"),
+        ("seed=x", "seed is 'x'; write a whole number"),
+        ("filter_quantile=0.5", "filter_quantile is 0.5; write a number below 0.5"),
+        ("learning_rate=.nan", "learning_rate is nan; write a finite number"),
+        ("learning_rate=.inf", "learning_rate is inf; write a finite number"),
+        ("readout_layers=[]", "readout_layers is []; write 1 or more values"),
+        ("readout_layers=[1, x]", "readout_layers.1 is 'x'; write a whole number"),
+        ("readout_layers.0=1", "readout_layers is {'0': 1}; write a list, such as [a, b]"),
+        ("template.no=no", "template.no is False; write a text in quotes"),
+        ("template=3", "template is 3; write a mapping, such as {key: value}"),
+        ("objectives.x=high", "objectives.x is 'high'; write a number, or a mapping, such as"),
         (
             "lora_target_modules=3",
-            "lora_target_modules is 3: Input should be 'all-linear', or Input should be a valid",
+            "lora_target_modules is 3; write 'all-linear', or a list, such as [a, b]",
         ),
-        ("lora_target_modules=[a, 3]", "lora_target_modules is ['a', 3]: Input should be 'all-linear', or Input"),
-        ("output_dir=2024-01-02", "output_dir is datetime.date(2024, 1, 2): Input should be a valid string"),
+        ("lora_target_modules=[a, 3]", "lora_target_modules is ['a', 3]; write 'all-linear', or "),
+        ("output_dir=2024-01-02", "output_dir is datetime.date(2024, 1, 2); write a text in quotes"),
         ("output_dir=2024-13-02", "--set output_dir: '2024-13-02' is not a YAML value; quote it"),
         ("readout_layers=[1", "--set readout_layers: '[1' is not a YAML value; quote it"),
         ("seed=!!python/object/apply:os.getpid []", "--set seed: '!!python/object/apply:os.getpid []' is not a YAML"),
@@ -214,8 +214,8 @@ def test_build_error_names_key_value_and_allowed_values(assignment, start):
 
 
 def test_build_reports_the_same_error_for_options_and_files(yaml_file):
-    assert refusal(seed=-1).startswith("seed is -1: Input should be greater than or equal to 0")
-    assert ": seed is -1: Input should be greater than or equal to 0" in refusal(config=yaml_file("seed: -1"))
+    assert refusal(seed=-1).startswith("seed is -1; write a number of at least 0")
+    assert ": seed is -1; write a number of at least 0" in refusal(config=yaml_file("seed: -1"))
     assert "did you mean 'seed'" in refusal(config=yaml_file("sead: 1"))
 
 

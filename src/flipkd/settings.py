@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, Union, get_args, get
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from flipkd.errors import ConfigError, UsageError, nearest, shorten
+from flipkd.schema_errors import expected
 from flipkd.yaml_values import read_value, read_yaml
 
 
@@ -175,11 +176,8 @@ class Settings(BaseModel):
                 break
             depth, value = depth + 1, value[part]
         path = problems[0]["loc"][:depth]
-        allowed = dict.fromkeys(
-            problem["msg"].removeprefix("Value error, ") for problem in problems if problem["loc"][:depth] == path
-        )
-        example = "; write a list: [a, b]" if kind == "list_type" else ""
-        return where, f"{'.'.join(map(str, path))} is {shorten(value)}: {', or '.join(allowed)}{example}"
+        same = [problem for problem in problems if problem["loc"][:depth] == path]
+        return where, f"{'.'.join(map(str, path))} is {shorten(value)}{expected(same)}"
 
     @classmethod
     def hint_for_nested(cls, name: str) -> str:

@@ -26,7 +26,7 @@ def test_student_config_accepts_every_field_of_the_template_as_a_key():
 @pytest.mark.parametrize(
     "values, message",
     [
-        ({"dtype": "int8"}, "dtype is 'int8': Input should be 'bfloat16'"),
+        ({"dtype": "int8"}, "dtype is 'int8'; write 'bfloat16'"),
         ({"reading": "both"}, "reading is 'both'"),
         ({"lora_r": 0}, "lora_r is 0"),
         ({"readout_layers": []}, r"readout_layers is \[\]"),

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from flipkd import __version__
 from flipkd.errors import ArtefactError
 from flipkd.files import check_manifest, read_json, write_json
+from flipkd.schema_errors import expected
 from flipkd.student.contract import ScoreContract
 
 RECORD = "flipkd_export.json"
@@ -77,4 +78,4 @@ def read_record(folder: Path) -> ExportRecord:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise ArtefactError(f"{folder / RECORD}: {where}: {first['msg']}; export the matcher again") from None
+        raise ArtefactError(f"{folder / RECORD}: {where}{expected([first])}; export the matcher again") from None

@@ -21,6 +21,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
 from flipkd.errors import DataError, UsageError, shorten
+from flipkd.schema_errors import expected
 from flipkd.serve.models import UnknownModel
 from flipkd.serve.queue import Overloaded
 from flipkd.serve.reload import ReloadFailed, ReloadRunning
@@ -141,10 +142,10 @@ def _invalid_body(error: RequestValidationError) -> Response:
     # An unknown name comes first: the typo `pair` explains why pairs is missing.
     first = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
     where = ".".join(_part(part) for part in first["loc"] if part != "body")
-    got = "" if isinstance(first.get("input"), dict) else f"; got {_shown(first['input'])}"
+    got = "" if isinstance(first.get("input"), dict) else f" is {_shown(first['input'])}"
     extra = first["type"] == "extra_forbidden"
-    message = "no such field; /openapi.json lists the fields" if extra else first["msg"].removeprefix("Value error, ")
-    return problem(422, f"{where or 'the body'}: {message}{got}", field=where or None)
+    message = ": no such field; /openapi.json lists the fields" if extra else f"{got}{expected([first])}"
+    return problem(422, f"{where or 'the body'}{message}", field=where or None)
 
 
 def _part(part: int | str) -> str:
