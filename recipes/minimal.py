@@ -7,7 +7,7 @@ while the student learns to answer yes or no. Pairs are csv: text1, text2, label
 
 The method is that of Li et al., ACL 2025 (arXiv 2507.05617). In comments "paper" is what is published and "ours" what
 fills a gap. The losses are the paper's three as `flipkd train` has them; tests/recipes/test_minimal.py holds both together.
-Left out: what is ours among the defaults (bernoulli_kd, unlabelled pairs that the teacher grades, a learning rate of
+Left out: what is ours among the defaults (pairwise_pref_kl, unlabelled pairs that the teacher grades, a learning rate of
 its own for what is read), fine-tuning the teacher (do it first), saving, resuming, calibration, grouping by length, a
 limit on the comparisons of large batches (keep --batch at 64 or below), LM heads with a bias or a softcap, the normal
 form of texts, and refusing text that spells an added token which the tokenizer does not call special.

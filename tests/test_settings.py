@@ -84,7 +84,7 @@ def test_build_accepts_an_equals_sign_in_a_value():
 def test_build_changes_one_objective_weight():
     assert build("objectives.in_batch_kl=0").objectives == {
         "answer_cross_entropy": 1.0,
-        "bernoulli_kd": 1.0,
+        "pairwise_pref_kl": 1.0,
         "margin_hinge": 1.0,
         "in_batch_kl": 0.0,
     }

@@ -1,4 +1,4 @@
-"""The tables of mined pairs, of the field's objectives and of a second student, for `tables.py`."""
+"""The tables of mined pairs, of the answer's objective, of the field's objectives and of a second student, for `tables.py`."""
 
 from __future__ import annotations
 
@@ -34,6 +34,33 @@ def mined_table(results: list[dict[str, Any]]) -> str:
         if (values := found.get((data, seed, name)))
     ]
     return text_table(["AP on test", "seed", "system", *KINDS], rows) + "\n"
+
+
+def answer_objective_table(results: list[dict[str, Any]]) -> str:
+    """AP on test of `flipped` with `bernoulli_kd` / with `pairwise_pref_kl`, for the sets and seeds that have both."""
+    found = {(r["data"], r["seed"], r["name"]): r for r in results}
+    seeds: dict[str, list[int]] = {}
+    for data, seed, name in sorted(found):
+        if name == "pairwise_pref" and (data, seed, "flipped") in found:
+            seeds.setdefault(data, []).append(seed)
+    rows, values = [], []
+    for data, common in seeds.items():
+        both = [[_final_too(found[data, seed, name]) for seed in common] for name in ("flipped", "pairwise_pref")]
+        kinds = ("answer", "cosine", "combined", "final")
+        means = [[float(np.mean([unit[kind] for unit in units])) for kind in kinds] for units in both]
+        values.append(means)
+        rows.append([data, ", ".join(map(str, common)), *_both(means)])
+    rows.append(["mean", "", *_both(np.mean(values, axis=0).tolist())])
+    return text_table(["AP on test", "seeds", "answer", "cosine", "combined", "final score"], rows) + "\n"
+
+
+def _both(means: list[list[float]]) -> list[str]:
+    return [f"{first:.3f} / {second:.3f}" for first, second in zip(*means, strict=True)]
+
+
+def _final_too(result: dict[str, Any]) -> dict[str, float]:
+    """Return the average precision of each score and, as `final`, of the one that decides."""
+    return _precisions(result) | {"final": float(result["metrics"]["test"]["average_precision"])}
 
 
 def _table(results: list[dict[str, Any]], path: Path) -> str:

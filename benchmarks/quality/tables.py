@@ -6,7 +6,7 @@
 A page holds `<!-- table: NAME -->` and `<!-- /table -->`, and what stands between is made here. NAME is a data set of
 results/, `main` for all sets at a glance, `scores` for each score of a student alone, `pool` for few labels with and
 without unlabelled pairs, `ablations` for the paper's on the sets that have them, `variants` for all that change one
-setting, `objectives` for the field's other objectives, `second_student` for a larger LLM, `mined` for training without
+setting, `answer_objective` for the two objectives of the answer, `objectives` for the field's other objectives, `second_student` for a larger LLM, `mined` for training without
 mined pairs, `labels` for fewer labelled pairs, `both_orders` for the results of `both_orders.py`, `headline` and `speed` for
 the README, or `choices/...` for the runs of that folder, on which a default was decided. `earlier/NAME` takes the results of
 earlier/, which were measured with other defaults.
@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 import yaml
-from recipes_table import mined_table, recipes_table
+from recipes_table import answer_objective_table, mined_table, recipes_table
 
 from flipkd.commands.results import text_table
 from flipkd.comparison.table import results_table
@@ -112,6 +112,8 @@ def block(name: str) -> str:
         return recipes_table(results, name)
     if name == "mined":
         return mined_table(results)
+    if name == "answer_objective":
+        return answer_objective_table(results)
     if name == "labels":
         return labels_table(results)
     if name == "both_orders":

@@ -39,7 +39,7 @@ def entailment(tmp_path_factory, base_models, directed_files) -> str:
     """The folder of a finished run on such pairs, from labels alone."""
     folder = str(tmp_path_factory.mktemp("entailment") / "run")
     arguments = [*given(directed_files), *student(base_models["llama"], num_train_epochs=1), "--output_dir", folder]
-    for name in ("bernoulli_kd", "margin_hinge", "in_batch_kl"):
+    for name in ("pairwise_pref_kl", "margin_hinge", "in_batch_kl"):
         arguments += ["--set", f"objectives.{name}=0"]
     refused = flipkd("train", *arguments)
     assert refused.code == 3

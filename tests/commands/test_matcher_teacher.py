@@ -118,7 +118,7 @@ def test_a_matcher_without_an_encoder_teaches_the_answer_alone(base_models, pair
     assert done.code == 4
     assert "embeddings of a bi-encoder" in done.err
     assert "set --objectives.in_batch_kl 0" in done.err
-    kd = ("--set", "objectives={answer_cross_entropy: 1, bernoulli_kd: 1}")
+    kd = ("--set", "objectives={answer_cross_entropy: 1, pairwise_pref_kl: 1}")
     done = train(pair_files, base_models, tmp_path / "second", *arguments, *kd)
     assert done.code == 0, done.err
     assert read_contract(tmp_path / "second" / "matcher").teacher is None

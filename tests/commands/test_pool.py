@@ -185,7 +185,7 @@ def test_train_with_single_texts_or_without_a_teacher_objective(base_models, pai
     done = flipkd("train", *arguments, "--output_dir", tmp_path / "run")
     assert done.code == 0, done.err
     assert last_step(tmp_path / "run") == 5  # 48 + 24 pairs
-    weights = [f"objectives.{name}=0" for name in ("bernoulli_kd", "margin_hinge", "in_batch_kl")]
+    weights = [f"objectives.{name}=0" for name in ("pairwise_pref_kl", "margin_hinge", "in_batch_kl")]
     idle = [argument for weight in weights for argument in ("--set", weight)]
     done = flipkd("train", *arguments, *idle, "--output_dir", tmp_path / "idle")
     assert done.code == 0, done.err

@@ -78,7 +78,7 @@ def test_train_with_mined_pairs_needs_a_bi_encoder(base_models, pair_files, taug
 
 
 def test_train_mines_nothing_without_a_teacher_objective(base_models, pair_files, taught, tmp_path):
-    weights = [f"objectives.{name}=0" for name in ("bernoulli_kd", "margin_hinge", "in_batch_kl")]
+    weights = [f"objectives.{name}=0" for name in ("pairwise_pref_kl", "margin_hinge", "in_batch_kl")]
     arguments = [argument for weight in weights for argument in ("--set", weight)]
     done = flipkd(
         *("train", *given(pair_files), *student(base_models["llama"]), *arguments),

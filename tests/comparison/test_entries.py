@@ -50,8 +50,8 @@ def test_train_config_gives_controls_as_many_steps_as_flipped():
     assert (paper.num_train_epochs, paper.mined_ratio) == (3, 0)  # no mined pairs, so more passes
     assert (answer.num_train_epochs, answer.mined_ratio) == (2, 0.5)
     assert (paper.lora_r, paper.readout_r, paper.lora_alpha / paper.lora_r) == (256, 256, 2)
-    assert "bernoulli_kd" not in paper.objectives
-    assert set(answer.objectives) == {"answer_cross_entropy", "bernoulli_kd"}
+    assert "pairwise_pref_kl" not in paper.objectives
+    assert set(answer.objectives) == {"answer_cross_entropy", "pairwise_pref_kl"}
 
 
 def test_train_config_of_shuffled_teacher_equals_flipped():

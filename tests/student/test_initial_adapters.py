@@ -23,7 +23,7 @@ from flipkd.student.initial_adapters import initial_adapters_hash
 from flipkd.student.scoring import score_pairs
 from flipkd.training.run import fresh_student
 
-LABELS_ALONE = [f"objectives.{name}=0" for name in ("bernoulli_kd", "margin_hinge", "in_batch_kl")]
+LABELS_ALONE = [f"objectives.{name}=0" for name in ("pairwise_pref_kl", "margin_hinge", "in_batch_kl")]
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from flipkd.training.losses import resolve_objectives
 from flipkd.training.module import DistillationModule
 from flipkd.training.run import trainer_arguments
 
-OBJECTIVES = {"answer_cross_entropy": 1.0, "bernoulli_kd": 1.0, "margin_hinge": 1.0, "in_batch_kl": 1.0}
+OBJECTIVES = {"answer_cross_entropy": 1.0, "pairwise_pref_kl": 1.0, "margin_hinge": 1.0, "in_batch_kl": 1.0}
 FACTS = {"theta_pos": 0.5, "theta_neg": 0.0, "teacher_slope": 1.0, "teacher_intercept": 0.0}
 
 

@@ -18,7 +18,7 @@ from flipkd.training.graphs import GraphedStep
 from flipkd.training.losses import resolve_objectives
 from flipkd.training.module import DistillationModule
 
-FLIPPED = {"answer_cross_entropy": 1.0, "bernoulli_kd": 1.0, "margin_hinge": 1.0, "in_batch_kl": 1.0}
+FLIPPED = {"answer_cross_entropy": 1.0, "pairwise_pref_kl": 1.0, "margin_hinge": 1.0, "in_batch_kl": 1.0}
 FACTS = {"theta_pos": 0.5, "theta_neg": 0.0}
 
 

@@ -17,7 +17,7 @@ LOGS = {
     "learning_rate": 4.5e-4,
     "epoch": 0.4,
     "answer_cross_entropy": 0.5123,
-    "bernoulli_kd": 0.1234,
+    "pairwise_pref_kl": 0.1234,
     "margin_hinge": 0.01,
     "in_batch_kl": 12.3456,
 }
@@ -62,7 +62,7 @@ def test_training_lines_fit_the_default_objectives_into_80_columns(lines, monkey
     lines = lines()
     assert max(map(len, lines)) <= 80
     assert "12.3456" in lines[1]
-    assert "bernoulli_kd  margin_hinge  in_batch_kl" in lines[0]
+    assert "pairwise_pr…  margin_hinge  in_batch_kl" in lines[0]
 
 
 def test_fit_widths_keeps_step_epoch_and_loss_in_a_narrow_terminal():

@@ -19,7 +19,7 @@ from flipkd.training.module import DistillationModule
 from flipkd.training.run import fresh_student, run_objectives, train
 from flipkd.training.trainer import fit
 
-DEFAULT = {"answer_cross_entropy": 1.0, "bernoulli_kd": 1.0, "margin_hinge": 1.0, "in_batch_kl": 1.0}
+DEFAULT = {"answer_cross_entropy": 1.0, "pairwise_pref_kl": 1.0, "margin_hinge": 1.0, "in_batch_kl": 1.0}
 OWN = {"answer_cross_entropy": 1.0, "ckd_info_nce": {"chunks": 2}, "norm_direction": 0.5, "lelp_subclass": 0.5}
 FACTS = {"theta_pos": 0.5, "theta_neg": 0.0}
 

@@ -98,7 +98,7 @@ _SYSTEMS = (
         run="flipkd.comparison.scorers:student",
         kind="distilled",
         settings={
-            "objectives": {"answer_cross_entropy": 1.0, "bernoulli_kd": 1.0},
+            "objectives": {"answer_cross_entropy": 1.0, "pairwise_pref_kl": 1.0},
             "score": "auto",
             "keep_teacher": False,
         },

@@ -52,7 +52,7 @@ class TrainConfig(StudentConfig):
     )
     glossary_characters: int = MODEL(300, ge=1, description="maximum length of the definitions of a text")
     objectives: dict[str, float | dict[str, Any]] = OBJECTIVES(
-        {"answer_cross_entropy": 1.0, "bernoulli_kd": 1.0, "margin_hinge": 1.0, "in_batch_kl": 1.0},
+        {"answer_cross_entropy": 1.0, "pairwise_pref_kl": 1.0, "margin_hinge": 1.0, "in_batch_kl": 1.0},
         description="weight of each objective, or {weight, arguments}; weight 0 turns it off",
     )
     filter_quantile: float | None = OBJECTIVES(

@@ -61,7 +61,7 @@ def sample_fusion(batch: MatchBatch, *, teacher_slope: float = 1.0, teacher_inte
     """L = mean over pairs of w_i KL( Bernoulli(q_i) || Bernoulli(p_i) ) + (1 - w_i) (-log p_i of the label), w_i of the pair.
 
     w_i is the teacher's probability of the label: where the teacher contradicts it, the label trains the answer, else the
-    teacher. An unlabelled pair has w_i = 1. Replaces `answer_cross_entropy` and `bernoulli_kd`. Needs answers, label and
+    teacher. An unlabelled pair has w_i = 1. Replaces `answer_cross_entropy` and `pairwise_pref_kl`. Needs answers, label and
     the teacher's pair scores or grid. Raises ConfigError for a slope that is not above 0.
 
     Source: the ratio per sample of TGeo-KD (Hu et al., ICLR 2024, arXiv 2312.15112), which learns it by a network and a
