@@ -100,3 +100,15 @@ def test_select_refuses_settings_that_do_not_fit(pair_files, tmp_path, monkeypat
     done = flipkd("select", pair_files["test"], *words)
     assert done.code == code
     assert message in done.err
+
+
+@pytest.mark.parametrize("by", ["difficulty", "unfamiliarity"])
+def test_the_teacher_gets_normal_texts_as_in_training(by, taught, pair_files, tmp_path):
+    needs = {"difficulty": ("--validation_file", "validation"), "unfamiliarity": ("--known_file", "train")}[by]
+    words = ("--by", by, "--teacher", taught, needs[0], pair_files[needs[1]])
+    spaced = tmp_path / "spaced.csv"
+    with open(pair_files["test"], encoding="utf-8") as handle:
+        spaced.write_text(handle.read().replace("e", "e\u00ad"), encoding="utf-8")  # soft hyphens
+    spaced.write_text(spaced.read_text().replace("te\u00adxt", "text", 2).replace("labe\u00adl", "label", 1))
+    found = [float(row["value"]) for row in select(spaced, tmp_path, *words)]
+    assert found == [float(row["value"]) for row in select(pair_files["test"], tmp_path, *words)]
