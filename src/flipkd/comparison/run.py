@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+from flipkd.commands.matcher_teacher import open_teacher
 from flipkd.commands.pairs import content_hash, trainable_pairs, warn_of_leaks
 from flipkd.commands.pool import pool_size, require_pool_for_ratio, unlabelled_pool
 from flipkd.commands.stages import stage_configs
@@ -15,6 +16,8 @@ from flipkd.commands.teach import local_model_entry
 from flipkd.commands.train import initial_adapters_entry
 from flipkd.comparison.entries import PATHS, Entry, short_hash
 from flipkd.config import CompareConfig, TeachConfig, TrainConfig
+from flipkd.config.train import PREVIOUS_STAGE
+from flipkd.data.glossary import glossary_entry
 from flipkd.data.labels import labels_of
 from flipkd.data.pool import Pool
 
@@ -62,7 +65,8 @@ class Run:
             stage_configs(train)  # raises for wrong settings of a stage before anything is computed
             own |= self._own_files(train, entry.train) | local_model_entry(train.model_name_or_path)
             found |= {"symmetric": True} if self.config.symmetric else {}
-            own |= initial_adapters_entry(train.init_from)
+            own |= initial_adapters_entry(train.init_from) | glossary_entry(train.glossary)
+            own |= _other_teachers_entry(train)
         return found | ({"own_files": own} if own else {})
 
     def _own_files(self, settings: Any, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -129,3 +133,11 @@ class Run:
         digest = short_hash(values | {"teacher": Path(values.get("teacher") or "").name})
         folder = Path(self.config.output_dir) / "runs" / f"{name}-{digest}-seed{self.seed}"
         return settings.model_copy(update={"output_dir": str(folder)})
+
+
+def _other_teachers_entry(config: TrainConfig) -> dict[str, list[str]]:
+    """Return {"other_teachers": fingerprints}, also of those in stages, with their out-of-fold scores; {} without any."""
+    folders = [*config.other_teachers, *(one for stage in config.stages for one in stage.get("other_teachers") or [])]
+    teachers = [open_teacher(folder, validation=None) for folder in folders if folder != PREVIOUS_STAGE]
+    found = [teacher.fingerprint + (f"+{teacher.folds}" if teacher.folds else "") for teacher in teachers]
+    return {"other_teachers": found} if found else {}
