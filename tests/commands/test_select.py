@@ -91,6 +91,7 @@ def test_select_keeps_the_other_columns_of_the_file_also_in_parquet(trained, pai
             "--teacher has no effect with by=errors; it is for difficulty, disagr",
         ),
         (("--by", "difficulty"), 2, "needs --matcher, or --teacher and --validation_file"),
+        (("--by", "difficulty", "--matcher", "m", "--teacher", "t"), 2, "give one of the two"),
         (("--by", "errors", "--matcher", "m", "--quantiles", "0.5,0.2"), 4, "the lower one first"),
         (("--by", "errors", "--matcher", "m", "--output", "x"), 2, "name the result .csv, .jsonl or .parquet"),
     ],

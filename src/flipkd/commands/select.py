@@ -53,6 +53,10 @@ def _require_settings(config: SelectConfig) -> None:
             raise UsageError(f"--by {config.by} needs --{name}")
     if config.by == "difficulty" and not config.matcher and not (config.teacher and config.validation_file):
         raise UsageError("--by difficulty needs --matcher, or --teacher and --validation_file")
+    if config.by == "difficulty" and config.matcher and (config.teacher or config.validation_file):
+        raise UsageError(
+            "--by difficulty is that of --matcher, or of --teacher with --validation_file; give one of the two"
+        )
     low, high = config.quantiles
     if not 0 <= low < high <= 1:
         raise ConfigError(f"quantiles: got {low:g} and {high:g}; give two numbers from 0 to 1, the lower one first")
