@@ -58,6 +58,18 @@ def test_run_gives_plain_more_epochs_for_the_pool(run, pair_files, tmp_path):
     assert epochs("plain", unlabelled_file=None) == (3 * (48 + 24) / 48, None)
 
 
+def test_systems_with_equal_steps_have_them_where_rows_are_unlabelled(run, tmp_path):
+    pool = tmp_path / "pool.csv"
+    pool.write_text("text1,text2\n" + "".join(f"a{row},b{row}\n" for row in range(96)))
+    train = run.sets["train"]
+    labels = [label if row % 4 else None for row, label in enumerate(train["label"][:])]
+    partly = {**run.sets, "train": train.remove_columns("label").add_column("label", labels)}
+    for system, rows in (("plain", 36), ("paper", 48)):  # the labels, or all rows with a teacher
+        own = {"num_train_epochs": 3, "unlabelled_file": str(pool)}
+        config = replace(run, sets=partly, entry=Entry("mine", SYSTEMS[system], {}, own)).train_config(None)
+        assert config.num_train_epochs * rows == pytest.approx(3 * (48 + 48 + 96)), system
+
+
 def test_identity_has_the_hash_of_the_pool(run, tmp_path):
     pool = tmp_path / "pool.csv"
     pool.write_text("text1,text2\na,b\n")

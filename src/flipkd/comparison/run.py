@@ -93,8 +93,7 @@ class Run:
         """Build the settings of the run's student; teacher: folder of its teacher."""
         config = self.entry.train_config({**self.shared, "teacher": teacher})
         if self.entry.equal_steps:
-            all_rows = self._rows_per_label if self.entry.system.kind == "labels" else 1.0
-            epochs = config.num_train_epochs * all_rows + self._epochs_of_pool
+            epochs = config.num_train_epochs * (len(self._train_set) / self._own_rows) + self._epochs_of_pool
             config = config.model_copy(update={"num_train_epochs": epochs})
         return self._with_output_dir(config, self.entry.name)
 
@@ -108,9 +107,10 @@ class Run:
         return trainable_pairs(config.train_file, columns=config.columns, name="train", directed=config.directed)
 
     @property
-    def _rows_per_label(self) -> float:
-        """Return the ratio of all training rows to labelled rows."""
-        return len(self._train_set) / int((labels_of(self._train_set) >= 0).sum())
+    def _own_rows(self) -> int:
+        """Return the number of training rows of a system with equal steps: only a teacher makes use of unlabelled ones."""
+        labelled = int((labels_of(self._train_set) >= 0).sum())
+        return labelled if self.entry.system.kind == "labels" else len(self._train_set)
 
     @cached_property
     def pool(self) -> Pool:
@@ -120,13 +120,12 @@ class Run:
 
     @cached_property
     def _epochs_of_pool(self) -> float:
-        """Return the epochs over the labelled rows with as many steps as `flipped` has on the pool's pairs."""
+        """Return the epochs over the system's own rows with as many steps as `flipped` has on the pool's pairs."""
         config = TrainConfig.check({**self.shared, **self.entry.train})
         if not config.unlabelled_file:
             return 0.0
-        labels = labels_of(self._train_set)
-        count = pool_size(self.pool, labels, config.unlabelled_ratio)
-        return config.num_train_epochs * count / int((labels >= 0).sum())
+        count = pool_size(self.pool, labels_of(self._train_set), config.unlabelled_ratio)
+        return config.num_train_epochs * count / self._own_rows
 
     def _with_output_dir(self, settings: Config, name: str) -> Config:
         values = settings.identity(exclude={"output_dir", "seed"})
