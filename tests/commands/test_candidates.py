@@ -177,6 +177,7 @@ def test_known_matches_give_the_recall_of_each_rule(tmp_path):
     [
         (["--output", "o.csv"], 2, "no rule makes candidates"),
         (["--output", "o.xlsx", "--equal", "text"], 2, "unknown file type"),
+        (["--output", "o.csv", "--equal", "text", "--min_similarity", "0.9"], 2, "is for nearest neighbours"),
         (["--output", "o.csv", "--equal", "brnd"], 3, "did you mean 'brand'?"),
         (["--output", "o.csv", "--equal", "brand=text"], 2, "A=B is for two files"),
         (["--output", "o.csv", "--equal", "text", "--keep", "brnd"], 3, "did you mean 'brand'?"),

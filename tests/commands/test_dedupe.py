@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -90,6 +91,28 @@ def test_another_threshold_scores_nothing_again(with_teacher, tmp_path, same_kin
     write(tmp_path / "r.csv", RECORDS[:9])
     done = run(with_teacher, tmp_path / "out", *words)
     assert (done.code, "files was" in done.err) == (4, True), done.err
+
+
+@pytest.mark.parametrize("kind", ["encoder", "teacher"])
+def test_changed_labels_and_a_changed_encoder_are_another_run(
+    with_teacher, taught, encoders, tmp_path, same_kind, kind
+):
+    labels, encoder = tmp_path / "known.csv", tmp_path / "encoder"
+    shutil.copytree(encoders / "bi" if kind == "encoder" else taught, encoder)
+    labels.write_text("row1,row2\n1,6\n")
+    words = (write(tmp_path / "r.csv"), "--text", "name", "--top_k", 8, "--labels", labels, "--encoder", encoder)
+    assert run(with_teacher, tmp_path / "out", *words).code == 0
+    done = run(with_teacher, tmp_path / "out", *words)
+    assert done.code == 0, done.err
+    labels.write_text("row1,row2\n1,6\n1,2\n")
+    done = run(with_teacher, tmp_path / "out", *words)
+    assert (done.code, "labels_hash has other content" in done.err) == (4, True), done.err
+    labels.write_text("row1,row2\n1,6\n")
+    changed = encoder / ("teacher.json" if kind == "teacher" else "README.md")
+    facts = json.loads(changed.read_text()) if kind == "teacher" else {}
+    changed.write_text(json.dumps(facts | {"fingerprint": "0" * 64}))
+    done = run(with_teacher, tmp_path / "out", *words)
+    assert (done.code, "encoder_hash has other content" in done.err) == (4, True), done.err
 
 
 def test_a_weak_match_between_two_groups_is_reported(with_teacher, tmp_path, monkeypatch):

@@ -27,6 +27,13 @@ def test_pairs_of_another_domain_are_told_apart(taught, pair_files, tmp_path):
     assert same["roc_auc"] < found["roc_auc"]
 
 
+def test_the_encoder_that_a_matcher_keeps_tells_the_domains_apart(taught, with_teacher, pair_files):
+    words = ("domain", "--pairs", pair_files["train"], "--other_file", pair_files["test"], "--teacher")
+    [found], [own] = result(*words, with_teacher), result(*words, taught)
+    assert "roc_auc_of_confidence" in found
+    assert found == pytest.approx(own, abs=1e-6)
+
+
 def test_aliases_and_analogies_are_read_from_files(taught, tmp_path):
     words = ("aliases", "--teacher", taught, "--texts", tmp_path / "n.csv", "--group", "thing")
     (tmp_path / "n.csv").write_text("text,thing\nmy card,1\nmy card,1\nwhere is it,2\nwhere is it,2\n")

@@ -54,3 +54,15 @@ def test_a_matcher_is_compared_with_its_teacher_and_is_loyal_to_itself(trained, 
     itself = json.loads(flipkd(*arguments, trained).out)
     assert itself["teacher_spearman"] > 0.999
     assert itself["teacher_kl"] < 1e-6, "its own calibration"
+
+
+def test_the_scores_of_a_teacher_are_found_for_texts_that_training_normalises(trained, pair_files, tmp_path):
+    taught = ("teach", "--train_file", pair_files["train"], "--validation_file", pair_files["test"])
+    assert flipkd(*taught, "--teacher_type", "scores", "--output_dir", tmp_path / "scores").code == 0
+    with open(pair_files["test"], encoding="utf-8") as handle:
+        spaced = handle.read().replace(" ", "  ")
+    (tmp_path / "spaced.csv").write_text(spaced, encoding="utf-8")
+    arguments = ("evaluate", "--matcher", trained, "--teacher", tmp_path / "scores", "--json", "--test_file")
+    done = flipkd(*arguments, tmp_path / "spaced.csv")
+    assert done.code == 0, done.err
+    assert done.out == flipkd(*arguments, pair_files["test"]).out

@@ -190,6 +190,14 @@ def test_an_answer_trained_with_its_teacher_needs_it(base_models, pair_files, ta
     assert not (tmp_path / "run").exists()
 
 
+def test_an_answer_trained_with_several_teachers_is_refused(base_models, pair_files, taught, tmp_path):
+    """The objective would read the score of all, and the matcher add that of the first."""
+    words = (*RESIDUAL, "--teacher", taught, "--other_teachers", taught)
+    done = train(pair_files, base_models, tmp_path / "run", *words)
+    assert (done.code, "keeps only the first of several teachers" in done.err) == (4, True), done.err
+    assert not (tmp_path / "run").exists()
+
+
 def test_matcher_rejects_a_damaged_or_other_teacher(with_teacher, tmp_path):
     folder = shutil.copytree(Path(with_teacher) / "matcher", tmp_path / "m")
     weights = folder / "teacher" / "model.safetensors"

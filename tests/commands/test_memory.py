@@ -88,3 +88,15 @@ def test_memory_refuses_a_pair_with_both_labels(tmp_path):
     with pytest.raises(DataError, match="has both labels"):
         Memory(path)
     assert len(Memory(path, directed=True)) == 2
+
+
+def test_a_memory_has_its_own_columns_where_those_of_the_test_pairs_are_named(trained, pair_files, tmp_path):
+    test = tmp_path / "t.csv"
+    with open(pair_files["test"], encoding="utf-8") as handle:
+        test.write_text(handle.read().replace("text1", "first one", 1), encoding="utf-8")
+    words = ("--matcher", trained, "--columns.text1", "first one", "--memory", pair_files["test"])
+    done = flipkd("evaluate", "--test_file", test, *words, "--json")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["by_memory"] == 1
+    done = flipkd("match", test, *words)
+    assert {json.loads(line)["scored_by"] for line in done.out.splitlines()} == {"memory"}

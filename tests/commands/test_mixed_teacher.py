@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -110,3 +111,18 @@ def test_weights_of_one_teacher_have_no_effect_and_a_warning_says_so(taught, pai
     )
     assert training_teacher(config, validation=None).fingerprint == StoredTeacher(taught).fingerprint
     assert "teacher_weights=router has no effect without other_teachers" in caplog.text
+
+
+def test_the_fingerprint_has_the_out_of_fold_scores_of_some_teachers():
+    """Where all have some, `folds` has them; a run records both."""
+
+    def mixed(*folds):
+        teachers = [
+            SimpleNamespace(fingerprint=f"t{k}", folds=one, kind="x", fine_tuned=True) for k, one in enumerate(folds)
+        ]
+        made = MixedTeacher(teachers, weighting="mean", validation=None)
+        return made.fingerprint, made.folds
+
+    assert len({mixed(None, None), mixed("a", None), mixed("b", None), mixed(None, "a"), mixed("a", "b")}) == 5
+    assert mixed(None, None)[0] == mixed("a", "b")[0]
+    assert mixed("a", None)[1] is None

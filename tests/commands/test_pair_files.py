@@ -72,6 +72,25 @@ def test_a_teacher_reads_the_knowledge_and_the_student_does_not(pairs, taught, t
     assert found["score"][:] == pytest.approx(StoredTeacher(taught).pair_signal(*read).pair_scores().tolist())
 
 
+def test_a_teacher_gets_normal_texts_as_in_training(pair_files, taught, tmp_path):
+    rows = rows_of(pair_files["test"])
+    split = [row | {"why": "", "text1": row["text1"].replace("e", "e\u00ad")} for row in rows]  # soft hyphens
+    for name, own in (("plain", [row | {"why": ""} for row in rows]), ("split", split)):
+        write_rows(tmp_path / f"{name}.csv", own)
+        run(
+            "enrich",
+            tmp_path / f"{name}.csv",
+            "--context",
+            "why",
+            "--teacher",
+            taught,
+            "--output",
+            tmp_path / f"{name}-out.csv",
+        )
+    found = [[row["score"] for row in rows_of(tmp_path / f"{name}-out.csv")] for name in ("plain", "split")]
+    assert found[0] == found[1]
+
+
 def test_the_scores_of_translations_teach_a_student_of_the_originals(
     trained, taught, base_models, pair_files, tmp_path
 ):

@@ -28,6 +28,12 @@ def test_review_teacher_has_the_scores_and_vectors_of_a_teacher_folder(taught, t
     assert found[key_of(2)] == pytest.approx(float(np.sum(sides[0] * sides[1])), abs=1e-5)
 
 
+def test_missing_scores_are_those_of_normal_texts():
+    pair = SimpleNamespace(key="k", text1="a\u00ad  b", text2=" c\n", teacher_score=None)
+    teacher = SimpleNamespace(scores=lambda left, right: [float((left, right) == (["a b"], ["c"]))])
+    assert missing_scores(teacher, [pair]) == {"k": 1.0}
+
+
 @pytest.fixture
 def kept(tiny_matcher, monkeypatch):
     """A stand-in for the teacher that the matcher `kept.folder` keeps."""

@@ -91,6 +91,7 @@ def test_select_keeps_the_other_columns_of_the_file_also_in_parquet(trained, pai
             "--teacher has no effect with by=errors; it is for difficulty, disagr",
         ),
         (("--by", "difficulty"), 2, "needs --matcher, or --teacher and --validation_file"),
+        (("--by", "difficulty", "--matcher", "m", "--teacher", "t"), 2, "give one of the two"),
         (("--by", "errors", "--matcher", "m", "--quantiles", "0.5,0.2"), 4, "the lower one first"),
         (("--by", "errors", "--matcher", "m", "--output", "x"), 2, "name the result .csv, .jsonl or .parquet"),
     ],
@@ -100,3 +101,15 @@ def test_select_refuses_settings_that_do_not_fit(pair_files, tmp_path, monkeypat
     done = flipkd("select", pair_files["test"], *words)
     assert done.code == code
     assert message in done.err
+
+
+@pytest.mark.parametrize("by", ["difficulty", "unfamiliarity"])
+def test_the_teacher_gets_normal_texts_as_in_training(by, taught, pair_files, tmp_path):
+    needs = {"difficulty": ("--validation_file", "validation"), "unfamiliarity": ("--known_file", "train")}[by]
+    words = ("--by", by, "--teacher", taught, needs[0], pair_files[needs[1]])
+    spaced = tmp_path / "spaced.csv"
+    with open(pair_files["test"], encoding="utf-8") as handle:
+        spaced.write_text(handle.read().replace("e", "e\u00ad"), encoding="utf-8")  # soft hyphens
+    spaced.write_text(spaced.read_text().replace("te\u00adxt", "text", 2).replace("labe\u00adl", "label", 1))
+    found = [float(row["value"]) for row in select(spaced, tmp_path, *words)]
+    assert found == [float(row["value"]) for row in select(pair_files["test"], tmp_path, *words)]

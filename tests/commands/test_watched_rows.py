@@ -73,6 +73,12 @@ def test_one_row_of_each_unit_is_compared(log):
     assert window.rows.score.tolist() == windows(log, unit="text1")[0].rows.score.tolist()
 
 
+def test_a_row_without_a_unit_is_its_own_unit(log):
+    for file in log.iterdir():
+        file.write_text(file.read_text().replace('"text1": "text 1"', '"text1": null'), encoding="utf-8")
+    assert len(windows(log, unit="text1")[0].rows) == 19 + 4
+
+
 def test_days_need_a_time(tmp_path):
     (tmp_path / "a.csv").write_text("score\n1\n", encoding="utf-8")
     with pytest.raises(DataError, match="row 1: got the time None; windows of days need a column time"):

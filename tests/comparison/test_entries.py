@@ -54,6 +54,14 @@ def test_train_config_gives_controls_as_many_steps_as_flipped():
     assert set(answer.objectives) == {"answer_cross_entropy", "pairwise_pref_kl"}
 
 
+@pytest.mark.parametrize("system", ["plain", "no_teacher", "shuffled_teacher"])
+def test_the_other_teachers_of_flipped_teach_no_system_without_a_teacher(system):
+    several = {"other_teachers": ["a", "b"], "pair_weights": "trust"}
+    flipped, own = (entry.train_config(SHARED) for entry in listed(systems=["flipped", system], train=several))
+    assert (flipped.other_teachers, own.other_teachers) == (["a", "b"], [])
+    assert own.pair_weights == ("trust" if system == "shuffled_teacher" else "equal"), "an error without a teacher"
+
+
 def test_train_config_of_shuffled_teacher_equals_flipped():
     flipped, shuffled = listed(systems=["flipped", "shuffled_teacher"], train={"lora_r": 4})
     kept = {"keep_teacher": False}

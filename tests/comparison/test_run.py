@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -55,6 +56,18 @@ def test_run_gives_plain_more_epochs_for_the_pool(run, pair_files, tmp_path):
     pool.write_text("text\n" + "".join(f"t{row}\n" for row in range(24)))
     assert epochs("plain") == (3 * (48 + 24 + 24) / 48, None)
     assert epochs("plain", unlabelled_file=None) == (3 * (48 + 24) / 48, None)
+
+
+def test_systems_with_equal_steps_have_them_where_rows_are_unlabelled(run, tmp_path):
+    pool = tmp_path / "pool.csv"
+    pool.write_text("text1,text2\n" + "".join(f"a{row},b{row}\n" for row in range(96)))
+    train = run.sets["train"]
+    labels = [label if row % 4 else None for row, label in enumerate(train["label"][:])]
+    partly = {**run.sets, "train": train.remove_columns("label").add_column("label", labels)}
+    for system, rows in (("plain", 36), ("paper", 48)):  # the labels, or all rows with a teacher
+        own = {"num_train_epochs": 3, "unlabelled_file": str(pool)}
+        config = replace(run, sets=partly, entry=Entry("mine", SYSTEMS[system], {}, own)).train_config(None)
+        assert config.num_train_epochs * rows == pytest.approx(3 * (48 + 48 + 96)), system
 
 
 def test_identity_has_the_hash_of_the_pool(run, tmp_path):
@@ -140,3 +153,32 @@ def test_identity_rejects_a_ratio_without_a_pool(run):
         unit = replace(run, entry=Entry("mine", SYSTEMS[system], {}, {"unlabelled_ratio": 0.5}))
         with pytest.raises(ConfigError, match="unlabelled_file is not set"):
             unit.identity()
+
+
+@pytest.mark.parametrize("system", ["flipped", "plain", "untrained"])
+def test_identity_has_the_hash_of_a_glossary(run, tmp_path, system):
+    terms = tmp_path / "terms.csv"
+    run = replace(run, entry=Entry("mine", SYSTEMS[system], {}, {"glossary": str(terms)}))
+    terms.write_text("term,definition\nPIN,a number\n")
+    before = run.identity()
+    terms.write_text("term,definition\nPIN,a secret number\n")
+    assert before["own_files"].keys() == {"glossary_hash"}
+    assert before != run.identity()
+
+
+@pytest.mark.parametrize("in_stages", [False, True])
+def test_identity_has_the_fingerprints_of_other_teachers(run, taught, tmp_path, in_stages):
+    other = tmp_path / "other"
+    shutil.copytree(taught, other)
+    changes = {"other_teachers": [str(other)]}
+    if in_stages:
+        changes = {"stages": [{}, {"teacher": "previous_stage", **changes}, {"other_teachers": ["previous_stage"]}]}
+    run = replace(run, entry=Entry("mine", SYSTEMS["flipped"], {}, changes))
+    before = run.identity()
+    facts = json.loads((other / "teacher.json").read_text())
+    (other / "teacher.json").write_text(json.dumps(facts | {"fingerprint": "0" * 64}))
+    assert before["own_files"].keys() == run.identity()["own_files"].keys() == {"other_teachers"}
+    assert before != run.identity()
+    folds = {"fingerprint": "1" * 64, "stored": 1}
+    (other / "teacher.json").write_text(json.dumps(facts | {"folds": folds}))
+    assert before != run.identity()

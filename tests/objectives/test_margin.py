@@ -1,6 +1,7 @@
 """Both margin losses against plain loops, closed forms and the properties of the method."""
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -422,3 +423,13 @@ def test_margin_losses_without_one_class_have_a_gradient(make_batch, loss, theta
     if loss is margin_angular or theta == (2.0, -2.0):
         assert value.item() == 0
         assert not batch.left.grad.any()
+
+
+def test_margin_angular_takes_the_certainty_of_a_pair_from_its_own_score():
+    """As `dual_threshold` does: the grid of a fine-tuned teacher is overconfident on its training pairs."""
+    grid = torch.tensor([[1.0, -1.0], [-1.0, 1.0]])
+    honest = torch.tensor([0.3, 0.3])  # at theta_pos: no certainty
+    batch = replace(grid_batch(torch.zeros(2, 2), grid), teacher_pair=honest)
+    same = grid_batch(torch.zeros(2, 2), torch.tensor([[0.3, -1.0], [-1.0, 0.3]]))
+    settings = {"theta_pos": 0.3, "theta_neg": -0.1}
+    assert margin_angular(batch, **settings).item() == pytest.approx(margin_angular(same, **settings).item())

@@ -87,5 +87,5 @@ def test_preflight_needs_two_pairs_of_each_class():
 def test_preflight_refuses_other_shapes_and_infinite_scores():
     with pytest.raises(DataError, match=r"student scores have shape \(3,\), labels \(400,\)"):
         warned(student_scores=GUESS[:3])
-    with pytest.raises(NumbersError, match="1 of 400 teacher scores are NaN or infinite, first is row 7"):
+    with pytest.raises(NumbersError, match="teacher scores: 1 of 400 are not finite, the first at index 7"):
         warned(teacher_scores=np.where(np.arange(N) == 7, np.nan, GOOD))

@@ -58,7 +58,6 @@ def test_activation_checkpointing_is_a_setting_that_reaches_the_trainer(make_con
     for given, expected in (
         ({}, False),
         ({"activation_checkpointing": True}, True),
-        ({"training_arguments": {"activation_checkpointing": True}}, True),
     ):
         arguments = training_arguments(tmp_path, trainer_arguments(make_config(**given)))
         assert arguments.activation_checkpointing is expected

@@ -39,6 +39,8 @@ def test_resolve_objectives_accepts_an_import_path():
         ({"margin_hinge": {"margn": 1.0}}, "did you mean 'margin'"),
         ({"margin_hinge": {"weight": -1.0}}, "allowed is a number from 0"),
         ({"margin_hinge": {"weight": "much"}}, "allowed is a number from 0"),
+        ({"margin_hinge": {"weight": float("nan")}}, "the weight is nan; allowed is a number from 0"),
+        ({"margin_hinge": {"weight": float("inf")}}, "the weight is inf; allowed is a number from 0"),
         ({"answer_cross_entropy": 0}, "nothing would be trained"),
         ({"list_kl": {"temperature_student": 0}}, "objectives.list_kl: temperature_student=0"),
         ({}, "nothing would be trained"),

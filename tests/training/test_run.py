@@ -20,6 +20,7 @@ from flipkd.training.run import (
     learned_from,
     run_objectives,
     train,
+    trainer_arguments,
 )
 from flipkd.training.thresholds import teacher_calibration, teacher_facts
 
@@ -128,6 +129,20 @@ def test_teacher_facts_have_thresholds_spread_and_calibration(make_config, table
     assert term.function.keywords.items() >= {"trust": True, "teacher_std": usual["teacher_std"]}.items()
 
 
+def test_settings_without_effect_are_told(make_config, table, caplog):
+    run_objectives(make_config(filter_band=0.2, queue_size=20), table, table)
+    assert not caplog.text
+    run_objectives(make_config(filter_quantile=None, filter_band=0.2), table, table)
+    assert "filter_band=0.2 has no effect without filter_quantile" in caplog.text
+    caplog.clear()
+    run_objectives(make_config(queue_size=20, objectives={"bernoulli_kd": 1.0}), table, table)
+    assert "queue_size=20 has no effect" in caplog.text
+    caplog.clear()
+    labels_alone = PairTable(left=table.left, right=table.right, label=table.label)
+    run_objectives(make_config(queue_size=20, objectives={"info_nce": 1.0}), labels_alone, labels_alone)
+    assert "queue_size=20 has no effect" in caplog.text
+
+
 def test_teacher_calibration_uses_out_of_fold_scores(table):
     honest = np.linspace(-1, 1, len(table), dtype=np.float32)
     honest[: len(table) // 2] = np.nan
@@ -155,6 +170,13 @@ def test_trainer_fields_are_settings_and_training_arguments():
 
     assert set(TRAINER_FIELDS) <= set(TrainConfig.model_fields)
     assert set(TRAINER_FIELDS) <= set(TrainingArguments.__dataclass_fields__)
+
+
+@pytest.mark.parametrize("name", ["seed", "save_total_limit", "per_device_train_batch_size"])
+def test_a_setting_of_flipkd_cannot_be_set_a_second_time_as_a_training_argument(make_config, name):
+    """With select_checkpoint=best a second save_total_limit would delete the best checkpoint."""
+    with pytest.raises(ConfigError, match=rf"training_arguments.{name} cannot be set: {name} is a setting"):
+        trainer_arguments(make_config(training_arguments={name: 3}, select_checkpoint="best"))
 
 
 def test_train_minimises_the_objectives_that_it_is_given(make_config, table):

@@ -99,6 +99,10 @@ def candidates(config: CandidatesConfig) -> dict[str, Any]:
 def _require_settings(config: CandidatesConfig, recall: Path) -> None:
     if config.encoder is None and not config.equal and config.min_word_overlap is None:
         raise UsageError("no rule makes candidates; give --encoder, --equal or --min_word_overlap")
+    if config.min_similarity is not None and (config.encoder is None or not config.top_k):
+        raise UsageError(
+            "--min_similarity is for nearest neighbours; give --encoder and a --top_k above 0, or leave it out"
+        )
     if config.right is None and (config.text_right or config.id_right is not None):
         raise UsageError("--text_right and --id_right are for a second file; give one, or leave them out")
     if config.id is None and config.id_right is not None:

@@ -13,15 +13,17 @@ from flipkd.command_config.entities import RulesConfig
 from flipkd.commands.candidates import candidates
 from flipkd.commands.cluster_files import CLUSTER, cluster_records, write_clusters, write_weak_matches
 from flipkd.commands.match import match
+from flipkd.commands.matcher_teacher import is_matcher
 from flipkd.commands.results import require_writable, text_table
 from flipkd.commands.scored_pairs import read_scored
 from flipkd.data.records import read_records
 from flipkd.data.sources import columns_of
 from flipkd.errors import DataError, UsageError
 from flipkd.evaluate.calibration import Calibration
-from flipkd.files import MANIFEST, read_json, sha256, write_json
+from flipkd.files import MANIFEST, folder_hash, read_json, sha256, write_json
 from flipkd.run_lock import locked_run
-from flipkd.student.contract import find_matcher, read_contract
+from flipkd.student.contract import find_matcher, matcher_folder, read_contract
+from flipkd.teachers.stored_teacher import TEACHER, StoredTeacher
 
 logger = logging.getLogger(__name__)
 CANDIDATES, COUNTS, PAIRS = "candidates.parquet", "candidates.json", "pairs.csv"
@@ -70,7 +72,20 @@ def _identity(config: DedupeConfig, contents: list[str], fingerprint: str) -> di
     """Return all that the candidates and their scores depend on."""
     rules = config.model_dump(include=RulesConfig.model_fields.keys() - {"left", "right", "store"})
     scoring = config.model_dump(include={"encoder", "cascade", "exact"})
-    return {"files": contents, "matcher": fingerprint, **rules, **scoring, "flipkd_version": __version__}
+    found = {"files": contents, "matcher": fingerprint, **rules, **scoring, "flipkd_version": __version__}
+    # Their content may change under the same name.
+    found |= {} if config.labels is None else {"labels_hash": _content(config.labels)}
+    found |= {} if config.encoder is None else _encoder_entry(Path(config.encoder))
+    return found
+
+
+def _encoder_entry(folder: Path) -> dict[str, str]:
+    """Return {"encoder_hash": hash of the model} for an encoder in a local folder; else {}."""
+    if (folder / TEACHER).exists():  # a teacher's folder also has its cache, which grows
+        return {"encoder_hash": StoredTeacher(folder).fingerprint}
+    if is_matcher(folder):
+        return {"encoder_hash": sha256(matcher_folder(folder) / MANIFEST)}
+    return {"encoder_hash": folder_hash(folder)} if folder.is_dir() else {}
 
 
 def _candidates(config: DedupeConfig, folder: Path, *, encoder: str) -> dict[str, Any]:

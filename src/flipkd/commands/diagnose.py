@@ -76,7 +76,7 @@ def _domain(config: DiagnoseConfig) -> Rows:
     fitted, held_out = (known.select(np.sort(half)) for half in np.array_split(order, 2))
     detector = DomainDetector(teacher.vectors([*fitted["text1"][:], *fitted["text2"][:]]))
     inside, outside = (
-        detector.pair_similarity(*(teacher.vectors(pairs[side][:]) for side in ("text1", "text2")))
+        detector.pair_similarity(*_vectors(teacher, pairs))
         for pairs in (held_out, _pairs(config, str(config.other_file)))
     )
     label = np.repeat([0, 1], [len(inside), len(outside)])
@@ -94,7 +94,8 @@ def _confidence(teacher: TrainingTeacher, known: Any, other: Any) -> np.ndarray 
     label = labels_of(known)
     if min(np.bincount(label[label >= 0], minlength=2)) < 2:
         return None
-    scores, new = (teacher.signal(pairs).pair_scores() for pairs in (known, other))
+    # Not `signal`: that of a matcher is the score of its language model.
+    scores, new = (np.einsum("nd,nd->n", *_vectors(teacher, pairs)) for pairs in (known, other))
     fit = fit_calibration(scores[label >= 0], label[label >= 0], method="sigmoid")
     probability = fit.apply(np.concatenate([scores, new]))
     return np.maximum(probability, 1 - probability)
@@ -110,8 +111,7 @@ def _aliases(config: DiagnoseConfig) -> Rows:
 def _analogies(config: DiagnoseConfig) -> Rows:
     pairs = _pairs(config, str(config.pairs))
     teacher = vector_teacher(str(config.teacher))
-    sides = (teacher.vectors(pairs[side][:]) for side in ("text1", "text2"))
-    return [analogy_accuracy(*sides, seed=config.seed)]
+    return [analogy_accuracy(*_vectors(teacher, pairs), seed=config.seed)]
 
 
 def _layers(config: DiagnoseConfig) -> Rows:
@@ -137,7 +137,7 @@ def _students(config: DiagnoseConfig) -> Rows:
     of_pairs = None
     if config.teacher:
         teacher = vector_teacher(config.teacher)
-        left, right = (teacher.vectors(pairs[side][:]) for side in ("text1", "text2"))
+        left, right = _vectors(teacher, pairs)
         of_pairs = np.concatenate([np.abs(left - right), left * right], axis=1)
     rows = []
     for name in config.models:
@@ -156,6 +156,11 @@ CHECKS: dict[str, Callable[[DiagnoseConfig], Rows]] = {
     "layers": _layers,
     "students": _students,
 }
+
+
+def _vectors(teacher: TrainingTeacher, pairs: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return the vectors [N, d] of both sides."""
+    return teacher.vectors(pairs["text1"][:]), teacher.vectors(pairs["text2"][:])
 
 
 def _pairs(config: DiagnoseConfig, path: str) -> Any:

@@ -14,7 +14,7 @@ from flipkd.cards.sections import add_test
 from flipkd.command_config import EvaluateConfig
 from flipkd.commands.matcher_report import write_report
 from flipkd.commands.memory import Memory
-from flipkd.commands.pairs import checked_pairs, is_directed, labelled
+from flipkd.commands.pairs import checked_pairs, is_directed, labelled, normalised
 from flipkd.commands.results import require_writable
 from flipkd.data.labels import labels_of
 from flipkd.errors import UsageError
@@ -65,7 +65,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     pairs = list(zip(dataset["text1"][:], dataset["text2"][:], strict=True))
     scores, compared = _scores(loaded, pairs, labels_of(dataset), config)
     if config.memory:
-        memory = Memory(config.memory, columns=config.columns, directed=directed)
+        memory = Memory(config.memory, directed=directed)
         known = memory.labels(pairs)
         scores = np.where(known < 0, scores, memory.scores(known, loaded))
     metrics = measure_decisions(
@@ -124,7 +124,7 @@ def _fidelity(folder: str, probabilities: NDArray[np.float64], dataset: Any) -> 
     if is_matcher(folder):
         other = MatcherTeacher(folder, validation=None).probabilities(dataset["text1"][:], dataset["text2"][:])
     else:
-        scores = StoredTeacher(folder).signal(dataset).pair_scores()
+        scores = StoredTeacher(folder).signal(normalised(dataset)).pair_scores()
         other = fit_calibration(scores, labels_of(dataset), method="sigmoid").apply(scores)
     found = fidelity(probabilities, other)
     return {f"teacher_{name}": value for name, value in found.items() if np.isfinite(value)}

@@ -54,6 +54,10 @@ def _require_sum(config: TrainConfig, teacher: TrainingTeacher) -> None:
             f"{what}, but keep_teacher is {str(config.keep_teacher).lower()} and score is {config.score}; set keep_teacher to "
             f"true, or both to auto, or objectives.{NEEDS_KEPT_TEACHER} to 0"
         )
+    if config.other_teachers:
+        raise ConfigError(
+            f"{what}, but a matcher keeps only the first of several teachers; set the objective to 0, or leave other_teachers out"
+        )
     if teacher.kind == "scores" or is_matcher(str(config.teacher)):
         has = "a matcher, which cannot be kept" if teacher.kind != "scores" else "given scores and no model"
         raise ConfigError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,9 +27,9 @@ class Memory:
     Raises DataError for a pair with both labels and a file without a label.
     """
 
-    def __init__(self, path: str, *, columns: Mapping[str, str] | None = None, directed: bool = False) -> None:
+    def __init__(self, path: str, *, directed: bool = False) -> None:
         self.directed = directed
-        known = labelled(read_pairs(path, columns=columns), name=MEMORY)
+        known = labelled(read_pairs(path), name=MEMORY)
         self._labels: dict[tuple[str, ...], int] = {}
         texts = zip(known["text1"][:], known["text2"][:], labels_of(known).tolist(), strict=True)
         for left, right, label in texts:

@@ -66,6 +66,8 @@ class MixedTeacher:
         self.kind = self.teachers[0].kind
         self.fine_tuned = any(teacher.fine_tuned for teacher in self.teachers)
         parts = [weighting, *(teacher.fingerprint for teacher in self.teachers)]
+        if self.folds is None:  # out-of-fold scores of some teachers are used too
+            parts += [f"{number} {teacher.folds}" for number, teacher in enumerate(self.teachers) if teacher.folds]
         self.fingerprint = hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     @property

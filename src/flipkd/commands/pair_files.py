@@ -102,7 +102,8 @@ def _scores(folder: str, left: list[str], right: list[str]) -> list[float]:
         from flipkd.matcher import Matcher
 
         return [float(s) for s in Matcher.from_pretrained(folder).predict(list(zip(left, right, strict=True)))]
-    return [float(score) for score in open_teacher(folder, validation=None).pair_signal(left, right).pair_scores()]
+    sides = [[normal_text(text) for text in side] for side in (left, right)]  # as in training
+    return [float(score) for score in open_teacher(folder, validation=None).pair_signal(*sides).pair_scores()]
 
 
 def propagate(config: PropagateConfig) -> tuple[int, int]:

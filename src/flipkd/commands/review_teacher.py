@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from flipkd.errors import ConfigError
 from flipkd.review.queue import QueuedPair
+from flipkd.text import normal_text
 
 if TYPE_CHECKING:
     from flipkd.teachers.kept_teacher import KeptTeacherModel
@@ -44,5 +45,6 @@ def missing_scores(teacher: KeptTeacherModel, pairs: Sequence[QueuedPair]) -> di
     missing = [pair for pair in pairs if pair.teacher_score is None]
     if not missing:
         return {}
-    scores = teacher.scores([pair.text1 for pair in missing], [pair.text2 for pair in missing])
+    left, right = ([normal_text(getattr(pair, side)) for pair in missing] for side in ("text1", "text2"))
+    scores = teacher.scores(left, right)
     return {pair.key: float(score) for pair, score in zip(missing, scores, strict=True)}

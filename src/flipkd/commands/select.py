@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from flipkd.command_config import SelectConfig
 from flipkd.commands.matcher_teacher import calibrated_teacher, vector_teacher
 from flipkd.commands.pair_files import read_rows
+from flipkd.commands.pairs import normalised
 from flipkd.commands.row_file import require_row_file, write_rows
 from flipkd.data.labels import labels_of
 from flipkd.data.pairs import read_pairs
@@ -52,6 +53,10 @@ def _require_settings(config: SelectConfig) -> None:
             raise UsageError(f"--by {config.by} needs --{name}")
     if config.by == "difficulty" and not config.matcher and not (config.teacher and config.validation_file):
         raise UsageError("--by difficulty needs --matcher, or --teacher and --validation_file")
+    if config.by == "difficulty" and config.matcher and (config.teacher or config.validation_file):
+        raise UsageError(
+            "--by difficulty is that of --matcher, or of --teacher with --validation_file; give one of the two"
+        )
     low, high = config.quantiles
     if not 0 <= low < high <= 1:
         raise ConfigError(f"quantiles: got {low:g} and {high:g}; give two numbers from 0 to 1, the lower one first")
@@ -66,7 +71,7 @@ def _quantile_of(value: Floats) -> Floats:
 
 def _teacher_probability(config: SelectConfig, pairs: Any) -> Floats:
     teacher, fit, *_ = calibrated_teacher(str(config.teacher), str(config.validation_file), columns=config.columns)
-    return fit.apply(teacher.signal(pairs).pair_scores())
+    return fit.apply(teacher.signal(normalised(pairs)).pair_scores())
 
 
 def _matcher_probability(config: SelectConfig, pairs: Any) -> tuple[Floats, NDArray[np.bool_]]:
@@ -92,7 +97,7 @@ def _disagreement(config: SelectConfig, pairs: Any) -> tuple[Floats, NDArray[np.
 
 def _unfamiliarity(config: SelectConfig, pairs: Any) -> tuple[Floats, NDArray[np.bool_]]:
     teacher = vector_teacher(str(config.teacher))
-    known = read_pairs(str(config.known_file), columns=config.columns)
+    known, pairs = normalised(read_pairs(str(config.known_file), columns=config.columns)), normalised(pairs)
     detector = DomainDetector(teacher.vectors([*known["text1"][:], *known["text2"][:]]))
     similarity = detector.pair_similarity(*(teacher.vectors(pairs[side][:]) for side in ("text1", "text2")))
     return 1 - similarity, np.ones(len(pairs), bool)

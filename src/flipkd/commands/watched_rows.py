@@ -122,11 +122,12 @@ def _day(value: Any, row: int, path: str) -> str:
 
 
 def _units(columns: Columns, unit: str | None) -> Columns:
-    """Return one random row, by a fixed seed, of each value of the column `unit`."""
+    """Return one random row, by a fixed seed, of each value of the column `unit`; a row without a value is its own unit."""
     if unit is None:
         return columns
-    order = np.random.default_rng(0).permutation(len(columns[unit]))
-    rows = sorted({str(columns[unit][row]): int(row) for row in order}.values())
+    values = columns[unit]
+    order = np.random.default_rng(0).permutation(len(values)).tolist()
+    rows = sorted({row if values[row] is None else str(values[row]): row for row in order}.values())
     return {name: [values[row] for row in rows] for name, values in columns.items()}
 
 

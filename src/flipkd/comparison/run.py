@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+from flipkd.commands.matcher_teacher import open_teacher
 from flipkd.commands.pairs import content_hash, trainable_pairs, warn_of_leaks
 from flipkd.commands.pool import pool_size, require_pool_for_ratio, unlabelled_pool
 from flipkd.commands.stages import stage_configs
@@ -15,6 +16,8 @@ from flipkd.commands.teach import local_model_entry
 from flipkd.commands.train import initial_adapters_entry
 from flipkd.comparison.entries import PATHS, Entry, short_hash
 from flipkd.config import CompareConfig, TeachConfig, TrainConfig
+from flipkd.config.train import PREVIOUS_STAGE
+from flipkd.data.glossary import glossary_entry
 from flipkd.data.labels import labels_of
 from flipkd.data.pool import Pool
 
@@ -62,7 +65,8 @@ class Run:
             stage_configs(train)  # raises for wrong settings of a stage before anything is computed
             own |= self._own_files(train, entry.train) | local_model_entry(train.model_name_or_path)
             found |= {"symmetric": True} if self.config.symmetric else {}
-            own |= initial_adapters_entry(train.init_from)
+            own |= initial_adapters_entry(train.init_from) | glossary_entry(train.glossary)
+            own |= _other_teachers_entry(train)
         return found | ({"own_files": own} if own else {})
 
     def _own_files(self, settings: Any, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -89,8 +93,7 @@ class Run:
         """Build the settings of the run's student; teacher: folder of its teacher."""
         config = self.entry.train_config({**self.shared, "teacher": teacher})
         if self.entry.equal_steps:
-            all_rows = self._rows_per_label if self.entry.system.kind == "labels" else 1.0
-            epochs = config.num_train_epochs * all_rows + self._epochs_of_pool
+            epochs = config.num_train_epochs * (len(self._train_set) / self._own_rows) + self._epochs_of_pool
             config = config.model_copy(update={"num_train_epochs": epochs})
         return self._with_output_dir(config, self.entry.name)
 
@@ -104,9 +107,10 @@ class Run:
         return trainable_pairs(config.train_file, columns=config.columns, name="train", directed=config.directed)
 
     @property
-    def _rows_per_label(self) -> float:
-        """Return the ratio of all training rows to labelled rows."""
-        return len(self._train_set) / int((labels_of(self._train_set) >= 0).sum())
+    def _own_rows(self) -> int:
+        """Return the number of training rows of a system with equal steps: only a teacher makes use of unlabelled ones."""
+        labelled = int((labels_of(self._train_set) >= 0).sum())
+        return labelled if self.entry.system.kind == "labels" else len(self._train_set)
 
     @cached_property
     def pool(self) -> Pool:
@@ -116,16 +120,23 @@ class Run:
 
     @cached_property
     def _epochs_of_pool(self) -> float:
-        """Return the epochs over the labelled rows with as many steps as `flipped` has on the pool's pairs."""
+        """Return the epochs over the system's own rows with as many steps as `flipped` has on the pool's pairs."""
         config = TrainConfig.check({**self.shared, **self.entry.train})
         if not config.unlabelled_file:
             return 0.0
-        labels = labels_of(self._train_set)
-        count = pool_size(self.pool, labels, config.unlabelled_ratio)
-        return config.num_train_epochs * count / int((labels >= 0).sum())
+        count = pool_size(self.pool, labels_of(self._train_set), config.unlabelled_ratio)
+        return config.num_train_epochs * count / self._own_rows
 
     def _with_output_dir(self, settings: Config, name: str) -> Config:
         values = settings.identity(exclude={"output_dir", "seed"})
         digest = short_hash(values | {"teacher": Path(values.get("teacher") or "").name})
         folder = Path(self.config.output_dir) / "runs" / f"{name}-{digest}-seed{self.seed}"
         return settings.model_copy(update={"output_dir": str(folder)})
+
+
+def _other_teachers_entry(config: TrainConfig) -> dict[str, list[str]]:
+    """Return {"other_teachers": fingerprints}, also of those in stages, with their out-of-fold scores; {} without any."""
+    folders = [*config.other_teachers, *(one for stage in config.stages for one in stage.get("other_teachers") or [])]
+    teachers = [open_teacher(folder, validation=None) for folder in folders if folder != PREVIOUS_STAGE]
+    found = [teacher.fingerprint + (f"+{teacher.folds}" if teacher.folds else "") for teacher in teachers]
+    return {"other_teachers": found} if found else {}

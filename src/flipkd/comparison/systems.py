@@ -8,7 +8,9 @@ from typing import Any
 from flipkd.evaluate.combine import PLUS
 from flipkd.report.system import System
 
-LABELS: Mapping[str, Any] = {"score": "auto", "keep_teacher": "auto"}  # labels only, except for the kept teacher
+NO_OTHERS: Mapping[str, Any] = {"other_teachers": []}
+# Labels only: what the flipped student learns from its teachers would be an error without one.
+LABELS: Mapping[str, Any] = {"score": "auto", "keep_teacher": "auto", "pair_weights": "equal", **NO_OTHERS}
 PAPER: Mapping[str, Any] = {
     "objectives": {"answer_cross_entropy": 1.0, "margin_hinge": 1.0, "in_batch_kl": 1.0},
     "mined_ratio": 0.0,
@@ -117,7 +119,7 @@ _SYSTEMS = (
         name="shuffled_teacher",
         run="flipkd.comparison.scorers:shuffled_teacher",
         kind="distilled",
-        settings={"keep_teacher": False},  # its training targets are not the outputs of the kept model
+        settings={"keep_teacher": False, **NO_OTHERS},  # its training targets are not the outputs of the kept model
         label="Control: the flipped student with shuffled teacher outputs. Its gain does not come from the teacher.",
         colour="#b3b300",
     ),

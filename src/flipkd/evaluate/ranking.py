@@ -47,6 +47,7 @@ def _graded_gain(ranked: Sequence[str], judged: Mapping[str, float]) -> float:
     """nDCG of the first TOP documents; a relevant document that was not ranked counts in the ideal order only."""
     from sklearn.metrics import ndcg_score
 
-    missed = [grade for document, grade in judged.items() if document not in set(ranked)]
+    found = set(ranked)
+    missed = [grade for document, grade in judged.items() if document not in found]
     gains = [*(judged.get(document, 0.0) for document in ranked), *[0.0] * TOP, *missed]
     return float(ndcg_score([gains], [-np.arange(len(gains))], k=TOP, ignore_ties=True))

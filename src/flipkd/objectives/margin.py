@@ -177,7 +177,8 @@ def margin_angular(
     low, high = (teacher_low, teacher_high) if own_range else (-1.0, 1.0)
     if not low < high:
         raise ConfigError(f"teacher_low={low} must be below teacher_high={high}")
-    teacher, similarity = batch.teacher_similarity, batch.similarity
+    batch.require("teacher_grid")
+    teacher, similarity = scored_cells(batch)[0], batch.similarity
     select = partial(dual_threshold, theta_pos=theta_pos, theta_neg=theta_neg, off_diagonal=off_diagonal)
     positive, negative = select(batch, theta_off_pos=theta_off_pos, theta_off_neg=theta_off_neg)
     middle = (low + high) / 2

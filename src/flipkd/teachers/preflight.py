@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from flipkd.errors import DataError, NumbersError
+from flipkd.errors import DataError
 from flipkd.evaluate.metrics import measure
+from flipkd.evaluate.rows import finite_column
 
 # With fewer pairs a difference between teacher and student is mostly chance.
 FEWEST_PAIRS, FEWEST_PER_CLASS = 100, 20
@@ -51,15 +52,10 @@ def preflight(
 
 
 def _checked(scores: Sequence[float] | np.ndarray, truth: np.ndarray, who: str) -> np.ndarray:
-    values = np.asarray(scores, dtype=np.float64)
-    if values.shape != truth.shape or values.ndim != 1:
+    values = finite_column(scores, what=f"{who} scores")
+    if values.shape != truth.shape:
         raise DataError(
             f"{who} scores have shape {values.shape}, labels {truth.shape}; both must be [N], one number per pair"
-        )
-    bad = np.flatnonzero(~np.isfinite(values))
-    if len(bad):
-        raise NumbersError(
-            f"{len(bad)} of {len(values)} {who} scores are NaN or infinite, first is row {bad[0]} (from 0)"
         )
     return values
 

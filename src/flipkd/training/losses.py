@@ -6,6 +6,7 @@ An objective is a function, or a class of nn.Module whose objects are called lik
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
@@ -61,7 +62,7 @@ def resolve_objectives(
     for name, setting in objectives.items():
         settings = dict(setting) if isinstance(setting, Mapping) else {"weight": setting}
         weight = settings.pop("weight", 1.0)
-        if not isinstance(weight, int | float) or weight < 0:
+        if not isinstance(weight, int | float) or not 0 <= weight < math.inf:
             raise ConfigError(f"objectives.{name}: the weight is {weight!r}; allowed is a number from 0")
         function = pick(OBJECTIVES, name, what="objective")
         allowed = settings_of(function)

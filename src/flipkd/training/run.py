@@ -70,7 +70,10 @@ def fresh_student(config: TrainConfig) -> tuple[Student, ScoreContract]:
 
 
 def trainer_arguments(config: TrainConfig) -> dict[str, Any]:
-    """Return the fields of transformers' TrainingArguments that `config` sets."""
+    """Return the fields of transformers' TrainingArguments that `config` sets. Raises ConfigError for one that is set twice."""
+    if twice := sorted(config.training_arguments.keys() & set(TRAINER_FIELDS)):
+        # Else the two would differ: flipkd reads its own setting, for example the seed of the adapters.
+        raise ConfigError(f"training_arguments.{twice[0]} cannot be set: {twice[0]} is a setting of flipkd; set that")
     found = {name: getattr(config, name) for name in TRAINER_FIELDS}
     if config.select_checkpoint == "best":
         found["save_total_limit"] = None  # all are measured at the end
@@ -94,6 +97,12 @@ def run_objectives(config: TrainConfig, table: PairTable, validation: PairTable)
     require_both_orders(config, terms)
     if config.score == "cosine" and not any("vectors" in term.needs for term in terms):
         raise ConfigError("score is cosine, but no objective trains the embeddings; set score to auto or answer")
+    has_vectors = table.teacher is not None and table.teacher.left is not None
+    if config.queue_size and not (has_vectors and any("vectors" in term.needs for term in terms)):
+        logger.warning(
+            "queue_size=%d has no effect: the queue needs a bi-encoder as teacher and an objective of the embeddings",
+            config.queue_size,
+        )
     return terms
 
 

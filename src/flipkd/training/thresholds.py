@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,6 +15,7 @@ from flipkd.errors import ConfigError
 from flipkd.evaluate.calibration import Calibration, fit_calibration
 from flipkd.objectives import MatchBatch
 
+logger = logging.getLogger(__name__)
 Scores = NDArray[np.float32]
 LEVELS = 401  # the number of quantiles tried between filter_quantile and 1
 TAIL = 0.05  # the share of a class whose scores are beyond the ends of the teacher's range
@@ -121,6 +123,8 @@ def teacher_facts(config: TrainConfig, table: PairTable, validation: PairTable) 
         facts["theta_pos"], facts["theta_neg"] = teacher_thresholds(
             scores, table.label, quantile=config.filter_quantile, band=config.filter_band
         )
+    elif config.filter_band:
+        logger.warning("filter_band=%g has no effect without filter_quantile", config.filter_band)
     if config.off_diagonal_quantiles is not None:
         facts["theta_off_pos"], facts["theta_off_neg"] = random_thresholds(
             table, quantiles=config.off_diagonal_quantiles, seed=config.seed
