@@ -6,10 +6,11 @@
 A page holds `<!-- table: NAME -->` and `<!-- /table -->`, and what stands between is made here. NAME is a data set of
 results/, `main` for all sets at a glance, `scores` for each score of a student alone, `pool` for few labels with and
 without unlabelled pairs, `ablations` for the paper's on the sets that have them, `variants` for all that change one
-setting, `answer_objective` for the two objectives of the answer, `objectives` for the field's other objectives, `second_student` for a larger LLM, `mined` for training without
-mined pairs, `labels` for fewer labelled pairs, `both_orders` for the results of `both_orders.py`, `headline` and `speed` for
-the README, or `choices/...` for the runs of that folder, on which a default was decided. `earlier/NAME` takes the results of
-earlier/, which were measured with other defaults.
+setting, `answer_objective` for the two objectives of the answer, `objectives` for the field's other objectives,
+`second_student` for a larger LLM, `mined` for training without mined pairs, `labels` for fewer labelled pairs,
+`both_orders` for the results of `both_orders.py`, `headline` and `speed` for the README, or `choices/...` for the runs of
+that folder, on which a default was decided. `earlier/NAME` takes the results of earlier/, which were measured with other
+defaults.
 """
 
 from __future__ import annotations
