@@ -44,6 +44,15 @@ def opened(monkeypatch):
         log.close()
 
 
+@pytest.mark.parametrize("content", [b"text1,text2\na,b", b"SQLite format 3\0", b'{"id": "q1", "text": "a"}'])
+def test_answer_log_keeps_a_file_that_is_none(opened, tmp_path, content):
+    (tmp_path / "mine").write_bytes(content)
+    with pytest.raises(ResourceError, match=r"mine: cannot be written \(it exists and is no answer log"):
+        opened(tmp_path / "mine")
+    assert (tmp_path / "mine").read_bytes() == content
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
 def test_a_line_has_exactly_these_fields(opened, tmp_path):
     log = opened(tmp_path / "logs" / "answers.jsonl")
     log.add(answers("abc", count=2))
