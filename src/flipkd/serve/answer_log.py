@@ -40,7 +40,8 @@ class AnswerLog:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             _require_log(path)
-            self._salt = _salt(path.with_name(f"{path.name}.salt"))
+            with self._file.locked():  # several workers may start at once
+                self._salt = _salt(path.with_name(f"{path.name}.salt"))
             self._file.append(b"")
         except OSError as error:
             raise ResourceError(f"--answer_log {path}: cannot be written ({error.strerror})") from None
