@@ -32,6 +32,16 @@ ENDINGS = {
         1,
         "flipkd: this is a bug in flipkd: ZeroDivisionError: x / 0 (run again with --debug",
     ),
+    "temporary": (
+        FileNotFoundError(2, "No usable temporary directory found in ['/tmp']"),
+        5,
+        "flipkd: no folder for temporary files can be written; set TMPDIR",
+    ),
+    "panic": (  # of a library in Rust
+        type("PanicException", (BaseException,), {})("index out of bounds"),
+        1,
+        "flipkd: this is a bug in flipkd: PanicException: index out of bounds",
+    ),
     "module": (
         ModuleNotFoundError("No module named 'numpy'", name="numpy.linalg"),
         4,
