@@ -7,6 +7,7 @@ import io
 import os
 import sys
 import tempfile
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from faults import in_child
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flipkd.commands.results import command_line, csv_text, metrics_table, require_writable, text_table
+from flipkd.commands.results import REPORT, command_line, csv_text, metrics_table, require_writable, text_table
 from flipkd.commands.row_file import write_rows
 from flipkd.errors import ResourceError
 
@@ -63,6 +64,17 @@ def test_require_writable_keeps_a_table_whose_texts_hold_the_mark(tmp_path):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(ResourceError, match="is no earlier result"):
             require_writable(tmp_path / name, mark="origin")
+
+
+@pytest.mark.scenario("B5")
+def test_require_writable_keeps_a_page_that_is_no_report(tmp_path):
+    page = tmp_path / "index.html"
+    page.write_text("<!DOCTYPE html><title>My own page</title>")
+    with pytest.raises(ResourceError, match="is no earlier result"):
+        require_writable(page, mark=REPORT)
+    for template in ("page.html.j2", "watch.html.j2"):
+        page.write_text(resources.files("flipkd.report").joinpath(template).read_text())
+        require_writable(page, mark=REPORT)
 
 
 @pytest.mark.scenario("B5")

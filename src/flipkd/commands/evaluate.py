@@ -15,7 +15,7 @@ from flipkd.command_config import EvaluateConfig
 from flipkd.commands.matcher_report import write_report
 from flipkd.commands.memory import Memory
 from flipkd.commands.pairs import checked_pairs, is_directed, labelled
-from flipkd.commands.results import require_writable
+from flipkd.commands.results import REPORT, require_writable
 from flipkd.data.labels import labels_of
 from flipkd.errors import UsageError
 from flipkd.evaluate.calibration import fit_calibration
@@ -45,7 +45,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     the scores; `by_memory` is their share. Raises ConfigError for a matcher without a cascade band, UsageError for the card of
     a matcher of the hub.
     """
-    for path, mark in ((config.output, '"metrics"'), (config.report, "<!DOCTYPE html>")):
+    for path, mark in ((config.output, '"metrics"'), (config.report, REPORT)):
         if path:
             require_writable(path, source=config.test_file, mark=mark)
     if config.card and not Path(config.matcher).exists():

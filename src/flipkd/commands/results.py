@@ -18,6 +18,7 @@ from flipkd.figures import figure
 from flipkd.files import refuse_special, resource_errors
 
 START = 2**24  # bytes at the start of an existing file in which the mark of a result is searched
+REPORT = "by flipkd</title>"  # mark of a page of flipkd.report
 TABLES = (".csv", ".jsonl", ".parquet")
 
 
