@@ -81,6 +81,11 @@ def _unexpected(error: BaseException) -> tuple[str, int]:
         return text, 4
     if isinstance(error, FileNotFoundError) and "No usable temporary directory" in str(error):  # of tempfile
         return "flipkd: no folder for temporary files can be written; set TMPDIR to one that can", 5
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        return (
+            f"flipkd: {shorten(str(error.filename))}: no file or folder can have such a long name; correct the path",
+            5,
+        )
     text = f"flipkd: this is a bug in flipkd: {type(error).__name__}: {error} (run again with --debug and report it)"
     return text, 1
 
