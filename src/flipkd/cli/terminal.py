@@ -76,8 +76,7 @@ def run(app: typer.Typer) -> None:
 def _unexpected(error: BaseException) -> tuple[str, int]:
     """Return message and exit code for an exception that flipkd did not raise itself."""
     if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("flipkd"):
-        module = error.name.partition(".")[0]
-        text = f"flipkd: the Python module {module} is not installed; pip install flipkd installs all that flipkd always needs"
+        text = f"flipkd: the Python module {error.name.partition('.')[0]} is not installed; pip install flipkd installs it"
         return text, 4
     if isinstance(error, FileNotFoundError) and "No usable temporary directory" in str(error):  # of tempfile
         return "flipkd: no folder for temporary files can be written; set TMPDIR to one that can", 5
