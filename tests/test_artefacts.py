@@ -11,13 +11,18 @@ import sys
 from pathlib import Path
 
 import pytest
+from tiny import student_config
+from tiny_matchers import exported
 
 from flipkd.artefacts import check_model_folder, check_values, checked_model, library_errors
+from flipkd.command_config import VerifyConfig
+from flipkd.commands.verify import verify
 from flipkd.errors import ArtefactError, FlipkdError, RefusedError, ResourceError
+from flipkd.exports.record import read_record
 from flipkd.files import write_manifest
 from flipkd.matcher import Matcher
 from flipkd.student.language_model import load_language_model, load_tokenizer
-from flipkd.student.loading import load_student
+from flipkd.student.loading import load_student, new_student
 from flipkd.teachers.teacher import load_teacher
 
 
@@ -363,3 +368,77 @@ def test_library_errors_names_the_model_in_any_exception(error, expected, said):
     assert said in str(raised.value).replace('"', "")
     with pytest.raises(KeyboardInterrupt), library_errors("m", "unreadable"):
         raise KeyboardInterrupt
+
+
+PANICS = [
+    {"type": "Precompiled", "precompiled_charsmap": "AAAA"},  # when the file is read
+    {"type": "Replace", "pattern": {"String": ""}, "content": "x"},  # on the first text
+]
+
+
+@pytest.mark.scenario("A5")
+@pytest.mark.parametrize("normalizer", PANICS, ids=lambda value: value["type"])
+def test_a_tokenizer_on_which_the_library_panics_is_an_error_with_its_name(
+    tiny_matcher, base_models, encoders, tmp_path, normalizer
+):
+    sources = {"matcher": tiny_matcher(), "base": base_models["llama"], "teacher": encoders / "bi"}
+    for name, source in sources.items():
+        folder = shutil.copytree(source, tmp_path / name)
+        change(folder / "tokenizer" / "tokenizer.json" if name == "matcher" else folder / "tokenizer.json",
+               {"normalizer": normalizer})  # fmt: skip
+    write_manifest(tmp_path / "matcher")
+    for name, load in (
+        ("matcher", load_student),
+        ("base", lambda folder: new_student(student_config(folder))),
+        ("teacher", load_teacher),
+    ):
+        with pytest.raises(ArtefactError, match=str(tmp_path / name)):
+            load(tmp_path / name)
+
+
+@pytest.mark.scenario("A5")
+def test_a_teacher_without_a_vector_for_a_token_is_an_error_with_its_name(encoders, tmp_path):
+    for kind, call in (("bi", lambda t: t.embed(["a <new>"])), ("cross", lambda t: t.score(["a <new>"], ["b"]))):
+        folder = shutil.copytree(encoders / kind, tmp_path / kind)
+        tokens = json.loads((folder / "tokenizer.json").read_text())["added_tokens"]
+        new = tokens[-1] | {"id": 100_000, "content": "<new>"}
+        change(folder / "tokenizer.json", {"added_tokens": [*tokens, new], "model.vocab.<new>": 100_000})
+        teacher = load_teacher(folder, kind=f"{kind}_encoder")
+        with pytest.raises(ArtefactError, match=f"{folder}: the model does not run on these texts"):
+            call(teacher)
+
+
+IN_EXPORTS = [
+    ("adapter", "adapter_config.json", MEGATRON, "megatron_config"),
+    ("merged", "adapter_config.json", MEGATRON, "an adapter, not a complete model"),
+    ("merged", "config.json", {"attn_implementation": KERNEL}, "attn_implementation"),
+    ("sequence-classification", "tokenizer_config.json", {"tokenizer_class": "canary.Canary"}, "tokenizer_class"),
+    ("sentence-transformers", "config_sentence_transformers.json", {"activation_fn": "torch.canary"}, "activation_fn"),
+    ("sentence-transformers", "2_Dense/config.json", {"activation_function": "torch.canary"}, "activation_function"),
+    ("sentence-transformers", "modules.json", {"1.type": "canary.Canary"}, "type"),
+]
+
+
+@pytest.mark.scenario("X2")
+@pytest.mark.parametrize(
+    "form, file, changes, named", IN_EXPORTS, ids=lambda value: value if isinstance(value, str) else ""
+)
+def test_verify_runs_no_code_that_an_export_names(tiny_matcher, tmp_path, canary, form, file, changes, named):
+    folder = tmp_path / "out"
+    exported(tiny_matcher(), folder, form, **({"base_model": "someone/tiny"} if form == "adapter" else {}))
+    assert read_record(folder).format == form
+    change(folder / file, changes)
+    write_manifest(folder)
+    with pytest.raises((RefusedError, ArtefactError), match=named):
+        verify(VerifyConfig.check({"export": str(folder), "against": str(tiny_matcher())}))
+
+
+@pytest.mark.scenario("X1")
+def test_verify_unpickles_no_weights_of_an_export(tiny_matcher, tmp_path, canary):
+    folder = tmp_path / "out"
+    exported(tiny_matcher(), folder, "sentence-transformers")
+    (folder / "2_Dense" / "model.safetensors").unlink()
+    (folder / "2_Dense" / "pytorch_model.bin").write_bytes(pickle.dumps(Pickled(canary)))
+    write_manifest(folder)
+    with pytest.raises(RefusedError, match=r"pytorch_model\.bin: pickled weights are not read"):
+        verify(VerifyConfig.check({"export": str(folder), "against": str(tiny_matcher())}))

@@ -486,7 +486,9 @@ def test_numbers_that_json_lacks_are_refused_and_the_old_file_stays(tmp_path, va
     assert names(tmp_path) == {"file"}
 
 
-@pytest.mark.parametrize("raw", [b"", b"{", b"\xff\xfe", b"[" * 200_000, b"1" * 5000, b'{"a": 1}}'])
+@pytest.mark.parametrize(
+    "raw", [b"", b"{", b"\xff\xfe", b"[" * 200_000, b"1" * 5000, b'{"a": 1}}', b'{"a": "\\ud800"}']
+)
 def test_read_json_names_a_file_that_is_not_json(tmp_path, raw):
     (tmp_path / "file").write_bytes(raw)
     with pytest.raises(ArtefactError, match=f"{tmp_path}/file: not readable as JSON"):

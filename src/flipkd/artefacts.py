@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PureWindowsPath
 from typing import Any, NamedTuple
 
-from flipkd.errors import ArtefactError, FlipkdError, RefusedError, ResourceError, reason_of, shorten
+from flipkd.errors import ArtefactError, FlipkdError, RefusedError, ResourceError, is_failure, reason_of, shorten
 from flipkd.files import read_json
 from flipkd.model_rules import MODULE, RULES, RULES_OF_FILES, Rule, known_model_type
 
@@ -46,22 +46,37 @@ def check_model_folder(folder: Path) -> list[str]:
         if here in seen:
             continue
         seen.add(here)
-        if (here / ADAPTER).exists():
-            raise ArtefactError(
-                f"{here}: an adapter, not a complete model; merge it into its base model and save the result as one model"
-            )
-        for file in sorted(here.glob("*.json")):
-            if file.name in NOT_SETTINGS:
-                continue
-            values = read_json(file)
-            check_values(file, values)
-            for part, is_transformer in _module_folders(file, values):
-                queue.append(here / part)
-                transformers += [here / part] * is_transformer
+        for part, is_transformer in _check_settings(here):
+            queue.append(here / part)
+            transformers += [here / part] * is_transformer
     for here in seen:
         _refuse_pickles(here, is_transformer=here in transformers)
     # Both a folder and the folder that its modules.json names may name the same part.
     return list(dict.fromkeys("" if part == folder else part.relative_to(folder).as_posix() for part in transformers))
+
+
+def check_export_folder(folder: Path, *, unread: Collection[str]) -> None:
+    """Check the files of an export and of all its subfolders; `unread`: files of the folder that no library reads.
+
+    Raises RefusedError and ArtefactError as `check_model_folder`.
+    """
+    for here in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
+        for _ in _check_settings(here, unread=unread if here == folder else ()):
+            pass  # each subfolder is checked anyway
+        _refuse_pickles(here, is_transformer=True)
+
+
+def _check_settings(folder: Path, *, unread: Collection[str] = ()) -> Iterator[tuple[str, bool]]:
+    """Check the JSON files of one folder, and yield what `_module_folders` does of each."""
+    if (folder / ADAPTER).exists() and ADAPTER not in unread:
+        raise ArtefactError(
+            f"{folder}: an adapter, not a complete model; merge it into its base model and save the result as one model"
+        )
+    for file in sorted(folder.glob("*.json")):
+        if file.name not in NOT_SETTINGS and file.name not in unread:
+            values = read_json(file)
+            check_values(file, values)
+            yield from _module_folders(file, values)
 
 
 def _module_folders(file: Path, values: Any) -> Iterator[tuple[str, bool]]:
@@ -142,7 +157,7 @@ def checked_model(name: str) -> Checked:
 
 @contextmanager
 def library_errors(name: str | Path, what: str) -> Iterator[None]:
-    """Context manager around a library that reads the files of `name`: any exception becomes "NAME: WHAT (reason)".
+    """Context manager around a library that reads the files of `name`: any exception or panic becomes "NAME: WHAT (reason)".
 
     Raises ArtefactError, RefusedError for a model that needs its own code, ResourceError when memory or disk is full.
     """
@@ -150,11 +165,13 @@ def library_errors(name: str | Path, what: str) -> Iterator[None]:
         yield
     except FlipkdError:  # its message is more exact
         raise
-    except Exception as error:
+    except BaseException as error:
+        if not is_failure(error):
+            raise
         raise _as_flipkd_error(error, name, what) from error
 
 
-def _as_flipkd_error(error: Exception, name: str | Path, what: str) -> FlipkdError:
+def _as_flipkd_error(error: BaseException, name: str | Path, what: str) -> FlipkdError:
     reason = reason_of(error)
     # OutOfMemoryError is torch's; by name, since torch may not be imported.
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":

@@ -109,9 +109,14 @@ def shorten(value: object, limit: int = 80) -> str:
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
-def reason_of(error: Exception) -> str:
+def reason_of(error: BaseException) -> str:
     """Return the message of a library's exception as one escaped line for another message, or its type if it has none."""
     return ascii(" ".join(str(error).split())[:200] or type(error).__name__)[1:-1]
+
+
+def is_failure(error: BaseException) -> bool:
+    """Return whether an error is an Exception, or the panic of a library in Rust, which is not one."""
+    return isinstance(error, Exception) or type(error).__name__ == "PanicException"
 
 
 def nearest(name: str, allowed: list[str]) -> str:

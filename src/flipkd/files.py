@@ -105,11 +105,13 @@ def write_json(path: str | Path, value: Any) -> Path:
 def read_json(path: str | Path) -> Any:
     """Read a JSON file. Raises ArtefactError naming the file when it is missing or not JSON."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ArtefactError(f"{path}: no such file") from None
+        value = json.loads(text := Path(path).read_text(encoding="utf-8"))
+        if "\\u" in text:
+            json.dumps(value, ensure_ascii=False).encode()  # raises for a lone surrogate
+        return value
     except (OSError, ValueError, RecursionError) as error:
-        raise ArtefactError(f"{path}: not readable as JSON ({error})") from None
+        reason = "no such file" if isinstance(error, FileNotFoundError) else f"not readable as JSON ({error})"
+        raise ArtefactError(f"{path}: {reason}") from None
 
 
 @contextmanager
@@ -200,15 +202,13 @@ def _check_manifest(folder: Path) -> None:
             raise ArtefactError(f"{folder / MANIFEST}: names {shorten(name)}, which is outside the folder")
         if not file.is_file():
             raise ArtefactError(f"{file}: listed in the manifest but missing")
-        if name == CARD:
-            continue
-        if file.stat().st_size != size or sha256(file) != digest:
+        if name != CARD and (file.stat().st_size != size or sha256(file) != digest):
             raise ArtefactError(f"{file}: sha256 mismatch, the file was changed or damaged after it was saved")
 
 
-def copy_listed(folder: Path, target: Path) -> None:
-    """Copy the files in a folder's manifest; other files in the folder are not part of it."""
-    for name in read_json(folder / MANIFEST)["files"]:
+def copy_listed(folder: Path, target: Path, *, inside: str = "") -> None:
+    """Copy the files in a folder's manifest, or those in a subfolder `inside/`; other files are not part of the folder."""
+    for name in (name for name in read_json(folder / MANIFEST)["files"] if name.startswith(inside)):
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(folder / name, target / name)  # without its mode: the source may be read-only
 

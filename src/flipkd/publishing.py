@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 from flipkd.cards.published import CardFacts, published_card
+from flipkd.cards.sections import read_card
 from flipkd.errors import ArtefactError, ConfigError, UsageError
 from flipkd.files import CARD, MANIFEST, check_manifest, copy_listed, read_json, write_manifest, write_text
 from flipkd.hub import is_matcher_file, is_repository, repository_of, upload_matcher
@@ -43,7 +44,7 @@ def push_matcher(
     with tempfile.TemporaryDirectory() as scratch:
         copied = Path(scratch)
         _copy_with_base(folder, copied, contract, base)
-        card = (folder / CARD).read_text(encoding="utf-8") if (folder / CARD).exists() else ""
+        card = read_card(folder)
         names = {"trained_on": contract.base_model_name_or_path, "base_model": base}
         write_text(copied / CARD, published_card(card, repository=repository, facts=facts, **names))
         return upload_matcher(

@@ -7,8 +7,8 @@ from hub_server import card_errors
 from huggingface_hub import ModelCard
 
 from flipkd.cards.matcher_card import LearnedFrom, model_card
-from flipkd.cards.sections import add_test, replace_decisions
-from flipkd.errors import ArtefactError
+from flipkd.cards.sections import add_test, read_card, replace_decisions
+from flipkd.errors import ArtefactError, RefusedError
 
 METRICS = {"n": 24.0, "f1": 0.8125}
 
@@ -25,6 +25,29 @@ def test_replace_decisions_changes_that_section_alone(card, contract):
         assert expected in again
     assert "0.8125" not in again
     assert replace_decisions(again, contract, metrics=METRICS) == card
+
+
+def test_read_card_names_a_card_that_is_not_utf8(tmp_path):
+    assert read_card(tmp_path) == ""
+    (tmp_path / "README.md").write_bytes("# Für uns".encode("latin-1"))
+    with pytest.raises(ArtefactError, match=r"README\.md: cannot be read .*; save it as UTF-8"):
+        read_card(tmp_path)
+    (tmp_path / "README.md").write_text("# Für uns")
+    assert read_card(tmp_path) == "# Für uns"
+
+
+def test_read_card_follows_no_link_out_of_the_folder(tmp_path):
+    snapshot = tmp_path / "models--a--b" / "snapshots" / "0123"
+    snapshot.mkdir(parents=True)
+    (tmp_path / "private").write_text("a key")
+    (snapshot / "README.md").symlink_to(tmp_path / "private")
+    with pytest.raises(RefusedError, match=r"README\.md: is a link to .*private, outside the folder"):
+        read_card(snapshot)
+    (snapshot / "README.md").unlink()
+    (snapshot.parent.parent / "blobs").mkdir()
+    (snapshot.parent.parent / "blobs" / "4567").write_text("# A card")
+    (snapshot / "README.md").symlink_to("../../blobs/4567")
+    assert read_card(snapshot) == "# A card"
 
 
 def test_replace_decisions_appends_a_missing_section(contract):

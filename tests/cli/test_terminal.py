@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import subprocess
@@ -31,6 +32,21 @@ ENDINGS = {
         ZeroDivisionError("x / 0"),
         1,
         "flipkd: this is a bug in flipkd: ZeroDivisionError: x / 0 (run again with --debug",
+    ),
+    "long name": (
+        OSError(errno.ENAMETOOLONG, "File name too long", "x" * 300),
+        5,
+        f"flipkd: '{'x' * 76}...: no file or folder can have such a long name; correct the path",
+    ),
+    "temporary": (
+        FileNotFoundError(2, "No usable temporary directory found in ['/tmp']"),
+        5,
+        "flipkd: no folder for temporary files can be written; set TMPDIR",
+    ),
+    "panic": (  # of a library in Rust
+        type("PanicException", (BaseException,), {})("index out of bounds"),
+        1,
+        "flipkd: this is a bug in flipkd: PanicException: index out of bounds",
     ),
     "module": (
         ModuleNotFoundError("No module named 'numpy'", name="numpy.linalg"),

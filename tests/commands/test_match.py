@@ -120,6 +120,16 @@ def test_match_refuses_an_output_that_cannot_be_written_before_scoring(unusual_p
 
 
 @pytest.mark.scenario("B5")
+def test_match_replaces_no_memory(unusual_pairs, tmp_path):
+    memory = tmp_path / "reviewed.csv"  # an earlier result, and a column of labels that people filled
+    memory.write_text("text1,text2,score,probability,decision,label\na,b,1,1,match,0\n")
+    words = ("--matcher", tmp_path / "none", "--memory", memory, "--output", memory)
+    done = flipkd("match", unusual_pairs, *words)
+    assert (done.code, "is the input file" in done.err) == (2, True), done.err
+    assert memory.read_text().endswith(",0\n")
+
+
+@pytest.mark.scenario("B5")
 @pytest.mark.parametrize("name", ["o.csv", "o.jsonl"])
 def test_match_replaces_its_own_result_and_no_other_file(trained, unusual_pairs, tmp_path, name):
     arguments = ("match", "--matcher", trained, unusual_pairs, "--output", tmp_path / name)

@@ -107,6 +107,16 @@ def test_match_files_rejects_rows_that_cannot_be_scored(stub, tmp_path):
     assert [row["id"] for row in results(tmp_path / "out")][:2] == ["0", "1"]
 
 
+def test_match_files_keeps_a_rejected_row_with_a_line_separator_of_unicode(stub, tmp_path):
+    rows = [(f"text {k}", "a card", k) for k in range(4)]
+    rows[1], rows[2] = ("", "a\u2028card\x85 \u2029", 1), ("POISON", "a\u2028card", 2)
+    file = write_rows(tmp_path / "a.csv", rows)
+    summary = match_files(MatchConfig.check(stub | {"pairs": file, "output_dir": str(tmp_path / "out")}))
+    assert (summary["rows"], summary["rejected"]) == (4, 2)
+    with open(tmp_path / "out" / "rejected.jsonl", encoding="utf-8") as lines:
+        assert [json.loads(line)["text2"] for line in lines] == [rows[1][1], rows[2][1]]
+
+
 def test_match_files_stops_when_the_model_fails_on_a_part(stub, tmp_path):
     file = write_rows(tmp_path / "a.csv", [(f"POISON {k}", "a card", k) for k in range(6)])
     with pytest.raises(NumbersError, match="fails on all 3 rows"):

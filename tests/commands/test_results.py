@@ -7,6 +7,7 @@ import io
 import os
 import sys
 import tempfile
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,8 @@ from faults import in_child
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flipkd.commands.results import command_line, csv_text, metrics_table, require_writable, text_table
+from flipkd.commands.results import REPORT, command_line, csv_text, metrics_table, require_writable, text_table
+from flipkd.commands.row_file import write_rows
 from flipkd.errors import ResourceError
 
 
@@ -49,9 +51,36 @@ def test_require_writable_rejects_bad_paths_and_leaves_nothing(tmp_path):
 
 
 @pytest.mark.scenario("B5")
+def test_require_writable_keeps_a_table_whose_texts_hold_the_mark(tmp_path):
+    row = {"text1": "the origin of the card", "original": "origin", "label": 1}
+    for name in ("mine.csv", "mine.jsonl", "mine.parquet"):
+        write_rows(tmp_path / name, [row])
+        with pytest.raises(ResourceError, match="is no earlier result"):
+            require_writable(tmp_path / name, mark="origin")
+        (tmp_path / name).unlink()
+        write_rows(tmp_path / name, [row | {"origin": "edits"}])
+        require_writable(tmp_path / name, mark="origin")
+    for name, content in (("a.jsonl", b"[["), ("a.jsonl", b"1"), ("a.csv", b"\n"), ("a.parquet", b"PAR1 origin PAR1")):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ResourceError, match="is no earlier result"):
+            require_writable(tmp_path / name, mark="origin")
+
+
+@pytest.mark.scenario("B5")
+def test_require_writable_keeps_a_page_that_is_no_report(tmp_path):
+    page = tmp_path / "index.html"
+    page.write_text("<!DOCTYPE html><title>My own page</title>")
+    with pytest.raises(ResourceError, match="is no earlier result"):
+        require_writable(page, mark=REPORT)
+    for template in ("page.html.j2", "watch.html.j2"):
+        page.write_text(resources.files("flipkd.report").joinpath(template).read_text())
+        require_writable(page, mark=REPORT)
+
+
+@pytest.mark.scenario("B5")
 def test_require_writable_replaces_only_a_result_of_the_same_command(tmp_path):
     path = tmp_path / "o.csv"
-    for content in ("", "text1,text2,score,probability,decision\n", "x" * 100_000 + "decision"):
+    for content in ("", "text1,text2,score,probability,decision\n", "x" * 100_000 + ",decision\n"):
         path.write_text(content)
         require_writable(path, mark="decision")
     path.write_text("text1,text2,label\na,b,1\n")

@@ -10,7 +10,8 @@ from command_line import flipkd
 from review_queues import filled_queue, key_of, vote
 
 from flipkd.data.pairs import read_pairs
-from flipkd.review.queue import ReviewQueue
+from flipkd.review.queue import ReviewQueue, Vote
+from flipkd.review.sampling import ScoredPair, chosen, pair_key
 
 
 @pytest.fixture
@@ -117,6 +118,18 @@ def test_review_pairs_are_read_by_the_other_commands_and_leave_undecided_ones_ou
         assert found.column_names == ["text1", "text2", "label"]
     succeeded("pairs", queue_file, "--output", tmp_path / "p.csv")  # its own earlier result
     assert {row["weight"] for row in table(tmp_path / "p.csv")} == {"1.0"}
+
+
+def test_a_text_with_nul_leaves_the_queue_without_it(tmp_path):
+    queue_file, key = tmp_path / "q.db", pair_key("a\0 card", "a pin\0")
+    with ReviewQueue(queue_file, create=True) as queue:
+        queue.add(chosen([ScoredPair("a\0 card", "a pin\0", 0.0, 0.5, "review")], share=0), matcher="m1")
+        succeeded("export", queue_file, "--to", "argilla", "--output", tmp_path / "r.json")
+        queue.add_votes([Vote(key, "ann", 1)], source="test")
+    [record] = json.loads((tmp_path / "r.json").read_text())
+    assert record["fields"] == {"text1": "a card", "text2": "a pin"}
+    succeeded("pairs", queue_file, "--output", tmp_path / "pairs.csv")
+    assert read_pairs(tmp_path / "pairs.csv")["text2"][:] == ["a pin"]
 
 
 def test_stats_and_list_show_groups_annotators_and_conflicts(queue_file):

@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,8 +11,8 @@ from command_line import flipkd, given, student
 from servers import running
 from tiny import SENTENCES
 
-from flipkd.commands.search import encoder_of
-from flipkd.errors import UsageError
+from flipkd.commands.search import checked_encoder, encoder_of
+from flipkd.errors import ArtefactError, UsageError
 from flipkd.index import Index
 from flipkd.matcher import Matcher
 
@@ -138,6 +139,12 @@ def test_server_search_equals_the_command(indexed, trained):
 
 
 @pytest.mark.scenario("S16")
+@pytest.mark.parametrize("folder", ["a\0b", "x" * 5000, "", None])
+def test_checked_encoder_refuses_the_folder_of_a_forged_index(folder):
+    with pytest.raises(ArtefactError, match="--encoder"):
+        checked_encoder(SimpleNamespace(encoder={"folder": folder, "fingerprint": "x"}), None)
+
+
 def test_search_refuses_another_encoder(faq, indexed, trained, separate_run, taught, tmp_path):
     wrong = flipkd("search", "my card", "--matcher", trained, "--index", indexed, "--encoder", separate_run)
     assert wrong.code == 4

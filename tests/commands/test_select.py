@@ -35,6 +35,15 @@ def test_select_keeps_the_share_of_the_budget_in_the_order_of_the_file(trained, 
     assert hard == kept
 
 
+def test_select_replaces_no_column_of_the_file(tmp_path):
+    words = ("--by", "difficulty", "--matcher", tmp_path / "none", "--output", tmp_path / "s.csv")
+    (tmp_path / "p.csv").write_text("text1,text2,value\na,b,9.99\n")
+    done = flipkd("select", tmp_path / "p.csv", *words)
+    assert (done.code, "has a column 'value', which the result adds" in done.err) == (2, True), done.err
+    (tmp_path / "p.csv").write_text("text1,text2,selected_by,value\na,b,errors,0.5\n")
+    assert "no such folder" in flipkd("select", tmp_path / "p.csv", *words).err
+
+
 def test_disagreement_and_unfamiliarity(trained, taught, pair_files, tmp_path):
     words = ("--by", "disagreement", "--teacher", taught, "--validation_file", pair_files["validation"])
     close = select(pair_files["test"], tmp_path, *words, "--matcher", trained, "--quantiles", "0,0.25")

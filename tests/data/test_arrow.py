@@ -133,6 +133,23 @@ def test_arrow_refuses_empty_files_and_duplicate_columns(tmp_path, pairs_file):
     assert "duplicate column name 'text2' (2 times)" in refused(path)
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        pa.array([9 * 10**18] * 2, pa.timestamp("us")),
+        pa.array([1, 2], pa.timestamp("us", tz="Nowhere/None")),
+        pa.array([2**31 - 1] * 2, pa.int32()).cast(pa.date32()),  # PostgreSQL's infinity
+        pa.array([2**62] * 2, pa.duration("s")),
+    ],
+    ids=lambda values: str(values.type),
+)
+def test_arrow_names_a_column_with_a_time_that_python_cannot_hold(pairs_file, values):
+    path = pairs_file({"text1": ["a", "b"], "text2": ["c", "d"], "when": values})
+    assert len(read_pairs(path)) == 2
+    with pytest.raises(DataError, match=r"pairs\.parquet: column 'when': a value of type .* cannot be read"):
+        list(read_blocks(path, keep=["when"]))
+
+
 def test_arrow_string_column_with_invalid_utf8_is_refused(pairs_file):
     column = pa.Array.from_buffers(pa.string(), 1, pa.array([b"caf\xe9"]).buffers())
     assert "not UTF-8" in refused(pairs_file({"text1": column, "text2": ["b"]}))

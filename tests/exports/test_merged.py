@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -10,7 +12,10 @@ import torch
 from tiny_matchers import PAIRS, exported
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
+from flipkd.exports.merged import write_parts
+from flipkd.files import write_manifest, write_text
 from flipkd.matcher import Matcher
+from flipkd.student.model import READOUT
 
 SCORES = {"joint": {"answer": 1.0}, "separate": {"answer": 0.5, "cosine": 2.0}, "blocked": {"cosine": 1.0}}
 
@@ -41,3 +46,17 @@ def test_export_merged_is_compared_for_every_reading_and_score(tiny_matcher, tmp
     assert result["ids_equal"] == result["pairs"] == 12
     assert result["largest_difference"] < 1e-4
     assert result["beyond"] == []
+
+
+@pytest.mark.scenario("X6")
+def test_write_parts_copies_no_file_that_is_not_of_the_matcher(tmp_path):
+    folder, out = tmp_path / "matcher", tmp_path / "out"
+    write_text(folder / READOUT, "a readout")
+    write_text(folder / "teacher" / "config.json", "{}")
+    write_manifest(folder)
+    (tmp_path / "private").write_text("a key")
+    (folder / "teacher" / "notes.json").symlink_to(tmp_path / "private")
+    out.mkdir()
+    contract = MagicMock(base_model_name_or_path="base")
+    write_parts(SimpleNamespace(folder=folder, contract=contract, base=None), out)
+    assert {path.name for path in out.rglob("*")} == {READOUT, "teacher", "config.json"}

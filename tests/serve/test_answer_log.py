@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
@@ -42,6 +43,22 @@ def opened(monkeypatch):
     yield open_log
     for log in logs:
         log.close()
+
+
+@pytest.mark.parametrize("content", [b"text1,text2\na,b", b"SQLite format 3\0", b'{"id": "q1", "text": "a"}'])
+def test_answer_log_keeps_a_file_that_is_none(opened, tmp_path, content):
+    (tmp_path / "mine").write_bytes(content)
+    with pytest.raises(ResourceError, match=r"mine: cannot be written \(it exists and is no answer log"):
+        opened(tmp_path / "mine")
+    assert (tmp_path / "mine").read_bytes() == content
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_workers_that_start_at_once_share_one_salt(opened, tmp_path, monkeypatch):
+    monkeypatch.setattr(answer_log.os, "urandom", lambda count: time.sleep(0.1) or b"s" * count)
+    with ThreadPoolExecutor(3) as pool:
+        logs = list(pool.map(lambda _: opened(tmp_path / "answers.jsonl"), range(3)))
+    assert [log._salt for log in logs] == [b"s" * answer_log.SALT_BYTES] * 3
 
 
 def test_a_line_has_exactly_these_fields(opened, tmp_path):

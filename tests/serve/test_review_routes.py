@@ -138,6 +138,13 @@ def test_review_routes_answer_wrong_bodies_as_errors_of_the_client(review_server
     assert found.status == status, found.text
 
 
+def test_review_routes_say_that_a_pair_is_unknown(review_server):
+    body = {"annotator": "ann", "key": "0" * 64, "label": "match"}
+    found = review_server.request("/review/vote", body, **BEARER)
+    assert (found.status, found.json["detail"]) == (404, "the review queue has no pair of this key")
+    assert review_server.request("/review/nothing", body, **BEARER).json["detail"].startswith("unknown path; ")
+
+
 @pytest.fixture(scope="module")
 def review_server(tmp_path_factory):
     with reviewing(tmp_path_factory.mktemp("review") / "queue.db") as server:

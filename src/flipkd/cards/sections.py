@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard
 
 from flipkd.artefacts import library_errors
+from flipkd.errors import ArtefactError, RefusedError
 from flipkd.files import CARD
 from flipkd.student.contract import ScoreContract
 
@@ -47,6 +49,25 @@ COUNTS = (SIZE, "positives")
 # Of `evaluate`, but no metrics for the hub.
 NOT_RESULTS = (*COUNTS, "threshold", "review_threshold", "f1_all_read", "f1_lost", "seconds", "seconds_all_read")
 END_OF_DECISIONS = "<!-- /decisions -->"
+
+
+def read_card(folder: Path) -> str:
+    """Return the card of a matcher folder, "" without one. Raises ArtefactError when it is not UTF-8: people may edit it.
+
+    Raises RefusedError for a link to a file elsewhere: no sha256 covers the card, and it is copied and published.
+    """
+    file, home = (folder / CARD).resolve(), folder.resolve()
+    if file.parent not in (
+        home,
+        home.parent.parent / "blobs",
+    ):  # in the cache of the hub each file is a link to a blob
+        raise RefusedError(f"{folder / CARD}: is a link to {file}, outside the folder; put the card itself there")
+    try:
+        return file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise ArtefactError(f"{folder / CARD}: cannot be read ({error}); save it as UTF-8, or delete it") from None
 
 
 def replace_decisions(card: str, contract: ScoreContract, *, metrics: Mapping[str, float]) -> str:

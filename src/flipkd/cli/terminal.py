@@ -21,7 +21,7 @@ from typer.completion import shell_complete
 from flipkd import progress, ranks
 from flipkd.cli import tables
 from flipkd.cores import busy_warning
-from flipkd.errors import DataError, FlipkdError, PeerError, shorten
+from flipkd.errors import DataError, FlipkdError, PeerError, is_failure, shorten
 
 logger = logging.getLogger(__name__)
 Config = TypeVar("Config")
@@ -62,7 +62,9 @@ def run(app: typer.Typer) -> None:
         _fail(error, MEMORY, 5, debug=debug)
     except BrokenPipeError:
         _discard_output()  # the reader closed the pipe, for example `head`
-    except Exception as error:
+    except BaseException as error:
+        if not is_failure(error):
+            raise
         if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
             _discard_output()
             _fail(error, "flipkd: the disk of the output is full; free some space and run again", 5, debug=debug)
@@ -71,12 +73,18 @@ def run(app: typer.Typer) -> None:
         _fail(error, *_unexpected(error), debug=debug)
 
 
-def _unexpected(error: Exception) -> tuple[str, int]:
+def _unexpected(error: BaseException) -> tuple[str, int]:
     """Return message and exit code for an exception that flipkd did not raise itself."""
     if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("flipkd"):
-        module = error.name.partition(".")[0]
-        text = f"flipkd: the Python module {module} is not installed; pip install flipkd installs all that flipkd always needs"
+        text = f"flipkd: the Python module {error.name.partition('.')[0]} is not installed; pip install flipkd installs it"
         return text, 4
+    if isinstance(error, FileNotFoundError) and "No usable temporary directory" in str(error):  # of tempfile
+        return "flipkd: no folder for temporary files can be written; set TMPDIR to one that can", 5
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        return (
+            f"flipkd: {shorten(str(error.filename))}: no file or folder can have such a long name; correct the path",
+            5,
+        )
     text = f"flipkd: this is a bug in flipkd: {type(error).__name__}: {error} (run again with --debug and report it)"
     return text, 1
 

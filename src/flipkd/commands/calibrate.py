@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from flipkd import __version__
-from flipkd.cards.sections import replace_decisions
+from flipkd.cards.sections import read_card, replace_decisions
 from flipkd.command_config import CalibrateConfig
 from flipkd.commands.base_rate import shift_contract, warn_of_base_rate
 from flipkd.commands.pairs import checked_pairs, is_directed, labelled
@@ -59,7 +59,7 @@ def calibrate(config: CalibrateConfig) -> dict[str, Any]:
         contract, report = _fit(config, loaded.contract, scores, labels, targets=(threshold, review), teacher=teacher)
         copy_listed(folder, temporary)
         contract.save(temporary)
-        card = (folder / CARD).read_text(encoding="utf-8") if (folder / CARD).exists() else ""
+        card = read_card(folder)
         card = card.replace(old_score, _score_line(contract))
         write_text(temporary / CARD, replace_decisions(card, contract, metrics=report["metrics"]))
     alike = one_decision(scores, report["metrics"]["threshold"])

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flipkd.cards.sections import add_test
+from flipkd.cards.sections import add_test, read_card
 from flipkd.command_config import EvaluateConfig
 from flipkd.commands.matcher_report import write_report
 from flipkd.commands.memory import Memory
 from flipkd.commands.pairs import checked_pairs, is_directed, labelled, normalised
-from flipkd.commands.results import require_writable
+from flipkd.commands.results import REPORT, require_writable
 from flipkd.data.labels import labels_of
 from flipkd.errors import UsageError
 from flipkd.evaluate.calibration import fit_calibration
@@ -45,7 +45,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     the scores; `by_memory` is their share. Raises ConfigError for a matcher without a cascade band, UsageError for the card of
     a matcher of the hub.
     """
-    for path, mark in ((config.output, '"metrics"'), (config.report, "<!DOCTYPE html>")):
+    for path, mark in ((config.output, '"metrics"'), (config.report, REPORT)):
         if path:
             require_writable(path, source=config.test_file, mark=mark)
     if config.card and not Path(config.matcher).exists():
@@ -133,6 +133,6 @@ def _fidelity(folder: str, probabilities: NDArray[np.float64], dataset: Any) -> 
 def _add_to_card(folder: Path, metrics: dict[str, Any], *, test_file: str) -> None:
     """Write the metrics into the card under the name of the file, or the id of a data set of the hub."""
     data = Path(test_file).stem if Path(test_file).exists() else test_file.partition(":")[0]
-    card = (folder / CARD).read_text(encoding="utf-8") if (folder / CARD).exists() else ""
+    card = read_card(folder)
     numbers = {name: float(value) for name, value in metrics.items() if value is not None}
     write_text(folder / CARD, add_test(card, model=matcher_name(folder), data=data, metrics=numbers))

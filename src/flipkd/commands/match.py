@@ -130,7 +130,8 @@ def _require_settings(config: MatchConfig) -> None:
     if output:
         if Path(output).suffix not in FORMATS:
             raise UsageError(f"{output}: unknown file type; name the result {' or '.join(FORMATS)}")
-        require_writable(output, source=config.pairs[0], mark="decision")
+        for source in (config.pairs[0], config.memory):  # a memory may be an earlier result with labels
+            require_writable(output, source=source, mark="decision")
     if taken := sorted({*config.keep} & {*columns}):
         raise UsageError(f"--keep {taken[0]}: the result has a column of that name; rename the column in the file")
 

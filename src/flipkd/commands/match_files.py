@@ -184,6 +184,12 @@ def _decisions(folder: Path, part: Part) -> Counter[str]:
     return decisions
 
 
+def _json_lines(path: Path) -> list[str]:
+    """Read the lines of a file of `to_jsonl`: their texts may hold U+2028 and U+0085, at which str.splitlines would cut."""
+    with open(path, encoding="utf-8", newline="\n") as lines:
+        return [line.rstrip("\n") for line in lines]
+
+
 def _finish(folder: Path, cut: Sequence[CutFile]) -> dict[str, Any]:
     """Check that each row is in exactly one result, and write the rejected rows, the summary and the manifest."""
     counts, rejected = Counter[str](), list[str]()
@@ -191,7 +197,7 @@ def _finish(folder: Path, cut: Sequence[CutFile]) -> dict[str, Any]:
         names = [f"{number:05d}", *(part.name for part in one.parts)]
         found = [folder / PAIRS / f"{name}.rejected.jsonl" for name in names]
         with library_errors(folder / PAIRS, f"rejected rows of {one.file} are damaged; {AGAIN}"):
-            lines = [line for path in found if path.exists() for line in path.read_text(encoding="utf-8").splitlines()]
+            lines = [line for path in found if path.exists() for line in _json_lines(path)]
             rejected += sorted(lines, key=lambda line: int(json.loads(line)["row"]))
         decisions = sum((_decisions(folder, part) for part in one.parts), Counter[str]())
         if decisions.total() + len(lines) != one.rows:

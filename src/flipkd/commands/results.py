@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import errno
 import io
+import json
 import os
 import shlex
 import sys
@@ -16,7 +17,9 @@ from flipkd.errors import ResourceError, UsageError
 from flipkd.figures import figure
 from flipkd.files import refuse_special, resource_errors
 
-START = 2**24  # bytes at the start and end of an existing file in which the mark of a result is searched
+START = 2**24  # bytes at the start of an existing file in which the mark of a result is searched
+REPORT = "by flipkd</title>"  # mark of a page of flipkd.report
+TABLES = (".csv", ".jsonl", ".parquet")
 
 
 def command_line() -> str:
@@ -50,8 +53,9 @@ def csv_text(header: Sequence[str] | None, rows: Iterable[Sequence[Any]]) -> str
 def require_writable(path: str | Path, *, source: str | None = None, mark: str = "") -> None:
     """Check before the work that a result can be written to `path`.
 
-    `mark` is in every result of the command; a file without it is kept. Raises ResourceError for such a file and for a path
-    that cannot be written, UsageError when it would overwrite the input file `source`.
+    `mark` is in every result of the command, as a column of a table or a text in another file; a file without it is kept.
+    Raises ResourceError for such a file and for a path that cannot be written, UsageError when it would overwrite the input
+    file `source`.
     """
     if source is not None and Path(path).exists() and Path(source).exists() and Path(path).samefile(source):
         raise UsageError(f"{path}: is the input file; choose another output path")
@@ -61,15 +65,31 @@ def require_writable(path: str | Path, *, source: str | None = None, mark: str =
         if not os.access(folder, os.W_OK):
             raise OSError(errno.EACCES, os.strerror(errno.EACCES))
         refuse_special(Path(path))
-        if Path(path).is_file():
-            with open(path, "rb") as file:
-                start = file.read(START)
-                file.seek(max(file.tell(), Path(path).stat().st_size - START))
-                end = file.read()  # Parquet has its column names there
-            if start and mark.encode() not in start and mark.encode() not in end:
-                raise ResourceError(
-                    f"{path}: exists and is no earlier result of this command; choose another path, or delete the file first"
-                )
+        if Path(path).is_file() and Path(path).stat().st_size and not _has_mark(Path(path), mark):
+            raise ResourceError(
+                f"{path}: exists and is no earlier result of this command; choose another path, or delete the file first"
+            )
+
+
+def _has_mark(path: Path, mark: str) -> bool:
+    """Return whether a table has a column of that name, or another file that text; an empty mark is in every file.
+
+    The texts of a table do not count: the user's own pairs may speak of a decision or an origin.
+    """
+    with open(path, "rb") as file:
+        start = file.read(START)
+    if not mark or path.suffix not in TABLES:
+        return mark.encode() in start
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    line = start.partition(b"\n")[0].decode("utf-8", "replace")
+    try:
+        if path.suffix == ".parquet":
+            return mark in pq.read_schema(path).names
+        return mark in (json.loads(line) if path.suffix == ".jsonl" else next(csv.reader([line])))
+    except (ValueError, TypeError, RecursionError, StopIteration, csv.Error, pa.ArrowException):
+        return False  # no table of ours
 
 
 def require_new(path: str | Path, *, source: str | None = None) -> None:

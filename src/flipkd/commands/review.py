@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,7 @@ def export_pairs(config: ReviewExportConfig) -> dict[str, Any]:
             known = {pair.key for pair in pairs}
             pairs = [pair for pair in queue.pairs() if pair.key in known]
     vectors = None if teacher is None else teacher.embed
-    found = select(pairs, config.select, limit=config.limit, vectors=vectors)
+    found = [_without_nul(pair) for pair in select(pairs, config.select, limit=config.limit, vectors=vectors)]
     done: dict[str, Any] = {"pairs": len(found), "output": str(output)}
     if config.to == "csv":
         write_text(output, to_csv([_csv_row(pair) for pair in found]))
@@ -61,6 +61,11 @@ def export_pairs(config: ReviewExportConfig) -> dict[str, Any]:
     if config.to == "label-studio":
         done["configuration"] = str(write_text(output.with_suffix(".xml"), label_studio.CONFIG))
     return done
+
+
+def _without_nul(pair: QueuedPair) -> QueuedPair:
+    """Remove NUL, which a client may have sent and no model sees: readers of pairs and labelling tools refuse a text with it."""
+    return replace(pair, text1=pair.text1.replace("\0", ""), text2=pair.text2.replace("\0", ""))
 
 
 def _csv_row(pair: QueuedPair) -> dict[str, Any]:
@@ -142,7 +147,7 @@ def write_labelled(config: ReviewPairsConfig) -> dict[str, int]:
         raise UsageError(f"{output}: unknown file type; name the file {' or '.join(TABLES)}")
     require_writable(output, mark=MARK)
     with ReviewQueue(config.queue) as queue:
-        voted = [pair for pair in queue.pairs() if pair.labels]
+        voted = [_without_nul(pair) for pair in queue.pairs() if pair.labels]
     labels = [final_label(pair, unanimous=config.unanimous) for pair in voted]
     rows = [_labelled_row(pair, label) for pair, label in zip(voted, labels, strict=True) if label is not None]
     if not rows:

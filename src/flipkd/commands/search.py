@@ -106,7 +106,7 @@ def checked_encoder(index: SearchIndex, folder: str | None) -> str:
         raise ArtefactError("the index does not name the folder of its encoder; give it (--encoder)")
     try:
         current = described(location)
-    except (ArtefactError, OSError) as error:  # also a name that is too long
+    except (ValueError, OSError) as error:  # also a name that is too long or has NUL
         raise ArtefactError(
             f"{str(error)[:400]}; if the encoder of the index was moved, give its folder (--encoder)"
         ) from None

@@ -15,21 +15,28 @@ from flipkd.commands.pairs import normalised
 from flipkd.commands.row_file import require_row_file, write_rows
 from flipkd.data.labels import labels_of
 from flipkd.data.pairs import read_pairs
+from flipkd.data.sources import columns_of
 from flipkd.diagnostics.domain import DomainDetector
 from flipkd.errors import ConfigError, DataError, UsageError
 from flipkd.progress import loading
 
 Floats = NDArray[np.float64]
+MARK, VALUE = "selected_by", "value"  # columns that are added
 
 
 def select(config: SelectConfig) -> tuple[int, int]:
     """Write the pairs whose value lies between two quantiles, in their order; return their number and that of all pairs.
 
-    Raises UsageError for a model that the value needs and is not given, DataError when no pair is left.
+    Raises UsageError for a model that the value needs and is not given, and for a column `value` of another meaning; DataError
+    when no pair is left.
     """
-    require_row_file(config.output, source=config.pairs, mark="selected_by")
+    require_row_file(config.output, source=config.pairs, mark=MARK)
     _require_settings(config)
     low, high = config.quantiles
+    if VALUE in (present := columns_of(config.pairs)) and MARK not in present:  # with it, of an earlier selection
+        raise UsageError(
+            f"{config.pairs}: has a column {VALUE!r}, which the result adds; rename the column in the file"
+        )
     pairs = read_pairs(config.pairs, columns=config.columns)
     value, allowed = VALUES[config.by](config, pairs)
     candidates = np.flatnonzero(allowed)
@@ -42,7 +49,7 @@ def select(config: SelectConfig) -> tuple[int, int]:
     if not len(kept):
         raise DataError(f"{config.pairs}: no pair is left of {len(candidates)}; widen --quantiles")
     rows = read_rows(config.pairs, columns=config.columns)[0]
-    write_rows(config.output, [rows[k] | {"selected_by": config.by, "value": float(value[k])} for k in kept.tolist()])
+    write_rows(config.output, [rows[k] | {MARK: config.by, VALUE: float(value[k])} for k in kept.tolist()])
     return len(kept), len(pairs)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from flipkd import progress
 from flipkd.command_config import WatchConfig
-from flipkd.commands.results import require_writable, text_table
+from flipkd.commands.results import REPORT, require_writable, text_table
 from flipkd.commands.watched_rows import Window, read_reference, read_windows
 from flipkd.errors import DriftError
 from flipkd.extras import require_extra
@@ -74,7 +74,7 @@ def require_no_drift(result: dict[str, Any]) -> None:
 
 
 def _require_outputs(config: WatchConfig) -> None:
-    marks = ((config.output, '"windows"'), (config.prometheus, "flipkd_watch"), (config.report, "<!DOCTYPE html>"))
+    marks = ((config.output, '"windows"'), (config.prometheus, "flipkd_watch"), (config.report, REPORT))
     for path, mark in marks:
         if path:
             require_writable(path, source=config.reference, mark=mark)

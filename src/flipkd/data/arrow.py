@@ -44,7 +44,7 @@ def open_parquet(path: Path) -> Source:
 def _parquet_batches(path: Path, schema: Any, wanted: list[str]) -> Iterator[Batch]:
     try:
         _check_size(path, schema, wanted)
-        yield from _batched(_record_batches(path, wanted, BATCH_ROWS), wanted)
+        yield from _batched(str(path), _record_batches(path, wanted, BATCH_ROWS), wanted)
     except _NOT_DAMAGE:
         raise
     except UnicodeDecodeError:
@@ -76,7 +76,7 @@ def open_hub(name: str, split: str | None) -> Source:
     def batches(texts: list[str], others: list[str]) -> Iterator[Batch]:
         _check_types(name, found.features.arrow_schema, texts, others)
         wanted = [*texts, *others]
-        return _batched(found.select_columns(wanted).with_format("arrow").iter(BATCH_ROWS), wanted)
+        return _batched(name, found.select_columns(wanted).with_format("arrow").iter(BATCH_ROWS), wanted)
 
     return Source(name, list(found.column_names), batches, "has no rows")
 
@@ -147,11 +147,28 @@ def _decoded_bytes(column: Any) -> int:
     return total + (pc.sum(pc.multiply(pc.binary_length(taken).cast(pa.int64()), counts.field("counts"))).as_py() or 0)
 
 
-def _batched(tables: Iterator[Any], wanted: list[str]) -> Iterator[Batch]:
+def _batched(name: str, tables: Iterator[Any], wanted: list[str]) -> Iterator[Batch]:
     first_row = 1
     for table in tables:
-        yield Batch([table.column(name).to_pylist() for name in wanted], first_row, [])
+        yield Batch([_values(f"{name}: column {shorten(c)}", table.column(c)) for c in wanted], first_row, [])
         first_row += table.num_rows
+
+
+def _values(location: str, column: Any) -> list[Any]:
+    try:
+        values: list[Any] = column.to_pylist()
+    except (pa.ArrowMemoryError, UnicodeDecodeError):
+        raise
+    except (
+        pa.ArrowException,
+        OverflowError,
+        ValueError,
+    ) as error:  # Arrow has years and time zones that Python has not
+        raise DataError(
+            f"{location}: a value of type {column.type} cannot be read ({shorten(str(error), 160)}); write the column as string, "
+            "or leave it out"
+        ) from None
+    return values
 
 
 def _damaged(path: Path, error: Exception) -> DataError:

@@ -14,6 +14,7 @@ from flipkd.exports.pair_tokenizer import caller_normalises, normalisation_limit
 from flipkd.exports.record import ExportRecord
 from flipkd.exports.source import Source, public_contract
 from flipkd.exports.transformers_scorer import TEACHER, TransformersScorer
+from flipkd.files import copy_listed
 from flipkd.student.contract import ScoreContract
 from flipkd.student.model import READOUT
 
@@ -37,7 +38,7 @@ def write_parts(source: Source, folder: Path) -> None:
     shutil.copyfile(source.folder / READOUT, folder / READOUT)
     public_contract(source.contract, source.base).save(folder)
     if source.contract.teacher is not None:
-        shutil.copytree(source.folder / TEACHER, folder / TEACHER)
+        copy_listed(source.folder, folder, inside=f"{TEACHER}/")  # another file may be a link to a private one
 
 
 def part_limits(contract: ScoreContract) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from flipkd import __version__
+from flipkd.artefacts import ADAPTER, MATCHER, check_export_folder
 from flipkd.errors import ArtefactError
 from flipkd.files import check_manifest, read_json, write_json
 from flipkd.schema_errors import expected
@@ -69,13 +70,30 @@ def installed_libraries() -> dict[str, str]:
 
 
 def read_record(folder: Path) -> ExportRecord:
-    """Read the record of an export and check its files. Raises ArtefactError when it is missing, damaged or malformed."""
+    """Read the record of an export and check its files. Raises ArtefactError when it is missing, damaged or malformed.
+
+    Raises RefusedError naming file and key where a file would choose code that a library runs.
+    """
     if folder.is_dir() and not (folder / RECORD).exists():
         raise ArtefactError(f"{folder}: holds no {RECORD}; give a folder that flipkd export wrote")
     check_manifest(folder)
     try:
-        return ExportRecord.model_validate(read_json(folder / RECORD))
+        record = ExportRecord.model_validate(read_json(folder / RECORD))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
         raise ArtefactError(f"{folder / RECORD}: {where}{expected([first])}; export the matcher again") from None
+    _refuse_code(folder, record)
+    return record
+
+
+def _refuse_code(folder: Path, record: ExportRecord) -> None:
+    unread = {RECORD, MATCHER}
+    if record.format == "adapter":
+        from flipkd.student.adapter import lora_config
+
+        lora_config(folder / ADAPTER)
+        unread.add(ADAPTER)
+    if record.format == "sentence-transformers" and record.contract.reading == "blocked":
+        unread.add("modules.json")  # names a class of flipkd; exports.blocked_transformer does not read it
+    check_export_folder(folder, unread=unread)

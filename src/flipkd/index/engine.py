@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from flipkd.errors import ArtefactError, ConfigError, FlipkdError, ResourceError
+from flipkd.errors import ArtefactError, ConfigError, FlipkdError, ResourceError, is_failure
 from flipkd.files import MANIFEST, check_manifest, read_json, resource_errors
 from flipkd.index.filters import check_filter
 
@@ -26,10 +26,10 @@ def engine_errors(folder: Path) -> Iterator[None]:
     try:
         with resource_errors(folder):
             yield
-    except (FlipkdError, KeyboardInterrupt, SystemExit, GeneratorExit, MemoryError):
+    except (FlipkdError, MemoryError):
         raise
-    except BaseException as error:  # a panic of its Rust code is not an Exception
-        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+    except BaseException as error:
+        if not is_failure(error):
             raise
         if denied := _DENIED.search(str(error)):
             raise ResourceError(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import hmac
 import json
 import logging
 import os
+import re
 import threading
 import time
 from collections import deque
@@ -20,6 +22,7 @@ from flipkd.serve.calls import Answers
 logger = logging.getLogger(__name__)
 MOST_WAITING_BYTES = 64_000_000  # about, of what waits to be written; pairs beyond are lost and counted
 LINE_BYTES = 400  # about, of one pair without its texts
+FIRST_FIELDS = re.compile(rb'\{"id": "[^"]*", "time": "')  # of every line
 INTERVAL = 0.5  # seconds between two writes
 MINUTE = 60.0
 CLOSE_TIMEOUT = 5.0  # seconds to write what waits at the end
@@ -36,7 +39,9 @@ class AnswerLog:
         self._log_texts = log_texts
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._salt = _salt(path.with_name(f"{path.name}.salt"))
+            _require_log(path)
+            with self._file.locked():  # several workers may start at once
+                self._salt = _salt(path.with_name(f"{path.name}.salt"))
             self._file.append(b"")
         except OSError as error:
             raise ResourceError(f"--answer_log {path}: cannot be written ({error.strerror})") from None
@@ -130,6 +135,15 @@ class AnswerLog:
 
 def _size(answers: Answers) -> int:
     return sum(LINE_BYTES + len(left) + len(right) for left, right in answers.pairs)
+
+
+def _require_log(path: Path) -> None:
+    """Raise OSError for a file that is no answer log, since opening it would cut off what follows its last line break."""
+    if not path.is_file() or not path.stat().st_size:
+        return
+    with open(path, "rb") as file:
+        if not FIRST_FIELDS.match(file.read(LINE_BYTES)):
+            raise OSError(errno.EEXIST, "it exists and is no answer log; choose another file")
 
 
 def _salt(path: Path) -> bytes:

@@ -23,7 +23,7 @@ class AppendedFile:
 
     def append(self, lines: bytes) -> None:
         """Append lines, all or none. Raises OSError."""
-        with self._locked():
+        with self.locked():
             self._rotate(len(lines))
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
             try:
@@ -34,7 +34,7 @@ class AppendedFile:
                 os.close(descriptor)
 
     @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
+    def locked(self) -> Iterator[None]:
         """Context manager in which no other process writes or renames; the lock ends with its process."""
         descriptor = os.open(self.path.with_name(f".{self.path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o666)
         try:

@@ -134,7 +134,8 @@ def _http_problem(error: HTTPException) -> Response:
     headers = dict(error.headers or {})
     details = {404: "unknown path", 405: f"this path takes {headers.get('Allow', 'another method')}"}
     hint = "; /openapi.json lists the paths and their methods"
-    detail = details[error.status_code] + hint if error.status_code in details else str(error.detail)
+    of_router = error.detail == HTTPStatus(error.status_code).phrase  # a route has a sentence of its own
+    detail = details[error.status_code] + hint if of_router and error.status_code in details else str(error.detail)
     return problem(error.status_code, detail, headers=headers)
 
 

@@ -35,6 +35,8 @@ from flipkd.student.prompt import Prompt, template_from
 from flipkd.student.quantization import quantize_4bit, simulate_4bit
 from flipkd.student.readout import Readout
 
+NO_TOKENIZER = "no tokenizer that can be used"
+
 
 def new_student(
     config: StudentConfig, *, glossary: GlossaryTerms | None = None, seed: int = 0, device: str = "cpu"
@@ -53,7 +55,8 @@ def new_student(
         device=device,
     )
     base_config = relevant_config(model.config)
-    prompt = _make_prompt(config, load_tokenizer(name), glossary=glossary)
+    with library_errors(name, NO_TOKENIZER):
+        prompt = _make_prompt(config, load_tokenizer(name), glossary=glossary)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         peft_model, module_names = add_lora(model, config)
@@ -119,7 +122,8 @@ def load_student(folder: Path, *, base_model: str | None = None, merge: bool = F
         require_config(model.config, contract.base_config, file=folder / CONTRACT, name=name)
     tokenizer = load_saved_tokenizer(folder / TOKENIZER)
     normalise = contract.text_normalisation is not None
-    prompt = _make_prompt(contract, tokenizer, glossary=contract.glossary, normalise=normalise)
+    with library_errors(folder / TOKENIZER, NO_TOKENIZER):
+        prompt = _make_prompt(contract, tokenizer, glossary=contract.glossary, normalise=normalise)
     if prompt.label_ids != tuple(contract.label_ids):
         raise ArtefactError(
             f"{folder}: the label words have ids {prompt.label_ids} in its tokenizer, but {contract.label_ids} in {CONTRACT}; "

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from flipkd.artefacts import library_errors
 from flipkd.extras import require_extra
-from flipkd.teachers.teacher import default_prompt, describe_model, fingerprint_of, load_model
+from flipkd.teachers.teacher import NOT_RUN, default_prompt, describe_model, fingerprint_of, load_model
 
 
 def load_bi_encoder(
@@ -47,9 +48,10 @@ class BiEncoderTeacher:
         """Compute vectors [n, d], float32, unit length; NaN for a vector of length 0."""
         if not texts:
             return np.zeros((0, self.model.get_embedding_dimension()), dtype=np.float32)
-        vectors = self.model.encode(
-            list(texts), prompt=self.prompt, batch_size=self.batch_size, show_progress_bar=progress
-        ).astype(np.float32)
+        with library_errors(self._description["name"], NOT_RUN):
+            vectors = self.model.encode(
+                list(texts), prompt=self.prompt, batch_size=self.batch_size, show_progress_bar=progress
+            ).astype(np.float32)
         with np.errstate(invalid="ignore", over="ignore"):
             unit: np.ndarray = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
         return unit

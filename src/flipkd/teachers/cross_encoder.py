@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from flipkd.artefacts import library_errors
 from flipkd.errors import ArtefactError
 from flipkd.extras import require_extra
-from flipkd.teachers.teacher import default_prompt, describe_model, fingerprint_of, load_model
+from flipkd.teachers.teacher import NOT_RUN, default_prompt, describe_model, fingerprint_of, load_model
 
 
 def load_cross_encoder(
@@ -70,11 +71,12 @@ class CrossEncoderTeacher:
 
         if not left:
             return np.zeros(0, dtype=np.float32)
-        scores: np.ndarray = self.model.predict(
-            list(zip(left, right, strict=True)),
-            prompt=self.prompt,
-            batch_size=self.batch_size,
-            show_progress_bar=progress,
-            activation_fn=Identity(),
-        )
+        with library_errors(self._description["name"], NOT_RUN):
+            scores: np.ndarray = self.model.predict(
+                list(zip(left, right, strict=True)),
+                prompt=self.prompt,
+                batch_size=self.batch_size,
+                show_progress_bar=progress,
+                activation_fn=Identity(),
+            )
         return scores.astype(np.float32)

@@ -21,6 +21,7 @@ TEACHERS = {
     "bi_encoder": "flipkd.teachers.bi_encoder:load_bi_encoder",
     "cross_encoder": "flipkd.teachers.cross_encoder:load_cross_encoder",
 }
+NOT_RUN = "the model does not run on these texts"
 DTYPES = ["float32", "bfloat16", "float16"]
 
 
