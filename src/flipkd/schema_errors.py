@@ -30,8 +30,8 @@ _BOUNDS = {
 }
 
 
-def expected(problems: Iterable[Mapping[str, Any]]) -> str:
-    """Return the end of a message about a value: `; write ...` with all that is allowed, or `: ...` with the reason.
+def expected(problems: Iterable[Mapping[str, Any]], *, words: str = "; write") -> str:
+    """Return the end of a message about a value: `words` and all that is allowed, or `: ...` with the reason.
 
     problems: errors of one value, as `pydantic.ValidationError.errors()` gives them; several for a union of types.
 
@@ -44,7 +44,7 @@ def expected(problems: Iterable[Mapping[str, Any]]) -> str:
     problems = list(problems)
     allowed = dict.fromkeys(filter(None, map(_allowed, problems)))
     if allowed:
-        return f"; write {', or '.join(allowed)}"
+        return f"{words} {', or '.join(allowed)}"
     return f": {', or '.join(dict.fromkeys(problem['msg'].removeprefix('Value error, ') for problem in problems))}"
 
 

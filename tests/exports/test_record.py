@@ -15,7 +15,11 @@ def test_read_record_refuses_what_is_no_record(tiny_matcher, tmp_path):
     exported(tiny_matcher(), out, "merged")
     values = read_json(out / RECORD)
     assert read_record(out).model_dump(mode="json") == values
-    for change, match in (({"dtype": 3}, "dtype; "), ({"record": 2}, "record: "), ({"contract": {}}, "contract.")):
+    for change, match in (
+        ({"dtype": 3}, "dtype must be"),
+        ({"record": 2}, "record must be 1"),
+        ({"contract": {}}, "contract."),
+    ):
         write_json(out / RECORD, values | change)
         with pytest.raises(ArtefactError, match="sha256 mismatch"):
             read_record(out)

@@ -82,7 +82,9 @@ def read_record(folder: Path) -> ExportRecord:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise ArtefactError(f"{folder / RECORD}: {where}{expected([first])}; export the matcher again") from None
+        raise ArtefactError(
+            f"{folder / RECORD}: {where}{expected([first], words=' must be')}; export the matcher again"
+        ) from None
     _refuse_code(folder, record)
     return record
 

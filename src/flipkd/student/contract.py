@@ -189,4 +189,4 @@ def read_contract(folder: Path) -> ScoreContract:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise ArtefactError(f"{folder / CONTRACT}: {where}{expected([first])}") from None
+        raise ArtefactError(f"{folder / CONTRACT}: {where}{expected([first], words=' must be')}") from None
