@@ -97,6 +97,7 @@ def test_nearest_names_the_nearest_spelling_before_all_allowed_names():
     )
     assert nearest("zzz", ["seed", "learning_rate"]) == "allowed: seed, learning_rate"
     assert nearest("zzz", []) == "allowed: "
+    assert nearest("zzz", ["a", "b"], what="its columns") == "its columns: a, b"
 
 
 def test_nearest_lists_only_the_near_ones_of_many_names_or_all_if_none_is_near():

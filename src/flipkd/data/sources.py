@@ -136,7 +136,8 @@ def require_columns(source: Source, names: Iterable[str], *, hint: str = "") -> 
         if name not in source.columns:
             shown = source.columns[:_NAMED]
             rest = f" and {len(source.columns) - _NAMED} more" if len(source.columns) > _NAMED else ""
-            raise DataError(f"{source.name}: has no column {shorten(name)}; {nearest(name, shown)}{rest}{hint}")
+            listed = nearest(name, shown, what="its columns")
+            raise DataError(f"{source.name}: has no column {shorten(name)}; {listed}{rest}{hint}")
 
 
 def columns_of(path: str | Path) -> list[str]:
