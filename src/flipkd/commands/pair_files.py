@@ -114,7 +114,7 @@ def propagate(config: PropagateConfig) -> tuple[int, int]:
     if config.probability not in (present := columns_of(config.pairs)):
         raise DataError(
             f"{config.pairs}: has no column {shorten(config.probability)}; "
-            f"{nearest(config.probability, present, what='its columns')}; choose one with --probability"
+            f"{nearest(config.probability, present, what='columns of the file')}; choose one with --probability"
         )
     rows, found = read_rows(config.pairs, columns=config.columns, needed=[config.probability])
     probability = _probabilities(config, found[config.probability])
