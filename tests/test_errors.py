@@ -97,11 +97,12 @@ def test_nearest_names_the_nearest_spelling_before_all_allowed_names():
     )
     assert nearest("zzz", ["seed", "learning_rate"]) == "allowed: seed, learning_rate"
     assert nearest("zzz", []) == "allowed: "
+    assert nearest("zzz", ["a", "b"], what="its columns") == "its columns: a, b"
 
 
-def test_nearest_lists_only_the_near_ones_of_many_names_or_all_if_none_is_near():
+def test_nearest_lists_only_the_near_ones_of_many_names_or_the_first_if_none_is_near():
     names = [f"setting_{letter}" for letter in "abcdefghijklmnopqrstuvwxyz"]
     found = nearest("setting_q1", names)
     assert found.startswith("did you mean 'setting_q'? nearest of the 26 allowed: setting_q, ")
     assert found.count(",") == 5
-    assert nearest("1234567", names) == f"allowed: {', '.join(names)}"
+    assert nearest("1234567", names) == f"allowed: {', '.join(names[:20])} and 6 more"

@@ -68,6 +68,15 @@ def test_push_matcher_leaves_the_local_folder_as_it_is(hub, folder):
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
+def test_push_matcher_warns_of_a_base_that_is_also_a_folder_here(hub, folder, monkeypatch, tmp_path, caplog):
+    monkeypatch.chdir(tmp_path)
+    push_matcher(folder, NAME, base_model=BASE)
+    assert "is also a folder here" not in caplog.text
+    (tmp_path / BASE).mkdir(parents=True)
+    push_matcher(folder, NAME, base_model=BASE)
+    assert f"base_model {BASE} is also a folder here" in caplog.text
+
+
 def test_a_matcher_whose_names_stay_keeps_its_fingerprint(hub, folder):
     push_matcher(folder, NAME, base_model=BASE)
     first = Matcher.from_pretrained(NAME)
@@ -132,6 +141,8 @@ def test_push_matcher_refuses(hub, folder, make_student):
     for wrong in ("llama", "/models/llama", "a/b/c"):
         with pytest.raises(UsageError, match=f"base_model is {wrong}; it must be the id of a model of the hub"):
             push_matcher(folder, NAME, base_model=wrong)
+    with pytest.raises(ArtefactError, match=r"holds no matcher\.json; give a folder that"):
+        push_matcher(folder / "teacher", NAME)
     manifest = read_json(folder / MANIFEST)
     (folder / MANIFEST).write_text(json.dumps({"files": manifest["files"] | _entry(folder, "train.csv")}))
     with pytest.raises(ArtefactError, match=r"lists train\.csv, which is no file of a matcher; push a folder as"):

@@ -71,8 +71,8 @@ def test_locked_run_lists_changed_settings_with_both_values(tmp_path):
     ):
         pass
     message = str(caught.value)
-    assert "config.seed was 0, now 1" in message
-    assert "config.template.left was 'A', now 'B'" in message
+    assert "(seed was 0, now 1" in message
+    assert "; template.left was 'A', now 'B'" in message
     assert "data" not in message.partition("(")[2].partition(")")[0]
     assert "lora_layers" not in message
     assert "t" * 80 not in message

@@ -119,16 +119,17 @@ def is_failure(error: BaseException) -> bool:
     return isinstance(error, Exception) or type(error).__name__ == "PanicException"
 
 
-def nearest(name: str, allowed: list[str]) -> str:
-    """Return the end of a message about an unknown name: the nearest allowed name if there is one, then what is allowed.
+def nearest(name: str, allowed: list[str], *, what: str = "allowed") -> str:
+    """Return the end of a message about an unknown name: the nearest allowed name if there is one, then all of them.
 
-    Of more than `MANY` allowed names only the nearest are listed, if any is near.
+    `what` introduces the list. Of more than `MANY` allowed names only the nearest are listed, or the first if none is near.
     """
     from difflib import get_close_matches
 
     close = get_close_matches(name, allowed, n=6, cutoff=0.5)
     if not close:
-        return f"allowed: {', '.join(allowed)}"
+        more = f" and {len(allowed) - MANY} more" if len(allowed) > MANY else ""
+        return f"{what}: {', '.join(allowed[:MANY])}{more}"
     if len(allowed) > MANY:
-        return f"did you mean {close[0]!r}? nearest of the {len(allowed)} allowed: {', '.join(close)}"
-    return f"did you mean {close[0]!r}? allowed: {', '.join(allowed)}"
+        return f"did you mean {close[0]!r}? nearest of the {len(allowed)} {what}: {', '.join(close)}"
+    return f"did you mean {close[0]!r}? {what}: {', '.join(allowed)}"

@@ -104,7 +104,8 @@ def upload_matcher(
             ModelCard.load(folder / CARD).validate()
         except ValueError as error:
             raise ArtefactError(
-                f"{folder / CARD}: the hub refuses this card ({reason_of(error)}); correct it"
+                f"{CARD}: the hub refuses this card ({reason_of(error)}); correct it, or --license, --language and "
+                "--datasets, whose values push writes into it"
             ) from error
         hub.create_repo(repository, private=private, exist_ok=True)
         if private and not hub.model_info(repository).private:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from pathlib import Path
 
@@ -12,7 +13,9 @@ from flipkd.files import CARD, MANIFEST, check_manifest, copy_listed, read_json,
 from flipkd.hub import is_matcher_file, is_repository, repository_of, upload_matcher
 from flipkd.models.hub_names import PACKAGED, hub_id
 from flipkd.student.adapter import base_of, name_base
-from flipkd.student.contract import ScoreContract, read_contract
+from flipkd.student.contract import ScoreContract, read_contract, require_contract
+
+logger = logging.getLogger(__name__)
 
 NO_FACTS = CardFacts()
 
@@ -34,6 +37,7 @@ def push_matcher(
     ConfigError when the base model is a folder and no hub id is given, ArtefactError for a damaged folder or one with other
     files, and the errors of `hub.upload_matcher`.
     """
+    require_contract(folder)
     check_manifest(folder)
     contract = read_contract(folder)
     base = _hub_base(folder, contract, base_model)
@@ -63,6 +67,10 @@ def _hub_base(folder: Path, contract: ScoreContract, given: str | None) -> str:
     if given is not None:
         if not is_repository(given) and given not in PACKAGED:
             raise UsageError(f"base_model is {given}; it must be the id of a model of the hub, OWNER/NAME")
+        if Path(given).is_dir():
+            logger.warning(
+                "base_model %s is also a folder here; others will download the hub's model of that name", given
+            )
         return given
     found = name if not Path(name).is_dir() and hub_id(name) else repository_of(Path(name))
     if found is None:

@@ -93,6 +93,7 @@ def _require_same_identity(folder: Path, identity: dict[str, Any], mutable_keys:
 
 def _change(key: str, before: Any, now: Any) -> str:
     """Describe a change of a value for the error message; the sha256 of a file or model would say nothing."""
+    key = key.removeprefix("config.")  # of the folder's run.json; what is left is the name of the setting
     hashes = [bool(re.fullmatch("[0-9a-f]{64}", str(value))) for value in (before, now)]
     if all(hashes):
         return f"{key} has other content"

@@ -91,7 +91,7 @@ def test_a_client_of_both_versions_is_left_out(tmp_path):
         ),
         ('{"id": "0-0", "version": "v3"}', [], 3, "the id '0-0' was answered twice, by different versions"),
         ('{"id": "b"}', [], 3, "has no id or no version"),
-        ("", ["--treatment", "v7"], 2, "has no version 'v7'; it has 'v1', 'v2'"),
+        ("", ["--treatment", "v7"], 2, "has no version 'v7'; it has 'v1', 'v2'; --by matcher"),
         ("", ["--control", "v1", "--treatment", "v1"], 2, "both 'v1'"),
     ],
 )

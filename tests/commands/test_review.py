@@ -96,6 +96,15 @@ def test_label_studio_goes_out_and_comes_back(queue_file, tmp_path):
     assert votes_in(queue_file)[key_of(0)] == {"label-studio-1": 0}
 
 
+def test_an_export_of_a_labelled_queue_says_how_to_export_it_again(queue_file, tmp_path):
+    with ReviewQueue(queue_file) as queue:
+        vote(queue, "ann", dict.fromkeys(range(10), 1))
+    words = ("export", queue_file, "--to", "csv", "--output", tmp_path / "o.csv")
+    refused = flipkd("review", *words)
+    assert (refused.code, "every pair has a label" in refused.err, "--votes 2" in refused.err) == (3, True, True)
+    assert "10 pairs" in succeeded(*words, "--votes", 2)
+
+
 def test_argilla_goes_out_and_comes_back(queue_file, tmp_path):
     out = tmp_path / "records.json"
     succeeded("export", queue_file, "--to", "argilla", "--output", out, "--select", "random", "--limit", 3)
@@ -175,7 +184,11 @@ def test_diverse_and_disagreement_use_a_teacher_folder(taught, queue_file, tmp_p
         (("export", "{q}", "--to", "csv", "--output", "{d}/o.json"), 2, "ends with .csv"),
         (("export", "{d}/none.db", "--to", "csv", "--output", "{d}/o.csv"), 4, "no such review queue"),
         (("import", "{q}", "{d}/other.json"), 3, "is no JSON export of Label Studio or of Argilla"),
-        (("import", "{q}", "{d}/bad.csv"), 3, "row 2 (line 3), column 'label': got 'maybe'"),
+        (
+            ("import", "{q}", "{d}/bad.csv"),
+            3,
+            "row 2 (line 3), column 'label': got 'maybe'; write match, no match or skip",
+        ),
         (("import", "{q}", "{d}/unknown.csv"), 3, "none of its 1 labelled pairs is in"),
         (("import", "{q}", "{d}/empty.csv"), 3, "has no label of any pair"),
         (("pairs", "{q}", "--output", "{d}/p.csv"), 3, "no pair has a final label"),

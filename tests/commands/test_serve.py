@@ -47,7 +47,7 @@ def test_server_returns_the_results_of_the_matcher(trained, tmp_path):
         assert server.process.wait(10) == 0
         log = server.process.stderr.read()
         assert "the model is loaded; requests are accepted" in log
-        assert "this matcher has no review band" in log
+        assert f"{trained} has no review band" in log
     with ReviewQueue(tmp_path / "queue.db") as queue:
         found = {(pair.text1, pair.text2): pair for pair in queue.pairs()}
     assert found.keys() == {*PAIRS, *((query, text) for text in documents)}

@@ -81,7 +81,7 @@ def test_a_row_without_a_unit_is_its_own_unit(log):
 
 def test_days_need_a_time(tmp_path):
     (tmp_path / "a.csv").write_text("score\n1\n", encoding="utf-8")
-    with pytest.raises(DataError, match="row 1: got the time None; windows of days need a column time"):
+    with pytest.raises(DataError, match="row 1: has no time; windows of days need a column time"):
         windows(tmp_path / "a.csv", window="day")
 
 

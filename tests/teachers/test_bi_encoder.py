@@ -21,6 +21,15 @@ def test_bi_encoder_vectors_are_unit_float32_and_do_not_depend_on_order_or_batch
     assert np.abs(vectors[0] - vectors[1]).max() > 0.01
 
 
+def test_load_bi_encoder_warns_of_a_folder_that_is_no_model_of_sentence_transformers(
+    make_bi_encoder, cross_encoder_folder, caplog
+):
+    load_bi_encoder(make_bi_encoder(), device="cpu")
+    assert not caplog.messages
+    load_bi_encoder(cross_encoder_folder, device="cpu")
+    assert "has no modules.json" in caplog.text
+
+
 def test_embed_of_no_texts_has_the_right_width(make_bi_encoder):
     assert load_bi_encoder(make_bi_encoder(), device="cpu").embed([]).shape == (0, 16)
 

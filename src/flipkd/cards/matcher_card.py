@@ -54,7 +54,7 @@ model must have the hash that is written there.
 
 ## Training
 
-{data} Objectives: {objectives}. {epochs:g} epochs, {batch} pairs per step, learning rate {rate:g}, seed {seed},
+{data} Objectives: {objectives}. Epochs: {epochs:g}; {batch} pairs per step, learning rate {rate:g}, seed {seed},
 LoRA rank {rank} (rank {wide} where it is read: {places}){start}. The base model was read in {dtype}{four_bits} and stayed as it
 was; the adapters are float32.
 

@@ -26,7 +26,7 @@ language model ([arXiv 2507.05617](https://arxiv.org/abs/2507.05617)); it also m
 
 ## Training
 
-Fine-tuned from {base_link} on {n:.0f} labelled pairs: {loss}, {epochs:g} epochs, {batch} pairs per step,
+Fine-tuned from {base_link} on {n:.0f} labelled pairs: {loss}; epochs: {epochs:g}; {batch} pairs per step,
 learning rate {rate:g}, seed {seed}, up to {length} tokens.{prompt}
 
 ## Figures

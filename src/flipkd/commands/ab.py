@@ -87,7 +87,8 @@ def _versions(config: AbConfig, answers: Mapping[str, Answer]) -> tuple[str, str
     shown = ", ".join(map(shorten, present[:10]))
     for version in (config.control, config.treatment):
         if version is not None and version not in present:
-            raise UsageError(f"{config.log}: has no version {shorten(version)}; it has {shown}")
+            hint = "; --by matcher chooses by the names of matchers" if config.by == "version" else ""
+            raise UsageError(f"{config.log}: has no {config.by} {shorten(version)}; it has {shown}{hint}")
     chosen = [config.control, config.treatment]
     left = [version for version in present if version not in chosen]
     if chosen.count(None) != len(left) and None in chosen:

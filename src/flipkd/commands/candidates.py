@@ -43,7 +43,8 @@ class Inputs:
             raise UsageError(f"--{unequal[0].name.replace(':', ' ')}: A=B is for two files; one file has one column")
         self.ids = (config.id, config.id if config.id_right is None else config.id_right)
         if unknown := [name for name in config.keep if not any(name in present for present in columns)]:
-            raise DataError(f"{config.left}: has no column {unknown[0]!r} (--keep); {nearest(unknown[0], columns[0])}")
+            listed = nearest(unknown[0], columns[0], what="columns of the file")
+            raise DataError(f"{config.left}: has no column {unknown[0]!r} (--keep); {listed}")
         self.keep = [[name for name in dict.fromkeys(config.keep) if name in present] for present in columns]
         self.left = read_records(config.left, text=config.text, columns=self._columns(0))
         self.right: Records | None = None

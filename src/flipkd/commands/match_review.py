@@ -66,12 +66,13 @@ class MatchReview:
         self.queue.add(choices, matcher=(matcher.fingerprint or "")[:VERSION], batch=batch)
 
 
-def warn_without_band(matcher: Matcher) -> None:
-    """Log a warning for a matcher that decides no pair as `review`."""
+def warn_without_band(matcher: Matcher, name: str = "this matcher") -> None:
+    """Log a warning for a matcher that decides no pair as `review`; `name`: for the message."""
     if matcher.review_threshold is None:
         logger.warning(
-            "this matcher has no review band, so the review queue gets sampled pairs only; fit one with flipkd calibrate "
-            "--review recall=0.99"
+            "%s has no review band, so the review queue gets sampled pairs only; fit one with flipkd calibrate "
+            "--review recall=0.99",
+            name,
         )
 
 

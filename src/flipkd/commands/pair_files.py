@@ -114,8 +114,8 @@ def propagate(config: PropagateConfig) -> tuple[int, int]:
     require_row_file(config.output, source=config.pairs, mark="propagated")
     if config.probability not in (present := columns_of(config.pairs)):
         raise DataError(
-            f"{config.pairs}: has no column {shorten(config.probability)}; {nearest(config.probability, present)}; "
-            "choose one with --probability"
+            f"{config.pairs}: has no column {shorten(config.probability)}; "
+            f"{nearest(config.probability, present, what='columns of the file')}; choose one with --probability"
         )
     rows, found = read_rows(config.pairs, columns=config.columns, needed=[config.probability])
     probability = _probabilities(config, found[config.probability])

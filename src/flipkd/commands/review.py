@@ -45,7 +45,11 @@ def export_pairs(config: ReviewExportConfig) -> dict[str, Any]:
     with ReviewQueue(config.queue) as queue:
         pairs = [pair for pair in queue.pairs() if len(pair.labels) < config.votes]
         if not pairs:
-            raise DataError(f"{config.queue}: no pair has fewer than {config.votes} labels; nothing is left to export")
+            wanted = "a label" if config.votes == 1 else f"{config.votes} labels"
+            raise DataError(
+                f"{config.queue}: every pair has {wanted}, so nothing is left to export; --votes {config.votes + 1} "
+                "exports them again, for another person"
+            )
         teacher = load_review_teacher(config.teacher, select=config.select)
         if teacher is not None and config.select == "disagreement":
             queue.set_teacher_scores(missing_scores(teacher, pairs))

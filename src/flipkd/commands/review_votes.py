@@ -45,9 +45,10 @@ def _batch_votes(source: Source, wanted: list[str], batch: Batch, annotator: str
         given = row["label"].strip().casefold() if isinstance(row["label"], str) else row["label"]
         try:
             label = None if given in SKIPPED else parse_label(given)
-        except ValueError as error:
+        except ValueError:
             raise DataError(
-                f"{location(index)}: got {shorten(row['label'])}; {error}, or skip for a pair left open"
+                f"{location(index)}: got {shorten(row['label'])}; write match, no match or skip (or 1 or 0, yes or no), "
+                "or leave the cell empty"
             ) from None
         if label is not None or given in SKIPPED:
             key = row["key"] if "key" in row else pair_key(str(row["text1"]), str(row["text2"]))

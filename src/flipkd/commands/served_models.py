@@ -104,7 +104,7 @@ class Find:
             folder, base_model=self._base_model, merge=self._config.merge, exact=exact, cascade=cascade
         )
         if self._config.review_queue is not None:
-            warn_without_band(matcher)
+            warn_without_band(matcher, str(self._matcher))
         if self._index is None:
             return Loaded(matcher)
         encode = encoder_of(self._index, self._config.encoder, matcher=matcher, base_model=self._base_model)

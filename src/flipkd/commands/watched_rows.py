@@ -115,9 +115,10 @@ def _day(value: Any, row: int, path: str) -> str:
         time = datetime.fromisoformat(str(value))
         return (time.astimezone(UTC) if time.tzinfo else time).date().isoformat()
     except (ValueError, OverflowError, OSError):
+        got = "has no time" if value is None else f"got the time {shorten(value)}"
         raise DataError(
-            f"{path}: row {row}: got the time {shorten(value)}; windows of days need a column time with ISO times or seconds "
-            "since 1970; without it use --window file, or a number of rows"
+            f"{path}: row {row}: {got}; windows of days need a column time with ISO times or seconds since 1970 (flipkd "
+            "match copies it with --keep time); without it use --window file, or a number of rows"
         ) from None
 
 

@@ -26,7 +26,6 @@ _FORMATS: dict[str, Callable[[Path], Source]] = {
     ".ndjson": open_json_lines,
     ".parquet": open_parquet,
 }
-_NAMED = 50  # columns named in a message
 _COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 _HUB_ID = re.compile(r"([A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)?)(?::([\w.-]+))?")  # owner/name, or owner/name:split
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -134,9 +133,8 @@ def require_columns(source: Source, names: Iterable[str], *, hint: str = "") -> 
     """Raise DataError for the first name that is not a column of the source; `hint`: what else to do, for the message."""
     for name in names:
         if name not in source.columns:
-            shown = source.columns[:_NAMED]
-            rest = f" and {len(source.columns) - _NAMED} more" if len(source.columns) > _NAMED else ""
-            raise DataError(f"{source.name}: has no column {shorten(name)}; {nearest(name, shown)}{rest}{hint}")
+            listed = nearest(name, source.columns, what="columns of the file")
+            raise DataError(f"{source.name}: has no column {shorten(name)}; {listed}{hint}")
 
 
 def columns_of(path: str | Path) -> list[str]:

@@ -55,6 +55,7 @@ class Comparison:
     mean_difference: float
     spread: float
     spearman: float
+    """Of the pairs without a truncated text."""
     flipped: int
     """Pairs with another decision."""
     average_precision: dict[str, float] | None
@@ -125,7 +126,7 @@ def compare(
 ) -> Comparison:
     """Score the pairs with the export and compare. labels [N]: for AP, which needs both classes.
 
-    Pairs with a truncated text count for Spearman, decisions and AP only where the library truncates both texts together.
+    Where the library truncates both texts together, pairs with a truncated text count for decisions and AP only.
     """
     truncated = expected.truncated & (not scorer.truncates_each_text)
     found = np.asarray(scorer.scores(expected.left, expected.right), np.float32)
@@ -144,7 +145,7 @@ def compare(
         largest_difference_truncated=float(cut.max()) if len(cut) else None,
         mean_difference=float(full.mean()) if len(full) else 0.0,
         spread=spread,
-        spearman=_spearman(expected.scores, found),
+        spearman=_spearman(expected.scores[~truncated], found[~truncated]) if np.isfinite(found).all() else 0.0,
         flipped=flipped,
         average_precision=_average_precision(expected.scores, found, labels),
         noise=None if noise is None else noise._asdict(),
@@ -163,7 +164,9 @@ def _equal_ids(expected: Reference, scorer: ExportedScorer) -> NDArray[np.bool_]
 
 
 def _spearman(expected: Floats, found: Floats) -> float:
-    """Return the rank correlation; 1 if one of the columns is constant and both are equal, else 0."""
+    """Return the rank correlation; 1 if one of the columns is constant and both are equal, else 0; 1 of no scores."""
+    if not len(found):
+        return 1.0
     if not np.isfinite(found).all():
         return 0.0
     if np.ptp(expected) == 0 or np.ptp(found) == 0:
@@ -187,6 +190,6 @@ def _beyond(result: Comparison) -> list[str]:
         found.append(
             f"the largest difference of scores is {result.largest_difference:.3g}, above {result.bounds['difference']:.3g}"
         )
-    if result.pairs >= LEAST_PAIRS and result.spearman < result.bounds["spearman"]:
+    if compared >= LEAST_PAIRS and result.spearman < result.bounds["spearman"]:
         found.append(f"Spearman is {result.spearman:.4f}, below {result.bounds['spearman']:.4f}")
     return found

@@ -177,6 +177,14 @@ def matcher_name(folder: Path) -> str:
     return hub.repository_of(path) or named or path.name
 
 
+def require_contract(folder: Path) -> None:
+    """Raise ArtefactError for a folder that is no matcher, such as that of a teacher."""
+    if folder.is_dir() and not (folder / CONTRACT).exists():
+        raise ArtefactError(
+            f"{folder}: holds no {CONTRACT}; give a folder that flipkd train wrote, or the matcher folder in it"
+        )
+
+
 def read_contract(folder: Path) -> ScoreContract:
     """Read the contract in `folder`. Raises ArtefactError when it is missing, malformed or of a newer format."""
     values = read_json(folder / CONTRACT)

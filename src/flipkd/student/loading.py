@@ -18,7 +18,7 @@ from flipkd.student.answer_path import require_path_to_answer
 from flipkd.student.attention import AUTO
 from flipkd.student.base_config import relevant_config, require_config
 from flipkd.student.checks import check_student, find_shared_inputs
-from flipkd.student.contract import CONTRACT, GlossaryTerms, ScoreContract, read_contract
+from flipkd.student.contract import CONTRACT, GlossaryTerms, ScoreContract, read_contract, require_contract
 from flipkd.student.glossary import Glossary
 from flipkd.student.language_model import (
     DTYPES,
@@ -95,10 +95,7 @@ def load_student(folder: Path, *, base_model: str | None = None, merge: bool = F
     weights are dequantized for it and then take as much memory as others. Raises ArtefactError when files are missing,
     damaged or of another base model.
     """
-    if folder.is_dir() and not (folder / CONTRACT).exists():
-        raise ArtefactError(
-            f"{folder}: holds no {CONTRACT}; give a folder that flipkd train wrote, or the matcher folder in it"
-        )
+    require_contract(folder)
     check_manifest(folder)
     contract = read_contract(folder)
     name = base_model or contract.base_model_name_or_path

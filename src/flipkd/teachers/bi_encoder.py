@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import numpy as np
 from flipkd.artefacts import library_errors
 from flipkd.extras import require_extra
 from flipkd.teachers.teacher import NOT_RUN, default_prompt, describe_model, fingerprint_of, load_model
+
+logger = logging.getLogger(__name__)
 
 
 def load_bi_encoder(
@@ -26,6 +29,11 @@ def load_bi_encoder(
     require_extra("train", user=f"the teacher {name_or_path}")
     from sentence_transformers import SentenceTransformer
 
+    if Path(name_or_path).is_dir() and not (Path(name_or_path) / "modules.json").exists():
+        logger.warning(
+            "%s: has no modules.json, so it was not trained for vectors of texts; the mean of its token vectors is used",
+            name_or_path,
+        )
     model = load_model(SentenceTransformer, name_or_path, max_length=max_length, dtype=dtype, device=device)
     return BiEncoderTeacher(model, name=str(name_or_path), prompt=prompt, batch_size=batch_size)
 

@@ -46,7 +46,7 @@ def training_arguments(output_dir: Path, arguments: Mapping[str, Any]) -> Traini
     fields = sorted(TrainingArguments.__dataclass_fields__)
     for name in arguments:
         if name not in fields:
-            raise ConfigError(f"training_arguments has no field {name!r}; {nearest(name, fields)[:400]}")
+            raise ConfigError(f"training_arguments has no field {name!r}; {nearest(name, fields)}")
     fixed = {
         "output_dir": str(output_dir),
         "remove_unused_columns": False,

@@ -102,9 +102,14 @@ def _describe_cascade(fit: CascadeFit, *, student: float, teacher: float) -> str
     if fit.cascade is None:
         return "no cascade: the teacher decides no pair well enough alone"
     faster = (teacher + student) / (teacher + (1 - fit.share) * student)
+    speed = (
+        f"about {figure(faster, 2)} times as fast"
+        if faster >= 1.05
+        else "not faster: the teacher takes most of the time"
+    )
     return (
         f"cascade (--cascade): the teacher decides {fit.share:.0%} of the pairs alone, F1 {fit.f1:.3f} instead of "
-        f"{fit.f1_all_read:.3f}, about {figure(faster, 2)} times as fast"
+        f"{fit.f1_all_read:.3f}, {speed}"
     )
 
 
