@@ -66,7 +66,7 @@ def _commands(name: str, command: typer.core.TyperCommand | typer.core.TyperGrou
 def _help(name: str, command: typer.core.TyperCommand) -> str:
     out = io.StringIO()
     with mock.patch.multiple(rich_utils, MAX_WIDTH=WIDTH, FORCE_TERMINAL=False), contextlib.redirect_stdout(out):
-        command.get_help(typer.Context(command, info_name=name))
+        command.get_help(typer.Context(command, info_name=name, help_option_names=["-h", "--help"]))
     return "\n".join(line.rstrip() for line in out.getvalue().strip().splitlines())
 
 
