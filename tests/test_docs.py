@@ -211,7 +211,8 @@ def check_command(_fence: Fence, words: list[str]) -> None:
     if verb not in VERBS:
         verb, *arguments = f"{verb} {arguments[0]}", *arguments[1:]
     command = VERBS[verb]
-    with command.make_context(f"flipkd {verb}", arguments) as context:
+    names = ["-h", "--help"]  # as the group has them: the command keeps its first ones, and other tests use it
+    with command.make_context(f"flipkd {verb}", arguments, help_option_names=names) as context:
         given = {name: list(value) if isinstance(value, tuple) else value for name, value in context.params.items()}
     settings = command.settings
     assignments = given.pop("assignments") or ()
