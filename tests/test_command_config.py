@@ -35,5 +35,5 @@ def test_command_settings_have_descriptions_and_valid_defaults(model):
 )
 def test_command_settings_error_names_a_value_out_of_range(model, wrong):
     *_, (name, value) = wrong.items()
-    with pytest.raises(ConfigError, match=f"^{name} is {value!r}: "):
+    with pytest.raises(ConfigError, match=f"^{name} is {value!r}; write "):
         model.check(wrong)

@@ -142,5 +142,5 @@ def test_a_run_of_stages_that_is_killed_anywhere_resumes_to_the_same_bits(settin
         with pytest.raises(ArtefactError, match="another number of stages than"):
             train(TrainConfig.check(settings | {"stages": stages}))
     changed = [VECTORS | {"learning_rate": 1e-3}, BACK]
-    with pytest.raises(ArtefactError, match=r"config\.learning_rate was 0\.01, now 0\.001"):
+    with pytest.raises(ArtefactError, match=r"learning_rate was 0\.01, now 0\.001"):
         train(TrainConfig.check(settings | {"stages": changed}))
