@@ -141,6 +141,9 @@ def test_settings_without_effect_are_told(make_config, table, caplog):
     labels_alone = PairTable(left=table.left, right=table.right, label=table.label)
     run_objectives(make_config(queue_size=20, objectives={"info_nce": 1.0}), labels_alone, labels_alone)
     assert "queue_size=20 has no effect" in caplog.text
+    caplog.clear()
+    run_objectives(make_config(per_device_train_batch_size=1), table, table)
+    assert "per_device_train_batch_size=1: pairwise_pref_kl, margin_hinge, in_batch_kl compare" in caplog.text
 
 
 def test_teacher_calibration_uses_out_of_fold_scores(table):
