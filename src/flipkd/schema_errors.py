@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from pydantic import ValidationError
+
 _TYPES = {
     "int": "a whole number",
     "float": "a number",
@@ -46,6 +48,13 @@ def expected(problems: Iterable[Mapping[str, Any]], *, words: str = "; write") -
     if allowed:
         return f"{words} {', or '.join(allowed)}"
     return f": {', or '.join(dict.fromkeys(problem['msg'].removeprefix('Value error, ') for problem in problems))}"
+
+
+def first_fault(error: ValidationError) -> str:
+    """Return what is wrong with a file that a program wrote: its first wrong field, and what that must be."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"]) or "the file"
+    return f"{where}{expected([first], words=' must be')}"
 
 
 def _allowed(problem: Mapping[str, Any]) -> str | None:

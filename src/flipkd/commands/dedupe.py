@@ -16,14 +16,15 @@ from flipkd.commands.match import match
 from flipkd.commands.matcher_teacher import is_matcher
 from flipkd.commands.results import require_writable, text_table
 from flipkd.commands.scored_pairs import read_scored
+from flipkd.commands.search import described
 from flipkd.data.records import read_records
 from flipkd.data.sources import columns_of
 from flipkd.errors import DataError, UsageError
 from flipkd.evaluate.calibration import Calibration
 from flipkd.files import MANIFEST, folder_hash, read_json, sha256, write_json
 from flipkd.run_lock import locked_run
-from flipkd.student.contract import find_matcher, matcher_folder, read_contract
-from flipkd.teachers.stored_teacher import TEACHER, StoredTeacher
+from flipkd.student.contract import find_matcher, read_contract
+from flipkd.teachers.stored_teacher import TEACHER
 
 logger = logging.getLogger(__name__)
 CANDIDATES, COUNTS, PAIRS = "candidates.parquet", "candidates.json", "pairs.csv"
@@ -81,10 +82,8 @@ def _identity(config: DedupeConfig, contents: list[str], fingerprint: str) -> di
 
 def _encoder_entry(folder: Path) -> dict[str, str]:
     """Return {"encoder_hash": hash of the model} for an encoder in a local folder; else {}."""
-    if (folder / TEACHER).exists():  # a teacher's folder also has its cache, which grows
-        return {"encoder_hash": StoredTeacher(folder).fingerprint}
-    if is_matcher(folder):
-        return {"encoder_hash": sha256(matcher_folder(folder) / MANIFEST)}
+    if (folder / TEACHER).exists() or is_matcher(folder):  # a teacher's folder also has its cache, which grows
+        return {"encoder_hash": described(str(folder))["fingerprint"]}
     return {"encoder_hash": folder_hash(folder)} if folder.is_dir() else {}
 
 

@@ -76,14 +76,15 @@ def _has_mark(path: Path, mark: str) -> bool:
 
     The texts of a table do not count: the user's own pairs may speak of a decision or an origin.
     """
+    is_table = mark and path.suffix in TABLES
     with open(path, "rb") as file:
-        start = file.read(START)
-    if not mark or path.suffix not in TABLES:
+        start = file.readline(START) if is_table else file.read(START)
+    if not is_table:
         return mark.encode() in start
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    line = start.partition(b"\n")[0].decode("utf-8", "replace")
+    line = start.decode("utf-8", "replace").removesuffix("\n")
     try:
         if path.suffix == ".parquet":
             return mark in pq.read_schema(path).names

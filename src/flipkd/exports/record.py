@@ -12,7 +12,7 @@ from flipkd import __version__
 from flipkd.artefacts import ADAPTER, MATCHER, check_export_folder
 from flipkd.errors import ArtefactError
 from flipkd.files import check_manifest, read_json, write_json
-from flipkd.schema_errors import expected
+from flipkd.schema_errors import first_fault
 from flipkd.student.contract import ScoreContract
 
 RECORD = "flipkd_export.json"
@@ -80,11 +80,7 @@ def read_record(folder: Path) -> ExportRecord:
     try:
         record = ExportRecord.model_validate(read_json(folder / RECORD))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise ArtefactError(
-            f"{folder / RECORD}: {where}{expected([first], words=' must be')}; export the matcher again"
-        ) from None
+        raise ArtefactError(f"{folder / RECORD}: {first_fault(error)}; export the matcher again") from None
     _refuse_code(folder, record)
     return record
 

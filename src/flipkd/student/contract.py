@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from flipkd import __version__, hub
 from flipkd.errors import ArtefactError, UsageError
 from flipkd.files import read_json, write_json
-from flipkd.schema_errors import expected
+from flipkd.schema_errors import first_fault
 
 # 2 added symmetric and review_threshold, 3 load_in_4bit, 4 base_config, golden, directed, teacher and cascade,
 # 5 text_normalisation, 6 base_rate and glossary
@@ -195,6 +195,4 @@ def read_contract(folder: Path) -> ScoreContract:
     try:
         return ScoreContract.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise ArtefactError(f"{folder / CONTRACT}: {where}{expected([first], words=' must be')}") from None
+        raise ArtefactError(f"{folder / CONTRACT}: {first_fault(error)}") from None
