@@ -96,6 +96,17 @@ def test_label_studio_goes_out_and_comes_back(queue_file, tmp_path):
     assert votes_in(queue_file)[key_of(0)] == {"label-studio-1": 0}
 
 
+def test_the_configuration_for_label_studio_replaces_no_other_file(queue_file, tmp_path):
+    words = ("export", queue_file, "--to", "label-studio", "--output")
+    own = tmp_path / "own.xml"
+    own.write_text("<View/>")
+    refused = flipkd("review", *words, tmp_path / "own.json")
+    assert (refused.code, str(own) in refused.err, own.read_text()) == (5, True, "<View/>")
+    succeeded(*words, tmp_path / "tasks.json")
+    (tmp_path / "tasks.json").unlink()
+    succeeded(*words, tmp_path / "tasks.json")  # tasks.xml is of the earlier export
+
+
 def test_an_export_of_a_labelled_queue_says_how_to_export_it_again(queue_file, tmp_path):
     with ReviewQueue(queue_file) as queue:
         vote(queue, "ann", dict.fromkeys(range(10), 1))

@@ -42,6 +42,9 @@ def export_pairs(config: ReviewExportConfig) -> dict[str, Any]:
     if output.suffix != ENDINGS[config.to]:
         raise UsageError(f"{output}: a file for {config.to} ends with {ENDINGS[config.to]}")
     require_new(output)  # an earlier export may have labels by now
+    configuration = output.with_suffix(".xml")
+    if config.to == "label-studio" and not _is_configuration(configuration):
+        require_new(configuration)
     with ReviewQueue(config.queue) as queue:
         pairs = [pair for pair in queue.pairs() if len(pair.labels) < config.votes]
         if not pairs:
@@ -63,8 +66,13 @@ def export_pairs(config: ReviewExportConfig) -> dict[str, Any]:
     else:
         write_json(output, label_studio.tasks(found) if config.to == "label-studio" else argilla.records(found))
     if config.to == "label-studio":
-        done["configuration"] = str(write_text(output.with_suffix(".xml"), label_studio.CONFIG))
+        done["configuration"] = str(write_text(configuration, label_studio.CONFIG))
     return done
+
+
+def _is_configuration(path: Path) -> bool:
+    """Return whether the file is what an earlier export wrote there."""
+    return path.is_file() and path.read_bytes() == label_studio.CONFIG.encode()
 
 
 def _without_nul(pair: QueuedPair) -> QueuedPair:
