@@ -96,8 +96,14 @@ def find_result(run: Run, identity: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def scoring_settings(identity: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the part of an identity that affects the scores: all but the names of a variant's changes."""
-    return {name: value for name, value in identity.items() if name != "overrides"}
+    """Return what affects the scores: an identity without the names of a variant's changes and objectives of weight 0."""
+    found = {name: value for name, value in identity.items() if name != "overrides"}
+    if "parts" in found:
+        found["parts"] = [scoring_settings(part) for part in found["parts"]]
+    if objectives := found.get("train", {}).get("objectives"):
+        used = {name: setting for name, setting in objectives.items() if setting not in (0, {"weight": 0})}
+        found["train"] = {**found["train"], "objectives": used}
+    return found
 
 
 def metrics_of(scores: Mapping[str, Split], sets: Mapping[str, Any], *, chosen: str | None) -> dict[str, Any]:
