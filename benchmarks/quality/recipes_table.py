@@ -15,6 +15,7 @@ KINDS = ("answer", "cosine", "combined", "with_teacher")
 CONTROLS = ("plain", "no_teacher", "teacher_finetuned", "plain+teacher_finetuned")
 ENCODERS = ("teacher", "plain+teacher")  # without fine-tuning
 WITHOUT_MINED = ("no_mined_no_kd", "no_mined")
+BY_ANSWER = (("bernoulli_kd", "flipped"), ("flipped", "pairwise_pref"))  # the second recipes have an earlier default
 
 
 def recipes_table(results: list[dict[str, Any]], folder: str) -> str:
@@ -30,26 +31,28 @@ def mined_table(results: list[dict[str, Any]]) -> str:
     rows = [
         [data, str(seed), name, *(f"{values[kind]:.3f}" if kind in values else "-" for kind in KINDS)]
         for data, seed in units
-        for name in (*CONTROLS, "flipped", *WITHOUT_MINED)
+        for name in (*CONTROLS, "flipped", "bernoulli_kd", *WITHOUT_MINED)
         if (values := found.get((data, seed, name)))
     ]
     return text_table(["AP on test", "seed", "system", *KINDS], rows) + "\n"
 
 
 def answer_objective_table(results: list[dict[str, Any]]) -> str:
-    """AP on test of `flipped` with `bernoulli_kd` / with `pairwise_pref_kl`, for the sets and seeds that have both."""
+    """AP on test of a student with `bernoulli_kd` / with `pairwise_pref_kl`, for the sets and seeds that have both."""
     found = {(r["data"], r["seed"], r["name"]): r for r in results}
-    seeds: dict[str, list[int]] = {}
-    for data, seed, name in sorted(found):
-        if name == "pairwise_pref" and (data, seed, "flipped") in found:
-            seeds.setdefault(data, []).append(seed)
+    units: dict[str, list[tuple[dict[str, Any], dict[str, Any]]]] = {}
+    for data, seed in sorted({(data, seed) for data, seed, _ in found}):
+        for names in BY_ANSWER:
+            first, second = (found.get((data, seed, name)) for name in names)
+            if first and second:
+                units.setdefault(data, []).append((first, second))
     rows, values = [], []
-    for data, common in seeds.items():
-        both = [[_final_too(found[data, seed, name]) for seed in common] for name in ("flipped", "pairwise_pref")]
+    for data, pairs in units.items():
+        both = [[_final_too(result) for result in same] for same in zip(*pairs, strict=True)]
         kinds = ("answer", "cosine", "combined", "final")
-        means = [[float(np.mean([unit[kind] for unit in units])) for kind in kinds] for units in both]
+        means = [[float(np.mean([unit[kind] for unit in same])) for kind in kinds] for same in both]
         values.append(means)
-        rows.append([data, ", ".join(map(str, common)), *_both(means)])
+        rows.append([data, ", ".join(str(first["seed"]) for first, _ in pairs), *_both(means)])
     rows.append(["mean", "", *_both(np.mean(values, axis=0).tolist())])
     return text_table(["AP on test", "seeds", "answer", "cosine", "combined", "final score"], rows) + "\n"
 
