@@ -21,8 +21,9 @@ def test_evaluate_metrics_equal_scikit_learn(trained, pair_files, tmp_path):
     assert metrics["average_precision"] == average_precision_score(label, [row["score"] for row in rows])
     written = json.loads((tmp_path / "new" / "e.json").read_text())
     assert written == {"matcher": trained, "test_file": pair_files["test"], "metrics": metrics}
-    table = flipkd(*arguments).out
+    table = flipkd(*arguments, "--output", tmp_path / "again.json").out
     assert f"| f1                | {metrics['f1']:.4g}" in table
+    assert table.endswith(f"\noutput: {tmp_path / 'again.json'}\n")
 
 
 def test_evaluate_skips_rows_without_a_label(trained, pair_files, tmp_path):

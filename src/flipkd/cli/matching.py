@@ -27,7 +27,13 @@ def evaluate(config: EvaluateConfig, *, as_json: AsJson = False) -> None:
     from flipkd.commands.results import metrics_table
 
     metrics = compute(run, config)
-    show_result(metrics, metrics_table({"test": metrics}), as_json=as_json)
+    files = {
+        "output": config.output,
+        "report": config.report,
+        "card": config.card and f"README.md in {config.matcher}",
+    }
+    written = "".join(f"\n{name}: {file}" for name, file in files.items() if file)
+    show_result(metrics, metrics_table({"test": metrics}) + written, as_json=as_json)
 
 
 def calibrate(config: CalibrateConfig, *, as_json: AsJson = False) -> None:
