@@ -17,6 +17,7 @@ from flipkd.commands.memory import Memory
 from flipkd.commands.pairs import checked_pairs, is_directed, labelled, normalised
 from flipkd.commands.results import REPORT, require_writable
 from flipkd.data.labels import labels_of
+from flipkd.data.pairs import pairs_of, sides_of
 from flipkd.errors import UsageError
 from flipkd.evaluate.calibration import fit_calibration
 from flipkd.evaluate.decisions import measure_decisions, one_decision
@@ -62,7 +63,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     from flipkd.matcher import Matcher  # imports torch: only after the pairs are checked
 
     loaded = Matcher.from_pretrained(folder, base_model=config.base_model, exact=config.exact)
-    pairs = list(zip(dataset["text1"][:], dataset["text2"][:], strict=True))
+    pairs = pairs_of(dataset)
     scores, compared = _scores(loaded, pairs, labels_of(dataset), config)
     if config.memory:
         memory = Memory(config.memory, directed=directed)
@@ -122,7 +123,7 @@ def _fidelity(folder: str, probabilities: NDArray[np.float64], dataset: Any) -> 
     from flipkd.teachers.stored_teacher import StoredTeacher
 
     if is_matcher(folder):
-        other = MatcherTeacher(folder, validation=None).probabilities(dataset["text1"][:], dataset["text2"][:])
+        other = MatcherTeacher(folder, validation=None).probabilities(*sides_of(dataset))
     else:
         scores = StoredTeacher(folder).signal(normalised(dataset)).pair_scores()
         other = fit_calibration(scores, labels_of(dataset), method="sigmoid").apply(scores)

@@ -11,7 +11,7 @@ from flipkd.command_config import GenerateConfig
 from flipkd.commands.critic import judge
 from flipkd.commands.generated_rows import KINDS, Made
 from flipkd.commands.row_file import require_row_file, write_rows
-from flipkd.data.pairs import read_pairs
+from flipkd.data.pairs import read_pairs, sides_of
 from flipkd.errors import ConfigError, DataError, UsageError, nearest
 from flipkd.extras import require_extra
 from flipkd.generate import prompts
@@ -128,6 +128,5 @@ def _filter(made: Made, config: GenerateConfig, endpoint: Endpoint) -> None:
     made.rows = rows
 
 
-def _sides(path: str, config: GenerateConfig) -> list[list[str]]:
-    pairs = read_pairs(path, columns=config.columns, only=("text1", "text2"))
-    return [pairs["text1"][:], pairs["text2"][:]]
+def _sides(path: str, config: GenerateConfig) -> tuple[list[str], list[str]]:
+    return sides_of(read_pairs(path, columns=config.columns, only=("text1", "text2")))

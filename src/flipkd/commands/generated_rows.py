@@ -14,7 +14,7 @@ from flipkd.command_config import GenerateConfig
 from flipkd.commands.matcher_teacher import vector_teacher
 from flipkd.commands.pairs import labelled, normalised, trainable_pairs
 from flipkd.data.labels import labels_of
-from flipkd.data.pairs import read_pairs
+from flipkd.data.pairs import read_pairs, sides_of
 from flipkd.data.pool import read_pool
 from flipkd.generate import prompts
 from flipkd.generate.edits import edit, names_of
@@ -35,7 +35,8 @@ class Made:
 
 def _texts(config: GenerateConfig) -> list[str]:
     pool = read_pool(config.seeds, columns=config.columns)
-    return list(dict.fromkeys(map(normal_text, [*pool.dataset["text1"][:], *pool.dataset["text2"][:]])))
+    left, right = sides_of(pool.dataset)
+    return list(dict.fromkeys(map(normal_text, [*left, *right])))
 
 
 def _origin(config: GenerateConfig, kind: str) -> str:
@@ -116,7 +117,7 @@ def fused(rates: np.ndarray) -> np.ndarray:
 def _labels(config: GenerateConfig, endpoint: Endpoint) -> Made:
     """Label unlabelled pairs by the mean of several questions; examples are similar labelled pairs without these texts."""
     pairs = normalised(read_pairs(config.seeds, columns=config.columns, only=("text1", "text2")))
-    left, right = pairs["text1"][:], pairs["text2"][:]
+    left, right = sides_of(pairs)
     examples = _demonstrations(config, left, right)
     requests = [
         prompts.judgement(a, b, question, shown)
@@ -149,7 +150,7 @@ def _demonstrations(
     solved = labelled(
         trainable_pairs(config.demonstrations, columns=None, name="demonstrations"), name="demonstrations"
     )
-    a, b, label = solved["text1"][:], solved["text2"][:], labels_of(solved)
+    a, b, label = *sides_of(solved), labels_of(solved)
     known = teacher.vectors(a) + teacher.vectors(b)
     similarity = (teacher.vectors(left) + teacher.vectors(right)) @ known.T
     found = []
@@ -163,7 +164,7 @@ def _demonstrations(
 def _rationales(config: GenerateConfig, endpoint: Endpoint) -> Made:
     """Write a reason for each labelled pair; it is kept only if its answer is the label (arXiv 2203.14465)."""
     pairs = labelled(trainable_pairs(config.seeds, columns=config.columns, name="seeds"), name="seeds")
-    rows = list(zip(pairs["text1"][:], pairs["text2"][:], labels_of(pairs).tolist(), strict=True))
+    rows = list(zip(*sides_of(pairs), labels_of(pairs).tolist(), strict=True))
     made, asked = Made(), [prompts.rationale(a, b) for a, b, _ in rows]
     for (left, right, label), reply in zip(rows, endpoint.replies(asked, label="rationales"), strict=True):
         found = prompts.parse_rationale(reply) if reply else None

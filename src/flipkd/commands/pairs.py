@@ -15,7 +15,7 @@ from flipkd.config import CompareConfig, TeachConfig, TrainConfig
 from flipkd.data.check import check_pairs, require_trainable
 from flipkd.data.labels import labels_of
 from flipkd.data.leakage import Leak, leaks_by_side
-from flipkd.data.pairs import read_pairs
+from flipkd.data.pairs import read_pairs, sides_of
 from flipkd.errors import DataError
 from flipkd.student.contract import CONTRACT, read_contract
 from flipkd.text import normal_text
@@ -124,7 +124,7 @@ def labelled(dataset: Any, *, name: str) -> Any:
 def content_hash(dataset: Any) -> str:
     """Return the sha256 of texts, labels and scores (if any) in row order."""
     digest = hashlib.sha256()
-    columns = [dataset["text1"][:], dataset["text2"][:], labels_of(dataset).tolist()]
+    columns = [*sides_of(dataset), labels_of(dataset).tolist()]
     if "score" in dataset.column_names:
         columns.append(dataset["score"][:])
     for row in zip(*columns, strict=True):

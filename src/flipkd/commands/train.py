@@ -26,6 +26,7 @@ from flipkd.config import TrainConfig
 from flipkd.data.glossary import glossary_entry
 from flipkd.data.labels import labels_of
 from flipkd.data.pair_table import PairTable
+from flipkd.data.pairs import sides_of
 from flipkd.data.pool import Pool
 from flipkd.errors import DataError
 from flipkd.extras import require_extra
@@ -177,7 +178,8 @@ def initial_adapters_entry(init_from: str | None) -> dict[str, str]:
 
 def _table(dataset: Any, teacher: TrainingTeacher | None, *, trained_on: bool) -> PairTable:
     signal = teacher.signal(dataset, out_of_fold=trained_on) if teacher else None
-    return PairTable(left=dataset["text1"][:], right=dataset["text2"][:], label=labels_of(dataset), teacher=signal)
+    left, right = sides_of(dataset)
+    return PairTable(left=left, right=right, label=labels_of(dataset), teacher=signal)
 
 
 def _add_unlabelled(

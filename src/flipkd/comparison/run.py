@@ -19,6 +19,7 @@ from flipkd.config import CompareConfig, TeachConfig, TrainConfig
 from flipkd.config.train import PREVIOUS_STAGE
 from flipkd.data.glossary import glossary_entry
 from flipkd.data.labels import labels_of
+from flipkd.data.pairs import sides_of
 from flipkd.data.pool import Pool
 
 Config = TypeVar("Config", TeachConfig, TrainConfig)
@@ -41,7 +42,7 @@ class Run:
 
     def texts(self, name: str) -> tuple[list[str], list[str]]:
         """Return the left and the right texts of one split."""
-        return self.sets[name]["text1"][:], self.sets[name]["text2"][:]
+        return sides_of(self.sets[name])
 
     @property
     def shared(self) -> dict[str, Any]:
