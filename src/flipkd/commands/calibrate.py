@@ -13,7 +13,7 @@ from flipkd import __version__
 from flipkd.cards.sections import read_card, replace_decisions
 from flipkd.command_config import CalibrateConfig
 from flipkd.commands.base_rate import shift_contract, warn_of_base_rate
-from flipkd.commands.pairs import checked_pairs, is_directed, labelled
+from flipkd.commands.pairs import is_directed, labelled_pairs
 from flipkd.data.labels import labels_of
 from flipkd.data.pairs import pairs_of
 from flipkd.errors import ConfigError
@@ -114,8 +114,7 @@ def _load_pairs(config: CalibrateConfig, folder: Path) -> Any:
             f"{config.matcher}: was trained with directed=true, so a pair and its swapped pair may differ in their label; "
             "leave --symmetric out"
         )
-    found = checked_pairs(config.validation_file, columns=config.columns, name="validation", directed=directed)
-    return labelled(found, name="validation")
+    return labelled_pairs(config.validation_file, columns=config.columns, directed=directed)
 
 
 def _warn(report: dict[str, Any], alike: str, *, dropped: bool) -> None:

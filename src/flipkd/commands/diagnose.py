@@ -164,7 +164,7 @@ def _pairs(config: DiagnoseConfig, path: str) -> Any:
 
 def _labelled(config: DiagnoseConfig) -> tuple[Any, Any]:
     """Return at most `limit` labelled pairs, and their labels [N]."""
-    pairs = labelled(_pairs(config, str(config.pairs)), name="pairs")
+    pairs = labelled(_pairs(config, str(config.pairs)), name=str(config.pairs))
     if len(pairs) > config.limit:
         drawn = np.random.default_rng(config.seed).choice(len(pairs), config.limit, replace=False)
         pairs = pairs.select(np.sort(drawn))

@@ -14,7 +14,7 @@ from flipkd.cards.sections import add_test, read_card
 from flipkd.command_config import EvaluateConfig
 from flipkd.commands.matcher_report import write_report
 from flipkd.commands.memory import Memory
-from flipkd.commands.pairs import checked_pairs, is_directed, labelled, normalised
+from flipkd.commands.pairs import is_directed, labelled_pairs, normalised
 from flipkd.commands.results import REPORT, require_writable
 from flipkd.data.labels import labels_of
 from flipkd.data.pairs import pairs_of, sides_of
@@ -57,8 +57,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     if config.card:
         require_writable(folder / CARD)
     directed = is_directed(folder)
-    pairs_found = checked_pairs(config.test_file, columns=config.columns, name="test", directed=directed)
-    dataset = labelled(pairs_found, name="test")
+    dataset = labelled_pairs(config.test_file, columns=config.columns, directed=directed)
     loading(config.matcher)
     from flipkd.matcher import Matcher  # imports torch: only after the pairs are checked
 

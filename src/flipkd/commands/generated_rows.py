@@ -12,7 +12,7 @@ import numpy as np
 
 from flipkd.command_config import GenerateConfig
 from flipkd.commands.matcher_teacher import vector_teacher
-from flipkd.commands.pairs import labelled, normalised, trainable_pairs
+from flipkd.commands.pairs import labelled_pairs, normalised
 from flipkd.data.labels import labels_of
 from flipkd.data.pairs import read_pairs, sides_of
 from flipkd.data.pool import read_pool
@@ -147,9 +147,7 @@ def _demonstrations(
     if config.demonstrations is None:
         return [[] for _ in left]
     teacher = vector_teacher(str(config.teacher))
-    solved = labelled(
-        trainable_pairs(config.demonstrations, columns=None, name="demonstrations"), name="demonstrations"
-    )
+    solved = normalised(labelled_pairs(config.demonstrations, columns=None))
     a, b, label = *sides_of(solved), labels_of(solved)
     known = teacher.vectors(a) + teacher.vectors(b)
     similarity = (teacher.vectors(left) + teacher.vectors(right)) @ known.T
@@ -163,7 +161,7 @@ def _demonstrations(
 
 def _rationales(config: GenerateConfig, endpoint: Endpoint) -> Made:
     """Write a reason for each labelled pair; it is kept only if its answer is the label (arXiv 2203.14465)."""
-    pairs = labelled(trainable_pairs(config.seeds, columns=config.columns, name="seeds"), name="seeds")
+    pairs = normalised(labelled_pairs(config.seeds, columns=config.columns))
     rows = list(zip(*sides_of(pairs), labels_of(pairs).tolist(), strict=True))
     made, asked = Made(), [prompts.rationale(a, b) for a, b, _ in rows]
     for (left, right, label), reply in zip(rows, endpoint.replies(asked, label="rationales"), strict=True):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from flipkd.commands.pairs import content_hash, labelled, trainable_pairs
+from flipkd.commands.pairs import content_hash, labelled_pairs, normalised
 from flipkd.data.labels import labels_of
 from flipkd.data.pair_table import TeacherSignal
 from flipkd.data.pairs import sides_of
@@ -83,7 +83,7 @@ def calibrated_teacher(
     folder: str | Path, validation_file: str, *, columns: Mapping[str, str] | None
 ) -> tuple[TrainingTeacher, Calibration, np.ndarray, np.ndarray]:
     """Return the teacher in a folder and its calibration on a file of labelled pairs, with its scores of these and the labels."""
-    known = labelled(trainable_pairs(validation_file, columns=columns, name="validation"), name="validation")
+    known = normalised(labelled_pairs(validation_file, columns=columns))
     loading(str(folder))
     teacher, labels = open_teacher(folder, validation=known), labels_of(known)
     scores = teacher.signal(known).pair_scores()

@@ -29,7 +29,7 @@ class Memory:
 
     def __init__(self, path: str, *, directed: bool = False) -> None:
         self.directed = directed
-        known = labelled(read_pairs(path), name=MEMORY)
+        known = labelled(read_pairs(path), name=path)
         self._labels: dict[tuple[str, ...], int] = {}
         texts = zip(*sides_of(known), labels_of(known).tolist(), strict=True)
         for left, right, label in texts:

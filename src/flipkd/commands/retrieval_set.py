@@ -22,7 +22,7 @@ def retrieval_set(config: RetrievalSetConfig) -> dict[str, int]:
     its cluster, that is, of its component in the graph of matches (Gillick et al., arXiv 1811.08008). Raises DataError
     without a match of two different texts, ResourceError when the folder exists.
     """
-    pairs = labelled(normalised(read_pairs(config.pairs, columns=config.columns)), name="pairs")
+    pairs = labelled(normalised(read_pairs(config.pairs, columns=config.columns)), name=config.pairs)
     left, right = sides_of(pairs)
     number = {text: row for row, text in enumerate(dict.fromkeys([*left, *right]))}
     matches = [pair for pair, y in zip(zip(left, right, strict=True), labels_of(pairs), strict=True) if y == 1]
