@@ -36,6 +36,7 @@ NEEDS = {
     "layers": ("pairs", "models"),
     "students": ("pairs", "models"),
 }
+# setting -> kinds that use it
 USES = {
     "teacher": ("domain", "aliases", "analogies", "students"),
     "pairs": ("domain", "analogies", "layers", "students"),
@@ -45,7 +46,7 @@ USES = {
     "group": ("aliases",),
     "models": ("layers", "students"),
     "limit": ("layers", "students"),
-}  # kinds that use a setting
+}
 
 
 def diagnose(config: DiagnoseConfig) -> Rows:

@@ -23,6 +23,7 @@ CACHE = ".replies"  # after the name of the output file: the folder of the endpo
 
 CRITICISED = ("pairs", "relabel")
 FILTERED = ("pairs", "edits", "relabel")
+# setting -> kinds that use it
 USES = {
     "templates": ("pairs",),
     "count": ("pairs", "edits"),
@@ -34,7 +35,7 @@ USES = {
     "exclude": FILTERED,
     "demonstrations": ("labels",),
     "candidates": ("relabel",),
-}  # kinds that use a setting
+}
 
 
 def generate(config: GenerateConfig) -> dict[str, Any]:

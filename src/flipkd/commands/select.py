@@ -129,9 +129,10 @@ NEEDS = {
     "unfamiliarity": ("teacher", "known_file"),
     "errors": ("matcher",),
 }
+# setting -> values of `by` that use it
 USES = {
     "teacher": ("difficulty", "disagreement", "unfamiliarity"),
     "validation_file": ("difficulty", "disagreement"),
     "known_file": ("unfamiliarity",),
     "matcher": ("difficulty", "disagreement", "errors"),
-}  # values that use a setting
+}

@@ -207,9 +207,8 @@ def _require_same_rows(table: PairTable) -> None:
     """Raise DataError when the ranks have different training rows: in-batch comparisons share their texts by row."""
     if not ranks.launched():
         return
-    number = zlib.crc32(
-        "\0".join([*table.left, *table.right]).encode("utf-8", "surrogatepass") + table.label.tobytes()
-    )
+    texts = "\0".join([*table.left, *table.right]).encode("utf-8", "surrogatepass")
+    number = zlib.crc32(texts + table.label.tobytes())
     if ranks.broadcast(number) != number:
         raise DataError(
             f"rank {ranks.rank()} has other training pairs than rank 0; give all ranks the same files, teacher and GPU model"
