@@ -46,13 +46,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     the scores; `by_memory` is their share. Raises ConfigError for a matcher without a cascade band, UsageError for the card of
     a matcher of the hub.
     """
-    for path, mark in ((config.output, '"metrics"'), (config.report, REPORT)):
-        if path:
-            require_writable(path, source=config.test_file, mark=mark)
-    if config.card and not Path(config.matcher).exists():
-        raise UsageError("--card writes into a local matcher folder; give that folder as the matcher")
-    if config.report:
-        require_extra("report", user="the report")
+    _require_settings(config)
     folder = find_matcher(config.matcher)
     if config.card:
         require_writable(folder / CARD)
@@ -91,6 +85,17 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         about = {"matcher": config.matcher, "test_file": config.test_file}
         write_json(Path(config.output), {**about, "metrics": metrics})
     return metrics
+
+
+def _require_settings(config: EvaluateConfig) -> None:
+    """Raise, before anything is read, for a result that cannot be written."""
+    for path, mark in ((config.output, '"metrics"'), (config.report, REPORT)):
+        if path:
+            require_writable(path, source=config.test_file, mark=mark)
+    if config.card and not Path(config.matcher).exists():
+        raise UsageError("--card writes into a local matcher folder; give that folder as the matcher")
+    if config.report:
+        require_extra("report", user="the report")
 
 
 def _scores(

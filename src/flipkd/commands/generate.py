@@ -112,14 +112,17 @@ def _filter(made: Made, config: GenerateConfig, endpoint: Endpoint) -> None:
     rows, known = [], set()
     for row in made.rows:
         key = frozenset(row[side].casefold() for side in ("text1", "text2"))
-        made.dropped["same text" if len(key) == 1 else "repeated"] += len(key) == 1 or key in known
-        if len(key) == 2 and key not in known:
+        if len(key) == 1:
+            made.dropped["same text"] += 1
+        elif key in known:
+            made.dropped["repeated"] += 1
+        else:
             rows.append(row)
-        known.add(key)
+            known.add(key)
     excluded = [text for path in config.exclude for side in _sides(path, config) for text in side]
-    copies = near_copies([row["text2"] for row in rows], excluded) | near_copies(
-        [row["text1"] for row in rows], excluded if config.kind == "relabel" else []
-    )
+    copies = near_copies([row["text2"] for row in rows], excluded)
+    if config.kind == "relabel":  # its first texts are generated too
+        copies |= near_copies([row["text1"] for row in rows], excluded)
     made.dropped["near copy"] += int(copies.sum())
     rows = [row for row, is_copy in zip(rows, copies, strict=True) if not is_copy]
     if rows and config.critic != "none" and config.kind != "edits":  # an edit is meant to look like a match

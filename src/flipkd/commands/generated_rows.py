@@ -67,8 +67,10 @@ def _edits(config: GenerateConfig, endpoint: Endpoint | None) -> Made:
     for text in texts:
         for _ in range(config.count):
             new = edit(text, names, random)
-            made.dropped["nothing to edit"] += new is None
-            made.rows += [] if new is None else [_row(text, new, 0, "edits")]
+            if new is None:
+                made.dropped["nothing to edit"] += 1
+            else:
+                made.rows.append(_row(text, new, 0, "edits"))
     return made
 
 
@@ -102,8 +104,9 @@ def _relabel(config: GenerateConfig, endpoint: Endpoint) -> Made:
         order = np.argsort(-fused(rates), kind="stable")
         best, worst = int(found[order[0]]), int(found[order[-1]])
         moved += best != row
-        made.rows += [_row(query, texts[best], 1, _origin(config, "relabel"))]
-        made.rows += [_row(query, texts[worst], 0, _origin(config, "relabel"))] if worst != best else []
+        made.rows.append(_row(query, texts[best], 1, _origin(config, "relabel")))
+        if worst != best:
+            made.rows.append(_row(query, texts[worst], 0, _origin(config, "relabel")))
     logger.warning("relabel: another text than the seed is the best for %d of %d queries", moved, len(queries))
     return made
 
