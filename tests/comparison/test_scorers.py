@@ -12,7 +12,7 @@ from flipkd.comparison.scorers import always_match, teacher, tfidf
 from flipkd.comparison.scores import Split
 from flipkd.comparison.systems import SYSTEMS, system_named
 from flipkd.data.labels import labels_of
-from flipkd.data.pairs import read_pairs
+from flipkd.data.pairs import pairs_of, read_pairs
 from flipkd.errors import DataError
 from flipkd.tables import pick
 
@@ -38,7 +38,7 @@ def test_tfidf_is_a_cosine_fitted_on_training_texts(run):
     assert split.validation.shape == split.test.shape == (24,)
     assert split.test.min() >= 0
     assert split.test.max() <= 1 + 1e-9
-    same = [i for i, (a, b) in enumerate(zip(*run.texts("test"), strict=True)) if a == b]
+    same = [i for i, (a, b) in enumerate(pairs_of(run.sets["test"])) if a == b]
     assert split.test[same] == pytest.approx(1)
     changed = replace(run, sets=run.sets | {"test": run.sets["test"].select([5])})
     assert tfidf(changed)["cosine"].test == pytest.approx(split.test[[5]])

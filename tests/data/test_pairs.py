@@ -8,10 +8,16 @@ import sys
 import datasets
 import pytest
 
-from flipkd.data.pairs import read_blocks, read_pairs
+from flipkd.data.pairs import pairs_of, read_blocks, read_pairs, sides_of
 from flipkd.errors import DataError
 
 COLUMNS = "Question1,id,question2,is_duplicate,teacher_score,cluster\n"
+
+
+def test_sides_of_and_pairs_of_give_the_texts_of_a_data_set(pairs_file):
+    dataset = read_pairs(pairs_file("text1,text2\na,b\nc,d\n"))
+    assert sides_of(dataset) == (["a", "c"], ["b", "d"])
+    assert pairs_of(dataset) == [("a", "b"), ("c", "d")]
 
 
 def test_read_pairs_column_names_order_and_types(pairs_file):

@@ -7,7 +7,7 @@ from flipkd.errors import ConfigError
 from flipkd.objectives.answer import answer_cross_entropy
 from flipkd.objectives.in_batch import in_batch_kl
 from flipkd.objectives.margin import margin_hinge
-from flipkd.training.losses import needs_of, resolve_objectives
+from flipkd.training.losses import compares_pairs, needs_of, resolve_objectives
 
 
 def test_resolve_objectives_binds_weights_settings_and_thresholds():
@@ -62,6 +62,20 @@ def test_needs_of_the_objectives():
 
 def test_needs_of_an_objective_that_requires_ids():
     assert needs_of(lambda batch: batch.require("left_id").float().sum()) == {"vectors"}
+
+
+@pytest.mark.parametrize(
+    "name, expected",
+    [
+        *((name, True) for name in ("pairwise_pref_kl", "margin_hinge", "in_batch_kl", "info_nce", "list_kl")),
+        *((name, True) for name in ("pair_relation", "rkd_distance", "standardised_kd", "list_mle")),
+        *((name, False) for name in ("answer_cross_entropy", "bernoulli_kd", "score_mse", "simcse", "hard_kd")),
+        *((name, False) for name in ("similarity_preserving", "mixed_gram", "embed_align", "layer_score_kd")),
+    ],
+)
+def test_compares_pairs_is_true_for_a_loss_that_is_0_for_one_pair(name, expected):
+    [term] = resolve_objectives({name: 1.0}, teacher_facts={})
+    assert compares_pairs(term.function) is expected
 
 
 def test_needs_of_passes_on_every_other_error():

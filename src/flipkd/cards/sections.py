@@ -57,10 +57,8 @@ def read_card(folder: Path) -> str:
     Raises RefusedError for a link to a file elsewhere: no sha256 covers the card, and it is copied and published.
     """
     file, home = (folder / CARD).resolve(), folder.resolve()
-    if file.parent not in (
-        home,
-        home.parent.parent / "blobs",
-    ):  # in the cache of the hub each file is a link to a blob
+    blobs = home.parent.parent / "blobs"  # in the cache of the hub each file is a link to one of them
+    if file.parent not in (home, blobs):
         raise RefusedError(f"{folder / CARD}: is a link to {file}, outside the folder; put the card itself there")
     try:
         return file.read_text(encoding="utf-8")

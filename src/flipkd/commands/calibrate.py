@@ -13,8 +13,9 @@ from flipkd import __version__
 from flipkd.cards.sections import read_card, replace_decisions
 from flipkd.command_config import CalibrateConfig
 from flipkd.commands.base_rate import shift_contract, warn_of_base_rate
-from flipkd.commands.pairs import checked_pairs, is_directed, labelled
+from flipkd.commands.pairs import is_directed, labelled_pairs
 from flipkd.data.labels import labels_of
+from flipkd.data.pairs import pairs_of
 from flipkd.errors import ConfigError
 from flipkd.evaluate.calibration import AUTO, Calibration, fit_calibration
 from flipkd.evaluate.cascade import check_loss, fit_cascade
@@ -52,7 +53,7 @@ def calibrate(config: CalibrateConfig) -> dict[str, Any]:
         loaded = Matcher.from_pretrained(folder, base_model=config.base_model)
         old_score = _score_line(loaded.contract)
         loaded.contract = loaded.contract.model_copy(update=_changes(config))
-        pairs = list(zip(dataset["text1"][:], dataset["text2"][:], strict=True))
+        pairs = pairs_of(dataset)
         # First, because it raises when no teacher is kept, before the student scores the pairs.
         teacher = None if config.cascade is None else loaded.teacher_scores(pairs, batch_size=config.batch_size)
         scores = loaded.predict(pairs, batch_size=config.batch_size, show_progress_bar=True)
@@ -113,8 +114,7 @@ def _load_pairs(config: CalibrateConfig, folder: Path) -> Any:
             f"{config.matcher}: was trained with directed=true, so a pair and its swapped pair may differ in their label; "
             "leave --symmetric out"
         )
-    found = checked_pairs(config.validation_file, columns=config.columns, name="validation", directed=directed)
-    return labelled(found, name="validation")
+    return labelled_pairs(config.validation_file, columns=config.columns, directed=directed)
 
 
 def _warn(report: dict[str, Any], alike: str, *, dropped: bool) -> None:

@@ -14,6 +14,7 @@ from flipkd.commands.candidates import candidates
 from flipkd.commands.cluster_files import CLUSTER, cluster_records, write_clusters, write_weak_matches
 from flipkd.commands.match import match
 from flipkd.commands.matcher_teacher import is_matcher
+from flipkd.commands.pairs import file_identity
 from flipkd.commands.results import require_writable, text_table
 from flipkd.commands.scored_pairs import read_scored
 from flipkd.commands.search import described
@@ -47,11 +48,11 @@ def dedupe(config: DedupeConfig) -> dict[str, Any]:
         require_writable(output, source=file, mark=CLUSTER)
     matcher = find_matcher(config.matcher)
     contract = read_contract(matcher)
-    contents = [_content(file) for file in files]
+    contents = [file_identity(file) for file in files]
     with locked_run(folder, _identity(config, contents, sha256(matcher / MANIFEST))):
         counts = _candidates(config, folder, encoder=config.encoder or str(matcher))
         _match(config, folder, counts["rules"]["total"]["pairs"])
-        if [_content(file) for file in files] != contents:
+        if [file_identity(file) for file in files] != contents:
             raise DataError(
                 f"{' or '.join(files)} changed while it was read; choose another --output_dir and run again"
             )
@@ -64,18 +65,13 @@ def _cluster_files(config: DedupeConfig, folder: Path) -> list[Path]:
     return [folder / f"{name}.{config.format}" for name in names]
 
 
-def _content(file: str) -> str:
-    """Return the sha256 of a file, or the name of a data set of the hub."""
-    return sha256(file) if Path(file).is_file() else file
-
-
 def _identity(config: DedupeConfig, contents: list[str], fingerprint: str) -> dict[str, Any]:
     """Return all that the candidates and their scores depend on."""
     rules = config.model_dump(include=RulesConfig.model_fields.keys() - {"left", "right", "store"})
     scoring = config.model_dump(include={"encoder", "cascade", "exact"})
     found = {"files": contents, "matcher": fingerprint, **rules, **scoring, "flipkd_version": __version__}
     # Their content may change under the same name.
-    found |= {} if config.labels is None else {"labels_hash": _content(config.labels)}
+    found |= {} if config.labels is None else {"labels_hash": file_identity(config.labels)}
     found |= {} if config.encoder is None else _encoder_entry(Path(config.encoder))
     return found
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from flipkd.command_config import DiagnoseConfig
-from flipkd.commands.matcher_teacher import TrainingTeacher, is_matcher, vector_teacher
+from flipkd.commands.matcher_teacher import TrainingTeacher, is_matcher, side_vectors, vector_teacher
 from flipkd.commands.pairs import labelled, normalised
 from flipkd.commands.results import require_writable
 from flipkd.config import StudentConfig
 from flipkd.data.labels import labels_of
-from flipkd.data.pairs import read_pairs
+from flipkd.data.pairs import read_pairs, sides_of
 from flipkd.data.records import read_texts, required_values
 from flipkd.diagnostics.domain import DomainDetector
 from flipkd.diagnostics.probes import alias_auc, analogy_accuracy, centred_alignment, probe_auc
@@ -36,6 +36,7 @@ NEEDS = {
     "layers": ("pairs", "models"),
     "students": ("pairs", "models"),
 }
+# setting -> kinds that use it
 USES = {
     "teacher": ("domain", "aliases", "analogies", "students"),
     "pairs": ("domain", "analogies", "layers", "students"),
@@ -45,7 +46,7 @@ USES = {
     "group": ("aliases",),
     "models": ("layers", "students"),
     "limit": ("layers", "students"),
-}  # kinds that use a setting
+}
 
 
 def diagnose(config: DiagnoseConfig) -> Rows:
@@ -74,9 +75,9 @@ def _domain(config: DiagnoseConfig) -> Rows:
     known = _pairs(config, str(config.pairs))
     order = np.random.default_rng(config.seed).permutation(len(known))
     fitted, held_out = (known.select(np.sort(half)) for half in np.array_split(order, 2))
-    detector = DomainDetector(teacher.vectors([*fitted["text1"][:], *fitted["text2"][:]]))
+    detector = DomainDetector(np.concatenate(side_vectors(teacher, fitted)))
     inside, outside = (
-        detector.pair_similarity(*_vectors(teacher, pairs))
+        detector.pair_similarity(*side_vectors(teacher, pairs))
         for pairs in (held_out, _pairs(config, str(config.other_file)))
     )
     label = np.repeat([0, 1], [len(inside), len(outside)])
@@ -95,7 +96,7 @@ def _confidence(teacher: TrainingTeacher, known: Any, other: Any) -> np.ndarray 
     if min(np.bincount(label[label >= 0], minlength=2)) < 2:
         return None
     # Not `signal`: that of a matcher is the score of its language model.
-    scores, new = (np.einsum("nd,nd->n", *_vectors(teacher, pairs)) for pairs in (known, other))
+    scores, new = (np.einsum("nd,nd->n", *side_vectors(teacher, pairs)) for pairs in (known, other))
     fit = fit_calibration(scores[label >= 0], label[label >= 0], method="sigmoid")
     probability = fit.apply(np.concatenate([scores, new]))
     return np.maximum(probability, 1 - probability)
@@ -111,7 +112,7 @@ def _aliases(config: DiagnoseConfig) -> Rows:
 def _analogies(config: DiagnoseConfig) -> Rows:
     pairs = _pairs(config, str(config.pairs))
     teacher = vector_teacher(str(config.teacher))
-    return [analogy_accuracy(*_vectors(teacher, pairs), seed=config.seed)]
+    return [analogy_accuracy(*side_vectors(teacher, pairs), seed=config.seed)]
 
 
 def _layers(config: DiagnoseConfig) -> Rows:
@@ -137,7 +138,7 @@ def _students(config: DiagnoseConfig) -> Rows:
     of_pairs = None
     if config.teacher:
         teacher = vector_teacher(config.teacher)
-        left, right = _vectors(teacher, pairs)
+        left, right = side_vectors(teacher, pairs)
         of_pairs = np.concatenate([np.abs(left - right), left * right], axis=1)
     rows = []
     for name in config.models:
@@ -158,18 +159,13 @@ CHECKS: dict[str, Callable[[DiagnoseConfig], Rows]] = {
 }
 
 
-def _vectors(teacher: TrainingTeacher, pairs: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Return the vectors [N, d] of both sides."""
-    return teacher.vectors(pairs["text1"][:]), teacher.vectors(pairs["text2"][:])
-
-
 def _pairs(config: DiagnoseConfig, path: str) -> Any:
     return normalised(read_pairs(path, columns=config.columns))
 
 
 def _labelled(config: DiagnoseConfig) -> tuple[Any, Any]:
     """Return at most `limit` labelled pairs, and their labels [N]."""
-    pairs = labelled(_pairs(config, str(config.pairs)), name="pairs")
+    pairs = labelled(_pairs(config, str(config.pairs)), name=str(config.pairs))
     if len(pairs) > config.limit:
         drawn = np.random.default_rng(config.seed).choice(len(pairs), config.limit, replace=False)
         pairs = pairs.select(np.sort(drawn))
@@ -180,7 +176,7 @@ def _states(name: str, pairs: Any) -> np.ndarray:
     from flipkd.student.scoring import layer_states
 
     loading(name)
-    return layer_states(_student(name), pairs["text1"][:], pairs["text2"][:], progress=Path(name).name)
+    return layer_states(_student(name), *sides_of(pairs), progress=Path(name).name)
 
 
 def _student(name: str) -> Student:

@@ -14,9 +14,10 @@ from flipkd.cards.sections import add_test, read_card
 from flipkd.command_config import EvaluateConfig
 from flipkd.commands.matcher_report import write_report
 from flipkd.commands.memory import Memory
-from flipkd.commands.pairs import checked_pairs, is_directed, labelled, normalised
+from flipkd.commands.pairs import is_directed, labelled_pairs, normalised
 from flipkd.commands.results import REPORT, require_writable
 from flipkd.data.labels import labels_of
+from flipkd.data.pairs import pairs_of, sides_of
 from flipkd.errors import UsageError
 from flipkd.evaluate.calibration import fit_calibration
 from flipkd.evaluate.decisions import measure_decisions, one_decision
@@ -45,24 +46,17 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     the scores; `by_memory` is their share. Raises ConfigError for a matcher without a cascade band, UsageError for the card of
     a matcher of the hub.
     """
-    for path, mark in ((config.output, '"metrics"'), (config.report, REPORT)):
-        if path:
-            require_writable(path, source=config.test_file, mark=mark)
-    if config.card and not Path(config.matcher).exists():
-        raise UsageError("--card writes into a local matcher folder; give that folder as the matcher")
-    if config.report:
-        require_extra("report", user="the report")
+    _require_settings(config)
     folder = find_matcher(config.matcher)
     if config.card:
         require_writable(folder / CARD)
     directed = is_directed(folder)
-    pairs_found = checked_pairs(config.test_file, columns=config.columns, name="test", directed=directed)
-    dataset = labelled(pairs_found, name="test")
+    dataset = labelled_pairs(config.test_file, columns=config.columns, directed=directed)
     loading(config.matcher)
     from flipkd.matcher import Matcher  # imports torch: only after the pairs are checked
 
     loaded = Matcher.from_pretrained(folder, base_model=config.base_model, exact=config.exact)
-    pairs = list(zip(dataset["text1"][:], dataset["text2"][:], strict=True))
+    pairs = pairs_of(dataset)
     scores, compared = _scores(loaded, pairs, labels_of(dataset), config)
     if config.memory:
         memory = Memory(config.memory, directed=directed)
@@ -91,6 +85,17 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         about = {"matcher": config.matcher, "test_file": config.test_file}
         write_json(Path(config.output), {**about, "metrics": metrics})
     return metrics
+
+
+def _require_settings(config: EvaluateConfig) -> None:
+    """Raise, before anything is read, for a result that cannot be written."""
+    for path, mark in ((config.output, '"metrics"'), (config.report, REPORT)):
+        if path:
+            require_writable(path, source=config.test_file, mark=mark)
+    if config.card and not Path(config.matcher).exists():
+        raise UsageError("--card writes into a local matcher folder; give that folder as the matcher")
+    if config.report:
+        require_extra("report", user="the report")
 
 
 def _scores(
@@ -122,7 +127,7 @@ def _fidelity(folder: str, probabilities: NDArray[np.float64], dataset: Any) -> 
     from flipkd.teachers.stored_teacher import StoredTeacher
 
     if is_matcher(folder):
-        other = MatcherTeacher(folder, validation=None).probabilities(dataset["text1"][:], dataset["text2"][:])
+        other = MatcherTeacher(folder, validation=None).probabilities(*sides_of(dataset))
     else:
         scores = StoredTeacher(folder).signal(normalised(dataset)).pair_scores()
         other = fit_calibration(scores, labels_of(dataset), method="sigmoid").apply(scores)

@@ -16,6 +16,7 @@ from flipkd.commands.pairs import content_hash
 from flipkd.commands.tuning import finetune, load_finetuned
 from flipkd.config import TeachConfig
 from flipkd.data.folds import Folds, cut_folds
+from flipkd.data.pairs import sides_of
 from flipkd.teachers.store import ScoreStore
 from flipkd.teachers.teacher import fingerprint_of, pair_scores
 
@@ -45,7 +46,7 @@ def cross_fit(config: TeachConfig, pairs: Any, folder: Path, *, teacher: Any) ->
         inside = np.flatnonzero(folds.number == number)
         rest = pairs.select(np.flatnonzero(folds.number != number))
         own, model = pairs.select(inside), folder / MODELS / f"fold-{number}"
-        scores[inside] = store.cached_scores(own["text1"][:], own["text2"][:], _scorer(config, rest, model))
+        scores[inside] = store.cached_scores(*sides_of(own), _scorer(config, rest, model))
         shutil.rmtree(model, ignore_errors=True)
     shutil.rmtree(folder / MODELS, ignore_errors=True)
     return scores, {"fingerprint": store.fingerprint, **description, "stored": len(store)}

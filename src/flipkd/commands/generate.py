@@ -11,7 +11,7 @@ from flipkd.command_config import GenerateConfig
 from flipkd.commands.critic import judge
 from flipkd.commands.generated_rows import KINDS, Made
 from flipkd.commands.row_file import require_row_file, write_rows
-from flipkd.data.pairs import read_pairs
+from flipkd.data.pairs import read_pairs, sides_of
 from flipkd.errors import ConfigError, DataError, UsageError, nearest
 from flipkd.extras import require_extra
 from flipkd.generate import prompts
@@ -23,6 +23,7 @@ CACHE = ".replies"  # after the name of the output file: the folder of the endpo
 
 CRITICISED = ("pairs", "relabel")
 FILTERED = ("pairs", "edits", "relabel")
+# setting -> kinds that use it
 USES = {
     "templates": ("pairs",),
     "count": ("pairs", "edits"),
@@ -34,7 +35,7 @@ USES = {
     "exclude": FILTERED,
     "demonstrations": ("labels",),
     "candidates": ("relabel",),
-}  # kinds that use a setting
+}
 
 
 def generate(config: GenerateConfig) -> dict[str, Any]:
@@ -111,14 +112,17 @@ def _filter(made: Made, config: GenerateConfig, endpoint: Endpoint) -> None:
     rows, known = [], set()
     for row in made.rows:
         key = frozenset(row[side].casefold() for side in ("text1", "text2"))
-        made.dropped["same text" if len(key) == 1 else "repeated"] += len(key) == 1 or key in known
-        if len(key) == 2 and key not in known:
+        if len(key) == 1:
+            made.dropped["same text"] += 1
+        elif key in known:
+            made.dropped["repeated"] += 1
+        else:
             rows.append(row)
-        known.add(key)
+            known.add(key)
     excluded = [text for path in config.exclude for side in _sides(path, config) for text in side]
-    copies = near_copies([row["text2"] for row in rows], excluded) | near_copies(
-        [row["text1"] for row in rows], excluded if config.kind == "relabel" else []
-    )
+    copies = near_copies([row["text2"] for row in rows], excluded)
+    if config.kind == "relabel":  # its first texts are generated too
+        copies |= near_copies([row["text1"] for row in rows], excluded)
     made.dropped["near copy"] += int(copies.sum())
     rows = [row for row, is_copy in zip(rows, copies, strict=True) if not is_copy]
     if rows and config.critic != "none" and config.kind != "edits":  # an edit is meant to look like a match
@@ -128,6 +132,5 @@ def _filter(made: Made, config: GenerateConfig, endpoint: Endpoint) -> None:
     made.rows = rows
 
 
-def _sides(path: str, config: GenerateConfig) -> list[list[str]]:
-    pairs = read_pairs(path, columns=config.columns, only=("text1", "text2"))
-    return [pairs["text1"][:], pairs["text2"][:]]
+def _sides(path: str, config: GenerateConfig) -> tuple[list[str], list[str]]:
+    return sides_of(read_pairs(path, columns=config.columns, only=("text1", "text2")))

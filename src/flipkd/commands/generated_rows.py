@@ -12,9 +12,9 @@ import numpy as np
 
 from flipkd.command_config import GenerateConfig
 from flipkd.commands.matcher_teacher import vector_teacher
-from flipkd.commands.pairs import labelled, normalised, trainable_pairs
+from flipkd.commands.pairs import labelled_pairs, normalised
 from flipkd.data.labels import labels_of
-from flipkd.data.pairs import read_pairs
+from flipkd.data.pairs import read_pairs, sides_of
 from flipkd.data.pool import read_pool
 from flipkd.generate import prompts
 from flipkd.generate.edits import edit, names_of
@@ -35,7 +35,8 @@ class Made:
 
 def _texts(config: GenerateConfig) -> list[str]:
     pool = read_pool(config.seeds, columns=config.columns)
-    return list(dict.fromkeys(map(normal_text, [*pool.dataset["text1"][:], *pool.dataset["text2"][:]])))
+    left, right = sides_of(pool.dataset)
+    return list(dict.fromkeys(map(normal_text, [*left, *right])))
 
 
 def _origin(config: GenerateConfig, kind: str) -> str:
@@ -66,8 +67,10 @@ def _edits(config: GenerateConfig, endpoint: Endpoint | None) -> Made:
     for text in texts:
         for _ in range(config.count):
             new = edit(text, names, random)
-            made.dropped["nothing to edit"] += new is None
-            made.rows += [] if new is None else [_row(text, new, 0, "edits")]
+            if new is None:
+                made.dropped["nothing to edit"] += 1
+            else:
+                made.rows.append(_row(text, new, 0, "edits"))
     return made
 
 
@@ -101,8 +104,9 @@ def _relabel(config: GenerateConfig, endpoint: Endpoint) -> Made:
         order = np.argsort(-fused(rates), kind="stable")
         best, worst = int(found[order[0]]), int(found[order[-1]])
         moved += best != row
-        made.rows += [_row(query, texts[best], 1, _origin(config, "relabel"))]
-        made.rows += [_row(query, texts[worst], 0, _origin(config, "relabel"))] if worst != best else []
+        made.rows.append(_row(query, texts[best], 1, _origin(config, "relabel")))
+        if worst != best:
+            made.rows.append(_row(query, texts[worst], 0, _origin(config, "relabel")))
     logger.warning("relabel: another text than the seed is the best for %d of %d queries", moved, len(queries))
     return made
 
@@ -116,7 +120,7 @@ def fused(rates: np.ndarray) -> np.ndarray:
 def _labels(config: GenerateConfig, endpoint: Endpoint) -> Made:
     """Label unlabelled pairs by the mean of several questions; examples are similar labelled pairs without these texts."""
     pairs = normalised(read_pairs(config.seeds, columns=config.columns, only=("text1", "text2")))
-    left, right = pairs["text1"][:], pairs["text2"][:]
+    left, right = sides_of(pairs)
     examples = _demonstrations(config, left, right)
     requests = [
         prompts.judgement(a, b, question, shown)
@@ -146,10 +150,8 @@ def _demonstrations(
     if config.demonstrations is None:
         return [[] for _ in left]
     teacher = vector_teacher(str(config.teacher))
-    solved = labelled(
-        trainable_pairs(config.demonstrations, columns=None, name="demonstrations"), name="demonstrations"
-    )
-    a, b, label = solved["text1"][:], solved["text2"][:], labels_of(solved)
+    solved = normalised(labelled_pairs(config.demonstrations, columns=None))
+    a, b, label = *sides_of(solved), labels_of(solved)
     known = teacher.vectors(a) + teacher.vectors(b)
     similarity = (teacher.vectors(left) + teacher.vectors(right)) @ known.T
     found = []
@@ -162,8 +164,8 @@ def _demonstrations(
 
 def _rationales(config: GenerateConfig, endpoint: Endpoint) -> Made:
     """Write a reason for each labelled pair; it is kept only if its answer is the label (arXiv 2203.14465)."""
-    pairs = labelled(trainable_pairs(config.seeds, columns=config.columns, name="seeds"), name="seeds")
-    rows = list(zip(pairs["text1"][:], pairs["text2"][:], labels_of(pairs).tolist(), strict=True))
+    pairs = normalised(labelled_pairs(config.seeds, columns=config.columns))
+    rows = list(zip(*sides_of(pairs), labels_of(pairs).tolist(), strict=True))
     made, asked = Made(), [prompts.rationale(a, b) for a, b, _ in rows]
     for (left, right, label), reply in zip(rows, endpoint.replies(asked, label="rationales"), strict=True):
         found = prompts.parse_rationale(reply) if reply else None

@@ -12,7 +12,8 @@ from flipkd import __version__, progress
 from flipkd.command_config import MatchConfig
 from flipkd.commands.match_pairs import StoredPairs, stored_pairs
 from flipkd.commands.match_review import MatchReview
-from flipkd.commands.match_rows import COLUMNS, SCORED_BY, Scorer, to_csv, to_jsonl
+from flipkd.commands.match_rows import COLUMNS, SCORED_BY, Scorer, require_free, to_csv, to_jsonl
+from flipkd.commands.pairs import file_identity
 from flipkd.commands.results import require_writable
 from flipkd.commands.resumable_file import ResumableFile, resumable_file
 from flipkd.data.pairs import PairBlock
@@ -82,7 +83,7 @@ def _identity(config: MatchConfig, scorer: Scorer, pairs_file: str, count: int) 
     """Return all that the rows of an output file depend on."""
     return {
         "matcher": scorer.matcher.fingerprint,
-        "pairs": sha256(pairs_file) if Path(pairs_file).is_file() else pairs_file,
+        "pairs": file_identity(pairs_file),
         "count": count,
         "columns": config.columns,
         "keep": config.keep,
@@ -126,14 +127,12 @@ def _require_settings(config: MatchConfig) -> None:
     if not config.pairs and (config.output is not None or config.keep):
         raise UsageError("--output and --keep are for a file of pairs; the row of one pair goes to stdout")
 
-    output, columns = config.output, (*COLUMNS, SCORED_BY) if config.cascade or config.memory else COLUMNS
-    if output:
-        if Path(output).suffix not in FORMATS:
-            raise UsageError(f"{output}: unknown file type; name the result {' or '.join(FORMATS)}")
+    if config.output:
+        if Path(config.output).suffix not in FORMATS:
+            raise UsageError(f"{config.output}: unknown file type; name the result {' or '.join(FORMATS)}")
         for source in (config.pairs[0], config.memory):  # a memory may be an earlier result with labels
-            require_writable(output, source=source, mark="decision")
-    if taken := sorted({*config.keep} & {*columns}):
-        raise UsageError(f"--keep {taken[0]}: the result has a column of that name; rename the column in the file")
+            require_writable(config.output, source=source, mark="decision")
+    require_free(config.keep, [*COLUMNS, *([SCORED_BY] if config.cascade or config.memory else [])])
 
 
 def _stamp(pairs_file: str) -> tuple[int, int] | None:

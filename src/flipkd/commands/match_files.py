@@ -28,7 +28,7 @@ from flipkd.commands.match_parts import (
     rejected_row,
     write_parquet,
 )
-from flipkd.commands.match_rows import COLUMNS, RESULT, SCORED_BY, Scorer, to_jsonl
+from flipkd.commands.match_rows import COLUMNS, RESULT, SCORED_BY, Scorer, require_free, to_jsonl
 from flipkd.data.scored import REJECTED
 from flipkd.errors import ArtefactError, DataError, NumbersError, UsageError
 from flipkd.files import MANIFEST, check_manifest, read_json, sha256, write_json, write_manifest, write_text
@@ -86,8 +86,7 @@ def _checked_folder(config: MatchConfig) -> Path:
         raise UsageError("--workers is for --engine ray; --engine local scores in this process")
     if config.review_queue is not None:
         raise UsageError("--review_queue works with --output, or without either; --output_dir has no queue")
-    if taken := sorted({*config.keep} & {"file", "row", *COLUMNS, SCORED_BY}):
-        raise UsageError(f"--keep {taken[0]}: the result has a column of that name; rename the column in the file")
+    require_free(config.keep, ["file", "row", *COLUMNS, SCORED_BY])
     return Path(config.output_dir)
 
 

@@ -156,9 +156,13 @@ def _tables(
 def _split(rows: list[dict[str, Any]], file: str, schema: Any) -> tuple[Any, list[dict[str, Any]], int]:
     import pyarrow as pa
 
-    good = [row for row in rows if not (is_empty(row["text1"]) or is_empty(row["text2"]))]
-    bad = [] if len(good) == len(rows) else [row for row in rows if is_empty(row["text1"]) or is_empty(row["text2"])]
-    return pa.Table.from_pylist(good, schema=schema), [rejected_row(file, row, EMPTY) for row in bad], len(rows)
+    good, rejected = [], []
+    for row in rows:
+        if is_empty(row["text1"]) or is_empty(row["text2"]):
+            rejected.append(rejected_row(file, row, EMPTY))
+        else:
+            good.append(row)
+    return pa.Table.from_pylist(good, schema=schema), rejected, len(rows)
 
 
 def rejected_row(file: str, row: Mapping[str, Any], reason: str) -> dict[str, Any]:

@@ -6,12 +6,14 @@ import json
 import logging
 import re
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from flipkd import progress
 from flipkd.command_config import MatchConfig
 from flipkd.commands.memory import MEMORY, Memory
 from flipkd.commands.results import csv_text
+from flipkd.errors import UsageError
 from flipkd.evaluate.decisions import Judgement
 from flipkd.figures import figure
 
@@ -28,6 +30,12 @@ NO_FORMULA = re.compile(r"[-+][\d\s.,()/-]+([eE][-+]?\d+)?%?|[-+@][\w.-]*")
 def make_row(pair: tuple[str, str], judgement: Judgement) -> dict[str, Any]:
     """Return the result row of one pair: its texts and the columns of RESULT."""
     return {"text1": pair[0], "text2": pair[1], **judgement._asdict()}
+
+
+def require_free(keep: Sequence[str], columns: Sequence[str]) -> None:
+    """Raise UsageError when a column to keep has the name of one of the result's own columns."""
+    if taken := sorted({*keep} & {*columns}):
+        raise UsageError(f"--keep {taken[0]}: the result has a column of that name; rename the column in the file")
 
 
 class Scorer:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from flipkd.commands.pairs import content_hash, labelled, trainable_pairs
+from flipkd.commands.pairs import content_hash, labelled_pairs, normalised
 from flipkd.data.labels import labels_of
 from flipkd.data.pair_table import TeacherSignal
+from flipkd.data.pairs import sides_of
 from flipkd.errors import ConfigError
 from flipkd.evaluate.calibration import LEAST_SLOPE, Calibration, fit_calibration
 from flipkd.files import CARD, MANIFEST, check_manifest, read_json, sha256
@@ -72,11 +73,17 @@ def vector_teacher(folder: str | Path) -> TrainingTeacher:
     return teacher
 
 
+def side_vectors(teacher: TrainingTeacher, pairs: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return the teacher's vectors [N, d] of the left and of the right texts."""
+    left, right = sides_of(pairs)
+    return teacher.vectors(left), teacher.vectors(right)
+
+
 def calibrated_teacher(
     folder: str | Path, validation_file: str, *, columns: Mapping[str, str] | None
 ) -> tuple[TrainingTeacher, Calibration, np.ndarray, np.ndarray]:
     """Return the teacher in a folder and its calibration on a file of labelled pairs, with its scores of these and the labels."""
-    known = labelled(trainable_pairs(validation_file, columns=columns, name="validation"), name="validation")
+    known = normalised(labelled_pairs(validation_file, columns=columns))
     loading(str(folder))
     teacher, labels = open_teacher(folder, validation=known), labels_of(known)
     scores = teacher.signal(known).pair_scores()
@@ -154,7 +161,7 @@ class MatcherTeacher:
                 "what it adds are its scores of mined and unlabelled pairs (unlabelled_file)",
                 self.folder,
             )
-        return self.pair_signal(dataset["text1"][:], dataset["text2"][:])
+        return self.pair_signal(*sides_of(dataset))
 
     def pair_signal(self, left: Sequence[str], right: Sequence[str]) -> TeacherSignal:
         """Scores of the pairs, with the vectors of both sides where the matcher keeps a bi-encoder."""
@@ -181,7 +188,7 @@ class MatcherTeacher:
 
     def kept_signal(self, dataset: Any) -> TeacherSignal | None:
         """Outputs of the teacher that the matcher keeps, which the next matcher may keep too; None if it keeps none."""
-        return None if self._kept is None else self._kept_signal(dataset["text1"][:], dataset["text2"][:])
+        return None if self._kept is None else self._kept_signal(*sides_of(dataset))
 
     def close(self) -> None:
         """Free the memory of its models: the base model of the student to train is then the only one."""
@@ -192,7 +199,7 @@ class MatcherTeacher:
     @cached_property
     def _to_cosine(self) -> tuple[float, float]:
         """(slope, intercept) from the matcher's score to the cosine with the same probability of a match."""
-        left, right, label = self._validation["text1"][:], self._validation["text2"][:], labels_of(self._validation)
+        left, right, label = *sides_of(self._validation), labels_of(self._validation)
         rows = np.flatnonzero(label >= 0)
         cosines = self._kept_signal(left, right).pair_scores()[rows]
         own = fit_calibration(self._own_scores(left, right)[rows], label[rows], method="sigmoid")

@@ -9,7 +9,7 @@ import numpy as np
 
 from flipkd.commands.pairs import labelled
 from flipkd.data.labels import labels_of
-from flipkd.data.pairs import read_pairs
+from flipkd.data.pairs import read_pairs, sides_of
 from flipkd.errors import DataError, shorten
 from flipkd.text import normal_text
 
@@ -29,9 +29,9 @@ class Memory:
 
     def __init__(self, path: str, *, directed: bool = False) -> None:
         self.directed = directed
-        known = labelled(read_pairs(path), name=MEMORY)
+        known = labelled(read_pairs(path), name=path)
         self._labels: dict[tuple[str, ...], int] = {}
-        texts = zip(known["text1"][:], known["text2"][:], labels_of(known).tolist(), strict=True)
+        texts = zip(*sides_of(known), labels_of(known).tolist(), strict=True)
         for left, right, label in texts:
             if self._labels.setdefault(self._key(left, right), label) != label:
                 raise DataError(

@@ -14,6 +14,7 @@ from flipkd.commands.matcher_teacher import FLAT, MatcherTeacher, TrainingTeache
 from flipkd.config import TrainConfig
 from flipkd.data.labels import labels_of
 from flipkd.data.pair_table import TeacherSignal
+from flipkd.data.pairs import sides_of
 from flipkd.errors import ConfigError
 from flipkd.evaluate.calibration import Calibration, fit_calibration
 from flipkd.teachers.mixture import Mixture, fit_mixture
@@ -95,7 +96,7 @@ class MixedTeacher:
                 "the first teacher is no better than chance on the validation pairs, so its scale cannot take the scores of "
                 "the others; name a better one first"
             )
-        left, right = ([dataset[side][:][row] for row in rows] for side in ("text1", "text2"))
+        left, right = ([side[row] for row in rows] for side in sides_of(dataset))
         return fit_mixture(scores, left, right, label[rows], calibrations=calibrations, weighting=self.weighting)
 
     @staticmethod
@@ -105,7 +106,7 @@ class MixedTeacher:
     def signal(self, dataset: Any, *, out_of_fold: bool = False) -> TeacherSignal:
         """Teacher outputs for the pairs of a data set."""
         signals = [teacher.signal(dataset, out_of_fold=out_of_fold) for teacher in self.teachers]
-        return self._mixed(signals, dataset["text1"][:], dataset["text2"][:])
+        return self._mixed(signals, *sides_of(dataset))
 
     def pair_signal(self, left: Sequence[str], right: Sequence[str]) -> TeacherSignal:
         """Teacher outputs for the pairs (left_i, right_i)."""

@@ -15,8 +15,9 @@ from flipkd.config import CompareConfig, TeachConfig, TrainConfig
 from flipkd.data.check import check_pairs, require_trainable
 from flipkd.data.labels import labels_of
 from flipkd.data.leakage import Leak, leaks_by_side
-from flipkd.data.pairs import read_pairs
+from flipkd.data.pairs import read_pairs, sides_of
 from flipkd.errors import DataError
+from flipkd.files import sha256
 from flipkd.student.contract import CONTRACT, read_contract
 from flipkd.text import normal_text
 
@@ -57,6 +58,11 @@ def checked_pairs(path: str, *, columns: Mapping[str, str] | None, name: str, di
 def is_directed(folder: Path) -> bool:
     """Return whether a matcher is for directed pairs; False without a contract, which is an error when it is loaded."""
     return (folder / CONTRACT).exists() and read_contract(folder).directed
+
+
+def labelled_pairs(path: str, *, columns: Mapping[str, str] | None, directed: bool = False) -> Any:
+    """Read and check the pairs of a file, and return those with a label; raises as `checked_pairs` and `labelled`."""
+    return labelled(checked_pairs(path, columns=columns, name=path, directed=directed), name=path)
 
 
 @contextmanager
@@ -121,10 +127,15 @@ def labelled(dataset: Any, *, name: str) -> Any:
     return dataset.select(known)
 
 
+def file_identity(path: str) -> str:
+    """Return the sha256 of a file, or the name of a data set of the hub."""
+    return sha256(path) if Path(path).is_file() else path
+
+
 def content_hash(dataset: Any) -> str:
     """Return the sha256 of texts, labels and scores (if any) in row order."""
     digest = hashlib.sha256()
-    columns = [dataset["text1"][:], dataset["text2"][:], labels_of(dataset).tolist()]
+    columns = [*sides_of(dataset), labels_of(dataset).tolist()]
     if "score" in dataset.column_names:
         columns.append(dataset["score"][:])
     for row in zip(*columns, strict=True):

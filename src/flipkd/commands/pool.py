@@ -16,6 +16,7 @@ from flipkd.config import TrainConfig
 from flipkd.config.train import DEFAULT_MINED_RATIO
 from flipkd.data.check import check_pairs
 from flipkd.data.pair_table import PairTable
+from flipkd.data.pairs import pairs_of, sides_of
 from flipkd.data.pool import Pool, read_pool
 from flipkd.errors import ConfigError, DataError
 from flipkd.evaluate.calibration import Calibration
@@ -40,9 +41,9 @@ def unlabelled_pool(path: str, *, columns: Mapping[str, str] | None, train: Any)
     pool = replace(pool, dataset=normalised(pool.dataset))
     if problems := check_pairs(pool.dataset, name="unlabelled", labels=False).problems:
         raise DataError(f"unlabelled: cannot be used: {'; '.join(problems)}")
-    known = {(min(pair), max(pair)) for pair in zip(train["text1"][:], train["text2"][:], strict=True)}
+    known = {(min(pair), max(pair)) for pair in pairs_of(train)}
     rows = []
-    for row, pair in enumerate(zip(pool.dataset["text1"][:], pool.dataset["text2"][:], strict=True)):
+    for row, pair in enumerate(pairs_of(pool.dataset)):
         key = (min(pair), max(pair))
         if key not in known:
             known.add(key)
@@ -103,7 +104,7 @@ def _add_pairs(
     signal = teacher.signal(pool.dataset)
     rows = sample_stratified(calibration.apply(signal.pair_scores()), count, seed=seed)
     drawn = pool.dataset.select(rows)
-    return table.with_unlabelled(drawn["text1"][:], drawn["text2"][:], signal.rows(rows))
+    return table.with_unlabelled(*sides_of(drawn), signal.rows(rows))
 
 
 def _add_single_texts(

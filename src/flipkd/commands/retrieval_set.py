@@ -9,7 +9,7 @@ from flipkd.command_config import RetrievalSetConfig
 from flipkd.commands.pairs import labelled, normalised
 from flipkd.commands.results import csv_text
 from flipkd.data.labels import labels_of
-from flipkd.data.pairs import read_pairs
+from flipkd.data.pairs import read_pairs, sides_of
 from flipkd.data.split import connected_rows
 from flipkd.errors import DataError
 from flipkd.files import new_folder, write_text
@@ -22,8 +22,8 @@ def retrieval_set(config: RetrievalSetConfig) -> dict[str, int]:
     its cluster, that is, of its component in the graph of matches (Gillick et al., arXiv 1811.08008). Raises DataError
     without a match of two different texts, ResourceError when the folder exists.
     """
-    pairs = labelled(normalised(read_pairs(config.pairs, columns=config.columns)), name="pairs")
-    left, right = pairs["text1"][:], pairs["text2"][:]
+    pairs = labelled(normalised(read_pairs(config.pairs, columns=config.columns)), name=config.pairs)
+    left, right = sides_of(pairs)
     number = {text: row for row, text in enumerate(dict.fromkeys([*left, *right]))}
     matches = [pair for pair, y in zip(zip(left, right, strict=True), labels_of(pairs), strict=True) if y == 1]
     matches = [(a, b) for a, b in matches if a != b]

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flipkd.command_config import SelectConfig
-from flipkd.commands.matcher_teacher import calibrated_teacher, vector_teacher
+from flipkd.commands.matcher_teacher import calibrated_teacher, side_vectors, vector_teacher
 from flipkd.commands.pair_files import read_rows
 from flipkd.commands.pairs import normalised
 from flipkd.commands.row_file import require_row_file, write_rows
 from flipkd.data.labels import labels_of
-from flipkd.data.pairs import read_pairs
+from flipkd.data.pairs import pairs_of, read_pairs
 from flipkd.data.sources import columns_of
 from flipkd.diagnostics.domain import DomainDetector
 from flipkd.errors import ConfigError, DataError, UsageError
@@ -87,7 +87,7 @@ def _matcher_probability(config: SelectConfig, pairs: Any) -> tuple[Floats, NDAr
     from flipkd.matcher import Matcher
 
     matcher = Matcher.from_pretrained(str(config.matcher))
-    scores = matcher.predict(list(zip(pairs["text1"][:], pairs["text2"][:], strict=True)), show_progress_bar=True)
+    scores = matcher.predict(pairs_of(pairs), show_progress_bar=True)
     return matcher.calibration.apply(scores), np.asarray(scores, np.float64) >= matcher.threshold
 
 
@@ -105,8 +105,8 @@ def _disagreement(config: SelectConfig, pairs: Any) -> tuple[Floats, NDArray[np.
 def _unfamiliarity(config: SelectConfig, pairs: Any) -> tuple[Floats, NDArray[np.bool_]]:
     teacher = vector_teacher(str(config.teacher))
     known, pairs = normalised(read_pairs(str(config.known_file), columns=config.columns)), normalised(pairs)
-    detector = DomainDetector(teacher.vectors([*known["text1"][:], *known["text2"][:]]))
-    similarity = detector.pair_similarity(*(teacher.vectors(pairs[side][:]) for side in ("text1", "text2")))
+    detector = DomainDetector(np.concatenate(side_vectors(teacher, known)))
+    similarity = detector.pair_similarity(*side_vectors(teacher, pairs))
     return 1 - similarity, np.ones(len(pairs), bool)
 
 
@@ -129,9 +129,10 @@ NEEDS = {
     "unfamiliarity": ("teacher", "known_file"),
     "errors": ("matcher",),
 }
+# setting -> values of `by` that use it
 USES = {
     "teacher": ("difficulty", "disagreement", "unfamiliarity"),
     "validation_file": ("difficulty", "disagreement"),
     "known_file": ("unfamiliarity",),
     "matcher": ("difficulty", "disagreement", "errors"),
-}  # values that use a setting
+}

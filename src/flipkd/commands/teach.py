@@ -14,6 +14,7 @@ from flipkd.commands.pairs import content_hash, trainable_sets, warn_of_leaks
 from flipkd.commands.tuning import final_teacher, require_consistent
 from flipkd.config import TeachConfig
 from flipkd.data.labels import labels_of
+from flipkd.data.pairs import sides_of
 from flipkd.evaluate.metrics import measure
 from flipkd.extras import require_extra
 from flipkd.files import CARD, folder_hash, write_json, write_text
@@ -83,7 +84,7 @@ def _make_teacher(config: TeachConfig, sets: dict[str, Any], output_dir: Path) -
     }
     store = ScoreStore(output_dir / STORE, fingerprint=teacher.fingerprint, describe=teacher.describe())
     for name, dataset in sets.items():
-        scores = store.scores(dataset["text1"][:], dataset["text2"][:], teacher)
+        scores = store.scores(*sides_of(dataset), teacher)
         known = np.flatnonzero(labels_of(dataset) >= 0)
         summary[name] = measure(scores[known], labels_of(dataset)[known])
     if config.folds and tuned:

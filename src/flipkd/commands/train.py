@@ -26,6 +26,7 @@ from flipkd.config import TrainConfig
 from flipkd.data.glossary import glossary_entry
 from flipkd.data.labels import labels_of
 from flipkd.data.pair_table import PairTable
+from flipkd.data.pairs import sides_of
 from flipkd.data.pool import Pool
 from flipkd.errors import DataError
 from flipkd.extras import require_extra
@@ -177,7 +178,8 @@ def initial_adapters_entry(init_from: str | None) -> dict[str, str]:
 
 def _table(dataset: Any, teacher: TrainingTeacher | None, *, trained_on: bool) -> PairTable:
     signal = teacher.signal(dataset, out_of_fold=trained_on) if teacher else None
-    return PairTable(left=dataset["text1"][:], right=dataset["text2"][:], label=labels_of(dataset), teacher=signal)
+    left, right = sides_of(dataset)
+    return PairTable(left=left, right=right, label=labels_of(dataset), teacher=signal)
 
 
 def _add_unlabelled(
@@ -205,9 +207,8 @@ def _require_same_rows(table: PairTable) -> None:
     """Raise DataError when the ranks have different training rows: in-batch comparisons share their texts by row."""
     if not ranks.launched():
         return
-    number = zlib.crc32(
-        "\0".join([*table.left, *table.right]).encode("utf-8", "surrogatepass") + table.label.tobytes()
-    )
+    texts = "\0".join([*table.left, *table.right]).encode("utf-8", "surrogatepass")
+    number = zlib.crc32(texts + table.label.tobytes())
     if ranks.broadcast(number) != number:
         raise DataError(
             f"rank {ranks.rank()} has other training pairs than rank 0; give all ranks the same files, teacher and GPU model"

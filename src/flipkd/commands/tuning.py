@@ -11,6 +11,7 @@ import numpy as np
 from flipkd.commands.pairs import labelled
 from flipkd.config import TeachConfig
 from flipkd.data.labels import labels_of
+from flipkd.data.pairs import sides_of
 from flipkd.errors import ConfigError, DataError
 from flipkd.evaluate.metrics import measure
 from flipkd.files import check_manifest, new_folder, read_json
@@ -116,7 +117,7 @@ def _is_better(teacher: Any, folder: Path, validation: Any, *, auto: bool) -> bo
         return True
     before, after = (measured[when]["average_precision"] for when in ("before", "after"))
     if members:
-        scores = pair_scores(teacher, validation["text1"][:], validation["text2"][:])
+        scores = pair_scores(teacher, *sides_of(validation))
         after = measure(scores, labels_of(validation))["average_precision"]
     if auto:
         logger.warning(

@@ -11,7 +11,7 @@ import numpy as np
 
 from flipkd.command_config import VerifyConfig
 from flipkd.data.labels import labels_of
-from flipkd.data.pairs import read_pairs
+from flipkd.data.pairs import pairs_of, read_pairs
 from flipkd.errors import MismatchError
 from flipkd.exports.formats import export_format
 from flipkd.exports.record import read_record
@@ -68,7 +68,7 @@ def load_pairs(path: str | None, columns: Mapping[str, str] | None) -> tuple[lis
     dataset = read_pairs(path, columns=columns)
     labels = labels_of(dataset)
     known = len(labels) > 0 and bool((labels >= 0).all())
-    return list(zip(dataset["text1"][:], dataset["text2"][:], strict=True)), labels if known else None
+    return pairs_of(dataset), labels if known else None
 
 
 def mismatch(where: str, beyond: Sequence[str]) -> MismatchError:

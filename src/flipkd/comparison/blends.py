@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from flipkd.comparison.run import Run
-from flipkd.comparison.scores import SCORES_HASH, Split, read_scores, result_path, scores_path
+from flipkd.comparison.scores import HELD_OUT, SCORES_HASH, Split, read_scores, result_path, scores_path
 from flipkd.comparison.student_scores import combined
 from flipkd.data.labels import labels_of
 from flipkd.evaluate.combine import COMBINED
@@ -35,7 +35,5 @@ def is_current(run: Run, stored: Mapping[str, Split]) -> bool:
     """Return whether stored scores of a blend match its parts: a part may have been recomputed on another machine."""
     found = blend(run)
     return found.keys() == stored.keys() and all(
-        np.array_equal(getattr(found[kind], name), getattr(stored[kind], name))
-        for kind in found
-        for name in ("validation", "test")
+        np.array_equal(getattr(found[kind], name), getattr(stored[kind], name)) for kind in found for name in HELD_OUT
     )

@@ -128,17 +128,15 @@ def entries(config: CompareConfig) -> list[Entry]:
 
 
 def _make_entry(config: CompareConfig, name: str) -> Entry:
-    assignments = list(config.variants.get(name, []))
+    assignments = config.variants.get(name, [])
     picked = [one.partition("=")[2] for one in assignments if one.startswith("system=")]
     system = picked[-1] if picked else ("flipped" if name in config.variants else name)
     if system not in SYSTEMS:
         raise ConfigError(f"variants.{name}: no system is called {system!r}; {nearest(system, list(SYSTEMS))}")
-    teach_changes = [one.removeprefix("teach.") for one in assignments if one.startswith("teach.")]
-    train_changes = [one for one in assignments if not one.startswith(("teach.", "system="))]
-    teach, train = (
-        TeachConfig.with_assignments(config.teach, teach_changes),
-        TrainConfig.with_assignments(config.train, train_changes),
-    )
+    of_teach = [one.removeprefix("teach.") for one in assignments if one.startswith("teach.")]
+    of_train = [one for one in assignments if not one.startswith(("teach.", "system="))]
+    teach = TeachConfig.with_assignments(config.teach, of_teach)
+    train = TrainConfig.with_assignments(config.train, of_train)
     for command, settings in (("teach", teach), ("train", train)):
         if own := [key for key in RESERVED_SETTINGS if key in settings]:
             raise ConfigError(
@@ -146,14 +144,13 @@ def _make_entry(config: CompareConfig, name: str) -> Entry:
             )
     _check_stages(f"variants.{name}" if name in config.variants else name, system, train.get("stages") or [])
     fixed = SYSTEMS[system].settings
-    for key, value in (_differing(train, config.train) | _differing(teach, config.teach)).items():
+    teach_changes, train_changes = _differing(teach, config.teach), _differing(train, config.train)
+    for key, value in (train_changes | teach_changes).items():
         if key in fixed and value != fixed[key]:
             raise ConfigError(
                 f"variants.{name}: {key} is fixed to {fixed[key]!r} in the system {system}; leave it out"
             )
-    changes = _differing(train, config.train) | {
-        f"teach.{name}": value for name, value in _differing(teach, config.teach).items()
-    }
+    changes = train_changes | {f"teach.{key}": value for key, value in teach_changes.items()}
     entry = Entry(name, SYSTEMS[system], teach, train, changes)
     if idle := sorted(changes.keys() - entry.overrides.keys()):
         raise ConfigError(f"variants.{name}: {idle[0]} has no effect on the system {system}; leave it out")

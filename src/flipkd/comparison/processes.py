@@ -1,4 +1,4 @@
-"""Independent tasks in several processes on one machine, with one GPU each if there are GPUs."""
+"""Independent tasks in several processes on one machine, with one GPU each if there are GPUs, and folders that they share."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
+
+from filelock import FileLock
 
 from flipkd import ranks
 from flipkd.errors import ConfigError, ResourceError
@@ -35,6 +39,15 @@ def run_in_processes(
         futures: dict[Future[Made], int] = {pool.submit(_run_on_gpu, free, work, number): number for number in numbers}
         for future in as_completed(futures):
             yield futures[future], _outcome(future)
+
+
+@contextmanager
+def shared_folder(folder: str | Path) -> Iterator[None]:
+    """Context manager that one process at a time enters: the first makes the folder, the others find it finished."""
+    path = Path(folder)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_name(f".{path.name}.lock")):
+        yield
 
 
 def _visible_gpus(processes: int) -> list[str]:

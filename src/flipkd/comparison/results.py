@@ -10,13 +10,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from flipkd.commands.results import command_line
 from flipkd.comparison.blends import is_current
 from flipkd.comparison.measuring import peak_memory, reset_peak_memory
 from flipkd.comparison.run import Run
-from flipkd.comparison.scores import SCORES_HASH, Split, read_scores, result_path, save_scores, scores_path
+from flipkd.comparison.scores import HELD_OUT, SCORES_HASH, Split, read_scores, result_path, save_scores, scores_path
 from flipkd.data.labels import labels_of
 from flipkd.evaluate.calibration import fit_calibration
 from flipkd.evaluate.combine import CHOSEN_BY, SYMMETRIC
@@ -116,11 +114,11 @@ def metrics_of(scores: Mapping[str, Split], sets: Mapping[str, Any], *, chosen: 
 
 def _measured(split: Split, sets: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     """Measure validation and test with the threshold and the calibration fitted on validation."""
-    labels = {name: labels_of(sets[name]) for name in ("validation", "test")}
+    labels = {name: labels_of(sets[name]) for name in HELD_OUT}
     threshold = best_threshold(split.validation, labels["validation"]).value
     calibration = fit_calibration(split.validation, labels["validation"], method="sigmoid")
-
-    def measured(scores: np.ndarray, name: str) -> dict[str, float]:
-        return measure(scores, labels[name], threshold=threshold, probabilities=calibration.apply(scores))
-
-    return {"validation": measured(split.validation, "validation"), "test": measured(split.test, "test")}
+    scores = {name: getattr(split, name) for name in HELD_OUT}
+    return {
+        name: measure(values, labels[name], threshold=threshold, probabilities=calibration.apply(values))
+        for name, values in scores.items()
+    }

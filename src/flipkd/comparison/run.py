@@ -15,6 +15,7 @@ from flipkd.commands.stages import stage_configs
 from flipkd.commands.teach import local_model_entry
 from flipkd.commands.train import initial_adapters_entry
 from flipkd.comparison.entries import PATHS, Entry, short_hash
+from flipkd.comparison.scores import HELD_OUT
 from flipkd.config import CompareConfig, TeachConfig, TrainConfig
 from flipkd.config.train import PREVIOUS_STAGE
 from flipkd.data.glossary import glossary_entry
@@ -39,9 +40,10 @@ class Run:
     chosen_score: str | None = None
     """Kind of score that this matcher decides by."""
 
-    def texts(self, name: str) -> tuple[list[str], list[str]]:
-        """Return the left and the right texts of one split."""
-        return self.sets[name]["text1"][:], self.sets[name]["text2"][:]
+    @property
+    def held_out(self) -> dict[str, Any]:
+        """Return the pairs that each system scores: validation and test."""
+        return {name: self.sets[name] for name in HELD_OUT}
 
     @property
     def shared(self) -> dict[str, Any]:

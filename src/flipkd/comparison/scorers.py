@@ -5,21 +5,23 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from filelock import FileLock
 from numpy.typing import NDArray
 
 from flipkd.commands.pairs import trainable_sets
 from flipkd.commands.teach import teach
 from flipkd.commands.train import train
 from flipkd.commands.tuning import column_teacher
+from flipkd.comparison.processes import shared_folder
 from flipkd.comparison.run import Run
 from flipkd.comparison.scores import Split
 from flipkd.comparison.shuffled import shuffled
 from flipkd.comparison.student_scores import student_scores
 from flipkd.comparison.systems import SYSTEMS
 from flipkd.config import TrainConfig
+from flipkd.data.pairs import sides_of
 from flipkd.device import best_device
 from flipkd.evaluate.combine import COMBINED, TEACHER, WITH_TEACHER, weighted_sum
 from flipkd.student.contract import read_contract
@@ -32,33 +34,32 @@ from flipkd.training.run import fresh_student
 
 def always_match(run: Run) -> dict[str, Split]:
     """Return the same score for every pair: the baseline that decides match for all."""
-    return {"score": Split(*(np.ones(len(run.sets[name])) for name in ("validation", "test")))}
+    return {"score": Split(*(np.ones(len(pairs)) for pairs in run.held_out.values()))}
 
 
 def tfidf(run: Run) -> dict[str, Split]:
     """Score pairs by the TF-IDF cosine of character n-grams, fitted on the training texts: the lower baseline."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    left, right = run.texts("train")
+    left, right = sides_of(run.sets["train"])
     vectorizer = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), sublinear_tf=True).fit([*left, *right])
 
-    def cosine(name: str) -> NDArray[np.float64]:
-        a, b = (vectorizer.transform(side) for side in run.texts(name))
+    def cosine(pairs: Any) -> NDArray[np.float64]:
+        a, b = (vectorizer.transform(side) for side in sides_of(pairs))
         return np.asarray(a.multiply(b).sum(axis=1), np.float64).ravel()
 
-    return {"cosine": Split(cosine("validation"), cosine("test"))}
+    return {"cosine": Split(*map(cosine, run.held_out.values()))}
 
 
 def teacher(run: Run) -> dict[str, Split]:
     """Score pairs by a bi-encoder or cross-encoder, pretrained or fine-tuned, or by the score columns of the files."""
-    config = run.teach_config()
-    if config.teacher_type == "scores":
-        held_out = {name: run.sets[name] for name in ("validation", "test")}
-        given = column_teacher(held_out)
-        return {"score": Split(*(given.score(*run.texts(name)).astype(np.float64) for name in held_out))}
-    stored = StoredTeacher(_teacher_folder(run))
-    scores = [stored.signal(run.sets[name]).pair_scores().astype(np.float64) for name in ("validation", "test")]
-    return {"score": Split(*scores)}
+    if run.teach_config().teacher_type == "scores":
+        given = column_teacher(run.held_out)
+        found = [given.score(*sides_of(pairs)) for pairs in run.held_out.values()]
+    else:
+        stored = StoredTeacher(_teacher_folder(run))
+        found = [stored.signal(pairs).pair_scores() for pairs in run.held_out.values()]
+    return {"score": Split(*(scores.astype(np.float64) for scores in found))}
 
 
 def student(run: Run) -> dict[str, Split]:
@@ -96,11 +97,9 @@ def distilled_back(run: Run) -> dict[str, Split]:
 
 
 def _teacher_folder(run: Run) -> str:
-    """Make the run's teacher and return its folder; a file lock lets parallel runs share one teacher."""
+    """Make the run's teacher, which parallel runs share, and return its folder."""
     config = run.teach_config()
-    folder = Path(config.output_dir)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_name(f".{folder.name}.lock")):
+    with shared_folder(config.output_dir):
         teach(config)
     return config.output_dir
 
@@ -111,18 +110,16 @@ def _with_teacher(run: Run, scores: dict[str, Split]) -> dict[str, Split]:
         return {}
     stored, parts = StoredTeacher(run.teach_config().output_dir), {}
     weights = read_contract(Path(run.config.output_dir) / str(run.matcher)).score
-    for name in ("validation", "test"):
+    for name, pairs in run.held_out.items():
         columns = {kind: getattr(split, name) for kind, split in scores.items()}
-        columns[TEACHER] = stored.signal(run.sets[name]).pair_scores()
+        columns[TEACHER] = stored.signal(pairs).pair_scores()
         parts[name] = weighted_sum(columns, {str(kind): weight for kind, weight in weights.items()})
     return {WITH_TEACHER: Split(**parts)}
 
 
 def _train(config: TrainConfig) -> Path:
-    """Train a student and return its matcher; a file lock lets parallel runs share one."""
-    folder = Path(config.output_dir)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_name(f".{folder.name}.lock")):
+    """Train a student, which parallel runs share, and return its matcher."""
+    with shared_folder(config.output_dir):
         return train(config)
 
 
@@ -139,8 +136,8 @@ def _train_student(run: Run, config: TrainConfig) -> Student:
 
 def _score_student(run: Run, student: Student, *, return_embeddings: bool) -> dict[str, Split]:
     """Score the validation and the test pairs, and record the pairs per second."""
-    start, held_out = time.perf_counter(), {name: run.sets[name] for name in ("validation", "test")}
-    scores = student_scores(student, held_out, return_embeddings=return_embeddings, symmetric=run.config.symmetric)
-    pairs = sum(map(len, held_out.values())) * (2 if run.config.symmetric else 1)
+    start, symmetric = time.perf_counter(), run.config.symmetric
+    scores = student_scores(student, run.held_out, return_embeddings=return_embeddings, symmetric=symmetric)
+    pairs = sum(map(len, run.held_out.values())) * (2 if symmetric else 1)
     run.cost["score_pairs_per_second"] = round(pairs / (time.perf_counter() - start), 1)
     return scores

@@ -14,6 +14,7 @@ from flipkd.errors import ArtefactError
 from flipkd.files import write_bytes
 
 SCORES_HASH = "scores_sha256"  # key in a result file
+HELD_OUT = ("validation", "test")  # the fields of Split
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def save_scores(path: Path, scores: Mapping[str, Split]) -> str:
     tensors = {
         f"{kind}/{name}": np.ascontiguousarray(getattr(split, name), np.float64)
         for kind, split in scores.items()
-        for name in ("validation", "test")
+        for name in HELD_OUT
     }
     content = save(tensors)
     write_bytes(path, content)
@@ -65,7 +66,7 @@ def read_scores(path: Path, *, sha256: str | None = None) -> dict[str, Split]:
             )
         tensors = load(content)
         kinds = dict.fromkeys(key.rpartition("/")[0] for key in sorted(tensors))
-        return {kind: Split(tensors[f"{kind}/validation"], tensors[f"{kind}/test"]) for kind in kinds}
+        return {kind: Split(*(tensors[f"{kind}/{name}"] for name in HELD_OUT)) for kind in kinds}
     except (OSError, SafetensorError, KeyError) as error:
         raise ArtefactError(
             f"{path}: not readable ({error}); delete the file and run the same command to compute it again"

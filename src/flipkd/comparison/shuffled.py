@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
 from numpy.typing import NDArray
 
 from flipkd.commands.pairs import content_hash
 from flipkd.comparison.entries import short_hash
+from flipkd.comparison.processes import shared_folder
 from flipkd.files import write_json
 from flipkd.teachers.store import ScoreStore
 from flipkd.teachers.stored_teacher import TEACHER, StoredTeacher
@@ -26,7 +26,7 @@ def shuffled(folder: str | Path, sets: Sequence[Any], *, seed: int) -> Path:
     teacher = StoredTeacher(folder)
     origin = {"of": teacher.fingerprint, "pairs": [content_hash(dataset) for dataset in sets], "seed": seed}
     target = Path(folder).with_name(f"{Path(folder).name}-shuffled-{short_hash(origin)}")
-    with FileLock(target.with_name(f".{target.name}.lock")):
+    with shared_folder(target):
         if not (target / TEACHER).exists():
             _make(target, teacher, sets, origin)
     return target

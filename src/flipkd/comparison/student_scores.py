@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flipkd.comparison.scores import Split
+from flipkd.comparison.scores import HELD_OUT, Split
 from flipkd.data.labels import labels_of
+from flipkd.data.pairs import sides_of
 from flipkd.errors import ArtefactError
 from flipkd.evaluate.combine import COMBINED, SYMMETRIC, fit_weights, weighted_sum
 from flipkd.student.model import Student
@@ -42,10 +43,8 @@ def combined(
     """Return the sum of several scores with weights fitted on validation; `applied_to`: other scores with the same names."""
     weights = fit_weights({kind: split.validation for kind, split in scores.items()}, labels)
     summed = applied_to or scores
-    return Split(
-        weighted_sum({kind: split.validation for kind, split in summed.items()}, weights),
-        weighted_sum({kind: split.test for kind, split in summed.items()}, weights),
-    )
+    columns = ({kind: getattr(split, name) for kind, split in summed.items()} for name in HELD_OUT)
+    return Split(*(weighted_sum(values, weights) for values in columns))
 
 
 def _mean(one: Split, other: Split) -> Split:
@@ -57,8 +56,9 @@ def _score_pairs(
 ) -> dict[str, Split]:
     """Score the pairs in the given or the swapped order: answer, and cosine if `return_embeddings`."""
     found = []
-    for name in ("validation", "test"):
-        sides = [held_out[name][side][:] for side in (("text2", "text1") if swapped else ("text1", "text2"))]
+    for name, pairs in held_out.items():
+        left, right = sides_of(pairs)
+        sides = (right, left) if swapped else (left, right)
         found.append(score_pairs(student, *sides, return_embeddings=return_embeddings, progress=name))
     scores = {"answer": Split(*(f.answer.astype(np.float64) for f in found))}
     if return_embeddings:

@@ -11,6 +11,7 @@ from flipkd.comparison.scores import SCORES_HASH, read_scores, result_path, scor
 from flipkd.comparison.systems import system_named
 from flipkd.config import CompareConfig
 from flipkd.data.labels import labels_of
+from flipkd.data.pairs import sides_of
 from flipkd.errors import ConfigError
 from flipkd.files import write_json, write_text
 from flipkd.report.comparison import Comparison, RunScores, summary_rows
@@ -63,12 +64,13 @@ def _comparison(
                 losses=_losses(config, result),
             )
         )
+    text1, text2 = sides_of(sets["test"])
     labels = {name: labels_of(dataset) for name, dataset in sets.items()}
     return Comparison(
         data=config.data,
         runs=runs,
-        text1=sets["test"]["text1"][:],
-        text2=sets["test"]["text2"][:],
+        text1=text1,
+        text2=text2,
         label=labels["test"],
         validation_label=labels["validation"],
         counts={name: {"pairs": len(label), "positives": int((label == 1).sum())} for name, label in labels.items()},

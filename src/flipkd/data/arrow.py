@@ -159,11 +159,8 @@ def _values(location: str, column: Any) -> list[Any]:
         values: list[Any] = column.to_pylist()
     except (pa.ArrowMemoryError, UnicodeDecodeError):
         raise
-    except (
-        pa.ArrowException,
-        OverflowError,
-        ValueError,
-    ) as error:  # Arrow has years and time zones that Python has not
+    except (pa.ArrowException, OverflowError, ValueError) as error:
+        # Arrow has years and time zones that Python has not.
         raise DataError(
             f"{location}: a value of type {column.type} cannot be read ({shorten(str(error), 160)}); write the column as string, "
             "or leave it out"

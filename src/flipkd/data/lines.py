@@ -18,6 +18,7 @@ from flipkd.errors import DataError, ResourceError, shorten
 
 LINE_LIMIT = 128 * 2**20  # bytes of one line (characters in UTF-16 and UTF-32); three cells of maximal length fit
 DECODE_LIMIT = 4 * 2**30  # bytes after decompression; a file of 49 KB can decompress to 20 TB of repeated text
+START = 1024  # bytes at the start of a file that show its format
 COMPRESSIONS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}  # first bytes -> compression
 _BYTE_ORDER_MARK = codecs.BOM_UTF8
 _WIDE = {
@@ -47,11 +48,11 @@ def open_decompressed(path: Path) -> io.BufferedReader:
     return open(path, "rb")
 
 
-def first_bytes(path: Path, count: int = 1024) -> bytes:
-    """Read the first bytes of a file, decompressed. Raises DataError if the compressed data is damaged."""
+def first_bytes(path: Path) -> bytes:
+    """Read the first START bytes of a file, decompressed. Raises DataError if the compressed data is damaged."""
     with open_decompressed(path) as file:
         try:
-            return file.read(count)
+            return file.read(START)
         except BROKEN as error:
             raise _broken(path, error) from None
 

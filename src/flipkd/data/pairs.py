@@ -1,4 +1,4 @@
-"""read_pairs: read a table of text pairs as a datasets.Dataset with our column names."""
+"""read_pairs: read a table of text pairs as a datasets.Dataset with our column names; and the texts of such a data set."""
 
 from __future__ import annotations
 
@@ -66,6 +66,16 @@ def read_pairs(
     from datasets import Dataset
 
     return Dataset(table)
+
+
+def sides_of(dataset: Dataset) -> tuple[list[str], list[str]]:
+    """Return the left and the right texts of a data set of pairs."""
+    return dataset["text1"][:], dataset["text2"][:]
+
+
+def pairs_of(dataset: Dataset) -> list[tuple[str, str]]:
+    """Return the (left, right) pairs of texts of a data set."""
+    return list(zip(*sides_of(dataset), strict=True))
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import spearmanr
 from sklearn.metrics import average_precision_score
 
+from flipkd.evaluate.fidelity import rank_correlation
 from flipkd.exports.formats import SLACK, Bounds, ExportedScorer
 from flipkd.matcher import Matcher
 
@@ -169,9 +169,8 @@ def _spearman(expected: Floats, found: Floats) -> float:
         return 1.0
     if not np.isfinite(found).all():
         return 0.0
-    if np.ptp(expected) == 0 or np.ptp(found) == 0:
-        return float(np.allclose(expected, found, atol=1e-4))
-    return float(spearmanr(expected, found).statistic)
+    rho = rank_correlation(expected, found)
+    return float(np.allclose(expected, found, atol=1e-4)) if rho is None else rho
 
 
 def _average_precision(expected: Floats, found: Floats, labels: NDArray[np.int64] | None) -> dict[str, float] | None:

@@ -53,9 +53,8 @@ def refusal(contract: ScoreContract, config: Any) -> str | None:
             "separate or blocked"
         )
     places = contract.readout_places
-    if len({_layer(place) for place in places}) > 1 or not {place.rsplit(".", 1)[-1] for place in places} <= set(
-        PROJECTIONS
-    ):
+    layers, projections = {_layer(place) for place in places}, {place.rsplit(".", 1)[-1] for place in places}
+    if len(layers) > 1 or not projections <= set(PROJECTIONS):
         return (
             f"the readout at {', '.join(places)} is not at {', '.join(PROJECTIONS)} of one layer, so no cut of the model gives "
             "it; train with such readout_layers and readout_modules, or use Matcher.encode"

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+# Without May, which is a verb too.
 MONTHS = (
     "january",
     "february",

@@ -17,26 +17,26 @@ BLOCK = 1024
 
 def near_copies(texts: Sequence[str], of: Sequence[str]) -> NDArray[np.bool_]:
     """Mask [n] of the texts that share most of their character n-grams with one of the texts `of`; case does not count."""
-    found: NDArray[np.bool_] = np.zeros(len(texts), bool)
     if not texts or not of:
-        return found
+        return np.zeros(len(texts), bool)
     from sklearn.feature_extraction.text import CountVectorizer
 
-    fold = [_key(text) for text in texts], [_key(text) for text in of]
-    known = set(fold[1])
+    own, other = [_key(text) for text in texts], [_key(text) for text in of]
+    known = set(other)
+    found = np.array([text in known for text in own])
     vectorizer = CountVectorizer(analyzer="char_wb", ngram_range=(NGRAM, NGRAM), binary=True, lowercase=False)
     try:
-        given: Any = vectorizer.fit_transform(fold[1]).astype(np.float64)
+        given: Any = vectorizer.fit_transform(other).astype(np.float64)
     except ValueError:  # no text has an n-gram
-        return np.array([text in known for text in fold[0]])
+        return found
     sizes = np.asarray(given.sum(axis=1)).ravel()
-    own_sizes = [max(len(set(grams)), 1) for grams in map(vectorizer.build_analyzer(), fold[0])]
+    own_sizes = [max(len(set(grams)), 1) for grams in map(vectorizer.build_analyzer(), own)]
     for start in range(0, len(texts), BLOCK):
         rows = slice(start, start + BLOCK)
-        shared = (vectorizer.transform(fold[0][rows]) @ given.T).toarray()
+        shared = (vectorizer.transform(own[rows]) @ given.T).toarray()
         union = np.array(own_sizes[rows])[:, None] + sizes - shared
-        found[rows] = (shared / union >= SIMILAR).any(axis=1)
-    return np.logical_or(found, [text in known for text in fold[0]])
+        found[rows] |= (shared / union >= SIMILAR).any(axis=1)
+    return found
 
 
 def _key(text: str) -> str:

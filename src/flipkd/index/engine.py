@@ -15,9 +15,8 @@ from flipkd.index.filters import check_filter
 LOCK = ".lock"
 MOST_SAID = 200  # characters of a message of LanceDB
 _DENIED = re.compile("Permission denied|Read-only file system")
-_SOURCE = re.compile(
-    r"(^lance error: |^Invalid input, |,? ?/\S+\.rs:\d+(:\d+)?)", re.MULTILINE
-)  # a place in its Rust code
+# What LanceDB adds to a message: its own words, and a place in its Rust code.
+_SOURCE = re.compile(r"(^lance error: |^Invalid input, |,? ?/\S+\.rs:\d+(:\d+)?)", re.MULTILINE)
 
 
 @contextmanager

@@ -186,9 +186,9 @@ def paired_differences(comparison: Comparison, *, against: str) -> list[dict[str
     """Return the difference of each other name to the name `against`, of metrics averaged over their shared seeds.
 
     Keys of a row: name, against, seeds (the shared ones), ahead (number of seeds with a higher F1), and for f1 and
-    average_precision the result of `flipkd.evaluate.paired_bootstrap`: difference, low, high, p_value and more; p_adjusted
-    is p after Holm's correction over all these rows. All seeds and both systems use the same resampled test pairs. Names
-    without a shared seed are skipped. Raises ConfigError when no run has the name `against`.
+    average_precision the result of `paired_bootstrap` (difference, low, high, p_value and more) with p_adjusted, the
+    p_value after Holm's correction over all these rows. All seeds and both systems use the same resampled test pairs.
+    Names without a shared seed are skipped. Raises ConfigError when no run has the name `against`.
     """
     if against not in comparison.names:
         raise ConfigError(f"no run is called {shorten(against)}; {nearest(against, comparison.names)}")

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import spearmanr
 from sklearn.metrics import precision_recall_curve
 
 from flipkd.evaluate.calibration import fit_calibration
+from flipkd.evaluate.fidelity import rank_correlation
 from flipkd.report.comparison import Comparison, RunScores
 
 MAX_POINTS = 200  # of a line; more are not visible
@@ -100,8 +100,7 @@ def agreement(comparison: Comparison, student: RunScores, teacher: RunScores) ->
         {"teacher": _round(x[row]), "student": _round(y[row]), "class": CLASSES[int(comparison.label[row])]}
         for row in sample
     ]
-    constant = np.ptp(x) == 0 or np.ptp(y) == 0
-    return rows, None if constant else float(spearmanr(x, y).statistic)
+    return rows, rank_correlation(x, y)
 
 
 def _round(value: float) -> float:

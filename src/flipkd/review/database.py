@@ -113,9 +113,8 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
                 connection.execute(statement)
             connection.execute(f"PRAGMA application_id = {APPLICATION}")
             connection.execute(f"PRAGMA user_version = {VERSION}")
-    connection.execute(
-        "PRAGMA journal_mode = WAL"
-    )  # readers and one writer at a time; a killed process loses no commit
+    # Readers and one writer at a time; a killed process loses no commit.
+    connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")  # nor does a power failure
     connection.execute("PRAGMA foreign_keys = ON")
 

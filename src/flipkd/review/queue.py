@@ -118,9 +118,8 @@ class ReviewQueue:
         names = list(QueuedPair.__dataclass_fields__)[:-1]
         votes: dict[int, dict[str, int | None]] = {}
         with database_errors(self.path):
-            for pair, annotator, label in self.connection.execute(
-                "SELECT pair, annotator, label FROM votes ORDER BY number"
-            ):
+            found = self.connection.execute("SELECT pair, annotator, label FROM votes ORDER BY number")
+            for pair, annotator, label in found:
                 votes.setdefault(pair, {})[annotator] = label
             rows = self.connection.execute(f"SELECT id, {', '.join(names)} FROM pairs ORDER BY shuffle").fetchall()
         return [

@@ -97,9 +97,8 @@ class AnswerLog:
         return True
 
     def _warn_of_lost(self) -> None:
-        if self.lost > self._reported and self._warn(
-            "%d pairs are not in the answer log, since it was full", self.lost
-        ):
+        message = "%d pairs are not in the answer log, since it was full"
+        if self.lost > self._reported and self._warn(message, self.lost):
             self._reported = self.lost
 
     def _warn(self, message: str, *values: Any) -> bool:

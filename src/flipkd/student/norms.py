@@ -35,13 +35,9 @@ def fuse_norms(model: nn.Module) -> int:
     count = 0
     for module in model.modules():
         own = type(module)
-        if (
-            issubclass(own, FusedNorm)
-            or not own.__name__.endswith("RMSNorm")
-            or not isinstance(getattr(module, "weight", None), nn.Parameter)
-        ):
+        if issubclass(own, FusedNorm) or not own.__name__.endswith("RMSNorm"):
             continue
-        found = _formula(module)
+        found = _formula(module) if isinstance(getattr(module, "weight", None), nn.Parameter) else None
         if found is None:
             continue
         module.register_buffer("flipkd_scale", found[0], persistent=False)

@@ -51,14 +51,12 @@ class _Ensemble:
     def __init__(self, members: Sequence[Any], *, name: str) -> None:
         self.members = list(members)
         descriptions = [member.describe() for member in self.members]
-        shared = {key: descriptions[0].get(key) for key in SHARED} if descriptions else {}
-        if not descriptions or any(
-            description.get(key) != value for description in descriptions for key, value in shared.items()
-        ):
+        shared = [{key: description.get(key) for key in SHARED} for description in descriptions]
+        if not shared or any(other != shared[0] for other in shared):
             raise ConfigError(
                 f"{name}: the members of an ensemble must have the same kind, prompt, max_length and dtype"
             )
-        self._description = {"name": name, **shared, "members": [member.fingerprint for member in self.members]}
+        self._description = {"name": name, **shared[0], "members": [member.fingerprint for member in self.members]}
         self.fingerprint = fingerprint_of(self._description)
 
     @property

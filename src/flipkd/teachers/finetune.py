@@ -18,6 +18,7 @@ from sentence_transformers.sentence_transformer.training_args import SentenceTra
 from transformers import PrinterCallback, TrainerCallback, set_seed
 
 from flipkd import progress
+from flipkd.data.pairs import sides_of
 from flipkd.errors import ConfigError, DataError, NumbersError, nearest
 from flipkd.evaluate.metrics import measure
 from flipkd.files import new_folder, write_json
@@ -158,7 +159,7 @@ def _load(settings: dict[str, Any]) -> Any:
 def _metrics(model: Any, pairs: Dataset | None) -> dict[str, float] | None:
     if pairs is None:
         return None
-    left, right = pairs["text1"][:], pairs["text2"][:]
+    left, right = sides_of(pairs)
     wrapper = CrossEncoderTeacher if isinstance(model, CrossEncoder) else BiEncoderTeacher
     scores = pair_scores(wrapper(model, name=""), left, right)
     return measure(scores, np.array(pairs["label"][:], dtype=np.int64))

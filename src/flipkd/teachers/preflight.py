@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from flipkd.errors import DataError
+from flipkd.evaluate.fidelity import rank_correlation
 from flipkd.evaluate.metrics import measure
 from flipkd.evaluate.rows import finite_column
 
@@ -45,7 +46,7 @@ def preflight(
         "n": len(label),
         "positive_share": float(label.mean()) if len(label) else None,
         **{name: _profile(values, label) for name, values in kept.items()},
-        "agreement": _agreement(kept["teacher"], kept["student"]),
+        "agreement": rank_correlation(kept["teacher"], kept["student"]),
     }
     report["warnings"] = _warnings(report, label)
     return report
@@ -71,14 +72,6 @@ def _profile(scores: np.ndarray, label: np.ndarray) -> dict[str, float | None]:
     within = SATURATED_WITHIN * (high - low)
     saturated = float(((scores <= low + within) | (scores >= high - within)).mean())
     return {**profile, "min": low, "max": high, "std": float(scores.std()), "saturated": saturated}
-
-
-def _agreement(teacher: np.ndarray, student: np.ndarray) -> float | None:
-    from scipy.stats import spearmanr
-
-    if len(teacher) < 2 or np.ptp(teacher) == 0 or np.ptp(student) == 0:
-        return None
-    return float(spearmanr(teacher, student).statistic)
 
 
 def _warnings(report: dict[str, Any], label: np.ndarray) -> list[str]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from flipkd.data.labels import labels_of
 from flipkd.data.pair_table import TeacherSignal
+from flipkd.data.pairs import sides_of
 from flipkd.errors import ArtefactError, ConfigError, DataError
 from flipkd.files import read_json, write_json
 from flipkd.teachers.ensemble import members_of
@@ -78,7 +79,7 @@ class StoredTeacher:
         `out_of_fold`, for training pairs: also use the scores of fold models that were not trained on the pair, if there
         are any.
         """
-        left, right = dataset["text1"][:], dataset["text2"][:]
+        left, right = sides_of(dataset)
         signal = self.pair_signal(left, right)
         if not out_of_fold or self._folds is None:
             return signal

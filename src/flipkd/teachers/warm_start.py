@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from datasets import Dataset
 
+from flipkd.data.pairs import sides_of
 from flipkd.evaluate.calibration import fit_calibration
 from flipkd.teachers.bi_encoder import BiEncoderTeacher
 from flipkd.teachers.mining import mine_pairs
@@ -16,7 +17,7 @@ def graded_pairs(teacher: BiEncoderTeacher, pairs: Dataset, *, count: int, seed:
     A third are the given pairs, a third are mined (nearest texts), the rest are random texts; if the first two thirds have
     too few pairs, more are random. The probability is a sigmoid of the cosine, fitted on the labels.
     """
-    left, right = pairs["text1"][:], pairs["text2"][:]
+    left, right = sides_of(pairs)
     left_vectors, right_vectors = teacher.embed(left), teacher.embed(right)
     random = np.random.default_rng(seed)
     own = random.permutation(len(left))[: count // 3]

@@ -56,9 +56,8 @@ def gather_batches(batch: MatchBatch) -> MatchBatch:
         columns = [tensors[name].reshape(len(tensors[name]), -1) for name in names]
         packed = torch.cat(columns, dim=1)
         gathered: Tensor = _GatherWithGradient.apply(packed) if has_gradient else _all_gather(packed)  # type: ignore[no-untyped-call]
-        for name, part in zip(
-            names, torch.split(gathered, [column.shape[1] for column in columns], dim=1), strict=True
-        ):
+        parts = torch.split(gathered, [column.shape[1] for column in columns], dim=1)
+        for name, part in zip(names, parts, strict=True):
             columns_of_all[name] = part.reshape(-1, *tensors[name].shape[1:])
     return replace(batch, **columns_of_all)
 

@@ -62,9 +62,10 @@ def fit_widths(names: Sequence[str], width: int) -> dict[str, int]:
 
     while excess() > 0 and list(widths)[-1] in LAST:
         widths.popitem()
-    while (
-        excess() > 0 and (longest := max(widths, key=lambda name: widths[name])) and widths[longest] > MIN_NAME_WIDTH
-    ):
+    while excess() > 0:
+        longest = max(widths, key=lambda name: widths[name])
+        if widths[longest] <= MIN_NAME_WIDTH:
+            break
         widths[longest] -= 1
     while excess() > 0 and len(widths) > len(FIRST):
         widths.popitem()

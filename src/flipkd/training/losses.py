@@ -95,8 +95,41 @@ def needs_of(function: Callable[..., Any]) -> frozenset[str]:
     It is called on batches without one of them. The random state of the CPU stays as it was; errors other than
     MissingTensorError pass through.
     """
+    full = _probe()
+    reduced = {
+        "answers": replace(full, answers=None),
+        "vectors": replace(full, left=None, right=None, left_id=None, right_id=None),
+        "teacher": replace(full, teacher_grid=None, teacher_left=None, teacher_right=None, teacher_pair=None),
+        "grid": replace(full, teacher_grid=None, teacher_left=None, teacher_right=None),
+        "orders": replace(full, pair_id=None),
+        "lists": replace(full, list_id=None),
+        "layers": replace(full, layer_states=None),
+    }
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        objective = _build_for(full, function)
+        return frozenset(part for part, batch in reduced.items() if _misses_a_tensor(objective, batch))
+
+
+def compares_pairs(function: Callable[..., Any]) -> bool:
+    """Return whether an objective only compares the pairs of a batch with each other: the loss of one pair alone is 0."""
+    full = _probe()
+    alone = [
+        replace(
+            full,
+            **{name: full.require(name)[row : row + 1] for name in full.present if name != "teacher_grid"},
+            teacher_grid=full.teacher_similarity[row : row + 1, row : row + 1],
+        )
+        for row in (0, 1)  # a match and a non-match
+    ]
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        objective = _build_for(full, function)
+        return all(float(objective(batch)) == 0 for batch in alone)
+
+
+def _probe() -> MatchBatch:
+    """Return a small batch with all tensors, on which objectives are tried out."""
     unit = torch.nn.functional.normalize(torch.arange(12.0).reshape(4, 3) + 1, dim=1)
-    full = MatchBatch(
+    return MatchBatch(
         answers=torch.zeros(4, 2),
         label=torch.tensor([1, 0, 1, 0]),
         left=unit,
@@ -111,28 +144,15 @@ def needs_of(function: Callable[..., Any]) -> frozenset[str]:
         list_id=torch.tensor([0, 0, 1, 1]),
         layer_states=torch.ones(4, MOST_LAYERS, 3),
     )
-    reduced = {
-        "answers": replace(full, answers=None),
-        "vectors": replace(full, left=None, right=None, left_id=None, right_id=None),
-        "teacher": replace(full, teacher_grid=None, teacher_left=None, teacher_right=None, teacher_pair=None),
-        "grid": replace(full, teacher_grid=None, teacher_left=None, teacher_right=None),
-        "orders": replace(full, pair_id=None),
-        "lists": replace(full, list_id=None),
-        "layers": replace(full, layer_states=None),
-    }
-    state = torch.get_rng_state()
-    try:
-        facts = RunFacts(student_width=3, state_shape=(MOST_LAYERS, 3), training=full)
-        objective = build_objective(function, lambda: facts)
-        return frozenset(part for part, batch in reduced.items() if _misses_a_tensor(objective, batch))
-    finally:
-        torch.set_rng_state(state)
+
+
+def _build_for(probe: MatchBatch, function: Callable[..., Any]) -> Objective:
+    return build_objective(function, lambda: RunFacts(student_width=3, state_shape=(MOST_LAYERS, 3), training=probe))
 
 
 def _misses_a_tensor(objective: Objective, batch: MatchBatch) -> bool:
     try:
-        with torch.no_grad():
-            objective(batch)
+        objective(batch)
     except MissingTensorError:
         return True
     return False

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 from torch import Tensor
 
 from flipkd.data.pair_table import PairTable
@@ -20,8 +21,7 @@ def trust_weights(table: PairTable, validation: PairTable) -> NDArray[np.float32
     calibration = teacher_calibration(table, validation)
     log_odds = calibration.slope * table.teacher.pair_scores() + calibration.intercept
     of_label = np.where(table.label == 1, log_odds, -log_odds)
-    trust = 1 / (1 + np.exp(-of_label.clip(-60, 60)))  # exp of more overflows
-    return np.where(table.label >= 0, trust, 1.0).astype(np.float32)
+    return np.where(table.label >= 0, expit(of_label), 1.0).astype(np.float32)
 
 
 def weigh_gradients(weight: Tensor, tensors: Sequence[Tensor | None]) -> None:

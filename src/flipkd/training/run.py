@@ -28,7 +28,7 @@ from flipkd.training.checkpoints import last_valid_checkpoint, load_best_checkpo
 from flipkd.training.early_stopping import EarlyStopping
 from flipkd.training.finish import MATCHER, Measured, Validation, write_matcher
 from flipkd.training.fsdp import hidden_from_libraries, shards_base
-from flipkd.training.losses import WeightedObjective, resolve_objectives
+from flipkd.training.losses import WeightedObjective, compares_pairs, resolve_objectives
 from flipkd.training.metrics_file import METRICS, MetricsFile
 from flipkd.training.module import DistillationModule
 from flipkd.training.out_of_memory import explain_out_of_memory
@@ -37,7 +37,6 @@ from flipkd.training.thresholds import teacher_facts
 from flipkd.training.trainer import fit
 
 logger = logging.getLogger(__name__)
-COMPARING = ("pairwise_pref_kl", "margin_hinge", "in_batch_kl")  # of the defaults: 0 for a batch of one pair
 HARDWARE = frozenset({"threads", "device", "machine"})  # of an identity's environment
 MUTABLE_KEYS = frozenset(
     ("save_steps", "save_total_limit", "logging_steps", "log_gradient_norms", "report_to", "output_dir")
@@ -104,8 +103,8 @@ def run_objectives(config: TrainConfig, table: PairTable, validation: PairTable)
             "queue_size=%d has no effect: the queue needs a bi-encoder as teacher and an objective of the embeddings",
             config.queue_size,
         )
-    idle = [term.name for term in terms if term.name in COMPARING]
-    if idle and config.per_device_train_batch_size * ranks.world_size() == 1 and not config.queue_size:
+    alone = config.per_device_train_batch_size * ranks.world_size() == 1 and not config.queue_size
+    if alone and (idle := [term.name for term in terms if compares_pairs(term.function)]):
         logger.warning(
             "per_device_train_batch_size=1: %s compare the pairs of a batch, so they teach nothing; give at least 2",
             ", ".join(idle),
