@@ -206,6 +206,29 @@ def test_set_info_nce_equals_plain_loops(make_batch):
     assert set_info_nce(batch, temperature=0.1).item() == pytest.approx(mean(terms), rel=1e-5)
 
 
+@pytest.mark.parametrize("label", [[1, 0, 1, 1, 0, 1, 0, 1], [1, -1, 0, 1, 0, 1, -1, 1]])
+def test_set_info_nce_has_the_same_sets_where_pairs_are_swapped(make_batch, label):
+    lists, random = torch.tensor([0, 0, 0, 1, 1, 2, 2, 2]), torch.Generator().manual_seed(0)
+    sides = lists.clone(), torch.tensor([10, 11, 12, 13, 14, 15, 16, 13])
+    vectors = torch.nn.functional.normalize(torch.randn(17, 5, generator=random), dim=1)
+
+    def loss(swapped):
+        is_swapped = torch.tensor([row in swapped for row in range(8)])
+        left, right = (torch.where(is_swapped, other, own) for own, other in (sides, sides[::-1]))
+        batch = make_batch(
+            label=torch.tensor(label),
+            list_id=lists,
+            left_id=left,
+            right_id=right,
+            left=vectors[left],
+            right=vectors[right],
+        )
+        return set_info_nce(batch, temperature=0.1).item()
+
+    expected = loss([])
+    assert all(loss(swapped) == pytest.approx(expected, rel=1e-5) for swapped in ([1, 4], [6], [0, 3, 7], range(8)))
+
+
 def test_set_info_nce_without_a_positive_or_without_another_set_is_0(make_batch):
     lists = torch.zeros(8, dtype=torch.long)
     ids = {"left_id": lists.clone(), "right_id": torch.arange(1, 9)}

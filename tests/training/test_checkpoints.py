@@ -11,12 +11,14 @@ from safetensors.torch import load_file
 from tiny import make_table
 from transformers import TrainerCallback
 
-from flipkd.errors import RefusedError
-from flipkd.files import read_json, write_manifest
+from flipkd.errors import RefusedError, StoppedError
+from flipkd.files import read_json, write_json, write_manifest
+from flipkd.training import checkpoints, trainer
 from flipkd.training.checkpoints import last_valid_checkpoint, load_best_checkpoint, load_checkpoint, remove_old
 from flipkd.training.finish import Validation
 from flipkd.training.module import DistillationModule
 from flipkd.training.run import fresh_student, run_objectives, train
+from flipkd.training.stop import GracefulStop
 from flipkd.training.trainer import fit
 
 
@@ -79,6 +81,14 @@ def test_no_file_of_a_checkpoint_runs_code(make_config, tmp_path):
             run()
         assert not marker.exists(), name
         (checkpoint / name).write_bytes(whole)
+
+
+class StopAtStep5(GracefulStop):
+    """A signal in step 5."""
+
+    def on_step_end(self, args, state, control, **given):
+        self.requested = state.global_step == 5
+        super().on_step_end(args, state, control, **given)
 
 
 def steps_in(folder) -> list[int]:
@@ -163,3 +173,49 @@ def test_a_run_with_select_checkpoint_ends_with_the_best_of_them(make_config, ta
     found = read_json(tmp_path / "run" / "validation.json")
     assert found["average_precision"] >= max(precisions) - 0.02  # a sum is chosen on held-out folds
     assert (folder / "matcher.json").exists()
+
+
+@pytest.mark.parametrize(("strategy", "planned"), [("steps", [4, 8, 9]), ("epoch", [3, 6, 9]), ("no", [9])])
+def test_a_checkpoint_saved_at_a_signal_is_not_chosen_as_the_best(
+    make_config, table, tmp_path, monkeypatch, strategy, planned
+):
+    config = make_config(objectives={"answer_cross_entropy": 1.0})
+    module = DistillationModule(fresh_student(config)[0], run_objectives(config, table, table))
+    for step in range(1, 10):
+        folder = make(tmp_path, step, sealed=False)
+        write_json(
+            folder / "trainer_state.json", {"global_step": step, "max_steps": 9, "save_steps": 4, "epoch": step / 3}
+        )
+        write_manifest(folder)
+    loaded = []
+    monkeypatch.setattr(checkpoints, "load_checkpoint", lambda module, folder: loaded.append(folder))
+    load_best_checkpoint(module, tmp_path, lambda: 0.5, strategy)
+    assert steps_in(tmp_path) == list(range(1, 10))
+    assert sorted({int(folder.name.partition("-")[2]) for folder in loaded}) == planned
+
+
+def test_a_stopped_and_resumed_run_chooses_among_the_checkpoints_of_an_unbroken_one(make_config, tmp_path):
+    def run(name, *, stopped=False):
+        config = make_config(
+            select_checkpoint="best", save_steps=6, save_total_limit=9, output_dir=str(tmp_path / name)
+        )
+        measured = []
+        with pytest.MonkeyPatch.context() as patch:
+            # The best weights are those after the signal.
+            load = checkpoints.load_checkpoint
+            patch.setattr(checkpoints, "load_checkpoint", lambda m, at: measured.append(at.name) or load(m, at))
+            patch.setattr(Validation, "precision", lambda _: float(measured[-1] == "checkpoint-5"))
+            table, student = make_table(), fresh_student(config)
+            if stopped:
+                patch.setattr(trainer, "GracefulStop", StopAtStep5)
+            objectives = run_objectives(config, table, table)
+            train(*student, config, objectives=objectives, table=table, validation=table)
+        return Path(config.output_dir), measured
+
+    with pytest.raises(StoppedError):
+        run("stopped", stopped=True)
+    assert steps_in(tmp_path / "stopped") == [5]
+    (unbroken, expected), (resumed, found) = run("unbroken"), run("stopped")
+    assert found == expected
+    ours, theirs = (load_file(folder / "matcher/adapter/adapter_model.safetensors") for folder in (unbroken, resumed))
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)

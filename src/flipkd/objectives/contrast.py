@@ -118,9 +118,9 @@ def simcse(batch: MatchBatch, *, dropout: float = 0.1, temperature: float = 0.05
 def set_info_nce(batch: MatchBatch, *, temperature: float = 0.05) -> Tensor:
     """L = mean over texts u and others v of its set of log( 1 + sum over w of e^{(cos(u, w) - cos(u, v)) / tau} ).
 
-    A set is the first text of a list and the right-hand texts of its positives; w are the texts of other sets and labelled
-    negatives. A text is a member of all sets that have it, and the second texts of unlabelled pairs are left out.
-    Needs left, right, label and list_id. Raises ConfigError for a temperature that is not above 0.
+    A set is the first text of a list and the second texts of its positives, also where a pair is swapped; w are the texts of
+    other sets and labelled negatives. A text is a member of all sets that have it, and the second texts of unlabelled pairs
+    are left out. Needs left, right, label and list_id. Raises ConfigError for a temperature that is not above 0.
 
     Source: inter-set contrast of SetCSE (Liu, ICLR 2024, arXiv 2404.17606) as supervised contrast with several
     positives (Khosla et al., NeurIPS 2020, arXiv 2004.11362).
@@ -129,14 +129,26 @@ def set_info_nce(batch: MatchBatch, *, temperature: float = 0.05) -> Tensor:
     label, lists = batch.require("label"), batch.require("list_id")
     texts, equal = student_texts(batch), equal_texts(batch)
     alone = -1 - torch.arange(len(label), device=label.device)  # a set of its own
-    member_of = torch.cat([lists, where(label == 1, lists, alone)])
+    swapped = _swapped(batch)
+    first = torch.cat([~swapped, swapped])
+    member_of = where(first | (label == 1).repeat(2), lists.repeat(2), alone.repeat(2))
     same = or_equal(batch, member_of[:, None] == member_of)
-    known = torch.cat([torch.ones_like(label, dtype=torch.bool), label >= 0])
+    known = first | (label >= 0).repeat(2)
     positive, negative = same & ~equal & known, ~same & known
     with torch.autocast(texts.device.type, enabled=False):
         logits = texts @ texts.T / temperature
     against = logits.masked_fill(~negative, LOWEST).logsumexp(dim=1, keepdim=True)
     return mean_or_zero(softplus(against - logits), positive & known[:, None] & negative.any(dim=1, keepdim=True))
+
+
+def _swapped(batch: MatchBatch) -> Tensor:
+    """Return [N] bool: the right-hand text of a pair is the one that its list shares, so the pair was swapped."""
+    lists = batch.list_mask
+    if batch.left_id is None or batch.right_id is None:
+        return torch.zeros_like(lists[:, 0])
+    left, right = batch.left_id, batch.right_id[: len(lists)]
+    in_left, in_right = (((side[:, None] == left) | (side[:, None] == right)) & lists for side in (left, right))
+    return in_right.sum(dim=1) > in_left.sum(dim=1)
 
 
 def _right_similarity(batch: MatchBatch) -> Tensor:

@@ -95,10 +95,27 @@ def load_checkpoint(module: DistillationModule, checkpoint: Path) -> None:
     module.average.apply(trained_weights(module))
 
 
-def load_best_checkpoint(module: DistillationModule, output_dir: Path, measure: Callable[[], float]) -> None:
-    """Load the checkpoint with the highest `measure()` of its weights, the newest of equal ones; without one nothing changes."""
+def is_planned(checkpoint: Path, save_strategy: str) -> bool:
+    """Return whether a run that no signal stops has this checkpoint as well."""
+    state = read_json(checkpoint / "trainer_state.json")
+    if state["global_step"] >= state["max_steps"]:
+        return True
+    if save_strategy == "epoch":
+        return float(state["epoch"]).is_integer()
+    return bool(save_strategy == "steps" and state["global_step"] % state["save_steps"] == 0)
+
+
+def load_best_checkpoint(
+    module: DistillationModule, output_dir: Path, measure: Callable[[], float], save_strategy: str = "steps"
+) -> None:
+    """Load the checkpoint with the highest `measure()` of its weights, the newest of equal ones; without one nothing changes.
+
+    Those saved at a signal do not count, so a run that was stopped and resumed ends as an uninterrupted one.
+    """
     measured = {}
     for checkpoint in valid_checkpoints(output_dir):
+        if not is_planned(checkpoint, save_strategy):
+            continue
         load_checkpoint(module, checkpoint)
         measured[checkpoint] = measure()
     if not measured:

@@ -232,7 +232,8 @@ def _finish(
     def measure_chosen() -> Measured:
         """Measure the student with the weights of the best checkpoint, or with the last ones."""
         if config.select_checkpoint == "best":
-            load_best_checkpoint(module, output_dir, validation.precision)
+            strategy = config.training_arguments.get("save_strategy", "steps")
+            load_best_checkpoint(module, output_dir, validation.precision, strategy)
         return validation.measure()
 
     measured: Any = on_ranks_of(student, measure_chosen)  # None on ranks that do not write
