@@ -43,6 +43,14 @@ def test_check_loss_stops_after_ten_losses_of_0(make_config, table, tmp_path):
         run(make_config(objectives=PLAIN), unlabelled, tmp_path)
 
 
+@pytest.mark.parametrize("accumulated", [1, 3])
+def test_health_checks_pass_batches_of_one_pair(make_config, table, tmp_path, accumulated):
+    label = np.where(np.arange(48) < 12, -1, table.label)  # as many in a row may be unlabelled
+    table = replace(table, label=label)
+    changes = {"per_device_train_batch_size": 1, "gradient_accumulation_steps": accumulated, "num_train_epochs": 1}
+    assert run(make_config(), table, tmp_path, **changes)["train_loss"] > 0
+
+
 def test_check_loss_of_a_step_needs_one_batch_with_a_loss(make_config, table):
     config = make_config(objectives=PLAIN)
     module = DistillationModule(fresh_student(config)[0], run_objectives(config, table, table))
@@ -56,7 +64,7 @@ def test_check_loss_of_a_step_needs_one_batch_with_a_loss(make_config, table):
 
 def report(step, **changes):
     values = {"loss": 0.0, "any_loss": True, "objectives": {}, "score_spread": 1.0, "largest_logit": 1.0}
-    return StepReport(step=step, **(values | {"finite_rows": True, "finite_gradients": True} | changes))
+    return StepReport(step=step, pairs=8, **(values | {"finite_rows": True, "finite_gradients": True} | changes))
 
 
 @pytest.mark.parametrize("dtype,noise", [("float32", 3e-7), ("bfloat16", 1e-3)])

@@ -22,6 +22,8 @@ class StepReport:
     """One optimizer step in plain numbers: means over its batches, and the largest spread."""
 
     step: int
+    pairs: int
+    """The number of pairs in its largest batch."""
     loss: float
     any_loss: bool
     """True if the loss of one of its batches was not 0."""
@@ -96,6 +98,7 @@ class Recorder:
         fine = min(named["finite_rows"]) > 0
         return StepReport(
             step=step,
+            pairs=max(len(batch.finite) for batch in batches),
             loss=means["loss"],
             any_loss=any(named["loss"]),
             objectives={name: means[name] for name in self.names},
