@@ -150,3 +150,22 @@ def test_reload_frees_the_old_weights(make_student):
 
     students = []
     assert asyncio.run(swap()) == [False, True]
+
+
+def test_reload_of_one_matcher_also_loads_new_ones_whose_aliases_come_with_it(make_student):
+    async def serve():
+        models = Models(lambda: plans[0], limits=Limits())
+        await models.start()
+        await models.until_loaded()
+        plans[0] = Plan({"faq": find, "help": find}, {"live": "help"})
+        rows = await reload(models, only="faq")
+        service, alias = models.choose("live", client=None)
+        name, state = service.name, service.state
+        await models.stop()
+        return [(row.model, row.before, row.after) for row in rows], (name, alias, state)
+
+    def find():
+        return Found("1", lambda: Loaded(Matcher(*make_student(), fingerprint="1")))
+
+    plans = [Plan({"faq": find})]
+    assert asyncio.run(serve()) == ([("faq", "1", "1"), ("help", None, "1")], ("help", "live", "ready"))
