@@ -56,7 +56,7 @@ class Panic(BaseException):
 class NullMatcher:
     """The methods of a Matcher that the service uses."""
 
-    threshold, review_threshold = 100.0, None
+    threshold, review_threshold, teacher = 100.0, None, None
     calibration = Calibration.identity()
     scored_by: ClassVar = {"student": 0, "teacher": 0}
     contract = SimpleNamespace(
@@ -68,7 +68,7 @@ class NullMatcher:
         self.student = SimpleNamespace(
             prompt=SimpleNamespace(
                 text_ids=lambda texts: [([1] * len(t.split()), "long" in t) for t in texts],
-                clip_text=lambda text: (truncate_text(text, 2048), len(text) > 2048),
+                clip_text=lambda text, least: (truncate_text(text, 2048), len(text) > 2048),
             )
         )
 

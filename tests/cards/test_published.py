@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from huggingface_hub import ModelCard
 
-from flipkd.cards.matcher_card import LearnedFrom, model_card
+from flipkd.cards.matcher_card import LearnedFrom, base_link, model_card, title
 from flipkd.cards.published import CardFacts, published_card
 from flipkd.errors import ArtefactError
 
@@ -27,6 +27,23 @@ def test_published_card_changes_names_and_adds_facts(make_config, contract, tmp_
     assert "flipkd match --matcher flip/bank pairs.csv" in published.text
     assert "llama" not in published.content
     assert caplog.text == ""
+
+
+@pytest.mark.parametrize(
+    ("trained_on", "base_model"),
+    [
+        ("gemma-3-270m", "google/gemma-3-270m"),
+        ("org/llm", "org/llm-v2"),
+        ("org/llm-v2", "org/llm"),
+        ("/a/llm", "org/llm"),
+    ],
+)
+def test_published_card_changes_each_name_once_also_where_one_is_a_part_of_the_other(trained_on, base_model):
+    card = f"# {title(trained_on)}\n{base_link(trained_on)}, {trained_on} and {base_model}.\n"
+    found = published_card(
+        card, repository="flip/bank", trained_on=trained_on, base_model=base_model, facts=CardFacts()
+    )
+    assert found.endswith(f"# {title(base_model)}\n{base_link(base_model)}, {base_model} and {base_model}.\n")
 
 
 def test_published_card_keeps_what_people_wrote_and_warns_of_a_missing_license(caplog):

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from command_line import flipkd
 
+from flipkd.commands.ab import _decision
+
 
 def write(folder, *, clients=400, rates=(0.2, 0.5), share=0.5, seed=0, with_clients=True):
     generator = np.random.default_rng(seed)
@@ -40,6 +42,13 @@ def test_a_better_version_is_found(tmp_path):
     assert "the treatment is better" in text
     swapped = json.loads(flipkd(*arguments, "--control", "v2", "--json").out)
     assert swapped["difference"]["value"] == pytest.approx(-found["difference"]["value"])
+
+
+def test_the_decision_is_that_of_the_sequential_test_whatever_a_client_with_many_outcomes_does():
+    sequential = {"low": 0.137, "high": 0.247, "p_value": 1e-9, "decided_at_outcome": 360, "clients": 4000}
+    assert _decision({"difference": {"value": -0.2}, "sequential": sequential}).endswith("the treatment is better")
+    worse = sequential | {"low": -0.247, "high": -0.137}
+    assert _decision({"difference": {"value": 0.2}, "sequential": worse}).endswith("the treatment is worse")
 
 
 def test_ab_does_not_decide_without_a_difference(tmp_path):

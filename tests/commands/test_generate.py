@@ -154,6 +154,7 @@ def test_generate_writes_no_file_where_no_label_is_left(pair_files, tmp_path):
             2,
             "--templates has no effect with kind=edits; it is for pairs",
         ),
+        (("--kind", "labels", "--match_from", "0.3"), 2, "between them would have both labels"),
         (("--critic", "none", "--output", "x.txt"), 2, "name the result .csv, .jsonl or .parquet"),
         (("--critic", "none", "--base_url", "ftp://a"), 4, "give an address such as http://127.0.0.1:8080/v1"),
     ],

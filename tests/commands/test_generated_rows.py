@@ -184,6 +184,19 @@ def test_kind_labels_leaves_out_pairs_without_a_clear_answer_to_all_questions(tm
     assert dropped == {"undecided": 1, "unreadable": 1}
 
 
+@pytest.mark.parametrize(("bounds", "expected"), [((0.3, 0.2), [1, 1, 0]), ((0.9, 0.7), [1, 0, 0])])
+def test_kind_labels_follows_the_bounds_also_beyond_one_half(tmp_path, bounds, expected):
+    (tmp_path / "s.csv").write_text("text1,text2\n" + "".join(f"a,{name}\n" for name in "bcd"))
+    yes = {"b": 3, "c": 1 if bounds[0] < 0.5 else 2, "d": 0}
+
+    def reply(prompt):
+        question = next(n for n, judgement in enumerate(JUDGEMENTS) if judgement in prompt)
+        return "yes" if question < yes[json.loads(texts_of(prompt)[-1][1])] else "no"
+
+    rows, _ = made("labels", tmp_path / "s.csv", reply, match_from=bounds[0], mismatch_up_to=bounds[1])
+    assert [row["label"] for row in rows] == expected
+
+
 def test_kind_rationales_keeps_a_reason_only_if_its_answer_is_the_label(pair_files):
     rows, dropped = made("rationales", pair_files["train"], lambda _: "Both are about this.\nyes")
     assert {(row["label"], row["rationale"], row["origin"]) for row in rows} == {

@@ -88,6 +88,10 @@ def test_match_files_resumes_at_the_first_missing_part(stub, tmp_path, monkeypat
     assert "continuing after 2 of 5 parts" in caplog.text
     assert match_files(config) == summary
     assert "is complete" in caplog.text
+    with open(files[0], "a") as handle:
+        handle.write("another card,a card text,99\n")
+    with pytest.raises(DataError, match="has changed since"):
+        match_files(config)
 
 
 @pytest.mark.scenario("B3")

@@ -79,6 +79,13 @@ def test_a_row_without_a_unit_is_its_own_unit(log):
     assert len(windows(log, unit="text1")[0].rows) == 19 + 4
 
 
+def test_days_of_a_csv_file_may_be_seconds_since_1970_or_days(tmp_path):
+    times = ["1793500000", "1793500000.75", "20261101", "2026-11-02T00:30:00+01:00"]
+    (tmp_path / "a.csv").write_text("score,time\n" + "".join(f"1,{time}\n" for time in times), encoding="utf-8")
+    [day] = windows(tmp_path / "a.csv", window="day")
+    assert (day.name, len(day.rows)) == ("2026-11-01", 4)
+
+
 def test_days_need_a_time(tmp_path):
     (tmp_path / "a.csv").write_text("score\n1\n", encoding="utf-8")
     with pytest.raises(DataError, match="row 1: has no time; windows of days need a column time"):

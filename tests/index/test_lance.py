@@ -122,6 +122,7 @@ def test_create_refuses_columns_and_ids(tmp_path):
     for columns, word in (
         ({"score": "float"}, "has a field of that name"),
         ({"Text": "text"}, "has a field of that name"),
+        ({"answer_id": "text"}, "has a field of that name"),  # of a row of /search
         ({"a.b": "text"}, "no dot"),
         ({"_rowid": "int"}, "does not begin with _"),
         ({"a": "text", "A": "text"}, "only in capitals"),

@@ -30,11 +30,22 @@ def make(count, width=6, *, seed=0, distinct=None):
 def test_nearest_equals_brute_force_with_ties_by_position(count, top_k, seed, distinct):
     index = make(count, seed=seed, distinct=min(distinct, count))
     query = unit([np.random.default_rng(seed + 100).normal(size=6)])[0]
-    cosines = (index.vectors @ query).tolist()
+    cosines = [float((row.astype(np.float64) * query).sum()) for row in index.vectors]
     expected = sorted(range(count), key=lambda i: (-cosines[i], i))[:top_k]
     found = index.nearest(query, top_k=top_k)
     assert [position for position, _ in found] == expected
-    assert [cosine for _, cosine in found] == [cosines[i] for i in expected]
+    assert [cosine for _, cosine in found] == pytest.approx([cosines[i] for i in expected], abs=1e-12)
+
+
+@pytest.mark.parametrize(("count", "width"), [(1003, 384), (50, 768)])
+def test_copies_of_a_text_have_one_cosine_and_keep_their_order(count, width):
+    random = np.random.default_rng(0)
+    [vector, query] = random.normal(size=(2, width)).astype(np.float32)
+    vector, query = vector / np.linalg.norm(vector), query / np.linalg.norm(query)
+    index = Index([{"text": "a"}] * count, np.tile(vector, (count, 1)), encoder={})
+    found = index.nearest(query, top_k=20)
+    assert [position for position, _ in found] == list(range(20))
+    assert len({cosine for _, cosine in found}) == 1
 
 
 def test_nearest_and_index_check_their_arguments():

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import signal
+import threading
 import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -150,3 +151,58 @@ def test_reload_frees_the_old_weights(make_student):
 
     students = []
     assert asyncio.run(swap()) == [False, True]
+
+
+def test_reload_of_one_matcher_also_loads_new_ones_whose_aliases_come_with_it(make_student):
+    async def serve():
+        models = Models(lambda: plans[0], limits=Limits())
+        await models.start()
+        await models.until_loaded()
+        plans[0] = Plan({"faq": find, "help": find}, {"live": "help"})
+        rows = await reload(models, only="faq")
+        service, alias = models.choose("live", client=None)
+        name, state = service.name, service.state
+        await models.stop()
+        return [(row.model, row.before, row.after) for row in rows], (name, alias, state)
+
+    def find():
+        return Found("1", lambda: Loaded(Matcher(*make_student(), fingerprint="1")))
+
+    plans = [Plan({"faq": find})]
+    assert asyncio.run(serve()) == ([("faq", "1", "1"), ("help", None, "1")], ("help", "live", "ready"))
+
+
+def test_a_matcher_that_dies_during_its_reload_does_not_end_the_server(make_student):
+    """Its replacement is still loading when the reload swaps in the new version, and is stopped unloaded."""
+
+    async def serve():
+        models = Models(lambda: Plan({"faq": find}), limits=Limits())
+        gates["first"].set()
+        await models.start()
+        await models.until_loaded()
+        reloading = asyncio.create_task(reload(models))
+        while len(started) < 2:
+            await asyncio.sleep(0.01)
+        models.services["faq"]._fail(RuntimeError("dead"))
+        while len(started) < 3:
+            await asyncio.sleep(0.01)
+        gates["reload"].set()
+        [row] = await reloading
+        await asyncio.sleep(0.3)
+        found = row.after, models.services["faq"].version, models.state, models.finished.is_set()
+        gates["restart"].set()
+        await models.stop()
+        return found
+
+    def find():
+        def load():
+            name = ("first", "reload", "restart")[len(started)]
+            started.append(name)
+            assert gates[name].wait(20)
+            return Loaded(Matcher(*make_student(), fingerprint=version))
+
+        version = str(len(started) + 1)
+        return Found(version, load)
+
+    started, gates = [], {name: threading.Event() for name in ("first", "reload", "restart")}
+    assert asyncio.run(serve()) == ("2", "2", "ready", False)

@@ -100,8 +100,8 @@ def test_requests_raise_not_ready_after_a_queue_died():
 def test_time_limit_is_that_of_the_request_and_not_of_each_of_its_calls():
     async def call(method, *arguments, **options):
         service = Service(lambda: None, limits=Limits(), name="n")
-        prompt = SimpleNamespace(clip_text=lambda text: (text, False))
-        matcher = SimpleNamespace(student=SimpleNamespace(prompt=prompt), predict=computed.append)
+        prompt = SimpleNamespace(clip_text=lambda text, least: (text, False))
+        matcher = SimpleNamespace(teacher=None, student=SimpleNamespace(prompt=prompt), predict=computed.append)
         service._load_and_warm_up = lambda: Loaded(matcher, index=[], encode=computed.append)
         await service.start()
         while service.state == "loading":

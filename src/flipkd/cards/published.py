@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -47,6 +48,8 @@ def published_card(card: str, *, repository: str, trained_on: str, base_model: s
 
 def _renamed(card: str, repository: str, trained_on: str, base_model: str) -> str:
     if trained_on != base_model:
-        card = card.replace(title(trained_on), title(base_model)).replace(base_link(trained_on), base_link(base_model))
-        card = card.replace(trained_on, base_model)
+        names = {make(trained_on): make(base_model) for make in (title, base_link, str)}
+        names.setdefault(base_model, base_model)  # one name may be a part of the other
+        longest = sorted(names, key=len, reverse=True)
+        card = re.sub("|".join(map(re.escape, longest)), lambda found: names[found[0]], card)
     return card.replace(PLACE, repository)

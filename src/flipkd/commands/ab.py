@@ -141,8 +141,10 @@ def ab_text(result: Mapping[str, Any]) -> str:
 
 
 def _decision(result: Mapping[str, Any]) -> str:
-    decided = result["sequential"]["decided_at_outcome"]
+    found = result["sequential"]
+    decided = found["decided_at_outcome"]
     if decided is None:
         return "not decided: go on, or stop without a finding"
-    better = "better" if result["difference"]["value"] > 0 else "worse"
+    # Not by the difference of all outcomes: a client with many of them may turn its sign.
+    better = "better" if found["low"] + found["high"] > 0 else "worse"
     return f"decided since outcome {decided}: the treatment is {better}"

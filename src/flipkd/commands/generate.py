@@ -93,6 +93,11 @@ def _require_settings(config: GenerateConfig) -> None:
     for name in ("teacher", "validation_file"):
         if judged and not getattr(config, name):
             raise UsageError(f"the critic is the teacher, which needs --{name}; or choose --critic endpoint")
+    if config.kind == "labels" and config.mismatch_up_to >= config.match_from:
+        raise UsageError(
+            f"--mismatch_up_to {config.mismatch_up_to:g} is not below --match_from {config.match_from:g}, so that a probability "
+            "between them would have both labels"
+        )
     if config.teacher is None and (config.kind == "relabel" or config.demonstrations):
         raise UsageError("nearest texts are found by the vectors of a teacher; give --teacher FOLDER")
 

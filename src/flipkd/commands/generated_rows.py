@@ -139,7 +139,9 @@ def _labels(config: GenerateConfig, endpoint: Endpoint) -> Made:
         if config.mismatch_up_to < probability < config.match_from:
             made.dropped["undecided"] += 1
             continue
-        made.rows.append(_row(*pair, int(probability > 0.5), _origin(config, "labels")) | {"critic": probability})
+        made.rows.append(
+            _row(*pair, int(probability >= config.match_from), _origin(config, "labels")) | {"critic": probability}
+        )
     return made
 
 

@@ -16,12 +16,12 @@ from flipkd.command_config import (
     IndexRollbackConfig,
     IndexVersionsConfig,
 )
-from flipkd.commands.search import RESULT, checked_encoder, described, stored_vectors
+from flipkd.commands.search import checked_encoder, described, stored_vectors
 from flipkd.data.records import read_texts
 from flipkd.errors import ArtefactError, ConfigError, DataError, ResourceError, UsageError
 from flipkd.extras import require_extra
 from flipkd.index import Index, open_index, writing
-from flipkd.index.columns import check_columns, content_id, converted, guessed_type
+from flipkd.index.columns import RESULT, check_columns, content_id, converted, guessed_type
 from flipkd.index.lance import APPROXIMATE_FROM, LanceIndex
 from flipkd.index.writing import Change
 from flipkd.progress import loading

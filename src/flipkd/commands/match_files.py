@@ -62,8 +62,7 @@ def match_files(config: MatchConfig) -> dict[str, Any]:
         if (folder / MANIFEST).exists():
             check_manifest(folder)
             logger.warning("%s: is complete; delete it to score these files again", folder)
-            with library_errors(folder / SUMMARY, f"not a summary of flipkd; {AGAIN}"):
-                return dict(read_json(folder / SUMMARY))
+            return _finished(folder)
         parts = folder / PAIRS
         parts.mkdir(exist_ok=True)
         cutting: dict[str, Any] = {
@@ -74,6 +73,17 @@ def match_files(config: MatchConfig) -> dict[str, Any]:
         cut = [cut_file(file, number, parts, **cutting) for number, file in enumerate(files)]
         _score(config, [part for one in cut for part in one.parts], folder)
         return _finish(folder, cut)
+
+
+def _finished(folder: Path) -> dict[str, Any]:
+    """Return the summary of a complete folder. Raises DataError when a local file has changed since."""
+    with library_errors(folder / SUMMARY, f"not a summary of flipkd; {AGAIN}"):
+        summary = dict(read_json(folder / SUMMARY))
+        known = {str(one["file"]): one["sha256"] for one in summary["files"]}
+    for file, digest in known.items():
+        if Path(file).is_file() and sha256(file) != digest:
+            raise DataError(f"{file}: has changed since {folder} was made; delete it, or choose another --output_dir")
+    return summary
 
 
 def _checked_folder(config: MatchConfig) -> Path:

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 Encode = Callable[[Sequence[str]], NDArray[np.float32]]
 KEPT = "kept_teacher"  # kind of an encoder: the bi-encoder that a matcher keeps
-RESULT = ("corpus_id", "similarity", "score", "probability", "decision", "truncated")
 
 
 def search(config: SearchConfig) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from flipkd.watch.rows import ScoredRows
 
 FOUND = ("probability", "label", "text1", "text2", "id", "time")
 VERSIONS = ("version", "matcher", "alias")
+SECONDS = re.compile(r"\d{9,}(?:\.\d*)?")  # since 1970; 20261128 is a day in ISO 8601
 FILE = "file"  # column of the name of each row's file
 
 
@@ -110,6 +112,8 @@ def _window_names(columns: Columns, config: WatchConfig) -> list[str]:
 def _day(value: Any, row: int, path: str) -> str:
     """Return the day in UTC of an ISO time or of seconds since 1970."""
     try:
+        if isinstance(value, str) and SECONDS.fullmatch(value.strip()):  # of a csv file
+            value = float(value)
         if isinstance(value, int | float):
             return datetime.fromtimestamp(value, UTC).date().isoformat()
         time = datetime.fromisoformat(str(value))

@@ -14,7 +14,8 @@ from flipkd.errors import DataError, UsageError, shorten
 from flipkd.index.hits import Floats
 
 ID, TEXT, VECTOR = "id", "text", "vector"
-RESERVED = {ID, TEXT, VECTOR, "similarity", "score", "probability", "decision", "truncated", "corpus_id"}
+RESULT = ("corpus_id", "similarity", "score", "probability", "decision", "truncated", "answer_id")  # fields of a hit
+RESERVED = {ID, TEXT, VECTOR, *RESULT}
 TYPES = {"text": pa.string(), "int": pa.int64(), "float": pa.float64(), "bool": pa.bool_()}
 TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 MOST_ID_CHARACTERS = 512

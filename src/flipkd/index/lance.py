@@ -22,7 +22,7 @@ from flipkd.extras import require_extra
 from flipkd.files import new_folder, read_json, write_json
 from flipkd.index.columns import ID, TEXT, VECTOR, check_columns, check_ids, converted, schema, table_of
 from flipkd.index.engine import checked_folder, engine_errors, planned_filter
-from flipkd.index.hits import Floats, Hit, check_query, check_unit_vectors
+from flipkd.index.hits import Floats, Hit, check_query, check_unit_vectors, cosines_with
 from flipkd.index.memory import HEADER
 
 FORMAT, ENGINE, TABLE = 2, "lancedb", "entries"
@@ -156,7 +156,7 @@ class LanceIndex:
             query.nprobes(SEARCHED_PARTS).limit(top_k), [ID, TEXT, *self.columns, VECTOR, "_distance"], where
         )
         vectors = found[VECTOR].combine_chunks().flatten().to_numpy(zero_copy_only=False).reshape(-1, self.width)
-        cosines = (vectors @ vector).tolist()
+        cosines = cosines_with(vectors, vector).tolist()
         rows = found.select([TEXT, *self.columns]).to_pylist()
         hits = [Hit({ID: name}, *rest) for name, *rest in zip(found[ID].to_pylist(), cosines, rows, strict=True)]
         return sorted(hits, key=lambda hit: (-hit.similarity, hit.key[ID]))

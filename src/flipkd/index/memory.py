@@ -13,9 +13,10 @@ from flipkd import __version__
 from flipkd.artefacts import library_errors
 from flipkd.errors import ArtefactError, ConfigError, DataError, NumbersError, shorten
 from flipkd.files import check_manifest, new_folder, read_json, write_json, write_text
-from flipkd.index.hits import Floats, Hit, check_query, check_unit_vectors
+from flipkd.index.hits import Floats, Hit, check_query, check_unit_vectors, cosines_with
 
 FORMAT = 1
+ROUNDING = 1e-5  # of a product of two unit vectors in float32, at most
 HEADER, ENTRIES, VECTORS = "index.json", "entries.jsonl", "vectors.safetensors"
 
 
@@ -63,13 +64,14 @@ class Index:
             ('My card is missing', 0.8)
         """
         check_query(vector, width=self.width, top_k=top_k)
-        cosines = self.vectors @ vector
-        candidates = np.arange(len(cosines))
-        if top_k < len(cosines):
-            last = np.partition(cosines, -top_k)[-top_k]
-            candidates = np.flatnonzero(cosines >= last)  # including all ties with the last
-        order = candidates[np.argsort(-cosines[candidates], kind="stable")][:top_k]
-        return [(int(position), float(cosines[position])) for position in order]
+        rough = self.vectors @ vector
+        candidates = np.arange(len(rough))
+        if top_k < len(rough):
+            last = np.partition(rough, -top_k)[-top_k]
+            candidates = np.flatnonzero(rough >= last - ROUNDING)  # including all ties with the last
+        cosines = cosines_with(self.vectors[candidates], vector)
+        best = np.argsort(-cosines, kind="stable")[:top_k]
+        return [(int(candidates[place]), float(cosines[place])) for place in best]
 
     def first_texts(self, limit: int) -> list[str]:
         """Return the texts of the first entries.

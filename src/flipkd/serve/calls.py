@@ -76,7 +76,7 @@ async def match_pairs(
         on_answers(answers)
     review: ReviewThread | None = request.app.state.review
     if review is not None:
-        clip = service.loaded.matcher.student.prompt.clip_text
+        clip = service.loaded.clip
         scored = [
             ScoredPair(clip(left)[0], clip(right)[0], row.score, row.probability, row.decision)
             for (left, right), row in zip(pairs, found, strict=True)

@@ -47,6 +47,11 @@ class Loaded:
         """Short hash of the matcher's folder."""
         return (self.matcher.fingerprint or "")[:VERSION]
 
+    def clip(self, text: str) -> tuple[str, bool]:
+        """Return the start of a text that is enough for the student and for a kept teacher, and whether the text is longer."""
+        teacher = self.matcher.teacher
+        return self.matcher.student.prompt.clip_text(text, least=0 if teacher is None else teacher.most_characters)
+
     def score(self, pairs: list[Pair], *, batch_size: int) -> list[tuple[float, bool, int]]:
         """Compute the score, the truncated flag and the number of tokens of each pair."""
         scores = self.matcher.predict(pairs, batch_size=batch_size)

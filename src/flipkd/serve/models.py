@@ -196,7 +196,7 @@ class Models:
     async def _restart_dead(self, service: Service) -> None:
         """Wait until a service ends by itself, then replace it; one that was never loaded ends the server."""
         await service.finished.wait()
-        if not service.was_loaded:
+        if service.error is not None and not service.was_loaded:
             self.fail(service.error)
         while service.error is not None and self.services.get(service.name) is service and not self._ends(service):
             logger.error("%s is loaded again: %s", service.name, service.error, exc_info=service.error)
@@ -205,8 +205,9 @@ class Models:
             await service.start()
             with contextlib.suppress(Exception):
                 await service.until_loaded()
-                logger.info("%s is loaded again; requests are accepted", service.name)
-                self.watch(service)
+                if service.was_loaded:  # else a reload has swapped in a new version meanwhile, and stopped this one
+                    logger.info("%s is loaded again; requests are accepted", service.name)
+                    self.watch(service)
                 return
             await asyncio.sleep(RESTART_PAUSE)
 

@@ -35,6 +35,8 @@ class Reloaded:
 async def reload(models: Models, *, only: str | None = None) -> list[Reloaded]:
     """Load each matcher whose folder has changed; one after another, so that at most one is in memory twice.
 
+    `only`: of those that are served already, only this one.
+
     Requests in progress finish on the version that they began with. The golden pair and the manifest are checked before the
     swap. Raises ReloadRunning, NotReady while the server starts or stops, and ReloadFailed; matchers that were swapped
     before the one that failed stay swapped.
@@ -46,7 +48,7 @@ async def reload(models: Models, *, only: str | None = None) -> list[Reloaded]:
     models.reloading = True
     try:
         plan, aliases = await _new_plan(models)
-        names = [name for name in plan.find if only in (None, name)]
+        names = [name for name in plan.find if only in (None, name) or name not in models.services]
         done = [await _reload_one(models, plan, name) for name in names]
         models.plan, models.aliases = plan, aliases
         removed = [name for name in models.services if name not in plan.find]

@@ -226,12 +226,12 @@ class Service:
         return await self._submit(queue, [truncate_text(text, QUERY_CHARACTERS) for text in texts], until=until)
 
     def _clipped(self, texts: Iterable[str]) -> dict[str, tuple[str, bool]]:
-        """Cut each text to the part that the model uses, so that the queue holds no more; True for a text that was cut.
+        """Cut each text to the part that the models use, so that the queue holds no more; True for a text that was cut.
 
         Each different text is processed once: a query of 2 MB may be part of a thousand pairs.
         """
-        prompt = self.loaded.matcher.student.prompt
-        return {text: prompt.clip_text(text) for text in dict.fromkeys(texts)}
+        loaded = self.loaded
+        return {text: loaded.clip(text) for text in dict.fromkeys(texts)}
 
     async def _submit(self, queue: str, items: Sequence[Any], *, until: float) -> list[Any]:
         return await self.queues[queue].submit(items, timeout=max(until - time.monotonic(), 0.0))

@@ -103,9 +103,12 @@ class Prompt:
         found = ((*self._texts[start], is_longer) for start, is_longer in map(clipped.__getitem__, texts))
         return [(ids, is_truncated or is_longer) for ids, is_truncated, is_longer in found]
 
-    def clip_text(self, text: str) -> tuple[str, bool]:
-        """Return the start of a text, long enough for `max_text_length` tokens and normalised, and whether the text is longer."""
-        most = self.max_text_length * CHARACTERS_PER_TOKEN
+    def clip_text(self, text: str, *, least: int = 0) -> tuple[str, bool]:
+        """Return the start of a text, long enough for `max_text_length` tokens and normalised, and whether the text is longer.
+
+        `least`: characters that another model needs of it.
+        """
+        most = max(self.max_text_length * CHARACTERS_PER_TOKEN, least)
         if not self.normalise:
             return truncate_text(text, most), len(text) > most
         text = folded(text)

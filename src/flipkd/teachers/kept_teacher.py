@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 import time
 from collections import OrderedDict
@@ -46,6 +47,11 @@ class KeptTeacherModel:
     def has_vectors(self) -> bool:
         """Whether it is a bi-encoder, which gives both orders of a pair the same score."""
         return isinstance(self.teacher, VectorTeacher)
+
+    @property
+    def most_characters(self) -> int:
+        """Number of characters at the start of a text on which its score depends."""
+        return sys.maxsize if self._max_length is None else self._max_length * CHARACTERS_PER_TOKEN
 
     @property
     def parameters(self) -> int:
@@ -100,9 +106,7 @@ class KeptTeacherModel:
 
     def _truncated(self, texts: Sequence[str]) -> Sequence[str]:
         """Truncate texts far beyond the teacher's token limit: this saves time and memory and changes no score."""
-        if self._max_length is None:
-            return texts
-        most = self._max_length * CHARACTERS_PER_TOKEN
+        most = self.most_characters
         return [text if len(text) <= most else text.lstrip()[:most] for text in texts]
 
     def _window_scores(self, left: Sequence[str], right: Sequence[str], batch_size: int | None) -> Floats:
