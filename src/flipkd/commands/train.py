@@ -57,6 +57,7 @@ def train(config: TrainConfig) -> Path:
         >>> folder.as_posix()
         'new-run/matcher'
     """
+    TrainConfig.require(config)
     require_extra("train", user="flipkd train")
     stages = stage_configs(config)
     require_same_stages(config.output_dir, len(stages))
