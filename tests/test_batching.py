@@ -29,7 +29,7 @@ def test_batches_by_length_makes_smaller_batches_of_longer_rows():
 
 def test_batches_by_length_refuses_a_batch_size_below_1():
     for size in (0, -3):
-        with pytest.raises(UsageError, match=f"batch_size is {size}; it must be at least 1"):
+        with pytest.raises(UsageError, match=f"batch_size is {size}; it must be an integer of at least 1"):
             list(batches_by_length([1], size, most_tokens=9))
 
 

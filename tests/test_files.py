@@ -409,7 +409,7 @@ def test_write_bytes_and_new_folder_report_a_real_full_disk_and_keep_the_old_fil
     assert told["names"] == ["after", "file", "model"]
     for said, name in zip(told["said"], ("file", "model"), strict=True):
         assert said.startswith(f"{public / name}: the disk is full (")
-        assert "free some space" in said
+        assert "free some, then run" in said
 
 
 @pytest.fixture
@@ -505,7 +505,7 @@ def test_read_json_names_a_missing_file(tmp_path):
 def test_write_text_never_replaces_a_pipe_or_a_folder(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "folder").mkdir()
-    for name, said in (("pipe", "not a regular file"), ("folder", "Is a directory")):
+    for name, said in (("pipe", "not a regular file"), ("folder", "is a folder; name a file")):
         with pytest.raises(ResourceError, match=said):
             write_text(tmp_path / name, "x")
     assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)

@@ -102,7 +102,7 @@ def test_encode_and_rank_name_wrong_arguments(matcher):
     for call, message in (
         (lambda: matcher.encode("one text"), "where a list of texts is needed"),
         (lambda: matcher.encode(["a", " "]), "text 1 is empty"),
-        (lambda: matcher.encode(["a", float("nan")]), "text 1 is nan, a float"),
+        (lambda: matcher.encode(["a", float("nan")]), "text 1 is nan of type float"),
         (lambda: matcher.rank("q", "one document"), "where a list of documents is needed"),
         (lambda: matcher.rank(" ", ["a"]), "the query is empty"),
         (lambda: matcher.rank(None, ["a"]), "the query is None"),
@@ -112,8 +112,8 @@ def test_encode_and_rank_name_wrong_arguments(matcher):
             call()
     with pytest.raises(UsageError, match="top_k is 0"):
         matcher.rank("q", ["a"], top_k=0)
-    for size in (0, -1):
-        with pytest.raises(UsageError, match=f"batch_size is {size}"):
+    for size in (0, -1, 1.5, "8"):
+        with pytest.raises(UsageError, match=f"batch_size is '?{size}"):
             matcher.predict(PAIRS, batch_size=size)
 
 

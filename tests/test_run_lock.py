@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from flipkd import files, run_lock
-from flipkd.errors import ArtefactError
-from flipkd.files import read_json
+from flipkd.errors import ArtefactError, ResourceError
+from flipkd.files import read_json, write_json
 from flipkd.run_lock import locked_run
 
 OLD = b"old " * 50
@@ -105,4 +105,33 @@ def test_locked_run_lets_mutable_keys_change(tmp_path):
 def test_locked_run_refuses_a_run_json_that_is_not_an_object(tmp_path, text):
     (tmp_path / "run.json").write_text(text)
     with pytest.raises(ArtefactError, match=r"run\.json: not"), locked_run(tmp_path, {}):
+        pass
+
+
+def test_locked_run_names_the_folder_of_another_command_in_one_sentence(tmp_path):
+    write_json(tmp_path / run_lock.RUN, {"config": {"loss": "cosent", "folds": 0, "seed": 0}, "model": "a"})
+    config = dict.fromkeys(("reading", "lora_r", "score", "dtype", "seed"), 1)
+    with pytest.raises(ArtefactError) as refused, locked_run(tmp_path, {"config": config}):
+        pass
+    assert str(refused.value).endswith(
+        "holds a run of another command (see run.json in it); choose another --output_dir"
+    )
+
+
+@pytest.mark.parametrize("key, said", [("threads", True), ("device", True), ("torch", False)])
+def test_locked_run_names_resume_elsewhere_only_where_it_helps(tmp_path, key, said):
+    values = {"threads": 1, "device": "cpu", "torch": "2"}
+    with locked_run(tmp_path, {"environment": values}):
+        (tmp_path / "model").mkdir()
+    with pytest.raises(ArtefactError) as refused, locked_run(tmp_path, {"environment": values | {key: "other"}}):
+        pass
+    assert ("--resume_elsewhere" in str(refused.value)) is said
+
+
+def test_locked_run_names_an_output_folder_that_is_a_file(tmp_path):
+    (tmp_path / "notes.txt").write_text("x")
+    with (
+        pytest.raises(ResourceError, match=r"notes\.txt is a file; choose another folder"),
+        locked_run(tmp_path / "notes.txt", {}),
+    ):
         pass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
@@ -235,3 +236,14 @@ def test_build_error_names_a_missing_setting():
     with pytest.raises(ConfigError, match=r"^test_file is missing"):
         CompareConfig.check(FILES)
     assert TeachConfig.check({"train_file": "a.csv"}).validation_file is None
+
+
+def test_check_takes_paths_and_require_takes_settings_only():
+    config = TeachConfig.check({"train_file": Path("data") / "train.csv", "output_dir": Path("teacher")})
+    assert (config.train_file, config.output_dir) == ("data/train.csv", "teacher")
+    TeachConfig.require(config)
+    for other in (FILES, TrainConfig.check(FILES | {"teacher": "teacher"})):
+        with pytest.raises(
+            UsageError, match=r"of type \w+; write flipkd\.config\.TeachConfig\.check\(\{SETTING: VALUE\}\)"
+        ):
+            TeachConfig.require(other)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from flipkd.errors import UsageError
+from flipkd.inputs import check_count
 
 WINDOW = 32  # batches that are sorted together: enough for similar lengths, few enough to keep the order random
 _is_wanted: ContextVar[Callable[[], bool]] = ContextVar("is_wanted", default=lambda: True)
@@ -39,8 +39,7 @@ def batches_by_length(lengths: Sequence[int], batch_size: int, *, most_tokens: i
 
     The longest rows come first, so that memory peaks in the first batch. Raises UsageError for a batch_size below 1.
     """
-    if batch_size < 1:
-        raise UsageError(f"batch_size is {batch_size}; it must be at least 1")
+    check_count("batch_size", batch_size)
     ordered = sorted(range(len(lengths)), key=lambda row: -lengths[row])
     first = 0
     while first < len(ordered):

@@ -43,17 +43,16 @@ def resource_errors(path: Path) -> Iterator[None]:
 
 
 def _resource_error(error: OSError, path: Path) -> ResourceError:
+    places = (path, *path.parents)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        here = next((p for p in (path, *path.parents) if p.exists()), Path("."))
-        free = shutil.disk_usage(here).free
-        return ResourceError(
-            f"{path}: the disk is full ({free:,} bytes free); free some space, then run the same command"
-        )
+        free = shutil.disk_usage(next((p for p in places if p.exists()), Path("."))).free
+        return ResourceError(f"{path}: the disk is full ({free:,} bytes free); free some, then run the same command")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return ResourceError(f"{path}: cannot be written ({error.strerror}); choose a folder with write permission")
-    if error.errno in (errno.EEXIST, errno.ENOTDIR) and (file := next((p for p in path.parents if p.is_file()), None)):
+    if error.errno in (errno.EEXIST, errno.ENOTDIR) and (file := next((p for p in places if p.is_file()), None)):
         return ResourceError(f"{path}: cannot be written, since {file} is a file; choose another folder")
-    return ResourceError(f"{path}: {error.strerror or error}")
+    found = "is a folder; name a file" if error.errno == errno.EISDIR else error.strerror or error
+    return ResourceError(f"{path}: {found}")
 
 
 @contextmanager

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from flipkd.errors import DataError, shorten
+from flipkd.errors import DataError, UsageError, shorten
 from flipkd.text import is_empty
 
 Pairs = Iterable[Sequence[str]]
@@ -15,16 +15,27 @@ Pairs = Iterable[Sequence[str]]
 
 def checked_sides(pairs: Pairs) -> tuple[list[str], list[str]]:
     """Split pairs into left and right texts. Raises DataError that names the first invalid pair."""
+    if (
+        isinstance(pairs, Mapping) or hasattr(pairs, "columns") or hasattr(pairs, "column_names")
+    ):  # iterates over names
+        kind = type(pairs).__name__
+        raise DataError(f"got a {kind} where a list of pairs is needed; write list(zip(data['text1'], data['text2']))")
     rows = _listed(pairs, "pairs")
     if len(rows) == 2 and all(isinstance(row, str) for row in rows):
         raise DataError("got one pair of texts where a list of pairs is needed; write [(text1, text2)]")
     valid: set[str] = set()
     for position, row in enumerate(rows):
         if isinstance(row, str) or not isinstance(row, Sequence | np.ndarray) or len(row) != 2:
-            raise DataError(f"pair {position} is {shorten(row)}; a pair is two texts")
+            raise DataError(f"pair {position} is {shorten(row)}; a pair is two texts: (text1, text2)")
         for side, text in enumerate(row):
             check_text(text, f"pair {position}, text {side + 1},", valid)
     return [row[0] for row in rows], [row[1] for row in rows]
+
+
+def check_count(name: str, value: Any, *, otherwise: str = "") -> None:
+    """Raise UsageError unless `value` is an integer of at least 1; `otherwise`: what else is allowed, for the message."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        raise UsageError(f"{name} is {shorten(value)}; it must be an integer of at least 1{otherwise}")
 
 
 def checked_texts(texts: Any, name: str = "text") -> list[str]:
@@ -49,7 +60,7 @@ def check_text(text: Any, where: str, valid: set[str] | None = None) -> None:
     """
     valid = set() if valid is None else valid
     if not isinstance(text, str):
-        raise DataError(f"{where} is {shorten(text)}, a {type(text).__name__}; it must be a text")
+        raise DataError(f"{where} is {shorten(text)} of type {type(text).__name__}; it must be a text")
     if text in valid:
         return
     try:

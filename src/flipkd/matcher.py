@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from flipkd.artefacts import library_errors
-from flipkd.device import best_device
+from flipkd.device import best_device, checked_device
 from flipkd.errors import NumbersError, UsageError
 from flipkd.files import MANIFEST, sha256
-from flipkd.inputs import check_text, checked_texts
+from flipkd.inputs import check_count, check_text, checked_texts
 from flipkd.pair_scorer import PairScorer
 from flipkd.ranking import by_falling_score, search_results
 from flipkd.student.contract import CONTRACT, ScoreContract, find_matcher
@@ -30,6 +30,8 @@ RANK_ROWS = 64  # documents per forward pass on a CPU; the pass computes their q
 
 class Matcher(PairScorer):
     """A trained student under its score contract; threads may share one. Load one with `from_pretrained`.
+
+    `pairs` of its methods is any iterable of (text1, text2): a list, `zip(left, right)`, an array [N, 2].
 
     Examples:
         >>> from flipkd import Matcher
@@ -71,20 +73,21 @@ class Matcher(PairScorer):
         """Load a matcher folder, the run folder that holds one, or a matcher of the hub by its id OWNER/NAME.
 
         `revision`: branch, tag or commit of the hub; `token`: True, or a token of the hub, instead of HF_TOKEN or the login.
-        `base_model`: location of the base model, if it was moved after training; `merge` adds LoRA to the weights.
+        `base_model`: location of the base model, if it was moved after training; `merge` adds LoRA to the weights. `device`:
+        cpu, cuda or cuda:1; default: a GPU where there is one.
         `exact` scores one pair per forward pass, whatever the batch size, which is slower: a score then has the same bits
         beside any other pairs, on one machine with the same number of threads. Batches of other sizes round differently.
         With `cascade` the kept teacher decides the pairs of which it is confident, in every method without `cascade=False`.
         Raises ArtefactError when the folder is damaged or the base model is not the one it was trained on, ConfigError for a
-        cascade of a matcher without a band.
+        cascade of a matcher without a band, and for a device that is not there.
 
         Examples:
             >>> Matcher.from_pretrained("run", device="cpu", merge=True).contract.reading
             'joint'
         """
+        used_device = best_device() if device is None else checked_device(device)
         path = find_matcher(name_or_path, revision=revision, token=token)
         student, contract = load_student(path, base_model=base_model, merge=merge)
-        used_device = device or best_device()
         student = student.to(used_device)
         check_golden(student, contract, path)
         kept = contract.teacher
@@ -180,8 +183,8 @@ class Matcher(PairScorer):
             >>> sorted(row["corpus_id"] for row in ranking)
             [0, 1]
         """
-        if top_k is not None and top_k < 1:
-            raise UsageError(f"top_k is {top_k}; it must be at least 1, or None for all documents")
+        if top_k is not None:
+            check_count("top_k", top_k, otherwise=", or None for all documents")
         check_text(query, "the query")
         documents = checked_texts(documents, "document")
         scores = self._query_scores(query, documents, batch_size=batch_size, cascade=cascade).tolist()
@@ -213,7 +216,7 @@ class Matcher(PairScorer):
 
         [{"corpus_id", "similarity", "score", "probability", "decision"} and the entry's own fields]; an index of LanceDB has
         `id` for `corpus_id`, and filters as `where`. `vector` [d]: the query encoded by the model that made the index; None
-        for an index that this matcher made. `cascade`: as in `predict`.
+        for an index that this matcher made, or the teacher that it keeps. `cascade`: as in `predict`.
         Raises UsageError for a top_k or candidates below 1, a vector of another width, and a missing vector.
 
         Examples:
@@ -223,18 +226,25 @@ class Matcher(PairScorer):
             >>> hit["text"], round(hit["similarity"], 2)
             ('My card is missing', 0.8)
         """
-        for name, count in (("top_k", top_k), ("candidates", candidates)):
-            if count < 1:
-                raise UsageError(f"{name} is {count}; it must be at least 1")
+        check_count("top_k", top_k)
+        check_count("candidates", candidates)
         check_text(query, "the query")
-        if vector is None:
-            if self.fingerprint is None or index.encoder.get("fingerprint") != self.fingerprint:
-                raise UsageError(
-                    f"another model made this index ({index.encoder.get('kind')} {index.encoder.get('folder')}); "
-                    "encode the query with that model and pass it as vector="
-                )
-            vector = self.encode([query])[0]
-        hits = index.hits(vector, top_k=max(candidates, top_k), where=where)
+        found = self._query_vector(query, index) if vector is None else np.asarray(vector, np.float32)
+        hits = index.hits(found, top_k=max(candidates, top_k), where=where)
         texts = checked_texts([hit.entry["text"] for hit in hits], "document")
         judgements = self.judge(self._query_scores(query, texts, cascade=cascade))
         return search_results(hits, [row._asdict() for row in judgements], top_k=top_k)
+
+    def _query_vector(self, query: str, index: SearchIndex) -> Floats:
+        """Encode the query by the model of the index: this matcher, or the teacher that it keeps."""
+        maker, kept = index.encoder.get("fingerprint"), self.contract.teacher
+        if self.fingerprint is not None and maker == self.fingerprint:
+            vectors = self.encode([query])
+        elif self.teacher is not None and kept is not None and maker == kept.fingerprint:
+            vectors = self.teacher.embed([query])
+        else:
+            raise UsageError(
+                f"another model made this index ({index.encoder.get('kind')} {index.encoder.get('folder')}); encode the "
+                "query with that model and pass it as vector="
+            )
+        return np.asarray(vectors[0], np.float32)

@@ -13,7 +13,7 @@ from flipkd.evaluate.calibration import Calibration
 from flipkd.evaluate.cascade import Cascade
 from flipkd.evaluate.combine import TEACHER, weighted_sum
 from flipkd.evaluate.decisions import Judgement, decide
-from flipkd.inputs import Pairs, checked_sides
+from flipkd.inputs import Pairs, check_count, checked_sides
 from flipkd.student.contract import ScoreContract
 from flipkd.student.model import Student
 from flipkd.student.scoring import Floats, score_pairs
@@ -149,6 +149,7 @@ class PairScorer:
 
     def _rows_per_pass(self, batch_size: int | None) -> int | None:
         """Return the rows per forward pass: one with `exact`, since the shape of the batch then never changes."""
+        check_count("batch_size", 1 if batch_size is None else batch_size)
         return 1 if self.exact else batch_size
 
     def _language_model_scores(
@@ -228,7 +229,7 @@ class PairScorer:
             >>> judgement.decision in {"match", "review", "no_match"}
             True
         """
-        values = scores.tolist(), self.calibration.apply(scores).tolist(), self.decisions(scores)
+        values = np.asarray(scores).tolist(), self.calibration.apply(scores).tolist(), self.decisions(scores)
         return [Judgement(*row) for row in zip(*values, strict=True)]
 
     def decisions(self, scores: Floats) -> list[str]:

@@ -15,7 +15,8 @@ from flipkd.files import OUTGOING, read_json, resource_errors, restore_outgoing,
 from flipkd.partials import TEMPORARY, clear_stale
 
 RUN = "run.json"
-# Keys of run.json that describe the machine -> the option that sets them.
+# Keys of run.json that describe the machine, and those of them that an option sets.
+MACHINE = {f"environment.{name}" for name in ("threads", "device", "machine")}
 OPTIONS = {"environment.processes": "--num_processes ", "environment.threads": "OMP_NUM_THREADS="}
 
 
@@ -80,14 +81,18 @@ def _require_same_identity(folder: Path, identity: dict[str, Any], mutable_keys:
         raise ArtefactError(f"{folder / RUN}: not the settings of a run; choose another --output_dir")
     before, now = _flat(recorded), _flat(identity)
     keys = sorted(key for key in before.keys() | now.keys() if key.split(".")[-1] not in mutable_keys)
+    one_sided = [key for key in keys if (key in before) is not (key in now)]
+    if len(one_sided) > len(keys) / 2:
+        raise ArtefactError(f"{folder}: holds a run of another command (see {RUN} in it); {remedy}")
     changes = [_change(key, before.get(key), now.get(key)) for key in keys if before.get(key) != now.get(key)]
     if changes:
         again = "".join(
             f" ({option}{before.get(key)})" for key, option in OPTIONS.items() if before.get(key) != now.get(key)
         )
+        elsewhere = any(before.get(key) != now.get(key) for key in MACHINE & {*keys})
         raise ArtefactError(
             f"{folder}: holds a run that started with other settings ({'; '.join(changes)}); run with the same settings"
-            f"{again} to resume it, or {remedy}"
+            f"{again} to resume it, or {remedy}{'; to resume it here all the same: --resume_elsewhere' if elsewhere else ''}"
         )
 
 

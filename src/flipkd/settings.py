@@ -5,6 +5,7 @@ Precedence: defaults, then the YAML file, then options, then `--set`. An unknown
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import NoneType, UnionType
@@ -82,11 +83,21 @@ class Settings(BaseModel):
 
     @classmethod
     def check(cls, values: Mapping[str, Any]) -> Self:
-        """Validate plain values. Raises ConfigError instead of pydantic's own error."""
+        """Validate plain values; a path may be a Path. Raises ConfigError instead of pydantic's own error."""
+        values = {name: _without_paths(value) for name, value in values.items()}
         try:
-            return cls.model_validate(dict(values))
+            return cls.model_validate(values)
         except ValidationError as error:
             raise ConfigError(cls._explain(error.errors(), values)[1]) from None
+
+    @classmethod
+    def require(cls, config: object) -> None:
+        """Raise UsageError unless `config` is of this class; settings in a mapping have to be checked first."""
+        if not isinstance(config, cls):
+            place = ".".join(cls.__module__.split(".")[:2])
+            raise UsageError(
+                f"got {shorten(config)} of type {type(config).__name__}; write {place}.{cls.__name__}.check({{SETTING: VALUE}})"
+            )
 
     def identity(self, *, exclude: Iterable[str] = ()) -> dict[str, Any]:
         """Return the values that identify what is computed with these settings, without the fields in `exclude`.
@@ -184,6 +195,12 @@ class Settings(BaseModel):
         """Return a hint for a setting of a nested command; empty when no nested command has that setting."""
         command = next((command for command, model in cls.nested.items() if name in model.model_fields), None)
         return f"it is a setting of flipkd {command}: --{command}.{name}" if command else ""
+
+
+def _without_paths(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_without_paths(part) for part in value]
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
 def type_members(annotation: Any) -> list[Any]:

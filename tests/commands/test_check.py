@@ -79,11 +79,27 @@ def test_check_with_columns_and_tokenizer(tmp_path, base_models):
     assert "text1 tokens max" in done.out
 
 
+FEW = (
+    "validation has few labelled pairs to choose a threshold on; use at least 100, and 20 of each class: a larger "
+    "--validation, or more labels\n"
+)
+
+
+def test_split_warns_only_of_few_labelled_validation_pairs(tmp_path):
+    rows = [(f"left {i}", f"right {i}", i % 2 if i % 3 else "") for i in range(900)]
+    source = write(tmp_path / "all.csv", rows)
+    for share, warning in ((0.05, FEW), (0.3, ""), (0, "")):
+        done = flipkd("split", source, "--validation", share, "--output_dir", tmp_path / f"data-{share}")
+        assert (done.code, done.err) == (0, warning), share
+    unlabelled = write(tmp_path / "unlabelled.csv", [(a, b, "") for a, b, _ in rows])
+    assert flipkd("split", unlabelled, "--output_dir", tmp_path / "none").err == ""
+
+
 def test_split_writes_three_files_that_share_no_text(tmp_path):
     rows = [(f"{unusual} {i}", f"{unusual} right {i}", i % 2) for i in range(20) for unusual in ODD]
     source = write(tmp_path / "all.csv", rows)
     done = flipkd("split", source, "--output_dir", tmp_path / "data", "--seed", 1)
-    assert (done.code, done.err) == (0, "")
+    assert (done.code, done.err) == (0, FEW)
     parts = {name: read(tmp_path / "data" / f"{name}.csv") for name in ("train", "validation", "test")}
     assert done.out == "".join(
         f"{tmp_path / 'data' / name}.csv: {len(part) - 1} pairs ({matches} match, {len(part) - 1 - matches} do not)\n"
@@ -106,7 +122,7 @@ def test_split_by_text1_of_an_faq_reports_no_leak(tmp_path):
     done = flipkd("split", source, "--output_dir", tmp_path / "data")
     assert (done.code, "split by text1 (--by text1)" in done.err) == (3, True), done.err
     done = flipkd("split", source, "--output_dir", tmp_path / "data", "--by", "text1")
-    assert (done.code, done.err) == (0, "")
+    assert (done.code, done.err) == (0, FEW)
     files = [tmp_path / "data" / f"{name}.csv" for name in ("train", "validation", "test")]
     questions = [{row[0] for row in read(file)[1:]} for file in files]
     assert [len(found) for found in questions] == [105, 15, 30]

@@ -44,7 +44,7 @@ def test_evaluate_rejects_pairs_without_labels(trained, tmp_path):
 def test_an_output_that_cannot_be_written_is_said_before_the_work(pair_files, tmp_path):
     done = flipkd("evaluate", "--matcher", "none", "--test_file", pair_files["test"], "--output", tmp_path)
     assert done.code == 5
-    assert "Is a directory" in done.err
+    assert "is a folder; name a file" in done.err
 
 
 def test_a_matcher_is_compared_with_its_teacher_and_is_loyal_to_itself(trained, taught, pair_files):

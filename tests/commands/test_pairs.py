@@ -86,5 +86,5 @@ def test_checked_pairs_logs_warnings_and_raises_problems(tmp_path, caplog):
         "train/test: 1 rows of test have a text of train (1 in text1, 1 in text2), so metrics on them are too high"
     ]
     path.write_text("text1,text2,label\na,b,1\nc,d,1\n")
-    with pytest.raises(DataError, match=r"train: cannot be used: only one class"):
+    with pytest.raises(DataError, match=r"\.csv: cannot be used: only one class"):
         trainable_pairs(str(path), columns=None, name="train")

@@ -134,6 +134,7 @@ def test_train_resumes_with_other_threads_only_with_resume_elsewhere(
     folder = shutil.copytree(trained, tmp_path / "run")
     identity = json.loads((folder / "run.json").read_text())
     identity["environment"] |= {"threads": 77, "machine": "abacus"}
+    identity["config"]["model_name_or_path"] = "the folder of the same model before it was moved"
     (folder / "run.json").write_text(json.dumps(identity))
     arguments = (*given(pair_files), *student(base_models["llama"]), "--teacher", taught, "--output_dir", folder)
     done = flipkd("train", *arguments)
@@ -143,6 +144,7 @@ def test_train_resumes_with_other_threads_only_with_resume_elsewhere(
         f"machine was 'abacus', now {platform.machine()!r}",
     ):
         assert f"environment.{changed}" in done.err
+    assert "model_name_or_path" not in done.err
     assert "(OMP_NUM_THREADS=77) to resume it" in done.err
     assert "--resume_elsewhere" in done.err
     done = flipkd("train", *arguments, "--set", "resume_elsewhere=true")

@@ -49,9 +49,15 @@ def test_alias_pair_needs_both_columns():
 @pytest.mark.parametrize(
     "present, choice",
     [
-        (["txt1", "text2", "lable"], "--columns text1=txt1 --columns text2=text2"),
+        (["txt1", "text2", "lable"], "--columns text1=txt1 --columns text2=text2 --columns label=lable"),
         (["text 1", "text 2"], "--columns 'text1=text 1' --columns 'text2=text 2'"),
         (["text2", "b"], "--columns text1=NAME --columns text2=text2"),
+        (["texts", "label"], "--columns text1=texts --columns text2=NAME"),
+        (["Question 1", "question-2", "label"], "--columns 'text1=Question 1' --columns text2=question-2"),
+        (
+            ["Question 1", "Question 2", "Is Duplicate"],
+            "--columns 'text1=Question 1' --columns 'text2=Question 2' --columns 'label=Is Duplicate'",
+        ),
         (["a", "b", "label"], "--columns text1=NAME --columns text2=NAME"),
     ],
 )

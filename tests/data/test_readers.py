@@ -193,7 +193,8 @@ def test_read_pairs_refuses_invalid_utf8_with_its_position(pairs_file):
     good = b"text1,text2\n" + b"a,b\n" * 999
     message = refused(pairs_file("p.csv", good + "caf\u00e9,b\n".encode("latin-1")))
     assert f"row 1000 (line 1001): not UTF-8 at byte offset {len(good) + 3} (byte 0xe9)" in message
-    assert "iconv" in message
+    assert "Save as, CSV UTF-8" in message
+    assert "iconv -f WINDOWS-1252 -t UTF-8 FILE > NEW_FILE" in message
     message = refused(pairs_file("p.jsonl", b'\n{"text1": "caf\xe9"}\n'))
     assert "row 1 (line 2): not UTF-8 at byte offset 15" in message
     marked = b"\xef\xbb\xbftext1,\xff\n"
@@ -288,6 +289,7 @@ def test_read_pairs_refuses_json_texts_that_are_not_strings(pairs_file, value, k
     message = refused(pairs_file("p.jsonl", f'{{"text1": "a", "text2": {value}}}\n'))
     assert "row 1 (line 1), column 'text2': " in message
     assert f"is a {kind}, but a text must be a string" in message
+    assert message.endswith("write the text alone into this column" if kind == "list" else "quote it")
 
 
 @pytest.mark.parametrize("rest", [', "text2": null', ""])

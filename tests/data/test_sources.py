@@ -19,6 +19,7 @@ def test_open_source_refuses_other_paths(tmp_path, pairs_file):
         str(tmp_path / "pairs"): "no such file; did you mean",
         tmp_path: "is a folder",
         pairs_file("x", name="pairs.xlsb"): "cannot read files that end in '.xlsb'; save it as one of .csv, .tsv",
+        pairs_file("[]", name="pairs.json"): "one object per line: rename it to .jsonl; a list of objects: jq -c",
         "/dev/null": "not a regular file",
         "": "not a file name",
         "a\0b.csv": "not a file name",
@@ -26,6 +27,13 @@ def test_open_source_refuses_other_paths(tmp_path, pairs_file):
         with pytest.raises(DataError) as caught:
             read_pairs(name)
         assert message in str(caught.value), name
+
+
+@pytest.mark.parametrize("mark, remedy", [("dataset_info.json", r"\(\.\.\.\)"), ("dataset_dict.json", r"\[SPLIT\]")])
+def test_folder_of_datasets_is_refused_with_the_call_that_makes_a_file_of_it(tmp_path, mark, remedy):
+    (tmp_path / mark).write_text("{}")
+    with pytest.raises(DataError, match=rf"is a folder of datasets.*load_from_disk.*{remedy}\.to_parquet\(FILE\)"):
+        read_pairs(tmp_path)
 
 
 def test_name_without_its_ending_is_a_file_of_this_folder_before_it_is_a_data_set_of_the_hub(

@@ -49,7 +49,7 @@ def test_check_query_accepts_a_finite_vector_of_the_width(top_k):
 @pytest.mark.scenario("S16")
 @pytest.mark.parametrize("top_k", [0, -1])
 def test_check_query_names_a_top_k_below_1(top_k):
-    with pytest.raises(UsageError, match=f"top_k is {top_k}; it must be at least 1"):
+    with pytest.raises(UsageError, match=f"top_k is {top_k}; it must be an integer of at least 1"):
         check_query(UNIT[0], width=6, top_k=top_k)
 
 
@@ -65,3 +65,10 @@ def test_check_query_names_a_vector_of_another_shape(vector):
 def test_check_query_names_a_vector_that_is_not_finite(value):
     with pytest.raises(NumbersError, match="the vector of the query is not finite"):
         check_query(np.full(6, value, np.float32), width=6, top_k=1)
+
+
+@pytest.mark.scenario("S16")
+@pytest.mark.parametrize("length", [0.0, 0.5, 3.0])
+def test_check_query_names_a_vector_that_is_not_of_unit_length(length):
+    with pytest.raises(NumbersError, match=rf"has length {length:g}; .*normalize_embeddings=True"):
+        check_query(UNIT[0] * np.float32(length), width=6, top_k=1)

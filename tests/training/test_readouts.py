@@ -64,6 +64,23 @@ def test_summary_has_the_lead_and_the_cost():
     ]
 
 
+def test_summary_does_not_call_a_candidate_next_best_that_is_higher_or_not_measured():
+    noise = np.random.default_rng(4).normal(size=120)
+    choice = choose_score({"answer": ANSWER, "teacher": noise}, LABEL)
+    assert choice.parts == ("answer",)
+    choice.precision["answer", "teacher"] = choice.precision["answer",] + 0.002
+    line = summary(choice, None, seconds=1, texts=([], []))
+    assert "\n  not chosen: answer + teacher, average precision " in line
+    assert " (0.2 points higher, perhaps by chance)" in line
+    few = np.array([1, 1, *[0] * 30])
+    line = summary(choose_score({"answer": few, "teacher": few}, few), None, seconds=1, texts=([], []))
+    assert line.splitlines()[0] == "score: answer, average precision 1.000 on validation"
+    assert "next best" not in line
+    forced = choose_score({"answer": few, "teacher": few}, few, must_have=["teacher"])
+    line = summary(forced, None, seconds=1, texts=([], []))
+    assert line.startswith("score: answer + teacher, not measured, with fewer than 3 pairs of a class, on validation")
+
+
 def test_summary_has_the_share_the_loss_and_the_speed_of_a_cascade():
     choice, fit = choose_score(FOUND, LABEL), CascadeFit(Cascade(0.1, 0.9, 1.0, 0.0), 0.625, 0.871, 0.874)
     line = summary(choice, Small(), fit, seconds=0.038, texts=(["a"], ["b"]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ from flipkd.data.split import split_pairs
 from flipkd.errors import DataError, ResourceError
 from flipkd.files import resource_errors, write_text
 from flipkd.partials import clear_stale
+from flipkd.teachers.preflight import FEWEST_PAIRS, FEWEST_PER_CLASS
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -103,8 +107,25 @@ def split(config: SplitConfig) -> dict[str, dict[str, int]]:
     for path, content in files.items():
         write_text(path, content)
     names = ("rows", "positive", "negative", "unlabelled")
-    counts = [check_pairs(part).counts for part in parts.values()]
-    return {str(path): {name: found[name] for name in names} for path, found in zip(files, counts, strict=True)}
+    counts = {part: check_pairs(rows).counts for part, rows in parts.items()}
+    _warn_of_few(counts.get("validation"))
+    return {
+        str(path): {name: found[name] for name in names} for path, found in zip(files, counts.values(), strict=True)
+    }
+
+
+def _warn_of_few(validation: dict[str, Any] | None) -> None:
+    """Log a warning if the threshold and the score, which are chosen on validation, will depend on too few pairs."""
+    if validation is None or not validation["labelled"]:
+        return
+    rarer = min(validation["positive"], validation["negative"])
+    if validation["labelled"] < FEWEST_PAIRS or rarer < FEWEST_PER_CLASS:
+        logger.warning(
+            "validation has few labelled pairs to choose a threshold on; use at least %d, and %d of each class: a larger "
+            "--validation, or more labels",
+            FEWEST_PAIRS,
+            FEWEST_PER_CLASS,
+        )
 
 
 def _csv(dataset: Any) -> str:

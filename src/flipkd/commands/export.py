@@ -44,6 +44,7 @@ def export(config: ExportConfig) -> dict[str, Any]:
         >>> found["pairs"], found["beyond"]
         (12, [])
     """
+    ExportConfig.require(config)
     pairs, labels = load_pairs(config.pairs, config.columns)
     with new_folder(config.output_dir) as temporary:  # raises before the model loads when the folder exists
         record, result = write_export(config, temporary, pairs, labels)

@@ -46,9 +46,9 @@ def normalised(dataset: Any) -> Any:
 
 
 def checked_pairs(path: str, *, columns: Mapping[str, str] | None, name: str, directed: bool = False) -> Any:
-    """Read and check pairs, and log warnings. Raises DataError for problems that prevent training."""
+    """Read and check pairs, and log warnings. Raises DataError, with the path, for problems that prevent training."""
     dataset = read_pairs(path, columns=columns)
-    report = check_pairs(dataset, name=name, directed=directed)
+    report = check_pairs(dataset, name=str(path), directed=directed)
     for warning in report.warnings:
         logger.warning("%s: %s", name, warning)
     require_trainable(report)

@@ -80,10 +80,13 @@ def stored_vectors(folder: str, texts: Sequence[str], *, base_model: str | None 
 def encoder_of(index: SearchIndex, folder: str | None, *, matcher: Matcher, base_model: str | None = None) -> Encode:
     """Return the function that encodes queries for the index. Raises ArtefactError for another model.
 
-    `folder`: the encoder's folder, if it was moved. `matcher`: a loaded matcher, which may be the encoder itself.
+    `folder`: the encoder's folder, if it was moved. `matcher`: a loaded matcher, which may be the encoder itself, or keep it.
     """
-    if index.encoder.get("kind") == "matcher" and index.encoder.get("fingerprint") == matcher.fingerprint:
+    maker, kept = index.encoder.get("fingerprint"), matcher.contract.teacher
+    if index.encoder.get("kind") == "matcher" and maker == matcher.fingerprint:
         return _encode_function(matcher, str(index.encoder.get("folder")))
+    if folder is None and matcher.teacher is not None and kept is not None and kept.fingerprint == maker:
+        return matcher.teacher.embed
     location = checked_encoder(index, folder)
     current = described(location)
     if current["kind"] == "teacher":

@@ -41,6 +41,7 @@ def teach(config: TeachConfig) -> dict[str, Any]:
         >>> summary["fine_tuned"], summary["validation"]["n"]
         (True, 24)
     """
+    TeachConfig.require(config)
     require_extra("train", user="flipkd teach")
     require_consistent(config)
     sets, output_dir = _read_sets(config), Path(config.output_dir)

@@ -58,6 +58,7 @@ def train(config: TrainConfig) -> Path:
         >>> folder.as_posix()
         'new-run/matcher'
     """
+    TrainConfig.require(config)
     require_extra("train", user="flipkd train")
     stages = stage_configs(config)
     require_same_stages(config.output_dir, len(stages))
@@ -160,12 +161,14 @@ def _lock(config: TrainConfig, data: Mapping[str, str]) -> AbstractContextManage
 
     # Paths may change on resume; the content of the files may not, and is hashed.
     paths = {"train_file", "validation_file", "unlabelled_file", "teacher", "other_teachers", "glossary", "init_from"}
+    model = local_model_entry(config.model_name_or_path)
+    paths |= {"model_name_or_path"} if model else set()
     return locked_run(
         config.output_dir,
-        run.identity_of(config, data={**data, **local_model_entry(config.model_name_or_path)}),
+        run.identity_of(config, data={**data, **model}),
         mutable_keys=run.MUTABLE_KEYS | paths | (run.HARDWARE if config.resume_elsewhere else frozenset()),
         transient_files=frozenset({PREFLIGHT, metrics_file.METRICS}),  # they alone do not count as a started run
-        remedy="choose another output_dir; other threads, device or machine: --resume_elsewhere",
+        remedy="choose another output_dir",
     )
 
 

@@ -38,6 +38,7 @@ def verify(config: VerifyConfig) -> dict[str, Any]:
         >>> found["beyond"], sorted(found["average_precision"])
         ([], ['export', 'matcher'])
     """
+    VerifyConfig.require(config)
     pairs, labels = load_pairs(config.pairs, config.columns)
     loading(config.against)
     from flipkd.exports.compare import compare, reference

@@ -42,6 +42,7 @@ def compare(config: CompareConfig, *, processes: int = 1) -> list[dict[str, Any]
         >>> [result["system"] for result in results]
         ['always_match', 'tfidf']
     """
+    CompareConfig.require(config)
     require_extra("train", user="flipkd compare")
     chosen = entries(config)
     if added := [entry.name for entry in chosen if entry.name not in config.systems]:

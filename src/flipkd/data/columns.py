@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
@@ -72,15 +73,22 @@ def _text_columns(present: list[str], chosen: dict[str, str], name: str) -> dict
         )
     if not found:
         known = ", ".join("/".join(aliases) for aliases in TEXT_ALIASES)
+        label = ["label"] if _unnamed_label(present, chosen) else []
         raise DataError(
             f"{name}: no text columns found; it has {_listed(present)}; known names: {known}; "
-            f"{_choose('text1', 'text2', present=present)} (a csv or tsv file needs a header line)"
+            f"{_choose('text1', 'text2', *label, present=present)} (a csv or tsv file needs a header line)"
         )
     if len(found) > 1:
         both = " and ".join(_listed(list(columns), between="/") for columns in found)
         raise DataError(f"{name}: ambiguous text columns: {both}; {_choose('text1', 'text2')}")
     left, right = next(iter(found))
     return {"text1": left, "text2": right}
+
+
+def _unnamed_label(present: list[str], chosen: dict[str, str]) -> bool:
+    """True for a file without a known name of the label, but with a column whose name is close to one."""
+    known = any(_named(alias, present, chosen) for alias in OTHER_ALIASES["label"])
+    return "label" not in chosen and not known and _nearest_column("label", present) is not None
 
 
 def _named(alias: str, present: list[str], chosen: dict[str, str]) -> list[str]:
@@ -91,11 +99,28 @@ def _named(alias: str, present: list[str], chosen: dict[str, str]) -> list[str]:
 def _choose(*ours: str, present: Sequence[str] = ()) -> str:
     """Options that choose a column for each of our names: the nearest of `present`, or NAME to fill in."""
     options = []
+    rest = list(present)
     for name in ours:
-        near = {key: column for column in present if (key := column.strip().casefold()) == name or key not in _OURS}
-        close = get_close_matches(name, near, n=1, cutoff=0.75)
-        options.append("--columns " + (shlex.quote(f"{name}={near[close[0]]}") if close else f"{name}=NAME"))
+        near = _nearest_column(name, rest)
+        rest = [column for column in rest if column != near]
+        options.append("--columns " + (shlex.quote(f"{name}={near}") if near else f"{name}=NAME"))
     return "choose with " + " ".join(options)
+
+
+def _nearest_column(ours: str, present: Sequence[str]) -> str | None:
+    """The column that is spelt like our name or an alias of it (`Question 1`, `is-duplicate`), or nearly like our name."""
+    sides = {side: [pair[side] for pair in TEXT_ALIASES] for side in (0, 1)}
+    aliases = {"text1": sides[0], "text2": sides[1], **OTHER_ALIASES}[ours]
+    squeezed = {_squeezed(alias) for alias in aliases}
+    if alike := [column for column in present if _squeezed(column) in squeezed]:
+        return alike[0]
+    near = {key: column for column in present if (key := column.strip().casefold()) not in _OURS}
+    close = get_close_matches(ours, near, n=1, cutoff=0.75)
+    return near[close[0]] if close else None
+
+
+def _squeezed(name: str) -> str:
+    return re.sub(r"[\s_-]+", "", name.casefold())
 
 
 def _listed(columns: list[str], *, between: str = ", ") -> str:

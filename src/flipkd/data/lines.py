@@ -141,7 +141,8 @@ class Lines:
             position = f"byte offset {offset + skipped + error.start} (byte 0x{byte:02x})"
             raise DataError(
                 f"{self.location()}: not UTF-8 at {position}: perhaps Windows-1252 or Latin-1, or GB18030 if it is Chinese; "
-                "convert it first, for example with iconv -f ENCODING -t UTF-8"
+                "save it again as UTF-8 (in Excel: File, Save as, CSV UTF-8), or convert it, for example with "
+                "iconv -f WINDOWS-1252 -t UTF-8 FILE > NEW_FILE"
             ) from None
 
 

@@ -28,6 +28,7 @@ _FORMATS: dict[str, Callable[[Path], Source]] = {
 }
 _COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 _HUB_ID = re.compile(r"([A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)?)(?::([\w.-]+))?")  # owner/name, or owner/name:split
+_JSON = "; one object per line: rename it to .jsonl; a list of objects: jq -c '.[]' FILE.json > FILE.jsonl"
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -82,16 +83,26 @@ def _check_file(file: Path) -> None:
     if not file.exists():
         raise DataError(f"{file}: no such file{_nearest_file(file)}")
     if not file.is_file():
-        kind = "a folder" if file.is_dir() else "not a regular file"
-        raise DataError(f"{file}: is {kind}; give one file that ends in {', '.join(_FORMATS)}")
+        raise DataError(f"{file}: is {_kind(file)}; give one file that ends in {', '.join(_FORMATS)}")
     if not file.stat().st_size:
         raise DataError(f"{file}: the file is empty (0 bytes)")
     if _ending(file) not in _FORMATS:
         refuse_other_format(file, first_bytes(file))
         raise DataError(
             f"{file}: cannot read files that end in {file.suffix!r}; save it as one of {', '.join(_FORMATS)} (text files "
-            f"may be compressed: with {', '.join(_COMPRESSIONS)} at the end)"
+            f"may be compressed: with {', '.join(_COMPRESSIONS)} at the end){_JSON if _ending(file) == '.json' else ''}"
         )
+
+
+def _kind(path: Path) -> str:
+    """What is no file: a folder, of `Dataset.save_to_disk` or any other, or a device."""
+    if not path.is_dir():
+        return "not a regular file"
+    if (path / "dataset_dict.json").exists():
+        return "a folder of datasets with several splits (write one as a file: load_from_disk(...)[SPLIT].to_parquet(FILE))"
+    if (path / "dataset_info.json").exists():
+        return "a folder of datasets (write it as a file: load_from_disk(...).to_parquet(FILE))"
+    return "a folder"
 
 
 def _opened(file: Path, by_name: Callable[[Path], Source]) -> Source:
@@ -157,7 +168,8 @@ def checked(values: list[Any], location: Callable[[int], str]) -> list[Any]:
             raise DataError(f"{location(index)}: the text is missing (null or absent); every row needs a text")
         if not isinstance(value, str):
             kind = type(value).__name__
-            raise DataError(f"{location(index)}: {shorten(value)} is a {kind}, but a text must be a string; quote it")
+            remedy = "write the text alone into this column" if isinstance(value, list | dict) else "quote it"
+            raise DataError(f"{location(index)}: {shorten(value)} is a {kind}, but a text must be a string; {remedy}")
         if len(value) > CELL_LIMIT:
             raise DataError(f"{location(index)}: the text has {len(value):,} characters; allowed: {CELL_LIMIT:,}")
         position = value.index("\0") + 1

@@ -24,21 +24,17 @@ TEACHER = "teacher"
 OWN_SETS: tuple[Parts, ...] = (("answer",), ("cosine",), ("answer", "cosine"))  # of the student; the first wins a tie
 FOLDS = 5
 CHANCE = 0.025
+UNMEASURED = 0.0  # in the place of an average precision, which is above it
 RESAMPLES, WIDTH = 1000, 2 * 1.96  # of the bootstrap; width of its 95 % interval in standard errors
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Selected sum (names and weights of its parts), and the average precision of every candidate."""
+    """Selected sum (names and weights of its parts), and the average precision of every candidate, or UNMEASURED."""
 
     parts: Parts
     weights: dict[str, float]
     precision: dict[Parts, float]
-
-    def best(self, *, with_teacher: bool) -> Parts | None:
-        """Best candidate with a student score, with or without the teacher's score; None if there is none."""
-        fits = [parts for parts in self.precision if (TEACHER in parts) is with_teacher and parts != (TEACHER,)]
-        return max(fits, key=lambda parts: self.precision[parts], default=None)
 
 
 def choose_score(scores: Mapping[str, ArrayLike], labels: ArrayLike, *, must_have: Iterable[str] = ()) -> Choice:
@@ -56,7 +52,7 @@ def choose_score(scores: Mapping[str, ArrayLike], labels: ArrayLike, *, must_hav
     required = set(must_have)
     measured = {parts: _measured_scores(scores, labels, parts) for parts in _candidates(scores)}
     precision = {
-        parts: 0.0 if found is None else measure(found, labels)[CHOSEN_BY] for parts, found in measured.items()
+        parts: UNMEASURED if found is None else measure(found, labels)[CHOSEN_BY] for parts, found in measured.items()
     }
     allowed = [parts for parts in precision if required <= set(parts) and parts != (TEACHER,)]
     if not allowed:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flipkd.errors import DataError, NumbersError, UsageError
+from flipkd.inputs import check_count
 
 Floats = NDArray[np.float32]
 
@@ -59,10 +60,14 @@ def cosines_with(vectors: Floats, vector: Floats) -> NDArray[np.float64]:
 
 
 def check_query(vector: Floats, *, width: int, top_k: int) -> None:
-    """Raise UsageError for a top_k below 1 or a vector of another width, NumbersError for one that is not finite."""
-    if top_k < 1:
-        raise UsageError(f"top_k is {top_k}; it must be at least 1")
+    """Raise UsageError for a top_k below 1 or a vector of another width, NumbersError for one that is not of unit length."""
+    check_count("top_k", top_k)
     if vector.shape != (width,):
         raise UsageError(f"got a vector of shape {list(vector.shape)}; the index has vectors of width {width}")
     if not np.isfinite(vector).all():
         raise NumbersError("the vector of the query is not finite")
+    if not np.isclose(np.linalg.norm(vector), 1, atol=1e-3):
+        raise NumbersError(
+            f"the vector of the query has length {np.linalg.norm(vector):.3g}; it must be of unit length "
+            "(encode with normalize_embeddings=True)"
+        )

@@ -142,8 +142,8 @@ def _warn_of_failure(metrics: dict[str, float], scores: np.ndarray, config: Trai
     """Log a warning if the student is no better than chance, or if all pairs get the same decision."""
     if metrics["roc_auc"] < CHANCE:
         logger.warning(
-            "the trained student is no better than chance on validation (ROC AUC %.2f): the training broke down; "
-            "lower learning_rate (now %g) and see the losses in %s",
+            "the trained student is no better than chance on validation (ROC AUC %.2f): it had too few pairs or epochs, or the "
+            "training broke down; train longer, or lower learning_rate (now %g), and see the losses in %s",
             metrics["roc_auc"],
             config.learning_rate,
             Path(config.output_dir) / METRICS,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from flipkd.config import TrainConfig
 from flipkd.evaluate.cascade import CascadeFit
-from flipkd.evaluate.combine import TEACHER, Choice, Parts, choose_score
+from flipkd.evaluate.combine import TEACHER, UNMEASURED, Choice, Parts, choose_score
 from flipkd.figures import figure
 
 Floats = NDArray[np.float32]
@@ -82,14 +82,17 @@ def _milliseconds(seconds: float) -> str:
 
 def _alternatives(choice: Choice) -> list[str]:
     """Return lines on the best alternative, and on the teacher alone."""
-    kept = TEACHER in choice.parts
-    rest = [parts for parts in choice.precision if parts not in (choice.parts, (TEACHER,))]
-    other = choice.best(with_teacher=not kept) or max(rest, key=lambda parts: choice.precision[parts], default=None)
+    measured = {
+        parts: value for parts, value in choice.precision.items() if value > UNMEASURED and parts != (TEACHER,)
+    }
+    rest = sorted(measured.keys() - {choice.parts}, key=lambda parts: -measured[parts])
+    different = [parts for parts in rest if (TEACHER in parts) is not (TEACHER in choice.parts)]
     lines = []
-    if other is not None:
-        ahead = 100 * (choice.precision[choice.parts] - choice.precision[other])
-        which = "lower" if ahead >= 0 else "higher, perhaps by chance"
-        lines.append(f"next best: {_describe(choice, other)} ({abs(ahead):.1f} points {which})")
+    if rest and choice.parts in measured:
+        other = (different or rest)[0]
+        ahead = 100 * (measured[choice.parts] - measured[other])
+        what, which = ("next best", "lower") if ahead >= 0 else ("not chosen", "higher, perhaps by chance")
+        lines.append(f"{what}: {_describe(choice, other)} ({abs(ahead):.1f} points {which})")
     if (TEACHER,) in choice.precision:
         as_good = choice.precision[TEACHER,] >= choice.precision[choice.parts]
         verdict = " (as good without the language model, and much cheaper)" if as_good else ""
@@ -114,4 +117,8 @@ def _describe_cascade(fit: CascadeFit, *, student: float, teacher: float) -> str
 
 
 def _describe(choice: Choice, parts: Parts) -> str:
-    return f"{' + '.join(parts)}, average precision {choice.precision[parts]:.3f}"
+    found = choice.precision[parts]
+    how = (
+        f"average precision {found:.3f}" if found > UNMEASURED else "not measured, with fewer than 3 pairs of a class,"
+    )
+    return f"{' + '.join(parts)}, {how}"
