@@ -142,10 +142,13 @@ def _check_sizes(
     if largest == 1:
         raise DataError(f"{total} rows are too few to be split into {', '.join(shares)}; use more rows")
     requested = ", ".join(f"{part} {share:.0%}" for part, share in shares.items())
+    blocks = "1 block" if count == 1 else f"{count} blocks"
+    suggestion = _suggestion(dataset, by)
     raise DataError(
-        f"{total} rows cannot be split into {requested}: connected by {by or 'shared texts'} they form {count} blocks, the "
-        f"largest of {largest} rows ({largest / total:.0%}), and a block is never divided. {_suggestion(dataset, by)}Else use "
-        "more rows, other shares, or remove the texts (or the group column) that connect the rows"
+        f"{total} rows cannot be split into {requested}: connected by {by or 'shared texts'} they form {blocks}, the "
+        f"largest of {largest} rows ({largest / total:.0%}), and a block is never divided. {suggestion}"
+        f"{'Else use' if suggestion else 'Use'} more rows, other shares, or remove the texts (or the group column) that "
+        "connect the rows"
     )
 
 
