@@ -12,6 +12,7 @@ import numpy as np
 from flipkd.data.columns import OTHER_ALIASES
 from flipkd.data.folding import spelling_key
 from flipkd.data.labels import labels_of
+from flipkd.data.pairs import require_texts
 from flipkd.errors import DataError
 from flipkd.text import is_empty
 
@@ -60,6 +61,7 @@ def check_pairs(
         >>> report.counts["rows"]
         48
     """
+    require_texts(dataset)
     left, right = dataset["text1"][:], dataset["text2"][:]
     label = labels_of(dataset)
     counts, problems, warnings = _class_counts(label)

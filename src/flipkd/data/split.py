@@ -11,6 +11,7 @@ from scipy.sparse.csgraph import connected_components
 
 from flipkd.data.columns import OTHER_ALIASES
 from flipkd.data.folding import word_key
+from flipkd.data.pairs import require_texts
 from flipkd.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def split_pairs(
     shares = {part: share for part, share in shares.items() if share > 0}
     if by not in (None, *BY):
         raise UsageError(f"by={by!r}: must be one of {', '.join(BY)}, or omitted so that no text is shared")
+    require_texts(dataset)
     if not len(dataset):
         raise DataError("there are no rows to split")
     component = _blocks(dataset, by)
