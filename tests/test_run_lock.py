@@ -87,6 +87,13 @@ def test_changed_files_are_listed_without_their_hashes(tmp_path):
         locked_run(tmp_path / "run", {"data": {"train": "c" * 64}}),
     ):
         pass
+    with locked_run(tmp_path / "lists", {"files": ["a" * 64, "b" * 64], "columns": []}):
+        pass
+    with (
+        pytest.raises(ArtefactError, match=r"\(columns was \[\], now \['a'\]; files has other content\)"),
+        locked_run(tmp_path / "lists", {"files": ["a" * 64], "columns": ["a"]}),
+    ):
+        pass
 
 
 def test_locked_run_lets_mutable_keys_change(tmp_path):

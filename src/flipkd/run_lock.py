@@ -15,6 +15,7 @@ from flipkd.files import OUTGOING, read_json, resource_errors, restore_outgoing,
 from flipkd.partials import TEMPORARY, clear_stale
 
 RUN = "run.json"
+FEW_KEYS = 5  # settings that only one of two versions of a command has; more are those of another command
 # Keys of run.json that describe the machine, and those of them that an option sets.
 MACHINE = {f"environment.{name}" for name in ("threads", "device", "machine")}
 OPTIONS = {"environment.processes": "--num_processes ", "environment.threads": "OMP_NUM_THREADS="}
@@ -82,7 +83,7 @@ def _require_same_identity(folder: Path, identity: dict[str, Any], mutable_keys:
     before, now = _flat(recorded), _flat(identity)
     keys = sorted(key for key in before.keys() | now.keys() if key.split(".")[-1] not in mutable_keys)
     one_sided = [key for key in keys if (key in before) is not (key in now)]
-    if len(one_sided) > len(keys) / 2:
+    if len(one_sided) > max(len(keys) / 2, FEW_KEYS):
         raise ArtefactError(f"{folder}: holds a run of another command (see {RUN} in it); {remedy}")
     changes = [_change(key, before.get(key), now.get(key)) for key in keys if before.get(key) != now.get(key)]
     if changes:
@@ -99,11 +100,17 @@ def _require_same_identity(folder: Path, identity: dict[str, Any], mutable_keys:
 def _change(key: str, before: Any, now: Any) -> str:
     """Describe a change of a value for the error message; the sha256 of a file or model would say nothing."""
     key = key.removeprefix("config.")  # of the folder's run.json; what is left is the name of the setting
-    hashes = [bool(re.fullmatch("[0-9a-f]{64}", str(value))) for value in (before, now)]
+    hashes = [_is_hash(value) for value in (before, now)]
     if all(hashes):
         return f"{key} has other content"
     old, new = ("given" if known else shorten(value) for value, known in zip((before, now), hashes, strict=True))
     return f"{key} was {old}, now {new}"
+
+
+def _is_hash(value: Any) -> bool:
+    """True for a sha256, or a list of them."""
+    values = value if isinstance(value, list) and value else [value]
+    return all(re.fullmatch("[0-9a-f]{64}", str(part)) for part in values)
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

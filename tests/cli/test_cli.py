@@ -23,6 +23,7 @@ FILES = ["--train_file", "a.csv", "--validation_file", "b.csv", "--test_file", "
         (["match", "--qqq"], 2, "No such option: --qqq (see: flipkd match --help)"),
         (["match", "--pairs", "x.csv"], 2, "--pairs (it is not an option: write its value without --pairs; see: "),
         (["ab", "--matcher", "m"], 2, "No such option: --matcher (see: flipkd ab --help)"),
+        (["train", "--max_steps", "1"], 2, "(write --training_arguments.max_steps VALUE; see: flipkd train --help"),
         (["train", "--lerning_rate", "1"], 2, "did you mean --learning_rate? see: flipkd train --help"),
         (["train", "--seed", "1", "2"], 2, "write a list as A,B; a flag takes no value"),
         (["train", "--reading", "jiont"], 2, "'jiont' is not one of 'joint', 'separate', 'blocked'"),

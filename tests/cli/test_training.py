@@ -131,7 +131,7 @@ def test_train_returns_a_finished_run_and_rejects_other_settings(trained, base_m
     assert "(learning_rate was 0.01, now 0.02; seed was 0, now 3" in done.err
     done = flipkd("train", *arguments, *student(base_models["qwen2"]))
     assert done.code == 4
-    assert "model_name_or_path was" in done.err
+    assert "data.model has other content" in done.err
     assert Path(trained, "matcher", "manifest.json").stat().st_mtime_ns == before
 
 

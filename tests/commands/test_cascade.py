@@ -194,7 +194,7 @@ def test_match_with_cascade_reports_who_scored_a_pair(banded, pair_files, pairs,
 def test_calibrate_without_cascade_drops_the_band_and_warns(banded, pair_files, tmp_path):
     done = calibrated(banded[0], pair_files, tmp_path / "again")
     assert done.code == 0, done.err
-    assert " is not kept; give --cascade, for example --cascade 0.005, to fit a new one" in done.err
+    assert " is for its own threshold; give --cascade, for example --cascade 0.005, to fit one" in done.err
     with pytest.raises(ConfigError, match="no fitted cascade"):
         Matcher.from_pretrained(tmp_path / "again").predict([("a", "b")], cascade=True)
     done = calibrated(banded[0], pair_files, tmp_path / "text", "--cascade", 0.2)

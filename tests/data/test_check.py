@@ -7,9 +7,11 @@ import time
 
 import pytest
 from datasets import Dataset
+from pandas import DataFrame
 
 from flipkd.data.check import check_pairs, require_trainable
-from flipkd.errors import DataError
+from flipkd.data.split import split_pairs
+from flipkd.errors import DataError, UsageError
 
 GOOD = [("a", "b", 1), ("c", "d", 0), ("e", "f", 1), ("g", "h", 0)]
 
@@ -17,6 +19,20 @@ GOOD = [("a", "b", 1), ("c", "d", 0), ("e", "f", 1), ("g", "h", 0)]
 def data(rows, **more):
     left, right, label = ([row[i] for row in rows] for i in range(3))
     return Dataset.from_dict({"text1": left, "text2": right, "label": label} | more)
+
+
+@pytest.mark.parametrize("call", [check_pairs, split_pairs])
+@pytest.mark.parametrize(
+    "given, said",
+    [
+        ("pairs.csv", "got a str without text1"),
+        (DataFrame({"text1": ["a"], "text2": ["b"]}), "got a DataFrame without text1"),
+        (Dataset.from_dict({"text1": ["a"], "question2": ["b"]}), "got a Dataset without text2"),
+    ],
+)
+def test_check_and_split_name_what_is_no_data_set_of_pairs(call, given, said):
+    with pytest.raises(UsageError, match=f"{said}; give the data set of read_pairs"):
+        call(given)
 
 
 def test_check_pairs_finds_nothing_in_clean_pairs():

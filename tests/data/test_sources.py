@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from pandas import DataFrame
 
 from flipkd.data import sources
 from flipkd.data.pairs import read_pairs
@@ -63,6 +64,14 @@ def test_error_for_a_missing_file_suggests_the_nearest_name_but_not_one_with_onl
 
 def test_open_source_ignores_the_case_of_the_file_ending(pairs_file):
     assert len(read_pairs(pairs_file("text1\ttext2\na\tb\n", name="PAIRS.TSV"))) == 1
+
+
+@pytest.mark.parametrize(
+    "given, kind", [(["a.csv"], "list"), (None, "NoneType"), (DataFrame({"text1": ["a"]}), "DataFrame")]
+)
+def test_read_pairs_names_what_is_no_file_name(given, kind):
+    with pytest.raises(UsageError, match=f"got a {kind} where a file name is needed; write a table to a file"):
+        read_pairs(given)
 
 
 def test_open_source_refuses_split_for_files(pairs_file):

@@ -127,8 +127,10 @@ def test_split_pairs_refuses_invalid_shares(validation, test):
 
 def test_split_pairs_refuses_one_large_block():
     rows = [("the same", f"r {i}") for i in range(90)] + [(f"l {i}", f"s {i}") for i in range(10)]
-    with pytest.raises(DataError, match=r"form 11 blocks, the largest of 90 rows \(90%\)"):
+    with pytest.raises(DataError, match=r"form 11 blocks, the largest of 90 rows \(90%\), .* Else use more rows"):
         split_pairs(data(rows))
+    with pytest.raises(DataError, match=r"a block is never divided\. Use more rows"):
+        split_pairs(data(rows), by="text1")
 
 
 def test_split_pairs_puts_a_large_block_into_train():
@@ -182,7 +184,9 @@ def faq(questions, entries):
 @pytest.mark.parametrize("questions, entries", [(150, 20), (150, 150), (300, 10), (60, 3)])
 def test_split_pairs_of_an_faq_by_text1(questions, entries):
     dataset = faq(questions, entries)
-    with pytest.raises(DataError, match=r"form 1 blocks, the largest of .* split by text1 \(--by text1\)"):
+    with pytest.raises(
+        DataError, match=r"form 1 block, the largest of .* split by text1 \(--by text1\).* Else use more rows"
+    ):
         split_pairs(dataset)
     splits = split_pairs(dataset, by="text1")
     assert [len(part) for part in splits.values()] == pytest.approx(

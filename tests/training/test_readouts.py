@@ -58,24 +58,25 @@ def test_summary_has_the_lead_and_the_cost():
     assert line.splitlines() == [
         f"score: answer + cosine + teacher, average precision {best:.3f} on validation "
         "(average precision of a sum: on held-out folds)",
-        f"  next best: answer + cosine, average precision {without:.3f} ({100 * (best - without):.1f} points lower)",
+        f"  best without the teacher: answer + cosine, average precision {without:.3f} "
+        f"({100 * (best - without):.1f} points lower)",
         f"  the teacher alone: {alone:.3f}",
         "  cost: 13 ms for a pair; the teacher adds 2 ms and 1.0 million parameters",
     ]
 
 
-def test_summary_does_not_call_a_candidate_next_best_that_is_higher_or_not_measured():
+def test_summary_has_the_best_alternative_of_those_that_were_measured():
     noise = np.random.default_rng(4).normal(size=120)
     choice = choose_score({"answer": ANSWER, "teacher": noise}, LABEL)
     assert choice.parts == ("answer",)
     choice.precision["answer", "teacher"] = choice.precision["answer",] + 0.002
     line = summary(choice, None, seconds=1, texts=([], []))
-    assert "\n  not chosen: answer + teacher, average precision " in line
+    assert "\n  best with the teacher: answer + teacher, average precision " in line
     assert " (0.2 points higher, perhaps by chance)" in line
     few = np.array([1, 1, *[0] * 30])
     line = summary(choose_score({"answer": few, "teacher": few}, few), None, seconds=1, texts=([], []))
     assert line.splitlines()[0] == "score: answer, average precision 1.000 on validation"
-    assert "next best" not in line
+    assert "best with" not in line
     forced = choose_score({"answer": few, "teacher": few}, few, must_have=["teacher"])
     line = summary(forced, None, seconds=1, texts=([], []))
     assert line.startswith("score: answer + teacher, not measured, with fewer than 3 pairs of a class, on validation")

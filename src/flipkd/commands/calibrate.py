@@ -67,7 +67,9 @@ def calibrate(config: CalibrateConfig) -> dict[str, Any]:
     _warn(report, alike, dropped=loaded.review_threshold is not None and review is None)
     if loaded.contract.cascade is not None and config.cascade is None:
         logger.warning(
-            "the cascade of %s is not kept; give --cascade, for example --cascade 0.005, to fit a new one",
+            "%s has no cascade, since that of %s is for its own threshold; give --cascade, for example --cascade 0.005, "
+            "to fit one",
+            config.output_dir,
             config.matcher,
         )
     return report

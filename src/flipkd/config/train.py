@@ -12,6 +12,20 @@ from flipkd.setting_fields import DATA, MODEL, OBJECTIVES, TRAINING, Columns, Di
 PREVIOUS_STAGE = "previous_stage"  # as a teacher in `stages`: the matcher of the previous stage
 BOTH_ORDERS = "order_consistency"  # the objective for which a batch holds both orders of a pair
 DEFAULT_MINED_RATIO = 1.0  # per training pair, with a bi-encoder teacher
+# Fields of transformers' TrainingArguments that its users write as settings; a check of all would import torch.
+TRAINER_NAMES = frozenset(
+    (
+        "max_steps",
+        "optim",
+        "adam_beta1",
+        "adam_beta2",
+        "adam_epsilon",
+        "lr_scheduler_kwargs",
+        "logging_first_step",
+        "run_name",
+    )
+    + ("save_strategy", "logging_strategy", "dataloader_num_workers", "tf32", "optim_args", "disable_tqdm")
+)
 
 
 class TrainConfig(StudentConfig):
@@ -159,6 +173,11 @@ class TrainConfig(StudentConfig):
         f"teacher={PREVIOUS_STAGE}: the matcher of the previous stage",
     )
     training_arguments: dict[str, Any] = TRAINING({}, description="other fields of transformers' TrainingArguments")
+
+    @classmethod
+    def hint_for_nested(cls, name: str) -> str:
+        """Return the option for a field of TrainingArguments; empty for another name."""
+        return f"write --training_arguments.{name} VALUE" if name in TRAINER_NAMES else ""
 
     @field_validator("objectives")
     @classmethod

@@ -12,7 +12,7 @@ import numpy as np
 from flipkd.data.columns import OTHER_ALIASES
 from flipkd.data.folding import spelling_key
 from flipkd.data.labels import labels_of
-from flipkd.data.pairs import sides_of
+from flipkd.data.pairs import require_texts, sides_of
 from flipkd.errors import DataError
 from flipkd.text import is_empty
 
@@ -61,6 +61,7 @@ def check_pairs(
         >>> report.counts["rows"]
         48
     """
+    require_texts(dataset)
     left, right = sides_of(dataset)
     label = labels_of(dataset)
     counts, problems, warnings = _class_counts(label)

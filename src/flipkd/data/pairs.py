@@ -14,7 +14,7 @@ from flipkd.data.columns import find_columns
 from flipkd.data.labels import PARSERS, parse_label, parse_score, with_point
 from flipkd.data.readers import Source
 from flipkd.data.sources import as_array, checked, location_of, open_source, plain, readable, require_columns
-from flipkd.errors import DataError, shorten
+from flipkd.errors import DataError, UsageError, shorten
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -76,6 +76,15 @@ def sides_of(dataset: Dataset) -> tuple[list[str], list[str]]:
 def pairs_of(dataset: Dataset) -> list[tuple[str, str]]:
     """Return the (left, right) pairs of texts of a data set."""
     return list(zip(*sides_of(dataset), strict=True))
+
+
+def require_texts(dataset: Any) -> None:
+    """Raise UsageError unless a data set has the text columns of `read_pairs`."""
+    if missing := [name for name in TEXTS if name not in getattr(dataset, "column_names", ())]:
+        raise UsageError(
+            f"got a {type(dataset).__name__} without {missing[0]}; give the data set of read_pairs, or a datasets.Dataset "
+            "with the columns text1 and text2"
+        )
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
@@ -56,7 +57,11 @@ class readable:
 
 
 def open_source(path: str | Path, split: str | None = None) -> Source:
-    """Open a file or a hub data set. Raises DataError if it is neither, UsageError for `split` with a file."""
+    """Open a file or a hub data set. Raises DataError if it is neither, UsageError for `split` with a file or another type."""
+    if not isinstance(path, str | os.PathLike):
+        raise UsageError(
+            f"got a {type(path).__name__} where a file name is needed; write a table to a file (to_parquet) first"
+        )
     file = Path(path)
     if "\0" in str(path) or not str(path).strip():
         raise DataError(f"{shorten(str(path))}: not a file name")

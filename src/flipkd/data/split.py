@@ -11,6 +11,7 @@ from scipy.sparse.csgraph import connected_components
 
 from flipkd.data.columns import OTHER_ALIASES
 from flipkd.data.folding import word_key
+from flipkd.data.pairs import require_texts
 from flipkd.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def split_pairs(
     shares = {part: share for part, share in shares.items() if share > 0}
     if by not in (None, *BY):
         raise UsageError(f"by={by!r}: must be one of {', '.join(BY)}, or omitted so that no text is shared")
+    require_texts(dataset)
     if not len(dataset):
         raise DataError("there are no rows to split")
     component = _blocks(dataset, by)
@@ -142,10 +144,13 @@ def _check_sizes(
     if largest == 1:
         raise DataError(f"{total} rows are too few to be split into {', '.join(shares)}; use more rows")
     requested = ", ".join(f"{part} {share:.0%}" for part, share in shares.items())
+    blocks = "1 block" if count == 1 else f"{count} blocks"
+    suggestion = _suggestion(dataset, by)
     raise DataError(
-        f"{total} rows cannot be split into {requested}: connected by {by or 'shared texts'} they form {count} blocks, the "
-        f"largest of {largest} rows ({largest / total:.0%}), and a block is never divided. {_suggestion(dataset, by)}Else use "
-        "more rows, other shares, or remove the texts (or the group column) that connect the rows"
+        f"{total} rows cannot be split into {requested}: connected by {by or 'shared texts'} they form {blocks}, the "
+        f"largest of {largest} rows ({largest / total:.0%}), and a block is never divided. {suggestion}"
+        f"{'Else use' if suggestion else 'Use'} more rows, other shares, or remove the texts (or the group column) that "
+        "connect the rows"
     )
 
 

@@ -81,17 +81,19 @@ def _milliseconds(seconds: float) -> str:
 
 
 def _alternatives(choice: Choice) -> list[str]:
-    """Return lines on the best alternative, and on the teacher alone."""
+    """Return lines on the best alternative (with the teacher if the choice has none, else without), and on the teacher alone."""
+    kept = TEACHER in choice.parts
     measured = {
         parts: value for parts, value in choice.precision.items() if value > UNMEASURED and parts != (TEACHER,)
     }
     rest = sorted(measured.keys() - {choice.parts}, key=lambda parts: -measured[parts])
-    different = [parts for parts in rest if (TEACHER in parts) is not (TEACHER in choice.parts)]
+    other_side = [parts for parts in rest if (TEACHER in parts) is not kept]
     lines = []
     if rest and choice.parts in measured:
-        other = (different or rest)[0]
+        other = (other_side or rest)[0]
+        what = f"best {'without' if kept else 'with'} the teacher" if other_side else "next best"
         ahead = 100 * (measured[choice.parts] - measured[other])
-        what, which = ("next best", "lower") if ahead >= 0 else ("not chosen", "higher, perhaps by chance")
+        which = "lower" if ahead >= 0 else "higher, perhaps by chance"
         lines.append(f"{what}: {_describe(choice, other)} ({abs(ahead):.1f} points {which})")
     if (TEACHER,) in choice.precision:
         as_good = choice.precision[TEACHER,] >= choice.precision[choice.parts]
