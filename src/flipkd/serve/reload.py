@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from flipkd import progress
 from flipkd.serve.aliases import Aliases, read_aliases
@@ -92,6 +92,8 @@ async def _reload_one(models: Models, plan: Plan, name: str) -> Reloaded:
     except Exception as error:
         raise _failed(name, f"version {before} keeps serving", error) from None
     models.swap(service)
+    # At once, so that it is loaded from here again if it dies after another one has failed.
+    models.plan = replace(models.plan, find={**models.plan.find, name: plan.find[name]})
     seconds = round(time.monotonic() - began, 2)
     logger.info("%s: version %s replaces %s, loaded in %s s", name, service.version, before, seconds)
     return Reloaded(name, before, service.version, seconds)
