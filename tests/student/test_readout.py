@@ -18,6 +18,9 @@ def test_find_readout_modules_in_any_family(base_model):
         "model.layers.2.self_attn.q_proj",
         "model.layers.2.mlp.down_proj",
     ]
+    assert find_readout_modules(model, layers=[2, -1], modules=["v_proj", "v_proj"]) == [
+        "model.layers.2.self_attn.v_proj"
+    ], "once, as its A is one parameter"
     assert set(linear_modules(model).values()) == {0, 1, 2}
     with pytest.raises(ConfigError, match="layers 0 to 2"):
         find_readout_modules(model, layers=[3], modules=["q_proj"])

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from flipkd.errors import ConfigError
 from flipkd.training.batches import LengthGroupedRows
 from flipkd.training.sharding import RankBatches
 
@@ -64,3 +65,8 @@ def test_rank_batches_repeat_rows_of_the_first_batch():
 def test_rank_batches_can_drop_the_last_rows():
     found, _ = batches(25, processes=2, drop_last=True)
     assert [len(batch) for own in found for batch in own] == [BATCH] * 6
+
+
+def test_rank_batches_that_drop_the_only_batch_are_refused():
+    with pytest.raises(ConfigError, match="drops the only batch: the 7 training pairs are fewer than the 8 of a step"):
+        batches(7, processes=2, drop_last=True)

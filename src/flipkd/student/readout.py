@@ -40,7 +40,7 @@ def require_layer(layer: int, count: int, *, setting: str) -> None:
 def find_readout_modules(model: nn.Module, *, layers: Sequence[int], modules: Sequence[str]) -> list[str]:
     """Return the full names of the readout modules, ordered by `layers`, then `modules`; negative layers count from the end.
 
-    Raises ConfigError for a layer or module that the model does not have.
+    A module that is named twice is in the list once. Raises ConfigError for a layer or module that the model does not have.
     """
     linear = linear_modules(model)
     count = max(linear.values(), default=-1) + 1
@@ -58,7 +58,7 @@ def find_readout_modules(model: nn.Module, *, layers: Sequence[int], modules: Se
                 available = ", ".join(sorted(set(in_layer.values())))
                 raise ConfigError(f"layer {layer % count} of this model has no module {module!r}; it has {available}")
             module_names += [name for name, last in in_layer.items() if last == module]
-    return module_names
+    return list(dict.fromkeys(module_names))
 
 
 class Readout(nn.Module):

@@ -9,6 +9,7 @@ from typing import Any
 from torch.utils.data import BatchSampler, Sampler
 from transformers import TrainerCallback
 
+from flipkd.errors import ConfigError
 from flipkd.training.batches import LengthGroupedRows
 from flipkd.training.module import DistillationModule
 
@@ -18,12 +19,17 @@ class RankBatches(Sampler[list[int]]):
 
     `rows.batch_size` is that of all W ranks together. A rank takes every W-th row, so that all have the same number of
     rows, of similar length. If the last batch of an epoch is not divisible by W, up to W - 1 rows of the first batch are
-    used twice; no row is left out.
+    used twice; no row is left out. Raises ConfigError when `drop_last` leaves no batch.
     """
 
     def __init__(self, rows: LengthGroupedRows, *, processes: int, process: int, drop_last: bool = False) -> None:
         self.rows, self.processes, self.process = rows, processes, process
         self.batches = BatchSampler(rows, rows.batch_size, drop_last)
+        if not len(self.batches):
+            raise ConfigError(
+                f"dataloader_drop_last drops the only batch: the {len(rows)} training pairs are fewer than the {rows.batch_size} "
+                "of a step; leave it out, or lower per_device_train_batch_size"
+            )
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch; the Trainer calls it, also when it resumes within an epoch."""
