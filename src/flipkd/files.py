@@ -17,7 +17,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-from flipkd.errors import ArtefactError, FlipkdError, ResourceError, shorten
+from flipkd.errors import ArtefactError, FlipkdError, ResourceError, is_disk_full, shorten
 from flipkd.partials import TEMPORARY, clear_stale, new_partial
 
 MANIFEST = "manifest.json"
@@ -43,7 +43,7 @@ def resource_errors(path: Path) -> Iterator[None]:
 
 
 def _resource_error(error: OSError, path: Path) -> ResourceError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if is_disk_full(error):
         here = next((p for p in (path, *path.parents) if p.exists()), Path("."))
         free = shutil.disk_usage(here).free
         return ResourceError(
