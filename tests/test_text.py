@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from flipkd.data.check import check_pairs
 from flipkd.errors import DataError
 from flipkd.student.prompt import Prompt, Template
-from flipkd.text import LONGEST_RUN, first_visible, folded, is_empty, normal_text
+from flipkd.text import LONGEST_RUN, caseless, first_visible, folded, is_empty, normal_text
 
 EMPTY = ["", " ", "\t\r\n", "\u00a0\u2003\u3000", "\u200b", "\ufeff\u2060\u200d", "\x00\x07", "\u2028"]
 EMPTY += ["\u115f", "\u1160\u3164\uffa0", "\u2800\u2800", "\ufe0f", "\U000e0100", "\u180b \u034f", "\U0001d159"]
@@ -155,6 +155,11 @@ def test_normal_text_takes_linear_time(unit):
 
     short, long = unit * (20_000 // len(unit)), unit * (160_000 // len(unit))
     assert fastest(long) < 24 * max(fastest(short), 1e-4), "eight times as long; quadratic time would be 64 times"
+
+
+def test_caseless_is_equal_for_texts_that_differ_in_case_alone():
+    assert caseless(" My  CARD\u200b stra\u00dfe ") == caseless("my card STRASSE")
+    assert caseless("my card") != caseless("my cards")
 
 
 def test_normal_text_does_not_compose_longer_runs():

@@ -5,14 +5,23 @@ No file of a model may choose code to run: `model_rules.py` has the allowed valu
 
 from __future__ import annotations
 
-import errno
 import re
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PureWindowsPath
 from typing import Any, NamedTuple
 
-from flipkd.errors import ArtefactError, FlipkdError, RefusedError, ResourceError, is_failure, reason_of, shorten
+from flipkd.errors import (
+    ArtefactError,
+    FlipkdError,
+    RefusedError,
+    ResourceError,
+    is_disk_full,
+    is_failure,
+    is_out_of_memory,
+    reason_of,
+    shorten,
+)
 from flipkd.files import read_json
 from flipkd.model_rules import MODULE, RULES, RULES_OF_FILES, Rule, known_model_type
 
@@ -173,10 +182,9 @@ def library_errors(name: str | Path, what: str) -> Iterator[None]:
 
 def _as_flipkd_error(error: BaseException, name: str | Path, what: str) -> FlipkdError:
     reason = reason_of(error)
-    # OutOfMemoryError is torch's; by name, since torch may not be imported.
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+    if is_out_of_memory(error):
         return ResourceError(f"{name}: does not fit into memory; set load_in_4bit on a GPU, or use a smaller model")
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if is_disk_full(error):
         return ResourceError(f"{name}: the disk is full; free some space, then run the same command")
     if "trust_remote_code" in str(error):
         return RefusedError(f"{name}: needs its own code, which flipkd does not run ({reason})")

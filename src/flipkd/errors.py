@@ -18,6 +18,8 @@ A message names the value, where it was found, what is allowed and what to do. E
 
 from __future__ import annotations
 
+import errno
+
 MANY = 20  # from more names than this a message lists only the nearest
 
 
@@ -117,6 +119,17 @@ def reason_of(error: BaseException) -> str:
 def is_failure(error: BaseException) -> bool:
     """Return whether an error is an Exception, or the panic of a library in Rust, which is not one."""
     return isinstance(error, Exception) or type(error).__name__ == "PanicException"
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Return whether an error of the operating system says that the disk, or a quota of it, is full."""
+    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether the memory of the machine or of a GPU is used up."""
+    # OutOfMemoryError is torch's; by name, since torch may not be imported.
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
 
 
 def nearest(name: str, allowed: list[str], *, what: str = "allowed") -> str:

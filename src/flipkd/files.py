@@ -17,7 +17,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-from flipkd.errors import ArtefactError, FlipkdError, ResourceError, shorten
+from flipkd.errors import ArtefactError, FlipkdError, ResourceError, is_disk_full, shorten
 from flipkd.partials import TEMPORARY, clear_stale, new_partial
 
 MANIFEST = "manifest.json"
@@ -44,7 +44,7 @@ def resource_errors(path: Path) -> Iterator[None]:
 
 def _resource_error(error: OSError, path: Path) -> ResourceError:
     places = (path, *path.parents)
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if is_disk_full(error):
         free = shutil.disk_usage(next((p for p in places if p.exists()), Path("."))).free
         return ResourceError(f"{path}: the disk is full ({free:,} bytes free); free some, then run the same command")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import re
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -14,6 +13,7 @@ from flipkd.errors import (
     RefusedError,
     ResourceError,
     UsageError,
+    is_disk_full,
     reason_of,
     shorten,
 )
@@ -131,7 +131,7 @@ def _download_error(repository: str, error: Exception, *, revision: str | None) 
 
     if isinstance(error, FlipkdError):
         return error
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if is_disk_full(error):
         return ResourceError(f"{repository}: the disk is full; free some space, then run the same command")
     if isinstance(error, errors.LocalEntryNotFoundError | errors.OfflineModeIsEnabled) and constants.HF_HUB_OFFLINE:
         return ArtefactError(

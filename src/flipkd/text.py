@@ -56,6 +56,11 @@ def normal_text(text: str) -> str:
     return composed(folded(text))
 
 
+def caseless(text: str) -> str:
+    """Return the key of texts that differ in case alone once they are normal."""
+    return normal_text(text).casefold()
+
+
 def folded(text: str) -> str:
     """Remove characters without meaning, replace each run of white space by one space, and strip both ends."""
     text = IGNORABLE.sub("", text)

@@ -210,7 +210,7 @@ def test_check_pairs_of_an_empty_data_set_has_no_lengths():
 def test_check_pairs_takes_seconds_for_a_hundred_thousand_pairs():
     rows = [(f"how do i do thing {i} à la carte", f"what about {i % 5000}", i % 2) for i in range(100_000)]
     dataset = data(rows)
-    start = time.monotonic()
+    start = time.process_time()
     report = check_pairs(dataset)
-    assert time.monotonic() - start < 10
+    assert time.process_time() - start < 10
     assert report.counts["duplicate_pairs"] == 0

@@ -50,3 +50,13 @@ def test_with_unlabelled_appends_pairs_and_teacher_values():
         scored.with_unlabelled(["c", "a"], ["y", "y"], more)
     with pytest.raises(ValueError, match="need a teacher"):
         replace(table, teacher=None).with_unlabelled(["c"], ["y"], more)
+
+
+def test_labelled_keeps_the_texts_labels_weights_and_teacher_values_of_labelled_pairs():
+    signal = TeacherSignal(score=np.array([1, 2, 3], np.float32))
+    table = PairTable(left=["a", "b", "c"], right=["x", "y", "z"], label=np.array([1, -1, 0]), teacher=signal)
+    known = replace(table, weight=np.array([4, 5, 6], np.float32)).labelled()
+    assert (known.left, known.right, known.label.tolist()) == (["a", "c"], ["x", "z"], [1, 0])
+    assert (known.teacher.score.tolist(), known.weight.tolist()) == ([1, 3], [4, 6])
+    alone = replace(table, teacher=None).labelled()
+    assert (len(alone), alone.teacher, alone.weight) == (2, None, None)

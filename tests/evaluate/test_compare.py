@@ -201,10 +201,10 @@ def test_resamples_without_a_positive_row_are_ignored(metric):
 
 def test_paired_bootstrap_of_ten_thousand_resamples_of_two_thousand_rows_takes_less_than_a_second():
     a, b, label = systems(2000)
-    start = time.perf_counter()
+    start = time.process_time()
     for metric in ("f1", "accuracy"):
         paired_bootstrap(a, b, label, metric=metric, **CUTS)
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
 
 
 @pytest.mark.parametrize("label", [[], [1], [0] * 5, [1] * 5])

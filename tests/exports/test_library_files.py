@@ -6,7 +6,7 @@ from flipkd.exports.library_files import write_library_files
 from flipkd.files import read_json
 
 
-class Module:
+class Score:
     def save(self, folder):
         (Path(folder) / "saved").touch()
 
@@ -14,8 +14,8 @@ class Module:
 def test_files_name_every_module_in_order_and_the_versions(tmp_path):
     write_library_files(
         tmp_path,
-        modules={"a.Score": Module()},
-        paths={"a.Transformer": "", "a.Score": "1_Score"},
+        modules=[Score()],
+        transformer_class="a.Transformer",
         transformer={"module_output_name": "logits"},
         model_type="CrossEncoder",
         settings={"prompts": {}},
@@ -24,7 +24,7 @@ def test_files_name_every_module_in_order_and_the_versions(tmp_path):
     entries = read_json(tmp_path / "modules.json")
     assert [(entry["idx"], entry["path"], entry["type"]) for entry in entries] == [
         (0, "", "a.Transformer"),
-        (1, "1_Score", "a.Score"),
+        (1, "1_Score", f"{__name__}.Score"),
     ]
     assert read_json(tmp_path / "sentence_bert_config.json") == {"module_output_name": "logits"}
     about = read_json(tmp_path / "config_sentence_transformers.json")

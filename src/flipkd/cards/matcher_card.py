@@ -131,7 +131,7 @@ def model_card(
         install=_install(config, contract),
         place=PLACE,
         decisions=decisions(contract, metrics=metrics),
-        score=" + ".join(f"{weight:.4g} {kind}" for kind, weight in contract.score.items()),
+        score=contract.formula,
         yes=contract.template["yes"],
         no=contract.template["no"],
         kept=_kept(contract, kept or {}),

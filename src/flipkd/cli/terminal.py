@@ -21,7 +21,7 @@ from typer.completion import shell_complete
 from flipkd import progress, ranks
 from flipkd.cli import tables
 from flipkd.cores import busy_warning
-from flipkd.errors import DataError, FlipkdError, PeerError, is_failure, shorten
+from flipkd.errors import DataError, FlipkdError, PeerError, is_disk_full, is_failure, is_out_of_memory, shorten
 
 logger = logging.getLogger(__name__)
 Config = TypeVar("Config")
@@ -58,17 +58,15 @@ def run(app: typer.Typer) -> None:
         _fail(error, f"flipkd: {error}", error.exit_code, debug=debug)
     except FlipkdError as error:
         _fail(error, f"flipkd: {error}", error.exit_code, debug=debug)
-    except MemoryError as error:
-        _fail(error, MEMORY, 5, debug=debug)
     except BrokenPipeError:
         _discard_output()  # the reader closed the pipe, for example `head`
     except BaseException as error:
         if not is_failure(error):
             raise
-        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+        if is_disk_full(error):
             _discard_output()
             _fail(error, "flipkd: the disk of the output is full; free some space and run again", 5, debug=debug)
-        if type(error).__name__ == "OutOfMemoryError":  # torch's class; torch may not be imported
+        if is_out_of_memory(error):
             _fail(error, MEMORY, 5, debug=debug)
         _fail(error, *_unexpected(error), debug=debug)
 

@@ -51,7 +51,7 @@ def calibrate(config: CalibrateConfig) -> dict[str, Any]:
         from flipkd.matcher import Matcher
 
         loaded = Matcher.from_pretrained(folder, base_model=config.base_model)
-        old_score = _score_line(loaded.contract)
+        old_formula = loaded.contract.formula
         loaded.contract = loaded.contract.model_copy(update=_changes(config))
         pairs = pairs_of(dataset)
         # First, because it raises when no teacher is kept, before the student scores the pairs.
@@ -60,8 +60,7 @@ def calibrate(config: CalibrateConfig) -> dict[str, Any]:
         contract, report = _fit(config, loaded.contract, scores, labels, targets=(threshold, review), teacher=teacher)
         copy_listed(folder, temporary)
         contract.save(temporary)
-        card = read_card(folder)
-        card = card.replace(old_score, _score_line(contract))
+        card = read_card(folder).replace(f"score = {old_formula}.", f"score = {contract.formula}.")
         write_text(temporary / CARD, replace_decisions(card, contract, metrics=report["metrics"]))
     alike = one_decision(scores, report["metrics"]["threshold"])
     _warn(report, alike, dropped=loaded.review_threshold is not None and review is None)
@@ -101,11 +100,6 @@ def _changes(config: CalibrateConfig) -> dict[str, Any]:
     """Return the fields of the contract that the settings change before the pairs are scored."""
     changes: dict[str, Any] = {} if config.symmetric is None else {"symmetric": config.symmetric}
     return changes if config.score is None else changes | {"score": {config.score: 1.0}}
-
-
-def _score_line(contract: ScoreContract) -> str:
-    """Return the card's sentence about the score."""
-    return f"score = {' + '.join(f'{weight:.4g} {kind}' for kind, weight in contract.score.items())}."
 
 
 def _load_pairs(config: CalibrateConfig, folder: Path) -> Any:

@@ -11,7 +11,7 @@ from flipkd.commands.pairs import labelled
 from flipkd.data.labels import labels_of
 from flipkd.data.pairs import read_pairs, sides_of
 from flipkd.errors import DataError, shorten
-from flipkd.text import normal_text
+from flipkd.text import caseless
 
 if TYPE_CHECKING:
     from flipkd.matcher import Matcher
@@ -43,7 +43,7 @@ class Memory:
         return len(self._labels)
 
     def _key(self, left: str, right: str) -> tuple[str, ...]:
-        sides = normal_text(left).casefold(), normal_text(right).casefold()
+        sides = caseless(left), caseless(right)
         return sides if self.directed else tuple(sorted(sides))
 
     def labels(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:

@@ -232,15 +232,16 @@ def _preflight(student: Student, validation: PairTable, output_dir: Path) -> Non
     from flipkd.student.scoring import score_pairs
     from flipkd.student.sharded import on_ranks_of
 
-    if validation.teacher is None:
+    known = validation.labelled()
+    if len(known) > PREFLIGHT_PAIRS:
+        known = known.rows(np.sort(np.random.default_rng(0).choice(len(known), PREFLIGHT_PAIRS, replace=False)))
+    if known.teacher is None:
         raise ValueError("pre-flight without a teacher")
-    rows = np.flatnonzero(validation.label >= 0)
-    if len(rows) > PREFLIGHT_PAIRS:
-        rows = np.sort(np.random.default_rng(0).choice(rows, PREFLIGHT_PAIRS, replace=False))
-    texts = [validation.left[i] for i in rows.tolist()], [validation.right[i] for i in rows.tolist()]
-    untrained = on_ranks_of(student, lambda: score_pairs(student, *texts, progress="pre-flight").answer)
-    teacher_scores, labels = validation.teacher.pair_scores()[rows], validation.label[rows]
-    ranks.on_rank_0(lambda: _report_preflight(teacher_scores, untrained, labels, output_dir))
+    teacher_scores = known.teacher.pair_scores()
+    untrained = on_ranks_of(
+        student, lambda: score_pairs(student, known.left, known.right, progress="pre-flight").answer
+    )
+    ranks.on_rank_0(lambda: _report_preflight(teacher_scores, untrained, known.label, output_dir))
 
 
 def _report_preflight(teacher_scores: Any, student_scores: Any, labels: Any, output_dir: Path) -> None:

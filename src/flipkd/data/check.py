@@ -64,23 +64,17 @@ def check_pairs(
     require_texts(dataset)
     left, right = sides_of(dataset)
     label = labels_of(dataset)
-    counts, problems, warnings = _class_counts(label)
-    if not labels:
-        problems = []
-    elif "label" not in dataset.column_names:
-        known = ", ".join(OTHER_ALIASES["label"])
-        problems = [f"no label column; known names: {known}; choose another with --columns label=NAME"]
-    for found in (_empty_texts(left, right), _duplicates(left, right, label, directed=directed)):
-        counts |= found[0]
-        problems += found[1]
-        warnings += found[2]
-    counts |= {"distinct_text1": len({*left}), "distinct_text2": len({*right})}
-    counts |= _lengths("characters", {"text1": [len(text) for text in left], "text2": [len(text) for text in right]})
+    report = CheckReport(name, counts={}, problems=[], warnings=[])
+    _count_classes(report, label)
+    if labels and (problem := _class_problem(dataset, label)):
+        report.problems.append(problem)
+    _count_empty_texts(report, left, right)
+    _count_duplicates(report, left, right, label, directed=directed)
+    report.counts.update(distinct_text1=len({*left}), distinct_text2=len({*right}))
+    _count_lengths(report, "characters", [len(text) for text in left], [len(text) for text in right])
     if tokenizer is not None:
-        counts |= _lengths(
-            "tokens", {"text1": _token_counts(left, tokenizer), "text2": _token_counts(right, tokenizer)}
-        )
-    return CheckReport(name, counts, problems, warnings)
+        _count_lengths(report, "tokens", _token_counts(left, tokenizer), _token_counts(right, tokenizer))
+    return report
 
 
 def require_trainable(report: CheckReport) -> None:
@@ -90,41 +84,50 @@ def require_trainable(report: CheckReport) -> None:
         raise DataError(f"{report.name}: cannot be used: {listed}")
 
 
-def _class_counts(label: np.ndarray) -> tuple[dict[str, Any], list[str], list[str]]:
+def _count_classes(report: CheckReport, label: np.ndarray) -> None:
     rows, positive, negative = len(label), int((label == 1).sum()), int((label == 0).sum())
     labelled = positive + negative
-    counts = {
-        "rows": rows,
-        "labelled": labelled,
-        "unlabelled": rows - labelled,
-        "positive": positive,
-        "negative": negative,
-        "positive_share": positive / labelled if labelled else None,
-    }
+    report.counts.update(
+        rows=rows,
+        labelled=labelled,
+        unlabelled=rows - labelled,
+        positive=positive,
+        negative=negative,
+        positive_share=positive / labelled if labelled else None,
+    )
+
+
+def _class_problem(dataset: Dataset, label: np.ndarray) -> str | None:
+    """Return why a model cannot be trained on these labels; None if it can."""
+    if "label" not in dataset.column_names:
+        known = ", ".join(OTHER_ALIASES["label"])
+        return f"no label column; known names: {known}; choose another with --columns label=NAME"
+    positive, negative = int((label == 1).sum()), int((label == 0).sum())
     needed = f"at least {FEWEST_PER_CLASS} rows of each class are needed"
-    if not rows:
-        return counts, ["there are no rows"], []
-    if not labelled:
-        return counts, [f"no row is labelled; {needed}"], []
+    if not len(label):
+        return "there are no rows"
+    if not positive and not negative:
+        return f"no row is labelled; {needed}"
     if not positive or not negative:
         only = "1 (match)" if positive else "0 (no match)"
-        return counts, [f"only one class: all {labelled} labelled rows are {only}; {needed}"], []
+        return f"only one class: all {positive + negative} labelled rows are {only}; {needed}"
     if min(positive, negative) < FEWEST_PER_CLASS:
-        return counts, [f"rows with label 1 (match): {positive}, with label 0 (no match): {negative}; {needed}"], []
-    return counts, [], []
+        return f"rows with label 1 (match): {positive}, with label 0 (no match): {negative}; {needed}"
+    return None
 
 
-def _empty_texts(left: list[str], right: list[str]) -> tuple[dict[str, Any], list[str], list[str]]:
+def _count_empty_texts(report: CheckReport, left: list[str], right: list[str]) -> None:
     empty = np.array([[is_empty(text) for text in left], [is_empty(text) for text in right]], bool)
     count = int(empty.sum())
-    rows = (np.flatnonzero(empty.any(axis=0)) + 1).tolist()
-    problems = [f"empty texts: {count} (row {_examples(rows)}); fill or remove these rows"] if count else []
-    return {"empty_texts": count}, problems, []
+    report.counts["empty_texts"] = count
+    if count:
+        rows = (np.flatnonzero(empty.any(axis=0)) + 1).tolist()
+        report.problems.append(f"empty texts: {count} (row {_examples(rows)}); fill or remove these rows")
 
 
-def _duplicates(
-    left: list[str], right: list[str], label: np.ndarray, *, directed: bool
-) -> tuple[dict[str, Any], list[str], list[str]]:
+def _count_duplicates(
+    report: CheckReport, left: list[str], right: list[str], label: np.ndarray, *, directed: bool
+) -> None:
     numbers = partial(_pair_numbers, left, right, directed=directed)
     same_spelling, as_written = numbers(spelling_key), numbers(str)
     conflicting, differing = _with_both_labels(as_written, label), _with_both_labels(same_spelling, label)
@@ -132,31 +135,27 @@ def _duplicates(
     _, firsts = np.unique(same_spelling, return_index=True)
     duplicate_rows = np.setdiff1d(np.arange(len(label)), firsts) + 1
     identical = np.flatnonzero([spelling_key(a) == spelling_key(b) for a, b in zip(left, right, strict=True)]) + 1
-    counts = {
-        "duplicate_pairs": len(duplicate_rows),
-        "conflicting_pairs": len(conflicting),
-        "identical_sides": len(identical),
-    }
-    problems, warnings = [], []
+    report.counts.update(
+        duplicate_pairs=len(duplicate_rows), conflicting_pairs=len(conflicting), identical_sides=len(identical)
+    )
     if len(conflicting):
         reversed_order = any(left[one] != left[other] for one, other in conflicting.tolist())
         direction = "; where (a, b) may match and (b, a) not, set directed: true" if reversed_order else ""
-        problems.append(
+        report.problems.append(
             f"pairs with both labels: {len(conflicting)} (rows {_row_pairs(conflicting)}); keep one label for each "
             f"pair{direction}"
         )
     if len(differing):
-        warnings.append(
+        report.warnings.append(
             f"pairs with both labels that differ only in case, width or spaces: {len(differing)} (rows "
             f"{_row_pairs(differing)})"
         )
     if len(duplicate_rows):
-        warnings.append(
+        report.warnings.append(
             f"duplicates of an earlier pair: {len(duplicate_rows)} (row {_examples(duplicate_rows.tolist())})"
         )
     if len(identical):
-        warnings.append(f"pairs of two equal texts: {len(identical)} (row {_examples(identical.tolist())})")
-    return counts, problems, warnings
+        report.warnings.append(f"pairs of two equal texts: {len(identical)} (row {_examples(identical.tolist())})")
 
 
 def _pair_numbers(left: list[str], right: list[str], fold: Callable[[str], str], *, directed: bool) -> np.ndarray:
@@ -191,14 +190,12 @@ def _token_counts(texts: list[str], tokenizer: Any) -> list[int]:
     return [counts[text] for text in texts]
 
 
-def _lengths(unit: str, sides: dict[str, list[int]]) -> dict[str, Any]:
-    counts: dict[str, Any] = {}
-    for side, lengths in sides.items():
-        known = bool(lengths)
-        counts[f"{side}_{unit}_mean"] = round(float(np.mean(lengths)), 1) if known else None
-        counts[f"{side}_{unit}_p95"] = int(np.quantile(lengths, 0.95, method="higher")) if known else None
-        counts[f"{side}_{unit}_max"] = max(lengths) if known else None
-    return counts
+def _count_lengths(report: CheckReport, unit: str, left: list[int], right: list[int]) -> None:
+    for side, lengths in (("text1", left), ("text2", right)):
+        mean = round(float(np.mean(lengths)), 1) if lengths else None
+        p95 = int(np.quantile(lengths, 0.95, method="higher")) if lengths else None
+        found = {"mean": mean, "p95": p95, "max": max(lengths, default=None)}
+        report.counts.update({f"{side}_{unit}_{name}": value for name, value in found.items()})
 
 
 def _examples(rows: list[Any], *, total: int | None = None) -> str:

@@ -14,8 +14,6 @@ from flipkd.errors import DataError
 if TYPE_CHECKING:
     from datasets import Dataset
 
-SIDES = ("text1", "text2")
-
 
 @dataclass(frozen=True)
 class Folds:
@@ -45,7 +43,7 @@ def cut_folds(dataset: Dataset, folds: int, *, seed: int = 0) -> Folds:
 
     if found := cut("texts", components(dataset)):
         return found
-    sides = [cut(name, connected_rows([side, pairs])) for name, side in zip(SIDES, (left, right), strict=True)]
+    sides = [cut(name, connected_rows([side, pairs])) for name, side in (("text1", left), ("text2", right))]
     if usable := [side for side in sides if side is not None]:
         return min(usable, key=lambda side: side.seen)
     if found := cut("pairs", connected_rows([pairs])):

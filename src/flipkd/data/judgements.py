@@ -57,8 +57,7 @@ def read_judgements(path: str | Path) -> Judgements:
                         f"{location(columns[1])}: the document {shorten(name)} is judged twice for a query"
                     )
                 judged[name] = _grade(relevance, location(columns[2]))
-    if not found:
-        raise DataError(f"{source.name}: {source.empty}")
+    source.require_rows(len(found))
     return found
 
 

@@ -74,6 +74,20 @@ class PairTable:
     def __len__(self) -> int:
         return len(self.left)
 
+    def rows(self, rows: NDArray[np.int64]) -> PairTable:
+        """Return the pairs with these row numbers."""
+        return PairTable(
+            left=[self.left[row] for row in rows.tolist()],
+            right=[self.right[row] for row in rows.tolist()],
+            label=self.label[rows],
+            teacher=None if self.teacher is None else self.teacher.rows(rows),
+            weight=_select_rows(self.weight, rows),
+        )
+
+    def labelled(self) -> PairTable:
+        """Return the pairs with a label."""
+        return self.rows(np.flatnonzero(self.label >= 0))
+
     def with_unlabelled(self, left: Sequence[str], right: Sequence[str], signal: TeacherSignal) -> PairTable:
         """Return this table followed by unlabelled pairs and the teacher's values for them."""
         if self.teacher is None:

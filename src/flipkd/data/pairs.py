@@ -61,8 +61,7 @@ def read_pairs(
         found = find_columns(source.columns, columns, source.name)
         wanted = {name: column for name, column in found.items() if only is None or name in only}
         table = _table(source, wanted)
-    if not table.num_rows:
-        raise DataError(f"{source.name}: {source.empty}")
+    source.require_rows(table.num_rows)
     from datasets import Dataset
 
     return Dataset(table)
@@ -119,8 +118,7 @@ def read_blocks(
             rows += len(batch.values[0])
             kept = {name: [*map(plain, found[name])] for name in keep}
             yield PairBlock(found[texts[0]], found[texts[1]], kept)
-    if not rows:
-        raise DataError(f"{source.name}: {source.empty}")
+    source.require_rows(rows)
 
 
 def _table(source: Source, wanted: dict[str, str]) -> Any:

@@ -48,6 +48,11 @@ class Source:
     empty: str  # error message if there are no rows
     decimal_comma: bool = False  # numbers may have a decimal comma, because semicolons separate the fields
 
+    def require_rows(self, count: int) -> None:
+        """Raise DataError when no row was read."""
+        if not count:
+            raise DataError(f"{self.name}: {self.empty}")
+
 
 @cache
 def log_once(message: str) -> None:

@@ -66,8 +66,7 @@ def read_records(
             texts += _not_empty(checked(found, location), location)
             for name, column in kept.items():
                 column += plain_values.get(name, found)
-    if not texts:
-        raise DataError(f"{source.name}: {source.empty}")
+    source.require_rows(len(texts))
     return Records(source.name, texts, kept, names)
 
 

@@ -58,8 +58,7 @@ def read_columns(path: str | Path, *, required: Sequence[str], optional: Sequenc
             for (name, column), values in zip(read.items(), batch.values, strict=True):
                 location = partial(location_of, source.name, batch, column)
                 columns[name] += parse_all(values, _PARSERS.get(name, plain), location)
-    if not rows:
-        raise DataError(f"{source.name}: {source.empty}")
+    source.require_rows(rows)
     return {name: values or [None] * rows for name, values in columns.items()}
 
 

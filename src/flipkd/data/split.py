@@ -11,7 +11,8 @@ from scipy.sparse.csgraph import connected_components
 
 from flipkd.data.columns import OTHER_ALIASES
 from flipkd.data.folding import word_key
-from flipkd.data.pairs import require_texts
+from flipkd.data.labels import labels_of
+from flipkd.data.pairs import require_texts, sides_of
 from flipkd.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -85,8 +86,8 @@ def components(dataset: Dataset) -> np.ndarray:
 
 def text_keys(dataset: Dataset) -> tuple[list[str], list[str]]:
     """Keys of left and right texts [N]: equal for texts with equal letters and digits (`word_key`)."""
-    left, right = ([word_key(text) for text in dataset[column][:]] for column in ("text1", "text2"))
-    return left, right
+    left, right = sides_of(dataset)
+    return [word_key(text) for text in left], [word_key(text) for text in right]
 
 
 def connected_rows(columns: Sequence[Sequence[Hashable]]) -> np.ndarray:
@@ -109,8 +110,8 @@ def connected_rows(columns: Sequence[Sequence[Hashable]]) -> np.ndarray:
 
 def _class_counts(dataset: Dataset, component: np.ndarray) -> np.ndarray:
     """Row counts [components, 3]: labelled 0, labelled 1, unlabelled."""
-    labels = dataset["label"][:] if "label" in dataset.column_names else [None] * len(dataset)
-    kind = np.array([2 if label is None else label for label in labels], np.int64)
+    label = labels_of(dataset)
+    kind = np.where(label < 0, 2, label)
     counts = np.bincount(component * 3 + kind, minlength=(component.max() + 1) * 3)
     return counts.reshape(-1, 3)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +52,13 @@ def row_pairs(left: Groups, right: Groups, a: Rows, b: Rows, *, most: int) -> tu
     place = np.arange(len(pair)) - np.repeat(np.cumsum(counts) - counts, counts)
     width = right_sizes[pair]
     return left.rows[left.starts[a[pair]] + place // width], right.rows[right.starts[b[pair]] + place % width]
+
+
+def joined(parts: Iterable[tuple[Rows, Rows]]) -> tuple[Rows, Rows]:
+    """Join pairs (left rows, right rows) that were found part by part; both are empty when there is no part."""
+    none = np.zeros(0, np.int64)
+    left, right = zip((none, none), *parts, strict=True)
+    return np.concatenate(left), np.concatenate(right)
 
 
 def equal_pairs(left: Groups, right: Groups, *, most: int) -> tuple[Rows, Rows, Rows]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from flipkd import progress
 from flipkd.device import best_device
-from flipkd.entities.groups import Rows
+from flipkd.entities.groups import Rows, joined
 
 LEFT_ROWS, RIGHT_ROWS = 1024, 8192  # one block of products: 32 MiB
 MOST_PASSED = 4  # times top_k new entries per row, above which a block is first cut to its own top_k
@@ -25,9 +25,7 @@ def nearest_pairs(
     Vectors [n, d] and [m, d]; without `right` the neighbours of a vector are the other vectors of `left`. Ties go to the
     lower row. Pairs below `min_similarity` are left out. No array of size n x m is made: a block of LEFT_ROWS x RIGHT_ROWS.
     """
-    found = list(_by_block(left, right, top_k, min_similarity))
-    none = np.zeros(0, np.int64)
-    return np.concatenate([none, *(rows for rows, _ in found)]), np.concatenate([none, *(rows for _, rows in found)])
+    return joined(_by_block(left, right, top_k, min_similarity))
 
 
 def _by_block(

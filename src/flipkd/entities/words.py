@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from flipkd.data.folding import spelling_key
-from flipkd.entities.groups import Rows
+from flipkd.entities.groups import Rows, joined
 
 WORD = re.compile(r"\w+")
 BLOCK_ROWS = 2048
@@ -33,8 +33,7 @@ def word_pairs(left: Sequence[str], right: Sequence[str] | None = None, *, least
         rows, columns = shared.row[enough].astype(np.int64) + start, shared.col[enough].astype(np.int64)
         once = rows < columns if right is None else slice(None)
         found.append((rows[once], columns[once]))
-    none = np.zeros(0, np.int64)
-    return np.concatenate([none, *(rows for rows, _ in found)]), np.concatenate([none, *(rows for _, rows in found)])
+    return joined(found)
 
 
 def _rare_words(left: Sequence[str], right: Sequence[str] | None, most: int) -> tuple[Any, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from flipkd.files import read_json, write_json
 from flipkd.models import SOURCES, model_path
 from flipkd.student.adapter import SETTINGS
 from flipkd.student.contract import ScoreContract
-from flipkd.student.language_model import ADAPTER
+from flipkd.student.language_model import ADAPTER, quiet_peft
 
 PACKAGED = "the packaged base model was made from 4-bit weights: over those of the hub the scores differ; --to merged keeps them"
 PREFIX = "base_model.model."  # of peft
@@ -68,9 +67,7 @@ def load(folder: Path, record: ExportRecord, *, base_model: str | None) -> Trans
         model = AutoModelForCausalLM.from_pretrained(
             base, dtype=record.dtype, use_safetensors=True, trust_remote_code=False
         )
-        with warnings.catch_warnings():
-            # peft 0.21 uses a deprecated attribute of transformers 5.23
-            warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        with quiet_peft():
             model = PeftModel.from_pretrained(model, folder)
         tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
     places = [PREFIX + name for name in record.contract.readout_places]

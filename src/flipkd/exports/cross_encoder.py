@@ -22,7 +22,7 @@ from flipkd.artefacts import library_errors
 from flipkd.device import best_device
 from flipkd.evaluate.calibration import Calibration
 from flipkd.exports.answer_only import answer_limits, answer_refusal
-from flipkd.exports.library_files import write_library_files
+from flipkd.exports.library_files import TRANSFORMER, write_library_files
 from flipkd.exports.pair_tokenizer import (
     caller_normalises,
     normalisation_limits,
@@ -34,11 +34,7 @@ from flipkd.exports.source import Source
 from flipkd.student.contract import ScoreContract
 from flipkd.text import normal_text
 
-TRANSFORMER = "sentence_transformers.base.modules.transformer.Transformer"
-LOGIT_SCORE = "sentence_transformers.cross_encoder.modules.logit_score.LogitScore"
 BLOCKED = "flipkd.exports.blocked_transformer.BlockedTransformer"
-DENSE = "sentence_transformers.base.modules.dense.Dense"
-PATHS = {LOGIT_SCORE: "1_LogitScore", DENSE: "2_Dense"}
 CALIBRATION = "2.linear"
 BLOCKED_LIMIT = (
     "blocked reading needs a module of flipkd: load the folder with flipkd.exports.blocked_transformer.load_blocked, or with "
@@ -92,8 +88,8 @@ def write_modules(contract: ScoreContract, folder: Path, *, in_float32: list[str
     )
     write_library_files(
         folder,
-        modules={LOGIT_SCORE: score, DENSE: calibration},
-        paths={BLOCKED if contract.reading == "blocked" else TRANSFORMER: ""} | PATHS,
+        modules=[score, calibration],
+        transformer_class=BLOCKED if contract.reading == "blocked" else TRANSFORMER,
         transformer={
             "transformer_task": "text-generation",
             "modality_config": {"text": {"method": "forward", "method_output_name": "logits"}},

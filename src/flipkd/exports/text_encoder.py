@@ -34,11 +34,6 @@ from flipkd.student.model import READOUT
 from flipkd.student.prompt import Prompt
 from flipkd.student.readout import LAYER
 
-TRANSFORMER = "sentence_transformers.base.modules.transformer.Transformer"
-POOLING = "sentence_transformers.sentence_transformer.modules.pooling.Pooling"
-DENSE = "sentence_transformers.base.modules.dense.Dense"
-NORMALIZE = "sentence_transformers.base.modules.normalize.Normalize"
-PATHS = {TRANSFORMER: "", POOLING: "1_Pooling", DENSE: "2_Dense", NORMALIZE: "3_Normalize"}
 PROJECTIONS = ("q_proj", "k_proj", "v_proj")
 FAMILIES = ("gemma", "gemma2", "gemma3_text", "llama", "mistral", "qwen2", "qwen3", "smollm3")
 # For some families (Qwen2) AutoTokenizer ignores the rules in tokenizer.json; with the type of another one it reads them.
@@ -120,12 +115,11 @@ def _write_modules(down: torch.Tensor, prompt: str, folder: Path) -> None:
     width, inputs = down.shape
     write_library_files(
         folder,
-        modules={
-            POOLING: Pooling(inputs, pooling_mode="mean", include_prompt=False),
-            DENSE: Dense(inputs, width, bias=False, activation_function=nn.Identity(), init_weight=down),
-            NORMALIZE: Normalize(),
-        },
-        paths=PATHS,
+        modules=[
+            Pooling(inputs, pooling_mode="mean", include_prompt=False),
+            Dense(inputs, width, bias=False, activation_function=nn.Identity(), init_weight=down),
+            Normalize(),
+        ],
         transformer={
             "transformer_task": "feature-extraction",
             "modality_config": {"text": {"method": "forward", "method_output_name": "last_hidden_state"}},

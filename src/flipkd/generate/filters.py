@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flipkd.text import normal_text
+from flipkd.text import caseless
 
 NGRAM = 4  # characters
 SIMILAR = 0.8  # Jaccard similarity of the n-grams from which a text is a near copy
@@ -21,7 +21,7 @@ def near_copies(texts: Sequence[str], of: Sequence[str]) -> NDArray[np.bool_]:
         return np.zeros(len(texts), bool)
     from sklearn.feature_extraction.text import CountVectorizer
 
-    own, other = [_key(text) for text in texts], [_key(text) for text in of]
+    own, other = [caseless(text) for text in texts], [caseless(text) for text in of]
     known = set(other)
     found = np.array([text in known for text in own])
     vectorizer = CountVectorizer(analyzer="char_wb", ngram_range=(NGRAM, NGRAM), binary=True, lowercase=False)
@@ -37,10 +37,6 @@ def near_copies(texts: Sequence[str], of: Sequence[str]) -> NDArray[np.bool_]:
         union = np.array(own_sizes[rows])[:, None] + sizes - shared
         found[rows] |= (shared / union >= SIMILAR).any(axis=1)
     return found
-
-
-def _key(text: str) -> str:
-    return normal_text(text).casefold()
 
 
 def accepted(

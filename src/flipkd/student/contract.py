@@ -142,6 +142,11 @@ class ScoreContract(BaseModel):
         """Whether the matcher keeps a teacher that has vectors of single texts."""
         return self.teacher is not None and self.teacher.kind == "bi_encoder"
 
+    @property
+    def formula(self) -> str:
+        """The score as a weighted sum, for people, such as `1 answer + 0.5 cosine`."""
+        return " + ".join(f"{weight:.4g} {kind}" for kind, weight in self.score.items())
+
     def save(self, folder: Path) -> None:
         """Write `matcher.json` into `folder`."""
         write_json(folder / CONTRACT, self.model_dump(mode="json"))

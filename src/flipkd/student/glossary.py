@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from flipkd.text import normal_text
+from flipkd.text import caseless, normal_text
 
 MAX_CHARACTERS = 300
 _START = re.compile(r"(?<!\w)(?:\w+|[^\w\s])")  # of a term: a word, or a character that is neither letter nor digit
@@ -18,7 +18,7 @@ class Glossary:
         self.max_characters = max_characters
         self._known: dict[str, list[str]] = {}
         for term, found in definitions.items():
-            self._known.setdefault(_key(term), []).extend(map(normal_text, found))
+            self._known.setdefault(caseless(term), []).extend(map(normal_text, found))
         # By the first word: a pattern of all terms would try each of them at each word of a text.
         self._lengths: dict[str, list[int]] = {}
         for term in self._known:
@@ -35,7 +35,7 @@ class Glossary:
             return text
         notes: list[str] = []
         left = self.max_characters - 3  # a space and two brackets
-        for term in dict.fromkeys(self._terms(_key(text))):
+        for term in dict.fromkeys(self._terms(caseless(text))):
             for definition in self._known[term]:
                 note = f"{term}: {definition}"
                 if len(note) + 2 * bool(notes) <= left:
@@ -54,7 +54,3 @@ class Glossary:
                     yield term
                     end = after
                     break
-
-
-def _key(text: str) -> str:
-    return normal_text(text).casefold()

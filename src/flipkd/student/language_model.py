@@ -157,11 +157,17 @@ def compile_layers(model: Any) -> None:
             module.compile(dynamic=True)
 
 
+@contextlib.contextmanager
+def quiet_peft() -> Iterator[None]:
+    """Context manager without the warning that peft 0.21 causes by a deprecated attribute of transformers 5.23."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        yield
+
+
 def with_adapters(model: Any, config: Any) -> Any:
     """Add float32 adapters to `model` by peft's `config`; lora.py replaces the forward pass of their layers."""
-    with warnings.catch_warnings():
-        # peft 0.21 uses a deprecated attribute of transformers 5.23
-        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+    with quiet_peft():
         peft_model = get_peft_model(model, config)
     for module in peft_model.modules():
         if hasattr(module, "lora_A"):

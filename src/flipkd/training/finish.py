@@ -70,9 +70,8 @@ class Validation:
 
     def _scores(self) -> tuple[dict[str, Any], NDArray[np.int64], tuple[list[str], list[str]], float]:
         """Return scores [N] by kind, labels [N] and texts of the labelled pairs, and the seconds per pair."""
-        table = self.table
-        labelled = np.flatnonzero(table.label >= 0).tolist()
-        texts = [table.left[i] for i in labelled], [table.right[i] for i in labelled]
+        known = self.table.labelled()
+        texts = list(known.left), list(known.right)
         start = time.perf_counter()
         scored = score_pairs(
             self.student,
@@ -81,10 +80,10 @@ class Validation:
             return_embeddings=self.return_embeddings,
             progress="validation",
         )
-        seconds, found = (time.perf_counter() - start) / max(len(labelled), 1), scored.kinds
-        if self.with_teacher and table.teacher is not None:
-            found["teacher"] = table.teacher.pair_scores()[labelled]
-        return found, table.label[labelled], texts, seconds
+        seconds, found = (time.perf_counter() - start) / max(len(known), 1), scored.kinds
+        if self.with_teacher and known.teacher is not None:
+            found["teacher"] = known.teacher.pair_scores()
+        return found, known.label, texts, seconds
 
 
 def write_matcher(

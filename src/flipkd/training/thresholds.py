@@ -143,7 +143,7 @@ def teacher_calibration(table: PairTable, validation: PairTable) -> Calibration:
         rows = signal.out_of_fold & (label >= 0)
         if min((rows & (label == 1)).sum(), (rows & (label == 0)).sum()) >= MIN_PER_CLASS:
             return fit_calibration(signal.pair_scores()[rows], label[rows], method="sigmoid")
-    if validation.teacher is None:
+    known = validation.labelled()
+    if known.teacher is None:
         raise ValueError("a teacher's calibration needs its scores of validation pairs")
-    rows = validation.label >= 0
-    return fit_calibration(validation.teacher.pair_scores()[rows], validation.label[rows], method="sigmoid")
+    return fit_calibration(known.teacher.pair_scores(), known.label, method="sigmoid")

@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from flipkd.text import normal_text
+from flipkd.text import caseless
 
 NO_SCRIPT = "NONE"  # of a text without a letter
 # Chinese and Japanese have no spaces, so each character counts as a word there.
@@ -33,7 +33,7 @@ def _script(letter: str) -> str:
 
 def words(text: str) -> list[str]:
     """Return the words of a text in lower case; a Chinese or Japanese character is a word."""
-    return _WORD.findall(normal_text(text).casefold())
+    return _WORD.findall(caseless(text))
 
 
 def is_held_out(text: str) -> bool:
@@ -42,7 +42,7 @@ def is_held_out(text: str) -> bool:
     The half depends on the text alone. So a text of the reference and an equal text of a window are in the same half, and
     rows of both that come from the same source have the same distribution, given the known half.
     """
-    return bool(zlib.crc32(normal_text(text).casefold().encode("utf-8", "replace")) & 1)
+    return bool(zlib.crc32(caseless(text).encode("utf-8", "replace")) & 1)
 
 
 def vocabulary(texts: Iterable[str]) -> set[str]:
