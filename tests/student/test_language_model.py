@@ -139,3 +139,13 @@ def test_load_saved_tokenizer_has_the_special_tokens(saved_tokenizers, tmp_path)
         load_saved_tokenizer(tmp_path)
     ours.save_pretrained(tmp_path)
     assert load_saved_tokenizer(tmp_path)("my card")["input_ids"] == ours("my card")["input_ids"]
+
+
+def test_add_lora_says_which_modules_peft_refuses():
+    from transformers import Mamba2Config, Mamba2ForCausalLM
+
+    shape = {"hidden_size": 32, "num_hidden_layers": 1, "state_size": 8, "num_heads": 8, "head_dim": 8, "n_groups": 1}
+    model = Mamba2ForCausalLM(Mamba2Config(vocab_size=16, **shape))
+    config = StudentConfig(model_name_or_path="mamba", readout_modules=["in_proj"])
+    with pytest.raises(ConfigError, match=r"peft does not adapt these modules of Mamba2ForCausalLM \(.*'out_proj'"):
+        add_lora(model, config)

@@ -89,6 +89,7 @@ def test_training_arguments_refuses_unsupported_fields_but_not_their_default(tmp
         ({"optim": "sgd", "optim_args": "momentum"}, r"training_arguments\.optim=sgd, optim_args=momentum"),
         ({"dataloader_persistent_workers": True}, "dataloader_persistent_workers needs .*num_workers"),
         ({"dataloader_multiprocessing_context": "fork"}, "dataloader_multiprocessing_context needs .*num_workers"),
+        ({"dataloader_multiprocessing_context": "spawn", "dataloader_num_workers": 1}, "set it to fork"),
         ({"save_strategy": "best"}, "save_strategy cannot be best|save_strategy"),
     ],
 )

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import torch
 
+from flipkd.training.checkpoints import last_valid_checkpoint
+from flipkd.training.module import DistillationModule
 from flipkd.training.queue import Queue
+from flipkd.training.run import fresh_student, run_objectives
+from flipkd.training.trainer import fit
 
 
 def columns(start: int, count: int) -> dict[str, torch.Tensor]:
@@ -36,3 +40,11 @@ def test_queue_state_is_restored():
     for one, two in zip(queue.extend(columns(3, 2)).values(), other.extend(columns(3, 2)).values(), strict=True):
         assert torch.equal(one, two)
     assert Queue(4).state() == {}
+
+
+def test_a_checkpoint_after_the_first_step_has_the_queue(make_config, table, tmp_path):
+    config = make_config(objectives={"in_batch_kl": 1.0})
+    module = DistillationModule(fresh_student(config)[0], run_objectives(config, table, table), queue_size=3)
+    fit(module, table, output_dir=tmp_path, arguments={"max_steps": 1, "save_steps": 1, "disable_tqdm": True})
+    assert last_valid_checkpoint(tmp_path).name == "checkpoint-1"
+    assert module.queue.state()["queue.right"].is_contiguous()

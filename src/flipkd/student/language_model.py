@@ -21,7 +21,7 @@ from transformers.pytorch_utils import Conv1D
 from flipkd.artefacts import check_model_folder, checked_model, library_errors
 from flipkd.config import StudentConfig
 from flipkd.device import best_device
-from flipkd.errors import ArtefactError, ConfigError, ResourceError, nearest
+from flipkd.errors import ArtefactError, ConfigError, ResourceError, nearest, reason_of
 from flipkd.files import read_json
 from flipkd.models import model_path
 from flipkd.student.attention import AUTO, GROUPED, PACKED, choose_attention
@@ -121,7 +121,7 @@ def weights_hash(model: nn.Module, *, dtype: str) -> str:
 def add_lora(model: Any, config: StudentConfig) -> tuple[Any, list[str]]:
     """Add float32 adapters to `model`; return it and the names of its readout modules.
 
-    Raises ConfigError for layers or modules that the model does not have.
+    Raises ConfigError for layers or modules that the model does not have, or that peft refuses.
     """
     module_names = find_readout_modules(model, layers=config.readout_layers, modules=config.readout_modules)
     rank_pattern = {re.escape(name): config.readout_r for name in module_names}
@@ -137,7 +137,13 @@ def add_lora(model: Any, config: StudentConfig) -> tuple[Any, list[str]]:
         rank_pattern=rank_pattern,
         alpha_pattern={name: scaling * rank for name, rank in rank_pattern.items()},
     )
-    return with_adapters(model, peft_config), module_names
+    try:
+        return with_adapters(model, peft_config), module_names
+    except ValueError as error:  # for example of Mamba, whose kernels read the weights of some modules directly
+        raise ConfigError(
+            f"peft does not adapt these modules of {type(model).__name__} ({reason_of(error)}); set lora_target_modules and "
+            "readout_modules to others"
+        ) from error
 
 
 def compile_layers(model: Any) -> None:

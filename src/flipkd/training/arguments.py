@@ -92,6 +92,11 @@ def _require_loader(checked: TrainingArguments) -> None:
     for name in ("dataloader_persistent_workers", "dataloader_multiprocessing_context"):
         if getattr(checked, name) and not checked.dataloader_num_workers:
             raise ConfigError(f"training_arguments.{name} needs training_arguments.dataloader_num_workers above 0")
+    if (context := checked.dataloader_multiprocessing_context) not in (None, "fork"):
+        raise ConfigError(
+            f"training_arguments.dataloader_multiprocessing_context is {context}, but the student and its hooks cannot be sent "
+            "to a new process; set it to fork, or leave it out"
+        )
     if checked.save_strategy == "best":
         raise ConfigError(f"training_arguments.save_strategy cannot be best: {MEASURES}; allowed: steps, epoch, no")
 

@@ -25,7 +25,8 @@ class Queue:
         """Return each column followed by the queue's; then add the batch to the queue and drop the oldest texts."""
         queued = self._columns
         extended = {name: torch.cat([new, queued[name]]) if queued else new for name, new in columns.items()}
-        self._columns = {name: column.detach()[: self.size] for name, column in extended.items()}
+        # The first batch may be a view into both sides, which safetensors does not save.
+        self._columns = {name: column.detach()[: self.size].contiguous() for name, column in extended.items()}
         return extended
 
     def state(self) -> dict[str, Tensor]:
