@@ -90,7 +90,7 @@ def test_another_threshold_scores_nothing_again(with_teacher, tmp_path, same_kin
     assert (done.code, "equal was" in done.err) == (4, True), done.err
     write(tmp_path / "r.csv", RECORDS[:9])
     done = run(with_teacher, tmp_path / "out", *words)
-    assert (done.code, "files was" in done.err) == (4, True), done.err
+    assert (done.code, "files has other content" in done.err) == (4, True), done.err
 
 
 @pytest.mark.parametrize("kind", ["encoder", "teacher"])
