@@ -6,7 +6,8 @@
 A page holds `<!-- table: NAME -->` and `<!-- /table -->`, and what stands between is made here. NAME is a data set of
 results/, `main` for all sets at a glance, `scores` for each score of a student alone, `pool` for few labels with and
 without unlabelled pairs, `ablations` for the paper's on the sets that have them, `variants` for all that change one
-setting, `answer_objective` for the two objectives of the answer, `objectives` for the field's other objectives,
+setting, `answer_objective` for the two objectives of the answer, `one_machine` for the second of them beside controls that ran
+on the same machine (folder one_machine/), `objectives` for the field's other objectives,
 `second_student` for a larger LLM, `mined` for training without mined pairs, `labels` for fewer labelled pairs,
 `both_orders` for the results of `both_orders.py`, `headline` and `speed` for the README, or `choices/...` for the runs of
 that folder, on which a default was decided. `earlier/NAME` takes the results of earlier/, which were measured with other
@@ -25,7 +26,7 @@ from typing import Any
 
 import numpy as np
 import yaml
-from recipes_table import answer_objective_table, mined_table, recipes_table
+from recipes_table import answer_objective_table, mined_table, one_machine_table, recipes_table
 
 from flipkd.commands.results import text_table
 from flipkd.comparison.table import results_table
@@ -115,6 +116,8 @@ def block(name: str) -> str:
         return mined_table(results)
     if name == "answer_objective":
         return answer_objective_table(results)
+    if name == "one_machine":
+        return one_machine_table(results, _read(HERE / "one_machine"))
     if name == "labels":
         return labels_table(results)
     if name == "both_orders":
