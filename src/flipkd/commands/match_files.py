@@ -82,7 +82,9 @@ def _finished(folder: Path) -> dict[str, Any]:
         known = {str(one["file"]): one["sha256"] for one in summary["files"]}
     for file, digest in known.items():
         if Path(file).is_file() and sha256(file) != digest:
-            raise DataError(f"{file}: has changed since {folder} was made; delete it, or choose another --output_dir")
+            raise DataError(
+                f"{file}: has changed since {folder} was made; delete that folder, or choose another --output_dir"
+            )
     return summary
 
 
