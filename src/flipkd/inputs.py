@@ -15,9 +15,8 @@ Pairs = Iterable[Sequence[str]]
 
 def checked_sides(pairs: Pairs) -> tuple[list[str], list[str]]:
     """Split pairs into left and right texts. Raises DataError that names the first invalid pair."""
-    if (
-        isinstance(pairs, Mapping) or hasattr(pairs, "columns") or hasattr(pairs, "column_names")
-    ):  # iterates over names
+    if isinstance(pairs, Mapping) or any(hasattr(pairs, name) for name in ("columns", "column_names")):
+        # It would be read as the list of its names.
         kind = type(pairs).__name__
         raise DataError(f"got a {kind} where a list of pairs is needed; write list(zip(data['text1'], data['text2']))")
     rows = _listed(pairs, "pairs")

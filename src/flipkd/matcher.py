@@ -237,11 +237,11 @@ class Matcher(PairScorer):
 
     def _query_vector(self, query: str, index: SearchIndex) -> Floats:
         """Encode the query by the model of the index: this matcher, or the teacher that it keeps."""
-        maker, kept = index.encoder.get("fingerprint"), self.contract.teacher
+        maker, kept = index.encoder.get("fingerprint"), self.teacher
         if self.fingerprint is not None and maker == self.fingerprint:
             vectors = self.encode([query])
-        elif self.teacher is not None and kept is not None and maker == kept.fingerprint:
-            vectors = self.teacher.embed([query])
+        elif kept is not None and maker == kept.fingerprint:
+            vectors = kept.embed([query])
         else:
             raise UsageError(
                 f"another model made this index ({index.encoder.get('kind')} {index.encoder.get('folder')}); encode the "

@@ -17,7 +17,7 @@ from flipkd.data.split import split_pairs
 from flipkd.errors import DataError, ResourceError
 from flipkd.files import resource_errors, write_text
 from flipkd.partials import clear_stale
-from flipkd.teachers.preflight import FEWEST_PAIRS, FEWEST_PER_CLASS
+from flipkd.teachers.preflight import FEWEST_PAIRS, FEWEST_PER_CLASS, too_few
 
 logger = logging.getLogger(__name__)
 
@@ -118,8 +118,7 @@ def _warn_of_few(validation: dict[str, Any] | None) -> None:
     """Log a warning if the threshold and the score, which are chosen on validation, will depend on too few pairs."""
     if validation is None or not validation["labelled"]:
         return
-    rarer = min(validation["positive"], validation["negative"])
-    if validation["labelled"] < FEWEST_PAIRS or rarer < FEWEST_PER_CLASS:
+    if too_few(validation["positive"], validation["negative"]):
         logger.warning(
             "validation has few labelled pairs to choose a threshold on; use at least %d, and %d of each class: a larger "
             "--validation, or more labels",

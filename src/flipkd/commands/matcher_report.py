@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from flipkd.commands.results import command_line
 from flipkd.data.labels import labels_of
+from flipkd.data.pairs import sides_of
 from flipkd.errors import ArtefactError
 from flipkd.files import read_json, write_text
 from flipkd.report.comparison import Comparison, RunScores
@@ -55,11 +56,12 @@ def write_report(
         probability=np.asarray(matcher.calibration.apply(scores), np.float64),
         losses=_losses(folder.parent),
     )
+    text1, text2 = sides_of(dataset)
     comparison = Comparison(
         data=data,
         runs=[run],
-        text1=dataset["text1"][:],
-        text2=dataset["text2"][:],
+        text1=text1,
+        text2=text2,
         label=label,
         validation_label=np.zeros(0, np.int64),
         counts={"test": {"pairs": len(label), "positives": int((label == 1).sum())}},

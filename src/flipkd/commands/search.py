@@ -82,11 +82,11 @@ def encoder_of(index: SearchIndex, folder: str | None, *, matcher: Matcher, base
 
     `folder`: the encoder's folder, if it was moved. `matcher`: a loaded matcher, which may be the encoder itself, or keep it.
     """
-    maker, kept = index.encoder.get("fingerprint"), matcher.contract.teacher
+    maker, kept = index.encoder.get("fingerprint"), matcher.teacher
     if index.encoder.get("kind") == "matcher" and maker == matcher.fingerprint:
         return _encode_function(matcher, str(index.encoder.get("folder")))
-    if folder is None and matcher.teacher is not None and kept is not None and kept.fingerprint == maker:
-        return matcher.teacher.embed
+    if folder is None and kept is not None and kept.fingerprint == maker:
+        return kept.embed
     location = checked_encoder(index, folder)
     current = described(location)
     if current["kind"] == "teacher":

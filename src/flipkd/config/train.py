@@ -13,19 +13,22 @@ PREVIOUS_STAGE = "previous_stage"  # as a teacher in `stages`: the matcher of th
 BOTH_ORDERS = "order_consistency"  # the objective for which a batch holds both orders of a pair
 DEFAULT_MINED_RATIO = 1.0  # per training pair, with a bi-encoder teacher
 # Fields of transformers' TrainingArguments that its users write as settings; a check of all would import torch.
-TRAINER_NAMES = frozenset(
-    (
-        "max_steps",
-        "optim",
-        "adam_beta1",
-        "adam_beta2",
-        "adam_epsilon",
-        "lr_scheduler_kwargs",
-        "logging_first_step",
-        "run_name",
-    )
-    + ("save_strategy", "logging_strategy", "dataloader_num_workers", "tf32", "optim_args", "disable_tqdm")
-)
+TRAINER_NAMES = {
+    "max_steps",
+    "optim",
+    "adam_beta1",
+    "adam_beta2",
+    "adam_epsilon",
+    "lr_scheduler_kwargs",
+    "logging_first_step",
+    "run_name",
+    "save_strategy",
+    "logging_strategy",
+    "dataloader_num_workers",
+    "tf32",
+    "optim_args",
+    "disable_tqdm",
+}
 
 
 class TrainConfig(StudentConfig):

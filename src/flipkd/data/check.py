@@ -66,7 +66,7 @@ def check_pairs(
     label = labels_of(dataset)
     report = CheckReport(name, counts={}, problems=[], warnings=[])
     _count_classes(report, label)
-    if labels and (problem := _class_problem(dataset, label)):
+    if labels and (problem := _class_problem(dataset, report.counts)):
         report.problems.append(problem)
     _count_empty_texts(report, left, right)
     _count_duplicates(report, left, right, label, directed=directed)
@@ -97,20 +97,20 @@ def _count_classes(report: CheckReport, label: np.ndarray) -> None:
     )
 
 
-def _class_problem(dataset: Dataset, label: np.ndarray) -> str | None:
+def _class_problem(dataset: Dataset, counts: dict[str, Any]) -> str | None:
     """Return why a model cannot be trained on these labels; None if it can."""
     if "label" not in dataset.column_names:
         known = ", ".join(OTHER_ALIASES["label"])
         return f"no label column; known names: {known}; choose another with --columns label=NAME"
-    positive, negative = int((label == 1).sum()), int((label == 0).sum())
+    positive, negative = counts["positive"], counts["negative"]
     needed = f"at least {FEWEST_PER_CLASS} rows of each class are needed"
-    if not len(label):
+    if not counts["rows"]:
         return "there are no rows"
-    if not positive and not negative:
+    if not counts["labelled"]:
         return f"no row is labelled; {needed}"
     if not positive or not negative:
         only = "1 (match)" if positive else "0 (no match)"
-        return f"only one class: all {positive + negative} labelled rows are {only}; {needed}"
+        return f"only one class: all {counts['labelled']} labelled rows are {only}; {needed}"
     if min(positive, negative) < FEWEST_PER_CLASS:
         return f"rows with label 1 (match): {positive}, with label 0 (no match): {negative}; {needed}"
     return None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING
 
-from flipkd.data.folding import word_key
+from flipkd.data.split import text_keys
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -27,10 +27,7 @@ class Leak:
 
 def leaks_by_side(splits: Mapping[str, Dataset]) -> dict[tuple[str, str], Leak]:
     """`Leak` per (earlier, later) pair of splits."""
-    keys = {
-        name: ([word_key(text) for text in part["text1"][:]], [word_key(text) for text in part["text2"][:]])
-        for name, part in splits.items()
-    }
+    keys = {name: text_keys(part) for name, part in splits.items()}
     sides = ([text for part in keys.values() for text in part[side]] for side in (0, 1))
     shared = _shared(*sides)
     return {(first, second): _leak(keys[first], keys[second], shared) for first, second in combinations(splits, 2)}

@@ -49,6 +49,11 @@ class KeptTeacherModel:
         return isinstance(self.teacher, VectorTeacher)
 
     @property
+    def fingerprint(self) -> str:
+        """Fingerprint of the teacher, which an index records for the model that made it."""
+        return str(self.teacher.fingerprint)
+
+    @property
     def most_characters(self) -> int:
         """Number of characters at the start of a text on which its score depends."""
         return sys.maxsize if self._max_length is None else self._max_length * CHARACTERS_PER_TOKEN

@@ -22,6 +22,11 @@ REMEDY = "fine-tune it (flipkd teach), give it more training pairs, or choose an
 KEPT = ("f1", "average_precision", "roc_auc")
 
 
+def too_few(positive: int, negative: int) -> bool:
+    """Return whether so many labelled validation pairs are too few to choose anything on them."""
+    return positive + negative < FEWEST_PAIRS or min(positive, negative) < FEWEST_PER_CLASS
+
+
 def preflight(
     *,
     teacher_scores: Sequence[float] | np.ndarray,
@@ -80,7 +85,7 @@ def _warnings(report: dict[str, Any], label: np.ndarray) -> list[str]:
     if positive == 0 or negative == 0:
         return [f"the {len(label)} labelled validation pairs have only one class, so the teacher cannot be measured"]
     found = []
-    if len(label) < FEWEST_PAIRS or min(positive, negative) < FEWEST_PER_CLASS:
+    if too_few(positive, negative):
         found.append(
             f"too few labelled validation pairs: {positive} positive, {negative} negative; "
             f"use at least {FEWEST_PAIRS}, and {FEWEST_PER_CLASS} of each class"

@@ -120,7 +120,6 @@ def _describe_cascade(fit: CascadeFit, *, student: float, teacher: float) -> str
 
 def _describe(choice: Choice, parts: Parts) -> str:
     found = choice.precision[parts]
-    how = (
-        f"average precision {found:.3f}" if found > UNMEASURED else "not measured, with fewer than 3 pairs of a class,"
-    )
+    measured = f"average precision {found:.3f}"
+    how = measured if found > UNMEASURED else "not measured, with fewer than 3 pairs of a class,"
     return f"{' + '.join(parts)}, {how}"
