@@ -8,11 +8,15 @@ import pickle
 import shutil
 import socket
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import torch
 from tiny import student_config
 from tiny_matchers import exported
+from transformers import PreTrainedModel
 
 from flipkd.artefacts import check_model_folder, check_values, checked_model, library_errors
 from flipkd.command_config import VerifyConfig
@@ -29,8 +33,6 @@ from flipkd.teachers.teacher import load_teacher
 @pytest.fixture
 def canary(tmp_path, monkeypatch):
     """Path of the marker file; a module `canary`, a package `megatron` and `torch.canary` write it when they are used."""
-    import torch
-
     marker, place = tmp_path / "code-ran", tmp_path / "path"
     write = f"from pathlib import Path\nPath({str(marker)!r}).touch()\n"
     (place / "megatron").mkdir(parents=True)
@@ -442,3 +444,33 @@ def test_verify_unpickles_no_weights_of_an_export(tiny_matcher, tmp_path, canary
     write_manifest(folder)
     with pytest.raises(RefusedError, match=r"pytorch_model\.bin: pickled weights are not read"):
         verify(VerifyConfig.check({"export": str(folder), "against": str(tiny_matcher())}))
+
+
+def test_threads_load_models_one_at_a_time(tiny_matcher, encoders, base_models, monkeypatch):
+    """Two loads of transformers that overlap can leave its replacements in place (tie_weights, torch's default dtype)."""
+    matcher, loads, together = tiny_matcher(), [], []
+
+    def load(*args, original=PreTrainedModel.from_pretrained.__func__, **kwargs):
+        loads.append(args)
+        time.sleep(0.05)
+        together.append(len(loads))
+        try:
+            return original(*args, **kwargs)
+        finally:
+            loads.pop()
+
+    monkeypatch.setattr(PreTrainedModel, "from_pretrained", classmethod(load))
+    before = PreTrainedModel.tie_weights, torch.get_default_dtype()
+    calls = [
+        lambda: load_student(matcher),
+        lambda: load_language_model(str(base_models["gemma3"]), dtype="bfloat16"),
+        lambda: load_teacher(encoders / "bi"),
+        lambda: load_teacher(encoders / "cross", dtype="bfloat16"),
+        lambda: new_student(student_config(base_models["gemma3"])),
+    ]
+    with ThreadPoolExecutor(len(calls)) as pool:
+        for call in [pool.submit(call) for call in calls]:
+            call.result()
+    assert len(together) >= len(calls)
+    assert set(together) == {1}
+    assert (PreTrainedModel.tie_weights, torch.get_default_dtype()) == before

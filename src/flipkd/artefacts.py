@@ -6,6 +6,7 @@ No file of a model may choose code to run: `model_rules.py` has the allowed valu
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PureWindowsPath
@@ -30,6 +31,7 @@ PICKLED, WEIGHTS, INDEX = "pytorch_model.bin", "model.safetensors", "model.safet
 NOT_SETTINGS = ("tokenizer.json", "vocab.json")  # up to 33 MB; the tokenizers library reads them and runs no code
 COUNT = re.compile(r"(num|n)_\w*(layers?|experts)")  # a library builds this many modules in a loop
 MAX_COUNT = 10_000
+_LOAD_LOCK = threading.RLock()
 
 
 class Checked(NamedTuple):
@@ -162,6 +164,17 @@ def checked_model(name: str) -> Checked:
                 f"{name}: {what}, because HF_HUB_OFFLINE is set; correct the name, or unset it"
             ) from None
     return Checked(folder.name, check_model_folder(folder))
+
+
+@contextmanager
+def load_lock() -> Iterator[None]:
+    """Context manager and decorator: only one thread of the process loads a model.
+
+    While it loads one, transformers replaces torch's default dtype and `PreTrainedModel.tie_weights`, and puts back what it
+    found. If two loads overlap, the second may put back what the first had replaced: then no later model has tied weights.
+    """
+    with _LOAD_LOCK:
+        yield
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.pytorch_utils import Conv1D
 
-from flipkd.artefacts import check_model_folder, checked_model, library_errors
+from flipkd.artefacts import check_model_folder, checked_model, library_errors, load_lock
 from flipkd.config import StudentConfig
 from flipkd.device import best_device
 from flipkd.errors import ArtefactError, ConfigError, ResourceError, nearest, reason_of
@@ -35,6 +35,7 @@ NOT_A_MODEL = "not a causal LM that transformers can load"
 SPECIAL_TOKENS = ("bos_token", "eos_token", "pad_token", "unk_token")
 
 
+@load_lock()
 def load_language_model(name_or_path: str, *, dtype: str = "bfloat16", attn_implementation: str = AUTO) -> Any:
     """Load a frozen causal LM by packaged name, hub id or folder; no remote code is executed.
 

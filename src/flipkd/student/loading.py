@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from flipkd.artefacts import library_errors
+from flipkd.artefacts import library_errors, load_lock
 from flipkd.config import StudentConfig
 from flipkd.device import best_device
 from flipkd.errors import ArtefactError
@@ -38,6 +38,7 @@ from flipkd.student.readout import Readout
 NO_TOKENIZER = "no tokenizer that can be used"
 
 
+@load_lock()
 def new_student(
     config: StudentConfig, *, glossary: GlossaryTerms | None = None, seed: int = 0, device: str = "cpu"
 ) -> tuple[Student, ScoreContract]:
@@ -88,6 +89,7 @@ def new_student(
     return student, contract
 
 
+@load_lock()
 def load_student(folder: Path, *, base_model: str | None = None, merge: bool = False) -> tuple[Student, ScoreContract]:
     """Load a trained student from `folder`; `base_model` replaces the base model path in its contract.
 

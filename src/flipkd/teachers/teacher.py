@@ -12,7 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from flipkd.artefacts import checked_model, library_errors
+from flipkd.artefacts import checked_model, library_errors, load_lock
 from flipkd.errors import ConfigError, nearest
 from flipkd.tables import pick
 from flipkd.teachers.weights import require_weights
@@ -107,6 +107,7 @@ def load_teacher(
     return loaded(name_or_path)
 
 
+@load_lock()
 def load_model(
     model_class: Any,
     name_or_path: str | Path,
