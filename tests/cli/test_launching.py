@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import sys
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
@@ -67,8 +68,9 @@ def test_launch_processes_rejects_an_impossible_count(launcher, count):
         launch_processes(count)
 
 
-def test_launch_processes_starts_the_command_once_per_process(launcher, monkeypatch):
+def test_launch_processes_starts_the_command_once_per_process(launcher, monkeypatch, tmp_path):
     monkeypatch.setattr(ranks, "usable_cores", lambda: 8)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with pytest.raises(SystemExit) as ended:
         launch_processes(3)
     assert ended.value.code == 0
@@ -76,6 +78,7 @@ def test_launch_processes_starts_the_command_once_per_process(launcher, monkeypa
     config = launcher.config
     assert (config.nproc_per_node, config.max_nodes, config.max_restarts) == (3, 1, 0)
     assert os.environ["OMP_NUM_THREADS"] == "2"
+    assert not list(tmp_path.iterdir()), "the launcher's folder of logs is deleted"
 
 
 def listening():

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 import torch
+from tiny import student_config
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from flipkd.errors import ConfigError
 from flipkd.student.checks import check_student
+from flipkd.student.loading import new_student
 from flipkd.student.rows import additive_mask
 
 
@@ -48,3 +53,18 @@ def test_check_student_refuses_blocked_reading_that_leaks(make_student, base_mod
 
 def test_check_student_ignores_dropout(make_student):
     assert make_student("llama", reading="blocked", lora_dropout=0.5)[1].reading == "blocked"
+
+
+def test_new_student_refuses_a_pad_token_that_was_added_to_the_tokenizer_alone(base_models, tmp_path):
+    folder = shutil.copytree(base_models["llama"], tmp_path / "base")
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    rows = model.get_input_embeddings().num_embeddings
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_tokens([f"<extra_{i}>" for i in range(rows - len(tokenizer))])
+    tokenizer.add_special_tokens({"pad_token": "[PAD]"})
+    tokenizer.save_pretrained(folder)
+    with pytest.raises(ConfigError, match=rf"pad token '\[PAD\]' .* has id {rows}, .* only for ids below {rows}; set"):
+        new_student(student_config(folder))
+    model.resize_token_embeddings(len(tokenizer))
+    model.save_pretrained(folder)
+    new_student(student_config(folder))

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 import uuid
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -62,7 +63,7 @@ def launch_processes(count: int | None) -> None:
 
 def _launch(count: int) -> int:
     import torch
-    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.api import DefaultLogsSpecs, SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
@@ -72,24 +73,26 @@ def _launch(count: int) -> int:
         )
     ranks.share_cores(count)
     _use_loopback()
-    config = LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=count,
-        run_id=uuid.uuid4().hex,
-        rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0",
-        local_addr="127.0.0.1",
-        max_restarts=0,
-        shutdown_timeout=SHUTDOWN_TIMEOUT,
-    )
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # it logs a long report for every exit
-    try:
-        elastic_launch(config, sys.executable)(*COMMAND, *sys.argv[1:])
-    except ChildFailedError as error:
-        return _first_exit_code(error.failures)
-    except SignalException:
-        raise StoppedError("stopped; run the same command to resume") from None
+    with tempfile.TemporaryDirectory(prefix="flipkd-") as logs:  # the launcher would leave one behind
+        config = LaunchConfig(
+            min_nodes=1,
+            max_nodes=1,
+            nproc_per_node=count,
+            run_id=uuid.uuid4().hex,
+            rdzv_backend="c10d",
+            rdzv_endpoint="localhost:0",
+            local_addr="127.0.0.1",
+            max_restarts=0,
+            shutdown_timeout=SHUTDOWN_TIMEOUT,
+            logs_specs=DefaultLogsSpecs(log_dir=logs),
+        )
+        try:
+            elastic_launch(config, sys.executable)(*COMMAND, *sys.argv[1:])
+        except ChildFailedError as error:
+            return _first_exit_code(error.failures)
+        except SignalException:
+            raise StoppedError("stopped; run the same command to resume") from None
     return 0
 
 

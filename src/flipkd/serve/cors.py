@@ -52,7 +52,7 @@ def with_cors(app: Any, origins: Sequence[str]) -> Any:
     return CORSMiddleware(
         app,
         allow_origins=origins,
-        allow_methods=["GET", "HEAD", "POST"],
+        allow_methods=["GET", "HEAD", "POST", "PUT", "DELETE"],  # PUT and DELETE: /index
         allow_headers=["*"],
         expose_headers=["Retry-After", "X-Ignored-Fields", *EXPOSED],
     )

@@ -20,8 +20,9 @@ BLOCKED_ATTENTION = (GROUPED, PACKED, "sdpa", "eager")
 def check_student(student: Student) -> None:
     """Raise ConfigError when the answer is not the model's own logits, when blocked reading leaks, or when rows are too long.
 
-    Each check takes one short pass.
+    Also for a padding token without an embedding. Each check takes at most one short pass.
     """
+    _check_padding(student)
     rows = student.prompt.pair_rows(["a b"], ["c"])
     batch = to_device(pad(rows, padding_id=student.prompt.padding_id), student.device)
     if student.prompt.reading == "blocked":
@@ -53,6 +54,17 @@ def find_shared_inputs(student: Student) -> None:
     if student.adapters.layers:
         batch = pad(student.prompt.pair_rows(["a"], ["b"]), padding_id=student.prompt.padding_id)
         student.hidden(to_device(batch, student.device))
+
+
+def _check_padding(student: Student) -> None:
+    padding, most = student.prompt.padding_id, student.language_model.get_input_embeddings().weight.shape[0]
+    if padding >= most:  # usually a pad token that was added to the tokenizer alone
+        token = student.prompt.tokenizer.convert_ids_to_tokens(padding)
+        raise ConfigError(
+            f"the pad token {token!r} of the tokenizer has id {padding}, but the model has embeddings only for ids below {most}; "
+            "set pad_token in tokenizer_config.json to a token that the model has, such as its eos_token, or resize the "
+            "embeddings with resize_token_embeddings"
+        )
 
 
 def _check_blocked(student: Student) -> None:
