@@ -83,7 +83,7 @@ class Models:
         return service
 
     async def start(self) -> None:
-        """Start to load all matchers, side by side; requests are accepted as soon as theirs is loaded. Only once."""
+        """Start to load all matchers, one at a time; requests are accepted as soon as theirs is loaded. Only once."""
         if self._is_started:
             return
         self._is_started = True
