@@ -275,7 +275,10 @@ def test_base_rate_corrects_probabilities_and_thresholds_of_every_command(traine
     assert report["base_rate"]["stated"] == 0.03
     assert report["metrics"]["precision"] == precision_score(label, score >= rare.threshold), "of these pairs"
     card = (tmp_path / "rare" / "README.md").read_text()
-    assert "corrected for pairs of which 0.03 match" in card
+    assert "corrected for pairs of which 0.03 match (the figures below are those before the correction)" in card
+    before = np.mean((fitted - label) ** 2)
+    assert report["metrics"]["brier_score"] == pytest.approx(before, abs=1e-6)
+    assert f"| brier_score | {before:.4f} |" in card
     assert "corrected" not in (tmp_path / "plain" / "README.md").read_text()
     text = flipkd(*arguments(trained, pair_files, tmp_path / "again", "--base_rate", 0.03)).out
     assert "base rate: 3.000% instead of" in text

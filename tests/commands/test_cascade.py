@@ -168,6 +168,13 @@ def test_calibrate_reports_and_evaluate_measures_the_cascade(banded, pair_files)
     assert "by_teacher" not in json.loads(flipkd(*arguments).out)
 
 
+def test_evaluate_measures_the_cascade_with_the_memory_that_decides_first(banded, pair_files):
+    arguments = ("evaluate", "--matcher", banded[0], "--test_file", pair_files["validation"], "--cascade", "--json")
+    measured = json.loads(flipkd(*arguments, "--memory", pair_files["validation"]).out)
+    assert (measured["by_memory"], measured["by_teacher"]) == (1.0, 0.0)
+    assert (measured["f1"], measured["f1_all_read"], measured["f1_lost"]) == (1.0, 1.0, 0.0)
+
+
 def test_match_with_cascade_reports_who_scored_a_pair(banded, pair_files, pairs, tmp_path):
     folder, report = banded
     done = flipkd("match", "--matcher", folder, pair_files["validation"], "--cascade")

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 from command_line import flipkd
+from datasets import Dataset
+
+from flipkd.commands.diagnose import probe_folds
+from flipkd.diagnostics.probes import probe_auc
+from flipkd.errors import DataError
 
 
 def result(*words):
@@ -55,6 +61,30 @@ def test_layers_and_students_are_probed(trained, base_models, taught, pair_files
     assert {row["model"] for row in ranked} == {str(base_models["llama"]), trained}
     assert ranked[0]["roc_auc"] >= ranked[1]["roc_auc"]
     assert all(0 <= row["alignment"] <= 1 for row in ranked)
+
+
+def test_a_probe_knows_no_text_of_another_fold(caplog):
+    # Each of 40 questions has five candidates, all with one label that is drawn by chance: nothing can be known of new questions.
+    random, found = np.random.default_rng(0), []
+    for _ in range(5):
+        question = np.repeat(np.arange(40), 5)
+        label = (random.random(40) < 0.5).astype(int)[question]
+        states = random.normal(size=(40, 16))[question] + 0.1 * random.normal(size=(200, 16))
+        columns = {"text1": [f"question {q}" for q in question], "text2": [f"candidate {n}" for n in range(200)]}
+        folds = probe_folds(Dataset.from_dict({**columns, "label": label.tolist()}), seed=0)
+        assert all(len(set(folds[question == q].tolist())) == 1 for q in range(40))
+        found.append(probe_auc(states, label, folds=folds))
+    assert abs(np.mean(found) - 0.5) < 0.1
+    assert not caplog.text
+    columns["text2"] = ["the same candidate"] * 200
+    probe_folds(Dataset.from_dict({**columns, "label": label.tolist()}), seed=0)
+    assert "200 of 200 pairs have a text that other folds have too" in caplog.text
+
+
+def test_a_probe_needs_five_pairs_of_each_class():
+    rows = {"text1": list("abcdefgh"), "text2": list("abcdefgh"), "label": [1] * 4 + [0] * 4}
+    with pytest.raises(DataError, match="at least 5 matches"):
+        probe_folds(Dataset.from_dict(rows), seed=0)
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ from command_line import flipkd
 from prometheus_client.parser import text_string_to_metric_families
 from watch.drifting import draw
 
+from flipkd.commands.watch import warn_of_least_p
 from flipkd.errors import DriftError
-from flipkd.watch.drift import LEAST_EFFECTS
+from flipkd.watch.drift import LEAST_EFFECTS, Check, judge
 
 
 def write(path, rows, *, day=None):
@@ -53,6 +54,17 @@ def test_an_alarm_is_written_everywhere_and_ends_with_7(files, tmp_path):
     assert page.count('class="chart"') == len(found["windows"][0]["checks"])
     assert "2026-11-02" in page
     assert draw(3, 1, longer=2).text1[0] not in page
+
+
+@pytest.mark.parametrize("windows, warned", [(10, False), (60, True)])
+def test_many_windows_whose_calibration_cannot_be_an_alarm_are_a_warning(caplog, windows, warned):
+    # 60 windows with 10 checks each: the least p value, 2 / 100,000, is 0.012 after the correction.
+    names = ["calibration", *["score"] * 9]
+    checks = [Check(0.0, 0.5, 0.5, 2e-5 if name == "calibration" else 0.5, name=name) for name in names]
+    judged = judge([checks] + [[*checks[1:], checks[1]]] * (windows - 1), alpha=0.01, together=True)
+    warn_of_least_p([checks] * windows, alpha=0.01, resamples=99_999)
+    assert ("calibration and overconfidence" in caplog.text) is warned
+    assert judged[0][0].alarm is (windows == 10)
 
 
 def test_the_last_window_alone_can_be_judged(files, tmp_path):

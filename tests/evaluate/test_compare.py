@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, average_precision_score, f1_score
 
 from flipkd.errors import ConfigError, DataError, NumbersError
-from flipkd.evaluate import holm, mean_interval, paired_bootstrap
+from flipkd.evaluate import holm, mean_interval, paired_bootstrap, paired_means
 from flipkd.evaluate.compare import _average_precision, _metric_of_counts
 
 METRICS = ["f1", "accuracy", "average_precision"]
@@ -165,6 +165,17 @@ def test_paired_bootstrap_interval_covers_the_true_difference():
         rejected += found["p_value"] < 0.05
     assert 178 <= covered <= 199  # 95 % of 200 is 190, sd 3.1
     assert rejected <= 22
+
+
+@pytest.mark.parametrize("resamples", [100, 119, 120, 1000])
+def test_the_interval_excludes_0_exactly_where_the_p_value_is_below_5_percent(resamples):
+    generator, excluded = np.random.default_rng(0), 0
+    for seed in range(150):
+        values = generator.normal(0.25, 1, 60)
+        found = paired_means(values, np.zeros(60), resamples=resamples, seed=seed)
+        assert (found["low"] > 0 or found["high"] < 0) == (found["p_value"] < 0.05)
+        excluded += found["p_value"] < 0.05
+    assert 30 < excluded < 120
 
 
 @settings(deadline=None, max_examples=40)

@@ -38,6 +38,12 @@ def test_fidelity_of_opposite_answers_is_lowest_and_finite():
     assert found["kl"] == pytest.approx(math.log(1e6), rel=1e-2)
 
 
+def test_fidelity_ranks_probabilities_that_are_all_near_1():
+    p = 1 - np.logspace(-7, -12, 30)
+    assert fidelity(p, p)["spearman"] == pytest.approx(1.0)
+    assert fidelity(p, p[::-1])["spearman"] == pytest.approx(-1.0)
+
+
 def test_fidelity_refuses_numbers_that_are_not_finite():
     with pytest.raises(NumbersError):
         fidelity([math.nan], [0.5])

@@ -127,6 +127,14 @@ def test_unreachable_precision_says_what_can_be_reached():
         threshold_for([5.0, 4.0, 3.0, 2.0, 1.0], [0, 1, 1, 0, 0], precision=0.9)
 
 
+@pytest.mark.parametrize("matches", [7, 53, 93])
+def test_a_precision_of_exactly_the_base_rate_is_reached_by_deciding_match_for_every_pair(matches):
+    label = np.arange(100) < matches
+    for base_rate in (0.3, 0.5, 0.9):
+        found = threshold_for(-np.abs(np.arange(100) - 50.0), label, precision=base_rate, base_rate=base_rate)
+        assert found.value < -50, (matches, base_rate)
+
+
 @pytest.mark.parametrize("precision", [0, -0.1, 1.01, float("nan")])
 def test_precision_outside_its_range_is_refused(precision):
     with pytest.raises(ConfigError, match=r"not in \(0, 1\]"):

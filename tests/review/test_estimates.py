@@ -5,7 +5,7 @@ import pytest
 from review_queues import scored
 
 from flipkd.review.estimates import base_rate, groups_of
-from flipkd.review.queue import ReviewQueue, Vote
+from flipkd.review.queue import QueuedPair, ReviewQueue, Vote
 from flipkd.review.sampling import chosen, pair_key
 
 
@@ -68,3 +68,45 @@ def test_a_group_counts_pairs_as_often_as_they_were_seen(tmp_path):
     share, error = base_rate([group])
     assert share == pytest.approx(0.75)
     assert error > 0.2
+
+
+def queued(number, decision, label, *, sampled):
+    """A pair of a queue with one label."""
+    return QueuedPair(
+        key=str(number),
+        text1="a",
+        text2="b",
+        score=0.0,
+        probability=0.5,
+        decision=decision,
+        teacher_score=None,
+        matcher="m",
+        reason="review" if decision == "review" else "sample",
+        sampled=sampled,
+        seen=1,
+        first_seen="",
+        last_seen="",
+        votes={"ann": int(label)},
+    )
+
+
+def test_the_standard_error_of_two_sure_groups_is_that_of_a_simple_sample():
+    pairs = [queued(n, "match" if n % 2 else "no_match", n % 2, sampled=0.01) for n in range(100)]
+    share, error = base_rate(groups_of(pairs))
+    assert share == 0.5
+    # How many of the 100 sampled pairs are of which group is as uncertain as the share of heads in 100 throws.
+    assert error == pytest.approx(np.sqrt(0.25 / 100), rel=0.05)
+
+
+def test_the_standard_error_is_the_spread_of_the_estimates_where_few_pairs_are_sampled():
+    draw, found = np.random.default_rng(0), []
+    for _ in range(200):
+        decision = draw.choice(["match", "no_match", "review"], 4000, p=[0.3, 0.6, 0.1])
+        label = draw.random(4000) < np.select([decision == "match", decision == "no_match"], [0.95, 0.02], 0.4)
+        kept = np.flatnonzero((decision == "review") | (draw.random(4000) < 0.05))
+        pairs = [queued(n, str(decision[n]), label[n], sampled=1.0 if decision[n] == "review" else 0.05) for n in kept]
+        share, error = base_rate(groups_of(pairs))
+        found.append((share - label.mean(), error))
+    off, errors = np.array(found).T
+    assert abs(off.mean()) < 3 * off.std() / np.sqrt(200)
+    assert errors.mean() == pytest.approx(off.std(), rel=0.15)

@@ -25,3 +25,17 @@ def test_label_quality_is_none_without_labels_or_probabilities():
     assert label_quality(ScoredRows(score=np.zeros(3))) is None
     assert label_quality(ScoredRows(score=np.zeros(3), probability=np.full(3, 0.5))) is None
     assert label_quality(ScoredRows(score=np.zeros(3), label=np.ones(3, np.int64))) is None
+
+
+@pytest.mark.parametrize("slope", [1.0, 0.6])
+def test_the_interval_of_the_ece_holds_the_truth(slope):
+    # P(match) is 0.5 + slope (p - 0.5) for p uniform in [0, 1], so the true ECE is (1 - slope) / 4.
+    draw, held, truth = np.random.default_rng(0), 0, (1 - slope) / 4
+    for _ in range(15):
+        p = draw.random(200)
+        label = (draw.random(200) < 0.5 + slope * (p - 0.5)).astype(np.int64)
+        found = label_quality(ScoredRows(score=p, probability=p, label=label))
+        low, high = found["ece_interval"]
+        assert 0 <= low <= found["ece"] <= high
+        held += low <= truth <= high
+    assert held >= 12

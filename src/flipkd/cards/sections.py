@@ -161,7 +161,9 @@ def _rows(metrics: Mapping[str, float]) -> str:
 def _base_rate(contract: ScoreContract) -> str:
     """Return the end of the sentence about the probability, for a base rate that was stated."""
     known = contract.base_rate
-    return "" if known is None or known.pairs is not None else f", corrected for pairs of which {known.rate:.3g} match"
+    if known is None or known.pairs is not None:
+        return ""
+    return f", corrected for pairs of which {known.rate:.3g} match (the figures below are those before the correction)"
 
 
 def _calibration(fields: Mapping[str, Any] | None) -> str:

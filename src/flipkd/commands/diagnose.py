@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,12 +14,13 @@ from flipkd.commands.matcher_teacher import TrainingTeacher, is_matcher, side_ve
 from flipkd.commands.pairs import labelled, normalised
 from flipkd.commands.results import require_writable
 from flipkd.config import StudentConfig
+from flipkd.data.folds import cut_folds
 from flipkd.data.labels import labels_of
 from flipkd.data.pairs import read_pairs, sides_of
 from flipkd.data.records import read_texts, required_values
 from flipkd.diagnostics.domain import DomainDetector
 from flipkd.diagnostics.probes import alias_auc, analogy_accuracy, centred_alignment, probe_auc
-from flipkd.errors import UsageError
+from flipkd.errors import DataError, UsageError
 from flipkd.evaluate.calibration import fit_calibration
 from flipkd.extras import require_extra
 from flipkd.files import write_json
@@ -28,7 +30,9 @@ from flipkd.student.contract import matcher_folder
 if TYPE_CHECKING:
     from flipkd.student.model import Student
 
+logger = logging.getLogger(__name__)
 Rows = list[dict[str, Any]]
+FOLDS = 5  # of a probe
 NEEDS = {
     "domain": ("teacher", "pairs", "other_file"),
     "aliases": ("teacher", "texts"),
@@ -120,13 +124,16 @@ def _layers(config: DiagnoseConfig) -> Rows:
     if len(config.models) != 1:
         raise UsageError(f"flipkd diagnose layers reads one model, got {len(config.models)}")
     pairs, label = _labelled(config)
-    shuffled = np.random.default_rng(config.seed).permutation(label)
+    folds = probe_folds(pairs, seed=config.seed)
+    shuffled, random = np.empty_like(label), np.random.default_rng(config.seed)
+    for fold in range(FOLDS):  # within each, so that the rows outside a fold have both labels
+        shuffled[folds == fold] = random.permutation(label[folds == fold])
     states = _states(config.models[0], pairs)
     return [
         {
             "layer": layer,
-            "roc_auc": probe_auc(layer_states, label, seed=config.seed),
-            "shuffled_labels": probe_auc(layer_states, shuffled, seed=config.seed),
+            "roc_auc": probe_auc(layer_states, label, folds=folds),
+            "shuffled_labels": probe_auc(layer_states, shuffled, folds=folds),
         }
         for layer, layer_states in enumerate(states)
     ]
@@ -135,7 +142,7 @@ def _layers(config: DiagnoseConfig) -> Rows:
 def _students(config: DiagnoseConfig) -> Rows:
     """Rank models without training: by the best layer's probe, with the agreement of their states with the teacher's vectors."""
     pairs, label = _labelled(config)
-    of_pairs = None
+    folds, of_pairs = probe_folds(pairs, seed=config.seed), None
     if config.teacher:
         teacher = vector_teacher(config.teacher)
         left, right = side_vectors(teacher, pairs)
@@ -143,11 +150,30 @@ def _students(config: DiagnoseConfig) -> Rows:
     rows = []
     for name in config.models:
         states = _states(name, pairs)
-        by_layer = [probe_auc(one, label, seed=config.seed) for one in states]
+        by_layer = [probe_auc(one, label, folds=folds) for one in states]
         best = int(np.argmax(by_layer))
         row = {"model": name, "layer": best, "roc_auc": by_layer[best]}
         rows.append(row | ({} if of_pairs is None else {"alignment": centred_alignment(states[best], of_pairs)}))
     return sorted(rows, key=lambda row: -float(row["roc_auc"]))
+
+
+def probe_folds(pairs: Any, *, seed: int) -> np.ndarray:
+    """Return the fold [N] of each labelled pair; the folds share no text, or as few as the pairs allow, with a warning.
+
+    Raises DataError with too few pairs.
+    """
+    label = labels_of(pairs)
+    if min(np.bincount(label, minlength=2)) < FOLDS:
+        raise DataError(f"a probe needs at least {FOLDS} matches and {FOLDS} other pairs")
+    folds = cut_folds(pairs, FOLDS, seed=seed)
+    if folds.seen:
+        logger.warning(
+            "%d of %d pairs have a text that other folds have too, so that the AUC may be too high: a probe may know the text "
+            "and not the match",
+            folds.seen,
+            len(pairs),
+        )
+    return folds.number
 
 
 CHECKS: dict[str, Callable[[DiagnoseConfig], Rows]] = {

@@ -57,11 +57,8 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
 
     loaded = Matcher.from_pretrained(folder, base_model=config.base_model, exact=config.exact)
     pairs = pairs_of(dataset)
-    scores, compared = _scores(loaded, pairs, labels_of(dataset), config)
-    if config.memory:
-        memory = Memory(config.memory, directed=directed)
-        known = memory.labels(pairs)
-        scores = np.where(known < 0, scores, memory.scores(known, loaded))
+    known = None if config.memory is None else Memory(config.memory, directed=directed).labels(pairs)
+    scores, compared = _scores(loaded, pairs, labels_of(dataset), config, known=known)
     metrics = measure_decisions(
         scores,
         labels_of(dataset),
@@ -74,7 +71,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     metrics |= compared
     if config.teacher:
         metrics |= _fidelity(config.teacher, loaded.calibration.apply(scores), dataset)
-    if config.memory:
+    if known is not None:
         metrics["by_memory"] = float(np.mean(known >= 0))
     if config.report:
         name = Path(config.test_file).stem
@@ -99,21 +96,34 @@ def _require_settings(config: EvaluateConfig) -> None:
 
 
 def _scores(
-    loaded: Matcher, pairs: list[tuple[str, str]], labels: NDArray[np.int64], config: EvaluateConfig
+    loaded: Matcher,
+    pairs: list[tuple[str, str]],
+    labels: NDArray[np.int64],
+    config: EvaluateConfig,
+    *,
+    known: NDArray[np.int64] | None,
 ) -> tuple[Floats, dict[str, float]]:
-    """Score the pairs; for a cascade also by the language model alone, to return share, loss of F1 and seconds of both."""
+    """Score the pairs; for a cascade also by the language model alone, to return share, loss of F1 and seconds of both.
+
+    known: labels [N] of the memory, which decide before any model; -1 for a pair that it does not have.
+    """
+
+    def decided(scores: Floats) -> Floats:
+        return scores if known is None else np.where(known < 0, scores, Memory.scores(known, loaded))
+
     options: dict[str, Any] = {"batch_size": config.batch_size, "show_progress_bar": True}
     if not config.cascade:
-        return loaded.predict(pairs, **options), {}
+        return decided(loaded.predict(pairs, **options)), {}
     loaded.cascade(pairs[:1])  # raises without a band, and warms up the teacher
     start = time.perf_counter()
     scores, by_llm = loaded.cascade(pairs, **options)
     middle = time.perf_counter()
-    all_read = loaded.predict(pairs, **options)
+    all_read = decided(loaded.predict(pairs, **options))
     end = time.perf_counter()
+    scores, by_teacher = decided(scores), ~by_llm if known is None else ~by_llm & (known < 0)
     f1, f1_all_read = (measure(found, labels, threshold=loaded.threshold)["f1"] for found in (scores, all_read))
     return scores, {
-        "by_teacher": float(np.mean(~by_llm)),
+        "by_teacher": float(np.mean(by_teacher)),
         "f1_all_read": f1_all_read,
         "f1_lost": f1_all_read - f1,
         "seconds": middle - start,

@@ -141,7 +141,9 @@ def queue_stats(config: ReviewStatsConfig) -> dict[str, Any]:
         "labelled": sum(bool(pair.labels) for pair in pairs),
         "conflicts": sum(in_conflict(pair) for pair in pairs),
         "undecided": sum(bool(p.labels) and final_label(p, unanimous=config.unanimous) is None for p in pairs),
-        "groups": [{name: value for name, value in asdict(group).items() if name != "variance"} for group in groups],
+        "groups": [
+            {name: value for name, value in asdict(group).items() if "variance" not in name} for group in groups
+        ],
         "base_rate": None if rate is None else {"share": rate[0], "standard_error": rate[1]},
         "annotators": annotators(pairs),
         "agreement": kappas(pairs),

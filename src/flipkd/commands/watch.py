@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -16,14 +17,16 @@ from flipkd.commands.watched_rows import Window, read_reference, read_windows
 from flipkd.errors import DriftError
 from flipkd.extras import require_extra
 from flipkd.files import write_bytes, write_json, write_text
-from flipkd.watch.differences import RESAMPLES
+from flipkd.watch.differences import MANY_ROWS, RESAMPLES
 from flipkd.watch.drift import LEAST_EFFECTS, LEAST_ROWS, Check, Embed, compare, judge
 from flipkd.watch.gauges import gauges
 from flipkd.watch.label_quality import label_quality
 from flipkd.watch.rows import ScoredRows
 from flipkd.watch.texts import main_script, shares
 
+logger = logging.getLogger(__name__)
 MOST_RESAMPLES = 99_999
+RESAMPLED = ("calibration", "overconfidence")
 SCRIPT_ROWS = 5000  # rows whose scripts are listed
 
 
@@ -37,19 +40,13 @@ def watch(config: WatchConfig) -> dict[str, Any]:
     reference = read_reference(config)
     windows = read_windows(config)
     embed = None if config.teacher is None else _cached_embedding(config.teacher)
-    checks = []
+    checks, resamples = [], _resamples(config, len(windows))
     with progress.bar(len(windows), "windows", unit="window") as bar:
         for window in windows:
-            checks.append(
-                compare(
-                    reference,
-                    window.rows,
-                    embed=embed,
-                    sample=config.sample,
-                    resamples=_resamples(config, len(windows)),
-                )
-            )
+            checks.append(compare(reference, window.rows, embed=embed, sample=config.sample, resamples=resamples))
             bar.update(1)
+    if config.alarms == "any":
+        warn_of_least_p(checks, alpha=config.alpha, resamples=resamples)
     judged = judge(checks, alpha=config.alpha, together=config.alarms == "any", least_effects=config.least_effects)
     result = _result(config, reference, windows, judged)
     if config.output:
@@ -88,6 +85,22 @@ def _resamples(config: WatchConfig, windows: int) -> int:
     """Return as many resamples as the smallest p value that must be reached needs, within bounds."""
     family = len(LEAST_EFFECTS) * (windows if config.alarms == "any" else 1)
     return min(MOST_RESAMPLES, max(RESAMPLES, math.ceil(4 * family / config.alpha)))
+
+
+def warn_of_least_p(windows: Sequence[Sequence[Check]], *, alpha: float, resamples: int) -> None:
+    """Log a warning when the least p value of the resampled checks is above `alpha` after a correction for these checks."""
+    found = [check for checks in windows for check in checks]
+    least = 2 / (resamples + 1)
+    if len(found) * least > alpha and any(check.name in RESAMPLED for check in found):
+        logger.warning(
+            "%d windows have %d checks: %s of fewer than %d labels have p values of at least %.1g, by resampling, so that none "
+            "of them can be an alarm alone; use --alarms last, fewer windows or a larger --alpha",
+            len(windows),
+            len(found),
+            " and ".join(RESAMPLED),
+            MANY_ROWS,
+            least,
+        )
 
 
 def _cached_embedding(folder: str) -> Embed:

@@ -100,8 +100,10 @@ def mean_interval(values: ArrayLike) -> dict[str, float]:
 
 def _summary(observed: NDArray[np.float64], drawn: NDArray[np.float64]) -> dict[str, float]:
     """Difference, percentile interval and p value from the metrics of a and b on the rows [2] and on the resamples [R, 2]."""
-    differences = drawn[:, 0] - drawn[:, 1]
-    low, high = np.quantile(differences, [0.025, 0.975])
+    differences = np.sort(drawn[:, 0] - drawn[:, 1])
+    # Of 10,000 resamples the 250th from each end: most that may lie beyond 0 with a p value below 0.05.
+    beyond = max(len(differences) // 40 - 1, 0)
+    low, high = differences[beyond], differences[-1 - beyond]
     rarer = min(np.count_nonzero(differences <= 0), np.count_nonzero(differences >= 0))
     return {
         "a": float(observed[0]),

@@ -11,6 +11,7 @@ from flipkd.evaluate.metrics import measure
 from flipkd.evaluate.rows import checked_rows
 
 MATCH, REVIEW, NO_MATCH = "match", "review", "no_match"
+QUANTILE = 1.959963984540054  # 97.5 % of the standard normal distribution
 
 
 class Judgement(NamedTuple):
@@ -74,11 +75,13 @@ def measure_decisions(
     return metrics | review_rates(scores, labels, threshold=threshold, review_threshold=review_threshold)
 
 
-def share_interval(hits: int, n: int) -> tuple[float, float]:
-    """Return Wilson's 95 % interval (JASA 1927) of a share of `hits` in `n` rows; (0, 1) for no rows."""
-    from scipy.stats import binomtest
+def share_interval(hits: float, n: float) -> tuple[float, float]:
+    """Return Wilson's 95 % interval (JASA 1927) of a share of `hits` in `n` rows; (0, 1) for no rows.
 
+    Both may be fractions: the numbers of independent rows that rows with a dependence are worth.
+    """
     if n == 0:
         return 0.0, 1.0
-    interval = binomtest(hits, n).proportion_ci(method="wilson")
-    return float(interval.low), float(interval.high)
+    share, squares = hits / n, QUANTILE**2 / n
+    middle, half = share + squares / 2, (share * (1 - share) * squares + squares**2 / 4) ** 0.5
+    return max((middle - half) / (1 + squares), 0.0), min((middle + half) / (1 + squares), 1.0)

@@ -20,10 +20,11 @@ def fidelity(student: ArrayLike, teacher: ArrayLike) -> dict[str, float]:
     al., arXiv 2106.05945). `loyalty`: 1 minus the mean root of the Jensen-Shannon divergence in bits, 1 for equal ones (Xu
     et al., arXiv 2109.03228). `spearman`: of the two orders, NaN if one has a single value.
     """
-    p, q = (finite_column(column, what="probabilities").clip(LEAST, 1 - LEAST) for column in (student, teacher))
+    both = [finite_column(column, what="probabilities") for column in (student, teacher)]
+    rho = rank_correlation(*both)  # before the clip, which makes sure probabilities equal
+    p, q = (column.clip(LEAST, 1 - LEAST) for column in both)
     middle = (p + q) / 2
     divergence = (_kl(p, middle) + _kl(q, middle)) / (2 * math.log(2))
-    rho = rank_correlation(p, q)
     return {
         "agreement": float(np.mean((p >= 0.5) == (q >= 0.5))),
         "kl": float(_kl(q, p).mean()),

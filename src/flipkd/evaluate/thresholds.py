@@ -13,6 +13,7 @@ from flipkd.evaluate.prior_shift import class_weights
 from flipkd.evaluate.rows import checked_rows
 
 METRICS = ["f1", "accuracy"]
+ROUNDING = 1e-12  # of a rate of weighted rows: a precision of exactly the target reaches it
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def threshold_for(
     found = match * hits + other * (predicted - hits)
     found[0] = 1  # precision is 0 without predicted matches, so that cut is never chosen
     reached = match * hits / found if metric == "precision" else hits / positives
-    enough = np.flatnonzero(reached >= target)
+    enough = np.flatnonzero(reached >= target - ROUNDING)
     if not len(enough):
         top = int(np.argmax(reached))
         raise DataError(

@@ -1,8 +1,8 @@
 """Estimates of all pairs that were scored, from the ones that people labelled: the share of matches, by decision and in all.
 
-Pairs are grouped by decision and by how they came into the queue. A queued pair represents seen / sampled scored pairs, so the
-size of each group is known; the share of matches in it is that of its labelled pairs. This is a stratified estimate: it holds
-when the labelled pairs of a group are a random part of it, as they are on the page and with `--select random`.
+Pairs are grouped by decision and by how they came into the queue. A queued pair represents seen / sampled scored pairs, which
+estimates the size of each group; the share of matches in it is that of its labelled pairs. The estimate holds when the labelled
+pairs of a group are a random part of it, as they are on the page and with `--select random`.
 """
 
 from __future__ import annotations
@@ -31,6 +31,9 @@ class Group:
     matches: float | None
     """Share of matches, weighted; None without labels."""
     variance: float
+    """Of `matches`."""
+    size_variance: float
+    """Of `represents`: 0 where every pair is queued (Horvitz and Thompson, 1952)."""
 
 
 def groups_of(pairs: Sequence[QueuedPair], *, unanimous: bool = False) -> list[Group]:
@@ -51,21 +54,24 @@ def _group(decision: str, reason: str, members: list[QueuedPair], *, unanimous: 
         smooth = (share * size + 1) / (size + 2)  # a share of 0 or 1 in few pairs is not certain
         variance = smooth * (1 - smooth) / size
     represents = sum(pair.weight for pair in members)
-    return Group(decision, reason, len(members), represents, len(known), share, variance)
+    size_variance = sum(pair.weight**2 * (1 - pair.sampled) for pair in members)
+    return Group(decision, reason, len(members), represents, len(known), share, variance, size_variance)
 
 
 def base_rate(groups: Sequence[Group]) -> tuple[float, float] | None:
     """Estimate the share of matches among all scored pairs, with its standard error.
 
+    The error has two parts: that of the share in each group, and that of the sizes of the sampled groups, by the delta method.
     None when a group has no label, or when no sure pair was sampled, so that nothing is known of most scored pairs.
     """
     if not any(group.reason == SAMPLE for group in groups):
         return None
     total = sum(group.represents for group in groups)
-    share, variance = 0.0, 0.0
-    for group in groups:
-        if group.matches is None:
-            return None
-        part = group.represents / total
-        share, variance = share + part * group.matches, variance + part * part * group.variance
-    return share, sqrt(variance)
+    known = [(group, group.matches) for group in groups if group.matches is not None]
+    if len(known) < len(groups):
+        return None
+    share = sum(group.represents * matches for group, matches in known) / total
+    squares = sum(
+        group.represents**2 * group.variance + group.size_variance * (matches - share) ** 2 for group, matches in known
+    )
+    return share, sqrt(squares) / total
