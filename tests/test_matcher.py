@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -88,6 +90,12 @@ def test_threads_may_share_a_matcher(make_student, reading):
         vectors = list(threads.map(shared.encode, [texts[:2], texts] * 4))
     assert np.array(found) == pytest.approx(np.array(expected), abs=1e-5)
     assert [len(v) for v in vectors] == [2, 4] * 4
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, pickle.dumps, lambda matcher: pickle.dumps(matcher.predict)])
+def test_a_matcher_that_is_pickled_or_copied_says_what_to_send_instead(matcher, copied):
+    with pytest.raises(UsageError, match=r"the path of its folder, and load it there with Matcher\.from_pretrained"):
+        copied(matcher)
 
 
 def test_matcher_gives_empty_results_for_empty_input(matcher):

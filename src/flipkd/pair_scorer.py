@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from flipkd.evaluate.cascade import Cascade
 from flipkd.evaluate.combine import TEACHER, weighted_sum
 from flipkd.evaluate.decisions import Judgement, decide
 from flipkd.inputs import Pairs, check_count, checked_sides
+from flipkd.model_lock import ModelLock
 from flipkd.student.contract import ScoreContract
 from flipkd.student.model import Student
 from flipkd.student.scoring import Floats, score_pairs
@@ -46,7 +46,7 @@ class PairScorer:
         self.threshold = 0.0 if contract.threshold is None else contract.threshold
         self.review_threshold = contract.review_threshold
         self._states = text_states(student)  # cache of texts that were encoded before
-        self._lock = Lock()  # a forward pass stores its outputs on the student, so two threads must not mix
+        self._lock = ModelLock()  # a forward pass stores its outputs on the student, so two threads must not mix
 
     def predict(
         self,

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import platform
+import random
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from command_line import flipkd, given, student
 
+from flipkd.commands.teach import teach
+from flipkd.commands.train import train
+from flipkd.config import TeachConfig, TrainConfig
 from flipkd.errors import DataError
 
 
@@ -162,3 +167,20 @@ def test_train_on_a_matcher_says_so_before_it_asks_for_a_teacher(trained, pair_f
     """Case 18: also where the command lacks a teacher."""
     done = flipkd("train", *given(pair_files), *student(Path(trained) / inside), "--output_dir", tmp_path / "run")
     assert (done.code, message in done.err) == (4, True), done.err
+
+
+def test_train_and_teach_leave_the_random_state_as_it_was(base_models, pair_files, encoders, tmp_path):
+    inputs = {"train_file": pair_files["train"], "validation_file": pair_files["validation"]}
+    small = {
+        "dtype": "float32",
+        "max_text_length": 16,
+        "lora_r": 4,
+        "readout_r": 8,
+        "objectives": {"answer_cross_entropy": 1.0},
+    }
+    base = {"model_name_or_path": str(base_models["llama"]), "output_dir": str(tmp_path / "run")}
+    encoder = {"teacher_name_or_path": str(encoders / "bi"), "output_dir": str(tmp_path / "teacher")}
+    before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
+    teach(TeachConfig.check(inputs | encoder))
+    train(TrainConfig.check(inputs | small | base))
+    assert (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()) == before

@@ -1,6 +1,8 @@
 """Objectives with parameters, lists and hidden states: trained, saved and resumed, and no cost for those without."""
 
 import shutil
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +11,20 @@ import torch
 from safetensors.torch import load_file
 from tiny import make_table, randomise
 
+from flipkd.artefacts import load_lock
 from flipkd.data.pair_table import PairTable
 from flipkd.errors import ConfigError
 from flipkd.student.rows import last_positions
 from flipkd.training.batches import Collator
 from flipkd.training.health_checks import HealthChecks
-from flipkd.training.losses import has_parameters, needs_of, resolve_objectives, training_values
+from flipkd.training.losses import (
+    build_objectives,
+    has_parameters,
+    needs_of,
+    resolve_objectives,
+    run_facts,
+    training_values,
+)
 from flipkd.training.module import DistillationModule
 from flipkd.training.run import fresh_student, run_objectives, train
 from flipkd.training.trainer import fit
@@ -233,3 +243,23 @@ def test_collator_gives_a_swapped_pair_the_list_of_its_first_text_in_the_table(m
     straight, swapped = collator(rows), collator([row + len(table) for row in rows])
     assert straight["list_id"].tolist() == swapped["list_id"].tolist() == collator.left_id[rows].tolist()
     assert swapped["left_id"].tolist() == collator.right_id[rows].tolist()
+
+
+def test_build_objectives_waits_for_a_thread_that_loads_a_model(make_student, table):
+    """transformers sets torch's default dtype while it loads; the parameters of an objective must not get that of the model."""
+    terms = resolve_objectives({"embed_align": 1.0}, teacher_facts=FACTS)
+    facts, begun = run_facts(make_student()[0], table), threading.Event()
+
+    def load():
+        with load_lock():
+            torch.set_default_dtype(torch.bfloat16)
+            begun.set()
+            time.sleep(0.1)
+            torch.set_default_dtype(torch.float32)
+
+    loading = threading.Thread(target=load)
+    loading.start()
+    begun.wait()
+    [objective] = build_objectives(terms, lambda: facts, seed=0)
+    loading.join()
+    assert {parameter.dtype for parameter in objective.parameters()} == {torch.float32}

@@ -92,3 +92,19 @@ def test_a_rank_stops_when_another_was_asked(monkeypatch):
     assert not step_end(stop).should_training_stop, "the others do not know of it yet"
     stop.requested = False
     assert step_end(stop).should_training_stop
+
+
+def test_handle_signals_leaves_a_handler_that_python_did_not_set(monkeypatch):
+    """R or a web server in C around Python: its handler is None here, which cannot be put back."""
+    given, real = [], signal.signal
+
+    def set_handler(number, handler):
+        given.append(number)
+        before = real(number, handler)
+        return None if number == signal.SIGINT else before
+
+    monkeypatch.setattr(signal, "getsignal", lambda number: None if number == signal.SIGINT else signal.SIG_DFL)
+    monkeypatch.setattr(signal, "signal", set_handler)
+    with GracefulStop().handle_signals():
+        pass
+    assert given == [signal.SIGTERM] * 2

@@ -32,6 +32,7 @@ from flipkd.errors import DataError
 from flipkd.extras import require_extra
 from flipkd.files import write_json
 from flipkd.progress import loading
+from flipkd.random_state import own_random_state
 from flipkd.run_lock import locked_run
 from flipkd.teachers.preflight import preflight
 
@@ -73,7 +74,7 @@ def train(config: TrainConfig) -> Path:
     from flipkd.training.arguments import training_arguments
     from flipkd.training.fsdp import shards_base
 
-    with ranks.together():
+    with own_random_state(), ranks.together():
         for stage in stages:
             # Raises before the folder is locked, so that the corrected command can use it; also joins the ranks.
             training_arguments(Path(stage.output_dir), run.trainer_arguments(stage))

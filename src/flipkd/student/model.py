@@ -8,13 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import DynamicCache
 
+from flipkd.errors import UsageError
 from flipkd.models.hub_names import hub_id
 from flipkd.student.adapter import save_adapter
 from flipkd.student.attention import PACKED, has_only_attention
@@ -64,6 +65,13 @@ class Student(nn.Module):
         self.adapters.release()
         super().train(mode)
         return self
+
+    def __reduce__(self) -> NoReturn:
+        """Raise UsageError: the hooks of a copy would store what they capture in the readout of the original."""
+        raise UsageError(
+            "a matcher cannot be pickled or deep-copied; give a process the path of its folder, and load it there with "
+            "Matcher.from_pretrained"
+        )
 
     @property
     def padding_free(self) -> bool:

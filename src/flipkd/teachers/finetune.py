@@ -22,6 +22,7 @@ from flipkd.data.pairs import sides_of
 from flipkd.errors import ConfigError, DataError, NumbersError, nearest
 from flipkd.evaluate.metrics import measure
 from flipkd.files import new_folder, write_json
+from flipkd.random_state import own_random_state
 from flipkd.tables import pick
 from flipkd.teachers.batching import LengthGroupedBatches, has_fast_bfloat16
 from flipkd.teachers.bi_encoder import BiEncoderTeacher
@@ -98,6 +99,7 @@ def finetune_teacher(
     return _finetune(settings, dataset, validation, Path(output_dir))
 
 
+@own_random_state()
 def _finetune(settings: dict[str, Any], dataset: Dataset, validation: Dataset | None, output_dir: Path) -> Path:
     """Load, measure, train, save, and measure the saved model."""
     pairs = _pairs(dataset, "training")

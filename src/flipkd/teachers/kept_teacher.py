@@ -8,13 +8,13 @@ import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from flipkd.errors import ArtefactError
+from flipkd.model_lock import ModelLock
 from flipkd.partials import TEMPORARY
 from flipkd.teachers.teacher import VectorTeacher, load_teacher
 
@@ -41,7 +41,7 @@ class KeptTeacherModel:
         self._max_length: int | None = teacher.describe().get("max_length")
         self._models = getattr(teacher, "members", [teacher])  # each member of an ensemble has its own batch size
         self._batch_sizes = [getattr(model, "batch_size", None) for model in self._models]
-        self._lock = Lock()  # a tokenizer stores the truncation of its last batch, so threads must not share it
+        self._lock = ModelLock()  # a tokenizer stores the truncation of its last batch, so threads must not share it
 
     @property
     def has_vectors(self) -> bool:

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from flipkd.artefacts import load_lock
 from flipkd.data.pair_table import PairTable
 from flipkd.errors import ConfigError, nearest
 from flipkd.objectives import OBJECTIVES, MatchBatch
@@ -181,7 +182,8 @@ def build_objectives(
     """Return the objective of each term; parameters depend on `seed` alone, and the random state stays as it was."""
     if not any(has_parameters(term.function) for term in terms):
         return [term.function for term in terms]
-    with torch.random.fork_rng(devices=[]):
+    # While another thread loads a model, torch's default dtype may be that of the model.
+    with load_lock(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return [build_objective(term.function, facts) for term in terms]
 

@@ -39,7 +39,8 @@ class GracefulStop(TrainerCallback):  # type: ignore[misc]
 
         with contextlib.suppress(ValueError):
             for number in (signal.SIGTERM, signal.SIGINT):
-                before[int(number)] = signal.signal(number, request_stop)
+                if signal.getsignal(number) is not None:  # that of a program in C around Python cannot be put back
+                    before[int(number)] = signal.signal(number, request_stop)
         try:
             yield
         finally:
