@@ -17,15 +17,6 @@ ENCODERS = ("teacher", "plain+teacher")  # without fine-tuning
 WITHOUT_MINED = ("no_mined_no_kd", "no_mined")
 BY_ANSWER = (("bernoulli_kd", "flipped"), ("flipped", "pairwise_pref"))  # the second recipes have an earlier default
 
-ONE_MACHINE = (  # system, kind of its score
-    ("plain", "answer"),
-    ("pairwise_pref", "answer"),
-    ("pairwise_pref", "combined"),
-    ("teacher_finetuned", "final"),
-    ("plain+teacher_finetuned", "final"),
-    ("pairwise_pref", "final"),
-)
-
 
 def recipes_table(results: list[dict[str, Any]], folder: str) -> str:
     """AP on test, a table per recipe of the folder that has results: the best without a teacher beside it first."""
@@ -64,27 +55,6 @@ def answer_objective_table(results: list[dict[str, Any]]) -> str:
         rows.append([data, ", ".join(str(first["seed"]) for first, _ in pairs), *_both(means)])
     rows.append(["mean", "", *_both(np.mean(values, axis=0).tolist())])
     return text_table(["AP on test", "seeds", "answer", "cosine", "combined", "final score"], rows) + "\n"
-
-
-def one_machine_table(results: list[dict[str, Any]], controls: list[dict[str, Any]]) -> str:
-    """AP on test of `pairwise_pref` and of controls that ran on the same machine, over the seeds that all have."""
-    own = [result for result in results if result["name"] == "pairwise_pref"]
-    found = {(r["data"], r["seed"], r["name"]): _final_too(r) for r in (*own, *controls)}
-    seeds: dict[str, list[int]] = {}
-    for data, seed in sorted({(data, seed) for data, seed, _ in found}):
-        if all((data, seed, name) in found for name, _ in ONE_MACHINE):
-            seeds.setdefault(data, []).append(seed)
-    values = [
-        [float(np.mean([found[data, seed, name][kind] for seed in common])) for name, kind in ONE_MACHINE]
-        for data, common in seeds.items()
-    ]
-    names = [*((data, ", ".join(map(str, common))) for data, common in seeds.items()), ("mean", "")]
-    rows = [
-        [data, common, *(f"{value:.3f}" for value in row)]
-        for (data, common), row in zip(names, [*values, np.mean(values, axis=0)], strict=True)
-    ]
-    header = ["AP on test", "seeds", *(name if kind == "final" else f"{name}, {kind}" for name, kind in ONE_MACHINE)]
-    return text_table(header, rows) + "\n"
 
 
 def _both(means: list[list[float]]) -> list[str]:

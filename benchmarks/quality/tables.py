@@ -6,8 +6,7 @@
 A page holds `<!-- table: NAME -->` and `<!-- /table -->`, and what stands between is made here. NAME is a data set of
 results/, `main` for all sets at a glance, `scores` for each score of a student alone, `pool` for few labels with and
 without unlabelled pairs, `ablations` for the paper's on the sets that have them, `variants` for all that change one
-setting, `answer_objective` for the two objectives of the answer, `one_machine` for the second of them beside controls that ran
-on the same machine (folder one_machine/), `objectives` for the field's other objectives,
+setting, `answer_objective` for the two objectives of the answer, `objectives` for the field's other objectives,
 `second_student` for a larger LLM, `mined` for training without mined pairs, `labels` for fewer labelled pairs,
 `both_orders` for the results of `both_orders.py`, `headline` and `speed` for the README, or `choices/...` for the runs of
 that folder, on which a default was decided. `earlier/NAME` takes the results of earlier/, which were measured with other
@@ -26,7 +25,7 @@ from typing import Any
 
 import numpy as np
 import yaml
-from recipes_table import answer_objective_table, mined_table, one_machine_table, recipes_table
+from recipes_table import answer_objective_table, mined_table, recipes_table
 
 from flipkd.commands.results import text_table
 from flipkd.comparison.table import results_table
@@ -116,8 +115,6 @@ def block(name: str) -> str:
         return mined_table(results)
     if name == "answer_objective":
         return answer_objective_table(results)
-    if name == "one_machine":
-        return one_machine_table(results, _read(HERE / "one_machine"))
     if name == "labels":
         return labels_table(results)
     if name == "both_orders":
@@ -126,8 +123,20 @@ def block(name: str) -> str:
     if not chosen:
         return "No result yet.\n"
     commands = "\n".join(dict.fromkeys(r["command"] for r in chosen))
-    versions = ", ".join(f"{package} {number}" for package, number in chosen[0]["versions"].items())
-    return f"{results_table(chosen)}\n\n```sh\n{commands}\n```\n\n{versions}\n"
+    return f"{results_table(chosen)}\n\n```sh\n{commands}\n```\n\n{_versions(chosen)}\n"
+
+
+def _versions(results: list[dict[str, Any]]) -> str:
+    """The versions of the packages; where runs differ, a line per build of torch (one with +cpu ran on a CPU) and its runs."""
+    by_torch: dict[str, list[dict[str, Any]]] = {}
+    for result in results:
+        by_torch.setdefault(result["versions"]["torch"], []).append(result)
+    lines = []
+    for runs in by_torch.values():
+        versions = ", ".join(f"{package} {number}" for package, number in runs[0]["versions"].items())
+        names = ", ".join(dict.fromkeys(run["name"] for run in runs))
+        lines.append(versions if len(by_torch) == 1 else f"- {names}: {versions}")
+    return "\n".join(lines)
 
 
 def _read(folder: Path) -> list[dict[str, Any]]:

@@ -161,19 +161,3 @@ def test_recipes_table_sorts_by_the_gain_over_flipped_of_the_same_seeds():
     assert rows[0][2:] == ["1", "0.500", "0.900", "0.720", "0.860", "+2.0"], "against flipped of the same seed"
     assert rows[2][2:] == ["1", "-", "-", "-", "0.650", "-"]
     assert rows[3][2:] == ["1", "0.600", "-", "-", "-", "-"]
-
-
-def test_one_machine_table_has_the_seeds_that_all_systems_have():
-    controls = [
-        scored("mrpc", name, seed, **{kind: 0.5 + seed})
-        for seed in (0, 1)
-        for name, kind in (
-            ("plain", "answer"),
-            ("teacher_finetuned", "score"),
-            ("plain+teacher_finetuned", "combined"),
-        )
-    ]
-    own = [scored("mrpc", "pairwise_pref", 0, answer=0.6, combined=0.7), scored("mqp_medical", "pairwise_pref", 0)]
-    _, row, mean = cells(tables.one_machine_table(own, controls))
-    assert row == ["mrpc", "0", "0.500", "0.600", "0.700", "0.250", "0.250", "0.250"]  # the last are the final scores
-    assert mean == ["mean", "", *row[2:]]
