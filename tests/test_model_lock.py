@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
-import time
 
 import numpy as np
 import torch
+from threads import numbers_inside
 
 from flipkd.errors import UsageError
 from flipkd.matcher import Matcher
@@ -30,21 +29,13 @@ def forked(work) -> int:
 
 
 def test_model_lock_admits_one_thread_at_a_time():
-    lock, inside, together = ModelLock(), [], []
+    lock = ModelLock()
 
-    def enter():
+    def run(body):
         with lock:
-            inside.append(1)
-            time.sleep(0.01)
-            together.append(len(inside))
-            inside.pop()
+            body()
 
-    threads = [threading.Thread(target=enter) for _ in range(5)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert together == [1] * 5
+    assert numbers_inside(run, threads=5) == [1] * 5
 
 
 def test_a_forked_process_does_not_wait_for_a_thread_of_its_parent():

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import random
-import threading
-import time
 
 import numpy as np
 import pytest
 import torch
+from threads import numbers_inside
 from transformers import set_seed
 
 from flipkd.random_state import own_random_state
@@ -29,20 +28,10 @@ def test_own_random_state_puts_the_generators_back():
 
 
 def test_own_random_state_lets_one_thread_train_at_a_time(caplog):
-    inside, together = [], []
-
     @own_random_state()
-    def train():
+    def train(body):
         with own_random_state():  # a training within a training, as in a comparison, waits for nobody
-            inside.append(1)
-            time.sleep(0.05)
-            together.append(len(inside))
-            inside.pop()
+            body()
 
-    threads = [threading.Thread(target=train) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert together == [1] * 3
+    assert numbers_inside(train, threads=3) == [1] * 3
     assert "another thread of this process is training; waiting until it ends" in caplog.text
